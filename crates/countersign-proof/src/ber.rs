@@ -1,0 +1,353 @@
+//! BER to DER, for messages from signers that stream.
+//!
+//! Only the *framing* is normalised: indefinite and over-long lengths become minimal ones, and an
+//! OCTET STRING sent in segments becomes one. Values are left as they came, and so is the order of
+//! every SET: what somebody signed inside must stay the bytes that they signed. Whatever the DER
+//! parser makes of the outcome is then what was verified, kept and returned, all three.
+//!
+//! Refused rather than repaired, because no signer of ours needs it and it can make two readers see
+//! two messages: bytes behind the end, an end-of-contents mark where none is due, tags in several
+//! bytes, and any other string or primitive type in constructed form. Sections are X.690's.
+
+/// Longest message that is read, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// How deep elements may nest; a CMS with its certificates needs about fourteen levels.
+pub const DEPTH_MAX: usize = 32;
+/// How many elements a message may have, end-of-contents marks apart.
+pub const ELEMENTS_MAX: usize = 16 * 1024;
+
+const OCTET_STRING: u8 = 0x04;
+const CONSTRUCTED: u8 = 0x20;
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const CLASS_BITS: u8 = 0xc0;
+const NUMBER_BITS: u8 = 0x1f;
+const END_OF_CONTENTS: [u8; 2] = [0, 0];
+
+/// Why a message is not BER that we read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadBer {
+    /// Longer than [`MESSAGE_BYTES_MAX`].
+    #[error("the message is too long")]
+    TooLong,
+    /// Nested deeper than [`DEPTH_MAX`].
+    #[error("the message is nested too deep")]
+    TooDeep,
+    /// More elements than [`ELEMENTS_MAX`].
+    #[error("the message has too many elements")]
+    TooMany,
+    /// It ends inside an element.
+    #[error("the message is cut short")]
+    Truncated,
+    /// Something follows the one element that a message is.
+    #[error("bytes follow the end of the message")]
+    Trailing,
+    /// A tag that has no place in a CMS, or a form that its type does not have.
+    #[error("the message has an element of an unexpected kind")]
+    Tag,
+    /// A length that is reserved, or indefinite on a primitive element.
+    #[error("the message has an element of an unreadable length")]
+    Length,
+    /// An end-of-contents mark where no indefinite length is open.
+    #[error("the message has an end mark where none is due")]
+    EndOfContents,
+    /// A segmented string with something else among its segments.
+    #[error("the message has a string in segments of another kind")]
+    Segments,
+}
+
+/// Rewrites one BER element as DER, as far as framing goes. DER comes back as it is.
+///
+/// # Errors
+/// Refuses what breaks a bound of this module, and what the module's text names.
+pub fn to_der(ber: &[u8]) -> Result<Vec<u8>, BadBer> {
+    if ber.len() > MESSAGE_BYTES_MAX {
+        return Err(BadBer::TooLong);
+    }
+    let mut der = Vec::with_capacity(ber.len());
+    let mut rest = ber;
+    Normaliser { elements_left: ELEMENTS_MAX }.element(&mut rest, 0, &mut der)?;
+    if rest.is_empty() { Ok(der) } else { Err(BadBer::Trailing) }
+}
+
+/// Encodes one DER element of `tag`, one identifier octet, around `content`.
+///
+/// # Panics
+/// On a tag of several octets, and on content of 4 GiB.
+#[must_use]
+pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut der = Vec::with_capacity(content.len() + 6);
+    append(&mut der, tag, content);
+    der
+}
+
+fn append(der: &mut Vec<u8>, tag: u8, content: &[u8]) {
+    assert_ne!(tag & NUMBER_BITS, NUMBER_BITS, "tags of one octet");
+    der.push(tag);
+    let length = u32::try_from(content.len()).expect("content below 4 GiB").to_be_bytes();
+    match content.len() {
+        0..0x80 => der.push(length[3]),
+        0x80..0x100 => der.extend([0x81, length[3]]),
+        0x100..0x1_0000 => der.extend([0x82, length[2], length[3]]),
+        0x1_0000..0x100_0000 => der.extend([0x83, length[1], length[2], length[3]]),
+        _ => der.extend([0x84, length[0], length[1], length[2], length[3]]),
+    }
+    der.extend_from_slice(content);
+}
+
+struct Normaliser {
+    elements_left: usize,
+}
+
+impl Normaliser {
+    /// Takes one element off the front of `rest` and appends it to `der`.
+    fn element(&mut self, rest: &mut &[u8], depth: usize, der: &mut Vec<u8>) -> Result<(), BadBer> {
+        if rest.starts_with(&END_OF_CONTENTS) {
+            return Err(BadBer::EndOfContents);
+        }
+        self.count(depth)?;
+        let tag = tag(rest)?;
+        let length = length(rest)?;
+        if tag & CONSTRUCTED == 0 {
+            append(der, tag, take(rest, length.ok_or(BadBer::Length)?)?);
+            return Ok(());
+        }
+
+        let mut content = Vec::new();
+        if tag == OCTET_STRING | CONSTRUCTED {
+            self.segments(rest, length, depth + 1, &mut content)?;
+            append(der, OCTET_STRING, &content);
+        } else {
+            let mut inner = Inner::open(rest, length)?;
+            while inner.more()? {
+                self.element(inner.rest(), depth + 1, &mut content)?;
+            }
+            append(der, tag, &content);
+        }
+        Ok(())
+    }
+
+    /// Joins the segments of an OCTET STRING (8.7.3), which may have segments themselves.
+    fn segments(
+        &mut self,
+        rest: &mut &[u8],
+        length: Option<usize>,
+        depth: usize,
+        joined: &mut Vec<u8>,
+    ) -> Result<(), BadBer> {
+        let mut inner = Inner::open(rest, length)?;
+        while inner.more()? {
+            self.count(depth)?;
+            let rest = inner.rest();
+            let tag = tag(rest)?;
+            let length = self::length(rest)?;
+            if tag == OCTET_STRING {
+                joined.extend_from_slice(take(rest, length.ok_or(BadBer::Length)?)?);
+            } else if tag == OCTET_STRING | CONSTRUCTED {
+                self.segments(rest, length, depth + 1, joined)?;
+            } else {
+                return Err(BadBer::Segments);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, depth: usize) -> Result<(), BadBer> {
+        if depth >= DEPTH_MAX {
+            return Err(BadBer::TooDeep);
+        }
+        self.elements_left = self.elements_left.checked_sub(1).ok_or(BadBer::TooMany)?;
+        Ok(())
+    }
+}
+
+/// The inside of a constructed element: so many bytes, or up to an end-of-contents mark (8.1.5).
+enum Inner<'r, 'a> {
+    Definite(&'a [u8]),
+    Indefinite(&'r mut &'a [u8]),
+}
+
+impl<'r, 'a> Inner<'r, 'a> {
+    fn open(rest: &'r mut &'a [u8], length: Option<usize>) -> Result<Self, BadBer> {
+        Ok(match length {
+            Some(length) => Self::Definite(take(rest, length)?),
+            None => Self::Indefinite(rest),
+        })
+    }
+
+    fn rest(&mut self) -> &mut &'a [u8] {
+        match self {
+            Self::Definite(rest) => rest,
+            Self::Indefinite(rest) => rest,
+        }
+    }
+
+    /// Whether another element follows; the mark that says no is taken off.
+    fn more(&mut self) -> Result<bool, BadBer> {
+        match self {
+            Self::Definite(rest) => Ok(!rest.is_empty()),
+            Self::Indefinite(rest) if rest.starts_with(&END_OF_CONTENTS) => {
+                take(rest, END_OF_CONTENTS.len())?;
+                Ok(false)
+            }
+            Self::Indefinite(_) => Ok(true),
+        }
+    }
+}
+
+fn tag(rest: &mut &[u8]) -> Result<u8, BadBer> {
+    let tag = take(rest, 1)?[0];
+    let form_fits = match tag {
+        // Reserved (8.1.2, 8.1.5), and the types that are constructed whatever they hold.
+        _ if tag & NUMBER_BITS == NUMBER_BITS => false,
+        0x00 | 0x10 | 0x11 => false,
+        SEQUENCE | SET => true,
+        _ if tag & CLASS_BITS == 0 && tag & CONSTRUCTED != 0 => tag == OCTET_STRING | CONSTRUCTED,
+        _ => true,
+    };
+    if form_fits { Ok(tag) } else { Err(BadBer::Tag) }
+}
+
+/// A length, or `None` for the indefinite form (8.1.3).
+fn length(rest: &mut &[u8]) -> Result<Option<usize>, BadBer> {
+    let first = take(rest, 1)?[0];
+    match first {
+        0..0x80 => Ok(Some(usize::from(first))),
+        0x80 => Ok(None),
+        // More octets than any length here needs, leading zeros included.
+        0x89.. => Err(BadBer::Length),
+        _ => {
+            let octets = take(rest, usize::from(first & 0x7f))?;
+            let length = octets.iter().fold(0_u64, |sum, octet| sum << 8 | u64::from(*octet));
+            usize::try_from(length).map(Some).map_err(|_| BadBer::Length)
+        }
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], BadBer> {
+    let (taken, left) = rest.split_at_checked(length).ok_or(BadBer::Truncated)?;
+    *rest = left;
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(ber: &str, expected: Result<&str, BadBer>) {
+        let outcome = to_der(&hex::decode(ber).unwrap());
+        assert_eq!(outcome, expected.map(|der| hex::decode(der).unwrap()));
+    }
+
+    #[test]
+    fn der_comes_back_as_it_is() {
+        check("300a0402abcd3104020101ff", Ok("300a0402abcd3104020101ff"));
+    }
+
+    #[test]
+    fn indefinite_lengths_become_definite_ones_at_every_level() {
+        check("308031800201010000a0800500000000 00".replace(' ', "").as_str(), Ok("30093103020101a0020500"));
+    }
+
+    #[test]
+    fn over_long_lengths_become_minimal_ones() {
+        check("30840000000402810101", Ok("3003020101"));
+        check("3088000000000000000405810000", Err(BadBer::EndOfContents));
+    }
+
+    #[test]
+    fn segments_become_one_string_even_when_they_nest() {
+        check("24800402aabb2480040109040000000400 0000".replace(' ', "").as_str(), Ok("0403aabb09"));
+        check("24060401010401 02".replace(' ', "").as_str(), Ok("04020102"));
+    }
+
+    #[test]
+    fn a_segment_of_another_kind_is_refused() {
+        check("2480040101020102 0000".replace(' ', "").as_str(), Err(BadBer::Segments));
+    }
+
+    #[test]
+    fn other_types_have_no_constructed_form() {
+        for tag in ["21", "22", "23", "26", "2c", "33", "37"] {
+            check(&format!("{tag}03040101"), Err(BadBer::Tag));
+        }
+        check("1003020101", Err(BadBer::Tag));
+        check("1f8101020101", Err(BadBer::Tag));
+        check("0001ff", Err(BadBer::Tag));
+    }
+
+    #[test]
+    fn nothing_hides_behind_an_end() {
+        check("30030201010201", Err(BadBer::Trailing));
+        check("30800201010000ff", Err(BadBer::Trailing));
+        check("30800201010000020102", Err(BadBer::Trailing));
+        check("300702010100000500", Err(BadBer::EndOfContents));
+        check("0000", Err(BadBer::EndOfContents));
+    }
+
+    #[test]
+    fn what_is_cut_short_is_refused() {
+        for ber in ["", "30", "3005020101", "3080020101", "308002010100", "0482", "2480040101"] {
+            check(ber, Err(BadBer::Truncated));
+        }
+    }
+
+    #[test]
+    fn reserved_and_primitive_indefinite_lengths_are_refused() {
+        check("04800000", Err(BadBer::Length));
+        check("04ff00", Err(BadBer::Length));
+        check("0489000000000000000001ff", Err(BadBer::Length));
+    }
+
+    #[test]
+    fn every_bound_holds() {
+        let deep = [0x30, 0x80].repeat(DEPTH_MAX + 1);
+        assert_eq!(to_der(&deep), Err(BadBer::TooDeep));
+        let deep = [0x24, 0x80].repeat(DEPTH_MAX + 1);
+        assert_eq!(to_der(&deep), Err(BadBer::TooDeep));
+        let many = element(SEQUENCE, &[5, 0].repeat(ELEMENTS_MAX));
+        assert_eq!(to_der(&many), Err(BadBer::TooMany));
+        let most = element(SEQUENCE, &[5, 0].repeat(ELEMENTS_MAX - 1));
+        assert_eq!(to_der(&most), Ok(most.clone()));
+        assert_eq!(to_der(&vec![0; MESSAGE_BYTES_MAX + 1]), Err(BadBer::TooLong));
+    }
+
+    #[test]
+    fn lengths_are_minimal_at_every_step() {
+        for (length, head) in [
+            (0x7f, "047f"),
+            (0x80, "048180"),
+            (0xff, "0481ff"),
+            (0x100, "04820100"),
+            (0xffff, "0482ffff"),
+            (0x1_0000, "0483010000"),
+        ] {
+            assert!(hex::encode(element(0x04, &vec![0; length])).starts_with(head));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn normalising_twice_changes_nothing_more(ber in proptest::collection::vec(any::<u8>(), 0..96)) {
+            if let Ok(der) = to_der(&ber) {
+                prop_assert_eq!(to_der(&der), Ok(der.clone()));
+                prop_assert!(der.len() <= ber.len() + 4 * ELEMENTS_MAX);
+            }
+        }
+
+        #[test]
+        fn a_frame_of_any_form_holds_the_same(parts in proptest::collection::vec(
+            proptest::collection::vec(any::<u8>(), 0..40), 0..6)) {
+            let mut streamed = vec![0x30, 0x80, 0x24, 0x80];
+            for part in &parts {
+                streamed.extend(element(0x04, part));
+            }
+            streamed.extend([0; 4]);
+            let plain = element(0x30, &element(0x04, &parts.concat()));
+            prop_assert_eq!(to_der(&streamed), Ok(plain));
+        }
+    }
+}

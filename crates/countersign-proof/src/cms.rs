@@ -1,0 +1,200 @@
+//! CMS messages (RFC 5652): what a device submits, and what is handed on as evidence.
+//!
+//! The policy is narrower than the format: one signer, content inside, exactly the six signed
+//! attributes of CAdES-B-B with mime-type and content-identifier, no unsigned ones, nothing trailing.
+//! An attribute that is not known is refused, signed as it is: it could change what the signature
+//! means, and nobody here would see it.
+
+mod attributes;
+mod message;
+
+use aws_lc_rs::digest;
+
+use self::attributes::Attributes;
+use self::message::{Message, SignerId};
+use crate::ber::{self, element};
+use crate::fields::SET;
+use crate::key::{Hash, Scheme};
+use crate::signer::Names;
+use crate::{BadProof, Proof, Roots, Signer, oid};
+
+/// What a submission must be over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Expected<'a> {
+    /// The transaction's id.
+    pub transaction: [u8; 16],
+    /// The bytes that the device showed.
+    pub content: &'a [u8],
+    /// Their whole media type, parameters included.
+    pub media_type: &'a str,
+}
+
+/// Verifies a CMS message, BER or DER, by `signer` over `expected`.
+///
+/// The signing time is the device's claim, and checked for form only.
+///
+/// # Errors
+/// Returns the first reason found: the signer's time, then the message's form, then what it is over,
+/// then the signature.
+pub fn verify(
+    submission: &[u8],
+    expected: &Expected<'_>,
+    signer: &Signer,
+    now: u64,
+) -> Result<Proof, BadProof> {
+    signer.check_time(now)?;
+    let der = to_der(submission)?;
+    let message = Message::parse(&der)?;
+    let claims = Claims::of(&message, signer)?;
+    if message.content != expected.content {
+        return Err(BadProof::OtherContent);
+    }
+    if claims.attributes.media_type != expected.media_type {
+        return Err(BadProof::OtherMediaType);
+    }
+    if claims.attributes.transaction != expected.transaction {
+        return Err(BadProof::OtherTransaction);
+    }
+    claims.verify()?;
+
+    let digest = digest::digest(&digest::SHA256, expected.content);
+    let digest = digest.as_ref().try_into().expect("SHA-256 is 32 bytes");
+    Ok(Proof::new(expected.transaction, digest, signer.fingerprint(), der))
+}
+
+/// What a message says that somebody signed, where nothing is expected beforehand.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Inspected {
+    /// The bytes that were signed.
+    pub content: Vec<u8>,
+    /// Their media type, as signed.
+    pub media_type: String,
+    /// The transaction's id, as signed.
+    pub transaction: [u8; 16],
+    /// The device's claim of when it signed, in seconds since the Unix epoch.
+    pub signing_time: u64,
+    /// The signer's certificate, DER.
+    pub certificate: Vec<u8>,
+    /// The certificates between it and the root, DER, its issuer's first.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// Verifies a CMS message by the certificates in it, valid at `now`, to one of `roots`.
+///
+/// # Errors
+/// As [`verify`], except that any content, media type and transaction will do.
+pub fn inspect(submission: &[u8], roots: &Roots, now: u64) -> Result<Inspected, BadProof> {
+    inspect_at(submission, roots, Some(now))
+}
+
+/// As [`inspect`], with the certificates valid when the message *claims* to have been signed. Only
+/// the signer vouches for that time.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_when_signed(submission: &[u8], roots: &Roots) -> Result<Inspected, BadProof> {
+    inspect_at(submission, roots, None)
+}
+
+fn inspect_at(
+    submission: &[u8],
+    roots: &Roots,
+    time: Option<u64>,
+) -> Result<Inspected, BadProof> {
+    let der = to_der(submission)?;
+    let message = Message::parse(&der)?;
+    let signing_time = Attributes::parse(message.signed_attributes)?.signing_time;
+
+    let (mut own, mut chain) = (None, Vec::new());
+    for certificate in &message.certificates {
+        if own.is_none() && message.signer.names(&Names::of(certificate)?) {
+            own = Some(*certificate);
+        } else {
+            chain.push(certificate.to_vec());
+        }
+    }
+    let own = own.ok_or(BadProof::CertificateAbsent)?;
+    let signer = Signer::new(own, &chain, roots, time.unwrap_or(signing_time))?;
+
+    let claims = Claims::of(&message, &signer)?;
+    claims.verify()?;
+    Ok(Inspected {
+        content: message.content.to_vec(),
+        media_type: claims.attributes.media_type.to_owned(),
+        transaction: claims.attributes.transaction,
+        signing_time,
+        certificate: own.to_vec(),
+        chain: signer.path().iter().map(|certificate| certificate.to_vec()).collect(),
+    })
+}
+
+/// Normalises a message: BER framing to DER, and the SETs of the message itself into DER's order.
+/// That order is what signed attributes are signed in (RFC 5652 §5.4), and OpenSSL verifies them in
+/// the order that it finds; so the evidence kept must have it. Nothing inside certificates moves.
+pub(crate) fn to_der(submission: &[u8]) -> Result<Vec<u8>, BadProof> {
+    let mut der = ber::to_der(submission)?;
+    let sorted = Message::parse(&der)?.sets_out_of_order();
+    for (start, content) in sorted {
+        der[start..start + content.len()].copy_from_slice(&content);
+    }
+    Ok(der)
+}
+
+/// A message whose form is right and that claims to be a certain signer's.
+struct Claims<'a> {
+    message: &'a Message<'a>,
+    signer: &'a Signer,
+    attributes: Attributes<'a>,
+    hash: Hash,
+    scheme: Scheme,
+}
+
+impl<'a> Claims<'a> {
+    fn of(message: &'a Message<'a>, signer: &'a Signer) -> Result<Self, BadProof> {
+        if !message.signer.names(signer.names()) {
+            return Err(BadProof::OtherSigner);
+        }
+        let carries = |certificate: &[u8]| message.certificates.contains(&certificate);
+        if !carries(signer.certificate()) || !signer.path().iter().all(|issuer| carries(issuer)) {
+            return Err(BadProof::CertificateAbsent);
+        }
+
+        let hash = Hash::new(&message.digest_algorithm)?;
+        let listed = |hash| message.digest_algorithms.iter().any(|one| Hash::new(one) == Ok(hash));
+        if !listed(hash) {
+            return Err(BadProof::AlgorithmsDisagree);
+        }
+        let scheme = Scheme::new(&message.signature_algorithm, hash)?;
+
+        let attributes = Attributes::parse(message.signed_attributes)?;
+        if attributes.content_type != oid::DATA {
+            return Err(BadProof::OtherContentType);
+        }
+        if !attributes.signing_certificate.names(signer) {
+            return Err(BadProof::OtherSigningCertificate);
+        }
+        Ok(Self { message, signer, attributes, hash, scheme })
+    }
+
+    fn verify(&self) -> Result<(), BadProof> {
+        if self.attributes.message_digest != self.hash.digest(self.message.content).as_ref() {
+            return Err(BadProof::OtherDigest);
+        }
+        // Signed as a SET OF, not with the tag that they are sent with (RFC 5652 §5.4).
+        let signed = element(SET, self.message.signed_attributes);
+        self.signer.key().verify(self.scheme, &signed, self.message.signature)
+    }
+}
+
+impl SignerId<'_> {
+    fn names(&self, certificate: &Names) -> bool {
+        match self {
+            Self::IssuerAndSerial { issuer, serial } => {
+                **issuer == *certificate.issuer && **serial == *certificate.serial
+            }
+            Self::KeyIdentifier(identifier) => {
+                certificate.key_identifier.as_deref() == Some(*identifier)
+            }
+        }
+    }
+}

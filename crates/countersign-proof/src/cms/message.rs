@@ -1,0 +1,162 @@
+//! The form of a signed message, as slices of its DER.
+
+use der::Decode;
+use der::asn1::ObjectIdentifier;
+use spki::AlgorithmIdentifierRef;
+
+use crate::fields::{Fields, OCTET_STRING, SEQUENCE, SET, context};
+use crate::{BadProof, CHAIN_CERTIFICATES_MAX, oid};
+
+/// Most digest algorithms that a message may list.
+const DIGEST_ALGORITHMS_MAX: usize = 8;
+/// Most certificates: the signer's, its chain, and the root, which nobody needs.
+const CERTIFICATES_MAX: usize = CHAIN_CERTIFICATES_MAX + 1;
+/// Most signed attributes that are looked at, before they are found to be too many.
+pub(super) const ATTRIBUTES_MAX: usize = 16;
+
+/// A `ContentInfo` with a `SignedData` (RFC 5652 §3, §5.1) that has one signer, with attributes.
+pub(super) struct Message<'a> {
+    whole: &'a [u8],
+    /// The contents of the three SETs that DER has an order for.
+    sets: [&'a [u8]; 3],
+    pub(super) digest_algorithms: Vec<AlgorithmIdentifierRef<'a>>,
+    pub(super) content: &'a [u8],
+    /// Each a whole element.
+    pub(super) certificates: Vec<&'a [u8]>,
+    pub(super) signer: SignerId<'a>,
+    pub(super) digest_algorithm: AlgorithmIdentifierRef<'a>,
+    /// The content of the SET.
+    pub(super) signed_attributes: &'a [u8],
+    pub(super) signature_algorithm: AlgorithmIdentifierRef<'a>,
+    pub(super) signature: &'a [u8],
+}
+
+/// Whom a message says it is by (RFC 5652 §5.3).
+pub(super) enum SignerId<'a> {
+    /// Both are whole elements.
+    IssuerAndSerial { issuer: &'a [u8], serial: &'a [u8] },
+    KeyIdentifier(&'a [u8]),
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn parse(whole: &'a [u8]) -> Result<Self, BadProof> {
+        let mut info = Fields::of(whole, SEQUENCE)?;
+        if info.decode::<ObjectIdentifier>()? != oid::SIGNED_DATA {
+            return Err(BadProof::Message);
+        }
+        let mut data = Fields::of(info.content(context(0))?, SEQUENCE)?;
+        info.end()?;
+
+        let version: u8 = data.decode()?;
+        let algorithms = data.content(SET)?;
+        let digest_algorithms = Fields::new(algorithms)?.elements(DIGEST_ALGORITHMS_MAX)?;
+        let digest_algorithms = digest_algorithms
+            .into_iter()
+            .map(AlgorithmIdentifierRef::from_der)
+            .collect::<der::Result<_>>()?;
+        let content = content(data.open(SEQUENCE)?)?;
+        let certificate_set = data.optional(context(0))?.unwrap_or_default();
+        let certificates = Fields::new(certificate_set)?.elements(CERTIFICATES_MAX)?;
+        if certificates.iter().any(|certificate| certificate[0] != SEQUENCE) {
+            return Err(BadProof::OtherCertificate);
+        }
+        if data.next_is(context(1)) {
+            return Err(BadProof::RevocationLists);
+        }
+        let mut signers = data.open(SET)?;
+        data.end()?;
+        if signers.is_empty() {
+            return Err(BadProof::NoSigner);
+        }
+        let mut one = signers.open(SEQUENCE)?;
+        if !signers.is_empty() {
+            return Err(BadProof::SeveralSigners);
+        }
+
+        let signer_version: u8 = one.decode()?;
+        let signer = signer_id(&mut one)?;
+        check_versions(version, signer_version, &signer)?;
+        let digest_algorithm = one.decode()?;
+        let signed_attributes =
+            one.optional(context(0))?.ok_or(BadProof::NoSignedAttributes)?;
+        let signature_algorithm = one.decode()?;
+        let signature = one.content(OCTET_STRING)?;
+        if one.next_is(context(1)) {
+            return Err(BadProof::UnsignedAttributes);
+        }
+        one.end()?;
+
+        Ok(Self {
+            whole,
+            sets: [algorithms, certificate_set, signed_attributes],
+            digest_algorithms,
+            content,
+            certificates,
+            signer,
+            digest_algorithm,
+            signed_attributes,
+            signature_algorithm,
+            signature,
+        })
+    }
+
+    /// Where in the message a SET's elements are not in DER's order (X.690 §11.6), and the SET's
+    /// content in that order: as long as it was.
+    pub(super) fn sets_out_of_order(&self) -> Vec<(usize, Vec<u8>)> {
+        let most = ATTRIBUTES_MAX.max(CERTIFICATES_MAX).max(DIGEST_ALGORITHMS_MAX);
+        let mut sorted = Vec::new();
+        for set in self.sets {
+            // What cannot be read is not sorted, and will be refused for what it is.
+            let Ok(mut elements) = Fields::new(set).and_then(|fields| fields.elements(most)) else {
+                continue;
+            };
+            // No element is another's beginning, so bytes alone decide.
+            if !elements.is_sorted() {
+                elements.sort_unstable();
+                let start = set.as_ptr().addr() - self.whole.as_ptr().addr();
+                sorted.push((start, elements.concat()));
+            }
+        }
+        sorted
+    }
+}
+
+/// `EncapsulatedContentInfo` (RFC 5652 §5.2).
+fn content(mut fields: Fields<'_>) -> Result<&[u8], BadProof> {
+    if fields.decode::<ObjectIdentifier>()? != oid::DATA {
+        return Err(BadProof::ContentType);
+    }
+    let mut inside = Fields::new(fields.optional(context(0))?.ok_or(BadProof::Detached)?)?;
+    fields.end()?;
+    let content = inside.content(OCTET_STRING)?;
+    inside.end()?;
+    Ok(content)
+}
+
+fn signer_id<'a>(fields: &mut Fields<'a>) -> Result<SignerId<'a>, BadProof> {
+    /// `[0]` IMPLICIT of a string, so primitive.
+    const KEY_IDENTIFIER: u8 = 0x80;
+    if let Some(identifier) = fields.optional(KEY_IDENTIFIER)? {
+        return Ok(SignerId::KeyIdentifier(identifier));
+    }
+    let mut id = fields.open(SEQUENCE)?;
+    let (issuer, serial) = (id.element()?, id.element()?);
+    id.end()?;
+    Ok(SignerId::IssuerAndSerial { issuer, serial })
+}
+
+/// The signer's version goes with how it is named (RFC 5652 §5.3). The message's is 3 where one of
+/// its signers' is (§5.1); some write 3 always.
+fn check_versions(message: u8, one: u8, signer: &SignerId<'_>) -> Result<(), BadProof> {
+    match (signer, one, message) {
+        (SignerId::IssuerAndSerial { .. }, 1, 1 | 3) | (SignerId::KeyIdentifier(_), 3, 3) => Ok(()),
+        _ => Err(BadProof::Version),
+    }
+}
+
+/// What the decoder of DER refuses, anywhere in the message's own form.
+impl From<der::Error> for BadProof {
+    fn from(_: der::Error) -> Self {
+        Self::Message
+    }
+}

@@ -1,0 +1,28 @@
+//! Signatures in, proofs out.
+//!
+//! The one promise: a [`Proof`] says that the holder of a certificate which chains to a tenant's
+//! roots signed exactly these bytes, of this media type, for this transaction. [`cms::verify`] makes
+//! it from what a device submitted; [`ocra`] checks the short codes that need no certificate.
+//!
+//! ```text
+//! Roots + certificate + chain ──▶ Signer ─┐
+//!                                         ├─ cms::verify ──▶ Proof
+//! submission ─ ber ─▶ DER ─▶ Expected ────┘
+//! ```
+//!
+//! Pure: no clock, no I/O, no randomness; times are arguments, in seconds since the Unix epoch.
+
+mod bad;
+pub mod ber;
+pub mod cms;
+mod fields;
+mod key;
+pub mod ocra;
+pub mod oid;
+mod proof;
+mod signer;
+
+pub use bad::{Attribute, BadProof};
+pub use cms::{Expected, Inspected};
+pub use proof::Proof;
+pub use signer::{CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Roots, Signer};

@@ -1,0 +1,310 @@
+//! Who may sign: certificates that chain to a tenant's roots.
+
+use aws_lc_rs::digest;
+use der::Decode;
+use der::referenced::OwnedToRef;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
+use x509_cert::Certificate;
+use x509_cert::ext::pkix::{KeyUsage, SubjectKeyIdentifier};
+use x509_cert::time::Validity;
+
+use crate::BadProof;
+use crate::fields::{Fields, INTEGER, SEQUENCE, context};
+use crate::key::PublicKey;
+
+/// Longest certificate that is read, in bytes.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+/// Most certificates that a signer's own may come with.
+pub const CHAIN_CERTIFICATES_MAX: usize = 5;
+
+/// id-kp-emailProtection (RFC 5280 §4.2.1.12), as DER has it without tag and length.
+const EMAIL_PROTECTION: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x04];
+
+/// A tenant's trust anchors, parsed once.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    anchors: Vec<TrustAnchor<'static>>,
+    /// Of the anchor at the same place: an anchor has no validity of its own.
+    spans: Vec<Span>,
+}
+
+impl Roots {
+    /// Reads CA certificates, each X.509 in DER. None at all is allowed, and trusts nobody.
+    ///
+    /// # Errors
+    /// Refuses what is not a certificate, and a certificate that may not sign others.
+    pub fn new<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, BadProof> {
+        let mut roots = Self { anchors: Vec::new(), spans: Vec::new() };
+        for der in certificates {
+            let certificate = parse(der)?;
+            check_issuer(&certificate)?;
+            let anchor = CertificateDer::from(der);
+            let anchor = anchor_from_trusted_cert(&anchor).map_err(|_| BadProof::Certificate)?;
+            roots.anchors.push(anchor.to_owned());
+            roots.spans.push(Span::of(&certificate.tbs_certificate.validity));
+        }
+        Ok(roots)
+    }
+
+    /// When `found` may be used. A root that was renewed under its old key is there twice.
+    fn span(&self, found: &TrustAnchor<'_>, now: u64) -> Result<Span, BadProof> {
+        let same = |anchor: &TrustAnchor<'_>| {
+            anchor.subject == found.subject
+                && anchor.subject_public_key_info == found.subject_public_key_info
+        };
+        let mut last = Err(BadProof::Untrusted);
+        for (_, span) in self.anchors.iter().zip(&self.spans).filter(|(anchor, _)| same(anchor)) {
+            last = span.check(now).map(|()| *span);
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
+    }
+}
+
+/// A certificate whose chain has been verified, its key kept parsed. It may be kept until
+/// [`Signer::valid_until`]; whether it is *enabled* is not its business.
+#[derive(Clone)]
+pub struct Signer {
+    certificate: Box<[u8]>,
+    fingerprint: [u8; 32],
+    /// The certificates between this one and the root.
+    path: Vec<Box<[u8]>>,
+    span: Span,
+    names: Names,
+    key: PublicKey,
+}
+
+/// What a message may call a certificate by, each an encoded value of the certificate itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Names {
+    /// The issuer's Name, an element.
+    pub(crate) issuer: Box<[u8]>,
+    /// The serial number, an element.
+    pub(crate) serial: Box<[u8]>,
+    /// The subject key identifier's bytes, if the certificate has one.
+    pub(crate) key_identifier: Option<Box<[u8]>>,
+}
+
+impl Signer {
+    /// Verifies `certificate` by a path through `chain`, in any order, to one of `roots`, at `now`.
+    /// Certificates are DER; ones in `chain` that the path does not need are ignored.
+    ///
+    /// An extended key usage must include e-mail protection where it is present, as S/MIME
+    /// verifiers ask (RFC 8550 §4.4.4), so that others accept what we do.
+    ///
+    /// # Errors
+    /// Refuses a certificate that is malformed, not valid now, not trusted, or not for signatures.
+    pub fn new(
+        certificate: &[u8],
+        chain: &[Vec<u8>],
+        roots: &Roots,
+        now: u64,
+    ) -> Result<Self, BadProof> {
+        if chain.len() > CHAIN_CERTIFICATES_MAX {
+            return Err(BadProof::ChainTooLong);
+        }
+        if chain.iter().any(|der| der.len() > CERTIFICATE_BYTES_MAX) {
+            return Err(BadProof::Certificate);
+        }
+        let parsed = parse(certificate)?;
+        let mut span = Span::of(&parsed.tbs_certificate.validity);
+        span.check(now)?;
+        check_end_entity(&parsed)?;
+
+        let der = CertificateDer::from(certificate);
+        let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let end_entity = EndEntityCert::try_from(&der).map_err(refusal)?;
+        let path = end_entity
+            .verify_for_usage(
+                webpki::ALL_VERIFICATION_ALGS,
+                &roots.anchors,
+                &chain,
+                UnixTime::since_unix_epoch(core::time::Duration::from_secs(now)),
+                Usage,
+                None,
+                None,
+            )
+            .map_err(refusal)?;
+
+        let mut between = Vec::new();
+        for issuer in path.intermediate_certificates() {
+            let der = issuer.der();
+            let issuer = parse(&der)?;
+            check_issuer(&issuer)?;
+            span = span.within(Span::of(&issuer.tbs_certificate.validity));
+            between.push(der.as_ref().into());
+        }
+        span = span.within(roots.span(path.anchor(), now)?);
+
+        Ok(Self {
+            certificate: certificate.into(),
+            fingerprint: fingerprint(certificate),
+            path: between,
+            span,
+            names: Names::of(certificate)?,
+            key: PublicKey::new(&parsed.tbs_certificate.subject_public_key_info.owned_to_ref())?,
+        })
+    }
+
+    /// The last second, since the Unix epoch, at which the whole path is valid.
+    #[must_use]
+    pub fn valid_until(&self) -> u64 {
+        self.span.not_after
+    }
+
+    /// X.509, DER.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// SHA-256 of the certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    /// The certificates between the signer's own and the root, the issuer's first.
+    pub(crate) fn path(&self) -> &[Box<[u8]>] {
+        &self.path
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub(crate) fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// A signer is kept, so its time is looked at again with every signature.
+    pub(crate) fn check_time(&self, now: u64) -> Result<(), BadProof> {
+        self.span.check(now)
+    }
+}
+
+impl core::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Signer")
+            .field("fingerprint", &hex::encode(self.fingerprint))
+            .field("span", &self.span)
+            .finish_non_exhaustive()
+    }
+}
+
+/// SHA-256 of a certificate.
+pub(crate) fn fingerprint(certificate: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, certificate);
+    digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
+}
+
+impl Names {
+    pub(crate) fn of(certificate: &[u8]) -> Result<Self, BadProof> {
+        let read = || -> der::Result<_> {
+            let mut tbs = Fields::of(certificate, SEQUENCE)?.open(SEQUENCE)?;
+            tbs.optional(context(0))?; // version
+            if !tbs.next_is(INTEGER) {
+                return Err(der::ErrorKind::Failed.into());
+            }
+            let serial = tbs.element()?;
+            tbs.content(SEQUENCE)?; // signature
+            Ok((tbs.element()?, serial))
+        };
+        let (issuer, serial) = read().map_err(|_| BadProof::Certificate)?;
+        let key_identifier = parse(certificate)?
+            .tbs_certificate
+            .get::<SubjectKeyIdentifier>()
+            .map_err(|_| BadProof::Certificate)?
+            .map(|(_, identifier)| identifier.0.as_bytes().into());
+        Ok(Self { issuer: issuer.into(), serial: serial.into(), key_identifier })
+    }
+}
+
+/// From the first to the last second of validity, since the Unix epoch, both included.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Span {
+    not_before: u64,
+    not_after: u64,
+}
+
+impl Span {
+    fn of(validity: &Validity) -> Self {
+        Self {
+            not_before: validity.not_before.to_unix_duration().as_secs(),
+            not_after: validity.not_after.to_unix_duration().as_secs(),
+        }
+    }
+
+    fn within(self, other: Self) -> Self {
+        Self {
+            not_before: self.not_before.max(other.not_before),
+            not_after: self.not_after.min(other.not_after),
+        }
+    }
+
+    fn check(self, now: u64) -> Result<(), BadProof> {
+        match now {
+            _ if now < self.not_before => Err(BadProof::NotYetValid),
+            _ if now > self.not_after => Err(BadProof::Expired),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn parse(der: &[u8]) -> Result<Certificate, BadProof> {
+    if der.len() > CERTIFICATE_BYTES_MAX {
+        return Err(BadProof::Certificate);
+    }
+    Certificate::from_der(der).map_err(|_| BadProof::Certificate)
+}
+
+/// The path builder does not look at key usage, neither at the end nor in between.
+fn check_end_entity(certificate: &Certificate) -> Result<(), BadProof> {
+    match key_usage(certificate)? {
+        Some(usage) if !usage.digital_signature() && !usage.non_repudiation() => {
+            Err(BadProof::KeyUsage)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_issuer(certificate: &Certificate) -> Result<(), BadProof> {
+    match key_usage(certificate)? {
+        Some(usage) if !usage.key_cert_sign() => Err(BadProof::KeyUsage),
+        _ => Ok(()),
+    }
+}
+
+fn key_usage(certificate: &Certificate) -> Result<Option<KeyUsage>, BadProof> {
+    let found = certificate.tbs_certificate.get::<KeyUsage>();
+    Ok(found.map_err(|_| BadProof::Certificate)?.map(|(_, usage)| usage))
+}
+
+/// Extended key usage: absent, or with e-mail protection in it.
+struct Usage;
+
+impl ExtendedKeyUsageValidator for Usage {
+    fn validate(&self, iter: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        webpki::KeyUsage::required_if_present(EMAIL_PROTECTION).validate(iter)
+    }
+}
+
+fn refusal(error: webpki::Error) -> BadProof {
+    use webpki::Error;
+    match error {
+        Error::BadDer
+        | Error::BadDerTime
+        | Error::TrailingData(_)
+        | Error::UnsupportedCertVersion
+        | Error::InvalidSerialNumber
+        | Error::MalformedExtensions => BadProof::Certificate,
+        Error::CertExpired { .. } => BadProof::Expired,
+        Error::CertNotValidYet { .. } => BadProof::NotYetValid,
+        Error::CaUsedAsEndEntity | Error::RequiredEkuNotFoundContext(_) => BadProof::KeyUsage,
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => BadProof::Untrusted,
+        _ => BadProof::Chain,
+    }
+}
