@@ -1,0 +1,333 @@
+//! What devices do: see what is open, take it, and end it.
+//!
+//! Each step looks at the device and its user again, and holds what it saw in the commit: a lock that
+//! was acknowledged before the commit makes the commit stale, and the next look refuses.
+
+use std::sync::Arc;
+
+use countersign_proof::{Expected, Proof, cms};
+
+use super::{Decision, Engine, lost_every_race};
+use crate::device::{Device, Purpose};
+use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
+use crate::limits::COMMIT_TRIES_MAX;
+use crate::port::{Chance, Clock, Doorbell, Grounds, Handle, Ledger, Registry, Versioned};
+use crate::refusal::{Error, Refusal};
+use crate::terms::Form;
+use crate::time::Timestamp;
+use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Step, Transaction};
+use crate::user::{Factor, Lock, Standing, User};
+
+/// A signature as a device hands it in.
+#[derive(Clone, Debug)]
+pub struct Submission<'a> {
+    /// The form that it claims.
+    pub form: Form,
+    /// Its bytes.
+    pub value: &'a [u8],
+    /// The identity that made it.
+    pub identity: IdentityId,
+}
+
+/// A transaction that a device may show now.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// What to show.
+    pub transaction: Arc<Transaction>,
+    /// The device that took it, whose key the content is sealed with.
+    pub device: Device,
+}
+
+/// Who acts on what, as it was read.
+struct Scene {
+    device: Versioned<Device>,
+    user: Versioned<User>,
+    transaction: Versioned<Transaction>,
+    now: Timestamp,
+}
+
+impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+    /// What is open for this device, oldest first. Being asked for it, the device is online: the
+    /// clock *go online* of what it is offered stops.
+    ///
+    /// # Errors
+    /// Refuses a device that is locked or unknown; a locked user is offered nothing.
+    pub async fn offers(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+    ) -> Result<Vec<Arc<Transaction>>, Error> {
+        let (device, user) = self.actor(tenant, device).await?;
+        if user.value.standing.check(self.now()).is_err() {
+            return Ok(Vec::new());
+        }
+        let mut offers = Vec::new();
+        for open in self.store.open(tenant, &user.value.name).await? {
+            let open = open.value;
+            let taken_once = open.terms.once
+                && open.takes.first().is_some_and(|take| take.device != device.value.id);
+            if !open.terms.addressed.covers(device.value.id) || taken_once {
+                continue;
+            }
+            if open.state != (State::Waiting { reached: false }) {
+                offers.push(Arc::new(open));
+                continue;
+            }
+            match self.apply(tenant, open.terms.id, Input::Reach).await {
+                Ok(reached) => offers.push(reached),
+                Err(Error::Refused(_)) => {} // It ended, or is about to.
+                Err(failed) => return Err(failed),
+            }
+        }
+        Ok(offers)
+    }
+
+    /// Takes a transaction: the person has opened it. Content is released only by this, and where the
+    /// PIN is asked for, only to its proof.
+    ///
+    /// # Errors
+    /// Refuses as [`Transaction::step`] does; a wrong PIN is committed before it is refused.
+    pub async fn take(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        pin_proof: Option<&str>,
+    ) -> Result<Taken, Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let scene = self.scene(tenant, device, id).await?;
+            let pin = self.pin(&scene, pin_proof)?;
+            let taker = scene.device.value.clone();
+            let (before, now) = (scene.user.value.standing, scene.now);
+            let decision = scene.decide(Input::Take { device, pin }, |event| match event {
+                Event::PinMistaken | Event::Ended(Outcome::Locked) => {
+                    before.after_wrong(Factor::Pin, &self.policy.locks, now).0
+                }
+                _ if pin == Pin::Right => before.after_right(Factor::Pin),
+                _ => before,
+            })?;
+            let event = decision.step.event;
+            let after = decision.standing.unwrap_or(before);
+            let Some(transaction) = self.conclude(decision).await? else { continue };
+            return match event {
+                Some(Event::PinMistaken) => {
+                    let tries_left = after.tries_left(Factor::Pin, &self.policy.locks);
+                    Err(Refusal::PinWrong { tries_left }.into())
+                }
+                Some(Event::Ended(_)) => Err(Refusal::UserLocked.into()),
+                _ => Ok(Taken { transaction, device: taker }),
+            };
+        }
+        Err(lost_every_race())
+    }
+
+    /// Ends a transaction with a signature, verified here and nowhere else.
+    ///
+    /// The same signature again is answered as the first was, without verifying it again.
+    ///
+    /// # Errors
+    /// Refuses as [`Transaction::step`] does, and every signature that does not hold.
+    pub async fn finish(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        submission: &Submission<'_>,
+    ) -> Result<Arc<Transaction>, Error> {
+        let mut verified: Option<Proof> = None;
+        for _ in 0..COMMIT_TRIES_MAX {
+            let scene = self.scene(tenant, device, id).await?;
+            let transaction = &scene.transaction.value;
+            match transaction.end() {
+                Some(End::Finished { by, proof })
+                    if *by == device && proof.repeats(submission.value) =>
+                {
+                    return Ok(Arc::new(scene.transaction.value));
+                }
+                Some(end) => return Err(Refusal::Ended(end.outcome()).into()),
+                None if scene.now >= transaction.deadline() => return Err(Refusal::Late.into()),
+                None => transaction.may_finish(device)?,
+            }
+            let proof = match verified.take() {
+                Some(proof) => proof,
+                None => self.verify(&scene, submission).await?,
+            };
+            verified = Some(proof.clone());
+            let standing = scene.user.value.standing;
+            let decision = scene.decide(Input::Finish { device, proof }, |_| standing)?;
+            if let Some(done) = self.conclude(decision).await? {
+                return Ok(done);
+            }
+        }
+        Err(lost_every_race())
+    }
+
+    /// Ends a transaction with the person's no. "This was not me" also holds the user against further
+    /// offers, in the same commit.
+    ///
+    /// # Errors
+    /// Refuses as [`Transaction::step`] does.
+    pub async fn decline(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        reason: Decline,
+    ) -> Result<Arc<Transaction>, Error> {
+        self.answer(
+            tenant,
+            device,
+            id,
+            Input::Decline { device, reason },
+            |standing| match reason {
+                Decline::NotMe => Standing { lock: Lock::Disowned, ..standing },
+                Decline::User => standing,
+            },
+        )
+        .await
+    }
+
+    /// Ends a transaction that the device cannot do.
+    ///
+    /// # Errors
+    /// Refuses as [`Transaction::step`] does.
+    pub async fn fail(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        reason: String,
+    ) -> Result<Arc<Transaction>, Error> {
+        self.answer(tenant, device, id, Input::Fail { device, reason }, |standing| standing).await
+    }
+
+    async fn answer(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        input: Input,
+        standing: impl Fn(Standing) -> Standing + Send + Sync,
+    ) -> Result<Arc<Transaction>, Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let (acting, user) = self.actor(tenant, device).await?;
+            let scene = self.scene_of(acting, user, id).await?;
+            // "This was not me", said again, comes from a user whom it has locked.
+            if !scene.transaction.value.state.is_ended() {
+                scene.user.value.standing.check(scene.now)?;
+            }
+            let before = scene.user.value.standing;
+            let decision = scene.decide(input.clone(), |_| standing(before))?;
+            if let Some(done) = self.conclude(decision).await? {
+                return Ok(done);
+            }
+        }
+        Err(lost_every_race())
+    }
+
+    /// The device that acts and its user, neither of them necessarily unlocked.
+    pub(super) async fn actor(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+    ) -> Result<(Versioned<Device>, Versioned<User>), Error> {
+        let device = self.store.device(tenant, device).await?.ok_or(Refusal::UnknownDevice)?;
+        device.value.check()?;
+        let user = self.store.user(tenant, &device.value.user).await?;
+        Ok((device, user.ok_or(Refusal::UnknownUser)?))
+    }
+
+    /// Everything that a device's step is decided on; device and user in good standing.
+    async fn scene(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+    ) -> Result<Scene, Error> {
+        let (device, user) = self.actor(tenant, device).await?;
+        user.value.standing.check(self.now())?;
+        self.scene_of(device, user, id).await
+    }
+
+    async fn scene_of(
+        &self,
+        device: Versioned<Device>,
+        user: Versioned<User>,
+        id: TransactionId,
+    ) -> Result<Scene, Error> {
+        let found = self.store.load(&device.value.tenant, &Handle::Id(id)).await?;
+        // Another user's transaction is told from none by nobody.
+        let transaction = found
+            .filter(|found| found.value.terms.user == device.value.user)
+            .filter(|found| found.value.terms.addressed.covers(device.value.id))
+            .ok_or(Refusal::Unknown)?;
+        Ok(Scene { device, user, transaction, now: self.now() })
+    }
+
+    /// What comes of the proof of the PIN, if this transaction asks for one.
+    fn pin(&self, scene: &Scene, given: Option<&str>) -> Result<Pin, Refusal> {
+        let transaction = &scene.transaction.value;
+        if !transaction.terms.pin_required || transaction.state.is_ended() {
+            return Ok(Pin::Absent);
+        }
+        let device = &scene.device.value;
+        let Some(pin) = &device.pin else { return Err(Refusal::PinUnset) };
+        let Some(given) = given else { return Ok(Pin::Absent) };
+        let id = transaction.terms.id.bytes();
+        if super::pin::proves(device, pin, id, given) {
+            return Ok(Pin::Right);
+        }
+        let standing = scene.user.value.standing;
+        let (_, locks) = standing.after_wrong(Factor::Pin, &self.policy.locks, scene.now);
+        Ok(Pin::Wrong { locks })
+    }
+
+    /// Verifies a signature over this transaction by this device.
+    async fn verify(&self, scene: &Scene, submission: &Submission<'_>) -> Result<Proof, Error> {
+        let terms = &scene.transaction.value.terms;
+        if submission.form != terms.form {
+            return Err(Refusal::OtherForm.into());
+        }
+        let identity = scene.device.value.identity(submission.identity, Purpose::Content)?;
+        let signer = if let Some(signer) = self.signers.known(identity, scene.now) {
+            signer
+        } else {
+            let tenant = self.store.tenant(&terms.tenant).await?.ok_or(Refusal::Unknown)?;
+            self.signers.learn(identity, &tenant.roots, scene.now)?
+        };
+        let expected = Expected {
+            transaction: terms.id.bytes(),
+            content: &terms.content.bytes,
+            media_type: terms.content.media_type.as_str(),
+        };
+        match terms.form {
+            Form::Cms => {
+                let now = scene.now.seconds();
+                Ok(cms::verify(submission.value, &expected, &signer, now)
+                    .map_err(Refusal::BadProof)?)
+            }
+        }
+    }
+}
+
+impl Scene {
+    /// Decides, and says what the decision stands on. `standing` gives the user's standing after an
+    /// event.
+    fn decide(
+        self,
+        input: Input,
+        standing: impl Fn(Event) -> Standing,
+    ) -> Result<Decision, Refusal> {
+        let step: Step = self.transaction.value.step(input, self.now)?;
+        let after = step.event.map(standing);
+        Ok(Decision {
+            step,
+            expected: self.transaction.version,
+            grounds: Grounds {
+                user: Some(self.user.version),
+                device: Some((self.device.value.id, self.device.version)),
+            },
+            standing: after.filter(|after| *after != self.user.value.standing),
+        })
+    }
+}

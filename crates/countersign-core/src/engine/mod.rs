@@ -1,0 +1,158 @@
+//! The use cases: load, decide, commit; then ring the doorbell.
+//!
+//! Each use case loads what it decides on, decides with a pure function, and commits the decision and
+//! its debts against the versions that it was decided on. Found stale, it begins again; a bounded loop,
+//! since whoever moved first has made progress.
+//!
+//! * [`start`](Engine::start) and [`cancel`](Engine::cancel): what relying parties do (`start.rs`).
+//! * [`offers`](Engine::offers), [`take`](Engine::take), [`finish`](Engine::finish), … : what devices
+//!   do (`answer.rs`).
+//! * [`sweep`](Engine::sweep): what time does.
+
+mod answer;
+mod pin;
+mod signers;
+mod start;
+
+use std::sync::Arc;
+
+pub use answer::{Submission, Taken};
+pub use start::{Order, Started};
+
+use crate::delivery::{self, Debt};
+use crate::device::Device;
+use crate::id::{DeliveryId, TenantName, TransactionId};
+use crate::limits::{COMMIT_TRIES_MAX, SWEEP_MAX};
+use crate::port::{
+    Bell, Chance, Clock, Commit, Committed, Doorbell, Due, Grounds, Handle, Ledger, Registry,
+};
+use crate::refusal::{Error, Fault, Refusal};
+use crate::time::Timestamp;
+use crate::transaction::{Event, Input, Step, Transaction};
+use crate::user::{LockPolicy, Standing};
+
+/// The rules that an operator sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// When wrong tries lock a user.
+    pub locks: LockPolicy,
+    /// Open transactions of one user.
+    pub open_per_user_max: u16,
+}
+
+/// The use cases over a store, a doorbell, and a world with a clock and chance.
+#[derive(Debug)]
+pub struct Engine<S, D, W> {
+    /// The durable truth.
+    pub store: S,
+    /// Who is on the line.
+    pub doorbell: D,
+    /// Time and randomness.
+    pub world: W,
+    policy: Policy,
+    signers: signers::Signers,
+}
+
+impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+    /// Joins the parts.
+    pub fn new(store: S, doorbell: D, world: W, policy: Policy) -> Self {
+        Self { store, doorbell, world, policy, signers: signers::Signers::default() }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.world.now()
+    }
+
+    /// Ends what has run out of time, and says when to look again.
+    ///
+    /// # Errors
+    /// Fails when the ledger does; what was not ended then is ended by the next sweep.
+    pub async fn sweep(&self) -> Result<Due, Fault> {
+        let due = self.store.due(self.now(), SWEEP_MAX).await?;
+        for (tenant, id) in &due.now {
+            match self.apply(tenant, *id, Input::Tick).await {
+                Ok(_) | Err(Error::Refused(_)) => {}
+                Err(Error::Failed(fault)) => return Err(fault),
+            }
+        }
+        Ok(due)
+    }
+
+    /// Applies an input that stands on the transaction alone.
+    async fn apply(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+        input: Input,
+    ) -> Result<Arc<Transaction>, Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let handle = Handle::Id(id);
+            let current = self.store.load(tenant, &handle).await?.ok_or(Refusal::Unknown)?;
+            let step = current.value.step(input.clone(), self.now())?;
+            let decision = Decision::on_transaction(step, current.version);
+            if let Some(done) = self.conclude(decision).await? {
+                return Ok(done);
+            }
+        }
+        Err(lost_every_race())
+    }
+
+    /// Commits what was decided, and rings for it. `None` if something had changed meanwhile.
+    async fn conclude(&self, decision: Decision) -> Result<Option<Arc<Transaction>>, Error> {
+        let Step { next, event } = decision.step;
+        let Some(event) = event else {
+            return Ok(Some(Arc::new(next)));
+        };
+        let commit = Commit {
+            debts: self.debts(event, &next, &[]),
+            transaction: next.clone(),
+            expected: Some(decision.expected),
+            event,
+            grounds: decision.grounds,
+            standing: decision.standing,
+            open_max: self.policy.open_per_user_max,
+        };
+        match self.store.commit(commit).await? {
+            Committed::Written => {
+                let next = Arc::new(next);
+                if let Event::Ended(_) = event {
+                    self.doorbell.ring(Bell::Ended(Arc::clone(&next)));
+                }
+                Ok(Some(next))
+            }
+            // Somebody else moved first: decide again, on what they wrote.
+            _ => Ok(None),
+        }
+    }
+
+    fn debts(
+        &self,
+        event: Event,
+        transaction: &Transaction,
+        absent: &[&Device],
+    ) -> Vec<(DeliveryId, Debt)> {
+        let owed = delivery::owed(event, transaction, absent);
+        owed.into_iter().map(|debt| (DeliveryId(self.world.draw()), debt)).collect()
+    }
+}
+
+/// What was decided, and what it stands on.
+struct Decision {
+    step: Step,
+    expected: u32,
+    grounds: Grounds,
+    standing: Option<Standing>,
+}
+
+impl Decision {
+    /// A decision that stands on the transaction alone.
+    fn on_transaction(step: Step, expected: u32) -> Self {
+        Self { step, expected, grounds: Grounds::default(), standing: None }
+    }
+}
+
+/// Each lost race is somebody else's progress, so this many in a row is not contention but a bug.
+fn lost_every_race() -> Error {
+    Fault::new("committing", "lost every race").into()
+}

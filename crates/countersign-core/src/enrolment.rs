@@ -1,0 +1,126 @@
+//! An activation code, from its making to the device that it brought: the same shape as a
+//! transaction, and a smaller life.
+//!
+//! ```text
+//! Open ──redeem──▶ Used (by which request, and the answer it got)
+//! ```
+//!
+//! The same request again, until the code expires, gets the same answer: a lost 201 burns nothing.
+
+use crate::device::Device;
+use crate::id::{TenantName, UserName};
+use crate::refusal::Refusal;
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+/// A code that lets one device in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Activation {
+    /// Names it in the ledger.
+    pub id: u128,
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// The user whose device it lets in.
+    pub user: UserName,
+    /// The code itself, sealed at rest.
+    pub code: Secret<Vec<u8>>,
+    /// From when on it lets nobody in.
+    pub not_after: Timestamp,
+    /// Whether it is kept out of every list.
+    pub secret: bool,
+    /// Whether it has been used.
+    pub state: ActivationState,
+}
+
+/// Whether an activation has been used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ActivationState {
+    /// Not yet.
+    Open,
+    /// Once, and never again by another request.
+    Used {
+        /// SHA-256 of the request that used it.
+        request: [u8; 32],
+        /// What it was answered; the secrets in it are sealed to the device.
+        answer: Vec<u8>,
+    },
+}
+
+/// What a request may do with an activation.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Redeemed {
+    /// Enrol a device.
+    Now,
+    /// It did so before: this was its answer.
+    Before(Vec<u8>),
+}
+
+impl Activation {
+    /// Decides what the request with this SHA-256, which proved the code, may do at `now`.
+    ///
+    /// # Errors
+    /// Refuses when the code has expired, or was used by another request.
+    pub fn redeem(&self, request: [u8; 32], now: Timestamp) -> Result<Redeemed, Refusal> {
+        if now >= self.not_after {
+            return Err(Refusal::NotActivated);
+        }
+        match &self.state {
+            ActivationState::Open => Ok(Redeemed::Now),
+            ActivationState::Used { request: first, answer } if *first == request => {
+                Ok(Redeemed::Before(answer.clone()))
+            }
+            ActivationState::Used { .. } => Err(Refusal::NotActivated),
+        }
+    }
+}
+
+/// One unit of work: the device is in, and the code is used, or neither.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    /// The activation as it was when decided on.
+    pub activation: Activation,
+    /// Its version then.
+    pub expected: u32,
+    /// The user's version then; the user's count of devices made goes up in the same commit.
+    pub user_expected: u32,
+    /// SHA-256 of the request.
+    pub request: [u8; 32],
+    /// What the device is answered.
+    pub answer: Vec<u8>,
+    /// The device. Its sequence number is one more than its user's count of devices made.
+    pub device: Device,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn activation(state: ActivationState) -> Activation {
+        Activation {
+            id: 1,
+            tenant: "acme".parse().unwrap(),
+            user: "jane".parse().unwrap(),
+            code: Secret::new(b"CODE".to_vec()),
+            not_after: Timestamp(10),
+            secret: false,
+            state,
+        }
+    }
+
+    #[test]
+    fn a_code_lets_one_request_in_and_answers_it_again_until_it_expires() {
+        let used = ActivationState::Used { request: [1; 32], answer: b"yes".to_vec() };
+        assert_eq!(
+            activation(ActivationState::Open).redeem([1; 32], Timestamp(9)),
+            Ok(Redeemed::Now)
+        );
+        let again = activation(used.clone()).redeem([1; 32], Timestamp(9));
+        assert_eq!(again, Ok(Redeemed::Before(b"yes".to_vec())));
+        let other = activation(used.clone()).redeem([2; 32], Timestamp(9));
+        assert_eq!(other, Err(Refusal::NotActivated));
+        for state in [ActivationState::Open, used] {
+            let late = activation(state).redeem([1; 32], Timestamp(10));
+            assert_eq!(late, Err(Refusal::NotActivated));
+        }
+    }
+}

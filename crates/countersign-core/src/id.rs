@@ -1,0 +1,284 @@
+//! Names and numbers by which things are found. Each is parsed once, at the edge, and then true.
+
+use core::fmt;
+use core::str::FromStr;
+use std::sync::Arc;
+
+use crate::limits::NAME_BYTES_MAX;
+
+/// What was given is no name of this kind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadName(pub &'static str);
+
+/// A transaction: 128 bits, never reused, written as 32 lower-case hex digits.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct TransactionId(pub u128);
+
+impl TransactionId {
+    /// The sixteen bytes that signatures carry, big-endian.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
+/// A device's signing identity: 128 bits, written as 32 lower-case hex digits.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct IdentityId(pub u128);
+
+/// A debt of the server's: 128 bits, written as 32 lower-case hex digits; the receiver's key against
+/// double delivery.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct DeliveryId(pub u128);
+
+macro_rules! hex_id {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadName;
+
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+                if text.len() != 32 || !text.bytes().all(hex) {
+                    return Err(BadName("an id is 32 lower-case hex digits"));
+                }
+                u128::from_str_radix(text, 16).map(Self).map_err(|_| BadName("not an id"))
+            }
+        }
+    )*};
+}
+hex_id!(TransactionId, IdentityId, DeliveryId);
+
+/// A device: a positive 63-bit integer, carried as a decimal string.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct DeviceId(u64);
+
+impl DeviceId {
+    /// The device id that a random number names; never zero, never negative in SQL.
+    #[must_use]
+    pub fn drawn(random: u128) -> Self {
+        Self((random as u64 >> 1).max(1))
+    }
+
+    /// The number itself, between 1 and 2^63 - 1.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<u64> for DeviceId {
+    type Error = BadName;
+
+    fn try_from(number: u64) -> Result<Self, BadName> {
+        if number == 0 || number > i64::MAX as u64 {
+            return Err(BadName("a device id is a positive 63-bit number"));
+        }
+        Ok(Self(number))
+    }
+}
+
+impl FromStr for DeviceId {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let digits =
+            !text.is_empty() && text.len() <= 19 && text.bytes().all(|b| b.is_ascii_digit());
+        let number = digits.then(|| text.parse().ok()).flatten();
+        Self::try_from(number.unwrap_or(0))
+    }
+}
+
+/// The short handle of an open transaction: ten decimal digits. It finds; it never authorises.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RequestKey(u64);
+
+impl RequestKey {
+    const COUNT: u64 = 10_000_000_000;
+
+    /// The key that a random number names.
+    #[must_use]
+    pub fn drawn(random: u128) -> Self {
+        Self((random % u128::from(Self::COUNT)) as u64)
+    }
+
+    /// The number itself, below 10^10.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for RequestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:010}", self.0)
+    }
+}
+
+impl TryFrom<u64> for RequestKey {
+    type Error = BadName;
+
+    fn try_from(number: u64) -> Result<Self, BadName> {
+        if number >= Self::COUNT {
+            return Err(BadName("a request key is ten decimal digits"));
+        }
+        Ok(Self(number))
+    }
+}
+
+impl FromStr for RequestKey {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        if text.len() != 10 || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(BadName("a request key is ten decimal digits"));
+        }
+        text.parse().map(Self).map_err(|_| BadName("not a request key"))
+    }
+}
+
+/// The digits that a user's devices share in their serial numbers: three letters and seven digits.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SerialBase(pub u32);
+
+/// A device's serial number: its user's base and its own sequence number, `CSN0000120-1`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SerialNumber {
+    /// What all devices of the user share.
+    pub base: SerialBase,
+    /// The device's place among its user's devices, from 1; never given twice.
+    pub sequence: u32,
+}
+
+/// Serial numbers of three letters begin at `CSN0000000`; past seven digits the letters count on.
+impl fmt::Display for SerialNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const FIRST: u32 = (2 * 26 + 18) * 26 + 13; // "CSN"
+        let letters = (FIRST + self.base.0 / 10_000_000) % (26 * 26 * 26);
+        for place in [26 * 26, 26, 1] {
+            write!(f, "{}", char::from(b'A' + (letters / place % 26) as u8))?;
+        }
+        write!(f, "{:07}-{}", self.base.0 % 10_000_000, self.sequence)
+    }
+}
+
+/// A tenant's name: one DNS label in lower case, since it may stand first in a host name.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct TenantName(Arc<str>);
+
+/// A user's name within a tenant: 1 to 255 bytes, no control characters.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct UserName(Arc<str>);
+
+/// A relying party's client id within a tenant: 1 to 255 visible ASCII characters.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClientId(Arc<str>);
+
+fn label(text: &str) -> Result<(), BadName> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let edge = |b: Option<&u8>| b.is_some_and(|b| *b != b'-');
+    let bytes = text.as_bytes();
+    let good = bytes.len() <= 63 && bytes.iter().copied().all(inner);
+    (good && edge(bytes.first()) && edge(bytes.last())).then_some(()).ok_or(BadName(
+        "a tenant's name is 1 to 63 lower-case letters, digits and dashes, no dash at its ends",
+    ))
+}
+
+fn printable(text: &str) -> Result<(), BadName> {
+    let good =
+        !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
+    good.then_some(()).ok_or(BadName("a name is 1 to 255 bytes without control characters"))
+}
+
+fn visible(text: &str) -> Result<(), BadName> {
+    let good = !text.is_empty()
+        && text.len() <= NAME_BYTES_MAX
+        && text.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+    good.then_some(()).ok_or(BadName("a client id is 1 to 255 visible ASCII characters, no colon"))
+}
+
+macro_rules! text_name {
+    ($($name:ident: $check:ident),*) => {$(
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadName;
+
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                $check(text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+text_name!(TenantName: label, UserName: printable, ClientId: visible);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_read_back_what_they_write_and_nothing_else() {
+        let id = TransactionId(7);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in [
+            "",
+            "7",
+            &"A".repeat(32),
+            &"g".repeat(32),
+            &"0".repeat(33),
+            "+000000000000000000000000000000a",
+        ] {
+            assert!(bad.parse::<TransactionId>().is_err(), "{bad}");
+        }
+        for bad in ["", "0", "-1", "+1", " 1", "9223372036854775808", "99999999999999999999"] {
+            assert!(bad.parse::<DeviceId>().is_err(), "{bad}");
+        }
+        assert_eq!("9223372036854775807".parse(), DeviceId::try_from(i64::MAX as u64));
+        assert_eq!("0000000042".parse(), RequestKey::try_from(42));
+        for bad in ["", "42", "00000000042", "00000000x2"] {
+            assert!(bad.parse::<RequestKey>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_serial_number_is_three_letters_seven_digits_and_a_sequence() {
+        let serial = |base, sequence| SerialNumber { base: SerialBase(base), sequence }.to_string();
+        assert_eq!(serial(120, 1), "CSN0000120-1");
+        assert_eq!(serial(10_000_007, 12), "CSO0000007-12");
+    }
+
+    #[test]
+    fn a_tenant_is_a_dns_label() {
+        for good in ["a", "acme", "bank-1", "1", &"a".repeat(63)] {
+            assert!(good.parse::<TenantName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "ä", &"a".repeat(64)] {
+            assert!(bad.parse::<TenantName>().is_err(), "{bad}");
+        }
+    }
+}

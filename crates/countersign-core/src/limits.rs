@@ -1,0 +1,89 @@
+//! Every bound in the server, in one place. Nothing in the code base is unbounded: a queue, a retry,
+//! a body, a list or a wait that is not named here does not exist.
+
+use core::time::Duration;
+
+/// Largest content a person can be asked to sign. Bigger documents are signed by digest.
+pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
+/// Largest signature a device may send: a content, certificates and attributes, BER included.
+pub const SIGNATURE_BYTES_MAX: usize = CONTENT_BYTES_MAX + 32 * 1024;
+/// Largest frame on the device channel: one signature as base64, and its envelope.
+pub const FRAME_BYTES_MAX: usize = SIGNATURE_BYTES_MAX / 3 * 4 + 4 * 1024;
+/// Largest HTTP body of any call. JSON may need six bytes for one of the content's (`\u001f`), but
+/// what people read does not; a caller near the bound is told so.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Largest head of an HTTP request, all headers together.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Label and value rows of one statement.
+pub const ROWS_MAX: usize = 64;
+/// A name of a user, a client, a device, a label, or a caller's own transaction id, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+/// The public text of a push, in bytes; push services cap the whole payload at 4 KiB.
+pub const NOTICE_BYTES_MAX: usize = 1_024;
+/// Why a device failed a transaction, in bytes.
+pub const REASON_BYTES_MAX: usize = 1_024;
+/// A callback's address, in bytes.
+pub const CALLBACK_URL_BYTES_MAX: usize = 2_048;
+/// Headers that a caller may add to its callback.
+pub const CALLBACK_HEADERS_MAX: usize = 32;
+/// A callback header's value, in bytes.
+pub const CALLBACK_HEADER_BYTES_MAX: usize = 4_096;
+
+/// Longest either of a transaction's clocks may be set to.
+pub const CLOCK_MAX: Duration = Duration::from_hours(7 * 24);
+/// How long a transaction lives on surfaces that set no clocks of their own.
+pub const CLOCK_DEFAULT: Duration = Duration::from_mins(5);
+
+/// Devices that one user may hold, retired ones aside.
+pub const DEVICES_PER_USER_MAX: usize = 32;
+/// Identities of one device.
+pub const IDENTITIES_PER_DEVICE_MAX: usize = 8;
+/// Labels of one identity.
+pub const LABELS_PER_IDENTITY_MAX: usize = 16;
+/// Activation codes of one user that still could be used; each try checks them all.
+pub const ACTIVATIONS_PER_USER_MAX: usize = 16;
+/// Open transactions of one user, where the configuration says nothing else; its upper bound too.
+pub const OPEN_PER_USER_MAX: u16 = 100;
+/// Rows that one listing gives.
+pub const LISTED_MAX: u16 = 1_000;
+
+/// Times a use case may lose a commit race before it gives up.
+pub const COMMIT_TRIES_MAX: u32 = 16;
+/// Commits waiting for the ledger's writer before callers are told to come back.
+pub const COMMITS_QUEUED_MAX: usize = 16 * 1024;
+/// Commits that share one sync.
+pub const COMMITS_PER_SYNC_MAX: usize = 512;
+/// Transactions whose clocks one sweep looks at.
+pub const SWEEP_MAX: u16 = 512;
+/// Verified certificates that a node remembers.
+pub const SIGNERS_CACHED_MAX: usize = 65_536;
+
+/// Frames queued for one device before its channel is closed; it resumes from the ledger.
+pub const CHANNEL_FRAMES_MAX: usize = 256;
+/// How long a device may take from the connection to a valid `hello`.
+pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait of one long poll.
+pub const POLL_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How far a device's clock may be off when it proves itself.
+pub const PROOF_SKEW: Duration = Duration::from_mins(1);
+/// Device proofs remembered against replay; one lives for twice [`PROOF_SKEW`].
+pub const PROOFS_REMEMBERED_MAX: usize = 262_144;
+
+/// Times one delivery is attempted.
+pub const DELIVERY_ATTEMPTS_MAX: u8 = 32;
+/// How long one node may hold a claimed delivery.
+pub const DELIVERY_LEASE: Duration = Duration::from_mins(1);
+/// How long one attempt may take.
+pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait between two attempts.
+pub const DELIVERY_BACKOFF_MAX: Duration = Duration::from_hours(1);
+
+// A frame must carry a whole signature, and a signature the content that it is over.
+const _: () = assert!(SIGNATURE_BYTES_MAX > CONTENT_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX > SIGNATURE_BYTES_MAX.div_ceil(3) * 4);
+// What comes in a frame must fit in a body, since the same calls exist over HTTP.
+const _: () = assert!(BODY_BYTES_MAX > FRAME_BYTES_MAX);
+// A device that comes back is told of all that is open before its queue is full.
+const _: () = assert!(CHANNEL_FRAMES_MAX > OPEN_PER_USER_MAX as usize);
+// A lease must outlive the attempt made under it.
+const _: () = assert!(DELIVERY_LEASE.as_secs() > 2 * DELIVERY_TIMEOUT.as_secs());

@@ -1,0 +1,284 @@
+//! What the core needs of the world: all the traits there are.
+//!
+//! [`Ledger`] and [`Registry`] are the durable truth; [`Doorbell`] wakes those who are on the line,
+//! and may be deaf; [`Clock`] and [`Chance`] are time and randomness. The contract of each is written
+//! here and tested once, against every adapter.
+
+use core::future::Future;
+use std::sync::Arc;
+
+use crate::delivery::{Debt, Delivery, Verdict};
+use crate::device::Device;
+use crate::enrolment::{Activation, Enrolment};
+use crate::id::{ClientId, DeliveryId, DeviceId, RequestKey, TenantName, TransactionId, UserName};
+use crate::refusal::Fault;
+use crate::tenant::{Client, Tenant};
+use crate::terms::Addressed;
+use crate::time::Timestamp;
+use crate::transaction::{Event, Transaction};
+use crate::user::{Standing, User};
+
+/// Something read from the ledger, and the version that it was read at. Versions begin at 1.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Versioned<T> {
+    /// What was read.
+    pub value: T,
+    /// Grows by one with each write.
+    pub version: u32,
+}
+
+/// One unit of work, as a value: it is written whole, or not at all.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The transaction as it will be.
+    pub transaction: Transaction,
+    /// The version it was decided on; any other found in the ledger makes the commit stale. `None`
+    /// for a new transaction.
+    pub expected: Option<u32>,
+    /// What happened.
+    pub event: Event,
+    /// What is owed for it, queued in the same commit and due at once.
+    pub debts: Vec<(DeliveryId, Debt)>,
+    /// What else the decision stood on; found changed, the commit is stale.
+    pub grounds: Grounds,
+    /// The user's new standing, where this event changed it. Needs `grounds.user`.
+    pub standing: Option<Standing>,
+    /// The bound on open transactions of the user, checked where `expected` is `None`.
+    pub open_max: u16,
+}
+
+/// The versions of what a decision stood on. Locks are held this way: a lock acknowledged before the
+/// commit has changed the version, and the commit is stale.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Grounds {
+    /// The transaction's user.
+    pub user: Option<u32>,
+    /// A device.
+    pub device: Option<(DeviceId, u32)>,
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Committed {
+    /// It is durable.
+    Written,
+    /// Something it was decided on has changed meanwhile: decide again.
+    Stale,
+    /// The tenant's client has a transaction with that reference already.
+    ReferenceTaken,
+    /// An open transaction of the tenant has that request key: draw another.
+    KeyTaken,
+    /// The user has as many open transactions as may be.
+    Crowded,
+}
+
+/// How a transaction is found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Handle {
+    /// By its id.
+    Id(TransactionId),
+    /// By its request key: an open one, or else the one that had it last.
+    Key(RequestKey),
+    /// By what its client called it.
+    Reference(ClientId, String),
+}
+
+/// Transactions whose clocks have run out, and when the next one's will.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Due {
+    /// Run out by now.
+    pub now: Vec<(TenantName, TransactionId)>,
+    /// The earliest deadline still to come.
+    pub next: Option<Timestamp>,
+}
+
+/// The durable truth: transactions, and the debts that they create.
+///
+/// What a call wrote before it was answered is there for every later read, on every node, after any
+/// crash. Every read and write names its tenant, and reaches no other tenant's rows.
+pub trait Ledger: Send + Sync {
+    /// Reads one transaction.
+    fn load(
+        &self,
+        tenant: &TenantName,
+        handle: &Handle,
+    ) -> impl Future<Output = Result<Option<Versioned<Transaction>>, Fault>> + Send;
+
+    /// Reads a user's open transactions, oldest first; never more than the bound on them.
+    fn open(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+    ) -> impl Future<Output = Result<Vec<Versioned<Transaction>>, Fault>> + Send;
+
+    /// Reads the newest transactions, of one user or of all, at most `limit`, newest first.
+    fn list(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+        limit: u16,
+    ) -> impl Future<Output = Result<Vec<Versioned<Transaction>>, Fault>> + Send;
+
+    /// Finds at most `limit` open transactions whose deadline is `now` or earlier, earliest first.
+    fn due(&self, now: Timestamp, limit: u16) -> impl Future<Output = Result<Due, Fault>> + Send;
+
+    /// Writes one unit of work, if everything that it was decided on still holds.
+    fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed, Fault>> + Send;
+
+    /// Leases up to `limit` deliveries that are due, until `lease_end`. No other node gets them
+    /// before that.
+    fn claim(
+        &self,
+        now: Timestamp,
+        lease_end: Timestamp,
+        limit: u16,
+    ) -> impl Future<Output = Result<Vec<Delivery>, Fault>> + Send;
+
+    /// Records what became of a claimed delivery. Paid ones are removed; those given up are kept.
+    fn settle(
+        &self,
+        tenant: &TenantName,
+        id: DeliveryId,
+        verdict: Verdict,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// Whether something was made, or stood there already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Created {
+    /// It was made, and is durable.
+    Made,
+    /// Its name is taken; nothing changed.
+    Exists,
+}
+
+/// Whether a change was written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Changed {
+    /// It is durable.
+    Written,
+    /// The version did not hold, or there is no such thing: read again.
+    Stale,
+}
+
+/// Who there is: tenants, clients, users, devices, activation codes. Secrets are sealed at rest by
+/// the adapter; in memory they are `Secret`s.
+pub trait Registry: Send + Sync {
+    /// Makes a tenant.
+    fn create_tenant(&self, tenant: Tenant) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Reads a tenant.
+    fn tenant(
+        &self,
+        name: &TenantName,
+    ) -> impl Future<Output = Result<Option<Tenant>, Fault>> + Send;
+
+    /// Names all tenants, in order.
+    fn tenants(&self) -> impl Future<Output = Result<Vec<TenantName>, Fault>> + Send;
+
+    /// Makes a client; its id and its name are both unique in the tenant.
+    fn create_client(&self, client: Client) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Reads a client.
+    fn client(
+        &self,
+        tenant: &TenantName,
+        id: &ClientId,
+    ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
+
+    /// Makes a user, with a serial base that no other user of the tenant has or had, and standing
+    /// and counts fresh.
+    fn create_user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Reads a user.
+    fn user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> impl Future<Output = Result<Option<Versioned<User>>, Fault>> + Send;
+
+    /// Changes a user's standing, if the version still holds.
+    fn set_standing(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+        standing: Standing,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// Reads a device, retired ones included.
+    fn device(
+        &self,
+        tenant: &TenantName,
+        id: DeviceId,
+    ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
+
+    /// Reads the devices of one user, or of all, retired ones aside, by user and sequence, at most
+    /// [`crate::limits::LISTED_MAX`].
+    fn devices(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+    ) -> impl Future<Output = Result<Vec<Versioned<Device>>, Fault>> + Send;
+
+    /// Changes a device's status, PIN, push address or identities, if the version still holds.
+    /// Everything else in `device` is as it was read.
+    fn change_device(
+        &self,
+        device: Device,
+        expected: u32,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// Makes an activation code.
+    fn create_activation(
+        &self,
+        activation: Activation,
+    ) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Reads a user's activations that have not expired at `now`, newest first, used ones included,
+    /// at most twice [`crate::limits::ACTIVATIONS_PER_USER_MAX`].
+    fn activations(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Versioned<Activation>>, Fault>> + Send;
+
+    /// Uses an activation and makes its device, if both versions still hold.
+    fn enrol(&self, enrolment: Enrolment) -> impl Future<Output = Result<Changed, Fault>> + Send;
+}
+
+/// News for those who are on the line. Never a row, and free to be lost.
+#[derive(Clone, Debug)]
+pub enum Bell {
+    /// There is something for the user's addressed devices.
+    Offer(Arc<Transaction>),
+    /// It has ended: devices that hold it withdraw it, and its caller is answered.
+    Ended(Arc<Transaction>),
+}
+
+/// Wakes connected devices and waiting callers, wherever they are connected.
+pub trait Doorbell: Send + Sync {
+    /// Rings. Does not wait, and does not tell whether anybody heard.
+    fn ring(&self, bell: Bell);
+
+    /// Whether one of the user's addressed devices is connected, as far as is known.
+    fn online(&self, tenant: &TenantName, user: &UserName, addressed: Addressed) -> bool;
+}
+
+/// The only source of time.
+pub trait Clock: Send + Sync {
+    /// The time now; never earlier than what it said before.
+    fn now(&self) -> Timestamp;
+}
+
+/// The only source of randomness.
+pub trait Chance: Send + Sync {
+    /// 128 bits that nobody can guess.
+    fn draw(&self) -> u128;
+}

@@ -1,0 +1,112 @@
+//! The two ways in which a call ends badly: the caller asked for what cannot be, or we failed.
+
+use countersign_proof::BadProof;
+
+use crate::transaction::Outcome;
+
+/// Why a call was turned down. A refusal changes nothing and is safe to show to the caller.
+///
+/// Closed on purpose: each surface matches it once, so that a new one does not compile until every
+/// surface has said how it tells it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such transaction, or it is not the caller's.
+    #[error("no such transaction")]
+    Unknown,
+    /// The tenant has no such user.
+    #[error("no such user")]
+    UnknownUser,
+    /// The device does not exist, is not the user's, or the user has none that could sign.
+    #[error("no such device")]
+    UnknownDevice,
+    /// The user is locked, by policy, by an administrator, or by saying "this was not me".
+    #[error("the user is locked")]
+    UserLocked,
+    /// The device is locked, or retired.
+    #[error("the device is locked")]
+    DeviceLocked,
+    /// The caller gave the same reference to something else before.
+    #[error("this transaction id was used for another request")]
+    OtherOrder,
+    /// The user has too many open transactions.
+    #[error("the user has too many open transactions")]
+    Crowded,
+    /// It has already ended, and how.
+    #[error("the transaction has already ended: {0}")]
+    Ended(Outcome),
+    /// Its deadline has passed.
+    #[error("the deadline has passed")]
+    Late,
+    /// This device has not taken it.
+    #[error("the device has not taken the transaction")]
+    NotTaken,
+    /// It may be taken once, and another device did.
+    #[error("another device has taken the transaction")]
+    OtherDevice,
+    /// It asks for a PIN and none was proved.
+    #[error("the transaction asks for the PIN")]
+    PinRequired,
+    /// It asks for a PIN and the device has none set.
+    #[error("set a PIN on this device first")]
+    PinUnset,
+    /// The proof of the PIN is wrong; how many more tries there are.
+    #[error("the PIN is wrong")]
+    PinWrong {
+        /// Tries left before the user is locked.
+        tries_left: u16,
+    },
+    /// A PIN is changed by proving the old one and naming the next version.
+    #[error("the change of the PIN does not follow on the present one")]
+    PinOutOfTurn,
+    /// The transaction does not accept this form of signature.
+    #[error("the transaction does not accept this form of signature")]
+    OtherForm,
+    /// The device has no such identity, or it is disabled, or of the other use.
+    #[error("the identity is not one that may sign this")]
+    UnfitIdentity,
+    /// The signature does not hold.
+    #[error("the signature was not accepted: {0}")]
+    BadProof(#[from] BadProof),
+    /// Wrong, used or expired activation code, or no such user: which, is not told.
+    #[error("the activation was refused")]
+    NotActivated,
+    /// Something is made that exists already.
+    #[error("it exists already")]
+    Exists,
+}
+
+/// The infrastructure failed. Opaque on purpose: it is logged once, never matched on, never shown.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}")]
+pub struct Fault {
+    doing: &'static str,
+    source: Box<dyn core::error::Error + Send + Sync>,
+}
+
+impl Fault {
+    /// A fault met while `doing` something.
+    pub fn new(
+        doing: &'static str,
+        source: impl Into<Box<dyn core::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { doing, source: source.into() }
+    }
+
+    /// For `map_err`: what was being done when it failed.
+    pub fn while_doing<E: Into<Box<dyn core::error::Error + Send + Sync>>>(
+        doing: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::new(doing, source)
+    }
+}
+
+/// A use case's bad end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller asked for what cannot be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// We failed.
+    #[error(transparent)]
+    Failed(#[from] Fault),
+}

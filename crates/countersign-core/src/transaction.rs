@@ -1,0 +1,477 @@
+//! A transaction: one thing that a relying party asks one person to sign.
+//!
+//! Its whole life is [`Transaction::step`], a pure function: time comes in as an argument, effects go
+//! out as an [`Event`]. No clock, no store and no network is reachable from this module.
+//!
+//! ```text
+//! start ──▶ Waiting ──Take──▶ Taken ──Finish──▶ Finished (Proof)
+//!              │                └── (wrong PINs) ──▶ Locked
+//!              └────────────────┴── Decline ─────▶ Declined (who, why)
+//!              └────────────────┴── Fail ────────▶ Failed (who, why)
+//!              └────────────────┴── Cancel ──────▶ Cancelled
+//!              └────────────────┴── Tick ────────▶ Expired (which clock)
+//! ```
+//!
+//! Two clocks run one after the other. At start + *go online* it expires, unless an addressed device
+//! has been online by then (`reached`). The first take at *t* sets the deadline to the earlier of
+//! *t* + *sign* and start + *go online* + *sign*; later takes do not move it.
+
+use core::fmt;
+use std::sync::Arc;
+
+use countersign_proof::Proof;
+
+use crate::id::DeviceId;
+use crate::limits::DEVICES_PER_USER_MAX;
+use crate::refusal::Refusal;
+use crate::terms::{Clocks, Terms};
+use crate::time::Timestamp;
+
+/// A transaction: what was agreed, and how far it has come.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Transaction {
+    /// What was fixed at its start.
+    pub terms: Arc<Terms>,
+    /// Which devices have shown it, in order, each once.
+    pub takes: Vec<Take>,
+    /// Where it is in its life.
+    pub state: State,
+}
+
+/// A device showed the content to the person.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Take {
+    /// Which.
+    pub device: DeviceId,
+    /// When, for the first time.
+    pub at: Timestamp,
+}
+
+/// Where a transaction is in its life. Each state holds exactly what is known in it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum State {
+    /// No device has taken it yet.
+    Waiting {
+        /// Whether an addressed device has been online since the start.
+        reached: bool,
+    },
+    /// A device shows it to the person.
+    Taken {
+        /// When that must have led to something.
+        deadline: Timestamp,
+    },
+    /// It is over, and stays so.
+    Ended {
+        /// Since when.
+        at: Timestamp,
+        /// How.
+        end: End,
+    },
+}
+
+/// How a transaction ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum End {
+    /// The person signed.
+    Finished {
+        /// On this device.
+        by: DeviceId,
+        /// The verified signature.
+        proof: Proof,
+    },
+    /// The person said no.
+    Declined {
+        /// On this device.
+        by: DeviceId,
+        /// And why.
+        reason: Decline,
+    },
+    /// The device could not do it.
+    Failed {
+        /// Which.
+        by: DeviceId,
+        /// Why, in its own words, at most [`crate::limits::REASON_BYTES_MAX`].
+        reason: String,
+    },
+    /// Nobody answered in time.
+    Expired(Clock),
+    /// The relying party took it back.
+    Cancelled,
+    /// Wrong PINs locked the user.
+    Locked {
+        /// The device that sent the last of them.
+        by: DeviceId,
+    },
+}
+
+/// Why a person said no.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Decline {
+    /// They do not want to.
+    User,
+    /// They never asked for it: somebody else did.
+    NotMe,
+}
+
+/// The clock that ran out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Clock {
+    /// No addressed device came online.
+    GoOnline,
+    /// Nobody signed.
+    Sign,
+}
+
+/// An end without its particulars.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Outcome {
+    /// See [`End::Finished`].
+    Finished,
+    /// See [`End::Declined`].
+    Declined,
+    /// See [`End::Failed`].
+    Failed,
+    /// See [`End::Expired`].
+    Expired,
+    /// See [`End::Cancelled`].
+    Cancelled,
+    /// See [`End::Locked`].
+    Locked,
+}
+
+/// What may happen to a transaction.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Input {
+    /// An addressed device is online.
+    Reach,
+    /// A device wants to show it.
+    Take {
+        /// Which, one of the user's.
+        device: DeviceId,
+        /// What came of its proof of the PIN.
+        pin: Pin,
+    },
+    /// A device hands in the signature.
+    Finish {
+        /// Which.
+        device: DeviceId,
+        /// Verified.
+        proof: Proof,
+    },
+    /// The person says no.
+    Decline {
+        /// On this device.
+        device: DeviceId,
+        /// And why.
+        reason: Decline,
+    },
+    /// A device cannot do it.
+    Fail {
+        /// Which.
+        device: DeviceId,
+        /// Why.
+        reason: String,
+    },
+    /// The relying party takes it back.
+    Cancel,
+    /// Time has passed.
+    Tick,
+}
+
+/// What came of a proof of the PIN.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pin {
+    /// None was given.
+    Absent,
+    /// It is right.
+    Right,
+    /// It is wrong.
+    Wrong {
+        /// And was the wrong one too many.
+        locks: bool,
+    },
+}
+
+/// What happened. Every event is committed, and owed to its listeners in the same commit.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Event {
+    /// It began.
+    Started,
+    /// An addressed device came online.
+    Reached,
+    /// A device showed it, the first time or after others.
+    Taken,
+    /// The PIN was proved once more by a device that has it already.
+    PinProved,
+    /// A wrong PIN was given.
+    PinMistaken,
+    /// It ended.
+    Ended(Outcome),
+}
+
+/// What a decision leads to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// The transaction afterwards.
+    pub next: Transaction,
+    /// What happened; nothing, where the same input came again.
+    pub event: Option<Event>,
+}
+
+impl Transaction {
+    /// A transaction begins. `online` says whether an addressed device is online at the start; where
+    /// none is and the terms leave no time to come online, it has ended when it begins.
+    #[must_use]
+    pub fn start(terms: Terms, online: bool) -> (Self, Event) {
+        let at = terms.started_at;
+        let waiting = Self {
+            terms: Arc::new(terms),
+            takes: Vec::new(),
+            state: State::Waiting { reached: online },
+        };
+        if at < waiting.deadline() {
+            return (waiting, Event::Started);
+        }
+        let clock = waiting.clock();
+        waiting.ended(at, End::Expired(clock))
+    }
+
+    /// Decides what `input` does to this transaction at `now`.
+    ///
+    /// # Errors
+    /// Refuses every input that the state does not allow; the transaction is then unchanged.
+    pub fn step(self, input: Input, now: Timestamp) -> Result<Step, Refusal> {
+        let late = now >= self.deadline();
+        let (next, event) = match (&self.state, input) {
+            // Networks repeat themselves: the same again is accepted, and changes nothing.
+            (State::Ended { end, .. }, input) if input.repeats(end) => return Ok(self.same()),
+            (State::Ended { .. }, Input::Tick | Input::Reach) => return Ok(self.same()),
+
+            // Then the ends, and the deadline, which outranks every answer.
+            (State::Ended { end, .. }, _) => return Err(Refusal::Ended(end.outcome())),
+            (_, Input::Tick) if !late => return Ok(self.same()),
+            (_, Input::Tick) => {
+                let clock = self.clock();
+                self.ended(now, End::Expired(clock))
+            }
+            _ if late => return Err(Refusal::Late),
+
+            // Then life.
+            (_, Input::Cancel) => self.ended(now, End::Cancelled),
+            (State::Waiting { reached: false }, Input::Reach) => {
+                (Self { state: State::Waiting { reached: true }, ..self }, Event::Reached)
+            }
+            (_, Input::Reach) => return Ok(self.same()),
+            (_, Input::Take { device, pin }) => return self.take(device, pin, now),
+            (_, Input::Finish { device, proof }) => {
+                self.may_finish(device)?;
+                if proof.transaction() != self.terms.id.bytes() {
+                    return Err(Refusal::BadProof(countersign_proof::BadProof::OtherTransaction));
+                }
+                self.ended(now, End::Finished { by: device, proof })
+            }
+            (_, Input::Decline { device, reason }) => {
+                self.may_answer(device)?;
+                self.ended(now, End::Declined { by: device, reason })
+            }
+            (_, Input::Fail { device, reason }) => {
+                self.may_answer(device)?;
+                self.ended(now, End::Failed { by: device, reason })
+            }
+        };
+        Ok(Step { next, event: Some(event) })
+    }
+
+    fn take(mut self, device: DeviceId, pin: Pin, now: Timestamp) -> Result<Step, Refusal> {
+        self.may_answer(device)?;
+        match pin {
+            _ if !self.terms.pin_required => {}
+            Pin::Absent => return Err(Refusal::PinRequired),
+            Pin::Wrong { locks: false } => {
+                return Ok(Step { next: self, event: Some(Event::PinMistaken) });
+            }
+            Pin::Wrong { locks: true } => {
+                let (next, event) = self.ended(now, End::Locked { by: device });
+                return Ok(Step { next, event: Some(event) });
+            }
+            Pin::Right => {}
+        }
+        if self.taken_by(device) {
+            let event = self.terms.pin_required.then_some(Event::PinProved);
+            return Ok(Step { next: self, event });
+        }
+        assert!(self.takes.len() < 2 * DEVICES_PER_USER_MAX, "takes are bounded by devices");
+        if matches!(self.state, State::Waiting { .. }) {
+            let deadline = match self.terms.clocks {
+                Clocks::Two { sign, .. } => self.last_moment().min(now + sign),
+                Clocks::One(_) => self.last_moment(),
+            };
+            self.state = State::Taken { deadline };
+        }
+        self.takes.push(Take { device, at: now });
+        Ok(Step { next: self, event: Some(Event::Taken) })
+    }
+
+    /// Whether `device`, one of the user's, has anything to say here.
+    fn may_answer(&self, device: DeviceId) -> Result<(), Refusal> {
+        if !self.terms.addressed.covers(device) {
+            return Err(Refusal::Unknown);
+        }
+        match self.takes.first() {
+            Some(first) if self.terms.once && first.device != device => Err(Refusal::OtherDevice),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `device` may hand in a signature, all else being right. Asked before a signature is
+    /// verified, so that nobody makes the server verify for nothing.
+    ///
+    /// # Errors
+    /// Refuses a device that has not taken it.
+    pub fn may_finish(&self, device: DeviceId) -> Result<(), Refusal> {
+        self.may_answer(device)?;
+        if !self.taken_by(device) {
+            return Err(Refusal::NotTaken);
+        }
+        Ok(())
+    }
+
+    /// Whether `device` has shown it.
+    #[must_use]
+    pub fn taken_by(&self, device: DeviceId) -> bool {
+        self.takes.iter().any(|take| take.device == device)
+    }
+
+    /// When it expires, if nothing happens; for an ended one, when it ended.
+    #[must_use]
+    pub fn deadline(&self) -> Timestamp {
+        match (&self.state, self.terms.clocks) {
+            (State::Waiting { reached: false }, Clocks::Two { go_online, .. }) => {
+                self.terms.started_at + go_online
+            }
+            (State::Waiting { .. }, _) => self.last_moment(),
+            (State::Taken { deadline }, _) => *deadline,
+            (State::Ended { at, .. }, _) => *at,
+        }
+    }
+
+    /// The moment after which it cannot be open, whatever happens.
+    #[must_use]
+    pub fn last_moment(&self) -> Timestamp {
+        match self.terms.clocks {
+            Clocks::Two { go_online, sign } => self.terms.started_at + go_online + sign,
+            Clocks::One(total) => self.terms.started_at + total,
+        }
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        match &self.state {
+            State::Ended { end, .. } => Some(end),
+            State::Waiting { .. } | State::Taken { .. } => None,
+        }
+    }
+
+    /// The clock that runs now.
+    fn clock(&self) -> Clock {
+        match (&self.state, self.terms.clocks) {
+            (State::Waiting { reached: false }, Clocks::Two { .. }) => Clock::GoOnline,
+            _ => Clock::Sign,
+        }
+    }
+
+    fn ended(self, at: Timestamp, end: End) -> (Self, Event) {
+        let event = Event::Ended(end.outcome());
+        (Self { state: State::Ended { at, end }, ..self }, event)
+    }
+
+    fn same(self) -> Step {
+        Step { next: self, event: None }
+    }
+}
+
+impl Input {
+    /// Whether this is what led to `end`, said once more.
+    fn repeats(&self, end: &End) -> bool {
+        match (self, end) {
+            (Self::Finish { device, proof }, End::Finished { by, proof: first }) => {
+                device == by && proof == first
+            }
+            (Self::Decline { device, reason }, End::Declined { by, reason: first }) => {
+                device == by && reason == first
+            }
+            (Self::Fail { device, reason }, End::Failed { by, reason: first }) => {
+                device == by && reason == first
+            }
+            (Self::Cancel, End::Cancelled) => true,
+            _ => false,
+        }
+    }
+}
+
+impl End {
+    /// The end without its particulars.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Finished { .. } => Outcome::Finished,
+            Self::Declined { .. } => Outcome::Declined,
+            Self::Failed { .. } => Outcome::Failed,
+            Self::Expired(_) => Outcome::Expired,
+            Self::Cancelled => Outcome::Cancelled,
+            Self::Locked { .. } => Outcome::Locked,
+        }
+    }
+
+    /// The device that ended it, where one did.
+    #[must_use]
+    pub fn by(&self) -> Option<DeviceId> {
+        match self {
+            Self::Finished { by, .. }
+            | Self::Declined { by, .. }
+            | Self::Failed { by, .. }
+            | Self::Locked { by } => Some(*by),
+            Self::Expired(_) | Self::Cancelled => None,
+        }
+    }
+}
+
+impl State {
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Ended { .. })
+    }
+
+    /// Its name in the ledger, in logs and on the command line.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Waiting { .. } => "waiting",
+            Self::Taken { .. } => "taken",
+            Self::Ended { end, .. } => end.outcome().as_str(),
+        }
+    }
+}
+
+impl Outcome {
+    /// Its name in the ledger, in logs and on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Declined => "declined",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Locked => "locked",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

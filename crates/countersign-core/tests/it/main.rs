@@ -1,0 +1,54 @@
+//! The machine on one page, and its stories.
+
+mod stories;
+mod table;
+
+use core::time::Duration;
+
+use countersign_core::id::{DeviceId, RequestKey, TransactionId};
+use countersign_core::terms::{Addressed, Clocks, Content, Form, MediaType, Surface, Terms};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{State, Transaction};
+use countersign_proof::Proof;
+
+const ID: TransactionId = TransactionId(5);
+
+fn ann() -> DeviceId {
+    DeviceId::try_from(1).unwrap()
+}
+
+fn bob() -> DeviceId {
+    DeviceId::try_from(2).unwrap()
+}
+
+/// A proof as a ledger would give it back; what `verify` demands of one is proof's own test.
+fn proof(of: TransactionId, evidence: u8) -> Proof {
+    Proof::recorded(of.bytes(), [7; 32], [8; 32], vec![evidence])
+}
+
+/// Started at 0; ten seconds to come online, twenty to sign.
+fn terms() -> Terms {
+    Terms {
+        id: ID,
+        tenant: "acme".parse().unwrap(),
+        surface: Surface::Kobil,
+        client: "shop".parse().unwrap(),
+        client_name: "Shop".into(),
+        user: "jane".parse().unwrap(),
+        request_key: RequestKey::drawn(42),
+        reference: None,
+        addressed: Addressed::Any,
+        content: Content { media_type: MediaType::Text, bytes: b"pay 5".to_vec() },
+        form: Form::Cms,
+        pin_required: false,
+        once: false,
+        started_at: Timestamp(0),
+        clocks: Clocks::Two { go_online: Duration::from_secs(10), sign: Duration::from_secs(20) },
+        callback: None,
+        notice: None,
+    }
+}
+
+fn transaction(terms: Terms, state: State) -> Transaction {
+    Transaction { terms: terms.into(), takes: Vec::new(), state }
+}

@@ -1,0 +1,128 @@
+//! Every state, every input, before and at the deadline: the machine's review page, committed beside
+//! its source. Review its diff whenever `step` changes.
+
+use std::fmt::Write as _;
+
+use countersign_core::Refusal;
+use countersign_core::id::TransactionId;
+use countersign_core::terms::Terms;
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{
+    Clock, Decline, End, Input, Outcome, Pin, State, Step, Take, Transaction,
+};
+use expect_test::expect_file;
+
+use super::{ID, ann, bob, proof, terms, transaction};
+
+fn states(terms: &Terms) -> Vec<(&'static str, Transaction)> {
+    let waiting = |reached| transaction(terms.clone(), State::Waiting { reached });
+    let taken = Transaction {
+        takes: vec![Take { device: ann(), at: Timestamp(1_000) }],
+        ..transaction(terms.clone(), State::Taken { deadline: Timestamp(21_000) })
+    };
+    let ended =
+        |end| Transaction { state: State::Ended { at: Timestamp(2_000), end }, ..taken.clone() };
+    vec![
+        ("Waiting, unreached", waiting(false)),
+        ("Waiting, reached", waiting(true)),
+        ("Taken by Ann", taken.clone()),
+        ("Finished by Ann", ended(End::Finished { by: ann(), proof: proof(ID, 1) })),
+        ("Declined by Ann", ended(End::Declined { by: ann(), reason: Decline::User })),
+        ("Failed by Ann", ended(End::Failed { by: ann(), reason: "broken".into() })),
+        ("Expired", ended(End::Expired(Clock::Sign))),
+        ("Cancelled", ended(End::Cancelled)),
+        ("Locked by Ann", ended(End::Locked { by: ann() })),
+    ]
+}
+
+fn inputs() -> Vec<(&'static str, Input)> {
+    let take = |device, pin| Input::Take { device, pin };
+    let finish = |device, proof| Input::Finish { device, proof };
+    vec![
+        ("reach", Input::Reach),
+        ("take, Ann, no PIN", take(ann(), Pin::Absent)),
+        ("take, Ann, right PIN", take(ann(), Pin::Right)),
+        ("take, Ann, wrong PIN", take(ann(), Pin::Wrong { locks: false })),
+        ("take, Ann, last wrong PIN", take(ann(), Pin::Wrong { locks: true })),
+        ("take, Bob, right PIN", take(bob(), Pin::Right)),
+        ("finish, Ann", finish(ann(), proof(ID, 1))),
+        ("finish, Ann, another signature", finish(ann(), proof(ID, 2))),
+        ("finish, Ann, another transaction", finish(ann(), proof(TransactionId(6), 1))),
+        ("finish, Bob", finish(bob(), proof(ID, 3))),
+        ("decline, Ann", Input::Decline { device: ann(), reason: Decline::User }),
+        ("decline, Ann, not me", Input::Decline { device: ann(), reason: Decline::NotMe }),
+        ("decline, Bob", Input::Decline { device: bob(), reason: Decline::User }),
+        ("fail, Ann", Input::Fail { device: ann(), reason: "broken".into() }),
+        ("fail, Bob", Input::Fail { device: bob(), reason: "broken".into() }),
+        ("cancel", Input::Cancel),
+        ("tick", Input::Tick),
+    ]
+}
+
+fn cell(before: &Transaction, outcome: Result<Step, Refusal>) -> String {
+    match outcome {
+        Err(refusal) => format!("no: {refusal:?}"),
+        Ok(Step { event: None, next }) => {
+            assert_eq!(&next, before, "what is no event changes nothing");
+            "same".into()
+        }
+        Ok(Step { event: Some(event), next }) => match next.state {
+            State::Ended { end: End::Expired(clock), .. } => format!("-> Expired({clock:?})"),
+            _ => format!("-> {event:?}"),
+        },
+    }
+}
+
+#[test]
+fn every_state_meets_every_input_before_and_at_the_deadline_as_written() {
+    let once = Terms { once: true, ..terms() };
+    let pin = Terms { pin_required: true, ..terms() };
+    let mut page = String::new();
+    for (title, terms) in [
+        ("Without PIN, several devices", terms()),
+        ("Without PIN, only one device", once),
+        ("With PIN, several devices", pin),
+    ] {
+        writeln!(page, "{title}\n{}", "=".repeat(title.len())).unwrap();
+        for (state, before) in states(&terms) {
+            writeln!(page, "\n{state:<18} | {:<43} | at the deadline", "before the deadline")
+                .unwrap();
+            for (name, input) in inputs() {
+                let deadline = before.deadline();
+                let [early, late] = [Timestamp(deadline.0 - 1), deadline]
+                    .map(|now| cell(&before, before.clone().step(input.clone(), now)));
+                writeln!(page, "  {name:<32} {early:<45} {late}").unwrap();
+            }
+        }
+        page.push('\n');
+    }
+    expect_file!["../../src/transaction.table.txt"].assert_eq(&page);
+}
+
+#[test]
+fn what_has_ended_never_changes() {
+    for (name, before) in states(&terms()).into_iter().filter(|(_, t)| t.state.is_ended()) {
+        for (input_name, input) in inputs() {
+            let outcome = before.clone().step(input, Timestamp(3_000));
+            let changed = outcome.is_ok_and(|step| step.event.is_some());
+            assert!(!changed, "{name} was changed by {input_name}");
+        }
+    }
+}
+
+#[test]
+fn every_outcome_has_a_name_of_its_own() {
+    let mut names: Vec<&str> = [
+        Outcome::Finished,
+        Outcome::Declined,
+        Outcome::Failed,
+        Outcome::Expired,
+        Outcome::Cancelled,
+        Outcome::Locked,
+    ]
+    .map(Outcome::as_str)
+    .to_vec();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 6);
+}
