@@ -1,0 +1,163 @@
+//! `POST /device/v1/enrolments`: a device's keys in, its names, certificates and secrets out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::{base64, base64_list, bounded, list, name, name_option, unbase64};
+use crate::id::{BadId, DeviceId, DeviceName};
+use crate::jwk::PublicJwk;
+use crate::limits::{
+    CSR_BYTES_MAX, IDENTITIES_MAX, LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX,
+    PUSH_TOKEN_BYTES_MAX,
+};
+
+/// What a device asks for. Read strictly by the server.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolmentRequest {
+    /// The tenant that the code was made in.
+    #[serde(deserialize_with = "name::<_, NAME_BYTES_MAX>")]
+    pub tenant: String,
+    /// The user that the code was made for.
+    #[serde(deserialize_with = "name::<_, NAME_BYTES_MAX>")]
+    pub user: String,
+    /// The identities to certify: one at least, [`IDENTITIES_MAX`] at most; the server counts.
+    #[serde(deserialize_with = "list::<_, _, IDENTITIES_MAX>")]
+    pub identities: Vec<IdentityRequest>,
+    /// The device's authentication key, from now on.
+    pub auth_key: PublicJwk,
+    /// A key used once: the answer's secrets are sealed to it.
+    pub seal_key: PublicJwk,
+    /// What the device says of itself.
+    pub device: DeviceDescription,
+    /// Where to wake the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Push>,
+}
+
+/// One key that the device made, and what it is for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityRequest {
+    /// What it may sign; fixed for its life.
+    #[serde(rename = "use")]
+    pub usage: Use,
+    /// PKCS#10, DER, signed by its own key.
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CSR_BYTES_MAX>")]
+    pub csr: Vec<u8>,
+    /// Names that relying parties may select it by.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "list::<_, _, LABELS_MAX>"
+    )]
+    pub labels: Vec<Label>,
+}
+
+/// A label of an identity: 1 to [`LABEL_BYTES_MAX`] bytes.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Label(#[serde(deserialize_with = "name::<_, LABEL_BYTES_MAX>")] pub String);
+
+/// What an identity may sign. The other use never matches it: a caller who gives digests could have the
+/// digest of a CMS's signed attributes signed, and so forge a CMS.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Use {
+    /// A CMS, or a raw signature over bytes that the server holds.
+    Content,
+    /// A raw signature over a digest that a caller gave.
+    Digest,
+}
+
+/// What a device says of itself: shown to people, decided on by nobody.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceDescription {
+    /// What its owner calls it.
+    #[serde(deserialize_with = "bounded::<_, NAME_BYTES_MAX>")]
+    pub name: String,
+    /// `android`, `ios`, `linux`, …
+    #[serde(default, deserialize_with = "bounded::<_, NAME_BYTES_MAX>")]
+    pub platform: String,
+    /// The platform's version.
+    #[serde(default, deserialize_with = "bounded::<_, NAME_BYTES_MAX>")]
+    pub os_version: String,
+    /// The program that speaks.
+    #[serde(default, deserialize_with = "bounded::<_, NAME_BYTES_MAX>")]
+    pub app: String,
+    /// The program's version.
+    #[serde(default, deserialize_with = "bounded::<_, NAME_BYTES_MAX>")]
+    pub app_version: String,
+}
+
+/// Where to wake a device.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    /// `fcm`, `apns`, `webpush`, …
+    #[serde(deserialize_with = "name::<_, NAME_BYTES_MAX>")]
+    pub provider: String,
+    /// The address within the provider; absent where the provider alone says it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "name_option::<_, PUSH_TOKEN_BYTES_MAX>"
+    )]
+    pub token: Option<String>,
+}
+
+impl core::fmt::Debug for Push {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Push").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+/// What a device gets: 201. Read leniently by the device, after its `Countersign-Code-Mac`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct EnrolmentAnswer {
+    /// The device's number in its tenant.
+    pub device_id: DeviceId,
+    /// The device's serial number.
+    pub serial_number: String,
+    /// In the order of the request.
+    pub identities: Vec<IssuedIdentity>,
+    /// Who answered.
+    pub server: Server,
+    /// A JWE to the request's `seal_key`: see [`crate::jwe::secrets`].
+    pub secrets: String,
+}
+
+impl EnrolmentAnswer {
+    /// What the new device is called outside `tenant`, the one of the request.
+    ///
+    /// # Errors
+    /// Refuses a tenant that cannot be one.
+    pub fn device_name(&self, tenant: &str) -> Result<DeviceName, BadId> {
+        DeviceName::new(tenant, self.device_id)
+    }
+}
+
+/// An identity as the server issued it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IssuedIdentity {
+    /// What a signature names it by.
+    pub id: String,
+    /// As asked.
+    #[serde(rename = "use")]
+    pub usage: Use,
+    /// DER.
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CSR_BYTES_MAX>")]
+    pub certificate: Vec<u8>,
+    /// DER, the issuer first, the root last.
+    #[serde(with = "base64_list")]
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// Who answered an enrolment.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Server {
+    /// What people call it.
+    pub name: String,
+    /// Its public address: what `htu` begins with and what `aud` is, such as `https://sign.example.com`.
+    pub address: String,
+}

@@ -1,0 +1,69 @@
+//! `PUT /device/v1/pin`: the first PIN of a device, or the next one.
+
+use core::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::encoding::{from_base64url, name, to_base64url};
+use crate::id::TransactionId;
+use crate::limits::SEALED_BYTES_MAX;
+use crate::secret::PinDigest;
+
+/// The transaction id that the proof of the old PIN is made over: no transaction has it.
+pub const PIN_PROOF_ID: TransactionId = TransactionId([0; 16]);
+
+/// The body. Read strictly by the server.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinBody {
+    /// A JWE of purpose `pin`; its plaintext is a [`PinChange`] as JSON.
+    #[serde(deserialize_with = "name::<_, SEALED_BYTES_MAX>")]
+    pub pin: String,
+}
+
+/// What is sealed in [`PinBody::pin`]. Read strictly by the server.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinChange {
+    /// 1 for the first PIN; for each later one, one more than the one before.
+    pub version: u32,
+    /// What the server will hold.
+    pub digest: PinDigest,
+    /// From version 2: the PIN proof of the PIN before, over [`PIN_PROOF_ID`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<PinProof>,
+}
+
+/// The version that now holds: 200.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PinAnswer {
+    /// As asked.
+    pub version: u32,
+}
+
+/// An OCRA value of suite `OCRA-1:HOTP-SHA256-0:QH64-PSHA256`: the whole HMAC, as 32 bytes of base64url.
+///
+/// To be compared in constant time by whoever computes the right one.
+#[derive(Clone, Copy)]
+pub struct PinProof(pub [u8; 32]);
+
+impl fmt::Debug for PinProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PinProof(…)")
+    }
+}
+
+impl Serialize for PinProof {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&to_base64url(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for PinProof {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = from_base64url(&String::deserialize(deserializer)?);
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or_else(|| D::Error::custom("not 32 bytes of base64url"))
+    }
+}

@@ -1,0 +1,158 @@
+//! A signature as a device submits it: one of three forms, each with exactly what it needs.
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::encoding::{base64, name, name_option, unbase64};
+use crate::limits::{NAME_BYTES_MAX, SIGNATURE_BYTES_MAX};
+
+/// What a device submits to finish a transaction.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Signature {
+    /// A CMS `SignedData`, content inside.
+    Cms {
+        /// The identity that signed.
+        identity: String,
+        /// What the device says that it signed with; what counts is what the CMS says.
+        algorithm: Option<Algorithm>,
+        /// BER or DER.
+        value: Vec<u8>,
+    },
+    /// A bare signature.
+    Raw {
+        /// The identity that signed.
+        identity: String,
+        /// What it signed with.
+        algorithm: Algorithm,
+        /// RSA PKCS#1 v1.5, or ECDSA as DER.
+        value: Vec<u8>,
+    },
+    /// A short signature by the code key: RFC 6287, 6 to 10 decimal digits. No identity is in it.
+    Code {
+        /// The digits.
+        value: String,
+    },
+}
+
+/// The forms that a signature may have.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// CMS `SignedData`.
+    Cms,
+    /// A bare signature.
+    Raw,
+    /// An OCRA code.
+    Code,
+    /// One that this program does not know. A device skips it; a server refuses it.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a signature is made with: signature scheme and digest.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// RSA PKCS#1 v1.5 with SHA-1: refused unless the tenant allows it.
+    RsaSha1,
+    /// RSA PKCS#1 v1.5 with SHA-256.
+    RsaSha256,
+    /// RSA PKCS#1 v1.5 with SHA-384.
+    RsaSha384,
+    /// RSA PKCS#1 v1.5 with SHA-512.
+    RsaSha512,
+    /// ECDSA with SHA-1: refused unless the tenant allows it.
+    EcdsaSha1,
+    /// ECDSA with SHA-256.
+    EcdsaSha256,
+    /// ECDSA with SHA-384.
+    EcdsaSha384,
+    /// ECDSA with SHA-512.
+    EcdsaSha512,
+    /// Ed25519: in a CMS only.
+    Ed25519,
+    /// One that this program does not know. A device skips it; a server refuses it.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Signature {
+    /// Which form it has.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        match self {
+            Self::Cms { .. } => Form::Cms,
+            Self::Raw { .. } => Form::Raw,
+            Self::Code { .. } => Form::Code,
+        }
+    }
+}
+
+impl Serialize for Signature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written<'a, V> {
+            form: Form,
+            value: V,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            algorithm: Option<Algorithm>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            identity: Option<&'a str>,
+        }
+        #[derive(Serialize)]
+        struct Bytes<'a>(#[serde(serialize_with = "base64")] &'a [u8]);
+
+        let form = self.form();
+        match self {
+            Self::Cms { identity, algorithm, value } => {
+                let (value, algorithm) = (Bytes(value), *algorithm);
+                Written { form, value, algorithm, identity: Some(identity) }.serialize(serializer)
+            }
+            Self::Raw { identity, algorithm, value } => {
+                let (value, algorithm) = (Bytes(value), Some(*algorithm));
+                Written { form, value, algorithm, identity: Some(identity) }.serialize(serializer)
+            }
+            Self::Code { value } => {
+                Written { form, value, algorithm: None, identity: None }.serialize(serializer)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Signature {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// The value is text until the form says what kind.
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Read {
+            form: Form,
+            #[serde(deserialize_with = "name::<_, VALUE_CHARS_MAX>")]
+            value: String,
+            algorithm: Option<Algorithm>,
+            #[serde(default, deserialize_with = "name_option::<_, NAME_BYTES_MAX>")]
+            identity: Option<String>,
+        }
+
+        let Read { form, value, algorithm, identity } = Read::deserialize(deserializer)?;
+        let identity = identity.ok_or_else(|| D::Error::missing_field("identity"));
+        match form {
+            Form::Cms => Ok(Self::Cms { identity: identity?, algorithm, value: bytes(value)? }),
+            Form::Raw => {
+                let algorithm = algorithm.ok_or_else(|| D::Error::missing_field("algorithm"))?;
+                Ok(Self::Raw { identity: identity?, algorithm, value: bytes(value)? })
+            }
+            Form::Code if value.len() > 10 || value.bytes().any(|byte| !byte.is_ascii_digit()) => {
+                Err(D::Error::custom("a code is at most ten digits"))
+            }
+            Form::Code => Ok(Self::Code { value }),
+            Form::Unknown => Err(D::Error::custom("no such form")),
+        }
+    }
+}
+
+/// A signature of the largest size, in base64.
+const VALUE_CHARS_MAX: usize = SIGNATURE_BYTES_MAX.div_ceil(3) * 4;
+
+fn bytes<E: serde::de::Error>(value: String) -> Result<Vec<u8>, E> {
+    unbase64::<_, SIGNATURE_BYTES_MAX>(serde::de::value::StringDeserializer::new(value))
+}

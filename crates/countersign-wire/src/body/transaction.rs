@@ -1,0 +1,193 @@
+//! The life of a transaction as a device sees it: offered, taken, ended.
+
+use core::fmt;
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::pin::PinProof;
+use super::signature::{Algorithm, Form, Signature};
+use crate::encoding::{base64, millis, name, name_option, unbase64};
+use crate::id::TransactionId;
+use crate::limits::{CONTENT_BYTES_MAX, MATCH_CODE_BYTES_MAX, REASON_BYTES_MAX};
+
+/// There is something for this device. No content is in it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Offer {
+    /// The transaction.
+    pub id: TransactionId,
+    /// What the person will be asked for.
+    pub operation: Operation,
+    /// The application that asks, as people know it.
+    pub client: String,
+    /// Untaken by then, it expires.
+    #[serde(with = "millis")]
+    pub expires_at: Duration,
+    /// The person enters the PIN before anything is released.
+    pub pin_required: bool,
+    /// Whether the person has to enter a code that the application shows.
+    #[serde(rename = "match")]
+    pub matching: Match,
+}
+
+/// `GET /device/v1/offers`: everything open for this device, oldest first; empty after the wait.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Offers {
+    /// An offer repeats until it is taken or has ended.
+    pub offers: Vec<Offer>,
+}
+
+/// What a person is asked for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// To sign what is shown.
+    Sign,
+    /// To prove who they are.
+    Login,
+    /// Something that this program does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Whether the person has to enter a code that the application shows.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Match {
+    /// No.
+    None,
+    /// Yes, before `finish`.
+    Enter,
+    /// Something that this program does not know: it cannot finish.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The person opened it. Read strictly by the server.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Take {
+    /// The transaction; over HTTP the one of the path.
+    pub id: TransactionId,
+    /// Where the offer said `pin_required`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_proof: Option<PinProof>,
+}
+
+/// The answer to [`Take`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Taken {
+    /// A JWE of purpose `content`; its plaintext is a [`Content`] as JSON.
+    pub sealed: String,
+    /// Unended by then, it expires.
+    #[serde(with = "millis")]
+    pub deadline: Duration,
+    /// The forms that the transaction accepts, the preferred one first.
+    pub forms: Vec<Form>,
+    /// The algorithms that it accepts in `cms` and `raw`.
+    pub algorithms: Vec<Algorithm>,
+}
+
+/// What is to be shown and signed. Sealed in [`Taken`].
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Content {
+    /// The transaction, once more.
+    pub id: TransactionId,
+    /// The application that asks, as people know it; the device shows it.
+    pub client: String,
+    /// What the bytes are; the signature covers it.
+    pub media_type: String,
+    /// What is shown, and exactly what is signed.
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CONTENT_BYTES_MAX>")]
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content")
+            .field("id", &self.id)
+            .field("client", &self.client)
+            .field("media_type", &self.media_type)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The person signed. Read strictly by the server.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finish {
+    /// The transaction; over HTTP the one of the path.
+    pub id: TransactionId,
+    /// The signature.
+    pub signature: Signature,
+    /// Where the offer said `enter`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "name_option::<_, MATCH_CODE_BYTES_MAX>"
+    )]
+    pub match_code: Option<String>,
+}
+
+/// The person said no. Read strictly by the server.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decline {
+    /// The transaction; over HTTP the one of the path.
+    pub id: TransactionId,
+    /// What they said.
+    pub reason: DeclineReason,
+}
+
+/// What a person says when they say no.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeclineReason {
+    /// They do not want to sign.
+    User,
+    /// They did not ask for this: no further offers until somebody with the right lifts that.
+    NotMe,
+}
+
+/// The device could not. Read strictly by the server.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fail {
+    /// The transaction; over HTTP the one of the path.
+    pub id: TransactionId,
+    /// A word for the log, such as `media_type`, `identity`, `form` or `internal`.
+    #[serde(deserialize_with = "name::<_, REASON_BYTES_MAX>")]
+    pub reason: String,
+}
+
+/// The answer to [`Finish`], [`Decline`] and [`Fail`].
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Ended {
+    /// How it ended.
+    pub state: State,
+}
+
+/// Where a transaction is in its life.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// No device has taken it.
+    Waiting,
+    /// A device has taken it.
+    Taken,
+    /// Signed, and the signature verified.
+    Finished,
+    /// The person said no.
+    Declined,
+    /// A device could not, or a match code was wrong.
+    Failed,
+    /// One of its clocks ran out.
+    Expired,
+    /// The application took it back.
+    Cancelled,
+    /// Wrong PINs or codes, or an administrator, locked the user.
+    Locked,
+    /// One that this program does not know.
+    #[serde(other)]
+    Unknown,
+}

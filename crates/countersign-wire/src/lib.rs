@@ -1,0 +1,32 @@
+//! The device protocol's forms: what server and device write to each other, and nothing of what
+//! either does with it.
+//!
+//! `docs/device-protocol.md` specifies every form here, and the vectors in `docs/vectors/` hold both
+//! sides to it. The promise of this crate: bytes from outside become a type once, bounded, and what
+//! does not fit exactly is refused. No I/O and no clock; a time is an argument, given since the Unix
+//! epoch.
+//!
+//! ```text
+//! body ── frame      what is said, over HTTP and on the channel
+//! jws                who says it
+//! jwe ── code        what nobody in between may read, or put in another's place
+//! statement ── uri   what a person sees
+//! phone              what a device keeps
+//! ```
+
+pub mod body;
+pub mod code;
+mod encoding;
+pub mod frame;
+pub mod id;
+pub mod jwe;
+pub mod jwk;
+pub mod jws;
+pub mod limits;
+pub mod phone;
+pub mod secret;
+pub mod statement;
+pub mod uri;
+
+#[cfg(test)]
+mod vectors;
