@@ -1,0 +1,97 @@
+//! One key of the configuration: its name, its value, and who gave it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+/// A value that is not yet checked.
+#[derive(Clone)]
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) value: toml::Value,
+    pub(super) source: Source,
+}
+
+/// Who gave a value.
+#[derive(Clone)]
+pub(super) enum Source {
+    Default,
+    File(PathBuf),
+    Environment(String),
+    Flag(&'static str),
+}
+
+impl Key {
+    pub(super) fn is_default(&self) -> bool {
+        matches!(self.source, Source::Default)
+    }
+
+    /// A text, which may be empty.
+    pub(super) fn text(&self) -> anyhow::Result<&str> {
+        match self.value.as_str() {
+            Some(text) => Ok(text),
+            None => bail!("{self} is a text in quotes, not {}", self.value),
+        }
+    }
+
+    /// A text of the form that `T` asks for.
+    pub(super) fn parse<T>(&self) -> anyhow::Result<T>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        let text = self.text()?;
+        match text.parse() {
+            Ok(value) => Ok(value),
+            Err(reason) => bail!("{self} cannot be \"{text}\": {reason}"),
+        }
+    }
+
+    /// A list of texts.
+    pub(super) fn list<T>(&self) -> anyhow::Result<Vec<T>>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        let entries = self.value.as_array().with_context(|| format!("{self} is a list"))?;
+        entries.iter().map(|value| Key { value: value.clone(), ..self.clone() }.parse()).collect()
+    }
+
+    /// A path, or none for "".
+    pub(super) fn path(&self) -> anyhow::Result<Option<PathBuf>> {
+        let text = self.text()?;
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    }
+
+    /// A number of things; no bound is zero.
+    pub(super) fn count(&self) -> anyhow::Result<u32> {
+        match self.value.as_integer().map(u32::try_from) {
+            Some(Ok(count)) if count > 0 => Ok(count),
+            _ => bail!("{self} is a whole number from 1 to {}, not {}", u32::MAX, self.value),
+        }
+    }
+
+    /// A number of whole seconds.
+    pub(super) fn seconds(&self) -> anyhow::Result<Duration> {
+        Ok(Duration::from_secs(u64::from(self.count()?)))
+    }
+}
+
+/// How a refusal begins: where to look, and at which key.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: `{}`", self.source, self.name)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("config.default.toml"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(variable) => f.write_str(variable),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What an operator may decide, read once, at the start, into checked types.
+//!
+//! The manual is `config.default.toml` beside this file: it is compiled in, and names every key with its
+//! default and its reason. A file, the environment and flags lie over it, in this order. This is the only
+//! module that reads the environment.
+
+mod channel;
+mod enrolment;
+mod key;
+mod layers;
+mod locks;
+mod observe;
+mod server;
+mod store;
+mod tokens;
+mod transactions;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+pub(crate) use self::channel::ChannelConfig;
+pub(crate) use self::enrolment::EnrolmentConfig;
+pub(crate) use self::locks::LocksConfig;
+pub(crate) use self::observe::{LogFormat, ObserveConfig};
+pub(crate) use self::server::{PublicAddress, ServerConfig, Tls};
+pub(crate) use self::store::StoreConfig;
+pub(crate) use self::tokens::TokensConfig;
+pub(crate) use self::transactions::TransactionsConfig;
+
+use self::layers::Layers;
+
+/// Everything that was decided, one field a section.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) server: ServerConfig,
+    pub(crate) transactions: TransactionsConfig,
+    pub(crate) tokens: TokensConfig,
+    pub(crate) enrolment: EnrolmentConfig,
+    pub(crate) locks: LocksConfig,
+    pub(crate) channel: ChannelConfig,
+    pub(crate) store: StoreConfig,
+    pub(crate) observe: ObserveConfig,
+}
+
+/// What the command line says; it outranks every file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overrides {
+    /// `--data`: the data directory.
+    pub(crate) data: Option<PathBuf>,
+    /// `--listen`: where to serve applications and devices.
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+impl Config {
+    /// Reads the compiled-in default, then `file`, then the environment, then `overrides`.
+    ///
+    /// # Errors
+    /// Names the key, where its value came from, and what it may be instead.
+    pub(crate) fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
+        Self::from_layers(file, std::env::vars_os(), overrides)
+    }
+
+    fn from_layers(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        overrides: Overrides,
+    ) -> anyhow::Result<Self> {
+        let mut layers = Layers::compiled_in();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+            layers.lay_file(path, &text)?;
+        }
+        layers.lay_environment(environment)?;
+        if let Some(data) = overrides.data {
+            let data = data.to_str().context("--data is not UTF-8")?;
+            layers.lay_flag("--data", "store.data", data);
+        }
+        if let Some(listen) = overrides.listen {
+            layers.lay_flag("--listen", "server.listen", &listen.to_string());
+        }
+
+        let config = Self {
+            server: ServerConfig::read(&mut layers)?,
+            transactions: TransactionsConfig::read(&mut layers)?,
+            tokens: TokensConfig::read(&mut layers)?,
+            enrolment: EnrolmentConfig::read(&mut layers)?,
+            locks: LocksConfig::read(&mut layers)?,
+            channel: ChannelConfig::read(&mut layers)?,
+            store: StoreConfig::read(&mut layers)?,
+            observe: ObserveConfig::read(&mut layers)?,
+        };
+        layers.assert_all_read();
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("countersign.toml");
+        std::fs::write(&path, file).unwrap();
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        Config::from_layers(Some(&path), environment, Overrides::default())
+    }
+
+    #[track_caller]
+    fn refused(file: &str, environment: &[(&str, &str)]) -> String {
+        format!("{:#}", load(file, environment).expect_err("it is refused"))
+    }
+
+    /// `take` panics for a key that the file lacks, `assert_all_read` for one that no section reads.
+    #[test]
+    fn the_default_file_names_every_key_and_no_other() {
+        let config = Config::from_layers(None, [], Overrides::default()).unwrap();
+        assert_eq!(config.server.listen, "127.0.0.1:8443".parse().unwrap());
+        assert_eq!(config.server.default_tenant, None);
+        assert!(!config.observe.listen_chosen);
+    }
+
+    #[test]
+    fn every_key_of_the_default_file_has_a_comment() {
+        let mut commented = false;
+        for line in layers::DEFAULT.lines() {
+            assert!(
+                commented || !line.contains('=') || line.starts_with('#'),
+                "no comment above: {line}"
+            );
+            commented = line.starts_with('#');
+        }
+    }
+
+    #[test]
+    fn the_environment_outranks_the_file_and_the_file_the_default() {
+        let file = "[locks]\nwrong_max = 3\nfirst_seconds = 60";
+        let config = load(file, &[("COUNTERSIGN__LOCKS__WRONG_MAX", "4")]).unwrap();
+        assert_eq!(config.locks.wrong_max, 4);
+        assert_eq!(config.locks.first, Duration::from_mins(1));
+        assert_eq!(config.locks.lock_max, 5);
+    }
+
+    #[test]
+    fn a_flag_outranks_the_environment() {
+        let environment = [("COUNTERSIGN__SERVER__LISTEN".into(), "127.0.0.1:1".into())];
+        let listen = "127.0.0.1:2".parse().ok();
+        let overrides = Overrides { listen, data: Some("elsewhere".into()) };
+        let config = Config::from_layers(None, environment, overrides).unwrap();
+        assert_eq!(Some(config.server.listen), listen);
+        assert_eq!(config.store.data, Path::new("elsewhere"));
+        assert_eq!(config.store.master_key_file, Path::new("elsewhere/master.key"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name_and_place() {
+        let error = refused("[server]\nlissen = 1", &[]);
+        assert!(error.contains("countersign.toml: `server.lissen` is not a key"), "{error}");
+        let error = refused("[sever]\nlisten = 1", &[]);
+        assert!(error.contains("countersign.toml: `sever.listen` is not a key"), "{error}");
+        let error = refused("listen = 1", &[]);
+        assert!(error.contains("countersign.toml: `listen` is not a section"), "{error}");
+        let error = refused("", &[("COUNTERSIGN__SERVER__LISSEN", "1")]);
+        assert!(error.contains("COUNTERSIGN__SERVER__LISSEN: `server.lissen` is not a key"));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_refused_by_name_and_place() {
+        let error = refused("[locks]\nwrong_max = \"five\"", &[]);
+        assert!(error.contains("countersign.toml: `locks.wrong_max`"), "{error}");
+        let error = refused("", &[("COUNTERSIGN__LOCKS__WRONG_MAX", "five")]);
+        assert!(error.contains("COUNTERSIGN__LOCKS__WRONG_MAX: `locks.wrong_max`"), "{error}");
+        let error = refused("[server]\nlisten = \"localhost\"", &[]);
+        assert!(error.contains("countersign.toml: `server.listen`"), "{error}");
+    }
+
+    #[test]
+    fn zero_and_negative_bounds_are_refused() {
+        for value in ["0", "-1", "4294967296"] {
+            let error = refused(&format!("[channel]\nping_seconds = {value}"), &[]);
+            assert!(error.contains("`channel.ping_seconds` is a whole number"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_path_in_a_file_is_relative_to_that_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("countersign.toml");
+        std::fs::write(&path, "[store]\ndata = \"ledger\"\nmaster_key_file = \"/etc/key\"")
+            .unwrap();
+        let config = Config::from_layers(Some(&path), [], Overrides::default()).unwrap();
+        assert_eq!(config.store.data, directory.path().join("ledger"));
+        assert_eq!(config.store.master_key_file, Path::new("/etc/key"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_refused_with_its_line() {
+        let error = refused("[server]\nlisten = ", &[]);
+        assert!(error.contains("countersign.toml") && error.contains("line 2"), "{error}");
+    }
+}

@@ -1,0 +1,206 @@
+//! What operators see: logs on standard error, and health and metrics on an address of their own.
+//!
+//! The admin listener outlives the public one, so that `/readyz` can tell a load balancer of the draining.
+
+use std::io::{self, IsTerminal as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, ObserveConfig};
+use crate::listen::{Limits, Listener};
+use crate::task::{Shutdown, Weight};
+
+/// Scrapers and probes; more than a handful is a mistake.
+const ADMIN_CONNECTIONS_MAX: u32 = 64;
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+/// A ledger that takes longer to answer is not ready.
+const READY_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Histograms gather what is recorded, and shrink only when they are tidied.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Sends the log to standard error, for the rest of the process's life.
+///
+/// # Errors
+/// When the directives are none, or when a log has been set up before.
+pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log).context("`observe.log` cannot be read")?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    let done = match config.log_format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    done.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))
+}
+
+/// Starts to record what `metrics::` macros tell, for the rest of the process's life.
+///
+/// # Errors
+/// When a recorder has been set up before.
+pub(crate) fn record(tasks: &Shutdown) -> anyhow::Result<PrometheusHandle> {
+    let metrics =
+        PrometheusBuilder::new().install_recorder().context("the metrics cannot be set up")?;
+    let (tidied, over) = (metrics.clone(), tasks.over());
+    tasks.spawn("metrics", Weight::Essential, async move {
+        let mut turns = tokio::time::interval(UPKEEP_EVERY);
+        while over.run_until_cancelled(turns.tick()).await.is_some() {
+            tidied.run_upkeep();
+        }
+    });
+    Ok(metrics)
+}
+
+/// Binds the admin listener. A default address that is taken gives way to a free port on the loopback.
+///
+/// # Errors
+/// When an address that somebody chose is taken.
+pub(crate) async fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
+    let limits = Limits::new(ADMIN_CONNECTIONS_MAX, ADMIN_DRAIN);
+    let bound = Listener::bind(config.listen, None, limits).await;
+    let listener = match bound {
+        Err(_) if !config.listen_chosen => {
+            let free = SocketAddr::new(config.listen.ip(), 0);
+            let listener = Listener::bind(free, None, limits).await?;
+            let (wanted, address) = (config.listen, listener.address());
+            warn!(
+                "{wanted} is taken (by another Countersign?): health and metrics are on {address} \
+                 instead; `observe.listen` chooses"
+            );
+            listener
+        }
+        bound => bound.context("health and metrics (`observe.listen`) cannot be served")?,
+    };
+    info!("Health and metrics on http://{}", listener.address());
+    Ok(listener)
+}
+
+/// Serves health and metrics until all is over. `ready` asks whether the ledger answers.
+pub(crate) fn serve<F, R>(listener: Listener, metrics: PrometheusHandle, ready: F, tasks: &Shutdown)
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output = bool> + Send + 'static,
+{
+    let admin = Admin { metrics, ready: Arc::new(move || ready().boxed()), tasks: tasks.clone() };
+    let work = listener.serve(router(admin), tasks.clone(), tasks.over());
+    tasks.spawn("admin listener", Weight::Essential, work);
+}
+
+#[derive(Clone)]
+struct Admin {
+    metrics: PrometheusHandle,
+    ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+    tasks: Shutdown,
+}
+
+fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(admin)
+}
+
+/// `GET /readyz`: 200, or 503 with the reason. Whoever balances load sends nothing to a node that says 503.
+async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+    if admin.tasks.has_begun() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match tokio::time::timeout(READY_WAIT_MAX, (admin.ready)()).await {
+        Ok(true) => (StatusCode::OK, "ready\n"),
+        Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "the ledger does not answer\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the ledger does not answer in time\n"),
+    }
+}
+
+/// `GET /metrics`: Prometheus' text format 0.0.4.
+async fn metrics(State(admin): State<Admin>) -> ([(&'static str, &'static str); 1], String) {
+    let form = "text/plain; version=0.0.4; charset=utf-8";
+    ([("content-type", form)], admin.metrics.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::config::{Config, Overrides};
+
+    fn admin(ready: impl Fn() -> BoxFuture<'static, bool> + Send + Sync + 'static) -> Admin {
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        Admin { metrics, ready: Arc::new(ready), tasks: Shutdown::default() }
+    }
+
+    async fn ask(admin: Admin, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+        let response = router(admin).oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_node_is_ready_while_its_ledger_answers() {
+        let answers = admin(|| async { true }.boxed());
+        assert_eq!(ask(answers, "/readyz").await, (200, "ready\n".into()));
+        let fails = admin(|| async { false }.boxed());
+        assert_eq!(ask(fails, "/readyz").await.0, 503);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ledger_that_hangs_makes_a_node_unready_rather_than_silent() {
+        let hangs = admin(|| std::future::pending().boxed());
+        assert_eq!(
+            ask(hangs, "/readyz").await,
+            (503, "the ledger does not answer in time\n".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_draining_node_is_alive_and_not_ready() {
+        let admin = admin(|| async { true }.boxed());
+        admin.tasks.begin();
+        assert_eq!(ask(admin.clone(), "/readyz").await, (503, "draining\n".into()));
+        assert_eq!(ask(admin, "/healthz").await, (200, "alive\n".into()));
+    }
+
+    #[tokio::test]
+    async fn what_is_counted_is_in_the_metrics() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        metrics::with_local_recorder(&recorder, || metrics::counter!("signed_total").increment(3));
+        let admin = Admin { metrics, ..admin(|| async { true }.boxed()) };
+        let (status, text) = ask(admin, "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(text.contains("signed_total 3"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_default_address_that_is_taken_gives_way_and_a_chosen_one_does_not() {
+        let mut config = Config::load(None, Overrides::default()).unwrap().observe;
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        config.listen = taken.local_addr().unwrap();
+        let listener = bind(&config).await.unwrap();
+        assert_ne!(listener.address().port(), config.listen.port());
+        assert!(listener.address().ip().is_loopback());
+
+        config.listen_chosen = true;
+        let error = bind(&config).await.err().expect("it is taken");
+        assert!(format!("{error:#}").contains(&config.listen.to_string()), "{error:#}");
+    }
+}

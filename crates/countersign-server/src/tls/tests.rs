@@ -1,0 +1,170 @@
+//! What clients accept, what a second start changes, and what is refused.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::Duration;
+
+use der::DecodePem as _;
+
+use super::own::{SERVER_LIFE, SERVER_LIFE_LEFT, dns_names_of};
+use super::*;
+use crate::config::{Config, Overrides};
+
+fn config() -> ServerConfig {
+    Config::load(None, Overrides::default()).unwrap().server
+}
+
+fn with_files(certificate: &Path, key: &Path) -> ServerConfig {
+    let mut config = config();
+    config.tls = Tls::Files { certificate: certificate.into(), key: key.into() };
+    config
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+fn read(data: &Path, name: &str) -> String {
+    fs::read_to_string(data.join("tls").join(name)).unwrap()
+}
+
+#[test]
+fn the_first_start_makes_what_openssl_accepts_for_every_local_name() {
+    let data = tempfile::tempdir().unwrap();
+    assert!(prepare(&config(), data.path(), now()).unwrap().is_some());
+    let server = data.path().join("tls/server.pem");
+    for (kind, name) in
+        [("-verify_hostname", "localhost"), ("-verify_ip", "127.0.0.1"), ("-verify_ip", "::1")]
+    {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["verify", "-x509_strict", "-purpose", "sslserver", kind, name]);
+        openssl.arg("-CAfile").arg(own_ca(data.path())).arg(&server);
+        let output = openssl.output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+    }
+}
+
+#[test]
+fn only_the_servers_user_reads_its_keys() {
+    let data = tempfile::tempdir().unwrap();
+    prepare(&config(), data.path(), now()).unwrap();
+    for name in ["ca.key", "server.key"] {
+        let mode = fs::metadata(data.path().join("tls").join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_second_start_changes_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    prepare(&config(), data.path(), now()).unwrap();
+    let before = ["ca.pem", "server.pem", "server.key"].map(|name| read(data.path(), name));
+    prepare(&config(), data.path(), now() + DAY).unwrap();
+    let after = ["ca.pem", "server.pem", "server.key"].map(|name| read(data.path(), name));
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_certificate_close_to_its_end_is_renewed_under_the_same_ca() {
+    let data = tempfile::tempdir().unwrap();
+    prepare(&config(), data.path(), now()).unwrap();
+    let (ca, server) = (read(data.path(), "ca.pem"), read(data.path(), "server.pem"));
+    prepare(&config(), data.path(), now() + SERVER_LIFE - SERVER_LIFE_LEFT + DAY).unwrap();
+    assert_eq!(ca, read(data.path(), "ca.pem"));
+    assert_ne!(server, read(data.path(), "server.pem"));
+}
+
+#[test]
+fn another_hostname_makes_another_certificate() {
+    let data = tempfile::tempdir().unwrap();
+    prepare(&config(), data.path(), now()).unwrap();
+    let mut elsewhere = config();
+    elsewhere.hostname = "sign.example".into();
+    prepare(&elsewhere, data.path(), now()).unwrap();
+    let certificate = x509_cert::Certificate::from_pem(read(data.path(), "server.pem")).unwrap();
+    let names = dns_names_of(&certificate);
+    assert_eq!(names, ["localhost", "*.localhost", "sign.example", "*.sign.example"]);
+}
+
+#[test]
+fn a_lost_certificate_or_key_is_made_anew() {
+    for name in ["server.pem", "server.key"] {
+        let data = tempfile::tempdir().unwrap();
+        prepare(&config(), data.path(), now()).unwrap();
+        fs::remove_file(data.path().join("tls").join(name)).unwrap();
+        prepare(&config(), data.path(), now()).unwrap();
+    }
+}
+
+#[test]
+fn a_lost_ca_key_is_told_with_what_to_do_and_only_when_it_is_needed() {
+    let data = tempfile::tempdir().unwrap();
+    prepare(&config(), data.path(), now()).unwrap();
+    fs::remove_file(data.path().join("tls/ca.key")).unwrap();
+    prepare(&config(), data.path(), now()).unwrap();
+    let error = prepare(&config(), data.path(), now() + SERVER_LIFE).unwrap_err();
+    assert!(format!("{error:#}").contains("restore ca.pem and ca.key in"), "{error:#}");
+}
+
+#[test]
+fn a_key_that_is_another_certificates_is_refused_by_name() {
+    let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    prepare(&config(), data.path(), now()).unwrap();
+    prepare(&config(), other.path(), now()).unwrap();
+    let certificate = data.path().join("tls/server.pem");
+    let key = other.path().join("tls/server.key");
+    let error = prepare(&with_files(&certificate, &key), data.path(), now()).unwrap_err();
+    assert!(format!("{error:#}").contains(key.to_str().unwrap()), "{error:#}");
+}
+
+#[test]
+fn missing_and_empty_files_are_refused_by_name() {
+    let data = tempfile::tempdir().unwrap();
+    let empty = data.path().join("empty.pem");
+    fs::write(&empty, "").unwrap();
+    for certificate in [empty, data.path().join("missing.pem")] {
+        let config = with_files(&certificate, "k".as_ref());
+        let error = prepare(&config, data.path(), now()).unwrap_err();
+        assert!(format!("{error:#}").contains(certificate.to_str().unwrap()), "{error:#}");
+    }
+}
+
+/// What `openssl s_client` says of a handshake in which it asks for `name`, and trusts only `ca.pem`.
+fn shake_hands(data: &Path, tls: Arc<rustls::ServerConfig>, name: &str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let client = Command::new("openssl")
+        .args(["s_client", "-servername", name, "-verify_hostname", name, "-brief"])
+        .args(["-connect", &format!("127.0.0.1:{port}"), "-CAfile"])
+        .arg(own_ca(data))
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut tcp, _) = listener.accept().unwrap();
+    let mut server = rustls::ServerConnection::new(tls).unwrap();
+    while server.is_handshaking() {
+        server.complete_io(&mut tcp).unwrap();
+    }
+    server.send_close_notify();
+    let _ = server.complete_io(&mut tcp); // Whoever closes first.
+    String::from_utf8(client.wait_with_output().unwrap().stderr).unwrap()
+}
+
+#[test]
+fn a_tenants_name_below_localhost_is_accepted_though_wildcards_there_are_not() {
+    let data = tempfile::tempdir().unwrap();
+    let tls = prepare(&config(), data.path(), now()).unwrap().unwrap();
+    for name in ["acme.localhost", "localhost"] {
+        let said = shake_hands(data.path(), tls.clone(), name);
+        assert!(said.contains("Verification: OK"), "{name}: {said}");
+    }
+    for name in ["acme.elsewhere", "a.b.localhost"] {
+        let said = shake_hands(data.path(), tls.clone(), name);
+        assert!(!said.contains("Verification: OK"), "{name}: {said}");
+    }
+}
