@@ -11,10 +11,10 @@ mod signature;
 mod transaction;
 
 pub use enrolment::{
-    DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, IssuedIdentity, Label,
-    Push, Server, Use,
+    DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, IssuedIdentity, Push,
+    Server, Use,
 };
-pub use pin::{PIN_PROOF_ID, PinAnswer, PinBody, PinChange, PinProof};
+pub use pin::{BadPinProof, PIN_PROOF_ID, PinAnswer, PinBody, PinChange, PinProof};
 pub use refusal::{Code, RefusalBody};
 pub use signature::{Algorithm, Form, Signature};
 pub use transaction::{

@@ -166,4 +166,46 @@ mod tests {
         }
         assert_eq!(format!("{:?}", code("SECRET")), "ActivationCode(…)");
     }
+
+    #[test]
+    fn codes_and_macs_are_as_the_specification_says() {
+        #[derive(serde::Deserialize)]
+        struct Vectors {
+            code: String,
+            typed: Vec<String>,
+            plain: String,
+            request_key: String,
+            answer_key: String,
+            request_body: String,
+            request_mac: String,
+            answer_body: String,
+            answer_mac: String,
+            own: Vec<Own>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Own {
+            code: String,
+            plain: String,
+            request_mac: String,
+        }
+        let vectors: Vectors =
+            crate::vectors::read(include_str!("../../../docs/vectors/codes.json"));
+        let (request, answer) = (vectors.request_body.as_bytes(), vectors.answer_body.as_bytes());
+        for typed in vectors.typed.iter().chain([&vectors.code]) {
+            let code = code(typed);
+            assert_eq!(*code.plain(), vectors.plain, "{typed}");
+            assert_eq!(code.mac(Side::Request, request), vectors.request_mac, "{typed}");
+            assert!(code.check(Side::Answer, answer, &vectors.answer_mac), "{typed}");
+        }
+        for (info, key) in [
+            ("countersign enrol", vectors.request_key),
+            ("countersign enrolled", vectors.answer_key),
+        ] {
+            assert_eq!(hex::encode(*derive(vectors.plain.as_bytes(), info.as_bytes())), key);
+        }
+        for own in vectors.own {
+            assert_eq!(*code(&own.code).plain(), own.plain);
+            assert_eq!(code(&own.code).mac(Side::Request, request), own.request_mac);
+        }
+    }
 }

@@ -6,18 +6,18 @@ use core::time::Duration;
 /// Largest content a person can be asked to sign.
 pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
 /// Largest signature: a CMS holds its content, its signer's certificate and the chain.
-pub const SIGNATURE_BYTES_MAX: usize = CONTENT_BYTES_MAX + 24 * 1024;
+pub const SIGNATURE_BYTES_MAX: usize = CONTENT_BYTES_MAX + 32 * 1024;
 /// Largest sealed message, as a compact JWE.
 pub const SEALED_BYTES_MAX: usize = 120 * 1024;
 /// Largest frame on the channel and largest HTTP body, as UTF-8 bytes.
-pub const FRAME_BYTES_MAX: usize = 128 * 1024;
+pub const FRAME_BYTES_MAX: usize = base64(SIGNATURE_BYTES_MAX) + 4 * 1024;
 /// Largest JWS.
 pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
 
 /// Longest tenant, user, client and identity name, in bytes.
-pub const NAME_BYTES_MAX: usize = 256;
+pub const NAME_BYTES_MAX: usize = 255;
 /// Longest label of an identity, in bytes.
-pub const LABEL_BYTES_MAX: usize = 128;
+pub const LABEL_BYTES_MAX: usize = 255;
 /// Labels of one identity.
 pub const LABELS_MAX: usize = 16;
 /// Identities that one enrolment may ask for.
@@ -29,7 +29,7 @@ pub const PUSH_TOKEN_BYTES_MAX: usize = 4 * 1024;
 /// Longest activation code, in bytes.
 pub const CODE_BYTES_MAX: usize = 128;
 /// Longest reason that a device gives for failing, in bytes.
-pub const REASON_BYTES_MAX: usize = 64;
+pub const REASON_BYTES_MAX: usize = 1024;
 /// Longest match code, in characters.
 pub const MATCH_CODE_BYTES_MAX: usize = 8;
 /// Longest nonce of a challenge and longest `jti`, in bytes.
@@ -49,5 +49,6 @@ const fn base64(bytes: usize) -> usize {
 // sealed message or signature; what is left over is for names, headers and brackets.
 const _: () = assert!(SEALED_BYTES_MAX > base64(base64(CONTENT_BYTES_MAX) + 2 * 1024));
 const _: () = assert!(FRAME_BYTES_MAX > SEALED_BYTES_MAX + 4 * 1024);
-const _: () = assert!(FRAME_BYTES_MAX > base64(SIGNATURE_BYTES_MAX) + 4 * 1024);
-const _: () = assert!(FRAME_BYTES_MAX > IDENTITIES_MAX * (base64(CSR_BYTES_MAX) + 4 * 1024));
+const _: () = assert!(
+    FRAME_BYTES_MAX > IDENTITIES_MAX * (base64(CSR_BYTES_MAX) + LABELS_MAX * LABEL_BYTES_MAX)
+);

@@ -130,3 +130,88 @@ fn salt_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 16]
     let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| D::Error::custom("not 16 bytes of base64url"))
 }
+
+#[cfg(test)]
+mod tests {
+    use argon2::{Algorithm, Argon2, Params, Version};
+    use aws_lc_rs::digest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::secret::PinDigest;
+
+    fn phone() -> Value {
+        json!({
+            "server": "https://sign.example.com",
+            "server_ca": "-----BEGIN CERTIFICATE-----\n…",
+            "tenant": "bank",
+            "user": "ann",
+            "device_id": "4711",
+            "serial_number": "CSN0000120-1",
+            "auth_key": PrivateJwk::generate(),
+            "payload_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+            "code_key": "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8",
+            "identities": [
+                {
+                    "id": "3f0c",
+                    "use": "content",
+                    "key": "-----BEGIN PRIVATE KEY-----\n…",
+                    "certificate": "MAA=",
+                    "chain": ["MAA=", "MAAA"],
+                },
+                {"id": "3f0d", "use": "digest", "key": "-----", "certificate": "", "chain": []},
+            ],
+        })
+    }
+
+    #[test]
+    fn a_phone_reads_as_it_was_written() {
+        let mut written = phone();
+        let read: Phone = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), written);
+        assert_eq!(read.device_name().unwrap().to_string(), "bank/4711");
+        assert_eq!(read.identity(Use::Digest).unwrap().id, "3f0d");
+
+        written["pin"] = json!({"version": 1, "salt": "QEFCQ0RFRkdISUpLTE1OTw"});
+        let read: Phone = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), written);
+        assert_eq!(read.pin.unwrap().next().version, 2);
+    }
+
+    #[test]
+    fn a_phone_shows_no_secret_in_debug() {
+        let written = phone();
+        let shown = format!("{:?}", serde_json::from_value::<Phone>(written.clone()).unwrap());
+        for secret in [&written["payload_key"], &written["code_key"], &written["auth_key"]["d"]] {
+            assert!(!shown.contains(secret.as_str().unwrap()), "{shown}");
+        }
+        assert!(!shown.contains("PRIVATE KEY"), "{shown}");
+    }
+
+    #[test]
+    fn a_pins_digest_is_as_the_specification_says() {
+        #[derive(Deserialize)]
+        struct Vector {
+            pin: String,
+            salt: String,
+            memory_kib: u32,
+            passes: u32,
+            lanes: u32,
+            argon2id: PinDigest,
+            digest: PinDigest,
+        }
+        let vector: Vector = crate::vectors::read(include_str!("../../../docs/vectors/pin.json"));
+        let (memory, passes, lanes) = (PhonePin::MEMORY_KIB, PhonePin::PASSES, PhonePin::LANES);
+        assert_eq!((vector.memory_kib, vector.passes, vector.lanes), (memory, passes, lanes));
+
+        let params = Params::new(memory, passes, lanes, Some(32)).unwrap();
+        let salt = from_base64url(&vector.salt).unwrap();
+        let mut hash = [0; 32];
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(vector.pin.as_bytes(), &salt, &mut hash)
+            .unwrap();
+        assert_eq!(&hash, vector.argon2id.as_bytes());
+        let digest = digest::digest(&digest::SHA256, &hash);
+        assert_eq!(digest.as_ref(), vector.digest.as_bytes());
+    }
+}

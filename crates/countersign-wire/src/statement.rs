@@ -85,6 +85,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn statements_are_written_as_the_specification_says() {
+        #[derive(Deserialize)]
+        struct Vectors {
+            cases: Vec<Case>,
+            refused: Vec<String>,
+        }
+        #[derive(Deserialize)]
+        struct Case {
+            message: String,
+            rows: Vec<(String, String)>,
+            bytes: String,
+        }
+        let vectors: Vectors =
+            crate::vectors::read(include_str!("../../../docs/vectors/statements.json"));
+        assert_eq!((vectors.cases.len(), vectors.refused.len()), (3, 9));
+        for Case { message, rows, bytes } in vectors.cases {
+            let statement = Statement { message, rows };
+            assert_eq!(String::from_utf8(statement.to_bytes()).unwrap(), bytes);
+            assert_eq!(Statement::parse(bytes.as_bytes()), Ok(statement));
+        }
+        for bytes in vectors.refused {
+            assert_eq!(Statement::parse(bytes.as_bytes()), Err(BadStatement), "{bytes}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_statement_reads_as_it_was_written(

@@ -143,6 +143,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn uris_are_written_as_the_specification_says() {
+        #[derive(serde::Deserialize)]
+        struct Vectors {
+            cases: Vec<Case>,
+            refused: Vec<String>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Case {
+            server: String,
+            tenant: String,
+            user: String,
+            code: String,
+            uri: String,
+        }
+        let vectors: Vectors =
+            crate::vectors::read(include_str!("../../../docs/vectors/uris.json"));
+        assert_eq!((vectors.cases.len(), vectors.refused.len()), (2, 6));
+        for Case { server, tenant, user, code, uri } in vectors.cases {
+            let read = EnrolUri::parse(&uri).unwrap();
+            assert_eq!((&read.server, &read.tenant, &read.user), (&server, &tenant, &user));
+            assert_eq!((read.code.as_str(), read.to_text().as_str()), (&*code, &*uri));
+        }
+        for uri in vectors.refused {
+            assert_eq!(EnrolUri::parse(&uri).err(), Some(BadUri), "{uri}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_uri_reads_as_it_was_written(user in "\\PC{1,40}", code in "[!-~]{0,40}[A-Z]") {

@@ -1,6 +1,6 @@
 //! `POST /device/v1/enrolments`: a device's keys in, its names, certificates and secrets out.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::encoding::{base64, base64_list, bounded, list, name, name_option, unbase64};
 use crate::id::{BadId, DeviceId, DeviceName};
@@ -44,19 +44,10 @@ pub struct IdentityRequest {
     /// PKCS#10, DER, signed by its own key.
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CSR_BYTES_MAX>")]
     pub csr: Vec<u8>,
-    /// Names that relying parties may select it by.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "list::<_, _, LABELS_MAX>"
-    )]
-    pub labels: Vec<Label>,
+    /// Names that relying parties may select it by, each 1 to [`LABEL_BYTES_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "labels")]
+    pub labels: Vec<String>,
 }
-
-/// A label of an identity: 1 to [`LABEL_BYTES_MAX`] bytes.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Label(#[serde(deserialize_with = "name::<_, LABEL_BYTES_MAX>")] pub String);
 
 /// What an identity may sign. The other use never matches it: a caller who gives digests could have the
 /// digest of a CMS's signed attributes signed, and so forge a CMS.
@@ -160,4 +151,88 @@ pub struct Server {
     pub name: String,
     /// Its public address: what `htu` begins with and what `aud` is, such as `https://sign.example.com`.
     pub address: String,
+}
+
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    /// One label, bounded as it is read.
+    #[derive(Deserialize)]
+    struct Label(#[serde(deserialize_with = "name::<_, LABEL_BYTES_MAX>")] String);
+
+    let labels = list::<_, Label, LABELS_MAX>(deserializer)?;
+    Ok(labels.into_iter().map(|Label(text)| text).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::jwk::PrivateJwk;
+
+    fn request() -> Value {
+        json!({
+            "tenant": "bank",
+            "user": "ann",
+            "identities": [
+                {"use": "content", "csr": "MAA=", "labels": ["work", "2026"]},
+                {"use": "digest", "csr": "MAA="},
+            ],
+            "auth_key": PrivateJwk::generate().public(),
+            "seal_key": PrivateJwk::generate().public(),
+            "device": {"name": "Ann's", "platform": "linux", "os_version": "", "app": "x", "app_version": "1"},
+            "push": {"provider": "fcm", "token": "t0ken"},
+        })
+    }
+
+    #[test]
+    fn a_request_reads_as_it_was_written() {
+        let written = request();
+        let read: EnrolmentRequest = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), written);
+        assert!(!format!("{read:?}").contains("t0ken"));
+    }
+
+    #[test]
+    fn a_request_that_is_not_exactly_right_is_refused() {
+        let spoilt: [(&str, Value); 12] = [
+            ("/tenant", json!("")),
+            ("/user", json!("x".repeat(256))),
+            ("/user", json!("a\nb")),
+            ("/identities", json!(vec![request()["identities"][0].clone(); 9])),
+            ("/identities/0/use", json!("both")),
+            ("/identities/0/csr", json!("MAA")),
+            ("/identities/0/labels", json!([""])),
+            ("/identities/0/labels", json!(vec!["l"; 17])),
+            ("/auth_key", serde_json::to_value(PrivateJwk::generate()).unwrap()),
+            ("/auth_key/crv", json!("P-384")),
+            ("/device/name", json!("x".repeat(256))),
+            ("/push/token", json!(7)),
+        ];
+        for (place, value) in spoilt {
+            let mut body = request();
+            *body.pointer_mut(place).unwrap() = value.clone();
+            assert!(serde_json::from_value::<EnrolmentRequest>(body).is_err(), "{place} {value}");
+        }
+        for place in ["", "/identities/0", "/auth_key", "/device", "/push"] {
+            let mut body = request();
+            body.pointer_mut(place).unwrap()["more"] = json!(1);
+            assert!(serde_json::from_value::<EnrolmentRequest>(body).is_err(), "{place}");
+        }
+    }
+
+    #[test]
+    fn an_answer_reads_as_it_was_written_and_may_hold_more() {
+        let mut written = json!({
+            "device_id": "4711",
+            "serial_number": "CSN0000120-1",
+            "identities": [{"id": "i", "use": "content", "certificate": "MAA=", "chain": ["MAA="]}],
+            "server": {"name": "Example", "address": "https://sign.example.com"},
+            "secrets": "a.b.c.d.e",
+        });
+        let read: EnrolmentAnswer = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), written);
+        assert_eq!(read.device_name("bank").unwrap().to_string(), "bank/4711");
+        written["more"] = json!(1);
+        assert!(serde_json::from_value::<EnrolmentAnswer>(written).is_ok());
+    }
 }

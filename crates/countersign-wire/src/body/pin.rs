@@ -1,11 +1,12 @@
 //! `PUT /device/v1/pin`: the first PIN of a device, or the next one.
 
 use core::fmt;
+use core::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::encoding::{from_base64url, name, to_base64url};
+use crate::encoding::name;
 use crate::id::TransactionId;
 use crate::limits::SEALED_BYTES_MAX;
 use crate::secret::PinDigest;
@@ -42,11 +43,35 @@ pub struct PinAnswer {
     pub version: u32,
 }
 
-/// An OCRA value of suite `OCRA-1:HOTP-SHA256-0:QH64-PSHA256`: the whole HMAC, as 32 bytes of base64url.
+/// An OCRA value of suite `OCRA-1:HOTP-SHA256-0:QH64-PSHA256`: the whole HMAC, as 64 lower-case hex
+/// digits.
 ///
 /// To be compared in constant time by whoever computes the right one.
-#[derive(Clone, Copy)]
-pub struct PinProof(pub [u8; 32]);
+#[derive(Clone)]
+pub struct PinProof(String);
+
+/// The text is no PIN proof.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a PIN proof is 64 lower-case hex digits")]
+pub struct BadPinProof;
+
+impl PinProof {
+    /// The digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PinProof {
+    type Err = BadPinProof;
+
+    fn from_str(text: &str) -> Result<Self, BadPinProof> {
+        let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let good = text.len() == 64 && text.bytes().all(hex);
+        good.then(|| Self(text.to_owned())).ok_or(BadPinProof)
+    }
+}
 
 impl fmt::Debug for PinProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,14 +81,12 @@ impl fmt::Debug for PinProof {
 
 impl Serialize for PinProof {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&to_base64url(self.0))
+        serializer.serialize_str(&self.0)
     }
 }
 
 impl<'de> Deserialize<'de> for PinProof {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = from_base64url(&String::deserialize(deserializer)?);
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or_else(|| D::Error::custom("not 32 bytes of base64url"))
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }

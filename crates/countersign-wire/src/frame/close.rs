@@ -23,14 +23,12 @@ pub enum Close {
     Unauthorised,
     /// 4002: the same device opened another channel.
     Replaced,
-    /// 4003: the user or the device was locked, or deleted.
+    /// 4003: the user or the device was locked, logged out or deleted.
     Locked,
     /// 4004: the device did not read what was sent.
     Slow,
     /// 4005: pings went unanswered.
     Idle,
-    /// 4006: the user was logged out.
-    LoggedOut,
     /// Any other code, and no code at all.
     Other,
 }
@@ -46,7 +44,7 @@ pub enum Reconnect {
     No,
 }
 
-const CODES: [(u16, Close); 13] = [
+const CODES: [(u16, Close); 12] = [
     (1000, Close::Normal),
     (1003, Close::Binary),
     (1009, Close::TooLarge),
@@ -59,7 +57,6 @@ const CODES: [(u16, Close); 13] = [
     (4003, Close::Locked),
     (4004, Close::Slow),
     (4005, Close::Idle),
-    (4006, Close::LoggedOut),
 ];
 
 impl Close {
@@ -91,7 +88,6 @@ impl Close {
             Self::Locked => "locked",
             Self::Slow => "slow",
             Self::Idle => "idle",
-            Self::LoggedOut => "logged out",
         }
     }
 
@@ -102,9 +98,7 @@ impl Close {
             Self::Internal | Self::Restart | Self::Busy | Self::Slow | Self::Idle | Self::Other => {
                 Reconnect::Yes
             }
-            Self::Normal | Self::Locked | Self::LoggedOut | Self::Unauthorised => {
-                Reconnect::WhenOpened
-            }
+            Self::Normal | Self::Locked | Self::Unauthorised => Reconnect::WhenOpened,
             Self::Binary | Self::TooLarge | Self::Malformed | Self::Replaced => Reconnect::No,
         }
     }
