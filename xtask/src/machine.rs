@@ -1,0 +1,52 @@
+//! What the tests need of the machine, and how it gets it.
+
+use std::process::{Command, Stdio};
+
+use anyhow::bail;
+
+/// Programs that tests call, each with the Debian package that brings it and why it is needed.
+const PROGRAMS: &[(&str, &str, &str)] =
+    &[("openssl", "openssl", "the second opinion on every signature and certificate")];
+
+/// Installs what is missing, where this user may; otherwise says what to install.
+pub(crate) fn complete() -> anyhow::Result<()> {
+    if !answers("cargo", &["fmt", "--version"]) || !answers("cargo", &["clippy", "--version"]) {
+        run("rustup", &["component", "add", "rustfmt", "clippy"])?;
+    }
+    let missing: Vec<_> =
+        PROGRAMS.iter().filter(|(program, ..)| !answers(program, &["version"])).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for (program, _, why) in &missing {
+        println!("{program} is missing: {why}");
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    if !is_root() || !answers("apt-get", &["--version"]) {
+        bail!("install {} and try again: `apt-get install {0}` on Debian", packages.join(" "));
+    }
+    run("apt-get", &["update", "-q"])?;
+    run("apt-get", &[&["install", "-qy", "--no-install-recommends"], &packages[..]].concat())
+}
+
+fn answers(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    let line = format!("{program} {}", arguments.join(" "));
+    println!("$ {line}");
+    let mut command = Command::new(program);
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    if !command.status().is_ok_and(|status| status.success()) {
+        bail!("`{line}` failed; run it by hand, then try again");
+    }
+    Ok(())
+}

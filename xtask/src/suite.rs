@@ -1,0 +1,121 @@
+//! `cargo xtask test`: every check in turn, to the end, and one honest line about them all.
+//!
+//! A failed step stops nothing: whoever reads the last line learns of all failures at once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::step::{Step, Tally};
+use crate::{machine, tidy};
+
+/// Long enough for a cold debug build on a slow machine.
+const DEMO_MAX: Duration = Duration::from_mins(20);
+
+/// Runs all; answers whether all passed.
+pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
+    machine::complete()?;
+    let mut total = Tally::default();
+    total += cargo(root, "format", &["fmt", "--all", "--", "--check"]).check();
+    total += cargo(
+        root,
+        "lints",
+        &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    )
+    .check();
+    total += tidy::run(root)?;
+    total += cargo(root, "tests", &["test", "--workspace", "--no-fail-fast"]).check_tests();
+    total += demo(root)?;
+    println!("\n{total}");
+    Ok(total.failed == 0)
+}
+
+fn cargo(root: &Path, name: &'static str, arguments: &[&str]) -> Step {
+    let mut command = Command::new("cargo");
+    command.args(arguments).current_dir(root);
+    Step::new(name, command)
+}
+
+/// The README's first command, and the `openssl` line that it prints, as a reader would try them.
+fn demo(root: &Path) -> anyhow::Result<Tally> {
+    let directory = Scratch::make()?;
+    let mut command = Command::new("cargo");
+    command.args(["run", "--quiet", "--package", "countersign-server", "--manifest-path"]);
+    command.arg(root.join("Cargo.toml")).args(["--", "demo", "--once"]);
+    command.current_dir(&directory.0);
+    let (mut tally, output) = Step::new("demo", command).within(DEMO_MAX).check_and_keep();
+
+    let mut openssl = Command::new("sh");
+    match openssl_line(&output) {
+        Some(line) => openssl.args(["-euc", &line]),
+        None => {
+            openssl.args(["-c", "echo 'the demo printed no `openssl cms -verify` line'; false"])
+        }
+    };
+    openssl.current_dir(&directory.0);
+    tally += Step::new("the demo's openssl line", openssl).check();
+    Ok(tally)
+}
+
+/// Finds the command in what the demo printed, without prompt and colours; it may be continued with `\`.
+fn openssl_line(output: &str) -> Option<String> {
+    let plain = without_colours(output);
+    let mut lines = plain.lines().skip_while(|line| !line.contains("openssl cms -verify"));
+    let first = lines.next()?;
+    let mut command = first[first.find("openssl cms")?..].trim_end().to_owned();
+    while let Some(unfinished) = command.strip_suffix('\\') {
+        command = format!("{unfinished} {}", lines.next()?.trim());
+    }
+    Some(command)
+}
+
+/// Drops what ECMA-48 calls control sequences: ESC, `[`, parameters, a letter.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|character: char| character.is_ascii_alphabetic());
+        plain.push_str(end.map_or("", |end| &part[end + 1..]));
+    }
+    plain
+}
+
+/// An empty directory, gone at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make() -> anyhow::Result<Self> {
+        let name = format!("countersign-demo-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // What is left there harms nobody.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_openssl_line_is_found_behind_a_prompt_and_colours_and_over_two_lines() {
+        let output = "saved\n  \u{1b}[1m$ openssl cms -verify -in 'a b.p7m' \\\n     -CAfile ca.pem\u{1b}[0m\n";
+        let line = openssl_line(output).unwrap();
+        assert_eq!(line.split_whitespace().last(), Some("ca.pem"));
+        assert!(line.starts_with("openssl cms -verify -in 'a b.p7m'"), "{line}");
+        assert!(!line.contains('\\') && !line.contains('\u{1b}'), "{line}");
+    }
+
+    #[test]
+    fn a_demo_that_prints_no_openssl_line_has_none() {
+        assert_eq!(openssl_line("all is well\n"), None);
+    }
+}

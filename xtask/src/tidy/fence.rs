@@ -1,0 +1,222 @@
+//! Words that may stand only in certain rooms: what reads the environment, spawns, asks the time, makes
+//! evidence, speaks SQL.
+
+use super::Finding;
+use super::files::{File, Files, Line};
+
+/// Words, where they are forbidden, and where they are allowed nevertheless.
+struct Fence {
+    words: &'static [&'static str],
+    /// Path prefixes.
+    forbidden_in: &'static [&'static str],
+    /// Path prefixes inside those.
+    allowed_in: &'static [&'static str],
+    /// Whether the words stand in quotes.
+    is_quoted: bool,
+    reason: &'static str,
+}
+
+const FENCES: &[Fence] = &[
+    Fence {
+        words: &["serde", "serde_json", "Serialize", "Deserialize"],
+        forbidden_in: &["crates/countersign-core/src/", "crates/countersign-proof/src/"],
+        allowed_in: &[],
+        is_quoted: false,
+        reason: "what is stored or sent has a form of its own, so that the domain can change without it",
+    },
+    Fence {
+        words: &["std::env", "std::{env", "env::var", "env::var_os", "env::vars", "env::args"],
+        forbidden_in: &["crates/"],
+        allowed_in: &["crates/countersign-server/src/config/"],
+        is_quoted: false,
+        reason: "only config/ reads the environment, so that config.default.toml is the whole manual",
+    },
+    Fence {
+        words: &[
+            "tokio::spawn",
+            "task::spawn",
+            "task::spawn_blocking",
+            "spawn_blocking",
+            "JoinSet",
+            "thread::spawn",
+            "thread::Builder",
+        ],
+        forbidden_in: &["crates/"],
+        allowed_in: &[
+            "crates/countersign-server/src/task.rs",
+            "crates/countersign-store/src/sqlite",
+            "crates/countersign-device/src/",
+        ],
+        is_quoted: false,
+        reason: "only task.rs spawns, so that no task dies unseen or outlives the shutdown",
+    },
+    Fence {
+        words: &["SystemTime::now", "Instant::now", "OffsetDateTime::now_utc", "UtcDateTime::now"],
+        forbidden_in: &["crates/"],
+        allowed_in: &[
+            "crates/countersign-server/src/clock.rs",
+            "crates/countersign-server/src/cli/",
+            "crates/countersign-device/src/",
+        ],
+        is_quoted: false,
+        reason: "time is an argument; only the adapter of `Clock` asks for it",
+    },
+    Fence {
+        words: &["Proof::recorded"],
+        forbidden_in: &["crates/"],
+        allowed_in: &["crates/countersign-proof/src/", "crates/countersign-store/src/"],
+        is_quoted: false,
+        reason: "a proof is made by `verify`, or read back from where a verified one was written",
+    },
+    Fence {
+        words: &["SELECT", "INSERT INTO", "DELETE FROM", "CREATE TABLE", "PRAGMA"],
+        forbidden_in: &["crates/"],
+        allowed_in: &["crates/countersign-store/"],
+        is_quoted: true,
+        reason: "only the store speaks SQL, so that one contract test covers all of it",
+    },
+    Fence {
+        words: &["rusqlite"],
+        forbidden_in: &["crates/"],
+        allowed_in: &["crates/countersign-store/"],
+        is_quoted: false,
+        reason: "only the store knows which database there is",
+    },
+];
+
+/// Checks every fence; tests may climb them.
+pub(super) fn check_all(files: &Files) -> Vec<Finding> {
+    FENCES.iter().flat_map(|fence| fence.check(files)).collect()
+}
+
+impl Fence {
+    fn check(&self, files: &Files) -> Vec<Finding> {
+        let covers = |file: &&File| {
+            let is_in = |rooms: &[&str]| rooms.iter().any(|room| file.path.starts_with(room));
+            is_in(self.forbidden_in) && !is_in(self.allowed_in)
+        };
+        let mut findings = Vec::new();
+        for file in files.rust().filter(covers) {
+            for (number, line) in file.outside_tests() {
+                let seen = if self.is_quoted { &line.text } else { &line.code };
+                if let Some(word) = self.words.iter().find(|word| names(seen, word)) {
+                    let what = format!("`{word}`: {}", self.reason);
+                    findings.push(Finding { path: file.path.clone(), line: number, what });
+                }
+            }
+        }
+        findings
+    }
+}
+
+/// Whether `word` stands in `line` as a word of its own.
+fn names(line: &str, word: &str) -> bool {
+    let is_letter = |character: char| character.is_alphanumeric() || character == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        !before.is_some_and(is_letter) && !after.is_some_and(is_letter)
+    })
+}
+
+const SURFACES: &str = "crates/countersign-server/src/surface/";
+
+/// No surface names another one, the store, or the deliveries; its tests no more than its code.
+pub(super) fn surfaces(files: &Files) -> Vec<Finding> {
+    let surface_of = |file: &File| {
+        let (surface, _) = file.path.strip_prefix(SURFACES)?.split_once('/')?;
+        Some(surface.to_owned())
+    };
+    let mut surfaces: Vec<String> = files.rust().filter_map(surface_of).collect();
+    surfaces.sort();
+    surfaces.dedup();
+
+    let mut findings = Vec::new();
+    for file in files.rust() {
+        let Some(own) = surface_of(file) else { continue };
+        for (number, line) in (1..).zip(&file.lines) {
+            let mut others = surfaces.iter().filter(|other| **other != own);
+            let named = others
+                .find(|other| names_module(line, other))
+                .map(|other| format!("`{own}` names `{other}`"));
+            let named = named.or_else(|| {
+                let room = ["countersign_store", "crate::delivery"];
+                let room = room.into_iter().find(|room| names(&line.code, room))?;
+                Some(format!("`{own}` names `{room}`"))
+            });
+            if let Some(what) = named {
+                findings.push(Finding { path: file.path.clone(), line: number, what });
+            }
+        }
+    }
+    findings
+}
+
+fn names_module(line: &Line, module: &str) -> bool {
+    names(&line.code, &format!("surface::{module}"))
+        || names(&line.code, &format!("super::{module}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(path: &str, code: &str) -> usize {
+        check_all(&Files::of(&[(path, code)])).len()
+    }
+
+    #[test]
+    fn each_fence_holds_outside_its_room_and_opens_inside() {
+        let server = "crates/countersign-server/src/a.rs";
+        for (code, inside) in [
+            ("let a = std::env::var(\"B\");", "crates/countersign-server/src/config/mod.rs"),
+            ("tokio::spawn(a);", "crates/countersign-server/src/task.rs"),
+            ("std::thread::spawn(a);", "crates/countersign-store/src/sqlite/writer.rs"),
+            ("let a = SystemTime::now();", "crates/countersign-server/src/clock.rs"),
+            ("let a = tokio::time::Instant::now();", "crates/countersign-device/src/a.rs"),
+            ("let a = Proof::recorded(b);", "crates/countersign-store/src/row.rs"),
+            ("let a = \"SELECT b FROM c\";", "crates/countersign-store/src/sqlite.rs"),
+            ("use rusqlite::Connection;", "crates/countersign-store/src/sqlite.rs"),
+        ] {
+            assert_eq!(findings(server, code), 1, "{code}");
+            assert_eq!(findings(inside, code), 0, "{code}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_core_or_proof_is_serialised() {
+        for path in ["crates/countersign-core/src/a.rs", "crates/countersign-proof/src/a.rs"] {
+            assert_eq!(findings(path, "#[derive(Serialize)]"), 1);
+            assert_eq!(findings(path, "use serde_json::Value;"), 1);
+        }
+        assert_eq!(findings("crates/countersign-wire/src/a.rs", "#[derive(Serialize)]"), 0);
+    }
+
+    #[test]
+    fn comments_tests_and_longer_words_are_no_breach() {
+        let path = "crates/countersign-server/src/a.rs";
+        assert_eq!(findings(path, "// never tokio::spawn"), 0);
+        assert_eq!(findings(path, "let a = \"tokio::spawn\";"), 0);
+        assert_eq!(findings(path, "let a = \"SELECTED\";"), 0);
+        assert_eq!(findings(path, "#[cfg(test)]\nmod tests {\n    tokio::spawn(a);\n}"), 0);
+        assert_eq!(findings("crates/countersign-server/tests/it.rs", "tokio::spawn(a);"), 0);
+    }
+
+    #[test]
+    fn a_surface_that_looks_beside_itself_is_found() {
+        let kobil = "crates/countersign-server/src/surface/kobil/routes.rs";
+        let onespan = "crates/countersign-server/src/surface/onespan/routes.rs";
+        for code in [
+            "use crate::surface::onespan::body;",
+            "use super::super::onespan;",
+            "use countersign_store::Store;",
+            "use crate::delivery::webhook;",
+        ] {
+            let files =
+                Files::of(&[(kobil, code), (onespan, "use crate::surface::caller::Caller;")]);
+            let found = surfaces(&files);
+            assert_eq!(found.len(), 1, "{code}: {found:?}");
+            assert_eq!(found[0].path, kobil);
+        }
+    }
+}
