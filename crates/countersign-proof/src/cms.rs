@@ -96,11 +96,7 @@ pub fn inspect_when_signed(submission: &[u8], roots: &Roots) -> Result<Inspected
     inspect_at(submission, roots, None)
 }
 
-fn inspect_at(
-    submission: &[u8],
-    roots: &Roots,
-    time: Option<u64>,
-) -> Result<Inspected, BadProof> {
+fn inspect_at(submission: &[u8], roots: &Roots, time: Option<u64>) -> Result<Inspected, BadProof> {
     let der = to_der(submission)?;
     let message = Message::parse(&der)?;
     let signing_time = Attributes::parse(message.signed_attributes)?.signing_time;

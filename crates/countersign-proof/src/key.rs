@@ -1,7 +1,7 @@
 //! Which signatures are allowed, and by which keys.
 //!
 //! A [`Scheme`] is a signature algorithm with its digest; a [`PublicKey`] knows the schemes that it
-//! can verify, and is kept parsed, because parsing costs as much as half a verification.
+//! can verify, kept parsed, so that a message costs one verification.
 
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
@@ -117,15 +117,9 @@ impl Scheme {
             oid::RSA_SHA384 => (Self::RsaPkcs1(hash), Hash::Sha384, is_null_or_absent(algorithm)),
             oid::RSA_SHA512 => (Self::RsaPkcs1(hash), Hash::Sha512, is_null_or_absent(algorithm)),
             oid::RSA_PSS => (Self::RsaPss(hash), pss_hash(algorithm)?, true),
-            oid::ECDSA_SHA256 => {
-                (Self::Ecdsa(hash), Hash::Sha256, algorithm.parameters.is_none())
-            }
-            oid::ECDSA_SHA384 => {
-                (Self::Ecdsa(hash), Hash::Sha384, algorithm.parameters.is_none())
-            }
-            oid::ECDSA_SHA512 => {
-                (Self::Ecdsa(hash), Hash::Sha512, algorithm.parameters.is_none())
-            }
+            oid::ECDSA_SHA256 => (Self::Ecdsa(hash), Hash::Sha256, algorithm.parameters.is_none()),
+            oid::ECDSA_SHA384 => (Self::Ecdsa(hash), Hash::Sha384, algorithm.parameters.is_none()),
+            oid::ECDSA_SHA512 => (Self::Ecdsa(hash), Hash::Sha512, algorithm.parameters.is_none()),
             // With signed attributes the message digest is SHA-512 (RFC 8419 §3.1).
             oid::ED25519 => (Self::Ed25519, Hash::Sha512, algorithm.parameters.is_none()),
             _ => return Err(BadProof::SignatureAlgorithm),
@@ -166,7 +160,7 @@ fn pss_hash(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<Hash, BadProof> {
 }
 
 fn is_null_or_absent(algorithm: &AlgorithmIdentifierRef<'_>) -> bool {
-    algorithm.parameters.is_none_or(|parameters| parameters.is_null())
+    algorithm.parameters.is_none_or(AnyRef::is_null)
 }
 
 impl Hash {

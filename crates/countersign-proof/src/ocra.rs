@@ -216,7 +216,7 @@ fn from_hex(digits: &str) -> Option<Vec<u8>> {
     if digits.is_empty() || digits.len() > 2 * QUESTION_BYTES {
         return None;
     }
-    let filler = if digits.len() % 2 == 0 { "" } else { "0" };
+    let filler = if digits.len().is_multiple_of(2) { "" } else { "0" };
     hex::decode(format!("{digits}{filler}")).ok()
 }
 

@@ -4,7 +4,9 @@ use aws_lc_rs::digest;
 use der::Decode;
 use der::referenced::OwnedToRef;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert};
+use webpki::{
+    EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert,
+};
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::{KeyUsage, SubjectKeyIdentifier};
 use x509_cert::time::Validity;
@@ -116,7 +118,7 @@ impl Signer {
 
         let der = CertificateDer::from(certificate);
         let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let end_entity = EndEntityCert::try_from(&der).map_err(refusal)?;
+        let end_entity = EndEntityCert::try_from(&der).map_err(|error| refusal(&error))?;
         let path = end_entity
             .verify_for_usage(
                 webpki::ALL_VERIFICATION_ALGS,
@@ -127,7 +129,7 @@ impl Signer {
                 None,
                 None,
             )
-            .map_err(refusal)?;
+            .map_err(|error| refusal(&error))?;
 
         let mut between = Vec::new();
         for issuer in path.intermediate_certificates() {
@@ -292,7 +294,7 @@ impl ExtendedKeyUsageValidator for Usage {
     }
 }
 
-fn refusal(error: webpki::Error) -> BadProof {
+fn refusal(error: &webpki::Error) -> BadProof {
     use webpki::Error;
     match error {
         Error::BadDer

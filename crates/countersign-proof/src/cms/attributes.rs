@@ -81,7 +81,7 @@ fn read<'a, T>(
 }
 
 /// The one value of an attribute, whole.
-fn single<'a>(mut attribute: Fields<'a>) -> der::Result<&'a [u8]> {
+fn single(mut attribute: Fields<'_>) -> der::Result<&[u8]> {
     let mut values = attribute.open(SET)?;
     attribute.end()?;
     let value = values.element()?;
@@ -134,8 +134,8 @@ impl CertificateId<'_> {
     pub(super) fn names(&self, signer: &Signer) -> bool {
         let names = signer.names();
         self.digest == self.hash.digest(signer.certificate()).as_ref()
-            && self.issuer_serial.is_none_or(|(issuer, serial)| {
-                *issuer == *names.issuer && *serial == *names.serial
-            })
+            && self
+                .issuer_serial
+                .is_none_or(|(issuer, serial)| *issuer == *names.issuer && *serial == *names.serial)
     }
 }

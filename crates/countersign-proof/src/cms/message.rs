@@ -34,7 +34,10 @@ pub(super) struct Message<'a> {
 /// Whom a message says it is by (RFC 5652 §5.3).
 pub(super) enum SignerId<'a> {
     /// Both are whole elements.
-    IssuerAndSerial { issuer: &'a [u8], serial: &'a [u8] },
+    IssuerAndSerial {
+        issuer: &'a [u8],
+        serial: &'a [u8],
+    },
     KeyIdentifier(&'a [u8]),
 }
 
@@ -77,8 +80,7 @@ impl<'a> Message<'a> {
         let signer = signer_id(&mut one)?;
         check_versions(version, signer_version, &signer)?;
         let digest_algorithm = one.decode()?;
-        let signed_attributes =
-            one.optional(context(0))?.ok_or(BadProof::NoSignedAttributes)?;
+        let signed_attributes = one.optional(context(0))?.ok_or(BadProof::NoSignedAttributes)?;
         let signature_algorithm = one.decode()?;
         let signature = one.content(OCTET_STRING)?;
         if one.next_is(context(1)) {

@@ -1,0 +1,478 @@
+//! Forged and odd messages: each has one defect, and is refused for it.
+
+use aws_lc_rs::signature as aws;
+use countersign_proof::ber::{BadBer, element};
+use countersign_proof::{Attribute, BadProof, Expected, cms, oid};
+use der::asn1::ObjectIdentifier;
+
+use crate::accepted::sha256;
+use crate::forger::*;
+
+/// Spoils a right message by Ann.
+#[track_caller]
+fn refused(spoil: impl FnOnce(&mut Forge<'_>), reason: BadProof) {
+    let mut forge = Forge::right(&ANN);
+    assert!(verify(&forge.build()).is_ok(), "right before it is spoilt");
+    spoil(&mut forge);
+    assert_eq!(verify(&forge.build()).unwrap_err(), reason);
+}
+
+#[test]
+fn signed_attributes_are_not_content() {
+    // Somebody had the attributes of a message signed as if they were content: the signature is the
+    // same, and a verifier that takes messages without attributes would find it good.
+    let message = Forge::right(&ANN);
+    let set = element(0x31, &message.attribute_set(false));
+    let mut forge = Forge::right(&ANN);
+    forge.content = Some(element(0x04, &set));
+    forge.attributes = None;
+    let signature = forge.scheme.sign(&ANN.key, &set);
+    let forged = forge.build_signed(&signature);
+    let expected = Expected { content: &set, ..RIGHT };
+    let outcome = cms::verify(&forged, &expected, &ANN.signer(), NOW);
+    assert_eq!(outcome, Err(BadProof::NoSignedAttributes));
+    // OpenSSL without -cades accepts it: the signature is real.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("m"), &forged).unwrap();
+    let root = crate::openssl::pem("CERTIFICATE", &TENANT.root);
+    std::fs::write(dir.path().join("ca.pem"), root).unwrap();
+    let arguments = "cms -verify -binary -inform DER -in m -CAfile ca.pem";
+    assert_eq!(crate::openssl::openssl(dir.path(), arguments).unwrap(), set);
+}
+
+#[test]
+fn a_signature_over_the_content_is_not_one_over_the_attributes() {
+    // The other way round: a raw signature over the content put under right attributes.
+    let forge = Forge::right(&ANN);
+    let raw = forge.scheme.sign(&ANN.key, CONTENT);
+    assert_eq!(verify(&forge.build_signed(&raw)), Err(BadProof::Signature));
+    let with_sent_tag = element(0xa0, &forge.attribute_set(false));
+    let signature = forge.scheme.sign(&ANN.key, &with_sent_tag);
+    assert_eq!(verify(&forge.build_signed(&signature)), Err(BadProof::Signature));
+}
+
+#[test]
+fn a_message_without_signed_attributes_is_refused() {
+    refused(|forge| forge.attributes = None, BadProof::NoSignedAttributes);
+    refused(
+        |forge| forge.attributes = Some(Vec::new()),
+        BadProof::AttributeMissing(Attribute::ContentType),
+    );
+}
+
+#[test]
+fn the_signed_content_type_must_be_the_messages() {
+    let other = |forge: &mut Forge<'_>| forge.set(oid::CONTENT_TYPE, &[der(&oid::SIGNED_DATA)]);
+    refused(other, BadProof::OtherContentType);
+    refused(|forge| forge.content_type = oid::SIGNED_DATA, BadProof::ContentType);
+    refused(
+        |forge| {
+            other(forge);
+            forge.content_type = oid::SIGNED_DATA;
+        },
+        BadProof::ContentType,
+    );
+}
+
+#[test]
+fn every_attribute_must_be_there() {
+    for (kind, name) in ATTRIBUTES {
+        refused(|forge| forge.set(kind, &[]), BadProof::AttributeMissing(name));
+    }
+}
+
+#[test]
+fn no_attribute_may_be_there_twice_or_have_two_values_or_none() {
+    for (kind, name) in ATTRIBUTES {
+        let value = |forge: &Forge<'_>| {
+            let attributes = forge.attributes.as_ref().unwrap();
+            attributes.iter().find(|(known, _)| *known == kind).unwrap().1[0].clone()
+        };
+        refused(
+            |forge| {
+                let again = value(forge);
+                forge.add(kind, again);
+            },
+            BadProof::AttributeRepeated(name),
+        );
+        refused(
+            |forge| {
+                let twice = [value(forge), value(forge)];
+                forge.set(kind, &twice);
+            },
+            BadProof::AttributeMalformed(name),
+        );
+        refused(
+            |forge| forge.set(kind, &[Vec::new()]), // an empty SET of values
+            BadProof::AttributeMalformed(name),
+        );
+        refused(|forge| forge.set(kind, &[vec![5, 0]]), BadProof::AttributeMalformed(name));
+    }
+}
+
+#[test]
+fn two_message_digests_are_refused_whichever_is_right() {
+    for first in [true, false] {
+        refused(
+            |forge| {
+                let other = (oid::MESSAGE_DIGEST, vec![element(0x04, &sha256(b"other"))]);
+                let attributes = forge.attributes.as_mut().unwrap();
+                attributes.insert(if first { 0 } else { 6 }, other);
+                (forge.unsorted, forge.sign_unsorted) = (true, true);
+            },
+            BadProof::AttributeRepeated(Attribute::MessageDigest),
+        );
+    }
+}
+
+#[test]
+fn an_unknown_attribute_is_refused() {
+    let unknown = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.15");
+    refused(|forge| forge.add(unknown, element(0x30, &[])), BadProof::AttributeUnknown);
+}
+
+#[test]
+fn unsigned_attributes_and_revocation_lists_are_refused() {
+    refused(|forge| forge.unsigned = Some(element(0xa1, &[])), BadProof::UnsignedAttributes);
+    refused(|forge| forge.crls = Some(element(0xa1, &[])), BadProof::RevocationLists);
+}
+
+#[test]
+fn the_digest_must_be_the_contents() {
+    refused(
+        |forge| forge.set(oid::MESSAGE_DIGEST, &[element(0x04, &sha256(b"other"))]),
+        BadProof::OtherDigest,
+    );
+    refused(
+        |forge| forge.set(oid::MESSAGE_DIGEST, &[element(0x04, &sha256(CONTENT)[..31])]),
+        BadProof::OtherDigest,
+    );
+}
+
+#[test]
+fn a_good_signature_over_other_content_is_refused() {
+    let other = b"pay 50000 EUR to Mallory";
+    refused(
+        |forge| {
+            forge.content = Some(element(0x04, other));
+            forge.set(oid::MESSAGE_DIGEST, &[element(0x04, &sha256(other))]);
+        },
+        BadProof::OtherContent,
+    );
+}
+
+#[test]
+fn a_good_signature_over_another_transaction_is_refused() {
+    let other = element(0x04, b"transaction two.");
+    refused(|forge| forge.set(oid::CONTENT_IDENTIFIER, &[other]), BadProof::OtherTransaction);
+    for length in [0, 15, 17] {
+        refused(
+            |forge| forge.set(oid::CONTENT_IDENTIFIER, &[element(0x04, &vec![0; length])]),
+            BadProof::AttributeMalformed(Attribute::ContentIdentifier),
+        );
+    }
+}
+
+#[test]
+fn the_media_type_is_compared_whole() {
+    for other in ["text/html; charset=utf-8", "text/plain", "text/plain; charset=UTF-8", ""] {
+        refused(
+            |forge| forge.set(oid::MIME_TYPE, &[element(0x0c, other.as_bytes())]),
+            BadProof::OtherMediaType,
+        );
+    }
+}
+
+#[test]
+fn the_signed_certificate_must_be_the_signers() {
+    let (issuer, serial) = names(&ANN.certificate);
+    let hash = element(0x04, &sha256(&ANN.certificate));
+    let other_serial = names(&BOB.certificate).1;
+    let id = |fields: &[Vec<u8>]| element(0x30, &element(0x30, &element(0x30, &fields.concat())));
+    let issuer_serial = |issuer: &[u8], serial: &[u8]| {
+        element(0x30, &[&element(0x30, &element(0xa4, issuer)), serial].concat())
+    };
+    for wrong in [
+        signing_certificate(&BOB.certificate),
+        signing_certificate(&TENANT.middle),
+        id(&[hash.clone(), issuer_serial(&issuer, &other_serial)]),
+        id(&[hash.clone(), issuer_serial(&names(&TENANT.middle).0, &serial)]),
+    ] {
+        refused(
+            |forge| forge.set(oid::SIGNING_CERTIFICATE_V2, &[wrong]),
+            BadProof::OtherSigningCertificate,
+        );
+    }
+    let two = element(0x30, &element(0x30, &element(0x30, &hash).repeat(2)));
+    let sha1 = id(&[algorithm(SHA1, None), element(0x04, &[0; 20])]);
+    for malformed in [two, sha1, element(0x30, &[]), element(0x30, &element(0x30, &[]))] {
+        refused(
+            |forge| forge.set(oid::SIGNING_CERTIFICATE_V2, &[malformed]),
+            BadProof::AttributeMalformed(Attribute::SigningCertificate),
+        );
+    }
+}
+
+#[test]
+fn the_signing_time_is_checked_for_form() {
+    for right in [element(0x17, b"991231235959Z"), element(0x18, b"20500101000000Z")] {
+        let mut forge = Forge::right(&ANN);
+        forge.set(oid::SIGNING_TIME, &[right]);
+        assert!(verify(&forge.build()).is_ok(), "it is the device's claim");
+    }
+    for wrong in [&b"2701150800Z"[..], b"270115080000+0100", b"271315080000Z", b"tomorrow"] {
+        refused(
+            |forge| forge.set(oid::SIGNING_TIME, &[element(0x17, wrong)]),
+            BadProof::AttributeMalformed(Attribute::SigningTime),
+        );
+    }
+}
+
+#[test]
+fn another_device_of_the_same_tenant_is_refused() {
+    // Bob's own right message, for a transaction that Ann's device took.
+    let bobs = Forge::right(&BOB).build();
+    assert!(cms::verify(&bobs, &RIGHT, &BOB.signer(), NOW).is_ok());
+    assert_eq!(verify(&bobs), Err(BadProof::OtherSigner));
+    // The same with Ann's certificate and name put in.
+    let mut forge = Forge::right(&BOB);
+    forge.certificates.push(ANN.certificate.clone());
+    forge.signer_id = issuer_and_serial(&ANN.certificate);
+    assert_eq!(verify(&forge.build()), Err(BadProof::OtherSigningCertificate));
+    forge.set(oid::SIGNING_CERTIFICATE_V2, &[signing_certificate(&ANN.certificate)]);
+    assert_eq!(verify(&forge.build()), Err(BadProof::Signature));
+}
+
+#[test]
+fn a_signer_id_that_names_the_intermediate_is_refused() {
+    let middle = issuer_and_serial(&TENANT.middle);
+    refused(|forge| forge.signer_id = middle, BadProof::OtherSigner);
+    let authority = TENANT.middle_person();
+    let mut forge = Forge::right(&authority);
+    forge.certificates.push(ANN.certificate.clone());
+    assert_eq!(verify(&forge.build()), Err(BadProof::OtherSigner));
+    let outcome = cms::inspect(&forge.build(), &TENANT.roots(), NOW);
+    assert_eq!(outcome, Err(BadProof::KeyUsage), "nor does an authority sign offline");
+}
+
+#[test]
+fn an_embedded_certificate_must_be_the_signers_byte_for_byte() {
+    // Same issuer and serial number, but another certificate.
+    let twin = TENANT.certify(rcgen::KeyPair::generate().unwrap(), &named("Ann's twin", 1));
+    refused(|forge| forge.certificates[0] = twin.certificate, BadProof::CertificateAbsent);
+    refused(|forge| drop(forge.certificates.remove(0)), BadProof::CertificateAbsent);
+    refused(|forge| drop(forge.certificates.remove(1)), BadProof::CertificateAbsent);
+    refused(|forge| forge.certificates.clear(), BadProof::CertificateAbsent);
+    refused(|forge| forge.certificates.push(element(0xa3, &[])), BadProof::OtherCertificate);
+    refused(|forge| forge.certificates.extend(vec![TENANT.root.clone(); 6]), BadProof::Message);
+}
+
+#[test]
+fn a_detached_signature_is_refused() {
+    refused(|forge| forge.content = None, BadProof::Detached);
+    refused(|forge| forge.content = Some(element(0x0c, CONTENT)), BadProof::Message);
+    refused(|forge| forge.content = Some(element(0x04, CONTENT).repeat(2)), BadProof::Message);
+}
+
+#[test]
+fn there_is_exactly_one_signer() {
+    refused(|forge| forge.signers = 2, BadProof::SeveralSigners);
+    refused(|forge| forge.signers = 0, BadProof::NoSigner);
+}
+
+#[test]
+fn versions_go_with_what_they_are_of() {
+    refused(|forge| forge.signer_version = 3, BadProof::Version);
+    for version in [0, 2, 4, 5] {
+        refused(|forge| forge.version = version, BadProof::Version);
+    }
+    refused(|forge| forge.signer_id = element(0x80, b"key"), BadProof::Version);
+}
+
+#[test]
+fn digests_must_be_strong_and_agree_with_one_another() {
+    refused(|forge| forge.digest_algorithm = algorithm(SHA1, None), BadProof::DigestAlgorithm);
+    let strange = algorithm(oid::SHA256, Some(vec![4, 0]));
+    refused(|forge| forge.digest_algorithm = strange, BadProof::DigestAlgorithm);
+    let sha384 = || algorithm(oid::SHA384, None);
+    refused(|forge| forge.digest_algorithms = vec![sha384()], BadProof::AlgorithmsDisagree);
+    refused(|forge| forge.digest_algorithms.clear(), BadProof::AlgorithmsDisagree);
+    refused(
+        |forge| {
+            forge.digest_algorithms.push(sha384());
+            forge.digest_algorithm = sha384();
+        },
+        BadProof::AlgorithmsDisagree,
+    );
+}
+
+#[test]
+fn signature_algorithms_must_be_known_and_fit_the_key() {
+    for (kind, reason) in [
+        ("1.2.840.10045.4.1", BadProof::SignatureAlgorithm), // ecdsa-with-SHA1
+        ("1.2.840.113549.1.1.5", BadProof::SignatureAlgorithm), // sha1WithRSAEncryption
+        ("1.2.840.113549.1.1.4", BadProof::SignatureAlgorithm), // md5WithRSAEncryption
+        ("1.2.840.10045.2.1", BadProof::SignatureAlgorithm), // a key's, not a signature's
+        ("1.2.840.113549.1.1.11", BadProof::OtherKey),
+        ("1.2.840.10045.4.3.3", BadProof::AlgorithmsDisagree),
+        ("1.3.101.112", BadProof::AlgorithmsDisagree),
+    ] {
+        let kind = ObjectIdentifier::new_unwrap(kind);
+        refused(|forge| forge.signature_algorithm = algorithm(kind, None), reason);
+    }
+    let with_null = algorithm(oid::ECDSA_SHA256, Some(vec![5, 0]));
+    refused(|forge| forge.signature_algorithm = with_null, BadProof::SignatureAlgorithm);
+}
+
+#[test]
+fn pss_parameters_must_all_follow_from_the_hash() {
+    let person = Person::of(&rcgen::PKCS_RSA_SHA256);
+    let signer = person.signer();
+    let outcome = |parameters: Vec<u8>| {
+        let scheme = Scheme::Rsa(&aws::RSA_PSS_SHA256);
+        let forge = Forge::with(&person, scheme, oid::SHA256, parameters);
+        cms::verify(&forge.build(), &RIGHT, &signer, NOW).map(|_| ())
+    };
+    assert_eq!(outcome(pss(oid::SHA256, oid::SHA256, 32, None)), Ok(()));
+    for wrong in [
+        pss(oid::SHA256, oid::SHA256, 20, None),
+        pss(oid::SHA256, oid::SHA256, 32, Some(2)),
+        pss(oid::SHA256, oid::SHA384, 32, None),
+        pss(oid::SHA256, SHA1, 32, None),
+        pss(SHA1, SHA1, 20, None),
+        algorithm(oid::RSA_PSS, None),
+        algorithm(oid::RSA_PSS, Some(vec![5, 0])),
+        algorithm(oid::RSA_PSS, Some(element(0x30, &[]))), // the defaults, which are SHA-1's
+    ] {
+        assert_eq!(outcome(wrong), Err(BadProof::SignatureAlgorithm));
+    }
+    let disagreeing = outcome(pss(oid::SHA384, oid::SHA384, 48, None));
+    assert_eq!(disagreeing, Err(BadProof::AlgorithmsDisagree));
+}
+
+#[test]
+fn one_padding_does_not_pass_for_the_other() {
+    let person = Person::of(&rcgen::PKCS_RSA_SHA256);
+    let scheme = Scheme::Rsa(&aws::RSA_PKCS1_SHA256);
+    let parameters = pss(oid::SHA256, oid::SHA256, 32, None);
+    let forge = Forge::with(&person, scheme, oid::SHA256, parameters);
+    let outcome = cms::verify(&forge.build(), &RIGHT, &person.signer(), NOW);
+    assert_eq!(outcome, Err(BadProof::Signature));
+}
+
+#[test]
+fn a_changed_bit_anywhere_is_refused() {
+    let message = Forge::right(&ANN).build();
+    let signer = ANN.signer();
+    let kept = verify(&message).unwrap();
+    for place in 0..message.len() {
+        let mut changed = message.clone();
+        changed[place] ^= 1 << (place % 8);
+        if let Ok(proof) = cms::verify(&changed, &RIGHT, &signer, NOW) {
+            // Only what nobody signed and nothing says may differ: the message's version, 1 or 3.
+            assert_ne!(proof, kept, "byte {place} came out as it was");
+            assert_eq!((changed[place], message[place]), (3, 1), "byte {place}");
+        }
+    }
+}
+
+#[test]
+fn every_beginning_of_a_message_is_refused() {
+    let message = Forge::right(&ANN).build();
+    let signer = ANN.signer();
+    for form in [message.clone(), stream(&message, 7)] {
+        for end in 0..form.len() {
+            let outcome = cms::verify(&form[..end], &RIGHT, &signer, NOW);
+            assert!(matches!(outcome, Err(BadProof::Encoding(_))), "{end} bytes: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_may_follow_the_message() {
+    let mut message = Forge::right(&ANN).build();
+    message.push(0);
+    assert_eq!(verify(&message), Err(BadProof::Encoding(BadBer::Trailing)));
+    let mut streamed = stream(&Forge::right(&ANN).build(), 7);
+    streamed.extend([0, 0]);
+    assert_eq!(verify(&streamed), Err(BadProof::Encoding(BadBer::Trailing)));
+}
+
+#[test]
+fn ber_that_hides_something_is_refused() {
+    let right = Forge::right(&ANN).build();
+    let content = element(0x04, CONTENT);
+    let place = right.windows(content.len()).position(|window| window == content).unwrap();
+    let [before, after] = [&right[..place], &right[place + content.len()..]];
+    // Lengths around the content are made indefinite by streaming, so a longer one fits in.
+    let hidden = |inside: &[u8]| {
+        let (start, rest) = (stream_open(before), after);
+        let mut message = start;
+        message.extend_from_slice(inside);
+        message.extend([0, 0, 0, 0]);
+        message.extend(stream(rest, usize::MAX));
+        message.extend([0; 6]);
+        verify(&message)
+    };
+    assert!(hidden(&content).is_ok(), "right before it is spoilt");
+
+    let (first, last) = CONTENT.split_at(4);
+    let parts = |parts: &[Vec<u8>]| [&[0x24, 0x80][..], &parts.concat(), &[0, 0]].concat();
+    let (first, last) = (element(0x04, first), element(0x04, last));
+    assert!(hidden(&parts(&[first.clone(), last.clone()])).is_ok());
+    // A segment that one reader skips and another joins.
+    let other = element(0x0c, b"not ");
+    let outcome = hidden(&parts(&[first.clone(), other, last.clone()]));
+    assert_eq!(outcome, Err(BadProof::Encoding(BadBer::Segments)));
+    // A segment more: it is content, and so it is another content.
+    let more = element(0x04, b" and more");
+    let outcome = hidden(&parts(&[first.clone(), last.clone(), more.clone()]));
+    assert_eq!(outcome, Err(BadProof::OtherContent));
+    // Something behind the content, inside the same frame.
+    let outcome = hidden(&[content.clone(), more].concat());
+    assert_eq!(outcome, Err(BadProof::Message));
+    // An end mark that one reader takes for the end of the string.
+    let early = [&[0x24, 0x80][..], &first, &[0, 0], &last, &[0, 0]].concat();
+    assert!(hidden(&early).is_err());
+    // An end mark inside a definite length.
+    let marked = element(0x24, &[first, vec![0, 0], last].concat());
+    assert!(hidden(&marked).is_err());
+}
+
+/// The frames around the content, opened with indefinite lengths and left open.
+fn stream_open(before: &[u8]) -> Vec<u8> {
+    let version_to_digests = {
+        let from = before.windows(3).position(|window| window == [2, 1, 1]).unwrap();
+        let data = der(&oid::DATA);
+        let to = before.windows(data.len()).position(|window| window == data).unwrap();
+        // The header of the SEQUENCE in between is left out.
+        before[from..to].strip_suffix(&before[to - 2..to]).unwrap().to_vec()
+    };
+    let mut open = vec![0x30, 0x80];
+    open.extend(der(&oid::SIGNED_DATA));
+    open.extend([0xa0, 0x80, 0x30, 0x80]);
+    open.extend(version_to_digests);
+    open.extend([0x30, 0x80]);
+    open.extend(der(&oid::DATA));
+    open.extend([0xa0, 0x80]);
+    open
+}
+
+#[test]
+fn other_messages_are_refused() {
+    for other in [b"".as_slice(), b"hello", &[0x30, 0], &wrap(&[0x30, 0]), &ANN.certificate] {
+        assert!(verify(other).is_err());
+    }
+    let enveloped = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.3");
+    let other = element(0x30, &[der(&enveloped), element(0xa0, &[0x30, 0])].concat());
+    assert_eq!(verify(&other), Err(BadProof::Message));
+}
+
+const ATTRIBUTES: [(ObjectIdentifier, Attribute); 6] = [
+    (oid::CONTENT_TYPE, Attribute::ContentType),
+    (oid::MESSAGE_DIGEST, Attribute::MessageDigest),
+    (oid::SIGNING_TIME, Attribute::SigningTime),
+    (oid::SIGNING_CERTIFICATE_V2, Attribute::SigningCertificate),
+    (oid::MIME_TYPE, Attribute::MimeType),
+    (oid::CONTENT_IDENTIFIER, Attribute::ContentIdentifier),
+];
