@@ -136,3 +136,13 @@ where
     let items = Vec::<T>::deserialize(deserializer)?;
     if items.len() > MAX { Err(D::Error::custom("too many")) } else { Ok(items) }
 }
+
+/// A list of 1 to `MAX` items.
+pub(crate) fn some<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let items = list::<D, T, MAX>(deserializer)?;
+    if items.is_empty() { Err(D::Error::custom("none")) } else { Ok(items) }
+}

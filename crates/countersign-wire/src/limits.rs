@@ -24,6 +24,8 @@ pub const LABELS_MAX: usize = 16;
 pub const IDENTITIES_MAX: usize = 8;
 /// Largest PKCS#10 request.
 pub const CSR_BYTES_MAX: usize = 8 * 1024;
+/// Largest certificate.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// Longest push address, in bytes.
 pub const PUSH_TOKEN_BYTES_MAX: usize = 4 * 1024;
 /// Longest activation code, in bytes.

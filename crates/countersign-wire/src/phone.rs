@@ -13,14 +13,17 @@ use crate::body::Use;
 use crate::encoding::{base64, base64_list, from_base64url, to_base64url, unbase64};
 use crate::id::{BadId, DeviceId, DeviceName};
 use crate::jwk::PrivateJwk;
-use crate::limits::CSR_BYTES_MAX;
+use crate::limits::CERTIFICATE_BYTES_MAX;
 use crate::secret::{CodeKey, PayloadKey};
 
 /// What a device keeps.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Phone {
-    /// The server's public address, such as `https://sign.example.com`.
+    /// Where the server is reached, such as `https://sign.example.com`.
     pub server: String,
+    /// The server's public address, which tokens name; absent where it is `server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// The certificates to trust for TLS, PEM; absent, those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_ca: Option<String>,
@@ -43,6 +46,9 @@ pub struct Phone {
     /// How the PIN's digest is made; absent while none is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<PhonePin>,
+    /// How the digest of a new PIN is made, from before the server is told until it has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_next: Option<PhonePin>,
 }
 
 /// One signing key with its certificate.
@@ -56,7 +62,7 @@ pub struct PhoneIdentity {
     /// The private key: PKCS#8, PEM.
     pub key: Zeroizing<String>,
     /// DER.
-    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CSR_BYTES_MAX>")]
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CERTIFICATE_BYTES_MAX>")]
     pub certificate: Vec<u8>,
     /// DER, the issuer first, the root last.
     #[serde(with = "base64_list")]

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::encoding::{base64, base64_list, bounded, list, name, name_option, unbase64};
+use crate::encoding::{base64, base64_list, bounded, list, name, name_option, some, unbase64};
 use crate::id::{BadId, DeviceId, DeviceName};
 use crate::jwk::PublicJwk;
 use crate::limits::{
-    CSR_BYTES_MAX, IDENTITIES_MAX, LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX,
-    PUSH_TOKEN_BYTES_MAX,
+    CERTIFICATE_BYTES_MAX, CSR_BYTES_MAX, IDENTITIES_MAX, LABEL_BYTES_MAX, LABELS_MAX,
+    NAME_BYTES_MAX, PUSH_TOKEN_BYTES_MAX,
 };
 
 /// What a device asks for. Read strictly by the server.
@@ -20,8 +20,8 @@ pub struct EnrolmentRequest {
     /// The user that the code was made for.
     #[serde(deserialize_with = "name::<_, NAME_BYTES_MAX>")]
     pub user: String,
-    /// The identities to certify: one at least, [`IDENTITIES_MAX`] at most; the server counts.
-    #[serde(deserialize_with = "list::<_, _, IDENTITIES_MAX>")]
+    /// The identities to certify: 1 to [`IDENTITIES_MAX`].
+    #[serde(deserialize_with = "some::<_, _, IDENTITIES_MAX>")]
     pub identities: Vec<IdentityRequest>,
     /// The device's authentication key, from now on.
     pub auth_key: PublicJwk,
@@ -137,7 +137,7 @@ pub struct IssuedIdentity {
     #[serde(rename = "use")]
     pub usage: Use,
     /// DER.
-    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CSR_BYTES_MAX>")]
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CERTIFICATE_BYTES_MAX>")]
     pub certificate: Vec<u8>,
     /// DER, the issuer first, the root last.
     #[serde(with = "base64_list")]
@@ -194,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_request_that_is_not_exactly_right_is_refused() {
-        let spoilt: [(&str, Value); 12] = [
+        let spoilt: [(&str, Value); 13] = [
+            ("/identities", json!([])),
             ("/tenant", json!("")),
             ("/user", json!("x".repeat(256))),
             ("/user", json!("a\nb")),

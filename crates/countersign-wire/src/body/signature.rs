@@ -141,9 +141,7 @@ impl<'de> Deserialize<'de> for Signature {
                 let algorithm = algorithm.ok_or_else(|| D::Error::missing_field("algorithm"))?;
                 Ok(Self::Raw { identity: identity?, algorithm, value: bytes(value)? })
             }
-            Form::Code if value.len() > 10 || value.bytes().any(|byte| !byte.is_ascii_digit()) => {
-                Err(D::Error::custom("a code is at most ten digits"))
-            }
+            Form::Code if !is_code(&value) => Err(D::Error::custom("a code is 6 to 10 digits")),
             Form::Code => Ok(Self::Code { value }),
             Form::Unknown => Err(D::Error::custom("no such form")),
         }
@@ -155,4 +153,8 @@ const VALUE_CHARS_MAX: usize = SIGNATURE_BYTES_MAX.div_ceil(3) * 4;
 
 fn bytes<E: serde::de::Error>(value: String) -> Result<Vec<u8>, E> {
     unbase64::<_, SIGNATURE_BYTES_MAX>(serde::de::value::StringDeserializer::new(value))
+}
+
+fn is_code(value: &str) -> bool {
+    (6..=10).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -1,4 +1,5 @@
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
 
 use super::*;
 use crate::body::{Algorithm, Code, Form, Match, Operation};
@@ -93,6 +94,7 @@ fn a_signature_has_what_its_form_needs() {
         r#"{"form":"raw","value":"MAA=","identity":"i"}"#,
         r#"{"form":"raw","value":"MAA","algorithm":"ecdsa-sha256","identity":"i"}"#,
         r#"{"form":"code","value":"12345678901"}"#,
+        r#"{"form":"code","value":"12345"}"#,
         r#"{"form":"code","value":"1234567a"}"#,
         r#"{"form":"smoke","value":"MAA=","identity":"i"}"#,
         r#"{"form":"cms","value":"","identity":"i"}"#,
@@ -118,7 +120,7 @@ fn the_largest_signature_fits_a_frame_and_nothing_longer_is_read() {
 
 #[test]
 fn what_the_server_says_is_as_in_the_specification() {
-    let time = core::time::Duration::from_millis(1_795_296_300_000);
+    let time = core::time::Duration::from_millis(1_795_296_300_001);
     let offer = Offer {
         id: ID,
         operation: Operation::Sign,
@@ -135,7 +137,7 @@ fn what_the_server_says_is_as_in_the_specification() {
     server(
         &FromServer::answer(1, Message::Welcome(Welcome { open: vec![offer] })),
         &expect![[
-            r#"{"n":1,"welcome":{"open":[{"id":"abababababababababababababababab","operation":"sign","client":"Example Bank","expires_at":1795296300000,"pin_required":true,"match":"none"}]}}"#
+            r#"{"n":1,"welcome":{"open":[{"id":"abababababababababababababababab","operation":"sign","client":"Example Bank","expires_at":1795296300001,"pin_required":true,"match":"none"}]}}"#
         ]],
     );
     server(
@@ -153,7 +155,7 @@ fn what_the_server_says_is_as_in_the_specification() {
     server(
         &FromServer::answer(2, Message::Taken(taken)),
         &expect![[
-            r#"{"n":2,"taken":{"sealed":"a..b.c.d","deadline":1795296300000,"forms":["cms"],"algorithms":["ecdsa-sha256","rsa-sha256"]}}"#
+            r#"{"n":2,"taken":{"sealed":"a..b.c.d","deadline":1795296300001,"forms":["cms"],"algorithms":["ecdsa-sha256","rsa-sha256"]}}"#
         ]],
     );
     server(
@@ -186,4 +188,30 @@ fn a_device_ignores_what_a_newer_server_adds() {
 fn each_challenge_is_new() {
     assert_ne!(Challenge::generate(), Challenge::generate());
     assert_eq!(Challenge::generate().nonce.len(), 43);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_read_is_written_and_read_the_same(
+        n in 0..4_u64,
+        id in "[0-9a-f]{31,32}",
+        verb in "(take|decline|fail|finish)",
+        rest in r#"(,"reason":"(user|not-me|x)"|,"pin_proof":"[0-9a-f]{64}"|)(,"x":1|)"#,
+    ) {
+        let text = format!(r#"{{"{verb}":{{"id":"{id}"{rest}}},"n":{n}}}"#);
+        if let Ok(frame) = FromDevice::parse(&text) {
+            prop_assert!(frame.n == n && n != 0);
+            let again = frame.to_text();
+            prop_assert_eq!(FromDevice::parse(&again).unwrap().to_text(), again);
+        }
+    }
+
+    #[test]
+    fn no_text_is_more_than_a_refusal(text: String, cut in 0..200_usize) {
+        let good = r#"{"n":1,"finish":{"id":"abababababababababababababababab","signature":{}}}"#;
+        let cut: String = good.chars().take(cut).chain(text.chars()).collect();
+        for text in [text, cut] {
+            prop_assert!(FromDevice::parse(&text).is_err());
+        }
+    }
 }
