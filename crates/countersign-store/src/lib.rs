@@ -1,0 +1,247 @@
+//! The ledger's adapters: where transactions, debts and secrets are kept.
+//!
+//! [`Store`] is closed: whatever holds a ledger holds one of these. What each must do is written at
+//! the ports, [`Ledger`] and [`Registry`], and one contract test holds all of them to it.
+//!
+//! ```text
+//! Store ─┬─ Memory   one mutex, plain maps; nothing outlives the process
+//!        └─ Sqlite   one file; one writer thread that shares each sync among all who wait
+//! ```
+
+use std::path::Path;
+
+use countersign_core::Fault;
+use countersign_core::delivery::{Delivery, Verdict};
+use countersign_core::device::Device;
+use countersign_core::enrolment::{Activation, Enrolment};
+use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, UserName};
+use countersign_core::port::{
+    Changed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Versioned,
+};
+use countersign_core::tenant::{Client, Tenant};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::Transaction;
+use countersign_core::user::{Standing, User};
+
+mod memory;
+mod seal;
+mod sqlite;
+
+pub use memory::Memory;
+pub use seal::MasterKeyError;
+pub use sqlite::{OpenError, Sqlite};
+
+/// A ledger and its registry. Clones are the same store.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// Gone when the process ends.
+    Memory(Memory),
+    /// A file in the data directory.
+    Sqlite(Sqlite),
+}
+
+/// What a store has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stats {
+    /// Units of work that were judged and answered, stale ones included.
+    pub commits: u64,
+    /// Times the disk was waited for. With many callers at once far fewer than `commits`.
+    pub syncs: u64,
+}
+
+impl Store {
+    /// A new, empty store in memory.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::Memory(Memory::default())
+    }
+
+    /// Opens the ledger in the data directory `directory`, making both where they are missing. The
+    /// master key is in `master_key_file`, or else in `master.key` in the data directory.
+    ///
+    /// # Errors
+    /// Says what is wrong with the directory, the file or the master key, and what to do about it.
+    pub fn sqlite(directory: &Path, master_key_file: Option<&Path>) -> Result<Self, OpenError> {
+        Sqlite::open(directory, master_key_file).map(Self::Sqlite)
+    }
+
+    /// Finishes what was asked for, tidies the file and writes no more. Reads still work.
+    ///
+    /// # Errors
+    /// Fails when the disk does; what was acknowledged is safe even then.
+    pub async fn close(&self) -> Result<(), Fault> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Sqlite(sqlite) => sqlite.close().await,
+        }
+    }
+
+    /// Whether the store can be read, and would take a write.
+    ///
+    /// # Errors
+    /// Fails when it cannot, or has been closed.
+    pub fn ready(&self) -> Result<(), Fault> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Sqlite(sqlite) => sqlite.ready(),
+        }
+    }
+
+    /// Counts since the store was opened.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        match self {
+            Self::Memory(memory) => memory.stats(),
+            Self::Sqlite(sqlite) => sqlite.stats(),
+        }
+    }
+}
+
+/// Asks whichever store it is.
+macro_rules! ask {
+    ($store:expr, $inner:ident => $call:expr) => {
+        match $store {
+            Store::Memory($inner) => $call.await,
+            Store::Sqlite($inner) => $call.await,
+        }
+    };
+}
+
+impl Ledger for Store {
+    async fn load(
+        &self,
+        tenant: &TenantName,
+        handle: &Handle,
+    ) -> Result<Option<Versioned<Transaction>>, Fault> {
+        ask!(self, store => store.load(tenant, handle))
+    }
+
+    async fn open(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
+        ask!(self, store => Ledger::open(store, tenant, user))
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+        limit: u16,
+    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
+        ask!(self, store => store.list(tenant, user, limit))
+    }
+
+    async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
+        ask!(self, store => store.due(now, limit))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
+        ask!(self, store => store.commit(commit))
+    }
+
+    async fn claim(
+        &self,
+        now: Timestamp,
+        lease_end: Timestamp,
+        limit: u16,
+    ) -> Result<Vec<Delivery>, Fault> {
+        ask!(self, store => store.claim(now, lease_end, limit))
+    }
+
+    async fn settle(
+        &self,
+        tenant: &TenantName,
+        id: DeliveryId,
+        verdict: Verdict,
+    ) -> Result<(), Fault> {
+        ask!(self, store => store.settle(tenant, id, verdict))
+    }
+}
+
+impl Registry for Store {
+    async fn create_tenant(&self, tenant: Tenant) -> Result<Created, Fault> {
+        ask!(self, store => store.create_tenant(tenant))
+    }
+
+    async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
+        ask!(self, store => store.tenant(name))
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
+        ask!(self, store => store.tenants())
+    }
+
+    async fn create_client(&self, client: Client) -> Result<Created, Fault> {
+        ask!(self, store => store.create_client(client))
+    }
+
+    async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
+        ask!(self, store => store.client(tenant, id))
+    }
+
+    async fn create_user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+        now: Timestamp,
+    ) -> Result<Created, Fault> {
+        ask!(self, store => store.create_user(tenant, name, now))
+    }
+
+    async fn user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> Result<Option<Versioned<User>>, Fault> {
+        ask!(self, store => store.user(tenant, name))
+    }
+
+    async fn set_standing(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+        standing: Standing,
+    ) -> Result<Changed, Fault> {
+        ask!(self, store => store.set_standing(tenant, user, expected, standing))
+    }
+
+    async fn device(
+        &self,
+        tenant: &TenantName,
+        id: DeviceId,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        ask!(self, store => store.device(tenant, id))
+    }
+
+    async fn devices(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+    ) -> Result<Vec<Versioned<Device>>, Fault> {
+        ask!(self, store => store.devices(tenant, user))
+    }
+
+    async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
+        ask!(self, store => store.change_device(device, expected))
+    }
+
+    async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
+        ask!(self, store => store.create_activation(activation))
+    }
+
+    async fn activations(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        now: Timestamp,
+    ) -> Result<Vec<Versioned<Activation>>, Fault> {
+        ask!(self, store => store.activations(tenant, user, now))
+    }
+
+    async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
+        ask!(self, store => store.enrol(enrolment))
+    }
+}

@@ -1,0 +1,465 @@
+//! A store in memory: what the ports ask for, as plainly as it can be said, under one mutex.
+//!
+//! For trials and tests. It promises all that a ledger promises except to outlive its process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use countersign_core::Fault;
+use countersign_core::delivery::{Debt, Delivery, Verdict};
+use countersign_core::device::{Device, DeviceStatus};
+use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
+use countersign_core::id::{
+    ClientId, DeliveryId, DeviceId, SerialBase, TenantName, TransactionId, UserName,
+};
+use countersign_core::limits::{ACTIVATIONS_PER_USER_MAX, LISTED_MAX, OPEN_PER_USER_MAX};
+use countersign_core::port::{
+    Changed, Commit, Committed, Created, Due, Grounds, Handle, Ledger, Registry, Versioned,
+};
+use countersign_core::tenant::{Client, Tenant};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{State, Transaction};
+use countersign_core::user::{Standing, User};
+use parking_lot::Mutex;
+
+use crate::Stats;
+
+/// A store in memory. Clones are the same store.
+#[derive(Clone, Debug, Default)]
+pub struct Memory(Arc<Mutex<World>>);
+
+#[derive(Debug, Default)]
+struct World {
+    /// In the order in which they began.
+    transactions: Vec<Versioned<Transaction>>,
+    places: BTreeMap<(TenantName, TransactionId), usize>,
+    deliveries: Vec<Queued>,
+    tenants: BTreeMap<TenantName, Tenant>,
+    users_made: BTreeMap<TenantName, u32>,
+    clients: BTreeMap<(TenantName, ClientId), Client>,
+    users: BTreeMap<(TenantName, UserName), Versioned<User>>,
+    devices: BTreeMap<(TenantName, DeviceId), Versioned<Device>>,
+    /// In the order in which they were made.
+    activations: Vec<Versioned<Activation>>,
+    commits: u64,
+}
+
+#[derive(Debug)]
+struct Queued {
+    delivery: Delivery,
+    /// When it is tried, or its lease ends; none once it is given up.
+    due_at: Option<Timestamp>,
+}
+
+impl Memory {
+    pub(crate) fn stats(&self) -> Stats {
+        Stats { commits: self.0.lock().commits, syncs: 0 }
+    }
+}
+
+impl Ledger for Memory {
+    async fn load(
+        &self,
+        tenant: &TenantName,
+        handle: &Handle,
+    ) -> Result<Option<Versioned<Transaction>>, Fault> {
+        let world = self.0.lock();
+        let found = match handle {
+            Handle::Id(id) => world
+                .places
+                .get(&(tenant.clone(), *id))
+                .map(|place| world.transactions[*place].clone()),
+            Handle::Key(key) => {
+                let had = |t: &Transaction| t.terms.request_key == *key;
+                world
+                    .newest(tenant, |t| had(t) && t.end().is_none())
+                    .or_else(|| world.newest(tenant, had))
+            }
+            Handle::Reference(client, name) => world.newest(tenant, |t| named(t, client, name)),
+        };
+        Ok(found)
+    }
+
+    async fn open(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
+        let world = self.0.lock();
+        let all = world.of(tenant).filter(|t| t.value.terms.user == *user);
+        let open = all.filter(|t| t.value.end().is_none());
+        Ok(open.take(OPEN_PER_USER_MAX.into()).cloned().collect())
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+        limit: u16,
+    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
+        let world = self.0.lock();
+        let all = world.of(tenant).rev();
+        let theirs = all.filter(|t| user.is_none_or(|user| t.value.terms.user == *user));
+        Ok(theirs.take(limit.into()).cloned().collect())
+    }
+
+    async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
+        let world = self.0.lock();
+        let open = world.transactions.iter().map(|t| &t.value).filter(|t| t.end().is_none());
+        let (mut late, coming): (Vec<_>, Vec<_>) = open.partition(|t| t.deadline() <= now);
+        late.sort_by_key(|t| t.deadline());
+        late.truncate(limit.into());
+        Ok(Due {
+            now: late.into_iter().map(|t| (t.terms.tenant.clone(), t.terms.id)).collect(),
+            next: coming.into_iter().map(Transaction::deadline).min(),
+        })
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
+        let mut world = self.0.lock();
+        world.commits += 1;
+        world.commit(commit)
+    }
+
+    async fn claim(
+        &self,
+        now: Timestamp,
+        lease_end: Timestamp,
+        limit: u16,
+    ) -> Result<Vec<Delivery>, Fault> {
+        let mut world = self.0.lock();
+        let mut due: Vec<_> = world.deliveries.iter_mut().collect();
+        due.retain(|queued| queued.due_at.is_some_and(|at| at <= now));
+        due.sort_by_key(|queued| queued.due_at);
+        due.truncate(limit.into());
+        let lease = |queued: &mut Queued| {
+            let claimed = queued.delivery.clone();
+            queued.due_at = Some(lease_end);
+            queued.delivery.attempts = begun(claimed.attempts);
+            claimed
+        };
+        Ok(due.into_iter().map(lease).collect())
+    }
+
+    async fn settle(
+        &self,
+        tenant: &TenantName,
+        id: DeliveryId,
+        verdict: Verdict,
+    ) -> Result<(), Fault> {
+        let mut world = self.0.lock();
+        let this = |queued: &Queued| queued.delivery.tenant == *tenant && queued.delivery.id == id;
+        let Some(at) = world.deliveries.iter().position(this) else { return Ok(()) };
+        match verdict {
+            Verdict::Done => drop(world.deliveries.remove(at)),
+            Verdict::Retry(due_at) => world.deliveries[at].due_at = Some(due_at),
+            Verdict::GiveUp => world.deliveries[at].due_at = None,
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    fn of(&self, tenant: &TenantName) -> impl DoubleEndedIterator<Item = &Versioned<Transaction>> {
+        self.transactions.iter().filter(move |t| t.value.terms.tenant == *tenant)
+    }
+
+    fn newest(
+        &self,
+        tenant: &TenantName,
+        fits: impl Fn(&Transaction) -> bool,
+    ) -> Option<Versioned<Transaction>> {
+        self.of(tenant).rev().find(|t| fits(&t.value)).cloned()
+    }
+
+    fn commit(&mut self, commit: Commit) -> Result<Committed, Fault> {
+        let terms = commit.transaction.terms.clone();
+        let place = self.places.get(&(terms.tenant.clone(), terms.id)).copied();
+        let found = place.map(|place| self.transactions[place].version);
+        if found != commit.expected || !self.holds(&terms.tenant, &terms.user, commit.grounds) {
+            return Ok(Committed::Stale);
+        }
+        if found.is_none()
+            && let Some(obstacle) = self.obstacle(&commit)
+        {
+            return Ok(obstacle);
+        }
+        let queued = |id: DeliveryId| {
+            self.deliveries.iter().any(|q| q.delivery.tenant == terms.tenant && q.delivery.id == id)
+        };
+        if commit.debts.iter().any(|(id, _)| queued(*id)) {
+            return Err(Fault::new("committing", "a delivery of that id is queued already"));
+        }
+
+        if let Some(standing) = commit.standing {
+            let user = self.users.get_mut(&(terms.tenant.clone(), terms.user.clone()));
+            let user = user.ok_or_else(|| Fault::new("committing", "a standing of nobody"))?;
+            user.value.standing = standing;
+            user.version += 1;
+        }
+        let due_at = Some(moment(&commit.transaction));
+        for (id, debt) in commit.debts {
+            let delivery = owed(&terms.tenant, terms.id, id, debt);
+            self.deliveries.push(Queued { delivery, due_at });
+        }
+        if let Some(place) = place {
+            let row = &mut self.transactions[place];
+            *row = Versioned { value: commit.transaction, version: row.version + 1 };
+        } else {
+            self.places.insert((terms.tenant.clone(), terms.id), self.transactions.len());
+            self.transactions.push(Versioned { value: commit.transaction, version: 1 });
+        }
+        Ok(Committed::Written)
+    }
+
+    /// Whether what a decision stood on is as it was.
+    fn holds(&self, tenant: &TenantName, user: &UserName, grounds: Grounds) -> bool {
+        let user_holds = grounds.user.is_none_or(|version| {
+            let user = self.users.get(&(tenant.clone(), user.clone()));
+            user.is_some_and(|user| user.version == version)
+        });
+        let device_holds = grounds.device.is_none_or(|(id, version)| {
+            let device = self.devices.get(&(tenant.clone(), id));
+            device.is_some_and(|device| device.version == version)
+        });
+        user_holds && device_holds
+    }
+
+    /// What keeps a new transaction out.
+    fn obstacle(&self, commit: &Commit) -> Option<Committed> {
+        let terms = &commit.transaction.terms;
+        let open = || self.of(&terms.tenant).map(|t| &t.value).filter(|t| t.end().is_none());
+        let reference = terms.reference.as_ref();
+        if reference.is_some_and(|reference| {
+            self.newest(&terms.tenant, |t| named(t, &terms.client, &reference.name)).is_some()
+        }) {
+            Some(Committed::ReferenceTaken)
+        } else if open().any(|t| t.terms.request_key == terms.request_key) {
+            Some(Committed::KeyTaken)
+        } else if open().filter(|t| t.terms.user == terms.user).count()
+            >= usize::from(commit.open_max)
+        {
+            Some(Committed::Crowded)
+        } else {
+            None
+        }
+    }
+}
+
+fn named(transaction: &Transaction, client: &ClientId, name: &str) -> bool {
+    let terms = &transaction.terms;
+    terms.client == *client && terms.reference.as_ref().is_some_and(|r| r.name == name)
+}
+
+fn owed(tenant: &TenantName, transaction: TransactionId, id: DeliveryId, debt: Debt) -> Delivery {
+    Delivery { id, tenant: tenant.clone(), transaction, debt, attempts: 0 }
+}
+
+/// One more attempt than before. Stays below the largest number, so that whoever counts the one in
+/// hand does not overflow.
+pub(crate) fn begun(attempts: u8) -> u8 {
+    attempts.saturating_add(1).min(u8::MAX - 1)
+}
+
+/// When what a commit tells last happened: its debts are due at once, and in that order.
+pub(crate) fn moment(transaction: &Transaction) -> Timestamp {
+    match &transaction.state {
+        State::Ended { at, .. } => *at,
+        State::Waiting { .. } | State::Taken { .. } => {
+            transaction.takes.last().map_or(transaction.terms.started_at, |take| take.at)
+        }
+    }
+}
+
+impl Registry for Memory {
+    async fn create_tenant(&self, tenant: Tenant) -> Result<Created, Fault> {
+        let mut world = self.0.lock();
+        if world.tenants.contains_key(&tenant.name) {
+            return Ok(Created::Exists);
+        }
+        world.tenants.insert(tenant.name.clone(), tenant);
+        Ok(Created::Made)
+    }
+
+    async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
+        Ok(self.0.lock().tenants.get(name).cloned())
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
+        Ok(self.0.lock().tenants.keys().cloned().collect())
+    }
+
+    async fn create_client(&self, client: Client) -> Result<Created, Fault> {
+        let mut world = self.0.lock();
+        world.check_tenant(&client.tenant, "making a client")?;
+        let taken = |(_, other): (_, &Client)| {
+            other.tenant == client.tenant && (other.id == client.id || other.name == client.name)
+        };
+        if world.clients.iter().any(taken) {
+            return Ok(Created::Exists);
+        }
+        world.clients.insert((client.tenant.clone(), client.id.clone()), client);
+        Ok(Created::Made)
+    }
+
+    async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
+        Ok(self.0.lock().clients.get(&(tenant.clone(), id.clone())).cloned())
+    }
+
+    async fn create_user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+        now: Timestamp,
+    ) -> Result<Created, Fault> {
+        let mut world = self.0.lock();
+        world.check_tenant(tenant, "making a user")?;
+        let key = (tenant.clone(), name.clone());
+        if world.users.contains_key(&key) {
+            return Ok(Created::Exists);
+        }
+        let made = world.users_made.entry(tenant.clone()).or_default();
+        *made += 1;
+        let value = User {
+            tenant: tenant.clone(),
+            name: name.clone(),
+            serial_base: SerialBase(*made),
+            devices_made: 0,
+            standing: Standing::default(),
+            created_at: now,
+        };
+        world.users.insert(key, Versioned { value, version: 1 });
+        Ok(Created::Made)
+    }
+
+    async fn user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> Result<Option<Versioned<User>>, Fault> {
+        Ok(self.0.lock().users.get(&(tenant.clone(), name.clone())).cloned())
+    }
+
+    async fn set_standing(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+        standing: Standing,
+    ) -> Result<Changed, Fault> {
+        let mut world = self.0.lock();
+        match world.users.get_mut(&(tenant.clone(), user.clone())) {
+            Some(user) if user.version == expected => {
+                user.value.standing = standing;
+                user.version += 1;
+                Ok(Changed::Written)
+            }
+            _ => Ok(Changed::Stale),
+        }
+    }
+
+    async fn device(
+        &self,
+        tenant: &TenantName,
+        id: DeviceId,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        Ok(self.0.lock().devices.get(&(tenant.clone(), id)).cloned())
+    }
+
+    async fn devices(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+    ) -> Result<Vec<Versioned<Device>>, Fault> {
+        let world = self.0.lock();
+        let mut listed: Vec<_> = world
+            .devices
+            .values()
+            .filter(|d| d.value.tenant == *tenant && d.value.status != DeviceStatus::Retired)
+            .filter(|d| user.is_none_or(|user| d.value.user == *user))
+            .cloned()
+            .collect();
+        listed.sort_by_key(|d| (d.value.user.clone(), d.value.serial_number.sequence));
+        listed.truncate(LISTED_MAX.into());
+        Ok(listed)
+    }
+
+    async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
+        let mut world = self.0.lock();
+        match world.devices.get_mut(&(device.tenant.clone(), device.id)) {
+            Some(row) if row.version == expected => {
+                row.value.status = device.status;
+                row.value.pin = device.pin;
+                row.value.push = device.push;
+                row.value.identities = device.identities;
+                row.version += 1;
+                Ok(Changed::Written)
+            }
+            _ => Ok(Changed::Stale),
+        }
+    }
+
+    async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
+        let mut world = self.0.lock();
+        world.check_tenant(&activation.tenant, "making an activation")?;
+        if world.activation(&activation).is_some() {
+            return Ok(Created::Exists);
+        }
+        world.activations.push(Versioned { value: activation, version: 1 });
+        Ok(Created::Made)
+    }
+
+    async fn activations(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        now: Timestamp,
+    ) -> Result<Vec<Versioned<Activation>>, Fault> {
+        let world = self.0.lock();
+        let theirs = |a: &&Versioned<Activation>| {
+            a.value.tenant == *tenant && a.value.user == *user && now < a.value.not_after
+        };
+        let newest = world.activations.iter().rev().filter(theirs);
+        Ok(newest.take(2 * ACTIVATIONS_PER_USER_MAX).cloned().collect())
+    }
+
+    async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
+        let mut world = self.0.lock();
+        let Enrolment { activation, expected, user_expected, request, answer, device } = enrolment;
+        let Some(at) = world.activation(&activation) else { return Ok(Changed::Stale) };
+        let key = (device.tenant.clone(), device.id);
+        if world.activations[at].version != expected || world.devices.contains_key(&key) {
+            return Ok(Changed::Stale);
+        }
+        let user = world.users.get_mut(&(device.tenant.clone(), device.user.clone()));
+        let Some(user) = user.filter(|user| user.version == user_expected) else {
+            return Ok(Changed::Stale);
+        };
+        if device.serial_number.sequence != user.value.devices_made + 1 {
+            return Err(Fault::new("enrolling a device", "its sequence number is not the next"));
+        }
+        user.value.devices_made += 1;
+        user.version += 1;
+        let row = &mut world.activations[at];
+        row.value.state = ActivationState::Used { request, answer };
+        row.version += 1;
+        world.devices.insert(key, Versioned { value: device, version: 1 });
+        Ok(Changed::Written)
+    }
+}
+
+impl World {
+    fn check_tenant(&self, tenant: &TenantName, doing: &'static str) -> Result<(), Fault> {
+        if self.tenants.contains_key(tenant) {
+            return Ok(());
+        }
+        Err(Fault::new(doing, "there is no such tenant"))
+    }
+
+    fn activation(&self, activation: &Activation) -> Option<usize> {
+        let this = |a: &Versioned<Activation>| {
+            a.value.tenant == activation.tenant && a.value.id == activation.id
+        };
+        self.activations.iter().position(this)
+    }
+}

@@ -1,0 +1,335 @@
+//! Secrets at rest: sealed under a master key that lives in a file of its own.
+//!
+//! A copy of the ledger without that file gives nobody a key, a PIN or a code. Each sealed value is
+//! bound to its place, so that moved to another row or column it does not open, and names its master
+//! key, so that a file may hold several of them while the older ones are phased out.
+//!
+//! ```text
+//! sealed = 01 ‖ key id (8) ‖ nonce (12, random) ‖ AES-256-GCM ciphertext and tag (16)
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{digest, rand};
+use countersign_core::id::{ClientId, DeviceId, TenantName};
+use zeroize::Zeroizing;
+
+/// The only form there is; another one begins with another byte.
+const FORM: u8 = 1;
+const KEY_ID_BYTES: usize = 8;
+const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_LEN;
+/// A file of 64 keys and remarks; a bigger one is something else.
+const FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// The keys that seal what the ledger keeps, newest first. The first seals; all of them open.
+pub(crate) struct MasterKeys {
+    keys: Vec<MasterKey>,
+}
+
+struct MasterKey {
+    id: [u8; KEY_ID_BYTES],
+    key: LessSafeKey,
+}
+
+/// Where a sealed value belongs. It opens nowhere else.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) tenant: &'a TenantName,
+    pub(crate) owner: Owner<'a>,
+}
+
+/// Whose secret it is, and which.
+#[derive(Clone, Copy)]
+pub(crate) enum Owner<'a> {
+    AuthorityKey,
+    TokenKey,
+    WebhookKey(&'a ClientId),
+    PayloadKey(DeviceId),
+    CodeKey(DeviceId),
+    Pin(DeviceId),
+    ActivationCode(u128),
+}
+
+/// Why a sealed value did not open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Unopened {
+    #[error("it is not a sealed value")]
+    Malformed,
+    #[error("no key in the master key file sealed it")]
+    OtherKey,
+    #[error("it was sealed for another place, or altered")]
+    Altered,
+}
+
+/// Why the master key file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// It is gone, and there are secrets that need it.
+    #[error(
+        "the master key file {path} is missing, and the ledger holds secrets sealed under it; \
+         restore the file from its backup, or name its place in the configuration"
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Others may read or change it.
+    #[error(
+        "the master key file {path} has mode {mode:04o}, so that others may use it; \
+         make it its owner's only: chmod 600 {path}"
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It does not hold keys.
+    #[error(
+        "the master key file {path} is not one: line {line} is neither 64 hex digits nor a remark; \
+         restore the file from its backup"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is wrong, from 1; 0 where the file has no key at all.
+        line: usize,
+    },
+    /// It holds other keys than the ledger's.
+    #[error(
+        "the master key file {path} is not this ledger's: it does not open the secrets of tenant \
+         {tenant}; restore the right file from its backup, or name its place in the configuration"
+    )]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// A tenant whose secrets stay shut.
+        tenant: String,
+    },
+    /// The system would not let it be read or made.
+    #[error("the master key file {path} cannot be read or made: {source}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl MasterKeys {
+    /// Reads the file at `path`. Where there is none, and `make` says that it may be made, makes it
+    /// with one random key.
+    pub(crate) fn from_file(path: &Path, make: bool) -> Result<Self, MasterKeyError> {
+        let unusable = |source| MasterKeyError::Unusable { path: path.into(), source };
+        let file = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && make => {
+                make_file(path).map_err(unusable)?;
+                File::open(path).map_err(unusable)?
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(MasterKeyError::Missing { path: path.into() });
+            }
+            opened => opened.map_err(unusable)?,
+        };
+        let mode = file.metadata().map_err(unusable)?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(MasterKeyError::Exposed { path: path.into(), mode });
+        }
+        let mut text = Zeroizing::new(String::new());
+        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unusable)?;
+        Self::parse(&text).map_err(|line| MasterKeyError::Malformed { path: path.into(), line })
+    }
+
+    /// The keys of a file's text, or its first wrong line.
+    fn parse(text: &str) -> Result<Self, usize> {
+        let mut keys = Vec::new();
+        for (at, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let mut bytes = Zeroizing::new([0; 32]);
+            hex::decode_to_slice(line, bytes.as_mut()).map_err(|_| at + 1)?;
+            keys.push(MasterKey::new(&bytes));
+        }
+        if keys.is_empty() { Err(0) } else { Ok(Self { keys }) }
+    }
+
+    /// Seals `secret` for `place`.
+    pub(crate) fn seal(&self, place: Place<'_>, secret: &[u8]) -> Vec<u8> {
+        let newest = self.keys.first().expect("a file without keys is refused");
+        let mut nonce = [0; NONCE_LEN];
+        rand::fill(&mut nonce).expect("the system has randomness");
+        let mut body = Zeroizing::new(secret.to_vec());
+        let tag = newest
+            .key
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(place.bytes()),
+                &mut body,
+            )
+            .expect("a secret is far shorter than 64 GiB");
+        [&[FORM][..], &newest.id, &nonce, &body, tag.as_ref()].concat()
+    }
+
+    /// Opens what was sealed for `place`.
+    pub(crate) fn open(
+        &self,
+        place: Place<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Unopened> {
+        if sealed.len() < HEAD_BYTES + AES_256_GCM.tag_len() || sealed[0] != FORM {
+            return Err(Unopened::Malformed);
+        }
+        let (head, body) = sealed.split_at(HEAD_BYTES);
+        let (id, nonce) = head[1..].split_at(KEY_ID_BYTES);
+        let master = self.keys.iter().find(|key| key.id == id).ok_or(Unopened::OtherKey)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unopened::Malformed)?;
+        let mut body = Zeroizing::new(body.to_vec());
+        let length = master
+            .key
+            .open_in_place(nonce, Aad::from(place.bytes()), &mut body)
+            .map_err(|_| Unopened::Altered)?
+            .len();
+        body.truncate(length);
+        Ok(body)
+    }
+}
+
+impl MasterKey {
+    fn new(bytes: &[u8; 32]) -> Self {
+        let key = UnboundKey::new(&AES_256_GCM, bytes).expect("the key has 32 bytes");
+        let mut label = digest::Context::new(&digest::SHA256);
+        label.update(b"countersign master key id");
+        label.update(bytes);
+        let mut id = [0; KEY_ID_BYTES];
+        id.copy_from_slice(&label.finish().as_ref()[..KEY_ID_BYTES]);
+        Self { id, key: LessSafeKey::new(key) }
+    }
+}
+
+impl Place<'_> {
+    /// The associated data: each part after its length, so that no two places give the same bytes.
+    fn bytes(self) -> Vec<u8> {
+        let (purpose, owner) = match self.owner {
+            Owner::AuthorityKey => ("authority key", Vec::new()),
+            Owner::TokenKey => ("token key", Vec::new()),
+            Owner::WebhookKey(client) => ("webhook key", client.as_str().into()),
+            Owner::PayloadKey(device) => ("payload key", device.number().to_be_bytes().into()),
+            Owner::CodeKey(device) => ("code key", device.number().to_be_bytes().into()),
+            Owner::Pin(device) => ("pin", device.number().to_be_bytes().into()),
+            Owner::ActivationCode(id) => ("activation code", id.to_be_bytes().to_vec()),
+        };
+        let mut bytes = Vec::new();
+        for part in [self.tenant.as_str().as_bytes(), purpose.as_bytes(), &owner] {
+            bytes.extend((part.len() as u64).to_be_bytes());
+            bytes.extend(part);
+        }
+        bytes
+    }
+}
+
+/// Makes the file whole or not at all, and never over another: two processes may start at once.
+fn make_file(path: &Path) -> std::io::Result<()> {
+    let mut key = Zeroizing::new([0; 32]);
+    rand::fill(key.as_mut()).expect("the system has randomness");
+    let digits = Zeroizing::new(hex::encode(key.as_slice()));
+
+    let draft = path.with_extension(format!("draft-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let written = write!(
+        file,
+        "# The master key of the ledger beside it: 64 hex digits a line, newest first.\n\
+         # Back it up apart from the ledger; without it the ledger's secrets are lost.\n{}\n",
+        *digits
+    )
+    .and_then(|()| file.sync_all())
+    .and_then(|()| std::fs::hard_link(&draft, path));
+    std::fs::remove_file(&draft)?;
+    match written {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Ok(()) => match path.parent() {
+            Some(directory) if directory != Path::new("") => File::open(directory)?.sync_all(),
+            _ => Ok(()),
+        },
+        failed => failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+    const NEW: &str = "0000000000000000000000000000000000000000000000000000000000000002";
+
+    fn keys(text: &str) -> MasterKeys {
+        MasterKeys::parse(text).ok().unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_opens_in_its_own_place_only() {
+        let (acme, other): (TenantName, TenantName) =
+            ("acme".parse().unwrap(), "other".parse().unwrap());
+        let (one, two) = (DeviceId::drawn(2), DeviceId::drawn(4));
+        let place = |tenant, owner| Place { tenant, owner };
+        let here = place(&acme, Owner::PayloadKey(one));
+        let keys = keys(OLD);
+        let sealed = keys.seal(here, b"secret");
+        assert_eq!(keys.open(here, &sealed).unwrap().as_slice(), b"secret");
+        assert!(!sealed.windows(6).any(|bytes| bytes == b"secret"));
+        for elsewhere in [
+            place(&other, Owner::PayloadKey(one)),
+            place(&acme, Owner::PayloadKey(two)),
+            place(&acme, Owner::CodeKey(one)),
+        ] {
+            assert_eq!(keys.open(elsewhere, &sealed), Err(Unopened::Altered));
+        }
+    }
+
+    #[test]
+    fn the_same_secret_is_never_sealed_to_the_same_bytes() {
+        let acme = "acme".parse().unwrap();
+        let place = Place { tenant: &acme, owner: Owner::TokenKey };
+        let keys = keys(OLD);
+        assert_ne!(keys.seal(place, b"secret"), keys.seal(place, b"secret"));
+    }
+
+    #[test]
+    fn every_changed_or_missing_byte_keeps_it_shut() {
+        let acme = "acme".parse().unwrap();
+        let place = Place { tenant: &acme, owner: Owner::TokenKey };
+        let keys = keys(OLD);
+        let sealed = keys.seal(place, b"secret");
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(keys.open(place, &changed).is_err(), "byte {at}");
+            assert!(keys.open(place, &sealed[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_newer_key_seals_and_the_older_one_still_opens() {
+        let acme = "acme".parse().unwrap();
+        let place = Place { tenant: &acme, owner: Owner::TokenKey };
+        let before = keys(OLD).seal(place, b"secret");
+        let both = keys(&format!("# newest first\n{NEW}\n\n{OLD}\n"));
+        assert_eq!(both.open(place, &before).unwrap().as_slice(), b"secret");
+        let after = both.seal(place, b"secret");
+        assert_eq!(keys(OLD).open(place, &after), Err(Unopened::OtherKey));
+        assert_eq!(keys(NEW).open(place, &after).unwrap().as_slice(), b"secret");
+    }
+
+    #[test]
+    fn a_file_that_holds_anything_but_keys_is_refused_by_its_line() {
+        assert_eq!(MasterKeys::parse("").err(), Some(0));
+        assert_eq!(MasterKeys::parse("# nothing").err(), Some(0));
+        assert_eq!(MasterKeys::parse(&format!("{OLD}\nabc")).err(), Some(2));
+        assert_eq!(MasterKeys::parse(&format!("{OLD}00")).err(), Some(1));
+    }
+}

@@ -1,0 +1,156 @@
+//! Rows of activation codes, and the unit of work that uses one and makes its device.
+
+use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
+use countersign_core::id::{TenantName, UserName};
+use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
+use countersign_core::port::{Changed, Created, Versioned};
+use countersign_core::secret::Secret;
+use countersign_core::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::column::{Columns, moment};
+use super::trouble::Trouble;
+use super::{device, tenant, user};
+use crate::seal::{MasterKeys, Owner, Place};
+
+/// Activations that one listing gives.
+const LISTED: u32 = 2 * ACTIVATIONS_PER_USER_MAX as u32;
+
+/// An activation as it is written: its code sealed.
+pub(super) struct Row {
+    activation: Activation,
+    code: Vec<u8>,
+}
+
+impl Row {
+    pub(super) fn of(activation: Activation, keys: &MasterKeys) -> Self {
+        let owner = Owner::ActivationCode(activation.id);
+        let code = keys.seal(Place { tenant: &activation.tenant, owner }, activation.code.expose());
+        Self { activation, code }
+    }
+
+    pub(super) fn insert(&self, sql: &Connection) -> Result<Created, Trouble> {
+        let activation = &self.activation;
+        tenant::check(sql, &activation.tenant)?;
+        let (state, request, answer) = match &activation.state {
+            ActivationState::Open => ("open", None, None),
+            ActivationState::Used { request, answer } => ("used", Some(request), Some(answer)),
+        };
+        let made = sql
+            .prepare_cached(
+                "INSERT INTO activations (tenant, id, version, user, code, not_after, secret,
+                                          state, request, answer)
+                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                activation.tenant.as_str(),
+                activation.id.to_be_bytes(),
+                activation.user.as_str(),
+                self.code,
+                moment(activation.not_after),
+                activation.secret,
+                state,
+                request,
+                answer,
+            ])?;
+        Ok(if made == 1 { Created::Made } else { Created::Exists })
+    }
+}
+
+pub(super) fn list(
+    sql: &Connection,
+    tenant: &TenantName,
+    user: &UserName,
+    now: Timestamp,
+    keys: &MasterKeys,
+) -> Result<Vec<Versioned<Activation>>, Trouble> {
+    let mut select = sql.prepare_cached(
+        "SELECT tenant, id, version, user, code, not_after, secret, state, request, answer
+           FROM activations WHERE tenant = ?1 AND user = ?2 AND not_after > ?3
+          ORDER BY seq DESC LIMIT ?4",
+    )?;
+    let mut rows = select.query(params![tenant.as_str(), user.as_str(), moment(now), LISTED])?;
+    let mut activations = Vec::new();
+    while let Some(row) = rows.next()? {
+        activations.push(read(row, keys)?);
+    }
+    Ok(activations)
+}
+
+fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Activation>, Trouble> {
+    let mut columns = Columns::of("activations", 2, row);
+    let tenant: TenantName = columns.text("tenant")?;
+    let id = columns.id("id")?;
+    let version = columns.next("version")?;
+    let user = columns.text("user")?;
+    let code = columns.secret("code", keys, &tenant, Owner::ActivationCode(id))?;
+    let not_after = columns.moment("not_after")?;
+    let secret = columns.next("secret")?;
+    let state: String = columns.next("state")?;
+    let request: Option<[u8; 32]> = columns.next("request")?;
+    let answer: Option<Vec<u8>> = columns.next("answer")?;
+    let state = match (state.as_str(), request, answer) {
+        ("open", None, None) => ActivationState::Open,
+        ("used", Some(request), Some(answer)) => ActivationState::Used { request, answer },
+        _ => return Err(columns.corrupt("state", format!("no such state as {state:?}"))),
+    };
+    let code = Secret::new(code.to_vec());
+    let value = Activation { id, tenant, user, code, not_after, secret, state };
+    Ok(Versioned { value, version })
+}
+
+/// An enrolment as it is written.
+pub(super) struct Unit {
+    enrolment: Enrolment,
+    device: device::Row,
+}
+
+impl Unit {
+    pub(super) fn of(enrolment: Enrolment, keys: &MasterKeys) -> Self {
+        let device = device::Row::of(enrolment.device.clone(), keys);
+        Self { enrolment, device }
+    }
+
+    pub(super) fn write(&self, sql: &Connection) -> Result<Changed, Trouble> {
+        let Enrolment { activation, device, .. } = &self.enrolment;
+        let tenant = &device.tenant;
+        if !self.holds(sql)? || device::version(sql, tenant, device.id)?.is_some() {
+            return Ok(Changed::Stale);
+        }
+        let devices_made: u32 = sql
+            .prepare_cached("SELECT devices_made FROM users WHERE tenant = ?1 AND name = ?2")?
+            .query_row([tenant.as_str(), device.user.as_str()], |row| row.get(0))?;
+        if device.serial_number.sequence != devices_made + 1 {
+            return Err(Trouble::Misused("the device's sequence number is not the next"));
+        }
+
+        sql.prepare_cached(
+            "UPDATE activations SET version = version + 1, state = 'used', request = ?3, answer = ?4
+              WHERE tenant = ?1 AND id = ?2",
+        )?
+        .execute(params![
+            activation.tenant.as_str(),
+            activation.id.to_be_bytes(),
+            self.enrolment.request,
+            self.enrolment.answer,
+        ])?;
+        user::count_device(sql, tenant, &device.user)?;
+        self.device.insert(sql)?;
+        Ok(Changed::Written)
+    }
+
+    /// Whether what was decided on is as it was.
+    fn holds(&self, sql: &Connection) -> Result<bool, Trouble> {
+        let Enrolment { activation, device, .. } = &self.enrolment;
+        let version: Option<u32> = sql
+            .prepare_cached("SELECT version FROM activations WHERE tenant = ?1 AND id = ?2")?
+            .query_row(params![activation.tenant.as_str(), activation.id.to_be_bytes()], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        let user = user::version(sql, &device.tenant, &device.user)?;
+        let enrolment = &self.enrolment;
+        Ok(version == Some(enrolment.expected) && user == Some(enrolment.user_expected))
+    }
+}

@@ -1,0 +1,90 @@
+//! Moving what is committed from the write-ahead log into the file, out of the writer's way.
+//!
+//! Each commit syncs the log; a thread of its own copies the log's pages into the file and syncs
+//! that. Under steady load the log would never be copied whole, and so never begin anew: when it
+//! grows past a bound the writer, which then holds still, copies the rest in a turn of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::Connection;
+use tracing::warn;
+
+use super::trouble::explained;
+
+/// Pages that the log may grow by before the thread is woken: 8 MiB.
+const WAKE_PAGES: u32 = 1_024;
+/// Pages in the log at which the writer takes a turn: 64 MiB.
+const TURN_PAGES: u32 = 8_192;
+
+/// What the writer holds of the checkpoint thread.
+pub(super) struct Checkpoints {
+    /// Pages in the log, as of the last commit.
+    pages: Arc<AtomicU32>,
+    woken_at: AtomicU32,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpoints {
+    /// Starts the thread on `sql`, and counts the log's pages on the writer's connection.
+    pub(super) fn start(writer: &mut Connection, sql: Connection) -> rusqlite::Result<Self> {
+        let pages = Arc::new(AtomicU32::new(0));
+        let counted = pages.clone();
+        writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, in_log: i32| {
+            counted.store(in_log.unsigned_abs(), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = thread::Builder::new()
+            .name("ledger-checkpoint".into())
+            .spawn(move || {
+                while !stopped.load(Ordering::Acquire) {
+                    thread::park();
+                    copy(&sql);
+                }
+            })
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        Ok(Self { pages, woken_at: AtomicU32::new(0), stop, thread: Some(thread) })
+    }
+
+    /// After a batch: wakes the thread, or does its work, or neither.
+    pub(super) fn turn(&self, writer: &Connection) {
+        let pages = self.pages.load(Ordering::Relaxed);
+        let woken_at = self.woken_at.load(Ordering::Relaxed);
+        if pages >= TURN_PAGES {
+            copy(writer);
+        } else if pages < woken_at {
+            // The log has begun anew.
+            self.woken_at.store(0, Ordering::Relaxed);
+        } else if pages - woken_at >= WAKE_PAGES {
+            self.woken_at.store(pages, Ordering::Relaxed);
+            self.thread.as_ref().expect("present until dropped").thread().unpark();
+        }
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Copies all, and empties the log.
+pub(super) fn copy_all(sql: &Connection) -> rusqlite::Result<()> {
+    sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Copies what may be copied without waiting for anybody. What fails is in the log still.
+fn copy(sql: &Connection) {
+    if let Err(error) = sql.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        warn!(error = %explained(&error), "The ledger's log could not be copied into its file");
+    }
+}

@@ -1,0 +1,202 @@
+//! Columns read in the order in which they were selected, each parsed once, each blamed by its name.
+
+use core::error::Error;
+use core::str::FromStr;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use countersign_core::id::TenantName;
+use countersign_core::secret::Key32;
+use countersign_core::time::Timestamp;
+use rusqlite::Row;
+use rusqlite::types::{FromSql, ValueRef};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::trouble::{Corrupt, Trouble};
+use crate::seal::{MasterKeys, Owner, Place};
+
+/// The columns of one row. The first ones are its key, and name it where one of them is corrupt.
+pub(super) struct Columns<'r> {
+    table: &'static str,
+    row: &'r Row<'r>,
+    key_length: usize,
+    at: usize,
+}
+
+impl<'r> Columns<'r> {
+    pub(super) fn of(table: &'static str, key_length: usize, row: &'r Row<'r>) -> Self {
+        Self { table, row, key_length, at: 0 }
+    }
+
+    /// The next column, as it is.
+    pub(super) fn next<T: FromSql>(&mut self, column: &'static str) -> Result<T, Trouble> {
+        let value = self.row.get(self.at).map_err(|error| self.corrupt(column, error));
+        self.at += 1;
+        value
+    }
+
+    /// The next column, a number that is never negative.
+    pub(super) fn number(&mut self, column: &'static str) -> Result<u64, Trouble> {
+        let number: i64 = self.next(column)?;
+        u64::try_from(number).map_err(|error| self.corrupt(column, error))
+    }
+
+    /// The next column, a moment.
+    pub(super) fn moment(&mut self, column: &'static str) -> Result<Timestamp, Trouble> {
+        self.number(column).map(Timestamp)
+    }
+
+    /// The next column, a moment or nothing.
+    pub(super) fn moment_or_none(
+        &mut self,
+        column: &'static str,
+    ) -> Result<Option<Timestamp>, Trouble> {
+        match self.next::<Option<i64>>(column)? {
+            None => Ok(None),
+            Some(number) => match u64::try_from(number) {
+                Ok(number) => Ok(Some(Timestamp(number))),
+                Err(error) => Err(self.corrupt(column, error)),
+            },
+        }
+    }
+
+    /// The next column, text with a parser of its own.
+    pub(super) fn text<T>(&mut self, column: &'static str) -> Result<T, Trouble>
+    where
+        T: FromStr<Err: Error + Send + Sync + 'static>,
+    {
+        let text: String = self.next(column)?;
+        text.parse().map_err(|error| self.corrupt(column, error))
+    }
+
+    /// The next column, text that is the name of one of `all`.
+    pub(super) fn one_of<T: Copy, const N: usize>(
+        &mut self,
+        column: &'static str,
+        all: [T; N],
+        name: impl Fn(T) -> &'static str,
+    ) -> Result<T, Trouble> {
+        let text: String = self.next(column)?;
+        let found = all.into_iter().find(|one| name(*one) == text);
+        found.ok_or_else(|| self.corrupt(column, format!("no such thing as {text:?}")))
+    }
+
+    /// The next column, a BLOB of that length.
+    pub(super) fn bytes<const N: usize>(
+        &mut self,
+        column: &'static str,
+    ) -> Result<[u8; N], Trouble> {
+        let bytes: Vec<u8> = self.next(column)?;
+        let length = bytes.len();
+        let wrong = |_| self.corrupt(column, format!("{length} bytes, not {N}"));
+        bytes.try_into().map_err(wrong)
+    }
+
+    /// The next column, a BLOB of 16 bytes that is an id.
+    pub(super) fn id(&mut self, column: &'static str) -> Result<u128, Trouble> {
+        self.bytes(column).map(u128::from_be_bytes)
+    }
+
+    /// The next column, JSON.
+    pub(super) fn json<T: DeserializeOwned>(&mut self, column: &'static str) -> Result<T, Trouble> {
+        let text: String = self.next(column)?;
+        serde_json::from_str(&text).map_err(|error| self.corrupt(column, error))
+    }
+
+    /// The next column, opened.
+    pub(super) fn secret(
+        &mut self,
+        column: &'static str,
+        keys: &MasterKeys,
+        tenant: &TenantName,
+        owner: Owner<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+        let sealed: Vec<u8> = self.next(column)?;
+        self.opened(column, &sealed, keys, Place { tenant, owner })
+    }
+
+    /// The next column, opened: a key of 32 bytes.
+    pub(super) fn secret32(
+        &mut self,
+        column: &'static str,
+        keys: &MasterKeys,
+        tenant: &TenantName,
+        owner: Owner<'_>,
+    ) -> Result<Key32, Trouble> {
+        let opened = self.secret32_or_none(column, keys, tenant, owner)?;
+        opened.ok_or_else(|| self.corrupt(column, "it is NULL"))
+    }
+
+    /// The next column, opened: a key of 32 bytes, or nothing.
+    pub(super) fn secret32_or_none(
+        &mut self,
+        column: &'static str,
+        keys: &MasterKeys,
+        tenant: &TenantName,
+        owner: Owner<'_>,
+    ) -> Result<Option<Key32>, Trouble> {
+        let Some(sealed) = self.next::<Option<Vec<u8>>>(column)? else { return Ok(None) };
+        let opened = self.opened(column, &sealed, keys, Place { tenant, owner })?;
+        let key = <[u8; 32]>::try_from(opened.as_slice());
+        let key = key.map_err(|_| self.corrupt(column, "the secret has not 32 bytes"))?;
+        Ok(Some(Key32::new(key)))
+    }
+
+    fn opened(
+        &self,
+        column: &'static str,
+        sealed: &[u8],
+        keys: &MasterKeys,
+        place: Place<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+        keys.open(place, sealed).map_err(|error| self.corrupt(column, error))
+    }
+
+    /// A column of this row makes no sense.
+    pub(super) fn corrupt(
+        &self,
+        column: &'static str,
+        why: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Trouble {
+        let part = |at| match self.row.get_ref(at) {
+            Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+            Ok(ValueRef::Integer(number)) => number.to_string(),
+            Ok(ValueRef::Blob(bytes)) => hex::encode(bytes),
+            _ => String::from("?"),
+        };
+        let id = (0..self.key_length).map(part).collect::<Vec<_>>().join("/");
+        Corrupt { table: self.table, column, id, why: why.into() }.into()
+    }
+}
+
+/// A moment as SQL has it: past the largest integer is the largest integer.
+pub(super) fn moment(at: Timestamp) -> i64 {
+    number(at.0)
+}
+
+/// A number as SQL has it.
+pub(super) fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// JSON of a value of ours.
+pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("rows have text keys and no maps that fail")
+}
+
+/// Bytes as they stand in JSON: base64.
+#[derive(Debug)]
+pub(super) struct Base64(pub(super) Vec<u8>);
+
+impl serde::Serialize for Base64 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Base64 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text.as_ref()).map(Self).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,282 @@
+//! Rows of devices, their identities included.
+
+use countersign_core::device::{
+    About, Device, DeviceStatus, Identity, PinDigest, Purpose, PushAddress,
+};
+use countersign_core::id::{DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName};
+use countersign_core::limits::LISTED_MAX;
+use countersign_core::port::{Changed, Versioned};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::{Deserialize, Serialize};
+
+use super::column::{Base64, Columns, json, moment, number};
+use super::trouble::Trouble;
+use crate::seal::{MasterKeys, Owner, Place};
+
+const COLUMNS: &str = "tenant, id, version, user, serial_base, sequence, status, auth_key,
+    payload_key, code_key, pin_digest, pin_version, push_provider, push_token, enrolled_at,
+    about, identities";
+
+/// A device as it is written: its secrets sealed, its lists as JSON.
+pub(super) struct Row {
+    device: Device,
+    payload_key: Vec<u8>,
+    code_key: Vec<u8>,
+    pin_digest: Option<Vec<u8>>,
+    about: String,
+    identities: String,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct AboutBody {
+    name: String,
+    platform: String,
+    os_version: String,
+    app: String,
+    app_version: String,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityBody {
+    id: String,
+    purpose: PurposeBody,
+    certificate: Base64,
+    chain: Vec<Base64>,
+    labels: Vec<String>,
+    enabled: bool,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum PurposeBody {
+    Content,
+    Digest,
+}
+
+impl Row {
+    pub(super) fn of(device: Device, keys: &MasterKeys) -> Self {
+        let seal =
+            |owner, secret: &[u8; 32]| keys.seal(Place { tenant: &device.tenant, owner }, secret);
+        let payload_key = seal(Owner::PayloadKey(device.id), device.payload_key.expose());
+        let code_key = seal(Owner::CodeKey(device.id), device.code_key.expose());
+        let pin_digest =
+            device.pin.as_ref().map(|pin| seal(Owner::Pin(device.id), pin.digest.expose()));
+        let about = json(&AboutBody::of(&device.about));
+        let identities: Vec<_> = device.identities.iter().map(IdentityBody::of).collect();
+        let identities = json(&identities);
+        Self { device, payload_key, code_key, pin_digest, about, identities }
+    }
+
+    pub(super) fn insert(&self, sql: &Connection) -> Result<(), Trouble> {
+        let device = &self.device;
+        let statement = format!(
+            "INSERT INTO devices ({COLUMNS})
+             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
+        );
+        sql.prepare_cached(&statement)?.execute(params![
+            device.tenant.as_str(),
+            number(device.id.number()),
+            device.user.as_str(),
+            device.serial_number.base.0,
+            device.serial_number.sequence,
+            device.status.as_str(),
+            device.auth_key,
+            self.payload_key,
+            self.code_key,
+            self.pin_digest,
+            device.pin.as_ref().map(|pin| pin.version),
+            device.push.as_ref().map(|push| &push.provider),
+            device.push.as_ref().map(|push| &push.token),
+            moment(device.enrolled_at),
+            self.about,
+            self.identities,
+        ])?;
+        Ok(())
+    }
+
+    /// Writes what may change in a device.
+    pub(super) fn update(&self, sql: &Connection, expected: u32) -> Result<Changed, Trouble> {
+        let device = &self.device;
+        let written = sql
+            .prepare_cached(
+                "UPDATE devices SET version = version + 1, status = ?4, pin_digest = ?5,
+                        pin_version = ?6, push_provider = ?7, push_token = ?8, identities = ?9
+                  WHERE tenant = ?1 AND id = ?2 AND version = ?3",
+            )?
+            .execute(params![
+                device.tenant.as_str(),
+                number(device.id.number()),
+                expected,
+                device.status.as_str(),
+                self.pin_digest,
+                device.pin.as_ref().map(|pin| pin.version),
+                device.push.as_ref().map(|push| &push.provider),
+                device.push.as_ref().map(|push| &push.token),
+                self.identities,
+            ])?;
+        Ok(if written == 1 { Changed::Written } else { Changed::Stale })
+    }
+}
+
+pub(super) fn load(
+    sql: &Connection,
+    tenant: &TenantName,
+    id: DeviceId,
+    keys: &MasterKeys,
+) -> Result<Option<Versioned<Device>>, Trouble> {
+    let select = format!("SELECT {COLUMNS} FROM devices WHERE tenant = ?1 AND id = ?2");
+    let mut select = sql.prepare_cached(&select)?;
+    let mut rows = select.query(params![tenant.as_str(), number(id.number())])?;
+    rows.next()?.map(|row| read(row, keys)).transpose()
+}
+
+pub(super) fn list(
+    sql: &Connection,
+    tenant: &TenantName,
+    user: Option<&UserName>,
+    keys: &MasterKeys,
+) -> Result<Vec<Versioned<Device>>, Trouble> {
+    let of_user = if user.is_some() { "AND user = ?2" } else { "AND ?2 IS NULL" };
+    let select = format!(
+        "SELECT {COLUMNS} FROM devices
+          WHERE tenant = ?1 {of_user} AND status <> 'retired'
+          ORDER BY user, sequence LIMIT {LISTED_MAX}"
+    );
+    let mut select = sql.prepare_cached(&select)?;
+    let mut rows = select.query(params![tenant.as_str(), user.map(UserName::as_str)])?;
+    let mut devices = Vec::new();
+    while let Some(row) = rows.next()? {
+        devices.push(read(row, keys)?);
+    }
+    Ok(devices)
+}
+
+/// The version of a device's row, where there is one.
+pub(super) fn version(
+    sql: &Connection,
+    tenant: &TenantName,
+    id: DeviceId,
+) -> Result<Option<u32>, Trouble> {
+    Ok(sql
+        .prepare_cached("SELECT version FROM devices WHERE tenant = ?1 AND id = ?2")?
+        .query_row(params![tenant.as_str(), number(id.number())], |row| row.get(0))
+        .optional()?)
+}
+
+/// The next column, a device's id.
+pub(super) fn id(columns: &mut Columns<'_>, column: &'static str) -> Result<DeviceId, Trouble> {
+    let number = columns.number(column)?;
+    DeviceId::try_from(number).map_err(|error| columns.corrupt(column, error))
+}
+
+/// The next column, a device's id or nothing.
+pub(super) fn id_or_none(
+    columns: &mut Columns<'_>,
+    column: &'static str,
+) -> Result<Option<DeviceId>, Trouble> {
+    let Some(number) = columns.next::<Option<i64>>(column)? else { return Ok(None) };
+    let id = u64::try_from(number).ok().and_then(|number| DeviceId::try_from(number).ok());
+    id.map(Some).ok_or_else(|| columns.corrupt(column, "not a device id"))
+}
+
+fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Device>, Trouble> {
+    let mut columns = Columns::of("devices", 2, row);
+    let tenant: TenantName = columns.text("tenant")?;
+    let id = id(&mut columns, "id")?;
+    let version = columns.next("version")?;
+    let user = columns.text("user")?;
+    let serial_number = SerialNumber {
+        base: SerialBase(columns.next("serial_base")?),
+        sequence: columns.next("sequence")?,
+    };
+    let statuses = [DeviceStatus::Active, DeviceStatus::Locked, DeviceStatus::Retired];
+    let value = Device {
+        user,
+        serial_number,
+        status: columns.one_of("status", statuses, DeviceStatus::as_str)?,
+        auth_key: columns.bytes("auth_key")?,
+        payload_key: columns.secret32("payload_key", keys, &tenant, Owner::PayloadKey(id))?,
+        code_key: columns.secret32("code_key", keys, &tenant, Owner::CodeKey(id))?,
+        pin: read_pin(&mut columns, keys, &tenant, id)?,
+        push: read_push(&mut columns)?,
+        enrolled_at: columns.moment("enrolled_at")?,
+        about: columns.json::<AboutBody>("about")?.into_about(),
+        identities: read_identities(&mut columns)?,
+        tenant,
+        id,
+    };
+    Ok(Versioned { value, version })
+}
+
+fn read_pin(
+    columns: &mut Columns<'_>,
+    keys: &MasterKeys,
+    tenant: &TenantName,
+    id: DeviceId,
+) -> Result<Option<PinDigest>, Trouble> {
+    let digest = columns.secret32_or_none("pin_digest", keys, tenant, Owner::Pin(id))?;
+    let version: Option<u32> = columns.next("pin_version")?;
+    match (digest, version) {
+        (None, None) => Ok(None),
+        (Some(digest), Some(version)) => Ok(Some(PinDigest { digest, version })),
+        _ => Err(columns.corrupt("pin_version", "a PIN has a digest and a version")),
+    }
+}
+
+fn read_push(columns: &mut Columns<'_>) -> Result<Option<PushAddress>, Trouble> {
+    match (columns.next("push_provider")?, columns.next("push_token")?) {
+        (None, None) => Ok(None),
+        (Some(provider), Some(token)) => Ok(Some(PushAddress { provider, token })),
+        _ => Err(columns.corrupt("push_token", "a push address has a provider and a token")),
+    }
+}
+
+fn read_identities(columns: &mut Columns<'_>) -> Result<Vec<Identity>, Trouble> {
+    let bodies: Vec<IdentityBody> = columns.json("identities")?;
+    let identities: Result<_, _> = bodies.into_iter().map(IdentityBody::into_identity).collect();
+    identities.map_err(|error| columns.corrupt("identities", error))
+}
+
+impl AboutBody {
+    fn of(about: &About) -> Self {
+        let About { name, platform, os_version, app, app_version } = about.clone();
+        Self { name, platform, os_version, app, app_version }
+    }
+
+    fn into_about(self) -> About {
+        let Self { name, platform, os_version, app, app_version } = self;
+        About { name, platform, os_version, app, app_version }
+    }
+}
+
+impl IdentityBody {
+    fn of(identity: &Identity) -> Self {
+        Self {
+            id: identity.id.to_string(),
+            purpose: match identity.purpose {
+                Purpose::Content => PurposeBody::Content,
+                Purpose::Digest => PurposeBody::Digest,
+            },
+            certificate: Base64(identity.certificate.clone()),
+            chain: identity.chain.iter().cloned().map(Base64).collect(),
+            labels: identity.labels.clone(),
+            enabled: identity.enabled,
+        }
+    }
+
+    fn into_identity(self) -> Result<Identity, countersign_core::id::BadName> {
+        Ok(Identity {
+            id: self.id.parse::<IdentityId>()?,
+            purpose: match self.purpose {
+                PurposeBody::Content => Purpose::Content,
+                PurposeBody::Digest => Purpose::Digest,
+            },
+            certificate: self.certificate.0,
+            chain: self.chain.into_iter().map(|certificate| certificate.0).collect(),
+            labels: self.labels,
+            enabled: self.enabled,
+        })
+    }
+}

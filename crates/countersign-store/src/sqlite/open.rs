@@ -1,0 +1,250 @@
+//! Opening the ledger: the directory, the file, its schema, the master key. What is wrong with any
+//! of them is said here once, with what to do about it.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::checkpoint::Checkpoints;
+use super::readers::{READERS_MAX, Readers};
+use super::trouble::{Trouble, explained};
+use super::turn::Turn;
+use super::writer::{Writer, pause_while_busy};
+use super::{Parts, tenant};
+use crate::seal::{MasterKeyError, MasterKeys};
+
+/// The schema's steps; the number of a step is its place, from 1, and the file's `user_version`.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_ledger.sql")];
+/// The newest schema that this program knows.
+const KNOWN: u32 = MIGRATIONS.len() as u32;
+/// Marks the file as ours: "CSLD", countersign ledger.
+const APPLICATION_ID: i32 = i32::from_be_bytes(*b"CSLD");
+/// Statements that a connection keeps prepared; there are fewer.
+const STATEMENTS_MAX: usize = 64;
+
+/// Why the ledger did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory is not there and cannot be made.
+    #[error("the data directory {path} cannot be made: {source}; name one that can, with --data")]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{path} is not a directory; name one for the data, with --data")]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Nothing can be written in it.
+    #[error(
+        "{path} cannot be written: {source}; give this user the right to write the data directory \
+         and what is in it, or name another with --data"
+    )]
+    NotWritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: Box<dyn core::error::Error + Send + Sync>,
+    },
+    /// The disk is full.
+    #[error("the disk of {path} is full; make room and start again")]
+    DiskFull {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not a ledger.
+    #[error("{path} is not a ledger of Countersign's; move it away, or name another directory")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a newer program.
+    #[error(
+        "{path} has schema {found} and this program knows up to {known}; run the newer program, \
+         or restore the backup from before it ran"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest one known.
+        known: u32,
+    },
+    /// The master key cannot be used.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// A row that is needed at once makes no sense.
+    #[error("{path}: {why}; restore the ledger from its backup")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Which row, and what is wrong with it.
+        why: String,
+    },
+    /// Something else.
+    #[error("{path} cannot be opened: {why}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite or the system said.
+        why: String,
+    },
+}
+
+pub(super) fn open(directory: &Path, master_key: Option<&Path>) -> Result<Parts, OpenError> {
+    make_directory(directory)?;
+    let path = directory.join("ledger.db");
+    make_file(&path)?;
+    let failed = |error| sql_failed(&path, error);
+
+    let mut writer = connect(&path).map_err(failed)?;
+    writer.busy_handler(Some(pause_while_busy)).map_err(failed)?;
+    claim_file(&path, &writer)?;
+    migrate(&path, &mut writer)?;
+    let keys = open_keys(&path, directory, master_key, &writer)?;
+
+    let turn_path = directory.join("ledger.turn");
+    let turn = Turn::open(&turn_path).map_err(|source| not_writable(&turn_path, source))?;
+    let copier = connect(&path).map_err(failed)?;
+    let checkpoints = Checkpoints::start(&mut writer, copier).map_err(failed)?;
+    let readers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, READERS_MAX));
+    let readers: Result<_, _> = (0..readers).map(|_| connect_reader(&path)).collect();
+    let readers = Readers::new(readers.map_err(failed)?);
+    let writer = Writer::start(writer, turn, checkpoints)
+        .map_err(|error| OpenError::Unusable { path: path.clone(), why: error.to_string() })?;
+    Ok(Parts { keys, readers, writer })
+}
+
+fn make_directory(path: &Path) -> Result<(), OpenError> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(OpenError::NotADirectory { path: path.into() }),
+        Err(_) => DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|source| OpenError::NoDirectory { path: path.into(), source }),
+    }
+}
+
+/// Makes the file its owner's only; SQLite gives its log the same mode. Never opens one that is
+/// there: closing it again would drop the locks that this process holds on it (SQLite, "How To
+/// Corrupt", 2.2).
+fn make_file(path: &Path) -> Result<(), OpenError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(not_writable(path, error)),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let mut sql = Connection::open_with_flags(path, flags)?;
+    sql.busy_handler(Some(pause_while_busy))?;
+    sql.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // A page size counts only before the first page is written.
+    sql.execute_batch(
+        "PRAGMA page_size = 8192;
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA synchronous = FULL;
+         PRAGMA cache_size = -16384;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA trusted_schema = OFF;",
+    )?;
+    Ok(sql)
+}
+
+fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let sql = connect(path)?;
+    sql.pragma_update(None, "query_only", true)?;
+    Ok(sql)
+}
+
+/// Makes sure that the file is ours, or empty.
+fn claim_file(path: &Path, sql: &Connection) -> Result<(), OpenError> {
+    let failed = |error| sql_failed(path, error);
+    let number = |query| sql.query_row(query, [], |row| row.get::<_, i32>(0)).map_err(failed);
+    if number("PRAGMA application_id")? == APPLICATION_ID {
+        return Ok(());
+    }
+    if number("SELECT count(*) FROM sqlite_schema")? != 0 {
+        return Err(OpenError::Foreign { path: path.into() });
+    }
+    Ok(())
+}
+
+/// Brings the schema up to date. Two processes may try at once.
+fn migrate(path: &Path, sql: &mut Connection) -> Result<(), OpenError> {
+    let failed = |error| sql_failed(path, error);
+    let mode: String =
+        sql.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+    if mode != "wal" {
+        let why = "its file system has no shared memory for the write-ahead log; use a local disk";
+        return Err(OpenError::Unusable { path: path.into(), why: why.into() });
+    }
+    let unit = sql.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let found: i64 = unit.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    let steps = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..));
+    let Some(steps) = steps else {
+        return Err(OpenError::Newer { path: path.into(), found, known: KNOWN });
+    };
+    if !steps.is_empty() {
+        for step in steps {
+            unit.execute_batch(step).map_err(failed)?;
+        }
+        unit.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+        unit.pragma_update(None, "user_version", KNOWN).map_err(failed)?;
+    }
+    unit.commit().map_err(failed)
+}
+
+/// Reads the master key, or makes it where nothing is sealed yet; and tries it on every tenant.
+fn open_keys(
+    ledger: &Path,
+    directory: &Path,
+    named: Option<&Path>,
+    sql: &Connection,
+) -> Result<MasterKeys, OpenError> {
+    let path = named.map_or_else(|| directory.join("master.key"), Path::to_path_buf);
+    let failed = |trouble| match trouble {
+        Trouble::Sql(error) => sql_failed(ledger, error),
+        other => OpenError::Corrupt { path: ledger.into(), why: other.to_string() },
+    };
+    let sealed = tenant::any(sql).map_err(failed)?;
+    let keys = MasterKeys::from_file(&path, !sealed)?;
+    if let Some(tenant) = tenant::shut(sql, &keys).map_err(failed)? {
+        return Err(MasterKeyError::Other { path, tenant: tenant.to_string() }.into());
+    }
+    Ok(keys)
+}
+
+fn not_writable(path: &Path, source: io::Error) -> OpenError {
+    if source.kind() == io::ErrorKind::StorageFull {
+        return OpenError::DiskFull { path: path.into() };
+    }
+    OpenError::NotWritable { path: path.into(), source: source.into() }
+}
+
+fn sql_failed(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = path.to_path_buf();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::Foreign { path },
+        Some(ErrorCode::DiskFull) => OpenError::DiskFull { path },
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            OpenError::NotWritable { path, source: error.into() }
+        }
+        _ => OpenError::Unusable { path, why: explained(&error).to_string() },
+    }
+}

@@ -1,0 +1,179 @@
+//! Rows of tenants and of their clients.
+
+use countersign_core::id::{ClientId, TenantName};
+use countersign_core::port::Created;
+use countersign_core::secret::Secret;
+use countersign_core::tenant::{Authority, Client, Tenant};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::column::{Base64, Columns, json, moment};
+use super::trouble::Trouble;
+use crate::seal::{MasterKeys, Owner, Place};
+
+/// A tenant as it is written.
+pub(super) struct Row {
+    name: TenantName,
+    authority_certificate: Vec<u8>,
+    authority_key: Vec<u8>,
+    roots: String,
+    token_key: Vec<u8>,
+    created_at: i64,
+}
+
+impl Row {
+    pub(super) fn of(tenant: &Tenant, keys: &MasterKeys) -> Self {
+        let seal = |owner, secret: &Secret<Vec<u8>>| {
+            keys.seal(Place { tenant: &tenant.name, owner }, secret.expose())
+        };
+        let roots: Vec<_> = tenant.roots.iter().cloned().map(Base64).collect();
+        Self {
+            name: tenant.name.clone(),
+            authority_certificate: tenant.authority.certificate.clone(),
+            authority_key: seal(Owner::AuthorityKey, &tenant.authority.key),
+            roots: json(&roots),
+            token_key: seal(Owner::TokenKey, &tenant.token_key),
+            created_at: moment(tenant.created_at),
+        }
+    }
+
+    pub(super) fn insert(&self, sql: &Connection) -> Result<Created, Trouble> {
+        let made = sql
+            .prepare_cached(
+                "INSERT INTO tenants (name, authority_certificate, authority_key, roots,
+                                      token_key, users_made, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                self.name.as_str(),
+                self.authority_certificate,
+                self.authority_key,
+                self.roots,
+                self.token_key,
+                self.created_at,
+            ])?;
+        Ok(if made == 1 { Created::Made } else { Created::Exists })
+    }
+}
+
+pub(super) fn load(
+    sql: &Connection,
+    name: &TenantName,
+    keys: &MasterKeys,
+) -> Result<Option<Tenant>, Trouble> {
+    let mut select = sql.prepare_cached(
+        "SELECT name, authority_certificate, authority_key, roots, token_key, created_at
+           FROM tenants WHERE name = ?1",
+    )?;
+    let mut rows = select.query([name.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let mut columns = Columns::of("tenants", 1, row);
+    let name: TenantName = columns.text("name")?;
+    let certificate = columns.next("authority_certificate")?;
+    let key = columns.secret("authority_key", keys, &name, Owner::AuthorityKey)?;
+    let roots: Vec<Base64> = columns.json("roots")?;
+    let token_key = columns.secret("token_key", keys, &name, Owner::TokenKey)?;
+    Ok(Some(Tenant {
+        authority: Authority { certificate, key: Secret::new(key.to_vec()) },
+        roots: roots.into_iter().map(|root| root.0).collect(),
+        token_key: Secret::new(token_key.to_vec()),
+        created_at: columns.moment("created_at")?,
+        name,
+    }))
+}
+
+pub(super) fn names(sql: &Connection) -> Result<Vec<TenantName>, Trouble> {
+    let mut select = sql.prepare_cached("SELECT name FROM tenants ORDER BY name")?;
+    let mut rows = select.query([])?;
+    let mut names = Vec::new();
+    while let Some(row) = rows.next()? {
+        names.push(Columns::of("tenants", 1, row).text("name")?);
+    }
+    Ok(names)
+}
+
+/// Whether there is a tenant; and so, whether anything is sealed.
+pub(super) fn any(sql: &Connection) -> Result<bool, Trouble> {
+    Ok(sql.prepare_cached("SELECT EXISTS (SELECT 1 FROM tenants)")?.query_row([], |r| r.get(0))?)
+}
+
+/// A tenant whose key these keys do not open.
+pub(super) fn shut(sql: &Connection, keys: &MasterKeys) -> Result<Option<TenantName>, Trouble> {
+    let mut select = sql.prepare("SELECT name, authority_key FROM tenants ORDER BY name")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of("tenants", 1, row);
+        let name: TenantName = columns.text("name")?;
+        let sealed: Vec<u8> = columns.next("authority_key")?;
+        if keys.open(Place { tenant: &name, owner: Owner::AuthorityKey }, &sealed).is_err() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// A client as it is written.
+pub(super) struct ClientRow {
+    client: Client,
+    webhook_key: Vec<u8>,
+}
+
+impl ClientRow {
+    pub(super) fn of(client: Client, keys: &MasterKeys) -> Self {
+        let place = Place { tenant: &client.tenant, owner: Owner::WebhookKey(&client.id) };
+        let webhook_key = keys.seal(place, client.webhook_key.expose());
+        Self { client, webhook_key }
+    }
+
+    pub(super) fn insert(&self, sql: &Connection) -> Result<Created, Trouble> {
+        check(sql, &self.client.tenant)?;
+        let made = sql
+            .prepare_cached(
+                "INSERT INTO clients (tenant, id, name, secret_digest, webhook_key, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                self.client.tenant.as_str(),
+                self.client.id.as_str(),
+                self.client.name,
+                self.client.secret_digest,
+                self.webhook_key,
+                moment(self.client.created_at),
+            ])?;
+        Ok(if made == 1 { Created::Made } else { Created::Exists })
+    }
+}
+
+pub(super) fn load_client(
+    sql: &Connection,
+    tenant: &TenantName,
+    id: &ClientId,
+    keys: &MasterKeys,
+) -> Result<Option<Client>, Trouble> {
+    let mut select = sql.prepare_cached(
+        "SELECT tenant, id, name, secret_digest, webhook_key, created_at
+           FROM clients WHERE tenant = ?1 AND id = ?2",
+    )?;
+    let mut rows = select.query([tenant.as_str(), id.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let mut columns = Columns::of("clients", 2, row);
+    let tenant: TenantName = columns.text("tenant")?;
+    let id: ClientId = columns.text("id")?;
+    Ok(Some(Client {
+        name: columns.next("name")?,
+        secret_digest: columns.bytes("secret_digest")?,
+        webhook_key: columns.secret32("webhook_key", keys, &tenant, Owner::WebhookKey(&id))?,
+        created_at: columns.moment("created_at")?,
+        tenant,
+        id,
+    }))
+}
+
+/// Makes sure that there is such a tenant.
+pub(super) fn check(sql: &Connection, name: &TenantName) -> Result<(), Trouble> {
+    sql.prepare_cached("SELECT 1 FROM tenants WHERE name = ?1")?
+        .query_row([name.as_str()], |_| Ok(()))
+        .optional()?
+        .ok_or(Trouble::Misused("there is no such tenant"))
+}

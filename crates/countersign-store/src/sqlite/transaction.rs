@@ -1,0 +1,436 @@
+//! Rows of transactions, and the unit of work that writes one.
+//!
+//! The terms are written once, when it begins; each commit after that writes its life.
+
+use std::sync::Arc;
+
+use countersign_core::id::{RequestKey, TenantName, TransactionId, UserName};
+use countersign_core::limits::OPEN_PER_USER_MAX;
+use countersign_core::port::{Commit, Committed, Due, Grounds, Handle, Versioned};
+use countersign_core::terms::{Addressed, Content, Reference, Surface, Terms};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{Clock, Decline, End, State, Take, Transaction};
+use countersign_proof::Proof;
+use rusqlite::{Connection, OptionalExtension as _, Params, params};
+use serde::{Deserialize, Serialize};
+
+use super::column::{Columns, json, moment, number};
+use super::terms::{Body, Digest};
+use super::trouble::Trouble;
+use super::{delivery, device, user};
+
+const COLUMNS: &str = "tenant, id, version, state, reached, due_at, takes, ended_at, ended_by,
+    end_reason, proof_content, proof_signer, evidence, surface, client, user, request_key,
+    reference, device, started_at, body, content";
+
+/// One of column `takes`.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct TakeBody {
+    device: u64,
+    at: u64,
+}
+
+/// A commit as it is written. What takes time to write down is written down before it queues.
+pub(super) struct Unit {
+    commit: Commit,
+    takes: String,
+    /// Of a new transaction only.
+    body: Option<String>,
+}
+
+impl Unit {
+    pub(super) fn of(commit: Commit) -> Self {
+        let takes: Vec<_> = commit
+            .transaction
+            .takes
+            .iter()
+            .map(|take| TakeBody { device: take.device.number(), at: take.at.0 })
+            .collect();
+        let is_new = commit.expected.is_none();
+        let body = is_new.then(|| json(&Body::of(&commit.transaction.terms)));
+        Self { takes: json(&takes), body, commit }
+    }
+
+    /// Judges the commit on what the ledger holds, and writes it if it stands.
+    pub(super) fn write(&self, sql: &Connection) -> Result<Committed, Trouble> {
+        let terms = &*self.commit.transaction.terms;
+        if self.version(sql)? != self.commit.expected
+            || !holds(sql, &terms.tenant, &terms.user, self.commit.grounds)?
+        {
+            return Ok(Committed::Stale);
+        }
+        if let Some(body) = &self.body {
+            if let Some(obstacle) = self.obstacle(sql)? {
+                return Ok(obstacle);
+            }
+            self.insert(sql, body)?;
+        } else {
+            self.update(sql)?;
+        }
+        if let (Some(standing), Some(version)) = (self.commit.standing, self.commit.grounds.user) {
+            user::set_standing(sql, &terms.tenant, &terms.user, version, standing)?;
+        }
+        let due_at = crate::memory::moment(&self.commit.transaction);
+        for (id, debt) in &self.commit.debts {
+            delivery::insert(sql, &terms.tenant, terms.id, *id, debt, due_at)?;
+        }
+        Ok(Committed::Written)
+    }
+
+    fn version(&self, sql: &Connection) -> Result<Option<u32>, Trouble> {
+        let terms = &self.commit.transaction.terms;
+        Ok(sql
+            .prepare_cached("SELECT version FROM transactions WHERE tenant = ?1 AND id = ?2")?
+            .query_row(params![terms.tenant.as_str(), terms.id.bytes()], |row| row.get(0))
+            .optional()?)
+    }
+
+    /// What keeps a new transaction out.
+    fn obstacle(&self, sql: &Connection) -> Result<Option<Committed>, Trouble> {
+        let terms = &self.commit.transaction.terms;
+        if let Some(reference) = &terms.reference {
+            let taken = sql
+                .prepare_cached(
+                    "SELECT 1 FROM transactions
+                      WHERE tenant = ?1 AND client = ?2 AND reference = ?3",
+                )?
+                .exists([terms.tenant.as_str(), terms.client.as_str(), &reference.name])?;
+            if taken {
+                return Ok(Some(Committed::ReferenceTaken));
+            }
+        }
+        let key = number(terms.request_key.number());
+        if sql.prepare_cached(KEY_IS_OPEN)?.exists(params![terms.tenant.as_str(), key])? {
+            return Ok(Some(Committed::KeyTaken));
+        }
+        let open: u32 = sql
+            .prepare_cached(COUNT_OPEN)?
+            .query_row([terms.tenant.as_str(), terms.user.as_str()], |row| row.get(0))?;
+        Ok((open >= u32::from(self.commit.open_max)).then_some(Committed::Crowded))
+    }
+
+    fn insert(&self, sql: &Connection, body: &str) -> Result<(), Trouble> {
+        let terms = &*self.commit.transaction.terms;
+        let life = self.life();
+        sql.prepare_cached(INSERT)?.execute(params![
+            terms.tenant.as_str(),
+            terms.id.bytes(),
+            life.state,
+            life.reached,
+            life.due_at,
+            self.takes,
+            life.ended_at,
+            life.ended_by,
+            life.end_reason,
+            life.proof.map(Proof::content_digest),
+            life.proof.map(Proof::signer),
+            life.proof.map(Proof::evidence),
+            terms.surface.as_str(),
+            terms.client.as_str(),
+            terms.user.as_str(),
+            number(terms.request_key.number()),
+            terms.reference.as_ref().map(|reference| &reference.name),
+            match terms.addressed {
+                Addressed::Any => None,
+                Addressed::Device(device) => Some(number(device.number())),
+            },
+            moment(terms.started_at),
+            body,
+            terms.content.bytes,
+        ])?;
+        Ok(())
+    }
+
+    fn update(&self, sql: &Connection) -> Result<(), Trouble> {
+        let terms = &*self.commit.transaction.terms;
+        let life = self.life();
+        sql.prepare_cached(
+            "UPDATE transactions SET version = version + 1, state = ?3, reached = ?4, due_at = ?5,
+                    takes = ?6, ended_at = ?7, ended_by = ?8, end_reason = ?9, proof_content = ?10,
+                    proof_signer = ?11, evidence = ?12
+              WHERE tenant = ?1 AND id = ?2",
+        )?
+        .execute(params![
+            terms.tenant.as_str(),
+            terms.id.bytes(),
+            life.state,
+            life.reached,
+            life.due_at,
+            self.takes,
+            life.ended_at,
+            life.ended_by,
+            life.end_reason,
+            life.proof.map(Proof::content_digest),
+            life.proof.map(Proof::signer),
+            life.proof.map(Proof::evidence),
+        ])?;
+        Ok(())
+    }
+
+    fn life(&self) -> Life<'_> {
+        let transaction = &self.commit.transaction;
+        let mut life = Life {
+            state: transaction.state.as_str(),
+            due_at: Some(moment(transaction.deadline())),
+            ..Life::default()
+        };
+        match &transaction.state {
+            State::Waiting { reached } => life.reached = *reached,
+            State::Taken { .. } => {}
+            State::Ended { at, end } => {
+                life.due_at = None;
+                life.ended_at = Some(moment(*at));
+                life.ended_by = end.by().map(|device| number(device.number()));
+                match end {
+                    End::Finished { proof, .. } => life.proof = Some(proof),
+                    End::Declined { reason, .. } => life.end_reason = Some(decline(*reason)),
+                    End::Failed { reason, .. } => life.end_reason = Some(reason),
+                    End::Expired(clock) => life.end_reason = Some(ran_out(*clock)),
+                    End::Cancelled | End::Locked { .. } => {}
+                }
+            }
+        }
+        life
+    }
+}
+
+/// The columns that a commit writes each time.
+#[derive(Default)]
+struct Life<'a> {
+    state: &'static str,
+    reached: bool,
+    due_at: Option<i64>,
+    ended_at: Option<i64>,
+    ended_by: Option<i64>,
+    end_reason: Option<&'a str>,
+    proof: Option<&'a Proof>,
+}
+
+const INSERT: &str = "INSERT INTO transactions (tenant, id, version, state, reached, due_at, takes,
+        ended_at, ended_by, end_reason, proof_content, proof_signer, evidence, surface, client,
+        user, request_key, reference, device, started_at, body, content)
+    VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+        ?19, ?20, ?21)";
+
+pub(super) const KEY_IS_OPEN: &str =
+    "SELECT 1 FROM transactions WHERE tenant = ?1 AND request_key = ?2 AND due_at IS NOT NULL";
+
+pub(super) const COUNT_OPEN: &str =
+    "SELECT count(*) FROM transactions WHERE tenant = ?1 AND user = ?2 AND due_at IS NOT NULL";
+
+fn decline(reason: Decline) -> &'static str {
+    match reason {
+        Decline::User => "user",
+        Decline::NotMe => "not_me",
+    }
+}
+
+fn ran_out(clock: Clock) -> &'static str {
+    match clock {
+        Clock::GoOnline => "go_online",
+        Clock::Sign => "sign",
+    }
+}
+
+/// Whether what else a decision stood on is as it was.
+fn holds(
+    sql: &Connection,
+    tenant: &TenantName,
+    user: &UserName,
+    grounds: Grounds,
+) -> Result<bool, Trouble> {
+    if let Some(version) = grounds.user
+        && user::version(sql, tenant, user)? != Some(version)
+    {
+        return Ok(false);
+    }
+    if let Some((id, version)) = grounds.device
+        && device::version(sql, tenant, id)? != Some(version)
+    {
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+pub(super) fn load(
+    sql: &Connection,
+    tenant: &TenantName,
+    handle: &Handle,
+) -> Result<Option<Versioned<Transaction>>, Trouble> {
+    let tenant = tenant.as_str();
+    let found = match handle {
+        Handle::Id(id) => select(sql, BY_ID, params![tenant, id.bytes()])?,
+        Handle::Key(key) => {
+            let key = number(key.number());
+            let open = select(sql, OPEN_BY_KEY, params![tenant, key])?;
+            if open.is_empty() { select(sql, LAST_BY_KEY, params![tenant, key])? } else { open }
+        }
+        Handle::Reference(client, name) => {
+            select(sql, BY_REFERENCE, params![tenant, client.as_str(), name])?
+        }
+    };
+    Ok(found.into_iter().next())
+}
+
+pub(super) fn open(
+    sql: &Connection,
+    tenant: &TenantName,
+    user: &UserName,
+) -> Result<Vec<Versioned<Transaction>>, Trouble> {
+    select(sql, OPEN_BY_USER, params![tenant.as_str(), user.as_str(), OPEN_PER_USER_MAX])
+}
+
+pub(super) fn list(
+    sql: &Connection,
+    tenant: &TenantName,
+    user: Option<&UserName>,
+    limit: u16,
+) -> Result<Vec<Versioned<Transaction>>, Trouble> {
+    match user {
+        Some(user) => select(sql, LIST_BY_USER, params![tenant.as_str(), user.as_str(), limit]),
+        None => select(sql, LIST, params![tenant.as_str(), limit]),
+    }
+}
+
+pub(super) const BY_ID: &str = "tenant = ?1 AND id = ?2";
+pub(super) const OPEN_BY_KEY: &str = "tenant = ?1 AND request_key = ?2 AND due_at IS NOT NULL";
+pub(super) const LAST_BY_KEY: &str = "tenant = ?1 AND request_key = ?2 ORDER BY seq DESC LIMIT 1";
+pub(super) const BY_REFERENCE: &str = "tenant = ?1 AND client = ?2 AND reference = ?3";
+pub(super) const OPEN_BY_USER: &str =
+    "tenant = ?1 AND user = ?2 AND due_at IS NOT NULL ORDER BY seq LIMIT ?3";
+pub(super) const LIST_BY_USER: &str = "tenant = ?1 AND user = ?2 ORDER BY seq DESC LIMIT ?3";
+pub(super) const LIST: &str = "tenant = ?1 ORDER BY seq DESC LIMIT ?2";
+
+fn select(
+    sql: &Connection,
+    which: &'static str,
+    given: impl Params,
+) -> Result<Vec<Versioned<Transaction>>, Trouble> {
+    let select = format!("SELECT {COLUMNS} FROM transactions WHERE {which}");
+    let mut select = sql.prepare_cached(&select)?;
+    let mut rows = select.query(given)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+pub(super) const DUE_NOW: &str = "SELECT tenant, id FROM transactions
+    WHERE due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
+pub(super) const DUE_NEXT: &str = "SELECT min(due_at) FROM transactions WHERE due_at > ?1";
+
+pub(super) fn due(sql: &Connection, now: Timestamp, limit: u16) -> Result<Due, Trouble> {
+    let mut due = Due::default();
+    let mut select = sql.prepare_cached(DUE_NOW)?;
+    let mut rows = select.query(params![moment(now), limit])?;
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of("transactions", 2, row);
+        due.now.push((columns.text("tenant")?, TransactionId(columns.id("id")?)));
+    }
+    let mut select = sql.prepare_cached(DUE_NEXT)?;
+    let mut rows = select.query([moment(now)])?;
+    if let Some(row) = rows.next()? {
+        due.next = Columns::of("transactions", 0, row).moment_or_none("due_at")?;
+    }
+    Ok(due)
+}
+
+fn read(row: &rusqlite::Row<'_>) -> Result<Versioned<Transaction>, Trouble> {
+    let mut columns = Columns::of("transactions", 2, row);
+    let tenant = columns.text("tenant")?;
+    let id = TransactionId(columns.id("id")?);
+    let version = columns.next("version")?;
+    let (state, takes) = read_life(&mut columns, id)?;
+    let terms = read_terms(&mut columns, tenant, id)?;
+    Ok(Versioned { value: Transaction { terms: Arc::new(terms), takes, state }, version })
+}
+
+fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec<Take>), Trouble> {
+    let state: String = columns.next("state")?;
+    let reached: bool = columns.next("reached")?;
+    let due_at = columns.moment_or_none("due_at")?;
+    let takes: Vec<TakeBody> = columns.json("takes")?;
+    let takes: Result<_, _> = takes
+        .into_iter()
+        .map(|take| Ok(Take { device: take.device.try_into()?, at: Timestamp(take.at) }))
+        .collect();
+    let takes =
+        takes.map_err(|error: countersign_core::id::BadName| columns.corrupt("takes", error))?;
+    let ended_at = columns.moment_or_none("ended_at")?;
+    let by = device::id_or_none(columns, "ended_by")?;
+    let reason: Option<String> = columns.next("end_reason")?;
+    let content_digest: Option<[u8; 32]> = columns.next("proof_content")?;
+    let signer: Option<[u8; 32]> = columns.next("proof_signer")?;
+    let evidence: Option<Vec<u8>> = columns.next("evidence")?;
+    let proof = content_digest.zip(signer).zip(evidence);
+
+    let Some(at) = ended_at else {
+        return match (state.as_str(), due_at) {
+            ("waiting", Some(_)) => Ok((State::Waiting { reached }, takes)),
+            ("taken", Some(deadline)) => Ok((State::Taken { deadline }, takes)),
+            _ => Err(columns.corrupt("state", format!("{state:?} does not fit its columns"))),
+        };
+    };
+    let end = match (state.as_str(), by, reason.as_deref(), proof) {
+        ("finished", Some(by), None, Some(((content_digest, signer), evidence))) => {
+            let proof = Proof::recorded(id.bytes(), content_digest, signer, evidence);
+            End::Finished { by, proof }
+        }
+        ("declined", Some(by), Some("user"), None) => End::Declined { by, reason: Decline::User },
+        ("declined", Some(by), Some("not_me"), None) => {
+            End::Declined { by, reason: Decline::NotMe }
+        }
+        ("failed", Some(by), Some(reason), None) => End::Failed { by, reason: reason.into() },
+        ("expired", None, Some("go_online"), None) => End::Expired(Clock::GoOnline),
+        ("expired", None, Some("sign"), None) => End::Expired(Clock::Sign),
+        ("cancelled", None, None, None) => End::Cancelled,
+        ("locked", Some(by), None, None) => End::Locked { by },
+        _ => return Err(columns.corrupt("state", format!("{state:?} does not fit its columns"))),
+    };
+    Ok((State::Ended { at, end }, takes))
+}
+
+fn read_terms(
+    columns: &mut Columns<'_>,
+    tenant: TenantName,
+    id: TransactionId,
+) -> Result<Terms, Trouble> {
+    let surface = columns.one_of("surface", [Surface::Kobil], Surface::as_str)?;
+    let client = columns.text("client")?;
+    let user = columns.text("user")?;
+    let key = columns.number("request_key")?;
+    let request_key =
+        RequestKey::try_from(key).map_err(|error| columns.corrupt("request_key", error))?;
+    let reference: Option<String> = columns.next("reference")?;
+    let device = device::id_or_none(columns, "device")?;
+    let started_at = columns.moment("started_at")?;
+    let mut body: Body = columns.json("body")?;
+    let bytes = columns.next("content")?;
+    let reference = match (reference, body.request.take()) {
+        (None, None) => None,
+        (Some(name), Some(Digest(request))) => Some(Reference { name, request }),
+        _ => return Err(columns.corrupt("reference", "a reference has a name and a request")),
+    };
+    Ok(Terms {
+        id,
+        tenant,
+        surface,
+        client,
+        user,
+        request_key,
+        reference,
+        addressed: device.map_or(Addressed::Any, Addressed::Device),
+        content: Content { media_type: body.media_type(), bytes },
+        form: body.form(),
+        pin_required: body.pin_required,
+        once: body.once,
+        online: body.online,
+        started_at,
+        clocks: body.clocks(),
+        callback: body.callback(),
+        client_name: body.client_name,
+        notice: body.notice,
+    })
+}

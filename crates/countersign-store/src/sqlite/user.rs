@@ -1,0 +1,137 @@
+//! Rows of users.
+
+use countersign_core::id::{SerialBase, TenantName, UserName};
+use countersign_core::port::{Changed, Created, Versioned};
+use countersign_core::time::Timestamp;
+use countersign_core::user::{Lock, Standing, User};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::column::{Columns, moment};
+use super::trouble::Trouble;
+
+pub(super) fn create(
+    sql: &Connection,
+    tenant: &TenantName,
+    name: &UserName,
+    now: Timestamp,
+) -> Result<Created, Trouble> {
+    if version(sql, tenant, name)?.is_some() {
+        return Ok(Created::Exists);
+    }
+    let serial_base: u32 = sql
+        .prepare_cached(
+            "UPDATE tenants SET users_made = users_made + 1 WHERE name = ?1 RETURNING users_made",
+        )?
+        .query_row([tenant.as_str()], |row| row.get(0))
+        .optional()?
+        .ok_or(Trouble::Misused("there is no such tenant"))?;
+    sql.prepare_cached(
+        "INSERT INTO users (tenant, name, version, serial_base, devices_made, wrong_pins,
+                            wrong_codes, locks_in_a_row, lock, locked_until, created_at)
+         VALUES (?1, ?2, 1, ?3, 0, 0, 0, 0, 'open', NULL, ?4)",
+    )?
+    .execute(params![tenant.as_str(), name.as_str(), serial_base, moment(now)])?;
+    Ok(Created::Made)
+}
+
+pub(super) fn load(
+    sql: &Connection,
+    tenant: &TenantName,
+    name: &UserName,
+) -> Result<Option<Versioned<User>>, Trouble> {
+    let mut select = sql.prepare_cached(
+        "SELECT tenant, name, version, serial_base, devices_made, wrong_pins, wrong_codes,
+                locks_in_a_row, lock, locked_until, created_at
+           FROM users WHERE tenant = ?1 AND name = ?2",
+    )?;
+    let mut rows = select.query([tenant.as_str(), name.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let mut columns = Columns::of("users", 2, row);
+    let (tenant, name) = (columns.text("tenant")?, columns.text("name")?);
+    let version = columns.next("version")?;
+    let serial_base = SerialBase(columns.next("serial_base")?);
+    let devices_made = columns.next("devices_made")?;
+    let standing = Standing {
+        wrong_pins: columns.next("wrong_pins")?,
+        wrong_codes: columns.next("wrong_codes")?,
+        locks_in_a_row: columns.next("locks_in_a_row")?,
+        lock: read_lock(&mut columns)?,
+    };
+    let created_at = columns.moment("created_at")?;
+    let value = User { tenant, name, serial_base, devices_made, standing, created_at };
+    Ok(Some(Versioned { value, version }))
+}
+
+/// The version of a user's row, where there is one.
+pub(super) fn version(
+    sql: &Connection,
+    tenant: &TenantName,
+    name: &UserName,
+) -> Result<Option<u32>, Trouble> {
+    Ok(sql
+        .prepare_cached("SELECT version FROM users WHERE tenant = ?1 AND name = ?2")?
+        .query_row([tenant.as_str(), name.as_str()], |row| row.get(0))
+        .optional()?)
+}
+
+pub(super) fn set_standing(
+    sql: &Connection,
+    tenant: &TenantName,
+    name: &UserName,
+    expected: u32,
+    standing: Standing,
+) -> Result<Changed, Trouble> {
+    let (lock, until) = lock_columns(standing.lock);
+    let written = sql
+        .prepare_cached(
+            "UPDATE users SET version = version + 1, wrong_pins = ?4, wrong_codes = ?5,
+                              locks_in_a_row = ?6, lock = ?7, locked_until = ?8
+              WHERE tenant = ?1 AND name = ?2 AND version = ?3",
+        )?
+        .execute(params![
+            tenant.as_str(),
+            name.as_str(),
+            expected,
+            standing.wrong_pins,
+            standing.wrong_codes,
+            standing.locks_in_a_row,
+            lock,
+            until.map(moment),
+        ])?;
+    Ok(if written == 1 { Changed::Written } else { Changed::Stale })
+}
+
+/// Counts one more device of a user's.
+pub(super) fn count_device(
+    sql: &Connection,
+    tenant: &TenantName,
+    name: &UserName,
+) -> Result<(), Trouble> {
+    sql.prepare_cached(
+        "UPDATE users SET version = version + 1, devices_made = devices_made + 1
+          WHERE tenant = ?1 AND name = ?2",
+    )?
+    .execute([tenant.as_str(), name.as_str()])?;
+    Ok(())
+}
+
+fn lock_columns(lock: Lock) -> (&'static str, Option<Timestamp>) {
+    match lock {
+        Lock::Open => ("open", None),
+        Lock::Until(end) => ("until", Some(end)),
+        Lock::Disowned => ("disowned", None),
+        Lock::Administrator => ("administrator", None),
+    }
+}
+
+fn read_lock(columns: &mut Columns<'_>) -> Result<Lock, Trouble> {
+    let lock: String = columns.next("lock")?;
+    let until = columns.moment_or_none("locked_until")?;
+    match (lock.as_str(), until) {
+        ("open", None) => Ok(Lock::Open),
+        ("until", Some(end)) => Ok(Lock::Until(end)),
+        ("disowned", None) => Ok(Lock::Disowned),
+        ("administrator", None) => Ok(Lock::Administrator),
+        _ => Err(columns.corrupt("lock", format!("no such lock as {lock:?}"))),
+    }
+}
