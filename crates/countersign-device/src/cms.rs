@@ -217,7 +217,7 @@ fn signing_certificate(certificate: &[u8], issuer: &[u8], serial: &[u8]) -> Vec<
     sequence(&[&sequence(&[&id])])
 }
 
-/// UTCTime through 2049, GeneralizedTime from 2050 (RFC 5652 §11.3).
+/// `UTCTime` through 2049, `GeneralizedTime` from 2050 (RFC 5652 §11.3).
 fn time(seconds: u64) -> Result<Vec<u8>, CannotSign> {
     let since = Duration::from_secs(seconds);
     UtcTime::from_unix_duration(since)
@@ -338,7 +338,8 @@ mod tests {
         let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let [_, middle, own] = certify(&key);
         let key = SigningKey::from_pem(&key.serialize_pem()).unwrap();
-        let sign = || sign(b"x", TEXT, TRANSACTION, NOW, &own, &[middle.clone()], &key).unwrap();
+        let chain = [middle];
+        let sign = || sign(b"x", TEXT, TRANSACTION, NOW, &own, &chain, &key).unwrap();
         assert_eq!(sign(), sign());
     }
 

@@ -8,7 +8,7 @@ use webpki::{
     EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, anchor_from_trusted_cert,
 };
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::{KeyUsage, SubjectKeyIdentifier};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
 use x509_cert::time::Validity;
 
 use crate::BadProof;
@@ -40,6 +40,7 @@ impl Roots {
         let mut roots = Self { anchors: Vec::new(), spans: Vec::new() };
         for der in certificates {
             let certificate = parse(der)?;
+            check_authority(&certificate)?;
             check_issuer(&certificate)?;
             let anchor = CertificateDer::from(der);
             let anchor = anchor_from_trusted_cert(&anchor).map_err(|_| BadProof::Certificate)?;
@@ -270,6 +271,15 @@ fn check_end_entity(certificate: &Certificate) -> Result<(), BadProof> {
             Err(BadProof::KeyUsage)
         }
         _ => Ok(()),
+    }
+}
+
+/// The path builder asks this of intermediates, and takes any anchor.
+fn check_authority(certificate: &Certificate) -> Result<(), BadProof> {
+    match certificate.tbs_certificate.get::<BasicConstraints>() {
+        Ok(Some((_, constraints))) if constraints.ca => Ok(()),
+        Ok(_) => Err(BadProof::KeyUsage),
+        Err(_) => Err(BadProof::Certificate),
     }
 }
 

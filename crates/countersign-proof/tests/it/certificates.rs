@@ -9,8 +9,8 @@ use rcgen::{
 use crate::forger::*;
 
 /// What becomes of a person's certificate by the tenant's intermediate.
-fn outcome(params: CertificateParams) -> Result<u64, BadProof> {
-    let person = TENANT.certify(KeyPair::generate().unwrap(), &params);
+fn outcome(params: &CertificateParams) -> Result<u64, BadProof> {
+    let person = TENANT.certify(KeyPair::generate().unwrap(), params);
     Signer::new(&person.certificate, &person.chain, &TENANT.roots(), NOW)
         .map(|signer| signer.valid_until())
 }
@@ -35,7 +35,7 @@ fn a_certificate_for_signatures_is_accepted_whichever_usage_says_so() {
         vec![ContentCommitment], // non-repudiation alone
         vec![ContentCommitment, KeyEncipherment],
     ] {
-        assert_eq!(outcome(with_usage(usage)), Ok(YEAR_2090));
+        assert_eq!(outcome(&with_usage(usage)), Ok(YEAR_2090));
     }
 }
 
@@ -52,22 +52,22 @@ fn what_is_signed_under_non_repudiation_alone_is_a_proof_for_openssl_too() {
 fn a_certificate_for_something_else_is_refused() {
     use KeyUsagePurpose::{KeyAgreement, KeyEncipherment};
     for usage in [vec![KeyAgreement], vec![KeyEncipherment], vec![KeyUsagePurpose::KeyCertSign]] {
-        assert_eq!(outcome(with_usage(usage)), Err(BadProof::KeyUsage));
+        assert_eq!(outcome(&with_usage(usage)), Err(BadProof::KeyUsage));
     }
     let mut server = named("a server", 5);
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    assert_eq!(outcome(server), Err(BadProof::KeyUsage));
+    assert_eq!(outcome(&server), Err(BadProof::KeyUsage));
     let mut mail = named("Mail", 5);
     mail.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::EmailProtection];
-    assert_eq!(outcome(mail), Ok(YEAR_2090));
+    assert_eq!(outcome(&mail), Ok(YEAR_2090));
 }
 
 #[test]
 fn an_authority_is_not_a_signer() {
     let mut params = authority("Authority", 5);
     params.key_usages.push(KeyUsagePurpose::DigitalSignature);
-    assert_eq!(outcome(params), Err(BadProof::KeyUsage));
+    assert_eq!(outcome(&params), Err(BadProof::KeyUsage));
 }
 
 #[test]
@@ -174,5 +174,9 @@ fn chains_and_certificates_are_bounded() {
 fn a_root_must_be_allowed_to_certify() {
     let key = KeyPair::generate().unwrap();
     let own = named("Ann", 1).self_signed(&key).unwrap();
+    assert_eq!(Roots::new([own.der().as_ref()]).map(|_| ()), Err(BadProof::KeyUsage));
+    let mut no_usage = named("Ann", 1);
+    no_usage.key_usages.clear();
+    let own = no_usage.self_signed(&key).unwrap();
     assert_eq!(Roots::new([own.der().as_ref()]).map(|_| ()), Err(BadProof::KeyUsage));
 }

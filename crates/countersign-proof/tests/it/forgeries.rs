@@ -1,9 +1,12 @@
 //! Forged and odd messages: each has one defect, and is refused for it.
 
+use std::sync::LazyLock;
+
 use aws_lc_rs::signature as aws;
 use countersign_proof::ber::{BadBer, element};
 use countersign_proof::{Attribute, BadProof, Expected, cms, oid};
 use der::asn1::ObjectIdentifier;
+use proptest::prelude::*;
 
 use crate::accepted::sha256;
 use crate::forger::*;
@@ -456,6 +459,26 @@ fn stream_open(before: &[u8]) -> Vec<u8> {
     open.extend(der(&oid::DATA));
     open.extend([0xa0, 0x80]);
     open
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_put_into_a_message_it_is_refused_or_stays_the_same_proof(
+        place in 0..1500_usize,
+        removed in 0..40_usize,
+        put in proptest::collection::vec(any::<u8>(), 0..40),
+        segment in 1..200_usize,
+    ) {
+        static MESSAGE: LazyLock<Vec<u8>> = LazyLock::new(|| Forge::right(&ANN).build());
+        let mut changed = stream(&MESSAGE, segment);
+        let place = place.min(changed.len());
+        let end = (place + removed).min(changed.len());
+        changed.splice(place..end, put);
+        if let Ok(proof) = verify(&changed) {
+            prop_assert_eq!(proof.content_digest(), sha256(CONTENT));
+            prop_assert_eq!(verify(proof.evidence()), Ok(proof));
+        }
+    }
 }
 
 #[test]
