@@ -12,7 +12,7 @@ mod stream;
 mod tests;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use http::{Request, StatusCode};
+use http::{HeaderMap, HeaderName, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -54,7 +54,8 @@ const HTTP2_PONG_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long to let things be when the process or the system is out of sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Who is at the other end of the connection: in every request's extensions. Where TLS ends in front, the proxy.
+/// Who asks: in every request's extensions. The other end of the connection, or, where the configuration says
+/// how a proxy in front names its client, that client (with port 0 where the proxy gives none).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
@@ -74,11 +75,6 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The public listener's.
-    pub(crate) fn of(config: &ServerConfig) -> Self {
-        Self::new(config.connections_max, config.drain)
-    }
-
     /// With the usual times.
     pub(crate) fn new(connections_max: u32, drain: Duration) -> Self {
         Self {
@@ -96,14 +92,28 @@ pub(crate) struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
+    client_address_header: Option<HeaderName>,
     limits: Limits,
 }
 
 impl Listener {
-    /// Binds `address`; without `tls` it speaks plain HTTP.
+    /// Binds the public address, as configured; `tls` is what [`crate::tls::prepare`] gave.
     ///
     /// # Errors
     /// Names the address and what to do, when it is taken or not ours.
+    pub(crate) async fn public(
+        config: &ServerConfig,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> anyhow::Result<Self> {
+        let limits = Limits::new(config.connections_max, config.drain);
+        let listener = Self::bind(config.listen, tls, limits).await?;
+        Ok(Self { client_address_header: config.client_address_header.clone(), ..listener })
+    }
+
+    /// Binds `address`; without `tls` it speaks plain HTTP.
+    ///
+    /// # Errors
+    /// As [`Listener::public`].
     pub(crate) async fn bind(
         address: SocketAddr,
         tls: Option<Arc<rustls::ServerConfig>>,
@@ -113,7 +123,8 @@ impl Listener {
             format!("cannot listen on {address}; end what listens there, or choose another address")
         })?;
         let address = tcp.local_addr().context("the system does not say where it listens")?;
-        Ok(Self { tcp, address, tls: tls.map(TlsAcceptor::from), limits })
+        let tls = tls.map(TlsAcceptor::from);
+        Ok(Self { tcp, address, tls, client_address_header: None, limits })
     }
 
     /// Where it listens, with the port that the system chose where 0 was asked for.
@@ -127,6 +138,7 @@ impl Listener {
         let cut = CancellationToken::new();
         let connection = Connection {
             tls: self.tls,
+            client_address_header: self.client_address_header,
             http: http_builder(&self.limits),
             router,
             limits: self.limits,
@@ -188,6 +200,7 @@ fn http_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
 #[derive(Clone)]
 struct Connection {
     tls: Option<TlsAcceptor>,
+    client_address_header: Option<HeaderName>,
     http: auto::Builder<TokioExecutor>,
     router: Router,
     limits: Limits,
@@ -229,8 +242,11 @@ impl Connection {
         let asked = Arc::new(Notify::new());
         let service = service_fn({
             let (asked, router, body_wait) = (asked.clone(), self.router, self.limits.body_wait);
-            move |request| {
+            let header = self.client_address_header;
+            move |request: Request<Incoming>| {
                 asked.notify_one();
+                let named = header.as_ref().and_then(|header| client_in(request.headers(), header));
+                let peer = named.unwrap_or(peer);
                 answer(router.clone(), request, peer, body_wait).map(Ok::<_, Infallible>)
             }
         });
@@ -261,6 +277,14 @@ impl Connection {
             }
         }
     }
+}
+
+/// The last address in the last line of `header`: what the nearest proxy wrote. Those before it are hearsay.
+fn client_in(headers: &HeaderMap, header: &HeaderName) -> Option<Peer> {
+    let line = headers.get_all(header).iter().next_back()?.to_str().ok()?;
+    let last = line.rsplit(',').next()?.trim();
+    let without_port = || Some(SocketAddr::new(last.parse::<IpAddr>().ok()?, 0));
+    last.parse().ok().or_else(without_port).map(Peer)
 }
 
 /// Asks the router; a panic in a handler is answered 500 and costs nobody else anything.

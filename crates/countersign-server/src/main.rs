@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 
 use crate::config::{Config, Overrides};
-use crate::listen::{Limits, Listener};
+use crate::listen::Listener;
 use crate::task::{Shutdown, Weight};
 
 #[tokio::main]
@@ -22,7 +22,7 @@ async fn main() -> anyhow::Result<()> {
     let tasks = Shutdown::default();
     tasks.begin_on_signals()?;
     let tls = tls::prepare(&config.server, &config.store.data, SystemTime::now())?;
-    let listener = Listener::bind(config.server.listen, tls, Limits::of(&config.server)).await?;
+    let listener = Listener::public(&config.server, tls).await?;
     let admin = observe::bind(&config.observe).await?;
     let metrics = observe::record(&tasks)?;
     observe::serve(admin, metrics, || async { true }, &tasks);

@@ -92,13 +92,6 @@ impl Shutdown {
         });
     }
 
-    /// Runs `work`, which blocks, on a thread of its own; its end is as in [`Shutdown::spawn`].
-    pub(crate) async fn block<T: Send + 'static>(
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, &'static str> {
-        tokio::task::spawn_blocking(work).await.map_err(|_| "the blocking work panicked")
-    }
-
     /// Ends everything: begins the end where that has not happened, tells what reports that it is over,
     /// and waits for all tasks, at most for `within`. Answers whether all ended.
     pub(crate) async fn finish(&self, within: Duration) -> bool {

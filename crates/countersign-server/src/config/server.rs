@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::ensure;
+use http::HeaderName;
 
 use super::layers::Layers;
 
@@ -23,6 +24,8 @@ pub(crate) struct ServerConfig {
     pub(crate) name: String,
     /// Where TLS comes from.
     pub(crate) tls: Tls,
+    /// The header in which the proxy in front names its client.
+    pub(crate) client_address_header: Option<HeaderName>,
     /// Connections open at once.
     pub(crate) connections_max: u32,
     /// How long requests may take to end after SIGTERM.
@@ -54,6 +57,7 @@ pub(crate) struct PublicAddress(String);
 impl ServerConfig {
     pub(super) fn read(layers: &mut Layers) -> anyhow::Result<Self> {
         let addresses = layers.take("server.public_addresses");
+        let header = layers.take("server.client_address_header");
         let default_tenant = layers.take("server.default_tenant");
         let config = Self {
             listen: layers.take("server.listen").parse()?,
@@ -61,6 +65,10 @@ impl ServerConfig {
             default_tenant: Some(default_tenant.text()?.to_owned()).filter(|name| !name.is_empty()),
             name: layers.take("server.name").parse::<Name>()?.0,
             tls: read_tls(layers)?,
+            client_address_header: match header.text()? {
+                "" => None,
+                _ => Some(header.parse()?),
+            },
             connections_max: layers.take("server.connections_max").count()?,
             drain: layers.take("server.drain_seconds").seconds()?,
             public_addresses: addresses.list()?,
@@ -68,6 +76,10 @@ impl ServerConfig {
         ensure!(
             config.tls != Tls::InFront || !config.public_addresses.is_empty(),
             "{addresses} must name the proxy's address when TLS ends in front"
+        );
+        ensure!(
+            config.tls == Tls::InFront || config.client_address_header.is_none(),
+            "{header} needs `tls = \"in_front\"`; without a proxy, clients would name themselves"
         );
         Ok(config)
     }
@@ -206,6 +218,15 @@ mod tests {
         let config = read("tls = \"in_front\"\npublic_addresses = [\"https://a\"]").unwrap();
         assert_eq!(config.tls, Tls::InFront);
         assert_eq!(config.public_addresses(1), ["https://a".parse().unwrap()]);
+    }
+
+    #[test]
+    fn only_a_proxy_in_front_names_its_client() {
+        let header = "client_address_header = \"X-Forwarded-For\"";
+        assert!(read(header).unwrap_err().contains("`server.client_address_header`"));
+        let proxied = format!("tls = \"in_front\"\npublic_addresses = [\"https://a\"]\n{header}");
+        let config = read(&proxied).unwrap();
+        assert_eq!(config.client_address_header.unwrap(), "x-forwarded-for");
     }
 
     #[test]

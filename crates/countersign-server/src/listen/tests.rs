@@ -308,6 +308,38 @@ async fn a_channel_is_closed_with_its_reason_before_the_end() {
     server.served.await.unwrap();
 }
 
+#[test]
+fn the_client_is_whom_the_nearest_proxy_names() {
+    let header = HeaderName::from_static("x-forwarded-for");
+    let named = |lines: &[&'static str]| {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header.clone(), line.parse().unwrap());
+        }
+        client_in(&headers, &header).map(|peer| peer.0.to_string())
+    };
+    assert_eq!(named(&["6.6.6.6, 192.0.2.1"]).as_deref(), Some("192.0.2.1:0"));
+    assert_eq!(named(&["6.6.6.6", "192.0.2.1:99"]).as_deref(), Some("192.0.2.1:99"));
+    assert_eq!(named(&["2001:db8::1"]).as_deref(), Some("[2001:db8::1]:0"));
+    assert_eq!(named(&["192.0.2.1, unknown"]), None);
+    assert_eq!(named(&[]), None);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_the_peer_is_its_client() {
+    let mut config = Config::load(None, Overrides::default()).unwrap().server;
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    config.client_address_header = Some(HeaderName::from_static("host"));
+    let listener = Listener::public(&config, None).await.unwrap();
+    let (address, tasks) = (listener.address(), Shutdown::default());
+    let served = tokio::spawn(listener.serve(hello_router(), tasks.clone(), tasks.draining()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: 192.0.2.1\r\n\r\n").await.unwrap();
+    assert!(read_answer(&mut stream).await.ends_with("192.0.2.1:0!"));
+    tasks.begin();
+    served.await.unwrap();
+}
+
 #[tokio::test]
 async fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

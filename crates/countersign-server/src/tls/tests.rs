@@ -151,7 +151,8 @@ fn shake_hands(data: &Path, tls: Arc<rustls::ServerConfig>, name: &str) -> Strin
         server.complete_io(&mut tcp).unwrap();
     }
     server.send_close_notify();
-    let _ = server.complete_io(&mut tcp); // Whoever closes first.
+    let _ = server.write_tls(&mut tcp); // It may have closed first.
+    drop(tcp);
     String::from_utf8(client.wait_with_output().unwrap().stderr).unwrap()
 }
 
