@@ -8,7 +8,7 @@ pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
 /// Largest signature a device may send: a content, certificates and attributes, BER included.
 pub const SIGNATURE_BYTES_MAX: usize = CONTENT_BYTES_MAX + 32 * 1024;
 /// Largest frame on the device channel: one signature as base64, and its envelope.
-pub const FRAME_BYTES_MAX: usize = SIGNATURE_BYTES_MAX / 3 * 4 + 4 * 1024;
+pub const FRAME_BYTES_MAX: usize = SIGNATURE_BYTES_MAX.div_ceil(3) * 4 + 4 * 1024;
 /// Largest HTTP body of any call. JSON may need six bytes for one of the content's (`\u001f`), but
 /// what people read does not; a caller near the bound is told so.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -63,7 +63,7 @@ pub const CHANNEL_FRAMES_MAX: usize = 256;
 /// How long a device may take from the connection to a valid `hello`.
 pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest wait of one long poll.
-pub const POLL_WAIT_MAX: Duration = Duration::from_secs(60);
+pub const POLL_WAIT_MAX: Duration = Duration::from_mins(1);
 /// How far a device's clock may be off when it proves itself.
 pub const PROOF_SKEW: Duration = Duration::from_mins(1);
 /// Device proofs remembered against replay; one lives for twice [`PROOF_SKEW`].

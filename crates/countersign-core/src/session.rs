@@ -47,6 +47,8 @@ pub enum Input {
     Replaced,
     /// The device or its user was locked or logged out.
     Locked,
+    /// News for it was lost, because it did not take what there was.
+    Overrun,
     /// The server stops.
     Stopping,
     /// The deadline has passed.
@@ -121,6 +123,7 @@ impl Session {
             }
             Input::Replaced => self.close(Reason::Replaced),
             Input::Locked => self.close(Reason::Locked),
+            Input::Overrun => self.close(Reason::Slow),
             Input::Stopping => self.close(Reason::Stopping),
             Input::Timeout if now >= self.silent_at => self.close(Reason::Idle),
             Input::Timeout if now >= self.ping_at => {

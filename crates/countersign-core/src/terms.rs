@@ -38,6 +38,8 @@ pub struct Terms {
     pub once: bool,
     /// When it was started.
     pub started_at: Timestamp,
+    /// Whether an addressed device was online then.
+    pub online: bool,
     /// How long it lives.
     pub clocks: Clocks,
     /// Where its end is told, besides to whoever asks.

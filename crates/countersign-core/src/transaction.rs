@@ -219,16 +219,13 @@ pub struct Step {
 }
 
 impl Transaction {
-    /// A transaction begins. `online` says whether an addressed device is online at the start; where
-    /// none is and the terms leave no time to come online, it has ended when it begins.
+    /// A transaction begins. Where no device is online and the terms leave no time to come online, it
+    /// has ended when it begins.
     #[must_use]
-    pub fn start(terms: Terms, online: bool) -> (Self, Event) {
+    pub fn start(terms: Terms) -> (Self, Event) {
         let at = terms.started_at;
-        let waiting = Self {
-            terms: Arc::new(terms),
-            takes: Vec::new(),
-            state: State::Waiting { reached: online },
-        };
+        let state = State::Waiting { reached: terms.online };
+        let waiting = Self { terms: Arc::new(terms), takes: Vec::new(), state };
         if at < waiting.deadline() {
             return (waiting, Event::Started);
         }

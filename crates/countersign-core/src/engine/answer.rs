@@ -51,16 +51,14 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// clock *go online* of what it is offered stops.
     ///
     /// # Errors
-    /// Refuses a device that is locked or unknown; a locked user is offered nothing.
+    /// Refuses a device or a user that is locked or unknown.
     pub async fn offers(
         &self,
         tenant: &TenantName,
         device: DeviceId,
     ) -> Result<Vec<Arc<Transaction>>, Error> {
         let (device, user) = self.actor(tenant, device).await?;
-        if user.value.standing.check(self.now()).is_err() {
-            return Ok(Vec::new());
-        }
+        user.value.standing.check(self.now())?;
         let mut offers = Vec::new();
         for open in self.store.open(tenant, &user.value.name).await? {
             let open = open.value;
@@ -80,6 +78,15 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             }
         }
         Ok(offers)
+    }
+
+    /// Whether a device may still take part.
+    ///
+    /// # Errors
+    /// Refuses a device or a user that is locked or unknown.
+    pub async fn check(&self, tenant: &TenantName, device: DeviceId) -> Result<(), Error> {
+        let (_, user) = self.actor(tenant, device).await?;
+        Ok(user.value.standing.check(self.now())?)
     }
 
     /// Takes a transaction: the person has opened it. Content is released only by this, and where the

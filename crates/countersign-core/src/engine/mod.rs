@@ -17,7 +17,7 @@ mod start;
 use std::sync::Arc;
 
 pub use answer::{Submission, Taken};
-pub use start::{Order, Started};
+pub use start::Order;
 
 use crate::delivery::{self, Debt};
 use crate::device::Device;
@@ -62,6 +62,19 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// The time now.
     pub fn now(&self) -> Timestamp {
         self.world.now()
+    }
+
+    /// Reads a transaction.
+    ///
+    /// # Errors
+    /// Refuses where there is none.
+    pub async fn transaction(
+        &self,
+        tenant: &TenantName,
+        handle: &Handle,
+    ) -> Result<Arc<Transaction>, Error> {
+        let found = self.store.load(tenant, handle).await?.ok_or(Refusal::Unknown)?;
+        Ok(Arc::new(found.value))
     }
 
     /// Ends what has run out of time, and says when to look again.

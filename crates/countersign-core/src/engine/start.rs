@@ -49,15 +49,6 @@ pub struct Order {
     pub notice: Option<String>,
 }
 
-/// A transaction that was started, now or by an earlier call that asked the same.
-#[derive(Clone, Debug)]
-pub struct Started {
-    /// As it is now.
-    pub transaction: Arc<Transaction>,
-    /// Whether an addressed device is online.
-    pub online: bool,
-}
-
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Starts a transaction, and offers it to the addressed devices that are online.
     ///
@@ -66,7 +57,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// # Errors
     /// Refuses users and devices that are unknown or locked, a reference used for something else,
     /// and one open transaction too many.
-    pub async fn start(&self, order: Order) -> Result<Started, Error> {
+    pub async fn start(&self, order: Order) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
             if let Some(started) = self.try_start(&order).await? {
                 return Ok(started);
@@ -75,12 +66,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    async fn try_start(&self, order: &Order) -> Result<Option<Started>, Error> {
-        let online = self.doorbell.online(&order.tenant, &order.user, order.addressed);
+    async fn try_start(&self, order: &Order) -> Result<Option<Arc<Transaction>>, Error> {
         if let Some(before) = self.started_before(order).await? {
-            return Ok(Some(Started { transaction: before, online }));
+            return Ok(Some(before));
         }
-
         let now = self.now();
         let user =
             self.store.user(&order.tenant, &order.user).await?.ok_or(Refusal::UnknownUser)?;
@@ -95,8 +84,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 Addressed::Device(id) => Some((id, addressed[0].version)),
             },
         };
-        let (transaction, event) =
-            Transaction::start(order.terms(RequestKey::drawn(self.world.draw()), now), online);
+        let request_key = RequestKey::drawn(self.world.draw());
+        let online = self.doorbell.online(&order.tenant, &order.user, order.addressed);
+        let (transaction, event) = Transaction::start(order.terms(request_key, now, online));
         let present = |device: &Device| {
             self.doorbell.online(&order.tenant, &order.user, Addressed::Device(device.id))
         };
@@ -121,7 +111,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             Event::Ended(_) => Bell::Ended(Arc::clone(&transaction)),
             _ => Bell::Offer(Arc::clone(&transaction)),
         });
-        Ok(Some(Started { transaction, online }))
+        Ok(Some(transaction))
     }
 
     /// The transaction that the same order started before, if one did.
@@ -181,7 +171,7 @@ fn addressed(
 }
 
 impl Order {
-    fn terms(&self, request_key: RequestKey, started_at: Timestamp) -> Terms {
+    fn terms(&self, request_key: RequestKey, started_at: Timestamp, online: bool) -> Terms {
         let order = self.clone();
         Terms {
             id: order.id,
@@ -198,6 +188,7 @@ impl Order {
             pin_required: order.pin_required,
             once: order.once,
             started_at,
+            online,
             clocks: order.clocks,
             callback: order.callback,
             notice: order.notice,

@@ -1,5 +1,7 @@
 //! The machine on one page, and its stories.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod stories;
 mod table;
 
@@ -43,6 +45,7 @@ fn terms() -> Terms {
         pin_required: false,
         once: false,
         started_at: Timestamp(0),
+        online: true,
         clocks: Clocks::Two { go_online: Duration::from_secs(10), sign: Duration::from_secs(20) },
         callback: None,
         notice: None,

@@ -12,7 +12,7 @@ use super::{ID, ann, bob, proof, terms};
 
 #[track_caller]
 fn check(terms: Terms, online: bool, inputs: &[(Input, u64)], expected: &Expect) {
-    let (mut transaction, event) = Transaction::start(terms, online);
+    let (mut transaction, event) = Transaction::start(Terms { online, ..terms });
     let mut story = format!("at 0: {event:?}, until {}\n", transaction.deadline().0);
     for (input, now) in inputs {
         match transaction.clone().step(input.clone(), Timestamp(*now)) {
@@ -116,7 +116,7 @@ fn without_time_to_come_online_it_ends_where_it_begins() {
 
 #[test]
 fn one_clock_runs_from_start_to_end() {
-    let terms = Terms { clocks: Clocks::One(Duration::from_secs(300)), ..terms() };
+    let terms = Terms { clocks: Clocks::One(Duration::from_mins(5)), ..terms() };
     check(
         terms,
         false,
