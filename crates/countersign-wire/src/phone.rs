@@ -19,11 +19,11 @@ use crate::secret::{CodeKey, PayloadKey};
 /// What a device keeps.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Phone {
-    /// Where the server is reached, such as `https://sign.example.com`.
+    /// The server's public address, such as `https://sign.example.com`: what tokens name.
     pub server: String,
-    /// The server's public address, which tokens name; absent where it is `server`.
+    /// Where this device reaches the server; absent where that is `server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
+    pub reached_at: Option<String>,
     /// The certificates to trust for TLS, PEM; absent, those of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_ca: Option<String>,

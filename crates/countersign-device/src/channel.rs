@@ -1,0 +1,242 @@
+//! One WebSocket channel, from `challenge` to its end.
+//!
+//! No task runs behind it: whoever holds a [`Channel`] reads it, and pings are answered while they do.
+//! Reading may be given up at any point and begun again.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use countersign_wire::body::RefusalBody;
+use countersign_wire::frame::{
+    Close, FromDevice, FromServer, Hello, Message, Request, SUBPROTOCOL, Welcome,
+};
+use countersign_wire::jws;
+use countersign_wire::limits::FRAME_BYTES_MAX;
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::header::{HOST, SEC_WEBSOCKET_PROTOCOL};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message as Frame};
+
+use crate::error::Error;
+use crate::http::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Caller};
+
+/// After so long without a sign of life the device asks for one.
+const SILENCE: Duration = Duration::from_secs(60);
+/// And after so much longer takes the channel for dead.
+const GRACE: Duration = Duration::from_secs(15);
+/// What came while an answer was waited for; a server has fewer open for one device.
+const INBOX_MAX: usize = 1024;
+
+/// An open channel: its `hello` was welcomed.
+pub(crate) struct Channel {
+    socket: WebSocketStream<Box<dyn Stream>>,
+    /// The last request's number.
+    n: u64,
+    /// What the server said unasked, while an answer was waited for.
+    inbox: VecDeque<Message>,
+    heard: Instant,
+    pinged: bool,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// How a channel ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Lost {
+    /// The server closed it, and said why.
+    Closed(Close),
+    /// It broke.
+    Broken(String),
+}
+
+impl Channel {
+    /// Connects, and proves who calls.
+    pub(crate) async fn open(caller: &Caller) -> Result<(Self, Welcome), Error> {
+        let origin = caller.address.origin();
+        let opening = async {
+            let socket = connect(caller).await?;
+            let mut channel =
+                Self { socket, n: 0, inbox: VecDeque::new(), heard: Instant::now(), pinged: false };
+            let welcome = channel.hello(caller).await.map_err(|lost| match lost {
+                // A proxy's way to say that there is nobody behind it yet.
+                Lost::Broken(why) => Error::unreachable(origin, why),
+                Lost::Closed(close) => Error::Closed(close),
+            })?;
+            Ok((channel, welcome))
+        };
+        let late = |_| Error::unreachable(origin, "it did not answer in time");
+        timeout(CONNECT_TIMEOUT + ANSWER_TIMEOUT, opening).await.map_err(late)?
+    }
+
+    async fn hello(&mut self, caller: &Caller) -> Result<Welcome, Lost> {
+        let Message::Challenge(challenge) = self.read().await?.message else {
+            return Err(Lost::Broken("it did not begin with a challenge".to_owned()));
+        };
+        let key = &caller.auth_key;
+        let proof = jws::sign_hello(key, &caller.device, &caller.audience, &challenge.nonce);
+        let hello = Hello { device: caller.device.clone(), proof };
+        let n = self.send(Request::Hello(hello)).await?;
+        let answer = self.read().await?;
+        match answer.message {
+            Message::Welcome(welcome) if answer.n == n => Ok(welcome),
+            _ => Err(Lost::Broken("it did not welcome the device".to_owned())),
+        }
+    }
+
+    /// The next thing that the server says unasked.
+    pub(crate) async fn next(&mut self) -> Result<Message, Lost> {
+        loop {
+            if let Some(message) = self.inbox.pop_front() {
+                return Ok(message);
+            }
+            // An answer that nobody waits for any longer is passed over.
+            let frame = self.read().await?;
+            if frame.n == 0 {
+                return Ok(frame.message);
+            }
+        }
+    }
+
+    /// Asks, and waits for the answer of the same number.
+    pub(crate) async fn request(
+        &mut self,
+        request: Request,
+    ) -> Result<Result<Message, RefusalBody>, Lost> {
+        let asking = async {
+            let n = self.send(request).await?;
+            loop {
+                let frame = self.read().await?;
+                match frame.message {
+                    Message::Refused(body) if frame.n == n => return Ok(Err(body)),
+                    message if frame.n == n => return Ok(Ok(message)),
+                    message if frame.n == 0 && self.inbox.len() < INBOX_MAX => {
+                        self.inbox.push_back(message);
+                    }
+                    _ if frame.n == 0 => {
+                        return Err(Lost::Broken("it says too much at once".to_owned()));
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let late = |_| Lost::Broken("it did not answer in time".to_owned());
+        timeout(ANSWER_TIMEOUT, asking).await.map_err(late)?
+    }
+
+    /// Says goodbye.
+    pub(crate) async fn close(mut self) {
+        let frame =
+            CloseFrame { code: Close::Normal.code().into(), reason: Close::Normal.reason().into() };
+        // Whether it arrives is of no importance: the server will notice either way.
+        let _ = timeout(Duration::from_secs(1), self.socket.close(Some(frame))).await;
+    }
+
+    async fn send(&mut self, request: Request) -> Result<u64, Lost> {
+        self.n += 1;
+        let text = FromDevice { n: self.n, request }.to_text();
+        self.write(Frame::text(text)).await?;
+        Ok(self.n)
+    }
+
+    async fn write(&mut self, frame: Frame) -> Result<(), Lost> {
+        let late = |_| Lost::Broken("it takes nothing more".to_owned());
+        let sent = timeout(ANSWER_TIMEOUT, self.socket.send(frame)).await.map_err(late)?;
+        sent.map_err(|error| Lost::Broken(error.to_string()))
+    }
+
+    /// The next frame of text. Nothing is lost where this is given up half-way.
+    async fn read(&mut self) -> Result<FromServer, Lost> {
+        loop {
+            let patience = if self.pinged { SILENCE + GRACE } else { SILENCE };
+            let frame = match timeout_at(self.heard + patience, self.socket.next()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(Lost::Broken(error.to_string())),
+                Ok(None) => return Err(Lost::Broken("the connection was cut".to_owned())),
+                Err(_) if self.pinged => return Err(Lost::Broken("it fell silent".to_owned())),
+                Err(_) => {
+                    self.pinged = true;
+                    self.write(Frame::Ping(bytes::Bytes::new())).await?;
+                    continue;
+                }
+            };
+            (self.heard, self.pinged) = (Instant::now(), false);
+            match frame {
+                Frame::Text(text) => {
+                    return FromServer::parse(&text).map_err(|bad| Lost::Broken(bad.to_string()));
+                }
+                Frame::Close(frame) => {
+                    let code = frame.map_or(1005, |frame| frame.code.into());
+                    return Err(Lost::Closed(Close::from_code(code)));
+                }
+                // The answer to a ping is written with the next read.
+                Frame::Ping(_) | Frame::Pong(_) => {}
+                Frame::Binary(_) | Frame::Frame(_) => {
+                    return Err(Lost::Broken("it sent no text".to_owned()));
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("n", &self.n).finish_non_exhaustive()
+    }
+}
+
+async fn connect(caller: &Caller) -> Result<WebSocketStream<Box<dyn Stream>>, Error> {
+    let address = &caller.address;
+    let lost = |error: std::io::Error| Error::connection(address.origin(), &error);
+    let target = (address.host(), address.port());
+    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(target)).await;
+    let late = |_| Error::unreachable(address.origin(), "it did not answer in time");
+    let tcp = connected.map_err(late)?.map_err(lost)?;
+    // A take waits for a person, not for more to send.
+    let _ = tcp.set_nodelay(true);
+
+    let (scheme, stream): (_, Box<dyn Stream>) = if address.is_tls() {
+        let name = ServerName::try_from(address.host())
+            .map_err(|_| Error::Address(address.origin().to_owned()))?;
+        let mut tls = caller.tls.clone();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.map_err(lost)?;
+        ("wss", Box::new(stream))
+    } else {
+        ("ws", Box::new(tcp))
+    };
+
+    let url = format!("{scheme}://{}/device/v1/channel", address.authority());
+    let mut request =
+        url.into_client_request().map_err(|_| Error::Address(address.origin().to_owned()))?;
+    let header = |text: &str| text.parse().expect("visible ASCII is a header's value");
+    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, header(SUBPROTOCOL));
+    request.headers_mut().insert(HOST, header(address.authority()));
+    let limits = WebSocketConfig::default()
+        .read_buffer_size(4 * 1024)
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX));
+    match tokio_tungstenite::client_async_with_config(request, stream, Some(limits)).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::Error::Http(answer)) => match answer.status().as_u16() {
+            status @ (429 | 500..) => {
+                Err(Error::unreachable(address.origin(), format!("it answered {status}")))
+            }
+            _ => Err(Error::Unexpected("there is no channel at its address")),
+        },
+        Err(tungstenite::Error::Io(error)) => Err(lost(error)),
+        Err(tungstenite::Error::Protocol(_)) => {
+            Err(Error::unreachable(address.origin(), "the WebSocket's handshake failed"))
+        }
+        Err(error) => Err(Error::unreachable(address.origin(), error.to_string())),
+    }
+}

@@ -1,0 +1,387 @@
+//! A running device: it hears of offers, takes, shows, and ends them.
+//!
+//! Two promises: it signs exactly the bytes that it showed, and a signature that it made is kept until
+//! the server has answered it. The same bytes are then sent again, never a second signature.
+
+use core::time::Duration;
+
+use countersign_wire::body::{
+    Code, Content, Decline, DeclineReason, Ended, Fail, Finish, Form, Offer, PIN_PROOF_ID, PinBody,
+    PinChange, Signature, Take, Taken, Use,
+};
+use countersign_wire::frame::{Message, Request};
+use countersign_wire::id::TransactionId;
+use countersign_wire::jwe::{self, Purpose};
+use countersign_wire::phone::{Phone, PhoneIdentity, PhonePin};
+use serde::de::DeserializeOwned;
+
+use crate::backoff::Backoff;
+use crate::cms::{self, SigningKey};
+use crate::error::Error;
+use crate::file::PhoneFile;
+use crate::http::Http;
+use crate::key;
+use crate::listen::{Line, Listen, Notice};
+use crate::pin::Pin;
+use crate::shown::{Shown, View};
+
+/// After a deadline the server is asked for so much longer how it ended.
+const AFTER_DEADLINE: Duration = Duration::from_secs(15);
+/// Tries of a call that has no deadline.
+const TRIES: u32 = 3;
+/// Tries of a take with a PIN: a wrong one counts each time that it arrives.
+const PIN_TRIES: u32 = 2;
+
+/// A device that was enrolled, with its line to the server.
+#[derive(Debug)]
+pub struct Device {
+    file: PhoneFile,
+    phone: Phone,
+    http: Http,
+    line: Line,
+}
+
+/// A finish that was kept, and what the server now said to it.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The transaction.
+    pub id: TransactionId,
+    /// How it ended. After a transient error it is still kept.
+    pub outcome: Result<Ended, Error>,
+}
+
+/// How long a call is repeated while nothing is decided.
+enum Patience {
+    Tries(u32),
+    /// Since the Unix epoch.
+    Until(Duration),
+}
+
+impl Device {
+    /// Takes up the device of `file`; connects to nothing yet.
+    ///
+    /// # Errors
+    /// Refuses a file that is none, and an address or CA in it that cannot be used.
+    pub fn open(file: &PhoneFile) -> Result<Self, Error> {
+        let phone = file.read()?;
+        let http = Http::new(&phone)?;
+        Ok(Self { file: file.clone(), phone, http, line: Line::new(Listen::default()) })
+    }
+
+    /// Chooses how to hear of offers; a channel that is open is let go.
+    pub fn listen(&mut self, way: Listen) {
+        self.line = Line::new(way);
+    }
+
+    /// What the device keeps.
+    #[must_use]
+    pub fn phone(&self) -> &Phone {
+        &self.phone
+    }
+
+    /// What the device keeps, without the device.
+    #[must_use]
+    pub fn into_phone(self) -> Phone {
+        self.phone
+    }
+
+    /// The next thing to know of. It connects where there is no connection, waiting between tries, and
+    /// may be given up at any point and called again. Pings are answered while it waits, so it should
+    /// wait while the person reads.
+    ///
+    /// # Errors
+    /// What trying again would not mend: [`Error::Closed`], [`Error::Untrusted`], a refusal.
+    pub async fn next(&mut self) -> Result<Notice, Error> {
+        self.line.next(&self.http).await
+    }
+
+    /// The next offer, passing over everything else.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn next_offer(&mut self) -> Result<Offer, Error> {
+        loop {
+            if let Notice::Offer(offer) = self.next().await? {
+                return Ok(offer);
+            }
+        }
+    }
+
+    /// Opens an offer: its content comes, is checked to be for this transaction, and can be shown.
+    ///
+    /// # Errors
+    /// [`Error::PinNeeded`] and [`Error::NoPin`] before anything is sent. After [`Error::BadContent`]
+    /// and [`Error::CannotShow`] the transaction is taken; [`Self::fail`] ends it.
+    pub async fn take(&mut self, offer: &Offer, pin: Option<&Pin>) -> Result<Shown, Error> {
+        let pin_proof = match (offer.pin_required, pin) {
+            (false, _) => None,
+            (true, _) if self.phone.pin.is_none() => return Err(Error::NoPin),
+            (true, _) if self.phone.pin_next.is_some() => return Err(Error::PinChanging),
+            (true, None) => return Err(Error::PinNeeded),
+            (true, Some(pin)) => {
+                let made = self.phone.pin.expect("it was looked for");
+                Some(pin.prove(made, &self.phone.code_key, offer.id))
+            }
+        };
+        let patience = match pin_proof {
+            Some(_) => Patience::Tries(PIN_TRIES),
+            None => Patience::Until(offer.expires_at),
+        };
+        let take = Request::Take(Take { id: offer.id, pin_proof });
+        let taken: Taken = self.ask(&take, &patience).await?;
+        let content = open(&self.phone, offer, &taken)?;
+        let view = View::of(&content.media_type, &content.bytes)?;
+        Ok(Shown { offer: offer.clone(), content, view, taken })
+    }
+
+    /// Signs what was shown, and sends it until it is answered or its time is over.
+    ///
+    /// # Errors
+    /// After a transient error the signature is kept, and [`Self::resume`] sends it again; after a
+    /// refusal it is not.
+    pub async fn approve(
+        &mut self,
+        shown: &Shown,
+        match_code: Option<&str>,
+    ) -> Result<Ended, Error> {
+        let finish = match self.file.kept(shown.id())? {
+            Some(kept) => kept,
+            None => {
+                let finish = Finish {
+                    id: shown.id(),
+                    signature: self.sign(shown)?,
+                    match_code: match_code.map(str::to_owned),
+                };
+                self.file.keep(&finish)?;
+                finish
+            }
+        };
+        let patience = Patience::Until(shown.deadline() + AFTER_DEADLINE);
+        self.finish(finish, &patience).await
+    }
+
+    /// Sends every finish that was kept and not answered.
+    ///
+    /// # Errors
+    /// [`Error::File`] where they cannot be looked for. Each one's outcome stands in its place.
+    pub async fn resume(&mut self) -> Result<Vec<Resumed>, Error> {
+        let mut resumed = Vec::new();
+        for id in self.file.all_kept()? {
+            let outcome = match self.file.kept(id) {
+                Ok(Some(finish)) => self.finish(finish, &Patience::Tries(TRIES)).await,
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            resumed.push(Resumed { id, outcome });
+        }
+        Ok(resumed)
+    }
+
+    /// The person said no.
+    ///
+    /// # Errors
+    /// The server's refusal, or no answer.
+    pub async fn decline(
+        &mut self,
+        id: TransactionId,
+        reason: DeclineReason,
+    ) -> Result<Ended, Error> {
+        self.ask(&Request::Decline(Decline { id, reason }), &Patience::Tries(TRIES)).await
+    }
+
+    /// The device cannot; `reason` is a word for the log, such as `media_type`.
+    ///
+    /// # Errors
+    /// The server's refusal, or no answer.
+    pub async fn fail(&mut self, id: TransactionId, reason: &str) -> Result<Ended, Error> {
+        let fail = Fail { id, reason: reason.to_owned() };
+        self.ask(&Request::Fail(fail), &Patience::Tries(TRIES)).await
+    }
+
+    /// Sets the first PIN. It may be repeated.
+    ///
+    /// # Errors
+    /// The server's refusal, or no answer.
+    pub async fn set_pin(&mut self, pin: &Pin) -> Result<(), Error> {
+        let made = match self.phone.pin {
+            Some(made) => made,
+            None => {
+                let made = PhonePin::first();
+                self.phone.pin = Some(made);
+                self.file.replace(&self.phone)?;
+                made
+            }
+        };
+        let change = PinChange { version: made.version, digest: pin.digest(made), proof: None };
+        self.put_pin(&change).await
+    }
+
+    /// Changes the PIN. After a transient error it has to be repeated, with the same new PIN: only the
+    /// server knows which one holds.
+    ///
+    /// # Errors
+    /// The server's refusal, which leaves the old PIN, or no answer.
+    pub async fn change_pin(&mut self, old: &Pin, new: &Pin) -> Result<(), Error> {
+        let before = self.phone.pin.ok_or(Error::NoPin)?;
+        let next = self.phone.pin_next.unwrap_or_else(|| before.next());
+        self.phone.pin_next = Some(next);
+        self.file.replace(&self.phone)?;
+        let change = PinChange {
+            version: next.version,
+            digest: new.digest(next),
+            proof: Some(old.prove(before, &self.phone.code_key, PIN_PROOF_ID)),
+        };
+        let outcome = self.put_pin(&change).await;
+        match &outcome {
+            Ok(()) => self.phone.pin = Some(next),
+            Err(error) if error.code().is_some() && !error.is_transient() => {}
+            Err(_) => return outcome,
+        }
+        self.phone.pin_next = None;
+        self.file.replace(&self.phone)?;
+        outcome
+    }
+
+    /// Says goodbye to the server, if a channel is open.
+    pub async fn close(&mut self) {
+        self.line.close().await;
+    }
+
+    /// Has these offers told again, before anything else.
+    pub(crate) fn put_back(&mut self, offers: Vec<Offer>) {
+        self.line.put_back(offers);
+    }
+
+    /// How long it is, by the server's clock, until `then`.
+    pub(crate) fn until(&self, then: Duration) -> Duration {
+        self.http.caller.clock.until(then)
+    }
+
+    async fn put_pin(&self, change: &PinChange) -> Result<(), Error> {
+        let plain = zeroize::Zeroizing::new(serde_json::to_vec(change).expect("plain JSON"));
+        let name = &self.http.caller.device;
+        let pin = jwe::seal(&self.phone.payload_key, name, Purpose::Pin, &plain);
+        let body = PinBody { pin };
+        // A wrong proof counts each time that it arrives; without one the call may be repeated.
+        let tries = if change.proof.is_some() { 1 } else { TRIES };
+        let mut backoff = Backoff::default();
+        for last in (0..tries).map(|at| at + 1 == tries) {
+            match self.http.put_pin(&body).await {
+                Err(error) if error.is_transient() && !last => {
+                    tokio::time::sleep(backoff.next()).await;
+                }
+                Ok(answer) if answer.version != change.version => {
+                    return Err(Error::Unexpected("another version of the PIN holds"));
+                }
+                outcome => return outcome.map(|_| ()),
+            }
+        }
+        unreachable!("the last try returns")
+    }
+
+    /// Sends a kept finish, and lets go of it once it is answered.
+    async fn finish(&mut self, finish: Finish, patience: &Patience) -> Result<Ended, Error> {
+        let id = finish.id;
+        let outcome = self.ask(&Request::Finish(finish), patience).await;
+        let answered = match &outcome {
+            Ok(_) => true,
+            // The proof of who is calling failed, so nobody looked at the signature.
+            Err(error) => {
+                error.code().is_some_and(|code| code != Code::Unauthorised) && !error.is_transient()
+            }
+        };
+        if answered {
+            self.file.let_go(id)?;
+        }
+        outcome
+    }
+
+    /// Asks over the channel where there is one, else by HTTP; again, while nothing is decided.
+    async fn ask<T: Answer>(&mut self, request: &Request, patience: &Patience) -> Result<T, Error> {
+        let mut backoff = Backoff::default();
+        let mut tries = 0;
+        loop {
+            let outcome = match self.line.request(request).await {
+                Some(Ok(message)) => {
+                    T::of(message).ok_or(Error::Unexpected("the answer is to something else"))
+                }
+                Some(Err(body)) => Err(Error::refused(body)),
+                None => self.http.request(request).await,
+            };
+            tries += 1;
+            let retry_after = match &outcome {
+                Err(Error::Refused { retry_after, .. }) => retry_after.unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
+            let wait = backoff.next().max(retry_after);
+            let on = match patience {
+                Patience::Tries(most) => tries < *most,
+                Patience::Until(then) => wait < self.until(*then),
+            };
+            match outcome {
+                Err(error) if error.is_transient() && on => tokio::time::sleep(wait).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// A CMS over exactly the bytes that were shown.
+    fn sign(&self, shown: &Shown) -> Result<Signature, Error> {
+        let (identity, algorithm) = self.signer(&shown.taken).ok_or(Error::NoIdentity)?;
+        let key = SigningKey::from_pem(&identity.key)?;
+        let now = self.http.caller.clock.now().as_secs();
+        let Content { id, media_type, bytes, .. } = &shown.content;
+        // Whoever checks a signature has the root already.
+        let chain: Vec<_> =
+            identity.chain.iter().filter(|one| !key::is_root(one)).cloned().collect();
+        let certificate = &identity.certificate;
+        let value = cms::sign(bytes, media_type, id.0, now, certificate, &chain, &key)?;
+        Ok(Signature::Cms { identity: identity.id.clone(), algorithm: Some(algorithm), value })
+    }
+
+    /// The identity that may sign content, in a form and with an algorithm that the transaction takes.
+    fn signer(&self, taken: &Taken) -> Option<(&PhoneIdentity, countersign_wire::body::Algorithm)> {
+        if !taken.forms.contains(&Form::Cms) {
+            return None;
+        }
+        let of_content = self.phone.identities.iter().filter(|id| id.usage == Use::Content);
+        of_content
+            .filter_map(|identity| Some((identity, key::algorithm(&identity.certificate)?)))
+            .find(|(_, algorithm)| taken.algorithms.contains(algorithm))
+    }
+}
+
+/// Opens what came, and checks twice over that it is this transaction's.
+fn open(phone: &Phone, offer: &Offer, taken: &Taken) -> Result<Content, Error> {
+    let name = phone.device_name().map_err(|_| Error::Name("the tenant"))?;
+    let purpose = Purpose::Content(offer.id);
+    let plain = jwe::open(&phone.payload_key, &name, purpose, &taken.sealed)
+        .map_err(|_| Error::BadContent)?;
+    let content: Content = serde_json::from_slice(&plain).map_err(|_| Error::BadContent)?;
+    if content.id == offer.id { Ok(content) } else { Err(Error::BadContent) }
+}
+
+/// What an answer is, whichever way it came.
+trait Answer: DeserializeOwned {
+    fn of(message: Message) -> Option<Self>;
+}
+
+impl Answer for Taken {
+    fn of(message: Message) -> Option<Self> {
+        match message {
+            Message::Taken(taken) => Some(taken),
+            _ => None,
+        }
+    }
+}
+
+impl Answer for Ended {
+    fn of(message: Message) -> Option<Self> {
+        match message {
+            Message::Finished(ended) | Message::Declined(ended) | Message::Failed(ended) => {
+                Some(ended)
+            }
+            _ => None,
+        }
+    }
+}

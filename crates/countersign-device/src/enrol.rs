@@ -1,0 +1,231 @@
+//! Enrolment: from an activation code to a device.
+//!
+//! The code never travels. A MAC under it covers every byte that is sent and every byte that comes
+//! back, so that what was enrolled is this device's keys, and who answered knows the code as well.
+
+use countersign_wire::body::{
+    DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, IssuedIdentity, Use,
+};
+use countersign_wire::code::{self, ActivationCode, Side};
+use countersign_wire::id::DeviceName;
+use countersign_wire::jwe::secrets;
+use countersign_wire::jwk::PrivateJwk;
+use countersign_wire::jws;
+use countersign_wire::limits::{LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX};
+use countersign_wire::phone::{Phone, PhoneIdentity, PhonePin};
+use rcgen::KeyPair;
+use reqwest::header::CONTENT_TYPE;
+use zeroize::Zeroizing;
+
+use crate::address::{self, Address};
+use crate::backoff::Backoff;
+use crate::device::Device;
+use crate::error::Error;
+use crate::file::PhoneFile;
+use crate::http::{self, ANSWER_TIMEOUT};
+use crate::key::{self, KeyKind};
+use crate::pin::Pin;
+
+/// The same request is sent so often before the device gives up; a lost answer burns nothing.
+const TRIES_MAX: u32 = 5;
+
+/// What is needed to make a device of this program.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    /// Where the server is: `https://host[:port]`.
+    pub server: String,
+    /// The only certificates to trust, PEM; without them, those of the system.
+    pub server_ca: Option<String>,
+    /// The tenant.
+    pub tenant: String,
+    /// The user.
+    pub user: String,
+    /// The activation code.
+    pub code: ActivationCode,
+    /// Names that relying parties may select the identities by.
+    pub labels: Vec<String>,
+    /// What the device says of itself.
+    pub device: DeviceDescription,
+    /// The PIN to begin with.
+    pub pin: Option<Pin>,
+    /// What kind of keys the identities get. There is one identity of each use.
+    pub key: KeyKind,
+}
+
+/// Enrols a device, writes it to `file`, and sets its PIN if there is one to begin with.
+///
+/// # Errors
+/// Refuses what cannot be used before anything is sent. After [`Error::PinNotSet`] the device is
+/// enrolled and written, and [`Device::set_pin`] may be tried again.
+pub async fn enrol(file: &PhoneFile, enrolment: &Enrolment) -> Result<Phone, Error> {
+    let address = Address::parse(&enrolment.server)?;
+    let tls = address::tls(enrolment.server_ca.as_deref())?;
+    let client = http::client(&tls)?;
+    let request = Request::new(enrolment)?;
+    file.check_free()?;
+
+    let (mut backoff, mut tries) = (Backoff::default(), 0);
+    let phone = loop {
+        tries += 1;
+        match post(&client, &address, enrolment, &request).await {
+            Err(error) if error.is_transient() && tries < TRIES_MAX => {
+                tokio::time::sleep(backoff.next()).await;
+            }
+            outcome => break outcome?,
+        }
+    };
+    file.create(&phone)?;
+    let Some(pin) = &enrolment.pin else { return Ok(phone) };
+    let mut device = Device::open(file)?;
+    device.set_pin(pin).await.map_err(|error| Error::PinNotSet(Box::new(error)))?;
+    Ok(device.into_phone())
+}
+
+async fn post(
+    client: &reqwest::Client,
+    address: &Address,
+    enrolment: &Enrolment,
+    request: &Request,
+) -> Result<Phone, Error> {
+    let sent = client
+        .post(address.url("/device/v1/enrolments"))
+        .timeout(ANSWER_TIMEOUT)
+        .header(CONTENT_TYPE, "application/json")
+        .header(code::HEADER, &request.mac)
+        .header(jws::ENROLMENT_HEADER, &request.proof)
+        .body(request.body.clone());
+    let answer = http::send(address, sent).await?;
+    if answer.status != 201 {
+        return Err(http::refusal(address, &answer));
+    }
+    let mac = answer.headers.get(code::HEADER).and_then(|mac| mac.to_str().ok());
+    request.accept(enrolment, address, &answer.body, mac.unwrap_or_default())
+}
+
+/// A request with the private keys behind it. It is the same however often it is sent.
+struct Request {
+    body: Vec<u8>,
+    mac: String,
+    proof: String,
+    device: DeviceKeys,
+}
+
+struct DeviceKeys {
+    auth: PrivateJwk,
+    /// For the one answer.
+    seal: PrivateJwk,
+    identities: Vec<(Use, KeyPair)>,
+}
+
+impl Request {
+    fn new(enrolment: &Enrolment) -> Result<Self, Error> {
+        check(enrolment)?;
+        let mut identities = Vec::new();
+        let mut requests = Vec::new();
+        for usage in [Use::Content, Use::Digest] {
+            let key = key::generate(enrolment.key)?;
+            let csr = key::request(&key, &enrolment.user)?;
+            requests.push(IdentityRequest { usage, csr, labels: enrolment.labels.clone() });
+            identities.push((usage, key));
+        }
+        let device =
+            DeviceKeys { auth: PrivateJwk::generate(), seal: PrivateJwk::generate(), identities };
+        let body = EnrolmentRequest {
+            tenant: enrolment.tenant.clone(),
+            user: enrolment.user.clone(),
+            identities: requests,
+            auth_key: device.auth.public().clone(),
+            seal_key: device.seal.public().clone(),
+            device: enrolment.device.clone(),
+            push: None,
+        };
+        let body = serde_json::to_vec(&body).expect("a request is plain JSON");
+        let mac = enrolment.code.mac(Side::Request, &body);
+        let proof = jws::sign_enrolment(&device.auth, &body);
+        Ok(Self { body, mac, proof, device })
+    }
+
+    /// Believes an answer only after its MAC, and makes the device of it.
+    fn accept(
+        &self,
+        enrolment: &Enrolment,
+        address: &Address,
+        body: &[u8],
+        mac: &str,
+    ) -> Result<Phone, Error> {
+        if !enrolment.code.check(Side::Answer, body, mac) {
+            return Err(Error::Unexpected("whoever answered does not know the activation code"));
+        }
+        let answer: EnrolmentAnswer = serde_json::from_slice(body)
+            .map_err(|_| Error::Unexpected("the enrolment's answer is not what it should be"))?;
+        let name = DeviceName::new(&enrolment.tenant, answer.device_id)
+            .map_err(|_| Error::Name("the tenant"))?;
+        let secrets = secrets::open(&self.device.seal, &name, &answer.secrets)
+            .map_err(|_| Error::Unexpected("the enrolment's secrets do not open"))?;
+        // Tokens name the public address; the one that was given is the one that works from here.
+        let given = address.origin().to_owned();
+        let public = Some(answer.server.address).filter(|public| !public.is_empty());
+        let server = public.unwrap_or_else(|| given.clone());
+        Ok(Phone {
+            reached_at: Some(given).filter(|given| *given != server),
+            server,
+            server_ca: enrolment.server_ca.clone(),
+            tenant: enrolment.tenant.clone(),
+            user: enrolment.user.clone(),
+            device_id: answer.device_id,
+            serial_number: answer.serial_number,
+            auth_key: self.device.auth.clone(),
+            payload_key: secrets.payload_key,
+            code_key: secrets.code_key,
+            identities: self.identities(answer.identities)?,
+            // Kept before the server hears of it: without the salt the PIN would be lost.
+            pin: enrolment.pin.is_some().then(PhonePin::first),
+            pin_next: None,
+        })
+    }
+
+    /// The keys with their certificates.
+    fn identities(&self, issued: Vec<IssuedIdentity>) -> Result<Vec<PhoneIdentity>, Error> {
+        let asked = &self.device.identities;
+        let fits = issued.len() == asked.len()
+            && issued.iter().zip(asked).all(|(issued, (usage, key))| {
+                issued.usage == *usage && key::certifies(&issued.certificate, key)
+            });
+        if !fits {
+            return Err(Error::Unexpected("the certificates are not for the device's keys"));
+        }
+        let with_key = |(issued, (_, key)): (IssuedIdentity, &(Use, KeyPair))| PhoneIdentity {
+            id: issued.id,
+            usage: issued.usage,
+            key: Zeroizing::new(key.serialize_pem()),
+            certificate: issued.certificate,
+            chain: issued.chain,
+        };
+        Ok(issued.into_iter().zip(asked).map(with_key).collect())
+    }
+}
+
+/// Refuses what the server would refuse without saying which.
+fn check(enrolment: &Enrolment) -> Result<(), Error> {
+    let fits = |text: &str, bytes_max: usize| {
+        (1..=bytes_max).contains(&text.len()) && !text.chars().any(char::is_control)
+    };
+    let said = &enrolment.device;
+    let described = [&said.name, &said.platform, &said.os_version, &said.app, &said.app_version];
+    let any_device = countersign_wire::id::DeviceId::new(1).expect("1 is positive");
+    if DeviceName::new(&enrolment.tenant, any_device).is_err() {
+        return Err(Error::Name("the tenant"));
+    }
+    if !fits(&enrolment.user, NAME_BYTES_MAX) {
+        return Err(Error::Name("the user"));
+    }
+    if !described.iter().all(|text| text.is_empty() || fits(text, NAME_BYTES_MAX)) {
+        return Err(Error::Name("the device's description"));
+    }
+    if enrolment.labels.len() > LABELS_MAX
+        || !enrolment.labels.iter().all(|label| fits(label, LABEL_BYTES_MAX))
+    {
+        return Err(Error::Name("a label"));
+    }
+    Ok(())
+}

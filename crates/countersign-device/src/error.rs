@@ -1,0 +1,231 @@
+//! What can go wrong on a device, as sentences that say what to do.
+
+use core::error::Error as StdError;
+use core::time::Duration;
+use std::io;
+use std::path::PathBuf;
+
+use countersign_wire::body::{Code, RefusalBody, State};
+use countersign_wire::frame::Close;
+
+use crate::cms::CannotSign;
+
+/// Why something did not happen. Every sentence may be shown to the person; none holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not `https://host[:port]`, nor `http://` of this very machine.
+    #[error("\"{0}\" is not a server's address: give https://host or https://host:port")]
+    Address(String),
+    /// No certificate in it, or a malformed one.
+    #[error("the CA file holds no certificate in PEM: give the server's tls/ca.pem")]
+    Ca,
+    /// Too long, empty, or with characters that cannot stand in it.
+    #[error("{0} cannot be used: too long, empty, or with characters that are not allowed")]
+    Name(&'static str),
+    /// No connection, or it broke. Worth repeating.
+    #[error(
+        "the server {server} cannot be reached ({why}): is it running, and is this its address?"
+    )]
+    Unreachable {
+        /// Where it was looked for.
+        server: String,
+        /// The innermost cause.
+        why: String,
+    },
+    /// Somebody answered whose certificate does not chain to the CA.
+    #[error("the server's certificate is not trusted ({0}): give the CA that issued it with --ca")]
+    Untrusted(String),
+    /// The server said no.
+    #[error("{}", refused(.body))]
+    Refused {
+        /// What it said.
+        body: RefusalBody,
+        /// What it asked to wait before the next try.
+        retry_after: Option<Duration>,
+    },
+    /// Whoever answered does not speak this protocol, or changed what was said.
+    #[error("the answer is not what the device protocol says ({0}): is this a Countersign server?")]
+    Unexpected(&'static str),
+    /// The channel was closed in a way after which a device does not come back by itself.
+    #[error("the server closed the channel: {}", closed(*.0))]
+    Closed(Close),
+    /// What was to be shown does not open, or is for something else.
+    #[error("what came to be signed is not for this transaction; nothing was signed")]
+    BadContent,
+    /// The content cannot be shown exactly as it would be signed.
+    #[error("this device cannot show content of type {0}, and signs nothing that it did not show")]
+    CannotShow(String),
+    /// The transaction accepts nothing that this device's identities can make.
+    #[error("this device has no identity whose signatures this transaction accepts: enrol one")]
+    NoIdentity,
+    /// An identity of `phone.json` cannot sign.
+    #[error("the device's identity cannot sign: {0}")]
+    CannotSign(#[from] CannotSign),
+    /// The transaction wants the PIN, and none was given.
+    #[error("this needs the PIN: give it with --pin")]
+    PinNeeded,
+    /// The transaction wants the PIN, and the device has none.
+    #[error("this needs a PIN, and this device has none: set one first")]
+    NoPin,
+    /// Empty, too long, or with control characters.
+    #[error("this cannot be a PIN: 1 to 128 bytes without control characters")]
+    BadPin,
+    /// A change of the PIN was begun, and its answer never came.
+    #[error("the last change of the PIN was not confirmed: repeat it, with the same new PIN")]
+    PinChanging,
+    /// The device is enrolled and kept; only its PIN is missing.
+    #[error("the device is enrolled, but its PIN could not be set: {0}")]
+    PinNotSet(Box<Self>),
+    /// There is something at the path already, and it is not overwritten.
+    #[error("{} exists already: remove it, or choose another path", .0.display())]
+    Exists(PathBuf),
+    /// The file is no `phone.json`.
+    #[error("{} is not a phone.json: {why}", .path.display())]
+    BadFile {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it, without any of its values.
+        why: &'static str,
+    },
+    /// The file system said no.
+    #[error("{} cannot be {doing}: {source}", .path.display())]
+    File {
+        /// Which file or directory.
+        path: PathBuf,
+        /// `read`, `written`, …
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A key could not be made.
+    #[error("the system could not make a key of this kind")]
+    NoKey,
+}
+
+impl Error {
+    /// Whether the same call may succeed later: nothing was decided.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { body, .. } => {
+                matches!(body.error, Code::Internal | Code::Unavailable | Code::TooMany)
+            }
+            _ => false,
+        }
+    }
+
+    /// How the server refused, if it did.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused { body, .. } => Some(body.error),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn refused(body: RefusalBody) -> Self {
+        Self::Refused { body, retry_after: None }
+    }
+
+    /// A connection that failed for `cause`, innermost reason first found.
+    pub(crate) fn connection(server: &str, cause: &(dyn StdError + 'static)) -> Self {
+        let (why, untrusted) = root(cause);
+        if untrusted { Self::Untrusted(why) } else { Self::unreachable(server, why) }
+    }
+
+    pub(crate) fn unreachable(server: &str, why: impl Into<String>) -> Self {
+        Self::Unreachable { server: server.to_owned(), why: why.into() }
+    }
+}
+
+/// The innermost cause's words, and whether it is a certificate's fault.
+fn root(cause: &(dyn StdError + 'static)) -> (String, bool) {
+    let (mut at, mut untrusted) = (cause, false);
+    loop {
+        if let Some(tls) = at.downcast_ref::<rustls::Error>() {
+            untrusted |= matches!(tls, rustls::Error::InvalidCertificate(_));
+        }
+        // An io::Error's source is that of the error inside, which it would skip.
+        let inner = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match inner.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| at.source()) {
+            Some(next) => at = next,
+            None => return (at.to_string(), untrusted),
+        }
+    }
+}
+
+fn refused(body: &RefusalBody) -> String {
+    let advice = match body.error {
+        Code::Unauthorised => ": the device is unknown to the server, so enrol it again",
+        Code::EnrolmentRefused => ": check tenant, user and code, or ask for a new code",
+        Code::Locked => ": ask an administrator to unlock it",
+        Code::PinNotSet => ": set it first",
+        Code::TooMany | Code::Internal | Code::Unavailable => ": try again later",
+        _ => "",
+    };
+    // The server's own words might be anything; a code that is known has its sentence.
+    let said = match body.error {
+        Code::Unknown => crate::display::line(&body.message),
+        known => known.to_string(),
+    };
+    let left = match body.tries_left {
+        Some(0) => ", and that locked the user".to_owned(),
+        Some(left) => format!(", with {left} more before the user is locked"),
+        None => String::new(),
+    };
+    let state = body.state.map_or("", ended);
+    format!("{said}{left}{state}{advice}")
+}
+
+fn ended(state: State) -> &'static str {
+    match state {
+        State::Finished => " (it was signed)",
+        State::Declined => " (it was declined)",
+        State::Failed => " (it failed)",
+        State::Expired => " (it expired)",
+        State::Cancelled => " (the application took it back)",
+        State::Locked => " (the user was locked)",
+        State::Waiting | State::Taken | State::Unknown => "",
+    }
+}
+
+fn closed(close: Close) -> &'static str {
+    match close {
+        Close::Replaced => "another program is running with this device's keys; run only one",
+        Close::Locked => "the user or the device is locked or logged out; ask an administrator",
+        Close::Unauthorised => "the device is unknown to it; enrol it again",
+        Close::Normal => "it has nothing more to say; start again to come back",
+        _ => "it does not understand this program; one of the two is too old",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_how_many_tries_are_left() {
+        let mut body = RefusalBody::new(Code::WrongPin);
+        body.tries_left = Some(2);
+        let sentence = Error::refused(body).to_string();
+        assert_eq!(sentence, "the PIN is wrong, with 2 more before the user is locked");
+    }
+
+    #[test]
+    fn only_what_decided_nothing_is_repeated() {
+        for code in Code::ALL {
+            let again = matches!(code, Code::Internal | Code::Unavailable | Code::TooMany);
+            assert_eq!(Error::refused(RefusalBody::new(code)).is_transient(), again, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_bad_certificate_is_found_at_the_bottom_of_its_causes() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        assert!(matches!(Error::connection("s", &wrapped), Error::Untrusted(_)));
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(Error::connection("s", &refused).is_transient());
+    }
+}

@@ -1,0 +1,240 @@
+//! The device's calls over HTTP, each with a token of its own over exactly what it sends.
+//!
+//! The promise: only the server that the device was enrolled with is spoken to, no answer is larger or
+//! slower than it may be, and a clock that is wrong is put right once.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use countersign_wire::body::{
+    Code, Ended, Offer, Offers, PinAnswer, PinBody, RefusalBody, Take, Taken,
+};
+use countersign_wire::frame::Request;
+use countersign_wire::id::DeviceName;
+use countersign_wire::jwk::PrivateJwk;
+use countersign_wire::jws::{self, Call};
+use countersign_wire::limits::FRAME_BYTES_MAX;
+use countersign_wire::phone::Phone;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Client, Method, redirect};
+use rustls::ClientConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::address::{self, Address};
+use crate::clock::Clock;
+use crate::error::Error;
+
+/// How long a connection may take.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take that the server has no reason to hold back.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the server may hold back the offers.
+pub(crate) const WAIT: Duration = Duration::from_secs(30);
+/// The longest pause that a server can ask for between two tries.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Speaks for one device over HTTP.
+#[derive(Debug)]
+pub struct Http {
+    client: Client,
+    pub(crate) caller: Arc<Caller>,
+}
+
+/// Who calls, where, and how the server is trusted: what HTTP and the channel have in common.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) address: Address,
+    pub(crate) tls: ClientConfig,
+    pub(crate) device: DeviceName,
+    pub(crate) auth_key: PrivateJwk,
+    /// The server's public address, for tokens.
+    pub(crate) audience: String,
+    pub(crate) clock: Clock,
+}
+
+/// An answer, read whole.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Http {
+    /// Prepares the calls of `phone`; connects to nothing yet.
+    ///
+    /// # Errors
+    /// Refuses an address or a CA that cannot be used.
+    pub fn new(phone: &Phone) -> Result<Self, Error> {
+        let address = Address::parse(phone.reached_at.as_ref().unwrap_or(&phone.server))?;
+        let tls = address::tls(phone.server_ca.as_deref())?;
+        let caller = Caller {
+            device: phone.device_name().map_err(|_| Error::Name("the tenant"))?,
+            auth_key: phone.auth_key.clone(),
+            audience: phone.server.clone(),
+            clock: Clock::default(),
+            address,
+            tls,
+        };
+        Ok(Self { client: client(&caller.tls)?, caller: Arc::new(caller) })
+    }
+
+    /// Everything open for this device; waits up to 30 s for there to be something.
+    ///
+    /// # Errors
+    /// As every call: the server's refusal, or no answer.
+    pub async fn offers(&self) -> Result<Vec<Offer>, Error> {
+        let query = format!("?wait={}", WAIT.as_secs());
+        let timeout = WAIT + ANSWER_TIMEOUT;
+        let path = "/device/v1/offers";
+        let offers: Offers = self.call(Method::GET, path, &query, Vec::new(), timeout).await?;
+        Ok(offers.offers)
+    }
+
+    /// Takes a transaction.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn take(&self, take: &Take) -> Result<Taken, Error> {
+        self.request(&Request::Take(take.clone())).await
+    }
+
+    /// Ends a transaction with [`Request::Finish`], [`Request::Decline`] or [`Request::Fail`].
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn end(&self, request: &Request) -> Result<Ended, Error> {
+        self.request(request).await
+    }
+
+    /// Sets or changes the PIN.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn put_pin(&self, body: &PinBody) -> Result<PinAnswer, Error> {
+        self.call(Method::PUT, "/device/v1/pin", "", json(body), ANSWER_TIMEOUT).await
+    }
+
+    /// What the channel would carry, as a call.
+    pub(crate) async fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Error> {
+        let (id, verb, body) = match request {
+            Request::Take(body) => (body.id, "take", json(body)),
+            Request::Finish(body) => (body.id, "finish", json(body)),
+            Request::Decline(body) => (body.id, "decline", json(body)),
+            Request::Fail(body) => (body.id, "fail", json(body)),
+            Request::Hello(_) => return Err(Error::Unexpected("hello is for the channel only")),
+        };
+        let path = format!("/device/v1/transactions/{id}/{verb}");
+        self.call(Method::POST, &path, "", body, ANSWER_TIMEOUT).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<T, Error> {
+        let url = self.caller.address.url(&format!("{path}{query}"));
+        let mut corrected = false;
+        loop {
+            let call = Call { method: method.as_str(), path, body: &body };
+            let mut request = self.client.request(method.clone(), &url).timeout(timeout);
+            request = request.header(AUTHORIZATION, format!("Bearer {}", self.caller.token(call)));
+            if !body.is_empty() {
+                request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+            }
+            let answer = send(&self.caller.address, request).await?;
+            if (200..300).contains(&answer.status) {
+                return serde_json::from_slice(&answer.body)
+                    .map_err(|_| Error::Unexpected("the body is not what it should be"));
+            }
+            let refusal = refusal(&self.caller.address, &answer);
+            match server_time(&refusal) {
+                Some(time) if !corrected => {
+                    self.caller.clock.correct(time);
+                    corrected = true;
+                }
+                _ => return Err(refusal),
+            }
+        }
+    }
+}
+
+impl Caller {
+    fn token(&self, call: Call<'_>) -> String {
+        jws::sign_call(&self.auth_key, &self.device, &self.audience, call, self.clock.now())
+    }
+}
+
+/// A client that follows no redirect and no proxy: its tokens are for one address.
+pub(crate) fn client(tls: &ClientConfig) -> Result<Client, Error> {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("countersign-device/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| Error::connection("", &error))
+}
+
+/// Sends, and reads the answer up to [`FRAME_BYTES_MAX`].
+pub(crate) async fn send(
+    address: &Address,
+    request: reqwest::RequestBuilder,
+) -> Result<Answer, Error> {
+    let lost = |error: reqwest::Error| {
+        if error.is_timeout() {
+            return Error::unreachable(address.origin(), "it did not answer in time");
+        }
+        Error::connection(address.origin(), &error)
+    };
+    let mut response = request.send().await.map_err(lost)?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(lost)? {
+        if body.len() + chunk.len() > FRAME_BYTES_MAX {
+            return Err(Error::Unexpected("the body is too large"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, headers, body })
+}
+
+/// What an answer of another status than 2xx says.
+pub(crate) fn refusal(address: &Address, answer: &Answer) -> Error {
+    let retry_after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let retry_after = retry_after.map(|pause| pause.min(RETRY_AFTER_MAX));
+    match serde_json::from_slice::<RefusalBody>(&answer.body) {
+        // A newer server's word; the status still says what kind it is.
+        Ok(body) if body.error == Code::Unknown && answer.status >= 500 => {
+            Error::unreachable(address.origin(), format!("it answered {}", answer.status))
+        }
+        Ok(body) => Error::Refused { body, retry_after },
+        // A proxy in front answers in its own words while the server restarts.
+        Err(_) if answer.status >= 500 || answer.status == 429 => {
+            Error::unreachable(address.origin(), format!("it answered {}", answer.status))
+        }
+        Err(_) if answer.status == 404 => Error::Unexpected("there is no such address"),
+        Err(_) if (300..400).contains(&answer.status) => {
+            Error::Unexpected("it sends elsewhere, where a device does not follow")
+        }
+        Err(_) => Error::Unexpected("the refusal is not what it should be"),
+    }
+}
+
+fn server_time(error: &Error) -> Option<Duration> {
+    match error {
+        Error::Refused { body, .. } if body.error == Code::Unauthorised => body.server_time,
+        _ => None,
+    }
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("bodies are plain JSON")
+}

@@ -1,0 +1,83 @@
+//! The SDK for devices: enrol, listen, show, sign.
+//!
+//! ```text
+//! code ──▶ enrol ──▶ phone.json
+//!                        │
+//!                     Device ◀── next ──── offers, withdrawals (WebSocket or long poll)
+//!                        │
+//!                      take ──▶ Shown ──▶ the person
+//!                                 ├── approve ──▶ a CMS, kept until answered ──▶ the server
+//!                                 └── decline ──▶ the server
+//! ```
+//!
+//! Two promises: a device signs exactly the bytes that it showed ([`Shown`] is made of them and of
+//! nothing else, and only a [`Shown`] can be approved), and one signature is good for one transaction
+//! (its id is inside). The protocol is specified in `docs/device-protocol.md`; this crate knows nothing
+//! of the server's inside.
+//!
+//! ```no_run
+//! use countersign_device::{Answer, Device, DeviceDescription, Enrolment, Event, KeyKind};
+//! use countersign_device::{ActivationCode, PhoneFile, Run, enrol, run};
+//!
+//! # async fn example() -> Result<(), Box<dyn core::error::Error>> {
+//! let file = PhoneFile::at("phone.json");
+//! let enrolment = Enrolment {
+//!     server: "https://localhost:8443".to_owned(),
+//!     server_ca: Some(std::fs::read_to_string("data/tls/ca.pem")?),
+//!     tenant: "bank".to_owned(),
+//!     user: "ann".to_owned(),
+//!     code: ActivationCode::parse("7K2M-Q0XR-ZV4C-9HTD")?,
+//!     labels: vec!["payments".to_owned()],
+//!     device: DeviceDescription { name: "Ann's phone".to_owned(), ..Default::default() },
+//!     pin: None,
+//!     key: KeyKind::P256,
+//! };
+//! enrol(&file, &enrolment).await?;
+//!
+//! let mut device = Device::open(&file)?;
+//! let once = Run { answer: Answer::Approve, pin: None, count: Some(1) };
+//! run(&mut device, once, |event| {
+//!     if let Event::Shown(shown) = event {
+//!         println!("{}", shown.view());
+//!     }
+//! })
+//! .await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod address;
+mod backoff;
+mod channel;
+mod clock;
+pub mod cms;
+mod device;
+pub mod display;
+mod enrol;
+mod error;
+mod file;
+mod http;
+mod key;
+mod listen;
+mod pin;
+mod run;
+mod shown;
+
+pub use countersign_wire::body::{
+    DeclineReason, DeviceDescription, Ended, Match, Offer, Operation, State,
+};
+pub use countersign_wire::code::ActivationCode;
+pub use countersign_wire::frame::{Close, Withdrawn};
+pub use countersign_wire::id::TransactionId;
+pub use countersign_wire::phone::Phone;
+pub use countersign_wire::uri::EnrolUri;
+pub use device::{Device, Resumed};
+pub use enrol::{Enrolment, enrol};
+pub use error::Error;
+pub use file::PhoneFile;
+pub use http::Http;
+pub use key::KeyKind;
+pub use listen::{Listen, Notice};
+pub use pin::Pin;
+pub use run::{Answer, Ask, Choice, Event, Run, run};
+pub use shown::{Shown, View};

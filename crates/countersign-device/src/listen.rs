@@ -1,0 +1,222 @@
+//! How a device hears of what there is to sign: by a channel that stays open, or by asking again and
+//! again. Both tell the same [`Notice`]s, and neither ever spins.
+
+use core::time::Duration;
+use std::collections::{BTreeSet, VecDeque};
+
+use countersign_wire::body::{Offer, RefusalBody};
+use countersign_wire::frame::{Message, Reconnect, Request, Withdrawn};
+use countersign_wire::id::TransactionId;
+use tokio::time::{Instant, sleep_until};
+
+use crate::backoff::Backoff;
+use crate::channel::{Channel, Lost};
+use crate::error::Error;
+use crate::http::Http;
+
+/// Pause between two polls, where the server had only what it had said before: it does not hold that
+/// back, since for the server an offer stays open until it is taken.
+const POLL_PAUSE: Duration = Duration::from_secs(3);
+
+/// How to hear of offers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Listen {
+    /// By WebSocket: at once.
+    #[default]
+    Channel,
+    /// By `GET /device/v1/offers`, over and over: for where no WebSocket gets through.
+    Poll,
+}
+
+/// What a device hears.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// The server knows that the device is there.
+    Connected,
+    /// The server is not reached; the device tries again by itself.
+    Lost {
+        /// What happened.
+        why: String,
+        /// When it tries again.
+        again_in: Duration,
+    },
+    /// There is something to take. Told once for each transaction.
+    Offer(Offer),
+    /// It is no longer to be shown. Told by a channel only.
+    Withdrawn(Withdrawn),
+}
+
+/// The device's end of the line.
+#[derive(Debug)]
+pub(crate) struct Line {
+    way: Listen,
+    channel: Option<Channel>,
+    /// Whether the server was reached the last time.
+    connected: bool,
+    /// Nothing is tried before.
+    not_before: Instant,
+    backoff: Backoff,
+    /// What was told, of what is open.
+    told: BTreeSet<TransactionId>,
+    notices: VecDeque<Result<Notice, Error>>,
+}
+
+impl Line {
+    pub(crate) fn new(way: Listen) -> Self {
+        Self {
+            way,
+            channel: None,
+            connected: false,
+            not_before: Instant::now(),
+            backoff: Backoff::default(),
+            told: BTreeSet::new(),
+            notices: VecDeque::new(),
+        }
+    }
+
+    /// The next thing that there is to know. It may be given up at any point and asked again.
+    pub(crate) async fn next(&mut self, http: &Http) -> Result<Notice, Error> {
+        loop {
+            if let Some(notice) = self.notices.pop_front() {
+                return notice;
+            }
+            if let Some(channel) = &mut self.channel {
+                match channel.next().await {
+                    Ok(message) => self.heard(message),
+                    Err(lost) => self.lost(lost),
+                }
+                continue;
+            }
+            sleep_until(self.not_before).await;
+            match self.way {
+                Listen::Channel => self.open(http).await,
+                Listen::Poll => self.poll(http).await,
+            }
+        }
+    }
+
+    /// Asks over the channel, if there is one. `None`: nothing was decided, ask by HTTP.
+    pub(crate) async fn request(
+        &mut self,
+        request: &Request,
+    ) -> Option<Result<Message, RefusalBody>> {
+        let channel = self.channel.as_mut()?;
+        match channel.request(request.clone()).await {
+            Ok(answer) => Some(answer),
+            Err(lost) => {
+                self.lost(lost);
+                None
+            }
+        }
+    }
+
+    /// Tells these offers again, in their order, before anything else.
+    pub(crate) fn put_back(&mut self, offers: Vec<Offer>) {
+        for offer in offers.into_iter().rev() {
+            self.notices.push_front(Ok(Notice::Offer(offer)));
+        }
+    }
+
+    /// Says goodbye.
+    pub(crate) async fn close(&mut self) {
+        if let Some(channel) = self.channel.take() {
+            channel.close().await;
+        }
+        self.connected = false;
+    }
+
+    async fn open(&mut self, http: &Http) {
+        match Channel::open(&http.caller).await {
+            Ok((channel, welcome)) => {
+                self.channel = Some(channel);
+                self.reached();
+                self.open_are(welcome.open);
+            }
+            Err(Error::Closed(close)) => self.lost(Lost::Closed(close)),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    async fn poll(&mut self, http: &Http) {
+        self.not_before = Instant::now() + POLL_PAUSE;
+        match http.offers().await {
+            Ok(offers) => {
+                self.reached();
+                let before = self.notices.len();
+                self.open_are(offers);
+                if self.notices.len() > before {
+                    self.not_before = Instant::now();
+                }
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn reached(&mut self) {
+        if !self.connected {
+            self.notices.push_back(Ok(Notice::Connected));
+        }
+        self.connected = true;
+        self.backoff.reset();
+    }
+
+    /// All that is open, and nothing else is.
+    fn open_are(&mut self, offers: Vec<Offer>) {
+        let open: BTreeSet<_> = offers.iter().map(|offer| offer.id).collect();
+        self.told.retain(|id| open.contains(id));
+        offers.into_iter().for_each(|offer| self.offered(offer));
+    }
+
+    fn offered(&mut self, offer: Offer) {
+        if self.told.insert(offer.id) {
+            self.notices.push_back(Ok(Notice::Offer(offer)));
+        }
+    }
+
+    fn heard(&mut self, message: Message) {
+        match message {
+            Message::Offer(offer) => self.offered(offer),
+            Message::Withdrawn(withdrawn) => {
+                self.told.remove(&withdrawn.id);
+                self.notices.push_back(Ok(Notice::Withdrawn(withdrawn)));
+            }
+            // A newer server may say more than this program knows.
+            _ => {}
+        }
+    }
+
+    fn lost(&mut self, lost: Lost) {
+        self.channel = None;
+        match lost {
+            Lost::Closed(close) if close.reconnect() != Reconnect::Yes => {
+                self.given_up(Error::Closed(close));
+            }
+            Lost::Closed(close) => self.again(format!("closed: {}", close.reason()), None),
+            Lost::Broken(why) => self.again(why, None),
+        }
+    }
+
+    fn failed(&mut self, error: Error) {
+        match error {
+            Error::Refused { retry_after, .. } if error.is_transient() => {
+                self.again(error.to_string(), retry_after);
+            }
+            error if error.is_transient() => self.again(error.to_string(), None),
+            error => self.given_up(error),
+        }
+    }
+
+    fn again(&mut self, why: String, at_least: Option<Duration>) {
+        let again_in = self.backoff.next().max(at_least.unwrap_or_default());
+        self.not_before = Instant::now() + again_in;
+        self.connected = false;
+        self.notices.push_back(Ok(Notice::Lost { why, again_in }));
+    }
+
+    /// The caller hears why. Should it ask again, that is as if the person opened the application.
+    fn given_up(&mut self, error: Error) {
+        self.not_before = Instant::now() + self.backoff.next();
+        self.connected = false;
+        self.notices.push_back(Err(error));
+    }
+}

@@ -1,0 +1,119 @@
+//! The person's PIN, and what of it leaves the device: a digest once, proofs after that.
+
+use core::fmt;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use aws_lc_rs::digest::{SHA256, digest};
+use countersign_proof::ocra;
+use countersign_wire::body::PinProof;
+use countersign_wire::id::TransactionId;
+use countersign_wire::phone::PhonePin;
+use countersign_wire::secret::{CodeKey, PinDigest};
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+
+/// Longest PIN, in bytes.
+const PIN_BYTES_MAX: usize = 128;
+
+/// A PIN as the person enters it. Wiped when dropped, never seen in `Debug`.
+#[derive(Clone)]
+pub struct Pin(Zeroizing<String>);
+
+impl Pin {
+    /// Takes what was entered.
+    ///
+    /// # Errors
+    /// Refuses what is empty, longer than 128 bytes, or holds control characters.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let fits = (1..=PIN_BYTES_MAX).contains(&text.len());
+        if !fits || text.chars().any(char::is_control) {
+            return Err(Error::BadPin);
+        }
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// All that the server gets: SHA-256 of the PIN's Argon2id, which takes a while on purpose.
+    pub(crate) fn digest(&self, made: PhonePin) -> PinDigest {
+        let params = Params::new(PhonePin::MEMORY_KIB, PhonePin::PASSES, PhonePin::LANES, Some(32));
+        let params = params.expect("the parameters are Argon2's");
+        let mut hash = Zeroizing::new([0; 32]);
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(self.0.as_bytes(), &made.salt, &mut *hash)
+            .expect("a PIN and a salt of these lengths are Argon2's");
+        let digest = digest(&SHA256, &*hash);
+        PinDigest::from(<[u8; 32]>::try_from(digest.as_ref()).expect("SHA-256 has 32 bytes"))
+    }
+
+    /// Proves the PIN for one transaction (RFC 6287).
+    pub(crate) fn prove(&self, made: PhonePin, key: &CodeKey, id: TransactionId) -> PinProof {
+        let digest = self.digest(made);
+        let proof = ocra::pin_proof(key.as_bytes(), digest.as_bytes(), id.0);
+        proof.parse().expect("a whole HMAC-SHA256 in hex")
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pin(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pin(text: &str) -> Pin {
+        Pin::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_digest_is_the_one_of_the_vector() {
+        #[derive(serde::Deserialize)]
+        struct Vector {
+            pin: String,
+            salt: String,
+            memory_kib: u32,
+            passes: u32,
+            lanes: u32,
+            digest: PinDigest,
+        }
+        let text = include_str!("../../../docs/vectors/pin.json");
+        let vector: Vector = serde_json::from_str(text).unwrap();
+        let parameters = (vector.memory_kib, vector.passes, vector.lanes);
+        assert_eq!(parameters, (PhonePin::MEMORY_KIB, PhonePin::PASSES, PhonePin::LANES));
+        let made = serde_json::json!({ "version": 1, "salt": vector.salt });
+        let made: PhonePin = serde_json::from_value(made).unwrap();
+        assert_eq!(pin(&vector.pin).digest(made).as_bytes(), vector.digest.as_bytes());
+    }
+
+    #[test]
+    fn a_digest_depends_on_pin_and_salt_and_on_nothing_else() {
+        let made = PhonePin { version: 1, salt: [7; 16] };
+        let digest = |text: &str, made| *pin(text).digest(made).as_bytes();
+        let base = digest("2468", made);
+        assert_eq!(base, digest("2468", PhonePin { version: 9, ..made }));
+        assert_ne!(base, digest("2469", made));
+        assert_ne!(base, digest("2468", PhonePin { salt: [8; 16], ..made }));
+    }
+
+    #[test]
+    fn a_proof_is_what_the_server_makes_of_the_digest() {
+        let made = PhonePin { version: 1, salt: [7; 16] };
+        let (key, id) = (CodeKey::from([1; 32]), TransactionId([2; 16]));
+        let proof = pin("2468").prove(made, &key, id);
+        let digest = pin("2468").digest(made);
+        let check =
+            |id| ocra::check_pin_proof(key.as_bytes(), digest.as_bytes(), id, proof.as_str());
+        assert!(check(id.0));
+        assert!(!check([3; 16]));
+    }
+
+    #[test]
+    fn a_pin_is_bounded_and_never_in_debug() {
+        for bad in ["", "12\n34", &"1".repeat(129)] {
+            assert!(matches!(Pin::parse(bad), Err(Error::BadPin)), "{bad:?}");
+        }
+        assert_eq!(format!("{:?}", pin("2468")), "Pin(…)");
+    }
+}

@@ -1,0 +1,212 @@
+//! What the person sees, made of the signed bytes and of nothing else.
+
+use core::fmt;
+use core::time::Duration;
+
+use countersign_wire::body::{Content, Match, Offer, Operation, Taken};
+use countersign_wire::id::TransactionId;
+use countersign_wire::statement::{self, Statement};
+
+use crate::display;
+use crate::error::Error;
+
+/// A transaction that was taken and can be shown. Only a device makes one, and only one can be approved:
+/// so what is signed is what was shown.
+pub struct Shown {
+    pub(crate) offer: Offer,
+    pub(crate) content: Content,
+    pub(crate) view: View,
+    pub(crate) taken: Taken,
+}
+
+/// What the bytes say. `Display` is safe for a terminal.
+#[derive(Clone, Eq, PartialEq)]
+pub enum View {
+    /// `text/plain; charset=utf-8`.
+    Text(String),
+    /// A message with rows of label and value.
+    Statement(Statement),
+    /// `text/html; charset=utf-8`: its source, where a device renders none.
+    Html(String),
+    /// `application/octet-stream`.
+    Bytes(Vec<u8>),
+}
+
+impl Shown {
+    /// The transaction.
+    #[must_use]
+    pub fn id(&self) -> TransactionId {
+        self.content.id
+    }
+
+    /// The application that asks, as the sealed content names it. To be shown with [`display::line`].
+    #[must_use]
+    pub fn client(&self) -> &str {
+        &self.content.client
+    }
+
+    /// What the person is asked for.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.offer.operation
+    }
+
+    /// What is to be shown.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The media type, which the signature covers, too.
+    #[must_use]
+    pub fn media_type(&self) -> &str {
+        &self.content.media_type
+    }
+
+    /// Exactly what is going to be signed.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.content.bytes
+    }
+
+    /// Unanswered by then, since the Unix epoch, it expires.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.taken.deadline
+    }
+
+    /// Whether the person has to enter the code that the application shows.
+    #[must_use]
+    pub fn needs_match_code(&self) -> bool {
+        self.offer.matching != Match::None
+    }
+}
+
+/// Holds no content.
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown").field("content", &self.content).finish_non_exhaustive()
+    }
+}
+
+impl View {
+    /// Reads the bytes as what they are said to be.
+    ///
+    /// # Errors
+    /// [`Error::CannotShow`] where a view would not be all of the bytes, or would be of more than them.
+    pub fn of(media_type: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let refused = || Error::CannotShow(display::line(media_type));
+        let text = || String::from_utf8(bytes.to_vec()).map_err(|_| refused());
+        match media_type {
+            "text/plain; charset=utf-8" => Ok(Self::Text(text()?)),
+            "text/html; charset=utf-8" => Ok(Self::Html(text()?)),
+            "application/octet-stream" => Ok(Self::Bytes(bytes.to_vec())),
+            statement::MEDIA_TYPE => {
+                Ok(Self::Statement(Statement::parse(bytes).map_err(|_| refused())?))
+            }
+            _ => Err(refused()),
+        }
+    }
+}
+
+/// Lines of text begin with a bar, rows with a dot, so that no text looks like a row.
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) | Self::Html(text) => lines(f, text),
+            Self::Statement(statement) => {
+                if !statement.message.is_empty() {
+                    lines(f, &statement.message)?;
+                }
+                for (label, value) in &statement.rows {
+                    writeln!(f, "• {}: {}", display::line(label), display::line(value))?;
+                }
+                Ok(())
+            }
+            Self::Bytes(bytes) => dump(f, bytes),
+        }
+    }
+}
+
+/// Holds no content.
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text(_) => "Text(…)",
+            Self::Statement(_) => "Statement(…)",
+            Self::Html(_) => "Html(…)",
+            Self::Bytes(_) => "Bytes(…)",
+        })
+    }
+}
+
+fn lines(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    display::text(text).split('\n').try_for_each(|line| writeln!(f, "│ {line}"))
+}
+
+/// Sixteen bytes a line, in hex and in ASCII.
+fn dump(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    for (row, bytes) in bytes.chunks(16).enumerate() {
+        write!(f, "│ {:05x} ", row * 16)?;
+        bytes.iter().try_for_each(|byte| write!(f, " {byte:02x}"))?;
+        let ascii = bytes.iter().map(|byte| match byte {
+            b' '..=b'~' => char::from(*byte),
+            _ => '.',
+        });
+        writeln!(
+            f,
+            "{:blank$}{}",
+            "",
+            ascii.collect::<String>(),
+            blank = 3 * (16 - bytes.len()) + 2
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_shown_only_in_its_one_spelling() {
+        let good = br#"{"message":"Pay","rows":[["to","Ann"]]}"#;
+        let view = View::of(statement::MEDIA_TYPE, good).unwrap();
+        assert_eq!(view.to_string(), "│ Pay\n• to: Ann\n");
+        let more = br#"{"message":"Pay","rows":[["to","Ann"]],"small":"print"}"#;
+        assert!(matches!(View::of(statement::MEDIA_TYPE, more), Err(Error::CannotShow(_))));
+    }
+
+    #[test]
+    fn no_text_looks_like_a_row() {
+        let statement = Statement {
+            message: "Pay\n• to: Bob".to_owned(),
+            rows: vec![("to".to_owned(), "Ann\n• to: Bob\u{202e}".to_owned())],
+        };
+        let view = View::of(statement::MEDIA_TYPE, &statement.to_bytes()).unwrap();
+        let shown = "│ Pay\n│ • to: Bob\n• to: Ann⟨U+000A⟩• to: Bob⟨U+202E⟩\n";
+        assert_eq!(view.to_string(), shown);
+    }
+
+    #[test]
+    fn text_that_is_no_utf_8_and_types_that_are_unknown_are_not_shown() {
+        for (media_type, bytes) in [
+            ("text/plain; charset=utf-8", b"\xff".as_slice()),
+            ("text/html; charset=utf-8", b"\xc0\x80"),
+            ("text/plain", b"x"),
+            ("text/plain; charset=latin1", b"x"),
+            ("application/vnd.countersign.digest+json", b"{}"),
+            ("", b""),
+        ] {
+            assert!(View::of(media_type, bytes).is_err(), "{media_type}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_shown_every_one() {
+        let view = View::of("application/octet-stream", b"0123456789abcdef\x00\x1b").unwrap();
+        let shown = "│ 00000  30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  0123456789abcdef\n\
+                     │ 00010  00 1b                                            ..\n";
+        assert_eq!(view.to_string(), shown);
+    }
+}
