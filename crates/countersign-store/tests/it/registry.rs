@@ -1,0 +1,234 @@
+//! The registry's contract, sentence by sentence.
+
+use countersign_core::device::{DeviceStatus, PinDigest, PushAddress};
+use countersign_core::enrolment::{Activation, ActivationState};
+use countersign_core::id::{SerialBase, TenantName, UserName};
+use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
+use countersign_core::port::{Changed, Created, Registry, Versioned};
+use countersign_core::secret::Key32;
+use countersign_core::time::Timestamp;
+use countersign_core::user::{Lock, Standing};
+
+use crate::on_every_store;
+use crate::world::{
+    AUTHORITY_KEY, TOKEN_KEY, WEBHOOK_KEY, activation, client, device, device_id, enrolment,
+    populate, tenant,
+};
+
+fn acme() -> TenantName {
+    "acme".parse().unwrap()
+}
+
+fn jane() -> UserName {
+    "jane".parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_tenant_is_made_once_and_read_back_with_its_keys() {
+    on_every_store(async |store| {
+        assert!(store.tenant(&acme()).await.unwrap().is_none());
+        for name in ["beta", "acme"] {
+            assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Created::Made);
+        }
+        assert_eq!(store.create_tenant(tenant("acme")).await.unwrap(), Created::Exists);
+        let read = store.tenant(&acme()).await.unwrap().unwrap();
+        assert_eq!(read.authority.key.expose(), AUTHORITY_KEY);
+        assert_eq!(read.token_key.expose(), TOKEN_KEY);
+        assert_eq!(read.authority.certificate, tenant("acme").authority.certificate);
+        assert_eq!((read.roots, read.created_at), (tenant("acme").roots, Timestamp(1)));
+        let names = store.tenants().await.unwrap();
+        assert_eq!(names, [acme(), "beta".parse().unwrap()]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let make = async |c| store.create_client(c).await.unwrap();
+        assert_eq!(make(client("acme", "id1", "Bank")).await, Created::Made);
+        assert_eq!(make(client("acme", "id1", "Shop")).await, Created::Exists);
+        assert_eq!(make(client("acme", "id2", "Bank")).await, Created::Exists);
+        assert_eq!(make(client("acme", "id2", "Shop")).await, Created::Made);
+        assert_eq!(make(client("beta", "id1", "Bank")).await, Created::Made);
+        let read = store.client(&acme(), &"id1".parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!((read.name.as_str(), read.secret_digest), ("Bank", [3; 32]));
+        assert_eq!(read.webhook_key.expose(), &WEBHOOK_KEY);
+        assert!(store.client(&acme(), &"id3".parse().unwrap()).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_is_made_in_a_tenant_that_is_not_there() {
+    on_every_store(async |store| {
+        assert!(store.create_client(client("acme", "id1", "Bank")).await.is_err());
+        assert!(store.create_user(&acme(), &jane(), Timestamp(1)).await.is_err());
+        assert!(store.create_activation(activation("acme", "jane", 1)).await.is_err());
+        assert!(store.user(&acme(), &jane()).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_user_has_a_serial_base_of_their_own_and_begins_fresh() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let again = store.create_user(&acme(), &jane(), Timestamp(10)).await.unwrap();
+        assert_eq!(again, Created::Exists);
+        let joe = store.user(&acme(), &"joe".parse().unwrap()).await.unwrap().unwrap();
+        let jane = store.user(&acme(), &jane()).await.unwrap().unwrap();
+        assert_eq!((jane.value.serial_base, joe.value.serial_base), (SerialBase(1), SerialBase(2)));
+        assert_eq!((joe.version, joe.value.devices_made), (1, 0));
+        assert_eq!((joe.value.standing, joe.value.created_at), (Standing::default(), Timestamp(9)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_standing_is_changed_only_on_the_version_that_was_read() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let locks = [Lock::Until(Timestamp(77)), Lock::Disowned, Lock::Administrator, Lock::Open];
+        for (version, lock) in (2..).zip(locks) {
+            let standing =
+                Standing { wrong_pins: 1, wrong_codes: 2, locks_in_a_row: u16::MAX, lock };
+            let set = async |expected| {
+                store.set_standing(&acme(), &jane(), expected, standing).await.unwrap()
+            };
+            assert_eq!(set(version - 1).await, Changed::Stale);
+            assert_eq!(set(version).await, Changed::Written);
+            let read = store.user(&acme(), &jane()).await.unwrap().unwrap();
+            assert_eq!((read.version, read.value.standing), (version + 1, standing));
+        }
+        let nobody = "nobody".parse().unwrap();
+        let set = store.set_standing(&acme(), &nobody, 1, Standing::default()).await.unwrap();
+        assert_eq!(set, Changed::Stale);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_activation_brings_one_device_in_and_both_versions_must_hold() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let code = activation("acme", "joe", 2);
+        assert_eq!(store.create_activation(code.clone()).await.unwrap(), Created::Made);
+        assert_eq!(store.create_activation(code.clone()).await.unwrap(), Created::Exists);
+        let phone = device("acme", "joe", 2, 1);
+        let enrol = async |expected, user| {
+            let enrolment = enrolment(code.clone(), phone.clone(), user);
+            let enrolment = countersign_core::enrolment::Enrolment { expected, ..enrolment };
+            store.enrol(enrolment).await.unwrap()
+        };
+        assert_eq!(enrol(2, 1).await, Changed::Stale);
+        assert_eq!(enrol(1, 2).await, Changed::Stale);
+        assert!(store.device(&acme(), device_id(2)).await.unwrap().is_none());
+        assert_eq!(enrol(1, 1).await, Changed::Written);
+        assert_eq!(enrol(1, 1).await, Changed::Stale);
+        assert_eq!(enrol(2, 2).await, Changed::Stale, "a device of that id is there");
+
+        let read = store.device(&acme(), device_id(2)).await.unwrap().unwrap();
+        assert_eq!(read, Versioned { value: phone.clone(), version: 1 });
+        let joe = "joe".parse().unwrap();
+        let user = store.user(&acme(), &joe).await.unwrap().unwrap();
+        assert_eq!((user.version, user.value.devices_made), (2, 1));
+        let used = store.activations(&acme(), &joe, Timestamp(0)).await.unwrap().remove(0);
+        let state = ActivationState::Used { request: [1; 32], answer: b"welcome".to_vec() };
+        assert_eq!(used, Versioned { value: Activation { state, ..code.clone() }, version: 2 });
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_out_of_sequence_is_a_fault_and_leaves_its_code_unused() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let code = activation("acme", "joe", 2);
+        store.create_activation(code.clone()).await.unwrap();
+        assert!(store.enrol(enrolment(code, device("acme", "joe", 2, 7), 1)).await.is_err());
+        let joe = "joe".parse().unwrap();
+        let codes = store.activations(&acme(), &joe, Timestamp(0)).await.unwrap();
+        assert_eq!((codes[0].version, &codes[0].value.state), (1, &ActivationState::Open));
+        assert!(store.device(&acme(), device_id(2)).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn activations_come_newest_first_without_the_expired_and_within_their_bound() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let joe: UserName = "joe".parse().unwrap();
+        for id in 10..50 {
+            let not_after = Timestamp(if id == 49 { 500 } else { 1_000 });
+            let code = Activation { not_after, secret: id == 48, ..activation("acme", "joe", id) };
+            store.create_activation(code).await.unwrap();
+        }
+        let ids = async |now| {
+            let found = store.activations(&acme(), &joe, Timestamp(now)).await.unwrap();
+            found.into_iter().map(|a| a.value.id).collect::<Vec<_>>()
+        };
+        let bound = 2 * ACTIVATIONS_PER_USER_MAX;
+        assert_eq!(ids(499).await, (10..50).rev().take(bound).collect::<Vec<_>>());
+        assert_eq!(ids(500).await, (10..49).rev().take(bound).collect::<Vec<_>>());
+        assert_eq!(ids(1_000).await, []);
+        let found = store.activations(&acme(), &joe, Timestamp(500)).await.unwrap();
+        assert_eq!(found.iter().map(|a| a.value.secret).collect::<Vec<_>>()[..2], [true, false]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_changes_in_what_may_change_and_on_the_version_that_was_read() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let mut changed = device("acme", "jane", 1, 1);
+        changed.status = DeviceStatus::Locked;
+        changed.pin = Some(PinDigest { digest: Key32::new([42; 32]), version: 2 });
+        changed.push = Some(PushAddress { provider: "apns".into(), token: "other".into() });
+        changed.identities[0].enabled = false;
+        assert_eq!(store.change_device(changed.clone(), 2).await.unwrap(), Changed::Stale);
+        assert_eq!(store.change_device(changed.clone(), 1).await.unwrap(), Changed::Written);
+        let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
+        assert_eq!(read, Versioned { value: changed.clone(), version: 2 });
+
+        (changed.pin, changed.push, changed.identities) = (None, None, Vec::new());
+        changed.about.name = "not among what may change".into();
+        assert_eq!(store.change_device(changed, 2).await.unwrap(), Changed::Written);
+        let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap().value;
+        assert_eq!((read.pin, read.push, read.identities), (None, None, Vec::new()));
+        assert_eq!(read.about.name, "Jane's");
+        let unknown = device("acme", "jane", 404, 1);
+        assert_eq!(store.change_device(unknown, 1).await.unwrap(), Changed::Stale);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn devices_are_listed_by_user_and_sequence_without_the_retired() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let enrolled = [("joe", 9, 1, 1), ("jane", 4, 2, 2), ("jane", 3, 3, 3)];
+        for (user, number, sequence, version) in enrolled {
+            let code = activation("acme", user, u128::from(number));
+            store.create_activation(code.clone()).await.unwrap();
+            let enrolment = enrolment(code, device("acme", user, number, sequence), version);
+            assert_eq!(store.enrol(enrolment).await.unwrap(), Changed::Written);
+        }
+        let mut retired = device("acme", "jane", 4, 2);
+        retired.status = DeviceStatus::Retired;
+        store.change_device(retired, 1).await.unwrap();
+
+        let ids = async |user: Option<&UserName>| {
+            let found = store.devices(&acme(), user).await.unwrap();
+            found.into_iter().map(|d| d.value.id.number()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(None).await, [1, 3, 9]);
+        assert_eq!(ids(Some(&jane())).await, [1, 3]);
+        let read = store.device(&acme(), device_id(4)).await.unwrap().unwrap();
+        assert_eq!(read.value.status, DeviceStatus::Retired);
+    })
+    .await;
+}

@@ -1,0 +1,316 @@
+//! The ledger's contract, sentence by sentence.
+
+use countersign_core::delivery::{Debt, Verdict};
+use countersign_core::id::{DeliveryId, RequestKey, TenantName, TransactionId, UserName};
+use countersign_core::port::{
+    Changed, Commit, Committed, Due, Grounds, Handle, Ledger, Registry, Versioned,
+};
+use countersign_core::terms::{Addressed, Clocks, Terms};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{Clock, Decline, End, State, Transaction};
+use countersign_core::user::{Lock, Standing};
+use countersign_store::Store;
+
+use crate::on_every_store;
+use crate::world::{commit, device, device_id, populate, proof, taken, terms, waiting};
+
+fn acme() -> TenantName {
+    "acme".parse().unwrap()
+}
+
+fn jane() -> UserName {
+    "jane".parse().unwrap()
+}
+
+async fn load(store: &Store, id: u128) -> Option<Versioned<Transaction>> {
+    store.load(&acme(), &Handle::Id(TransactionId(id))).await.unwrap()
+}
+
+fn end(transaction: Transaction, end: End) -> Transaction {
+    Transaction { state: State::Ended { at: Timestamp(200), end }, ..transaction }
+}
+
+async fn write(store: &Store, commit: Commit) -> Committed {
+    store.commit(commit).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_back_whole_in_every_state() {
+    on_every_store(async |store| {
+        let by = device_id(1);
+        let states =
+            [State::Waiting { reached: false }, State::Taken { deadline: Timestamp(7_777) }];
+        let ends = [
+            End::Finished { by, proof: proof(3) },
+            End::Declined { by, reason: Decline::User },
+            End::Declined { by, reason: Decline::NotMe },
+            End::Failed { by, reason: "no key, \"sorry\"".into() },
+            End::Expired(Clock::GoOnline),
+            End::Expired(Clock::Sign),
+            End::Cancelled,
+            End::Locked { by },
+        ];
+        let ends = ends.map(|end| State::Ended { at: Timestamp(8_888), end });
+        for (id, state) in (1..).zip(states.into_iter().chain(ends)) {
+            let begun = waiting(Terms { user: format!("user {id}").parse().unwrap(), ..terms(id) });
+            assert_eq!(write(&store, commit(begun.clone(), None)).await, Committed::Written);
+            let read = load(&store, id).await.unwrap();
+            assert_eq!(read, Versioned { value: begun.clone(), version: 1 });
+
+            let next = Transaction { state, ..taken(begun, 1) };
+            assert_eq!(write(&store, commit(next.clone(), Some(1))).await, Committed::Written);
+            let read = load(&store, id).await.unwrap();
+            assert_eq!(read, Versioned { value: next, version: 2 });
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sparse_terms_are_read_back_as_sparse_as_they_were() {
+    on_every_store(async |store| {
+        let sparse = waiting(Terms {
+            reference: None,
+            addressed: Addressed::Any,
+            pin_required: false,
+            once: false,
+            online: false,
+            clocks: Clocks::One(std::time::Duration::from_secs(5)),
+            callback: None,
+            notice: None,
+            ..terms(1)
+        });
+        write(&store, commit(sparse.clone(), None)).await;
+        assert_eq!(load(&store, 1).await.unwrap().value, sparse);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_version_than_the_expected_one_makes_a_commit_stale_and_changes_nothing() {
+    on_every_store(async |store| {
+        let begun = waiting(terms(1));
+        let early = commit(begun.clone(), Some(1));
+        assert_eq!(write(&store, early).await, Committed::Stale, "there is none yet");
+        write(&store, commit(begun.clone(), None)).await;
+        for expected in [None, Some(0), Some(2)] {
+            let next = end(begun.clone(), End::Cancelled);
+            let debts = vec![(DeliveryId(1), Debt::Callback)];
+            let stale = Commit { debts, ..commit(next, expected) };
+            assert_eq!(write(&store, stale).await, Committed::Stale, "{expected:?}");
+        }
+        assert_eq!(load(&store, 1).await, Some(Versioned { value: begun, version: 1 }));
+        assert!(store.claim(Timestamp(9_999), Timestamp(9_999), 9).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lock_acknowledged_before_a_commit_makes_it_stale() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let read = Grounds { user: Some(2), device: Some((device_id(1), 1)) };
+        let start = |id| Commit { grounds: read, ..commit(waiting(terms(id)), None) };
+        assert_eq!(write(&store, start(1)).await, Committed::Written);
+
+        let locked = Standing { lock: Lock::Administrator, ..Standing::default() };
+        let set = store.set_standing(&acme(), &jane(), 2, locked).await.unwrap();
+        assert_eq!(set, Changed::Written);
+        assert_eq!(write(&store, start(2)).await, Committed::Stale);
+
+        let changed = store.change_device(device("acme", "jane", 1, 1), 1).await.unwrap();
+        assert_eq!(changed, Changed::Written);
+        let on_device = Grounds { user: None, ..read };
+        let finish = Commit { grounds: on_device, ..commit(waiting(terms(1)), Some(1)) };
+        assert_eq!(write(&store, finish).await, Committed::Stale);
+
+        let nobody = Grounds { user: None, device: Some((device_id(404), 1)) };
+        let unknown = Commit { grounds: nobody, ..commit(waiting(terms(3)), None) };
+        assert_eq!(write(&store, unknown).await, Committed::Stale);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_standing_is_written_with_its_event_or_not_at_all() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let wrong = Standing { wrong_pins: 1, ..Standing::default() };
+        let mistaken = |expected, version| Commit {
+            grounds: Grounds { user: Some(version), device: None },
+            standing: Some(wrong),
+            ..commit(waiting(terms(1)), expected)
+        };
+        assert_eq!(write(&store, mistaken(Some(1), 2)).await, Committed::Stale);
+        let user = store.user(&acme(), &jane()).await.unwrap().unwrap();
+        assert_eq!((user.version, user.value.standing), (2, Standing::default()));
+
+        assert_eq!(write(&store, mistaken(None, 2)).await, Committed::Written);
+        let user = store.user(&acme(), &jane()).await.unwrap().unwrap();
+        assert_eq!((user.version, user.value.standing), (3, wrong));
+
+        assert_eq!(write(&store, mistaken(Some(1), 2)).await, Committed::Stale);
+        assert_eq!(load(&store, 1).await.unwrap().version, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reference_is_taken_for_good_but_only_from_its_client_and_tenant() {
+    on_every_store(async |store| {
+        let named = |id| Terms { reference: terms(1).reference, ..terms(id) };
+        write(&store, commit(waiting(named(1)), None)).await;
+        write(&store, commit(end(waiting(named(1)), End::Cancelled), Some(1))).await;
+        let again = write(&store, commit(waiting(named(2)), None)).await;
+        assert_eq!(again, Committed::ReferenceTaken);
+        let other_client = Terms { client: "shop".parse().unwrap(), ..named(3) };
+        assert_eq!(write(&store, commit(waiting(other_client), None)).await, Committed::Written);
+        let other_tenant = Terms { tenant: "beta".parse().unwrap(), ..named(4) };
+        assert_eq!(write(&store, commit(waiting(other_tenant), None)).await, Committed::Written);
+
+        let handle = Handle::Reference("bank".parse().unwrap(), "order 1".into());
+        let found = store.load(&acme(), &handle).await.unwrap().unwrap();
+        assert_eq!(found.value.terms.id, TransactionId(1));
+        let handle = Handle::Reference("bank".parse().unwrap(), "order 2".into());
+        assert_eq!(store.load(&acme(), &handle).await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_key_is_free_again_when_its_transaction_has_ended() {
+    on_every_store(async |store| {
+        let key = RequestKey::drawn(42);
+        let keyed = |id| Terms { request_key: key, ..terms(id) };
+        let found = async || {
+            let found = store.load(&acme(), &Handle::Key(key)).await.unwrap();
+            found.map(|found| found.value.terms.id.0)
+        };
+        assert_eq!(found().await, None);
+        write(&store, commit(waiting(keyed(1)), None)).await;
+        assert_eq!(write(&store, commit(waiting(keyed(2)), None)).await, Committed::KeyTaken);
+        let other_tenant = Terms { tenant: "beta".parse().unwrap(), ..keyed(3) };
+        assert_eq!(write(&store, commit(waiting(other_tenant), None)).await, Committed::Written);
+
+        write(&store, commit(end(waiting(keyed(1)), End::Cancelled), Some(1))).await;
+        assert_eq!(found().await, Some(1), "the one that had it last");
+        assert_eq!(write(&store, commit(waiting(keyed(4)), None)).await, Committed::Written);
+        assert_eq!(found().await, Some(4), "the open one");
+        write(&store, commit(end(waiting(keyed(4)), End::Cancelled), Some(1))).await;
+        assert_eq!(found().await, Some(4), "the one that had it last");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_with_as_many_open_as_may_be_gets_no_more_until_one_ends() {
+    on_every_store(async |store| {
+        let start = |id| Commit { open_max: 2, ..commit(waiting(terms(id)), None) };
+        write(&store, start(1)).await;
+        write(&store, start(2)).await;
+        assert_eq!(write(&store, start(3)).await, Committed::Crowded);
+        let joes = Terms { user: "joe".parse().unwrap(), ..terms(4) };
+        let joes = Commit { open_max: 2, ..commit(waiting(joes), None) };
+        assert_eq!(write(&store, joes).await, Committed::Written);
+        // The bound is on new ones: what is open goes on.
+        let goes_on = Commit { open_max: 1, ..commit(taken(waiting(terms(1)), 500), Some(1)) };
+        assert_eq!(write(&store, goes_on).await, Committed::Written);
+        write(&store, commit(end(waiting(terms(2)), End::Cancelled), Some(1))).await;
+        assert_eq!(write(&store, start(5)).await, Committed::Written);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn open_ones_come_oldest_first_and_listed_ones_newest_first() {
+    on_every_store(async |store| {
+        for id in [5, 3, 9, 7] {
+            write(&store, commit(waiting(terms(id)), None)).await;
+        }
+        let joes = Terms { user: "joe".parse().unwrap(), ..terms(1) };
+        write(&store, commit(waiting(joes), None)).await;
+        let elsewhere = Terms { tenant: "beta".parse().unwrap(), ..terms(2) };
+        write(&store, commit(waiting(elsewhere), None)).await;
+        write(&store, commit(end(waiting(terms(3)), End::Cancelled), Some(1))).await;
+
+        let ids = |found: Vec<Versioned<Transaction>>| {
+            found.into_iter().map(|t| t.value.terms.id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(store.open(&acme(), &jane()).await.unwrap()), [5, 9, 7]);
+        assert_eq!(ids(store.list(&acme(), Some(&jane()), 9).await.unwrap()), [7, 9, 3, 5]);
+        assert_eq!(ids(store.list(&acme(), None, 3).await.unwrap()), [1, 7, 9]);
+        assert_eq!(ids(store.list(&acme(), None, 0).await.unwrap()), [0; 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn due_are_those_whose_deadline_has_come_earliest_first() {
+    on_every_store(async |store| {
+        for (id, deadline) in [(1, 900), (2, 700), (3, 800), (4, 600)] {
+            write(&store, commit(waiting(terms(id)), None)).await;
+            write(&store, commit(taken(waiting(terms(id)), deadline), Some(1))).await;
+        }
+        write(&store, commit(end(waiting(terms(4)), End::Cancelled), Some(2))).await;
+        let due = async |now, limit| store.due(Timestamp(now), limit).await.unwrap();
+        let named = |id| (acme(), TransactionId(id));
+        let none = Due { now: vec![], next: Some(Timestamp(700)) };
+        assert_eq!(due(699, 9).await, none);
+        let two = Due { now: vec![named(2), named(3)], next: Some(Timestamp(900)) };
+        assert_eq!(due(800, 9).await, two);
+        assert_eq!(due(900, 1).await, Due { now: vec![named(2)], next: None });
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_debt_is_claimed_by_one_until_its_lease_ends() {
+    on_every_store(async |store| {
+        let debts =
+            vec![(DeliveryId(8), Debt::Push(device_id(1))), (DeliveryId(7), Debt::Callback)];
+        write(&store, Commit { debts, ..commit(waiting(terms(1)), None) }).await;
+        let claim = async |now: u64, limit| {
+            let claimed = store.claim(Timestamp(now), Timestamp(now + 50), limit).await.unwrap();
+            claimed.into_iter().map(|d| (d.id.0, d.debt, d.attempts)).collect::<Vec<_>>()
+        };
+        let push = Debt::Push(device_id(1));
+        // Due at once: at the moment of the event, 100.
+        assert_eq!(claim(100, 1).await, [(8, push.clone(), 0)]);
+        assert_eq!(claim(110, 9).await, [(7, Debt::Callback, 0)]);
+        assert_eq!(claim(149, 9).await, []);
+        assert_eq!(claim(150, 9).await, [(8, push.clone(), 1)], "its lease has ended");
+
+        let settle = async |id, verdict| {
+            store.settle(&acme(), DeliveryId(id), verdict).await.unwrap();
+        };
+        settle(8, Verdict::Retry(Timestamp(5_000))).await;
+        settle(7, Verdict::Done).await;
+        assert_eq!(claim(4_999, 9).await, []);
+        assert_eq!(claim(5_000, 9).await, [(8, push, 2)]);
+        settle(8, Verdict::GiveUp).await;
+        assert_eq!(claim(u64::MAX / 4, 9).await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_tenant_reaches_another_tenants_rows() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let debts = vec![(DeliveryId(7), Debt::Callback)];
+        write(&store, Commit { debts, ..commit(waiting(terms(1)), None) }).await;
+        let beta: TenantName = "beta".parse().unwrap();
+        let by_id = store.load(&beta, &Handle::Id(TransactionId(1))).await.unwrap();
+        let by_key = store.load(&beta, &Handle::Key(terms(1).request_key)).await.unwrap();
+        assert_eq!((by_id, by_key), (None, None));
+        assert!(store.open(&beta, &jane()).await.unwrap().is_empty());
+        assert!(store.list(&beta, None, 9).await.unwrap().is_empty());
+        let theirs = Terms { tenant: beta.clone(), ..terms(1) };
+        let theirs = commit(end(waiting(theirs), End::Cancelled), Some(1));
+        assert_eq!(write(&store, theirs).await, Committed::Stale);
+        store.settle(&beta, DeliveryId(7), Verdict::Done).await.unwrap();
+        let claimed = store.claim(Timestamp(500), Timestamp(600), 9).await.unwrap();
+        assert_eq!(claimed.len(), 1, "another tenant's settling does not pay it");
+    })
+    .await;
+}

@@ -1,0 +1,173 @@
+//! Small tenants, people and transactions for tests. Names in, whole values out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_core::device::{
+    About, Device, DeviceStatus, Identity, PinDigest, Purpose, PushAddress,
+};
+use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
+use countersign_core::id::{
+    DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
+};
+use countersign_core::port::{Changed, Commit, Created, Grounds, Registry};
+use countersign_core::secret::{Key32, Secret};
+use countersign_core::tenant::{Authority, Client, Tenant};
+use countersign_core::terms::{
+    Addressed, Callback, Clocks, Content, Form, MediaType, Reference, Surface, Terms,
+};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{Event, State, Take, Transaction};
+use countersign_proof::Proof;
+
+pub(crate) const AUTHORITY_KEY: &[u8] = b"the authority's key, in the clear";
+pub(crate) const TOKEN_KEY: &[u8] = b"the token key, in the clear";
+pub(crate) const CODE: &[u8] = b"ACTIVATION-CODE-IN-THE-CLEAR";
+pub(crate) const WEBHOOK_KEY: [u8; 32] = *b"the webhook key, 32 bytes, clear";
+pub(crate) const PAYLOAD_KEY: [u8; 32] = *b"the payload key, 32 bytes, clear";
+pub(crate) const CODE_KEY: [u8; 32] = *b"the code key, 32 bytes, in clear";
+pub(crate) const PIN_DIGEST: [u8; 32] = *b"the PIN's digest, 32 bytes clear";
+
+pub(crate) fn tenant(name: &str) -> Tenant {
+    Tenant {
+        name: name.parse().unwrap(),
+        authority: Authority {
+            certificate: b"certificate".to_vec(),
+            key: Secret::new(AUTHORITY_KEY.to_vec()),
+        },
+        roots: vec![b"certificate".to_vec(), vec![0, 255]],
+        token_key: Secret::new(TOKEN_KEY.to_vec()),
+        created_at: Timestamp(1),
+    }
+}
+
+pub(crate) fn client(tenant: &str, id: &str, name: &str) -> Client {
+    Client {
+        tenant: tenant.parse().unwrap(),
+        id: id.parse().unwrap(),
+        name: name.into(),
+        secret_digest: [3; 32],
+        webhook_key: Key32::new(WEBHOOK_KEY),
+        created_at: Timestamp(2),
+    }
+}
+
+pub(crate) fn activation(tenant: &str, user: &str, id: u128) -> Activation {
+    Activation {
+        id,
+        tenant: tenant.parse().unwrap(),
+        user: user.parse().unwrap(),
+        code: Secret::new(CODE.to_vec()),
+        not_after: Timestamp(1_000),
+        secret: false,
+        state: ActivationState::Open,
+    }
+}
+
+pub(crate) fn device_id(number: u64) -> DeviceId {
+    DeviceId::try_from(number).unwrap()
+}
+
+pub(crate) fn device(tenant: &str, user: &str, number: u64, sequence: u32) -> Device {
+    Device {
+        tenant: tenant.parse().unwrap(),
+        id: device_id(number),
+        user: user.parse().unwrap(),
+        serial_number: SerialNumber { base: SerialBase(1), sequence },
+        status: DeviceStatus::Active,
+        auth_key: [4; 65],
+        payload_key: Key32::new(PAYLOAD_KEY),
+        code_key: Key32::new(CODE_KEY),
+        pin: Some(PinDigest { digest: Key32::new(PIN_DIGEST), version: 1 }),
+        identities: vec![Identity {
+            id: IdentityId(5),
+            purpose: Purpose::Digest,
+            certificate: vec![6, 7],
+            chain: vec![vec![8], vec![9]],
+            labels: vec!["private".into(), "größer".into()],
+            enabled: true,
+        }],
+        about: About { name: "Jane's".into(), app_version: "1.2".into(), ..About::default() },
+        push: Some(PushAddress { provider: "fcm".into(), token: "token".into() }),
+        enrolled_at: Timestamp(3),
+    }
+}
+
+pub(crate) fn enrolment(activation: Activation, device: Device, user_expected: u32) -> Enrolment {
+    let (request, answer) = ([1; 32], b"welcome".to_vec());
+    Enrolment { activation, expected: 1, user_expected, request, answer, device }
+}
+
+/// Tenants `acme` and `beta`, each with users `jane` and `joe`, jane with device 1. Afterwards jane's
+/// version is 2, all others are 1.
+pub(crate) async fn populate(store: &impl Registry) {
+    for name in ["acme", "beta"] {
+        assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Created::Made);
+        for user in ["jane", "joe"] {
+            let (tenant, user) = (name.parse().unwrap(), user.parse().unwrap());
+            let made = store.create_user(&tenant, &user, Timestamp(9)).await.unwrap();
+            assert_eq!(made, Created::Made);
+        }
+        let code = activation(name, "jane", 1);
+        assert_eq!(store.create_activation(code.clone()).await.unwrap(), Created::Made);
+        let enrolled = store.enrol(enrolment(code, device(name, "jane", 1, 1), 1)).await.unwrap();
+        assert_eq!(enrolled, Changed::Written);
+    }
+}
+
+/// Terms of a transaction of jane's at acme, with everything that terms can have.
+pub(crate) fn terms(id: u128) -> Terms {
+    Terms {
+        id: TransactionId(id),
+        tenant: "acme".parse().unwrap(),
+        surface: Surface::Kobil,
+        client: "bank".parse().unwrap(),
+        client_name: "The Bank".into(),
+        user: "jane".parse().unwrap(),
+        request_key: RequestKey::drawn(id),
+        reference: Some(Reference { name: format!("order {id}"), request: [10; 32] }),
+        addressed: Addressed::Device(device_id(1)),
+        content: Content { media_type: MediaType::Statement, bytes: vec![0, 1, 255] },
+        form: Form::Cms,
+        pin_required: true,
+        once: true,
+        started_at: Timestamp(100),
+        online: true,
+        clocks: Clocks::Two {
+            go_online: Duration::from_millis(50),
+            sign: Duration::from_millis(300),
+        },
+        callback: Some(Callback {
+            url: "https://bank.example/done".into(),
+            headers: vec![("X-Order".into(), "7".into())],
+        }),
+        notice: Some("Something to sign".into()),
+    }
+}
+
+pub(crate) fn waiting(terms: Terms) -> Transaction {
+    let state = State::Waiting { reached: terms.online };
+    Transaction { terms: Arc::new(terms), takes: Vec::new(), state }
+}
+
+pub(crate) fn taken(transaction: Transaction, deadline: u64) -> Transaction {
+    let takes = vec![Take { device: device_id(1), at: Timestamp(120) }];
+    Transaction { takes, state: State::Taken { deadline: Timestamp(deadline) }, ..transaction }
+}
+
+pub(crate) fn proof(transaction: u128) -> Proof {
+    Proof::recorded(transaction.to_be_bytes(), [11; 32], [12; 32], vec![0x30, 0x03, 1, 2, 3])
+}
+
+/// A commit that owes nothing and stands on nothing but `expected`.
+pub(crate) fn commit(transaction: Transaction, expected: Option<u32>) -> Commit {
+    Commit {
+        transaction,
+        expected,
+        event: Event::Started,
+        debts: Vec::new(),
+        grounds: Grounds::default(),
+        standing: None,
+        open_max: 100,
+    }
+}
