@@ -4,27 +4,27 @@ use std::time::Duration;
 
 use super::layers::Layers;
 
-/// How guessing is slowed down, and then stopped.
+/// How guessing is slowed down.
 #[derive(Clone, Debug)]
 pub(crate) struct LocksConfig {
     /// Wrong answers in a row, after which a lock begins.
-    pub(crate) wrong_max: u32,
+    pub(crate) wrong_max: u16,
     /// How long the first lock lasts; each further one lasts twice as long.
     pub(crate) first: Duration,
-    /// Locks in a row, after which only an operator unlocks.
-    pub(crate) lock_max: u32,
+    /// The longest that a lock lasts.
+    pub(crate) max: Duration,
 }
 
 impl LocksConfig {
     pub(super) fn read(layers: &mut Layers) -> anyhow::Result<Self> {
-        let lock_max = layers.take("locks.lock_max");
+        let (wrong_max, max) = (layers.take("locks.wrong_max"), layers.take("locks.max_seconds"));
         let config = Self {
-            wrong_max: layers.take("locks.wrong_max").count()?,
+            wrong_max: u16::try_from(wrong_max.count()?).unwrap_or(u16::MAX),
             first: layers.take("locks.first_seconds").seconds()?,
-            lock_max: lock_max.count()?,
+            max: max.seconds()?,
         };
-        // Doubling that often overflows no clock: 2^16 times the longest first lock is some millennia.
-        anyhow::ensure!(config.lock_max <= 16, "{lock_max} is at most 16");
+        anyhow::ensure!(config.wrong_max <= 100, "{wrong_max} is at most 100");
+        anyhow::ensure!(config.max >= config.first, "{max} is at least `locks.first_seconds`");
         Ok(config)
     }
 }

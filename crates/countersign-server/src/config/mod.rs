@@ -144,7 +144,7 @@ mod tests {
         let config = load(file, &[("COUNTERSIGN__LOCKS__WRONG_MAX", "4")]).unwrap();
         assert_eq!(config.locks.wrong_max, 4);
         assert_eq!(config.locks.first, Duration::from_mins(1));
-        assert_eq!(config.locks.lock_max, 5);
+        assert_eq!(config.locks.max, Duration::from_secs(86_400));
     }
 
     #[test]

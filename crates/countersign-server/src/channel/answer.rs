@@ -1,0 +1,210 @@
+//! What the engine says, in the device protocol's words: offers, contents, ends, and refusals.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use countersign_core::engine::{Submission, Taken};
+use countersign_core::id::{DeviceId, IdentityId};
+use countersign_core::terms::Form;
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{Outcome, State, Transaction};
+use countersign_core::{Error, Refusal};
+use countersign_wire::body::{self, Code, RefusalBody, Signature};
+use countersign_wire::id::DeviceName;
+use countersign_wire::jwe::{self, Purpose};
+use countersign_wire::secret::PayloadKey;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+use crate::surface::caller::log;
+
+/// A refusal on its way to a device, over HTTP or on the channel.
+#[derive(Debug)]
+pub(super) struct Refused(pub(super) RefusalBody);
+
+impl From<Code> for Refused {
+    fn from(code: Code) -> Self {
+        Self(RefusalBody::new(code))
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(refusal) => Self(refused(&refusal)),
+            Error::Failed(fault) => {
+                log(&fault);
+                Code::Unavailable.into()
+            }
+        }
+    }
+}
+
+impl From<countersign_core::Fault> for Refused {
+    fn from(fault: countersign_core::Fault) -> Self {
+        Error::from(fault).into()
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = self.0.error.status();
+        let status = StatusCode::from_u16(status).expect("the table holds HTTP statuses");
+        let mut response = (status, Json(self.0)).into_response();
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+fn refused(refusal: &Refusal) -> RefusalBody {
+    let code = match refusal {
+        Refusal::Unknown => Code::NotFound,
+        // The device that calls is gone, or its user is.
+        Refusal::UnknownUser
+        | Refusal::UnknownDevice
+        | Refusal::UserLocked
+        | Refusal::DeviceLocked => Code::Locked,
+        Refusal::Ended(outcome) => {
+            let state = Some(outcome_state(*outcome));
+            return RefusalBody { state, ..RefusalBody::new(Code::Ended) };
+        }
+        Refusal::Late => {
+            let state = Some(body::State::Expired);
+            return RefusalBody { state, ..RefusalBody::new(Code::Late) };
+        }
+        Refusal::NotTaken => Code::NotTaken,
+        Refusal::OtherDevice => Code::OtherDevice,
+        Refusal::PinRequired => Code::PinRequired,
+        Refusal::PinUnset => Code::PinNotSet,
+        Refusal::PinWrong { tries_left } => {
+            let tries_left = Some(u32::from(*tries_left));
+            return RefusalBody { tries_left, ..RefusalBody::new(Code::WrongPin) };
+        }
+        Refusal::PinOutOfTurn => Code::PinVersion,
+        Refusal::OtherForm => Code::WrongForm,
+        Refusal::UnfitIdentity => Code::WrongIdentity,
+        Refusal::BadProof(why) => {
+            let message = why.to_string();
+            return RefusalBody { message, ..RefusalBody::new(Code::BadSignature) };
+        }
+        Refusal::NotActivated => Code::EnrolmentRefused,
+        // What only relying parties are told.
+        Refusal::OtherOrder | Refusal::Crowded | Refusal::Exists => Code::BadRequest,
+    };
+    RefusalBody::new(code)
+}
+
+/// An offer: that there is something, and nothing of what it is.
+pub(super) fn offer(transaction: &Transaction) -> body::Offer {
+    body::Offer {
+        id: wire_id(transaction),
+        operation: body::Operation::Sign,
+        client: transaction.terms.client_name.clone(),
+        expires_at: since_epoch(transaction.deadline()),
+        pin_required: transaction.terms.pin_required,
+        matching: body::Match::None,
+    }
+}
+
+/// The answer to a take: the content, sealed to the device that took it.
+pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
+    let transaction = &taken.transaction;
+    let content = body::Content {
+        id: wire_id(transaction),
+        client: transaction.terms.client_name.clone(),
+        media_type: transaction.terms.content.media_type.as_str().to_owned(),
+        bytes: transaction.terms.content.bytes.clone(),
+    };
+    let plaintext = serde_json::to_vec(&content).expect("a content is plain JSON");
+    let key = PayloadKey::from(*taken.device.payload_key.expose());
+    let purpose = Purpose::Content(content.id);
+    let (forms, algorithms) = match transaction.terms.form {
+        Form::Cms => (vec![body::Form::Cms], CMS_ALGORITHMS.to_vec()),
+    };
+    body::Taken {
+        sealed: jwe::seal(&key, device, purpose, &plaintext),
+        deadline: since_epoch(transaction.deadline()),
+        forms,
+        algorithms,
+    }
+}
+
+/// What `countersign_proof::cms` accepts; SHA-1 is not among it.
+const CMS_ALGORITHMS: [body::Algorithm; 7] = [
+    body::Algorithm::EcdsaSha256,
+    body::Algorithm::EcdsaSha384,
+    body::Algorithm::EcdsaSha512,
+    body::Algorithm::RsaSha256,
+    body::Algorithm::RsaSha384,
+    body::Algorithm::RsaSha512,
+    body::Algorithm::Ed25519,
+];
+
+/// A signature as the engine takes it.
+///
+/// # Errors
+/// Refuses forms that no transaction here accepts.
+pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refused> {
+    match signature {
+        Signature::Cms { identity, value, .. } => {
+            let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
+            Ok(Submission { form: Form::Cms, value, identity })
+        }
+        Signature::Raw { .. } | Signature::Code { .. } => Err(Code::WrongForm.into()),
+    }
+}
+
+/// How it ended.
+pub(super) fn ended(transaction: &Transaction) -> body::Ended {
+    body::Ended { state: state(&transaction.state) }
+}
+
+/// The transaction's id, as the wire writes it.
+pub(super) fn wire_id(transaction: &Transaction) -> countersign_wire::id::TransactionId {
+    countersign_wire::id::TransactionId(transaction.terms.id.bytes())
+}
+
+/// What a device is called outside its tenant.
+pub(super) fn name(tenant: &str, device: DeviceId) -> DeviceName {
+    let number = countersign_wire::id::DeviceId::new(device.number());
+    DeviceName::new(tenant, number.expect("the same numbers on both sides"))
+        .expect("a tenant's name is a label")
+}
+
+fn state(state: &State) -> body::State {
+    match state {
+        State::Waiting { .. } => body::State::Waiting,
+        State::Taken { .. } => body::State::Taken,
+        State::Ended { end, .. } => outcome_state(end.outcome()),
+    }
+}
+
+/// The end's name on the wire.
+pub(super) fn outcome_state(outcome: Outcome) -> body::State {
+    match outcome {
+        Outcome::Finished => body::State::Finished,
+        Outcome::Declined => body::State::Declined,
+        Outcome::Failed => body::State::Failed,
+        Outcome::Expired => body::State::Expired,
+        Outcome::Cancelled => body::State::Cancelled,
+        Outcome::Locked => body::State::Locked,
+    }
+}
+
+/// A moment, as the wire counts.
+pub(super) fn since_epoch(at: Timestamp) -> Duration {
+    Duration::from_millis(at.0)
+}

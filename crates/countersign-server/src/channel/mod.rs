@@ -1,0 +1,86 @@
+//! How our devices speak: enrolment, a live channel, and the same calls over HTTP.
+//!
+//! `docs/device-protocol.md` is the specification; its forms are `countersign-wire`'s. This room checks
+//! who calls and translates; what may happen is the engine's to decide.
+
+mod answer;
+mod calls;
+mod enrolment;
+mod proof;
+mod websocket;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodRouter, any, get, post, put};
+use countersign_core::session::Pace;
+use countersign_wire::body::Code;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use self::proof::Replays;
+use crate::serve::Core;
+use crate::task::Shutdown;
+
+/// What an operator decides about devices.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// The server's public addresses; proofs are made for one of them.
+    pub(crate) origins: Vec<String>,
+    /// What people call the server.
+    pub(crate) server_name: String,
+    /// How channels are kept alive.
+    pub(crate) pace: Pace,
+    /// Tries to enrol for one user in a minute.
+    pub(crate) tries_per_user: NonZeroU32,
+    /// Tries to enrol from one address in a minute.
+    pub(crate) tries_per_address: NonZeroU32,
+}
+
+/// What the device calls share. Clones are handles to the same.
+#[derive(Clone)]
+pub(crate) struct Devices(Arc<Room>);
+
+struct Room {
+    core: Arc<Core>,
+    tasks: Shutdown,
+    rules: Rules,
+    replays: Replays,
+    user_tries: DefaultKeyedRateLimiter<(String, String)>,
+    address_tries: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+impl Devices {
+    /// Joins the parts.
+    pub(crate) fn new(core: Arc<Core>, tasks: Shutdown, rules: Rules) -> Self {
+        let replays = Replays::since(core.now());
+        let user_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_user));
+        let address_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_address));
+        Self(Arc::new(Room { core, tasks, rules, replays, user_tries, address_tries }))
+    }
+
+    /// Forgets who has not tried lately.
+    pub(crate) fn tidy(&self) {
+        self.0.user_tries.retain_recent();
+        self.0.address_tries.retain_recent();
+    }
+}
+
+/// The device calls.
+pub(crate) fn router(devices: Devices) -> Router {
+    let known = |method: MethodRouter<Devices>| {
+        method.fallback(|| async { answer::Refused::from(Code::MethodNotAllowed) })
+    };
+    Router::new()
+        .route("/device/v1/enrolments", known(post(enrolment::enrol)))
+        .route("/device/v1/pin", known(put(calls::set_pin)))
+        .route("/device/v1/offers", known(get(calls::offers)))
+        .route("/device/v1/transactions/{id}/take", known(post(calls::take)))
+        .route("/device/v1/transactions/{id}/finish", known(post(calls::finish)))
+        .route("/device/v1/transactions/{id}/decline", known(post(calls::decline)))
+        .route("/device/v1/transactions/{id}/fail", known(post(calls::fail)))
+        .route("/device/v1/channel", known(get(websocket::open)))
+        .route("/device/{*rest}", any(|| async { answer::Refused::from(Code::NotFound) }))
+        .with_state(devices)
+}

@@ -1,0 +1,290 @@
+//! The live channel: a WebSocket that drives one [`Session`].
+//!
+//! ```text
+//! challenge ─▶ hello ─▶ welcome ─▶ ┌ requests in, answers out (one at a time)
+//!   (typestate: this function)     └ offers, withdrawals, pings, a close (the session's)
+//! ```
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use countersign_core::limits::{FRAME_BYTES_MAX, HELLO_WAIT_MAX};
+use countersign_core::port::Registry as _;
+use countersign_core::session::{Input, Output, Reason, Session};
+use countersign_core::time::Timestamp;
+use countersign_core::{Error, Refusal};
+use countersign_wire::body::Code;
+use countersign_wire::frame::{
+    Challenge, Close, FromDevice, FromServer, Hello, Message, Request, SUBPROTOCOL, Welcome,
+    Withdrawn,
+};
+use countersign_wire::jws;
+use tokio::time::{sleep, timeout};
+
+use super::Devices;
+use super::answer::{self, Refused};
+use super::proof::{Proved, ids};
+use crate::doorbell::{Kind, Line, Note};
+
+/// A device that does not take what it is sent for this long is as good as gone.
+const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
+
+// The wire's bound and the core's are one.
+const _: () = assert!(FRAME_BYTES_MAX == countersign_wire::limits::FRAME_BYTES_MAX);
+
+/// `GET /device/v1/channel`
+pub(super) async fn open(
+    State(devices): State<Devices>,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Response {
+    let Ok(upgrade) = upgrade else { return Refused::from(Code::BadRequest).into_response() };
+    if devices.0.tasks.has_begun() {
+        return Refused::from(Code::Unavailable).into_response();
+    }
+    upgrade
+        .read_buffer_size(512)
+        .write_buffer_size(0)
+        .max_write_buffer_size(4 * FRAME_BYTES_MAX)
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .protocols([SUBPROTOCOL])
+        .on_upgrade(move |socket| async move {
+            let mut channel = Channel { devices, socket };
+            let close = channel.run().await;
+            if let Some(close) = close {
+                channel.close(close).await;
+            }
+        })
+}
+
+struct Channel {
+    devices: Devices,
+    socket: WebSocket,
+}
+
+/// Why a channel ends: with a close of ours, or with nobody left to tell.
+type Closed = Option<Close>;
+
+impl Channel {
+    /// The whole life of a channel; gives how to close it.
+    async fn run(&mut self) -> Closed {
+        match self.serve().await {
+            Ok(()) => None,
+            Err(closed) => closed,
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), Closed> {
+        let challenge = Challenge::generate();
+        let nonce = challenge.nonce.clone();
+        self.say(FromServer::push(Message::Challenge(challenge))).await?;
+        let first = timeout(HELLO_WAIT_MAX, self.socket.recv()).await;
+        let first = first.map_err(|_| Some(Close::Unauthorised))?;
+        let Heard::Request(FromDevice { n, request: Request::Hello(hello) }) = heard(first)? else {
+            return Err(Some(Close::Unauthorised));
+        };
+        let who = self.greeted(&hello, &nonce).await?;
+        let (mut session, mut line) = self.welcome(n, &who).await?;
+        let tasks = self.devices.0.tasks.clone();
+        loop {
+            self.drain(&mut session, &who).await?;
+            let patience = self.now().until(session.deadline());
+            let input = tokio::select! {
+                frame = self.socket.recv() => {
+                    match heard(frame)? {
+                        Heard::Request(request) => {
+                            self.answer(request, &who, &mut session).await?;
+                        }
+                        Heard::Nonsense(n) => {
+                            let refusal = Refused::from(Code::BadRequest).0;
+                            self.say(FromServer::answer(n, Message::Refused(refusal))).await?;
+                        }
+                        Heard::Life => {}
+                    }
+                    Input::Heard
+                }
+                note = line.next() => input(note),
+                () = sleep(patience) => Input::Timeout,
+                () = tasks.begun() => Input::Stopping,
+            };
+            session.handle(input, self.now());
+        }
+    }
+
+    /// Checks a `hello`.
+    async fn greeted(&mut self, hello: &Hello, nonce: &str) -> Result<Proved, Closed> {
+        let stranger = Some(Close::Unauthorised);
+        let (tenant, device) = ids(&hello.device).ok_or(stranger)?;
+        let key = self.devices.auth_key(&tenant, device).await;
+        let key = key.map_err(|_| Some(Close::Internal))?.ok_or(stranger)?;
+        let origins = &self.devices.0.rules.origins;
+        jws::verify_hello(&hello.proof, &key, &hello.device, origins, nonce)
+            .map_err(|_| stranger)?;
+        Ok(Proved { tenant, device, name: hello.device.clone(), body: Bytes::new() })
+    }
+
+    /// Puts the device on the board, and then tells it what is open, so that nothing falls in between.
+    async fn welcome(&mut self, n: u64, who: &Proved) -> Result<(Session, Line), Closed> {
+        let core = &self.devices.0.core;
+        let found = core.store.device(&who.tenant, who.device).await;
+        let device = found.map_err(|_| Some(Close::Internal))?.ok_or(Some(Close::Unauthorised))?;
+        let user = device.value.user;
+        let line = core.doorbell.connect(&who.tenant, &user, who.device, Kind::Channel);
+        let open = core.offers(&who.tenant, who.device).await.map_err(closed_by)?;
+        let pace = self.devices.0.rules.pace;
+        let session = Session::welcomed(open.iter().map(|open| open.terms.id), pace, core.now());
+        let open = open.iter().map(|open| answer::offer(open)).collect();
+        self.say(FromServer::answer(n, Message::Welcome(Welcome { open }))).await?;
+        Ok((session, line))
+    }
+
+    /// Does what the session wants done.
+    async fn drain(&mut self, session: &mut Session, who: &Proved) -> Result<(), Closed> {
+        while let Some(output) = session.poll() {
+            match output {
+                Output::Offer(id) => {
+                    let core = &self.devices.0.core;
+                    let handle = countersign_core::port::Handle::Id(id);
+                    // The doorbell said that there is something; the ledger says what.
+                    match core.transaction(&who.tenant, &handle).await {
+                        Ok(open) if !open.state.is_ended() => {
+                            let offer = Message::Offer(answer::offer(&open));
+                            self.say(FromServer::push(offer)).await?;
+                        }
+                        Ok(_) | Err(Error::Refused(_)) => {}
+                        Err(failed) => return Err(closed_by(failed)),
+                    }
+                }
+                Output::Withdrawn(id, outcome) => {
+                    let id = countersign_wire::id::TransactionId(id.bytes());
+                    let why = answer::outcome_state(outcome);
+                    let withdrawn = Message::Withdrawn(Withdrawn { id, why });
+                    self.say(FromServer::push(withdrawn)).await?;
+                }
+                Output::Ping => {
+                    // A lock by another process rings no bell; it is seen here at the latest.
+                    let core = &self.devices.0.core;
+                    core.check(&who.tenant, who.device).await.map_err(closed_by)?;
+                    self.send(Frame::Ping(Bytes::new())).await?;
+                }
+                Output::Close(reason) => return Err(Some(close(reason))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers one request.
+    async fn answer(
+        &mut self,
+        frame: FromDevice,
+        who: &Proved,
+        session: &mut Session,
+    ) -> Result<(), Closed> {
+        let devices = self.devices.clone();
+        let ended = |ended: &countersign_core::transaction::Transaction| answer::ended(ended);
+        let said = match &frame.request {
+            Request::Hello(_) => Err(Code::BadRequest.into()),
+            Request::Take(take) => devices.take(who, take).await.map(Message::Taken),
+            Request::Finish(finish) => devices.finish(who, finish).await.map(|done| {
+                session.handle(Input::Told(done.terms.id), self.now());
+                Message::Finished(ended(&done))
+            }),
+            Request::Decline(decline) => devices.decline(who, decline).await.map(|done| {
+                session.handle(Input::Told(done.terms.id), self.now());
+                Message::Declined(ended(&done))
+            }),
+            Request::Fail(fail) => devices.fail(who, fail.clone()).await.map(|done| {
+                session.handle(Input::Told(done.terms.id), self.now());
+                Message::Failed(ended(&done))
+            }),
+        };
+        let message = said.unwrap_or_else(|Refused(refusal)| Message::Refused(refusal));
+        self.say(FromServer::answer(frame.n, message)).await
+    }
+
+    async fn say(&mut self, frame: FromServer) -> Result<(), Closed> {
+        self.send(Frame::Text(frame.to_text().into())).await
+    }
+
+    async fn send(&mut self, frame: Frame) -> Result<(), Closed> {
+        match timeout(SEND_WAIT_MAX, self.socket.send(frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(None),
+            Err(_) => Err(Some(Close::Slow)),
+        }
+    }
+
+    async fn close(&mut self, close: Close) {
+        let frame = CloseFrame { code: close.code(), reason: close.reason().into() };
+        // Whoever is gone already needs no goodbye.
+        let _ = timeout(SEND_WAIT_MAX, self.socket.send(Frame::Close(Some(frame)))).await;
+    }
+
+    fn now(&self) -> Timestamp {
+        self.devices.0.core.now()
+    }
+}
+
+/// What came from a device.
+enum Heard {
+    Request(FromDevice),
+    /// No frame, but one with a number to refuse it under.
+    Nonsense(u64),
+    /// A ping, which the library answers, or a pong.
+    Life,
+}
+
+fn heard(frame: Option<Result<Frame, axum::Error>>) -> Result<Heard, Closed> {
+    match frame {
+        Some(Ok(Frame::Text(text))) => match FromDevice::parse(&text) {
+            Ok(request) => Ok(Heard::Request(request)),
+            Err(bad) => bad.n.map(Heard::Nonsense).ok_or(Some(Close::Malformed)),
+        },
+        Some(Ok(Frame::Binary(_))) => Err(Some(Close::Binary)),
+        Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(Heard::Life),
+        Some(Ok(Frame::Close(_))) | None => Err(None),
+        Some(Err(error)) => Err(too_large(&error).then_some(Close::TooLarge)),
+    }
+}
+
+fn input(note: Option<Note>) -> Input {
+    match note {
+        Some(Note::Offer(transaction)) => Input::Offer(transaction.terms.id),
+        Some(Note::Ended(transaction)) => match transaction.end() {
+            Some(end) => Input::Ended(transaction.terms.id, end.outcome()),
+            None => Input::Told(transaction.terms.id),
+        },
+        Some(Note::Replaced) => Input::Replaced,
+        Some(Note::Locked) => Input::Locked,
+        None => Input::Overrun,
+    }
+}
+
+fn close(reason: Reason) -> Close {
+    match reason {
+        Reason::Replaced => Close::Replaced,
+        Reason::Locked => Close::Locked,
+        Reason::Slow => Close::Slow,
+        Reason::Idle => Close::Idle,
+        Reason::Stopping => Close::Restart,
+    }
+}
+
+fn closed_by(error: Error) -> Closed {
+    match error {
+        Error::Refused(Refusal::UserLocked | Refusal::DeviceLocked) => Some(Close::Locked),
+        Error::Refused(_) => Some(Close::Unauthorised),
+        Error::Failed(fault) => {
+            crate::surface::caller::log(&fault);
+            Some(Close::Internal)
+        }
+    }
+}
+
+/// Whether the library refused a frame for its size: it tells only in words.
+fn too_large(error: &axum::Error) -> bool {
+    error.to_string().contains("too long") || error.to_string().contains("too big")
+}

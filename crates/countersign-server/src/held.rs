@@ -1,0 +1,49 @@
+//! Callers that wait for a transaction's end: each a small task, woken by the doorbell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_core::Error;
+use countersign_core::port::Handle;
+use countersign_core::transaction::Transaction;
+use tokio::time::sleep;
+
+use crate::doorbell::Waiter;
+use crate::serve::Core;
+use crate::task::Shutdown;
+
+/// The doorbell may be deaf: how often the ledger is asked all the same.
+const LOOK_AGAIN: Duration = Duration::from_secs(20);
+/// After a deadline, the sweeper's turn.
+const SWEEP_GRACE: Duration = Duration::from_millis(500);
+
+/// Waits until `started` has ended. `None` when the server stops first: the caller may ask again.
+///
+/// `waiter` listens for the transaction that the caller meant to start. If an earlier call had started
+/// it already, under another id, that one is listened for instead.
+///
+/// # Errors
+/// When the ledger fails.
+pub(crate) async fn until_ended(
+    core: &Core,
+    started: Arc<Transaction>,
+    mut waiter: Waiter,
+    tasks: &Shutdown,
+) -> Result<Option<Arc<Transaction>>, Error> {
+    let (tenant, handle) = (started.terms.tenant.clone(), Handle::Id(started.terms.id));
+    let mut current = started;
+    if waiter.id() != current.terms.id {
+        waiter = core.doorbell.wait(current.terms.id);
+        current = core.transaction(&tenant, &handle).await?;
+    }
+    while !current.state.is_ended() {
+        let patience = core.now().until(current.deadline()) + SWEEP_GRACE;
+        tokio::select! {
+            ended = waiter.ended() => return Ok(Some(ended)),
+            () = sleep(patience.min(LOOK_AGAIN)) => {}
+            () = tasks.begun() => return Ok(None),
+        }
+        current = core.transaction(&tenant, &handle).await?;
+    }
+    Ok(Some(current))
+}

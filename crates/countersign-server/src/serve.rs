@@ -1,0 +1,166 @@
+//! The process: what it is made of, how it begins, and how it ends.
+//!
+//! ```text
+//! config ─▶ store ─▶ engine ─┬─ surfaces (relying parties) ─┐
+//!                            ├─ channel  (devices) ─────────┴─ listener
+//!                            └─ sweeper  (time)
+//! ```
+//!
+//! At SIGTERM: no new transaction, held callers are told to come back, channels are closed with a reason,
+//! and the ledger is closed clean.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use axum::Router;
+use countersign_core::engine::{Engine, Policy};
+use countersign_core::session::Pace;
+use countersign_core::user::LockPolicy;
+use countersign_store::Store;
+use tracing::info;
+
+use crate::channel::{self, Devices};
+use crate::clock::{self, World};
+use crate::config::{Config, Overrides};
+use crate::doorbell::Local;
+use crate::listen::Listener;
+use crate::surface::caller::Gate;
+use crate::surface::kobil::{self, Kobil};
+use crate::surface::token::Tokens;
+use crate::task::{Shutdown, Weight};
+use crate::{observe, tls};
+
+/// The engine as this process runs it.
+pub(crate) type Core = Engine<Store, Local, World>;
+
+/// How often the clocks of open transactions are looked at.
+const SWEEP_EVERY: Duration = Duration::from_millis(200);
+/// How often what is remembered for a while is gone through.
+const TIDY_EVERY: Duration = Duration::from_mins(1);
+/// What tasks get, after the drain, to end.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Serves until a signal, or until an essential part fails.
+///
+/// # Errors
+/// Says what is wrong with the configuration, the data directory or an address; or what failed.
+pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<()> {
+    let config = Config::load(file, overrides)?;
+    observe::log(&config.observe)?;
+    let tasks = Shutdown::default();
+    tasks.begin_on_signals()?;
+
+    let store = open(&config)?;
+    let core =
+        Arc::new(Engine::new(store.clone(), Local::default(), World::default(), policy(&config)));
+    let tls = tls::prepare(&config.server, &config.store.data, clock::system_time(core.now()))?;
+    let listener = Listener::public(&config.server, tls).await?;
+    let port = listener.address().port();
+    let gate = gate(&config, &core)?;
+    let devices = devices(&config, &core, &tasks, port);
+    let router = Router::new()
+        .merge(kobil::router(Kobil { gate: gate.clone(), tasks: tasks.clone() }))
+        .merge(channel::router(devices.clone()));
+
+    let admin = observe::bind(&config.observe).await?;
+    let metrics = observe::record(&tasks)?;
+    let ready = store.clone();
+    observe::serve(admin, metrics, move || std::future::ready(ready.ready().is_ok()), &tasks);
+    tasks.spawn("sweeper", Weight::Essential, sweep(Arc::clone(&core), tasks.clone()));
+    tasks.spawn("tidier", Weight::Essential, tidy(gate, devices, store.clone(), tasks.clone()));
+    let address = config.server.public_addresses(port)[0].clone();
+    info!("Listening on {}; applications and devices reach it at {address}", listener.address());
+    // The one line on standard output, for whoever started this process and waits for it.
+    println!("ready {address}");
+    let served = listener.serve(router, tasks.clone(), tasks.draining());
+    tasks.spawn("listener", Weight::Essential, served);
+
+    tasks.begun().await;
+    info!("Draining: no new transactions; waiting for what is under way");
+    tasks.finish(config.server.drain + LAST_WAIT).await;
+    store.close().await.context("closing the ledger")?;
+    info!("The ledger is closed");
+    ensure!(tasks.failed().is_none(), "{} failed", tasks.failed().unwrap_or_default());
+    Ok(())
+}
+
+/// Opens the ledger that the configuration names.
+///
+/// # Errors
+/// Says what to do about it.
+pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
+    let store = &config.store;
+    Store::sqlite(&store.data, Some(&store.master_key_file))
+        .with_context(|| format!("the ledger in {} cannot be opened", store.data.display()))
+}
+
+fn policy(config: &Config) -> Policy {
+    let locks = &config.locks;
+    Policy {
+        locks: LockPolicy { wrong_max: locks.wrong_max, first: locks.first, max: locks.max },
+        open_per_user_max: config.transactions.open_per_user_max,
+    }
+}
+
+fn gate(config: &Config, core: &Arc<Core>) -> anyhow::Result<Gate> {
+    let default_tenant = config.server.default_tenant.as_deref().map(str::parse).transpose();
+    let default_tenant = default_tenant.context("`server.default_tenant` is no tenant's name")?;
+    Ok(Gate::new(
+        Arc::clone(core),
+        Tokens::new(config.tokens.lifetime),
+        quota(config.tokens.failed_tries_per_minute),
+        &config.server.hostname,
+        default_tenant,
+    ))
+}
+
+fn devices(config: &Config, core: &Arc<Core>, tasks: &Shutdown, port: u16) -> Devices {
+    let addresses = config.server.public_addresses(port);
+    Devices::new(
+        Arc::clone(core),
+        tasks.clone(),
+        channel::Rules {
+            origins: addresses.iter().map(ToString::to_string).collect(),
+            server_name: config.server.name.clone(),
+            pace: Pace { ping: config.channel.ping, idle: config.channel.idle },
+            tries_per_user: quota(config.enrolment.tries_per_user_per_minute),
+            tries_per_address: quota(config.enrolment.tries_per_address_per_minute),
+        },
+    )
+}
+
+fn quota(per_minute: u32) -> NonZeroU32 {
+    NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN)
+}
+
+/// Ends what has run out of time.
+async fn sweep(core: Arc<Core>, tasks: Shutdown) {
+    let mut turns = tokio::time::interval(SWEEP_EVERY);
+    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while tasks.draining().run_until_cancelled(turns.tick()).await.is_some() {
+        if let Err(fault) = core.sweep().await {
+            crate::surface::caller::log(&fault);
+        }
+    }
+}
+
+/// Forgets what need not be remembered any longer, and counts what there is.
+async fn tidy(gate: Gate, devices: Devices, store: Store, tasks: Shutdown) {
+    let mut turns = tokio::time::interval(TIDY_EVERY);
+    while tasks.over().run_until_cancelled(turns.tick()).await.is_some() {
+        gate.tidy();
+        devices.tidy();
+        let (lines, waiters) = gate.core.doorbell.counts();
+        let stats = store.stats();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
+        {
+            metrics::gauge!("countersign_devices_connected").set(lines as f64);
+            metrics::gauge!("countersign_callers_held").set(waiters as f64);
+        }
+        metrics::counter!("countersign_ledger_commits_total").absolute(stats.commits);
+        metrics::counter!("countersign_ledger_syncs_total").absolute(stats.syncs);
+    }
+}

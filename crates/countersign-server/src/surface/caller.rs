@@ -1,0 +1,199 @@
+//! Who is asking: the tenant that an address names, and the client that a credential proves.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::Fault;
+use countersign_core::id::{ClientId, TenantName};
+use countersign_core::port::Registry as _;
+use countersign_core::tenant::{Client, Tenant};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, Uri};
+use subtle::ConstantTimeEq as _;
+use tracing::error;
+
+use super::token::Tokens;
+use crate::serve::Core;
+
+/// What every surface needs to know who is asking.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    /// The engine.
+    pub(crate) core: Arc<Core>,
+    /// Access tokens.
+    pub(crate) tokens: Arc<Tokens>,
+    tries: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+    hostname: Arc<str>,
+    default_tenant: Option<TenantName>,
+}
+
+/// A client that has proved itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// Its tenant.
+    pub(crate) tenant: TenantName,
+    /// What it authenticated as.
+    pub(crate) client: ClientId,
+    /// As people know it.
+    pub(crate) name: String,
+}
+
+/// Why nobody in particular is asking.
+#[derive(Debug)]
+pub(crate) enum Stranger {
+    /// The address names a tenant that there is not, or none at all.
+    NoTenant,
+    /// The credential is absent or does not hold.
+    NotAuthenticated,
+    /// It did not hold once too often.
+    TooManyTries,
+    /// The ledger failed; it has been logged.
+    Failed,
+}
+
+/// Logged here, once: nobody further out learns more than that it failed.
+impl From<Fault> for Stranger {
+    fn from(fault: Fault) -> Self {
+        log(&fault);
+        Self::Failed
+    }
+}
+
+impl Gate {
+    /// Joins the parts. `tries_per_minute` is how often one address may fail to prove itself.
+    pub(crate) fn new(
+        core: Arc<Core>,
+        tokens: Tokens,
+        tries_per_minute: NonZeroU32,
+        hostname: &str,
+        default_tenant: Option<TenantName>,
+    ) -> Self {
+        let tries = Arc::new(RateLimiter::keyed(Quota::per_minute(tries_per_minute)));
+        Self { core, tokens: Arc::new(tokens), tries, hostname: hostname.into(), default_tenant }
+    }
+
+    /// The tenant that the host names by its first label, or else the default one.
+    ///
+    /// # Errors
+    /// [`Stranger::NoTenant`] where neither is.
+    pub(crate) fn tenant_of_host(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<TenantName, Stranger> {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = uri.authority().map(http::uri::Authority::as_str).or(host).unwrap_or("");
+        // A port follows the last colon, unless that is inside an IPv6 literal's brackets.
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') => name,
+            _ => host,
+        };
+        let name = name.to_ascii_lowercase();
+        let label = name.strip_suffix(&*self.hostname).and_then(|rest| rest.strip_suffix('.'));
+        match label {
+            Some(label) => label.parse().map_err(|_| Stranger::NoTenant),
+            None => self.default_tenant.clone().ok_or(Stranger::NoTenant),
+        }
+    }
+
+    /// The client whose access token the request bears, in the tenant that it addresses.
+    ///
+    /// # Errors
+    /// [`Stranger::NotAuthenticated`] for an absent, stale or other tenant's token.
+    pub(crate) async fn bearer(
+        &self,
+        tenant: &TenantName,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Stranger> {
+        let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let (scheme, token) =
+            authorization.and_then(|value| value.split_once(' ')).unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return self.known_tenant(tenant).await.and(Err(Stranger::NotAuthenticated));
+        }
+        let (token, now) = (token.trim(), self.core.now());
+        let client = if let Some(client) = self.tokens.known(tenant, token, now) {
+            client
+        } else {
+            let tenant = self.known_tenant(tenant).await?;
+            self.tokens.verify(&tenant, token, now).ok_or(Stranger::NotAuthenticated)?
+        };
+        let client = self.core.store.client(tenant, &client).await?;
+        let client = client.ok_or(Stranger::NotAuthenticated)?;
+        Ok(Caller { tenant: client.tenant, client: client.id, name: client.name })
+    }
+
+    /// The client whose id and secret these are.
+    ///
+    /// # Errors
+    /// [`Stranger::NotAuthenticated`] if they are not, and [`Stranger::TooManyTries`] if `address` has
+    /// been wrong too often lately.
+    pub(crate) async fn credentials(
+        &self,
+        tenant: &TenantName,
+        id: &str,
+        secret: &str,
+        address: IpAddr,
+    ) -> Result<(Tenant, Client), Stranger> {
+        let tenant = self.known_tenant(tenant).await?;
+        let client = match id.parse() {
+            Ok(id) => self.core.store.client(&tenant.name, &id).await?,
+            Err(_) => None,
+        };
+        // An unknown client costs what a known one does.
+        let expected = client.as_ref().map_or([0; 32], |client| client.secret_digest);
+        let given = secret_digest(secret);
+        match client {
+            Some(client) if bool::from(expected.ct_eq(&given)) => Ok((tenant, client)),
+            _ if self.tries.check_key(&address).is_err() => Err(Stranger::TooManyTries),
+            _ => Err(Stranger::NotAuthenticated),
+        }
+    }
+
+    /// Forgets addresses that have not failed lately.
+    pub(crate) fn tidy(&self) {
+        self.tries.retain_recent();
+    }
+
+    async fn known_tenant(&self, tenant: &TenantName) -> Result<Tenant, Stranger> {
+        self.core.store.tenant(tenant).await?.ok_or(Stranger::NoTenant)
+    }
+}
+
+/// What is kept of a client's secret. Random and long, it needs no slow hash.
+pub(crate) fn secret_digest(secret: &str) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, secret.as_bytes());
+    digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
+}
+
+/// Id and secret from HTTP Basic. RFC 6749, section 2.3.1 wants both form-encoded first; clients exist
+/// that do not, and a generated secret reads the same either way.
+pub(crate) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credentials) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64.decode(credentials.trim()).ok()?).ok()?;
+    let (id, secret) = decoded.split_once(':')?;
+    Some((form_decoded(id), form_decoded(secret)))
+}
+
+fn form_decoded(text: &str) -> String {
+    let mut pairs = url::form_urlencoded::parse(text.as_bytes());
+    match (pairs.next(), text.contains(['&', '='])) {
+        (Some((decoded, _)), false) => decoded.into_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+/// Logs a fault with what caused it, once, at the edge.
+pub(crate) fn log(fault: &Fault) {
+    let cause = std::error::Error::source(fault).map(ToString::to_string).unwrap_or_default();
+    error!(fault = %fault, cause, "Failed while {fault}: {cause}");
+}

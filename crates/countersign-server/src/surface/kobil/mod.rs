@@ -1,0 +1,11 @@
+//! KOBIL's surface, the relying party's side: start a signature, take it back, get a token.
+//!
+//! The caller is an application with a Bearer token; people's devices speak our own protocol, or another
+//! surface's. Each call has two addresses that reach the same handler: `/digitanium/v4/…` on a host whose
+//! first label is the tenant, and `/auth/realms/{tenant}/v3_…` on any.
+
+mod body;
+mod render;
+mod routes;
+
+pub(crate) use routes::{Kobil, router};

@@ -1,0 +1,291 @@
+//! What callers are told, in KOBIL's envelope: the one table of its literals, published and ours.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::id::DeviceId;
+use countersign_core::transaction::{Clock, Decline, End, Transaction};
+use countersign_core::{Error, Refusal};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::body::BadBody;
+use crate::surface::caller::{Stranger, log};
+
+/// `{"data", "message", "status", "subSystem"}`, in the order of the vendor's sample.
+#[derive(Debug, Serialize)]
+pub(super) struct Envelope<T> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<T>,
+    message: String,
+    status: &'static str,
+    #[serde(rename = "subSystem")]
+    sub_system: u8,
+}
+
+/// Users, user devices and signatures.
+const SUB_SYSTEM: u8 = 5;
+
+/// A literal, its HTTP status, and what is said with it.
+pub(super) struct Literal(StatusCode, &'static str, &'static str);
+
+// Published by KOBIL.
+const BAD_REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "BAD_REQUEST");
+pub(super) const NO_USER: Literal =
+    Literal(StatusCode::BAD_REQUEST, "BAD_REQUEST", "Username should not be null or empty");
+const UNAUTHORIZED: Literal =
+    Literal(StatusCode::UNAUTHORIZED, "Unauthorized", "HTTP 401 Unauthorized");
+const USER_NOT_FOUND: Literal =
+    Literal(StatusCode::NOT_FOUND, "USER_NOT_FOUND", "User does not exist");
+const DEVICE_NOT_FOUND: Literal =
+    Literal(StatusCode::NOT_FOUND, "DEVICE_NOT_FOUND", "Device does not exist");
+const CONFLICT: StatusCode = StatusCode::CONFLICT;
+
+// Ours, where KOBIL published none.
+const TENANT_NOT_FOUND: Literal = Literal(
+    StatusCode::NOT_FOUND,
+    "TENANT_NOT_FOUND",
+    "The address names no tenant of this server",
+);
+const TRANSACTION_NOT_FOUND: Literal =
+    Literal(StatusCode::NOT_FOUND, "TRANSACTION_NOT_FOUND", "Transaction does not exist");
+pub(super) const NOT_FOUND: Literal =
+    Literal(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing at this address");
+pub(super) const METHOD_NOT_ALLOWED: Literal = Literal(
+    StatusCode::METHOD_NOT_ALLOWED,
+    "METHOD_NOT_ALLOWED",
+    "This address does not take this method",
+);
+pub(super) const UNSUPPORTED_MEDIA_TYPE: Literal = Literal(
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    "UNSUPPORTED_MEDIA_TYPE",
+    "The body must be application/json",
+);
+pub(super) const PAYLOAD_TOO_LARGE: Literal =
+    Literal(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "The body is too large");
+const TOO_MANY_REQUESTS: Literal = Literal(
+    StatusCode::TOO_MANY_REQUESTS,
+    "TOO_MANY_REQUESTS",
+    "The user has too many open transactions; try again when one has ended",
+);
+pub(super) const SERVICE_UNAVAILABLE: Literal = Literal(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "SERVICE_UNAVAILABLE",
+    "The server is stopping; send the same request again to get its result",
+);
+const INTERNAL_ERROR: Literal = Literal(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "INTERNAL_ERROR",
+    "The server failed; the same request may be sent again",
+);
+
+/// Whatever a call ended in, to be told in KOBIL's words.
+pub(super) enum Problem {
+    Literal(Literal),
+    Bad(String),
+    Stranger(Stranger),
+    Engine(Error),
+}
+
+impl From<Literal> for Problem {
+    fn from(literal: Literal) -> Self {
+        Self::Literal(literal)
+    }
+}
+
+impl From<BadBody> for Problem {
+    fn from(BadBody(sentence): BadBody) -> Self {
+        Self::Bad(sentence)
+    }
+}
+
+impl From<Stranger> for Problem {
+    fn from(stranger: Stranger) -> Self {
+        Self::Stranger(stranger)
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Literal(literal) => literal.into_response(),
+            Self::Bad(sentence) => refused(BAD_REQUEST.0, BAD_REQUEST.1, sentence),
+            Self::Stranger(stranger) => match stranger {
+                Stranger::NoTenant => TENANT_NOT_FOUND.into_response(),
+                Stranger::NotAuthenticated => UNAUTHORIZED.into_response(),
+                Stranger::TooManyTries => TOO_MANY_REQUESTS.into_response(),
+                Stranger::Failed => INTERNAL_ERROR.into_response(),
+            },
+            Self::Engine(Error::Failed(fault)) => {
+                log(&fault);
+                INTERNAL_ERROR.into_response()
+            }
+            Self::Engine(Error::Refused(refusal)) => refusal_response(&refusal),
+        }
+    }
+}
+
+fn refusal_response(refusal: &Refusal) -> Response {
+    match refusal {
+        Refusal::UnknownUser => USER_NOT_FOUND.into_response(),
+        Refusal::UnknownDevice => DEVICE_NOT_FOUND.into_response(),
+        Refusal::Crowded => TOO_MANY_REQUESTS.into_response(),
+        Refusal::UserLocked | Refusal::DeviceLocked | Refusal::OtherOrder | Refusal::Exists => {
+            refused(CONFLICT, "CONFLICT", sentence(refusal))
+        }
+        // To a relying party, what cannot be taken back is not there to be taken back.
+        Refusal::Unknown | Refusal::Ended(_) | Refusal::Late => {
+            TRANSACTION_NOT_FOUND.into_response()
+        }
+        // What only devices are told.
+        Refusal::NotTaken
+        | Refusal::OtherDevice
+        | Refusal::PinRequired
+        | Refusal::PinUnset
+        | Refusal::PinWrong { .. }
+        | Refusal::PinOutOfTurn
+        | Refusal::OtherForm
+        | Refusal::UnfitIdentity
+        | Refusal::BadProof(_)
+        | Refusal::NotActivated => refused(CONFLICT, "CONFLICT", sentence(refusal)),
+    }
+}
+
+/// A refusal's own words, beginning as KOBIL's messages do.
+fn sentence(refusal: &Refusal) -> String {
+    let text = refusal.to_string();
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn refused(code: StatusCode, status: &'static str, message: String) -> Response {
+    let envelope = Envelope::<()> { data: None, message, status, sub_system: SUB_SYSTEM };
+    let mut response = (code, Json(envelope)).into_response();
+    let headers = response.headers_mut();
+    match code {
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        _ => {}
+    }
+    response
+}
+
+impl IntoResponse for Literal {
+    fn into_response(self) -> Response {
+        let Self(code, status, message) = self;
+        refused(code, status, message.to_owned())
+    }
+}
+
+fn ok<T: Serialize>(data: T, status: &'static str, message: &str) -> Response {
+    let envelope =
+        Envelope { data: Some(data), message: message.to_owned(), status, sub_system: SUB_SYSTEM };
+    (StatusCode::OK, Json(envelope)).into_response()
+}
+
+/// A transaction whose result a callback will carry.
+pub(super) fn created(transaction: &Transaction) -> Response {
+    const CREATED: &str = "Transaction created successfully";
+    let offline = "The device is offline and deviceGoOnlineTimeout is set to 0";
+    if transaction.terms.online {
+        return ok("OK", "OK", CREATED);
+    }
+    match transaction.terms.clocks {
+        countersign_core::terms::Clocks::Two { go_online, .. } if go_online.is_zero() => {
+            ok("DEVICE_GO_ONLINE_TIMEOUT", "DEVICE_GO_ONLINE_TIMEOUT", offline)
+        }
+        _ => ok("OK", "OK_IN_WAITING_LIST", CREATED),
+    }
+}
+
+/// The result of a transaction: a held response's, and a callback's.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResultData<'a> {
+    device_id: String,
+    result_code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+    transaction_id: &'a str,
+}
+
+/// How a transaction ended; HTTP 200 whatever the end.
+pub(super) fn result(transaction: &Transaction, end: &End) -> Response {
+    let (code, message) = result_code(end);
+    let data = ResultData {
+        device_id: device(end.by()),
+        result_code: code,
+        signature: match end {
+            End::Finished { proof, .. } => Some(BASE64.encode(proof.evidence())),
+            _ => None,
+        },
+        transaction_id: transaction.terms.reference.as_ref().map_or("", |r| r.name.as_str()),
+    };
+    ok(data, code, message)
+}
+
+/// Ours, after the nearest words of KOBIL's device SDK; it published `OK` and the go-online timeout.
+fn result_code(end: &End) -> (&'static str, &'static str) {
+    match end {
+        End::Finished { .. } => ("OK", "Transaction signed successfully"),
+        End::Declined { reason: Decline::User, .. } => ("USER_CANCEL", "The user declined"),
+        End::Declined { reason: Decline::NotMe, .. } => {
+            ("USER_CANCEL", "The user did not ask for this, and is held against further offers")
+        }
+        End::Failed { .. } => ("INTERNAL_ERROR", "The device could not sign"),
+        End::Expired(Clock::GoOnline) => {
+            ("DEVICE_GO_ONLINE_TIMEOUT", "No device came online in time")
+        }
+        End::Expired(Clock::Sign) => ("USER_CONFIRMATION_TIMEOUT", "The user did not sign in time"),
+        End::Cancelled => ("SERVER_CANCEL", "The transaction was cancelled"),
+        End::Locked { .. } => ("INVALID_PIN", "The user was locked by wrong PINs"),
+    }
+}
+
+/// A row of a cancel's answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CancelRow<'a> {
+    device_id: String,
+    user_id: &'a str,
+    transaction_id: &'a str,
+    cancel_result: &'static str,
+}
+
+/// A transaction that was taken back, a row for each device that had it; one for all where none had.
+pub(super) fn cancelled(transaction: &Transaction) -> Response {
+    let row = |device: Option<DeviceId>, cancel_result| CancelRow {
+        device_id: self::device(device),
+        user_id: transaction.terms.user.as_str(),
+        transaction_id: transaction.terms.reference.as_ref().map_or("", |r| r.name.as_str()),
+        cancel_result,
+    };
+    let discarded = |take: &countersign_core::transaction::Take| {
+        row(Some(take.device), "TRANSACTION_DISCARDED_FROM_CLIENT")
+    };
+    let mut rows: Vec<CancelRow<'_>> = transaction.takes.iter().map(discarded).collect();
+    if rows.is_empty() {
+        let addressed = match transaction.terms.addressed {
+            countersign_core::terms::Addressed::Any => None,
+            countersign_core::terms::Addressed::Device(device) => Some(device),
+        };
+        rows.push(row(addressed, "TRANSACTION_REMOVED_FROM_WAITING_LIST"));
+    }
+    ok(rows, "OK", "Transaction cancelled successfully")
+}
+
+/// `-1` where there is none.
+fn device(id: Option<DeviceId>) -> String {
+    id.map_or_else(|| "-1".to_owned(), |id| id.to_string())
+}

@@ -1,0 +1,182 @@
+//! The addresses of KOBIL's calls, each under its two names, and their handlers.
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, post};
+use bytes::Bytes;
+use countersign_core::engine::Order;
+use countersign_core::id::{TransactionId, UserName};
+use countersign_core::port::{Chance as _, Handle, Registry as _};
+use countersign_core::terms::{Form, Surface};
+use countersign_core::{Error, Refusal};
+use http::{HeaderMap, Uri};
+use serde::Deserialize;
+
+use super::body::{Cancel, Start};
+use super::render::{self, Problem};
+use crate::held;
+use crate::surface::caller::{Caller, Gate, Stranger};
+use crate::surface::{intake, oauth};
+use crate::task::Shutdown;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct Kobil {
+    /// Who is asking, and the engine.
+    pub(crate) gate: Gate,
+    /// Whether the process is about to end.
+    pub(crate) tasks: Shutdown,
+}
+
+/// KOBIL's calls at both of their addresses.
+pub(crate) fn router(kobil: Kobil) -> Router {
+    let known = |method: MethodRouter<Kobil>| {
+        method.fallback(|| async { render::METHOD_NOT_ALLOWED.into_response() })
+    };
+    Router::new()
+        .route("/digitanium/v4/users/{user}/signature", known(post(start)))
+        .route("/digitanium/v4/users//signature", known(post(start)))
+        .route("/auth/realms/{realm}/v3_user/digitaniumsignature/{user}", known(post(start)))
+        .route("/auth/realms/{realm}/v3_user/digitaniumsignature/", known(post(start)))
+        .route("/auth/realms/{realm}/v3_user/digitaniumsignature", known(post(start)))
+        .route("/digitanium/v4/users/signature/{user}", known(delete(cancel)))
+        .route("/digitanium/v4/users/signature/", known(delete(cancel)))
+        .route("/auth/realms/{realm}/v3_user/cancelsignature/{user}", known(delete(cancel)))
+        .route("/auth/realms/{realm}/v3_user/cancelsignature/", known(delete(cancel)))
+        .route("/auth/realms/{realm}/protocol/{*rest}", post(token).fallback(not_found))
+        .route("/digitanium/{*rest}", axum::routing::any(not_found))
+        .route("/auth/realms/{*rest}", axum::routing::any(not_found))
+        .with_state(kobil)
+}
+
+/// What the path names. A user may be missing, so that its absence can be told in KOBIL's words.
+#[derive(Deserialize)]
+struct Named {
+    realm: Option<String>,
+    user: Option<String>,
+}
+
+impl Kobil {
+    /// The caller, in the tenant that the realm names, or else the host.
+    async fn caller(
+        &self,
+        named: &Named,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Stranger> {
+        let tenant = match &named.realm {
+            Some(realm) => realm.parse().map_err(|_| Stranger::NoTenant)?,
+            None => self.gate.tenant_of_host(uri, headers)?,
+        };
+        self.gate.bearer(&tenant, headers).await
+    }
+}
+
+fn user(named: &Named) -> Result<UserName, Problem> {
+    let name = named.user.as_deref().unwrap_or("").trim();
+    if name.is_empty() {
+        return Err(render::NO_USER.into());
+    }
+    // A name that no user can have is nobody's.
+    name.parse().map_err(|_| Error::from(Refusal::UnknownUser).into())
+}
+
+/// `POST …/users/{userId}/signature`: starts a signature.
+///
+/// With a `callbackUrl` it is answered at once; without one when the transaction ends.
+async fn start(
+    State(kobil): State<Kobil>,
+    Path(named): Path<Named>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let user = user(&named)?;
+    let body = json(request).await?;
+    let start = Start::parse(&body, &user)?;
+    if kobil.tasks.has_begun() {
+        return Err(render::SERVICE_UNAVAILABLE.into());
+    }
+
+    let core = &kobil.gate.core;
+    let id = TransactionId(core.world.draw());
+    if start.callback.is_some() {
+        return Ok(render::created(&*core.start(order(id, caller, user, start)).await?));
+    }
+    // Listening begins before the start, so that no end falls in between.
+    let waiter = core.doorbell.wait(id);
+    let started = core.start(order(id, caller, user, start)).await?;
+    let ended = held::until_ended(core, started, waiter, &kobil.tasks).await?;
+    let ended = ended.ok_or(render::SERVICE_UNAVAILABLE)?;
+    let end = ended.end().expect("what was waited for has ended");
+    Ok(render::result(&ended, end))
+}
+
+fn order(id: TransactionId, caller: Caller, user: UserName, start: Start) -> Order {
+    Order {
+        id,
+        tenant: caller.tenant,
+        surface: Surface::Kobil,
+        client: caller.client,
+        client_name: caller.name,
+        user,
+        reference: Some(start.reference),
+        addressed: start.addressed,
+        content: start.content,
+        form: Form::Cms,
+        pin_required: start.pin_required,
+        once: false,
+        clocks: start.clocks,
+        callback: start.callback,
+        notice: start.notice,
+    }
+}
+
+/// `DELETE …/users/signature/{userId}`, with a JSON body: takes a signature back.
+async fn cancel(
+    State(kobil): State<Kobil>,
+    Path(named): Path<Named>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let user = user(&named)?;
+    let body = json(request).await?;
+    let cancel = Cancel::parse(&body)?;
+    let core = &kobil.gate.core;
+    if core.store.user(&caller.tenant, &user).await.map_err(Error::from)?.is_none() {
+        return Err(Error::from(Refusal::UnknownUser).into());
+    }
+    let handle = Handle::Reference(caller.client.clone(), cancel.transaction_id.clone());
+    let found = core.transaction(&caller.tenant, &handle).await?;
+    if !cancel.covers(&found) {
+        return Err(Error::from(Refusal::Unknown).into());
+    }
+    let cancelled = core.cancel(&caller.tenant, &caller.client, &user, &handle).await?;
+    Ok(render::cancelled(&cancelled))
+}
+
+/// `POST /auth/realms/{realm}/protocol/openid-connect/token`, however many slashes are in it.
+async fn token(
+    State(kobil): State<Kobil>,
+    Path((realm, rest)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
+    if parts != ["openid-connect", "token"] {
+        return render::NOT_FOUND.into_response();
+    }
+    oauth::token(&kobil.gate, &realm, request).await
+}
+
+async fn not_found() -> Response {
+    render::NOT_FOUND.into_response()
+}
+
+/// The body of a call that sends JSON.
+async fn json(request: Request) -> Result<Bytes, Problem> {
+    intake::json(request).await.map_err(|refused| match refused {
+        intake::Refused::NotJson => render::UNSUPPORTED_MEDIA_TYPE.into(),
+        intake::Refused::TooLarge => render::PAYLOAD_TOO_LARGE.into(),
+        intake::Refused::Broken => Problem::Bad("The body did not arrive whole".into()),
+    })
+}
