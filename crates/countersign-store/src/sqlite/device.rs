@@ -138,19 +138,23 @@ pub(super) fn list(
     user: Option<&UserName>,
     keys: &MasterKeys,
 ) -> Result<Vec<Versioned<Device>>, Trouble> {
-    let of_user = if user.is_some() { "AND user = ?2" } else { "AND ?2 IS NULL" };
-    let select = format!(
-        "SELECT {COLUMNS} FROM devices
-          WHERE tenant = ?1 {of_user} AND status <> 'retired'
-          ORDER BY user, sequence LIMIT {LISTED_MAX}"
-    );
-    let mut select = sql.prepare_cached(&select)?;
+    let mut select = sql.prepare_cached(&list_statement(user.is_some()))?;
     let mut rows = select.query(params![tenant.as_str(), user.map(UserName::as_str)])?;
     let mut devices = Vec::new();
     while let Some(row) = rows.next()? {
         devices.push(read(row, keys)?);
     }
     Ok(devices)
+}
+
+/// Lists the devices of one user, or of all.
+pub(super) fn list_statement(of_user: bool) -> String {
+    let of_user = if of_user { "user = ?2" } else { "?2 IS NULL" };
+    format!(
+        "SELECT {COLUMNS} FROM devices
+          WHERE tenant = ?1 AND {of_user} AND status <> 'retired'
+          ORDER BY user, sequence LIMIT {LISTED_MAX}"
+    )
 }
 
 /// The version of a device's row, where there is one.

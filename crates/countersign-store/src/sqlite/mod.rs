@@ -21,6 +21,8 @@ mod open;
 mod readers;
 mod tenant;
 mod terms;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod trouble;
 mod turn;

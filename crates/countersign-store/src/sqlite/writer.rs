@@ -6,7 +6,7 @@
 //! one. When the disk fails, every unit of the batch fails, and nothing of it is kept.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -44,6 +44,8 @@ enum Message {
 struct Counts {
     commits: AtomicU64,
     syncs: AtomicU64,
+    /// The thread is gone, or about to go.
+    closed: AtomicBool,
 }
 
 impl Writer {
@@ -58,7 +60,7 @@ impl Writer {
         let desk = Desk { sql, turn, checkpoints, counts: counts.clone() };
         let thread = thread::Builder::new()
             .name("ledger-writer".into())
-            .spawn(move || desk.work(&waiting))?;
+            .spawn(move || desk.work(waiting))?;
         Ok(Self { queue: Some(queue), thread: Some(thread), counts })
     }
 
@@ -84,10 +86,10 @@ impl Writer {
 
     /// Whether the thread is there.
     pub(super) fn check(&self) -> Result<(), Fault> {
-        match &self.thread {
-            Some(thread) if !thread.is_finished() => Ok(()),
-            _ => Err(Fault::new("asking for the ledger's writer", "the ledger is closed")),
+        if self.counts.closed.load(Ordering::Acquire) {
+            return Err(Fault::new("asking for the ledger's writer", "the ledger is closed"));
         }
+        Ok(())
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -170,7 +172,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn work(self, waiting: &Receiver<Message>) {
+    fn work(self, waiting: Receiver<Message>) {
         let mut batch = Vec::with_capacity(COMMITS_PER_SYNC_MAX);
         while let Ok(first) = waiting.recv() {
             let mut close = None;
@@ -186,10 +188,12 @@ impl Desk {
             }
             self.keep(&mut batch);
             if let Some(reply) = close {
-                // What is queued behind this is refused when the queue goes.
                 let closed = copy_all(&self.sql).map_err(Trouble::from);
-                let closed = closed.map_err(|trouble| trouble.while_doing("closing the ledger"));
-                let _ = reply.send(closed);
+                // What is queued behind this is refused when the queue goes.
+                drop(waiting);
+                drop(self);
+                let doing = "closing the ledger";
+                let _ = reply.send(closed.map_err(|trouble| trouble.while_doing(doing)));
                 return;
             }
             self.checkpoints.turn(&self.sql);
@@ -234,6 +238,13 @@ impl Desk {
     fn begin(&self) -> rusqlite::Result<()> {
         let _turn = self.turn.take();
         self.sql.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+    }
+}
+
+/// However the thread ends, by a panic too, what asks for it is told.
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.counts.closed.store(true, Ordering::Release);
     }
 }
 

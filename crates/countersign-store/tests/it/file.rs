@@ -1,1 +1,343 @@
+//! What the store on disk must do besides: survive, keep secrets, say what is wrong, share.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use countersign_core::Fault;
+use countersign_core::delivery::Debt;
+use countersign_core::id::{DeliveryId, RequestKey, TenantName, TransactionId};
+use countersign_core::port::{Commit, Committed, Handle, Ledger, Registry};
+use countersign_core::terms::Terms;
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{End, State, Transaction};
+use countersign_store::{MasterKeyError, OpenError, Store};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::world::{
+    AUTHORITY_KEY, CODE, CODE_KEY, PAYLOAD_KEY, PIN_DIGEST, TOKEN_KEY, WEBHOOK_KEY, client, commit,
+    device_id, populate, proof, taken, tenant, terms, waiting,
+};
+
+fn open(directory: &TempDir) -> Store {
+    Store::sqlite(directory.path(), None).unwrap()
+}
+
+fn refused(directory: &Path) -> OpenError {
+    Store::sqlite(directory, None).unwrap_err()
+}
+
+fn acme() -> TenantName {
+    "acme".parse().unwrap()
+}
+
+fn signed(id: u128) -> Transaction {
+    let end = End::Finished { by: device_id(1), proof: proof(id) };
+    Transaction { state: State::Ended { at: Timestamp(200), end }, ..taken(waiting(terms(id)), 1) }
+}
+
+/// Tenants, users, devices, a client, a transaction that was signed and what is owed for it.
+async fn fill(store: &Store) {
+    populate(store).await;
+    store.create_client(client("acme", "bank", "The Bank")).await.unwrap();
+    store.commit(commit(waiting(terms(1)), None)).await.unwrap();
+    let debts = vec![(DeliveryId(1), Debt::Callback)];
+    store.commit(Commit { debts, ..commit(signed(1), Some(1)) }).await.unwrap();
+}
+
+async fn assert_filled(store: &Store) {
+    let found = store.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap().unwrap();
+    assert_eq!((found.version, found.value), (2, signed(1)));
+    let device = store.device(&acme(), device_id(1)).await.unwrap().unwrap().value;
+    assert_eq!(device.payload_key.expose(), &PAYLOAD_KEY);
+    let tenant = store.tenant(&acme()).await.unwrap().unwrap();
+    assert_eq!(tenant.authority.key.expose(), AUTHORITY_KEY);
+    assert_eq!(store.claim(Timestamp(500), Timestamp(500), 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn whatever_was_acknowledged_is_there_when_it_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory);
+    fill(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+    let again = open(&directory);
+    assert_filled(&again).await;
+    drop(again);
+    assert_filled(&open(&directory)).await;
+}
+
+#[tokio::test]
+async fn whatever_was_acknowledged_is_in_the_files_though_nothing_was_closed() {
+    let (directory, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(&directory);
+    fill(&store).await;
+    // What a crash at this moment would leave: the log has what the file has not.
+    for file in ["ledger.db", "ledger.db-wal", "master.key"] {
+        let (from, to) = (directory.path().join(file), image.path().join(file));
+        assert_ne!(std::fs::copy(from, to).unwrap(), 0, "{file}");
+    }
+    assert_filled(&open(&image)).await;
+}
+
+#[tokio::test]
+async fn no_secret_is_in_the_files_in_the_clear() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory);
+    fill(&store).await;
+    let scan = || {
+        let files = ["ledger.db", "ledger.db-wal"].map(|file| directory.path().join(file));
+        let bytes = files.map(|file| std::fs::read(file).unwrap_or_default()).concat();
+        let holds = |secret: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
+        assert!(holds(b"https://bank.example/done"), "what is no secret is there");
+        for secret in [AUTHORITY_KEY, TOKEN_KEY, CODE] {
+            assert!(!holds(secret), "{}", String::from_utf8_lossy(secret));
+        }
+        for secret in [WEBHOOK_KEY, PAYLOAD_KEY, CODE_KEY, PIN_DIGEST] {
+            assert!(!holds(&secret), "{}", String::from_utf8_lossy(&secret));
+        }
+    };
+    scan();
+    store.close().await.unwrap();
+    scan();
+}
+
+#[tokio::test]
+async fn files_and_directory_are_their_owners_only() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("new/data");
+    let store = Store::sqlite(&directory, None).unwrap();
+    fill(&store).await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.turn", "master.key"] {
+        assert_eq!(mode(&directory.join(file)), 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn without_its_master_key_a_ledger_with_secrets_stays_shut() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("master.key");
+    drop(open(&directory));
+    std::fs::remove_file(&key).unwrap();
+    let store = open(&directory);
+    assert!(key.exists(), "nothing is sealed yet: another may be made");
+    fill(&store).await;
+    drop(store);
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let moved = elsewhere.path().join("key");
+    std::fs::rename(&key, &moved).unwrap();
+    let error = refused(directory.path());
+    assert!(matches!(error, OpenError::MasterKey(MasterKeyError::Missing { .. })), "{error}");
+    assert!(error.to_string().contains("restore the file from its backup"), "{error}");
+    assert!(!key.exists(), "no new one is made");
+    assert_filled(&Store::sqlite(directory.path(), Some(&moved)).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_master_key_that_others_may_read_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(&directory));
+    let key = directory.path().join("master.key");
+    for mode in [0o640, 0o604, 0o620] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let error = refused(directory.path());
+        assert!(matches!(error, OpenError::MasterKey(MasterKeyError::Exposed { .. })), "{error}");
+    }
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o400)).unwrap();
+    drop(open(&directory));
+}
+
+#[tokio::test]
+async fn another_ledgers_master_key_is_refused() {
+    let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fill(&open(&directory)).await;
+    drop(open(&other));
+    let key = |directory: &TempDir| directory.path().join("master.key");
+    std::fs::copy(key(&other), key(&directory)).unwrap();
+    let error = refused(directory.path());
+    assert!(matches!(error, OpenError::MasterKey(MasterKeyError::Other { .. })), "{error}");
+    assert!(error.to_string().contains("acme"), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_programs_ledger_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(&directory));
+    let sql = Connection::open(directory.path().join("ledger.db")).unwrap();
+    sql.pragma_update(None, "user_version", 1_000).unwrap();
+    let error = refused(directory.path());
+    assert!(matches!(error, OpenError::Newer { found: 1_000, .. }), "{error}");
+}
+
+#[test]
+fn what_is_no_ledger_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ledger.db");
+    std::fs::write(&file, b"Dear diary, nothing of this is a database.".repeat(99)).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    assert!(matches!(refused(directory.path()), OpenError::Foreign { .. }));
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+
+    std::fs::remove_file(&file).unwrap();
+    let sql = Connection::open(&file).unwrap();
+    sql.execute_batch("CREATE TABLE songs (title TEXT)").unwrap();
+    drop(sql);
+    assert!(matches!(refused(directory.path()), OpenError::Foreign { .. }));
+    assert!(!directory.path().join("master.key").exists());
+}
+
+#[test]
+fn a_directory_that_is_a_file_or_cannot_be_written_is_refused_with_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let error = refused(&file);
+    assert!(matches!(error, OpenError::NotADirectory { .. }), "{error}");
+    let error = refused(&file.join("data"));
+    assert!(matches!(error, OpenError::NoDirectory { .. }), "{error}");
+    // Nobody, not even root, makes files in /proc.
+    let error = refused(Path::new("/proc"));
+    assert!(matches!(error, OpenError::NotWritable { .. }), "{error}");
+    assert!(error.to_string().contains("/proc/ledger.db"), "{error}");
+}
+
+fn whole(fault: &Fault) -> String {
+    let source = std::error::Error::source(fault).unwrap();
+    format!("{fault}: {source}")
+}
+
+#[tokio::test]
+async fn a_corrupt_row_names_its_table_its_column_and_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory);
+    fill(&store).await;
+    let sql = Connection::open(directory.path().join("ledger.db")).unwrap();
+    let id = Handle::Id(TransactionId(1));
+    for (column, value) in [
+        ("state", "'asleep'"),
+        ("state", "'waiting'"),
+        ("takes", "'[{]'"),
+        ("end_reason", "'because'"),
+        ("ended_by", "0"),
+        ("proof_signer", "x'00'"),
+        ("surface", "'nobody'"),
+        ("request_key", "-1"),
+        ("body", "'{}'"),
+    ] {
+        sql.execute_batch(&format!("SAVEPOINT s; UPDATE transactions SET {column} = {value}"))
+            .unwrap();
+        sql.execute_batch("RELEASE s").unwrap();
+        let told = whole(&store.load(&acme(), &id).await.unwrap_err());
+        let row = "row acme/00000000000000000000000000000001 of table transactions is corrupt";
+        assert!(told.contains(row), "{told}");
+        let named = told.contains(&format!("column {column}"));
+        assert!(named || told.contains("column state"), "{told}");
+        sql.execute("DELETE FROM transactions", []).unwrap();
+        store.commit(commit(signed(1), None)).await.unwrap();
+    }
+
+    sql.execute("UPDATE users SET lock = 'until'", []).unwrap();
+    let told = whole(&store.user(&acme(), &"jane".parse().unwrap()).await.unwrap_err());
+    assert!(told.contains("row acme/jane of table users is corrupt: column lock"), "{told}");
+    sql.execute("UPDATE devices SET code_key = payload_key", []).unwrap();
+    let told = whole(&store.device(&acme(), device_id(1)).await.unwrap_err());
+    assert!(told.contains("row acme/1 of table devices is corrupt: column code_key"), "{told}");
+    sql.execute("UPDATE deliveries SET debt = 'push'", []).unwrap();
+    let told = whole(&store.claim(Timestamp(500), Timestamp(500), 9).await.unwrap_err());
+    assert!(told.contains("of table deliveries is corrupt: column debt"), "{told}");
+}
+
+#[tokio::test]
+async fn two_processes_see_each_others_writes_and_the_version_decides_between_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, two) = (open(&directory), open(&directory));
+    populate(&one).await;
+    assert_eq!(two.tenants().await.unwrap().len(), 2);
+    one.commit(commit(waiting(terms(1)), None)).await.unwrap();
+    let read = two.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap().unwrap();
+    let next = || commit(taken(read.value.clone(), 500), Some(read.version));
+    let (first, second) = tokio::join!(one.commit(next()), two.commit(next()));
+    let mut outcomes = [first.unwrap(), second.unwrap()];
+    outcomes.sort_by_key(|outcome| *outcome != Committed::Written);
+    assert_eq!(outcomes, [Committed::Written, Committed::Stale]);
+    let taken_too = Terms { request_key: terms(2).request_key, ..terms(3) };
+    one.commit(commit(waiting(terms(2)), None)).await.unwrap();
+    let outcome = two.commit(commit(waiting(taken_too), None)).await.unwrap();
+    assert_eq!(outcome, Committed::KeyTaken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_gets_its_turn_while_the_first_writes_without_pause() {
+    let directory = tempfile::tempdir().unwrap();
+    let (busy, beside) = (open(&directory), open(&directory));
+    let done = Arc::new(AtomicBool::new(false));
+    let mut writers = JoinSet::new();
+    for writer in 0..8_u128 {
+        let (busy, done) = (busy.clone(), done.clone());
+        writers.spawn(async move {
+            let mut id = writer << 64;
+            while !done.load(Ordering::Relaxed) {
+                id += 1;
+                let terms = Terms { reference: None, ..terms(id) };
+                let user = format!("user {id}").parse().unwrap();
+                let terms = Terms { user, request_key: RequestKey::drawn(id), ..terms };
+                busy.commit(commit(waiting(terms), None)).await.unwrap();
+            }
+        });
+    }
+    for name in ["a", "b", "c", "d", "e"] {
+        beside.create_tenant(tenant(name)).await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    while let Some(writer) = writers.join_next().await {
+        writer.unwrap();
+    }
+    assert_eq!(busy.tenants().await.unwrap().len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_commit_at_once_share_their_syncs() {
+    const CALLERS: u128 = 256;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory);
+    let before = store.stats();
+    let mut callers = JoinSet::new();
+    for id in 1..=CALLERS {
+        let store = store.clone();
+        callers.spawn(async move {
+            let user = format!("user {id}").parse().unwrap();
+            let start = commit(waiting(Terms { user, ..terms(id) }), None);
+            store.commit(start).await.unwrap()
+        });
+    }
+    while let Some(outcome) = callers.join_next().await {
+        assert_eq!(outcome.unwrap(), Committed::Written);
+    }
+    let stats = store.stats();
+    assert_eq!(stats.commits - before.commits, 256);
+    let syncs = stats.syncs - before.syncs;
+    assert!((1..=64).contains(&syncs), "{syncs} syncs for 256 commits");
+}
+
+#[tokio::test]
+async fn a_closed_ledger_is_tidy_and_takes_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory);
+    fill(&store).await;
+    store.ready().unwrap();
+    store.close().await.unwrap();
+    let log = std::fs::metadata(directory.path().join("ledger.db-wal")).unwrap();
+    assert_eq!(log.len(), 0);
+    assert!(store.ready().is_err());
+    assert!(store.commit(commit(waiting(terms(2)), None)).await.is_err());
+    assert!(store.close().await.is_err());
+    let found = store.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap();
+    assert!(found.is_some(), "reads still work");
+}

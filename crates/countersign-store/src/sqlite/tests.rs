@@ -1,0 +1,199 @@
+//! What can be seen only from inside: batches, a full disk, and the plans of hot queries.
+
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::{Context, Waker};
+
+use countersign_core::delivery::Debt;
+use countersign_core::id::{DeliveryId, TransactionId};
+use countersign_core::limits::COMMITS_QUEUED_MAX;
+use countersign_core::port::{Commit, Committed, Handle, Ledger as _};
+use countersign_core::terms::{Content, Terms};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::trouble::Trouble;
+use super::{Sqlite, delivery, device, transaction};
+
+#[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
+#[path = "../../tests/it/world.rs"]
+mod world;
+
+use world::{commit, taken, terms, waiting};
+
+fn store() -> (TempDir, Sqlite) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(directory.path(), None).unwrap();
+    (directory, store)
+}
+
+/// Holds the writer, so that what is asked for meanwhile becomes one batch. Dropped, it lets go.
+async fn hold(store: &Sqlite) -> mpsc::Sender<()> {
+    let (release, released) = mpsc::channel();
+    let (entered, inside) = tokio::sync::oneshot::channel();
+    let entered = std::sync::Mutex::new(Some(entered));
+    let store = store.clone();
+    tokio::spawn(async move {
+        let wait = move |_: &Connection| {
+            if let Some(entered) = entered.lock().unwrap().take() {
+                entered.send(()).unwrap();
+            }
+            let _ = released.recv();
+            Ok(())
+        };
+        store.0.writer.write("holding the writer", wait).await
+    });
+    inside.await.unwrap();
+    release
+}
+
+fn begin(store: &Sqlite, commit: Commit) -> JoinHandle<Result<Committed, countersign_core::Fault>> {
+    let store = store.clone();
+    tokio::spawn(async move { store.commit(commit).await })
+}
+
+async fn load(store: &Sqlite, id: u128) -> Option<u32> {
+    let handle = Handle::Id(TransactionId(id));
+    store.load(&"acme".parse().unwrap(), &handle).await.unwrap().map(|found| found.version)
+}
+
+#[tokio::test]
+async fn a_stale_commit_writes_nothing_and_does_not_spoil_its_batch() {
+    let (_directory, store) = store();
+    store.commit(commit(waiting(terms(1)), None)).await.unwrap();
+    let syncs = store.stats().syncs;
+    let held = hold(&store).await;
+    let asked = [
+        begin(&store, commit(taken(waiting(terms(1)), 500), Some(1))),
+        begin(&store, commit(taken(waiting(terms(1)), 600), Some(1))),
+        begin(&store, commit(waiting(terms(2)), None)),
+    ];
+    tokio::task::yield_now().await;
+    drop(held);
+    let mut outcomes = Vec::new();
+    for asked in asked {
+        outcomes.push(asked.await.unwrap().unwrap());
+    }
+    assert_eq!(outcomes, [Committed::Written, Committed::Stale, Committed::Written]);
+    assert_eq!((load(&store, 1).await, load(&store, 2).await), (Some(2), Some(1)));
+    assert_eq!(store.stats().syncs, syncs + 1, "the batch shared one sync");
+}
+
+#[tokio::test]
+async fn a_unit_that_breaks_a_constraint_fails_alone_and_leaves_nothing() {
+    let (_directory, store) = store();
+    let debts = vec![(DeliveryId(7), Debt::Callback)];
+    let owing = |id| Commit { debts: debts.clone(), ..commit(waiting(terms(id)), None) };
+    store.commit(owing(1)).await.unwrap();
+    let held = hold(&store).await;
+    let asked = [
+        begin(&store, commit(waiting(terms(2)), None)),
+        begin(&store, owing(3)),
+        begin(&store, commit(waiting(terms(4)), None)),
+    ];
+    tokio::task::yield_now().await;
+    drop(held);
+    let mut written = Vec::new();
+    for asked in asked {
+        written.push(asked.await.unwrap().is_ok());
+    }
+    assert_eq!(written, [true, false, true]);
+    assert_eq!(load(&store, 2).await, Some(1));
+    assert_eq!(load(&store, 3).await, None, "nor is its transaction there without its debt");
+    assert_eq!(load(&store, 4).await, Some(1));
+}
+
+#[tokio::test]
+async fn on_a_full_disk_every_unit_of_the_batch_fails_and_none_is_half_there() {
+    let (_directory, store) = store();
+    let limit = async |pages: &'static str| {
+        let set = move |sql: &Connection| -> Result<(), Trouble> {
+            let now: u32 = sql.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+            let pages = if pages == "tight" { now + 4 } else { now + 1_000 };
+            sql.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+            Ok(())
+        };
+        store.0.writer.write("limiting the file", set).await.unwrap();
+    };
+    let big = |id| {
+        let content = Content { bytes: vec![7; 60_000], ..terms(id).content };
+        let debts = vec![(DeliveryId(id), Debt::Callback)];
+        Commit { debts, ..commit(waiting(Terms { content, ..terms(id) }), None) }
+    };
+    limit("tight").await;
+    let held = hold(&store).await;
+    let asked = [begin(&store, commit(waiting(terms(1)), None)), begin(&store, big(2))];
+    tokio::task::yield_now().await;
+    drop(held);
+    for asked in asked {
+        let fault = asked.await.unwrap().unwrap_err();
+        let source = std::error::Error::source(&fault).unwrap().to_string();
+        assert!(source.contains("the disk is full: make room"), "{source}");
+    }
+    assert_eq!((load(&store, 1).await, load(&store, 2).await), (None, None));
+
+    limit("wide").await;
+    assert_eq!(store.commit(big(2)).await.unwrap(), Committed::Written);
+    assert_eq!(store.commit(commit(waiting(terms(1)), None)).await.unwrap(), Committed::Written);
+}
+
+#[tokio::test]
+async fn more_than_may_queue_are_told_to_come_back() {
+    let (_directory, store) = store();
+    let held = hold(&store).await;
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..COMMITS_QUEUED_MAX {
+        let mut asked = pin!(store.commit(commit(waiting(terms(1)), Some(9))));
+        assert!(asked.as_mut().poll(&mut context).is_pending());
+    }
+    let fault = store.commit(commit(waiting(terms(1)), None)).await.unwrap_err();
+    let source = std::error::Error::source(&fault).unwrap().to_string();
+    assert_eq!(source, "too many commits wait for the disk");
+    drop(held);
+    // `close` finishes what is queued; it may find the queue full for a moment.
+    while store.commit(commit(waiting(terms(2)), None)).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(load(&store, 2).await, Some(1));
+}
+
+#[tokio::test]
+async fn hot_queries_go_by_their_index_and_sort_nothing() {
+    let (_directory, store) = store();
+    let of_transactions = |which: &str| format!("SELECT * FROM transactions WHERE {which}");
+    let plans = [
+        (of_transactions(transaction::BY_ID), "sqlite_autoindex_transactions_1"),
+        (of_transactions(transaction::OPEN_BY_KEY), "transactions_open_by_key"),
+        (of_transactions(transaction::LAST_BY_KEY), "transactions_by_key"),
+        (of_transactions(transaction::BY_REFERENCE), "transactions_by_reference"),
+        (of_transactions(transaction::OPEN_BY_USER), "transactions_open_by_user"),
+        (of_transactions(transaction::LIST_BY_USER), "transactions_by_user"),
+        (of_transactions(transaction::LIST), "transactions_by_tenant"),
+        (transaction::KEY_IS_OPEN.into(), "transactions_open_by_key"),
+        (transaction::COUNT_OPEN.into(), "transactions_open_by_user"),
+        (transaction::DUE_NOW.into(), "transactions_due"),
+        (transaction::DUE_NEXT.into(), "transactions_due"),
+        (delivery::ANY_DUE.into(), "deliveries_due"),
+        (delivery::CLAIM.into(), "deliveries_due"),
+        (device::list_statement(true), "devices_listed"),
+        (device::list_statement(false), "devices_listed"),
+    ];
+    let explain = |sql: &Connection| {
+        for (query, index) in &plans {
+            let mut explained = sql.prepare(&format!("EXPLAIN QUERY PLAN {query}"))?;
+            let mut rows = explained.raw_query();
+            let mut plan = String::new();
+            while let Some(row) = rows.next()? {
+                plan += &row.get::<_, String>("detail")?;
+                plan += "\n";
+            }
+            assert!(plan.contains(&format!(" INDEX {index} (")), "{query}\n{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{query}\n{plan}");
+            assert!(!plan.contains("SCAN deliveries"), "{query}\n{plan}");
+            assert!(!plan.contains("SCAN transactions"), "{query}\n{plan}");
+        }
+        Ok(())
+    };
+    store.0.readers.read("explaining", explain).unwrap();
+}
