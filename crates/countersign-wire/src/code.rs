@@ -3,6 +3,9 @@
 //! The header `Countersign-Code-Mac` of an enrolment and of its answer is base64url HMAC-SHA256 over the
 //! body's bytes, under a key that HKDF-SHA256 makes of the code. So whoever ends TLS in between can
 //! neither learn the code nor put in keys of its own.
+//!
+//! A code is its bytes, exactly as it was made. What a person may type otherwise is read by the device
+//! ([`ActivationCode::typed`]), before anything is computed.
 
 use core::fmt;
 
@@ -22,9 +25,7 @@ const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Letters of a generated code, 5 bits each: 80 bits.
 const GENERATED_LETTERS: usize = 16;
 
-/// An activation code, as it was made or typed.
-///
-/// Two codes are the same if their [`plain`](Self::plain) forms are; the MACs are made of that form.
+/// An activation code, exactly as it was made.
 #[derive(Clone)]
 pub struct ActivationCode(Zeroizing<String>);
 
@@ -39,56 +40,69 @@ pub enum Side {
 
 /// The text cannot be an activation code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not an activation code: 1 to 128 bytes without control characters, and not only dashes")]
+#[error("not an activation code: 1 to 128 bytes without control characters")]
 pub struct BadCode;
 
 impl ActivationCode {
-    /// Makes one of 80 random bits: four groups of four letters, such as `7K2M-Q0XR-ZV4C-9HTD`.
+    /// Makes one of 80 random bits: sixteen letters, such as `7K2MQ0XRZV4C9HTD`.
     #[must_use]
     pub fn generate() -> Self {
         let mut bytes = Zeroizing::new([0; GENERATED_LETTERS]);
         fill_random(&mut *bytes);
-        let mut text = Zeroizing::new(String::new());
-        for (place, byte) in bytes.iter().enumerate() {
-            if place != 0 && place % 4 == 0 {
-                text.push('-');
-            }
-            // 256 is a multiple of 32: each letter is as likely as any other.
-            text.push(char::from(LETTERS[usize::from(byte % 32)]));
-        }
+        // 256 is a multiple of 32: each letter is as likely as any other.
+        let letters = bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)]));
+        let mut text = Zeroizing::new(String::with_capacity(GENERATED_LETTERS));
+        text.extend(letters);
         Self(text)
     }
 
-    /// Takes what somebody made or typed.
+    /// Takes what somebody made, or what a machine read, and changes none of it.
     ///
     /// # Errors
-    /// Refuses what is too long, holds control characters, or has nothing but blanks and dashes.
+    /// Refuses what is empty, too long, or holds control characters.
     pub fn parse(text: &str) -> Result<Self, BadCode> {
-        let code = Self(Zeroizing::new(text.to_owned()));
-        let refused = text.len() > CODE_BYTES_MAX || text.chars().any(char::is_control);
-        if refused || code.plain().is_empty() { Err(BadCode) } else { Ok(code) }
+        let refused =
+            text.is_empty() || text.len() > CODE_BYTES_MAX || text.chars().any(char::is_control);
+        if refused { Err(BadCode) } else { Ok(Self(Zeroizing::new(text.to_owned()))) }
     }
 
-    /// The code as it was made or typed: to be shown to the one who hands it out.
+    /// Takes what a person typed. A generated code may be read out, and typed in small letters, with
+    /// blanks and dashes, `O` for `0`, and `I` or `L` for `1`: it is then what it was made as. Anything
+    /// else is a code that somebody chose, and stays as it was typed.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn typed(text: &str) -> Result<Self, BadCode> {
+        let typed = Self::parse(text)?;
+        let mut made = Zeroizing::new(String::with_capacity(text.len()));
+        made.extend(text.chars().filter(|letter| !matches!(letter, ' ' | '-')).map(|letter| {
+            match letter.to_ascii_uppercase() {
+                'O' => '0',
+                'I' | 'L' => '1',
+                letter => letter,
+            }
+        }));
+        Ok(if is_generated(&made) { Self(made) } else { typed })
+    }
+
+    /// The code as it was made: to be shown to the one who hands it out.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The code as it is compared and used: without blanks and dashes, ASCII letters in capitals, `O`
-    /// as `0`, `I` and `L` as `1`. So it may be read out, and typed in any way that a person would.
+    /// The code to be shown to people: a generated one in four groups, such as `7K2M-Q0XR-ZV4C-9HTD`,
+    /// which [`typed`](Self::typed) reads; any other as it is.
     #[must_use]
-    pub fn plain(&self) -> Zeroizing<String> {
-        let mut plain = Zeroizing::new(String::with_capacity(self.0.len()));
-        for letter in self.0.chars() {
-            match letter.to_ascii_uppercase() {
-                ' ' | '-' => {}
-                'O' => plain.push('0'),
-                'I' | 'L' => plain.push('1'),
-                letter => plain.push(letter),
+    pub fn grouped(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(self.0.len() + 3));
+        for (place, letter) in self.0.chars().enumerate() {
+            if place != 0 && place % 4 == 0 && is_generated(&self.0) {
+                text.push('-');
             }
+            text.push(letter);
         }
-        plain
+        text
     }
 
     /// The MAC over a body's bytes, as the header carries it.
@@ -110,8 +124,13 @@ impl ActivationCode {
             Side::Request => b"countersign enrol",
             Side::Answer => b"countersign enrolled",
         };
-        hmac::Key::new(hmac::HMAC_SHA256, &*derive(self.plain().as_bytes(), info))
+        hmac::Key::new(hmac::HMAC_SHA256, &*derive(self.0.as_bytes(), info))
     }
+}
+
+/// Whether a text has the form of a generated code, as it is made.
+fn is_generated(text: &str) -> bool {
+    text.len() == GENERATED_LETTERS && text.bytes().all(|letter| LETTERS.contains(&letter))
 }
 
 impl fmt::Debug for ActivationCode {
@@ -129,12 +148,33 @@ mod tests {
     }
 
     #[test]
-    fn a_code_may_be_typed_as_a_person_would() {
-        let mac = code("10A0-BCDE").mac(Side::Request, b"body");
-        for typed in ["10a0bcde", "IoaO bcdE", " 1-0-A-0-B-C-D-E ", "lOa0-bcde"] {
-            assert!(code(typed).check(Side::Request, b"body", &mac), "{typed}");
+    fn a_generated_code_may_be_typed_as_a_person_would() {
+        let made = "10A0BCDE10A0BCDE";
+        for text in
+            ["10a0-bcde-10a0-bcde", "IoaO bcdE LOAO bcde", " 1-0-A-0-B-C-D-E 10A0BCDE ", made]
+        {
+            assert_eq!(ActivationCode::typed(text).unwrap().as_str(), made, "{text}");
         }
-        assert!(!code("10A0-BCDF").check(Side::Request, b"body", &mac));
+    }
+
+    #[test]
+    fn what_is_no_generated_code_stays_as_it_was_typed() {
+        for text in ["10A0-BCDE", "10a0-bcde-10a0-bcdu", "10A0BCDE10A0BCDE0", "- -", "ÄÖ", "ol"] {
+            assert_eq!(ActivationCode::typed(text).unwrap().as_str(), text);
+            assert_eq!(*code(text).grouped(), text);
+        }
+        let turkish = "ı0a0-bcde-10a0-bcde"; // a capital of its own is an I, but no ASCII one
+        assert_eq!(ActivationCode::typed(turkish).unwrap().as_str(), turkish);
+    }
+
+    #[test]
+    fn a_mac_is_made_with_the_very_bytes_of_the_code() {
+        let mac = code("10A0BCDE10A0BCDE").mac(Side::Request, b"body");
+        for other in
+            ["10a0bcde10a0bcde", "10A0-BCDE-10A0-BCDE", "10A0BCDE10A0BCDE ", "1OA0BCDE10A0BCDE"]
+        {
+            assert!(!code(other).check(Side::Request, b"body", &mac), "{other}");
+        }
     }
 
     #[test]
@@ -150,20 +190,24 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_code_has_four_groups_of_clear_letters() {
+    fn a_generated_code_is_sixteen_clear_letters_and_is_shown_in_groups() {
         let code = ActivationCode::generate();
-        let groups: Vec<_> = code.as_str().split('-').collect();
+        assert_eq!(code.as_str().len(), 16);
+        assert!(code.as_str().bytes().all(|letter| LETTERS.contains(&letter)));
+        let shown = code.grouped();
+        let groups: Vec<_> = shown.split('-').collect();
         assert_eq!(groups.iter().map(|group| group.len()).collect::<Vec<_>>(), [4; 4]);
-        assert!(groups.concat().bytes().all(|letter| LETTERS.contains(&letter)));
-        assert_eq!(*code.plain(), groups.concat(), "a generated code is its own plain form");
+        assert_eq!(ActivationCode::typed(&shown).unwrap().as_str(), code.as_str());
         assert_ne!(code.as_str(), ActivationCode::generate().as_str());
     }
 
     #[test]
     fn no_code_is_empty_endless_or_seen_in_debug() {
-        for bad in ["", " ", "-- -", "a\nb", &"x".repeat(129)] {
+        for bad in ["", "a\nb", "\u{85}", &"x".repeat(129)] {
             assert_eq!(ActivationCode::parse(bad).err(), Some(BadCode), "{bad:?}");
+            assert_eq!(ActivationCode::typed(bad).err(), Some(BadCode), "{bad:?}");
         }
+        assert_eq!(code(&"x".repeat(128)).as_str().len(), 128);
         assert_eq!(format!("{:?}", code("SECRET")), "ActivationCode(…)");
     }
 
@@ -171,41 +215,40 @@ mod tests {
     fn codes_and_macs_are_as_the_specification_says() {
         #[derive(serde::Deserialize)]
         struct Vectors {
-            code: String,
-            typed: Vec<String>,
-            plain: String,
-            request_key: String,
-            answer_key: String,
             request_body: String,
-            request_mac: String,
             answer_body: String,
-            answer_mac: String,
-            own: Vec<Own>,
+            codes: Vec<Case>,
+            typed: Vec<Typed>,
         }
         #[derive(serde::Deserialize)]
-        struct Own {
+        struct Case {
             code: String,
-            plain: String,
+            grouped: String,
+            request_key: String,
             request_mac: String,
+            answer_key: String,
+            answer_mac: String,
+        }
+        #[derive(serde::Deserialize)]
+        struct Typed {
+            text: String,
+            code: String,
         }
         let vectors: Vectors =
             crate::vectors::read(include_str!("../../../docs/vectors/codes.json"));
+        assert_eq!((vectors.codes.len(), vectors.typed.len()), (6, 12));
         let (request, answer) = (vectors.request_body.as_bytes(), vectors.answer_body.as_bytes());
-        for typed in vectors.typed.iter().chain([&vectors.code]) {
-            let code = code(typed);
-            assert_eq!(*code.plain(), vectors.plain, "{typed}");
-            assert_eq!(code.mac(Side::Request, request), vectors.request_mac, "{typed}");
-            assert!(code.check(Side::Answer, answer, &vectors.answer_mac), "{typed}");
+        for case in vectors.codes {
+            let code = code(&case.code);
+            assert_eq!(*code.grouped(), case.grouped);
+            let key = |info: &[u8]| hex::encode(*derive(case.code.as_bytes(), info));
+            assert_eq!(key(b"countersign enrol"), case.request_key, "{}", case.code);
+            assert_eq!(key(b"countersign enrolled"), case.answer_key, "{}", case.code);
+            assert_eq!(code.mac(Side::Request, request), case.request_mac, "{}", case.code);
+            assert!(code.check(Side::Answer, answer, &case.answer_mac), "{}", case.code);
         }
-        for (info, key) in [
-            ("countersign enrol", vectors.request_key),
-            ("countersign enrolled", vectors.answer_key),
-        ] {
-            assert_eq!(hex::encode(*derive(vectors.plain.as_bytes(), info.as_bytes())), key);
-        }
-        for own in vectors.own {
-            assert_eq!(*code(&own.code).plain(), own.plain);
-            assert_eq!(code(&own.code).mac(Side::Request, request), own.request_mac);
+        for Typed { text, code } in vectors.typed {
+            assert_eq!(ActivationCode::typed(&text).unwrap().as_str(), code, "{text}");
         }
     }
 }
