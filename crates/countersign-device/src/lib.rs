@@ -26,7 +26,7 @@
 //!     server_ca: Some(std::fs::read_to_string("data/tls/ca.pem")?),
 //!     tenant: "bank".to_owned(),
 //!     user: "ann".to_owned(),
-//!     code: ActivationCode::parse("7K2M-Q0XR-ZV4C-9HTD")?,
+//!     code: ActivationCode::typed("7K2M-Q0XR-ZV4C-9HTD")?,
 //!     labels: vec!["payments".to_owned()],
 //!     device: DeviceDescription { name: "Ann's phone".to_owned(), ..Default::default() },
 //!     pin: None,
