@@ -116,6 +116,10 @@ impl Ledger for Memory {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
+        assert!(
+            commit.standing.is_none() || commit.grounds.user.is_some(),
+            "a standing is changed on the version that it was read at"
+        );
         let mut world = self.0.lock();
         world.commits += 1;
         world.commit(commit)

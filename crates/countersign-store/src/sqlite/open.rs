@@ -168,7 +168,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
     let sql = connect(path)?;
-    sql.pragma_update(None, "query_only", true)?;
+    // There are several of these, and the system caches the file's pages as well.
+    sql.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")?;
     Ok(sql)
 }
 

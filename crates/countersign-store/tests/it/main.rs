@@ -1,7 +1,10 @@
 //! What every store must do, and what the one on disk must do besides.
 
+#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
+
 mod contract;
 mod file;
+mod model;
 mod registry;
 mod story;
 mod world;
@@ -11,10 +14,10 @@ use std::ops::AsyncFn;
 use countersign_store::Store;
 
 /// Tells the same story to every kind of store.
-async fn on_every_store(story: impl AsyncFn(Store)) {
-    story(Store::memory()).await;
+async fn on_every_store(tell: impl AsyncFn(Store)) {
+    tell(Store::memory()).await;
     let directory = tempfile::tempdir().unwrap();
     let store = Store::sqlite(directory.path(), None).unwrap();
-    story(store.clone()).await;
+    tell(store.clone()).await;
     store.close().await.unwrap();
 }

@@ -134,9 +134,9 @@ async fn an_activation_brings_one_device_in_and_both_versions_must_hold() {
         let joe = "joe".parse().unwrap();
         let user = store.user(&acme(), &joe).await.unwrap().unwrap();
         assert_eq!((user.version, user.value.devices_made), (2, 1));
-        let used = store.activations(&acme(), &joe, Timestamp(0)).await.unwrap().remove(0);
+        let found = store.activations(&acme(), &joe, Timestamp(0)).await.unwrap().remove(0);
         let state = ActivationState::Used { request: [1; 32], answer: b"welcome".to_vec() };
-        assert_eq!(used, Versioned { value: Activation { state, ..code.clone() }, version: 2 });
+        assert_eq!(found, Versioned { value: Activation { state, ..code.clone() }, version: 2 });
     })
     .await;
 }
