@@ -164,7 +164,6 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
     let of_transactions = |which: &str| format!("SELECT * FROM transactions WHERE {which}");
     let plans = [
         (of_transactions(transaction::BY_ID), "sqlite_autoindex_transactions_1"),
-        (of_transactions(transaction::OPEN_BY_KEY), "transactions_open_by_key"),
         (of_transactions(transaction::LAST_BY_KEY), "transactions_by_key"),
         (of_transactions(transaction::BY_REFERENCE), "transactions_by_reference"),
         (of_transactions(transaction::OPEN_BY_USER), "transactions_open_by_user"),
