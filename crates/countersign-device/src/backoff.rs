@@ -5,7 +5,7 @@ use core::time::Duration;
 /// The first wait, before chance.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// What chance leaves at least: a device never spins.
 const LEAST: Duration = Duration::from_millis(100);
 

@@ -15,7 +15,7 @@ use countersign_wire::frame::{
 use countersign_wire::jws;
 use countersign_wire::limits::FRAME_BYTES_MAX;
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::header::{HOST, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{DATE, HOST, SEC_WEBSOCKET_PROTOCOL};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::http::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Caller};
 
 /// After so long without a sign of life the device asks for one.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// And after so much longer takes the channel for dead.
 const GRACE: Duration = Duration::from_secs(15);
 /// What came while an answer was waited for; a server has fewer open for one device.
@@ -226,7 +226,11 @@ async fn connect(caller: &Caller) -> Result<WebSocketStream<Box<dyn Stream>>, Er
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX));
     match tokio_tungstenite::client_async_with_config(request, stream, Some(limits)).await {
-        Ok((socket, _)) => Ok(socket),
+        Ok((socket, answer)) => {
+            let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+            caller.clock.check(date.and_then(|date| httpdate::parse_http_date(date).ok()));
+            Ok(socket)
+        }
         Err(tungstenite::Error::Http(answer)) => match answer.status().as_u16() {
             status @ (429 | 500..) => {
                 Err(Error::unreachable(address.origin(), format!("it answered {status}")))

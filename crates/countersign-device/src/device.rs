@@ -144,17 +144,14 @@ impl Device {
         shown: &Shown,
         match_code: Option<&str>,
     ) -> Result<Ended, Error> {
-        let finish = match self.file.kept(shown.id())? {
-            Some(kept) => kept,
-            None => {
-                let finish = Finish {
-                    id: shown.id(),
-                    signature: self.sign(shown)?,
-                    match_code: match_code.map(str::to_owned),
-                };
-                self.file.keep(&finish)?;
-                finish
-            }
+        let finish = if let Some(kept) = self.file.kept(shown.id())? {
+            kept
+        } else {
+            let signature = self.sign(shown)?;
+            let match_code = match_code.map(str::to_owned);
+            let finish = Finish { id: shown.id(), signature, match_code };
+            self.file.keep(&finish)?;
+            finish
         };
         let patience = Patience::Until(shown.deadline() + AFTER_DEADLINE);
         self.finish(finish, &patience).await
@@ -203,15 +200,12 @@ impl Device {
     /// # Errors
     /// The server's refusal, or no answer.
     pub async fn set_pin(&mut self, pin: &Pin) -> Result<(), Error> {
-        let made = match self.phone.pin {
-            Some(made) => made,
-            None => {
-                let made = PhonePin::first();
-                self.phone.pin = Some(made);
-                self.file.replace(&self.phone)?;
-                made
-            }
-        };
+        let made = self.phone.pin.unwrap_or_else(PhonePin::first);
+        if self.phone.pin.is_none() {
+            // Kept before the server hears of it: without the salt the PIN would be lost.
+            self.phone.pin = Some(made);
+            self.file.replace(&self.phone)?;
+        }
         let change = PinChange { version: made.version, digest: pin.digest(made), proof: None };
         self.put_pin(&change).await
     }

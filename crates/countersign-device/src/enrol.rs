@@ -229,3 +229,6 @@ fn check(enrolment: &Enrolment) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the server may hold back the offers.
 pub(crate) const WAIT: Duration = Duration::from_secs(30);
 /// The longest pause that a server can ask for between two tries.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
 /// Speaks for one device over HTTP.
 #[derive(Debug)]

@@ -164,7 +164,9 @@ impl Line {
     fn open_are(&mut self, offers: Vec<Offer>) {
         let open: BTreeSet<_> = offers.iter().map(|offer| offer.id).collect();
         self.told.retain(|id| open.contains(id));
-        offers.into_iter().for_each(|offer| self.offered(offer));
+        for offer in offers {
+            self.offered(offer);
+        }
     }
 
     fn offered(&mut self, offer: Offer) {
@@ -218,5 +220,64 @@ impl Line {
         self.not_before = Instant::now() + self.backoff.next();
         self.connected = false;
         self.notices.push_back(Err(error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_wire::body::{Code, Match, Operation, State};
+    use countersign_wire::frame::Close;
+
+    use super::*;
+
+    fn offer(id: u8) -> Offer {
+        Offer {
+            id: TransactionId([id; 16]),
+            operation: Operation::Sign,
+            client: "Example Bank".to_owned(),
+            expires_at: Duration::ZERO,
+            pin_required: false,
+            matching: Match::None,
+        }
+    }
+
+    /// What was told since the last time: offers by number.
+    fn told(line: &mut Line) -> Vec<u8> {
+        let offers = line.notices.drain(..).filter_map(|notice| match notice {
+            Ok(Notice::Offer(offer)) => Some(offer.id.0[0]),
+            _ => None,
+        });
+        offers.collect()
+    }
+
+    #[test]
+    fn an_offer_is_told_once_for_as_long_as_it_is_open() {
+        let mut line = Line::new(Listen::Poll);
+        line.open_are(vec![offer(1), offer(2)]);
+        assert_eq!(told(&mut line), [1, 2]);
+        line.open_are(vec![offer(2), offer(3)]);
+        line.heard(Message::Offer(offer(2)));
+        assert_eq!(told(&mut line), [3]);
+        line.heard(Message::Withdrawn(Withdrawn { id: offer(3).id, why: State::Expired }));
+        line.put_back(vec![offer(1), offer(2)]);
+        assert_eq!(told(&mut line), [1, 2]);
+        assert_eq!(line.told.len(), 1, "what is no longer open is forgotten");
+    }
+
+    #[test]
+    fn after_every_loss_nothing_is_tried_before_its_time() {
+        let again = Error::Refused {
+            body: RefusalBody::new(Code::TooMany),
+            retry_after: Some(Duration::from_secs(40)),
+        };
+        let mut line = Line::new(Listen::Channel);
+        line.lost(Lost::Closed(Close::Restart));
+        assert!(line.not_before > Instant::now());
+        line.lost(Lost::Closed(Close::Replaced));
+        assert!(line.not_before > Instant::now());
+        line.failed(again);
+        assert!(line.not_before > Instant::now() + Duration::from_secs(30));
+        let kinds: Vec<_> = line.notices.iter().map(Result::is_ok).collect();
+        assert_eq!(kinds, [true, false, true], "only a replaced device gives up");
     }
 }

@@ -1,0 +1,6 @@
+//! A device over real sockets, against a fake server that is made of the protocol crate's own functions.
+
+#![expect(clippy::unwrap_used, reason = "these are tests, helpers included")]
+
+mod device;
+mod fake;
