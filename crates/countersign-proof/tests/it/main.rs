@@ -8,3 +8,4 @@ mod forger;
 mod forgeries;
 mod ocra;
 mod openssl;
+mod vectors;
