@@ -107,7 +107,7 @@ fn answer(
         return StatusCode::BAD_GATEWAY.into_response();
     }
     match decided {
-        Ok(Message::Taken(taken)) => Json(taken).into_response(),
+        Ok(Message::Taken(content)) => Json(content).into_response(),
         Ok(Message::Finished(ended) | Message::Declined(ended) | Message::Failed(ended)) => {
             Json(ended).into_response()
         }
