@@ -113,6 +113,21 @@ async fn a_pin_of_the_enrolment_opens_what_needs_one() {
 }
 
 #[tokio::test]
+async fn a_device_whose_pin_was_refused_is_kept_and_sets_it_later() {
+    let stage = Stage::empty().await;
+    stage.fake.world().locked = true;
+    let error = enrol(&stage.file, &stage.enrolment(Some("2468"))).await.unwrap_err();
+    assert!(matches!(error, Error::PinNotSet(_)), "{error}");
+
+    stage.fake.world().locked = false;
+    let pin = Pin::parse("2468").unwrap();
+    stage.device(Listen::Channel).set_pin(&pin).await.unwrap();
+    stage.fake.offer(TEXT, b"x", true);
+    let mut device = stage.device(Listen::Channel);
+    assert_eq!(run(&mut device, once(Answer::Approve, Some("2468")), |_| {}).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_changed_pin_is_the_one_that_holds() {
     let stage = Stage::enrolled(Some("2468")).await;
     let mut device = stage.device(Listen::Channel);

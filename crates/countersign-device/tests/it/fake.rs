@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) ahead: Duration,
     /// How far it is behind.
     pub(crate) behind: Duration,
+    /// Whether the user is locked, as far as a PIN is concerned.
+    pub(crate) locked: bool,
     /// Every enrolment's body and every finish that came, as they came.
     pub(crate) enrolments: Vec<Vec<u8>>,
     pub(crate) finishes: Vec<Finish>,
@@ -106,6 +108,7 @@ impl Fake {
             lost_answers: 0,
             ahead: Duration::ZERO,
             behind: Duration::ZERO,
+            locked: false,
             enrolments: Vec::new(),
             finishes: Vec::new(),
             welcomes: 0,
@@ -303,6 +306,9 @@ impl World {
     }
 
     fn put_pin(&mut self, body: &[u8]) -> Result<PinAnswer, RefusalBody> {
+        if self.locked {
+            return Err(RefusalBody::new(Code::Locked));
+        }
         let body: PinBody = serde_json::from_slice(body).unwrap();
         let device = self.device.as_mut().unwrap();
         let key = &device.secrets.payload_key;
