@@ -141,7 +141,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         submission: &Submission<'_>,
     ) -> Result<Arc<Transaction>, Error> {
-        let mut verified: Option<Proof> = None;
+        let mut verified: Option<(u32, Proof)> = None;
         for _ in 0..COMMIT_TRIES_MAX {
             let scene = self.scene(tenant, device, id).await?;
             let transaction = &scene.transaction.value;
@@ -155,11 +155,13 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 None if scene.now >= transaction.deadline() => return Err(Refusal::Late.into()),
                 None => transaction.may_finish(device)?,
             }
+            // A device that changed meanwhile may have lost the identity: it is looked at again.
+            let version = scene.device.version;
             let proof = match verified.take() {
-                Some(proof) => proof,
-                None => self.verify(&scene, submission).await?,
+                Some((then, proof)) if then == version => proof,
+                _ => self.verify(&scene, submission).await?,
             };
-            verified = Some(proof.clone());
+            verified = Some((version, proof.clone()));
             let standing = scene.user.value.standing;
             let decision = scene.decide(Input::Finish { device, proof }, |_| standing)?;
             if let Some(done) = self.conclude(decision).await? {
@@ -296,11 +298,12 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             return Err(Refusal::OtherForm.into());
         }
         let identity = scene.device.value.identity(submission.identity, Purpose::Content)?;
-        let signer = if let Some(signer) = self.signers.known(identity, scene.now) {
+        let known = self.signers.known(&terms.tenant, identity, scene.now);
+        let signer = if let Some(signer) = known {
             signer
         } else {
             let tenant = self.store.tenant(&terms.tenant).await?.ok_or(Refusal::Unknown)?;
-            self.signers.learn(identity, &tenant.roots, scene.now)?
+            self.signers.learn(&tenant, identity, scene.now)?
         };
         let expected = Expected {
             transaction: terms.id.bytes(),

@@ -7,19 +7,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use countersign_proof::{Roots, Signer};
 
 use crate::device::Identity;
-use crate::id::IdentityId;
+use crate::id::{IdentityId, TenantName};
 use crate::limits::SIGNERS_CACHED_MAX;
 use crate::refusal::Refusal;
+use crate::tenant::Tenant;
 use crate::time::Timestamp;
 
+/// By tenant too: one tenant's roots say nothing for another.
 #[derive(Debug, Default)]
-pub(super) struct Signers(Mutex<HashMap<IdentityId, Arc<Signer>>>);
+pub(super) struct Signers(Mutex<HashMap<(TenantName, IdentityId), Arc<Signer>>>);
 
 impl Signers {
     /// The identity's signer, if its very certificate was verified before and is still valid.
-    pub(super) fn known(&self, identity: &Identity, now: Timestamp) -> Option<Arc<Signer>> {
+    pub(super) fn known(
+        &self,
+        tenant: &TenantName,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Option<Arc<Signer>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let signer = known.get(&identity.id)?;
+        let signer = known.get(&(tenant.clone(), identity.id))?;
         let same = signer.certificate() == identity.certificate;
         (same && now.seconds() < signer.valid_until()).then(|| Arc::clone(signer))
     }
@@ -27,11 +34,11 @@ impl Signers {
     /// Verifies the identity's certificate up to its tenant's roots, and remembers it.
     pub(super) fn learn(
         &self,
+        tenant: &Tenant,
         identity: &Identity,
-        roots: &[Vec<u8>],
         now: Timestamp,
     ) -> Result<Arc<Signer>, Refusal> {
-        let roots = Roots::new(roots.iter().map(Vec::as_slice))?;
+        let roots = Roots::new(tenant.roots.iter().map(Vec::as_slice))?;
         let signer = Signer::new(&identity.certificate, &identity.chain, &roots, now.seconds())?;
         let signer = Arc::new(signer);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,7 +46,7 @@ impl Signers {
             // Rare and cheap enough: whoever still signs is verified once more.
             known.clear();
         }
-        known.insert(identity.id, Arc::clone(&signer));
+        known.insert((tenant.name.clone(), identity.id), Arc::clone(&signer));
         Ok(signer)
     }
 }
