@@ -20,7 +20,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "countersign-wire",
         ],
     ),
-    ("countersign-sim", &["countersign-core", "countersign-proof", "countersign-store"]),
+    (
+        "countersign-sim", // a phone in a test signs as a real one does
+        &["countersign-core", "countersign-device", "countersign-proof", "countersign-store"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,65 @@
+//! A tenant's certificate authority, for a world that lasts as long as its test.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use countersign_device::cms::SigningKey;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SerialNumber, date_time_ymd,
+};
+
+/// A self-signed authority; valid, as all that it issues, from 2020 to 2090.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: Vec<u8>,
+}
+
+impl Authority {
+    /// An authority with a new key.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut params = named(name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = new_key();
+        let certificate = params.self_signed(&key).expect("the parameters are fit").der().to_vec();
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    /// Its certificate, DER.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// Its key, PKCS #8 DER.
+    #[must_use]
+    pub fn key(&self) -> Vec<u8> {
+        self.issuer.key().serialize_der()
+    }
+
+    /// A new P-256 key, and a certificate for it, DER.
+    #[must_use]
+    pub fn issue(&self, name: &str) -> (SigningKey, Vec<u8>) {
+        let key = new_key();
+        let mut params = named(name);
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::ContentCommitment];
+        let certificate = params.signed_by(&key, &self.issuer).expect("the parameters are fit");
+        let key = SigningKey::from_der(&key.serialize_der()).expect("rcgen writes PKCS #8");
+        (key, certificate.der().to_vec())
+    }
+}
+
+fn new_key() -> KeyPair {
+    KeyPair::generate().expect("the system gives random bytes")
+}
+
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let serial = digest(&SHA256, name.as_bytes());
+    params.serial_number = Some(SerialNumber::from_slice(&serial.as_ref()[..16]));
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2090, 1, 1));
+    params
+}

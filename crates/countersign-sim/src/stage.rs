@@ -1,0 +1,262 @@
+//! A store with somebody behind the scenes: before and after each call an [`Interference`] may fail
+//! it, hold it up, or do something else to the store first. What was written is kept on a tape, in the
+//! order in which the store took it.
+
+use core::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use countersign_core::Fault;
+use countersign_core::delivery::{Delivery, Verdict};
+use countersign_core::device::Device;
+use countersign_core::enrolment::{Activation, Enrolment};
+use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, UserName};
+use countersign_core::port::{
+    Changed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Versioned,
+};
+use countersign_core::tenant::{Client, Tenant};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::Transaction;
+use countersign_core::user::{Standing, User};
+
+/// A store, and who plays tricks on its callers. Clones of it are the same one, if clones of both
+/// parts are.
+#[derive(Clone, Debug)]
+pub struct Stage<S, I> {
+    /// The store itself, beyond all tricks.
+    pub inner: S,
+    /// Who plays them.
+    pub interference: I,
+    tape: Arc<Mutex<Vec<Written>>>,
+}
+
+/// What happens around a call. A fault before it means that nothing was done; one after it, that it was
+/// done and the answer is lost.
+pub trait Interference: Clone + Send + Sync {
+    /// Before the store hears of the call.
+    fn before(&self, call: Call) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// After it has answered.
+    fn after(&self, call: Call) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// Kinds of calls.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Call {
+    /// Reads transactions or debts' deadlines.
+    Read,
+    /// [`Ledger::commit`].
+    Commit,
+    /// [`Ledger::claim`] or [`Ledger::settle`].
+    Pay,
+    /// Reads from the registry.
+    LookUp,
+    /// Changes the registry.
+    Register,
+}
+
+/// Something that is durable now.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// A unit of work.
+    Commit(Box<Commit>),
+    /// A user's standing.
+    Standing(TenantName, UserName, Standing),
+    /// A device as it was changed.
+    Device(Box<Device>),
+}
+
+impl<S, I: Interference> Stage<S, I> {
+    /// Puts the store on a stage.
+    pub fn new(inner: S, interference: I) -> Self {
+        Self { inner, interference, tape: Arc::default() }
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn tape(&self) -> Vec<Written> {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was written since so many things had been.
+    #[must_use]
+    pub fn tape_since(&self, count: usize) -> Vec<Written> {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner)[count..].to_vec()
+    }
+
+    fn note(&self, written: Written) {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner).push(written);
+    }
+
+    async fn act<T>(
+        &self,
+        call: Call,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        self.interference.before(call).await?;
+        let answer = work.await?;
+        self.interference.after(call).await?;
+        Ok(answer)
+    }
+}
+
+impl<S: Ledger, I: Interference> Ledger for Stage<S, I> {
+    async fn load(
+        &self,
+        tenant: &TenantName,
+        handle: &Handle,
+    ) -> Result<Option<Versioned<Transaction>>, Fault> {
+        self.act(Call::Read, self.inner.load(tenant, handle)).await
+    }
+
+    async fn open(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
+        self.act(Call::Read, self.inner.open(tenant, user)).await
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+        limit: u16,
+    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
+        self.act(Call::Read, self.inner.list(tenant, user, limit)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
+        self.act(Call::Read, self.inner.due(now, limit)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
+        let work = async {
+            let noted = commit.clone();
+            let answer = self.inner.commit(commit).await?;
+            if answer == Committed::Written {
+                self.note(Written::Commit(Box::new(noted)));
+            }
+            Ok(answer)
+        };
+        self.act(Call::Commit, work).await
+    }
+
+    async fn claim(
+        &self,
+        now: Timestamp,
+        lease_end: Timestamp,
+        limit: u16,
+    ) -> Result<Vec<Delivery>, Fault> {
+        self.act(Call::Pay, self.inner.claim(now, lease_end, limit)).await
+    }
+
+    async fn settle(
+        &self,
+        tenant: &TenantName,
+        id: DeliveryId,
+        verdict: Verdict,
+    ) -> Result<(), Fault> {
+        self.act(Call::Pay, self.inner.settle(tenant, id, verdict)).await
+    }
+}
+
+impl<S: Registry, I: Interference> Registry for Stage<S, I> {
+    async fn create_tenant(&self, tenant: Tenant) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.create_tenant(tenant)).await
+    }
+
+    async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
+        self.act(Call::LookUp, self.inner.tenant(name)).await
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
+        self.act(Call::LookUp, self.inner.tenants()).await
+    }
+
+    async fn create_client(&self, client: Client) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.create_client(client)).await
+    }
+
+    async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
+        self.act(Call::LookUp, self.inner.client(tenant, id)).await
+    }
+
+    async fn create_user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+        now: Timestamp,
+    ) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.create_user(tenant, name, now)).await
+    }
+
+    async fn user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> Result<Option<Versioned<User>>, Fault> {
+        self.act(Call::LookUp, self.inner.user(tenant, name)).await
+    }
+
+    async fn set_standing(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+        standing: Standing,
+    ) -> Result<Changed, Fault> {
+        let work = async {
+            let answer = self.inner.set_standing(tenant, user, expected, standing).await?;
+            if answer == Changed::Written {
+                self.note(Written::Standing(tenant.clone(), user.clone(), standing));
+            }
+            Ok(answer)
+        };
+        self.act(Call::Register, work).await
+    }
+
+    async fn device(
+        &self,
+        tenant: &TenantName,
+        id: DeviceId,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        self.act(Call::LookUp, self.inner.device(tenant, id)).await
+    }
+
+    async fn devices(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+    ) -> Result<Vec<Versioned<Device>>, Fault> {
+        self.act(Call::LookUp, self.inner.devices(tenant, user)).await
+    }
+
+    async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
+        let work = async {
+            let noted = device.clone();
+            let answer = self.inner.change_device(device, expected).await?;
+            if answer == Changed::Written {
+                self.note(Written::Device(Box::new(noted)));
+            }
+            Ok(answer)
+        };
+        self.act(Call::Register, work).await
+    }
+
+    async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.create_activation(activation)).await
+    }
+
+    async fn activations(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        now: Timestamp,
+    ) -> Result<Vec<Versioned<Activation>>, Fault> {
+        self.act(Call::LookUp, self.inner.activations(tenant, user, now)).await
+    }
+
+    async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
+        self.act(Call::Register, self.inner.enrol(enrolment)).await
+    }
+}

@@ -1,0 +1,13 @@
+//! The engine in its world: stories, every call failing once, and simulation from seeds.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
+
+mod clocks;
+mod ends;
+mod faults;
+mod locks;
+mod pins;
+mod play;
+mod signatures;
+mod simulation;
+mod starts;
