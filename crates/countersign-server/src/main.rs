@@ -1,7 +1,8 @@
-//! The process: reads its configuration, serves, drains.
+//! The binary `countersign`: the server, its administration, and a phone for the command line.
 
 mod authority;
 mod channel;
+mod cli;
 mod clock;
 mod config;
 mod doorbell;
@@ -14,6 +15,8 @@ mod task;
 mod tls;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    serve::serve(None, config::Overrides::default()).await
+async fn main() {
+    let status = cli::run().await;
+    // The runtime is not waited for: a thread of its own may still be reading standard input.
+    std::process::exit(status);
 }

@@ -1,0 +1,177 @@
+//! `countersign activation …`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Subcommand;
+use countersign_core::enrolment::{Activation, ActivationState};
+use countersign_core::id::{TenantName, UserName};
+use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
+use countersign_core::port::{Chance as _, Created, Registry as _};
+use countersign_core::secret::Secret;
+use countersign_core::time::Timestamp;
+use countersign_wire::code::ActivationCode;
+use countersign_wire::uri::EnrolUri;
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
+use serde::Serialize;
+
+use super::answer;
+use super::desk::{Desk, Place};
+use super::moment;
+use crate::clock::World;
+use crate::config::PublicAddress;
+
+/// The longest that a code may be good, in seconds: a year.
+const VALID_SECONDS_MAX: u64 = 365 * 86_400;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make an activation code: it lets one device of the user's in, once.
+    ///
+    /// Prints the code as text, as a URI, and for people as a QR code that a phone reads.
+    #[command(
+        after_help = "Example:\n  countersign activation create jane --tenant acme \\\n      \
+                            --server https://sign.example.com"
+    )]
+    Create {
+        /// The user whose device it lets in
+        user: UserName,
+        /// The tenant
+        #[arg(long)]
+        tenant: TenantName,
+        /// Where the device is to reach the server [default: the first public address configured]
+        #[arg(long, value_name = "URL")]
+        server: Option<PublicAddress>,
+        /// How long the code is good [default: as configured, 86400]
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=VALID_SECONDS_MAX))]
+        valid: Option<u64>,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    code: &'a str,
+    expires_at: String,
+    uri: &'a str,
+    tenant: String,
+    user: String,
+}
+
+/// A code that was made.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) code: ActivationCode,
+    pub(super) expires_at: Timestamp,
+}
+
+impl Command {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let Self::Create { user, tenant, server, valid, place } = self;
+        let desk = Desk::at(&place)?;
+        let server = match server {
+            Some(server) => server,
+            None => configured(&desk)?,
+        };
+        let valid = valid.map_or(desk.config.enrolment.code_lifetime, Duration::from_secs);
+        let made = create(&desk, &tenant, &user, valid).await?;
+        let uri = EnrolUri {
+            server: server.to_string(),
+            tenant: tenant.to_string(),
+            user: user.to_string(),
+            code: made.code.clone(),
+        };
+        let uri = uri.to_text();
+        let shown = Shown {
+            code: made.code.as_str(),
+            expires_at: moment::exact(made.expires_at),
+            uri: &uri,
+            tenant: tenant.to_string(),
+            user: user.to_string(),
+        };
+        answer::print(desk.json, &shown, || {
+            let (code, expires) = (shown.code, &shown.expires_at);
+            let qr = qr(&uri).unwrap_or_default();
+            format!(
+                "For a device of {user} ({tenant}), once, until {expires}:\n\n  {code}\n\n{qr}\n{}",
+                *uri
+            )
+        })?;
+        desk.close().await
+    }
+}
+
+fn configured(desk: &Desk) -> anyhow::Result<PublicAddress> {
+    let server = &desk.config.server;
+    let port = server.listen.port();
+    let address = server.public_addresses(port).swap_remove(0);
+    // Only the server knows which free port it took.
+    ensure!(
+        !address.as_str().ends_with(":0"),
+        "say with --server where the device reaches the server"
+    );
+    Ok(address)
+}
+
+/// Makes a code for a device of the user's, good for `valid`.
+///
+/// # Errors
+/// When there is no such user, or they have too many usable codes, or the ledger fails.
+pub(super) async fn create(
+    desk: &Desk,
+    tenant: &TenantName,
+    user: &UserName,
+    valid: Duration,
+) -> anyhow::Result<Made> {
+    desk.user(tenant, user).await?;
+    let now = desk.now();
+    let activations = desk.store.activations(tenant, user, now).await?;
+    let open =
+        activations.iter().filter(|found| found.value.state == ActivationState::Open).count();
+    ensure!(
+        open < ACTIVATIONS_PER_USER_MAX,
+        "user {user} of {tenant} has {open} usable activation codes, and no more may be made until one \
+         is used or has expired"
+    );
+    let code = ActivationCode::generate();
+    // A whole second, so that what is printed is what holds.
+    let expires_at = Timestamp((now + valid).seconds() * 1_000);
+    let activation = Activation {
+        id: World::default().draw(),
+        tenant: tenant.clone(),
+        user: user.clone(),
+        code: Secret::new(code.as_str().as_bytes().to_vec()),
+        not_after: expires_at,
+        secret: false,
+        state: ActivationState::Open,
+    };
+    let made = desk.store.create_activation(activation).await?;
+    ensure!(made == Created::Made, "the code could not be made: try again");
+    Ok(Made { code, expires_at })
+}
+
+/// A QR code of half blocks, light on dark as most terminals are; phones read it either way.
+fn qr(text: &str) -> anyhow::Result<String> {
+    let code =
+        QrCode::with_error_correction_level(text, EcLevel::L).context("too long for a QR")?;
+    let mut image = code.render::<Dense1x2>();
+    Ok(image.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_qr_fits_a_terminal() {
+        let text = "countersign:enrol?server=https%3A%2F%2Flocalhost%3A8443&tenant=acme&user=jane\
+                    &code=7K2M-Q0XR-ZV4C-9HTD";
+        let image = qr(text).unwrap();
+        let widths: Vec<usize> = image.lines().map(|line| line.chars().count()).collect();
+        assert!(widths.iter().all(|width| *width == widths[0] && *width <= 80), "{widths:?}");
+        assert!(image.lines().count() <= 40);
+        assert!(image.chars().all(|letter| " ▄▀█\n".contains(letter)));
+    }
+}

@@ -1,0 +1,51 @@
+//! `countersign ca …`.
+
+use anyhow::anyhow;
+use clap::Subcommand;
+use countersign_core::id::TenantName;
+use countersign_core::tenant::Tenant;
+use der::pem::{LineEnding, encode_string};
+use serde::Serialize;
+
+use super::answer;
+use super::desk::{Desk, Place};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Print a tenant's root certificates, PEM: with them anybody can verify its signatures.
+    #[command(after_help = "Example:\n  countersign ca export --tenant acme > acme-ca.pem\n  \
+                            openssl cms -verify -inform DER -in payment.p7m -CAfile acme-ca.pem")]
+    Export {
+        /// The tenant
+        #[arg(long)]
+        tenant: TenantName,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Serialize)]
+struct Exported {
+    certificates: Vec<String>,
+}
+
+impl Command {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let Self::Export { tenant, place } = self;
+        let desk = Desk::at(&place)?;
+        let certificates = roots(&desk.tenant(&tenant).await?)?;
+        let exported = Exported { certificates };
+        answer::print(desk.json, &exported, || exported.certificates.concat())?;
+        desk.close().await
+    }
+}
+
+/// A tenant's roots, each in PEM.
+///
+/// # Errors
+/// When one is too long to be a certificate.
+pub(super) fn roots(tenant: &Tenant) -> anyhow::Result<Vec<String>> {
+    let pem = |der: &Vec<u8>| encode_string("CERTIFICATE", LineEnding::LF, der);
+    let written: Result<_, _> = tenant.roots.iter().map(pem).collect();
+    written.map_err(|error| anyhow!("a root cannot be written: {error}"))
+}

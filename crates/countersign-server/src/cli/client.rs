@@ -1,0 +1,171 @@
+//! `countersign client …`.
+
+use anyhow::{bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
+use clap::Subcommand;
+use countersign_core::id::{ClientId, TenantName};
+use countersign_core::limits::NAME_BYTES_MAX;
+use countersign_core::port::{Created, Registry as _};
+use countersign_core::secret::Secret;
+use countersign_core::tenant::Client;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
+
+use super::answer;
+use super::desk::{Desk, Place};
+use super::table;
+use crate::surface::caller::secret_digest;
+
+/// Letters of the name that a client id begins with.
+const SLUG_MAX: usize = 32;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a client: an application that may ask this tenant's users for signatures.
+    ///
+    /// Prints its credentials, which are shown once and never again: client id and secret for access
+    /// tokens, and the secret that the signatures of callbacks are checked with (Standard Webhooks).
+    #[command(
+        after_help = "Example:\n  countersign client create 'Acme Shop' --tenant acme --json"
+    )]
+    Create {
+        /// What people are shown: who asks them to sign
+        #[arg(value_parser = name)]
+        name: String,
+        /// The tenant
+        #[arg(long)]
+        tenant: TenantName,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// A new client's credentials. Only digests and sealed keys of them are kept.
+#[derive(Deserialize, Serialize, ZeroizeOnDrop)]
+pub(super) struct Credentials {
+    /// What people are shown.
+    pub(super) name: String,
+    /// What it authenticates as.
+    pub(super) client_id: String,
+    /// 256 random bits.
+    pub(super) client_secret: String,
+    /// 256 random bits, as Standard Webhooks writes them.
+    pub(super) webhook_secret: String,
+    /// Whose client it is.
+    pub(super) tenant: String,
+}
+
+impl Command {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let Self::Create { name, tenant, place } = self;
+        let desk = Desk::at(&place)?;
+        let Some(made) = create(&desk, &tenant, &name).await? else {
+            bail!("tenant {tenant} has a client \"{name}\" already");
+        };
+        answer::print(desk.json, &made, || {
+            let entries = table::list(&[
+                ("client_id", made.client_id.clone()),
+                ("client_secret", made.client_secret.clone()),
+                ("webhook_secret", made.webhook_secret.clone()),
+            ]);
+            format!("Client \"{name}\" of {tenant} is made. These are shown once:\n\n{entries}")
+        })?;
+        desk.close().await
+    }
+}
+
+/// Makes a client. `None`: there is one of that name already.
+///
+/// # Errors
+/// When there is no such tenant, or the ledger fails.
+pub(super) async fn create(
+    desk: &Desk,
+    tenant: &TenantName,
+    name: &str,
+) -> anyhow::Result<Option<Credentials>> {
+    desk.tenant(tenant).await?;
+    let id = client_id(name);
+    let client_secret = format!("cs_{}", BASE64URL.encode(*random::<32>()));
+    let mut webhook_key = random::<32>();
+    let client = Client {
+        tenant: tenant.clone(),
+        id: id.clone(),
+        name: name.to_owned(),
+        secret_digest: secret_digest(&client_secret),
+        webhook_key: Secret::new(*webhook_key),
+        created_at: desk.now(),
+    };
+    let made = desk.store.create_client(client).await?;
+    let credentials = Credentials {
+        name: name.to_owned(),
+        client_id: id.to_string(),
+        client_secret,
+        webhook_secret: format!("whsec_{}", BASE64.encode(*webhook_key)),
+        tenant: tenant.to_string(),
+    };
+    webhook_key.zeroize();
+    Ok((made == Created::Made).then_some(credentials))
+}
+
+/// What the name says in letters that an id may have, and 40 random bits.
+fn client_id(name: &str) -> ClientId {
+    let mut slug = String::new();
+    for letter in name.chars().map(|letter| letter.to_ascii_lowercase()) {
+        if letter.is_ascii_alphanumeric() {
+            slug.push(letter);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    slug.truncate(SLUG_MAX);
+    let slug = slug.trim_end_matches('-');
+    let slug = if slug.is_empty() { "client" } else { slug };
+    let id = format!("{slug}-{}", hex::encode(*random::<5>()));
+    id.parse().expect("letters, digits and dashes are a client id")
+}
+
+fn random<const N: usize>() -> Zeroizing<[u8; N]> {
+    let mut bytes = Zeroizing::new([0; N]);
+    aws_lc_rs::rand::fill(&mut *bytes).expect("the system gives random bytes");
+    bytes
+}
+
+fn name(text: &str) -> anyhow::Result<String> {
+    let fits = (1..=NAME_BYTES_MAX).contains(&text.trim().len());
+    ensure!(
+        fits && text == text.trim() && !text.chars().any(char::is_control),
+        "a name is 1 to {NAME_BYTES_MAX} bytes on one line, with no blank at its ends"
+    );
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_id_says_the_name_and_is_another_one_each_time() {
+        for (name, slug) in [
+            ("Acme Shop", "acme-shop-"),
+            ("  Zoë & Söhne: €!", "zo-s-hne-"),
+            ("日本", "client-"),
+            (&"a b".repeat(40), "ab ab"),
+        ] {
+            let id = client_id(name);
+            if slug != "ab ab" {
+                assert!(id.as_str().starts_with(slug), "{id}");
+            }
+            assert!(id.as_str().len() <= SLUG_MAX + 11, "{id}");
+            assert_ne!(id, client_id(name));
+        }
+    }
+
+    #[test]
+    fn a_name_fits_one_line() {
+        for bad in ["", " ", " a", "a\n", "a\u{1b}b", &"a".repeat(256)] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(name("Zoë & Söhne").unwrap(), "Zoë & Söhne");
+    }
+}

@@ -1,0 +1,85 @@
+//! `countersign demo`: the whole of the product in a few seconds, by the real server, over the real
+//! protocols, in processes of their own.
+
+mod application;
+mod home;
+mod play;
+mod process;
+mod stage;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::home::Home;
+use self::play::Play;
+use self::stage::Stage;
+use super::answer;
+use super::paint::{Color, Paint};
+
+/// What a temporary home leaves behind: what the person was told how to verify.
+const RESULTS: [&str; 2] = [play::SIGNATURE, play::CA];
+
+/// Shows it all, in a few seconds: an application asks, a person signs on her phone, anybody can verify.
+///
+/// Starts the real server on a ledger of its own and a command-line phone beside it, has a payment signed
+/// through KOBIL's call, and stays up for more until Ctrl-C.
+#[derive(Args, Debug)]
+pub(super) struct Demo {
+    /// End after the first signature: with exit status 0 where it was verified
+    #[arg(long)]
+    once: bool,
+    /// Where to keep everything for another time [default: a temporary directory]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t)]
+    color: Color,
+}
+
+impl Demo {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let paint = Paint::new(self.color);
+        let title = paint.bold("Countersign");
+        answer::line(&format!(
+            "\n  {title}: an application asks, a person signs, anybody can verify.\n"
+        ))?;
+        let home = Home::make(self.data.as_deref())?;
+        let mut play = Play::new(&home, Stage::new(paint));
+        let played = tokio::select! {
+            played = play.run(self.once) => played,
+            stopped = stopped() => stopped,
+        };
+        // Interrupted or not, it was a success once the signature was verified.
+        let told = match played {
+            Err(error) if !play.verified || !error.is::<Stopped>() => play.failed(&error),
+            _ => Ok(()),
+        };
+        let verified = play.verified;
+        play.stop().await;
+        match (&told, verified) {
+            (Ok(()), true) => home.leave(&RESULTS),
+            _ => home.leave(&[]),
+        }
+        told
+    }
+}
+
+/// Somebody ended the demo.
+#[derive(Debug, thiserror::Error)]
+#[error("it was stopped before the signature was there")]
+struct Stopped;
+
+/// Waits for Ctrl-C, SIGTERM, or the terminal's end.
+async fn stopped() -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Err(Stopped.into())
+}

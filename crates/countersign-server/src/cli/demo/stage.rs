@@ -1,0 +1,145 @@
+//! What the demo shows: numbered steps, each with what came of it and how long it took.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use crate::cli::answer;
+use crate::cli::device::said::Said;
+use crate::cli::paint::Paint;
+
+const TITLE_COLUMNS: usize = 30;
+const DETAIL_COLUMNS: usize = 36;
+/// Below the titles.
+const INDENT: &str = "      ";
+
+/// The terminal, or whatever standard output is.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) paint: Paint,
+    /// Whether a line may be written over: a step that runs is shown before it is done.
+    live: bool,
+    steps: u8,
+}
+
+impl Stage {
+    pub(super) fn new(paint: Paint) -> Self {
+        Self { paint, live: io::stdout().is_terminal(), steps: 0 }
+    }
+
+    /// Shows a step while it runs, and what came of it.
+    ///
+    /// # Errors
+    /// The step's own; it is shown as failed, and told by whoever gets it.
+    pub(super) async fn step<T>(
+        &mut self,
+        title: &str,
+        work: impl Future<Output = anyhow::Result<T>>,
+        detail: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<T> {
+        self.steps += 1;
+        self.running(title);
+        let began = Instant::now();
+        let outcome = work.await;
+        match &outcome {
+            Ok(done) => {
+                let (mark, detail) = (self.paint.good("✓"), detail(done));
+                self.done(&mark, title, &detail, Some(began.elapsed()))?;
+            }
+            Err(_) => {
+                let mark = self.paint.bad("✗");
+                self.done(&mark, title, "", None)?;
+            }
+        }
+        outcome
+    }
+
+    /// Shows a step of which somebody else knows when it is over.
+    pub(super) fn began(&mut self, title: &str, detail: &str) -> anyhow::Result<()> {
+        self.steps += 1;
+        let mark = self.paint.dim("→");
+        self.done(&mark, title, detail, None)
+    }
+
+    /// Shows a step that was seen to succeed, `took` long.
+    pub(super) fn succeeded(
+        &mut self,
+        title: &str,
+        detail: &str,
+        took: Duration,
+    ) -> anyhow::Result<()> {
+        self.steps += 1;
+        let mark = self.paint.good("✓");
+        self.done(&mark, title, detail, Some(took))
+    }
+
+    /// Shows what the phone says.
+    pub(super) fn phone(&self, said: &Said) -> anyhow::Result<()> {
+        let lines = said.lines(self.paint);
+        let apart = lines.len() > 1;
+        if apart {
+            answer::line("")?;
+        }
+        lines.iter().try_for_each(|line| answer::line(&format!("{INDENT}{line}")))?;
+        if apart { answer::line("") } else { Ok(()) }
+    }
+
+    /// Shows lines as they are, indented.
+    pub(super) fn lines(&self, lines: &[String]) -> anyhow::Result<()> {
+        lines.iter().try_for_each(|line| {
+            if line.is_empty() {
+                answer::line("")
+            } else {
+                answer::line(&format!("{INDENT}{line}"))
+            }
+        })
+    }
+
+    fn running(&self, title: &str) {
+        if self.live {
+            let number = self.steps;
+            let _ = write!(io::stdout(), "  {number:>2} {} {title} …", self.paint.dim("·"));
+            let _ = io::stdout().flush();
+        }
+    }
+
+    fn done(
+        &self,
+        mark: &str,
+        title: &str,
+        detail: &str,
+        took: Option<Duration>,
+    ) -> anyhow::Result<()> {
+        // ECMA-48: the cursor to the line's beginning, and the line erased.
+        let over = if self.live { "\r\u{1b}[2K" } else { "" };
+        let number = self.paint.dim(format!("{:>2}", self.steps));
+        let took = took.map(|took| self.paint.dim(format!("{:>8}", spoken(took))));
+        let line = match took {
+            Some(took) => {
+                format!("{title:TITLE_COLUMNS$} {detail:DETAIL_COLUMNS$} {took}")
+            }
+            None => format!("{title:TITLE_COLUMNS$} {detail}"),
+        };
+        answer::line(format!("{over}  {number} {mark} {line}").trim_end())
+    }
+}
+
+/// A duration as one reads it.
+fn spoken(took: Duration) -> String {
+    match took.as_millis() {
+        millis @ 0..1_000 => format!("{millis} ms"),
+        _ => format!("{:.1} s", took.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short_to_read() {
+        assert_eq!(spoken(Duration::from_micros(1_700)), "1 ms");
+        assert_eq!(spoken(Duration::from_millis(999)), "999 ms");
+        assert_eq!(spoken(Duration::from_millis(1_000)), "1.0 s");
+        assert_eq!(spoken(Duration::from_millis(12_340)), "12.3 s");
+    }
+}

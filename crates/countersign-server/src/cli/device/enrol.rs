@@ -1,0 +1,129 @@
+//! `countersign device enrol`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use countersign_device::{
+    ActivationCode, DeviceDescription, Enrolment, KeyKind, PhoneFile, Pin, enrol,
+};
+use serde::Serialize;
+
+use crate::cli::answer;
+use crate::config::platform;
+
+/// Make a device of this program: with an activation code, at a server, into a file.
+///
+/// The file holds the device's keys in the clear: it is for tests and demonstrations. It gets two
+/// identities, one for content and one for digests.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  countersign device enrol --server https://localhost:8443 \
+                        --ca data/tls/ca.pem \\\n      --tenant acme --user jane \
+                        --code 7K2M-Q0XR-ZV4C-9HTD --pin 2468 --out phone.json")]
+pub(in crate::cli) struct Enrol {
+    /// Where the server is: https://host or https://host:port
+    #[arg(long, value_name = "URL")]
+    server: String,
+    /// The only CA to trust, PEM, such as the server's tls/ca.pem [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The tenant
+    #[arg(long)]
+    tenant: String,
+    /// The user
+    #[arg(long)]
+    user: String,
+    /// The activation code: `countersign activation create`
+    #[arg(long, value_parser = ActivationCode::parse)]
+    code: ActivationCode,
+    /// The PIN to begin with
+    #[arg(long, value_parser = Pin::parse)]
+    pin: Option<Pin>,
+    /// A name that relying parties may select the identities by; may be repeated
+    #[arg(long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+    /// What the device is called
+    #[arg(long, default_value = "Command line")]
+    name: String,
+    /// What kind of keys it signs with
+    #[arg(long, value_enum, default_value_t)]
+    key: Key,
+    /// The file to make
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Print JSON for programs, instead of text for people
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Key {
+    /// ECDSA on P-256
+    #[default]
+    P256,
+    /// ECDSA on P-384
+    P384,
+    /// RSA of 2048 bits
+    Rsa2048,
+    /// Ed25519
+    Ed25519,
+}
+
+#[derive(Serialize)]
+struct Enrolled {
+    device_id: String,
+    serial_number: String,
+    tenant: String,
+    user: String,
+    server: String,
+}
+
+impl Enrol {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let server_ca = match &self.ca {
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("the CA {} cannot be read", path.display()))?,
+            ),
+            None => None,
+        };
+        let enrolment = Enrolment {
+            server: self.server,
+            server_ca,
+            tenant: self.tenant,
+            user: self.user,
+            code: self.code,
+            labels: self.labels,
+            device: DeviceDescription {
+                name: self.name,
+                platform: platform().to_owned(),
+                os_version: String::new(),
+                app: "countersign".to_owned(),
+                app_version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            pin: self.pin,
+            key: match self.key {
+                Key::P256 => KeyKind::P256,
+                Key::P384 => KeyKind::P384,
+                Key::Rsa2048 => KeyKind::Rsa2048,
+                Key::Ed25519 => KeyKind::Ed25519,
+            },
+        };
+        let phone = enrol(&PhoneFile::at(&self.out), &enrolment).await?;
+        let enrolled = Enrolled {
+            device_id: phone.device_id.to_string(),
+            serial_number: phone.serial_number,
+            tenant: phone.tenant,
+            user: phone.user,
+            server: phone.server,
+        };
+        answer::print(self.json, &enrolled, || {
+            let Enrolled { device_id, serial_number, user, .. } = &enrolled;
+            let out = self.out.display();
+            format!(
+                "Device {serial_number} of {user} is enrolled, with id {device_id}, in {out}.\n\
+                 Run it: `countersign device run {out}`."
+            )
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! The devices in the ledger: list, lock, unlock.
+
+use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clap::Args;
+use countersign_core::device::{Device, DeviceStatus, Identity};
+use countersign_core::id::{DeviceId, TenantName, UserName};
+use countersign_core::limits::COMMIT_TRIES_MAX;
+use countersign_core::port::{Changed, Registry as _};
+use serde::Serialize;
+
+use crate::cli::answer;
+use crate::cli::desk::{Desk, Place};
+use crate::cli::moment;
+use crate::cli::table::Table;
+
+/// List the devices of a tenant, or of one user, retired ones aside.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct List {
+    /// The tenant
+    #[arg(long)]
+    tenant: TenantName,
+    /// Only those of one user
+    #[arg(long)]
+    user: Option<UserName>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct One {
+    /// The device's id: `countersign device list`
+    id: DeviceId,
+    /// The tenant
+    #[arg(long)]
+    tenant: TenantName,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    device_id: String,
+    serial_number: String,
+    user: String,
+    state: &'static str,
+    name: String,
+    platform: String,
+    os_version: String,
+    app: String,
+    app_version: String,
+    pin_set: bool,
+    enrolled_at: String,
+    identities: Vec<ShownIdentity>,
+}
+
+#[derive(Serialize)]
+struct ShownIdentity {
+    id: String,
+    #[serde(rename = "use")]
+    usage: &'static str,
+    labels: Vec<String>,
+    enabled: bool,
+    /// Base64 of DER.
+    certificate: String,
+    /// Base64 of DER, the issuer first.
+    chain: Vec<String>,
+}
+
+impl List {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let desk = Desk::at(&self.place)?;
+        match &self.user {
+            Some(user) => drop(desk.user(&self.tenant, user).await?),
+            None => drop(desk.tenant(&self.tenant).await?),
+        }
+        let devices = desk.store.devices(&self.tenant, self.user.as_ref()).await?;
+        let shown: Vec<Shown> = devices.iter().map(|device| shown(&device.value)).collect();
+        answer::print(desk.json, &shown, || table(&shown))?;
+        desk.close().await
+    }
+}
+
+impl One {
+    pub(super) async fn lock(self) -> anyhow::Result<()> {
+        self.set(DeviceStatus::Locked).await
+    }
+
+    pub(super) async fn unlock(self) -> anyhow::Result<()> {
+        self.set(DeviceStatus::Active).await
+    }
+
+    /// Sets the status; whoever decides on the device as it was before, decides again.
+    async fn set(self, status: DeviceStatus) -> anyhow::Result<()> {
+        let desk = Desk::at(&self.place)?;
+        let (tenant, id) = (&self.tenant, self.id);
+        desk.tenant(tenant).await?;
+        for _ in 0..COMMIT_TRIES_MAX {
+            let found = desk.store.device(tenant, id).await?;
+            let found = found.with_context(|| format!("tenant {tenant} has no device {id}"))?;
+            let present = found.value.status;
+            ensure!(present != DeviceStatus::Retired, "device {id} is retired, for good");
+            ensure!(present != status, "device {id} is {} already", present.as_str());
+            let device = Device { status, ..found.value };
+            if desk.store.change_device(device.clone(), found.version).await? == Changed::Stale {
+                continue;
+            }
+            answer::print(desk.json, &shown(&device), || {
+                format!("Device {id} ({}) is {}.", device.serial_number, status.as_str())
+            })?;
+            return desk.close().await;
+        }
+        bail!("device {id} kept changing meanwhile: try again")
+    }
+}
+
+fn shown(device: &Device) -> Shown {
+    let about = device.about.clone();
+    Shown {
+        device_id: device.id.to_string(),
+        serial_number: device.serial_number.to_string(),
+        user: device.user.to_string(),
+        state: device.status.as_str(),
+        name: about.name,
+        platform: about.platform,
+        os_version: about.os_version,
+        app: about.app,
+        app_version: about.app_version,
+        pin_set: device.pin.is_some(),
+        enrolled_at: moment::exact(device.enrolled_at),
+        identities: device.identities.iter().map(shown_identity).collect(),
+    }
+}
+
+fn shown_identity(identity: &Identity) -> ShownIdentity {
+    ShownIdentity {
+        id: identity.id.to_string(),
+        usage: identity.purpose.as_str(),
+        labels: identity.labels.clone(),
+        enabled: identity.enabled,
+        certificate: BASE64.encode(&identity.certificate),
+        chain: identity.chain.iter().map(|der| BASE64.encode(der)).collect(),
+    }
+}
+
+fn table(devices: &[Shown]) -> String {
+    let head = ["DEVICE", "SERIAL NUMBER", "USER", "STATE", "NAME", "PLATFORM", "ENROLLED"];
+    let mut table = Table::new(&head);
+    for shown in devices {
+        table.row(&[
+            &shown.device_id,
+            &shown.serial_number,
+            &shown.user,
+            shown.state,
+            &shown.name,
+            &shown.platform,
+            &shown.enrolled_at,
+        ]);
+    }
+    table.text("There are no devices: `countersign activation create USER` lets one in.")
+}

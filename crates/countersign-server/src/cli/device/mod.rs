@@ -1,0 +1,31 @@
+//! `countersign device …`: a device on the command line, and the devices in the ledger.
+
+mod enrol;
+mod ledger;
+mod run;
+pub(super) mod said;
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Enrol(enrol::Enrol),
+    Run(run::Run),
+    List(ledger::List),
+    /// Lock a device: from now on it takes and finishes nothing, until `unlock`.
+    Lock(ledger::One),
+    /// Unlock a device.
+    Unlock(ledger::One),
+}
+
+impl Command {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Enrol(enrol) => enrol.run().await,
+            Self::Run(run) => run.run().await,
+            Self::List(list) => list.run().await,
+            Self::Lock(one) => one.lock().await,
+            Self::Unlock(one) => one.unlock().await,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `countersign device run`.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use countersign_device::{
+    Answer, Choice, DeclineReason, Device, Listen, PhoneFile, Pin, Run as Running, display, run,
+};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
+use tokio::sync::Mutex;
+
+use super::said::Said;
+use crate::cli::paint::{Color, Paint};
+use crate::cli::{answer, parent};
+
+/// A line that comes sooner after the question was typed for the one before.
+const TOO_SOON: Duration = Duration::from_millis(300);
+
+/// Run a device: it shows what there is to sign, and signs it or does not.
+///
+/// What was open before it came is taken up first. It stays connected, and waits for a server that is
+/// away.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  countersign device run phone.json --answer ask")]
+pub(in crate::cli) struct Run {
+    /// The device's file, of `countersign device enrol`
+    file: PathBuf,
+    /// What to say to everything that is shown
+    #[arg(long, value_enum, default_value_t)]
+    answer: Say,
+    /// The PIN, for what needs it
+    #[arg(long, value_parser = Pin::parse)]
+    pin: Option<Pin>,
+    /// End after so many transactions that this device ended [default: never]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Ask the server again and again, for where no WebSocket gets through
+    #[arg(long)]
+    poll: bool,
+    /// Print JSON for programs, one event a line
+    #[arg(long, conflicts_with = "color")]
+    json: bool,
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t)]
+    color: Color,
+    /// Ends when standard input does.
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+enum Say {
+    /// Yes
+    Approve,
+    /// No
+    Decline,
+    /// Ask in the terminal: yes, no, or "not me"
+    #[default]
+    Ask,
+}
+
+impl Run {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let mut device = Device::open(&PhoneFile::at(&self.file))?;
+        device.listen(if self.poll { Listen::Poll } else { Listen::Channel });
+        let paint = Paint::new(self.color);
+        if !self.json {
+            let phone = device.phone();
+            let (serial, user) = (&phone.serial_number, display::line(&phone.user));
+            answer::line(&format!("Device {serial} of {user}, at {}", phone.server))?;
+        }
+        let running = Running {
+            answer: match self.answer {
+                Say::Approve => Answer::Approve,
+                Say::Decline => Answer::Decline,
+                Say::Ask => Answer::Ask(asking()),
+            },
+            pin: self.pin,
+            count: self.count,
+        };
+        let json = self.json;
+        let running = run(&mut device, running, |event| {
+            let said = Said::from(&event);
+            // Nobody may be reading any more; what is to be signed does not depend on that.
+            let _ = match serde_json::to_string(&said) {
+                Ok(line) if json => answer::line(&line),
+                _ => said.lines(paint).iter().try_for_each(|line| answer::line(line)),
+            };
+        });
+        if !self.with_parent {
+            running.await?;
+            return Ok(());
+        }
+        tokio::select! {
+            ended = running => ended.map(drop).map_err(Into::into),
+            () = parent::gone() => anyhow::bail!("whoever started the device is gone"),
+        }
+    }
+}
+
+/// Asks in the terminal. One reader outlives all questions, so that no typed line is lost with one.
+fn asking() -> countersign_device::Ask {
+    let lines = Arc::new(Mutex::new(BufReader::new(tokio::io::stdin()).lines()));
+    Box::new(move |shown| {
+        let (lines, needs_code) = (Arc::clone(&lines), shown.needs_match_code());
+        Box::pin(async move { ask(&mut *lines.lock().await, needs_code).await })
+    })
+}
+
+async fn ask(lines: &mut Lines<BufReader<Stdin>>, needs_code: bool) -> Choice {
+    loop {
+        let Some(line) = typed(lines, "Sign? (y)es, (n)o, or \"not me\": ").await else {
+            return Choice::Leave;
+        };
+        match Word::of(&line) {
+            Some(Word::Yes) if needs_code => {
+                let code = typed(lines, "The code that the application shows: ").await;
+                let Some(code) = code else { return Choice::Leave };
+                return Choice::Approve { match_code: Some(code.trim().to_owned()) };
+            }
+            Some(Word::Yes) => return Choice::Approve { match_code: None },
+            Some(Word::No) => return Choice::Decline(DeclineReason::User),
+            Some(Word::NotMe) => return Choice::Decline(DeclineReason::NotMe),
+            None => {}
+        }
+    }
+}
+
+/// A line for this question, or nothing where there is nobody to answer it.
+async fn typed(lines: &mut Lines<BufReader<Stdin>>, question: &str) -> Option<String> {
+    loop {
+        let _ = write!(io::stdout(), "{question}").and_then(|()| io::stdout().flush());
+        let asked = Instant::now();
+        let line = lines.next_line().await.ok()??;
+        if asked.elapsed() >= TOO_SOON || !io::stdin().is_terminal() {
+            return Some(line);
+        }
+    }
+}
+
+/// What a person may say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Word {
+    Yes,
+    No,
+    NotMe,
+}
+
+impl Word {
+    /// Only what is clearly one of them: whatever else is asked again.
+    fn of(line: &str) -> Option<Self> {
+        match line.trim().to_lowercase().as_str() {
+            "y" | "yes" => Some(Self::Yes),
+            "n" | "no" => Some(Self::No),
+            "not me" | "not-me" | "notme" => Some(Self::NotMe),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        for (typed, word) in [
+            ("y", Some(Word::Yes)),
+            (" Yes \r", Some(Word::Yes)),
+            ("n", Some(Word::No)),
+            ("NOT ME", Some(Word::NotMe)),
+            ("", None),
+            ("yy", None),
+            ("y n", None),
+            ("not", None),
+        ] {
+            assert_eq!(Word::of(typed), word, "{typed:?}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a running device says, an event a line: JSON for programs, and words for people.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_device::{Event, Operation, State, View, display};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::frame::frame;
+use crate::cli::paint::Paint;
+
+/// An event of a device's, as `device run --json` prints it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(in crate::cli) enum Said {
+    /// The server knows that the device is there.
+    Connected,
+    /// The server is not reached; the device tries again by itself.
+    Lost { why: String, again_in_seconds: u64 },
+    /// There is something to sign.
+    Offered { id: String, client: String, pin_required: bool },
+    /// It is shown to the person.
+    Shown {
+        id: String,
+        client: String,
+        operation: Operation,
+        media_type: String,
+        /// Base64 of exactly what is going to be signed.
+        content: String,
+    },
+    /// It ended elsewhere.
+    Withdrawn { id: String, why: State },
+    /// Nobody chose in time.
+    Late { id: String },
+    /// This device ended it.
+    Ended { id: String, state: State },
+    /// This device could not take or end it.
+    Left { id: String, why: String },
+    /// This device leaves it to others.
+    Skipped { id: String },
+}
+
+impl From<&Event<'_>> for Said {
+    fn from(event: &Event<'_>) -> Self {
+        match event {
+            Event::Connected => Self::Connected,
+            Event::Lost { why, again_in } => {
+                Self::Lost { why: (*why).to_owned(), again_in_seconds: again_in.as_secs().max(1) }
+            }
+            Event::Offered(offer) => Self::Offered {
+                id: offer.id.to_string(),
+                client: offer.client.clone(),
+                pin_required: offer.pin_required,
+            },
+            Event::Shown(shown) => Self::Shown {
+                id: shown.id().to_string(),
+                client: shown.client().to_owned(),
+                operation: shown.operation(),
+                media_type: shown.media_type().to_owned(),
+                content: BASE64.encode(shown.bytes()),
+            },
+            Event::Withdrawn(withdrawn) => {
+                Self::Withdrawn { id: withdrawn.id.to_string(), why: withdrawn.why }
+            }
+            Event::Late(id) => Self::Late { id: id.to_string() },
+            Event::Ended { id, state } => Self::Ended { id: id.to_string(), state: *state },
+            Event::Left { id, why } => Self::Left { id: id.to_string(), why: why.to_string() },
+            Event::Skipped(offer) => Self::Skipped { id: offer.id.to_string() },
+        }
+    }
+}
+
+impl Said {
+    /// The lines that tell a person.
+    pub(in crate::cli) fn lines(&self, paint: Paint) -> Vec<String> {
+        let line = match self {
+            Self::Connected => format!("{} Connected, and waiting", paint.good("●")),
+            Self::Lost { why, again_in_seconds } => {
+                let why = display::line(why);
+                format!("{} {why}; trying again in {again_in_seconds} s", paint.bad("○"))
+            }
+            Self::Offered { .. } => return Vec::new(),
+            Self::Shown { client, operation, media_type, content, .. } => {
+                let asks = match operation {
+                    Operation::Login => "asks you to log in",
+                    Operation::Sign | Operation::Unknown => "asks you to sign",
+                };
+                let bytes = BASE64.decode(content).unwrap_or_default();
+                // What could not be shown never comes here: it was not taken to be shown.
+                let view = View::of(media_type, &bytes).unwrap_or(View::Bytes(bytes));
+                return frame(&format!("{client} {asks}"), &view, paint);
+            }
+            Self::Withdrawn { why, .. } => format!("{} Withdrawn: {}", paint.dim("–"), told(*why)),
+            Self::Late { .. } => format!("{} Nobody answered in time", paint.dim("–")),
+            Self::Ended { state: State::Finished, .. } => {
+                format!("{} Signed, and the server has verified it", paint.good("✓"))
+            }
+            Self::Ended { state, .. } => format!("{} Ended: {}", paint.dim("–"), told(*state)),
+            Self::Left { why, .. } => format!("{} {}", paint.bad("✗"), display::line(why)),
+            Self::Skipped { .. } => {
+                format!("{} Left alone: nobody is here to enter its code", paint.dim("–"))
+            }
+        };
+        vec![line]
+    }
+}
+
+fn told(state: State) -> &'static str {
+    match state {
+        State::Waiting => "it is open again",
+        State::Taken => "another device has it",
+        State::Finished => "it was signed",
+        State::Declined => "it was declined",
+        State::Failed => "it failed",
+        State::Expired => "it expired",
+        State::Cancelled => "the application took it back",
+        State::Locked => "the user is locked",
+        State::Unknown => "it is over",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::paint::Color;
+
+    #[test]
+    fn an_event_reads_as_it_was_written() {
+        let line = r#"{"event":"ended","id":"00","state":"finished"}"#;
+        let said: Said = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&said).unwrap(), line);
+        let lines = said.lines(Paint::new(Color::Never));
+        assert_eq!(lines, ["✓ Signed, and the server has verified it"]);
+    }
+
+    #[test]
+    fn no_word_of_the_servers_moves_the_cursor() {
+        let said = Said::Left { id: String::new(), why: "a\u{1b}[2J\nb".to_owned() };
+        let lines = said.lines(Paint::new(Color::Never));
+        assert_eq!(lines, ["✗ a⟨U+001B⟩[2J⟨U+000A⟩b"]);
+    }
+}

@@ -1,0 +1,163 @@
+//! The command line: one file a noun, and what they share.
+//!
+//! The promise: what a command prints with `--json` is a contract, since other programs stand on it; what
+//! it prints for people never lets a stranger's text move the cursor; and a command that failed says why
+//! in one sentence, on standard error, and exits with 1.
+//!
+//! Administration opens the ledger itself, so it works while the server runs and while it does not.
+
+mod activation;
+mod answer;
+mod ca;
+mod client;
+mod demo;
+mod desk;
+mod device;
+mod frame;
+mod moment;
+mod paint;
+mod parent;
+mod serve;
+mod table;
+mod tenant;
+mod transaction;
+mod user;
+mod verify;
+
+use clap::{Parser, Subcommand};
+
+/// Asks a person to sign something on the device they hold, and hands back a signature that it has
+/// verified.
+///
+/// `countersign demo` shows the whole of it in a few seconds. Each command explains itself with --help.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, max_term_width = 100, after_help = FIRST_STEPS)]
+struct Cli {
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+const FIRST_STEPS: &str = "\
+First steps, with the server running in another terminal (countersign serve):
+
+  countersign tenant create acme
+  countersign client create 'Acme Shop' --tenant acme
+  countersign user create jane --tenant acme
+  countersign activation create jane --tenant acme
+  countersign device enrol --server https://localhost:8443 --ca data/tls/ca.pem \\
+      --tenant acme --user jane --code CODE --out phone.json
+  countersign device run phone.json --answer ask";
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    Demo(demo::Demo),
+    Serve(serve::Serve),
+    /// Who runs transactions here: each tenant is a world of its own, with its own CA.
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    /// Applications that ask for signatures.
+    #[command(subcommand)]
+    Client(client::Command),
+    /// People who sign.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Codes that let a person's device in.
+    #[command(subcommand)]
+    Activation(activation::Command),
+    /// Devices: enrol and run one on the command line; list and lock those that there are.
+    #[command(subcommand)]
+    Device(device::Command),
+    /// What people were asked to sign, and what became of it.
+    #[command(subcommand)]
+    Transaction(transaction::Command),
+    /// The tenants' certificate authorities.
+    #[command(subcommand)]
+    Ca(ca::Command),
+    Verify(verify::Verify),
+}
+
+/// Does what the command line says; answers the process's exit status: 0, 1 where it failed, 2 where it
+/// was not understood.
+pub(crate) async fn run() -> i32 {
+    match Cli::parse().noun.run().await {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            1
+        }
+    }
+}
+
+impl Noun {
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Demo(demo) => Box::pin(demo.run()).await,
+            Self::Serve(serve) => Box::pin(serve.run()).await,
+            Self::Tenant(command) => command.run().await,
+            Self::Client(command) => command.run().await,
+            Self::User(command) => command.run().await,
+            Self::Activation(command) => command.run().await,
+            Self::Device(command) => Box::pin(command.run()).await,
+            Self::Transaction(command) => command.run().await,
+            Self::Ca(command) => command.run().await,
+            Self::Verify(verify) => verify.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn no_two_flags_of_a_command_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_every_flag_says_what_it_is() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "`{name}` says nothing");
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                let id = argument.get_id();
+                assert!(argument.get_help().is_some(), "`{id}` of `{name}` says nothing");
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn the_synopsis_is_understood() {
+        for line in [
+            "demo --once --data d",
+            "serve --config c --data d --listen 127.0.0.1:0",
+            "tenant create acme --data d --json",
+            "tenant list --data d --json",
+            "client create Shop --tenant acme --data d --json",
+            "user create jane --tenant acme --data d --json",
+            "user lock jane --tenant acme",
+            "user unlock jane --tenant acme",
+            "activation create jane --tenant acme --data d --json",
+            "device enrol --server https://localhost:1 --ca c --tenant acme --user jane --code C --pin 1 \
+             --label a --label b --out phone.json",
+            "device run phone.json --answer ask --pin 1 --count 2",
+            "device list --tenant acme --user jane --data d --json",
+            "device lock 7 --tenant acme",
+            "device unlock 7 --tenant acme",
+            "transaction list --tenant acme --data d --json",
+            "transaction show 0000000042 --tenant acme --data d --json",
+            "transaction show --client c --reference r --tenant acme",
+            "ca export --tenant acme --data d --json",
+            "verify a.p7m --ca ca.pem",
+        ] {
+            let words = std::iter::once("countersign").chain(line.split_whitespace());
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `countersign serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::parent;
+use crate::config::Overrides;
+use crate::serve::serve;
+
+/// Runs the server, until SIGTERM or Ctrl-C.
+///
+/// In an empty data directory it makes all that it needs: the ledger, its master key, and a certificate
+/// for localhost under a CA of its own in tls/ca.pem. Once it serves, it prints one line on standard
+/// output, `ready https://HOST:PORT`; its log goes to standard error.
+#[derive(Args, Debug)]
+pub(super) struct Serve {
+    /// A configuration file; what it does not say is as in the manual, config.default.toml.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory, made where it is missing [default: data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen for applications and devices; port 0 takes a free one [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Ends when standard input does.
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let overrides = Overrides { data: self.data, listen: self.listen };
+        let serving = serve(self.config.as_deref(), overrides);
+        if !self.with_parent {
+            return serving.await;
+        }
+        tokio::select! {
+            ended = serving => ended,
+            // Cutting it off is safe: whatever it answered is on disk.
+            () = parent::gone() => anyhow::bail!("whoever started the server is gone"),
+        }
+    }
+}

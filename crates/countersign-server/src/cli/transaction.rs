@@ -1,0 +1,265 @@
+//! `countersign transaction …`.
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clap::{Args, Subcommand};
+use countersign_core::id::{ClientId, TenantName, UserName};
+use countersign_core::limits::LISTED_MAX;
+use countersign_core::port::{Handle, Ledger as _};
+use countersign_core::terms::Addressed;
+use countersign_core::transaction::{Clock, Decline, End, State, Transaction};
+use serde::Serialize;
+
+use super::answer;
+use super::desk::{Desk, Place};
+use super::moment;
+use super::table::{self, Table};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List a tenant's transactions, the newest first.
+    List {
+        /// The tenant
+        #[arg(long)]
+        tenant: TenantName,
+        /// Only those of one user
+        #[arg(long)]
+        user: Option<UserName>,
+        /// How many at the most
+        #[arg(long, value_name = "N", default_value_t = 100,
+              value_parser = clap::value_parser!(u16).range(1..=i64::from(LISTED_MAX)))]
+        limit: u16,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show one transaction, by its id, its request key, or what its client called it.
+    ///
+    /// The signature of a finished one is in the JSON, as base64 of a PKCS#7 in DER.
+    #[command(
+        after_help = "Examples:\n  countersign transaction show 0047110815 --tenant acme\n  \
+                            countersign transaction show --client acme-shop-90c5e04f11 --reference \
+                            order-7 --tenant acme"
+    )]
+    Show(Show),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    /// Its id (32 hex digits) or its request key (ten digits)
+    #[arg(required_unless_present = "reference", conflicts_with_all = ["client", "reference"])]
+    handle: Option<String>,
+    /// The id of the client that started it
+    #[arg(long, requires = "reference")]
+    client: Option<ClientId>,
+    /// What that client called it, such as KOBIL's transactionId
+    #[arg(long, requires = "client")]
+    reference: Option<String>,
+    /// The tenant
+    #[arg(long)]
+    tenant: TenantName,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    request_key: String,
+    surface: &'static str,
+    user: String,
+    state: &'static str,
+    client: String,
+    client_name: String,
+    reference: Option<String>,
+    /// The one device that it is for; null for all of the user's.
+    device_id: Option<String>,
+    media_type: &'static str,
+    pin_required: bool,
+    started_at: String,
+    /// While it is open: when it expires, as things are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<String>,
+    takes: Vec<Take>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<Ended>,
+}
+
+#[derive(Serialize)]
+struct Take {
+    device_id: String,
+    at: String,
+}
+
+#[derive(Serialize)]
+struct Ended {
+    outcome: &'static str,
+    /// The device that ended it.
+    by: Option<String>,
+    reason: Option<String>,
+    /// Base64 of the PKCS#7, DER.
+    signature: Option<String>,
+}
+
+impl Command {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::List { tenant, user, limit, place } => {
+                let desk = Desk::at(&place)?;
+                match &user {
+                    Some(user) => drop(desk.user(&tenant, user).await?),
+                    None => drop(desk.tenant(&tenant).await?),
+                }
+                let found = desk.store.list(&tenant, user.as_ref(), limit).await?;
+                let shown: Vec<Shown> = found.iter().map(|found| shown(&found.value)).collect();
+                answer::print(desk.json, &shown, || table(&shown))?;
+                desk.close().await
+            }
+            Self::Show(show) => {
+                let desk = Desk::at(&show.place)?;
+                desk.tenant(&show.tenant).await?;
+                let found = desk.store.load(&show.tenant, &show.handle()?).await?;
+                let found = found
+                    .with_context(|| format!("tenant {} has no such transaction", show.tenant))?;
+                let shown = shown(&found.value);
+                answer::print(desk.json, &shown, || entries(&shown))?;
+                desk.close().await
+            }
+        }
+    }
+}
+
+impl Show {
+    fn handle(&self) -> anyhow::Result<Handle> {
+        if let (Some(client), Some(reference)) = (&self.client, &self.reference) {
+            return Ok(Handle::Reference(client.clone(), reference.clone()));
+        }
+        let text = self.handle.as_deref().unwrap_or_default();
+        match (text.parse(), text.parse()) {
+            (Ok(id), _) => Ok(Handle::Id(id)),
+            (_, Ok(key)) => Ok(Handle::Key(key)),
+            _ => {
+                bail!("\"{text}\" is neither an id (32 hex digits) nor a request key (ten digits)")
+            }
+        }
+    }
+}
+
+fn shown(transaction: &Transaction) -> Shown {
+    let terms = &transaction.terms;
+    let (ended_at, end) = match &transaction.state {
+        State::Ended { at, end } => (Some(moment::exact(*at)), Some(ended(end))),
+        State::Waiting { .. } | State::Taken { .. } => (None, None),
+    };
+    let deadline = end.is_none().then(|| moment::exact(transaction.deadline()));
+    let takes = transaction.takes.iter();
+    let takes =
+        takes.map(|take| Take { device_id: take.device.to_string(), at: moment::exact(take.at) });
+    Shown {
+        id: terms.id.to_string(),
+        request_key: terms.request_key.to_string(),
+        surface: terms.surface.as_str(),
+        user: terms.user.to_string(),
+        state: transaction.state.as_str(),
+        client: terms.client.to_string(),
+        client_name: terms.client_name.clone(),
+        reference: terms.reference.as_ref().map(|reference| reference.name.clone()),
+        device_id: match terms.addressed {
+            Addressed::Any => None,
+            Addressed::Device(device) => Some(device.to_string()),
+        },
+        media_type: terms.content.media_type.as_str(),
+        pin_required: terms.pin_required,
+        started_at: moment::exact(terms.started_at),
+        deadline,
+        ended_at,
+        takes: takes.collect(),
+        end,
+    }
+}
+
+fn ended(end: &End) -> Ended {
+    let reason = match end {
+        End::Declined { reason: Decline::User, .. } => Some("user".to_owned()),
+        End::Declined { reason: Decline::NotMe, .. } => Some("not-me".to_owned()),
+        End::Failed { reason, .. } => Some(reason.clone()),
+        End::Expired(Clock::GoOnline) => Some("go-online".to_owned()),
+        End::Expired(Clock::Sign) => Some("sign".to_owned()),
+        End::Locked { .. } => Some("wrong-pins".to_owned()),
+        End::Finished { .. } | End::Cancelled => None,
+    };
+    let signature = match end {
+        End::Finished { proof, .. } => Some(BASE64.encode(proof.evidence())),
+        _ => None,
+    };
+    let by = end.by().map(|device| device.to_string());
+    Ended { outcome: end.outcome().as_str(), by, reason, signature }
+}
+
+fn table(transactions: &[Shown]) -> String {
+    let mut table = Table::new(&["REQUEST KEY", "USER", "STATE", "CLIENT", "REFERENCE", "STARTED"]);
+    for shown in transactions {
+        table.row(&[
+            &shown.request_key,
+            &shown.user,
+            shown.state,
+            &shown.client_name,
+            shown.reference.as_deref().unwrap_or_default(),
+            &shown.started_at,
+        ]);
+    }
+    table.text("There are no transactions.")
+}
+
+fn entries(shown: &Shown) -> String {
+    let mut entries = vec![
+        ("id", shown.id.clone()),
+        ("request key", shown.request_key.clone()),
+        ("surface", shown.surface.to_owned()),
+        ("user", shown.user.clone()),
+        ("client", format!("{} ({})", shown.client_name, shown.client)),
+        ("reference", shown.reference.clone().unwrap_or_else(|| "-".to_owned())),
+        ("device", shown.device_id.clone().unwrap_or_else(|| "any of the user's".to_owned())),
+        ("content", shown.media_type.to_owned()),
+        ("PIN", if shown.pin_required { "required" } else { "not required" }.to_owned()),
+        ("started", shown.started_at.clone()),
+    ];
+    for take in &shown.takes {
+        entries.push(("shown", format!("{}, on device {}", take.at, take.device_id)));
+    }
+    entries.push(("state", shown.state.to_owned()));
+    entries.extend(shown.deadline.clone().map(|deadline| ("deadline", deadline)));
+    entries.extend(shown.ended_at.clone().map(|at| ("ended", at)));
+    if let Some(end) = &shown.end {
+        entries.extend(end.by.clone().map(|device| ("by device", device)));
+        entries.extend(end.reason.clone().map(|reason| ("reason", reason)));
+        let letters = end.signature.as_ref().map(String::len);
+        entries.extend(letters.map(|letters| {
+            ("signature", format!("PKCS#7, {letters} letters of base64: see --json"))
+        }));
+    }
+    table::list(&entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(handle: &str) -> anyhow::Result<Handle> {
+        let place = Place { data: None, config: None, json: false };
+        let tenant = "acme".parse().unwrap();
+        Show { handle: Some(handle.to_owned()), client: None, reference: None, tenant, place }
+            .handle()
+    }
+
+    #[test]
+    fn a_transaction_is_found_by_its_id_or_its_key_and_by_nothing_between() {
+        assert!(matches!(show(&"0".repeat(32)), Ok(Handle::Id(_))));
+        assert!(matches!(show("0000000042"), Ok(Handle::Key(_))));
+        for bad in ["", "42", "00000000042", &"g".repeat(32)] {
+            assert!(show(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `countersign verify`: a signature checked without a server, by its certificates alone.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clap::Args;
+use countersign_core::limits::SIGNATURE_BYTES_MAX;
+use countersign_core::port::Clock as _;
+use countersign_device::View;
+use countersign_proof::{Inspected, Roots, cms};
+use der::Decode as _;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde::Serialize;
+use x509_cert::Certificate;
+
+use super::answer;
+use super::frame::frame;
+use super::moment;
+use super::paint::{Color, Paint};
+use super::table;
+use crate::clock::World;
+
+/// A signature in base64, with room for PEM's lines.
+const FILE_BYTES_MAX: u64 = 2 * SIGNATURE_BYTES_MAX as u64;
+/// A handful of root certificates.
+const CA_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Verifies a signature offline: a PKCS#7 (CMS) with its content inside.
+///
+/// Says who signed what, for which transaction, and when they claim to have. Exits with 1, and the
+/// reason, where the signature does not hold.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  countersign ca export --tenant acme > acme-ca.pem\n  \
+                        countersign verify payment.p7m --ca acme-ca.pem")]
+pub(super) struct Verify {
+    /// The signature: DER, PEM or base64
+    file: PathBuf,
+    /// The root certificates to trust, PEM: `countersign ca export`
+    #[arg(long, value_name = "FILE")]
+    ca: PathBuf,
+    /// Write the content that was signed into this file
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Ask whether the certificates were valid when the signer claims to have signed, rather than now
+    #[arg(long)]
+    when_signed: bool,
+    /// Print JSON for programs, instead of text for people
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Verified {
+    signer: String,
+    serial_number: String,
+    issuer: String,
+    /// The signer's claim.
+    signing_time: String,
+    transaction: String,
+    media_type: String,
+    /// Base64.
+    content: String,
+    /// Base64 of the signer's certificate, DER.
+    certificate: String,
+}
+
+impl Verify {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let submission = to_binary(&read(&self.file, FILE_BYTES_MAX)?)
+            .with_context(|| format!("{} holds no signature", self.file.display()))?;
+        let roots = roots(&self.ca)?;
+        let inspected = if self.when_signed {
+            cms::inspect_when_signed(&submission, &roots)
+        } else {
+            cms::inspect(&submission, &roots, World::default().now().seconds())
+        };
+        let inspected = inspected.context("the signature does not hold")?;
+        if let Some(out) = &self.out {
+            std::fs::write(out, &inspected.content)
+                .with_context(|| format!("{} cannot be written", out.display()))?;
+        }
+        let verified = Verified::of(&inspected)?;
+        answer::print(self.json, &verified, || verified.text(&inspected))
+    }
+}
+
+impl Verified {
+    fn of(inspected: &Inspected) -> anyhow::Result<Self> {
+        let signer = Signer::of(&inspected.certificate)?;
+        Ok(Self {
+            signer: signer.name,
+            serial_number: signer.serial_number,
+            issuer: signer.issuer,
+            signing_time: moment::of_seconds(inspected.signing_time),
+            transaction: hex::encode(inspected.transaction),
+            media_type: inspected.media_type.clone(),
+            content: BASE64.encode(&inspected.content),
+            certificate: BASE64.encode(&inspected.certificate),
+        })
+    }
+
+    fn text(&self, inspected: &Inspected) -> String {
+        let entries = table::list(&[
+            ("signer", self.signer.clone()),
+            ("certificate", format!("{}, issued by {}", self.serial_number, self.issuer)),
+            ("claimed time", self.signing_time.clone()),
+            ("transaction", self.transaction.clone()),
+            ("content", format!("{}, {} bytes", self.media_type, inspected.content.len())),
+        ]);
+        let shown = match View::of(&inspected.media_type, &inspected.content) {
+            Ok(view) => frame("What was signed", &view, Paint::new(Color::Auto)).join("\n"),
+            Err(_) => "The content is nothing that can be shown here: see --out.".to_owned(),
+        };
+        format!("The signature holds.\n\n{entries}\n\n{shown}")
+    }
+}
+
+/// Who a certificate is for.
+pub(super) struct Signer {
+    /// RFC 4514.
+    pub(super) name: String,
+    pub(super) serial_number: String,
+    pub(super) issuer: String,
+}
+
+impl Signer {
+    /// Reads a certificate, DER.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn of(certificate: &[u8]) -> anyhow::Result<Self> {
+        let certificate = Certificate::from_der(certificate).context("no certificate")?;
+        let certificate = certificate.tbs_certificate;
+        Ok(Self {
+            name: certificate.subject.to_string(),
+            serial_number: hex::encode(certificate.serial_number.as_bytes()),
+            issuer: certificate.issuer.to_string(),
+        })
+    }
+}
+
+fn roots(path: &Path) -> anyhow::Result<Roots> {
+    let pem = read(path, CA_BYTES_MAX)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("{} is not PEM", path.display()))?;
+    ensure!(!certificates.is_empty(), "{} holds no certificate in PEM", path.display());
+    Roots::new(certificates.iter().map(AsRef::as_ref))
+        .with_context(|| format!("{} holds a certificate that is no CA's", path.display()))
+}
+
+fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
+    let cannot = || format!("{} cannot be read", path.display());
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(cannot)?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes).with_context(cannot)?;
+    ensure!(bytes.len() as u64 <= bytes_max, "{} is larger than {bytes_max} bytes", path.display());
+    Ok(bytes)
+}
+
+/// A CMS is a SEQUENCE, in BER or DER; its base64 begins with another byte than that.
+fn to_binary(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+    const SEQUENCE: u8 = 0x30;
+    if bytes.first() == Some(&SEQUENCE) {
+        return Ok(bytes.to_vec());
+    }
+    let text = std::str::from_utf8(bytes).context("it is neither DER nor text")?.trim();
+    let body = match text.strip_prefix("-----BEGIN ") {
+        None => text,
+        Some(rest) => {
+            let (label, rest) = rest.split_once("-----").context("its PEM is broken")?;
+            let Some((body, _)) = rest.split_once(&format!("-----END {label}-----")) else {
+                bail!("its PEM has no end");
+            };
+            ensure!(["CMS", "PKCS7"].contains(&label), "its PEM is of a {label}");
+            body
+        }
+    };
+    let letters: String = body.split_ascii_whitespace().collect();
+    let binary = BASE64.decode(letters).context("it is not base64")?;
+    ensure!(binary.first() == Some(&SEQUENCE), "what its base64 holds is no CMS");
+    Ok(binary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_read_in_each_of_its_spellings() {
+        let der = [0x30, 0x03, 0x02, 0x01, 0x05];
+        let base64 = "MAMCAQU=";
+        for spelling in [
+            base64.to_owned(),
+            format!("  {}\n{}\n", &base64[..4], &base64[4..]),
+            format!("-----BEGIN CMS-----\n{base64}\n-----END CMS-----\n"),
+            format!("-----BEGIN PKCS7-----\r\n{base64}\r\n-----END PKCS7-----"),
+        ] {
+            assert_eq!(to_binary(spelling.as_bytes()).unwrap(), der, "{spelling}");
+        }
+        assert_eq!(to_binary(&der).unwrap(), der);
+    }
+
+    #[test]
+    fn what_is_no_signature_is_refused_by_its_reason() {
+        for (bad, reason) in [
+            ("", "no CMS"),
+            ("hello world", "not base64"),
+            ("aGVsbG8=", "no CMS"),
+            ("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----", "CERTIFICATE"),
+            ("-----BEGIN CMS-----\nMAA=", "no end"),
+        ] {
+            let error = to_binary(bad.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{bad}: {error}");
+        }
+    }
+}
