@@ -64,7 +64,7 @@ mod run;
 mod shown;
 
 pub use countersign_wire::body::{
-    DeclineReason, DeviceDescription, Ended, Match, Offer, Operation, State,
+    Code, DeclineReason, DeviceDescription, Ended, Match, Offer, Operation, State,
 };
 pub use countersign_wire::code::ActivationCode;
 pub use countersign_wire::frame::{Close, Withdrawn};

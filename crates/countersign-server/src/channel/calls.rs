@@ -17,7 +17,7 @@ use countersign_wire::jwe::{self, Purpose};
 use countersign_wire::secret::PayloadKey;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use super::Devices;
 use super::answer::{self, Refused};
@@ -67,7 +67,7 @@ pub(super) async fn offers(
     let user = found.ok_or(Code::Locked)?.value.user;
     // On the board before the look, so that nothing falls in between.
     let mut line = room.core.doorbell.connect(tenant, &user, device, Kind::Poll);
-    let until = Instant::now() + Duration::from_secs(wait).min(POLL_WAIT_MAX);
+    let until = room.core.now() + Duration::from_secs(wait).min(POLL_WAIT_MAX);
     loop {
         let open = room.core.offers(tenant, device).await?;
         let offers: Vec<body::Offer> = open
@@ -79,9 +79,8 @@ pub(super) async fn offers(
             return Ok(Json(body::Offers { offers }));
         }
         tokio::select! {
-            note = timeout_at(until, line.next()) => match note {
-                Ok(Some(Note::Offer(_))) => {}
-                Ok(Some(Note::Ended(_) | Note::Replaced)) => {}
+            note = timeout(room.core.now().until(until), line.next()) => match note {
+                Ok(Some(Note::Offer(_) | Note::Ended(_) | Note::Replaced)) => {}
                 Ok(Some(Note::Locked)) => return Err(Code::Locked.into()),
                 Ok(None) | Err(_) => return Ok(Json(body::Offers { offers })),
             },

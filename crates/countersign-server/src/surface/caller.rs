@@ -1,5 +1,7 @@
 //! Who is asking: the tenant that an address names, and the client that a credential proves.
 
+use std::error::Error as _;
+use std::iter;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -192,8 +194,10 @@ fn form_decoded(text: &str) -> String {
     }
 }
 
-/// Logs a fault with what caused it, once, at the edge.
+/// Logs a fault with everything that caused it, once, at the edge.
 pub(crate) fn log(fault: &Fault) {
-    let cause = std::error::Error::source(fault).map(ToString::to_string).unwrap_or_default();
-    error!(fault = %fault, cause, "Failed while {fault}: {cause}");
+    let causes =
+        iter::successors(fault.source(), |cause: &&dyn std::error::Error| (*cause).source());
+    let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    error!(cause, "Failed while {fault}: {cause}");
 }

@@ -46,7 +46,7 @@ pub(crate) fn router(kobil: Kobil) -> Router {
         .route("/auth/realms/{realm}/v3_user/cancelsignature/", known(delete(cancel)))
         .route("/auth/realms/{realm}/protocol/{*rest}", post(token).fallback(not_found))
         .route("/digitanium/{*rest}", axum::routing::any(not_found))
-        .route("/auth/realms/{*rest}", axum::routing::any(not_found))
+        .route("/auth/realms/{realm}/{*rest}", axum::routing::any(not_found))
         .with_state(kobil)
 }
 

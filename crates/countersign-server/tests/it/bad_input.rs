@@ -1,0 +1,351 @@
+//! What strangers send: a clear error in the surface's own form, and nothing changed.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use countersign_device::{Code, DeclineReason, Error};
+use countersign_wire::body::{Finish, Signature};
+use countersign_wire::jws::{self, Call};
+use countersign_wire::phone::Phone;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::join;
+
+use crate::house::{House, payment, read, run};
+use crate::person::Person;
+
+/// Sends a start as it is, and says what became of it.
+async fn sent(house: &House, token: &str, content_type: &str, body: String) -> (u16, Value) {
+    let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/jane", house.address);
+    let call = house.http.post(url).bearer_auth(token).header("content-type", content_type);
+    let (status, body) = read(call.body(body).send().await.unwrap()).await;
+    assert_eq!(body["subSystem"], 5, "it is not in KOBIL's envelope: {body}");
+    (status.as_u16(), body)
+}
+
+#[tokio::test]
+async fn a_body_that_is_none_is_refused_in_kobils_envelope() {
+    let house = House::new();
+    house.user("jane");
+    Person::enrolled(&house, "jane", None).await;
+    let token = house.token().await;
+    let whole = payment("x").to_string();
+    for (content_type, body, status) in [
+        ("multipart/form-data; boundary=x", "--x--", 415),
+        ("application/x-www-form-urlencoded", "a=b", 415),
+        ("text/plain", &whole, 415),
+        ("application/json", "", 400),
+        ("application/json", "null", 400),
+        ("application/json", "[]", 400),
+        ("application/json", "{", 400),
+        ("application/json", "{\"transactionId\":\"\u{0}\"}", 400),
+        ("application/json", &"[".repeat(100_000), 400),
+        ("application/json", &format!("{{\"a\":{}", "[".repeat(100_000)), 400),
+        ("application/json", &format!("{{\"x\":\"{}\"}}", "x".repeat(300_000)), 413),
+    ] {
+        let (got, answer) = sent(&house, &token, content_type, body.to_owned()).await;
+        assert_eq!(got, status, "{content_type} {}: {answer}", &body[..body.len().min(40)]);
+    }
+    let mut long = payment("long");
+    long["signatureMessage"] = json!("é".repeat(40_000));
+    let (status, answer) = sent(&house, &token, "application/json", long.to_string()).await;
+    assert_eq!(status, 400, "{answer}");
+    assert!(
+        answer["message"].as_str().unwrap().starts_with("signatureMessage must be"),
+        "{answer}"
+    );
+    let listed = house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+    assert_eq!(listed, json!([]), "something was started");
+}
+
+#[tokio::test]
+async fn a_token_holds_for_its_tenant_only_and_not_for_long() {
+    let house = House::configured("[tokens]\nlifetime_seconds = 1\n");
+    house.user("jane");
+    house.cli(&["tenant", "create", "other"]).unwrap();
+    house.cli(&["user", "create", "jane", "--tenant", "other"]).unwrap();
+    let token = house.token().await;
+    let start = async |tenant: &str, authorization: Option<String>| {
+        let url =
+            format!("{}/auth/realms/{tenant}/v3_user/digitaniumsignature/jane", house.address);
+        let mut call = house.http.post(url).json(&payment("x"));
+        if let Some(authorization) = authorization {
+            call = call.header("authorization", authorization);
+        }
+        read(call.send().await.unwrap()).await
+    };
+    let unauthorized = (
+        StatusCode::UNAUTHORIZED,
+        json!({"message": "HTTP 401 Unauthorized", "status": "Unauthorized", "subSystem": 5}),
+    );
+    for authorization in
+        [None, Some("Bearer".into()), Some("Bearer x.y.z".into()), Some(format!("Basic {token}"))]
+    {
+        assert_eq!(start("acme", authorization).await, unauthorized);
+    }
+    assert_eq!(start("other", Some(format!("Bearer {token}"))).await, unauthorized);
+    assert_eq!(start("nowhere", Some(format!("Bearer {token}"))).await.0, StatusCode::NOT_FOUND);
+    let mut last = StatusCode::OK;
+    for _ in 0..30 {
+        (last, _) = start("acme", Some(format!("Bearer {token}"))).await;
+        if last == StatusCode::UNAUTHORIZED {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(last, StatusCode::UNAUTHORIZED, "a stale token holds");
+}
+
+#[tokio::test]
+async fn guessing_a_clients_secret_ends_in_429() {
+    let house = House::configured("[tokens]\nfailed_tries_per_minute = 3\n");
+    let url = format!("{}/auth/realms/acme//protocol/openid-connect/token/", house.address);
+    let url = url.replace("acme//", "acme/");
+    let guess = async |secret: &str| {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", &house.client.0),
+            ("client_secret", secret),
+        ];
+        let form = form.map(|(name, value)| format!("{name}={value}")).join("&");
+        let call =
+            house.http.post(&url).header("content-type", "application/x-www-form-urlencoded");
+        read(call.body(form).send().await.unwrap()).await
+    };
+    for _ in 0..3 {
+        let (status, body) = guess("wrong").await;
+        assert_eq!((status.as_u16(), &body["error"]), (401, &json!("invalid_client")));
+    }
+    assert_eq!(guess("wrong").await.0.as_u16(), 429);
+    // Whoever knows it is let in all the same.
+    assert_eq!(guess(&house.client.1).await.0.as_u16(), 200);
+    let basic = house.http.post(&url).basic_auth(&house.client.0, Some(&house.client.1));
+    let basic = basic.header("content-type", "application/x-www-form-urlencoded");
+    let (status, body) =
+        read(basic.body("grant_type=client_credentials").send().await.unwrap()).await;
+    assert_eq!((status.as_u16(), &body["token_type"]), (200, &json!("Bearer")));
+}
+
+#[tokio::test]
+async fn a_user_is_not_buried_in_requests() {
+    let house = House::configured("[transactions]\nopen_per_user_max = 2\n");
+    house.user("jane");
+    let _phone = Person::enrolled(&house, "jane", None).await;
+    let start = async |reference: &str| {
+        let mut request = payment(reference);
+        request["callbackUrl"] = json!("https://shop.example/");
+        house.start_signature("jane", &request).await
+    };
+    assert_eq!(start("1").await.0.as_u16(), 200);
+    assert_eq!(start("2").await.0.as_u16(), 200);
+    let (status, body) = start("3").await;
+    assert_eq!((status.as_u16(), &body["status"]), (429, &json!("TOO_MANY_REQUESTS")));
+    assert_eq!(house.cancel("jane", "1").await.0.as_u16(), 200);
+    assert_eq!(start("3").await.0.as_u16(), 200);
+    assert_eq!(house.cancel("jane", "nothing").await.0.as_u16(), 404);
+    assert_eq!(house.cancel("nobody", "2").await.1["status"], "USER_NOT_FOUND");
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+/// A device call made by hand.
+async fn device_call(house: &House, token: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    let method = if body.is_some() { Method::POST } else { Method::GET };
+    let mut call =
+        house.http.request(method, format!("{}{path}", house.address)).bearer_auth(token);
+    if let Some(body) = body {
+        call = call.header("content-type", "application/json").body(body.to_string());
+    }
+    let (status, body) = read(call.send().await.unwrap()).await;
+    (status.as_u16(), body)
+}
+
+fn signed(phone: &Phone, origin: &str, path: &str, body: &str, at: Duration) -> String {
+    let method = if body.is_empty() { "GET" } else { "POST" };
+    let call = Call { method, path, body: body.as_bytes() };
+    jws::sign_call(&phone.auth_key, &phone.device_name().unwrap(), origin, call, at)
+}
+
+#[tokio::test]
+async fn a_devices_proof_is_for_one_call_and_one_time() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let bob = Person::enrolled(&house, "jane", None).await;
+    let (phone, path, origin) = (jane.phone(), "/device/v1/offers", house.address.as_str());
+    let token = signed(phone, origin, path, "", now());
+    assert_eq!(device_call(&house, &token, path, None).await, (200, json!({"offers": []})));
+    let (status, body) = device_call(&house, &token, path, None).await;
+    assert_eq!((status, &body["error"]), (401, &json!("unauthorised")), "replayed");
+    assert!(body["server_time"].is_u64(), "{body}");
+
+    let mut thief = phone.clone();
+    thief.auth_key = bob.phone().auth_key.clone();
+    for (what, token) in [
+        ("another key", signed(&thief, origin, path, "", now())),
+        ("another path", signed(phone, origin, "/device/v1/pin", "", now())),
+        ("another server", signed(phone, "https://elsewhere.example", path, "", now())),
+        ("too old", signed(phone, origin, path, "", now() - Duration::from_secs(90))),
+        ("too new", signed(phone, origin, path, "", now() + Duration::from_secs(90))),
+        ("another body", signed(phone, origin, path, "{}", now())),
+        ("none", String::from("x")),
+    ] {
+        assert_eq!(device_call(&house, &token, path, None).await.0, 401, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_signature_counts_for_what_it_is_over_and_by_whom() {
+    let house = House::configured("[transactions]\nopen_per_user_max = 9\n");
+    house.user("jane");
+    house.user("eve");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let mut tablet = Person::enrolled(&house, "jane", None).await;
+    let mut eve = Person::enrolled(&house, "eve", None).await;
+    for reference in ["one", "two"] {
+        let mut request = payment(reference);
+        request["callbackUrl"] = json!("https://shop.example/");
+        assert_eq!(house.start_signature("jane", &request).await.0.as_u16(), 200);
+    }
+    let (_, one) = jane.opens(None).await.unwrap();
+    let (_, two) = jane.opens(None).await.unwrap();
+    let phone = jane.phone().clone();
+    let content = &phone.identities[0];
+    let cms = |identity: &countersign_wire::phone::PhoneIdentity,
+               id: countersign_device::TransactionId,
+               bytes: &[u8]| {
+        let key = countersign_device::cms::SigningKey::from_pem(&identity.key).unwrap();
+        let (certificate, chain) = (&identity.certificate, &identity.chain);
+        let media_type = "text/plain; charset=utf-8";
+        countersign_device::cms::sign(
+            bytes,
+            media_type,
+            id.0,
+            now().as_secs(),
+            certificate,
+            chain,
+            &key,
+        )
+        .unwrap()
+    };
+    let finish = async |who: &Phone,
+                        id: countersign_device::TransactionId,
+                        identity: &str,
+                        value: Vec<u8>| {
+        let signature = Signature::Cms { identity: identity.into(), algorithm: None, value };
+        let body = serde_json::to_value(Finish { id, signature, match_code: None }).unwrap();
+        let path = format!("/device/v1/transactions/{id}/finish");
+        let token = signed(who, &house.address, &path, &body.to_string(), now());
+        let (status, body) = device_call(&house, &token, &path, Some(&body)).await;
+        format!("{status} {}", body["error"].as_str().or(body["state"].as_str()).unwrap())
+    };
+
+    let good = cms(content, one.id(), one.bytes());
+    let of_two = cms(content, two.id(), two.bytes());
+    assert_eq!(finish(&phone, one.id(), &content.id, of_two.clone()).await, "422 bad_signature");
+    let other_words = cms(content, one.id(), b"Pay 6 \xe2\x82\xac to Ann?");
+    assert_eq!(finish(&phone, one.id(), &content.id, other_words).await, "422 bad_signature");
+    let digest = &phone.identities[1];
+    let by_digest = cms(digest, one.id(), one.bytes());
+    assert_eq!(finish(&phone, one.id(), &digest.id, by_digest.clone()).await, "422 wrong_identity");
+    assert_eq!(finish(&phone, one.id(), &content.id, by_digest).await, "422 bad_signature");
+    // Another device's certificate of the same tenant, and of the same user.
+    let tablets = tablet.phone().identities[0].clone();
+    let by_tablet = cms(&tablets, one.id(), one.bytes());
+    assert_eq!(finish(&phone, one.id(), &content.id, by_tablet.clone()).await, "422 bad_signature");
+    assert_eq!(finish(&phone, one.id(), &tablets.id, by_tablet).await, "422 wrong_identity");
+    // A device that has not taken it, and one of somebody else.
+    let untaken = cms(&tablets, one.id(), one.bytes());
+    assert_eq!(finish(tablet.phone(), one.id(), &tablets.id, untaken).await, "409 not_taken");
+    let eves = eve.phone().identities[0].clone();
+    let by_eve = cms(&eves, one.id(), one.bytes());
+    assert_eq!(finish(eve.phone(), one.id(), &eves.id, by_eve).await, "404 not_found");
+    let raw = json!({"id": one.id(), "signature": {"form": "raw", "algorithm": "ecdsa-sha256", "identity": content.id, "value": "AAAA"}});
+    let path = format!("/device/v1/transactions/{}/finish", one.id());
+    let token = signed(&phone, &house.address, &path, &raw.to_string(), now());
+    let (status, body) = device_call(&house, &token, &path, Some(&raw)).await;
+    assert_eq!((status, &body["error"]), (422, &json!("wrong_form")));
+    for broken in [
+        json!({}),
+        json!({"id": one.id(), "signature": 5}),
+        json!({"id": two.id(), "signature": raw["signature"]}),
+    ] {
+        let token = signed(&phone, &house.address, &path, &broken.to_string(), now());
+        assert_eq!(device_call(&house, &token, &path, Some(&broken)).await.0, 400, "{broken}");
+    }
+    assert_eq!(house.transaction("one")["state"], "taken", "something of that was taken for good");
+
+    // The right one, twice; then another one.
+    assert_eq!(finish(&phone, one.id(), &content.id, good.clone()).await, "200 finished");
+    assert_eq!(finish(&phone, one.id(), &content.id, good).await, "200 finished");
+    let another = cms(content, one.id(), one.bytes());
+    assert_eq!(finish(&phone, one.id(), &content.id, another).await, "409 ended");
+    let gone = eve.device.decline(one.id(), DeclineReason::User).await.unwrap_err();
+    assert_eq!(gone.code(), Some(Code::NotFound), "{gone}");
+    tablet.device.close().await;
+}
+
+#[tokio::test]
+async fn a_chain_to_another_tenants_authority_signs_nothing() {
+    let house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    house.cli(&["tenant", "create", "other"]).unwrap();
+    let other_ca = run(&house.data(), &["ca", "export", "--tenant", "other", "--json"]).unwrap();
+    let mine = house.cli(&["ca", "export", "--tenant", "acme"]).unwrap();
+    assert_ne!(other_ca, mine);
+    // The same names and another key: what another authority would issue.
+    let request = payment("other-ca");
+    let (answer, ()) = join!(house.start_signature("jane", &request), async {
+        let (_, shown) = jane.opens(None).await.unwrap();
+        let identity = jane.phone().identities[0].clone();
+        let forged = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        let certificate = params.self_signed(&forged).unwrap();
+        let key = countersign_device::cms::SigningKey::from_pem(&forged.serialize_pem()).unwrap();
+        let value = countersign_device::cms::sign(
+            shown.bytes(),
+            shown.media_type(),
+            shown.id().0,
+            now().as_secs(),
+            certificate.der(),
+            &[],
+            &key,
+        )
+        .unwrap();
+        let signature = Signature::Cms { identity: identity.id, algorithm: None, value };
+        let body = Finish { id: shown.id(), signature, match_code: None };
+        let body = serde_json::to_value(body).unwrap();
+        let path = format!("/device/v1/transactions/{}/finish", shown.id());
+        let token = signed(jane.phone(), &house.address, &path, &body.to_string(), now());
+        let (status, said) = device_call(&house, &token, &path, Some(&body)).await;
+        assert_eq!((status, &said["error"]), (422, &json!("bad_signature")));
+        jane.device.approve(&shown, None).await.unwrap();
+    });
+    assert_eq!(answer.1["status"], "OK");
+}
+
+#[tokio::test]
+async fn a_device_of_another_tenant_sees_nothing() {
+    let house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let mut request = payment("ours");
+    request["callbackUrl"] = json!("https://shop.example/");
+    house.start_signature("jane", &request).await;
+    let (_, shown) = jane.opens(None).await.unwrap();
+    house.cli(&["tenant", "create", "other"]).unwrap();
+    let mut stranger = jane.phone().clone();
+    stranger.tenant = "other".into();
+    let path = "/device/v1/offers";
+    let token = signed(&stranger, &house.address, path, "", now());
+    assert_eq!(device_call(&house, &token, path, None).await.0, 401);
+    let done = jane.device.fail(shown.id(), "internal").await;
+    assert!(done.is_ok(), "{done:?}");
+    let ended = jane.device.approve(&shown, None).await.unwrap_err();
+    assert_eq!(ended.code(), Some(Code::Ended), "{ended}");
+    let Error::Refused { body, .. } = ended else { panic!("{ended}") };
+    assert_eq!(body.state, Some(countersign_wire::body::State::Failed));
+}

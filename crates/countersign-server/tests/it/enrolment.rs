@@ -1,0 +1,218 @@
+//! Enrolment: what lets a device in, what does not, and what a lost answer costs.
+
+use countersign_device::{Code, Error, KeyKind, PhoneFile, enrol};
+use countersign_wire::body::{EnrolmentAnswer, EnrolmentRequest, IdentityRequest, Use};
+use countersign_wire::code::{self, ActivationCode, Side};
+use countersign_wire::jwe::secrets;
+use countersign_wire::jwk::PrivateJwk;
+use countersign_wire::jws;
+use rcgen::{CertificateParams, KeyPair};
+use reqwest::{Response, StatusCode};
+
+use crate::house::{House, read};
+use crate::person::{Person, enrolment};
+
+/// An enrolment made by hand, to be spoilt.
+struct Draft {
+    request: EnrolmentRequest,
+    auth_key: PrivateJwk,
+    seal_key: PrivateJwk,
+}
+
+fn csr(key: &KeyPair) -> Vec<u8> {
+    CertificateParams::default().serialize_request(key).unwrap().der().to_vec()
+}
+
+impl Draft {
+    fn new(user: &str) -> Self {
+        let (auth_key, seal_key) = (PrivateJwk::generate(), PrivateJwk::generate());
+        let identity = |usage| IdentityRequest {
+            usage,
+            csr: csr(&KeyPair::generate().unwrap()),
+            labels: Vec::new(),
+        };
+        let request = EnrolmentRequest {
+            tenant: "acme".into(),
+            user: user.into(),
+            identities: vec![identity(Use::Content), identity(Use::Digest)],
+            auth_key: auth_key.public().clone(),
+            seal_key: seal_key.public().clone(),
+            device: countersign_device::DeviceDescription {
+                name: "by hand".into(),
+                ..Default::default()
+            },
+            push: None,
+        };
+        Self { request, auth_key, seal_key }
+    }
+
+    fn body(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.request).unwrap()
+    }
+
+    async fn send(&self, house: &House, code: &str) -> Response {
+        let body = self.body();
+        let mac = ActivationCode::parse(code).unwrap().mac(Side::Request, &body);
+        let proof = jws::sign_enrolment(&self.auth_key, &body);
+        send(house, body, &mac, &proof).await
+    }
+}
+
+async fn send(house: &House, body: Vec<u8>, mac: &str, proof: &str) -> Response {
+    let call = house.http.post(format!("{}/device/v1/enrolments", house.address));
+    let call = call.header("content-type", "application/json").header(code::HEADER, mac);
+    call.header(jws::ENROLMENT_HEADER, proof).body(body).send().await.unwrap()
+}
+
+async fn refused(answer: Response) -> String {
+    let (status, body) = read(answer).await;
+    assert!(!status.is_success(), "{body}");
+    format!("{} {}", status.as_u16(), body["error"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_lost_answer_burns_nothing_and_a_used_code_lets_nobody_else_in() {
+    let house = House::new();
+    house.user("jane");
+    let code = house.code("jane");
+    let draft = Draft::new("jane");
+    let first = draft.send(&house, &code).await;
+    assert_eq!(first.status(), StatusCode::CREATED);
+    let mac = first.headers()[code::HEADER].to_str().unwrap().to_owned();
+    let first = first.bytes().await.unwrap();
+    assert!(ActivationCode::parse(&code).unwrap().check(Side::Answer, &first, &mac));
+    let again = draft.send(&house, &code).await;
+    assert_eq!(again.status(), StatusCode::CREATED);
+    assert_eq!(again.bytes().await.unwrap(), first, "the same request, the same answer");
+
+    let answer: EnrolmentAnswer = serde_json::from_slice(&first).unwrap();
+    assert_eq!(answer.identities.len(), 2);
+    let name = answer.device_name("acme").unwrap();
+    assert!(secrets::open(&draft.seal_key, &name, &answer.secrets).is_ok());
+
+    let other = Draft::new("jane").send(&house, &code).await;
+    assert_eq!(refused(other).await, "403 enrolment_refused");
+    let listed = house.cli(&["device", "list", "--tenant", "acme"]).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_enrolment_is_told_to_nobody() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    house.user("jane");
+    house.user("bob");
+    let (code, bobs) = (house.code("jane"), house.code("bob"));
+    let mut told = Vec::new();
+    told.push(refused(Draft::new("jane").send(&house, "WRONG").await).await);
+    told.push(refused(Draft::new("jane").send(&house, &bobs).await).await);
+    told.push(refused(Draft::new("nobody").send(&house, &code).await).await);
+    let mut elsewhere = Draft::new("jane");
+    elsewhere.request.tenant = "nowhere".into();
+    told.push(refused(elsewhere.send(&house, &code).await).await);
+    // A body changed on its way, and a key that is not the sender's.
+    let draft = Draft::new("jane");
+    let mac = ActivationCode::parse(&code).unwrap().mac(Side::Request, &draft.body());
+    let proof = jws::sign_enrolment(&draft.auth_key, &draft.body());
+    let mut changed = Draft::new("jane");
+    changed.auth_key = draft.auth_key.clone();
+    changed.request.auth_key = draft.request.auth_key.clone();
+    told.push(refused(send(&house, changed.body(), &mac, &proof).await).await);
+    let mut thief = Draft::new("jane");
+    thief.auth_key = PrivateJwk::generate();
+    told.push(refused(thief.send(&house, &code).await).await);
+    told.push(refused(send(&house, draft.body(), "", "").await).await);
+    told.dedup();
+    assert_eq!(told, ["403 enrolment_refused"]);
+    // None of that has used up the code.
+    assert_eq!(draft.send(&house, &code).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn keys_that_are_weak_shared_or_not_ones_own_are_refused_and_use_up_no_code() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    house.user("jane");
+    let code = house.code("jane");
+    let shared = csr(&KeyPair::generate().unwrap());
+    let mut twice = Draft::new("jane");
+    twice.request.identities[0].csr = shared.clone();
+    twice.request.identities[1].csr = shared.clone();
+    assert_eq!(refused(twice.send(&house, &code).await).await, "400 bad_request");
+
+    let mut forged = Draft::new("jane");
+    let last = shared.len() - 1;
+    forged.request.identities[0].csr = [&shared[..last], &[shared[last] ^ 1]].concat();
+    assert_eq!(refused(forged.send(&house, &code).await).await, "400 bad_request");
+
+    let weak = std::process::Command::new("openssl")
+        .args(["req", "-new", "-newkey", "rsa:1024", "-nodes", "-keyout", "/dev/null"])
+        .args(["-subj", "/CN=weak", "-outform", "DER"])
+        .output()
+        .unwrap();
+    let mut small = Draft::new("jane");
+    small.request.identities[0].csr = weak.stdout;
+    assert_eq!(refused(small.send(&house, &code).await).await, "400 bad_request");
+
+    let mut none = Draft::new("jane");
+    none.request.identities.clear();
+    assert_eq!(refused(none.send(&house, &code).await).await, "400 bad_request");
+    let mut many = Draft::new("jane");
+    while many.request.identities.len() < 9 {
+        let identity = many.request.identities[0].clone();
+        many.request.identities.push(identity);
+    }
+    assert_eq!(refused(many.send(&house, &code).await).await, "400 bad_request");
+    assert_eq!(Draft::new("jane").send(&house, &code).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn an_expired_code_lets_nobody_in() {
+    let house = House::configured("[enrolment]\ncode_lifetime_seconds = 1\n");
+    house.user("jane");
+    let code = house.code("jane");
+    // The clock is the server's own: until it refuses, the same request is answered alike.
+    let draft = Draft::new("jane");
+    let mut last = String::new();
+    for _ in 0..9 {
+        let answer = draft.send(&house, &code).await;
+        last = answer.status().as_u16().to_string();
+        if last != "201" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    assert_eq!(last, "403");
+}
+
+#[tokio::test]
+async fn tries_are_limited_per_user() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 3\n");
+    house.user("jane");
+    house.user("bob");
+    let code = house.code("jane");
+    for _ in 0..3 {
+        let wrong = Draft::new("jane").send(&house, "WRONG").await;
+        assert_eq!(refused(wrong).await, "403 enrolment_refused");
+    }
+    let answer = Draft::new("jane").send(&house, &code).await;
+    assert!(answer.headers().contains_key("retry-after"));
+    assert_eq!(refused(answer).await, "429 too_many");
+    let bobs = house.code("bob");
+    assert_eq!(Draft::new("bob").send(&house, &bobs).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_person_is_told_what_to_do_about_a_wrong_code() {
+    let house = House::new();
+    house.user("jane");
+    let file = PhoneFile::at(house.path().join("phone.json"));
+    let wrong = enrolment(&house, "jane", "WRONG", None, KeyKind::default());
+    let error = enrol(&file, &wrong).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::EnrolmentRefused), "{error}");
+    assert!(!house.path().join("phone.json").exists());
+    let Error::Refused { .. } = error else { panic!("{error}") };
+    // Sequence numbers are the user's own, and never given twice.
+    let first = Person::enrolled(&house, "jane", None).await;
+    let second = Person::enrolled(&house, "jane", None).await;
+    let base = first.phone().serial_number.strip_suffix("-1").unwrap().to_owned();
+    assert_eq!(second.phone().serial_number, format!("{base}-2"));
+}

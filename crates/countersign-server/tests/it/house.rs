@@ -1,0 +1,239 @@
+//! A server of one's own: the binary as a child process on a free port, in a directory that goes with it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use reqwest::{Certificate, Client, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// A running server with one tenant, `acme`, and one client of it.
+pub(crate) struct House {
+    directory: TempDir,
+    child: Child,
+    /// `https://localhost:PORT`.
+    pub(crate) address: String,
+    /// Client id and secret.
+    pub(crate) client: (String, String),
+    /// An HTTP client that trusts the server's own authority and nothing else.
+    pub(crate) http: Client,
+}
+
+/// A command that did not end well.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) code: Option<i32>,
+    pub(crate) stderr: String,
+}
+
+impl House {
+    pub(crate) fn new() -> Self {
+        Self::configured("")
+    }
+
+    /// A house whose configuration says this besides.
+    pub(crate) fn configured(configuration: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let observe = "[observe]\nlisten = \"127.0.0.1:0\"\nlog = \"info\"\n";
+        let file = directory.path().join("countersign.toml");
+        std::fs::write(file, format!("{observe}{configuration}")).unwrap();
+        let data = directory.path().join("data");
+        run(&data, &["tenant", "create", "acme", "--json"]).unwrap();
+        let client =
+            run(&data, &["client", "create", "Shop", "--tenant", "acme", "--json"]).unwrap();
+        let field = |name: &str| client[name].as_str().unwrap().to_owned();
+        let client = (field("client_id"), field("client_secret"));
+        let (child, address) = start(directory.path(), 0);
+        let ca = std::fs::read(data.join("tls/ca.pem")).unwrap();
+        let http = Client::builder()
+            .tls_certs_only([Certificate::from_pem(&ca).unwrap()])
+            .build()
+            .unwrap();
+        Self { directory, child, address, client, http }
+    }
+
+    /// Where the house keeps its things.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// Runs an admin command and reads the JSON that it prints.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Result<Value, Failed> {
+        let configuration = self.path().join("countersign.toml");
+        let configuration = configuration.to_str().unwrap();
+        run(&self.data(), &[arguments, &["--json", "--config", configuration]].concat())
+    }
+
+    /// A user of the tenant.
+    pub(crate) fn user(&self, name: &str) {
+        self.cli(&["user", "create", name, "--tenant", "acme"]).unwrap();
+    }
+
+    /// An activation code for a user.
+    pub(crate) fn code(&self, user: &str) -> String {
+        let made = self.cli(&["activation", "create", user, "--tenant", "acme"]).unwrap();
+        made["code"].as_str().unwrap().to_owned()
+    }
+
+    /// The tenant's root, in a file.
+    pub(crate) fn tenant_ca(&self) -> PathBuf {
+        let exported = self.cli(&["ca", "export", "--tenant", "acme"]).unwrap();
+        let path = self.path().join("tenant-ca.pem");
+        std::fs::write(&path, exported["certificates"][0].as_str().unwrap()).unwrap();
+        path
+    }
+
+    /// What the ledger says of the transaction that the client calls so.
+    pub(crate) fn transaction(&self, reference: &str) -> Value {
+        let listed = self.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+        let of = |row: &&Value| row["reference"] == reference;
+        listed.as_array().unwrap().iter().find(of).expect("it is listed").clone()
+    }
+
+    /// An access token of the client.
+    pub(crate) async fn token(&self) -> String {
+        let (id, secret) = &self.client;
+        let url = format!("{}/auth/realms/acme/protocol/openid-connect/token", self.address);
+        let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
+        let answer = self.http.post(url).body(form);
+        let answer = answer.header("content-type", "application/x-www-form-urlencoded");
+        let answer: Value = read(answer.send().await.unwrap()).await.1;
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Starts a signature for `user`; the answer is held until it ends.
+    pub(crate) async fn start_signature(&self, user: &str, body: &Value) -> (StatusCode, Value) {
+        let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/{user}", self.address);
+        let token = self.token().await;
+        read(self.http.post(url).bearer_auth(token).json(body).send().await.unwrap()).await
+    }
+
+    /// Takes a signature back.
+    pub(crate) async fn cancel(&self, user: &str, reference: &str) -> (StatusCode, Value) {
+        let url = format!("{}/auth/realms/acme/v3_user/cancelsignature/{user}", self.address);
+        let body = json!({"deviceId": ["-1"], "transactionId": reference});
+        let token = self.token().await;
+        read(self.http.delete(url).bearer_auth(token).json(&body).send().await.unwrap()).await
+    }
+
+    /// Asks the process to end, and waits for it; its exit code, and what it logged.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+
+    /// Ends the process as a power cut would, and starts it again at the same address.
+    pub(crate) fn crash(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.restart();
+    }
+
+    /// Starts it again, at the same address.
+    pub(crate) fn restart(&mut self) {
+        let port = self.address.rsplit(':').next().unwrap().parse().unwrap();
+        (self.child, self.address) = start(self.directory.path(), port);
+    }
+
+    /// What the server has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path().join("server.log")).unwrap()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log());
+        }
+    }
+}
+
+/// A request for a signature, alive for half a minute.
+pub(crate) fn payment(reference: &str) -> Value {
+    json!({
+        "transactionId": reference,
+        "deviceGoOnlineTimeout": 30,
+        "signatureTimeout": 30,
+        "signatureMessage": "Pay 5 € to Ann?",
+    })
+}
+
+/// Status and JSON of an answer.
+pub(crate) async fn read(answer: Response) -> (StatusCode, Value) {
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    let value =
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: not JSON: {text}"));
+    (status, value)
+}
+
+/// Runs a command on a data directory; what it prints is JSON.
+pub(crate) fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failed> {
+    let output = Command::new(BINARY).args(arguments).arg("--data").arg(data).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    if !output.status.success() {
+        return Err(Failed { code: output.status.code(), stderr });
+    }
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    Ok(serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("not JSON: {stdout}{stderr}")))
+}
+
+/// Starts `serve` in a directory and waits until it says that it is ready.
+fn start(directory: &Path, port: u16) -> (Child, String) {
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(directory.join("server.log"))
+        .unwrap();
+    let mut child = serve(directory, port).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("ready ").map(str::to_owned);
+    let address = address.unwrap_or_else(|| {
+        let mut said = String::new();
+        let _ =
+            std::fs::File::open(directory.join("server.log")).unwrap().read_to_string(&mut said);
+        panic!("the server did not begin: {said}")
+    });
+    (child, address)
+}
+
+/// The command that serves a directory.
+pub(crate) fn serve(directory: &Path, port: u16) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    command.arg("--config").arg(directory.join("countersign.toml"));
+    command.arg("--data").arg(directory.join("data"));
+    command
+}
+
+/// Whether `openssl cms -verify` accepts a message, and the content that it finds.
+pub(crate) fn openssl_verifies(message: &[u8], ca: &Path) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, out) = (directory.path().join("m.p7m"), directory.path().join("content"));
+    std::fs::write(&file, message).unwrap();
+    let output = Command::new("openssl")
+        .args(["cms", "-verify", "-binary", "-inform", "DER", "-in"])
+        .arg(&file)
+        .arg("-CAfile")
+        .arg(ca)
+        .arg("-out")
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read(out).unwrap()
+}

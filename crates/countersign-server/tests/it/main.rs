@@ -1,0 +1,13 @@
+//! The whole, from outside: the real binary over real TLS on a real SQLite file, devices made with the
+//! SDK, and OpenSSL as the other opinion.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod bad_input;
+mod enrolment;
+mod house;
+mod locks;
+mod operations;
+mod person;
+mod spine;
+mod transcript;

@@ -1,0 +1,128 @@
+//! The worst night of an operator: keys that are gone, disks that are full, directories that are not ours.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use serde_json::json;
+use tokio::join;
+
+use crate::house::{House, payment, run, serve};
+use crate::person::Person;
+
+/// What `serve` says on a directory that it cannot serve.
+fn refusal(house: &House) -> String {
+    let output = serve(house.path(), 0).output().unwrap();
+    assert!(!output.status.success(), "it served");
+    assert!(output.stdout.is_empty(), "it said that it was ready");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn secrets_without_their_key_are_not_served() {
+    let mut house = House::new();
+    assert_eq!(house.stop(), Some(0));
+    let key = house.data().join("master.key");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let said = refusal(&house);
+    assert!(said.contains("master.key"), "{said}");
+    assert!(!key.exists(), "a new key would open nothing");
+
+    std::fs::write(&key, kept).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let said = refusal(&house);
+    assert!(said.contains("master.key"), "{said}");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    house.restart();
+}
+
+#[tokio::test]
+async fn a_directory_that_is_none_is_refused_with_a_sentence() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("data");
+    std::fs::write(&file, "not a directory").unwrap();
+    let failed = run(&file, &["tenant", "create", "acme", "--json"]).unwrap_err();
+    assert_eq!(failed.code, Some(1));
+    assert!(failed.stderr.contains("data"), "{}", failed.stderr);
+    // Reading commands make nothing.
+    let nowhere = directory.path().join("nowhere");
+    assert!(run(&nowhere, &["tenant", "list", "--json"]).is_err());
+    assert!(!nowhere.exists());
+}
+
+#[tokio::test]
+async fn what_the_command_line_changes_is_seen_by_the_servers_next_step() {
+    let house = House::new();
+    let (status, body) = house.start_signature("late", &payment("a")).await;
+    assert_eq!((status.as_u16(), &body["status"]), (404, &json!("USER_NOT_FOUND")));
+    house.user("late");
+    let (status, body) = house.start_signature("late", &payment("a")).await;
+    assert_eq!((status.as_u16(), &body["status"]), (404, &json!("DEVICE_NOT_FOUND")));
+    let mut late = Person::enrolled(&house, "late", None).await;
+    let request = payment("a");
+    let (answer, _) = join!(house.start_signature("late", &request), late.signs());
+    assert_eq!(answer.1["status"], "OK");
+    let again = house.cli(&["user", "create", "late", "--tenant", "acme"]).unwrap_err();
+    assert_eq!(again.code, Some(1), "{}", again.stderr);
+}
+
+#[tokio::test]
+async fn a_corrupt_row_is_named_in_the_log_and_told_to_nobody() {
+    let house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let mut request = payment("broken");
+    request["callbackUrl"] = json!("https://shop.example/");
+    house.start_signature("jane", &request).await;
+    let offer = jane.device.next_offer().await.unwrap();
+    let ledger = house.data().join("ledger.db");
+    let broken = Command::new("sqlite3")
+        .arg(&ledger)
+        .arg("UPDATE transactions SET body = '{'")
+        .output()
+        .unwrap();
+    assert!(broken.status.success(), "{}", String::from_utf8_lossy(&broken.stderr));
+    let (status, body) = house.start_signature("jane", &request).await;
+    assert_eq!((status.as_u16(), &body["status"]), (503, &json!("INTERNAL_ERROR")));
+    assert!(!body.to_string().contains("transactions"), "{body}");
+    let log = house.log();
+    assert!(log.contains("transactions") && log.contains("body"), "{log}");
+    assert!(log.contains(&offer.id.to_string()), "the row is not named: {log}");
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_on_an_address_of_their_own() {
+    let house = House::new();
+    let log = house.log();
+    let address = log.split("Health and metrics on ").nth(1).unwrap().split_whitespace().next();
+    let get = async |path: &str| {
+        let url = format!("{}{path}", address.unwrap());
+        let answer = reqwest::get(url).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(get("/healthz").await.0, 200);
+    assert_eq!(get("/readyz").await.0, 200);
+    let (status, metrics) = get("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.contains("countersign_ledger_commits_total"), "{metrics}");
+    let outside = house.http.get(format!("{}/metrics", house.address)).send().await.unwrap();
+    assert_eq!(outside.status().as_u16(), 404);
+}
+
+#[tokio::test]
+async fn nothing_secret_is_logged() {
+    let house = House::configured("[server]\nname = \"Quiet\"\n");
+    house.user("jane");
+    let code = house.code("jane");
+    let mut jane = Person::enrolled(&house, "jane", Some("2580")).await;
+    let request = payment("secret-content");
+    let (answer, shown) = join!(house.start_signature("jane", &request), jane.signs());
+    assert_eq!(answer.1["status"], "OK");
+    let log = house.log();
+    let message = String::from_utf8(shown.bytes().to_vec()).unwrap();
+    let signature = answer.1["data"]["signature"].as_str().unwrap();
+    for secret in [&code, &message, signature, &house.client.1, "eyJ"] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}

@@ -1,0 +1,89 @@
+//! A person with a phone: the SDK, as an application on the phone would use it.
+
+use std::path::PathBuf;
+
+use countersign_device::{
+    ActivationCode, Device, DeviceDescription, Enrolment, Error, KeyKind, Listen, Offer, Phone,
+    PhoneFile, Pin, Shown, enrol,
+};
+
+use crate::house::House;
+
+/// A phone that is enrolled, and the file that it keeps.
+pub(crate) struct Person {
+    pub(crate) file: PathBuf,
+    pub(crate) device: Device,
+}
+
+impl Person {
+    /// Enrols a phone of an existing user.
+    pub(crate) async fn enrolled(house: &House, user: &str, pin: Option<&str>) -> Self {
+        Self::with_key(house, user, pin, KeyKind::default()).await
+    }
+
+    /// Enrols a phone that signs with another kind of key.
+    pub(crate) async fn with_key(
+        house: &House,
+        user: &str,
+        pin: Option<&str>,
+        key: KeyKind,
+    ) -> Self {
+        let code = house.code(user);
+        let file = house.path().join(format!("phone-{user}-{code}.json"));
+        let enrolment = enrolment(house, user, &code, pin, key);
+        enrol(&PhoneFile::at(&file), &enrolment).await.unwrap();
+        Self::opened(file)
+    }
+
+    /// A phone whose file is there already.
+    pub(crate) fn opened(file: PathBuf) -> Self {
+        let device = Device::open(&PhoneFile::at(&file)).unwrap();
+        Self { file, device }
+    }
+
+    /// Polls instead of keeping a channel.
+    pub(crate) fn polling(mut self) -> Self {
+        self.device.listen(Listen::Poll);
+        self
+    }
+
+    pub(crate) fn phone(&self) -> &Phone {
+        self.device.phone()
+    }
+
+    /// Waits for something to sign, and opens it.
+    pub(crate) async fn opens(&mut self, pin: Option<&str>) -> Result<(Offer, Shown), Error> {
+        let offer = self.device.next_offer().await?;
+        let pin = pin.map(|pin| Pin::parse(pin).unwrap());
+        let shown = self.device.take(&offer, pin.as_ref()).await?;
+        Ok((offer, shown))
+    }
+
+    /// Waits for something to sign, and signs it.
+    pub(crate) async fn signs(&mut self) -> Shown {
+        let (_, shown) = self.opens(None).await.unwrap();
+        self.device.approve(&shown, None).await.unwrap();
+        shown
+    }
+}
+
+/// What a phone asks for when it is enrolled.
+pub(crate) fn enrolment(
+    house: &House,
+    user: &str,
+    code: &str,
+    pin: Option<&str>,
+    key: KeyKind,
+) -> Enrolment {
+    Enrolment {
+        server: house.address.clone(),
+        server_ca: Some(std::fs::read_to_string(house.data().join("tls/ca.pem")).unwrap()),
+        tenant: "acme".into(),
+        user: user.into(),
+        code: ActivationCode::parse(code).unwrap(),
+        labels: vec!["test".into()],
+        device: DeviceDescription { name: "a phone".into(), ..DeviceDescription::default() },
+        pin: pin.map(|pin| Pin::parse(pin).unwrap()),
+        key,
+    }
+}

@@ -1,0 +1,184 @@
+//! Recorded exchanges, replayed byte for byte: each `*.http` is what a caller sends and what it gets, over
+//! TLS, header order and all. What no recording can know stands in braces; see `masked`.
+//!
+//! `UPDATE_EXPECT=1 cargo test` records anew; then read the diff.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use countersign_device::DeclineReason;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::house::House;
+use crate::person::Person;
+
+/// One exchange of a recording.
+struct Exchange {
+    title: String,
+    request: String,
+    response: String,
+}
+
+/// Cuts a recording into exchanges: a title after `###`, a request, and from `HTTP/1.1` on a response.
+fn exchanges(recording: &str) -> (String, Vec<Exchange>) {
+    let (preface, rest) = recording.split_once("### ").expect("a recording has an exchange");
+    let cut = |exchange: &str| {
+        let (title, rest) = exchange.split_once('\n').unwrap();
+        let (request, response) = rest.split_once("\nHTTP/1.1 ").unwrap_or((rest, ""));
+        Exchange {
+            title: title.trim().to_owned(),
+            request: request.trim().to_owned(),
+            response: format!("HTTP/1.1 {}", response.trim()),
+        }
+    };
+    (preface.to_owned(), rest.split("\n### ").map(cut).collect())
+}
+
+struct Stage {
+    house: House,
+    token: String,
+    basic: String,
+    tls: Arc<ClientConfig>,
+    device: String,
+}
+
+impl Stage {
+    /// Sends a request as it is written, on a connection of its own, and reads until that is closed.
+    fn exchange(&self, request: &str) -> String {
+        let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
+        let body = body
+            .replace("{{client_id}}", &self.house.client.0)
+            .replace("{{client_secret}}", &self.house.client.1)
+            .replace("{{device}}", &self.device);
+        let head = head
+            .replace("{{token}}", &self.token)
+            .replace("{{basic}}", &self.basic)
+            .replace("{{length}}", &body.len().to_string())
+            .replace('\n', "\r\n");
+        let host = "localhost".try_into().unwrap();
+        let host: ServerName<'static> = host;
+        let port = self.house.address.rsplit(':').next().unwrap();
+        let tcp = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        let connection = ClientConnection::new(Arc::clone(&self.tls), host).unwrap();
+        let mut stream = StreamOwned::new(connection, tcp);
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        Self::masked(&String::from_utf8(answer).unwrap())
+    }
+
+    /// The answer, with braces around what differs each time: dates, tokens, signatures and the length
+    /// of what holds them, device numbers.
+    fn masked(answer: &str) -> String {
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        let (mut body, mut varies) = (body.to_owned(), false);
+        for (name, mask, shortest) in [
+            ("signature", "{{signature}}", 1_000),
+            ("access_token", "{{token}}", 100),
+            ("deviceId", "{{device}}", 10),
+        ] {
+            let marker = format!("\"{name}\":\"");
+            if let Some(start) = body.find(&marker).map(|at| at + marker.len()) {
+                let end = start + body[start..].find('"').unwrap();
+                if end - start > shortest {
+                    body.replace_range(start..end, mask);
+                    varies = true;
+                }
+            }
+        }
+        let mut masked = String::new();
+        for line in head.split("\r\n") {
+            let line = match line.split_once(": ") {
+                Some(("date", _)) => "date: {{date}}",
+                Some(("content-length", _)) if varies => "content-length: {{length}}",
+                _ => line,
+            };
+            writeln!(masked, "{line}").unwrap();
+        }
+        format!("{masked}\n{body}").trim().to_owned()
+    }
+}
+
+/// A house with people of habits: `signer` signs, `decliner` declines, `watcher` only looks, `absent` has a
+/// phone that is off, and `nobody` has none.
+async fn stage() -> Stage {
+    // The first in the list of accepted hosts is `acme.localhost`, too.
+    let house = House::configured("[server]\ndefault_tenant = \"acme\"\n");
+    for user in ["signer", "decliner", "watcher", "absent", "nobody"] {
+        house.user(user);
+    }
+    let mut signer = Person::enrolled(&house, "signer", None).await;
+    let device = signer.phone().device_id.to_string();
+    let mut decliner = Person::enrolled(&house, "decliner", None).await;
+    let mut watcher = Person::enrolled(&house, "watcher", None).await;
+    Person::enrolled(&house, "absent", None).await;
+    tokio::spawn(async move {
+        loop {
+            signer.signs().await;
+        }
+    });
+    tokio::spawn(async move {
+        while let Ok(offer) = decliner.device.next_offer().await {
+            decliner.device.decline(offer.id, DeclineReason::User).await.unwrap();
+        }
+    });
+    tokio::spawn(async move { while watcher.device.next().await.is_ok() {} });
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(house.data().join("tls/ca.pem")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let token = house.token().await;
+    let basic = {
+        use base64::Engine as _;
+        let (id, secret) = &house.client;
+        base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"))
+    };
+    Stage { house, token, basic, tls: Arc::new(tls), device }
+}
+
+async fn replay(name: &str) {
+    let path: PathBuf =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/transcripts").join(name);
+    let recording = std::fs::read_to_string(&path).unwrap();
+    let (preface, recorded) = exchanges(&recording);
+    let stage = Arc::new(stage().await);
+    let mut replayed = preface;
+    for (number, exchange) in recorded.iter().enumerate() {
+        let (sender, request) = (Arc::clone(&stage), exchange.request.clone());
+        let answer = tokio::task::spawn_blocking(move || sender.exchange(&request)).await.unwrap();
+        let Exchange { title, request, response } = exchange;
+        if std::env::var_os("UPDATE_EXPECT").is_none() {
+            assert_eq!(&answer, response, "{name}: {title}");
+        }
+        let gap = if number == 0 { "" } else { "\n\n" };
+        write!(replayed, "{gap}### {title}\n{request}\n\n{answer}").unwrap();
+    }
+    replayed.push('\n');
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, replayed).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kobils_start_and_cancel_are_as_recorded() {
+    replay("kobil-signature.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kobils_refusals_are_as_recorded() {
+    replay("kobil-refusals.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kobils_token_is_as_recorded() {
+    replay("kobil-token.http").await;
+}
