@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_input;
+mod channel;
 mod enrolment;
 mod house;
 mod locks;

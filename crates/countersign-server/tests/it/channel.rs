@@ -1,0 +1,201 @@
+//! The live channel, spoken by hand: who is let in, what closes it, and what each close says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_device::Phone;
+use countersign_wire::frame::{
+    Challenge, FromDevice, FromServer, Hello, Message, Request, SUBPROTOCOL,
+};
+use countersign_wire::jws;
+use futures_util::{SinkExt as _, StreamExt as _};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use crate::house::{House, payment};
+use crate::person::Person;
+
+/// A channel without an SDK around it.
+struct Wire {
+    socket: WebSocketStream<TlsStream<TcpStream>>,
+    challenge: Challenge,
+}
+
+impl Wire {
+    /// Connects and hears the challenge.
+    async fn open(house: &House) -> Self {
+        let mut roots = RootCertStore::empty();
+        let ca = house.data().join("tls/ca.pem");
+        roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let address = house.address.strip_prefix("https://localhost:").unwrap();
+        let tcp = TcpStream::connect(format!("127.0.0.1:{address}")).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let url = format!("wss://localhost:{address}/device/v1/channel");
+        let mut request = url.into_client_request().unwrap();
+        let protocol = SUBPROTOCOL.parse().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocol);
+        let (mut socket, answer) = tokio_tungstenite::client_async(request, tls).await.unwrap();
+        assert_eq!(answer.headers()["sec-websocket-protocol"], SUBPROTOCOL);
+        let frame = socket.next().await.unwrap().unwrap();
+        let Message::Challenge(challenge) = FromServer::parse(frame.to_text().unwrap()).unwrap().message
+        else {
+            panic!("{frame}")
+        };
+        Self { socket, challenge }
+    }
+
+    /// Connects and is welcomed.
+    async fn welcomed(house: &House, phone: &Phone) -> Self {
+        let mut wire = Self::open(house).await;
+        let hello = wire.hello(house, phone);
+        wire.send(&hello.to_text()).await;
+        assert!(matches!(wire.hear().await.message, Message::Welcome(_)));
+        wire
+    }
+
+    fn hello(&self, house: &House, phone: &Phone) -> FromDevice {
+        let device = phone.device_name().unwrap();
+        let proof = jws::sign_hello(&phone.auth_key, &device, &house.address, &self.challenge.nonce);
+        FromDevice { n: 1, request: Request::Hello(Hello { device, proof }) }
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.socket.send(Frame::text(text)).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> FromServer {
+        let frame = self.socket.next().await.unwrap().unwrap();
+        FromServer::parse(frame.to_text().unwrap()).unwrap_or_else(|_| panic!("{frame}"))
+    }
+
+    /// The number that the server closes with, whatever it says before.
+    async fn close(&mut self) -> u16 {
+        let all = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Frame::Close(Some(close)))) => return u16::from(close.code),
+                    Some(Ok(_)) => {}
+                    other => panic!("no close: {other:?}"),
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), all).await.expect("it is closed")
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_is_not_welcomed() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let other = Person::enrolled(&house, "jane", None).await;
+    let (phone, mut thief) = (jane.phone().clone(), jane.phone().clone());
+    thief.auth_key = other.phone().auth_key.clone();
+
+    let mut wire = Wire::open(&house).await;
+    let hello = wire.hello(&house, &thief);
+    wire.send(&hello.to_text()).await;
+    assert_eq!(wire.close().await, 4001, "another key");
+
+    let (earlier, mut wire) = (Wire::open(&house).await, Wire::open(&house).await);
+    let replayed = earlier.hello(&house, &phone);
+    wire.send(&replayed.to_text()).await;
+    assert_eq!(wire.close().await, 4001, "another challenge");
+
+    let mut wire = Wire::open(&house).await;
+    wire.send(&json!({"n": 1, "take": {"id": "0".repeat(32)}}).to_string()).await;
+    assert_eq!(wire.close().await, 4001, "no hello");
+
+    house.cli(&["device", "lock", &phone.device_id.to_string(), "--tenant", "acme"]).unwrap();
+    let mut wire = Wire::open(&house).await;
+    let hello = wire.hello(&house, &phone);
+    wire.send(&hello.to_text()).await;
+    assert_eq!(wire.close().await, 4003, "locked");
+}
+
+#[tokio::test]
+async fn what_is_no_frame_is_refused_or_closes_the_channel() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let phone = jane.phone();
+    let mut wire = Wire::welcomed(&house, phone).await;
+    for nonsense in [
+        json!({"n": 7, "dance": {}}),
+        json!({"n": 7, "take": {}}),
+        json!({"n": 7, "take": {"id": "0".repeat(32), "more": 1}}),
+        json!({"n": 7}),
+        json!({"n": 7, "hello": {"device": "acme/1", "proof": "x"}}),
+    ] {
+        wire.send(&nonsense.to_string()).await;
+        let answer = wire.hear().await;
+        let Message::Refused(refused) = answer.message else { panic!("{nonsense}") };
+        assert_eq!((answer.n, refused.error), (7, countersign_device::Code::BadRequest), "{nonsense}");
+    }
+    wire.send(&json!({"n": 8, "take": {"id": "0".repeat(32)}}).to_string()).await;
+    let Message::Refused(refused) = wire.hear().await.message else { panic!() };
+    assert_eq!(refused.error, countersign_device::Code::NotFound);
+    wire.send("{").await;
+    assert_eq!(wire.close().await, 4000);
+
+    let mut wire = Wire::welcomed(&house, phone).await;
+    wire.socket.send(Frame::binary(vec![1, 2, 3])).await.unwrap();
+    assert_eq!(wire.close().await, 1003);
+
+    let mut wire = Wire::welcomed(&house, phone).await;
+    let _ = wire.socket.send(Frame::text("x".repeat(200_000))).await;
+    assert_eq!(wire.close().await, 1009);
+}
+
+#[tokio::test]
+async fn a_second_channel_of_a_device_replaces_the_first() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let mut first = Wire::welcomed(&house, jane.phone()).await;
+    let mut second = Wire::welcomed(&house, jane.phone()).await;
+    assert_eq!(first.close().await, 4002);
+    let mut request = payment("to the second");
+    request["callbackUrl"] = json!("https://shop.example/");
+    let (_, body) = house.start_signature("jane", &request).await;
+    assert_eq!(body["status"], "OK", "the device is online");
+    let offer = second.hear().await;
+    assert!(matches!(offer.message, Message::Offer(_)), "{offer:?}");
+    assert_eq!(offer.n, 0);
+}
+
+#[tokio::test]
+async fn a_lock_is_seen_by_an_idle_channel_at_its_next_ping() {
+    let house = House::configured("[channel]\nping_seconds = 1\nidle_seconds = 5\n");
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let mut wire = Wire::welcomed(&house, jane.phone()).await;
+    house.cli(&["user", "lock", "jane", "--tenant", "acme"]).unwrap();
+    assert_eq!(wire.close().await, 4003);
+}
+
+#[tokio::test]
+async fn a_stopping_server_says_so() {
+    let mut house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let mut wire = Wire::welcomed(&house, jane.phone()).await;
+    let closed = tokio::spawn(async move { wire.close().await });
+    assert_eq!(house.stop(), Some(0));
+    assert_eq!(closed.await.unwrap(), 1012);
+}
