@@ -5,8 +5,10 @@ use std::process::{Command, Stdio};
 use anyhow::bail;
 
 /// Programs that tests call, each with the Debian package that brings it and why it is needed.
-const PROGRAMS: &[(&str, &str, &str)] =
-    &[("openssl", "openssl", "the second opinion on every signature and certificate")];
+const PROGRAMS: &[(&str, &str, &str)] = &[
+    ("openssl", "openssl", "the second opinion on every signature and certificate"),
+    ("sqlite3", "sqlite3", "the second opinion on the ledger, and the hand that corrupts it"),
+];
 
 /// Installs what is missing, where this user may; otherwise says what to install.
 pub(crate) fn complete() -> anyhow::Result<()> {
@@ -14,7 +16,7 @@ pub(crate) fn complete() -> anyhow::Result<()> {
         run("rustup", &["component", "add", "rustfmt", "clippy"])?;
     }
     let missing: Vec<_> =
-        PROGRAMS.iter().filter(|(program, ..)| !answers(program, &["version"])).collect();
+        PROGRAMS.iter().filter(|(program, ..)| !answers(program, &["--version"])).collect();
     if missing.is_empty() {
         return Ok(());
     }
