@@ -4,10 +4,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::bail;
 
-/// Programs that tests call, each with the Debian package that brings it and why it is needed.
-const PROGRAMS: &[(&str, &str, &str)] = &[
-    ("openssl", "openssl", "the second opinion on every signature and certificate"),
-    ("sqlite3", "sqlite3", "the second opinion on the ledger, and the hand that corrupts it"),
+/// Programs that tests call: how each says that it is there, the Debian package that brings it, and why
+/// it is needed.
+const PROGRAMS: &[(&[&str], &str, &str)] = &[
+    (&["openssl", "version"], "openssl", "the second opinion on every signature and certificate"),
+    (
+        &["sqlite3", "--version"],
+        "sqlite3",
+        "the second opinion on the ledger, and the hand that corrupts it",
+    ),
 ];
 
 /// Installs what is missing, where this user may; otherwise says what to install.
@@ -16,12 +21,12 @@ pub(crate) fn complete() -> anyhow::Result<()> {
         run("rustup", &["component", "add", "rustfmt", "clippy"])?;
     }
     let missing: Vec<_> =
-        PROGRAMS.iter().filter(|(program, ..)| !answers(program, &["--version"])).collect();
+        PROGRAMS.iter().filter(|(says, ..)| !answers(says[0], &says[1..])).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    for (program, _, why) in &missing {
-        println!("{program} is missing: {why}");
+    for (says, _, why) in &missing {
+        println!("{} is missing: {why}", says[0]);
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
     if !is_root() || !answers("apt-get", &["--version"]) {
