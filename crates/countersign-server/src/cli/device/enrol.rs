@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use countersign_device::{
-    ActivationCode, DeviceDescription, Enrolment, KeyKind, PhoneFile, Pin, enrol,
+    ActivationCode, Code, DeviceDescription, Enrolment, Error, KeyKind, PhoneFile, Pin, enrol,
 };
 use serde::Serialize;
 
@@ -87,7 +87,7 @@ impl Enrol {
             ),
             None => None,
         };
-        let enrolment = Enrolment {
+        let mut enrolment = Enrolment {
             server: self.server,
             server_ca,
             tenant: self.tenant,
@@ -109,7 +109,16 @@ impl Enrol {
                 Key::Ed25519 => KeyKind::Ed25519,
             },
         };
-        let phone = enrol(&PhoneFile::at(&self.out), &enrolment).await?;
+        let file = PhoneFile::at(&self.out);
+        let mut enrolled = enrol(&file, &enrolment).await;
+        // As it was given, since somebody may have chosen it so; then as a person types a made one.
+        let typed = ActivationCode::typed(enrolment.code.as_str())?;
+        let refused = |error: &Error| error.code() == Some(Code::EnrolmentRefused);
+        if enrolled.as_ref().is_err_and(refused) && typed.as_str() != enrolment.code.as_str() {
+            enrolment.code = typed;
+            enrolled = enrol(&file, &enrolment).await;
+        }
+        let phone = enrolled?;
         let enrolled = Enrolled {
             device_id: phone.device_id.to_string(),
             serial_number: phone.serial_number,
