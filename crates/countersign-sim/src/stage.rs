@@ -3,6 +3,7 @@
 //! order in which the store took it.
 
 use core::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_core::Fault;
@@ -27,6 +28,7 @@ pub struct Stage<S, I> {
     /// Who plays them.
     pub interference: I,
     tape: Arc<Mutex<Vec<Written>>>,
+    races_lost: Arc<AtomicUsize>,
 }
 
 /// What happens around a call. A fault before it means that nothing was done; one after it, that it was
@@ -63,12 +65,14 @@ pub enum Written {
     Standing(TenantName, UserName, Standing),
     /// A device as it was changed.
     Device(Box<Device>),
+    /// What became of a debt.
+    Settled(DeliveryId, Verdict),
 }
 
 impl<S, I: Interference> Stage<S, I> {
     /// Puts the store on a stage.
     pub fn new(inner: S, interference: I) -> Self {
-        Self { inner, interference, tape: Arc::default() }
+        Self { inner, interference, tape: Arc::default(), races_lost: Arc::default() }
     }
 
     /// What was written so far.
@@ -81,6 +85,12 @@ impl<S, I: Interference> Stage<S, I> {
     #[must_use]
     pub fn tape_since(&self, count: usize) -> Vec<Written> {
         self.tape.lock().unwrap_or_else(PoisonError::into_inner)[count..].to_vec()
+    }
+
+    /// Commits that were found stale so far.
+    #[must_use]
+    pub fn races_lost(&self) -> usize {
+        self.races_lost.load(Ordering::Relaxed)
     }
 
     fn note(&self, written: Written) {
@@ -133,8 +143,12 @@ impl<S: Ledger, I: Interference> Ledger for Stage<S, I> {
         let work = async {
             let noted = commit.clone();
             let answer = self.inner.commit(commit).await?;
-            if answer == Committed::Written {
-                self.note(Written::Commit(Box::new(noted)));
+            match answer {
+                Committed::Written => self.note(Written::Commit(Box::new(noted))),
+                Committed::Stale => {
+                    self.races_lost.fetch_add(1, Ordering::Relaxed);
+                }
+                Committed::ReferenceTaken | Committed::KeyTaken | Committed::Crowded => {}
             }
             Ok(answer)
         };
@@ -156,7 +170,12 @@ impl<S: Ledger, I: Interference> Ledger for Stage<S, I> {
         id: DeliveryId,
         verdict: Verdict,
     ) -> Result<(), Fault> {
-        self.act(Call::Pay, self.inner.settle(tenant, id, verdict)).await
+        let work = async {
+            self.inner.settle(tenant, id, verdict).await?;
+            self.note(Written::Settled(id, verdict));
+            Ok(())
+        };
+        self.act(Call::Pay, work).await
     }
 }
 

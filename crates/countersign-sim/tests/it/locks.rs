@@ -152,28 +152,28 @@ async fn finish_while<F: Future<Output = ()> + Send + 'static>(
 
 #[test]
 fn a_user_locked_while_the_signature_is_verified_does_not_finish() {
-    everywhere_with(InBetween::default(), async |play: Play<InBetween>| {
+    everywhere_with(InBetween::default, async |play: Play<InBetween>| {
         assert_eq!(finish_while(&play, lock_user).await, Refusal::UserLocked);
     });
 }
 
 #[test]
 fn a_device_locked_while_the_signature_is_verified_does_not_finish() {
-    everywhere_with(InBetween::default(), async |play: Play<InBetween>| {
+    everywhere_with(InBetween::default, async |play: Play<InBetween>| {
         assert_eq!(finish_while(&play, lock_device).await, Refusal::DeviceLocked);
     });
 }
 
 #[test]
 fn an_identity_disabled_while_the_signature_is_verified_does_not_finish() {
-    everywhere_with(InBetween::default(), async |play: Play<InBetween>| {
+    everywhere_with(InBetween::default, async |play: Play<InBetween>| {
         assert_eq!(finish_while(&play, disable_identity).await, Refusal::UnfitIdentity);
     });
 }
 
 #[test]
 fn nothing_starts_and_nothing_is_taken_after_a_lock_that_was_acknowledged_meanwhile() {
-    everywhere_with(InBetween::default(), async |play: Play<InBetween>| {
+    everywhere_with(InBetween::default, async |play: Play<InBetween>| {
         let started = play.start(play.order()).await;
         let tricks = &play.engine.store.interference;
         let store = play.store.clone();
@@ -194,7 +194,7 @@ fn nothing_starts_and_nothing_is_taken_after_a_lock_that_was_acknowledged_meanwh
 
 #[test]
 fn a_change_that_locks_nobody_only_makes_the_commit_try_again() {
-    everywhere_with(InBetween::default(), async |play: Play<InBetween>| {
+    everywhere_with(InBetween::default, async |play: Play<InBetween>| {
         let started = play.taken(&[janes(0)]).await;
         let store = play.store.clone();
         play.engine.store.interference.plan(move || async move {

@@ -62,16 +62,19 @@ pub(crate) struct Play<I: Interference = Untouched> {
 
 /// Tells the same story to every kind of store.
 pub(crate) fn everywhere(tell: impl AsyncFn(Play)) {
-    everywhere_with(Untouched, tell);
+    everywhere_with(|| Untouched, tell);
 }
 
-/// The same, with tricks.
-pub(crate) fn everywhere_with<I: Interference>(interference: I, tell: impl AsyncFn(Play<I>)) {
+/// The same, with new tricks for each.
+pub(crate) fn everywhere_with<I: Interference>(
+    tricks: impl Fn() -> I,
+    tell: impl AsyncFn(Play<I>),
+) {
     block_on(async {
-        tell(Play::on(Store::memory(), interference.clone()).await).await;
+        tell(Play::on(Store::memory(), tricks()).await).await;
         let directory = tempfile::tempdir().unwrap();
         let store = Store::sqlite(directory.path(), None).unwrap();
-        tell(Play::on(store.clone(), interference).await).await;
+        tell(Play::on(store.clone(), tricks()).await).await;
         store.close().await.unwrap();
     });
 }
@@ -186,7 +189,7 @@ impl<I: Interference> Play<I> {
         let tape = self.engine.store.tape();
         let commits = tape.into_iter().filter_map(|written| match written {
             Written::Commit(commit) => Some(*commit),
-            Written::Standing(..) | Written::Device(_) => None,
+            _ => None,
         });
         commits.collect()
     }

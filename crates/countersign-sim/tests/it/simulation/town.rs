@@ -1,0 +1,393 @@
+//! A simulated town: nodes, callers under way, and a watcher who compares everything that is written
+//! and answered with the [`Model`].
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use countersign_core::Error;
+use countersign_core::device::{DeviceStatus, Purpose};
+use countersign_core::engine::{Engine, Policy};
+use countersign_core::id::{DeviceId, IdentityId, TransactionId};
+use countersign_core::port::{Clock, Handle, Ledger};
+use countersign_core::terms::{Addressed, Clocks};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::Decline;
+use countersign_core::user::{Lock, LockPolicy};
+use countersign_sim::{
+    Board, Crowd, Dice, House, Phone, Stage, Timeline, Unsteady, Written, block_on, is_injected,
+};
+use countersign_store::Store;
+
+use super::deed::{self, Deed, Told, What};
+use super::model::Model;
+use crate::play::{WORLD, callback, reference};
+
+pub(super) const POLICY: Policy = Policy {
+    locks: LockPolicy { wrong_max: 3, first: Duration::from_secs(5), max: Duration::from_secs(20) },
+    open_per_user_max: 4,
+};
+
+const NODES: usize = 3;
+const UNDER_WAY_MAX: usize = 6;
+/// On either side of each call to the store.
+const FAILS_ONE_IN: usize = 60;
+const WRONG_PIN: &str = "0000";
+
+pub(super) struct Town {
+    seed: u64,
+    dice: Dice,
+    time: Timeline,
+    store: Stage<Store, Unsteady>,
+    nodes: Vec<Rc<deed::Town>>,
+    crowd: Crowd<'static, Result<Told, Error>>,
+    under_way: BTreeMap<usize, Caller>,
+    model: Model,
+    watched: usize,
+    /// What devices have signed, and keep until they are answered.
+    signed: BTreeMap<(DeviceId, TransactionId), Rc<[u8]>>,
+    orders: Vec<Deed>,
+    races_lost: usize,
+    story: Vec<String>,
+}
+
+/// Somebody who waits for an answer.
+struct Caller {
+    deed: Deed,
+    /// What it has written so far.
+    writes: usize,
+    /// How often it was asked before.
+    repeats: usize,
+}
+
+/// A town that falls says which it was.
+impl Drop for Town {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let last = self.story.len().saturating_sub(40);
+            eprintln!("seed {}:\n{}", self.seed, self.story[last..].join("\n"));
+        }
+    }
+}
+
+impl Town {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut dice = Dice::seeded(seed);
+        let inner = Store::memory();
+        block_on(WORLD.settle(&inner));
+        let store = Stage::new(inner, Unsteady::new(dice.fork(), FAILS_ONE_IN));
+        let time = Timeline::new(seed);
+        let nodes = (0..NODES).map(|nth| {
+            let board = Board::default();
+            match nth {
+                0 => {}
+                1 => board.half_deafen(dice.fork()),
+                _ => board.deafen(),
+            }
+            let clock = time.ahead_by(Duration::from_millis(400 * nth as u64));
+            Rc::new(Engine::new(store.clone(), board, clock, POLICY))
+        });
+        Self {
+            seed,
+            nodes: nodes.collect(),
+            dice,
+            time,
+            store,
+            crowd: Crowd::default(),
+            under_way: BTreeMap::new(),
+            model: Model::new(),
+            watched: 0,
+            signed: BTreeMap::new(),
+            orders: Vec::new(),
+            races_lost: 0,
+            story: Vec::new(),
+        }
+    }
+
+    /// One thing happens.
+    pub(super) fn step(&mut self) {
+        match self.dice.roll(40) {
+            0 => {
+                let wait = if self.dice.one_in(8) { 15_000 } else { 1_500 };
+                self.time.pass(Duration::from_millis(self.dice.roll(wait) as u64));
+            }
+            1 => self.come_or_go(),
+            2 if self.dice.one_in(4) && !self.crowd.is_empty() => {
+                let gone = self.crowd.drop_one(&mut self.dice);
+                self.under_way.remove(&gone);
+                self.story.push(format!("{gone} hangs up"));
+            }
+            3..12 if self.crowd.len() < UNDER_WAY_MAX => {
+                let deed = self.new_deed();
+                self.send(deed, 0);
+            }
+            _ if !self.crowd.is_empty() => self.turn(),
+            _ => {}
+        }
+    }
+
+    /// Everybody is heard out; then time ends what is still open, and what is owed is counted.
+    pub(super) fn end(&mut self) {
+        while !self.crowd.is_empty() {
+            self.turn();
+        }
+        self.time.pass(Duration::from_hours(24));
+        let sweeper = Engine::new(
+            Stage::new(self.store.inner.clone(), countersign_sim::Untouched),
+            Board::default(),
+            self.time.clone(),
+            POLICY,
+        );
+        block_on(sweeper.sweep()).unwrap();
+        for written in sweeper.store.tape() {
+            self.model.watch(&written);
+        }
+        let due = block_on(sweeper.sweep()).unwrap();
+        assert_eq!((due.now, due.next), (Vec::new(), None), "time ends everything");
+        let ids: Vec<_> = self.model.transactions.keys().copied().collect();
+        for id in ids {
+            self.compare(id);
+            let end = self.model.transaction(id).end().expect("time ends everything");
+            self.story.push(format!("it is over: {}", end.outcome()));
+        }
+
+        let end = Timestamp(i64::MAX as u64);
+        let left = block_on(self.store.inner.claim(end, end, u16::MAX)).unwrap();
+        for delivery in &left {
+            let owed = (delivery.transaction, delivery.debt.clone());
+            assert_eq!(self.model.owed.get(&delivery.id), Some(&owed), "nothing else is owed");
+        }
+        assert_eq!(left.len(), self.model.owed.len(), "no debt is forgotten");
+    }
+
+    pub(super) fn into_story(mut self) -> Vec<String> {
+        std::mem::take(&mut self.story)
+    }
+
+    fn send(&mut self, mut deed: Deed, repeats: usize) {
+        // A surface draws an id for each call; only a reference makes two calls one order.
+        if let (What::Start(order), 1..) = (&mut deed.what, repeats) {
+            order.id = TransactionId(self.dice.draw());
+        }
+        let node = Rc::clone(self.dice.pick(&self.nodes));
+        let asked = deed.clone();
+        let number = self.crowd.join(async move { asked.ask(&node).await });
+        self.story.push(format!("{number} at {}: {deed}", self.time.now().0));
+        self.under_way.insert(number, Caller { deed, writes: 0, repeats });
+    }
+
+    /// Gives one caller a turn, and looks at what came of it.
+    fn turn(&mut self) {
+        let (number, answer) = self.crowd.turn(&mut self.dice);
+        let written = self.store.tape_since(self.watched);
+        self.watched += written.len();
+        self.under_way.get_mut(&number).expect("it is under way").writes += written.len();
+        for written in written {
+            self.model.watch(&written);
+            if let Written::Commit(commit) = &written {
+                let id = commit.transaction.terms.id;
+                self.compare(id);
+                self.story.push(format!("{number} wrote {:?} to {id}", commit.event));
+            }
+        }
+        if self.store.races_lost() > self.races_lost {
+            self.races_lost = self.store.races_lost();
+            self.story.push(format!("{number} decided again"));
+        }
+        let Some(answer) = answer else { return };
+        let Caller { deed, writes, repeats } =
+            self.under_way.remove(&number).expect("it is under way");
+        match answer {
+            Ok(told) => {
+                deed.check(&told, &self.model);
+                self.story.push(format!("{number} is told yes"));
+            }
+            Err(Error::Refused(refusal)) => {
+                assert!(writes == 0 || deed.is_event(&refusal), "a refusal changes nothing");
+                self.story.push(format!("{number} is told: {refusal}"));
+            }
+            Err(Error::Failed(fault)) => {
+                assert!(is_injected(&fault), "a fault of our own: {fault:?}");
+                self.story.push(format!("{number} met a fault"));
+                // Whoever hears nothing repeats the call, if they are not tired of it.
+                if repeats < 4 {
+                    self.send(deed, repeats + 1);
+                }
+            }
+        }
+    }
+
+    /// The ledger holds what the model does.
+    fn compare(&self, id: TransactionId) {
+        let (expected, version) = &self.model.transactions[&id];
+        let (tenant, id) = (&expected.terms.tenant, Handle::Id(id));
+        let found = block_on(self.store.inner.load(tenant, &id))
+            .unwrap()
+            .expect("what was committed is there");
+        assert_eq!((&found.value, found.version), (expected, *version), "acknowledged is durable");
+    }
+
+    fn come_or_go(&mut self) {
+        let phone = self.any_phone();
+        let node = Rc::clone(self.dice.pick(&self.nodes));
+        if self.dice.one_in(2) {
+            node.doorbell.connect(phone.tenant(), phone.user(), phone.id());
+        } else {
+            node.doorbell.disconnect(phone.tenant(), phone.user(), phone.id());
+        }
+    }
+
+    fn any_phone(&mut self) -> &'static Phone {
+        let house = self.dice.pick(&WORLD.houses);
+        self.dice.pick(&house.phones)
+    }
+
+    fn new_deed(&mut self) -> Deed {
+        let phone = self.any_phone();
+        let what = match self.dice.roll(60) {
+            0..13 => return self.new_order(phone),
+            13..17 => What::Offers,
+            17..20 => What::Sweep,
+            20..22 => What::Pay,
+            22 => What::Lock(*self.dice.pick(&[Lock::Administrator, Lock::Open, Lock::Open])),
+            23 => What::Lock(Lock::Open),
+            24 => {
+                use DeviceStatus::{Active, Locked};
+                What::Status(*self.dice.pick(&[Locked, Active, Active]))
+            }
+            25 => What::Enable(!self.dice.one_in(3)),
+            26 => self.new_pin(phone),
+            _ => return self.about_one(phone),
+        };
+        Deed { phone, what }
+    }
+
+    fn new_order(&mut self, phone: &'static Phone) -> Deed {
+        if !self.orders.is_empty() && self.dice.one_in(6) {
+            let mut deed = self.dice.pick(&self.orders).clone();
+            if let What::Start(order) = &mut deed.what {
+                order.id = TransactionId(self.dice.draw());
+                if let (Some(reference), true) = (&mut order.reference, self.dice.one_in(3)) {
+                    reference.request = [9; 32];
+                }
+            }
+            return deed;
+        }
+        let id = TransactionId(self.dice.draw());
+        let mut order = WORLD.house(phone.tenant().as_str()).order(id, phone.user());
+        order.pin_required = self.dice.one_in(3);
+        order.once = self.dice.one_in(4);
+        order.callback = self.dice.one_in(2).then(callback);
+        order.reference = self.dice.one_in(2).then(|| reference(&id.to_string(), 1));
+        if self.dice.one_in(4) {
+            order.addressed = Addressed::Device(phone.id());
+        }
+        let seconds = |dice: &mut Dice, of: &[u64]| Duration::from_secs(*dice.pick(of));
+        order.clocks = if self.dice.one_in(4) {
+            Clocks::One(seconds(&mut self.dice, &[1, 10, 60]))
+        } else {
+            let go_online = seconds(&mut self.dice, &[0, 5, 30, 30, 30]);
+            Clocks::Two { go_online, sign: seconds(&mut self.dice, &[1, 10, 60]) }
+        };
+        let deed = Deed { phone, what: What::Start(Box::new(order)) };
+        let names = |deed: &Deed| matches!(&deed.what, What::Start(o) if o.reference.is_some());
+        if names(&deed) {
+            self.orders.push(deed.clone());
+        }
+        deed
+    }
+
+    /// The PIN of this version: every phone's first is [`House::PIN`].
+    fn pin(version: u32) -> String {
+        if version == 1 { House::PIN.into() } else { format!("PIN {version}") }
+    }
+
+    fn pin_version(&self, phone: &Phone) -> u32 {
+        self.model.device(phone.id()).pin.as_ref().expect("it is never taken away").version
+    }
+
+    fn new_pin(&mut self, phone: &Phone) -> What {
+        let version = self.pin_version(phone);
+        let old = if self.dice.one_in(3) { WRONG_PIN.into() } else { Self::pin(version) };
+        What::Pin { version: version + 1, old, new: Self::pin(version + 1) }
+    }
+
+    /// Something about a transaction, mostly an open one and mostly by a device that may.
+    fn about_one(&mut self, stranger: &'static Phone) -> Deed {
+        let all = self.model.transactions.values().map(|(transaction, _)| transaction);
+        let mut ids: Vec<_> = all.clone().map(|transaction| transaction.terms.id).collect();
+        let open: Vec<_> = all.filter(|t| t.end().is_none()).map(|t| t.terms.id).collect();
+        if !open.is_empty() && !self.dice.one_in(8) {
+            ids = open;
+        }
+        if ids.is_empty() {
+            return self.new_order(stranger);
+        }
+        let id = *self.dice.pick(&ids);
+        let transaction = self.model.transaction(id).clone();
+        let house = WORLD.house(transaction.terms.tenant.as_str());
+        let is_theirs = |phone: &&Phone| *phone.user() == transaction.terms.user;
+        let theirs: Vec<_> = house.phones.iter().filter(is_theirs).collect();
+        let takers: Vec<_> =
+            theirs.iter().copied().filter(|phone| transaction.taken_by(phone.id())).collect();
+        let phone = match self.dice.roll(16) {
+            0 => stranger,
+            1..6 => *self.dice.pick(&theirs),
+            _ if takers.is_empty() => *self.dice.pick(&theirs),
+            _ => *self.dice.pick(&takers),
+        };
+        let what = match self.dice.roll(24) {
+            0 => What::Cancel { id },
+            1 => What::Fail { id },
+            2 => What::Decline { id, reason: Decline::User },
+            3 if self.dice.one_in(2) => What::Decline { id, reason: Decline::NotMe },
+            4..7 => self.forged(phone, id),
+            7..16 if !takers.is_empty() => self.finish(phone, id),
+            _ => {
+                let pin = match self.dice.roll(8) {
+                    0 => None,
+                    1..4 => Some(WRONG_PIN.into()),
+                    _ => Some(Self::pin(self.pin_version(phone))),
+                };
+                What::Take { id, pin }
+            }
+        };
+        Deed { phone, what }
+    }
+
+    /// A device keeps what it signed, and hands that in again; some forget, and sign anew.
+    fn finish(&mut self, phone: &Phone, id: TransactionId) -> What {
+        let key = (phone.id(), id);
+        if !self.signed.contains_key(&key) || self.dice.one_in(8) {
+            let value = phone.sign(&self.model.transaction(id).terms);
+            self.signed.insert(key, value.into());
+        }
+        let value = Rc::clone(&self.signed[&key]);
+        let identity = phone.identity(Purpose::Content).id;
+        What::Finish { id, value, identity, is_forged: false }
+    }
+
+    /// A signature that is good for something else, or for nothing.
+    fn forged(&mut self, phone: &Phone, id: TransactionId) -> What {
+        let terms = &self.model.transaction(id).terms;
+        let content = phone.identity(Purpose::Content).id;
+        let digest = phone.identity(Purpose::Digest).id;
+        let others = WORLD.houses.iter().flat_map(|house| &house.phones);
+        let others: Vec<_> = others.filter(|other| other.id() != phone.id()).collect();
+        let other = *self.dice.pick(&others);
+        let kept: Vec<_> = self.signed.iter().filter(|((_, of), _)| *of != id).collect();
+        let (value, identity): (Vec<u8>, IdentityId) = match self.dice.roll(6) {
+            0 if !kept.is_empty() => (self.dice.pick(&kept).1.to_vec(), content),
+            1 => (other.sign(terms), content),
+            2 => (other.sign(terms), other.identity(Purpose::Content).id),
+            3 => (phone.sign_as(Purpose::Digest, terms), digest),
+            4 => (phone.sign_as(Purpose::Digest, terms), content),
+            _ => {
+                let mut value = phone.sign(terms);
+                *value.last_mut().expect("a signature has bytes") ^= 1;
+                (value, content)
+            }
+        };
+        What::Finish { id, value: value.into(), identity, is_forged: true }
+    }
+}
