@@ -10,7 +10,7 @@ mod stage;
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::home::Home;
 use self::play::Play;
@@ -40,6 +40,7 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        let mut signals = Signals::listen()?;
         let paint = Paint::new(self.color);
         let title = paint.bold("Countersign");
         answer::line(&format!(
@@ -49,7 +50,7 @@ impl Demo {
         let mut play = Play::new(&home, Stage::new(paint));
         let played = tokio::select! {
             played = play.run(self.once) => played,
-            stopped = stopped() => stopped,
+            () = signals.any() => Err(Stopped.into()),
         };
         // Interrupted or not, it was a success once the signature was verified.
         let told = match played {
@@ -71,15 +72,23 @@ impl Demo {
 #[error("it was stopped before the signature was there")]
 struct Stopped;
 
-/// Waits for Ctrl-C, SIGTERM, or the terminal's end.
-async fn stopped() -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+/// Ctrl-C, SIGTERM, and the terminal's end.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    /// From now on none of them ends the process where it stands.
+    fn listen() -> std::io::Result<Self> {
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
     }
-    Err(Stopped.into())
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }

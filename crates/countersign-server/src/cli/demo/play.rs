@@ -197,24 +197,29 @@ impl<'a> Play<'a> {
         let asked = set.application.ask(&token, USER, &payment);
         tokio::pin!(asked);
         let phone = self.phone.as_mut().expect("the phone is online");
-        let signature = loop {
+        let (mut signature, mut told) = (None, false);
+        // Which of the two hears first is chance.
+        while signature.is_none() || !told {
             tokio::select! {
-                answered = &mut asked => break answered?,
-                line = phone.line() => match said(&line?)? {
-                    shown @ Said::Shown { .. } => self.stage.phone(&shown)?,
-                    Said::Left { why, .. } => bail!("the phone could not sign: {why}"),
-                    _ => {}
-                },
+                answered = &mut asked, if signature.is_none() => signature = Some(answered?),
+                line = timeout(PHONE_WAIT, phone.line()) => {
+                    match said(&line.context("the phone took too long")??)? {
+                        shown @ Said::Shown { .. } => self.stage.phone(&shown)?,
+                        Said::Ended { state: State::Finished, .. } => told = true,
+                        Said::Ended { .. } => bail!("the phone was told of another end"),
+                        Said::Left { why, .. } => bail!("the phone could not sign: {why}"),
+                        _ => {}
+                    }
+                }
             }
-        };
+        }
+        let signature = signature.expect("it was waited for");
         let took = began.elapsed();
-        let known = timeout(PHONE_WAIT, finished(phone)).await;
-        known.context("the phone was not told of the end")??;
-        self.stage.succeeded("Jane enters her PIN and signs", "her phone's own key", took)?;
+        self.stage.succeeded("Jane enters her PIN and signs", "with her phone's own key", took)?;
 
         let inspected = inspect(&set.tenant, &signature)?;
         ensure!(inspected.content == payment.statement(), "something else was signed");
-        let detail = format!("PKCS#7, {} bytes", signature.len());
+        let detail = format!("PKCS#7, {} bytes, verified", signature.len());
         self.stage.succeeded("The shop has the signature", &detail, began.elapsed())?;
         Ok(signature)
     }
@@ -292,7 +297,7 @@ impl<'a> Play<'a> {
             "It stays up for more. In another terminal, ask Jane something else:".to_owned(),
             String::new(),
             paint.bold(format!("cd {directory}")),
-            paint.bold("curl --cacert tls/ca.pem -H \"authorization: Bearer $(cat token)\" \\"),
+            paint.bold("curl -s --cacert tls/ca.pem -H \"authorization: Bearer $(cat token)\" \\"),
             paint.bold("  -H 'content-type: application/json' \\"),
             paint.bold(format!("  -d '{body}' \\")),
             paint.bold(format!("  {address}")),
@@ -366,17 +371,6 @@ async fn connected(phone: &mut Process) -> anyhow::Result<()> {
         match said(&phone.line().await?)? {
             Said::Connected => return Ok(()),
             Said::Lost { why, .. } => bail!("the phone does not reach the server: {why}"),
-            _ => {}
-        }
-    }
-}
-
-/// Waits until the phone knows that its signature was accepted.
-async fn finished(phone: &mut Process) -> anyhow::Result<()> {
-    loop {
-        match said(&phone.line().await?)? {
-            Said::Ended { state: State::Finished, .. } => return Ok(()),
-            Said::Ended { .. } | Said::Left { .. } => bail!("the phone was told of another end"),
             _ => {}
         }
     }

@@ -126,7 +126,8 @@ impl Stage {
 /// A duration as one reads it.
 fn spoken(took: Duration) -> String {
     match took.as_millis() {
-        millis @ 0..1_000 => format!("{millis} ms"),
+        0..10 => format!("{:.1} ms", took.as_secs_f64() * 1_000.0),
+        millis @ 10..1_000 => format!("{millis} ms"),
         _ => format!("{:.1} s", took.as_secs_f64()),
     }
 }
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn durations_are_short_to_read() {
-        assert_eq!(spoken(Duration::from_micros(1_700)), "1 ms");
+        assert_eq!(spoken(Duration::from_micros(1_720)), "1.7 ms");
         assert_eq!(spoken(Duration::from_millis(999)), "999 ms");
         assert_eq!(spoken(Duration::from_millis(1_000)), "1.0 s");
         assert_eq!(spoken(Duration::from_millis(12_340)), "12.3 s");
