@@ -131,7 +131,7 @@ impl Deed {
                 match self.what {
                     What::Status(status) => device.status = status,
                     What::Enable(is_on) => {
-                        device.identities.iter_mut().for_each(|i| i.enabled = is_on)
+                        device.identities.iter_mut().for_each(|i| i.enabled = is_on);
                     }
                     _ => unreachable!("not an administrator's"),
                 }

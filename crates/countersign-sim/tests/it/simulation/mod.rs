@@ -64,7 +64,6 @@ fn run(seeds: Range<u64>) {
                 story.iter().filter(|line| line.contains(word)).count();
         }
     }
-    println!("{tally:#?}");
     let missing: Vec<_> = tally.iter().filter(|(_, count)| **count < 5).collect();
     assert!(missing.is_empty(), "it hardly came about: {missing:?} of {tally:?}");
 }
