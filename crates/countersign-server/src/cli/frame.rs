@@ -28,7 +28,7 @@ pub(super) fn frame(title: &str, view: &View, paint: Paint) -> Vec<String> {
     };
     let title = title_of(title);
     let widest = text.iter().chain(&rows).map(|line| columns(line)).max().unwrap_or(0);
-    let inside = widest.max(columns(&title) + 3);
+    let inside = widest.max(columns(&title) + 2);
 
     let edge = |text: String| paint.dim(text);
     let line = |content: &String| {
@@ -49,7 +49,7 @@ pub(super) fn frame(title: &str, view: &View, paint: Paint) -> Vec<String> {
 
 fn title_of(title: &str) -> String {
     let title = display::line(title);
-    wrapped(&title, INSIDE_MAX - 3).into_iter().next().unwrap_or_default()
+    wrapped(&title, INSIDE_MAX - 2).into_iter().next().unwrap_or_default()
 }
 
 fn wrapped_text(text: &str) -> Vec<String> {

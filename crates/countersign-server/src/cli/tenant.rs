@@ -63,7 +63,9 @@ impl Command {
                 }
                 answer::print(desk.json, &tenants, || {
                     let mut table = Table::new(&["TENANT", "CREATED"]);
-                    tenants.iter().for_each(|made| table.row(&[&made.name, &made.created_at]));
+                    for made in &tenants {
+                        table.row(&[&made.name, &made.created_at]);
+                    }
                     table.text("There are no tenants yet: `countersign tenant create NAME`.")
                 })?;
                 desk.close().await

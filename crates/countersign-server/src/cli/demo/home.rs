@@ -21,12 +21,7 @@ impl Home {
     pub(super) fn make(data: Option<&Path>) -> anyhow::Result<Self> {
         let (directory, temporary) = match data {
             Some(data) => (data.to_owned(), false),
-            None => {
-                let mut chance = [0; 4];
-                aws_lc_rs::rand::fill(&mut chance).expect("the system gives random bytes");
-                let name = format!("countersign-demo-{}", hex::encode(chance));
-                (temporary_directory().join(name), true)
-            }
+            None => (temporary_path(), true),
         };
         DirBuilder::new()
             .recursive(!temporary)
@@ -76,6 +71,12 @@ impl Home {
         }
         let _ = fs::remove_dir(&self.directory); // Only where nothing was kept.
     }
+}
+
+fn temporary_path() -> PathBuf {
+    let mut chance = [0; 4];
+    aws_lc_rs::rand::fill(&mut chance).expect("the system gives random bytes");
+    temporary_directory().join(format!("countersign-demo-{}", hex::encode(chance)))
 }
 
 /// A path as a shell takes it.

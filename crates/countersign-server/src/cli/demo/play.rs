@@ -15,7 +15,7 @@ use tokio::time::{interval, timeout};
 use super::application::{Application, Payment};
 use super::home::{Home, quoted};
 use super::process::{Process, log_tail};
-use super::stage::Stage;
+use super::stage::{self, Stage};
 use crate::cli::client::Credentials;
 use crate::cli::desk::{Desk, Place};
 use crate::cli::device::said::Said;
@@ -40,7 +40,7 @@ const SERVER_LOG: &str = "server.log";
 const PHONE_LOG: &str = "phone.log";
 
 /// A server makes keys and certificates at its first start, and a debug build is slow.
-const START_WAIT: Duration = Duration::from_secs(60);
+const START_WAIT: Duration = Duration::from_mins(1);
 const PHONE_WAIT: Duration = Duration::from_secs(30);
 const CODE_VALID: Duration = Duration::from_mins(5);
 /// Access tokens are good for five minutes.
@@ -183,8 +183,8 @@ impl<'a> Play<'a> {
             let phone = place.insert(Process::start("the phone", arguments, home.file(PHONE_LOG))?);
             timeout(PHONE_WAIT, connected(phone)).await.context("the phone took too long")?
         };
-        let detail = |()| "WebSocket over TLS".to_owned();
-        self.stage.step("The phone is online", connect, |done| detail(*done)).await
+        let detail = "WebSocket over TLS".to_owned();
+        self.stage.step("The phone is online", connect, |()| detail).await
     }
 
     /// The application asks, and the person signs: the PKCS#7, DER.
@@ -254,7 +254,7 @@ impl<'a> Play<'a> {
 
         let (file, ca) = (quoted(&file), quoted(&ca));
         let line = format!("openssl {} {file} -CAfile {ca}", arguments.join(" "));
-        self.stage.lines(&[
+        stage::lines(&[
             String::new(),
             "Verify it yourself, on any machine, without this server:".to_owned(),
             String::new(),
@@ -274,13 +274,12 @@ impl<'a> Play<'a> {
                 _ = tokens.tick() => {
                     self.home.write(TOKEN, set.application.token().await?.as_bytes())?;
                 }
-                line = next_line(&mut self.phone) => match line {
-                    Ok(line) => self.stage.phone(&said(&line)?)?,
-                    Err(_) => {
-                        self.phone = None;
-                        let note = "The phone here has let go: it runs elsewhere, or is locked.";
-                        self.stage.lines(&[self.stage.paint.dim(note)])?;
-                    }
+                line = next_line(&mut self.phone) => if let Ok(line) = line {
+                    self.stage.phone(&said(&line)?)?;
+                } else {
+                    self.phone = None;
+                    let note = "The phone here has let go: it runs elsewhere, or is locked.";
+                    stage::lines(&[self.stage.paint.dim(note)])?;
                 },
             }
         }
@@ -293,7 +292,7 @@ impl<'a> Play<'a> {
         let address = set.application.address(USER);
         let body = "{\"transactionId\":\"'$(date +%s)'\",\"signatureMessage\":\"Lend Bob my \
                     bicycle?\",\"deviceGoOnlineTimeout\":60,\"signatureTimeout\":120}";
-        self.stage.lines(&[
+        stage::lines(&[
             "It stays up for more. In another terminal, ask Jane something else:".to_owned(),
             String::new(),
             paint.bold(format!("cd {directory}")),
@@ -316,13 +315,9 @@ impl<'a> Play<'a> {
         let tail = |log: &str| log_tail(&self.home.file(log));
         let server = tail(SERVER_LOG);
         if !error.is::<super::Stopped>() && !server.is_empty() {
-            self.stage.lines(&[
-                String::new(),
-                "The server's log ends:".to_owned(),
-                String::new(),
-            ])?;
+            stage::lines(&[String::new(), "The server's log ends:".to_owned(), String::new()])?;
             let lines: Vec<String> = server.iter().map(|line| self.stage.paint.dim(line)).collect();
-            self.stage.lines(&lines)?;
+            stage::lines(&lines)?;
         }
         answer::line("")?;
         bail!("the demo failed: {error:#}")

@@ -40,15 +40,12 @@ impl Stage {
         self.running(title);
         let began = Instant::now();
         let outcome = work.await;
-        match &outcome {
-            Ok(done) => {
-                let (mark, detail) = (self.paint.good("✓"), detail(done));
-                self.done(&mark, title, &detail, Some(began.elapsed()))?;
-            }
-            Err(_) => {
-                let mark = self.paint.bad("✗");
-                self.done(&mark, title, "", None)?;
-            }
+        if let Ok(done) = &outcome {
+            let (mark, detail) = (self.paint.good("✓"), detail(done));
+            self.done(&mark, title, &detail, Some(began.elapsed()))?;
+        } else {
+            let mark = self.paint.bad("✗");
+            self.done(&mark, title, "", None)?;
         }
         outcome
     }
@@ -83,17 +80,6 @@ impl Stage {
         if apart { answer::line("") } else { Ok(()) }
     }
 
-    /// Shows lines as they are, indented.
-    pub(super) fn lines(&self, lines: &[String]) -> anyhow::Result<()> {
-        lines.iter().try_for_each(|line| {
-            if line.is_empty() {
-                answer::line("")
-            } else {
-                answer::line(&format!("{INDENT}{line}"))
-            }
-        })
-    }
-
     fn running(&self, title: &str) {
         if self.live {
             let number = self.steps;
@@ -123,6 +109,17 @@ impl Stage {
     }
 }
 
+/// Shows lines as they are, indented.
+///
+/// # Errors
+/// When standard output takes no more.
+pub(super) fn lines(lines: &[String]) -> anyhow::Result<()> {
+    lines.iter().try_for_each(|line| {
+        let indent = if line.is_empty() { "" } else { INDENT };
+        answer::line(&format!("{indent}{line}"))
+    })
+}
+
 /// A duration as one reads it.
 fn spoken(took: Duration) -> String {
     match took.as_millis() {
@@ -140,7 +137,7 @@ mod tests {
     fn durations_are_short_to_read() {
         assert_eq!(spoken(Duration::from_micros(1_720)), "1.7 ms");
         assert_eq!(spoken(Duration::from_millis(999)), "999 ms");
-        assert_eq!(spoken(Duration::from_millis(1_000)), "1.0 s");
+        assert_eq!(spoken(Duration::from_secs(1)), "1.0 s");
         assert_eq!(spoken(Duration::from_millis(12_340)), "12.3 s");
     }
 }

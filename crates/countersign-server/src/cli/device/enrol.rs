@@ -21,7 +21,7 @@ use crate::config::platform;
                         --ca data/tls/ca.pem \\\n      --tenant acme --user jane \
                         --code 7K2M-Q0XR-ZV4C-9HTD --pin 2468 --out phone.json")]
 pub(in crate::cli) struct Enrol {
-    /// Where the server is: https://host or https://host:port
+    /// Where the server is: `https://host`, or `https://host:port`
     #[arg(long, value_name = "URL")]
     server: String,
     /// The only CA to trust, PEM, such as the server's tls/ca.pem [default: the system's]
