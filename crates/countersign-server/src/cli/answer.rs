@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use countersign_device::display;
 use serde::Serialize;
 
 /// Prints `value` as JSON, or for people what `text` says.
@@ -27,5 +28,32 @@ pub(super) fn line(text: &str) -> anyhow::Result<()> {
         // `countersign … | head` has what it wanted.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+/// An error with its causes, each said once, safe for a terminal.
+pub(super) fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Some errors name their cause themselves.
+        if sentence.is_empty() {
+            sentence = cause;
+        } else if !sentence.contains(&cause) {
+            sentence = format!("{sentence}: {cause}");
+        }
+    }
+    display::text(&sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_said_once_and_moves_no_cursor() {
+        let error = anyhow::anyhow!("no such file\u{1b}[2J");
+        let error = error.context("phone.json: no such file\u{1b}[2J").context("it failed");
+        let sentence = sentence(&error);
+        assert_eq!(sentence, "it failed: phone.json: no such file⟨U+001B⟩[2J");
     }
 }

@@ -320,7 +320,7 @@ impl<'a> Play<'a> {
             stage::lines(&lines)?;
         }
         answer::line("")?;
-        bail!("the demo failed: {error:#}")
+        bail!("the demo failed: {}", answer::sentence(error))
     }
 
     /// Sends everybody home.
