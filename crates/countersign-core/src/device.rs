@@ -119,6 +119,18 @@ impl Device {
         }
     }
 
+    /// The device with another status.
+    ///
+    /// # Errors
+    /// Refuses a retired device, which is gone for good, and a change that changes nothing.
+    pub fn with_status(self, status: DeviceStatus) -> Result<Self, Refusal> {
+        match self.status {
+            DeviceStatus::Retired => Err(Refusal::UnknownDevice),
+            present if present == status => Err(Refusal::Unchanged),
+            DeviceStatus::Active | DeviceStatus::Locked => Ok(Self { status, ..self }),
+        }
+    }
+
     /// The identity of that id, if it may make signatures of that purpose.
     ///
     /// # Errors

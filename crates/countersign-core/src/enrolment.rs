@@ -9,6 +9,8 @@
 
 use crate::device::Device;
 use crate::id::{TenantName, UserName};
+use crate::limits::{ACTIVATION_LIFE_MAX, ACTIVATIONS_PER_USER_MAX};
+use crate::port::Versioned;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -56,6 +58,25 @@ pub enum Redeemed {
 }
 
 impl Activation {
+    /// Decides whether this one may be made at `now`, beside the user's `others` that have not expired.
+    ///
+    /// # Errors
+    /// Refuses a code that would never or too long be good, one that the user has already, and one too
+    /// many.
+    pub fn join(&self, others: &[Versioned<Self>], now: Timestamp) -> Result<(), Refusal> {
+        if self.not_after <= now || self.not_after > now + ACTIVATION_LIFE_MAX {
+            return Err(Refusal::BadExpiry);
+        }
+        let open = || others.iter().filter(|other| other.value.state == ActivationState::Open);
+        if open().any(|other| other.value.code == self.code) {
+            return Err(Refusal::Exists);
+        }
+        if open().count() >= ACTIVATIONS_PER_USER_MAX {
+            return Err(Refusal::ManyCodes);
+        }
+        Ok(())
+    }
+
     /// Decides what the request with this SHA-256, which proved the code, may do at `now`.
     ///
     /// # Errors
@@ -105,6 +126,28 @@ mod tests {
             secret: false,
             state,
         }
+    }
+
+    #[test]
+    fn a_code_may_join_a_few_others_that_are_not_the_same() {
+        let named = |code: &str, state| {
+            let code = Secret::new(code.as_bytes().to_vec());
+            Versioned { value: Activation { code, ..activation(state) }, version: 1 }
+        };
+        let new = activation(ActivationState::Open);
+        let open = |n: usize| named(&n.to_string(), ActivationState::Open);
+        let used = ActivationState::Used { request: [1; 32], answer: Vec::new() };
+        let mut others: Vec<_> = (1..ACTIVATIONS_PER_USER_MAX).map(open).collect();
+        others.push(named("CODE", used));
+        assert_eq!(new.join(&others, Timestamp(9)), Ok(()));
+        others.push(open(99));
+        assert_eq!(new.join(&others, Timestamp(9)), Err(Refusal::ManyCodes));
+        let twin = [named("CODE", ActivationState::Open)];
+        assert_eq!(new.join(&twin, Timestamp(9)), Err(Refusal::Exists));
+        assert_eq!(new.join(&[], Timestamp(10)), Err(Refusal::BadExpiry));
+        let distant = Timestamp(11) + ACTIVATION_LIFE_MAX;
+        let distant = Activation { not_after: distant, ..new };
+        assert_eq!(distant.join(&[], Timestamp(10)), Err(Refusal::BadExpiry));
     }
 
     #[test]

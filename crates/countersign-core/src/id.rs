@@ -153,6 +153,18 @@ impl FromStr for RequestKey {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SerialBase(pub u32);
 
+impl fmt::Display for SerialBase {
+    /// Serial numbers of three letters begin at `CSN0000000`; past seven digits the letters count on.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const FIRST: u32 = (2 * 26 + 18) * 26 + 13; // "CSN"
+        let letters = (FIRST + self.0 / 10_000_000) % (26 * 26 * 26);
+        for place in [26 * 26, 26, 1] {
+            write!(f, "{}", char::from(b'A' + (letters / place % 26) as u8))?;
+        }
+        write!(f, "{:07}", self.0 % 10_000_000)
+    }
+}
+
 /// A device's serial number: its user's base and its own sequence number, `CSN0000120-1`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SerialNumber {
@@ -162,15 +174,9 @@ pub struct SerialNumber {
     pub sequence: u32,
 }
 
-/// Serial numbers of three letters begin at `CSN0000000`; past seven digits the letters count on.
 impl fmt::Display for SerialNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const FIRST: u32 = (2 * 26 + 18) * 26 + 13; // "CSN"
-        let letters = (FIRST + self.base.0 / 10_000_000) % (26 * 26 * 26);
-        for place in [26 * 26, 26, 1] {
-            write!(f, "{}", char::from(b'A' + (letters / place % 26) as u8))?;
-        }
-        write!(f, "{:07}-{}", self.base.0 % 10_000_000, self.sequence)
+        write!(f, "{}-{}", self.base, self.sequence)
     }
 }
 

@@ -42,6 +42,10 @@ pub const IDENTITIES_PER_DEVICE_MAX: usize = 8;
 pub const LABELS_PER_IDENTITY_MAX: usize = 16;
 /// Activation codes of one user that still could be used; each try checks them all.
 pub const ACTIVATIONS_PER_USER_MAX: usize = 16;
+/// The longest that an activation code may be good.
+pub const ACTIVATION_LIFE_MAX: Duration = Duration::from_hours(365 * 24);
+/// What a surface may keep of a user, in bytes.
+pub const PROFILE_BYTES_MAX: usize = 16 * 1024;
 /// Open transactions of one user, where the configuration says nothing else; its upper bound too.
 pub const OPEN_PER_USER_MAX: u16 = 100;
 /// Rows that one listing gives.
@@ -55,6 +59,9 @@ pub const COMMITS_QUEUED_MAX: usize = 16 * 1024;
 pub const COMMITS_PER_SYNC_MAX: usize = 512;
 /// Transactions whose clocks one sweep looks at.
 pub const SWEEP_MAX: u16 = 512;
+/// Ended transactions, or expired activations, removed in one commit: a few milliseconds of the
+/// writer's time.
+pub const FORGET_MAX: u16 = 100;
 /// Verified certificates that a node remembers.
 pub const SIGNERS_CACHED_MAX: usize = 65_536;
 
@@ -69,14 +76,26 @@ pub const PROOF_SKEW: Duration = Duration::from_mins(1);
 /// Device proofs remembered against replay; one lives for twice [`PROOF_SKEW`].
 pub const PROOFS_REMEMBERED_MAX: usize = 262_144;
 
-/// Times one delivery is attempted.
-pub const DELIVERY_ATTEMPTS_MAX: u8 = 32;
-/// How long one node may hold a claimed delivery.
-pub const DELIVERY_LEASE: Duration = Duration::from_mins(1);
-/// How long one attempt may take.
-pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest wait between two attempts.
+/// Times one delivery is attempted, however short its waits were.
+pub const DELIVERY_ATTEMPTS_MAX: u16 = 1_000;
+/// Longest that one attempt may be allowed to take.
+pub const DELIVERY_TIMEOUT_MAX: Duration = Duration::from_mins(1);
+/// How much longer than its attempt a lease lasts: the time to write down what became of it.
+pub const DELIVERY_LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// Longest wait between two attempts, unless the receiver asks for a longer one.
 pub const DELIVERY_BACKOFF_MAX: Duration = Duration::from_hours(1);
+/// Longest that a delivery may be tried for.
+pub const DELIVERY_AGE_MAX: Duration = Duration::from_hours(7 * 24);
+/// Failures in a row after which a receiver is not called for a while.
+pub const DELIVERY_FAILURES_MAX: u16 = 10;
+/// The longest of these whiles.
+pub const DELIVERY_PAUSE_MAX: Duration = Duration::from_mins(1);
+/// What happened to a delivery, as it is kept, in bytes.
+pub const DELIVERY_OUTCOME_BYTES_MAX: usize = 200;
+/// Receivers that one claim looks at; the next claim goes on from there.
+pub const LANES_PER_CLAIM_MAX: usize = 1_024;
+/// Deliveries that one call replays or gives up; whoever wants more calls again.
+pub const DELIVERIES_CHANGED_MAX: u16 = 1_000;
 
 // A frame must carry a whole signature, and a signature the content that it is over.
 const _: () = assert!(SIGNATURE_BYTES_MAX > CONTENT_BYTES_MAX);
@@ -85,5 +104,5 @@ const _: () = assert!(FRAME_BYTES_MAX > SIGNATURE_BYTES_MAX.div_ceil(3) * 4);
 const _: () = assert!(BODY_BYTES_MAX > FRAME_BYTES_MAX);
 // A device that comes back is told of all that is open before its queue is full.
 const _: () = assert!(CHANNEL_FRAMES_MAX > OPEN_PER_USER_MAX as usize);
-// A lease must outlive the attempt made under it.
-const _: () = assert!(DELIVERY_LEASE.as_secs() > 2 * DELIVERY_TIMEOUT.as_secs());
+// A receiver that is held back is tried again long before its deliveries are given up.
+const _: () = assert!(DELIVERY_PAUSE_MAX.as_secs() < DELIVERY_BACKOFF_MAX.as_secs());

@@ -7,7 +7,7 @@
 use core::future::Future;
 use std::sync::Arc;
 
-use crate::delivery::{Debt, Delivery, Verdict};
+use crate::delivery::{Debt, Delivery, Lane, Room, Settlement};
 use crate::device::Device;
 use crate::enrolment::{Activation, Enrolment};
 use crate::id::{ClientId, DeliveryId, DeviceId, RequestKey, TenantName, TransactionId, UserName};
@@ -125,22 +125,90 @@ pub trait Ledger: Send + Sync {
     /// Writes one unit of work, if everything that it was decided on still holds.
     fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed, Fault>> + Send;
 
-    /// Leases up to `limit` deliveries that are due, until `lease_end`. No other node gets them
-    /// before that.
-    fn claim(
-        &self,
-        now: Timestamp,
-        lease_end: Timestamp,
-        limit: u16,
-    ) -> impl Future<Output = Result<Vec<Delivery>, Fault>> + Send;
+    /// Leases deliveries that are due, as far as there is room for them. No other node gets them before
+    /// the lease ends; each lease has a number of its own.
+    ///
+    /// Lanes are visited in order, beginning after `claim.after` and going around, at most
+    /// [`crate::limits::LANES_PER_CLAIM_MAX`] of them; in each the earliest come first.
+    fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, Fault>> + Send;
 
-    /// Records what became of a claimed delivery. Paid ones are removed; those given up are kept.
-    fn settle(
+    /// Records what became of a claimed delivery, if its lease is the last one. Paid ones are removed;
+    /// those given up are kept.
+    fn settle(&self, settlement: Settlement) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Gives up deliveries of one lane that are due and were owed at `owed_before` or earlier, at most
+    /// [`crate::limits::DELIVERIES_CHANGED_MAX`]; answers how many. `outcome` is kept with them.
+    fn forsake(
+        &self,
+        lane: &Lane,
+        now: Timestamp,
+        owed_before: Timestamp,
+        outcome: &str,
+    ) -> impl Future<Output = Result<u16, Fault>> + Send;
+
+    /// Reads a tenant's deliveries that are not paid, oldest first, at most `limit`; those only that
+    /// were given up, where that is asked.
+    fn deliveries(
         &self,
         tenant: &TenantName,
-        id: DeliveryId,
-        verdict: Verdict,
-    ) -> impl Future<Output = Result<(), Fault>> + Send;
+        given_up: bool,
+        limit: u16,
+    ) -> impl Future<Output = Result<Vec<Unpaid>, Fault>> + Send;
+
+    /// Makes what was given up due again, as if it were owed only now: one delivery, or all of the
+    /// tenant's, at most [`crate::limits::DELIVERIES_CHANGED_MAX`]. Answers how many.
+    fn replay(
+        &self,
+        tenant: &TenantName,
+        which: Option<DeliveryId>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u16, Fault>> + Send;
+
+    /// Removes at most `limit` transactions that ended at `before` or earlier, the earliest first, and
+    /// answers how many. None goes for which a delivery is in the ledger, given up or not.
+    ///
+    /// Of a finished one the evidence stays: everything but its content, which the signature holds,
+    /// its callback and its notice. It is found as before, after those that were not removed; its
+    /// reference stays taken. Any other is gone, and its reference is free.
+    fn forget(
+        &self,
+        before: Timestamp,
+        limit: u16,
+    ) -> impl Future<Output = Result<u16, Fault>> + Send;
+}
+
+/// What may be leased.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// What is due by now.
+    pub now: Timestamp,
+    /// When the lease ends.
+    pub lease_end: Timestamp,
+    /// How much of it.
+    pub room: Room,
+    /// The lane after which to begin; the first, where there is none.
+    pub after: Option<Lane>,
+}
+
+/// What was leased.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Claimed {
+    /// The deliveries, lane by lane.
+    pub deliveries: Vec<Delivery>,
+    /// Where the next claim should begin, so that each lane is first at some time: after the first lane
+    /// that got something. Where none did, after the last one visited if there were more; else as before.
+    pub resume: Option<Lane>,
+}
+
+/// A delivery that is not paid.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unpaid {
+    /// As it stands.
+    pub delivery: Delivery,
+    /// When it is tried, or its lease ends; none where it was given up.
+    pub due_at: Option<Timestamp>,
+    /// What came of its last attempt, if one was settled.
+    pub outcome: Option<String>,
 }
 
 /// Whether something was made, or stood there already.
@@ -187,11 +255,12 @@ pub trait Registry: Send + Sync {
     ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
 
     /// Makes a user, with a serial base that no other user of the tenant has or had, and standing
-    /// and counts fresh.
+    /// and counts fresh. `profile` is [`User::profile`].
     fn create_user(
         &self,
         tenant: &TenantName,
         name: &UserName,
+        profile: Option<&str>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Created, Fault>> + Send;
 
@@ -209,6 +278,20 @@ pub trait Registry: Send + Sync {
         user: &UserName,
         expected: u32,
         standing: Standing,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// Removes a user, if the version still holds and none of their transactions is open. In the same
+    /// commit their devices are retired and their activations removed; ended transactions stay.
+    ///
+    /// The name is free again. Its next user has another serial base and no device, and begins at
+    /// version 1: a decision on the old one's version cannot be taken for one on theirs, because it
+    /// stood on a device as well, and that was retired; or it was a start, which names a person by
+    /// nothing but the name.
+    fn delete_user(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
     /// Reads a device, retired ones included.
@@ -251,6 +334,14 @@ pub trait Registry: Send + Sync {
 
     /// Uses an activation and makes its device, if both versions still hold.
     fn enrol(&self, enrolment: Enrolment) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// Removes at most `limit` activations that had expired by `before`, used ones included, and
+    /// answers how many.
+    fn forget_activations(
+        &self,
+        before: Timestamp,
+        limit: u16,
+    ) -> impl Future<Output = Result<u16, Fault>> + Send;
 }
 
 /// News for those who are on the line. Never a row, and free to be lost.
@@ -260,6 +351,16 @@ pub enum Bell {
     Offer(Arc<Transaction>),
     /// It has ended: devices that hold it withdraw it, and its caller is answered.
     Ended(Arc<Transaction>),
+    /// The user, or some of their devices, were locked, logged out or deleted: their channels are
+    /// closed.
+    HungUp {
+        /// Whose user it is.
+        tenant: TenantName,
+        /// The user.
+        user: UserName,
+        /// Which of the user's devices.
+        addressed: Addressed,
+    },
 }
 
 /// Wakes connected devices and waiting callers, wherever they are connected.

@@ -73,6 +73,15 @@ pub enum Refusal {
     /// Something is made that exists already.
     #[error("it exists already")]
     Exists,
+    /// Something is to become what it is already.
+    #[error("it is so already")]
+    Unchanged,
+    /// The user has as many usable activation codes as may be.
+    #[error("the user has too many activation codes")]
+    ManyCodes,
+    /// An activation code would be good for no time, or for longer than may be.
+    #[error("the activation code must expire within a year from now")]
+    BadExpiry,
 }
 
 /// The infrastructure failed. Opaque on purpose: it is logged once, never matched on, never shown.

@@ -19,6 +19,9 @@ pub struct User {
     pub devices_made: u32,
     /// Whether the user may sign.
     pub standing: Standing,
+    /// What the surface on which the user was made keeps of them: a document of its own, at most
+    /// [`crate::limits::PROFILE_BYTES_MAX`] bytes. Nothing is decided on it.
+    pub profile: Option<String>,
     /// When the user was made.
     pub created_at: Timestamp,
 }

@@ -79,10 +79,13 @@ impl Doorbell for Board {
             Hearing::Half(dice) => dice.one_in(2),
         };
         if heard {
-            wires.rings.push(match bell {
-                Bell::Offer(transaction) => Ring::Offer(transaction.terms.id),
-                Bell::Ended(transaction) => Ring::Ended(transaction.terms.id),
-            });
+            match bell {
+                Bell::Offer(transaction) => wires.rings.push(Ring::Offer(transaction.terms.id)),
+                Bell::Ended(transaction) => wires.rings.push(Ring::Ended(transaction.terms.id)),
+                Bell::HungUp { tenant, user, addressed } => wires.present.retain(|present| {
+                    present.0 != tenant || present.1 != user || !addressed.covers(present.2)
+                }),
+            }
         }
     }
 

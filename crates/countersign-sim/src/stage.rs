@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Delivery, Verdict};
+use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
 use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, UserName};
 use countersign_core::port::{
-    Changed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Versioned,
+    Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
+    Versioned,
 };
 use countersign_core::tenant::{Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -48,7 +49,7 @@ pub enum Call {
     Read,
     /// [`Ledger::commit`].
     Commit,
-    /// [`Ledger::claim`] or [`Ledger::settle`].
+    /// [`Ledger::claim`], [`Ledger::settle`] and what else is done about debts.
     Pay,
     /// Reads from the registry.
     LookUp,
@@ -65,8 +66,8 @@ pub enum Written {
     Standing(TenantName, UserName, Standing),
     /// A device as it was changed.
     Device(Box<Device>),
-    /// What became of a debt.
-    Settled(DeliveryId, Verdict),
+    /// What became of a debt, if it was claimed by nobody else since.
+    Settled(Settlement),
 }
 
 impl<S, I: Interference> Stage<S, I> {
@@ -155,27 +156,50 @@ impl<S: Ledger, I: Interference> Ledger for Stage<S, I> {
         self.act(Call::Commit, work).await
     }
 
-    async fn claim(
-        &self,
-        now: Timestamp,
-        lease_end: Timestamp,
-        limit: u16,
-    ) -> Result<Vec<Delivery>, Fault> {
-        self.act(Call::Pay, self.inner.claim(now, lease_end, limit)).await
+    async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
+        self.act(Call::Pay, self.inner.claim(claim)).await
     }
 
-    async fn settle(
-        &self,
-        tenant: &TenantName,
-        id: DeliveryId,
-        verdict: Verdict,
-    ) -> Result<(), Fault> {
+    async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
         let work = async {
-            self.inner.settle(tenant, id, verdict).await?;
-            self.note(Written::Settled(id, verdict));
+            let noted = settlement.clone();
+            self.inner.settle(settlement).await?;
+            self.note(Written::Settled(noted));
             Ok(())
         };
         self.act(Call::Pay, work).await
+    }
+
+    async fn forsake(
+        &self,
+        lane: &Lane,
+        now: Timestamp,
+        owed_before: Timestamp,
+        outcome: &str,
+    ) -> Result<u16, Fault> {
+        self.act(Call::Pay, self.inner.forsake(lane, now, owed_before, outcome)).await
+    }
+
+    async fn deliveries(
+        &self,
+        tenant: &TenantName,
+        given_up: bool,
+        limit: u16,
+    ) -> Result<Vec<Unpaid>, Fault> {
+        self.act(Call::Pay, self.inner.deliveries(tenant, given_up, limit)).await
+    }
+
+    async fn replay(
+        &self,
+        tenant: &TenantName,
+        which: Option<DeliveryId>,
+        now: Timestamp,
+    ) -> Result<u16, Fault> {
+        self.act(Call::Pay, self.inner.replay(tenant, which, now)).await
+    }
+
+    async fn forget(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        self.act(Call::Commit, self.inner.forget(before, limit)).await
     }
 }
 
@@ -204,9 +228,10 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
         &self,
         tenant: &TenantName,
         name: &UserName,
+        profile: Option<&str>,
         now: Timestamp,
     ) -> Result<Created, Fault> {
-        self.act(Call::Register, self.inner.create_user(tenant, name, now)).await
+        self.act(Call::Register, self.inner.create_user(tenant, name, profile, now)).await
     }
 
     async fn user(
@@ -232,6 +257,15 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
             Ok(answer)
         };
         self.act(Call::Register, work).await
+    }
+
+    async fn delete_user(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
+        self.act(Call::Register, self.inner.delete_user(tenant, user, expected)).await
     }
 
     async fn device(
@@ -277,5 +311,9 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
 
     async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
         self.act(Call::Register, self.inner.enrol(enrolment)).await
+    }
+
+    async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        self.act(Call::Register, self.inner.forget_activations(before, limit)).await
     }
 }

@@ -120,7 +120,7 @@ impl House {
         let made = registry.create_client(self.client_row()).await;
         assert_eq!(made.expect("a store that works"), Created::Made);
         for user in &self.users {
-            let made = registry.create_user(&self.tenant, user, START).await;
+            let made = registry.create_user(&self.tenant, user, None, START).await;
             assert_eq!(made.expect("a store that works"), Created::Made);
         }
         for phone in &self.phones {

@@ -11,18 +11,20 @@
 use std::path::Path;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Delivery, Verdict};
+use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
 use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, UserName};
 use countersign_core::port::{
-    Changed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Versioned,
+    Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
+    Versioned,
 };
 use countersign_core::tenant::{Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{Standing, User};
 
+mod claim;
 mod memory;
 mod seal;
 mod sqlite;
@@ -141,22 +143,44 @@ impl Ledger for Store {
         ask!(self, store => store.commit(commit))
     }
 
-    async fn claim(
-        &self,
-        now: Timestamp,
-        lease_end: Timestamp,
-        limit: u16,
-    ) -> Result<Vec<Delivery>, Fault> {
-        ask!(self, store => store.claim(now, lease_end, limit))
+    async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
+        ask!(self, store => store.claim(claim))
     }
 
-    async fn settle(
+    async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
+        ask!(self, store => store.settle(settlement))
+    }
+
+    async fn forsake(
+        &self,
+        lane: &Lane,
+        now: Timestamp,
+        owed_before: Timestamp,
+        outcome: &str,
+    ) -> Result<u16, Fault> {
+        ask!(self, store => store.forsake(lane, now, owed_before, outcome))
+    }
+
+    async fn deliveries(
         &self,
         tenant: &TenantName,
-        id: DeliveryId,
-        verdict: Verdict,
-    ) -> Result<(), Fault> {
-        ask!(self, store => store.settle(tenant, id, verdict))
+        given_up: bool,
+        limit: u16,
+    ) -> Result<Vec<Unpaid>, Fault> {
+        ask!(self, store => store.deliveries(tenant, given_up, limit))
+    }
+
+    async fn replay(
+        &self,
+        tenant: &TenantName,
+        which: Option<DeliveryId>,
+        now: Timestamp,
+    ) -> Result<u16, Fault> {
+        ask!(self, store => store.replay(tenant, which, now))
+    }
+
+    async fn forget(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        ask!(self, store => store.forget(before, limit))
     }
 }
 
@@ -185,9 +209,10 @@ impl Registry for Store {
         &self,
         tenant: &TenantName,
         name: &UserName,
+        profile: Option<&str>,
         now: Timestamp,
     ) -> Result<Created, Fault> {
-        ask!(self, store => store.create_user(tenant, name, now))
+        ask!(self, store => store.create_user(tenant, name, profile, now))
     }
 
     async fn user(
@@ -206,6 +231,15 @@ impl Registry for Store {
         standing: Standing,
     ) -> Result<Changed, Fault> {
         ask!(self, store => store.set_standing(tenant, user, expected, standing))
+    }
+
+    async fn delete_user(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
+        ask!(self, store => store.delete_user(tenant, user, expected))
     }
 
     async fn device(
@@ -243,5 +277,9 @@ impl Registry for Store {
 
     async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
         ask!(self, store => store.enrol(enrolment))
+    }
+
+    async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        ask!(self, store => store.forget_activations(before, limit))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Debt, Delivery, Verdict};
+use countersign_core::delivery::{Debt, Delivery, Lane, Settlement};
 use countersign_core::device::{Device, DeviceStatus};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
@@ -14,7 +14,8 @@ use countersign_core::id::{
 };
 use countersign_core::limits::{ACTIVATIONS_PER_USER_MAX, LISTED_MAX, OPEN_PER_USER_MAX};
 use countersign_core::port::{
-    Changed, Commit, Committed, Created, Due, Grounds, Handle, Ledger, Registry, Versioned,
+    Changed, Claim, Claimed, Commit, Committed, Created, Due, Grounds, Handle, Ledger, Registry,
+    Unpaid, Versioned,
 };
 use countersign_core::tenant::{Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -23,6 +24,12 @@ use countersign_core::user::{Standing, User};
 use parking_lot::Mutex;
 
 use crate::Stats;
+
+mod delivery;
+mod forget;
+
+use delivery::Deliveries;
+pub(crate) use delivery::begun;
 
 /// A store in memory. Clones are the same store.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +40,9 @@ struct World {
     /// In the order in which they began.
     transactions: Vec<Versioned<Transaction>>,
     places: BTreeMap<(TenantName, TransactionId), usize>,
-    deliveries: Vec<Queued>,
+    /// What stays of those that were removed, in the order in which they were.
+    evidence: Vec<Versioned<Transaction>>,
+    deliveries: Deliveries,
     tenants: BTreeMap<TenantName, Tenant>,
     users_made: BTreeMap<TenantName, u32>,
     clients: BTreeMap<(TenantName, ClientId), Client>,
@@ -42,13 +51,6 @@ struct World {
     /// In the order in which they were made.
     activations: Vec<Versioned<Activation>>,
     commits: u64,
-}
-
-#[derive(Debug)]
-struct Queued {
-    delivery: Delivery,
-    /// When it is tried, or its lease ends; none once it is given up.
-    due_at: Option<Timestamp>,
 }
 
 impl Memory {
@@ -65,10 +67,10 @@ impl Ledger for Memory {
     ) -> Result<Option<Versioned<Transaction>>, Fault> {
         let world = self.0.lock();
         let found = match handle {
-            Handle::Id(id) => world
-                .places
-                .get(&(tenant.clone(), *id))
-                .map(|place| world.transactions[*place].clone()),
+            Handle::Id(id) => match world.places.get(&(tenant.clone(), *id)) {
+                Some(place) => Some(world.transactions[*place].clone()),
+                None => world.newest(tenant, |t| t.terms.id == *id),
+            },
             Handle::Key(key) => {
                 // Nobody is given the key of an open one, so an open one is always the last.
                 world.newest(tenant, |t| t.terms.request_key == *key)
@@ -96,7 +98,7 @@ impl Ledger for Memory {
         limit: u16,
     ) -> Result<Vec<Versioned<Transaction>>, Fault> {
         let world = self.0.lock();
-        let all = world.of(tenant).rev();
+        let all = world.of(tenant).rev().chain(world.evidence_of(tenant).rev());
         let theirs = all.filter(|t| user.is_none_or(|user| t.value.terms.user == *user));
         Ok(theirs.take(limit.into()).cloned().collect())
     }
@@ -123,41 +125,45 @@ impl Ledger for Memory {
         world.commit(commit)
     }
 
-    async fn claim(
-        &self,
-        now: Timestamp,
-        lease_end: Timestamp,
-        limit: u16,
-    ) -> Result<Vec<Delivery>, Fault> {
-        let mut world = self.0.lock();
-        let mut due: Vec<_> = world.deliveries.iter_mut().collect();
-        due.retain(|queued| queued.due_at.is_some_and(|at| at <= now));
-        due.sort_by_key(|queued| queued.due_at);
-        due.truncate(limit.into());
-        let lease = |queued: &mut Queued| {
-            let claimed = queued.delivery.clone();
-            queued.due_at = Some(lease_end);
-            queued.delivery.attempts = begun(claimed.attempts);
-            claimed
-        };
-        Ok(due.into_iter().map(lease).collect())
+    async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
+        Ok(self.0.lock().deliveries.claim(claim))
     }
 
-    async fn settle(
+    async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
+        self.0.lock().deliveries.settle(settlement);
+        Ok(())
+    }
+
+    async fn forsake(
+        &self,
+        lane: &Lane,
+        now: Timestamp,
+        owed_before: Timestamp,
+        outcome: &str,
+    ) -> Result<u16, Fault> {
+        Ok(self.0.lock().deliveries.forsake(lane, now, owed_before, outcome))
+    }
+
+    async fn deliveries(
         &self,
         tenant: &TenantName,
-        id: DeliveryId,
-        verdict: Verdict,
-    ) -> Result<(), Fault> {
-        let mut world = self.0.lock();
-        let this = |queued: &Queued| queued.delivery.tenant == *tenant && queued.delivery.id == id;
-        let Some(at) = world.deliveries.iter().position(this) else { return Ok(()) };
-        match verdict {
-            Verdict::Done => drop(world.deliveries.remove(at)),
-            Verdict::Retry(due_at) => world.deliveries[at].due_at = Some(due_at),
-            Verdict::GiveUp => world.deliveries[at].due_at = None,
-        }
-        Ok(())
+        given_up: bool,
+        limit: u16,
+    ) -> Result<Vec<Unpaid>, Fault> {
+        Ok(self.0.lock().deliveries.list(tenant, given_up, limit))
+    }
+
+    async fn replay(
+        &self,
+        tenant: &TenantName,
+        which: Option<DeliveryId>,
+        now: Timestamp,
+    ) -> Result<u16, Fault> {
+        Ok(self.0.lock().deliveries.replay(tenant, which, now))
+    }
+
+    async fn forget(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        Ok(self.0.lock().forget(before, limit))
     }
 }
 
@@ -171,7 +177,8 @@ impl World {
         tenant: &TenantName,
         fits: impl Fn(&Transaction) -> bool,
     ) -> Option<Versioned<Transaction>> {
-        self.of(tenant).rev().find(|t| fits(&t.value)).cloned()
+        let mut all = self.of(tenant).rev().chain(self.evidence_of(tenant).rev());
+        all.find(|t| fits(&t.value)).cloned()
     }
 
     fn commit(&mut self, commit: Commit) -> Result<Committed, Fault> {
@@ -186,10 +193,7 @@ impl World {
         {
             return Ok(obstacle);
         }
-        let queued = |id: DeliveryId| {
-            self.deliveries.iter().any(|q| q.delivery.tenant == terms.tenant && q.delivery.id == id)
-        };
-        if commit.debts.iter().any(|(id, _)| queued(*id)) {
+        if commit.debts.iter().any(|(id, _)| self.deliveries.has(&terms.tenant, *id)) {
             return Err(Fault::new("committing", "a delivery of that id is queued already"));
         }
 
@@ -199,10 +203,8 @@ impl World {
             user.value.standing = standing;
             user.version += 1;
         }
-        let due_at = Some(moment(&commit.transaction));
         for (id, debt) in commit.debts {
-            let delivery = owed(&terms.tenant, terms.id, id, debt);
-            self.deliveries.push(Queued { delivery, due_at });
+            self.deliveries.queue(owed(&commit.transaction, id, debt));
         }
         if let Some(place) = place {
             let row = &mut self.transactions[place];
@@ -253,14 +255,16 @@ fn named(transaction: &Transaction, client: &ClientId, name: &str) -> bool {
     terms.client == *client && terms.reference.as_ref().is_some_and(|r| r.name == name)
 }
 
-fn owed(tenant: &TenantName, transaction: TransactionId, id: DeliveryId, debt: Debt) -> Delivery {
-    Delivery { id, tenant: tenant.clone(), transaction, debt, attempts: 0 }
-}
-
-/// One more attempt than before. Stays below the largest number, so that whoever counts the one in
-/// hand does not overflow.
-pub(crate) fn begun(attempts: u8) -> u8 {
-    attempts.saturating_add(1).min(u8::MAX - 1)
+fn owed(transaction: &Transaction, id: DeliveryId, debt: Debt) -> Delivery {
+    Delivery {
+        id,
+        lane: Lane::of(&debt, transaction),
+        transaction: transaction.terms.id,
+        debt,
+        owed_at: moment(transaction),
+        attempts: 0,
+        lease: 0,
+    }
 }
 
 /// When what a commit tells last happened: its debts are due at once, and in that order.
@@ -312,6 +316,7 @@ impl Registry for Memory {
         &self,
         tenant: &TenantName,
         name: &UserName,
+        profile: Option<&str>,
         now: Timestamp,
     ) -> Result<Created, Fault> {
         let mut world = self.0.lock();
@@ -328,6 +333,7 @@ impl Registry for Memory {
             serial_base: SerialBase(*made),
             devices_made: 0,
             standing: Standing::default(),
+            profile: profile.map(str::to_owned),
             created_at: now,
         };
         world.users.insert(key, Versioned { value, version: 1 });
@@ -358,6 +364,15 @@ impl Registry for Memory {
             }
             _ => Ok(Changed::Stale),
         }
+    }
+
+    async fn delete_user(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
+        Ok(self.0.lock().delete_user(tenant, user, expected))
     }
 
     async fn device(
@@ -447,6 +462,10 @@ impl Registry for Memory {
         row.version += 1;
         world.devices.insert(key, Versioned { value: device, version: 1 });
         Ok(Changed::Written)
+    }
+
+    async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        Ok(self.0.lock().forget_activations(before, limit))
     }
 }
 

@@ -7,13 +7,17 @@
 //! * [`start`](Engine::start) and [`cancel`](Engine::cancel): what relying parties do (`start.rs`).
 //! * [`offers`](Engine::offers), [`take`](Engine::take), [`finish`](Engine::finish), … : what devices
 //!   do (`answer.rs`).
-//! * [`sweep`](Engine::sweep): what time does.
+//! * [`delete_user`](Engine::delete_user), [`set_device_status`](Engine::set_device_status), … : what
+//!   is done to people and their devices (`people.rs`).
+//! * [`sweep`](Engine::sweep), [`forget`](Engine::forget): what time does.
 
 mod answer;
+mod people;
 mod pin;
 mod signers;
 mod start;
 
+use core::time::Duration;
 use std::sync::Arc;
 
 pub use answer::{Submission, Taken};
@@ -22,7 +26,7 @@ pub use start::Order;
 use crate::delivery::{self, Debt};
 use crate::device::Device;
 use crate::id::{DeliveryId, TenantName, TransactionId};
-use crate::limits::{COMMIT_TRIES_MAX, SWEEP_MAX};
+use crate::limits::{COMMIT_TRIES_MAX, FORGET_MAX, SWEEP_MAX};
 use crate::port::{
     Bell, Chance, Clock, Commit, Committed, Doorbell, Due, Grounds, Handle, Ledger, Registry,
 };
@@ -90,6 +94,24 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             }
         }
         Ok(due)
+    }
+
+    /// Removes expired activations, and transactions that ended longer than `keep` ago, where that is
+    /// bounded; one small batch of each. Answers whether there may be more.
+    ///
+    /// # Errors
+    /// Fails when the ledger does; what was not removed then goes with the next batch.
+    pub async fn forget(&self, keep: Option<Duration>) -> Result<bool, Fault> {
+        let now = self.now();
+        let codes = self.store.forget_activations(now, FORGET_MAX).await?;
+        let ended = match keep.map(|keep| u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)) {
+            None => 0,
+            Some(keep) => {
+                let before = Timestamp(now.0.saturating_sub(keep));
+                self.store.forget(before, FORGET_MAX).await?
+            }
+        };
+        Ok(codes == FORGET_MAX || ended == FORGET_MAX)
     }
 
     /// Applies an input that stands on the transaction alone.

@@ -34,6 +34,7 @@ CREATE TABLE users (
     locks_in_a_row INTEGER NOT NULL,
     lock           TEXT    NOT NULL, -- open, until, disowned, administrator
     locked_until   INTEGER,          -- where lock is until
+    profile        TEXT,             -- what the surface that made the user keeps of them, as it wrote it
     created_at     INTEGER NOT NULL,
     PRIMARY KEY (tenant, name)
 ) STRICT, WITHOUT ROWID;
@@ -78,6 +79,7 @@ CREATE TABLE activations (
 ) STRICT;
 
 CREATE INDEX activations_by_user ON activations (tenant, user, not_after);
+CREATE INDEX activations_expired ON activations (not_after);
 
 -- A rowid table whose rows stand in the order in which they were written: new ones go to its end,
 -- and only the index on ids is written at random. An open transaction, and no other, has a due_at,
@@ -122,6 +124,38 @@ CREATE INDEX transactions_open_by_user ON transactions (tenant, user)
     WHERE due_at IS NOT NULL;
 CREATE INDEX transactions_due ON transactions (due_at)
     WHERE due_at IS NOT NULL;
+CREATE INDEX transactions_ended ON transactions (ended_at)
+    WHERE ended_at IS NOT NULL;
+
+-- What stays of finished transactions when retention has removed them: all but the content, which the
+-- signature holds, the callback and the notice. Columns mean what they mean above.
+CREATE TABLE evidence (
+    seq           INTEGER PRIMARY KEY,
+    tenant        TEXT    NOT NULL,
+    id            BLOB    NOT NULL,
+    version       INTEGER NOT NULL,
+    takes         TEXT    NOT NULL,
+    ended_at      INTEGER NOT NULL,
+    ended_by      INTEGER NOT NULL,
+    proof_content BLOB    NOT NULL,
+    proof_signer  BLOB    NOT NULL,
+    evidence      BLOB    NOT NULL,
+    surface       TEXT    NOT NULL,
+    client        TEXT    NOT NULL,
+    user          TEXT    NOT NULL,
+    request_key   INTEGER NOT NULL,
+    reference     TEXT,
+    device        INTEGER,
+    started_at    INTEGER NOT NULL,
+    body          TEXT    NOT NULL,
+    UNIQUE (tenant, id)
+) STRICT;
+
+CREATE INDEX evidence_by_tenant ON evidence (tenant);
+CREATE INDEX evidence_by_user ON evidence (tenant, user);
+CREATE INDEX evidence_by_key ON evidence (tenant, request_key);
+CREATE UNIQUE INDEX evidence_by_reference ON evidence (tenant, client, reference)
+    WHERE reference IS NOT NULL;
 
 CREATE TABLE deliveries (
     seq            INTEGER PRIMARY KEY,
@@ -136,3 +170,4 @@ CREATE TABLE deliveries (
 ) STRICT;
 
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_by_transaction ON deliveries (tenant, transaction_id);

@@ -100,6 +100,30 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Activati
     Ok(Versioned { value, version })
 }
 
+pub(super) const EXPIRED: &str =
+    "SELECT seq FROM activations WHERE not_after <= ?1 ORDER BY not_after LIMIT ?2";
+
+pub(super) fn expired(
+    sql: &Connection,
+    before: Timestamp,
+    limit: u16,
+) -> Result<Vec<i64>, Trouble> {
+    let mut select = sql.prepare_cached(EXPIRED)?;
+    let rows = select.query_map(params![moment(before), limit], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Removes those of these activations that are still there, and answers how many.
+pub(super) fn forget(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result<u16, Trouble> {
+    let mut delete =
+        sql.prepare_cached("DELETE FROM activations WHERE seq = ?1 AND not_after <= ?2")?;
+    let mut gone = 0;
+    for seq in seqs {
+        gone += delete.execute(params![seq, moment(before)])? as u16;
+    }
+    Ok(gone)
+}
+
 /// An enrolment as it is written.
 pub(super) struct Unit {
     enrolment: Enrolment,

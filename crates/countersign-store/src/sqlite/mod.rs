@@ -17,6 +17,7 @@ mod checkpoint;
 mod column;
 mod delivery;
 mod device;
+mod evidence;
 mod open;
 mod readers;
 mod tenant;
@@ -34,12 +35,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Delivery, Verdict};
+use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
 use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, UserName};
 use countersign_core::port::{
-    Changed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Versioned,
+    Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
+    Versioned,
 };
 use countersign_core::tenant::{Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -131,29 +133,64 @@ impl Ledger for Sqlite {
         self.0.writer.write("committing", move |sql| unit.write(sql)).await
     }
 
-    async fn claim(
-        &self,
-        now: Timestamp,
-        lease_end: Timestamp,
-        limit: u16,
-    ) -> Result<Vec<Delivery>, Fault> {
-        let doing = "claiming deliveries";
-        // Mostly nothing is due, and finding that out should cost no turn of the writer's.
-        if !self.0.readers.read(doing, |sql| delivery::any_due(sql, now))? {
-            return Ok(Vec::new());
+    async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
+        let (doing, lease_end) = ("claiming deliveries", claim.lease_end);
+        let find = |sql: &_| delivery::candidates(sql, claim);
+        let (candidates, resume) = self.0.readers.read(doing, find)?;
+        if candidates.is_empty() {
+            return Ok(Claimed { deliveries: Vec::new(), resume });
         }
-        self.0.writer.write(doing, move |sql| delivery::claim(sql, now, lease_end, limit)).await
+        let lease = move |sql: &_| delivery::lease(sql, &candidates, lease_end);
+        let deliveries = self.0.writer.write(doing, lease).await?;
+        Ok(Claimed { deliveries, resume })
     }
 
-    async fn settle(
+    async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
+        let settle = move |sql: &_| delivery::settle(sql, &settlement);
+        self.0.writer.write("settling a delivery", settle).await
+    }
+
+    async fn forsake(
+        &self,
+        lane: &Lane,
+        now: Timestamp,
+        owed_before: Timestamp,
+        outcome: &str,
+    ) -> Result<u16, Fault> {
+        let (lane, outcome) = (lane.clone(), outcome.to_owned());
+        let forsake = move |sql: &_| delivery::forsake(sql, &lane, now, owed_before, &outcome);
+        self.0.writer.write("giving deliveries up", forsake).await
+    }
+
+    async fn deliveries(
         &self,
         tenant: &TenantName,
-        id: DeliveryId,
-        verdict: Verdict,
-    ) -> Result<(), Fault> {
+        given_up: bool,
+        limit: u16,
+    ) -> Result<Vec<Unpaid>, Fault> {
+        let doing = "listing deliveries";
+        self.0.readers.read(doing, |sql| delivery::list(sql, tenant, given_up, limit))
+    }
+
+    async fn replay(
+        &self,
+        tenant: &TenantName,
+        which: Option<DeliveryId>,
+        now: Timestamp,
+    ) -> Result<u16, Fault> {
         let tenant = tenant.clone();
-        let settle = move |sql: &_| delivery::settle(sql, &tenant, id, verdict);
-        self.0.writer.write("settling a delivery", settle).await
+        let replay = move |sql: &_| delivery::replay(sql, &tenant, which, now);
+        self.0.writer.write("replaying deliveries", replay).await
+    }
+
+    async fn forget(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        let doing = "removing ended transactions";
+        // What may go is found beside the writer, which then only has to look at each of them again.
+        let seqs = self.0.readers.read(doing, |sql| evidence::forgettable(sql, before, limit))?;
+        if seqs.is_empty() {
+            return Ok(0);
+        }
+        self.0.writer.write(doing, move |sql| evidence::forget(sql, &seqs, before)).await
     }
 }
 
@@ -185,10 +222,12 @@ impl Registry for Sqlite {
         &self,
         tenant: &TenantName,
         name: &UserName,
+        profile: Option<&str>,
         now: Timestamp,
     ) -> Result<Created, Fault> {
         let (tenant, name) = (tenant.clone(), name.clone());
-        let create = move |sql: &_| user::create(sql, &tenant, &name, now);
+        let profile = profile.map(str::to_owned);
+        let create = move |sql: &_| user::create(sql, &tenant, &name, profile.as_deref(), now);
         self.0.writer.write("making a user", create).await
     }
 
@@ -210,6 +249,17 @@ impl Registry for Sqlite {
         let (tenant, user) = (tenant.clone(), user.clone());
         let set = move |sql: &_| user::set_standing(sql, &tenant, &user, expected, standing);
         self.0.writer.write("changing a user's standing", set).await
+    }
+
+    async fn delete_user(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
+        let (tenant, user) = (tenant.clone(), user.clone());
+        let delete = move |sql: &_| user::delete(sql, &tenant, &user, expected);
+        self.0.writer.write("deleting a user", delete).await
     }
 
     async fn device(
@@ -253,5 +303,14 @@ impl Registry for Sqlite {
     async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
         let unit = activation::Unit::of(enrolment, &self.0.keys);
         self.0.writer.write("enrolling a device", move |sql| unit.write(sql)).await
+    }
+
+    async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        let doing = "removing expired activations";
+        let seqs = self.0.readers.read(doing, |sql| activation::expired(sql, before, limit))?;
+        if seqs.is_empty() {
+            return Ok(0);
+        }
+        self.0.writer.write(doing, move |sql| activation::forget(sql, &seqs, before)).await
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use countersign_core::delivery::Lane;
 use countersign_core::id::{RequestKey, TenantName, TransactionId, UserName};
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{Commit, Committed, Due, Grounds, Handle, Versioned};
@@ -11,13 +12,13 @@ use countersign_core::terms::{Addressed, Content, Reference, Surface, Terms};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Clock, Decline, End, State, Take, Transaction};
 use countersign_proof::Proof;
-use rusqlite::{Connection, OptionalExtension as _, Params, params};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{Columns, json, moment, number};
 use super::terms::{Body, Digest};
 use super::trouble::Trouble;
-use super::{delivery, device, user};
+use super::{delivery, device, evidence, user};
 
 const COLUMNS: &str = "tenant, id, version, state, reached, due_at, takes, ended_at, ended_by,
     end_reason, proof_content, proof_signer, evidence, surface, client, user, request_key,
@@ -73,7 +74,8 @@ impl Unit {
         }
         let due_at = crate::memory::moment(&self.commit.transaction);
         for (id, debt) in &self.commit.debts {
-            delivery::insert(sql, &terms.tenant, terms.id, *id, debt, due_at)?;
+            let lane = Lane::of(debt, &self.commit.transaction);
+            delivery::insert(sql, &lane, terms.id, *id, debt, due_at)?;
         }
         Ok(Committed::Written)
     }
@@ -91,10 +93,7 @@ impl Unit {
         let terms = &self.commit.transaction.terms;
         if let Some(reference) = &terms.reference {
             let taken = sql
-                .prepare_cached(
-                    "SELECT 1 FROM transactions
-                      WHERE tenant = ?1 AND client = ?2 AND reference = ?3",
-                )?
+                .prepare_cached(REFERENCE_IS_TAKEN)?
                 .exists([terms.tenant.as_str(), terms.client.as_str(), &reference.name])?;
             if taken {
                 return Ok(Some(Committed::ReferenceTaken));
@@ -213,6 +212,11 @@ const INSERT: &str = "INSERT INTO transactions (tenant, id, version, state, reac
     VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
         ?19, ?20, ?21)";
 
+const REFERENCE_IS_TAKEN: &str = "SELECT 1 FROM transactions
+        WHERE tenant = ?1 AND client = ?2 AND reference = ?3
+    UNION ALL
+    SELECT 1 FROM evidence WHERE tenant = ?1 AND client = ?2 AND reference = ?3";
+
 pub(super) const KEY_IS_OPEN: &str =
     "SELECT 1 FROM transactions WHERE tenant = ?1 AND request_key = ?2 AND due_at IS NOT NULL";
 
@@ -259,17 +263,26 @@ pub(super) fn load(
     handle: &Handle,
 ) -> Result<Option<Versioned<Transaction>>, Trouble> {
     let tenant = tenant.as_str();
-    let found = match handle {
-        Handle::Id(id) => select(sql, BY_ID, params![tenant, id.bytes()])?,
+    match handle {
+        Handle::Id(id) => find(sql, BY_ID, params![tenant, id.bytes()]),
         Handle::Key(key) => {
             // Nobody is given the key of an open one, so an open one is always the last.
-            select(sql, LAST_BY_KEY, params![tenant, number(key.number())])?
+            find(sql, LAST_BY_KEY, params![tenant, number(key.number())])
         }
         Handle::Reference(client, name) => {
-            select(sql, BY_REFERENCE, params![tenant, client.as_str(), name])?
+            find(sql, BY_REFERENCE, params![tenant, client.as_str(), name])
         }
-    };
-    Ok(found.into_iter().next())
+    }
+}
+
+/// Looks among the transactions, and then among the evidence of those that were removed.
+fn find(
+    sql: &Connection,
+    which: &'static str,
+    given: &[&dyn ToSql],
+) -> Result<Option<Versioned<Transaction>>, Trouble> {
+    let found = select(sql, which, given)?.pop();
+    Ok(if found.is_none() { evidence::select(sql, which, given)?.pop() } else { found })
 }
 
 pub(super) fn open(
@@ -286,11 +299,23 @@ pub(super) fn list(
     user: Option<&UserName>,
     limit: u16,
 ) -> Result<Vec<Versioned<Transaction>>, Trouble> {
-    match user {
-        Some(user) => select(sql, LIST_BY_USER, params![tenant.as_str(), user.as_str(), limit]),
-        None => select(sql, LIST, params![tenant.as_str(), limit]),
+    let list = |from: Select, limit: u16| match user {
+        Some(user) => from(sql, LIST_BY_USER, params![tenant.as_str(), user.as_str(), limit]),
+        None => from(sql, LIST, params![tenant.as_str(), limit]),
+    };
+    let mut listed = list(select, limit)?;
+    let more = limit.saturating_sub(listed.len() as u16);
+    if more > 0 {
+        listed.append(&mut list(evidence::select, more)?);
     }
+    Ok(listed)
 }
+
+type Select = fn(
+    &Connection,
+    &'static str,
+    &[&dyn ToSql],
+) -> Result<Vec<Versioned<Transaction>>, Trouble>;
 
 pub(super) const BY_ID: &str = "tenant = ?1 AND id = ?2";
 pub(super) const LAST_BY_KEY: &str = "tenant = ?1 AND request_key = ?2 ORDER BY seq DESC LIMIT 1";
@@ -303,14 +328,14 @@ pub(super) const LIST: &str = "tenant = ?1 ORDER BY seq DESC LIMIT ?2";
 fn select(
     sql: &Connection,
     which: &'static str,
-    given: impl Params,
+    given: &[&dyn ToSql],
 ) -> Result<Vec<Versioned<Transaction>>, Trouble> {
     let select = format!("SELECT {COLUMNS} FROM transactions WHERE {which}");
     let mut select = sql.prepare_cached(&select)?;
     let mut rows = select.query(given)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(read(row)?);
+        found.push(read(row, "transactions")?);
     }
     Ok(found)
 }
@@ -335,8 +360,12 @@ pub(super) fn due(sql: &Connection, now: Timestamp, limit: u16) -> Result<Due, T
     Ok(due)
 }
 
-fn read(row: &rusqlite::Row<'_>) -> Result<Versioned<Transaction>, Trouble> {
-    let mut columns = Columns::of("transactions", 2, row);
+/// Reads a row of that table, whose columns are [`COLUMNS`].
+pub(super) fn read(
+    row: &rusqlite::Row<'_>,
+    table: &'static str,
+) -> Result<Versioned<Transaction>, Trouble> {
+    let mut columns = Columns::of(table, 2, row);
     let tenant = columns.text("tenant")?;
     let id = TransactionId(columns.id("id")?);
     let version = columns.next("version")?;

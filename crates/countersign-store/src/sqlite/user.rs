@@ -7,12 +7,14 @@ use countersign_core::user::{Lock, Standing, User};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::column::{Columns, moment};
+use super::transaction::COUNT_OPEN;
 use super::trouble::Trouble;
 
 pub(super) fn create(
     sql: &Connection,
     tenant: &TenantName,
     name: &UserName,
+    profile: Option<&str>,
     now: Timestamp,
 ) -> Result<Created, Trouble> {
     if version(sql, tenant, name)?.is_some() {
@@ -27,10 +29,10 @@ pub(super) fn create(
         .ok_or(Trouble::Misused("there is no such tenant"))?;
     sql.prepare_cached(
         "INSERT INTO users (tenant, name, version, serial_base, devices_made, wrong_pins,
-                            wrong_codes, locks_in_a_row, lock, locked_until, created_at)
-         VALUES (?1, ?2, 1, ?3, 0, 0, 0, 0, 'open', NULL, ?4)",
+                            wrong_codes, locks_in_a_row, lock, locked_until, profile, created_at)
+         VALUES (?1, ?2, 1, ?3, 0, 0, 0, 0, 'open', NULL, ?4, ?5)",
     )?
-    .execute(params![tenant.as_str(), name.as_str(), serial_base, moment(now)])?;
+    .execute(params![tenant.as_str(), name.as_str(), serial_base, profile, moment(now)])?;
     Ok(Created::Made)
 }
 
@@ -41,7 +43,7 @@ pub(super) fn load(
 ) -> Result<Option<Versioned<User>>, Trouble> {
     let mut select = sql.prepare_cached(
         "SELECT tenant, name, version, serial_base, devices_made, wrong_pins, wrong_codes,
-                locks_in_a_row, lock, locked_until, created_at
+                locks_in_a_row, lock, locked_until, profile, created_at
            FROM users WHERE tenant = ?1 AND name = ?2",
     )?;
     let mut rows = select.query([tenant.as_str(), name.as_str()])?;
@@ -57,8 +59,9 @@ pub(super) fn load(
         locks_in_a_row: columns.next("locks_in_a_row")?,
         lock: read_lock(&mut columns)?,
     };
+    let profile = columns.next("profile")?;
     let created_at = columns.moment("created_at")?;
-    let value = User { tenant, name, serial_base, devices_made, standing, created_at };
+    let value = User { tenant, name, serial_base, devices_made, standing, profile, created_at };
     Ok(Some(Versioned { value, version }))
 }
 
@@ -99,6 +102,29 @@ pub(super) fn set_standing(
             until.map(moment),
         ])?;
     Ok(if written == 1 { Changed::Written } else { Changed::Stale })
+}
+
+/// Removes a user who has nothing open, retires their devices, and removes their activations.
+pub(super) fn delete(
+    sql: &Connection,
+    tenant: &TenantName,
+    name: &UserName,
+    expected: u32,
+) -> Result<Changed, Trouble> {
+    let whose = [tenant.as_str(), name.as_str()];
+    let open: u32 = sql.prepare_cached(COUNT_OPEN)?.query_row(whose, |row| row.get(0))?;
+    if version(sql, tenant, name)? != Some(expected) || open != 0 {
+        return Ok(Changed::Stale);
+    }
+    for statement in [
+        "UPDATE devices SET version = version + 1, status = 'retired'
+          WHERE tenant = ?1 AND user = ?2 AND status <> 'retired'",
+        "DELETE FROM activations WHERE tenant = ?1 AND user = ?2",
+        "DELETE FROM users WHERE tenant = ?1 AND name = ?2",
+    ] {
+        sql.prepare_cached(statement)?.execute(whose)?;
+    }
+    Ok(Changed::Written)
 }
 
 /// Counts one more device of a user's.

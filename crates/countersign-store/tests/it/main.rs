@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
 mod contract;
+mod debts;
 mod file;
+mod forgotten;
 mod model;
 mod registry;
 mod story;

@@ -64,7 +64,7 @@ async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
 async fn nobody_is_made_in_a_tenant_that_is_not_there() {
     on_every_store(async |store| {
         assert!(store.create_client(client("acme", "id1", "Bank")).await.is_err());
-        assert!(store.create_user(&acme(), &jane(), Timestamp(1)).await.is_err());
+        assert!(store.create_user(&acme(), &jane(), None, Timestamp(1)).await.is_err());
         assert!(store.create_activation(activation("acme", "jane", 1)).await.is_err());
         assert!(store.user(&acme(), &jane()).await.unwrap().is_none());
     })
@@ -75,7 +75,7 @@ async fn nobody_is_made_in_a_tenant_that_is_not_there() {
 async fn each_user_has_a_serial_base_of_their_own_and_begins_fresh() {
     on_every_store(async |store| {
         populate(&store).await;
-        let again = store.create_user(&acme(), &jane(), Timestamp(10)).await.unwrap();
+        let again = store.create_user(&acme(), &jane(), None, Timestamp(10)).await.unwrap();
         assert_eq!(again, Created::Exists);
         let joe = store.user(&acme(), &"joe".parse().unwrap()).await.unwrap().unwrap();
         let jane = store.user(&acme(), &jane()).await.unwrap().unwrap();

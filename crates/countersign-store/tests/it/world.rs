@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_core::delivery::Room;
 use countersign_core::device::{
     About, Device, DeviceStatus, Identity, PinDigest, Purpose, PushAddress,
 };
@@ -10,7 +11,7 @@ use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
     DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
-use countersign_core::port::{Changed, Commit, Created, Grounds, Registry};
+use countersign_core::port::{Changed, Claim, Commit, Created, Grounds, Registry};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::tenant::{Authority, Client, Tenant};
 use countersign_core::terms::{
@@ -105,7 +106,7 @@ pub(crate) async fn populate(store: &impl Registry) {
         assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Created::Made);
         for user in ["jane", "joe"] {
             let (tenant, user) = (name.parse().unwrap(), user.parse().unwrap());
-            let made = store.create_user(&tenant, &user, Timestamp(9)).await.unwrap();
+            let made = store.create_user(&tenant, &user, None, Timestamp(9)).await.unwrap();
             assert_eq!(made, Created::Made);
         }
         let code = activation(name, "jane", 1);
@@ -157,6 +158,12 @@ pub(crate) fn taken(transaction: Transaction, deadline: u64) -> Transaction {
 
 pub(crate) fn proof(transaction: u128) -> Proof {
     Proof::recorded(transaction.to_be_bytes(), [11; 32], [12; 32], vec![0x30, 0x03, 1, 2, 3])
+}
+
+/// A claim of everything that is due, up to `limit`.
+pub(crate) fn claim(now: u64, lease_end: u64, limit: u16) -> Claim {
+    let room = Room::new(limit, limit);
+    Claim { now: Timestamp(now), lease_end: Timestamp(lease_end), room, after: None }
 }
 
 /// A commit that owes nothing and stands on nothing but `expected`.

@@ -1,0 +1,100 @@
+//! What is done to people and their devices: let a device in, lock or retire it, log a person out,
+//! delete them. Whoever is on the line then is told to hang up.
+
+use super::{Engine, lost_every_race};
+use crate::device::DeviceStatus;
+use crate::enrolment::Activation;
+use crate::id::{DeviceId, TenantName, UserName};
+use crate::limits::COMMIT_TRIES_MAX;
+use crate::port::{Bell, Chance, Changed, Clock, Created, Doorbell, Ledger, Registry};
+use crate::refusal::{Error, Refusal};
+use crate::terms::Addressed;
+use crate::transaction::Input;
+
+impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+    /// Makes an activation code for a device of its user's.
+    ///
+    /// # Errors
+    /// Refuses an unknown user, and what [`Activation::join`] refuses.
+    pub async fn invite(&self, activation: Activation) -> Result<(), Error> {
+        let (tenant, user) = (&activation.tenant, &activation.user);
+        self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+        let now = self.now();
+        let others = self.store.activations(tenant, user, now).await?;
+        activation.join(&others, now)?;
+        match self.store.create_activation(activation).await? {
+            Created::Made => Ok(()),
+            Created::Exists => Err(Refusal::Exists.into()),
+        }
+    }
+
+    /// Locks, unlocks or retires a device. Whatever it has open goes on without it, and ends in its
+    /// own time.
+    ///
+    /// # Errors
+    /// Refuses a device that is unknown or retired, or has that status already.
+    pub async fn set_device_status(
+        &self,
+        tenant: &TenantName,
+        id: DeviceId,
+        status: DeviceStatus,
+    ) -> Result<(), Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let found = self.store.device(tenant, id).await?.ok_or(Refusal::UnknownDevice)?;
+            let device = found.value.with_status(status)?;
+            let user = device.user.clone();
+            if self.store.change_device(device, found.version).await? == Changed::Stale {
+                continue;
+            }
+            if status != DeviceStatus::Active {
+                self.hang_up(tenant, &user, Addressed::Device(id));
+            }
+            return Ok(());
+        }
+        Err(lost_every_race())
+    }
+
+    /// Closes the channels of a user's devices. They may come back: whoever is to stay out is locked.
+    ///
+    /// # Errors
+    /// Refuses an unknown user, and one who has no device on the line.
+    pub async fn log_out(&self, tenant: &TenantName, user: &UserName) -> Result<(), Error> {
+        self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+        if !self.doorbell.online(tenant, user, Addressed::Any) {
+            return Err(Refusal::Unchanged.into());
+        }
+        self.hang_up(tenant, user, Addressed::Any);
+        Ok(())
+    }
+
+    /// Deletes a user: what they have open is cancelled, and told to its callers; their devices are
+    /// retired. What has ended stays, under the name.
+    ///
+    /// # Errors
+    /// Refuses an unknown user.
+    pub async fn delete_user(&self, tenant: &TenantName, user: &UserName) -> Result<(), Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let found = self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+            for open in self.store.open(tenant, user).await? {
+                let id = open.value.terms.id;
+                let late = self.now() >= open.value.deadline();
+                let input = if late { Input::Tick } else { Input::Cancel };
+                match self.apply(tenant, id, input).await {
+                    Ok(_) | Err(Error::Refused(_)) => {} // It ended, or is looked at again.
+                    Err(failed) => return Err(failed),
+                }
+            }
+            // Stale where something was started, or the user changed, meanwhile.
+            if self.store.delete_user(tenant, user, found.version).await? == Changed::Written {
+                self.hang_up(tenant, user, Addressed::Any);
+                return Ok(());
+            }
+        }
+        Err(lost_every_race())
+    }
+
+    fn hang_up(&self, tenant: &TenantName, user: &UserName, addressed: Addressed) {
+        let (tenant, user) = (tenant.clone(), user.clone());
+        self.doorbell.ring(Bell::HungUp { tenant, user, addressed });
+    }
+}

@@ -1,0 +1,101 @@
+//! What goes: ended transactions of which only the evidence stays, expired activations, and users.
+
+use std::sync::Arc;
+
+use countersign_core::device::DeviceStatus;
+use countersign_core::id::{TenantName, UserName};
+use countersign_core::port::{Changed, Versioned};
+use countersign_core::terms::{Content, Terms};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{End, State, Transaction};
+
+use super::World;
+
+impl World {
+    /// The evidence of a tenant's transactions.
+    pub(super) fn evidence_of(
+        &self,
+        tenant: &TenantName,
+    ) -> impl DoubleEndedIterator<Item = &Versioned<Transaction>> {
+        self.evidence.iter().filter(move |t| t.value.terms.tenant == *tenant)
+    }
+
+    pub(super) fn forget(&mut self, before: Timestamp, limit: u16) -> u16 {
+        let ended = |t: &Versioned<Transaction>| match t.value.state {
+            State::Ended { at, .. } if at <= before => Some(at),
+            _ => None,
+        };
+        let owes = |t: &Versioned<Transaction>| {
+            self.deliveries.owe(&t.value.terms.tenant, t.value.terms.id)
+        };
+        let may_go = |t: &Versioned<Transaction>| ended(t).filter(|_| !owes(t));
+        let numbered = self.transactions.iter().enumerate();
+        let mut going: Vec<_> = numbered.filter_map(|(at, t)| Some((may_go(t)?, at))).collect();
+        going.sort_unstable();
+        going.truncate(limit.into());
+        for (_, at) in &going {
+            let row = &self.transactions[*at];
+            if let Some(End::Finished { .. }) = row.value.end() {
+                self.evidence.push(evidence(row));
+            }
+        }
+        let mut at = 0;
+        self.transactions.retain(|_| {
+            at += 1;
+            !going.iter().any(|(_, gone)| *gone == at - 1)
+        });
+        let places = self.transactions.iter().enumerate();
+        let places = places.map(|(at, t)| ((t.value.terms.tenant.clone(), t.value.terms.id), at));
+        self.places = places.collect();
+        going.len() as u16
+    }
+
+    pub(super) fn forget_activations(&mut self, before: Timestamp, limit: u16) -> u16 {
+        let mut left = limit;
+        self.activations.retain(|activation| {
+            let goes = left > 0 && activation.value.not_after <= before;
+            left -= u16::from(goes);
+            !goes
+        });
+        limit - left
+    }
+
+    pub(super) fn delete_user(
+        &mut self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+    ) -> Changed {
+        let key = (tenant.clone(), user.clone());
+        let open = |t: &Versioned<Transaction>| {
+            t.value.terms.user == *user && t.value.end().is_none()
+        };
+        if self.of(tenant).any(open)
+            || self.users.get(&key).is_none_or(|found| found.version != expected)
+        {
+            return Changed::Stale;
+        }
+        for device in self.devices.values_mut() {
+            let held = device.value.tenant == *tenant && device.value.user == *user;
+            if held && device.value.status != DeviceStatus::Retired {
+                device.value.status = DeviceStatus::Retired;
+                device.version += 1;
+            }
+        }
+        self.activations.retain(|a| a.value.tenant != *tenant || a.value.user != *user);
+        self.users.remove(&key);
+        Changed::Written
+    }
+}
+
+/// What stays of a finished transaction.
+fn evidence(row: &Versioned<Transaction>) -> Versioned<Transaction> {
+    let terms = Terms {
+        content: Content { bytes: Vec::new(), ..row.value.terms.content.clone() },
+        callback: None,
+        notice: None,
+        ..(*row.value.terms).clone()
+    };
+    let value = Transaction { terms: Arc::new(terms), ..row.value.clone() };
+    Versioned { value, version: row.version }
+}

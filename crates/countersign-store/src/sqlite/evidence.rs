@@ -1,0 +1,77 @@
+//! Ended transactions that have been kept long enough, and rows of evidence: what stays of those in
+//! which somebody signed.
+
+use countersign_core::port::Versioned;
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::Transaction;
+use rusqlite::{Connection, ToSql, params};
+
+use super::column::moment;
+use super::transaction;
+use super::trouble::Trouble;
+
+/// A row as [`transaction::read`] takes it: finished, and without its content.
+const AS_TRANSACTION: &str = "tenant, id, version, 'finished', 0, NULL, takes, ended_at, ended_by,
+    NULL, proof_content, proof_signer, evidence, surface, client, user, request_key, reference,
+    device, started_at, body, x''";
+
+/// Nothing is owed for it, and nothing was given up that could be replayed.
+const NOTHING_OWED: &str = "NOT EXISTS (SELECT 1 FROM deliveries
+    WHERE deliveries.tenant = transactions.tenant AND deliveries.transaction_id = transactions.id)";
+
+/// Reads evidence as the transactions that it is of.
+pub(super) fn select(
+    sql: &Connection,
+    which: &'static str,
+    given: &[&dyn ToSql],
+) -> Result<Vec<Versioned<Transaction>>, Trouble> {
+    let select = format!("SELECT {AS_TRANSACTION} FROM evidence WHERE {which}");
+    let mut select = sql.prepare_cached(&select)?;
+    let mut rows = select.query(given)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(transaction::read(row, "evidence")?);
+    }
+    Ok(found)
+}
+
+/// Finds transactions that ended at `before` or earlier, and for which nothing is owed.
+pub(super) fn forgettable_statement() -> String {
+    format!(
+        "SELECT seq FROM transactions WHERE ended_at <= ?1 AND {NOTHING_OWED}
+          ORDER BY ended_at LIMIT ?2"
+    )
+}
+
+pub(super) fn forgettable(
+    sql: &Connection,
+    before: Timestamp,
+    limit: u16,
+) -> Result<Vec<i64>, Trouble> {
+    let mut select = sql.prepare_cached(&forgettable_statement())?;
+    let rows = select.query_map(params![moment(before), limit], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Removes those of these transactions that may still go, and answers how many did.
+pub(super) fn forget(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result<u16, Trouble> {
+    let may_go = format!("seq = ?1 AND ended_at <= ?2 AND {NOTHING_OWED}");
+    let mut keep = sql.prepare_cached(&format!(
+        "INSERT INTO evidence (tenant, id, version, takes, ended_at, ended_by, proof_content,
+                proof_signer, evidence, surface, client, user, request_key, reference, device,
+                started_at, body)
+         SELECT tenant, id, version, takes, ended_at, ended_by, proof_content, proof_signer,
+                evidence, surface, client, user, request_key, reference, device, started_at,
+                json_remove(body, '$.callback', '$.notice')
+           FROM transactions WHERE {may_go} AND state = 'finished'"
+    ))?;
+    let mut delete =
+        sql.prepare_cached(&format!("DELETE FROM transactions WHERE {may_go}"))?;
+    let mut gone = 0;
+    for seq in seqs {
+        let which = params![seq, moment(before)];
+        keep.execute(which)?;
+        gone += delete.execute(which)? as u16;
+    }
+    Ok(gone)
+}
