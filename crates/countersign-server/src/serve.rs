@@ -3,6 +3,7 @@
 //! ```text
 //! config ─▶ store ─▶ engine ─┬─ surfaces (relying parties) ─┐
 //!                            ├─ channel  (devices) ─────────┴─ listener
+//!                            ├─ deliveries (debts)
 //!                            └─ sweeper  (time)
 //! ```
 //!
@@ -25,13 +26,17 @@ use tracing::info;
 use crate::channel::{self, Devices};
 use crate::clock::{self, World};
 use crate::config::{Config, Overrides};
+use crate::delivery::guard::Guard;
+use crate::delivery::resolve::Resolver;
+use crate::delivery::{self, worker};
 use crate::doorbell::Local;
 use crate::listen::Listener;
 use crate::surface::caller::Gate;
-use crate::surface::kobil::{self, Kobil};
+use crate::surface::kobil::{self, Invitations, Kobil};
+use crate::surface::order::Callbacks;
 use crate::surface::token::Tokens;
 use crate::task::{Shutdown, Weight};
-use crate::{observe, tls};
+use crate::{observe, retention, tls};
 
 /// The engine as this process runs it.
 pub(crate) type Core = Engine<Store, Local, World>;
@@ -59,19 +64,26 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let tls = tls::prepare(&config.server, &config.store.data, clock::system_time(core.now()))?;
     let listener = Listener::public(&config.server, tls).await?;
     let port = listener.address().port();
-    let gate = gate(&config, &core)?;
+    let resolver = Resolver::new(Guard::new(config.delivery.allowed_networks.clone()));
+    let webhook = delivery::webhook(&config.delivery, resolver.clone())?;
+    let address = config.server.public_addresses(port)[0].to_string();
+    let gate = gate(&config, &core, Callbacks::new(resolver), &address)?;
     let devices = devices(&config, &core, &tasks, port);
     let router = Router::new()
-        .merge(kobil::router(Kobil { gate: gate.clone(), tasks: tasks.clone() }))
+        .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
         .merge(channel::router(devices.clone()));
 
     let admin = observe::bind(&config.observe).await?;
     let metrics = observe::record(&tasks)?;
     let ready = store.clone();
     observe::serve(admin, metrics, move || std::future::ready(ready.ready().is_ok()), &tasks);
+    let rules = delivery::rules(&config.delivery);
+    let deliveries = worker::work(Arc::clone(&core), webhook, rules, tasks.clone());
+    tasks.spawn("deliveries", Weight::Essential, deliveries);
+    let forgetting = retention::work(Arc::clone(&core), config.retention.clone(), tasks.clone());
+    tasks.spawn("retention", Weight::Essential, forgetting);
     tasks.spawn("sweeper", Weight::Essential, sweep(Arc::clone(&core), tasks.clone()));
     tasks.spawn("tidier", Weight::Essential, tidy(gate, devices, store.clone(), tasks.clone()));
-    let address = config.server.public_addresses(port)[0].clone();
     info!("Listening on {}; applications and devices reach it at {address}", listener.address());
     // The one line on standard output, for whoever started this process and waits for it.
     println!("ready {address}");
@@ -105,16 +117,31 @@ fn policy(config: &Config) -> Policy {
     }
 }
 
-fn gate(config: &Config, core: &Arc<Core>) -> anyhow::Result<Gate> {
+fn gate(
+    config: &Config,
+    core: &Arc<Core>,
+    callbacks: Callbacks,
+    address: &str,
+) -> anyhow::Result<Gate> {
     let default_tenant = config.server.default_tenant.as_deref().map(str::parse).transpose();
     let default_tenant = default_tenant.context("`server.default_tenant` is no tenant's name")?;
     Ok(Gate::new(
         Arc::clone(core),
-        Tokens::new(config.tokens.lifetime),
+        Tokens::new(config.tokens.lifetime, address),
+        callbacks,
         quota(config.tokens.failed_tries_per_minute),
         &config.server.hostname,
         default_tenant,
     ))
+}
+
+fn kobil(config: &Config, gate: &Gate, tasks: &Shutdown, address: &str) -> Kobil {
+    let lifetime = config.enrolment.code_lifetime;
+    Kobil {
+        gate: gate.clone(),
+        tasks: tasks.clone(),
+        invitations: Invitations { server: address.to_owned(), lifetime },
+    }
 }
 
 fn devices(config: &Config, core: &Arc<Core>, tasks: &Shutdown, port: u16) -> Devices {

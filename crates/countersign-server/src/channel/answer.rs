@@ -102,7 +102,12 @@ fn refused(refusal: &Refusal) -> RefusalBody {
         }
         Refusal::NotActivated => Code::EnrolmentRefused,
         // What only relying parties are told.
-        Refusal::OtherOrder | Refusal::Crowded | Refusal::Exists => Code::BadRequest,
+        Refusal::OtherOrder
+        | Refusal::Crowded
+        | Refusal::Exists
+        | Refusal::Unchanged
+        | Refusal::ManyCodes
+        | Refusal::BadExpiry => Code::BadRequest,
     };
     RefusalBody::new(code)
 }

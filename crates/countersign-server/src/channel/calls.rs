@@ -66,7 +66,7 @@ pub(super) async fn offers(
     let found = room.core.store.device(tenant, device).await?;
     let user = found.ok_or(Code::Locked)?.value.user;
     // On the board before the look, so that nothing falls in between.
-    let mut line = room.core.doorbell.connect(tenant, &user, device, Kind::Poll);
+    let mut line = room.core.doorbell.connect(tenant, &user, device, Kind::Poll, room.core.now());
     let until = room.core.now() + Duration::from_secs(wait).min(POLL_WAIT_MAX);
     loop {
         let open = room.core.offers(tenant, device).await?;

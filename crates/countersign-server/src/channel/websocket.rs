@@ -132,7 +132,7 @@ impl Channel {
         let found = core.store.device(&who.tenant, who.device).await;
         let device = found.map_err(|_| Some(Close::Internal))?.ok_or(Some(Close::Unauthorised))?;
         let user = device.value.user;
-        let line = core.doorbell.connect(&who.tenant, &user, who.device, Kind::Channel);
+        let line = core.doorbell.connect(&who.tenant, &user, who.device, Kind::Channel, core.now());
         let open = core.offers(&who.tenant, who.device).await.map_err(closed_by)?;
         let pace = self.devices.0.rules.pace;
         let session = Session::welcomed(open.iter().map(|open| open.terms.id), pace, core.now());

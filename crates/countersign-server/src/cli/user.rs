@@ -54,7 +54,7 @@ struct Made {
 }
 
 #[derive(Serialize)]
-struct Locked {
+struct Shown {
     name: String,
     tenant: String,
     locked: bool,
@@ -120,7 +120,7 @@ impl Who {
     }
 }
 
-fn shown(tenant: &TenantName, user: &UserName, lock: &Lock) -> Locked {
+fn shown(tenant: &TenantName, user: &UserName, lock: &Lock) -> Shown {
     let (by, until) = match lock {
         Lock::Open => (None, None),
         Lock::Administrator => (Some("administrator"), None),
@@ -128,7 +128,7 @@ fn shown(tenant: &TenantName, user: &UserName, lock: &Lock) -> Locked {
         Lock::Until(end) => (Some("wrong-tries"), Some(moment::exact(*end))),
     };
     let locked = by.is_some();
-    Locked { name: user.to_string(), tenant: tenant.to_string(), locked, by, until }
+    Shown { name: user.to_string(), tenant: tenant.to_string(), locked, by, until }
 }
 
 fn said(lock: &Lock) -> &'static str {
@@ -148,5 +148,5 @@ pub(super) async fn create(
     user: &UserName,
 ) -> anyhow::Result<bool> {
     desk.tenant(tenant).await?;
-    Ok(desk.store.create_user(tenant, user, desk.now()).await? == Created::Made)
+    Ok(desk.store.create_user(tenant, user, None, desk.now()).await? == Created::Made)
 }

@@ -72,6 +72,15 @@ impl Key {
         }
     }
 
+    /// A number of whole days; zero is none, which means for ever.
+    pub(super) fn days(&self) -> anyhow::Result<Option<Duration>> {
+        match self.value.as_integer().map(u32::try_from) {
+            Some(Ok(0)) => Ok(None),
+            Some(Ok(days)) => Ok(Some(Duration::from_secs(86_400 * u64::from(days)))),
+            _ => bail!("{self} is a whole number from 0 to {}, not {}", u32::MAX, self.value),
+        }
+    }
+
     /// A number of whole seconds.
     pub(super) fn seconds(&self) -> anyhow::Result<Duration> {
         Ok(Duration::from_secs(u64::from(self.count()?)))

@@ -5,12 +5,14 @@
 //! module that reads the environment.
 
 mod channel;
+mod delivery;
 mod enrolment;
 mod key;
 mod layers;
 mod locks;
 mod observe;
 mod process;
+mod retention;
 mod server;
 mod store;
 mod tokens;
@@ -23,10 +25,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 pub(crate) use self::channel::ChannelConfig;
+pub(crate) use self::delivery::DeliveryConfig;
 pub(crate) use self::enrolment::EnrolmentConfig;
 pub(crate) use self::locks::LocksConfig;
 pub(crate) use self::observe::{LogFormat, ObserveConfig};
 pub(crate) use self::process::{own_program, platform, refuses_colours, temporary_directory};
+pub(crate) use self::retention::RetentionConfig;
 pub(crate) use self::server::{PublicAddress, ServerConfig, Tls};
 pub(crate) use self::store::StoreConfig;
 pub(crate) use self::tokens::TokensConfig;
@@ -43,7 +47,9 @@ pub(crate) struct Config {
     pub(crate) enrolment: EnrolmentConfig,
     pub(crate) locks: LocksConfig,
     pub(crate) channel: ChannelConfig,
+    pub(crate) delivery: DeliveryConfig,
     pub(crate) store: StoreConfig,
+    pub(crate) retention: RetentionConfig,
     pub(crate) observe: ObserveConfig,
 }
 
@@ -92,7 +98,9 @@ impl Config {
             enrolment: EnrolmentConfig::read(&mut layers)?,
             locks: LocksConfig::read(&mut layers)?,
             channel: ChannelConfig::read(&mut layers)?,
+            delivery: DeliveryConfig::read(&mut layers)?,
             store: StoreConfig::read(&mut layers)?,
+            retention: RetentionConfig::read(&mut layers)?,
             observe: ObserveConfig::read(&mut layers)?,
         };
         layers.assert_all_read();
@@ -187,6 +195,18 @@ mod tests {
         for value in ["0", "-1", "4294967296"] {
             let error = refused(&format!("[channel]\nping_seconds = {value}"), &[]);
             assert!(error.contains("`channel.ping_seconds` is a whole number"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_has_ended_is_kept_for_days_or_for_ever() {
+        let kept = |file: &str| load(file, &[]).unwrap().retention.ended_transactions;
+        assert_eq!(kept(""), Some(Duration::from_hours(90 * 24)));
+        assert_eq!(kept("[retention]\nended_transactions_days = 1"), Some(Duration::from_hours(24)));
+        assert_eq!(kept("[retention]\nended_transactions_days = 0"), None);
+        for value in ["-1", "\"90\"", "1.5", "4294967296"] {
+            let error = refused(&format!("[retention]\nended_transactions_days = {value}"), &[]);
+            assert!(error.contains("`retention.ended_transactions_days`"), "{error}");
         }
     }
 

@@ -11,9 +11,13 @@ use countersign_core::id::{DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::limits::CHANNEL_FRAMES_MAX;
 use countersign_core::port::{Bell, Doorbell};
 use countersign_core::terms::Addressed;
+use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, Transaction};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// Devices whose last time on the line a node remembers; those seen longest ago are forgotten.
+const SEEN_MAX: usize = 131_072;
 
 /// Connected devices and waiting callers. Clones are handles to the same.
 #[derive(Clone, Debug, Default)]
@@ -23,10 +27,20 @@ pub(crate) struct Local(Arc<Board>);
 struct Board {
     lines: Mutex<HashMap<User, Vec<Connected>>>,
     waiters: Mutex<HashMap<TransactionId, Vec<Waiting>>>,
+    seen: Mutex<Seen>,
+    /// Rung when somebody is owed a call.
+    owed: Notify,
     numbers: AtomicU64,
 }
 
 type User = (TenantName, UserName);
+
+/// When devices last came on the line, in two generations: the older one goes when the newer is full.
+#[derive(Debug, Default)]
+struct Seen {
+    new: HashMap<(TenantName, DeviceId), Timestamp>,
+    old: HashMap<(TenantName, DeviceId), Timestamp>,
+}
 
 #[derive(Debug)]
 struct Connected {
@@ -60,7 +74,7 @@ pub(crate) enum Note {
     Ended(Arc<Transaction>),
     /// The device opened another channel.
     Replaced,
-    /// The user was locked.
+    /// The user or the device was locked, logged out or deleted.
     Locked,
 }
 
@@ -83,14 +97,16 @@ pub(crate) struct Waiter {
 }
 
 impl Local {
-    /// Connects a device. Its channel replaces the one that it had; a poll replaces nothing.
+    /// Connects a device, at `now`. Its channel replaces the one that it had; a poll replaces nothing.
     pub(crate) fn connect(
         &self,
         tenant: &TenantName,
         user: &UserName,
         device: DeviceId,
         kind: Kind,
+        now: Timestamp,
     ) -> Line {
+        self.0.seen.lock().see((tenant.clone(), device), now);
         let (sender, notes) = mpsc::channel(CHANNEL_FRAMES_MAX);
         let (user, number) = ((tenant.clone(), user.clone()), self.number());
         let mut lines = self.0.lines.lock();
@@ -109,6 +125,13 @@ impl Local {
         Line { board: Arc::clone(&self.0), user, number, notes }
     }
 
+    /// When a device last came on this node's line, as far as it remembers.
+    pub(crate) fn last_seen(&self, tenant: &TenantName, device: DeviceId) -> Option<Timestamp> {
+        let seen = self.0.seen.lock();
+        let device = (tenant.clone(), device);
+        seen.new.get(&device).or_else(|| seen.old.get(&device)).copied()
+    }
+
     /// Waits for the end of a transaction. To be called before it is looked at, so that no end falls
     /// in between.
     pub(crate) fn wait(&self, id: TransactionId) -> Waiter {
@@ -117,6 +140,11 @@ impl Local {
         let waiting = Waiting { number, ended: sender };
         self.0.waiters.lock().entry(id).or_default().push(waiting);
         Waiter { board: Arc::clone(&self.0), id, number, ended }
+    }
+
+    /// Waits until somebody is owed a call, since the last time that this was waited for.
+    pub(crate) async fn owed(&self) {
+        self.0.owed.notified().await;
     }
 
     /// Devices connected, and callers waiting.
@@ -142,6 +170,15 @@ impl Local {
     }
 }
 
+impl Seen {
+    fn see(&mut self, device: (TenantName, DeviceId), now: Timestamp) {
+        if self.new.len() >= SEEN_MAX / 2 {
+            self.old = std::mem::take(&mut self.new);
+        }
+        self.new.insert(device, now);
+    }
+}
+
 impl Doorbell for Local {
     fn ring(&self, bell: Bell) {
         match bell {
@@ -149,6 +186,9 @@ impl Doorbell for Local {
                 self.tell(&transaction, &[Note::Offer(Arc::clone(&transaction))]);
             }
             Bell::Ended(transaction) => {
+                if transaction.terms.callback.is_some() {
+                    self.0.owed.notify_one();
+                }
                 let ended = Note::Ended(Arc::clone(&transaction));
                 match transaction.end() {
                     Some(End::Locked { .. } | End::Declined { reason: Decline::NotMe, .. }) => {
@@ -160,6 +200,19 @@ impl Doorbell for Local {
                 for waiting in waiting.into_iter().flatten() {
                     // A caller that hung up hears nothing; the ledger has the end.
                     let _ = waiting.ended.send(Arc::clone(&transaction));
+                }
+            }
+            Bell::HungUp { tenant, user, addressed } => {
+                // Off the board at once: from here on the device is not online.
+                if let Some(lines) = self.0.lines.lock().get_mut(&(tenant, user)) {
+                    lines.retain(|line| {
+                        let hung_up = addressed.covers(line.device);
+                        if hung_up {
+                            // A full queue is cut by this anyway.
+                            let _ = line.notes.try_send(Note::Locked);
+                        }
+                        !hung_up
+                    });
                 }
             }
         }
@@ -212,5 +265,56 @@ impl Drop for Waiter {
                 waiters.remove(&self.id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect(board: &Local, user: &str, device: u64, at: u64) -> Line {
+        let device = DeviceId::try_from(device).unwrap();
+        let (tenant, user) = ("acme".parse().unwrap(), user.parse().unwrap());
+        board.connect(&tenant, &user, device, Kind::Channel, Timestamp(at))
+    }
+
+    fn hang_up(board: &Local, user: &str, addressed: Addressed) {
+        let (tenant, user) = ("acme".parse().unwrap(), user.parse().unwrap());
+        board.ring(Bell::HungUp { tenant, user, addressed });
+    }
+
+    #[tokio::test]
+    async fn who_is_hung_up_on_is_offline_at_once_and_hears_why() {
+        let board = Local::default();
+        let (mut one, mut two) = (connect(&board, "jane", 1, 5), connect(&board, "jane", 2, 5));
+        let joes = connect(&board, "joe", 3, 5);
+        let first = Addressed::Device(DeviceId::try_from(1).unwrap());
+        let online = |user: &str, addressed| {
+            board.online(&"acme".parse().unwrap(), &user.parse().unwrap(), addressed)
+        };
+        hang_up(&board, "jane", first);
+        assert!(!online("jane", first) && online("jane", Addressed::Any));
+        assert!(matches!(one.next().await, Some(Note::Locked)));
+        assert!(one.next().await.is_none(), "nothing comes after that");
+        hang_up(&board, "jane", Addressed::Any);
+        assert!(!online("jane", Addressed::Any) && online("joe", Addressed::Any));
+        assert!(matches!(two.next().await, Some(Note::Locked)));
+        drop((one, two, joes));
+        assert_eq!(board.counts(), (0, 0));
+    }
+
+    #[test]
+    fn when_a_device_came_is_remembered_after_it_has_gone_within_bounds() {
+        let board = Local::default();
+        let acme: TenantName = "acme".parse().unwrap();
+        let seen = |device| board.last_seen(&acme, DeviceId::try_from(device).unwrap());
+        drop(connect(&board, "jane", 1, 5));
+        drop(connect(&board, "jane", 1, 7));
+        assert_eq!((seen(1), seen(2)), (Some(Timestamp(7)), None));
+        for device in 0..SEEN_MAX as u64 {
+            board.0.seen.lock().see((acme.clone(), DeviceId::drawn(u128::from(device) << 1)), Timestamp(9));
+        }
+        let seen = board.0.seen.lock();
+        assert!(seen.new.len() + seen.old.len() <= SEEN_MAX);
     }
 }

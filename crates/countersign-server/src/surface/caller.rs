@@ -19,6 +19,7 @@ use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq as _;
 use tracing::error;
 
+use super::order::Callbacks;
 use super::token::Tokens;
 use crate::serve::Core;
 
@@ -29,6 +30,8 @@ pub(crate) struct Gate {
     pub(crate) core: Arc<Core>,
     /// Access tokens.
     pub(crate) tokens: Arc<Tokens>,
+    /// Where callers may be called back.
+    pub(crate) callbacks: Callbacks,
     tries: Arc<DefaultKeyedRateLimiter<IpAddr>>,
     hostname: Arc<str>,
     default_tenant: Option<TenantName>,
@@ -71,12 +74,14 @@ impl Gate {
     pub(crate) fn new(
         core: Arc<Core>,
         tokens: Tokens,
+        callbacks: Callbacks,
         tries_per_minute: NonZeroU32,
         hostname: &str,
         default_tenant: Option<TenantName>,
     ) -> Self {
         let tries = Arc::new(RateLimiter::keyed(Quota::per_minute(tries_per_minute)));
-        Self { core, tokens: Arc::new(tokens), tries, hostname: hostname.into(), default_tenant }
+        let (tokens, hostname) = (Arc::new(tokens), hostname.into());
+        Self { core, tokens, callbacks, tries, hostname, default_tenant }
     }
 
     /// The tenant that the host names by its first label, or else the default one.
@@ -155,6 +160,15 @@ impl Gate {
             _ if self.tries.check_key(&address).is_err() => Err(Stranger::TooManyTries),
             _ => Err(Stranger::NotAuthenticated),
         }
+    }
+
+    /// The tenant of that name.
+    ///
+    /// # Errors
+    /// [`Stranger::NoTenant`] where there is none.
+    pub(crate) async fn tenant(&self, name: &str) -> Result<Tenant, Stranger> {
+        let name = name.parse().map_err(|_| Stranger::NoTenant)?;
+        self.known_tenant(&name).await
     }
 
     /// Forgets addresses that have not failed lately.

@@ -2,8 +2,20 @@
 //! decides, and none knows of another.
 
 pub(crate) mod caller;
+pub(crate) mod discovery;
 pub(crate) mod intake;
 pub(crate) mod kobil;
 pub(crate) mod oauth;
 pub(crate) mod order;
 pub(crate) mod token;
+
+use countersign_core::terms::Surface;
+use countersign_core::transaction::Transaction;
+
+/// What a callback says of a transaction's end, in the words of the surface that it was started on: the
+/// same bytes each time. `None` before the end.
+pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
+    match transaction.terms.surface {
+        Surface::Kobil => kobil::result_body(transaction),
+    }
+}

@@ -4,7 +4,12 @@ use countersign_core::limits::{
     CALLBACK_HEADER_BYTES_MAX, CALLBACK_HEADERS_MAX, CALLBACK_URL_BYTES_MAX,
 };
 use countersign_core::terms::Callback;
+use countersign_core::time::Timestamp;
 use http::{HeaderName, HeaderValue};
+use url::Url;
+
+use crate::delivery::guard::Forbidden;
+use crate::delivery::resolve::Resolver;
 
 /// Why a callback is refused; a sentence for the caller.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -17,6 +22,8 @@ pub(crate) enum BadCallback {
     NotHttps,
     #[error("it carries a user name or a password")]
     Credentials,
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     #[error("there are more than {CALLBACK_HEADERS_MAX} headers")]
     ManyHeaders,
     #[error("`{0}` is not a header that can be sent")]
@@ -42,7 +49,28 @@ const RESERVED: [&str; 13] = [
     "upgrade",
 ];
 
-/// Checks where a caller wants to be called back, and with which headers.
+/// Judges the addresses of callbacks when transactions start.
+#[derive(Clone)]
+pub(crate) struct Callbacks(Resolver);
+
+impl Callbacks {
+    /// Judges as the deliveries themselves will.
+    pub(crate) fn new(resolver: Resolver) -> Self {
+        Self(resolver)
+    }
+
+    /// Whether an address that [`callback`] has read may be called, as far as can be told now.
+    ///
+    /// # Errors
+    /// [`BadCallback::Forbidden`].
+    pub(crate) async fn check(&self, callback: &Callback, now: Timestamp) -> Result<(), BadCallback> {
+        let url = Url::parse(&callback.url).map_err(|_| BadCallback::NotUrl)?;
+        Ok(self.0.check(&url, now).await?)
+    }
+}
+
+/// Reads where a caller wants to be called back, and with which headers. The URL is kept in its normal
+/// form, without a fragment, which is nobody's to send.
 ///
 /// # Errors
 /// [`BadCallback`], the first reason found.
@@ -50,7 +78,11 @@ pub(crate) fn callback(url: &str, headers: Vec<(String, String)>) -> Result<Call
     if url.len() > CALLBACK_URL_BYTES_MAX {
         return Err(BadCallback::Long);
     }
-    let parsed = url::Url::parse(url).map_err(|_| BadCallback::NotUrl)?;
+    let mut parsed = Url::parse(url).map_err(|_| BadCallback::NotUrl)?;
+    parsed.set_fragment(None);
+    if parsed.as_str().len() > CALLBACK_URL_BYTES_MAX {
+        return Err(BadCallback::Long);
+    }
     if parsed.scheme() != "https" {
         return Err(BadCallback::NotHttps);
     }
@@ -71,7 +103,7 @@ pub(crate) fn callback(url: &str, headers: Vec<(String, String)>) -> Result<Call
             return Err(BadCallback::Reserved(shown(name)));
         }
     }
-    Ok(Callback { url: url.to_owned(), headers })
+    Ok(Callback { url: parsed.into(), headers })
 }
 
 /// A caller's own word, short enough and plain enough to say back.
@@ -99,8 +131,22 @@ mod tests {
         ] {
             assert_eq!(callback(url, vec![]), Err(reason), "{url}");
         }
-        let long = format!("https://shop.example/{}", "a".repeat(CALLBACK_URL_BYTES_MAX));
-        assert_eq!(callback(&long, vec![]), Err(BadCallback::Long));
+        for long in ["a".repeat(CALLBACK_URL_BYTES_MAX), "ä".repeat(CALLBACK_URL_BYTES_MAX / 2 - 20)] {
+            let long = format!("https://shop.example/{long}");
+            assert_eq!(callback(&long, vec![]), Err(BadCallback::Long));
+        }
+    }
+
+    #[test]
+    fn an_address_is_kept_in_its_normal_form() {
+        for (url, kept) in [
+            ("https://shop.example/done", "https://shop.example/done"),
+            ("HTTPS://Shop.Example:443/a/../b?x=1#y", "https://shop.example/b?x=1"),
+            ("https://0x7f.1", "https://127.0.0.1/"),
+            ("https:\\\\shop.example\\a", "https://shop.example/a"),
+        ] {
+            assert_eq!(callback(url, vec![]).unwrap().url, kept);
+        }
     }
 
     #[test]

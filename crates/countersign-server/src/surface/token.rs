@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde::{Deserialize, Serialize};
 
+use super::discovery;
+
 /// A token is a few hundred bytes; nothing longer is read.
 const TOKEN_BYTES_MAX: usize = 2 * 1024;
 /// Verified tokens that a node remembers.
@@ -24,7 +26,7 @@ const TYPE: &str = "at+jwt";
 /// What a token says.
 #[derive(Debug, Deserialize, Serialize)]
 struct Claims {
-    /// The tenant: a token reaches no other one's rows.
+    /// The tenant's address: a token reaches no other tenant's rows.
     iss: String,
     /// The client.
     sub: String,
@@ -38,6 +40,8 @@ struct Claims {
 #[derive(Debug)]
 pub(crate) struct Tokens {
     lifetime: Duration,
+    /// The server's public address.
+    server: String,
     verified: Mutex<HashMap<[u8; 32], Verified>>,
 }
 
@@ -49,9 +53,14 @@ struct Verified {
 }
 
 impl Tokens {
-    /// Tokens that are good for `lifetime`.
-    pub(crate) fn new(lifetime: Duration) -> Self {
-        Self { lifetime, verified: Mutex::default() }
+    /// Tokens that are good for `lifetime`, issued by the realms of the server at this public address.
+    pub(crate) fn new(lifetime: Duration, server: &str) -> Self {
+        Self { lifetime, server: server.to_owned(), verified: Mutex::default() }
+    }
+
+    /// Who issues a tenant's tokens: the address that they are discovered at (RFC 8414, section 2).
+    pub(crate) fn issuer(&self, tenant: &TenantName) -> String {
+        format!("{}/auth/realms/{tenant}", self.server)
     }
 
     /// How long a token is good.
@@ -71,14 +80,15 @@ impl Tokens {
         now: Timestamp,
     ) -> anyhow::Result<String> {
         let claims = Claims {
-            iss: tenant.name.to_string(),
+            iss: self.issuer(&tenant.name),
             sub: client.to_string(),
             client_id: client.to_string(),
             iat: now.seconds(),
             exp: now.seconds() + self.lifetime.as_secs(),
             jti: format!("{jti:032x}"),
         };
-        let header = Header { typ: Some(TYPE.into()), ..Header::new(Algorithm::ES256) };
+        let kid = Some(discovery::key_name(tenant)?);
+        let header = Header { typ: Some(TYPE.into()), kid, ..Header::new(Algorithm::ES256) };
         let key = EncodingKey::from_ec_der(tenant.token_key.expose());
         jsonwebtoken::encode(&header, &claims, &key).context("signing an access token")
     }
@@ -105,7 +115,7 @@ impl Tokens {
         let key = KeyPair::try_from(tenant.token_key.expose().as_slice()).ok()?;
         let key = DecodingKey::from_ec_der(key.der_bytes());
         let mut rules = Validation::new(Algorithm::ES256);
-        rules.set_issuer(&[tenant.name.as_str()]);
+        rules.set_issuer(&[self.issuer(&tenant.name)]);
         rules.set_required_spec_claims(&["iss", "sub", "exp"]);
         // Time is read in one place only, and expiry is judged below by that.
         rules.validate_exp = false;
@@ -145,7 +155,7 @@ mod tests {
     use crate::authority::found_tenant;
 
     fn tokens() -> Tokens {
-        Tokens::new(Duration::from_mins(5))
+        Tokens::new(Duration::from_mins(5), "https://localhost")
     }
 
     fn tenant(name: &str) -> Tenant {

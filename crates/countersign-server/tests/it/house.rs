@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use reqwest::{Certificate, Client, Response, StatusCode};
+use reqwest::{Certificate, Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -100,8 +100,13 @@ impl House {
 
     /// An access token of the client.
     pub(crate) async fn token(&self) -> String {
-        let (id, secret) = &self.client;
-        let url = format!("{}/auth/realms/acme/protocol/openid-connect/token", self.address);
+        self.token_of("acme", &self.client).await
+    }
+
+    /// An access token of some tenant's client.
+    pub(crate) async fn token_of(&self, tenant: &str, client: &(String, String)) -> String {
+        let (id, secret) = client;
+        let url = format!("{}/auth/realms/{tenant}/protocol/openid-connect/token", self.address);
         let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
         let answer = self.http.post(url).body(form);
         let answer = answer.header("content-type", "application/x-www-form-urlencoded");
@@ -122,6 +127,27 @@ impl House {
         let body = json!({"deviceId": ["-1"], "transactionId": reference});
         let token = self.token().await;
         read(self.http.delete(url).bearer_auth(token).json(&body).send().await.unwrap()).await
+    }
+
+    /// Makes one of KOBIL's calls, at its address under the realm.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
+        let url = format!("{}/auth/realms/acme/{path}", self.address);
+        let mut call = self.http.request(method, url).bearer_auth(self.token().await);
+        if let Some(body) = body {
+            call = call.json(body);
+        }
+        read(call.send().await.unwrap()).await
+    }
+
+    /// Whether a user's first device is `ONLINE` or `OFFLINE`.
+    pub(crate) async fn device_state(&self, user: &str) -> String {
+        let (_, answer) = self.call(Method::GET, &format!("v3_user/devices/{user}"), None).await;
+        answer["data"][0]["deviceState"].as_str().unwrap().to_owned()
     }
 
     /// Asks the process to end, and waits for it; its exit code, and what it logged.

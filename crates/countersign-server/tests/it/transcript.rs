@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use countersign_device::DeclineReason;
 use rustls::pki_types::pem::PemObject as _;
@@ -44,19 +45,31 @@ struct Stage {
     token: String,
     basic: String,
     tls: Arc<ClientConfig>,
-    device: String,
+    /// The token of another tenant's client.
+    strangers_token: String,
+    /// Each person's device.
+    devices: Vec<(&'static str, String)>,
 }
 
 impl Stage {
     /// Sends a request as it is written, on a connection of its own, and reads until that is closed.
     fn exchange(&self, request: &str) -> String {
         let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
-        let body = body
+        let tomorrow = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 86_400;
+        let mut body = body
             .replace("{{client_id}}", &self.house.client.0)
             .replace("{{client_secret}}", &self.house.client.1)
-            .replace("{{device}}", &self.device);
+            .replace("{{tomorrow}}", &tomorrow.to_string())
+            .replace("{{device}}", &self.devices[0].1);
+        let mut head = head.to_owned();
+        for (person, device) in &self.devices {
+            let placeholder = format!("{{{{device of {person}}}}}");
+            body = body.replace(&placeholder, device);
+            head = head.replace(&placeholder, device);
+        }
         let head = head
             .replace("{{token}}", &self.token)
+            .replace("{{stranger's token}}", &self.strangers_token)
             .replace("{{basic}}", &self.basic)
             .replace("{{length}}", &body.len().to_string())
             .replace('\n', "\r\n");
@@ -69,27 +82,43 @@ impl Stage {
         stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        Self::masked(&String::from_utf8(answer).unwrap())
+        Self::masked(&String::from_utf8(answer).unwrap(), port)
     }
 
     /// The answer, with braces around what differs each time: dates, tokens, signatures and the length
-    /// of what holds them, device numbers.
-    fn masked(answer: &str) -> String {
+    /// of what holds them, numbers and keys that are drawn.
+    fn masked(answer: &str, port: &str) -> String {
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
         let (mut body, mut varies) = (body.to_owned(), false);
         for (name, mask, shortest) in [
             ("signature", "{{signature}}", 1_000),
             ("access_token", "{{token}}", 100),
             ("deviceId", "{{device}}", 10),
+            ("certificateSerialNumber", "{{serial}}", 10),
+            ("lastLoginTime", "{{seconds}}", 8),
+            ("activationNotAfter", "{{seconds}}", 8),
+            // A generated one has 16 letters; those that callers chose here are shorter.
+            ("activationCode", "{{code}}", 12),
+            ("qrCode", "{{png}}", 500),
+            ("x", "{{coordinate}}", 40),
+            ("y", "{{coordinate}}", 40),
+            ("kid", "{{thumbprint}}", 40),
         ] {
             let marker = format!("\"{name}\":\"");
-            if let Some(start) = body.find(&marker).map(|at| at + marker.len()) {
-                let end = start + body[start..].find('"').unwrap();
-                if end - start > shortest {
-                    body.replace_range(start..end, mask);
+            let mut at = 0;
+            while let Some(start) = body[at..].find(&marker).map(|found| at + found + marker.len()) {
+                at = start + body[start..].find('"').unwrap();
+                if at - start > shortest {
+                    body.replace_range(start..at, mask);
+                    at = start + mask.len();
                     varies = true;
                 }
             }
+        }
+        let port = format!("//localhost:{port}");
+        if body.contains(&port) {
+            body = body.replace(&port, "//localhost:{{port}}");
+            varies = true;
         }
         let mut masked = String::new();
         for line in head.split("\r\n") {
@@ -113,10 +142,11 @@ async fn stage() -> Stage {
         house.user(user);
     }
     let mut signer = Person::enrolled(&house, "signer", None).await;
-    let device = signer.phone().device_id.to_string();
     let mut decliner = Person::enrolled(&house, "decliner", None).await;
     let mut watcher = Person::enrolled(&house, "watcher", None).await;
-    Person::enrolled(&house, "absent", None).await;
+    let absent = Person::enrolled(&house, "absent", None).await;
+    let devices = [("signer", &signer), ("watcher", &watcher), ("absent", &absent)];
+    let devices = devices.map(|(name, person)| (name, person.phone().device_id.to_string())).to_vec();
     tokio::spawn(async move {
         loop {
             signer.signs().await;
@@ -142,7 +172,15 @@ async fn stage() -> Stage {
         let (id, secret) = &house.client;
         base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"))
     };
-    Stage { house, token, basic, tls: Arc::new(tls), device }
+    house.cli(&["tenant", "create", "other"]).unwrap();
+    let stranger = house.cli(&["client", "create", "Stranger", "--tenant", "other"]).unwrap();
+    let field = |name: &str| stranger[name].as_str().unwrap().to_owned();
+    let stranger = (field("client_id"), field("client_secret"));
+    let strangers_token = house.token_of("other", &stranger).await;
+    for person in ["signer", "watcher"] {
+        while house.device_state(person).await != "ONLINE" {}
+    }
+    Stage { house, token, basic, tls: Arc::new(tls), strangers_token, devices }
 }
 
 async fn replay(name: &str) {
@@ -181,4 +219,24 @@ async fn kobils_refusals_are_as_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kobils_token_is_as_recorded() {
     replay("kobil-token.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kobils_users_are_as_recorded() {
+    replay("kobil-users.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kobils_devices_are_as_recorded() {
+    replay("kobil-devices.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kobils_activation_codes_are_as_recorded() {
+    replay("kobil-activation.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kobils_discovery_is_as_recorded() {
+    replay("kobil-discovery.http").await;
 }

@@ -195,17 +195,23 @@ fn callback(
     // are checked all the same, so that adding the address later brings no surprise.
     let present = url.filter(|url| !url.is_empty());
     let checked = order::callback(present.as_deref().unwrap_or("https://localhost/"), headers);
-    match checked {
-        Ok(callback) => Ok(present.map(|_| callback)),
-        Err(
+    checked.map(|callback| present.map(|_| callback)).map_err(BadBody::of_callback)
+}
+
+impl BadBody {
+    /// Says which of the two fields of a callback is refused.
+    pub(super) fn of_callback(reason: order::BadCallback) -> Self {
+        let field = match reason {
             order::BadCallback::Header(_)
             | order::BadCallback::Reserved(_)
-            | order::BadCallback::ManyHeaders,
-        ) => {
-            let reason = checked.expect_err("matched above");
-            Err(BadBody(format!("callBackHeaders: {reason}")))
-        }
-        Err(reason) => Err(BadBody(format!("callbackUrl: {reason}"))),
+            | order::BadCallback::ManyHeaders => "callBackHeaders",
+            order::BadCallback::Long
+            | order::BadCallback::NotUrl
+            | order::BadCallback::NotHttps
+            | order::BadCallback::Credentials
+            | order::BadCallback::Forbidden(_) => "callbackUrl",
+        };
+        Self(format!("{field}: {reason}"))
     }
 }
 
@@ -250,7 +256,7 @@ fn seconds(raw: Option<Box<RawValue>>, field: &str, least: u64) -> Result<Durati
     }
 }
 
-fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
+pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'{') {
         return Err(BadBody("The body must be a JSON object".into()));
@@ -267,7 +273,7 @@ fn required<T: DeserializeOwned>(
         .ok_or_else(|| BadBody(format!("{field} is required: it must be {what}")))
 }
 
-fn optional<T: DeserializeOwned>(
+pub(super) fn optional<T: DeserializeOwned>(
     raw: Option<Box<RawValue>>,
     field: &str,
     what: &str,
@@ -279,7 +285,7 @@ fn optional<T: DeserializeOwned>(
     }
 }
 
-fn bad<T>(field: &str, what: &str) -> Result<T, BadBody> {
+pub(super) fn bad<T>(field: &str, what: &str) -> Result<T, BadBody> {
     Err(BadBody(format!("{field} must be {what}")))
 }
 

@@ -1,11 +1,18 @@
-//! KOBIL's surface, the relying party's side: start a signature, take it back, get a token.
+//! KOBIL's surface, the relying party's side: start a signature, take it back, get a token; and users,
+//! their devices and activation codes.
 //!
 //! The caller is an application with a Bearer token; people's devices speak our own protocol, or another
 //! surface's. Each call has two addresses that reach the same handler: `/digitanium/v4/…` on a host whose
 //! first label is the tenant, and `/auth/realms/{tenant}/v3_…` on any.
 
+mod activations;
 mod body;
+mod devices;
+mod picture;
 mod render;
 mod routes;
+mod users;
 
+pub(crate) use activations::Invitations;
+pub(crate) use render::result_body;
 pub(crate) use routes::{Kobil, router};

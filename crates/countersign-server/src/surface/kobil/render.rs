@@ -15,7 +15,7 @@ use crate::surface::caller::{Stranger, log};
 
 /// `{"data", "message", "status", "subSystem"}`, in the order of the vendor's sample.
 #[derive(Debug, Serialize)]
-pub(super) struct Envelope<T> {
+struct Envelope<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<T>,
     message: String,
@@ -24,11 +24,21 @@ pub(super) struct Envelope<T> {
     sub_system: u8,
 }
 
-/// Users, user devices and signatures.
-const SUB_SYSTEM: u8 = 5;
+/// The part of the vendor's system that answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SubSystem {
+    /// Users, their devices and activation codes, and signatures.
+    Users = 5,
+    /// What is done to one device.
+    Devices = 6,
+}
 
 /// A literal, its HTTP status, and what is said with it.
-pub(super) struct Literal(StatusCode, &'static str, &'static str);
+pub(super) struct Literal(
+    pub(super) StatusCode,
+    pub(super) &'static str,
+    pub(super) &'static str,
+);
 
 // Published by KOBIL.
 const BAD_REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "BAD_REQUEST");
@@ -41,8 +51,55 @@ const USER_NOT_FOUND: Literal =
 const DEVICE_NOT_FOUND: Literal =
     Literal(StatusCode::NOT_FOUND, "DEVICE_NOT_FOUND", "Device does not exist");
 const CONFLICT: StatusCode = StatusCode::CONFLICT;
+pub(super) const USER_FETCHED: Literal =
+    Literal(StatusCode::OK, "Success", "User info fetched successfully");
+pub(super) const USER_DELETED: Literal =
+    Literal(StatusCode::OK, "OK", "User deleted successfully");
+pub(super) const LOGGED_OUT: Literal =
+    Literal(StatusCode::OK, "OK", "User logged out successfully");
+pub(super) const NOT_LOGGED_IN: Literal = Literal(
+    CONFLICT,
+    "USER_ALREADY_LOGGED_OUT",
+    "User is not logged in state to perform this action.",
+);
+pub(super) const DEVICES_FETCHED: Literal =
+    Literal(StatusCode::OK, "OK", "Devices list for user fetched successfully");
+pub(super) const DEVICE_LOCKED: Literal =
+    Literal(StatusCode::OK, "OK", "Device locked successfully.");
+pub(super) const DEVICE_UNLOCKED: Literal =
+    Literal(StatusCode::OK, "OK", "Device unlocked successfully.");
+pub(super) const ALREADY_LOCKED: Literal = Literal(CONFLICT, "CONFLICT", "Device already locked");
+pub(super) const ALREADY_UNLOCKED: Literal =
+    Literal(CONFLICT, "CONFLICT", "Device already unlocked");
+pub(super) const NO_DEVICE: Literal =
+    Literal(StatusCode::BAD_REQUEST, "BAD_REQUEST", "DeviceID should not be null or empty");
+pub(super) const DEVICE_DELETED: Literal =
+    Literal(StatusCode::OK, "OK", "DeviceId deleted successfully.");
+pub(super) const NO_DEVICE_TO_DELETE: Literal =
+    Literal(StatusCode::NOT_FOUND, "DEVICEID_NOT_FOUND", "DeviceId does not exist.");
 
-// Ours, where KOBIL published none.
+// Ours, where KOBIL published none; or the status is its own and the words are ours.
+pub(super) const BAD_DEVICE_TO_DELETE: Literal =
+    Literal(StatusCode::BAD_REQUEST, "DEVICE_PARAMETER_INVALID", "DeviceId must be a number");
+pub(super) const USER_CREATED: Literal =
+    Literal(StatusCode::CREATED, "OK", "User created successfully");
+pub(super) const USER_EXISTS: Literal = Literal(CONFLICT, "CONFLICT", "User already exists");
+pub(super) const CODE_CREATED: Literal =
+    Literal(StatusCode::OK, "OK", "Activation code created successfully");
+pub(super) const CODES_FETCHED: Literal =
+    Literal(StatusCode::OK, "OK", "Activation codes for user fetched successfully");
+pub(super) const CODE_EXISTS: Literal =
+    Literal(CONFLICT, "CONFLICT", "The user has this activation code already");
+const TOO_MANY_CODES: Literal = Literal(
+    StatusCode::TOO_MANY_REQUESTS,
+    "TOO_MANY_REQUESTS",
+    "The user has too many activation codes; try again when one was used or has expired",
+);
+const BAD_EXPIRY: Literal = Literal(
+    StatusCode::BAD_REQUEST,
+    "BAD_REQUEST",
+    "activationNotAfter must be in the future, and within a year from now",
+);
 const TENANT_NOT_FOUND: Literal = Literal(
     StatusCode::NOT_FOUND,
     "TENANT_NOT_FOUND",
@@ -114,36 +171,62 @@ impl From<Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        self.told_by(SubSystem::Users)
+    }
+}
+
+/// What a call on a device ended in.
+pub(super) struct DeviceProblem(Problem);
+
+impl<P> From<P> for DeviceProblem
+where
+    Problem: From<P>,
+{
+    fn from(problem: P) -> Self {
+        Self(problem.into())
+    }
+}
+
+impl IntoResponse for DeviceProblem {
+    fn into_response(self) -> Response {
+        self.0.told_by(SubSystem::Devices)
+    }
+}
+
+impl Problem {
+    fn told_by(self, by: SubSystem) -> Response {
         match self {
-            Self::Literal(literal) => literal.into_response(),
-            Self::Bad(sentence) => refused(BAD_REQUEST.0, BAD_REQUEST.1, sentence),
+            Self::Literal(literal) => literal.told_by(by),
+            Self::Bad(sentence) => refused(BAD_REQUEST.0, BAD_REQUEST.1, sentence, by),
             Self::Stranger(stranger) => match stranger {
-                Stranger::NoTenant => TENANT_NOT_FOUND.into_response(),
-                Stranger::NotAuthenticated => UNAUTHORIZED.into_response(),
-                Stranger::TooManyTries => TOO_MANY_REQUESTS.into_response(),
-                Stranger::Failed => INTERNAL_ERROR.into_response(),
+                Stranger::NoTenant => TENANT_NOT_FOUND.told_by(by),
+                Stranger::NotAuthenticated => UNAUTHORIZED.told_by(by),
+                Stranger::TooManyTries => TOO_MANY_REQUESTS.told_by(by),
+                Stranger::Failed => INTERNAL_ERROR.told_by(by),
             },
             Self::Engine(Error::Failed(fault)) => {
                 log(&fault);
-                INTERNAL_ERROR.into_response()
+                INTERNAL_ERROR.told_by(by)
             }
-            Self::Engine(Error::Refused(refusal)) => refusal_response(&refusal),
+            Self::Engine(Error::Refused(refusal)) => refusal_response(&refusal, by),
         }
     }
 }
 
-fn refusal_response(refusal: &Refusal) -> Response {
+fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
     match refusal {
-        Refusal::UnknownUser => USER_NOT_FOUND.into_response(),
-        Refusal::UnknownDevice => DEVICE_NOT_FOUND.into_response(),
-        Refusal::Crowded => TOO_MANY_REQUESTS.into_response(),
-        Refusal::UserLocked | Refusal::DeviceLocked | Refusal::OtherOrder | Refusal::Exists => {
-            refused(CONFLICT, "CONFLICT", sentence(refusal))
-        }
+        Refusal::UnknownUser => USER_NOT_FOUND.told_by(by),
+        Refusal::UnknownDevice => DEVICE_NOT_FOUND.told_by(by),
+        Refusal::Crowded => TOO_MANY_REQUESTS.told_by(by),
+        Refusal::ManyCodes => TOO_MANY_CODES.told_by(by),
+        Refusal::BadExpiry => BAD_EXPIRY.told_by(by),
+        Refusal::UserLocked
+        | Refusal::DeviceLocked
+        | Refusal::OtherOrder
+        | Refusal::Exists
+        | Refusal::Unchanged => refused(CONFLICT, "CONFLICT", sentence(refusal), by),
         // To a relying party, what cannot be taken back is not there to be taken back.
-        Refusal::Unknown | Refusal::Ended(_) | Refusal::Late => {
-            TRANSACTION_NOT_FOUND.into_response()
-        }
+        Refusal::Unknown | Refusal::Ended(_) | Refusal::Late => TRANSACTION_NOT_FOUND.told_by(by),
         // What only devices are told.
         Refusal::NotTaken
         | Refusal::OtherDevice
@@ -154,7 +237,7 @@ fn refusal_response(refusal: &Refusal) -> Response {
         | Refusal::OtherForm
         | Refusal::UnfitIdentity
         | Refusal::BadProof(_)
-        | Refusal::NotActivated => refused(CONFLICT, "CONFLICT", sentence(refusal)),
+        | Refusal::NotActivated => refused(CONFLICT, "CONFLICT", sentence(refusal), by),
     }
 }
 
@@ -165,8 +248,8 @@ fn sentence(refusal: &Refusal) -> String {
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
-fn refused(code: StatusCode, status: &'static str, message: String) -> Response {
-    let envelope = Envelope::<()> { data: None, message, status, sub_system: SUB_SYSTEM };
+fn refused(code: StatusCode, status: &'static str, message: String, by: SubSystem) -> Response {
+    let envelope = Envelope::<()> { data: None, message, status, sub_system: by as u8 };
     let mut response = (code, Json(envelope)).into_response();
     let headers = response.headers_mut();
     match code {
@@ -183,15 +266,26 @@ fn refused(code: StatusCode, status: &'static str, message: String) -> Response 
 
 impl IntoResponse for Literal {
     fn into_response(self) -> Response {
-        let Self(code, status, message) = self;
-        refused(code, status, message.to_owned())
+        self.told_by(SubSystem::Users)
     }
 }
 
-fn ok<T: Serialize>(data: T, status: &'static str, message: &str) -> Response {
-    let envelope =
-        Envelope { data: Some(data), message: message.to_owned(), status, sub_system: SUB_SYSTEM };
-    (StatusCode::OK, Json(envelope)).into_response()
+impl Literal {
+    fn told_by(self, by: SubSystem) -> Response {
+        let Self(code, status, message) = self;
+        refused(code, status, message.to_owned(), by)
+    }
+
+    /// Tells what was done, with what there is to say about it.
+    pub(super) fn with<T: Serialize>(self, data: Option<T>, by: SubSystem) -> Response {
+        let Self(code, status, message) = self;
+        let message = message.to_owned();
+        (code, Json(Envelope { data, message, status, sub_system: by as u8 })).into_response()
+    }
+}
+
+fn ok<T: Serialize>(data: T, status: &'static str, message: &'static str) -> Response {
+    Literal(StatusCode::OK, status, message).with(Some(data), SubSystem::Users)
 }
 
 /// A transaction whose result a callback will carry.
@@ -222,6 +316,16 @@ struct ResultData<'a> {
 
 /// How a transaction ended; HTTP 200 whatever the end.
 pub(super) fn result(transaction: &Transaction, end: &End) -> Response {
+    (StatusCode::OK, Json(result_envelope(transaction, end))).into_response()
+}
+
+/// The same as a callback's body, once it has ended.
+pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
+    let envelope = result_envelope(transaction, transaction.end()?);
+    Some(serde_json::to_vec(&envelope).expect("an envelope has text keys and no maps that fail"))
+}
+
+fn result_envelope<'a>(transaction: &'a Transaction, end: &End) -> Envelope<ResultData<'a>> {
     let (code, message) = result_code(end);
     let data = ResultData {
         device_id: device(end.by()),
@@ -232,7 +336,7 @@ pub(super) fn result(transaction: &Transaction, end: &End) -> Response {
         },
         transaction_id: transaction.terms.reference.as_ref().map_or("", |r| r.name.as_str()),
     };
-    ok(data, code, message)
+    Envelope { data: Some(data), message: message.to_owned(), status: code, sub_system: SubSystem::Users as u8 }
 }
 
 /// Ours, after the nearest words of KOBIL's device SDK; it published `OK` and the go-online timeout.

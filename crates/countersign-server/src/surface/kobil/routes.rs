@@ -1,23 +1,26 @@
 //! The addresses of KOBIL's calls, each under its two names, and their handlers.
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use bytes::Bytes;
 use countersign_core::engine::Order;
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{Chance as _, Handle, Registry as _};
 use countersign_core::terms::{Form, Surface};
 use countersign_core::{Error, Refusal};
+use http::request::Parts;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
-use super::body::{Cancel, Start};
+use super::body::{BadBody, Cancel, Start};
 use super::render::{self, Problem};
+use super::activations::{self, Invitations};
+use super::{devices, users};
 use crate::held;
 use crate::surface::caller::{Caller, Gate, Stranger};
-use crate::surface::{intake, oauth};
+use crate::surface::{discovery, intake, oauth};
 use crate::task::Shutdown;
 
 /// What the handlers share.
@@ -27,14 +30,16 @@ pub(crate) struct Kobil {
     pub(crate) gate: Gate,
     /// Whether the process is about to end.
     pub(crate) tasks: Shutdown,
+    /// How activation codes are made.
+    pub(crate) invitations: Invitations,
 }
 
 /// KOBIL's calls at both of their addresses.
 pub(crate) fn router(kobil: Kobil) -> Router {
-    let known = |method: MethodRouter<Kobil>| {
-        method.fallback(|| async { render::METHOD_NOT_ALLOWED.into_response() })
-    };
     Router::new()
+        .merge(users::routes())
+        .merge(devices::routes())
+        .merge(activations::routes())
         .route("/digitanium/v4/users/{user}/signature", known(post(start)))
         .route("/digitanium/v4/users//signature", known(post(start)))
         .route("/auth/realms/{realm}/v3_user/digitaniumsignature/{user}", known(post(start)))
@@ -42,24 +47,46 @@ pub(crate) fn router(kobil: Kobil) -> Router {
         .route("/auth/realms/{realm}/v3_user/digitaniumsignature", known(post(start)))
         .route("/digitanium/v4/users/signature/{user}", known(delete(cancel)))
         .route("/digitanium/v4/users/signature/", known(delete(cancel)))
+        .route("/digitanium/v4/users/signature", known(delete(cancel)))
         .route("/auth/realms/{realm}/v3_user/cancelsignature/{user}", known(delete(cancel)))
         .route("/auth/realms/{realm}/v3_user/cancelsignature/", known(delete(cancel)))
-        .route("/auth/realms/{realm}/protocol/{*rest}", post(token).fallback(not_found))
+        .route("/auth/realms/{realm}/v3_user/cancelsignature", known(delete(cancel)))
+        .route("/auth/realms/{realm}/protocol/{*rest}", post(token).get(certs).fallback(not_found))
+        .route("/auth/realms/{realm}/.well-known/{*rest}", get(discovery).fallback(not_found))
         .route("/digitanium/{*rest}", axum::routing::any(not_found))
         .route("/auth/realms/{realm}/{*rest}", axum::routing::any(not_found))
         .with_state(kobil)
 }
 
-/// What the path names. A user may be missing, so that its absence can be told in KOBIL's words.
+/// An address takes these methods, and says so of others in KOBIL's envelope.
+pub(super) fn known(methods: MethodRouter<Kobil>) -> MethodRouter<Kobil> {
+    methods.fallback(|| async { render::METHOD_NOT_ALLOWED.into_response() })
+}
+
+/// What the path names. A user or a device may be missing, so that its absence can be told in KOBIL's
+/// words.
 #[derive(Deserialize)]
-struct Named {
+pub(super) struct Named {
     realm: Option<String>,
     user: Option<String>,
+    pub(super) device: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(named) = Path::from_request_parts(parts, state).await.map_err(|_| {
+            // What is percent-encoded must be UTF-8.
+            render::NOT_FOUND
+        })?;
+        Ok(named)
+    }
 }
 
 impl Kobil {
     /// The caller, in the tenant that the realm names, or else the host.
-    async fn caller(
+    pub(super) async fn caller(
         &self,
         named: &Named,
         uri: &Uri,
@@ -73,13 +100,16 @@ impl Kobil {
     }
 }
 
-fn user(named: &Named) -> Result<UserName, Problem> {
-    let name = named.user.as_deref().unwrap_or("").trim();
-    if name.is_empty() {
-        return Err(render::NO_USER.into());
+impl Named {
+    /// The user.
+    pub(super) fn user(&self) -> Result<UserName, Problem> {
+        let name = self.user.as_deref().unwrap_or("").trim();
+        if name.is_empty() {
+            return Err(render::NO_USER.into());
+        }
+        // A name that no user can have is nobody's.
+        name.parse().map_err(|_| Error::from(Refusal::UnknownUser).into())
     }
-    // A name that no user can have is nobody's.
-    name.parse().map_err(|_| Error::from(Refusal::UnknownUser).into())
 }
 
 /// `POST …/users/{userId}/signature`: starts a signature.
@@ -87,13 +117,17 @@ fn user(named: &Named) -> Result<UserName, Problem> {
 /// With a `callbackUrl` it is answered at once; without one when the transaction ends.
 async fn start(
     State(kobil): State<Kobil>,
-    Path(named): Path<Named>,
+    named: Named,
     request: Request,
 ) -> Result<Response, Problem> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
-    let user = user(&named)?;
+    let user = named.user()?;
     let body = json(request).await?;
     let start = Start::parse(&body, &user)?;
+    if let Some(callback) = &start.callback {
+        let allowed = kobil.gate.callbacks.check(callback, kobil.gate.core.now()).await;
+        allowed.map_err(BadBody::of_callback)?;
+    }
     if kobil.tasks.has_begun() {
         return Err(render::SERVICE_UNAVAILABLE.into());
     }
@@ -135,11 +169,11 @@ fn order(id: TransactionId, caller: Caller, user: UserName, start: Start) -> Ord
 /// `DELETE …/users/signature/{userId}`, with a JSON body: takes a signature back.
 async fn cancel(
     State(kobil): State<Kobil>,
-    Path(named): Path<Named>,
+    named: Named,
     request: Request,
 ) -> Result<Response, Problem> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
-    let user = user(&named)?;
+    let user = named.user()?;
     let body = json(request).await?;
     let cancel = Cancel::parse(&body)?;
     let core = &kobil.gate.core;
@@ -168,12 +202,35 @@ async fn token(
     oauth::token(&kobil.gate, &realm, request).await
 }
 
+/// `GET /auth/realms/{realm}/protocol/openid-connect/certs`: the key that signs the realm's tokens.
+async fn certs(
+    State(kobil): State<Kobil>,
+    Path((realm, rest)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
+    if parts != ["openid-connect", "certs"] {
+        return Err(render::NOT_FOUND.into());
+    }
+    Ok(discovery::keys(&kobil.gate, &realm).await?)
+}
+
+/// `GET /auth/realms/{realm}/.well-known/openid-configuration`
+async fn discovery(
+    State(kobil): State<Kobil>,
+    Path((realm, rest)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    if rest.trim_matches('/') != "openid-configuration" {
+        return Err(render::NOT_FOUND.into());
+    }
+    Ok(discovery::document(&kobil.gate, &realm).await?)
+}
+
 async fn not_found() -> Response {
     render::NOT_FOUND.into_response()
 }
 
 /// The body of a call that sends JSON.
-async fn json(request: Request) -> Result<Bytes, Problem> {
+pub(super) async fn json(request: Request) -> Result<Bytes, Problem> {
     intake::json(request).await.map_err(|refused| match refused {
         intake::Refused::NotJson => render::UNSUPPORTED_MEDIA_TYPE.into(),
         intake::Refused::TooLarge => render::PAYLOAD_TOO_LARGE.into(),

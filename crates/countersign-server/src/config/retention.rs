@@ -1,0 +1,18 @@
+//! `[retention]`: how long what has ended is kept.
+
+use std::time::Duration;
+
+use super::layers::Layers;
+
+/// How long things are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct RetentionConfig {
+    /// Ended transactions; none is for ever.
+    pub(crate) ended_transactions: Option<Duration>,
+}
+
+impl RetentionConfig {
+    pub(super) fn read(layers: &mut Layers) -> anyhow::Result<Self> {
+        Ok(Self { ended_transactions: layers.take("retention.ended_transactions_days").days()? })
+    }
+}

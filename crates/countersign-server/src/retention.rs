@@ -1,0 +1,35 @@
+//! Retention: what has been kept long enough goes, in small batches with pauses between them, so that no
+//! commit waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::config::RetentionConfig;
+use crate::serve::Core;
+use crate::surface::caller::log;
+use crate::task::Shutdown;
+
+/// How often it is looked whether something may go.
+const LOOK_EVERY: Duration = Duration::from_mins(10);
+/// Between two batches: at [`countersign_core::limits::FORGET_MAX`] a batch, 1,000 a second.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Removes what has been kept long enough, until the end begins.
+pub(crate) async fn work(core: Arc<Core>, rules: RetentionConfig, tasks: Shutdown) {
+    let draining = tasks.draining();
+    loop {
+        let wait = match core.forget(rules.ended_transactions).await {
+            Ok(true) => PAUSE,
+            Ok(false) => LOOK_EVERY,
+            Err(fault) => {
+                log(&fault);
+                LOOK_EVERY
+            }
+        };
+        if draining.run_until_cancelled(sleep(wait)).await.is_none() {
+            return;
+        }
+    }
+}
