@@ -171,11 +171,14 @@ impl<I: Interference> Play<I> {
         self.found(of).await.value.end().map(End::outcome)
     }
 
-    /// What is owed, now or at any time, as the ledger lists it.
+    /// What is owed, now or at any time, in the order in which it came to be.
     pub(crate) async fn debts(&self) -> Vec<(TransactionId, Debt)> {
-        let end = Timestamp(i64::MAX as u64);
-        let claimed = self.store.claim(end, end, 1_000).await.unwrap();
-        claimed.into_iter().map(|delivery| (delivery.transaction, delivery.debt)).collect()
+        let mut debts = Vec::new();
+        for house in &WORLD.houses {
+            let unpaid = self.store.deliveries(&house.tenant, false, 1_000).await.unwrap();
+            debts.extend(unpaid.into_iter().map(|unpaid| unpaid.delivery));
+        }
+        debts.into_iter().map(|delivery| (delivery.transaction, delivery.debt)).collect()
     }
 
     /// The events committed to this transaction, in order.

@@ -4,11 +4,11 @@ use core::fmt;
 use core::time::Duration;
 use std::rc::Rc;
 
-use countersign_core::delivery::Verdict;
+use countersign_core::delivery::{Delivery, Room, Settlement, Verdict};
 use countersign_core::device::DeviceStatus;
 use countersign_core::engine::{Order, Submission};
 use countersign_core::id::{IdentityId, TransactionId};
-use countersign_core::port::{Changed, Handle, Ledger, Registry};
+use countersign_core::port::{Changed, Claim, Handle, Ledger, Registry};
 use countersign_core::terms::Form;
 use countersign_core::transaction::{Decline, End, Transaction};
 use countersign_core::user::{Lock, Standing};
@@ -176,9 +176,13 @@ impl Deed {
 
 /// Pays some debts, as a worker does; each attempt succeeds.
 async fn pay(node: &Town) -> Result<Told, Error> {
-    let lease_end = node.now() + Duration::from_mins(1);
-    for debt in node.store.claim(node.now(), lease_end, 2).await? {
-        node.store.settle(&debt.tenant, debt.id, Verdict::Done).await?;
+    let now = node.now();
+    let lease_end = now + Duration::from_secs(2);
+    let claim = Claim { now, lease_end, room: Room::new(4, 2), after: None };
+    for Delivery { id, lane, lease, .. } in node.store.claim(claim).await?.deliveries {
+        let (verdict, outcome) = (Verdict::Done, "200".into());
+        let settlement = Settlement { tenant: lane.tenant, id, lease, verdict, outcome };
+        node.store.settle(settlement).await?;
     }
     Ok(Told::Done)
 }

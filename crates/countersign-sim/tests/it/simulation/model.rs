@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use countersign_core::delivery::Debt;
+use countersign_core::delivery::{Debt, Verdict};
 use countersign_core::device::{Device, DeviceStatus, Purpose};
 use countersign_core::id::{DeliveryId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::Commit;
@@ -22,8 +22,9 @@ pub(super) struct Model {
     pub(super) transactions: BTreeMap<TransactionId, (Transaction, u32)>,
     standings: BTreeMap<(TenantName, UserName), Standing>,
     devices: BTreeMap<DeviceId, Device>,
-    /// And not yet paid.
     pub(super) owed: BTreeMap<DeliveryId, (TransactionId, Debt)>,
+    /// By somebody whose lease may have ended before.
+    pub(super) paid: BTreeSet<DeliveryId>,
 }
 
 impl Model {
@@ -35,6 +36,7 @@ impl Model {
             standings: phones().map(|phone| (user(&phone.device), Standing::default())).collect(),
             devices: phones().map(|phone| (phone.id(), phone.device.clone())).collect(),
             owed: BTreeMap::new(),
+            paid: BTreeSet::new(),
         }
     }
 
@@ -56,8 +58,10 @@ impl Model {
             Written::Device(device) => {
                 self.devices.insert(device.id, (**device).clone());
             }
-            Written::Settled(id, _) => {
-                self.owed.remove(id);
+            Written::Settled(settlement) => {
+                assert_eq!(settlement.verdict, Verdict::Done);
+                assert!(self.owed.contains_key(&settlement.id), "only what is owed is paid");
+                self.paid.insert(settlement.id);
             }
         }
     }
