@@ -1,13 +1,19 @@
-//! Debts: what an event owes to somebody who is not on the line, and when to try again.
+//! Debts: what an event owes to somebody who is not on the line, whose turn it is, and when to try again.
 //!
 //! A debt is written in the commit of the event that creates it, and paid afterwards by any node, as
 //! often as needed. Waking a connected device or a waiting caller is a doorbell, never a debt.
+//!
+//! Each delivery stands in a [`Lane`], one for each receiver of each tenant. Places ([`Room`]) and
+//! circuits ([`Circuit`]) are kept by lane, so that a slow receiver delays nobody but itself.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use crate::device::Device;
 use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
-use crate::limits::{DELIVERY_ATTEMPTS_MAX, DELIVERY_BACKOFF_MAX};
+use crate::limits::{
+    DELIVERY_ATTEMPTS_MAX, DELIVERY_BACKOFF_MAX, DELIVERY_FAILURES_MAX, DELIVERY_PAUSE_MAX,
+};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 
@@ -20,19 +26,33 @@ pub enum Debt {
     Push(DeviceId),
 }
 
+/// A tenant's way to one receiver.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Lane {
+    /// Whose debts.
+    pub tenant: TenantName,
+    /// To whom: host and port as the callback's URL writes them; empty for a push.
+    pub host: String,
+}
+
 /// A debt in the ledger.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Delivery {
     /// Its id, the same in each attempt.
     pub id: DeliveryId,
-    /// Whose it is.
-    pub tenant: TenantName,
+    /// Whose it is, and who gets it.
+    pub lane: Lane,
     /// What it is about.
     pub transaction: TransactionId,
     /// What is owed.
     pub debt: Debt,
-    /// Attempts made before this one.
-    pub attempts: u8,
+    /// Since when it is owed, or when it was replayed.
+    pub owed_at: Timestamp,
+    /// Attempts made before this one, since it was owed or replayed.
+    pub attempts: u16,
+    /// Which of its leases this is. What is settled names it, so that a verdict that comes after the
+    /// lease has ended says nothing of the next holder's attempt.
+    pub lease: u32,
 }
 
 /// What came of one attempt.
@@ -57,6 +77,21 @@ pub enum Verdict {
     GiveUp,
 }
 
+/// What became of a claimed delivery.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settlement {
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// Which.
+    pub id: DeliveryId,
+    /// The lease that it was claimed under.
+    pub lease: u32,
+    /// What follows.
+    pub verdict: Verdict,
+    /// What happened, in a few words for whoever lists what was not paid.
+    pub outcome: String,
+}
+
 /// What `event` owes to those who are not on the line. `absent` are the addressed devices that are
 /// not online.
 #[must_use]
@@ -73,22 +108,181 @@ pub fn owed(event: Event, transaction: &Transaction, absent: &[&Device]) -> Vec<
     }
 }
 
-/// Decides what follows attempt number `count`, the first being 1.
-///
-/// Waits double from 2 seconds, or are what the receiver asked for if that is longer. `jitter`, 0 to
-/// 255, takes up to a half off, so that deliveries that failed together do not come back together.
-#[must_use]
-pub fn after(attempt: Attempt, count: u8, now: Timestamp, jitter: u8) -> Verdict {
-    match attempt {
-        Attempt::Accepted => Verdict::Done,
-        Attempt::Rejected => Verdict::GiveUp,
-        Attempt::Deferred(_) if count >= DELIVERY_ATTEMPTS_MAX => Verdict::GiveUp,
-        Attempt::Deferred(asked) => {
-            let doubled = Duration::from_secs(1 << u32::from(count).min(20));
-            let wait = doubled.min(DELIVERY_BACKOFF_MAX);
-            let spread = wait * (512 - u32::from(jitter)) / 512;
-            Verdict::Retry(now + spread.max(asked.unwrap_or_default()))
+impl Lane {
+    /// The lane of a debt of `transaction`'s.
+    #[must_use]
+    pub fn of(debt: &Debt, transaction: &Transaction) -> Self {
+        let terms = &transaction.terms;
+        let url = match (debt, &terms.callback) {
+            (Debt::Callback, Some(callback)) => callback.url.as_str(),
+            (Debt::Callback, None) | (Debt::Push(_), _) => "",
+        };
+        // The surface wrote the URL in its normal form: a scheme, `//`, host and port, the rest.
+        let rest = url.split_once("//").map_or("", |(_, rest)| rest);
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        Self { tenant: terms.tenant.clone(), host: host.to_owned() }
+    }
+}
+
+/// How long a receiver is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The wait after the first failure; each further one is twice as long.
+    pub first: Duration,
+    /// How long after it was owed a delivery is given up.
+    pub give_up_after: Duration,
+}
+
+impl Patience {
+    /// Decides what follows attempt number `count`, the first being 1, of what is owed since `owed_at`.
+    ///
+    /// Waits double, or are what the receiver asked for if that is longer. `jitter`, 0 to 255, takes
+    /// from a sixteenth to nine sixteenths off, so that deliveries that failed together do not come
+    /// back together. The last attempt is made when the time is over, whatever the receiver asked for.
+    #[must_use]
+    pub fn after(
+        &self,
+        attempt: Attempt,
+        count: u16,
+        owed_at: Timestamp,
+        now: Timestamp,
+        jitter: u8,
+    ) -> Verdict {
+        let over = owed_at + self.give_up_after;
+        match attempt {
+            Attempt::Accepted => Verdict::Done,
+            Attempt::Rejected => Verdict::GiveUp,
+            Attempt::Deferred(_) if count >= DELIVERY_ATTEMPTS_MAX || now >= over => {
+                Verdict::GiveUp
+            }
+            Attempt::Deferred(asked) => {
+                let wait = self.doubled(count.saturating_sub(1), DELIVERY_BACKOFF_MAX);
+                let spread = wait * (480 - u32::from(jitter)) / 512;
+                Verdict::Retry((now + spread.max(asked.unwrap_or_default())).min(over))
+            }
         }
+    }
+
+    /// The first wait, doubled `times`, at most `max`.
+    fn doubled(&self, times: u16, max: Duration) -> Duration {
+        self.first.saturating_mul(1 << u32::from(times).min(20)).min(max)
+    }
+}
+
+/// Whether a lane's receiver is called at all. Closed until [`DELIVERY_FAILURES_MAX`] failures in a
+/// row; then open for a pause, after which one delivery may try whether it is well again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Circuit {
+    in_a_row: u16,
+    openings: u16,
+    shut_until: Option<Timestamp>,
+    failed_at: Timestamp,
+}
+
+impl Circuit {
+    /// Deliveries that may be on their way at once, of `max` where all is well.
+    #[must_use]
+    pub fn lets(&self, max: u16, now: Timestamp) -> u16 {
+        match self.shut_until {
+            None => max,
+            Some(until) if now < until => 0,
+            Some(_) => 1,
+        }
+    }
+
+    /// The receiver failed. Answers whether that opened the circuit.
+    pub fn failed(&mut self, now: Timestamp, patience: &Patience, asked: Option<Duration>) -> bool {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.failed_at = now;
+        let was_called = self.shut_until.is_none_or(|until| now >= until);
+        if self.in_a_row < DELIVERY_FAILURES_MAX || !was_called {
+            return false;
+        }
+        let first = self.openings == 0;
+        self.openings = self.openings.saturating_add(1);
+        let pause = patience.doubled(self.openings, DELIVERY_PAUSE_MAX);
+        let asked = asked.unwrap_or_default().min(DELIVERY_PAUSE_MAX);
+        self.shut_until = Some(now + pause.max(asked));
+        first
+    }
+
+    /// Whether its last failure is so long ago that it says nothing any more: every delivery that waited
+    /// for another try has had one since.
+    #[must_use]
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        now >= self.failed_at + 2 * DELIVERY_BACKOFF_MAX
+    }
+
+    /// Whether the receiver is not called, a try now and then aside.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.shut_until.is_some()
+    }
+}
+
+/// Places for deliveries on their way: in all, for one tenant, in one lane. So no receiver can hold
+/// every place, nor can a tenant with many receivers.
+#[derive(Clone, Debug)]
+pub struct Room {
+    free: u16,
+    lane_max: u16,
+    tenant_max: u16,
+    lanes: BTreeMap<Lane, u16>,
+    tenants: BTreeMap<TenantName, u16>,
+    narrowed: BTreeMap<Lane, u16>,
+}
+
+impl Room {
+    /// An empty one: `places` in all, `lane_max` for one lane, three quarters for one tenant.
+    #[must_use]
+    pub fn new(places: u16, lane_max: u16) -> Self {
+        let tenant_max = places.div_ceil(4).saturating_mul(3).min(places).max(1);
+        let (lanes, tenants, narrowed) = Default::default();
+        Self { free: places, lane_max, tenant_max, lanes, tenants, narrowed }
+    }
+
+    /// Places that are free.
+    #[must_use]
+    pub fn free(&self) -> u16 {
+        self.free
+    }
+
+    /// Places that a lane may still have.
+    #[must_use]
+    pub fn left(&self, lane: &Lane) -> u16 {
+        let held = self.lanes.get(lane).copied().unwrap_or(0);
+        let lane_max = self.narrowed.get(lane).map_or(self.lane_max, |max| self.lane_max.min(*max));
+        let tenant_held = self.tenants.get(&lane.tenant).copied().unwrap_or(0);
+        let tenant_left = self.tenant_max.saturating_sub(tenant_held);
+        self.free.min(lane_max.saturating_sub(held)).min(tenant_left)
+    }
+
+    /// Takes places for a lane; no more than [`Room::left`].
+    pub fn take(&mut self, lane: &Lane, places: u16) {
+        self.free = self.free.checked_sub(places).expect("no more than are left");
+        if places > 0 {
+            *self.lanes.entry(lane.clone()).or_default() += places;
+            *self.tenants.entry(lane.tenant.clone()).or_default() += places;
+        }
+    }
+
+    /// Gives a lane's place back.
+    pub fn leave(&mut self, lane: &Lane) {
+        fn less<K: Ord>(held: &mut BTreeMap<K, u16>, key: &K) {
+            let count = held.get_mut(key).expect("who leaves a place had it");
+            *count -= 1;
+            if *count == 0 {
+                held.remove(key);
+            }
+        }
+        less(&mut self.lanes, lane);
+        less(&mut self.tenants, &lane.tenant);
+        self.free += 1;
+    }
+
+    /// Bounds some lanes further, and no others.
+    pub fn narrow(&mut self, lanes: impl IntoIterator<Item = (Lane, u16)>) {
+        self.narrowed = lanes.into_iter().collect();
     }
 }
 
@@ -96,25 +290,92 @@ pub fn after(attempt: Attempt, count: u8, now: Timestamp, jitter: u8) -> Verdict
 mod tests {
     use super::*;
 
+    const PATIENCE: Patience =
+        Patience { first: Duration::from_secs(2), give_up_after: Duration::from_hours(24) };
+    const LATER: Attempt = Attempt::Deferred(None);
+
+    fn lane(tenant: &str, host: &str) -> Lane {
+        Lane { tenant: tenant.parse().expect("a name"), host: host.into() }
+    }
+
     #[test]
     fn the_first_retries_come_within_two_four_and_eight_seconds() {
         for (count, within) in [(1, 2_000), (2, 4_000), (3, 8_000)] {
             for jitter in [0, 255] {
-                let Verdict::Retry(at) =
-                    after(Attempt::Deferred(None), count, Timestamp(0), jitter)
-                else {
-                    panic!("given up at {count}");
-                };
-                assert!(at.0 <= within && at.0 >= within / 2, "{count}: {at:?}");
+                let verdict = PATIENCE.after(LATER, count, Timestamp(0), Timestamp(0), jitter);
+                let Verdict::Retry(at) = verdict else { panic!("given up at {count}") };
+                // A sixteenth is left to whoever looks for what is due.
+                assert!(at.0 <= within * 15 / 16 && at.0 >= within * 7 / 16, "{count}: {at:?}");
             }
         }
     }
 
     #[test]
-    fn a_receiver_that_asks_for_longer_gets_it_and_attempts_end() {
-        let asked = Attempt::Deferred(Some(Duration::from_secs(90)));
-        assert_eq!(after(asked, 1, Timestamp(0), 9), Verdict::Retry(Timestamp(90_000)));
-        assert_eq!(after(asked, DELIVERY_ATTEMPTS_MAX, Timestamp(0), 9), Verdict::GiveUp);
-        assert_eq!(after(Attempt::Rejected, 1, Timestamp(0), 9), Verdict::GiveUp);
+    fn a_receiver_that_asks_for_longer_gets_it_until_the_time_is_over() {
+        let after = |asked, count, now| {
+            let asked = Attempt::Deferred(Some(Duration::from_secs(asked)));
+            PATIENCE.after(asked, count, Timestamp(0), Timestamp(now), 9)
+        };
+        assert_eq!(after(90, 1, 0), Verdict::Retry(Timestamp(90_000)));
+        let day = 86_400_000;
+        assert_eq!(after(u64::MAX, 1, 5), Verdict::Retry(Timestamp(day)), "the last try");
+        assert_eq!(after(90, 2, day), Verdict::GiveUp);
+        assert_eq!(after(90, DELIVERY_ATTEMPTS_MAX, 0), Verdict::GiveUp);
+        let rejected = PATIENCE.after(Attempt::Rejected, 1, Timestamp(0), Timestamp(0), 9);
+        assert_eq!(rejected, Verdict::GiveUp);
+    }
+
+    #[test]
+    fn waits_grow_to_an_hour_and_a_day_holds_a_bounded_number_of_them() {
+        let (mut now, mut count) = (Timestamp(0), 0);
+        let last = loop {
+            count += 1;
+            match PATIENCE.after(LATER, count, Timestamp(0), now, 255) {
+                Verdict::Retry(at) => {
+                    assert!(now.until(at) <= DELIVERY_BACKOFF_MAX);
+                    now = at;
+                }
+                verdict => break verdict,
+            }
+        };
+        assert_eq!(last, Verdict::GiveUp);
+        assert!((30..100).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn a_circuit_opens_at_the_tenth_failure_in_a_row_and_lets_one_try_again() {
+        let mut circuit = Circuit::default();
+        for _ in 1..DELIVERY_FAILURES_MAX {
+            assert!(!circuit.failed(Timestamp(0), &PATIENCE, None));
+            assert_eq!(circuit.lets(8, Timestamp(0)), 8);
+        }
+        assert!(circuit.failed(Timestamp(0), &PATIENCE, None));
+        assert!(!circuit.failed(Timestamp(1), &PATIENCE, None), "it was on its way before");
+        assert_eq!(circuit.lets(8, Timestamp(3_999)), 0);
+        assert_eq!(circuit.lets(8, Timestamp(4_000)), 1);
+        circuit.failed(Timestamp(5_000), &PATIENCE, None);
+        assert_eq!(circuit.lets(8, Timestamp(12_999)), 0, "the next pause is longer");
+        for _ in 0..40 {
+            circuit.failed(Timestamp(1 << 40), &PATIENCE, Some(Duration::MAX));
+        }
+        let pause = Timestamp(1 << 40) + DELIVERY_PAUSE_MAX;
+        assert_eq!(circuit.lets(8, pause), 1, "no pause is longer than the longest");
+    }
+
+    #[test]
+    fn no_lane_and_no_tenant_gets_every_place() {
+        let mut room = Room::new(8, 3);
+        for (host, left) in [("a", 3), ("b", 3), ("c", 0)] {
+            let lane = lane("acme", host);
+            assert_eq!(room.left(&lane), left);
+            room.take(&lane, left);
+        }
+        assert_eq!(room.left(&lane("beta", "a")), 2, "what is free");
+        room.leave(&lane("acme", "a"));
+        assert_eq!(room.left(&lane("acme", "c")), 1);
+        room.narrow([(lane("beta", "a"), 0), (lane("acme", "c"), 7)]);
+        assert_eq!((room.left(&lane("beta", "a")), room.left(&lane("beta", "b"))), (0, 3));
+        assert_eq!(room.left(&lane("acme", "c")), 1);
+        assert_eq!(Room::new(1, 1).left(&lane("acme", "a")), 1);
     }
 }

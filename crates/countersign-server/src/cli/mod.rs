@@ -10,6 +10,7 @@ mod activation;
 mod answer;
 mod ca;
 mod client;
+mod delivery;
 mod demo;
 mod desk;
 mod device;
@@ -70,6 +71,9 @@ enum Noun {
     /// What people were asked to sign, and what became of it.
     #[command(subcommand)]
     Transaction(transaction::Command),
+    /// Results that their receivers have not taken yet.
+    #[command(subcommand)]
+    Delivery(delivery::Command),
     /// The tenants' certificate authorities.
     #[command(subcommand)]
     Ca(ca::Command),
@@ -82,7 +86,7 @@ pub(crate) async fn run() -> i32 {
     match Cli::parse().noun.run().await {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", answer::sentence(&error));
             1
         }
     }
@@ -99,6 +103,7 @@ impl Noun {
             Self::Activation(command) => command.run().await,
             Self::Device(command) => Box::pin(command.run()).await,
             Self::Transaction(command) => command.run().await,
+            Self::Delivery(command) => command.run().await,
             Self::Ca(command) => command.run().await,
             Self::Verify(verify) => verify.run(),
         }
@@ -151,6 +156,9 @@ mod tests {
             "transaction list --tenant acme --data d --json",
             "transaction show 0000000042 --tenant acme --data d --json",
             "transaction show --client c --reference r --tenant acme",
+            "delivery list --tenant acme --given-up --limit 10 --data d --json",
+            "delivery replay 0123456789abcdef0123456789abcdef --tenant acme --json",
+            "delivery replay --all --tenant acme --data d",
             "ca export --tenant acme --data d --json",
             "verify a.p7m --ca ca.pem",
         ] {

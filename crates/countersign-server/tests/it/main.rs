@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad_input;
+mod callbacks;
 mod channel;
 mod enrolment;
 mod house;
 mod locks;
 mod operations;
 mod person;
+mod receiver;
 mod spine;
 mod transcript;

@@ -1,111 +1,231 @@
 //! Rows of deliveries: debts that wait to be paid.
 
-use countersign_core::delivery::{Debt, Delivery, Verdict};
+use countersign_core::delivery::{Debt, Delivery, Lane, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
+use countersign_core::limits::DELIVERIES_CHANGED_MAX;
+use countersign_core::port::{Claim, Unpaid};
 use countersign_core::time::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::column::{Columns, moment, number};
 use super::device;
 use super::trouble::Trouble;
+use crate::claim::walk;
 use crate::memory::begun;
 
-/// Queues a debt.
+/// Queues a debt, due as soon as it is owed.
 pub(super) fn insert(
     sql: &Connection,
-    tenant: &TenantName,
+    lane: &Lane,
     transaction: TransactionId,
     id: DeliveryId,
     debt: &Debt,
-    due_at: Timestamp,
+    owed_at: Timestamp,
 ) -> Result<(), Trouble> {
     let (debt, device) = match debt {
         Debt::Callback => ("callback", None),
         Debt::Push(device) => ("push", Some(number(device.number()))),
     };
     sql.prepare_cached(
-        "INSERT INTO deliveries (tenant, id, transaction_id, debt, device, attempts, due_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
+        "INSERT INTO deliveries (tenant, id, transaction_id, debt, device, attempts, due_at,
+                                 host, owed_at, lease)
+         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?6, 0)",
     )?
     .execute(params![
-        tenant.as_str(),
+        lane.tenant.as_str(),
         id.0.to_be_bytes(),
         transaction.bytes(),
         debt,
         device,
-        moment(due_at),
+        moment(owed_at),
+        lane.host,
     ])?;
     Ok(())
 }
 
 pub(super) const ANY_DUE: &str = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE due_at <= ?1)";
+pub(super) const NEXT_LANE: &str = "SELECT tenant, host FROM deliveries
+      WHERE due_at IS NOT NULL AND (tenant, host) > (?1, ?2)
+      ORDER BY tenant, host LIMIT 1";
+pub(super) const DUE_IN_LANE: &str = "SELECT seq, due_at FROM deliveries
+      WHERE tenant = ?1 AND host = ?2 AND due_at <= ?3
+      ORDER BY due_at, seq LIMIT ?4";
 
-pub(super) fn any_due(sql: &Connection, now: Timestamp) -> Result<bool, Trouble> {
-    Ok(sql.prepare_cached(ANY_DUE)?.query_row([moment(now)], |row| row.get(0))?)
+/// A delivery that is due, as it was found; whoever leases it first has it.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate {
+    seq: i64,
+    due_at: i64,
 }
 
-pub(super) const CLAIM: &str = "SELECT tenant, id, transaction_id, debt, device, attempts, seq
-       FROM deliveries WHERE due_at <= ?1
-      ORDER BY due_at, seq LIMIT ?2";
-
-/// Leases what is due. The attempt counts from now on, so that a delivery which takes its node down
-/// is given up in the end.
-pub(super) fn claim(
+/// Finds what may be leased, and where to go on. Mostly nothing is due, and finding that out costs one
+/// look at an index.
+pub(super) fn candidates(
     sql: &Connection,
-    now: Timestamp,
+    claim: Claim,
+) -> Result<(Vec<Candidate>, Option<Lane>), Trouble> {
+    let now = moment(claim.now);
+    if !sql.prepare_cached(ANY_DUE)?.query_row([now], |row| row.get(0))? {
+        return Ok((Vec::new(), claim.after));
+    }
+    let mut next = sql.prepare_cached(NEXT_LANE)?;
+    let next = |after: Option<&Lane>| -> Result<Option<Lane>, Trouble> {
+        let (tenant, host) =
+            after.map_or(("", ""), |lane| (lane.tenant.as_str(), lane.host.as_str()));
+        let mut rows = next.query([tenant, host])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let mut columns = Columns::of("deliveries", 2, row);
+        Ok(Some(Lane { tenant: columns.text("tenant")?, host: columns.next("host")? }))
+    };
+    let mut due = sql.prepare_cached(DUE_IN_LANE)?;
+    let due = |lane: &Lane, places: u16| -> Result<Vec<Candidate>, Trouble> {
+        let found = due
+            .query_map(params![lane.tenant.as_str(), lane.host, now, places], |row| {
+                Ok(Candidate { seq: row.get(0)?, due_at: row.get(1)? })
+            })?;
+        Ok(found.collect::<Result<_, _>>()?)
+    };
+    walk(claim, next, due)
+}
+
+/// Leases those that nobody else has leased since they were found. The attempt counts from now on, so
+/// that a delivery which takes its node down is given up in the end.
+pub(super) fn lease(
+    sql: &Connection,
+    candidates: &[Candidate],
     lease_end: Timestamp,
-    limit: u16,
 ) -> Result<Vec<Delivery>, Trouble> {
-    let mut claimed = Vec::new();
-    {
-        let mut select = sql.prepare_cached(CLAIM)?;
-        let mut rows = select.query(params![moment(now), limit])?;
-        while let Some(row) = rows.next()? {
-            claimed.push(read(row)?);
+    let mut leased = Vec::with_capacity(candidates.len());
+    let mut select = sql.prepare_cached(
+        "SELECT tenant, id, transaction_id, debt, device, attempts, host, owed_at, lease
+           FROM deliveries WHERE seq = ?1 AND due_at = ?2",
+    )?;
+    for candidate in candidates {
+        let mut rows = select.query(params![candidate.seq, candidate.due_at])?;
+        if let Some(row) = rows.next()? {
+            let delivery = read(&mut Columns::of("deliveries", 2, row))?;
+            leased.push((candidate.seq, Delivery { lease: delivery.lease + 1, ..delivery }));
         }
     }
-    let mut lease =
-        sql.prepare_cached("UPDATE deliveries SET due_at = ?2, attempts = ?3 WHERE seq = ?1")?;
-    for (seq, delivery) in &claimed {
-        lease.execute(params![seq, moment(lease_end), begun(delivery.attempts)])?;
+    let mut update = sql.prepare_cached(
+        "UPDATE deliveries SET due_at = ?2, attempts = ?3, lease = ?4 WHERE seq = ?1",
+    )?;
+    for (seq, delivery) in &leased {
+        let attempts = begun(delivery.attempts);
+        update.execute(params![seq, moment(lease_end), attempts, delivery.lease])?;
     }
-    Ok(claimed.into_iter().map(|(_, delivery)| delivery).collect())
+    Ok(leased.into_iter().map(|(_, delivery)| delivery).collect())
 }
 
-pub(super) fn settle(
-    sql: &Connection,
-    tenant: &TenantName,
-    id: DeliveryId,
-    verdict: Verdict,
-) -> Result<(), Trouble> {
+pub(super) fn settle(sql: &Connection, settlement: &Settlement) -> Result<(), Trouble> {
+    let Settlement { tenant, id, lease, verdict, outcome } = settlement;
     let (tenant, id) = (tenant.as_str(), id.0.to_be_bytes());
     let due_at = match verdict {
         Verdict::Done => {
-            sql.prepare_cached("DELETE FROM deliveries WHERE tenant = ?1 AND id = ?2")?
-                .execute(params![tenant, id])?;
+            sql.prepare_cached(
+                "DELETE FROM deliveries WHERE tenant = ?1 AND id = ?2 AND lease = ?3",
+            )?
+            .execute(params![tenant, id, lease])?;
             return Ok(());
         }
-        Verdict::Retry(due_at) => Some(moment(due_at)),
+        Verdict::Retry(due_at) => Some(moment(*due_at)),
         Verdict::GiveUp => None,
     };
-    sql.prepare_cached("UPDATE deliveries SET due_at = ?3 WHERE tenant = ?1 AND id = ?2")?
-        .execute(params![tenant, id, due_at])?;
+    sql.prepare_cached(
+        "UPDATE deliveries SET due_at = ?4, outcome = ?5
+          WHERE tenant = ?1 AND id = ?2 AND lease = ?3",
+    )?
+    .execute(params![tenant, id, lease, due_at, outcome])?;
     Ok(())
 }
 
-fn read(row: &rusqlite::Row<'_>) -> Result<(i64, Delivery), Trouble> {
-    let mut columns = Columns::of("deliveries", 2, row);
+pub(super) const FORSAKE: &str = "UPDATE deliveries SET due_at = NULL, outcome = ?5
+      WHERE seq IN (SELECT seq FROM deliveries
+                     WHERE tenant = ?1 AND host = ?2 AND due_at <= ?3 AND owed_at <= ?4 LIMIT ?6)";
+
+pub(super) fn forsake(
+    sql: &Connection,
+    lane: &Lane,
+    now: Timestamp,
+    owed_before: Timestamp,
+    outcome: &str,
+) -> Result<u16, Trouble> {
+    let changed = sql.prepare_cached(FORSAKE)?.execute(params![
+        lane.tenant.as_str(),
+        lane.host,
+        moment(now),
+        moment(owed_before),
+        outcome,
+        DELIVERIES_CHANGED_MAX,
+    ])?;
+    Ok(changed as u16)
+}
+
+pub(super) const LIST: &str =
+    "SELECT tenant, id, transaction_id, debt, device, attempts, host, owed_at, lease, due_at, outcome
+       FROM deliveries WHERE tenant = ?1 ORDER BY seq LIMIT ?2";
+pub(super) const LIST_GIVEN_UP: &str =
+    "SELECT tenant, id, transaction_id, debt, device, attempts, host, owed_at, lease, due_at, outcome
+       FROM deliveries WHERE tenant = ?1 AND due_at IS NULL ORDER BY seq LIMIT ?2";
+
+pub(super) fn list(
+    sql: &Connection,
+    tenant: &TenantName,
+    given_up: bool,
+    limit: u16,
+) -> Result<Vec<Unpaid>, Trouble> {
+    let mut select = sql.prepare_cached(if given_up { LIST_GIVEN_UP } else { LIST })?;
+    let mut rows = select.query(params![tenant.as_str(), limit])?;
+    let mut listed = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of("deliveries", 2, row);
+        let delivery = read(&mut columns)?;
+        let due_at = columns.moment_or_none("due_at")?;
+        listed.push(Unpaid { delivery, due_at, outcome: columns.next("outcome")? });
+    }
+    Ok(listed)
+}
+
+pub(super) const REPLAY_ALL: &str = "UPDATE deliveries SET due_at = ?2, owed_at = ?2, attempts = 0
+      WHERE seq IN (SELECT seq FROM deliveries
+                     WHERE tenant = ?1 AND due_at IS NULL ORDER BY seq LIMIT ?3)";
+
+pub(super) fn replay(
+    sql: &Connection,
+    tenant: &TenantName,
+    which: Option<DeliveryId>,
+    now: Timestamp,
+) -> Result<u16, Trouble> {
+    let (tenant, now) = (tenant.as_str(), moment(now));
+    let changed = match which {
+        Some(id) => sql
+            .prepare_cached(
+                "UPDATE deliveries SET due_at = ?3, owed_at = ?3, attempts = 0
+                  WHERE tenant = ?1 AND id = ?2 AND due_at IS NULL",
+            )?
+            .execute(params![tenant, id.0.to_be_bytes(), now])?,
+        None => {
+            sql.prepare_cached(REPLAY_ALL)?.execute(params![tenant, now, DELIVERIES_CHANGED_MAX])?
+        }
+    };
+    Ok(changed as u16)
+}
+
+/// Reads the columns from `tenant` to `lease`.
+fn read(columns: &mut Columns<'_>) -> Result<Delivery, Trouble> {
     let tenant = columns.text("tenant")?;
     let id = DeliveryId(columns.id("id")?);
     let transaction = TransactionId(columns.id("transaction_id")?);
     let debt: String = columns.next("debt")?;
-    let device = device::id_or_none(&mut columns, "device")?;
+    let device = device::id_or_none(columns, "device")?;
     let debt = match (debt.as_str(), device) {
         ("callback", None) => Debt::Callback,
         ("push", Some(device)) => Debt::Push(device),
         _ => return Err(columns.corrupt("debt", format!("no such debt as {debt:?}"))),
     };
     let attempts = columns.next("attempts")?;
-    let seq = columns.next("seq")?;
-    Ok((seq, Delivery { id, tenant, transaction, debt, attempts }))
+    let lane = Lane { tenant, host: columns.next("host")? };
+    let owed_at = columns.moment("owed_at")?;
+    let lease = columns.next("lease")?;
+    Ok(Delivery { id, lane, transaction, debt, owed_at, attempts, lease })
 }

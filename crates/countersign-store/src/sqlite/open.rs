@@ -18,7 +18,10 @@ use super::{Parts, tenant};
 use crate::seal::{MasterKeyError, MasterKeys};
 
 /// The schema's steps; the number of a step is its place, from 1, and the file's `user_version`.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_ledger.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_ledger.sql"),
+    include_str!("../../migrations/sqlite/0002_deliveries.sql"),
+];
 /// The newest schema that this program knows.
 const KNOWN: u32 = MIGRATIONS.len() as u32;
 /// Marks the file as ours: "CSLD", countersign ledger.

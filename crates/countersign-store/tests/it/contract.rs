@@ -53,12 +53,12 @@ impl Tested {
                     let device = device(tenant.as_str(), "jane", 1, 1);
                     format!("{:?}", store.change_device(device, expected).await.unwrap())
                 }
-                Act::Claim(now, lease_end, limit) => {
-                    let claimed = store.claim(Timestamp(now), Timestamp(lease_end), limit).await;
-                    format!("{:?}", claimed.unwrap())
+                Act::Claim(claim) => format!("{:?}", store.claim(*claim).await.unwrap()),
+                Act::Settle(settlement) => {
+                    format!("{:?}", store.settle(settlement).await.unwrap())
                 }
-                Act::Settle(tenant, id, verdict) => {
-                    format!("{:?}", store.settle(&tenant, id, verdict).await.unwrap())
+                Act::Replay(tenant, which, now) => {
+                    format!("{:?}", store.replay(&tenant, which, now).await.unwrap())
                 }
                 Act::Reopen => String::new(),
             }
@@ -91,6 +91,10 @@ impl Tested {
             assert_eq!((read.version, read.value.standing), expected);
             let device = store.device(tenant, device_id(1)).await.unwrap().unwrap();
             assert_eq!(device.version, model.devices[tenant]);
+            for given_up in [false, true] {
+                let unpaid = store.deliveries(tenant, given_up, 1_000).await.unwrap();
+                assert_eq!(unpaid, model.unpaid(tenant, given_up));
+            }
         }
         for row in &model.transactions {
             let terms = &row.value.terms;

@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::world::{
-    AUTHORITY_KEY, CODE, CODE_KEY, PAYLOAD_KEY, PIN_DIGEST, TOKEN_KEY, WEBHOOK_KEY, client, commit,
-    device_id, populate, proof, taken, tenant, terms, waiting,
+    AUTHORITY_KEY, CODE, CODE_KEY, PAYLOAD_KEY, PIN_DIGEST, TOKEN_KEY, WEBHOOK_KEY, claim, client,
+    commit, device_id, populate, proof, taken, tenant, terms, waiting,
 };
 
 fn open(directory: &TempDir) -> Store {
@@ -55,7 +55,8 @@ async fn assert_filled(store: &Store) {
     assert_eq!(device.payload_key.expose(), &PAYLOAD_KEY);
     let tenant = store.tenant(&acme()).await.unwrap().unwrap();
     assert_eq!(tenant.authority.key.expose(), AUTHORITY_KEY);
-    assert_eq!(store.claim(Timestamp(500), Timestamp(500), 9).await.unwrap().len(), 1);
+    let claimed = store.claim(claim(500, 500, 9)).await.unwrap();
+    assert_eq!(claimed.deliveries.len(), 1);
 }
 
 #[tokio::test]
@@ -249,7 +250,7 @@ async fn a_corrupt_row_names_its_table_its_column_and_itself() {
     let told = whole(&store.device(&acme(), device_id(1)).await.unwrap_err());
     assert!(told.contains("row acme/1 of table devices is corrupt: column code_key"), "{told}");
     sql.execute("UPDATE deliveries SET debt = 'push'", []).unwrap();
-    let told = whole(&store.claim(Timestamp(500), Timestamp(500), 9).await.unwrap_err());
+    let told = whole(&store.claim(claim(500, 500, 9)).await.unwrap_err());
     assert!(told.contains("of table deliveries is corrupt: column debt"), "{told}");
 }
 

@@ -1,10 +1,12 @@
 //! The plain model of a ledger: what there should be, in lists, and what may be done to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use countersign_core::delivery::{Debt, Delivery, Verdict};
+use countersign_core::delivery::{Debt, Delivery, Lane, Room, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, RequestKey, TenantName, UserName};
-use countersign_core::port::{Changed, Commit, Committed, Grounds, Versioned};
+use countersign_core::port::{
+    Changed, Claim, Claimed, Commit, Committed, Grounds, Unpaid, Versioned,
+};
 use countersign_core::terms::{Reference, Terms};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
@@ -24,8 +26,9 @@ pub(crate) enum Deed {
     Go { which: usize, off: i8, to: To, grounds: Drift, mistaken: bool, owed: u8 },
     Lock { whose: Whose, off: i8 },
     Change { tenant: u8, off: i8 },
-    Claim { now: u8, lease: u8, limit: u8 },
-    Settle { which: usize, verdict: Verdict },
+    Claim { now: u8, lease: u8, places: u8, lane_max: u8 },
+    Settle { which: usize, late: bool, verdict: Verdict },
+    Replay { tenant: u8, which: Option<usize> },
     Reopen,
 }
 
@@ -55,8 +58,9 @@ pub(crate) struct Model {
     pub(crate) transactions: Vec<Versioned<Transaction>>,
     pub(crate) users: BTreeMap<(TenantName, UserName), (u32, Standing)>,
     pub(crate) devices: BTreeMap<TenantName, u32>,
-    /// With when they are due.
-    deliveries: Vec<(Delivery, Option<u64>)>,
+    deliveries: Vec<Unpaid>,
+    /// Where the last claim said that the next one should begin.
+    after: Option<Lane>,
     made: u128,
     /// What the last deed comes to, ready to be done to a store.
     pub(crate) last: Option<(Act, String)>,
@@ -68,8 +72,9 @@ pub(crate) enum Act {
     Commit(Box<Commit>),
     Lock(TenantName, UserName, u32, Standing),
     Change(TenantName, u32),
-    Claim(u64, u64, u16),
-    Settle(TenantName, DeliveryId, Verdict),
+    Claim(Box<Claim>),
+    Settle(Settlement),
+    Replay(TenantName, Option<DeliveryId>, Timestamp),
     Reopen,
 }
 
@@ -148,17 +153,36 @@ impl Model {
                 let expected = off(self.devices[&tenant], *by);
                 Act::Change(tenant, expected)
             }
-            Deed::Claim { now, lease, limit } => {
+            Deed::Claim { now, lease, places, lane_max } => {
                 let now = u64::from(*now);
-                Act::Claim(now, now + u64::from(*lease), (*limit).into())
+                Act::Claim(Box::new(Claim {
+                    now: Timestamp(now),
+                    lease_end: Timestamp(now + u64::from(*lease)),
+                    room: Room::new((*places).into(), (*lane_max).into()),
+                    after: self.after.clone(),
+                }))
             }
-            Deed::Settle { which, verdict } => match which.checked_rem(self.deliveries.len()) {
-                None => Act::Reopen,
-                Some(index) => {
-                    let delivery = &self.deliveries[index].0;
-                    Act::Settle(delivery.tenant.clone(), delivery.id, *verdict)
+            Deed::Settle { which, late, verdict } => {
+                match which.checked_rem(self.deliveries.len()) {
+                    None => Act::Reopen,
+                    Some(index) => {
+                        let delivery = &self.deliveries[index].delivery;
+                        Act::Settle(Settlement {
+                            tenant: delivery.lane.tenant.clone(),
+                            id: delivery.id,
+                            lease: delivery.lease.wrapping_sub(u32::from(*late)),
+                            verdict: *verdict,
+                            outcome: format!("attempt {}", delivery.attempts),
+                        })
+                    }
                 }
-            },
+            }
+            Deed::Replay { tenant, which } => {
+                let tenant = TENANTS[usize::from(*tenant)].parse().unwrap();
+                let which = which.and_then(|which| which.checked_rem(self.deliveries.len()));
+                let which = which.map(|index| self.deliveries[index].delivery.id);
+                Act::Replay(tenant, which, Timestamp(170))
+            }
             Deed::Reopen => Act::Reopen,
         }
     }
@@ -199,30 +223,74 @@ impl Model {
                 *version += u32::from(holds);
                 format!("{:?}", if holds { Changed::Written } else { Changed::Stale })
             }
-            Act::Claim(now, lease_end, limit) => {
-                let mut due: Vec<_> = self.deliveries.iter_mut().collect();
-                due.retain(|(_, due_at)| due_at.is_some_and(|at| at <= *now));
-                due.sort_by_key(|(_, due_at)| *due_at);
-                let claim = |(delivery, due_at): &mut (Delivery, Option<u64>)| {
-                    *due_at = Some(*lease_end);
-                    delivery.attempts += 1;
-                    Delivery { attempts: delivery.attempts - 1, ..delivery.clone() }
+            Act::Claim(claim) => format!("{:?}", self.claim(claim)),
+            Act::Settle(settlement) => {
+                let is_it = |unpaid: &Unpaid| {
+                    let delivery = &unpaid.delivery;
+                    delivery.lane.tenant == settlement.tenant
+                        && delivery.id == settlement.id
+                        && delivery.lease == settlement.lease
                 };
-                let claimed = due.into_iter().take((*limit).into()).map(claim);
-                format!("{:?}", claimed.collect::<Vec<_>>())
-            }
-            Act::Settle(tenant, id, verdict) => {
-                let is_it = |d: &Delivery| d.tenant == *tenant && d.id == *id;
-                let found = self.deliveries.iter_mut().find(|(d, _)| is_it(d)).unwrap();
-                match verdict {
-                    Verdict::Done => self.deliveries.retain(|(d, _)| !is_it(d)),
-                    Verdict::Retry(at) => found.1 = Some(at.0),
-                    Verdict::GiveUp => found.1 = None,
+                let due_at = match settlement.verdict {
+                    Verdict::Done => {
+                        self.deliveries.retain(|unpaid| !is_it(unpaid));
+                        None
+                    }
+                    Verdict::Retry(at) => Some(at),
+                    Verdict::GiveUp => None,
+                };
+                if let Some(unpaid) = self.deliveries.iter_mut().find(|unpaid| is_it(unpaid)) {
+                    unpaid.due_at = due_at;
+                    unpaid.outcome = Some(settlement.outcome.clone());
                 }
                 String::from("()")
             }
+            Act::Replay(tenant, which, now) => {
+                let mut count = 0;
+                for unpaid in &mut self.deliveries {
+                    let delivery = &mut unpaid.delivery;
+                    let is_asked = which.is_none_or(|id| id == delivery.id);
+                    if delivery.lane.tenant == *tenant && is_asked && unpaid.due_at.is_none() {
+                        (unpaid.due_at, delivery.owed_at, delivery.attempts) =
+                            (Some(*now), *now, 0);
+                        count += 1;
+                    }
+                }
+                count.to_string()
+            }
             Act::Reopen => String::new(),
         }
+    }
+
+    /// What is not paid, as it is listed.
+    pub(crate) fn unpaid(&self, tenant: &TenantName, given_up: bool) -> Vec<Unpaid> {
+        let theirs = self.deliveries.iter().filter(|u| u.delivery.lane.tenant == *tenant);
+        theirs.filter(|unpaid| !given_up || unpaid.due_at.is_none()).cloned().collect()
+    }
+
+    fn claim(&mut self, claim: &Claim) -> Claimed {
+        let waiting = self.deliveries.iter().filter(|unpaid| unpaid.due_at.is_some());
+        let lanes: BTreeSet<Lane> = waiting.map(|unpaid| unpaid.delivery.lane.clone()).collect();
+        let (before, behind): (Vec<_>, Vec<_>) =
+            lanes.into_iter().partition(|lane| claim.after.as_ref() >= Some(lane));
+        let mut room = claim.room.clone();
+        let mut deliveries = Vec::new();
+        for lane in behind.into_iter().chain(before) {
+            let mut due: Vec<_> = self.deliveries.iter_mut().collect();
+            due.retain(|u| u.delivery.lane == lane && u.due_at.is_some_and(|at| at <= claim.now));
+            due.sort_by_key(|unpaid| unpaid.due_at);
+            due.truncate(room.left(&lane).into());
+            room.take(&lane, due.len() as u16);
+            for unpaid in due {
+                unpaid.due_at = Some(claim.lease_end);
+                unpaid.delivery.lease += 1;
+                deliveries.push(unpaid.delivery.clone());
+                unpaid.delivery.attempts += 1;
+            }
+        }
+        let first = deliveries.first().map(|delivery: &Delivery| delivery.lane.clone());
+        self.after = first.or_else(|| claim.after.clone());
+        Claimed { deliveries, resume: self.after.clone() }
     }
 
     fn commit(&mut self, commit: &Commit) -> Committed {
@@ -260,9 +328,18 @@ impl Model {
             _ => commit.transaction.takes.last().map_or(100, |take| take.at.0),
         };
         for (id, debt) in &commit.debts {
-            let (tenant, debt) = (terms.tenant.clone(), debt.clone());
-            let delivery = Delivery { id: *id, tenant, transaction: terms.id, debt, attempts: 0 };
-            self.deliveries.push((delivery, Some(due_at)));
+            let host = if *debt == Debt::Callback { "bank.example" } else { "" };
+            let delivery = Delivery {
+                id: *id,
+                lane: Lane { tenant: terms.tenant.clone(), host: host.into() },
+                transaction: terms.id,
+                debt: debt.clone(),
+                owed_at: Timestamp(due_at),
+                attempts: 0,
+                lease: 0,
+            };
+            let due_at = Some(Timestamp(due_at));
+            self.deliveries.push(Unpaid { delivery, due_at, outcome: None });
         }
         let value = commit.transaction.clone();
         match row {
@@ -321,10 +398,13 @@ impl ReferenceStateMachine for Model {
             8 => go,
             1 => (whose(), drift()).prop_map(|(whose, off)| Deed::Lock { whose, off }),
             1 => (0..2_u8, drift()).prop_map(|(tenant, off)| Deed::Change { tenant, off }),
-            2 => (90..200_u8, 0..30_u8, 0..4_u8)
-                .prop_map(|(now, lease, limit)| Deed::Claim { now, lease, limit }),
-            2 => (any::<usize>(), verdict)
-                .prop_map(|(which, verdict)| Deed::Settle { which, verdict }),
+            2 => (90..200_u8, 0..30_u8, 0..5_u8, 0..4_u8).prop_map(
+                |(now, lease, places, lane_max)| Deed::Claim { now, lease, places, lane_max }
+            ),
+            2 => (any::<usize>(), prop::bool::weighted(0.2), verdict)
+                .prop_map(|(which, late, verdict)| Deed::Settle { which, late, verdict }),
+            1 => (0..2_u8, any::<Option<usize>>())
+                .prop_map(|(tenant, which)| Deed::Replay { tenant, which }),
             1 => Just(Deed::Reopen),
         ]
         .boxed()

@@ -1,6 +1,6 @@
 //! The ledger's contract, sentence by sentence.
 
-use countersign_core::delivery::{Debt, Verdict};
+use countersign_core::delivery::{Debt, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, RequestKey, TenantName, TransactionId, UserName};
 use countersign_core::port::{
     Changed, Commit, Committed, Due, Grounds, Handle, Ledger, Registry, Versioned,
@@ -11,8 +11,9 @@ use countersign_core::transaction::{Clock, Decline, End, State, Transaction};
 use countersign_core::user::{Lock, Standing};
 use countersign_store::Store;
 
+use crate::debts::settled;
 use crate::on_every_store;
-use crate::world::{commit, device, device_id, populate, proof, taken, terms, waiting};
+use crate::world::{claim, commit, device, device_id, populate, proof, taken, terms, waiting};
 
 fn acme() -> TenantName {
     "acme".parse().unwrap()
@@ -100,7 +101,7 @@ async fn another_version_than_the_expected_one_makes_a_commit_stale_and_changes_
             assert_eq!(write(&store, stale).await, Committed::Stale, "{expected:?}");
         }
         assert_eq!(load(&store, 1).await, Some(Versioned { value: begun, version: 1 }));
-        assert!(store.claim(Timestamp(9_999), Timestamp(9_999), 9).await.unwrap().is_empty());
+        assert!(store.claim(claim(9_999, 9_999, 9)).await.unwrap().deliveries.is_empty());
     })
     .await;
 }
@@ -264,36 +265,6 @@ async fn due_are_those_whose_deadline_has_come_earliest_first() {
 }
 
 #[tokio::test]
-async fn a_debt_is_claimed_by_one_until_its_lease_ends() {
-    on_every_store(async |store| {
-        let debts =
-            vec![(DeliveryId(8), Debt::Push(device_id(1))), (DeliveryId(7), Debt::Callback)];
-        write(&store, Commit { debts, ..commit(waiting(terms(1)), None) }).await;
-        let claim = async |now: u64, limit| {
-            let claimed = store.claim(Timestamp(now), Timestamp(now + 50), limit).await.unwrap();
-            claimed.into_iter().map(|d| (d.id.0, d.debt, d.attempts)).collect::<Vec<_>>()
-        };
-        let push = Debt::Push(device_id(1));
-        // Due at once: at the moment of the event, 100.
-        assert_eq!(claim(100, 1).await, [(8, push.clone(), 0)]);
-        assert_eq!(claim(110, 9).await, [(7, Debt::Callback, 0)]);
-        assert_eq!(claim(149, 9).await, []);
-        assert_eq!(claim(150, 9).await, [(8, push.clone(), 1)], "its lease has ended");
-
-        let settle = async |id, verdict| {
-            store.settle(&acme(), DeliveryId(id), verdict).await.unwrap();
-        };
-        settle(8, Verdict::Retry(Timestamp(5_000))).await;
-        settle(7, Verdict::Done).await;
-        assert_eq!(claim(4_999, 9).await, []);
-        assert_eq!(claim(5_000, 9).await, [(8, push, 2)]);
-        settle(8, Verdict::GiveUp).await;
-        assert_eq!(claim(u64::MAX / 4, 9).await, []);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn no_tenant_reaches_another_tenants_rows() {
     on_every_store(async |store| {
         populate(&store).await;
@@ -308,9 +279,24 @@ async fn no_tenant_reaches_another_tenants_rows() {
         let theirs = Terms { tenant: beta.clone(), ..terms(1) };
         let theirs = commit(end(waiting(theirs), End::Cancelled), Some(1));
         assert_eq!(write(&store, theirs).await, Committed::Stale);
-        store.settle(&beta, DeliveryId(7), Verdict::Done).await.unwrap();
-        let claimed = store.claim(Timestamp(500), Timestamp(600), 9).await.unwrap();
+        let theirs = store.claim(claim(500, 500, 9)).await.unwrap().deliveries.remove(0);
+        let paid = Settlement {
+            tenant: beta.clone(),
+            id: theirs.id,
+            lease: theirs.lease,
+            verdict: Verdict::Done,
+            outcome: String::new(),
+        };
+        store.settle(paid).await.unwrap();
+        assert!(store.deliveries(&beta, false, 9).await.unwrap().is_empty());
+        let claimed = store.claim(claim(500, 600, 9)).await.unwrap().deliveries;
         assert_eq!(claimed.len(), 1, "another tenant's settling does not pay it");
+        store
+            .settle(Settlement { verdict: Verdict::GiveUp, ..settled(&claimed[0]) })
+            .await
+            .unwrap();
+        assert_eq!(store.replay(&beta, Some(DeliveryId(7)), Timestamp(1)).await.unwrap(), 0);
+        assert_eq!(store.replay(&beta, None, Timestamp(1)).await.unwrap(), 0);
     })
     .await;
 }

@@ -1,0 +1,546 @@
+//! Results that arrive, whatever happens in between; and addresses that are not called, whoever asks.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::{StreamExt as _, stream};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::house::{House, payment, read};
+use crate::person::Person;
+use crate::receiver::{self, Act, Authority, Call, OK, Receiver};
+
+/// An application of its own that is called back, and a server that may call the loopback.
+struct Shop {
+    house: House,
+    authority: Authority,
+    _certificates: TempDir,
+    client: String,
+    webhook_secret: String,
+    token: String,
+}
+
+impl Shop {
+    async fn open(delivery: &str) -> Self {
+        let certificates = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        std::fs::write(certificates.path().join("ca.pem"), &authority.pem).unwrap();
+        // Relative to the configuration's file, which stands in another temporary directory.
+        let directory = certificates.path().file_name().unwrap().to_str().unwrap();
+        let house = House::configured(&format!(
+            "[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\nextra_ca_file = \"../{directory}/ca.pem\"\n{delivery}"
+        ));
+        let client = house.cli(&["client", "create", "Callee", "--tenant", "acme"]).unwrap();
+        let field = |name: &str| client[name].as_str().unwrap().to_owned();
+        let url = format!("{}/auth/realms/acme/protocol/openid-connect/token", house.address);
+        let form = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}",
+            field("client_id"),
+            field("client_secret")
+        );
+        let answer = house.http.post(url).body(form);
+        let answer = answer.header("content-type", "application/x-www-form-urlencoded");
+        let answer = read(answer.send().await.unwrap()).await.1;
+        house.user("jane");
+        Person::enrolled(&house, "jane", None).await;
+        Self {
+            authority,
+            _certificates: certificates,
+            client: field("client_id"),
+            webhook_secret: field("webhook_secret"),
+            token: answer["access_token"].as_str().unwrap().to_owned(),
+            house,
+        }
+    }
+
+    async fn receiver(
+        &self,
+        act: impl Fn(usize, &Call) -> Act + Send + Sync + 'static,
+    ) -> Receiver {
+        Receiver::new(&self.authority, act).await
+    }
+
+    async fn starts(&self, body: &Value) -> (StatusCode, Value) {
+        let path = "/auth/realms/acme/v3_user/digitaniumsignature/jane";
+        let call = self.house.http.post(format!("{}{path}", self.house.address));
+        read(call.bearer_auth(&self.token).json(body).send().await.unwrap()).await
+    }
+
+    /// Starts a transaction that ends at once, since nobody is online for it.
+    async fn ends(&self, reference: &str, url: &str) {
+        let mut body = payment(reference);
+        body["deviceGoOnlineTimeout"] = json!(0);
+        body["callbackUrl"] = json!(url);
+        let (status, body) = self.starts(&body).await;
+        assert_eq!((status, &body["status"]), (StatusCode::OK, &json!("DEVICE_GO_ONLINE_TIMEOUT")));
+    }
+
+    /// What was not taken yet.
+    fn unpaid(&self) -> Vec<Value> {
+        let listed =
+            self.house.cli(&["delivery", "list", "--tenant", "acme", "--limit", "1000"]).unwrap();
+        listed.as_array().unwrap().clone()
+    }
+
+    /// Looks at what was not taken until it is as wanted.
+    fn unpaid_until(&self, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let begun = Instant::now();
+        loop {
+            let unpaid = self.unpaid();
+            if wanted(&unpaid) {
+                return unpaid;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{unpaid:?}");
+        }
+    }
+
+    /// Looks at the one delivery until its last outcome is told, and is this.
+    fn unpaid_with(&self, outcome: &str) -> Value {
+        let told = |one: &Value| one["outcome"].as_str().is_some_and(|told| told.contains(outcome));
+        self.unpaid_until(|unpaid| unpaid.iter().any(told)).remove(0)
+    }
+
+    /// Whether a call carries a signature under the client's secret (Standard Webhooks 1.0).
+    fn signed(&self, call: &Call) -> bool {
+        let secret = self.webhook_secret.strip_prefix("whsec_").unwrap();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &BASE64.decode(secret).unwrap());
+        let at = call.header("webhook-timestamp").unwrap();
+        let text = [format!("{}.{at}.", call.id()).as_bytes(), &call.body].concat();
+        let signature = call.header("webhook-signature").unwrap().strip_prefix("v1,").unwrap();
+        hmac::verify(&key, &text, &BASE64.decode(signature).unwrap()).is_ok()
+    }
+}
+
+fn result(call: &Call) -> Value {
+    serde_json::from_slice(&call.body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_callback_carries_the_result_once_and_can_be_checked() {
+    let shop = Shop::open("").await;
+    let mut jane = Person::enrolled(&shop.house, "jane", None).await;
+    let mut receiver = shop.receiver(|_, _| OK).await;
+    let mut body = payment("order-1");
+    body["callbackUrl"] = json!(receiver.url());
+    body["callBackHeaders"] = json!({"Authorization": "Bearer shop", "X-Order": "1"});
+    let (status, created) = shop.starts(&body).await;
+    assert_eq!((status, &created["data"]), (StatusCode::OK, &json!("OK")));
+    jane.signs().await;
+    let call = receiver.next().await;
+
+    assert_eq!(call.line, "POST /done?for=shop HTTP/1.1");
+    for (name, value) in [
+        ("host", format!("127.0.0.1:{}", receiver.address.port()).as_str()),
+        ("content-type", "application/json"),
+        ("authorization", "Bearer shop"),
+        ("x-order", "1"),
+        ("user-agent", concat!("Countersign/", env!("CARGO_PKG_VERSION"))),
+    ] {
+        assert_eq!(call.header(name), Some(value), "{name}");
+    }
+    assert!(shop.signed(&call));
+    let other = Call { body: [&call.body[..], b" "].concat(), ..call.clone() };
+    assert!(!shop.signed(&other));
+
+    // What the ledger says of the transaction, in the form of a held response.
+    let shown = shop.house.cli(&[
+        "transaction",
+        "show",
+        "--client",
+        &shop.client,
+        "--reference",
+        "order-1",
+        "--tenant",
+        "acme",
+    ]);
+    let end = &shown.unwrap()["end"];
+    let expected = json!({
+        "data": {
+            "deviceId": end["by"], "resultCode": "OK",
+            "signature": end["signature"], "transactionId": "order-1",
+        },
+        "message": "Transaction signed successfully", "status": "OK", "subSystem": 5,
+    });
+    assert_eq!(result(&call), expected);
+    shop.unpaid_until(<[Value]>::is_empty);
+    assert!(!receiver.has_more(), "what was taken is not sent again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_response_and_a_callback_are_the_same_bytes() {
+    let shop = Shop::open("").await;
+    let mut receiver = shop.receiver(|_, _| OK).await;
+    let mut held = payment("same");
+    held["deviceGoOnlineTimeout"] = json!(0);
+    let path = "/auth/realms/acme/v3_user/digitaniumsignature/jane";
+    let url = format!("{}{path}", shop.house.address);
+    let answer = shop.house.http.post(url).bearer_auth(shop.house.token().await).json(&held);
+    let held = answer.send().await.unwrap().bytes().await.unwrap();
+    // Another client may call its own transaction the same.
+    shop.ends("same", &receiver.url()).await;
+    assert_eq!(receiver.next().await.body, held);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_asks_for_a_wait_gets_it_and_then_the_same_again() {
+    let shop = Shop::open("backoff_first_seconds = 1").await;
+    let mut receiver = shop
+        .receiver(|nth, _| match nth {
+            0 => Act::Answer("503 Service Unavailable\r\nRetry-After: 2"),
+            1 => Act::Answer("404 Not Found"),
+            _ => OK,
+        })
+        .await;
+    shop.ends("asked", &receiver.url()).await;
+    let calls = [receiver.next().await, receiver.next().await, receiver.next().await];
+    let waits = [calls[1].at - calls[0].at, calls[2].at - calls[1].at];
+    assert!(waits[0] >= Duration::from_secs(2), "{waits:?}");
+    // The second wait is 2 seconds at the most, less what chance takes off.
+    assert!(
+        waits[1] >= Duration::from_millis(800) && waits[1] < Duration::from_secs(4),
+        "{waits:?}"
+    );
+    for call in &calls {
+        assert!(shop.signed(call));
+        assert_eq!((call.id(), &call.body), (calls[0].id(), &calls[0].body));
+    }
+    shop.unpaid_until(<[Value]>::is_empty);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_receiver_does_not_delay_a_fast_one() {
+    let shop = Shop::open("timeout_seconds = 60\nconcurrency = 16\nper_host_concurrency = 8").await;
+    let mut slow = shop.receiver(|_, _| Act::Never).await;
+    let mut fast = shop.receiver(|_, _| OK).await;
+    for nth in 0..40 {
+        shop.ends(&format!("slow-{nth}"), &slow.url()).await;
+    }
+    for _ in 0..8 {
+        slow.next().await;
+    }
+    for nth in 0..20 {
+        let begun = Instant::now();
+        shop.ends(&format!("fast-{nth}"), &fast.url()).await;
+        fast.next().await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+    assert!(!slow.has_more(), "no more than its share is on its way");
+    assert_eq!(fast.connections.load(Ordering::Relaxed), 1, "its connection is used again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_a_receiver_does_costs_no_more_than_its_time() {
+    let shop = Shop::open("timeout_seconds = 1\nbackoff_first_seconds = 3600").await;
+    for (reference, act, told) in [
+        ("never", Act::Never, "no answer in time"),
+        ("flood-head", Act::FloodHead, "no complete answer"),
+        ("half-way", Act::HalfWay, "no complete answer"),
+        ("server-error", Act::Answer("500 Oh No"), "answered 500"),
+        ("no-http", Act::Answer("nonsense"), "no complete answer"),
+    ] {
+        let mut receiver = shop.receiver(move |_, _| act.clone()).await;
+        shop.ends(reference, &receiver.url()).await;
+        receiver.next().await;
+        let host = format!("127.0.0.1:{}", receiver.address.port());
+        shop.unpaid_until(|unpaid| {
+            unpaid.iter().any(|one| {
+                one["host"] == *host
+                    && one["outcome"].as_str().is_some_and(|outcome| outcome.contains(told))
+            })
+        });
+        let taken = receiver.sent.load(Ordering::Relaxed);
+        assert!(taken < 8 * 1024 * 1024, "{reference}: {taken} bytes were taken");
+    }
+
+    // The head of an answer is enough, and its gigabyte is left where it is.
+    let mut flood = shop.receiver(|_, _| Act::Flood).await;
+    shop.ends("flood", &flood.url()).await;
+    flood.next().await;
+    let host = format!("127.0.0.1:{}", flood.address.port());
+    shop.unpaid_until(|unpaid| unpaid.iter().all(|one| one["host"] != *host));
+    let taken = flood.sent.load(Ordering::Relaxed);
+    assert!(taken < 16 * 1024 * 1024, "{taken} bytes were taken");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirect_is_not_followed() {
+    let shop = Shop::open("backoff_first_seconds = 3600").await;
+    let mut elsewhere = shop.receiver(|_, _| OK).await;
+    let to = format!("302 Found\r\nLocation: {}", elsewhere.url());
+    let to: &'static str = Box::leak(to.into_boxed_str());
+    let metadata = "307 Temporary Redirect\r\nLocation: http://169.254.169.254/latest/meta-data/";
+    for (reference, answer, told) in
+        [("elsewhere", to, "answered 302"), ("metadata", metadata, "answered 307")]
+    {
+        let mut receiver = shop.receiver(move |_, _| Act::Answer(answer)).await;
+        shop.ends(reference, &receiver.url()).await;
+        receiver.next().await;
+        let told = |one: &Value| one["outcome"] == told;
+        shop.unpaid_until(|unpaid| unpaid.iter().any(told));
+    }
+    assert!(!elsewhere.has_more());
+    assert_eq!(elsewhere.connections.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_cannot_prove_its_name_is_told_nothing() {
+    let shop = Shop::open("backoff_first_seconds = 3600").await;
+    let strangers = Authority::new();
+    let mut other_name = Receiver::named(&shop.authority, "shop.example").await;
+    shop.ends("other-name", &other_name.url()).await;
+    assert_eq!(shop.unpaid_with("certificate")["state"], "waiting");
+    let mut other_authority = Receiver::new(&strangers, |_, _| OK).await;
+    shop.ends("other-authority", &other_authority.url()).await;
+    shop.unpaid_until(|unpaid| {
+        unpaid.iter().filter(|one| one["outcome"].to_string().contains("certificate")).count() == 2
+    });
+    assert!(!other_name.has_more() && !other_authority.has_more());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_may_not_be_called_is_refused_when_the_transaction_starts() {
+    let house = House::new();
+    house.user("jane");
+    Person::enrolled(&house, "jane", None).await;
+    for (reference, url) in [
+        "https://127.0.0.1/",
+        "https://2130706433/",
+        "https://0x7f.1/",
+        "https://0177.0.0.1/",
+        "https://[::1]/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://[64:ff9b::7f00:1]/",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://[fe80::1]/",
+        "https://[fd00:ec2::254]/",
+        "https://localhost/",
+        "https://localhost.:8443/",
+        "https://printer.local/",
+        "https://metadata.google.internal/",
+        "https://shop.example:0/",
+        "http://shop.example/",
+        "https://shop.example:99999/",
+        "https://a:b@shop.example/",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let mut body = payment(&format!("bad-{reference}"));
+        body["callbackUrl"] = json!(url);
+        let (status, answer) = house.start_signature("jane", &body).await;
+        assert_eq!(
+            (status, &answer["status"]),
+            (StatusCode::BAD_REQUEST, &json!("BAD_REQUEST")),
+            "{url}"
+        );
+        assert!(answer["message"].as_str().unwrap().starts_with("callbackUrl: "), "{answer}");
+    }
+    let listed = house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+    assert_eq!(listed, json!([]), "nothing was started");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_was_allowed_once_is_not_called_when_it_no_longer_is() {
+    let mut shop = Shop::open("backoff_first_seconds = 1").await;
+    let mut receiver = shop.receiver(|_, _| Act::Answer("503 Later")).await;
+    shop.ends("before", &receiver.url()).await;
+    receiver.next().await;
+    shop.unpaid_with("answered 503");
+    let file = shop.house.path().join("countersign.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(shop.house.stop(), Some(0));
+    while receiver.has_more() {
+        receiver.next().await;
+    }
+    std::fs::write(&file, text.replace("\"127.0.0.0/8\"", "")).unwrap();
+    shop.house.restart();
+    shop.unpaid_with("not called: its host is not on the public internet");
+    assert!(!receiver.has_more());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_outlives_the_process_that_owed_it() {
+    let mut shop = Shop::open("").await;
+    let port = shop.receiver(|_, _| OK).await.address.port(); // Nobody listens there any more.
+    shop.ends("survivor", &format!("https://localhost:{port}/")).await;
+    let owed = shop.unpaid_with("not reached");
+    shop.house.crash();
+    let mut receiver = Receiver::at(&shop.authority, port).await;
+    let call = receiver.next().await;
+    assert_eq!(call.id(), owed["id"].as_str().unwrap());
+    assert!(shop.signed(&call));
+    assert_eq!(result(&call)["data"]["resultCode"], "DEVICE_GO_ONLINE_TIMEOUT");
+    shop.unpaid_until(<[Value]>::is_empty);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_up_is_listed_and_replayed() {
+    let shop = Shop::open("give_up_after_seconds = 1\nbackoff_first_seconds = 1").await;
+    let mut receiver = shop
+        .receiver(|nth, _| match nth {
+            0..4 => Act::Answer("500 Broken"),
+            4 => Act::Answer("410 Gone"),
+            _ => OK,
+        })
+        .await;
+    shop.ends("dead", &receiver.url()).await;
+    let given_up = |unpaid: &[Value]| unpaid.iter().all(|one| one["state"] == "given_up");
+    let dead = shop.unpaid_until(given_up).remove(0);
+    assert_eq!(dead["outcome"], "answered 500");
+    let id = dead["id"].as_str().unwrap();
+    let log = shop.house.log();
+    assert_eq!(log.matches(&format!("Delivery {id} to")).count(), 1, "once: {log}");
+
+    let replay = |which: &str| shop.house.cli(&["delivery", "replay", which, "--tenant", "acme"]);
+    let mut first = receiver.next().await;
+    // Given up as often as the receiver is broken, whatever became of it before.
+    for _ in 0..8 {
+        shop.unpaid_until(given_up);
+        if shop.unpaid().is_empty() {
+            break;
+        }
+        assert_eq!(replay(id).unwrap(), json!({"replayed": 1}));
+    }
+    shop.unpaid_until(<[Value]>::is_empty);
+    while receiver.has_more() {
+        let call = receiver.next().await;
+        assert_eq!((call.id(), &call.body), (id, &first.body));
+        first = call;
+    }
+    assert_eq!(replay(id).unwrap_err().code, Some(1));
+    assert_eq!(replay("--all").unwrap(), json!({"replayed": 0}));
+}
+
+/// Ends that many transactions, and says when the last one had ended.
+async fn burst(shop: &Shop, count: usize, url: &str) -> Instant {
+    let all = stream::iter(0..count).map(|nth| async move {
+        shop.ends(&format!("burst-{nth}"), url).await;
+    });
+    all.buffer_unordered(64).collect::<()>().await;
+    Instant::now()
+}
+
+/// How often each delivery was seen, once all were.
+async fn seen(
+    receiver: &mut Receiver,
+    count: usize,
+    good: impl Fn(&Call) -> bool,
+) -> BTreeMap<String, usize> {
+    let mut seen = BTreeMap::new();
+    while seen.len() < count || receiver.has_more() {
+        let call = receiver.next().await;
+        if good(&call) {
+            *seen.entry(call.id().to_owned()).or_default() += 1;
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_ends_is_delivered_soon_and_each_once() {
+    const COUNT: usize = 2_000;
+    let shop = Shop::open("").await;
+    let mut receiver = shop.receiver(|_, _| OK).await;
+    let url = receiver.url();
+    let (last, seen) =
+        tokio::join!(burst(&shop, COUNT, &url), seen(&mut receiver, COUNT, |_| true));
+    let behind = last.elapsed();
+    println!("{COUNT} ends: the last delivery came {behind:?} after the last end");
+    assert!(behind < Duration::from_secs(4), "{behind:?}");
+    assert!(seen.values().all(|times| *times == 1), "a healthy receiver gets each once");
+    shop.unpaid_until(<[Value]>::is_empty);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_was_away_and_then_busy_gets_every_result() {
+    const COUNT: usize = 500;
+    let shop = Shop::open("backoff_first_seconds = 1").await;
+    let gone = shop.receiver(|_, _| OK).await;
+    let (url, port) = (gone.url(), gone.address.port());
+    drop(gone);
+    burst(&shop, COUNT, &url).await;
+    shop.unpaid_until(|unpaid| unpaid.iter().any(|one| one["outcome"].is_string()));
+    let log = || shop.house.log().contains("takes no callbacks");
+    shop.unpaid_until(|unpaid| unpaid.len() == COUNT && log());
+
+    let attempts: u64 = shop.unpaid().iter().map(|one| one["attempts"].as_u64().unwrap()).sum();
+    assert!(attempts < 200, "while it is away it is hardly called: {attempts} attempts");
+    let begun = Instant::now();
+    let busy = move |_, _: &Call| {
+        let away = begun.elapsed() < Duration::from_secs(2);
+        if away { Act::Answer("503 Busy\r\nRetry-After: 1") } else { OK }
+    };
+    let mut receiver = Receiver::at_doing(&shop.authority, port, busy).await;
+    let good = move |call: &Call| call.at.duration_since(begun) >= Duration::from_secs(2);
+    let seen = seen(&mut receiver, COUNT, good).await;
+    assert_eq!(seen.len(), COUNT);
+    shop.unpaid_until(<[Value]>::is_empty);
+    assert!(shop.house.log().contains("takes callbacks again"));
+}
+
+/// An example of `docs/examples`, running.
+struct Example(Child);
+
+impl Example {
+    fn run(program: &str, file: &str, shop: &Shop, directory: &Path) -> (Self, u16) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples").join(file);
+        let [certificate, key] = receiver::written(&shop.authority, directory);
+        let mut child = Command::new(program)
+            .arg(path)
+            .args(["--port", "0", "--certificate"])
+            .arg(certificate)
+            .arg("--key")
+            .arg(key)
+            .env("WEBHOOK_SECRET", &shop.webhook_secret)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program} is needed for the examples: {error}"));
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().strip_prefix("listening on ").expect(&line).parse().unwrap();
+        (Self(child), port)
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_of_the_documents_check_what_they_get() {
+    let shop = Shop::open("").await;
+    for (program, file) in [("python3", "receiver.py"), ("node", "receiver.mjs")] {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut example, port) = Example::run(program, file, &shop, directory.path());
+        let url = format!("https://localhost:{port}/");
+        let forged = reqwest::Client::builder()
+            .tls_certs_only(
+                [reqwest::Certificate::from_pem(shop.authority.pem.as_bytes()).unwrap()],
+            )
+            .build()
+            .unwrap();
+        let forged = forged.post(&url).header("webhook-id", "x").header("webhook-timestamp", "1");
+        let forged = forged.header("webhook-signature", "v1,AAAA").body("{}").send().await.unwrap();
+        assert_eq!(forged.status(), StatusCode::UNAUTHORIZED, "{file}");
+
+        shop.ends(file, &url).await;
+        let mut printed = BufReader::new(example.0.stdout.take().unwrap());
+        let mut line = String::new();
+        printed.read_line(&mut line).unwrap();
+        assert!(line.ends_with(" DEVICE_GO_ONLINE_TIMEOUT\n"), "{file}: {line}");
+        shop.unpaid_until(<[Value]>::is_empty);
+    }
+}

@@ -1,0 +1,136 @@
+//! Debts that wait to be paid, in memory.
+
+use std::convert::Infallible;
+
+use countersign_core::delivery::{Delivery, Lane, Settlement, Verdict};
+use countersign_core::id::{DeliveryId, TenantName, TransactionId};
+use countersign_core::limits::DELIVERIES_CHANGED_MAX;
+use countersign_core::port::{Claim, Claimed, Unpaid};
+use countersign_core::time::Timestamp;
+
+use crate::claim::walk;
+
+/// In the order in which they were queued.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries(Vec<Unpaid>);
+
+impl Deliveries {
+    pub(super) fn has(&self, tenant: &TenantName, id: DeliveryId) -> bool {
+        self.place(tenant, id).is_some()
+    }
+
+    /// Whether anything is owed for a transaction, given up or not.
+    pub(super) fn owe(&self, tenant: &TenantName, transaction: TransactionId) -> bool {
+        self.0.iter().any(|unpaid| {
+            let delivery = &unpaid.delivery;
+            delivery.lane.tenant == *tenant && delivery.transaction == transaction
+        })
+    }
+
+    pub(super) fn queue(&mut self, delivery: Delivery) {
+        let due_at = Some(delivery.owed_at);
+        self.0.push(Unpaid { delivery, due_at, outcome: None });
+    }
+
+    pub(super) fn claim(&mut self, claim: Claim) -> Claimed {
+        let (now, lease_end) = (claim.now, claim.lease_end);
+        let all = &self.0;
+        let waiting = || all.iter().filter(|unpaid| unpaid.due_at.is_some());
+        let next = |after: Option<&Lane>| {
+            let lanes = waiting().map(|unpaid| &unpaid.delivery.lane);
+            let lane = lanes.filter(|lane| after.is_none_or(|after| *lane > after)).min();
+            Ok::<_, Infallible>(lane.cloned())
+        };
+        let due = |lane: &Lane, places: u16| {
+            let mut due: Vec<usize> = (0..all.len()).collect();
+            due.retain(|at| {
+                all[*at].delivery.lane == *lane && all[*at].due_at.is_some_and(|at| at <= now)
+            });
+            due.sort_by_key(|at| all[*at].due_at);
+            due.truncate(places.into());
+            Ok(due)
+        };
+        let Ok((places, resume)) = walk(claim, next, due);
+        let lease = |at: usize| {
+            let unpaid = &mut self.0[at];
+            unpaid.due_at = Some(lease_end);
+            unpaid.delivery.lease += 1;
+            let claimed = unpaid.delivery.clone();
+            unpaid.delivery.attempts = begun(claimed.attempts);
+            claimed
+        };
+        Claimed { deliveries: places.into_iter().map(lease).collect(), resume }
+    }
+
+    pub(super) fn settle(&mut self, settlement: Settlement) {
+        let Some(at) = self.place(&settlement.tenant, settlement.id) else { return };
+        let unpaid = &mut self.0[at];
+        if unpaid.delivery.lease != settlement.lease {
+            return;
+        }
+        unpaid.outcome = Some(settlement.outcome);
+        match settlement.verdict {
+            Verdict::Done => drop(self.0.remove(at)),
+            Verdict::Retry(due_at) => unpaid.due_at = Some(due_at),
+            Verdict::GiveUp => unpaid.due_at = None,
+        }
+    }
+
+    pub(super) fn forsake(
+        &mut self,
+        lane: &Lane,
+        now: Timestamp,
+        owed_before: Timestamp,
+        outcome: &str,
+    ) -> u16 {
+        let old = |unpaid: &&mut Unpaid| {
+            unpaid.delivery.lane == *lane
+                && unpaid.due_at.is_some_and(|at| at <= now)
+                && unpaid.delivery.owed_at <= owed_before
+        };
+        let old = self.0.iter_mut().filter(old).take(DELIVERIES_CHANGED_MAX.into());
+        old.fold(0, |count, unpaid| {
+            unpaid.due_at = None;
+            unpaid.outcome = Some(outcome.to_owned());
+            count + 1
+        })
+    }
+
+    pub(super) fn list(&self, tenant: &TenantName, given_up: bool, limit: u16) -> Vec<Unpaid> {
+        let theirs = self.0.iter().filter(|unpaid| unpaid.delivery.lane.tenant == *tenant);
+        let asked = theirs.filter(|unpaid| !given_up || unpaid.due_at.is_none());
+        asked.take(limit.into()).cloned().collect()
+    }
+
+    pub(super) fn replay(
+        &mut self,
+        tenant: &TenantName,
+        which: Option<DeliveryId>,
+        now: Timestamp,
+    ) -> u16 {
+        let asked = |unpaid: &&mut Unpaid| {
+            let delivery = &unpaid.delivery;
+            delivery.lane.tenant == *tenant
+                && which.is_none_or(|id| delivery.id == id)
+                && unpaid.due_at.is_none()
+        };
+        let asked = self.0.iter_mut().filter(asked).take(DELIVERIES_CHANGED_MAX.into());
+        asked.fold(0, |count, unpaid| {
+            unpaid.due_at = Some(now);
+            unpaid.delivery.owed_at = now;
+            unpaid.delivery.attempts = 0;
+            count + 1
+        })
+    }
+
+    fn place(&self, tenant: &TenantName, id: DeliveryId) -> Option<usize> {
+        let this = |delivery: &Delivery| delivery.lane.tenant == *tenant && delivery.id == id;
+        self.0.iter().position(|unpaid| this(&unpaid.delivery))
+    }
+}
+
+/// One more attempt than before. Stays below the largest number, so that whoever counts the one in
+/// hand does not overflow.
+pub(crate) fn begun(attempts: u16) -> u16 {
+    attempts.saturating_add(1).min(u16::MAX - 1)
+}
