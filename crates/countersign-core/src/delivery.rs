@@ -236,7 +236,7 @@ impl Room {
     /// An empty one: `places` in all, `lane_max` for one lane, three quarters for one tenant.
     #[must_use]
     pub fn new(places: u16, lane_max: u16) -> Self {
-        let tenant_max = places.div_ceil(4).saturating_mul(3).min(places).max(1);
+        let tenant_max = places - places / 4;
         let (lanes, tenants, narrowed) = Default::default();
         Self { free: places, lane_max, tenant_max, lanes, tenants, narrowed }
     }

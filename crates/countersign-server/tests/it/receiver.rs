@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 /// Longer than anything here takes, shorter than a person waits.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A certificate authority that nobody knows.
 pub(crate) struct Authority {
@@ -218,11 +218,11 @@ impl<F: Fn(usize, &Call) -> Act> Line<F> {
                 Act::Flood => {
                     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n";
                     stream.write_all(head).await.ok()?;
-                    self.pour(&mut stream, &[b'x'; 64 * 1024]).await?;
+                    self.pour(&mut stream).await?;
                 }
                 Act::FloodHead => {
                     stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").await.ok()?;
-                    self.pour(&mut stream, &[b'x'; 64 * 1024]).await?;
+                    self.pour(&mut stream).await?;
                 }
                 Act::HalfWay => {
                     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le").await.ok()?;
@@ -233,12 +233,14 @@ impl<F: Fn(usize, &Call) -> Act> Line<F> {
         }
     }
 
-    async fn pour<S>(&self, stream: &mut S, bytes: &[u8]) -> Option<()>
+    /// A gigabyte.
+    async fn pour<S>(&self, stream: &mut S) -> Option<()>
     where
         S: tokio::io::AsyncWrite + Unpin,
     {
+        let bytes = vec![b'x'; 64 * 1024];
         for _ in 0..16 * 1024 {
-            stream.write_all(bytes).await.ok()?;
+            stream.write_all(&bytes).await.ok()?;
             self.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         Some(())

@@ -166,7 +166,8 @@ pub(super) const LIST: &str =
        FROM deliveries WHERE tenant = ?1 ORDER BY seq LIMIT ?2";
 pub(super) const LIST_GIVEN_UP: &str =
     "SELECT tenant, id, transaction_id, debt, device, attempts, host, owed_at, lease, due_at, outcome
-       FROM deliveries WHERE tenant = ?1 AND due_at IS NULL ORDER BY seq LIMIT ?2";
+       FROM deliveries INDEXED BY deliveries_given_up
+      WHERE tenant = ?1 AND due_at IS NULL ORDER BY seq LIMIT ?2";
 
 pub(super) fn list(
     sql: &Connection,
@@ -187,7 +188,7 @@ pub(super) fn list(
 }
 
 pub(super) const REPLAY_ALL: &str = "UPDATE deliveries SET due_at = ?2, owed_at = ?2, attempts = 0
-      WHERE seq IN (SELECT seq FROM deliveries
+      WHERE seq IN (SELECT seq FROM deliveries INDEXED BY deliveries_given_up
                      WHERE tenant = ?1 AND due_at IS NULL ORDER BY seq LIMIT ?3)";
 
 pub(super) fn replay(

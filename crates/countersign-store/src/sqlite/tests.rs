@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::trouble::Trouble;
-use super::{Sqlite, delivery, device, transaction};
+use super::{Sqlite, activation, delivery, device, evidence, transaction};
 
 #[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
 #[path = "../../tests/it/world.rs"]
