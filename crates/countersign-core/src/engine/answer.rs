@@ -143,17 +143,26 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     ) -> Result<Arc<Transaction>, Error> {
         let mut verified: Option<(u32, Proof)> = None;
         for _ in 0..COMMIT_TRIES_MAX {
-            let scene = self.scene(tenant, device, id).await?;
+            let (acting, user) = self.actor(tenant, device).await?;
+            let scene = self.scene_of(acting, user, id).await?;
             let transaction = &scene.transaction.value;
             match transaction.end() {
+                // Said again, it is answered again, though the user was locked since.
                 Some(End::Finished { by, proof })
                     if *by == device && proof.repeats(submission.value) =>
                 {
                     return Ok(Arc::new(scene.transaction.value));
                 }
-                Some(end) => return Err(Refusal::Ended(end.outcome()).into()),
-                None if scene.now >= transaction.deadline() => return Err(Refusal::Late.into()),
-                None => transaction.may_finish(device)?,
+                ended => {
+                    scene.user.value.standing.check(scene.now)?;
+                    if let Some(end) = ended {
+                        return Err(Refusal::Ended(end.outcome()).into());
+                    }
+                    if scene.now >= transaction.deadline() {
+                        return Err(Refusal::Late.into());
+                    }
+                    transaction.may_finish(device)?;
+                }
             }
             // A device that changed meanwhile may have lost the identity: it is looked at again.
             let version = scene.device.version;

@@ -23,7 +23,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// before it. The same again is accepted, and changes nothing.
     ///
     /// # Errors
-    /// Refuses a change out of turn or without proof; a wrong proof counts as a wrong PIN.
+    /// Refuses a change out of turn or without proof; a wrong proof counts as a wrong PIN, and so does
+    /// another PIN under the present version.
     pub async fn set_pin(
         &self,
         tenant: &TenantName,
@@ -37,27 +38,40 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             let standing = user.value.standing;
             standing.check(now)?;
             let present = device.value.pin.as_ref();
+            let of_version = present.map_or(0, |pin| pin.version);
+            if new.version != of_version && new.version != of_version + 1 {
+                return Err(Refusal::PinOutOfTurn.into());
+            }
             if present == Some(new) {
                 return Ok(());
             }
-            if new.version != present.map_or(0, |pin| pin.version) + 1 {
-                return Err(Refusal::PinOutOfTurn.into());
+            if present.is_some() && new.version == of_version + 1 && proof.is_none() {
+                return Err(Refusal::PinRequired.into());
             }
-            let proved = present.is_none_or(|pin| {
-                proof.is_some_and(|proof| proves(&device.value, pin, NO_TRANSACTION, proof))
-            });
+            // What names the present version and is not it is a guess, and counts as one: otherwise
+            // whoever has the device's file could try every PIN there is.
+            let proved = new.version == of_version + 1
+                && present.is_none_or(|pin| {
+                    proof.is_some_and(|proof| proves(&device.value, pin, NO_TRANSACTION, proof))
+                });
+            let (policy, name) = (&self.policy.locks, &user.value.name);
+            let (after, locks) = if proved {
+                (standing.after_right(Factor::Pin), false)
+            } else {
+                standing.after_wrong(Factor::Pin, policy, now)
+            };
+            if after != standing
+                && self.store.set_standing(tenant, name, user.version, after).await?
+                    == Changed::Stale
+            {
+                continue;
+            }
+            if !proved && locks {
+                return Err(Refusal::UserLocked.into());
+            }
             if !proved {
-                let policy = &self.policy.locks;
-                let (after, locks) = standing.after_wrong(Factor::Pin, policy, now);
-                let (name, expected) = (&user.value.name, user.version);
-                match self.store.set_standing(tenant, name, expected, after).await? {
-                    Changed::Stale => continue,
-                    Changed::Written if locks => return Err(Refusal::UserLocked.into()),
-                    Changed::Written => {
-                        let tries_left = after.tries_left(Factor::Pin, policy);
-                        return Err(Refusal::PinWrong { tries_left }.into());
-                    }
-                }
+                let tries_left = after.tries_left(Factor::Pin, policy);
+                return Err(Refusal::PinWrong { tries_left }.into());
             }
             let changed = Device { pin: Some(new.clone()), ..device.value };
             if self.store.change_device(changed, device.version).await? == Changed::Written {

@@ -178,13 +178,37 @@ fn the_first_pin_needs_no_proof_and_each_next_one_proves_the_one_before() {
 #[test]
 fn a_change_without_the_old_pin_counts_as_a_wrong_pin_and_locks_at_the_fifth() {
     everywhere(async |play: Play| {
-        for (old, tries_left) in [(Some(WRONG), 4), (None, 3), (Some("2222"), 2), (None, 1)] {
-            let answer = change(&play, ("2222", 2), old).await;
+        for (old, tries_left) in [(WRONG, 4), ("2222", 3), (WRONG, 2), ("2222", 1)] {
+            let answer = change(&play, ("2222", 2), Some(old)).await;
             assert_eq!(answer, Err(Refusal::PinWrong { tries_left }));
         }
-        assert_eq!(change(&play, ("2222", 2), None).await, Err(Refusal::UserLocked));
+        assert_eq!(change(&play, ("2222", 2), Some(WRONG)).await, Err(Refusal::UserLocked));
         assert_eq!(change(&play, ("2222", 2), Some(RIGHT)).await, Err(Refusal::UserLocked));
         play.time.pass(POLICY.locks.first);
         assert_eq!(change(&play, ("2222", 2), Some(RIGHT)).await, Ok(()));
+    });
+}
+
+#[test]
+fn a_pin_cannot_be_guessed_by_setting_it_again() {
+    everywhere(async |play: Play| {
+        for left in [4, 3, 2, 1] {
+            let guess = change(&play, ("1111", 1), None).await;
+            assert_eq!(guess, Err(Refusal::PinWrong { tries_left: left }));
+        }
+        assert_eq!(change(&play, ("1111", 1), None).await, Err(Refusal::UserLocked));
+        assert_eq!(change(&play, (House::PIN, 1), None).await, Err(Refusal::UserLocked));
+    });
+}
+
+#[test]
+fn a_change_without_proof_is_asked_for_one_and_a_right_one_forgives() {
+    everywhere(async |play: Play| {
+        assert_eq!(change(&play, ("1111", 2), None).await, Err(Refusal::PinRequired));
+        assert_eq!(play.standing(janes(0)).await.wrong_pins, 0);
+        let wrong = change(&play, ("1111", 2), Some("9999")).await;
+        assert_eq!(wrong, Err(Refusal::PinWrong { tries_left: 4 }));
+        assert_eq!(change(&play, ("1111", 2), Some(House::PIN)).await, Ok(()));
+        assert_eq!(play.standing(janes(0)).await.wrong_pins, 0);
     });
 }
