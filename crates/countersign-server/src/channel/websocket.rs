@@ -133,7 +133,8 @@ impl Channel {
         let device = found.map_err(|_| Some(Close::Internal))?.ok_or(Some(Close::Unauthorised))?;
         let user = device.value.user;
         let line = core.doorbell.connect(&who.tenant, &user, who.device, Kind::Channel, core.now());
-        let open = core.offers(&who.tenant, who.device).await.map_err(closed_by)?;
+        let open =
+            core.offers(&who.tenant, who.device).await.map_err(|error| Some(closed_by(error)))?;
         let pace = self.devices.0.rules.pace;
         let session = Session::welcomed(open.iter().map(|open| open.terms.id), pace, core.now());
         let open = open.iter().map(|open| answer::offer(open)).collect();
@@ -155,7 +156,7 @@ impl Channel {
                             self.say(FromServer::push(offer)).await?;
                         }
                         Ok(_) | Err(Error::Refused(_)) => {}
-                        Err(failed) => return Err(closed_by(failed)),
+                        Err(failed) => return Err(Some(closed_by(failed))),
                     }
                 }
                 Output::Withdrawn(id, outcome) => {
@@ -167,7 +168,9 @@ impl Channel {
                 Output::Ping => {
                     // A lock by another process rings no bell; it is seen here at the latest.
                     let core = &self.devices.0.core;
-                    core.check(&who.tenant, who.device).await.map_err(closed_by)?;
+                    core.check(&who.tenant, who.device)
+                        .await
+                        .map_err(|error| Some(closed_by(error)))?;
                     self.send(Frame::Ping(Bytes::new())).await?;
                 }
                 Output::Close(reason) => return Err(Some(close(reason))),
@@ -273,13 +276,13 @@ fn close(reason: Reason) -> Close {
     }
 }
 
-fn closed_by(error: Error) -> Closed {
+fn closed_by(error: Error) -> Close {
     match error {
-        Error::Refused(Refusal::UserLocked | Refusal::DeviceLocked) => Some(Close::Locked),
-        Error::Refused(_) => Some(Close::Unauthorised),
+        Error::Refused(Refusal::UserLocked | Refusal::DeviceLocked) => Close::Locked,
+        Error::Refused(_) => Close::Unauthorised,
         Error::Failed(fault) => {
             crate::surface::caller::log(&fault);
-            Some(Close::Internal)
+            Close::Internal
         }
     }
 }

@@ -186,7 +186,7 @@ async fn a_devices_proof_is_for_one_call_and_one_time() {
         ("another key", signed(&thief, origin, path, "", now())),
         ("another path", signed(phone, origin, "/device/v1/pin", "", now())),
         ("another server", signed(phone, "https://elsewhere.example", path, "", now())),
-        ("too old", signed(phone, origin, path, "", now() - Duration::from_secs(90))),
+        ("too old", signed(phone, origin, path, "", now().saturating_sub(Duration::from_secs(90)))),
         ("too new", signed(phone, origin, path, "", now() + Duration::from_secs(90))),
         ("another body", signed(phone, origin, path, "{}", now())),
         ("none", String::from("x")),
