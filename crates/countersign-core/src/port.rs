@@ -12,6 +12,7 @@ use crate::device::Device;
 use crate::enrolment::{Activation, Enrolment};
 use crate::id::{ClientId, DeliveryId, DeviceId, RequestKey, TenantName, TransactionId, UserName};
 use crate::refusal::Fault;
+use crate::secret::Key32;
 use crate::tenant::{Client, Tenant};
 use crate::terms::Addressed;
 use crate::time::Timestamp;
@@ -165,7 +166,8 @@ pub trait Ledger: Send + Sync {
     ) -> impl Future<Output = Result<u16, Fault>> + Send;
 
     /// Removes at most `limit` transactions that ended at `before` or earlier, the earliest first, and
-    /// answers how many. None goes for which a delivery is in the ledger, given up or not.
+    /// answers how many. None goes whose callback is in the ledger, given up or not; a push for it,
+    /// which has no use by then, goes with it.
     ///
     /// Of a finished one the evidence stays: everything but its content, which the signature holds,
     /// its callback and its notice. It is found as before, after those that were not removed; its
@@ -253,6 +255,15 @@ pub trait Registry: Send + Sync {
         tenant: &TenantName,
         id: &ClientId,
     ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
+
+    /// Changes the keys of a client's callbacks: the newest, and the one that signs beside it.
+    fn set_webhook_keys(
+        &self,
+        tenant: &TenantName,
+        id: &ClientId,
+        newest: Key32,
+        before: Option<Key32>,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
     /// Makes a user, with a serial base that no other user of the tenant has or had, and standing
     /// and counts fresh. `profile` is [`User::profile`].

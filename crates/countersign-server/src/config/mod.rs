@@ -154,7 +154,7 @@ mod tests {
         let config = load(file, &[("COUNTERSIGN__LOCKS__WRONG_MAX", "4")]).unwrap();
         assert_eq!(config.locks.wrong_max, 4);
         assert_eq!(config.locks.first, Duration::from_mins(1));
-        assert_eq!(config.locks.max, Duration::from_secs(86_400));
+        assert_eq!(config.locks.max, Duration::from_hours(24));
     }
 
     #[test]
@@ -202,7 +202,10 @@ mod tests {
     fn what_has_ended_is_kept_for_days_or_for_ever() {
         let kept = |file: &str| load(file, &[]).unwrap().retention.ended_transactions;
         assert_eq!(kept(""), Some(Duration::from_hours(90 * 24)));
-        assert_eq!(kept("[retention]\nended_transactions_days = 1"), Some(Duration::from_hours(24)));
+        assert_eq!(
+            kept("[retention]\nended_transactions_days = 1"),
+            Some(Duration::from_hours(24))
+        );
         assert_eq!(kept("[retention]\nended_transactions_days = 0"), None);
         for value in ["-1", "\"90\"", "1.5", "4294967296"] {
             let error = refused(&format!("[retention]\nended_transactions_days = {value}"), &[]);

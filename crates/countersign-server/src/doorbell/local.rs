@@ -192,7 +192,7 @@ impl Doorbell for Local {
                 let ended = Note::Ended(Arc::clone(&transaction));
                 match transaction.end() {
                     Some(End::Locked { .. } | End::Declined { reason: Decline::NotMe, .. }) => {
-                        self.tell(&transaction, &[ended, Note::Locked])
+                        self.tell(&transaction, &[ended, Note::Locked]);
                     }
                     _ => self.tell(&transaction, &[ended]),
                 }
@@ -312,7 +312,11 @@ mod tests {
         drop(connect(&board, "jane", 1, 7));
         assert_eq!((seen(1), seen(2)), (Some(Timestamp(7)), None));
         for device in 0..SEEN_MAX as u64 {
-            board.0.seen.lock().see((acme.clone(), DeviceId::drawn(u128::from(device) << 1)), Timestamp(9));
+            board
+                .0
+                .seen
+                .lock()
+                .see((acme.clone(), DeviceId::drawn(u128::from(device) << 1)), Timestamp(9));
         }
         let seen = board.0.seen.lock();
         assert!(seen.new.len() + seen.old.len() <= SEEN_MAX);

@@ -170,6 +170,16 @@ impl House {
         (self.child, self.address) = start(self.directory.path(), port);
     }
 
+    /// What the process holds in memory, and the most that it has held.
+    pub(crate) fn memory(&self) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+        };
+        format!("the server holds {} MiB, at most {} MiB", field("VmRSS:"), field("VmHWM:"))
+    }
+
     /// What the server has logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path().join("server.log")).unwrap()

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod administration;
 mod bad_input;
 mod callbacks;
 mod channel;

@@ -106,7 +106,8 @@ impl Stage {
         ] {
             let marker = format!("\"{name}\":\"");
             let mut at = 0;
-            while let Some(start) = body[at..].find(&marker).map(|found| at + found + marker.len()) {
+            while let Some(start) = body[at..].find(&marker).map(|found| at + found + marker.len())
+            {
                 at = start + body[start..].find('"').unwrap();
                 if at - start > shortest {
                     body.replace_range(start..at, mask);
@@ -146,7 +147,8 @@ async fn stage() -> Stage {
     let mut watcher = Person::enrolled(&house, "watcher", None).await;
     let absent = Person::enrolled(&house, "absent", None).await;
     let devices = [("signer", &signer), ("watcher", &watcher), ("absent", &absent)];
-    let devices = devices.map(|(name, person)| (name, person.phone().device_id.to_string())).to_vec();
+    let devices =
+        devices.map(|(name, person)| (name, person.phone().device_id.to_string())).to_vec();
     tokio::spawn(async move {
         loop {
             signer.signs().await;
@@ -219,6 +221,11 @@ async fn kobils_refusals_are_as_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kobils_token_is_as_recorded() {
     replay("kobil-token.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kobils_traps_are_as_recorded() {
+    replay("kobil-traps.http").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use countersign_core::delivery::{Delivery, Lane, Settlement, Verdict};
+use countersign_core::delivery::{Debt, Delivery, Lane, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::{Claim, Claimed, Unpaid};
@@ -19,12 +19,15 @@ impl Deliveries {
         self.place(tenant, id).is_some()
     }
 
-    /// Whether anything is owed for a transaction, given up or not.
+    /// Whether a callback is owed for a transaction, given up or not.
     pub(super) fn owe(&self, tenant: &TenantName, transaction: TransactionId) -> bool {
-        self.0.iter().any(|unpaid| {
-            let delivery = &unpaid.delivery;
-            delivery.lane.tenant == *tenant && delivery.transaction == transaction
-        })
+        let mut theirs = self.0.iter().filter(|unpaid| is_for(unpaid, tenant, transaction));
+        theirs.any(|unpaid| unpaid.delivery.debt == Debt::Callback)
+    }
+
+    /// Removes what is owed for a transaction.
+    pub(super) fn forget(&mut self, tenant: &TenantName, transaction: TransactionId) {
+        self.0.retain(|unpaid| !is_for(unpaid, tenant, transaction));
     }
 
     pub(super) fn queue(&mut self, delivery: Delivery) {
@@ -133,4 +136,8 @@ impl Deliveries {
 /// hand does not overflow.
 pub(crate) fn begun(attempts: u16) -> u16 {
     attempts.saturating_add(1).min(u16::MAX - 1)
+}
+
+fn is_for(unpaid: &Unpaid, tenant: &TenantName, transaction: TransactionId) -> bool {
+    unpaid.delivery.lane.tenant == *tenant && unpaid.delivery.transaction == transaction
 }

@@ -35,6 +35,7 @@ impl World {
         going.truncate(limit.into());
         for (_, at) in &going {
             let row = &self.transactions[*at];
+            self.deliveries.forget(&row.value.terms.tenant, row.value.terms.id);
             if let Some(End::Finished { .. }) = row.value.end() {
                 self.evidence.push(evidence(row));
             }
@@ -67,9 +68,8 @@ impl World {
         expected: u32,
     ) -> Changed {
         let key = (tenant.clone(), user.clone());
-        let open = |t: &Versioned<Transaction>| {
-            t.value.terms.user == *user && t.value.end().is_none()
-        };
+        let open =
+            |t: &Versioned<Transaction>| t.value.terms.user == *user && t.value.end().is_none();
         if self.of(tenant).any(open)
             || self.users.get(&key).is_none_or(|found| found.version != expected)
         {

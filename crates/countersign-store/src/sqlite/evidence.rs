@@ -15,9 +15,10 @@ const AS_TRANSACTION: &str = "tenant, id, version, 'finished', 0, NULL, takes, e
     NULL, proof_content, proof_signer, evidence, surface, client, user, request_key, reference,
     device, started_at, body, x''";
 
-/// Nothing is owed for it, and nothing was given up that could be replayed.
+/// No callback is owed for it, and none was given up that could be replayed.
 const NOTHING_OWED: &str = "NOT EXISTS (SELECT 1 FROM deliveries
-    WHERE deliveries.tenant = transactions.tenant AND deliveries.transaction_id = transactions.id)";
+    WHERE deliveries.tenant = transactions.tenant AND deliveries.transaction_id = transactions.id
+      AND debt = 'callback')";
 
 /// Reads evidence as the transactions that it is of.
 pub(super) fn select(
@@ -35,7 +36,7 @@ pub(super) fn select(
     Ok(found)
 }
 
-/// Finds transactions that ended at `before` or earlier, and for which nothing is owed.
+/// Finds transactions that ended at `before` or earlier, and whose callers are owed nothing.
 pub(super) fn forgettable_statement() -> String {
     format!(
         "SELECT seq FROM transactions WHERE ended_at <= ?1 AND {NOTHING_OWED}
@@ -65,12 +66,16 @@ pub(super) fn forget(sql: &Connection, seqs: &[i64], before: Timestamp) -> Resul
                 json_remove(body, '$.callback', '$.notice')
            FROM transactions WHERE {may_go} AND state = 'finished'"
     ))?;
-    let mut delete =
-        sql.prepare_cached(&format!("DELETE FROM transactions WHERE {may_go}"))?;
+    let mut drop_pushes = sql.prepare_cached(&format!(
+        "DELETE FROM deliveries
+          WHERE (tenant, transaction_id) = (SELECT tenant, id FROM transactions WHERE {may_go})"
+    ))?;
+    let mut delete = sql.prepare_cached(&format!("DELETE FROM transactions WHERE {may_go}"))?;
     let mut gone = 0;
     for seq in seqs {
         let which = params![seq, moment(before)];
         keep.execute(which)?;
+        drop_pushes.execute(which)?;
         gone += delete.execute(which)? as u16;
     }
     Ok(gone)

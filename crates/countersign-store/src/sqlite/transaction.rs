@@ -92,9 +92,11 @@ impl Unit {
     fn obstacle(&self, sql: &Connection) -> Result<Option<Committed>, Trouble> {
         let terms = &self.commit.transaction.terms;
         if let Some(reference) = &terms.reference {
-            let taken = sql
-                .prepare_cached(REFERENCE_IS_TAKEN)?
-                .exists([terms.tenant.as_str(), terms.client.as_str(), &reference.name])?;
+            let taken = sql.prepare_cached(REFERENCE_IS_TAKEN)?.exists([
+                terms.tenant.as_str(),
+                terms.client.as_str(),
+                &reference.name,
+            ])?;
             if taken {
                 return Ok(Some(Committed::ReferenceTaken));
             }
@@ -311,11 +313,8 @@ pub(super) fn list(
     Ok(listed)
 }
 
-type Select = fn(
-    &Connection,
-    &'static str,
-    &[&dyn ToSql],
-) -> Result<Vec<Versioned<Transaction>>, Trouble>;
+type Select =
+    fn(&Connection, &'static str, &[&dyn ToSql]) -> Result<Vec<Versioned<Transaction>>, Trouble>;
 
 pub(super) const BY_ID: &str = "tenant = ?1 AND id = ?2";
 pub(super) const LAST_BY_KEY: &str = "tenant = ?1 AND request_key = ?2 ORDER BY seq DESC LIMIT 1";

@@ -54,7 +54,8 @@ async fn of_a_signed_transaction_the_evidence_stays_and_is_found_as_before() {
         assert_eq!(forget(&store, 200, 9).await, 0);
 
         let content = Content { bytes: Vec::new(), ..terms(1).content };
-        let kept = ended(Terms { content, callback: None, notice: None, ..terms(1) }, 200, signed(1));
+        let kept =
+            ended(Terms { content, callback: None, notice: None, ..terms(1) }, 200, signed(1));
         let named = Handle::Reference("bank".parse().unwrap(), "order 1".into());
         for handle in
             [Handle::Id(TransactionId(1)), Handle::Key(terms(1).request_key), named.clone()]
@@ -76,9 +77,8 @@ async fn what_nobody_signed_is_gone_and_its_reference_is_free_where_a_signed_one
         assert_eq!(by_id(&store, 1).await, None);
         assert!(by_id(&store, 2).await.is_some());
 
-        let again = |id, name: u128| {
-            waiting(Terms { reference: terms(name).reference, ..terms(id) })
-        };
+        let again =
+            |id, name: u128| waiting(Terms { reference: terms(name).reference, ..terms(id) });
         assert_eq!(write(&store, again(3, 1)).await, Committed::Written);
         assert_eq!(write(&store, again(4, 2)).await, Committed::ReferenceTaken);
     })
@@ -89,9 +89,8 @@ async fn what_nobody_signed_is_gone_and_its_reference_is_free_where_a_signed_one
 async fn a_request_key_that_is_given_again_finds_the_one_that_has_it_now() {
     on_every_store(async |store| {
         let keyed = |id| Terms { request_key: RequestKey::drawn(42), ..terms(id) };
-        let holder = async || {
-            found(&store, Handle::Key(RequestKey::drawn(42))).await.map(|t| t.terms.id.0)
-        };
+        let holder =
+            async || found(&store, Handle::Key(RequestKey::drawn(42))).await.map(|t| t.terms.id.0);
         write(&store, ended(keyed(1), 200, signed(1))).await;
         forget(&store, 200, 9).await;
         assert_eq!(write(&store, waiting(keyed(2))).await, Committed::Written);
@@ -110,6 +109,14 @@ async fn neither_what_is_open_nor_what_somebody_is_owed_for_goes() {
             ..commit(ended(terms(2), 150, End::Cancelled), None)
         };
         store.commit(owing).await.unwrap();
+        let pushing = Commit {
+            debts: vec![(DeliveryId(8), Debt::Push(device_id(1)))],
+            ..commit(ended(terms(6), 151, End::Cancelled), None)
+        };
+        store.commit(pushing).await.unwrap();
+        assert_eq!(forget(&store, 151, 9).await, 1, "a push holds nothing up");
+        let owed = store.deliveries(&"acme".parse().unwrap(), false, 9).await.unwrap();
+        assert_eq!(owed.len(), 1, "and goes with it");
         for id in [3, 4, 5] {
             write(&store, ended(terms(id), 200 - id as u64, End::Cancelled)).await;
         }

@@ -195,12 +195,14 @@ fn callback(
     // are checked all the same, so that adding the address later brings no surprise.
     let present = url.filter(|url| !url.is_empty());
     let checked = order::callback(present.as_deref().unwrap_or("https://localhost/"), headers);
-    checked.map(|callback| present.map(|_| callback)).map_err(BadBody::of_callback)
+    checked
+        .map(|callback| present.map(|_| callback))
+        .map_err(|reason| BadBody::of_callback(&reason))
 }
 
 impl BadBody {
     /// Says which of the two fields of a callback is refused.
-    pub(super) fn of_callback(reason: order::BadCallback) -> Self {
+    pub(super) fn of_callback(reason: &order::BadCallback) -> Self {
         let field = match reason {
             order::BadCallback::Header(_)
             | order::BadCallback::Reserved(_)

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use countersign_core::device::{Device, DeviceStatus, Purpose};
 use countersign_core::id::DeviceId;
 use countersign_core::port::{Doorbell as _, Registry as _};
@@ -24,20 +24,25 @@ pub(super) fn routes() -> Router<Kobil> {
         .route("/auth/realms/{realm}/v3_user/devices/{user}", known(get(list)))
         .route("/auth/realms/{realm}/v3_user/devices/", known(get(list)))
         .route("/auth/realms/{realm}/v3_user/devices", known(get(list)))
-        .route("/digitanium/v4/devices/{device}/lock", known(post(lock)))
-        .route("/digitanium/v4/devices//lock", known(post(lock)))
-        .route("/auth/realms/{realm}/v3_device/{device}/lock", known(post(lock)))
-        .route("/auth/realms/{realm}/v3_device//lock", known(post(lock)))
-        .route("/digitanium/v4/devices/{device}/unlock", known(post(unlock)))
-        .route("/digitanium/v4/devices//unlock", known(post(unlock)))
-        .route("/auth/realms/{realm}/v3_device/{device}/unlock", known(post(unlock)))
-        .route("/auth/realms/{realm}/v3_device//unlock", known(post(unlock)))
-        .route("/digitanium/v4/devices/{device}", known(delete(remove)))
-        .route("/digitanium/v4/devices/", known(delete(remove)))
-        .route("/digitanium/v4/devices", known(delete(remove)))
-        .route("/auth/realms/{realm}/v3_device/{device}", known(delete(remove)))
-        .route("/auth/realms/{realm}/v3_device/", known(delete(remove)))
-        .route("/auth/realms/{realm}/v3_device", known(delete(remove)))
+        .route("/digitanium/v4/devices/{device}/lock", of_device(post(lock)))
+        .route("/digitanium/v4/devices//lock", of_device(post(lock)))
+        .route("/auth/realms/{realm}/v3_device/{device}/lock", of_device(post(lock)))
+        .route("/auth/realms/{realm}/v3_device//lock", of_device(post(lock)))
+        .route("/digitanium/v4/devices/{device}/unlock", of_device(post(unlock)))
+        .route("/digitanium/v4/devices//unlock", of_device(post(unlock)))
+        .route("/auth/realms/{realm}/v3_device/{device}/unlock", of_device(post(unlock)))
+        .route("/auth/realms/{realm}/v3_device//unlock", of_device(post(unlock)))
+        .route("/digitanium/v4/devices/{device}", of_device(delete(remove)))
+        .route("/digitanium/v4/devices/", of_device(delete(remove)))
+        .route("/digitanium/v4/devices", of_device(delete(remove)))
+        .route("/auth/realms/{realm}/v3_device/{device}", of_device(delete(remove)))
+        .route("/auth/realms/{realm}/v3_device/", of_device(delete(remove)))
+        .route("/auth/realms/{realm}/v3_device", of_device(delete(remove)))
+}
+
+/// As [`known`], told by the subsystem for devices.
+fn of_device(methods: MethodRouter<Kobil>) -> MethodRouter<Kobil> {
+    methods.fallback(|| async { DeviceProblem::from(render::METHOD_NOT_ALLOWED) })
 }
 
 /// A device as the vendor lists it. The vendor published the keys and not what all of them mean; what a
@@ -73,13 +78,15 @@ struct Row {
 
 impl Row {
     fn of(device: Device, user_locked: bool, core: &Core) -> Result<Self, Fault> {
-        let online = core.doorbell.online(&device.tenant, &device.user, Addressed::Device(device.id));
+        let online =
+            core.doorbell.online(&device.tenant, &device.user, Addressed::Device(device.id));
         let last_login = core.doorbell.last_seen(&device.tenant, device.id);
         let signer = device.identities.iter().find(|i| i.purpose == Purpose::Content);
         let signer = signer.or(device.identities.first());
         let certificate = signer.map(|identity| Certificate::from_der(&identity.certificate));
-        let certificate =
-            certificate.transpose().map_err(Fault::while_doing("reading a device's certificate"))?;
+        let certificate = certificate
+            .transpose()
+            .map_err(Fault::while_doing("reading a device's certificate"))?;
         let certificate = certificate.map(|certificate| certificate.tbs_certificate);
         let (issuer, serial) = certificate.map_or_else(Default::default, |certificate| {
             let serial = hex::encode(certificate.serial_number.as_bytes());

@@ -34,11 +34,7 @@ pub(super) enum SubSystem {
 }
 
 /// A literal, its HTTP status, and what is said with it.
-pub(super) struct Literal(
-    pub(super) StatusCode,
-    pub(super) &'static str,
-    pub(super) &'static str,
-);
+pub(super) struct Literal(pub(super) StatusCode, pub(super) &'static str, pub(super) &'static str);
 
 // Published by KOBIL.
 const BAD_REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "BAD_REQUEST");
@@ -53,8 +49,7 @@ const DEVICE_NOT_FOUND: Literal =
 const CONFLICT: StatusCode = StatusCode::CONFLICT;
 pub(super) const USER_FETCHED: Literal =
     Literal(StatusCode::OK, "Success", "User info fetched successfully");
-pub(super) const USER_DELETED: Literal =
-    Literal(StatusCode::OK, "OK", "User deleted successfully");
+pub(super) const USER_DELETED: Literal = Literal(StatusCode::OK, "OK", "User deleted successfully");
 pub(super) const LOGGED_OUT: Literal =
     Literal(StatusCode::OK, "OK", "User logged out successfully");
 pub(super) const NOT_LOGGED_IN: Literal = Literal(
@@ -336,7 +331,12 @@ fn result_envelope<'a>(transaction: &'a Transaction, end: &End) -> Envelope<Resu
         },
         transaction_id: transaction.terms.reference.as_ref().map_or("", |r| r.name.as_str()),
     };
-    Envelope { data: Some(data), message: message.to_owned(), status: code, sub_system: SubSystem::Users as u8 }
+    Envelope {
+        data: Some(data),
+        message: message.to_owned(),
+        status: code,
+        sub_system: SubSystem::Users as u8,
+    }
 }
 
 /// Ours, after the nearest words of KOBIL's device SDK; it published `OK` and the go-online timeout.

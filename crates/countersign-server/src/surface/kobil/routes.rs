@@ -14,9 +14,9 @@ use http::request::Parts;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
+use super::activations::{self, Invitations};
 use super::body::{BadBody, Cancel, Start};
 use super::render::{self, Problem};
-use super::activations::{self, Invitations};
 use super::{devices, users};
 use crate::held;
 use crate::surface::caller::{Caller, Gate, Stranger};
@@ -126,7 +126,7 @@ async fn start(
     let start = Start::parse(&body, &user)?;
     if let Some(callback) = &start.callback {
         let allowed = kobil.gate.callbacks.check(callback, kobil.gate.core.now()).await;
-        allowed.map_err(BadBody::of_callback)?;
+        allowed.map_err(|reason| BadBody::of_callback(&reason))?;
     }
     if kobil.tasks.has_begun() {
         return Err(render::SERVICE_UNAVAILABLE.into());

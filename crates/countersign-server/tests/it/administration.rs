@@ -1,0 +1,237 @@
+//! KOBIL's calls on users, devices and activation codes, with people's phones at the other end.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_device::{Code, Error, KeyKind, PhoneFile, enrol};
+use countersign_wire::frame::Close;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::join;
+
+use crate::house::{House, payment, read};
+use crate::person::{Person, enrolment};
+
+/// Every call: its method, its two addresses, and the subsystem that answers.
+const CALLS: [(&str, &str, &str, u8); 10] = [
+    ("POST", "/digitanium/v4/users", "v3_user", 5),
+    ("GET", "/digitanium/v4/users/jane/profile", "v3_user/jane", 5),
+    ("DELETE", "/digitanium/v4/users/jane", "v3_user/jane", 5),
+    ("PUT", "/digitanium/v4/users/jane/ssms/logout", "v3_user/jane/ssms/logout", 5),
+    ("GET", "/digitanium/v4/users/jane/devices", "v3_user/devices/jane", 5),
+    ("POST", "/digitanium/v4/users/jane/activationcodes", "v3_activationcode/jane/", 5),
+    ("GET", "/digitanium/v4/users/jane/activationcodes", "v3_activationcode/jane/", 5),
+    ("POST", "/digitanium/v4/devices/{device}/lock", "v3_device/{device}/lock", 6),
+    ("POST", "/digitanium/v4/devices/{device}/unlock", "v3_device/{device}/unlock", 6),
+    ("DELETE", "/digitanium/v4/devices/{device}", "v3_device/{device}", 6),
+];
+
+#[tokio::test]
+async fn no_call_is_answered_without_a_token_of_its_own_tenant() {
+    let house = House::configured("[server]\ndefault_tenant = \"acme\"\n");
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let device = jane.phone().device_id.to_string();
+    house.cli(&["tenant", "create", "other"]).unwrap();
+    let stranger = house.cli(&["client", "create", "Stranger", "--tenant", "other"]).unwrap();
+    let field = |name: &str| stranger[name].as_str().unwrap().to_owned();
+    let theirs = house.token_of("other", &(field("client_id"), field("client_secret"))).await;
+    let ours = house.token().await;
+    for (method, by_host, by_realm, sub_system) in CALLS {
+        let send = async |path: &str, token: Option<&str>| {
+            let url = format!("{}{}", house.address, path.replace("{device}", &device));
+            let mut call = house.http.request(method.parse().unwrap(), url).json(&json!({}));
+            if let Some(token) = token {
+                call = call.bearer_auth(token);
+            }
+            read(call.send().await.unwrap()).await
+        };
+        let unauthorized = json!({
+            "message": "HTTP 401 Unauthorized", "status": "Unauthorized", "subSystem": sub_system,
+        });
+        for path in [by_host.to_owned(), format!("/auth/realms/acme/{by_realm}")] {
+            for token in [None, Some("x.y.z"), Some(theirs.as_str())] {
+                let (status, answer) = send(&path, token).await;
+                assert_eq!((status.as_u16(), &answer), (401, &unauthorized), "{method} {path}");
+            }
+        }
+        // With a token of their own, strangers find none of ours.
+        let (status, answer) = send(&format!("/auth/realms/other/{by_realm}"), Some(&theirs)).await;
+        let expected = if by_realm == "v3_user" { 400 } else { 404 };
+        assert_eq!(status.as_u16(), expected, "{method} {by_realm}: {answer}");
+        let (status, answer) = send(&format!("/auth/realms/nowhere/{by_realm}"), Some(&ours)).await;
+        assert_eq!((status.as_u16(), &answer["status"]), (404, &json!("TENANT_NOT_FOUND")));
+    }
+    let (status, answer) = house.call(Method::GET, "v3_user/devices/jane", None).await;
+    assert_eq!((status.as_u16(), answer["data"][0]["locked"].as_bool()), (200, Some(false)));
+}
+
+#[tokio::test]
+async fn a_body_that_is_none_makes_nothing() {
+    let house = House::new();
+    house.user("jane");
+    let token = house.token().await;
+    for path in ["v3_user", "v3_activationcode/jane/"] {
+        let send = async |content_type: &str, body: &str| {
+            let url = format!("{}/auth/realms/acme/{path}", house.address);
+            let call =
+                house.http.post(url).bearer_auth(&token).header("content-type", content_type);
+            let (status, answer) = read(call.body(body.to_owned()).send().await.unwrap()).await;
+            assert_eq!(answer["subSystem"], 5, "it is not in KOBIL's envelope: {answer}");
+            status.as_u16()
+        };
+        for (content_type, body, status) in [
+            ("multipart/form-data; boundary=x", "--x--", 415),
+            ("application/x-www-form-urlencoded", "username=ann", 415),
+            ("text/plain", r#"{"username":"ann"}"#, 415),
+            ("application/json", "", 400),
+            ("application/json", "null", 400),
+            ("application/json", "[]", 400),
+            ("application/json", "{", 400),
+            ("application/json", r#"{"username":"ann","username":"bob"}"#, 400),
+            ("application/json", &format!("{{\"attributes\":{}", "[".repeat(100_000)), 400),
+            ("application/json", &format!("{{\"username\":\"{}\"}}", "x".repeat(300_000)), 413),
+        ] {
+            // A code's body names no user, so that a repeated one is no matter there.
+            if path != "v3_user" && body.contains("bob") {
+                continue;
+            }
+            assert_eq!(send(content_type, body).await, status, "{path} {content_type} {body:.40}");
+        }
+    }
+    let (_, answer) = house.call(Method::GET, "v3_activationcode/jane/", None).await;
+    assert_eq!(answer["data"], json!([]));
+    let (status, _) = house.call(Method::GET, "v3_user/ann", None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let (status, answer) = house.call(Method::GET, "v3_user/%ff", None).await;
+    assert_eq!((status.as_u16(), &answer["status"]), (404, &json!("NOT_FOUND")));
+}
+
+#[tokio::test]
+async fn a_code_that_an_application_made_lets_one_phone_in() {
+    let house = House::new();
+    let body = json!({"username": "jane"});
+    let (status, _) = house.call(Method::POST, "v3_user", Some(&body)).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let path = "v3_activationcode/jane/";
+    let asked = format!("{path}?responseQrType=mpower");
+    let (status, made) = house.call(Method::POST, &asked, Some(&json!({"secret": true}))).await;
+    assert_eq!(status, StatusCode::OK, "{made}");
+    let picture = BASE64.decode(made["data"]["qrCode"].as_str().unwrap()).unwrap();
+    assert!(picture.starts_with(b"\x89PNG\r\n"));
+    let code = made["data"]["activationCode"].as_str().unwrap();
+    let (_, listed) = house.call(Method::GET, path, None).await;
+    assert_eq!(listed["data"], json!([]), "a secret one is never listed");
+
+    let file = house.path().join("phone.json");
+    let asks = enrolment(&house, "jane", code, None, KeyKind::default());
+    enrol(&PhoneFile::at(&file), &asks).await.unwrap();
+    let mut jane = Person::opened(file);
+    // Made with the vendor's default, `Enabled` false, she signs all the same.
+    let request = payment("first");
+    let (answer, _) = join!(house.start_signature("jane", &request), jane.signs());
+    assert_eq!(answer.1["status"], "OK", "{}", answer.1);
+    let (_, info) = house.call(Method::GET, "v3_user/jane", None).await;
+    assert_eq!(info["data"]["enabled"], false);
+}
+
+#[tokio::test]
+async fn a_user_has_a_few_codes_and_no_more() {
+    let house = House::new();
+    house.user("jane");
+    let make = async || house.call(Method::POST, "v3_activationcode/jane/", Some(&json!({}))).await;
+    for _ in 0..16 {
+        assert_eq!(make().await.0, StatusCode::OK);
+    }
+    let (status, answer) = make().await;
+    assert_eq!((status.as_u16(), &answer["status"]), (429, &json!("TOO_MANY_REQUESTS")));
+}
+
+#[tokio::test]
+async fn a_device_that_is_locked_is_hung_up_on_and_does_nothing_until_it_is_unlocked() {
+    let house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let device = format!("v3_device/{}", jane.phone().device_id);
+    let request = payment("interrupted");
+    let (answer, ()) = join!(house.start_signature("jane", &request), async {
+        let (_, shown) = jane.opens(None).await.unwrap();
+        let lock = house.call(Method::POST, &format!("{device}/lock"), None).await;
+        assert_eq!(lock.1["data"], true);
+        let refused = jane.device.approve(&shown, None).await.unwrap_err();
+        assert_eq!(refused.code(), Some(Code::Locked), "{refused}");
+        let closed = jane.device.next().await.unwrap_err();
+        assert!(matches!(closed, Error::Closed(Close::Locked)), "{closed}");
+        assert_eq!(house.device_state("jane").await, "OFFLINE");
+        house.call(Method::POST, &format!("{device}/unlock"), None).await;
+        // The transaction is still hers to end.
+        jane = Person::opened(jane.file.clone());
+        jane.signs().await;
+    });
+    assert_eq!(answer.1["status"], "OK", "{}", answer.1);
+    let (status, _) = house.call(Method::DELETE, &device, None).await;
+    assert_eq!(status, StatusCode::OK);
+    let refused = Person::opened(jane.file.clone()).polling().device.next().await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::Locked), "{refused}");
+}
+
+#[tokio::test]
+async fn who_is_logged_out_is_hung_up_on_and_may_come_back() {
+    let house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let log_out = async || house.call(Method::PUT, "v3_user/jane/ssms/logout", None).await;
+    assert_eq!(log_out().await.0, StatusCode::CONFLICT);
+    let request = payment("after");
+    let (answer, ()) = join!(house.start_signature("jane", &request), async {
+        jane.device.next_offer().await.unwrap();
+        assert_eq!(house.device_state("jane").await, "ONLINE");
+        let (status, said) = log_out().await;
+        assert_eq!((status, &said["data"]), (StatusCode::OK, &json!(true)));
+        let closed = jane.device.next().await.unwrap_err();
+        assert!(matches!(closed, Error::Closed(Close::Locked)), "{closed}");
+        assert_eq!(log_out().await.0, StatusCode::CONFLICT);
+        jane = Person::opened(jane.file.clone());
+        jane.signs().await;
+    });
+    assert_eq!(answer.1["status"], "OK", "{}", answer.1);
+}
+
+#[tokio::test]
+async fn a_deleted_user_is_gone_and_the_next_of_the_name_is_somebody_else() {
+    let house = House::new();
+    let body = json!({"username": "jane"});
+    house.call(Method::POST, "v3_user", Some(&body)).await;
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let (first, request) = (payment("signed"), payment("open"));
+    let (answer, _) = join!(house.start_signature("jane", &first), jane.signs());
+    assert_eq!(answer.1["status"], "OK");
+    let (held, ()) = join!(house.start_signature("jane", &request), async {
+        let (_, shown) = jane.opens(None).await.unwrap();
+        let (status, _) = house.call(Method::DELETE, "v3_user/jane", None).await;
+        assert_eq!(status, StatusCode::OK);
+        let refused = jane.device.approve(&shown, None).await.unwrap_err();
+        assert_eq!(refused.code(), Some(Code::Locked), "{refused}");
+    });
+    assert_eq!(held.1["data"]["resultCode"], "SERVER_CANCEL", "{}", held.1);
+    let (status, answer) = house.start_signature("jane", &payment("late")).await;
+    assert_eq!((status.as_u16(), &answer["status"]), (404, &json!("USER_NOT_FOUND")));
+
+    house.call(Method::POST, "v3_user", Some(&body)).await;
+    let mut other = Person::enrolled(&house, "jane", None).await;
+    let base = |phone: &Person| phone.phone().serial_number[..10].to_owned();
+    assert_ne!(base(&jane), base(&other));
+    let (_, devices) = house.call(Method::GET, "v3_user/devices/jane", None).await;
+    let ids: Vec<&Value> = rows(&devices).iter().map(|row| &row["deviceId"]).collect();
+    assert_eq!(ids, [&json!(other.phone().device_id.to_string())]);
+    let request = payment("hers");
+    let (answer, shown) = join!(house.start_signature("jane", &request), other.signs());
+    assert_eq!(answer.1["data"]["transactionId"], "hers", "{shown:?}");
+    // What the one before signed stays, and so does its number.
+    assert_eq!(house.transaction("signed")["state"], "finished");
+    let old = format!("v3_device/{}/unlock", jane.phone().device_id);
+    assert_eq!(house.call(Method::POST, &old, None).await.0, StatusCode::NOT_FOUND);
+}
+
+fn rows(answer: &Value) -> &Vec<Value> {
+    answer["data"].as_array().unwrap()
+}
