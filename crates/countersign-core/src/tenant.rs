@@ -41,6 +41,8 @@ pub struct Client {
     pub secret_digest: [u8; 32],
     /// The key of its callbacks' signatures.
     pub webhook_key: Key32,
+    /// The one before it, while its receivers change over: both sign.
+    pub webhook_key_before: Option<Key32>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -15,6 +15,7 @@ use countersign_core::port::{
     Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
     Versioned,
 };
+use countersign_core::secret::Key32;
 use countersign_core::tenant::{Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
@@ -222,6 +223,16 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
 
     async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
         self.act(Call::LookUp, self.inner.client(tenant, id)).await
+    }
+
+    async fn set_webhook_keys(
+        &self,
+        tenant: &TenantName,
+        id: &ClientId,
+        newest: Key32,
+        before: Option<Key32>,
+    ) -> Result<Changed, Fault> {
+        self.act(Call::Register, self.inner.set_webhook_keys(tenant, id, newest, before)).await
     }
 
     async fn create_user(

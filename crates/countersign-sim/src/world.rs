@@ -148,6 +148,7 @@ impl House {
             name: "The Shop".into(),
             secret_digest: [0; 32],
             webhook_key: Key32::new([0; 32]),
+            webhook_key_before: None,
             created_at: START,
         }
     }

@@ -19,6 +19,7 @@ use countersign_core::port::{
     Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
     Versioned,
 };
+use countersign_core::secret::Key32;
 use countersign_core::tenant::{Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
@@ -203,6 +204,16 @@ impl Registry for Store {
 
     async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
         ask!(self, store => store.client(tenant, id))
+    }
+
+    async fn set_webhook_keys(
+        &self,
+        tenant: &TenantName,
+        id: &ClientId,
+        newest: Key32,
+        before: Option<Key32>,
+    ) -> Result<Changed, Fault> {
+        ask!(self, store => store.set_webhook_keys(tenant, id, newest, before))
     }
 
     async fn create_user(

@@ -17,6 +17,7 @@ use countersign_core::port::{
     Changed, Claim, Claimed, Commit, Committed, Created, Due, Grounds, Handle, Ledger, Registry,
     Unpaid, Versioned,
 };
+use countersign_core::secret::Key32;
 use countersign_core::tenant::{Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{State, Transaction};
@@ -310,6 +311,22 @@ impl Registry for Memory {
 
     async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
         Ok(self.0.lock().clients.get(&(tenant.clone(), id.clone())).cloned())
+    }
+
+    async fn set_webhook_keys(
+        &self,
+        tenant: &TenantName,
+        id: &ClientId,
+        newest: Key32,
+        before: Option<Key32>,
+    ) -> Result<Changed, Fault> {
+        let mut world = self.0.lock();
+        let Some(client) = world.clients.get_mut(&(tenant.clone(), id.clone())) else {
+            return Ok(Changed::Stale);
+        };
+        client.webhook_key = newest;
+        client.webhook_key_before = before;
+        Ok(Changed::Written)
     }
 
     async fn create_user(

@@ -1,12 +1,12 @@
 //! `countersign client …`.
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
 use clap::Subcommand;
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::limits::NAME_BYTES_MAX;
-use countersign_core::port::{Created, Registry as _};
+use countersign_core::port::{Changed, Created, Registry as _};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Client;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,36 @@ pub(super) enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Change the secret that a client's callbacks are signed with.
+    ///
+    /// The first step makes a new one, which is shown once; from then on each callback carries two
+    /// signatures, so that receivers may change over one by one. The second step, with --finish, ends the
+    /// old one.
+    #[command(
+        after_help = "Example:\n  countersign client rotate-webhook-secret acme-shop-90c5e04f11 --tenant acme"
+    )]
+    RotateWebhookSecret {
+        /// The client's id
+        id: ClientId,
+        /// From now on sign with the new secret only
+        #[arg(long)]
+        finish: bool,
+        /// The tenant
+        #[arg(long)]
+        tenant: TenantName,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// What a client's receivers are to be given.
+#[derive(Serialize, ZeroizeOnDrop)]
+struct Rotated {
+    client_id: String,
+    /// The new secret; none where nothing but the old one's end was asked for.
+    webhook_secret: Option<String>,
+    /// Whether the old secret signs as well.
+    both_sign: bool,
 }
 
 /// A new client's credentials. Only digests and sealed keys of them are kept.
@@ -58,7 +88,12 @@ pub(super) struct Credentials {
 
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self::Create { name, tenant, place } = self;
+        let (name, tenant, place) = match self {
+            Self::Create { name, tenant, place } => (name, tenant, place),
+            Self::RotateWebhookSecret { id, finish, tenant, place } => {
+                return rotate(&id, finish, &tenant, &place).await;
+            }
+        };
         let desk = Desk::at(&place)?;
         let Some(made) = create(&desk, &tenant, &name).await? else {
             bail!("tenant {tenant} has a client \"{name}\" already");
@@ -73,6 +108,47 @@ impl Command {
         })?;
         desk.close().await
     }
+}
+
+async fn rotate(
+    id: &ClientId,
+    finish: bool,
+    tenant: &TenantName,
+    place: &Place,
+) -> anyhow::Result<()> {
+    let desk = Desk::at(place)?;
+    desk.tenant(tenant).await?;
+    let found = desk.store.client(tenant, id).await?;
+    let client = found.with_context(|| format!("tenant {tenant} has no client {id}"))?;
+    let made = random::<32>();
+    let (newest, before) = if finish {
+        (client.webhook_key, None)
+    } else {
+        ensure!(
+            client.webhook_key_before.is_none(),
+            "two secrets of {id} sign already: end the older one with --finish first"
+        );
+        (Secret::new(*made), Some(client.webhook_key))
+    };
+    let changed = desk.store.set_webhook_keys(tenant, id, newest, before).await?;
+    ensure!(changed == Changed::Written, "client {id} has gone meanwhile");
+    let rotated = Rotated {
+        client_id: id.to_string(),
+        webhook_secret: (!finish).then(|| webhook_secret(&made)),
+        both_sign: !finish,
+    };
+    answer::print(desk.json, &rotated, || match &rotated.webhook_secret {
+        Some(secret) => {
+            format!("Callbacks carry two signatures now. The new secret is shown once:\n\n{secret}")
+        }
+        None => "Callbacks are signed with the newest secret only.".to_owned(),
+    })?;
+    desk.close().await
+}
+
+/// A key as Standard Webhooks writes it.
+fn webhook_secret(key: &[u8; 32]) -> String {
+    format!("whsec_{}", BASE64.encode(key))
 }
 
 /// Makes a client. `None`: there is one of that name already.
@@ -94,6 +170,7 @@ pub(super) async fn create(
         name: name.to_owned(),
         secret_digest: secret_digest(&client_secret),
         webhook_key: Secret::new(*webhook_key),
+        webhook_key_before: None,
         created_at: desk.now(),
     };
     let made = desk.store.create_client(client).await?;
@@ -101,7 +178,7 @@ pub(super) async fn create(
         name: name.to_owned(),
         client_id: id.to_string(),
         client_secret,
-        webhook_secret: format!("whsec_{}", BASE64.encode(*webhook_key)),
+        webhook_secret: webhook_secret(&webhook_key),
         tenant: tenant.to_string(),
     };
     webhook_key.zeroize();

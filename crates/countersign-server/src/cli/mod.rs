@@ -143,6 +143,7 @@ mod tests {
             "tenant create acme --data d --json",
             "tenant list --data d --json",
             "client create Shop --tenant acme --data d --json",
+            "client rotate-webhook-secret shop-1 --tenant acme --finish --data d --json",
             "user create jane --tenant acme --data d --json",
             "user lock jane --tenant acme",
             "user unlock jane --tenant acme",

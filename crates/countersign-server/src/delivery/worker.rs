@@ -227,13 +227,19 @@ impl Desk {
 
     /// Makes one attempt, and writes down what became of it.
     async fn pay(&self, delivery: Delivery) -> Paid {
+        if let Debt::Push(_) = delivery.debt {
+            // Nothing sends pushes yet, and one that is late is of no use to anybody.
+            count_outcome("unsent", 1);
+            self.settle(&delivery, Verdict::Done, String::new()).await;
+            return Paid { lane: delivery.lane, heard: Heard::Nothing };
+        }
         let (attempt, told, heard) = match self.letter(&delivery).await {
             Ok(Some(letter)) => {
                 let outcome = self.call(&delivery, &letter).await;
                 (outcome.attempt(), outcome.to_string(), Heard::of(&outcome))
             }
             Ok(None) => {
-                let told = "there is nothing to say, or nobody to say it for";
+                let told = "its transaction or its client is gone";
                 (Attempt::Rejected, told.to_owned(), Heard::Nothing)
             }
             Err(fault) => {
@@ -250,9 +256,8 @@ impl Desk {
         Paid { lane: delivery.lane, heard }
     }
 
-    /// What a delivery says. `None` where its transaction or its client is gone, or nothing is to be said.
+    /// What a callback says. `None` where its transaction or its client is gone.
     async fn letter(&self, delivery: &Delivery) -> Result<Option<Letter>, Fault> {
-        let Debt::Callback = delivery.debt else { return Ok(None) };
         let (store, tenant) = (&self.core.store, &delivery.lane.tenant);
         let handle = Handle::Id(delivery.transaction);
         let Some(transaction) = store.load(tenant, &handle).await? else { return Ok(None) };
@@ -264,11 +269,14 @@ impl Desk {
     }
 
     async fn call(&self, delivery: &Delivery, letter: &Letter) -> Outcome {
+        let client = &letter.client;
+        let keys: Vec<_> =
+            std::iter::once(&client.webhook_key).chain(&client.webhook_key_before).collect();
         let message = Message {
             id: delivery.id,
             at: self.core.now(),
             body: letter.body.clone(),
-            keys: &[&letter.client.webhook_key],
+            keys: &keys,
         };
         let outcome = self.webhook.call(&letter.callback, message).await;
         metrics::counter!("countersign_delivery_attempts_total", "outcome" => outcome.as_str())

@@ -63,7 +63,11 @@ impl Callbacks {
     ///
     /// # Errors
     /// [`BadCallback::Forbidden`].
-    pub(crate) async fn check(&self, callback: &Callback, now: Timestamp) -> Result<(), BadCallback> {
+    pub(crate) async fn check(
+        &self,
+        callback: &Callback,
+        now: Timestamp,
+    ) -> Result<(), BadCallback> {
         let url = Url::parse(&callback.url).map_err(|_| BadCallback::NotUrl)?;
         Ok(self.0.check(&url, now).await?)
     }
@@ -131,7 +135,9 @@ mod tests {
         ] {
             assert_eq!(callback(url, vec![]), Err(reason), "{url}");
         }
-        for long in ["a".repeat(CALLBACK_URL_BYTES_MAX), "ä".repeat(CALLBACK_URL_BYTES_MAX / 2 - 20)] {
+        for long in
+            ["a".repeat(CALLBACK_URL_BYTES_MAX), "ä".repeat(CALLBACK_URL_BYTES_MAX / 2 - 20)]
+        {
             let long = format!("https://shop.example/{long}");
             assert_eq!(callback(&long, vec![]), Err(BadCallback::Long));
         }

@@ -9,7 +9,7 @@ UPDATE deliveries SET owed_at = coalesce(due_at, 0);
 
 CREATE INDEX deliveries_by_lane ON deliveries (tenant, host, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_given_up ON deliveries (tenant) WHERE due_at IS NULL;
-CREATE INDEX deliveries_by_tenant ON deliveries (tenant);
+CREATE INDEX deliveries_of_transaction ON deliveries (tenant, transaction_id);
 
 -- The key that signed callbacks before the newest one did: both sign until the client has changed over.
 ALTER TABLE clients ADD COLUMN webhook_key_before BLOB; -- sealed

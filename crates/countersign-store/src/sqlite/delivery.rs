@@ -161,7 +161,7 @@ pub(super) fn forsake(
     Ok(changed as u16)
 }
 
-pub(super) const LIST: &str =
+const LIST: &str =
     "SELECT tenant, id, transaction_id, debt, device, attempts, host, owed_at, lease, due_at, outcome
        FROM deliveries WHERE tenant = ?1 ORDER BY seq LIMIT ?2";
 pub(super) const LIST_GIVEN_UP: &str =

@@ -43,6 +43,7 @@ use countersign_core::port::{
     Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
     Versioned,
 };
+use countersign_core::secret::Key32;
 use countersign_core::tenant::{Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
@@ -216,6 +217,17 @@ impl Registry for Sqlite {
     async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
         let doing = "reading a client";
         self.0.readers.read(doing, |sql| tenant::load_client(sql, tenant, id, &self.0.keys))
+    }
+
+    async fn set_webhook_keys(
+        &self,
+        tenant: &TenantName,
+        id: &ClientId,
+        newest: Key32,
+        before: Option<Key32>,
+    ) -> Result<Changed, Fault> {
+        let keys = tenant::WebhookKeys::of(tenant, id, &newest, before.as_ref(), &self.0.keys);
+        self.0.writer.write("changing a client's keys", move |sql| keys.update(sql)).await
     }
 
     async fn create_user(

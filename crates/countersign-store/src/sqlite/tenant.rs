@@ -1,8 +1,8 @@
 //! Rows of tenants and of their clients.
 
 use countersign_core::id::{ClientId, TenantName};
-use countersign_core::port::Created;
-use countersign_core::secret::Secret;
+use countersign_core::port::{Changed, Created};
+use countersign_core::secret::{Key32, Secret};
 use countersign_core::tenant::{Authority, Client, Tenant};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -115,22 +115,56 @@ pub(super) fn shut(sql: &Connection, keys: &MasterKeys) -> Result<Option<TenantN
 /// A client as it is written.
 pub(super) struct ClientRow {
     client: Client,
-    webhook_key: Vec<u8>,
+    keys: WebhookKeys,
+}
+
+/// The keys of a client's callbacks, sealed.
+pub(super) struct WebhookKeys {
+    tenant: TenantName,
+    id: ClientId,
+    newest: Vec<u8>,
+    before: Option<Vec<u8>>,
+}
+
+impl WebhookKeys {
+    pub(super) fn of(
+        tenant: &TenantName,
+        id: &ClientId,
+        newest: &Key32,
+        before: Option<&Key32>,
+        keys: &MasterKeys,
+    ) -> Self {
+        let place = Place { tenant, owner: Owner::WebhookKey(id) };
+        let seal = |key: &Key32| keys.seal(place, key.expose());
+        let (newest, before) = (seal(newest), before.map(seal));
+        Self { tenant: tenant.clone(), id: id.clone(), newest, before }
+    }
+
+    pub(super) fn update(&self, sql: &Connection) -> Result<Changed, Trouble> {
+        let changed = sql
+            .prepare_cached(
+                "UPDATE clients SET webhook_key = ?3, webhook_key_before = ?4
+                  WHERE tenant = ?1 AND id = ?2",
+            )?
+            .execute(params![self.tenant.as_str(), self.id.as_str(), self.newest, self.before])?;
+        Ok(if changed == 1 { Changed::Written } else { Changed::Stale })
+    }
 }
 
 impl ClientRow {
     pub(super) fn of(client: Client, keys: &MasterKeys) -> Self {
-        let place = Place { tenant: &client.tenant, owner: Owner::WebhookKey(&client.id) };
-        let webhook_key = keys.seal(place, client.webhook_key.expose());
-        Self { client, webhook_key }
+        let (newest, before) = (&client.webhook_key, client.webhook_key_before.as_ref());
+        let keys = WebhookKeys::of(&client.tenant, &client.id, newest, before, keys);
+        Self { client, keys }
     }
 
     pub(super) fn insert(&self, sql: &Connection) -> Result<Created, Trouble> {
         check(sql, &self.client.tenant)?;
         let made = sql
             .prepare_cached(
-                "INSERT INTO clients (tenant, id, name, secret_digest, webhook_key, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                "INSERT INTO clients (tenant, id, name, secret_digest, webhook_key,
+                                      webhook_key_before, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
@@ -138,7 +172,8 @@ impl ClientRow {
                 self.client.id.as_str(),
                 self.client.name,
                 self.client.secret_digest,
-                self.webhook_key,
+                self.keys.newest,
+                self.keys.before,
                 moment(self.client.created_at),
             ])?;
         Ok(if made == 1 { Created::Made } else { Created::Exists })
@@ -152,7 +187,7 @@ pub(super) fn load_client(
     keys: &MasterKeys,
 ) -> Result<Option<Client>, Trouble> {
     let mut select = sql.prepare_cached(
-        "SELECT tenant, id, name, secret_digest, webhook_key, created_at
+        "SELECT tenant, id, name, secret_digest, webhook_key, webhook_key_before, created_at
            FROM clients WHERE tenant = ?1 AND id = ?2",
     )?;
     let mut rows = select.query([tenant.as_str(), id.as_str()])?;
@@ -164,6 +199,12 @@ pub(super) fn load_client(
         name: columns.next("name")?,
         secret_digest: columns.bytes("secret_digest")?,
         webhook_key: columns.secret32("webhook_key", keys, &tenant, Owner::WebhookKey(&id))?,
+        webhook_key_before: columns.secret32_or_none(
+            "webhook_key_before",
+            keys,
+            &tenant,
+            Owner::WebhookKey(&id),
+        )?,
         created_at: columns.moment("created_at")?,
         tenant,
         id,

@@ -177,7 +177,6 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
         (delivery::NEXT_LANE.into(), "deliveries_by_lane"),
         (delivery::DUE_IN_LANE.into(), "deliveries_by_lane"),
         (delivery::FORSAKE.into(), "deliveries_by_lane"),
-        (delivery::LIST.into(), "deliveries_by_tenant"),
         (delivery::LIST_GIVEN_UP.into(), "deliveries_given_up"),
         (delivery::REPLAY_ALL.into(), "deliveries_given_up"),
         (evidence::forgettable_statement(), "transactions_ended"),

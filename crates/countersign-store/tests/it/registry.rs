@@ -55,6 +55,15 @@ async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
         let read = store.client(&acme(), &"id1".parse().unwrap()).await.unwrap().unwrap();
         assert_eq!((read.name.as_str(), read.secret_digest), ("Bank", [3; 32]));
         assert_eq!(read.webhook_key.expose(), &WEBHOOK_KEY);
+        let before = Some(read.webhook_key);
+        let set = store.set_webhook_keys(&read.tenant, &read.id, Key32::new([9; 32]), before).await;
+        assert_eq!(set.unwrap(), Changed::Written);
+        let read = store.client(&read.tenant, &read.id).await.unwrap().unwrap();
+        assert_eq!(read.webhook_key.expose(), &[9; 32]);
+        assert_eq!(read.webhook_key_before.unwrap().expose(), &WEBHOOK_KEY);
+        let nobody = "nobody".parse().unwrap();
+        let set = store.set_webhook_keys(&read.tenant, &nobody, Key32::new([9; 32]), None).await;
+        assert_eq!(set.unwrap(), Changed::Stale);
         assert!(store.client(&acme(), &"id3".parse().unwrap()).await.unwrap().is_none());
     })
     .await;

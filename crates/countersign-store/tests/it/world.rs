@@ -49,6 +49,7 @@ pub(crate) fn client(tenant: &str, id: &str, name: &str) -> Client {
         name: name.into(),
         secret_digest: [3; 32],
         webhook_key: Key32::new(WEBHOOK_KEY),
+        webhook_key_before: None,
         created_at: Timestamp(2),
     }
 }
