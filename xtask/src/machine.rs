@@ -13,6 +13,8 @@ const PROGRAMS: &[(&[&str], &str, &str)] = &[
         "sqlite3",
         "the second opinion on the ledger, and the hand that corrupts it",
     ),
+    (&["python3", "--version"], "python3", "the documents' receiver of callbacks"),
+    (&["node", "--version"], "nodejs", "the documents' other receiver of callbacks"),
 ];
 
 /// Installs what is missing, where this user may; otherwise says what to install.

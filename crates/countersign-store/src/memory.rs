@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Debt, Delivery, Lane, Settlement};
+use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::{Device, DeviceStatus};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
@@ -205,7 +205,7 @@ impl World {
             user.version += 1;
         }
         for (id, debt) in commit.debts {
-            self.deliveries.queue(owed(&commit.transaction, id, debt));
+            self.deliveries.queue(&commit.transaction, id, debt);
         }
         if let Some(place) = place {
             let row = &mut self.transactions[place];
@@ -254,18 +254,6 @@ impl World {
 fn named(transaction: &Transaction, client: &ClientId, name: &str) -> bool {
     let terms = &transaction.terms;
     terms.client == *client && terms.reference.as_ref().is_some_and(|r| r.name == name)
-}
-
-fn owed(transaction: &Transaction, id: DeliveryId, debt: Debt) -> Delivery {
-    Delivery {
-        id,
-        lane: Lane::of(&debt, transaction),
-        transaction: transaction.terms.id,
-        debt,
-        owed_at: moment(transaction),
-        attempts: 0,
-        lease: 0,
-    }
 }
 
 /// When what a commit tells last happened: its debts are due at once, and in that order.

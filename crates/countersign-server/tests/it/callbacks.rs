@@ -557,6 +557,15 @@ async fn a_receiver_that_was_away_and_then_busy_gets_every_result() {
     assert!(shop.house.log().contains("takes callbacks again"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_2_is_used_where_it_is_offered() {
+    let shop = Shop::open("").await;
+    let (address, mut versions) = receiver::offering_http2(&shop.authority).await;
+    shop.ends("newer", &format!("https://localhost:{}/", address.port())).await;
+    assert_eq!(versions.recv().await, Some(http::Version::HTTP_2));
+    shop.unpaid_until(<[Value]>::is_empty);
+}
+
 /// An example of `docs/examples`, running.
 struct Example(Child);
 

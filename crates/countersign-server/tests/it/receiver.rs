@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -274,6 +277,36 @@ where
     let body = read[end..whole].to_vec();
     read.drain(..whole);
     Some(Call { line, headers, body, at: Instant::now() })
+}
+
+/// A receiver that offers HTTP/2, and tells the version of each call.
+pub(crate) async fn offering_http2(
+    authority: &Authority,
+) -> (SocketAddr, mpsc::UnboundedReceiver<http::Version>) {
+    let acceptor = authority.acceptor(&["localhost"]);
+    let mut config = (**acceptor.config()).clone();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (told, versions) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, told) = (acceptor.clone(), told.clone());
+            tokio::spawn(async move {
+                let stream = TokioIo::new(acceptor.accept(stream).await.ok()?);
+                let service = service_fn(move |call: http::Request<hyper::body::Incoming>| {
+                    let _ = told.send(call.version());
+                    std::future::ready(Ok::<_, std::convert::Infallible>(http::Response::new(
+                        http_body_util::Empty::<bytes::Bytes>::new(),
+                    )))
+                });
+                let server = auto::Builder::new(TokioExecutor::new());
+                server.serve_connection(stream, service).await.ok()
+            });
+        }
+    });
+    (address, versions)
 }
 
 /// Writes a certificate and its key where an example finds them.

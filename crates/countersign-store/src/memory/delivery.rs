@@ -7,7 +7,9 @@ use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::{Claim, Claimed, Unpaid};
 use countersign_core::time::Timestamp;
+use countersign_core::transaction::Transaction;
 
+use super::moment;
 use crate::claim::walk;
 
 /// In the order in which they were queued.
@@ -30,9 +32,19 @@ impl Deliveries {
         self.0.retain(|unpaid| !is_for(unpaid, tenant, transaction));
     }
 
-    pub(super) fn queue(&mut self, delivery: Delivery) {
-        let due_at = Some(delivery.owed_at);
-        self.0.push(Unpaid { delivery, due_at, outcome: None });
+    /// Queues what a transaction owes, due as soon as it is owed.
+    pub(super) fn queue(&mut self, transaction: &Transaction, id: DeliveryId, debt: Debt) {
+        let owed_at = moment(transaction);
+        let delivery = Delivery {
+            id,
+            lane: Lane::of(&debt, transaction),
+            transaction: transaction.terms.id,
+            debt,
+            owed_at,
+            attempts: 0,
+            lease: 0,
+        };
+        self.0.push(Unpaid { delivery, due_at: Some(owed_at), outcome: None });
     }
 
     pub(super) fn claim(&mut self, claim: Claim) -> Claimed {

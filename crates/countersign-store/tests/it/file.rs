@@ -341,3 +341,27 @@ async fn a_closed_ledger_is_tidy_and_takes_no_more() {
     let found = store.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap();
     assert!(found.is_some(), "reads still work");
 }
+
+/// A ledger of the first schema with one callback owed, and one that was given up.
+#[tokio::test]
+async fn a_ledger_from_before_deliveries_had_lanes_pays_what_it_owes() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let sql = Connection::open(directory.path().join("ledger.db")).unwrap();
+    sql.execute_batch(include_str!("../../migrations/sqlite/0001_ledger.sql")).unwrap();
+    sql.execute_batch(
+        "INSERT INTO deliveries (tenant, id, transaction_id, debt, attempts, due_at)
+         VALUES ('acme', zeroblob(16), zeroblob(16), 'callback', 3, 400),
+                ('acme', randomblob(16), zeroblob(16), 'callback', 8, NULL);",
+    )
+    .unwrap();
+    sql.pragma_update(None, "application_id", i32::from_be_bytes(*b"CSLD")).unwrap();
+    sql.pragma_update(None, "user_version", 1).unwrap();
+    drop(sql);
+    let store = open(&directory);
+    let claimed = store.claim(claim(500, 600, 9)).await.unwrap().deliveries;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!((claimed[0].attempts, claimed[0].owed_at), (3, Timestamp(400)));
+    assert_eq!(store.replay(&acme(), None, Timestamp(500)).await.unwrap(), 1);
+    assert_eq!(store.claim(claim(500, 600, 9)).await.unwrap().deliveries.len(), 1);
+}
