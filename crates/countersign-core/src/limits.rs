@@ -61,7 +61,7 @@ pub const COMMITS_PER_SYNC_MAX: usize = 512;
 pub const SWEEP_MAX: u16 = 512;
 /// Ended transactions, or expired activations, removed in one commit: a few milliseconds of the
 /// writer's time.
-pub const FORGET_MAX: u16 = 100;
+pub const FORGET_MAX: u16 = 50;
 /// Verified certificates that a node remembers.
 pub const SIGNERS_CACHED_MAX: usize = 65_536;
 

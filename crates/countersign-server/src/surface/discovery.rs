@@ -1,5 +1,5 @@
 //! What a client that knows only a realm's address can learn: where tokens come from, and the key that
-//! signs them (RFC 8414; OpenID Connect Discovery 1.0).
+//! signs them (RFC 8414; `OpenID` Connect Discovery 1.0).
 
 use aws_lc_rs::digest;
 use axum::Json;

@@ -1,4 +1,7 @@
-//! KOBIL's calls on users, devices and activation codes, with people's phones at the other end.
+//! KOBIL's calls on users, devices and activation codes, with people's phones at the other end; and what
+//! is left of transactions when they have been kept long enough.
+
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -230,6 +233,52 @@ async fn a_deleted_user_is_gone_and_the_next_of_the_name_is_somebody_else() {
     assert_eq!(house.transaction("signed")["state"], "finished");
     let old = format!("v3_device/{}/unlock", jane.phone().device_id);
     assert_eq!(house.call(Method::POST, &old, None).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn of_what_was_kept_long_enough_the_signature_stays_and_is_told_again() {
+    let mut house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let (signed, cancelled, young) = (payment("signed"), payment("cancelled"), payment("young"));
+    let (first, _) = join!(house.start_signature("jane", &signed), jane.signs());
+    let (_, ()) = join!(house.start_signature("jane", &cancelled), async {
+        jane.device.next_offer().await.unwrap();
+        house.cancel("jane", "cancelled").await;
+    });
+    let (_, _) = join!(house.start_signature("jane", &young), jane.signs());
+    let shown = house.transaction("signed");
+    let aged = Command::new("sqlite3")
+        .arg(house.data().join("ledger.db"))
+        .arg(
+            "UPDATE transactions SET ended_at = ended_at - 90 * 86400000
+              WHERE reference <> 'young'",
+        )
+        .output()
+        .unwrap();
+    assert!(aged.status.success(), "{}", String::from_utf8_lossy(&aged.stderr));
+    house.crash();
+
+    let references = async || {
+        let listed = house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+        let rows = listed.as_array().unwrap().iter();
+        rows.map(|row| row["reference"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    while references().await != ["young", "signed"] {}
+    let found =
+        house.cli(&["transaction", "show", shown["id"].as_str().unwrap(), "--tenant", "acme"]);
+    let found = found.unwrap();
+    for field in
+        ["id", "request_key", "client", "client_name", "user", "takes", "end", "started_at"]
+    {
+        assert_eq!(found[field], shown[field], "{field}");
+    }
+    let again = house.start_signature("jane", &signed).await;
+    assert_eq!(again, first, "the same call is answered as it was");
+    let mut other = signed;
+    other["signatureMessage"] = json!("Pay 6 € to Ann?");
+    let (status, answer) = house.start_signature("jane", &other).await;
+    assert_eq!((status.as_u16(), &answer["status"]), (409, &json!("CONFLICT")));
 }
 
 fn rows(answer: &Value) -> &Vec<Value> {

@@ -47,11 +47,7 @@ impl House {
         let field = |name: &str| client[name].as_str().unwrap().to_owned();
         let client = (field("client_id"), field("client_secret"));
         let (child, address) = start(directory.path(), 0);
-        let ca = std::fs::read(data.join("tls/ca.pem")).unwrap();
-        let http = Client::builder()
-            .tls_certs_only([Certificate::from_pem(&ca).unwrap()])
-            .build()
-            .unwrap();
+        let http = http(&data);
         Self { directory, child, address, client, http }
     }
 
@@ -168,6 +164,8 @@ impl House {
     pub(crate) fn restart(&mut self) {
         let port = self.address.rsplit(':').next().unwrap().parse().unwrap();
         (self.child, self.address) = start(self.directory.path(), port);
+        // Connections to the one before are dead, and nobody has told their pool.
+        self.http = http(&self.data());
     }
 
     /// What the process holds in memory, and the most that it has held.
@@ -213,6 +211,13 @@ pub(crate) async fn read(answer: Response) -> (StatusCode, Value) {
     let value =
         serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: not JSON: {text}"));
     (status, value)
+}
+
+/// A client that trusts the server's own authority and nothing else.
+fn http(data: &Path) -> Client {
+    let ca = std::fs::read(data.join("tls/ca.pem")).unwrap();
+    let ca = Certificate::from_pem(&ca).unwrap();
+    Client::builder().tls_certs_only([ca]).build().unwrap()
 }
 
 /// Runs a command on a data directory; what it prints is JSON.

@@ -136,7 +136,7 @@ async fn list(
 struct Change {
     status: DeviceStatus,
     done: Literal,
-    no_change: Literal,
+    already: Literal,
 }
 
 /// `POST …/devices/{deviceId}/lock`
@@ -148,7 +148,7 @@ async fn lock(
     let change = Change {
         status: DeviceStatus::Locked,
         done: render::DEVICE_LOCKED,
-        no_change: render::ALREADY_LOCKED,
+        already: render::ALREADY_LOCKED,
     };
     change.make(&kobil, &named, request).await
 }
@@ -162,7 +162,7 @@ async fn unlock(
     let change = Change {
         status: DeviceStatus::Active,
         done: render::DEVICE_UNLOCKED,
-        no_change: render::ALREADY_UNLOCKED,
+        already: render::ALREADY_UNLOCKED,
     };
     change.make(&kobil, &named, request).await
 }
@@ -183,7 +183,7 @@ impl Change {
         let id: DeviceId = id.parse().map_err(|_| Error::from(Refusal::UnknownDevice))?;
         match kobil.gate.core.set_device_status(&caller.tenant, id, self.status).await {
             Ok(()) => Ok(self.done.with(Some(true), SubSystem::Devices)),
-            Err(Error::Refused(Refusal::Unchanged)) => Err(self.no_change.into()),
+            Err(Error::Refused(Refusal::Unchanged)) => Err(self.already.into()),
             Err(error) => Err(error.into()),
         }
     }

@@ -215,15 +215,15 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         Refusal::Crowded => TOO_MANY_REQUESTS.told_by(by),
         Refusal::ManyCodes => TOO_MANY_CODES.told_by(by),
         Refusal::BadExpiry => BAD_EXPIRY.told_by(by),
+        // To a relying party, what cannot be taken back is not there to be taken back.
+        Refusal::Unknown | Refusal::Ended(_) | Refusal::Late => TRANSACTION_NOT_FOUND.told_by(by),
         Refusal::UserLocked
         | Refusal::DeviceLocked
         | Refusal::OtherOrder
         | Refusal::Exists
-        | Refusal::Unchanged => refused(CONFLICT, "CONFLICT", sentence(refusal), by),
-        // To a relying party, what cannot be taken back is not there to be taken back.
-        Refusal::Unknown | Refusal::Ended(_) | Refusal::Late => TRANSACTION_NOT_FOUND.told_by(by),
+        | Refusal::Unchanged
         // What only devices are told.
-        Refusal::NotTaken
+        | Refusal::NotTaken
         | Refusal::OtherDevice
         | Refusal::PinRequired
         | Refusal::PinUnset
