@@ -155,9 +155,14 @@ impl House {
 
     /// Ends the process as a power cut would, and starts it again at the same address.
     pub(crate) fn crash(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    /// Ends the process wherever it is.
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.restart();
     }
 
     /// Starts it again, at the same address.

@@ -7,6 +7,7 @@ mod administration;
 mod bad_input;
 mod callbacks;
 mod channel;
+mod crashes;
 mod enrolment;
 mod house;
 mod locks;

@@ -1,0 +1,225 @@
+//! People and applications with habits, who repeat themselves when they are not answered.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use countersign_device::{Code, DeclineReason, Device, PhoneFile};
+use countersign_sim::Dice;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::book::{Asked, Shelf};
+use crate::house::{House, payment};
+use crate::person::Person;
+use crate::receiver::{Act, Authority, OK, Receiver};
+
+const USERS: [&str; 4] = ["ann", "bob", "cho", "dee"];
+/// Phones of one user, who race each other.
+const PHONES: usize = 2;
+
+/// A server, who uses it, and what they were told.
+pub(super) struct Town {
+    pub(super) house: House,
+    pub(super) book: Arc<Shelf>,
+    /// The tenant's root.
+    pub(super) ca: PathBuf,
+    phones: Vec<PathBuf>,
+    receiver: Receiver,
+    _certificates: TempDir,
+}
+
+/// Everybody who is at it.
+pub(super) struct Load(JoinSet<()>);
+
+/// An application.
+#[derive(Clone)]
+struct Shop {
+    http: Client,
+    realm: String,
+    token: String,
+    callback: String,
+    book: Arc<Shelf>,
+}
+
+impl Town {
+    pub(super) async fn new(seed: u64) -> Self {
+        let (certificates, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        std::fs::write(certificates.path().join("ca.pem"), &authority.pem).unwrap();
+        let directory = certificates.path().file_name().unwrap().to_str().unwrap();
+        let house = House::configured(&format!(
+            "[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\nbackoff_first_seconds = 1\n\
+             timeout_seconds = 1\nextra_ca_file = \"../{directory}/ca.pem\"\n\
+             [transactions]\nopen_per_user_max = 100\n"
+        ));
+        let mut phones = Vec::new();
+        for user in USERS {
+            house.user(user);
+            for _ in 0..PHONES {
+                phones.push(Person::enrolled(&house, user, None).await.file);
+            }
+        }
+        let book = Arc::new(Shelf::default());
+        let heard = Arc::clone(&book);
+        let receiver = Receiver::new(&authority, move |nth, call| {
+            heard.write(|book| book.called(call));
+            let mut dice = Dice::seeded(seed ^ nth as u64);
+            if dice.one_in(8) { Act::Answer("503 Service Unavailable") } else { OK }
+        });
+        let (ca, receiver) = (house.tenant_ca(), receiver.await);
+        Self { house, book, ca, phones, receiver, _certificates: certificates }
+    }
+
+    /// Everybody takes up again what they were not answered, and begins new things.
+    pub(super) async fn under_load(&self, round: u64, dice: &mut Dice) -> Load {
+        let mut load = self.until_all_is_over(dice).await;
+        for user in USERS {
+            for is_called_back in [false, true] {
+                let name = format!("{round}-{user}-{}", if is_called_back { "c" } else { "h" });
+                let shop = self.shop().await;
+                load.0.spawn(shop.trades(user, name, is_called_back, dice.fork()));
+            }
+        }
+        load
+    }
+
+    /// Everybody takes up again what they were not answered.
+    pub(super) async fn until_all_is_over(&self, dice: &mut Dice) -> Load {
+        self.book.new_day();
+        let mut load = JoinSet::new();
+        for phone in &self.phones {
+            load.spawn(lives(phone.clone(), Arc::clone(&self.book), dice.fork()));
+        }
+        for (reference, asked) in self.book.asked(|asked| !asked.is_answered()) {
+            let shop = self.shop().await;
+            load.spawn(async move {
+                shop.asks(&reference, &asked).await;
+            });
+        }
+        Load(load)
+    }
+
+    /// Applications that were answered ask again, some or all of them, and are answered the same.
+    pub(super) async fn asks_again(&self, dice: &mut Dice, most: usize) {
+        let mut answered = self.book.asked(Asked::is_answered);
+        let shop = self.shop().await;
+        for _ in 0..most.min(answered.len()) {
+            let (reference, asked) = answered.swap_remove(dice.roll(answered.len()));
+            assert!(shop.asks(&reference, &asked).await, "the server is there");
+        }
+    }
+
+    async fn shop(&self) -> Shop {
+        Shop {
+            http: self.house.http.clone(),
+            realm: format!("{}/auth/realms/acme", self.house.address),
+            token: self.house.token().await,
+            callback: self.receiver.url(),
+            book: Arc::clone(&self.book),
+        }
+    }
+}
+
+impl Load {
+    /// Sends everybody home. Whoever found something wrong says so.
+    pub(super) async fn ended(mut self) {
+        self.0.abort_all();
+        while let Some(one) = self.0.join_next().await {
+            if let Err(error) = one
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    }
+}
+
+impl Shop {
+    /// Begins one transaction after another, until nobody answers any more.
+    async fn trades(self, user: &'static str, name: String, is_called_back: bool, mut dice: Dice) {
+        for number in 0.. {
+            let reference = format!("{name}-{number}");
+            let mut body = payment(&reference);
+            (body["deviceGoOnlineTimeout"], body["signatureTimeout"]) = (json!(3600), json!(3600));
+            body["signatureMessage"] = json!(reference);
+            if is_called_back {
+                body["callbackUrl"] = json!(self.callback);
+            }
+            self.book.write(|book| book.asks(&reference, user, &body));
+            let asked = self.book.asked(|asked| asked.body == body).remove(0).1;
+            if !self.asks(&reference, &asked).await {
+                return;
+            }
+            if dice.one_in(4) && !self.cancels(user, &reference).await {
+                return;
+            }
+            // What is called back is not waited for by the call itself.
+            let hour = std::time::Duration::from_hours(1);
+            self.book.until(hour, |book| book.is_over(&reference)).await;
+        }
+    }
+
+    /// Asks, perhaps once more, and writes the answer down. Whether there was one.
+    async fn asks(&self, reference: &str, asked: &Asked) -> bool {
+        let path = format!("v3_user/digitaniumsignature/{}", asked.user);
+        let Some(answer) = self.call(Method::POST, &path, &asked.body).await else { return false };
+        self.book.write(|book| book.answered(reference, answer));
+        true
+    }
+
+    /// Takes one back, if it is not too late. Whether there was an answer.
+    async fn cancels(&self, user: &str, reference: &str) -> bool {
+        let path = format!("v3_user/cancelsignature/{user}");
+        let body = json!({"deviceId": ["-1"], "transactionId": reference});
+        let answer = self.call(Method::DELETE, &path, &body).await;
+        if let Some((StatusCode::OK, _)) = answer {
+            self.book.write(|book| book.ended(reference, "cancelled"));
+        }
+        answer.is_some()
+    }
+
+    /// An answer, if it came whole.
+    async fn call(&self, method: Method, path: &str, body: &Value) -> Option<(StatusCode, Value)> {
+        let call = self.http.request(method, format!("{}/{path}", self.realm));
+        let answer = call.bearer_auth(&self.token).json(body).send().await.ok()?;
+        let status = answer.status();
+        let text = answer.text().await.ok()?;
+        Some((status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}"))))
+    }
+}
+
+/// A phone that is switched on: it hands in what it kept, and then opens whatever comes, and ends it one
+/// way or the other.
+async fn lives(file: PathBuf, book: Arc<Shelf>, mut dice: Dice) {
+    let mut device = Device::open(&PhoneFile::at(&file)).unwrap();
+    for kept in device.resume().await.unwrap() {
+        book.write(super::book::Book::resumed);
+        match kept.outcome {
+            Ok(ended) => book.write(|book| book.told(kept.id, ended.state)),
+            Err(error) if error.is_transient() || error.code() == Some(Code::Ended) => {}
+            Err(error) => panic!("what was kept is refused: {error}"),
+        }
+    }
+    while let Ok(offer) = device.next_offer().await {
+        let shown = match device.take(&offer, None).await {
+            Ok(shown) => shown,
+            Err(error) if error.is_transient() => return,
+            Err(error) if error.code() == Some(Code::Ended) => continue,
+            Err(error) => panic!("it cannot be opened: {error}"),
+        };
+        let reference = String::from_utf8(shown.bytes().to_vec()).unwrap();
+        book.write(|book| book.shown(offer.id, reference));
+        let outcome = if dice.one_in(4) {
+            device.decline(offer.id, DeclineReason::User).await
+        } else {
+            device.approve(&shown, None).await
+        };
+        match outcome {
+            Ok(ended) => book.write(|book| book.told(offer.id, ended.state)),
+            Err(error) if error.is_transient() => return,
+            Err(error) if error.code() == Some(Code::Ended) => {}
+            Err(error) => panic!("it cannot be ended: {error}"),
+        }
+    }
+}
