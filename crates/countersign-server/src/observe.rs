@@ -88,13 +88,20 @@ pub(crate) async fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
     Ok(listener)
 }
 
-/// Serves health and metrics until all is over. `ready` asks whether the ledger answers.
-pub(crate) fn serve<F, R>(listener: Listener, metrics: PrometheusHandle, ready: F, tasks: &Shutdown)
-where
+/// Serves health and metrics until all is over. `ready` asks whether the ledger answers; `count` tells
+/// the metrics what is only counted when somebody asks.
+pub(crate) fn serve<F, R>(
+    listener: Listener,
+    metrics: PrometheusHandle,
+    ready: F,
+    count: impl Fn() + Send + Sync + 'static,
+    tasks: &Shutdown,
+) where
     F: Fn() -> R + Send + Sync + 'static,
     R: Future<Output = bool> + Send + 'static,
 {
-    let admin = Admin { metrics, ready: Arc::new(move || ready().boxed()), tasks: tasks.clone() };
+    let (ready, count) = (Arc::new(move || ready().boxed()), Arc::new(count));
+    let admin = Admin { metrics, ready, count, tasks: tasks.clone() };
     let work = listener.serve(router(admin), tasks.clone(), tasks.over());
     tasks.spawn("admin listener", Weight::Essential, work);
 }
@@ -103,6 +110,7 @@ where
 struct Admin {
     metrics: PrometheusHandle,
     ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+    count: Arc<dyn Fn() + Send + Sync>,
     tasks: Shutdown,
 }
 
@@ -129,6 +137,7 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
 /// `GET /metrics`: Prometheus' text format 0.0.4.
 async fn metrics(State(admin): State<Admin>) -> ([(&'static str, &'static str); 1], String) {
     let form = "text/plain; version=0.0.4; charset=utf-8";
+    (admin.count)();
     ([("content-type", form)], admin.metrics.render())
 }
 
@@ -143,7 +152,12 @@ mod tests {
 
     fn admin(ready: impl Fn() -> BoxFuture<'static, bool> + Send + Sync + 'static) -> Admin {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        Admin { metrics, ready: Arc::new(ready), tasks: Shutdown::default() }
+        Admin {
+            metrics,
+            ready: Arc::new(ready),
+            count: Arc::new(|| ()),
+            tasks: Shutdown::default(),
+        }
     }
 
     async fn ask(admin: Admin, path: &str) -> (u16, String) {
@@ -184,10 +198,13 @@ mod tests {
         let recorder = PrometheusBuilder::new().build_recorder();
         let metrics = recorder.handle();
         metrics::with_local_recorder(&recorder, || metrics::counter!("signed_total").increment(3));
-        let admin = Admin { metrics, ..admin(|| async { true }.boxed()) };
+        let count = move || {
+            metrics::with_local_recorder(&recorder, || metrics::gauge!("held").set(2));
+        };
+        let admin = Admin { metrics, count: Arc::new(count), ..admin(|| async { true }.boxed()) };
         let (status, text) = ask(admin, "/metrics").await;
         assert_eq!(status, 200);
-        assert!(text.contains("signed_total 3"), "{text}");
+        assert!(text.contains("signed_total 3") && text.contains("held 2"), "{text}");
     }
 
     #[tokio::test]

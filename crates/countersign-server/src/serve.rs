@@ -75,15 +75,16 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
 
     let admin = observe::bind(&config.observe).await?;
     let metrics = observe::record(&tasks)?;
-    let ready = store.clone();
-    observe::serve(admin, metrics, move || std::future::ready(ready.ready().is_ok()), &tasks);
+    let (ready, counted) = (store.clone(), Arc::clone(&core));
+    let ready = move || std::future::ready(ready.ready().is_ok());
+    observe::serve(admin, metrics, ready, move || count(&counted), &tasks);
     let rules = delivery::rules(&config.delivery);
     let deliveries = worker::work(Arc::clone(&core), webhook, rules, tasks.clone());
     tasks.spawn("deliveries", Weight::Essential, deliveries);
     let forgetting = retention::work(Arc::clone(&core), config.retention.clone(), tasks.clone());
     tasks.spawn("retention", Weight::Essential, forgetting);
     tasks.spawn("sweeper", Weight::Essential, sweep(Arc::clone(&core), tasks.clone()));
-    tasks.spawn("tidier", Weight::Essential, tidy(gate, devices, store.clone(), tasks.clone()));
+    tasks.spawn("tidier", Weight::Essential, tidy(gate, devices, tasks.clone()));
     info!("Listening on {}; applications and devices reach it at {address}", listener.address());
     // The one line on standard output, for whoever started this process and waits for it.
     println!("ready {address}");
@@ -174,20 +175,24 @@ async fn sweep(core: Arc<Core>, tasks: Shutdown) {
     }
 }
 
-/// Forgets what need not be remembered any longer, and counts what there is.
-async fn tidy(gate: Gate, devices: Devices, store: Store, tasks: Shutdown) {
+/// Forgets what need not be remembered any longer.
+async fn tidy(gate: Gate, devices: Devices, tasks: Shutdown) {
     let mut turns = tokio::time::interval(TIDY_EVERY);
     while tasks.over().run_until_cancelled(turns.tick()).await.is_some() {
         gate.tidy();
         devices.tidy();
-        let (lines, waiters) = gate.core.doorbell.counts();
-        let stats = store.stats();
-        #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
-        {
-            metrics::gauge!("countersign_devices_connected").set(lines as f64);
-            metrics::gauge!("countersign_callers_held").set(waiters as f64);
-        }
-        metrics::counter!("countersign_ledger_commits_total").absolute(stats.commits);
-        metrics::counter!("countersign_ledger_syncs_total").absolute(stats.syncs);
     }
+}
+
+/// Tells the metrics what there is now.
+fn count(core: &Core) {
+    let (lines, waiters) = core.doorbell.counts();
+    let stats = core.store.stats();
+    #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
+    {
+        metrics::gauge!("countersign_devices_connected").set(lines as f64);
+        metrics::gauge!("countersign_callers_held").set(waiters as f64);
+    }
+    metrics::counter!("countersign_ledger_commits_total").absolute(stats.commits);
+    metrics::counter!("countersign_ledger_syncs_total").absolute(stats.syncs);
 }

@@ -1,0 +1,168 @@
+//! A tenant with a client and many enrolled devices, written into the ledger before the server starts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
+use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
+use countersign_core::id::{ClientId, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
+use countersign_core::port::{Chance as _, Changed, Clock as _, Registry as _};
+use countersign_core::secret::Secret;
+use countersign_core::tenant::{Client, Tenant};
+use countersign_core::user::User;
+use countersign_device::cms::SigningKey;
+use countersign_store::Store;
+use countersign_wire::id::DeviceName;
+use countersign_wire::jwk::PrivateJwk;
+use countersign_wire::secret::{CodeKey, PayloadKey};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use rcgen::{CertificateParams, KeyPair};
+
+use super::Bar;
+use crate::authority::{self, found_tenant};
+use crate::clock::World;
+use crate::surface::caller::secret_digest;
+
+/// Devices that are made at once, so that their commits share syncs.
+const TOGETHER: usize = 256;
+const CODE_LIFE: Duration = Duration::from_hours(1);
+
+/// What the load needs to know of who is in the ledger.
+pub(super) struct Crowd {
+    pub(super) tenant: TenantName,
+    pub(super) client_id: String,
+    pub(super) client_secret: String,
+    pub(super) devices: Vec<Keys>,
+}
+
+/// What a device keeps; here, in memory.
+pub(super) struct Keys {
+    pub(super) user: UserName,
+    pub(super) name: DeviceName,
+    pub(super) auth_key: PrivateJwk,
+    pub(super) payload_key: PayloadKey,
+    pub(super) identity: IdentityId,
+    pub(super) certificate: Vec<u8>,
+    pub(super) chain: Vec<Vec<u8>>,
+    pub(super) key: SigningKey,
+}
+
+impl Crowd {
+    /// Makes the ledger in `directory`, with `count` users of one device each.
+    pub(super) async fn make(directory: &Path, count: u32, bar: &Bar) -> anyhow::Result<Self> {
+        let (store, world) = (Store::sqlite(directory, None)?, World::default());
+        let tenant = found_tenant("bench".parse()?, world.now())?;
+        store.create_tenant(tenant.clone()).await?;
+        let client_id: ClientId = "bench".parse()?;
+        let client_secret = BASE64URL.encode(CodeKey::generate().as_bytes());
+        let client = Client {
+            tenant: tenant.name.clone(),
+            id: client_id.clone(),
+            name: "Bench".to_owned(),
+            secret_digest: secret_digest(&client_secret),
+            webhook_key: Secret::new(*CodeKey::generate().as_bytes()),
+            webhook_key_before: None,
+            created_at: world.now(),
+        };
+        store.create_client(client).await?;
+        let enrolling = |number| {
+            let (store, world, tenant) = (&store, &world, &tenant);
+            async move {
+                let enrolled = enrol(store, world, tenant, number).await;
+                bar.add(1);
+                enrolled
+            }
+        };
+        let devices = stream::iter(0..count).map(enrolling).buffer_unordered(TOGETHER);
+        let devices = devices.try_collect().await?;
+        store.close().await?;
+        let (tenant, client_id) = (tenant.name, client_id.to_string());
+        Ok(Self { tenant, client_id, client_secret, devices })
+    }
+}
+
+async fn enrol(store: &Store, world: &World, tenant: &Tenant, number: u32) -> anyhow::Result<Keys> {
+    let (name, now) = (format!("user-{number}").parse::<UserName>()?, world.now());
+    store.create_user(&tenant.name, &name, None, now).await?;
+    let user = store.user(&tenant.name, &name).await?.context("a new user is there")?;
+    let activation = Activation {
+        id: world.draw(),
+        tenant: tenant.name.clone(),
+        user: name,
+        code: Secret::new(world.draw().to_be_bytes().to_vec()),
+        not_after: now + CODE_LIFE,
+        secret: true,
+        state: ActivationState::Open,
+    };
+    store.create_activation(activation.clone()).await?;
+    let (device, keys) = device(world, tenant, &user.value)?;
+    let enrolment = Enrolment {
+        activation,
+        expected: 1,
+        user_expected: user.version,
+        request: [0; 32],
+        answer: Vec::new(),
+        device,
+    };
+    let enrolled = store.enrol(enrolment).await?;
+    ensure!(enrolled == Changed::Written, "the ledger refused a device");
+    Ok(keys)
+}
+
+/// A device as the server knows it, and what it keeps.
+fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device, Keys)> {
+    let (now, id) = (world.now(), DeviceId::drawn(world.draw()));
+    let serial_number = SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };
+    let pair = KeyPair::generate().context("making a key")?;
+    let request = CertificateParams::default().serialize_request(&pair);
+    let request = authority::Request::parse(request.context("asking for a certificate")?.der())?;
+    let certificate = request.issue(tenant, &user.name, serial_number, now)?;
+    let auth_key = PrivateJwk::generate();
+    let payload_key = PayloadKey::generate();
+    let identity = Identity {
+        id: IdentityId(world.draw()),
+        purpose: Purpose::Content,
+        certificate: certificate.clone(),
+        chain: vec![tenant.authority.certificate.clone()],
+        labels: Vec::new(),
+        enabled: true,
+    };
+    let keys = Keys {
+        user: user.name.clone(),
+        name: DeviceName::new(
+            tenant.name.as_str(),
+            countersign_wire::id::DeviceId::new(id.number())?,
+        )?,
+        auth_key: auth_key.clone(),
+        payload_key: payload_key.clone(),
+        identity: identity.id,
+        certificate,
+        chain: identity.chain.clone(),
+        key: SigningKey::from_der(&pair.serialize_der())?,
+    };
+    let device = Device {
+        tenant: tenant.name.clone(),
+        id,
+        user: user.name.clone(),
+        serial_number,
+        status: DeviceStatus::Active,
+        auth_key: *auth_key.public().point(),
+        payload_key: Secret::new(*payload_key.as_bytes()),
+        code_key: Secret::new(*CodeKey::generate().as_bytes()),
+        pin: None,
+        identities: vec![identity],
+        about: About {
+            name: "A phone of the bench".to_owned(),
+            platform: "bench".to_owned(),
+            os_version: String::new(),
+            app: "countersign".to_owned(),
+            app_version: String::new(),
+        },
+        push: None,
+        enrolled_at: now,
+    };
+    Ok((device, keys))
+}
