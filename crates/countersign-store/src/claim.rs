@@ -29,8 +29,9 @@ pub(crate) fn walk<T, E>(
         if lane.is_none() && !is_around {
             is_around = true;
             lane = next(None)?;
-        } else if is_around && start.is_some() && lane > start {
-            break; // It was visited before it went around.
+        }
+        if is_around && start.is_some() && lane > start {
+            break; // It was visited before the walk went around.
         }
         let Some(lane) = lane else { break };
         let places = room.left(&lane);
@@ -104,6 +105,11 @@ mod tests {
         assert_eq!(
             walked(&[("a", 1)], Room::new(64, 8), Some("x")),
             ("a".into(), Some("a".into()))
+        );
+        assert_eq!(
+            walked(&[("b", 1)], Room::new(64, 8), Some("a")),
+            ("b".into(), Some("b".into())),
+            "the first lane of all is one that was visited already"
         );
         assert_eq!(walked(&[], Room::new(64, 8), Some("x")), (String::new(), Some("x".into())));
         assert_eq!(walked(&[], Room::new(64, 8), None), (String::new(), None));
