@@ -122,6 +122,7 @@ const METADATA: [IpAddr; 7] = [
 
 /// The addresses that one is to be judged by: those that it carries inside, and itself where it is more
 /// than a wrapping.
+#[expect(clippy::match_same_arms, reason = "an arm is a document, in the order of its exceptions")]
 fn unpacked(address: IpAddr) -> Vec<IpAddr> {
     let IpAddr::V6(v6) = address else { return vec![address] };
     let v4 = |high: u16, low: u16| {

@@ -28,12 +28,15 @@ const CHECKS_MAX: usize = 4_096;
 /// Looks a name up.
 type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
+/// What was found of each name, and when.
+type Checks = HashMap<String, (Timestamp, Result<(), Forbidden>)>;
+
 /// The resolver. Clones share what they remember.
 #[derive(Clone)]
 pub(crate) struct Resolver {
     guard: Guard,
     lookup: Lookup,
-    checks: Arc<Mutex<HashMap<String, (Timestamp, Result<(), Forbidden>)>>>,
+    checks: Arc<Mutex<Checks>>,
 }
 
 impl Resolver {

@@ -52,7 +52,8 @@ impl Wire {
         let (mut socket, answer) = tokio_tungstenite::client_async(request, tls).await.unwrap();
         assert_eq!(answer.headers()["sec-websocket-protocol"], SUBPROTOCOL);
         let frame = socket.next().await.unwrap().unwrap();
-        let Message::Challenge(challenge) = FromServer::parse(frame.to_text().unwrap()).unwrap().message
+        let Message::Challenge(challenge) =
+            FromServer::parse(frame.to_text().unwrap()).unwrap().message
         else {
             panic!("{frame}")
         };
@@ -70,7 +71,8 @@ impl Wire {
 
     fn hello(&self, house: &House, phone: &Phone) -> FromDevice {
         let device = phone.device_name().unwrap();
-        let proof = jws::sign_hello(&phone.auth_key, &device, &house.address, &self.challenge.nonce);
+        let proof =
+            jws::sign_hello(&phone.auth_key, &device, &house.address, &self.challenge.nonce);
         FromDevice { n: 1, request: Request::Hello(Hello { device, proof }) }
     }
 
@@ -145,7 +147,11 @@ async fn what_is_no_frame_is_refused_or_closes_the_channel() {
         wire.send(&nonsense.to_string()).await;
         let answer = wire.hear().await;
         let Message::Refused(refused) = answer.message else { panic!("{nonsense}") };
-        assert_eq!((answer.n, refused.error), (7, countersign_device::Code::BadRequest), "{nonsense}");
+        assert_eq!(
+            (answer.n, refused.error),
+            (7, countersign_device::Code::BadRequest),
+            "{nonsense}"
+        );
     }
     wire.send(&json!({"n": 8, "take": {"id": "0".repeat(32)}}).to_string()).await;
     let Message::Refused(refused) = wire.hear().await.message else { panic!() };
