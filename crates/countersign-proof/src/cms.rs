@@ -35,7 +35,7 @@ pub struct Expected<'a> {
 ///
 /// # Errors
 /// Returns the first reason found: the signer's time, then the message's form, then what it is over,
-/// then the signature.
+/// then the signature, then what the message carries besides.
 pub fn verify(
     submission: &[u8],
     expected: &Expected<'_>,
@@ -178,7 +178,13 @@ impl<'a> Claims<'a> {
         }
         // Signed as a SET OF, not with the tag that they are sent with (RFC 5652 §5.4).
         let signed = element(SET, self.message.signed_attributes);
-        self.signer.key().verify(self.scheme, &signed, self.message.signature)
+        self.signer.key().verify(self.scheme, &signed, self.message.signature)?;
+        // A certificate that nobody verified need not even be one, and whoever reads the evidence later
+        // would stumble over it: OpenSSL reads them all.
+        if !self.message.certificates.iter().all(|certificate| self.signer.knows(certificate)) {
+            return Err(BadProof::OtherCertificate);
+        }
+        Ok(())
     }
 }
 

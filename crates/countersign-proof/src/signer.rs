@@ -1,5 +1,7 @@
 //! Who may sign: certificates that chain to a tenant's roots.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use der::Decode;
 use der::referenced::OwnedToRef;
@@ -29,6 +31,8 @@ pub struct Roots {
     anchors: Vec<TrustAnchor<'static>>,
     /// Of the anchor at the same place: an anchor has no validity of its own.
     spans: Vec<Span>,
+    /// Each in DER, at the place of its anchor.
+    certificates: Arc<[Box<[u8]>]>,
 }
 
 impl Roots {
@@ -37,17 +41,18 @@ impl Roots {
     /// # Errors
     /// Refuses what is not a certificate, and a certificate that may not sign others.
     pub fn new<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, BadProof> {
-        let mut roots = Self { anchors: Vec::new(), spans: Vec::new() };
+        let (mut anchors, mut spans, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for der in certificates {
             let certificate = parse(der)?;
             check_authority(&certificate)?;
             check_issuer(&certificate)?;
             let anchor = CertificateDer::from(der);
             let anchor = anchor_from_trusted_cert(&anchor).map_err(|_| BadProof::Certificate)?;
-            roots.anchors.push(anchor.to_owned());
-            roots.spans.push(Span::of(&certificate.tbs_certificate.validity));
+            anchors.push(anchor.to_owned());
+            spans.push(Span::of(&certificate.tbs_certificate.validity));
+            kept.push(der.into());
         }
-        Ok(roots)
+        Ok(Self { anchors, spans, certificates: kept.into() })
     }
 
     /// When `found` may be used. A root that was renewed under its old key is there twice.
@@ -75,6 +80,8 @@ pub struct Signer {
     fingerprint: [u8; 32],
     /// The certificates between this one and the root.
     path: Vec<Box<[u8]>>,
+    /// The roots that were trusted, whichever the path ends in.
+    roots: Arc<[Box<[u8]>]>,
     span: Span,
     names: Names,
     key: PublicKey,
@@ -146,6 +153,7 @@ impl Signer {
             certificate: certificate.into(),
             fingerprint: fingerprint(certificate),
             path: between,
+            roots: Arc::clone(&roots.certificates),
             span,
             names: Names::of(certificate)?,
             key: PublicKey::new(&parsed.tbs_certificate.subject_public_key_info.owned_to_ref())?,
@@ -173,6 +181,12 @@ impl Signer {
     /// The certificates between the signer's own and the root, the issuer's first.
     pub(crate) fn path(&self) -> &[Box<[u8]>] {
         &self.path
+    }
+
+    /// Whether a certificate is the signer's own, one on its path, or a root: all that were verified.
+    pub(crate) fn knows(&self, certificate: &[u8]) -> bool {
+        let others = self.path.iter().chain(&*self.roots);
+        *self.certificate == *certificate || others.into_iter().any(|one| **one == *certificate)
     }
 
     pub(crate) fn names(&self) -> &Names {

@@ -267,6 +267,18 @@ fn an_embedded_certificate_must_be_the_signers_byte_for_byte() {
     refused(|forge| drop(forge.certificates.remove(1)), BadProof::CertificateAbsent);
     refused(|forge| forge.certificates.clear(), BadProof::CertificateAbsent);
     refused(|forge| forge.certificates.push(element(0xa3, &[])), BadProof::OtherCertificate);
+}
+
+#[test]
+fn a_certificate_more_than_was_verified_is_refused() {
+    // Found by fuzzing: the root was embedded with a byte changed, the count of unused bits in its
+    // signature, and OpenSSL could not read what we had accepted.
+    let mut spoilt = TENANT.root.clone();
+    let unused = spoilt.windows(2).rposition(|two| two == [0, 0x30]).unwrap();
+    spoilt[unused] = 0xf3;
+    for more in [spoilt, element(0x30, &[]), STRANGERS.root.clone(), BOB.certificate.clone()] {
+        refused(|forge| forge.certificates.push(more), BadProof::OtherCertificate);
+    }
     refused(|forge| forge.certificates.extend(vec![TENANT.root.clone(); 6]), BadProof::Message);
 }
 
