@@ -9,17 +9,23 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::fuzz::Fuzzing;
 use crate::step::{Step, Tally};
 use crate::{machine, tidy};
 
 /// Long enough for a cold debug build on a slow machine.
 const DEMO_MAX: Duration = Duration::from_mins(20);
 
+/// For how long each fuzz target is run here, in seconds; `cargo xtask fuzz` takes longer.
+const FUZZ_SECONDS: u64 = 15;
+
 /// Runs all; answers whether all passed.
 pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     machine::complete()?;
     let mut total = Tally::default();
     total += cargo(root, "format", &["fmt", "--all", "--", "--check"]).check();
+    let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"];
+    total += cargo(root, "format of the fuzz targets", &fuzz).check();
     total += cargo(
         root,
         "lints",
@@ -28,6 +34,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     .check();
     total += tidy::run(root)?;
     total += cargo(root, "tests", &["test", "--workspace", "--no-fail-fast"]).check_tests();
+    total += Fuzzing { seconds: FUZZ_SECONDS, keep: false, targets: Vec::new() }.run(root)?;
     total += demo(root)?;
     println!("\n{total}");
     Ok(total.failed == 0)

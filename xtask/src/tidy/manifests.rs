@@ -25,6 +25,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &["countersign-core", "countersign-device", "countersign-proof", "countersign-store"],
     ),
     ("xtask", &[]),
+    // Strangers' bytes go to where they are read.
+    ("countersign-fuzz", &["countersign-core", "countersign-proof", "countersign-wire"]),
 ];
 
 /// Dependencies that no crate of the domain has, whichever way.

@@ -9,6 +9,7 @@ mod forgotten;
 mod model;
 mod registry;
 mod story;
+mod torn;
 mod world;
 
 use std::ops::AsyncFn;

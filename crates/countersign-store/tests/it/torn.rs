@@ -1,0 +1,177 @@
+//! A log that was torn while it was written, as a power cut leaves it: whatever was acknowledged before is
+//! there, and what was being written is there whole or not at all.
+//!
+//! SQLite syncs a commit's frames before the commit is answered, so a cut spares them; behind them anything
+//! may stand. Frames carry checksums that run on from frame to frame (SQLite's file format, section 4.2).
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use countersign_core::delivery::Debt;
+use countersign_core::id::{DeliveryId, TenantName, TransactionId};
+use countersign_core::port::{Commit, Handle, Ledger};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{End, State, Transaction};
+use countersign_store::Store;
+use tempfile::TempDir;
+
+use crate::world::{commit, device_id, populate, proof, taken, terms, waiting};
+
+/// A header and a page of 8 KiB.
+const FRAME_BYTES: usize = 24 + 8192;
+/// Transactions that are started and finished while pictures are taken.
+const TRANSACTIONS: u128 = 2;
+
+/// The files at a moment: what a crash at that moment leaves.
+struct Picture {
+    ledger: Vec<u8>,
+    log: Vec<u8>,
+    /// Versions of the transactions, by then acknowledged.
+    acknowledged: Vec<u32>,
+}
+
+fn acme() -> TenantName {
+    "acme".parse().unwrap()
+}
+
+fn signed(id: u128) -> Transaction {
+    let end = End::Finished { by: device_id(1), proof: proof(id) };
+    Transaction { state: State::Ended { at: Timestamp(200), end }, ..taken(waiting(terms(id)), 1) }
+}
+
+/// A finish, and what is owed for it.
+fn finish(id: u128) -> Commit {
+    let debts = vec![(DeliveryId(id), Debt::Callback)];
+    Commit { debts, ..commit(signed(id), Some(1)) }
+}
+
+impl Picture {
+    fn of(directory: &TempDir, acknowledged: &[u32]) -> Self {
+        let read = |file: &str| std::fs::read(directory.path().join(file)).unwrap();
+        let (ledger, log) = (read("ledger.db"), read("ledger.db-wal"));
+        Self { ledger, log, acknowledged: acknowledged.to_vec() }
+    }
+}
+
+/// Lives through a few transactions, with a picture after each acknowledged commit, and the master key.
+async fn pictures() -> (Vec<Picture>, Vec<u8>) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::sqlite(directory.path(), None).unwrap();
+    populate(&store).await;
+    let mut acknowledged = vec![0; TRANSACTIONS as usize];
+    let mut pictures = vec![Picture::of(&directory, &acknowledged)];
+    for id in 1..=TRANSACTIONS {
+        for step in [commit(waiting(terms(id)), None), finish(id)] {
+            store.commit(step).await.unwrap();
+            acknowledged[id as usize - 1] += 1;
+            pictures.push(Picture::of(&directory, &acknowledged));
+        }
+    }
+    let grows = pictures.windows(2).all(|two| two[1].log.starts_with(&two[0].log));
+    assert!(grows, "the log was not begun anew, so each picture continues the one before");
+    (pictures, std::fs::read(directory.path().join("master.key")).unwrap())
+}
+
+/// The version of each transaction, after looking that each is whole, with its debt or without.
+async fn versions(directory: &Path) -> Vec<u32> {
+    let store = Store::sqlite(directory, None).unwrap();
+    let owed = store.deliveries(&acme(), false, u16::MAX).await.unwrap();
+    let mut versions = Vec::new();
+    for id in 1..=TRANSACTIONS {
+        let found = store.load(&acme(), &Handle::Id(TransactionId(id))).await.unwrap();
+        let owes = owed.iter().any(|one| one.delivery.transaction == TransactionId(id));
+        versions.push(match found {
+            None => 0,
+            Some(found) => {
+                let whole = if found.version == 1 { waiting(terms(id)) } else { signed(id) };
+                assert_eq!(found.value, whole);
+                found.version
+            }
+        });
+        assert_eq!(owes, *versions.last().unwrap() == 2, "a finish and its debt are one commit");
+    }
+    versions
+}
+
+/// Puts the files of a picture down, with another log.
+fn crashed(before: &Picture, log: &[u8], key: &[u8]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("ledger.db"), &before.ledger).unwrap();
+    std::fs::write(directory.path().join("ledger.db-wal"), log).unwrap();
+    let key_file = directory.path().join("master.key");
+    std::fs::write(&key_file, key).unwrap();
+    std::fs::set_permissions(&key_file, Permissions::from_mode(0o600)).unwrap();
+    directory
+}
+
+/// Looks what is there after a crash, goes on from there, and looks again.
+async fn recovers(before: &Picture, log: &[u8], after: &Picture, key: &[u8], tear: &str) {
+    let directory = crashed(before, log, key);
+    let found = versions(directory.path()).await;
+    let either = found == before.acknowledged || found == after.acknowledged;
+    assert!(either, "{tear}: {found:?}, and {:?} was acknowledged", before.acknowledged);
+    if found == before.acknowledged {
+        // Whoever was not answered repeats the call; what the torn log still holds must not come back.
+        let id = found.iter().position(|version| *version < 2).unwrap() as u128 + 1;
+        let store = Store::sqlite(directory.path(), None).unwrap();
+        let fresh = found[id as usize - 1] == 0;
+        let again = if fresh { commit(waiting(terms(id)), None) } else { finish(id) };
+        store.commit(again).await.unwrap();
+        drop(store);
+        assert_eq!(versions(directory.path()).await, after.acknowledged, "{tear}, and went on");
+    }
+}
+
+#[tokio::test]
+async fn a_log_torn_anywhere_behind_what_was_acknowledged_loses_nothing_of_that() {
+    let (pictures, key) = pictures().await;
+    let mut tears = 0;
+    for two in pictures.windows(2) {
+        let [before, after] = two else { unreachable!("windows of two") };
+        let (acknowledged, whole) = (before.log.len(), after.log.len());
+        let frames = (acknowledged..=whole).step_by(FRAME_BYTES);
+        for cut in frames.flat_map(|at| [at, at + 1, at + 23, at + 24 + 4096]) {
+            if cut > whole {
+                continue;
+            }
+            recovers(before, &after.log[..cut], after, &key, &format!("cut at {cut}")).await;
+            // The file had grown, and its blocks were not written: zeros stand there.
+            let mut zeros = after.log[..cut].to_vec();
+            zeros.resize(whole, 0);
+            recovers(before, &zeros, after, &key, &format!("zeros from {cut}")).await;
+            tears += 2;
+        }
+    }
+    println!("{tears} tears");
+    assert!(tears > 100, "{tears} tears are few");
+}
+
+/// Lest the tests here could not fail.
+#[tokio::test]
+async fn a_log_cut_before_what_was_acknowledged_does_lose_it() {
+    let (pictures, key) = pictures().await;
+    for picture in &pictures[1..] {
+        let directory = crashed(picture, &picture.log[..picture.log.len() - 1], &key);
+        assert_ne!(versions(directory.path()).await, picture.acknowledged);
+    }
+}
+
+#[tokio::test]
+async fn a_log_spoilt_behind_what_was_acknowledged_loses_nothing_of_that() {
+    let (pictures, key) = pictures().await;
+    for two in pictures.windows(2) {
+        let [before, after] = two else { unreachable!("windows of two") };
+        let (acknowledged, whole) = (before.log.len(), after.log.len());
+        for at in (acknowledged..whole).step_by(FRAME_BYTES - 7) {
+            let mut spoilt = after.log.clone();
+            spoilt[at] ^= 0x10;
+            recovers(before, &spoilt, after, &key, &format!("a bit at {at}")).await;
+            // Blocks reach the disk in any order: a later one did, and this one did not.
+            let end = whole.min(at / 4096 * 4096 + 4096);
+            let mut hole = after.log.clone();
+            hole[at.max(acknowledged)..end].fill(0);
+            recovers(before, &hole, after, &key, &format!("a hole from {at}")).await;
+        }
+    }
+}
