@@ -85,7 +85,7 @@ fn no_order_of_events_breaks_an_invariant() {
     run(seeds());
 }
 
-/// From another million on.
+/// Others, so far off that the two never meet.
 #[test]
 fn no_other_order_of_events_breaks_an_invariant() {
     let Range { start, end } = seeds();
