@@ -14,6 +14,11 @@ const PROGRAMS: &[(&[&str], &str, &str)] = &[
         "the second opinion on the ledger, and the hand that corrupts it",
     ),
     (&["python3", "--version"], "python3", "the documents' receiver of callbacks"),
+    (
+        &["python3", "-m", "pip", "--version"],
+        "python3-pip",
+        "brings Standard Webhooks' own library, which judges our signatures",
+    ),
     (&["node", "--version"], "nodejs", "the documents' other receiver of callbacks"),
 ];
 

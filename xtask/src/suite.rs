@@ -35,6 +35,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     total += tidy::run(root)?;
     total += cargo(root, "tests", &["test", "--workspace", "--no-fail-fast"]).check_tests();
     total += Fuzzing { seconds: FUZZ_SECONDS, keep: false, targets: Vec::new() }.run(root)?;
+    total += webhooks(root).check();
     total += demo(root)?;
     println!("\n{total}");
     Ok(total.failed == 0)
@@ -44,6 +45,16 @@ fn cargo(root: &Path, name: &'static str, arguments: &[&str]) -> Step {
     let mut command = Command::new("cargo");
     command.args(arguments).current_dir(root);
     Step::new(name, command)
+}
+
+/// Standard Webhooks' own library, from `PyPI`, on the vectors that our signatures are tested against.
+fn webhooks(root: &Path) -> Step {
+    let mut command = Command::new("sh");
+    let script = "python3 -m pip --quiet --disable-pip-version-check install --root-user-action=ignore \
+                  --upgrade --target target/python standardwebhooks==1.1.0 && \
+                  PYTHONPATH=target/python python3 xtask/src/webhooks.py docs/vectors/webhooks.json";
+    command.args(["-euc", script]).current_dir(root);
+    Step::new("callbacks, by Standard Webhooks' library", command)
 }
 
 /// The README's first command, and the `openssl` line that it prints, as a reader would try them.

@@ -303,6 +303,23 @@ mod tests {
         assert_eq!(ours, format!("v1,{}", mac(&[7; 32])));
     }
 
+    /// `cargo xtask test` holds the vectors to the specification's own library as well.
+    #[test]
+    fn a_signature_is_that_of_the_vectors() {
+        let vectors = include_str!("../../../../docs/vectors/webhooks.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        let cases = vectors["cases"].as_array().unwrap();
+        assert!(!cases.is_empty());
+        for case in cases {
+            let text = |name: &str| case[name].as_str().unwrap();
+            let secret = text("secret").strip_prefix("whsec_").unwrap();
+            let key = Key32::new(BASE64.decode(secret).unwrap().try_into().unwrap());
+            let at = case["timestamp"].to_string();
+            let ours = signature(&key, text("id"), &at, text("body").as_bytes());
+            assert_eq!(ours, text("signature"));
+        }
+    }
+
     #[test]
     fn a_receiver_may_ask_for_a_wait_in_seconds_or_until_a_date() {
         let asked = |value: &'static str| {
