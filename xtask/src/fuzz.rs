@@ -104,7 +104,9 @@ fn merge(programs: &Path, target: &str, corpus: &Path, found: &Path) -> anyhow::
     let _ = std::fs::remove_dir_all(&merged); // Of a merge that was broken off.
     std::fs::create_dir_all(&merged)?;
     let mut command = Command::new(programs.join(target));
-    command.arg("-merge=1").arg(format!("-max_len={INPUT_BYTES_MAX}"));
+    // By the edges alone: a corpus that is committed is to be small.
+    command.args(["-set_cover_merge=1", "-use_counters=0"]);
+    command.arg(format!("-max_len={INPUT_BYTES_MAX}"));
     let output = command.args([&merged, &corpus.to_owned(), &found.to_owned()]).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     std::fs::remove_dir_all(corpus)?;
