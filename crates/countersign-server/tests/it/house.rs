@@ -173,14 +173,22 @@ impl House {
         self.http = http(&self.data());
     }
 
+    /// The server's threads.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
+    }
+
     /// What the process holds in memory, and the most that it has held.
     pub(crate) fn memory(&self) -> String {
+        let [now, most] = ["VmRSS:", "VmHWM:"].map(|name| self.kibibytes(name) / 1024);
+        format!("the server holds {now} MiB, at most {most} MiB")
+    }
+
+    /// A figure of the process's `status` (proc(5)), in KiB.
+    pub(crate) fn kibibytes(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-        };
-        format!("the server holds {} MiB, at most {} MiB", field("VmRSS:"), field("VmHWM:"))
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// What the server has logged so far.

@@ -9,6 +9,7 @@ mod callbacks;
 mod channel;
 mod crashes;
 mod enrolment;
+mod held;
 mod house;
 mod locks;
 mod operations;

@@ -1,0 +1,86 @@
+//! Callers that wait while people think: each a small task, and never a thread.
+
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, StatusCode};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::house::{House, payment, read};
+use crate::person::Person;
+
+/// Open transactions of one user, in this test.
+const PER_USER: usize = 100;
+/// Requests on one HTTP/2 connection, below the server's bound on streams.
+const PER_CONNECTION: usize = 200;
+
+/// How many callers are held: a thousand, or as many as `HELD` says.
+fn held() -> usize {
+    std::env::var("HELD").map_or(1_000, |count| count.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_callers_wait_without_a_thread_each() {
+    let held = held();
+    let mut house = House::configured(&format!("[transactions]\nopen_per_user_max = {PER_USER}\n"));
+    let mut people = Vec::new();
+    for number in 0..held.div_ceil(PER_USER) {
+        let user = format!("user{number}");
+        house.user(&user);
+        people.push(Person::enrolled(&house, &user, None).await);
+    }
+    let ca = std::fs::read(house.data().join("tls/ca.pem")).unwrap();
+    let client = || {
+        let root = Certificate::from_pem(&ca).unwrap();
+        Client::builder().tls_certs_only([root]).http2_prior_knowledge().build().unwrap()
+    };
+    let clients: Vec<Client> = (0..held.div_ceil(PER_CONNECTION)).map(|_| client()).collect();
+    let (before, token) = (house.kibibytes("VmRSS:"), house.token().await);
+    let mut calls = JoinSet::new();
+    for number in 0..held {
+        let mut request = payment(&format!("held-{number}"));
+        request["deviceGoOnlineTimeout"] = json!(600);
+        let user = number / PER_USER;
+        let url =
+            format!("{}/auth/realms/acme/v3_user/digitaniumsignature/user{user}", house.address);
+        let call = clients[number / PER_CONNECTION].post(url).bearer_auth(&token).json(&request);
+        calls.spawn(async move { read(call.send().await.unwrap()).await });
+    }
+    let all_wait = async {
+        while gauge(&house, "countersign_callers_held").await < held as f64 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(120), all_wait).await.expect("all are held");
+    let each = (house.kibibytes("VmRSS:") - before) * 1024 / held as u64;
+    let threads = house.threads();
+    println!(
+        "{held} callers held: {each} bytes of the server's memory each, {threads} threads in all"
+    );
+    assert!(threads < 32, "{threads} threads");
+    assert!(each < 64 * 1024, "{each} bytes for each caller");
+
+    // With all of them waiting, one person signs, and that caller alone is answered.
+    let began = Instant::now();
+    let shown = people[0].signs().await;
+    let (status, body) = calls.join_next().await.unwrap().unwrap();
+    println!("answered {} ms after the device came online", began.elapsed().as_millis());
+    assert_eq!((status, &body["status"]), (StatusCode::OK, &json!("OK")), "{}", shown.id());
+
+    // The others are told to come back.
+    assert_eq!(house.stop(), Some(0));
+    while let Some(call) = calls.join_next().await {
+        assert_eq!(call.unwrap().0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
+
+/// A gauge, as the server tells it now.
+async fn gauge(house: &House, name: &str) -> f64 {
+    let log = house.log();
+    let address = log.split("Health and metrics on ").nth(1).unwrap().split_whitespace().next();
+    let url = format!("{}/metrics", address.unwrap());
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0.0, |value| value.trim().parse().unwrap())
+}
