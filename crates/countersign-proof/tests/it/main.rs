@@ -4,6 +4,7 @@
 
 mod accepted;
 mod certificates;
+mod differential;
 mod forger;
 mod forgeries;
 mod ocra;
