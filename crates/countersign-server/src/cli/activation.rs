@@ -92,11 +92,11 @@ impl Command {
             user: user.to_string(),
         };
         answer::print(desk.json, &shown, || {
-            let (code, expires) = (shown.code, &shown.expires_at);
+            let (code, expires) = (made.code.grouped(), &shown.expires_at);
             let qr = qr(&uri).unwrap_or_default();
             format!(
-                "For a device of {user} ({tenant}), once, until {expires}:\n\n  {code}\n\n{qr}\n{}",
-                *uri
+                "For a device of {user} ({tenant}), once, until {expires}:\n\n  {}\n\n{qr}\n{}",
+                *code, *uri
             )
         })?;
         desk.close().await
