@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::checkpoint::Checkpoints;
@@ -156,6 +157,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let mut sql = Connection::open_with_flags(path, flags)?;
     sql.busy_handler(Some(pause_while_busy))?;
+    // Without it SQLite looks whether a bound value would let it use a partial index, and so prepares the
+    // statement anew whenever the value changes.
+    sql.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     sql.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // A page size counts only before the first page is written.
     sql.execute_batch(
