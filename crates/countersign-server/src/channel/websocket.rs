@@ -5,6 +5,7 @@
 //!   (typestate: this function)     └ offers, withdrawals, pings, a close (the session's)
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -15,6 +16,7 @@ use countersign_core::limits::{FRAME_BYTES_MAX, HELLO_WAIT_MAX};
 use countersign_core::port::Registry as _;
 use countersign_core::session::{Input, Output, Reason, Session};
 use countersign_core::time::Timestamp;
+use countersign_core::transaction::Transaction;
 use countersign_core::{Error, Refusal};
 use countersign_wire::body::Code;
 use countersign_wire::frame::{
@@ -52,7 +54,7 @@ pub(super) async fn open(
         .max_frame_size(FRAME_BYTES_MAX)
         .protocols([SUBPROTOCOL])
         .on_upgrade(move |socket| async move {
-            let mut channel = Channel { devices, socket };
+            let mut channel = Channel { devices, socket, news: None };
             let close = channel.run().await;
             if let Some(close) = close {
                 channel.close(close).await;
@@ -63,6 +65,8 @@ pub(super) async fn open(
 struct Channel {
     devices: Devices,
     socket: WebSocket,
+    /// What the line rang for last, until it has been offered.
+    news: Option<Arc<Transaction>>,
 }
 
 /// Why a channel ends: with a close of ours, or with nobody left to tell.
@@ -91,6 +95,7 @@ impl Channel {
         let tasks = self.devices.0.tasks.clone();
         loop {
             self.drain(&mut session, &who).await?;
+            self.news = None;
             let patience = self.now().until(session.deadline());
             let input = tokio::select! {
                 frame = self.socket.recv() => {
@@ -106,7 +111,12 @@ impl Channel {
                     }
                     Input::Heard
                 }
-                note = line.next() => input(note),
+                note = line.next() => {
+                    if let Some(Note::Offer(transaction)) = &note {
+                        self.news = Some(Arc::clone(transaction));
+                    }
+                    input(note)
+                }
                 () = sleep(patience) => Input::Timeout,
                 () = tasks.begun() => Input::Stopping,
             };
@@ -147,16 +157,10 @@ impl Channel {
         while let Some(output) = session.poll() {
             match output {
                 Output::Offer(id) => {
-                    let core = &self.devices.0.core;
-                    let handle = countersign_core::port::Handle::Id(id);
-                    // The doorbell said that there is something; the ledger says what.
-                    match core.transaction(&who.tenant, &handle).await {
-                        Ok(open) if !open.state.is_ended() => {
-                            let offer = Message::Offer(answer::offer(&open));
-                            self.say(FromServer::push(offer)).await?;
-                        }
-                        Ok(_) | Err(Error::Refused(_)) => {}
-                        Err(failed) => return Err(Some(closed_by(failed))),
+                    // What rang is committed. Ended since then, it is withdrawn by the next note.
+                    if let Some(open) = self.news.take().filter(|news| news.terms.id == id) {
+                        let offer = Message::Offer(answer::offer(&open));
+                        self.say(FromServer::push(offer)).await?;
                     }
                 }
                 Output::Withdrawn(id, outcome) => {
@@ -187,7 +191,7 @@ impl Channel {
         session: &mut Session,
     ) -> Result<(), Closed> {
         let devices = self.devices.clone();
-        let ended = |ended: &countersign_core::transaction::Transaction| answer::ended(ended);
+        let ended = |ended: &Transaction| answer::ended(ended);
         let said = match &frame.request {
             Request::Hello(_) => Err(Code::BadRequest.into()),
             Request::Take(take) => devices.take(who, take).await.map(Message::Taken),
