@@ -20,7 +20,7 @@ use subtle::ConstantTimeEq as _;
 use tracing::error;
 
 use super::order::Callbacks;
-use super::token::Tokens;
+use super::token::{Bearer, Tokens};
 use crate::serve::Core;
 
 /// What every surface needs to know who is asking.
@@ -124,14 +124,14 @@ impl Gate {
             return self.known_tenant(tenant).await.and(Err(Stranger::NotAuthenticated));
         }
         let (token, now) = (token.trim(), self.core.now());
-        let client = if let Some(client) = self.tokens.known(tenant, token, now) {
-            client
-        } else {
-            let tenant = self.known_tenant(tenant).await?;
-            self.tokens.verify(&tenant, token, now).ok_or(Stranger::NotAuthenticated)?
-        };
-        let client = self.core.store.client(tenant, &client).await?;
+        if let Some(Bearer { client, name }) = self.tokens.known(tenant, token, now) {
+            return Ok(Caller { tenant: tenant.clone(), client, name });
+        }
+        let tenant = self.known_tenant(tenant).await?;
+        let held = self.tokens.verify(&tenant, token, now).ok_or(Stranger::NotAuthenticated)?;
+        let client = self.core.store.client(&tenant.name, &held.client).await?;
         let client = client.ok_or(Stranger::NotAuthenticated)?;
+        self.tokens.remember(&tenant.name, token, held, &client.name, now);
         Ok(Caller { tenant: client.tenant, client: client.id, name: client.name })
     }
 

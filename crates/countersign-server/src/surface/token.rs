@@ -48,7 +48,24 @@ pub(crate) struct Tokens {
 #[derive(Clone, Debug)]
 struct Verified {
     tenant: TenantName,
-    client: ClientId,
+    bearer: Bearer,
+    expires: u64,
+}
+
+/// Whose token it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Bearer {
+    /// The client.
+    pub(crate) client: ClientId,
+    /// As people know it.
+    pub(crate) name: String,
+}
+
+/// What a token says that holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Held {
+    /// The client.
+    pub(crate) client: ClientId,
     expires: u64,
 }
 
@@ -93,21 +110,18 @@ impl Tokens {
         jsonwebtoken::encode(&header, &claims, &key).context("signing an access token")
     }
 
-    /// The client that a token of this tenant names, if it was verified before and still holds.
-    pub(crate) fn known(
-        &self,
-        tenant: &TenantName,
-        token: &str,
-        now: Timestamp,
-    ) -> Option<ClientId> {
+    /// Whose token this is, if it was remembered and still holds.
+    pub(crate) fn known(&self, tenant: &TenantName, token: &str, now: Timestamp) -> Option<Bearer> {
         let verified = self.verified.lock();
         let known = verified.get(&name(token)?)?;
-        (known.tenant == *tenant && now.seconds() < known.expires).then(|| known.client.clone())
+        (known.tenant == *tenant && now.seconds() < known.expires).then(|| known.bearer.clone())
     }
 
-    /// Verifies a token with its tenant's key, and remembers it. `None` for any that does not hold.
-    pub(crate) fn verify(&self, tenant: &Tenant, token: &str, now: Timestamp) -> Option<ClientId> {
-        let name = name(token)?;
+    /// Verifies a token with its tenant's key. `None` for any that does not hold.
+    pub(crate) fn verify(&self, tenant: &Tenant, token: &str, now: Timestamp) -> Option<Held> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
         let header = jsonwebtoken::decode_header(token).ok()?;
         if header.typ.as_deref() != Some(TYPE) {
             return None;
@@ -124,7 +138,20 @@ impl Tokens {
         if now.seconds() >= claims.exp {
             return None;
         }
-        let client: ClientId = claims.sub.parse().ok()?;
+        Some(Held { client: claims.sub.parse().ok()?, expires: claims.exp })
+    }
+
+    /// Remembers whose token it is, until it expires. A client's name does not change, and one that was
+    /// removed keeps its tokens until then.
+    pub(crate) fn remember(
+        &self,
+        tenant: &TenantName,
+        token: &str,
+        held: Held,
+        client_name: &str,
+        now: Timestamp,
+    ) {
+        let Some(token) = name(token) else { return };
         let mut verified = self.verified.lock();
         if verified.len() >= TOKENS_REMEMBERED_MAX {
             verified.retain(|_, known| now.seconds() < known.expires);
@@ -132,10 +159,9 @@ impl Tokens {
                 verified.clear();
             }
         }
-        let known =
-            Verified { tenant: tenant.name.clone(), client: client.clone(), expires: claims.exp };
-        verified.insert(name, known);
-        Some(client)
+        let bearer = Bearer { client: held.client, name: client_name.to_owned() };
+        let known = Verified { tenant: tenant.clone(), bearer, expires: held.expires };
+        verified.insert(token, known);
     }
 }
 
@@ -169,8 +195,11 @@ mod tests {
         let now = Timestamp(2_000_000);
         let token = tokens.issue(&acme, &client, 1, now).unwrap();
         assert_eq!(tokens.known(&acme.name, &token, now), None);
-        assert_eq!(tokens.verify(&acme, &token, now), Some(client.clone()));
-        assert_eq!(tokens.known(&acme.name, &token, now), Some(client.clone()));
+        let held = tokens.verify(&acme, &token, now).unwrap();
+        assert_eq!(held.client, client);
+        tokens.remember(&acme.name, &token, held, "Shop", now);
+        let bearer = Bearer { client, name: "Shop".into() };
+        assert_eq!(tokens.known(&acme.name, &token, now), Some(bearer));
         let late = Timestamp(2_300_000);
         assert_eq!(tokens.known(&acme.name, &token, late), None);
         assert_eq!(tokens.verify(&acme, &token, late), None);
