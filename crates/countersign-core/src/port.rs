@@ -84,6 +84,26 @@ pub enum Handle {
     Reference(ClientId, String),
 }
 
+/// Who acts on what, as of one moment.
+#[derive(Clone, Debug)]
+pub struct Acting {
+    /// The device.
+    pub device: Versioned<Device>,
+    /// Its user, unless it was deleted.
+    pub user: Option<Versioned<User>>,
+    /// The transaction, where there is one.
+    pub transaction: Option<Versioned<Transaction>>,
+}
+
+/// A user and their devices, as of one moment.
+#[derive(Clone, Debug)]
+pub struct Household {
+    /// The user.
+    pub user: Versioned<User>,
+    /// Their devices, by sequence.
+    pub devices: Vec<Versioned<Device>>,
+}
+
 /// Transactions whose clocks have run out, and when the next one's will.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Due {
@@ -104,6 +124,25 @@ pub trait Ledger: Send + Sync {
         tenant: &TenantName,
         handle: &Handle,
     ) -> impl Future<Output = Result<Option<Versioned<Transaction>>, Fault>> + Send;
+
+    /// Reads a device, its user and a transaction of its tenant's, together where a store can. `None` where
+    /// there is no such device.
+    fn acting(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+    ) -> impl Future<Output = Result<Option<Acting>, Fault>> + Send
+    where
+        Self: Registry + Sized,
+    {
+        async move {
+            let Some(device) = self.device(tenant, device).await? else { return Ok(None) };
+            let user = self.user(tenant, &device.value.user).await?;
+            let transaction = self.load(tenant, &Handle::Id(id)).await?;
+            Ok(Some(Acting { device, user, transaction }))
+        }
+    }
 
     /// Reads a user's open transactions, oldest first; never more than the bound on them.
     fn open(
@@ -319,6 +358,20 @@ pub trait Registry: Send + Sync {
         tenant: &TenantName,
         user: Option<&UserName>,
     ) -> impl Future<Output = Result<Vec<Versioned<Device>>, Fault>> + Send;
+
+    /// Reads a user and their devices, retired ones aside, together where a store can. `None` where there
+    /// is no such user.
+    fn household(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> impl Future<Output = Result<Option<Household>, Fault>> + Send {
+        async move {
+            let Some(user) = self.user(tenant, name).await? else { return Ok(None) };
+            let devices = self.devices(tenant, Some(name)).await?;
+            Ok(Some(Household { user, devices }))
+        }
+    }
 
     /// Changes a device's status, PIN, push address or identities, if the version still holds.
     /// Everything else in `device` is as it was read.

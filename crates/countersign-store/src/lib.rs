@@ -14,10 +14,10 @@ use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, UserName};
+use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
-    Versioned,
+    Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
+    Registry, Unpaid, Versioned,
 };
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{Client, Tenant};
@@ -117,6 +117,15 @@ impl Ledger for Store {
         handle: &Handle,
     ) -> Result<Option<Versioned<Transaction>>, Fault> {
         ask!(self, store => store.load(tenant, handle))
+    }
+
+    async fn acting(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+    ) -> Result<Option<Acting>, Fault> {
+        ask!(self, store => store.acting(tenant, device, id))
     }
 
     async fn open(
@@ -267,6 +276,14 @@ impl Registry for Store {
         user: Option<&UserName>,
     ) -> Result<Vec<Versioned<Device>>, Fault> {
         ask!(self, store => store.devices(tenant, user))
+    }
+
+    async fn household(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> Result<Option<Household>, Fault> {
+        ask!(self, store => store.household(tenant, name))
     }
 
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {

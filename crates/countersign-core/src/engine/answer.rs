@@ -11,7 +11,7 @@ use super::{Decision, Engine, lost_every_race};
 use crate::device::{Device, Purpose};
 use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Chance, Clock, Doorbell, Grounds, Handle, Ledger, Registry, Versioned};
+use crate::port::{Acting, Chance, Clock, Doorbell, Grounds, Ledger, Registry, Versioned};
 use crate::refusal::{Error, Refusal};
 use crate::terms::Form;
 use crate::time::Timestamp;
@@ -102,7 +102,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         pin_proof: Option<&str>,
     ) -> Result<Taken, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let scene = self.scene(tenant, device, id).await?;
+            let scene = self.scene_in_good_standing(tenant, device, id).await?;
             let pin = self.pin(&scene, pin_proof)?;
             let taker = scene.device.value.clone();
             let (before, now) = (scene.user.value.standing, scene.now);
@@ -143,8 +143,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     ) -> Result<Arc<Transaction>, Error> {
         let mut verified: Option<(u32, Proof)> = None;
         for _ in 0..COMMIT_TRIES_MAX {
-            let (acting, user) = self.actor(tenant, device).await?;
-            let scene = self.scene_of(acting, user, id).await?;
+            let scene = self.scene(tenant, device, id).await?;
             let transaction = &scene.transaction.value;
             match transaction.end() {
                 // Said again, it is answered again, though the user was locked since.
@@ -228,8 +227,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         standing: impl Fn(Standing) -> Standing + Send + Sync,
     ) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let (acting, user) = self.actor(tenant, device).await?;
-            let scene = self.scene_of(acting, user, id).await?;
+            let scene = self.scene(tenant, device, id).await?;
             // "This was not me", said again, comes from a user whom it has locked.
             if !scene.transaction.value.state.is_ended() {
                 scene.user.value.standing.check(scene.now)?;
@@ -255,31 +253,48 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         Ok((device, user.ok_or(Refusal::UnknownUser)?))
     }
 
-    /// Everything that a device's step is decided on; device and user in good standing.
+    /// Everything that a device's step is decided on; the user not necessarily unlocked.
     async fn scene(
         &self,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
     ) -> Result<Scene, Error> {
-        let (device, user) = self.actor(tenant, device).await?;
-        user.value.standing.check(self.now())?;
-        self.scene_of(device, user, id).await
+        let (device, user, transaction) = self.act(tenant, device, id).await?;
+        let transaction = transaction.ok_or(Refusal::Unknown)?;
+        Ok(Scene { device, user, transaction, now: self.now() })
     }
 
-    async fn scene_of(
+    /// The same, device and user in good standing.
+    async fn scene_in_good_standing(
         &self,
-        device: Versioned<Device>,
-        user: Versioned<User>,
+        tenant: &TenantName,
+        device: DeviceId,
         id: TransactionId,
     ) -> Result<Scene, Error> {
-        let found = self.store.load(&device.value.tenant, &Handle::Id(id)).await?;
+        let (device, user, transaction) = self.act(tenant, device, id).await?;
+        let now = self.now();
+        user.value.standing.check(now)?;
+        let transaction = transaction.ok_or(Refusal::Unknown)?;
+        Ok(Scene { device, user, transaction, now })
+    }
+
+    /// An unlocked device, its user, and the transaction where it is the device's to see.
+    async fn act(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+    ) -> Result<(Versioned<Device>, Versioned<User>, Option<Versioned<Transaction>>), Error> {
+        let found = self.store.acting(tenant, device, id).await?;
+        let Acting { device, user, transaction } = found.ok_or(Refusal::UnknownDevice)?;
+        device.value.check()?;
+        let user = user.ok_or(Refusal::UnknownUser)?;
         // Another user's transaction is told from none by nobody.
-        let transaction = found
+        let transaction = transaction
             .filter(|found| found.value.terms.user == device.value.user)
-            .filter(|found| found.value.terms.addressed.covers(device.value.id))
-            .ok_or(Refusal::Unknown)?;
-        Ok(Scene { device, user, transaction, now: self.now() })
+            .filter(|found| found.value.terms.addressed.covers(device.value.id));
+        Ok((device, user, transaction))
     }
 
     /// What comes of the proof of the PIN, if this transaction asks for one.

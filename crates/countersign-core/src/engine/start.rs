@@ -7,7 +7,8 @@ use crate::device::{Device, Purpose};
 use crate::id::{ClientId, RequestKey, TenantName, TransactionId, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{
-    Bell, Chance, Clock, Commit, Committed, Doorbell, Grounds, Handle, Ledger, Registry, Versioned,
+    Bell, Chance, Clock, Commit, Committed, Doorbell, Grounds, Handle, Household, Ledger, Registry,
+    Versioned,
 };
 use crate::refusal::{Error, Refusal};
 use crate::terms::{Addressed, Callback, Clocks, Content, Form, Reference, Surface, Terms};
@@ -59,21 +60,28 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// and one open transaction too many.
     pub async fn start(&self, order: Order) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
-            if let Some(started) = self.try_start(&order).await? {
-                return Ok(started);
+            let refused = match self.try_start(&order).await {
+                Ok(Some(started)) => return Ok(started),
+                Ok(None) => None,
+                Err(Error::Refused(refusal)) => Some(refusal),
+                Err(failed) => return Err(failed),
+            };
+            // Looked for only now: most orders are new, and for those the commit has looked.
+            if let Some(before) = self.started_before(&order).await? {
+                return Ok(before);
+            }
+            if let Some(refusal) = refused {
+                return Err(refusal.into());
             }
         }
         Err(lost_every_race())
     }
 
+    /// `None` where it has to be looked at again: something changed meanwhile, or the reference is taken.
     async fn try_start(&self, order: &Order) -> Result<Option<Arc<Transaction>>, Error> {
-        if let Some(before) = self.started_before(order).await? {
-            return Ok(Some(before));
-        }
         let now = self.now();
-        let user =
-            self.store.user(&order.tenant, &order.user).await?.ok_or(Refusal::UnknownUser)?;
-        let devices = self.store.devices(&order.tenant, Some(&order.user)).await?;
+        let found = self.store.household(&order.tenant, &order.user).await?;
+        let Household { user, devices } = found.ok_or(Refusal::UnknownUser)?;
         let addressed = addressed(order.addressed, &devices)?;
         user.value.standing.check(now)?;
 

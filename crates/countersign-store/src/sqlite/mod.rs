@@ -38,10 +38,10 @@ use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, UserName};
+use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
-    Versioned,
+    Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
+    Registry, Unpaid, Versioned,
 };
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{Client, Tenant};
@@ -99,6 +99,23 @@ impl Ledger for Sqlite {
         handle: &Handle,
     ) -> Result<Option<Versioned<Transaction>>, Fault> {
         self.0.readers.read("loading a transaction", |sql| transaction::load(sql, tenant, handle))
+    }
+
+    async fn acting(
+        &self,
+        tenant: &TenantName,
+        id: DeviceId,
+        transaction: TransactionId,
+    ) -> Result<Option<Acting>, Fault> {
+        let doing = "reading who acts on what";
+        self.0.readers.read_at_once(doing, |sql| {
+            let Some(device) = device::load(sql, tenant, id, &self.0.keys)? else {
+                return Ok(None);
+            };
+            let user = user::load(sql, tenant, &device.value.user)?;
+            let transaction = transaction::load(sql, tenant, &Handle::Id(transaction))?;
+            Ok(Some(Acting { device, user, transaction }))
+        })
     }
 
     async fn open(
@@ -290,6 +307,18 @@ impl Registry for Sqlite {
     ) -> Result<Vec<Versioned<Device>>, Fault> {
         let doing = "listing devices";
         self.0.readers.read(doing, |sql| device::list(sql, tenant, user, &self.0.keys))
+    }
+
+    async fn household(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> Result<Option<Household>, Fault> {
+        self.0.readers.read_at_once("reading a user and their devices", |sql| {
+            let Some(user) = user::load(sql, tenant, name)? else { return Ok(None) };
+            let devices = device::list(sql, tenant, Some(name), &self.0.keys)?;
+            Ok(Some(Household { user, devices }))
+        })
     }
 
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {

@@ -4,10 +4,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use countersign_core::Fault;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
+use tracing::warn;
 
-use super::trouble::Trouble;
+use super::trouble::{Trouble, explained};
 
 /// The most connections that are kept for reading.
 pub(super) const READERS_MAX: usize = 16;
@@ -24,16 +25,53 @@ impl Readers {
         Self { connections, next: AtomicUsize::new(0) }
     }
 
-    /// Reads. No lock is held when this returns.
+    /// Reads, with one statement. No lock is held when this returns.
     pub(super) fn read<T>(
         &self,
         doing: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Trouble>,
     ) -> Result<T, Fault> {
-        let sql = self.connections.iter().find_map(Mutex::try_lock).unwrap_or_else(|| {
+        work(&self.connection()).map_err(|trouble| trouble.while_doing(doing))
+    }
+
+    /// Reads, with several statements that all see the same moment. Each moment costs: the file's locks
+    /// are taken for it, and pages that were remembered are forgotten where somebody has written.
+    pub(super) fn read_at_once<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, Fault> {
+        let sql = self.connection();
+        let read = || {
+            let _moment = Moment::begin(&sql)?;
+            work(&sql)
+        };
+        read().map_err(|trouble| trouble.while_doing(doing))
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connections.iter().find_map(Mutex::try_lock).unwrap_or_else(|| {
             let turn = self.next.fetch_add(1, Ordering::Relaxed);
             self.connections[turn % self.connections.len()].lock()
-        });
-        work(&sql).map_err(|trouble| trouble.while_doing(doing))
+        })
+    }
+}
+
+/// A moment of the ledger, seen until this is dropped.
+struct Moment<'a>(&'a Connection);
+
+impl<'a> Moment<'a> {
+    fn begin(sql: &'a Connection) -> Result<Self, Trouble> {
+        sql.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Self(sql))
+    }
+}
+
+impl Drop for Moment<'_> {
+    fn drop(&mut self) {
+        let ended = self.0.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        if let Err(error) = ended {
+            warn!(error = %explained(&error), "A read of the ledger could not be ended");
+        }
     }
 }
