@@ -15,6 +15,9 @@ const LEAST: u64 = 300;
 
 /// Runs so many seeds from `first` on, half of them of either test; answers whether nothing was found.
 pub(crate) fn run(root: &Path, first: u64, seeds: u64) -> anyhow::Result<bool> {
+    if !cargo(root, &["--no-run"]).status().context("cargo does not start")?.success() {
+        return Ok(false);
+    }
     let begun = Instant::now();
     let mut done = 0;
     while done < seeds {
@@ -37,13 +40,9 @@ pub(crate) fn run(root: &Path, first: u64, seeds: u64) -> anyhow::Result<bool> {
 
 /// Runs both tests with `each` seeds, and is silent unless one fails.
 fn simulate(root: &Path, first: u64, each: u64) -> anyhow::Result<bool> {
-    let output = Command::new("cargo")
-        .args(["test", "--release", "--quiet", "--package", "countersign-sim", "--test", "it"])
-        .args(["--", "invariant"])
+    let output = cargo(root, &["--", "invariant"])
         .env("SIM_FIRST", first.to_string())
         .env("SIM_SEEDS", each.to_string())
-        .current_dir(root)
-        .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .context("cargo does not start")?;
@@ -53,4 +52,11 @@ fn simulate(root: &Path, first: u64, each: u64) -> anyhow::Result<bool> {
         println!("{said}");
     }
     Ok(output.status.success() && ran)
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--release", "--quiet", "--package", "countersign-sim", "--test", "it"]);
+    command.args(arguments).current_dir(root).stdin(Stdio::null());
+    command
 }
