@@ -6,26 +6,19 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
-/// Seeds that are run before the next line is printed. Fewer than some hundreds would not make everything
-/// come about that the test asks for.
+/// Seeds that are run before the next line is printed.
 const PORTION: u64 = 2_000;
-const LEAST: u64 = 300;
 
 /// Runs so many seeds from `first` on, half of them of either test; answers whether nothing was found.
 pub(crate) fn run(root: &Path, first: u64, seeds: u64) -> anyhow::Result<bool> {
-    if !cargo(root, &["--no-run"]).status().context("cargo does not start")?.success() {
-        return Ok(false);
-    }
+    let program = build(root)?;
     let begun = Instant::now();
     let mut done = 0;
     while done < seeds {
-        let mut portion = PORTION.min(seeds - done);
-        if seeds - done - portion < LEAST {
-            portion = seeds - done;
-        }
-        if !simulate(root, first + done / 2, portion.div_ceil(2))? {
+        let portion = PORTION.min(seeds - done);
+        if !simulate(root, &program, first + done / 2, portion.div_ceil(2))? {
             println!("seeds from {} on: FAILED, see above", first + done / 2);
             return Ok(false);
         }
@@ -38,25 +31,54 @@ pub(crate) fn run(root: &Path, first: u64, seeds: u64) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Runs both tests with `each` seeds, and is silent unless one fails.
-fn simulate(root: &Path, first: u64, each: u64) -> anyhow::Result<bool> {
-    let output = cargo(root, &["--", "invariant"])
-        .env("SIM_FIRST", first.to_string())
-        .env("SIM_SEEDS", each.to_string())
+/// Builds the tests of `countersign-sim` for speed, and says where they are.
+fn build(root: &Path) -> anyhow::Result<String> {
+    let output = Command::new("cargo")
+        .args(["test", "--release", "--package", "countersign-sim", "--test", "it", "--no-run"])
+        .arg("--message-format=json")
+        .current_dir(root)
+        .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .context("cargo does not start")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let ran = said.contains("test result: ok. 2 passed");
-    if !output.status.success() || !ran {
-        println!("{said}");
-    }
-    Ok(output.status.success() && ran)
+    ensure!(output.status.success(), "the simulation does not build");
+    let said = String::from_utf8(output.stdout)?;
+    let program = said.lines().find_map(executable);
+    Ok(program.context("cargo does not say what it built")?.to_owned())
 }
 
-fn cargo(root: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new("cargo");
-    command.args(["test", "--release", "--quiet", "--package", "countersign-sim", "--test", "it"]);
-    command.args(arguments).current_dir(root).stdin(Stdio::null());
-    command
+/// The program of which a line of cargo's speaks, if it is one.
+fn executable(line: &str) -> Option<&str> {
+    line.split_once("\"executable\":\"")?.1.split_once('"').map(|(program, _)| program)
+}
+
+/// Runs both tests with `each` seeds, and is silent unless one fails.
+fn simulate(root: &Path, program: &str, first: u64, each: u64) -> anyhow::Result<bool> {
+    let output = Command::new(program)
+        .arg("invariant")
+        .env("SIM_FIRST", first.to_string())
+        .env("SIM_SEEDS", each.to_string())
+        .current_dir(root.join("crates/countersign-sim"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("{program} does not start"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && said.contains("test result: ok. 2 passed");
+    if !passed {
+        println!("{said}");
+    }
+    Ok(passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_found_in_what_cargo_says() {
+        let line = r#"{"reason":"compiler-artifact","executable":"/a/it-1","fresh":true}"#;
+        assert_eq!(executable(line), Some("/a/it-1"));
+        assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":null}"#), None);
+    }
 }

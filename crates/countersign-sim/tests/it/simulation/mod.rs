@@ -54,8 +54,12 @@ const COMES_ABOUT: &[&str] = &[
     "decided again",
 ];
 
+/// From so many seeds on everything must have come about.
+const ENOUGH: u64 = 100;
+
 fn run(seeds: Range<u64>) {
     let mut tally = Tally::new();
+    let are_enough = seeds.end - seeds.start >= ENOUGH;
     for seed in seeds {
         let story = simulate(seed);
         assert!(story == simulate(seed), "seed {seed} does not replay");
@@ -65,7 +69,7 @@ fn run(seeds: Range<u64>) {
         }
     }
     let missing: Vec<_> = tally.iter().filter(|(_, count)| **count < 5).collect();
-    assert!(missing.is_empty(), "it hardly came about: {missing:?} of {tally:?}");
+    assert!(missing.is_empty() || !are_enough, "it hardly came about: {missing:?} of {tally:?}");
 }
 
 /// How many seeds each test takes, and from which on: 150 from 0, or what `SIM_SEEDS` and `SIM_FIRST`
