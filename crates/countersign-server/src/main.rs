@@ -16,6 +16,10 @@ mod surface;
 mod task;
 mod tls;
 
+/// For C's allocations, too: SQLite's are many. docs/performance.md says what it gains.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() {
     let status = cli::run().await;
