@@ -21,7 +21,7 @@ use countersign_core::engine::{Engine, Policy};
 use countersign_core::session::Pace;
 use countersign_core::user::LockPolicy;
 use countersign_store::Store;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::channel::{self, Devices};
 use crate::clock::{self, World};
@@ -45,6 +45,8 @@ pub(crate) type Core = Engine<Store, Local, World>;
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
 /// How often what is remembered for a while is gone through.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
+/// Files that are open besides connections from outside: the ledger's, the admin listener's, deliveries'.
+const OTHER_FILES: u64 = 512;
 /// What tasks get, after the drain, to end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -57,6 +59,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     observe::log(&config.observe)?;
     let tasks = Shutdown::default();
     tasks.begin_on_signals()?;
+    allow_connections(config.server.connections_max);
 
     let store = open(&config)?;
     let core =
@@ -108,6 +111,18 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
     let store = &config.store;
     Store::sqlite(&store.data, Some(&store.master_key_file))
         .with_context(|| format!("the ledger in {} cannot be opened", store.data.display()))
+}
+
+/// Sees to it that so many connections can be open, as far as the system lets this process decide.
+fn allow_connections(connections_max: u32) {
+    let needed = u64::from(connections_max) + OTHER_FILES;
+    let allowed = rlimit::increase_nofile_limit(needed).unwrap_or(needed);
+    if allowed < needed {
+        warn!(
+            "The system allows {allowed} open files, and `server.connections_max` needs {needed}: \
+             raise `ulimit -n`, or connections will have to wait"
+        );
+    }
 }
 
 fn policy(config: &Config) -> Policy {

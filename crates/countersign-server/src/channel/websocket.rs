@@ -57,7 +57,7 @@ pub(super) async fn open(
             let mut channel = Channel { devices, socket, news: None };
             let close = channel.run().await;
             if let Some(close) = close {
-                channel.close(close).await;
+                Box::pin(channel.close(close)).await;
             }
         })
 }
@@ -90,22 +90,28 @@ impl Channel {
         let Heard::Request(FromDevice { n, request: Request::Hello(hello) }) = heard(first)? else {
             return Err(Some(Close::Unauthorised));
         };
-        let who = self.greeted(&hello, &nonce).await?;
-        let (mut session, mut line) = self.welcome(n, &who).await?;
+        // Boxed, as all that a channel does but waiting: its task would be as large as the largest of them,
+        // for as long as it waits.
+        let who = Box::pin(self.greeted(&hello, &nonce)).await?;
+        let (mut session, mut line) = Box::pin(self.welcome(n, &who)).await?;
+        drop((hello, nonce));
         let tasks = self.devices.0.tasks.clone();
         loop {
-            self.drain(&mut session, &who).await?;
+            while let Some(output) = session.poll() {
+                Box::pin(self.put(output, &who)).await?;
+            }
             self.news = None;
             let patience = self.now().until(session.deadline());
             let input = tokio::select! {
                 frame = self.socket.recv() => {
                     match heard(frame)? {
                         Heard::Request(request) => {
-                            self.answer(request, &who, &mut session).await?;
+                            Box::pin(self.answer(request, &who, &mut session)).await?;
                         }
                         Heard::Nonsense(n) => {
                             let refusal = Refused::from(Code::BadRequest).0;
-                            self.say(FromServer::answer(n, Message::Refused(refusal))).await?;
+                            let answer = FromServer::answer(n, Message::Refused(refusal));
+                            Box::pin(self.say(answer)).await?;
                         }
                         Heard::Life => {}
                     }
@@ -153,34 +159,30 @@ impl Channel {
     }
 
     /// Does what the session wants done.
-    async fn drain(&mut self, session: &mut Session, who: &Proved) -> Result<(), Closed> {
-        while let Some(output) = session.poll() {
-            match output {
-                Output::Offer(id) => {
-                    // What rang is committed. Ended since then, it is withdrawn by the next note.
-                    if let Some(open) = self.news.take().filter(|news| news.terms.id == id) {
-                        let offer = Message::Offer(answer::offer(&open));
-                        self.say(FromServer::push(offer)).await?;
-                    }
+    async fn put(&mut self, output: Output, who: &Proved) -> Result<(), Closed> {
+        match output {
+            // What rang is committed. Ended since then, it is withdrawn by the next note.
+            Output::Offer(id) => match self.news.take().filter(|news| news.terms.id == id) {
+                Some(open) => {
+                    self.say(FromServer::push(Message::Offer(answer::offer(&open)))).await
                 }
-                Output::Withdrawn(id, outcome) => {
-                    let id = countersign_wire::id::TransactionId(id.bytes());
-                    let why = answer::outcome_state(outcome);
-                    let withdrawn = Message::Withdrawn(Withdrawn { id, why });
-                    self.say(FromServer::push(withdrawn)).await?;
-                }
-                Output::Ping => {
-                    // A lock by another process rings no bell; it is seen here at the latest.
-                    let core = &self.devices.0.core;
-                    core.check(&who.tenant, who.device)
-                        .await
-                        .map_err(|error| Some(closed_by(error)))?;
-                    self.send(Frame::Ping(Bytes::new())).await?;
-                }
-                Output::Close(reason) => return Err(Some(close(reason))),
+                None => Ok(()),
+            },
+            Output::Withdrawn(id, outcome) => {
+                let id = countersign_wire::id::TransactionId(id.bytes());
+                let why = answer::outcome_state(outcome);
+                self.say(FromServer::push(Message::Withdrawn(Withdrawn { id, why }))).await
             }
+            Output::Ping => {
+                // A lock by another process rings no bell; it is seen here at the latest.
+                let core = &self.devices.0.core;
+                core.check(&who.tenant, who.device)
+                    .await
+                    .map_err(|error| Some(closed_by(error)))?;
+                self.send(Frame::Ping(Bytes::new())).await
+            }
+            Output::Close(reason) => Err(Some(close(reason))),
         }
-        Ok(())
     }
 
     /// Answers one request.
