@@ -22,6 +22,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Sets a device's PIN: the first, version 1, needs no proof; each next one proves the one
     /// before it. The same again is accepted, and changes nothing.
     ///
+    /// A right proof clears the count of wrong ones in a commit of its own, before the change: it stays
+    /// cleared where a lock comes in between and the change is refused.
+    ///
     /// # Errors
     /// Refuses a change out of turn or without proof; a wrong proof counts as a wrong PIN, and so does
     /// another PIN under the present version.

@@ -190,7 +190,8 @@ impl Town {
         let (number, answer) = self.crowd.turn(&mut self.dice);
         let written = self.store.tape_since(self.watched);
         self.watched += written.len();
-        self.under_way.get_mut(&number).expect("it is under way").writes += written.len();
+        let caller = self.under_way.get_mut(&number).expect("it is under way");
+        caller.writes += written.iter().filter(|one| !caller.deed.clears(one)).count();
         for written in written {
             self.model.watch(&written);
             if let Written::Commit(commit) = &written {
@@ -212,7 +213,8 @@ impl Town {
                 self.story.push(format!("{number} is told yes"));
             }
             Err(Error::Refused(refusal)) => {
-                assert!(writes == 0 || deed.is_event(&refusal), "a refusal changes nothing");
+                let changed_nothing = writes == 0 || deed.is_event(&refusal);
+                assert!(changed_nothing, "a refusal changes nothing: {deed}: {refusal}");
                 self.story.push(format!("{number} is told: {refusal}"));
             }
             Err(Error::Failed(fault)) => {
