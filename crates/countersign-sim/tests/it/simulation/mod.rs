@@ -72,7 +72,7 @@ fn run(seeds: Range<u64>) {
     assert!(missing.is_empty() || !are_enough, "it hardly came about: {missing:?} of {tally:?}");
 }
 
-/// How many seeds each test takes, and from which on: 150 from 0, or what `SIM_SEEDS` and `SIM_FIRST`
+/// How many seeds each test takes, and from which on: 1,000 from 0, or what `SIM_SEEDS` and `SIM_FIRST`
 /// say, for a long night. `cargo xtask sim` says it.
 fn seeds() -> Range<u64> {
     let asked = |name, otherwise| {
@@ -80,7 +80,7 @@ fn seeds() -> Range<u64> {
         asked.unwrap_or(Ok(otherwise)).unwrap_or_else(|_| panic!("{name} is a number"))
     };
     let first: u64 = asked("SIM_FIRST", 0);
-    first..first + asked("SIM_SEEDS", 150)
+    first..first + asked("SIM_SEEDS", 1_000)
 }
 
 /// Two tests, so that two cores have something to do.
