@@ -14,13 +14,13 @@ use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, UserName};
+use countersign_core::id::{ClientId, DeliveryId, DeviceId, SerialNumber, TenantName, UserName};
 use countersign_core::port::{
     Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
     Versioned,
 };
 use countersign_core::secret::Key32;
-use countersign_core::tenant::{Client, Tenant};
+use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{Standing, User};
@@ -216,6 +216,18 @@ impl Registry for Store {
         ask!(self, store => store.set_webhook_keys(tenant, id, newest, before))
     }
 
+    async fn create_key(&self, key: ApiKey) -> Result<Created, Fault> {
+        ask!(self, store => store.create_key(key))
+    }
+
+    async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
+        ask!(self, store => store.key(digest))
+    }
+
+    async fn keys(&self, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Fault> {
+        ask!(self, store => store.keys(tenant))
+    }
+
     async fn create_user(
         &self,
         tenant: &TenantName,
@@ -259,6 +271,14 @@ impl Registry for Store {
         id: DeviceId,
     ) -> Result<Option<Versioned<Device>>, Fault> {
         ask!(self, store => store.device(tenant, id))
+    }
+
+    async fn device_by_serial(
+        &self,
+        tenant: &TenantName,
+        serial: SerialNumber,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        ask!(self, store => store.device_by_serial(tenant, serial))
     }
 
     async fn devices(

@@ -7,6 +7,7 @@ pub(crate) mod intake;
 pub(crate) mod kobil;
 pub(crate) mod oauth;
 pub(crate) mod order;
+pub(crate) mod picture;
 pub(crate) mod token;
 
 use countersign_core::terms::Surface;
@@ -17,5 +18,7 @@ use countersign_core::transaction::Transaction;
 pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
     match transaction.terms.surface {
         Surface::Kobil => kobil::result_body(transaction),
+        // Its callers wait on the line: nobody is called back.
+        Surface::OneSpan => None,
     }
 }
