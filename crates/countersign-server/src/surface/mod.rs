@@ -6,6 +6,7 @@ pub(crate) mod discovery;
 pub(crate) mod intake;
 pub(crate) mod kobil;
 pub(crate) mod oauth;
+pub(crate) mod onespan;
 pub(crate) mod order;
 pub(crate) mod picture;
 pub(crate) mod token;
