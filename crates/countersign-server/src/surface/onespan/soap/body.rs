@@ -121,6 +121,29 @@ impl Command {
     fn has_attributes(self) -> bool {
         matches!(self, Self::GenRequest | Self::AuthSignature)
     }
+
+    /// The elements that it may have, where it has no list of attributes.
+    fn elements(self) -> &'static [&'static str] {
+        match self {
+            Self::AuthSignatureRequest => {
+                &["componentType", "user", "serialNumber", "push", "requestKey"]
+            }
+            Self::GenRequest => &[
+                "componentType",
+                "user",
+                "serialNumber",
+                "authType",
+                "title",
+                "dataFieldList",
+                "dataBody",
+            ],
+            Self::GetPreparedSignatureRequest => &["componentType", "serialNumber", "requestKey"],
+            Self::AuthSignature => &["componentType", "user", "requestKey", "signature"],
+            Self::CancelAuthSignatureRequest => {
+                &["componentType", "serialNumber", "requestKeyMessage"]
+            }
+        }
+    }
 }
 
 impl Call {
@@ -182,28 +205,7 @@ impl Call {
     }
 
     fn of_elements(&self) -> Result<Asked, BadParameter> {
-        let names: &[&str] = match self.command {
-            Command::AuthSignatureRequest => {
-                &["componentType", "user", "serialNumber", "push", "requestKey"]
-            }
-            Command::GenRequest => &[
-                "componentType",
-                "user",
-                "serialNumber",
-                "authType",
-                "title",
-                "dataFieldList",
-                "dataBody",
-            ],
-            Command::GetPreparedSignatureRequest => {
-                &["componentType", "serialNumber", "requestKey"]
-            }
-            Command::AuthSignature => &["componentType", "user", "requestKey", "signature"],
-            Command::CancelAuthSignatureRequest => {
-                &["componentType", "serialNumber", "requestKeyMessage"]
-            }
-        };
-        let given = Parameters::of(&self.element, names)?;
+        let given = Parameters::of(&self.element, self.command.elements())?;
         let component = given.required("componentType")?;
         let what = match self.command {
             Command::AuthSignatureRequest => {
@@ -246,7 +248,7 @@ impl Call {
         // The vendor's authSignature does not go without a dataFieldList, so callers send one with
         // anything in it; what is signed is what the key names.
         let given = Parameters::of(&self.element, &["attributeSet", "dataFieldList"])?;
-        let list = given.get("attributeSet").map(|set| attributes(set)).transpose()?;
+        let list = given.get("attributeSet").map(attributes).transpose()?;
         let mut list = list.unwrap_or_default();
         let mut take = |id: &str| {
             let at = list.iter().position(|(name, _)| name == id)?;
@@ -303,7 +305,7 @@ fn user(given: &Parameters<'_>) -> Result<User, BadParameter> {
 
 /// Title and list, or a body.
 fn data(given: &Parameters<'_>) -> Result<Data, BadParameter> {
-    let title = given.get("title").map(|title| whole(title)).transpose()?.unwrap_or_default();
+    let title = given.get("title").map(whole).transpose()?.unwrap_or_default();
     match (given.get("dataFieldList"), given.optional("dataBody")?) {
         (Some(list), None) => fields(title, list),
         (None, Some(_)) if !title.is_empty() => bad("title must come with dataFieldList"),
