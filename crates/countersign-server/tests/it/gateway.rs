@@ -87,6 +87,17 @@ impl Stage {
         rest[..10].to_owned()
     }
 
+    /// The key of the first transaction of all, once there is one.
+    async fn started(&self) -> String {
+        loop {
+            let listed = self.house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+            if let Some(key) = listed[0]["request_key"].as_str() {
+                return key.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn state(&self, key: &str) -> String {
         let shown = self.house.cli(&["transaction", "show", key, "--tenant", "acme"]).unwrap();
         shown["state"].as_str().unwrap().to_owned()
@@ -152,12 +163,7 @@ async fn what_kobil_starts_is_fetched_and_completed_through_the_gateway() {
     let stage = Stage::new().await;
     let body = payment("across");
     let phone = async {
-        let key = loop {
-            let listed = stage.house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
-            if let Some(key) = listed[0]["request_key"].as_str() {
-                break key.to_owned();
-            }
-        };
+        let key = stage.started().await;
         let content = stage.fetch(&key).await;
         let code = stage.complete(&key, "01234567").await.0;
         assert_eq!(code, "STAT_INVPARAM", "a CMS is the only form that it accepts");
@@ -373,12 +379,7 @@ async fn what_the_time_has_ended_is_not_found() {
     let mut body = payment("short");
     body["signatureTimeout"] = json!(1);
     let phone = async {
-        let key = loop {
-            let listed = stage.house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
-            if let Some(key) = listed[0]["request_key"].as_str() {
-                break key.to_owned();
-            }
-        };
+        let key = stage.started().await;
         (stage.fetch(&key).await, key)
     };
     let (_, (content, key)) = tokio::join!(stage.house.start_signature("jane", &body), phone);
