@@ -36,6 +36,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     total += cargo(root, "tests", &["test", "--workspace", "--no-fail-fast"]).check_tests();
     total += Fuzzing { seconds: FUZZ_SECONDS, keep: false, targets: Vec::new() }.run(root)?;
     total += webhooks(root).check();
+    total += soap(root).check();
     total += demo(root)?;
     println!("\n{total}");
     Ok(total.failed == 0)
@@ -55,6 +56,18 @@ fn webhooks(root: &Path) -> Step {
                   PYTHONPATH=target/python python3 xtask/src/webhooks.py docs/vectors/webhooks.json";
     command.args(["-euc", script]).current_dir(root);
     Step::new("callbacks, by Standard Webhooks' library", command)
+}
+
+/// A stock SOAP client, from `PyPI`, that is given nothing but the address of the description.
+fn soap(root: &Path) -> Step {
+    let mut command = Command::new("sh");
+    let script = "python3 -m pip --quiet --disable-pip-version-check install --root-user-action=ignore \
+                  --upgrade --target target/python zeep==4.3.3 && \
+                  cargo build --quiet --package countersign-server && \
+                  PYTHONPATH=$PWD/target/python python3 xtask/src/soap.py \
+                  ${CARGO_TARGET_DIR:-target}/debug/countersign";
+    command.args(["-euc", script]).current_dir(root);
+    Step::new("SOAP, by zeep", command).within(DEMO_MAX)
 }
 
 /// The README's first command, and the `openssl` line that it prints, as a reader would try them.

@@ -102,9 +102,12 @@ pub fn owed(event: Event, transaction: &Transaction, absent: &[&Device]) -> Vec<
             reachable.map(|device| Debt::Push(device.id)).collect()
         }
         Event::Ended(_) if transaction.terms.callback.is_some() => vec![Debt::Callback],
-        Event::Ended(_) | Event::Reached | Event::Taken | Event::PinProved | Event::PinMistaken => {
-            Vec::new()
-        }
+        Event::Ended(_)
+        | Event::Reached
+        | Event::Taken
+        | Event::PinProved
+        | Event::PinMistaken
+        | Event::CodeMistaken => Vec::new(),
     }
 }
 

@@ -32,6 +32,10 @@ pub struct IdentityId(pub u128);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct DeliveryId(pub u128);
 
+/// An API key's name: 128 bits, written as 32 lower-case hex digits. It is not the key.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ApiKeyId(pub u128);
+
 macro_rules! hex_id {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {
@@ -53,7 +57,7 @@ macro_rules! hex_id {
         }
     )*};
 }
-hex_id!(TransactionId, IdentityId, DeliveryId);
+hex_id!(TransactionId, IdentityId, DeliveryId, ApiKeyId);
 
 /// A device: a positive 63-bit integer, carried as a decimal string.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -153,15 +157,40 @@ impl FromStr for RequestKey {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SerialBase(pub u32);
 
+impl SerialBase {
+    /// `CSN`, as a number of base 26.
+    const FIRST: u32 = (2 * 26 + 18) * 26 + 13;
+    const LETTERS: u32 = 26 * 26 * 26;
+    /// Numbers of one triple of letters.
+    const DIGITS: u32 = 10_000_000;
+}
+
 impl fmt::Display for SerialBase {
     /// Serial numbers of three letters begin at `CSN0000000`; past seven digits the letters count on.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const FIRST: u32 = (2 * 26 + 18) * 26 + 13; // "CSN"
-        let letters = (FIRST + self.0 / 10_000_000) % (26 * 26 * 26);
+        let letters = (Self::FIRST + self.0 / Self::DIGITS) % Self::LETTERS;
         for place in [26 * 26, 26, 1] {
             write!(f, "{}", char::from(b'A' + (letters / place % 26) as u8))?;
         }
-        write!(f, "{:07}", self.0 % 10_000_000)
+        write!(f, "{:07}", self.0 % Self::DIGITS)
+    }
+}
+
+impl FromStr for SerialBase {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        const WRONG: BadName = BadName("a serial number is three letters and seven digits");
+        let (letters, digits) = text.split_at_checked(3).ok_or(WRONG)?;
+        let upper = letters.bytes().all(|b| b.is_ascii_uppercase());
+        if !upper || digits.len() != 7 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(WRONG);
+        }
+        let letters = letters.bytes().fold(0, |sum, b| sum * 26 + u32::from(b - b'A'));
+        let rounds = (letters + Self::LETTERS - Self::FIRST) % Self::LETTERS;
+        let digits: u32 = digits.parse().map_err(|_| WRONG)?;
+        let base = rounds.checked_mul(Self::DIGITS).and_then(|base| base.checked_add(digits));
+        base.map(Self).ok_or(WRONG)
     }
 }
 
@@ -177,6 +206,21 @@ pub struct SerialNumber {
 impl fmt::Display for SerialNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.base, self.sequence)
+    }
+}
+
+impl FromStr for SerialNumber {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        const WRONG: BadName =
+            BadName("a serial number is three letters, seven digits, a dash and a number");
+        let (base, sequence) = text.split_once('-').ok_or(WRONG)?;
+        let plain = (1..=9).contains(&sequence.len())
+            && sequence.bytes().all(|b| b.is_ascii_digit())
+            && !sequence.starts_with('0');
+        let sequence = plain.then(|| sequence.parse().ok()).flatten().ok_or(WRONG)?;
+        Ok(Self { base: base.parse()?, sequence })
     }
 }
 
@@ -276,6 +320,25 @@ mod tests {
         let serial = |base, sequence| SerialNumber { base: SerialBase(base), sequence }.to_string();
         assert_eq!(serial(120, 1), "CSN0000120-1");
         assert_eq!(serial(10_000_007, 12), "CSO0000007-12");
+        for (base, sequence) in [(0, 1), (120, 1), (10_000_007, 12), (u32::MAX, 999_999_999)] {
+            let written = SerialNumber { base: SerialBase(base), sequence };
+            assert_eq!(written.to_string().parse(), Ok(written));
+        }
+        for bad in [
+            "",
+            "CSN0000120",
+            "CSN0000120-",
+            "CSN0000120-0",
+            "CSN0000120-01",
+            "csn0000120-1",
+            "CSN000120-1",
+            "CSN00001200-1",
+            "CSN0000120-1 ",
+            "ÄSN000012-1",
+            "CSM0000000-1",
+        ] {
+            assert!(bad.parse::<SerialNumber>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use crate::delivery::{Debt, Delivery, Lane, Room, Settlement};
 use crate::device::Device;
 use crate::enrolment::{Activation, Enrolment};
-use crate::id::{ClientId, DeliveryId, DeviceId, RequestKey, TenantName, TransactionId, UserName};
+use crate::id::{
+    ClientId, DeliveryId, DeviceId, RequestKey, SerialNumber, TenantName, TransactionId, UserName,
+};
 use crate::refusal::Fault;
 use crate::secret::Key32;
-use crate::tenant::{Client, Tenant};
+use crate::tenant::{ApiKey, Client, Tenant};
 use crate::terms::Addressed;
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
@@ -304,6 +306,19 @@ pub trait Registry: Send + Sync {
         before: Option<Key32>,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
+    /// Makes an API key; its id and its digest are both unique.
+    fn create_key(&self, key: ApiKey) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Finds the API key of that digest, whichever tenant's it is.
+    fn key(&self, digest: &[u8; 32]) -> impl Future<Output = Result<Option<ApiKey>, Fault>> + Send;
+
+    /// Reads the API keys that are good for `tenant`, or all there are, oldest first, at most
+    /// [`crate::limits::LISTED_MAX`].
+    fn keys(
+        &self,
+        tenant: Option<&TenantName>,
+    ) -> impl Future<Output = Result<Vec<ApiKey>, Fault>> + Send;
+
     /// Makes a user, with a serial base that no other user of the tenant has or had, and standing
     /// and counts fresh. `profile` is [`User::profile`].
     fn create_user(
@@ -349,6 +364,13 @@ pub trait Registry: Send + Sync {
         &self,
         tenant: &TenantName,
         id: DeviceId,
+    ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
+
+    /// Finds a device by its serial number, retired ones aside.
+    fn device_by_serial(
+        &self,
+        tenant: &TenantName,
+        serial: SerialNumber,
     ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
 
     /// Reads the devices of one user, or of all, retired ones aside, by user and sequence, at most

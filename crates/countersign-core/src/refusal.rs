@@ -55,6 +55,12 @@ pub enum Refusal {
         /// Tries left before the user is locked.
         tries_left: u16,
     },
+    /// The code is wrong; how many more tries there are.
+    #[error("the code is wrong")]
+    CodeWrong {
+        /// Tries left before the user is locked.
+        tries_left: u16,
+    },
     /// A PIN is changed by proving the old one and naming the next version.
     #[error("the change of the PIN does not follow on the present one")]
     PinOutOfTurn,

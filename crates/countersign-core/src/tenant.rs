@@ -1,6 +1,7 @@
-//! Who runs transactions here: a tenant, with its own authority, and its relying parties.
+//! Who runs transactions here: a tenant, with its own authority, its relying parties, and the keys of
+//! the applications that speak for its people's phones.
 
-use crate::id::{ClientId, TenantName};
+use crate::id::{ApiKeyId, ClientId, TenantName};
 use crate::secret::{Key32, Secret};
 use crate::time::Timestamp;
 
@@ -45,4 +46,50 @@ pub struct Client {
     pub webhook_key_before: Option<Key32>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// A key that a whole application presents, on every phone that runs it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ApiKey {
+    /// Its name for those who manage it; not the key.
+    pub id: ApiKeyId,
+    /// Whose it is; `None` is good for every tenant.
+    pub tenant: Option<TenantName>,
+    /// What it may be used for.
+    pub kind: KeyKind,
+    /// SHA-256 of the key, which is random and long, so that no slow hash is needed.
+    pub digest: [u8; 32],
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What an API key may be used for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyKind {
+    /// What phones do.
+    FrontEnd,
+    /// What a bank's own systems do.
+    BackEnd,
+}
+
+impl ApiKey {
+    /// Whether it is good for `tenant`.
+    #[must_use]
+    pub fn covers(&self, tenant: &TenantName) -> bool {
+        self.tenant.as_ref().is_none_or(|own| own == tenant)
+    }
+}
+
+impl KeyKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::FrontEnd, Self::BackEnd];
+
+    /// Its name in the ledger and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FrontEnd => "front-end",
+            Self::BackEnd => "back-end",
+        }
+    }
 }

@@ -30,8 +30,10 @@ pub struct Terms {
     pub addressed: Addressed,
     /// What is shown and signed.
     pub content: Content,
-    /// The form that its signature must have.
-    pub form: Form,
+    /// What the person is asked for.
+    pub operation: Operation,
+    /// The forms that its signature may have.
+    pub forms: Forms,
     /// Whether the person must prove the PIN before it is shown.
     pub pin_required: bool,
     /// Whether only the first device to take it may have it.
@@ -53,16 +55,32 @@ pub struct Terms {
 pub enum Surface {
     /// KOBIL's Start Signature.
     Kobil,
+    /// OneSpan's push and scan signatures.
+    OneSpan,
 }
 
 impl Surface {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Kobil, Self::OneSpan];
+
     /// Its name in the ledger, in logs and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Kobil => "kobil",
+            Self::OneSpan => "onespan",
         }
     }
+}
+
+/// What a person is asked for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Operation {
+    /// To sign what is shown.
+    #[default]
+    Sign,
+    /// To prove who they are, by signing a challenge.
+    Login,
 }
 
 /// A caller's own name for a transaction, unique per client, and what it asked under that name.
@@ -117,6 +135,8 @@ pub enum MediaType {
     Text,
     /// A message and rows of labels and values: canonical JSON (RFC 8785).
     Statement,
+    /// Bytes that only the application on the device can read.
+    Octets,
 }
 
 impl MediaType {
@@ -126,6 +146,7 @@ impl MediaType {
         match self {
             Self::Text => "text/plain; charset=utf-8",
             Self::Statement => "application/vnd.countersign.statement+json",
+            Self::Octets => "application/octet-stream",
         }
     }
 }
@@ -135,6 +156,8 @@ impl MediaType {
 pub enum Form {
     /// CMS `SignedData` (CAdES-B-B) with the content inside.
     Cms,
+    /// Digits that only the device's code key makes over the content (RFC 6287).
+    Code,
 }
 
 impl Form {
@@ -143,7 +166,61 @@ impl Form {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cms => "cms",
+            Self::Code => "code",
         }
+    }
+}
+
+/// The forms that a transaction accepts, fixed when it starts; at least one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Forms {
+    /// A CMS only.
+    Cms,
+    /// A code of so many digits, or a CMS.
+    CodeOrCms(Digits),
+}
+
+impl Forms {
+    /// Whether a signature may have this form.
+    #[must_use]
+    pub fn accept(self, form: Form) -> bool {
+        self.all().contains(&form)
+    }
+
+    /// All of them, the preferred one first.
+    #[must_use]
+    pub fn all(self) -> &'static [Form] {
+        match self {
+            Self::Cms => &[Form::Cms],
+            Self::CodeOrCms(_) => &[Form::Code, Form::Cms],
+        }
+    }
+
+    /// How long a code is, where one is accepted.
+    #[must_use]
+    pub fn digits(self) -> Option<Digits> {
+        match self {
+            Self::Cms => None,
+            Self::CodeOrCms(digits) => Some(digits),
+        }
+    }
+}
+
+/// How many digits a code has: 6 to 10.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Digits(u8);
+
+impl Digits {
+    /// That many, if a code may have that many.
+    #[must_use]
+    pub fn new(count: u8) -> Option<Self> {
+        (6..=10).contains(&count).then_some(Self(count))
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn count(self) -> u8 {
+        self.0
     }
 }
 

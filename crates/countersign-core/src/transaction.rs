@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! start ──▶ Waiting ──Take──▶ Taken ──Finish──▶ Finished (Proof)
-//!              │                └── (wrong PINs) ──▶ Locked
+//!              │                └── (wrong PINs, wrong codes) ──▶ Locked (which)
 //!              └────────────────┴── Decline ─────▶ Declined (who, why)
 //!              └────────────────┴── Fail ────────▶ Failed (who, why)
 //!              └────────────────┴── Cancel ──────▶ Cancelled
@@ -26,6 +26,7 @@ use crate::limits::DEVICES_PER_USER_MAX;
 use crate::refusal::Refusal;
 use crate::terms::{Clocks, Terms};
 use crate::time::Timestamp;
+use crate::user::Factor;
 
 /// A transaction: what was agreed, and how far it has come.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -97,10 +98,12 @@ pub enum End {
     Expired(Clock),
     /// The relying party took it back.
     Cancelled,
-    /// Wrong PINs locked the user.
+    /// Wrong PINs, or wrong codes, locked the user.
     Locked {
         /// The device that sent the last of them.
         by: DeviceId,
+        /// Which of the two.
+        factor: Factor,
     },
 }
 
@@ -158,6 +161,13 @@ pub enum Input {
         /// Verified.
         proof: Proof,
     },
+    /// A device hands in a code that is wrong.
+    MistakeCode {
+        /// Which.
+        device: DeviceId,
+        /// And was the wrong one too many.
+        locks: bool,
+    },
     /// The person says no.
     Decline {
         /// On this device.
@@ -205,6 +215,8 @@ pub enum Event {
     PinProved,
     /// A wrong PIN was given.
     PinMistaken,
+    /// A wrong code was given.
+    CodeMistaken,
     /// It ended.
     Ended(Outcome),
 }
@@ -267,6 +279,14 @@ impl Transaction {
                 }
                 self.ended(now, End::Finished { by: device, proof })
             }
+            (_, Input::MistakeCode { device, locks }) => {
+                self.may_finish(device)?;
+                if locks {
+                    self.ended(now, End::Locked { by: device, factor: Factor::Code })
+                } else {
+                    (self, Event::CodeMistaken)
+                }
+            }
             (_, Input::Decline { device, reason }) => {
                 self.may_answer(device)?;
                 self.ended(now, End::Declined { by: device, reason })
@@ -288,7 +308,8 @@ impl Transaction {
                 return Ok(Step { next: self, event: Some(Event::PinMistaken) });
             }
             Pin::Wrong { locks: true } => {
-                let (next, event) = self.ended(now, End::Locked { by: device });
+                let (next, event) =
+                    self.ended(now, End::Locked { by: device, factor: Factor::Pin });
                 return Ok(Step { next, event: Some(event) });
             }
             Pin::Right => {}
@@ -428,7 +449,7 @@ impl End {
             Self::Finished { by, .. }
             | Self::Declined { by, .. }
             | Self::Failed { by, .. }
-            | Self::Locked { by } => Some(*by),
+            | Self::Locked { by, .. } => Some(*by),
             Self::Expired(_) | Self::Cancelled => None,
         }
     }

@@ -19,6 +19,7 @@ use crate::backoff::Backoff;
 use crate::cms::{self, SigningKey};
 use crate::error::Error;
 use crate::file::PhoneFile;
+use crate::gateway;
 use crate::http::Http;
 use crate::key;
 use crate::listen::{Line, Listen, Notice};
@@ -39,6 +40,7 @@ pub struct Device {
     phone: Phone,
     http: Http,
     line: Line,
+    prefers_codes: bool,
 }
 
 /// A finish that was kept, and what the server now said to it.
@@ -65,7 +67,8 @@ impl Device {
     pub fn open(file: &PhoneFile) -> Result<Self, Error> {
         let phone = file.read()?;
         let http = Http::new(&phone)?;
-        Ok(Self { file: file.clone(), phone, http, line: Line::new(Listen::default()) })
+        let (file, line) = (file.clone(), Line::new(Listen::default()));
+        Ok(Self { file, phone, http, line, prefers_codes: false })
     }
 
     /// Chooses how to hear of offers; a channel that is open is let go.
@@ -236,6 +239,12 @@ impl Device {
         outcome
     }
 
+    /// Whether it signs with a code wherever one is accepted. By default it does where nothing else is: a
+    /// CMS convinces others than the server too.
+    pub fn prefer_codes(&mut self, prefers: bool) {
+        self.prefers_codes = prefers;
+    }
+
     /// Says goodbye to the server, if a channel is open.
     pub async fn close(&mut self) {
         self.line.close().await;
@@ -319,8 +328,17 @@ impl Device {
         }
     }
 
-    /// A CMS over exactly the bytes that were shown.
+    /// A signature over exactly the bytes that were shown, in a form that the transaction accepts.
     fn sign(&self, shown: &Shown) -> Result<Signature, Error> {
+        let accepts = |form| shown.taken.forms.contains(&form);
+        if accepts(Form::Code) && (self.prefers_codes || !accepts(Form::Cms)) {
+            let value = gateway::code(&self.phone, &shown.content)?;
+            return Ok(Signature::Code { value });
+        }
+        self.sign_cms(shown)
+    }
+
+    fn sign_cms(&self, shown: &Shown) -> Result<Signature, Error> {
         let (identity, algorithm) = self.signer(&shown.taken).ok_or(Error::NoIdentity)?;
         let key = SigningKey::from_pem(&identity.key)?;
         let now = self.http.caller.clock.now().as_secs();

@@ -56,6 +56,7 @@ pub mod display;
 mod enrol;
 mod error;
 mod file;
+pub mod gateway;
 mod http;
 mod key;
 mod listen;

@@ -59,7 +59,7 @@ pub fn verify(
 
     let digest = digest::digest(&digest::SHA256, expected.content);
     let digest = digest.as_ref().try_into().expect("SHA-256 is 32 bytes");
-    Ok(Proof::new(expected.transaction, digest, signer.fingerprint(), der))
+    Ok(Proof::new(expected.transaction, digest, Some(signer.fingerprint()), der))
 }
 
 /// What a message says that somebody signed, where nothing is expected beforehand.

@@ -9,6 +9,8 @@ use core::str::FromStr;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
 
+use crate::proof::Proof;
+
 /// Bytes of a question after encoding (RFC 6287 §5.1).
 const QUESTION_BYTES: usize = 128;
 
@@ -75,6 +77,26 @@ pub fn check_code(
 ) -> Result<bool, BadOcra> {
     let right = code(code_key, digits, transaction, media_type, content)?;
     Ok(verify_slices_are_equal(right.as_bytes(), given.as_bytes()).is_ok())
+}
+
+/// Verifies a code over content, and proves that it was signed by whoever holds the code key. `None`
+/// for a wrong code.
+///
+/// # Errors
+/// As [`code`].
+pub fn verify(
+    code_key: &[u8; 32],
+    digits: u8,
+    transaction: [u8; 16],
+    media_type: &str,
+    content: &[u8],
+    given: &[u8],
+) -> Result<Option<Proof>, BadOcra> {
+    let given = str::from_utf8(given).unwrap_or_default();
+    let right = check_code(code_key, digits, transaction, media_type, content, given)?;
+    let digest = digest::digest(&digest::SHA256, content);
+    let digest = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
+    Ok(right.then(|| Proof::new(transaction, digest, None, given.as_bytes().to_vec())))
 }
 
 fn question(transaction: [u8; 16], parts: &[&[u8]]) -> String {

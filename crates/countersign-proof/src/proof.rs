@@ -2,14 +2,15 @@
 
 use crate::cms;
 
-/// Evidence that the holder of `signer` signed the content that `content_digest` names, for this
-/// transaction. [`cms::verify`](crate::cms::verify) makes it, and nothing else does: a ledger only
-/// reads back what that once made.
+/// Evidence that the content that `content_digest` names was signed for this transaction: by the holder
+/// of `signer`'s key, or with a code by whoever holds the device's code key.
+/// [`cms::verify`](crate::cms::verify) and [`ocra::verify`](crate::ocra::verify) make it, and nothing
+/// else does: a ledger only reads back what they once made.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Proof {
     transaction: [u8; 16],
     content_digest: [u8; 32],
-    signer: [u8; 32],
+    signer: Option<[u8; 32]>,
     evidence: Box<[u8]>,
 }
 
@@ -17,7 +18,7 @@ impl Proof {
     pub(crate) fn new(
         transaction: [u8; 16],
         content_digest: [u8; 32],
-        signer: [u8; 32],
+        signer: Option<[u8; 32]>,
         evidence: Vec<u8>,
     ) -> Self {
         Self { transaction, content_digest, signer, evidence: evidence.into() }
@@ -29,7 +30,7 @@ impl Proof {
     pub fn recorded(
         transaction: [u8; 16],
         content_digest: [u8; 32],
-        signer: [u8; 32],
+        signer: Option<[u8; 32]>,
         evidence: Vec<u8>,
     ) -> Self {
         Self::new(transaction, content_digest, signer, evidence)
@@ -47,13 +48,13 @@ impl Proof {
         self.content_digest
     }
 
-    /// SHA-256 of the signer's certificate.
+    /// SHA-256 of the signer's certificate. `None` for a code, which no certificate stands behind.
     #[must_use]
-    pub fn signer(&self) -> [u8; 32] {
+    pub fn signer(&self) -> Option<[u8; 32]> {
         self.signer
     }
 
-    /// The CMS, in DER, for whoever wants to verify it again.
+    /// The CMS, in DER, for whoever wants to verify it again; of a code, its digits in ASCII.
     #[must_use]
     pub fn evidence(&self) -> &[u8] {
         &self.evidence
@@ -63,7 +64,8 @@ impl Proof {
     #[must_use]
     pub fn repeats(&self, submission: &[u8]) -> bool {
         *self.evidence == *submission
-            || cms::to_der(submission).is_ok_and(|der| der == *self.evidence)
+            || self.signer.is_some()
+                && cms::to_der(submission).is_ok_and(|der| der == *self.evidence)
     }
 }
 
@@ -73,7 +75,7 @@ impl core::fmt::Debug for Proof {
         f.debug_struct("Proof")
             .field("transaction", &hex::encode(self.transaction))
             .field("content_digest", &hex::encode(self.content_digest))
-            .field("signer", &hex::encode(self.signer))
+            .field("signer", &self.signer.map(hex::encode))
             .field("evidence_bytes", &self.evidence.len())
             .finish()
     }

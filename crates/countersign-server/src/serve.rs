@@ -33,6 +33,9 @@ use crate::doorbell::Local;
 use crate::listen::Listener;
 use crate::surface::caller::Gate;
 use crate::surface::kobil::{self, Invitations, Kobil};
+use crate::surface::onespan::phone::{self, Phones};
+use crate::surface::onespan::rest::{self, Rest};
+use crate::surface::onespan::soap::{self, Soap};
 use crate::surface::order::Callbacks;
 use crate::surface::token::Tokens;
 use crate::task::{Shutdown, Weight};
@@ -72,8 +75,10 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let address = config.server.public_addresses(port)[0].to_string();
     let gate = gate(&config, &core, Callbacks::new(resolver), &address)?;
     let devices = devices(&config, &core, &tasks, port);
+    let phones = phones(&config, &core);
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
+        .merge(onespan(&config, &gate, &phones, &tasks, &address))
         .merge(channel::router(devices.clone()));
 
     let admin = observe::bind(&config.observe).await?;
@@ -87,7 +92,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let forgetting = retention::work(Arc::clone(&core), config.retention.clone(), tasks.clone());
     tasks.spawn("retention", Weight::Essential, forgetting);
     tasks.spawn("sweeper", Weight::Essential, sweep(Arc::clone(&core), tasks.clone()));
-    tasks.spawn("tidier", Weight::Essential, tidy(gate, devices, tasks.clone()));
+    tasks.spawn("tidier", Weight::Essential, tidy(gate, devices, phones, tasks.clone()));
     info!("Listening on {}; applications and devices reach it at {address}", listener.address());
     // The one line on standard output, for whoever started this process and waits for it.
     println!("ready {address}");
@@ -160,6 +165,36 @@ fn kobil(config: &Config, gate: &Gate, tasks: &Shutdown, address: &str) -> Kobil
     }
 }
 
+fn phones(config: &Config, core: &Arc<Core>) -> Phones {
+    let config = &config.onespan;
+    let rules = phone::Rules {
+        digits: config.code_digits,
+        plain_cancel_keys: config.plain_cancel_keys,
+        generic_status_codes: config.generic_status_codes,
+        fetches_per_minute: quota(config.fetches_per_minute),
+    };
+    Phones::new(Arc::clone(core), rules)
+}
+
+/// Both sides of OneSpan's surface.
+fn onespan(
+    config: &Config,
+    gate: &Gate,
+    phones: &Phones,
+    tasks: &Shutdown,
+    address: &str,
+) -> Router {
+    let rest = Rest { gate: gate.clone(), phones: phones.clone() };
+    let soap = Soap {
+        gate: gate.clone(),
+        phones: phones.clone(),
+        tasks: tasks.clone(),
+        wait: config.onespan.wait,
+        address: address.into(),
+    };
+    rest::router(rest, &config.onespan.context).merge(soap::router(soap))
+}
+
 fn devices(config: &Config, core: &Arc<Core>, tasks: &Shutdown, port: u16) -> Devices {
     let addresses = config.server.public_addresses(port);
     Devices::new(
@@ -191,11 +226,12 @@ async fn sweep(core: Arc<Core>, tasks: Shutdown) {
 }
 
 /// Forgets what need not be remembered any longer.
-async fn tidy(gate: Gate, devices: Devices, tasks: Shutdown) {
+async fn tidy(gate: Gate, devices: Devices, phones: Phones, tasks: Shutdown) {
     let mut turns = tokio::time::interval(TIDY_EVERY);
     while tasks.over().run_until_cancelled(turns.tick()).await.is_some() {
         gate.tidy();
         devices.tidy();
+        phones.tidy();
     }
 }
 

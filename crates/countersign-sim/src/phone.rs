@@ -82,7 +82,7 @@ impl Phone {
     #[must_use]
     pub fn submission<'a>(&self, value: &'a [u8]) -> Submission<'a> {
         let identity = self.identity(Purpose::Content).id;
-        Submission { form: Form::Cms, value, identity }
+        Submission { form: Form::Cms, value, identity: Some(identity) }
     }
 
     /// Proves this PIN, right or wrong, for a transaction.

@@ -10,13 +10,13 @@ use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, UserName};
+use countersign_core::id::{ClientId, DeliveryId, DeviceId, SerialNumber, TenantName, UserName};
 use countersign_core::port::{
     Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
     Versioned,
 };
 use countersign_core::secret::Key32;
-use countersign_core::tenant::{Client, Tenant};
+use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{Standing, User};
@@ -235,6 +235,18 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
         self.act(Call::Register, self.inner.set_webhook_keys(tenant, id, newest, before)).await
     }
 
+    async fn create_key(&self, key: ApiKey) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.create_key(key)).await
+    }
+
+    async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
+        self.act(Call::LookUp, self.inner.key(digest)).await
+    }
+
+    async fn keys(&self, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Fault> {
+        self.act(Call::LookUp, self.inner.keys(tenant)).await
+    }
+
     async fn create_user(
         &self,
         tenant: &TenantName,
@@ -285,6 +297,14 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
         id: DeviceId,
     ) -> Result<Option<Versioned<Device>>, Fault> {
         self.act(Call::LookUp, self.inner.device(tenant, id)).await
+    }
+
+    async fn device_by_serial(
+        &self,
+        tenant: &TenantName,
+        serial: SerialNumber,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        self.act(Call::LookUp, self.inner.device_by_serial(tenant, serial)).await
     }
 
     async fn devices(

@@ -13,7 +13,7 @@ use countersign_core::id::{
 use countersign_core::port::{Changed, Created, Registry};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::tenant::{self, Client, Tenant};
-use countersign_core::terms::{Addressed, Clocks, Content, Form, MediaType, Surface};
+use countersign_core::terms::{Addressed, Clocks, Content, Forms, MediaType, Operation, Surface};
 
 use crate::{Authority, Phone, START, pin_digest};
 
@@ -102,13 +102,15 @@ impl House {
             reference: None,
             addressed: Addressed::Any,
             content: Content { media_type: MediaType::Text, bytes },
-            form: Form::Cms,
+            operation: Operation::Sign,
+            forms: Forms::Cms,
             pin_required: false,
             once: false,
             clocks: Clocks::Two {
                 go_online: Duration::from_secs(30),
                 sign: Duration::from_mins(1),
             },
+            announced: true,
             callback: None,
             notice: None,
         }

@@ -14,13 +14,15 @@ use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::id::{
+    ClientId, DeliveryId, DeviceId, SerialNumber, TenantName, TransactionId, UserName,
+};
 use countersign_core::port::{
     Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
     Registry, Unpaid, Versioned,
 };
 use countersign_core::secret::Key32;
-use countersign_core::tenant::{Client, Tenant};
+use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{Standing, User};
@@ -225,6 +227,18 @@ impl Registry for Store {
         ask!(self, store => store.set_webhook_keys(tenant, id, newest, before))
     }
 
+    async fn create_key(&self, key: ApiKey) -> Result<Created, Fault> {
+        ask!(self, store => store.create_key(key))
+    }
+
+    async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
+        ask!(self, store => store.key(digest))
+    }
+
+    async fn keys(&self, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Fault> {
+        ask!(self, store => store.keys(tenant))
+    }
+
     async fn create_user(
         &self,
         tenant: &TenantName,
@@ -268,6 +282,14 @@ impl Registry for Store {
         id: DeviceId,
     ) -> Result<Option<Versioned<Device>>, Fault> {
         ask!(self, store => store.device(tenant, id))
+    }
+
+    async fn device_by_serial(
+        &self,
+        tenant: &TenantName,
+        serial: SerialNumber,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        ask!(self, store => store.device_by_serial(tenant, serial))
     }
 
     async fn devices(

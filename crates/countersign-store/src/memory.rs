@@ -10,7 +10,7 @@ use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::{Device, DeviceStatus};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
-    ClientId, DeliveryId, DeviceId, SerialBase, TenantName, TransactionId, UserName,
+    ClientId, DeliveryId, DeviceId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::limits::{ACTIVATIONS_PER_USER_MAX, LISTED_MAX, OPEN_PER_USER_MAX};
 use countersign_core::port::{
@@ -18,7 +18,7 @@ use countersign_core::port::{
     Unpaid, Versioned,
 };
 use countersign_core::secret::Key32;
-use countersign_core::tenant::{Client, Tenant};
+use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{State, Transaction};
 use countersign_core::user::{Standing, User};
@@ -47,6 +47,8 @@ struct World {
     tenants: BTreeMap<TenantName, Tenant>,
     users_made: BTreeMap<TenantName, u32>,
     clients: BTreeMap<(TenantName, ClientId), Client>,
+    /// In the order in which they were made.
+    keys: Vec<ApiKey>,
     users: BTreeMap<(TenantName, UserName), Versioned<User>>,
     devices: BTreeMap<(TenantName, DeviceId), Versioned<Device>>,
     /// In the order in which they were made.
@@ -317,6 +319,28 @@ impl Registry for Memory {
         Ok(Changed::Written)
     }
 
+    async fn create_key(&self, key: ApiKey) -> Result<Created, Fault> {
+        let mut world = self.0.lock();
+        if let Some(tenant) = &key.tenant {
+            world.check_tenant(tenant, "making an API key")?;
+        }
+        if world.keys.iter().any(|other| other.id == key.id || other.digest == key.digest) {
+            return Ok(Created::Exists);
+        }
+        world.keys.push(key);
+        Ok(Created::Made)
+    }
+
+    async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
+        Ok(self.0.lock().keys.iter().find(|key| key.digest == *digest).cloned())
+    }
+
+    async fn keys(&self, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Fault> {
+        let world = self.0.lock();
+        let good = world.keys.iter().filter(|key| tenant.is_none_or(|tenant| key.covers(tenant)));
+        Ok(good.take(LISTED_MAX.into()).cloned().collect())
+    }
+
     async fn create_user(
         &self,
         tenant: &TenantName,
@@ -386,6 +410,20 @@ impl Registry for Memory {
         id: DeviceId,
     ) -> Result<Option<Versioned<Device>>, Fault> {
         Ok(self.0.lock().devices.get(&(tenant.clone(), id)).cloned())
+    }
+
+    async fn device_by_serial(
+        &self,
+        tenant: &TenantName,
+        serial: SerialNumber,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        let world = self.0.lock();
+        let this = |d: &&Versioned<Device>| {
+            d.value.tenant == *tenant
+                && d.value.serial_number == serial
+                && d.value.status != DeviceStatus::Retired
+        };
+        Ok(world.devices.values().find(this).cloned())
     }
 
     async fn devices(

@@ -25,6 +25,8 @@ pub enum Purpose {
     Pin,
     /// Device to server: the request key of this transaction, in ASCII.
     Information(TransactionId),
+    /// Device to server: where it is woken from now on, a [`crate::body::Push`] as JSON.
+    Notification,
 }
 
 /// Why a sealed message does not open.
@@ -92,6 +94,7 @@ pub fn peek(sealed: &str) -> Result<(DeviceName, Purpose), BadSealed> {
     let purpose = match (label.typ.as_str(), label.id) {
         ("content", Some(id)) => Purpose::Content(id),
         ("pin", None) => Purpose::Pin,
+        ("notification", None) => Purpose::Notification,
         ("information", Some(id)) => Purpose::Information(id),
         _ => return Err(BadSealed::Malformed),
     };
@@ -114,6 +117,7 @@ fn label_of(device: &DeviceName, purpose: Purpose) -> Label {
     let (typ, id) = match purpose {
         Purpose::Content(id) => ("content", Some(id)),
         Purpose::Pin => ("pin", None),
+        Purpose::Notification => ("notification", None),
         Purpose::Information(id) => ("information", Some(id)),
     };
     let (alg, enc, typ) = ("dir".to_owned(), "A256GCM".to_owned(), typ.to_owned());
@@ -124,7 +128,9 @@ fn label_of(device: &DeviceName, purpose: Purpose) -> Label {
 fn direction_key(key: &PayloadKey, purpose: Purpose) -> Zeroizing<[u8; 32]> {
     match purpose {
         Purpose::Content(_) => derive(key.as_bytes(), b"countersign to device"),
-        Purpose::Pin | Purpose::Information(_) => derive(key.as_bytes(), b"countersign to server"),
+        Purpose::Pin | Purpose::Information(_) | Purpose::Notification => {
+            derive(key.as_bytes(), b"countersign to server")
+        }
     }
 }
 

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use countersign_proof::{Expected, Proof, cms};
+use countersign_proof::{Expected, Proof, cms, ocra};
 
 use super::{Decision, Engine, lost_every_race};
-use crate::device::{Device, Purpose};
+use crate::device::{Device, Identity, Purpose};
 use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Acting, Chance, Clock, Doorbell, Grounds, Ledger, Registry, Versioned};
 use crate::refusal::{Error, Refusal};
-use crate::terms::Form;
+use crate::terms::{Form, Forms};
 use crate::time::Timestamp;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Step, Transaction};
 use crate::user::{Factor, Lock, Standing, User};
@@ -25,8 +25,8 @@ pub struct Submission<'a> {
     pub form: Form,
     /// Its bytes.
     pub value: &'a [u8],
-    /// The identity that made it.
-    pub identity: IdentityId,
+    /// The identity that made it; where none is named, the one of the device's that fits. A code has none.
+    pub identity: Option<IdentityId>,
 }
 
 /// A transaction that a device may show now.
@@ -39,11 +39,11 @@ pub struct Taken {
 }
 
 /// Who acts on what, as it was read.
-struct Scene {
-    device: Versioned<Device>,
-    user: Versioned<User>,
-    transaction: Versioned<Transaction>,
-    now: Timestamp,
+pub(super) struct Scene {
+    pub(super) device: Versioned<Device>,
+    pub(super) user: Versioned<User>,
+    pub(super) transaction: Versioned<Transaction>,
+    pub(super) now: Timestamp,
 }
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
@@ -133,7 +133,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// The same signature again is answered as the first was, without verifying it again.
     ///
     /// # Errors
-    /// Refuses as [`Transaction::step`] does, and every signature that does not hold.
+    /// Refuses as [`Transaction::step`] does, and every signature that does not hold; a wrong code is
+    /// committed before it is refused.
     pub async fn finish(
         &self,
         tenant: &TenantName,
@@ -141,7 +142,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         submission: &Submission<'_>,
     ) -> Result<Arc<Transaction>, Error> {
-        let mut verified: Option<(u32, Proof)> = None;
+        let mut verified: Option<(u32, Option<Proof>)> = None;
         for _ in 0..COMMIT_TRIES_MAX {
             let scene = self.scene(tenant, device, id).await?;
             let transaction = &scene.transaction.value;
@@ -170,11 +171,27 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 _ => self.verify(&scene, submission).await?,
             };
             verified = Some((version, proof.clone()));
-            let standing = scene.user.value.standing;
-            let decision = scene.decide(Input::Finish { device, proof }, |_| standing)?;
-            if let Some(done) = self.conclude(decision).await? {
-                return Ok(done);
-            }
+            let (before, now, policy) = (scene.user.value.standing, scene.now, &self.policy.locks);
+            let wrong = before.after_wrong(Factor::Code, policy, now);
+            let input = match proof {
+                Some(proof) => Input::Finish { device, proof },
+                None => Input::MistakeCode { device, locks: wrong.1 },
+            };
+            let decision = scene.decide(input, |event| match (event, submission.form) {
+                (Event::CodeMistaken | Event::Ended(Outcome::Locked), _) => wrong.0,
+                (_, Form::Code) => before.after_right(Factor::Code),
+                (_, Form::Cms) => before,
+            })?;
+            let event = decision.step.event;
+            let Some(done) = self.conclude(decision).await? else { continue };
+            return match event {
+                Some(Event::CodeMistaken) => {
+                    let tries_left = wrong.0.tries_left(Factor::Code, policy);
+                    Err(Refusal::CodeWrong { tries_left }.into())
+                }
+                Some(Event::Ended(Outcome::Locked)) => Err(Refusal::UserLocked.into()),
+                _ => Ok(done),
+            };
         }
         Err(lost_every_race())
     }
@@ -315,13 +332,54 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         Ok(Pin::Wrong { locks })
     }
 
-    /// Verifies a signature over this transaction by this device.
-    async fn verify(&self, scene: &Scene, submission: &Submission<'_>) -> Result<Proof, Error> {
+    /// Verifies a signature over this transaction by this device. `None` for a code that is wrong.
+    async fn verify(
+        &self,
+        scene: &Scene,
+        submission: &Submission<'_>,
+    ) -> Result<Option<Proof>, Error> {
         let terms = &scene.transaction.value.terms;
-        if submission.form != terms.form {
-            return Err(Refusal::OtherForm.into());
+        let device = &scene.device.value;
+        match (submission.form, terms.forms) {
+            (Form::Code, Forms::CodeOrCms(digits)) => {
+                let content = &terms.content;
+                let verified = ocra::verify(
+                    device.code_key.expose(),
+                    digits.count(),
+                    terms.id.bytes(),
+                    content.media_type.as_str(),
+                    &content.bytes,
+                    submission.value,
+                );
+                Ok(verified.expect("digits are as many as a code may have"))
+            }
+            (Form::Code, Forms::Cms) => Err(Refusal::OtherForm.into()),
+            (Form::Cms, Forms::Cms | Forms::CodeOrCms(_)) => {
+                if let Some(id) = submission.identity {
+                    let identity = device.identity(id, Purpose::Content)?;
+                    return self.verify_cms(scene, identity, submission.value).await.map(Some);
+                }
+                let mut refused = Refusal::UnfitIdentity;
+                let fit = |i: &&Identity| i.enabled && i.purpose == Purpose::Content;
+                for identity in device.identities.iter().filter(fit) {
+                    match self.verify_cms(scene, identity, submission.value).await {
+                        Ok(proof) => return Ok(Some(proof)),
+                        Err(Error::Refused(refusal)) => refused = refusal,
+                        Err(failed) => return Err(failed),
+                    }
+                }
+                Err(refused.into())
+            }
         }
-        let identity = scene.device.value.identity(submission.identity, Purpose::Content)?;
+    }
+
+    async fn verify_cms(
+        &self,
+        scene: &Scene,
+        identity: &Identity,
+        value: &[u8],
+    ) -> Result<Proof, Error> {
+        let terms = &scene.transaction.value.terms;
         let known = self.signers.known(&terms.tenant, identity, scene.now);
         let signer = if let Some(signer) = known {
             signer
@@ -334,20 +392,15 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             content: &terms.content.bytes,
             media_type: terms.content.media_type.as_str(),
         };
-        match terms.form {
-            Form::Cms => {
-                let now = scene.now.seconds();
-                Ok(cms::verify(submission.value, &expected, &signer, now)
-                    .map_err(Refusal::BadProof)?)
-            }
-        }
+        let proof = cms::verify(value, &expected, &signer, scene.now.seconds());
+        Ok(proof.map_err(Refusal::BadProof)?)
     }
 }
 
 impl Scene {
     /// Decides, and says what the decision stands on. `standing` gives the user's standing after an
     /// event.
-    fn decide(
+    pub(super) fn decide(
         self,
         input: Input,
         standing: impl Fn(Event) -> Standing,

@@ -7,11 +7,14 @@
 //! * [`start`](Engine::start) and [`cancel`](Engine::cancel): what relying parties do (`start.rs`).
 //! * [`offers`](Engine::offers), [`take`](Engine::take), [`finish`](Engine::finish), … : what devices
 //!   do (`answer.rs`).
+//! * [`fetch`](Engine::fetch), [`complete`](Engine::complete), [`withdraw`](Engine::withdraw): what they
+//!   do through a gateway (`gateway.rs`).
 //! * [`delete_user`](Engine::delete_user), [`set_device_status`](Engine::set_device_status), … : what
 //!   is done to people and their devices (`people.rs`).
 //! * [`sweep`](Engine::sweep), [`forget`](Engine::forget): what time does.
 
 mod answer;
+mod gateway;
 mod people;
 mod pin;
 mod signers;
@@ -21,6 +24,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 pub use answer::{Submission, Taken};
+pub use gateway::{Completed, Request};
 pub use start::Order;
 
 use crate::delivery::{self, Debt};

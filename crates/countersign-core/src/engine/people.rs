@@ -2,7 +2,7 @@
 //! delete them. Whoever is on the line then is told to hang up.
 
 use super::{Engine, lost_every_race};
-use crate::device::DeviceStatus;
+use crate::device::{Device, DeviceStatus, PushAddress};
 use crate::enrolment::Activation;
 use crate::id::{DeviceId, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
@@ -50,6 +50,30 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 self.hang_up(tenant, &user, Addressed::Device(id));
             }
             return Ok(());
+        }
+        Err(lost_every_race())
+    }
+
+    /// Changes where a device is woken.
+    ///
+    /// # Errors
+    /// Refuses a device that is unknown, locked or retired.
+    pub async fn set_push(
+        &self,
+        tenant: &TenantName,
+        id: DeviceId,
+        address: PushAddress,
+    ) -> Result<(), Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let found = self.store.device(tenant, id).await?.ok_or(Refusal::UnknownDevice)?;
+            found.value.check()?;
+            if found.value.push.as_ref() == Some(&address) {
+                return Ok(());
+            }
+            let moved = Device { push: Some(address.clone()), ..found.value };
+            if self.store.change_device(moved, found.version).await? == Changed::Written {
+                return Ok(());
+            }
         }
         Err(lost_every_race())
     }

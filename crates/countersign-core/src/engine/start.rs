@@ -11,7 +11,9 @@ use crate::port::{
     Versioned,
 };
 use crate::refusal::{Error, Refusal};
-use crate::terms::{Addressed, Callback, Clocks, Content, Form, Reference, Surface, Terms};
+use crate::terms::{
+    Addressed, Callback, Clocks, Content, Forms, Operation, Reference, Surface, Terms,
+};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Transaction};
 
@@ -36,14 +38,18 @@ pub struct Order {
     pub addressed: Addressed,
     /// What is shown and signed.
     pub content: Content,
-    /// The form of its signature.
-    pub form: Form,
+    /// What the person is asked for.
+    pub operation: Operation,
+    /// The forms that its signature may have.
+    pub forms: Forms,
     /// Whether the PIN is asked for.
     pub pin_required: bool,
     /// Whether only one device may take it.
     pub once: bool,
     /// How long it lives.
     pub clocks: Clocks,
+    /// Whether devices are told of it, or are shown its request key some other way.
+    pub announced: bool,
     /// Where its end is told.
     pub callback: Option<Callback>,
     /// Public words for a push.
@@ -100,6 +106,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         };
         let absent: Vec<&Device> =
             addressed.iter().map(|device| &device.value).filter(|d| !present(d)).collect();
+        let absent = if order.announced { absent } else { Vec::new() };
         let commit = Commit {
             debts: self.debts(event, &transaction, &absent),
             transaction: transaction.clone(),
@@ -115,10 +122,11 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             Committed::Stale | Committed::ReferenceTaken | Committed::KeyTaken => return Ok(None),
         }
         let transaction = Arc::new(transaction);
-        self.doorbell.ring(match event {
-            Event::Ended(_) => Bell::Ended(Arc::clone(&transaction)),
-            _ => Bell::Offer(Arc::clone(&transaction)),
-        });
+        match event {
+            Event::Ended(_) => self.doorbell.ring(Bell::Ended(Arc::clone(&transaction))),
+            _ if order.announced => self.doorbell.ring(Bell::Offer(Arc::clone(&transaction))),
+            _ => {}
+        }
         Ok(Some(transaction))
     }
 
@@ -192,7 +200,8 @@ impl Order {
             reference: order.reference,
             addressed: order.addressed,
             content: order.content,
-            form: order.form,
+            operation: order.operation,
+            forms: order.forms,
             pin_required: order.pin_required,
             once: order.once,
             started_at,

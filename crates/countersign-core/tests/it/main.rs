@@ -9,7 +9,9 @@ mod table;
 use core::time::Duration;
 
 use countersign_core::id::{DeviceId, RequestKey, TransactionId};
-use countersign_core::terms::{Addressed, Clocks, Content, Form, MediaType, Surface, Terms};
+use countersign_core::terms::{
+    Addressed, Clocks, Content, Forms, MediaType, Operation, Surface, Terms,
+};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{State, Transaction};
 use countersign_proof::Proof;
@@ -26,7 +28,7 @@ fn bob() -> DeviceId {
 
 /// A proof as a ledger would give it back; what `verify` demands of one is proof's own test.
 fn proof(of: TransactionId, evidence: u8) -> Proof {
-    Proof::recorded(of.bytes(), [7; 32], [8; 32], vec![evidence])
+    Proof::recorded(of.bytes(), [7; 32], Some([8; 32]), vec![evidence])
 }
 
 /// Started at 0; ten seconds to come online, twenty to sign.
@@ -42,7 +44,8 @@ fn terms() -> Terms {
         reference: None,
         addressed: Addressed::Any,
         content: Content { media_type: MediaType::Text, bytes: b"pay 5".to_vec() },
-        form: Form::Cms,
+        operation: Operation::Sign,
+        forms: Forms::Cms,
         pin_required: false,
         once: false,
         started_at: Timestamp(0),

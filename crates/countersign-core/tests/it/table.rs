@@ -10,6 +10,7 @@ use countersign_core::time::Timestamp;
 use countersign_core::transaction::{
     Clock, Decline, End, Input, Outcome, Pin, State, Step, Take, Transaction,
 };
+use countersign_core::user::Factor;
 use expect_test::expect_file;
 
 use super::{ID, ann, bob, proof, terms, transaction};
@@ -31,7 +32,7 @@ fn states(terms: &Terms) -> Vec<(&'static str, Transaction)> {
         ("Failed by Ann", ended(End::Failed { by: ann(), reason: "broken".into() })),
         ("Expired", ended(End::Expired(Clock::Sign))),
         ("Cancelled", ended(End::Cancelled)),
-        ("Locked by Ann", ended(End::Locked { by: ann() })),
+        ("Locked by Ann", ended(End::Locked { by: ann(), factor: Factor::Pin })),
     ]
 }
 
@@ -49,6 +50,9 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("finish, Ann, another signature", finish(ann(), proof(ID, 2))),
         ("finish, Ann, another transaction", finish(ann(), proof(TransactionId(6), 1))),
         ("finish, Bob", finish(bob(), proof(ID, 3))),
+        ("wrong code, Ann", Input::MistakeCode { device: ann(), locks: false }),
+        ("last wrong code, Ann", Input::MistakeCode { device: ann(), locks: true }),
+        ("wrong code, Bob", Input::MistakeCode { device: bob(), locks: false }),
         ("decline, Ann", Input::Decline { device: ann(), reason: Decline::User }),
         ("decline, Ann, not me", Input::Decline { device: ann(), reason: Decline::NotMe }),
         ("decline, Bob", Input::Decline { device: bob(), reason: Decline::User }),

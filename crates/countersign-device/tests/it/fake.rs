@@ -179,7 +179,9 @@ impl World {
             matching: Match::None,
         };
         let (client, media_type) = (offer.client.clone(), media_type.to_owned());
-        let content = Content { id, client, media_type, bytes: bytes.to_vec() };
+        let (forms, code_digits) = (vec![Form::Cms], None);
+        let bytes = bytes.to_vec();
+        let content = Content { id, client, media_type, bytes, forms, code_digits };
         let transaction =
             Transaction { offer: offer.clone(), content, taken: false, ended: None, finish: None };
         self.transactions.insert(id, transaction);

@@ -14,7 +14,7 @@ fn accepted(forge: &Forge<'_>) -> Proof {
     let message = forge.build();
     let proof = cms::verify(&message, &RIGHT, &forge.signer.signer(), NOW).unwrap();
     assert_eq!(proof.transaction(), TRANSACTION);
-    assert_eq!(proof.signer(), forge.signer.signer().fingerprint());
+    assert_eq!(proof.signer(), Some(forge.signer.signer().fingerprint()));
     let inspected = cms::inspect(proof.evidence(), &TENANT.roots(), NOW).unwrap();
     assert_eq!(inspected.content, CONTENT);
     assert_eq!(inspected.certificate, forge.signer.certificate);

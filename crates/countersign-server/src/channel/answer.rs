@@ -6,7 +6,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use countersign_core::engine::{Submission, Taken};
 use countersign_core::id::{DeviceId, IdentityId};
-use countersign_core::terms::Form;
+use countersign_core::terms::{self, Digits, Form};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Outcome, State, Transaction};
 use countersign_core::{Error, Refusal};
@@ -93,6 +93,10 @@ fn refused(refusal: &Refusal) -> RefusalBody {
             let tries_left = Some(u32::from(*tries_left));
             return RefusalBody { tries_left, ..RefusalBody::new(Code::WrongPin) };
         }
+        Refusal::CodeWrong { tries_left } => {
+            let tries_left = Some(u32::from(*tries_left));
+            return RefusalBody { tries_left, ..RefusalBody::new(Code::WrongCode) };
+        }
         Refusal::PinOutOfTurn => Code::PinVersion,
         Refusal::OtherForm => Code::WrongForm,
         Refusal::UnfitIdentity => Code::WrongIdentity,
@@ -116,7 +120,10 @@ fn refused(refusal: &Refusal) -> RefusalBody {
 pub(super) fn offer(transaction: &Transaction) -> body::Offer {
     body::Offer {
         id: wire_id(transaction),
-        operation: body::Operation::Sign,
+        operation: match transaction.terms.operation {
+            terms::Operation::Sign => body::Operation::Sign,
+            terms::Operation::Login => body::Operation::Login,
+        },
         client: transaction.terms.client_name.clone(),
         expires_at: since_epoch(transaction.deadline()),
         pin_required: transaction.terms.pin_required,
@@ -126,24 +133,35 @@ pub(super) fn offer(transaction: &Transaction) -> body::Offer {
 
 /// The answer to a take: the content, sealed to the device that took it.
 pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
-    let transaction = &taken.transaction;
+    let forms = taken.transaction.terms.forms;
+    body::Taken {
+        sealed: sealed(taken, device),
+        deadline: since_epoch(taken.transaction.deadline()),
+        forms: forms.all().iter().copied().map(form).collect(),
+        algorithms: CMS_ALGORITHMS.to_vec(),
+    }
+}
+
+/// The content of a transaction, for the device that took it and nobody else: a compact JWE.
+pub(crate) fn sealed(taken: &Taken, device: &DeviceName) -> String {
+    let terms = &taken.transaction.terms;
     let content = body::Content {
-        id: wire_id(transaction),
-        client: transaction.terms.client_name.clone(),
-        media_type: transaction.terms.content.media_type.as_str().to_owned(),
-        bytes: transaction.terms.content.bytes.clone(),
+        id: wire_id(&taken.transaction),
+        client: terms.client_name.clone(),
+        media_type: terms.content.media_type.as_str().to_owned(),
+        bytes: terms.content.bytes.clone(),
+        forms: terms.forms.all().iter().copied().map(form).collect(),
+        code_digits: terms.forms.digits().map(Digits::count),
     };
     let plaintext = serde_json::to_vec(&content).expect("a content is plain JSON");
     let key = PayloadKey::from(*taken.device.payload_key.expose());
-    let purpose = Purpose::Content(content.id);
-    let (forms, algorithms) = match transaction.terms.form {
-        Form::Cms => (vec![body::Form::Cms], CMS_ALGORITHMS.to_vec()),
-    };
-    body::Taken {
-        sealed: jwe::seal(&key, device, purpose, &plaintext),
-        deadline: since_epoch(transaction.deadline()),
-        forms,
-        algorithms,
+    jwe::seal(&key, device, Purpose::Content(content.id), &plaintext)
+}
+
+fn form(form: Form) -> body::Form {
+    match form {
+        Form::Cms => body::Form::Cms,
+        Form::Code => body::Form::Code,
     }
 }
 
@@ -166,9 +184,12 @@ pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refuse
     match signature {
         Signature::Cms { identity, value, .. } => {
             let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
-            Ok(Submission { form: Form::Cms, value, identity })
+            Ok(Submission { form: Form::Cms, value, identity: Some(identity) })
         }
-        Signature::Raw { .. } | Signature::Code { .. } => Err(Code::WrongForm.into()),
+        Signature::Code { value } => {
+            Ok(Submission { form: Form::Code, value: value.as_bytes(), identity: None })
+        }
+        Signature::Raw { .. } => Err(Code::WrongForm.into()),
     }
 }
 
@@ -183,7 +204,7 @@ pub(super) fn wire_id(transaction: &Transaction) -> countersign_wire::id::Transa
 }
 
 /// What a device is called outside its tenant.
-pub(super) fn name(tenant: &str, device: DeviceId) -> DeviceName {
+pub(crate) fn name(tenant: &str, device: DeviceId) -> DeviceName {
     let number = countersign_wire::id::DeviceId::new(device.number());
     DeviceName::new(tenant, number.expect("the same numbers on both sides"))
         .expect("a tenant's name is a label")

@@ -3,7 +3,7 @@
 //! `docs/device-protocol.md` is the specification; its forms are `countersign-wire`'s. This room checks
 //! who calls and translates; what may happen is the engine's to decide.
 
-mod answer;
+pub(crate) mod answer;
 mod calls;
 mod enrolment;
 mod proof;

@@ -202,7 +202,7 @@ fn client_id(name: &str) -> ClientId {
     id.parse().expect("letters, digits and dashes are a client id")
 }
 
-fn random<const N: usize>() -> Zeroizing<[u8; N]> {
+pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
     let mut bytes = Zeroizing::new([0; N]);
     aws_lc_rs::rand::fill(&mut *bytes).expect("the system gives random bytes");
     bytes

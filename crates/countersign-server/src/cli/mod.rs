@@ -16,6 +16,7 @@ mod demo;
 mod desk;
 mod device;
 mod frame;
+mod key;
 mod moment;
 mod paint;
 mod parent;
@@ -60,6 +61,9 @@ enum Noun {
     /// Applications that ask for signatures.
     #[command(subcommand)]
     Client(client::Command),
+    /// Keys of applications that speak for people's phones, as OneSpan's gateway takes them.
+    #[command(subcommand)]
+    Key(key::Command),
     /// People who sign.
     #[command(subcommand)]
     User(user::Command),
@@ -101,6 +105,7 @@ impl Noun {
             Self::Serve(serve) => Box::pin(serve.run()).await,
             Self::Tenant(command) => command.run().await,
             Self::Client(command) => command.run().await,
+            Self::Key(command) => command.run().await,
             Self::User(command) => command.run().await,
             Self::Activation(command) => command.run().await,
             Self::Device(command) => Box::pin(command.run()).await,
@@ -147,13 +152,16 @@ mod tests {
             "tenant list --data d --json",
             "client create Shop --tenant acme --data d --json",
             "client rotate-webhook-secret shop-1 --tenant acme --finish --data d --json",
+            "key create --tenant acme --kind front-end --data d --json",
+            "key create --kind back-end",
+            "key list --tenant acme --data d --json",
             "user create jane --tenant acme --data d --json",
             "user lock jane --tenant acme",
             "user unlock jane --tenant acme",
             "activation create jane --tenant acme --data d --json",
             "device enrol --server https://localhost:1 --ca c --tenant acme --user jane --code C --pin 1 \
              --label a --label b --out phone.json",
-            "device run phone.json --answer ask --pin 1 --count 2",
+            "device run phone.json --answer ask --pin 1 --count 2 --code",
             "device list --tenant acme --user jane --data d --json",
             "device lock 7 --tenant acme",
             "device unlock 7 --tenant acme",

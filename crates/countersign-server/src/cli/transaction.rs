@@ -9,6 +9,7 @@ use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Handle, Ledger as _};
 use countersign_core::terms::Addressed;
 use countersign_core::transaction::{Clock, Decline, End, State, Transaction};
+use countersign_core::user::Factor;
 use serde::Serialize;
 
 use super::answer;
@@ -187,7 +188,8 @@ fn ended(end: &End) -> Ended {
         End::Failed { reason, .. } => Some(reason.clone()),
         End::Expired(Clock::GoOnline) => Some("go-online".to_owned()),
         End::Expired(Clock::Sign) => Some("sign".to_owned()),
-        End::Locked { .. } => Some("wrong-pins".to_owned()),
+        End::Locked { factor: Factor::Pin, .. } => Some("wrong-pins".to_owned()),
+        End::Locked { factor: Factor::Code, .. } => Some("wrong-codes".to_owned()),
         End::Finished { .. } | End::Cancelled => None,
     };
     let signature = match end {

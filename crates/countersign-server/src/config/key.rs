@@ -81,6 +81,14 @@ impl Key {
         }
     }
 
+    /// Yes or no.
+    pub(super) fn yes(&self) -> anyhow::Result<bool> {
+        match self.value.as_bool() {
+            Some(yes) => Ok(yes),
+            None => bail!("{self} is true or false, not {}", self.value),
+        }
+    }
+
     /// A number of whole seconds.
     pub(super) fn seconds(&self) -> anyhow::Result<Duration> {
         Ok(Duration::from_secs(u64::from(self.count()?)))

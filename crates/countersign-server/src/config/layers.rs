@@ -114,6 +114,7 @@ impl Layers {
         let as_text = toml::Value::String(text.to_owned());
         match self.0.get(name).map(|key| &key.value) {
             Some(toml::Value::Integer(_)) => text.parse().map_or(as_text, toml::Value::Integer),
+            Some(toml::Value::Boolean(_)) => text.parse().map_or(as_text, toml::Value::Boolean),
             Some(toml::Value::Array(_)) => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 parts.map(|part| toml::Value::String(part.to_owned())).collect::<Vec<_>>().into()

@@ -11,6 +11,7 @@ mod key;
 mod layers;
 mod locks;
 mod observe;
+mod onespan;
 mod process;
 mod retention;
 mod server;
@@ -29,6 +30,7 @@ pub(crate) use self::delivery::DeliveryConfig;
 pub(crate) use self::enrolment::EnrolmentConfig;
 pub(crate) use self::locks::LocksConfig;
 pub(crate) use self::observe::{LogFormat, ObserveConfig};
+pub(crate) use self::onespan::OneSpanConfig;
 pub(crate) use self::process::{own_program, platform, refuses_colours, temporary_directory};
 pub(crate) use self::retention::RetentionConfig;
 pub(crate) use self::server::{PublicAddress, ServerConfig, Tls};
@@ -47,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) enrolment: EnrolmentConfig,
     pub(crate) locks: LocksConfig,
     pub(crate) channel: ChannelConfig,
+    pub(crate) onespan: OneSpanConfig,
     pub(crate) delivery: DeliveryConfig,
     pub(crate) store: StoreConfig,
     pub(crate) retention: RetentionConfig,
@@ -98,6 +101,7 @@ impl Config {
             enrolment: EnrolmentConfig::read(&mut layers)?,
             locks: LocksConfig::read(&mut layers)?,
             channel: ChannelConfig::read(&mut layers)?,
+            onespan: OneSpanConfig::read(&mut layers)?,
             delivery: DeliveryConfig::read(&mut layers)?,
             store: StoreConfig::read(&mut layers)?,
             retention: RetentionConfig::read(&mut layers)?,
@@ -195,6 +199,18 @@ mod tests {
         for value in ["0", "-1", "4294967296"] {
             let error = refused(&format!("[channel]\nping_seconds = {value}"), &[]);
             assert!(error.contains("`channel.ping_seconds` is a whole number"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_suspended_call_waits_for_five_minutes_at_the_most() {
+        let wait = |seconds: &str| load(&format!("[onespan]\nwait_seconds = {seconds}"), &[]);
+        assert_eq!(load("", &[]).unwrap().onespan.wait, Duration::from_mins(1));
+        assert_eq!(wait("0").unwrap().onespan.wait, Duration::ZERO);
+        assert_eq!(wait("300").unwrap().onespan.wait, Duration::from_mins(5));
+        for value in ["-1", "301", "\"60\"", "1.5"] {
+            let error = refused(&format!("[onespan]\nwait_seconds = {value}"), &[]);
+            assert!(error.contains("`onespan.wait_seconds` is a whole number"), "{error}");
         }
     }
 

@@ -12,12 +12,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::Fault;
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::port::Registry as _;
-use countersign_core::tenant::{Client, Tenant};
+use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq as _;
 use tracing::error;
+use zeroize::Zeroizing;
 
 use super::order::Callbacks;
 use super::token::{Bearer, Tokens};
@@ -135,6 +136,30 @@ impl Gate {
         Ok(Caller { tenant: client.tenant, client: client.id, name: client.name })
     }
 
+    /// The tenant that has a client of this id, whose ids hold enough chance to be another's nowhere: the
+    /// one `named`, or else the first that has one.
+    ///
+    /// # Errors
+    /// [`Stranger::NotAuthenticated`] where none has.
+    pub(crate) async fn tenant_of_client(
+        &self,
+        named: Option<TenantName>,
+        id: &str,
+    ) -> Result<TenantName, Stranger> {
+        let id: ClientId = id.parse().map_err(|_| Stranger::NotAuthenticated)?;
+        if let Some(named) = named
+            && self.core.store.client(&named, &id).await?.is_some()
+        {
+            return Ok(named);
+        }
+        for tenant in self.core.store.tenants().await? {
+            if self.core.store.client(&tenant, &id).await?.is_some() {
+                return Ok(tenant);
+            }
+        }
+        Err(Stranger::NotAuthenticated)
+    }
+
     /// The client whose id and secret these are.
     ///
     /// # Errors
@@ -160,6 +185,33 @@ impl Gate {
             _ if self.tries.check_key(&address).is_err() => Err(Stranger::TooManyTries),
             _ => Err(Stranger::NotAuthenticated),
         }
+    }
+
+    /// The API key of that kind that the request bears, in HTTP Basic: as the password with any user name,
+    /// as the user name with an empty password, or as the bare payload.
+    ///
+    /// # Errors
+    /// As [`Gate::credentials`].
+    pub(crate) async fn api_key(
+        &self,
+        headers: &HeaderMap,
+        kind: KeyKind,
+        address: IpAddr,
+    ) -> Result<ApiKey, Stranger> {
+        for text in key_spellings(headers) {
+            // Found by its digest, a wrong key is as far from the right one as any other.
+            let digest = secret_digest(&text);
+            let found = self.core.store.key(&digest).await?;
+            if let Some(key) = found.filter(|key| key.kind == kind)
+                && bool::from(key.digest.ct_eq(&digest))
+            {
+                return Ok(key);
+            }
+        }
+        if self.tries.check_key(&address).is_err() {
+            return Err(Stranger::TooManyTries);
+        }
+        Err(Stranger::NotAuthenticated)
     }
 
     /// The tenant of that name.
@@ -198,6 +250,25 @@ pub(crate) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let decoded = String::from_utf8(BASE64.decode(credentials.trim()).ok()?).ok()?;
     let (id, secret) = decoded.split_once(':')?;
     Some((form_decoded(id), form_decoded(secret)))
+}
+
+/// What may be the API key in HTTP Basic, the likeliest first.
+fn key_spellings(headers: &HeaderMap) -> Vec<Zeroizing<String>> {
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (scheme, payload) = value.and_then(|value| value.split_once(' ')).unwrap_or_default();
+    let payload = payload.trim();
+    if !scheme.eq_ignore_ascii_case("basic") || payload.is_empty() {
+        return Vec::new();
+    }
+    let decoded = BASE64.decode(payload).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = decoded.map(Zeroizing::new);
+    let inner = decoded.as_ref().map(|text| match text.split_once(':') {
+        Some((name, "")) => name,
+        Some((_, password)) => password,
+        None => text.as_str(),
+    });
+    let spellings = inner.into_iter().chain([payload]);
+    spellings.map(|text| Zeroizing::new(text.to_owned())).collect()
 }
 
 fn form_decoded(text: &str) -> String {

@@ -6,7 +6,9 @@ pub(crate) mod discovery;
 pub(crate) mod intake;
 pub(crate) mod kobil;
 pub(crate) mod oauth;
+pub(crate) mod onespan;
 pub(crate) mod order;
+pub(crate) mod picture;
 pub(crate) mod token;
 
 use countersign_core::terms::Surface;
@@ -17,5 +19,7 @@ use countersign_core::transaction::Transaction;
 pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
     match transaction.terms.surface {
         Surface::Kobil => kobil::result_body(transaction),
+        // Its callers wait on the line: nobody is called back.
+        Surface::OneSpan => None,
     }
 }

@@ -44,6 +44,8 @@ struct Stage {
     house: House,
     token: String,
     basic: String,
+    /// An API key, as HTTP Basic has it.
+    front_end_key: String,
     tls: Arc<ClientConfig>,
     /// The token of another tenant's client.
     strangers_token: String,
@@ -71,6 +73,7 @@ impl Stage {
             .replace("{{token}}", &self.token)
             .replace("{{stranger's token}}", &self.strangers_token)
             .replace("{{basic}}", &self.basic)
+            .replace("{{front-end key}}", &self.front_end_key)
             .replace("{{length}}", &body.len().to_string())
             .replace('\n', "\r\n");
         let host = "localhost".try_into().unwrap();
@@ -114,6 +117,20 @@ impl Stage {
                     at = start + mask.len();
                     varies = true;
                 }
+            }
+        }
+        for (before, mask, shortest) in [
+            ("<signature>", "{{signature}}", 1_000),
+            ("<requestKey>", "{{key}}", 9),
+            ("<requestImage>", "{{png}}", 100),
+            ("SIGNFLD_REQUEST_KEY</attributeID><value>", "{{key}}", 9),
+            ("SIGNFLD_REQUEST_IMAGE</attributeID><value>", "{{png}}", 100),
+        ] {
+            let Some(start) = body.find(before).map(|found| found + before.len()) else { continue };
+            let end = start + body[start..].find('<').unwrap();
+            if end - start > shortest {
+                body.replace_range(start..end, mask);
+                varies = true;
             }
         }
         let port = format!("//localhost:{port}");
@@ -182,7 +199,14 @@ async fn stage() -> Stage {
     for person in ["signer", "watcher"] {
         while house.device_state(person).await != "ONLINE" {}
     }
-    Stage { house, token, basic, tls: Arc::new(tls), strangers_token, devices }
+    let front_end_key = {
+        use base64::Engine as _;
+        let made = ["key", "create", "--tenant", "acme", "--kind", "front-end"];
+        let made = house.cli(&made).unwrap();
+        let key = format!("app:{}", made["api_key"].as_str().unwrap());
+        base64::engine::general_purpose::STANDARD.encode(key)
+    };
+    Stage { house, token, basic, front_end_key, tls: Arc::new(tls), strangers_token, devices }
 }
 
 async fn replay(name: &str) {
@@ -241,6 +265,16 @@ async fn kobils_devices_are_as_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kobils_activation_codes_are_as_recorded() {
     replay("kobil-activation.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn onespans_commands_over_soap_are_as_recorded() {
+    replay("onespan-soap.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn onespans_calls_over_rest_are_as_recorded() {
+    replay("onespan-rest.http").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,7 +33,7 @@ fn the_very_same_signature_again_is_answered_as_the_first_was() {
         let mut submission = janes(0).submission(&signature);
         let first = play.hand_in(janes(0), &started, &submission).await.unwrap();
         // Were it verified again, its identity would be looked at.
-        submission.identity = countersign_core::id::IdentityId(0);
+        submission.identity = Some(countersign_core::id::IdentityId(0));
         play.time.pass(core::time::Duration::from_hours(1));
         let again = play.hand_in(janes(0), &started, &submission).await.unwrap();
         assert_eq!(again, first);

@@ -7,7 +7,7 @@ use countersign_core::engine::Order;
 use countersign_core::id::TransactionId;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome};
-use countersign_core::user::{Lock, Standing};
+use countersign_core::user::{Factor, Lock, Standing};
 use countersign_sim::{House, START, pin_digest};
 
 use crate::play::*;
@@ -98,7 +98,7 @@ fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction_in_one_commit() {
         assert_eq!(last.standing, Some(standing));
         assert_eq!(play.standing(janes(0)).await, standing);
         let ended = play.found(&started).await.value;
-        assert_eq!(ended.end(), Some(&End::Locked { by: janes(0).id() }));
+        assert_eq!(ended.end(), Some(&End::Locked { by: janes(0).id(), factor: Factor::Pin }));
         // Whoever had it, has it no longer.
         assert_eq!(refusal(play.finish(janes(1), &started).await), Refusal::UserLocked);
         play.time.pass(POLICY.locks.first);

@@ -61,10 +61,10 @@ fn an_identity_for_digests_signs_no_content() {
         let refused = answer(&play, &started, &value).await;
         assert_eq!(refused, Refusal::BadProof(BadProof::OtherSigner));
         let mut submission = janes(0).submission(&value);
-        submission.identity = janes(0).identity(Purpose::Digest).id;
+        submission.identity = Some(janes(0).identity(Purpose::Digest).id);
         let handed_in = play.hand_in(janes(0), &started, &submission).await;
         assert_eq!(refusal(handed_in), Refusal::UnfitIdentity);
-        submission.identity = IdentityId(0);
+        submission.identity = Some(IdentityId(0));
         let handed_in = play.hand_in(janes(0), &started, &submission).await;
         assert_eq!(refusal(handed_in), Refusal::UnfitIdentity);
     });

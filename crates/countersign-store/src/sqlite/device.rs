@@ -132,6 +132,24 @@ pub(super) fn load(
     rows.next()?.map(|row| read(row, keys)).transpose()
 }
 
+pub(super) fn load_by_serial(
+    sql: &Connection,
+    tenant: &TenantName,
+    serial: SerialNumber,
+    keys: &MasterKeys,
+) -> Result<Option<Versioned<Device>>, Trouble> {
+    let mut select = sql.prepare_cached(&by_serial_statement())?;
+    let mut rows = select.query(params![tenant.as_str(), serial.base.0, serial.sequence])?;
+    rows.next()?.map(|row| read(row, keys)).transpose()
+}
+
+pub(super) fn by_serial_statement() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM devices
+          WHERE tenant = ?1 AND serial_base = ?2 AND sequence = ?3 AND status <> 'retired'"
+    )
+}
+
 pub(super) fn list(
     sql: &Connection,
     tenant: &TenantName,

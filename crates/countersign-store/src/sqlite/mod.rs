@@ -18,6 +18,7 @@ mod column;
 mod delivery;
 mod device;
 mod evidence;
+mod key;
 mod open;
 mod readers;
 mod tenant;
@@ -38,13 +39,15 @@ use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::id::{
+    ClientId, DeliveryId, DeviceId, SerialNumber, TenantName, TransactionId, UserName,
+};
 use countersign_core::port::{
     Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
     Registry, Unpaid, Versioned,
 };
 use countersign_core::secret::Key32;
-use countersign_core::tenant::{Client, Tenant};
+use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{Standing, User};
@@ -247,6 +250,18 @@ impl Registry for Sqlite {
         self.0.writer.write("changing a client's keys", move |sql| keys.update(sql)).await
     }
 
+    async fn create_key(&self, key: ApiKey) -> Result<Created, Fault> {
+        self.0.writer.write("making an API key", move |sql| key::insert(sql, &key)).await
+    }
+
+    async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
+        self.0.readers.read("reading an API key", |sql| key::load(sql, digest))
+    }
+
+    async fn keys(&self, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Fault> {
+        self.0.readers.read("listing API keys", |sql| key::list(sql, tenant))
+    }
+
     async fn create_user(
         &self,
         tenant: &TenantName,
@@ -298,6 +313,16 @@ impl Registry for Sqlite {
     ) -> Result<Option<Versioned<Device>>, Fault> {
         let doing = "reading a device";
         self.0.readers.read(doing, |sql| device::load(sql, tenant, id, &self.0.keys))
+    }
+
+    async fn device_by_serial(
+        &self,
+        tenant: &TenantName,
+        serial: SerialNumber,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        let doing = "finding a device";
+        let keys = &self.0.keys;
+        self.0.readers.read(doing, |sql| device::load_by_serial(sql, tenant, serial, keys))
     }
 
     async fn devices(

@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use countersign_core::terms::{Callback, Clocks, Form, MediaType, Terms};
+use countersign_core::terms::{Callback, Clocks, Digits, Forms, MediaType, Operation, Terms};
 use serde::{Deserialize, Serialize};
 
 /// Column `body` of a transaction.
@@ -17,7 +17,9 @@ pub(super) struct Body {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) request: Option<Digest>,
     media_type: MediaTypeBody,
-    form: FormBody,
+    #[serde(default, skip_serializing_if = "OperationBody::is_sign")]
+    operation: OperationBody,
+    form: FormsBody,
     pub(super) pin_required: bool,
     pub(super) once: bool,
     pub(super) online: bool,
@@ -36,13 +38,28 @@ pub(super) struct Digest(pub(super) [u8; 32]);
 enum MediaTypeBody {
     Text,
     Statement,
+    Octets,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum OperationBody {
+    #[default]
+    Sign,
+    Login,
 }
 
 #[derive(Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum FormBody {
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum FormsBody {
     Cms,
+    CodeOrCms { digits: DigitsBody },
 }
+
+/// Within the domain's bounds, or not read.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(try_from = "u8", into = "u8")]
+struct DigitsBody(Digits);
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -67,9 +84,15 @@ impl Body {
             media_type: match terms.content.media_type {
                 MediaType::Text => MediaTypeBody::Text,
                 MediaType::Statement => MediaTypeBody::Statement,
+                MediaType::Octets => MediaTypeBody::Octets,
             },
-            form: match terms.form {
-                Form::Cms => FormBody::Cms,
+            operation: match terms.operation {
+                Operation::Sign => OperationBody::Sign,
+                Operation::Login => OperationBody::Login,
+            },
+            form: match terms.forms {
+                Forms::Cms => FormsBody::Cms,
+                Forms::CodeOrCms(digits) => FormsBody::CodeOrCms { digits: DigitsBody(digits) },
             },
             pin_required: terms.pin_required,
             once: terms.once,
@@ -92,12 +115,21 @@ impl Body {
         match self.media_type {
             MediaTypeBody::Text => MediaType::Text,
             MediaTypeBody::Statement => MediaType::Statement,
+            MediaTypeBody::Octets => MediaType::Octets,
         }
     }
 
-    pub(super) fn form(&self) -> Form {
+    pub(super) fn operation(&self) -> Operation {
+        match self.operation {
+            OperationBody::Sign => Operation::Sign,
+            OperationBody::Login => Operation::Login,
+        }
+    }
+
+    pub(super) fn forms(&self) -> Forms {
         match self.form {
-            FormBody::Cms => Form::Cms,
+            FormsBody::Cms => Forms::Cms,
+            FormsBody::CodeOrCms { digits } => Forms::CodeOrCms(digits.0),
         }
     }
 
@@ -114,6 +146,27 @@ impl Body {
     pub(super) fn callback(&mut self) -> Option<Callback> {
         let CallbackBody { url, headers } = self.callback.take()?;
         Some(Callback { url, headers })
+    }
+}
+
+impl OperationBody {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
+    fn is_sign(&self) -> bool {
+        matches!(self, Self::Sign)
+    }
+}
+
+impl From<DigitsBody> for u8 {
+    fn from(digits: DigitsBody) -> Self {
+        digits.0.count()
+    }
+}
+
+impl TryFrom<u8> for DigitsBody {
+    type Error = &'static str;
+
+    fn try_from(count: u8) -> Result<Self, Self::Error> {
+        Digits::new(count).map(Self).ok_or("a code has 6 to 10 digits")
     }
 }
 

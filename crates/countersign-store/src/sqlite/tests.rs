@@ -182,6 +182,7 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
         (evidence::forgettable_statement(), "transactions_ended"),
         (activation::EXPIRED.into(), "activations_expired"),
         (device::list_statement(true), "devices_listed"),
+        (device::by_serial_statement(), "devices_by_serial"),
         (device::list_statement(false), "devices_listed"),
     ];
     let explain = |sql: &Connection| {

@@ -11,6 +11,7 @@ use countersign_core::port::{Commit, Committed, Due, Grounds, Handle, Versioned}
 use countersign_core::terms::{Addressed, Content, Reference, Surface, Terms};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Clock, Decline, End, State, Take, Transaction};
+use countersign_core::user::Factor;
 use countersign_proof::Proof;
 use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 use serde::{Deserialize, Serialize};
@@ -125,7 +126,7 @@ impl Unit {
             life.ended_by,
             life.end_reason,
             life.proof.map(Proof::content_digest),
-            life.proof.map(Proof::signer),
+            life.proof.map(signer),
             life.proof.map(Proof::evidence),
             terms.surface.as_str(),
             terms.client.as_str(),
@@ -163,7 +164,7 @@ impl Unit {
             life.ended_by,
             life.end_reason,
             life.proof.map(Proof::content_digest),
-            life.proof.map(Proof::signer),
+            life.proof.map(signer),
             life.proof.map(Proof::evidence),
         ])?;
         Ok(())
@@ -188,7 +189,8 @@ impl Unit {
                     End::Declined { reason, .. } => life.end_reason = Some(decline(*reason)),
                     End::Failed { reason, .. } => life.end_reason = Some(reason),
                     End::Expired(clock) => life.end_reason = Some(ran_out(*clock)),
-                    End::Cancelled | End::Locked { .. } => {}
+                    End::Locked { factor, .. } => life.end_reason = Some(mistaken(*factor)),
+                    End::Cancelled => {}
                 }
             }
         }
@@ -237,6 +239,18 @@ fn ran_out(clock: Clock) -> &'static str {
         Clock::GoOnline => "go_online",
         Clock::Sign => "sign",
     }
+}
+
+fn mistaken(factor: Factor) -> &'static str {
+    match factor {
+        Factor::Pin => "pin",
+        Factor::Code => "code",
+    }
+}
+
+/// Column `proof_signer`: empty for a code, which no certificate stands behind.
+fn signer(proof: &Proof) -> Vec<u8> {
+    proof.signer().map(Vec::from).unwrap_or_default()
 }
 
 /// Whether what else a decision stood on is as it was.
@@ -388,7 +402,13 @@ fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec
     let by = device::id_or_none(columns, "ended_by")?;
     let reason: Option<String> = columns.next("end_reason")?;
     let content_digest: Option<[u8; 32]> = columns.next("proof_content")?;
-    let signer: Option<[u8; 32]> = columns.next("proof_signer")?;
+    let signer: Option<Vec<u8>> = columns.next("proof_signer")?;
+    let signer = signer.map(|digest| match <[u8; 32]>::try_from(digest.as_slice()) {
+        Ok(digest) => Ok(Some(digest)),
+        Err(_) if digest.is_empty() => Ok(None),
+        Err(error) => Err(columns.corrupt("proof_signer", error)),
+    });
+    let signer = signer.transpose()?;
     let evidence: Option<Vec<u8>> = columns.next("evidence")?;
     let proof = content_digest.zip(signer).zip(evidence);
 
@@ -412,7 +432,8 @@ fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec
         ("expired", None, Some("go_online"), None) => End::Expired(Clock::GoOnline),
         ("expired", None, Some("sign"), None) => End::Expired(Clock::Sign),
         ("cancelled", None, None, None) => End::Cancelled,
-        ("locked", Some(by), None, None) => End::Locked { by },
+        ("locked", Some(by), None | Some("pin"), None) => End::Locked { by, factor: Factor::Pin },
+        ("locked", Some(by), Some("code"), None) => End::Locked { by, factor: Factor::Code },
         _ => return Err(columns.corrupt("state", format!("{state:?} does not fit its columns"))),
     };
     Ok((State::Ended { at, end }, takes))
@@ -423,7 +444,7 @@ fn read_terms(
     tenant: TenantName,
     id: TransactionId,
 ) -> Result<Terms, Trouble> {
-    let surface = columns.one_of("surface", [Surface::Kobil], Surface::as_str)?;
+    let surface = columns.one_of("surface", Surface::ALL, Surface::as_str)?;
     let client = columns.text("client")?;
     let user = columns.text("user")?;
     let key = columns.number("request_key")?;
@@ -449,7 +470,8 @@ fn read_terms(
         reference,
         addressed: device.map_or(Addressed::Any, Addressed::Device),
         content: Content { media_type: body.media_type(), bytes },
-        form: body.form(),
+        operation: body.operation(),
+        forms: body.forms(),
         pin_required: body.pin_required,
         once: body.once,
         online: body.online,

@@ -5,15 +5,19 @@ use countersign_core::id::{DeliveryId, RequestKey, TenantName, TransactionId, Us
 use countersign_core::port::{
     Changed, Commit, Committed, Due, Grounds, Handle, Ledger, Registry, Versioned,
 };
-use countersign_core::terms::{Addressed, Clocks, Terms};
+use countersign_core::terms::{
+    Addressed, Clocks, Content, Digits, Forms, MediaType, Operation, Surface, Terms,
+};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Clock, Decline, End, State, Transaction};
-use countersign_core::user::{Lock, Standing};
+use countersign_core::user::{Factor, Lock, Standing};
 use countersign_store::Store;
 
 use crate::debts::settled;
 use crate::on_every_store;
-use crate::world::{claim, commit, device, device_id, populate, proof, taken, terms, waiting};
+use crate::world::{
+    claim, code, commit, device, device_id, populate, proof, taken, terms, waiting,
+};
 
 fn acme() -> TenantName {
     "acme".parse().unwrap()
@@ -43,13 +47,15 @@ async fn what_was_written_is_read_back_whole_in_every_state() {
             [State::Waiting { reached: false }, State::Taken { deadline: Timestamp(7_777) }];
         let ends = [
             End::Finished { by, proof: proof(3) },
+            End::Finished { by, proof: code(4) },
             End::Declined { by, reason: Decline::User },
             End::Declined { by, reason: Decline::NotMe },
             End::Failed { by, reason: "no key, \"sorry\"".into() },
             End::Expired(Clock::GoOnline),
             End::Expired(Clock::Sign),
             End::Cancelled,
-            End::Locked { by },
+            End::Locked { by, factor: Factor::Pin },
+            End::Locked { by, factor: Factor::Code },
         ];
         let ends = ends.map(|end| State::Ended { at: Timestamp(8_888), end });
         for (id, state) in (1..).zip(states.into_iter().chain(ends)) {
@@ -76,6 +82,10 @@ async fn sparse_terms_are_read_back_as_sparse_as_they_were() {
             pin_required: false,
             once: false,
             online: false,
+            content: Content { media_type: MediaType::Octets, bytes: vec![0] },
+            surface: Surface::OneSpan,
+            operation: Operation::Login,
+            forms: Forms::CodeOrCms(Digits::new(7).unwrap()),
             clocks: Clocks::One(std::time::Duration::from_secs(5)),
             callback: None,
             notice: None,

@@ -15,7 +15,7 @@ use countersign_core::port::{Changed, Claim, Commit, Created, Grounds, Registry}
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::tenant::{Authority, Client, Tenant};
 use countersign_core::terms::{
-    Addressed, Callback, Clocks, Content, Form, MediaType, Reference, Surface, Terms,
+    Addressed, Callback, Clocks, Content, Forms, MediaType, Operation, Reference, Surface, Terms,
 };
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, State, Take, Transaction};
@@ -130,7 +130,8 @@ pub(crate) fn terms(id: u128) -> Terms {
         reference: Some(Reference { name: format!("order {id}"), request: [10; 32] }),
         addressed: Addressed::Device(device_id(1)),
         content: Content { media_type: MediaType::Statement, bytes: vec![0, 1, 255] },
-        form: Form::Cms,
+        operation: Operation::Sign,
+        forms: Forms::Cms,
         pin_required: true,
         once: true,
         started_at: Timestamp(100),
@@ -158,7 +159,12 @@ pub(crate) fn taken(transaction: Transaction, deadline: u64) -> Transaction {
 }
 
 pub(crate) fn proof(transaction: u128) -> Proof {
-    Proof::recorded(transaction.to_be_bytes(), [11; 32], [12; 32], vec![0x30, 0x03, 1, 2, 3])
+    Proof::recorded(transaction.to_be_bytes(), [11; 32], Some([12; 32]), vec![0x30, 0x03, 1, 2, 3])
+}
+
+/// A proof that is a code.
+pub(crate) fn code(transaction: u128) -> Proof {
+    Proof::recorded(transaction.to_be_bytes(), [11; 32], None, b"01234567".to_vec())
 }
 
 /// A claim of everything that is due, up to `limit`.

@@ -100,6 +100,13 @@ pub struct Content {
     /// What is shown, and exactly what is signed.
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CONTENT_BYTES_MAX>")]
     pub bytes: Vec<u8>,
+    /// The forms that the transaction accepts, the preferred one first: as in [`Taken`], for those who see
+    /// no more than this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forms: Vec<Form>,
+    /// How many digits a code has, where one is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_digits: Option<u8>,
 }
 
 impl fmt::Debug for Content {

@@ -101,6 +101,8 @@ fn the_largest_content_fits_a_sealed_message() {
         client: "c".repeat(crate::limits::NAME_BYTES_MAX),
         media_type: "m".repeat(255),
         bytes: vec![7; crate::limits::CONTENT_BYTES_MAX],
+        forms: Vec::new(),
+        code_digits: None,
     };
     let plaintext = serde_json::to_vec(&content).unwrap();
     let sealed = seal(&vectors.payload_key, &device, Purpose::Content(id), &plaintext);

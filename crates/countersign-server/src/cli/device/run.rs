@@ -37,6 +37,9 @@ pub(in crate::cli) struct Run {
     /// End after so many transactions that this device ended [default: never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// Sign with a short code wherever one is accepted, and not only where nothing else is
+    #[arg(long)]
+    code: bool,
     /// Ask the server again and again, for where no WebSocket gets through
     #[arg(long)]
     poll: bool,
@@ -66,6 +69,7 @@ impl Run {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let mut device = Device::open(&PhoneFile::at(&self.file))?;
         device.listen(if self.poll { Listen::Poll } else { Listen::Channel });
+        device.prefer_codes(self.code);
         let paint = Paint::new(self.color);
         if !self.json {
             let phone = device.phone();

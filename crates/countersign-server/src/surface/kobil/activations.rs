@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::body::{BadBody, bad, object, optional};
-use super::picture;
 use super::render::{self, Problem, SubSystem};
 use super::routes::{Kobil, Named, json, known};
+use crate::surface::picture;
 
 /// What every activation code is made with.
 #[derive(Clone, Debug)]

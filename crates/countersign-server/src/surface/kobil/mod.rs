@@ -8,7 +8,6 @@
 mod activations;
 mod body;
 mod devices;
-mod picture;
 mod render;
 mod routes;
 mod users;

@@ -228,6 +228,7 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         | Refusal::PinRequired
         | Refusal::PinUnset
         | Refusal::PinWrong { .. }
+        | Refusal::CodeWrong { .. }
         | Refusal::PinOutOfTurn
         | Refusal::OtherForm
         | Refusal::UnfitIdentity

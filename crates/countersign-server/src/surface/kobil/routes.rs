@@ -8,7 +8,7 @@ use bytes::Bytes;
 use countersign_core::engine::Order;
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{Chance as _, Handle, Registry as _};
-use countersign_core::terms::{Form, Surface};
+use countersign_core::terms::{Forms, Operation, Surface};
 use countersign_core::{Error, Refusal};
 use http::request::Parts;
 use http::{HeaderMap, Uri};
@@ -157,10 +157,12 @@ fn order(id: TransactionId, caller: Caller, user: UserName, start: Start) -> Ord
         reference: Some(start.reference),
         addressed: start.addressed,
         content: start.content,
-        form: Form::Cms,
+        operation: Operation::Sign,
+        forms: Forms::Cms,
         pin_required: start.pin_required,
         once: false,
         clocks: start.clocks,
+        announced: true,
         callback: start.callback,
         notice: start.notice,
     }

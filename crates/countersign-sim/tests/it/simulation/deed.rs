@@ -85,7 +85,8 @@ impl Deed {
                 node.take(tenant, device, id, proof.as_deref()).await?.transaction
             }
             What::Finish { id, value, identity, .. } => {
-                let submission = Submission { form: Form::Cms, value: &value, identity };
+                let submission =
+                    Submission { form: Form::Cms, value: &value, identity: Some(identity) };
                 node.finish(tenant, device, id, &submission).await?
             }
             What::Decline { id, reason } => node.decline(tenant, device, id, reason).await?,

@@ -166,7 +166,9 @@ impl Model {
                 let fit = |i: &&countersign_core::device::Identity| {
                     i.enabled
                         && i.purpose == Purpose::Content
-                        && digest(&SHA256, &i.certificate).as_ref() == proof.signer()
+                        && proof
+                            .signer()
+                            .is_some_and(|s| digest(&SHA256, &i.certificate).as_ref() == s)
                 };
                 let signer = self.device(*by).identities.iter().find(fit);
                 assert!(signer.is_some(), "the signer is an enabled content identity of its");

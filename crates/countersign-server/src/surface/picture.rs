@@ -8,7 +8,7 @@ const SCALE: usize = 4;
 const QUIET: usize = 4;
 
 /// A QR code of the text, as a PNG in black and white; none where the text is too long for one.
-pub(super) fn qr(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn qr(text: &str) -> Option<Vec<u8>> {
     let code = [EcLevel::M, EcLevel::L]
         .into_iter()
         .find_map(|level| QrCode::with_error_correction_level(text.as_bytes(), level).ok())?;

@@ -1,0 +1,152 @@
+//! What devices do through a gateway: an application that knows a request key and a serial number, and
+//! proves nothing else of itself, fetches a transaction, completes it, or takes it back.
+//!
+//! A request key finds, and never authorises. So whatever is wrong with one is the same
+//! [`Refusal::Unknown`], and a fetch makes the same three reads whatever they find.
+
+use std::sync::Arc;
+
+use super::answer::{Scene, Submission, Taken};
+use super::{Engine, lost_every_race};
+use crate::id::{DeviceId, RequestKey, SerialNumber, TenantName, UserName};
+use crate::limits::COMMIT_TRIES_MAX;
+use crate::port::{Chance, Clock, Doorbell, Handle, Ledger, Registry};
+use crate::refusal::{Error, Refusal};
+use crate::terms::Operation;
+use crate::time::Timestamp;
+use crate::transaction::{Decline, End, Input, Pin, Transaction};
+
+/// A transaction that a gateway's caller names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Request {
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// Its short handle.
+    pub key: RequestKey,
+    /// What its person is asked for; one of the other kind is not found.
+    pub operation: Operation,
+}
+
+impl Request {
+    /// Whether this is the transaction that is named, and open.
+    fn fits(&self, transaction: &Transaction, now: Timestamp) -> bool {
+        transaction.terms.operation == self.operation
+            && !transaction.state.is_ended()
+            && now < transaction.deadline()
+    }
+}
+
+/// A transaction that was completed.
+#[derive(Clone, Debug)]
+pub struct Completed {
+    /// As it ended.
+    pub transaction: Arc<Transaction>,
+    /// The serial number of the device that signed.
+    pub serial_number: SerialNumber,
+}
+
+impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+    /// Takes a transaction that nobody has taken, for the device of that serial number. It is good once:
+    /// a repeated fetch is refused as one by anybody else is.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`] for a request that is unknown, over, taken, not for this device, or not
+    /// without a PIN. Of one that is, refuses a device or a user that is locked.
+    pub async fn fetch(&self, request: &Request, serial: SerialNumber) -> Result<Taken, Error> {
+        let nobody: UserName = serial.to_string().parse().expect("a serial number is printable");
+        for _ in 0..COMMIT_TRIES_MAX {
+            let tenant = &request.tenant;
+            let device = self.store.device_by_serial(tenant, serial).await?;
+            let name = device.as_ref().map_or(&nobody, |device| &device.value.user);
+            let user = self.store.user(tenant, name).await?;
+            let transaction = self.store.load(tenant, &Handle::Key(request.key)).await?;
+            let (Some(device), Some(user), Some(transaction)) = (device, user, transaction) else {
+                return Err(Refusal::Unknown.into());
+            };
+            let scene = Scene { device, user, transaction, now: self.now() };
+            let (found, by) = (&scene.transaction.value, scene.device.value.id);
+            let fetchable = request.fits(found, scene.now)
+                && found.terms.user == scene.user.value.name
+                && found.terms.addressed.covers(by)
+                && found.takes.is_empty()
+                && !found.terms.pin_required;
+            if !fetchable {
+                return Err(Refusal::Unknown.into());
+            }
+            scene.device.value.check()?;
+            let standing = scene.user.value.standing;
+            standing.check(scene.now)?;
+            let device = scene.device.value.clone();
+            let decision =
+                scene.decide(Input::Take { device: by, pin: Pin::Absent }, |_| standing)?;
+            if let Some(transaction) = self.conclude(decision).await? {
+                return Ok(Taken { transaction, device });
+            }
+        }
+        Err(lost_every_race())
+    }
+
+    /// Ends a transaction with a signature by the device that fetched it.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`] for a request that is unknown, over, not this user's, or not fetched; else as
+    /// [`Engine::finish`].
+    pub async fn complete(
+        &self,
+        request: &Request,
+        user: &UserName,
+        submission: &Submission<'_>,
+    ) -> Result<Completed, Error> {
+        let tenant = &request.tenant;
+        let found = self.store.load(tenant, &Handle::Key(request.key)).await?;
+        let found = found.filter(|found| found.value.terms.user == *user);
+        let found = found.ok_or(Refusal::Unknown)?.value;
+        let by = found.takes.first().ok_or(Refusal::Unknown)?.device;
+        if let Some(End::Locked { .. }) = found.end() {
+            return Err(Refusal::UserLocked.into());
+        }
+        if !request.fits(&found, self.now()) {
+            return Err(Refusal::Unknown.into());
+        }
+        let (device, _) = self.actor(tenant, by).await?;
+        let finished = self.finish(tenant, by, found.terms.id, submission).await;
+        let transaction = finished.map_err(Error::hidden)?;
+        Ok(Completed { transaction, serial_number: device.value.serial_number })
+    }
+
+    /// Ends a transaction with the person's no, said on the device that fetched it.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`] for a request that is unknown, over, or another user's;
+    /// [`Refusal::OtherDevice`] for any device but the one that fetched it; else as [`Engine::decline`].
+    pub async fn withdraw(
+        &self,
+        request: &Request,
+        device: DeviceId,
+    ) -> Result<Arc<Transaction>, Error> {
+        let tenant = &request.tenant;
+        let (acting, _) = self.actor(tenant, device).await?;
+        let found = self.store.load(tenant, &Handle::Key(request.key)).await?;
+        let found = found.filter(|found| {
+            found.value.terms.user == acting.value.user && request.fits(&found.value, self.now())
+        });
+        let found = found.ok_or(Refusal::Unknown)?.value;
+        if found.takes.first().is_none_or(|first| first.device != device) {
+            return Err(Refusal::OtherDevice.into());
+        }
+        let declined = self.decline(tenant, device, found.terms.id, Decline::User).await;
+        declined.map_err(Error::hidden)
+    }
+}
+
+impl Error {
+    /// What is over is told from what never was by nobody.
+    fn hidden(self) -> Self {
+        match self {
+            Self::Refused(Refusal::Ended(_) | Refusal::Late | Refusal::NotTaken) => {
+                Refusal::Unknown.into()
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `countersign key …`.
+
+use anyhow::ensure;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use clap::{Subcommand, ValueEnum};
+use countersign_core::id::{ApiKeyId, TenantName};
+use countersign_core::port::{Created, Registry as _};
+use countersign_core::tenant::{ApiKey, KeyKind};
+use serde::Serialize;
+use zeroize::ZeroizeOnDrop;
+
+use super::answer;
+use super::client::random;
+use super::desk::{Desk, Place};
+use super::moment;
+use super::table::Table;
+use crate::surface::caller::secret_digest;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make an API key, which a whole application presents on every phone that runs it.
+    ///
+    /// It is shown once and never again.
+    #[command(
+        after_help = "Example:\n  countersign key create --tenant acme --kind front-end --json"
+    )]
+    Create {
+        /// The tenant that it is for; without one, it is good for all
+        #[arg(long)]
+        tenant: Option<TenantName>,
+        /// What it may be used for
+        #[arg(long)]
+        kind: Kind,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List API keys: what they are for, and never the keys themselves.
+    List {
+        /// Only those that are good for this tenant
+        #[arg(long)]
+        tenant: Option<TenantName>,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// What an API key may be used for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Kind {
+    /// What phones do
+    FrontEnd,
+    /// What a bank's own systems do
+    BackEnd,
+}
+
+/// A new key. Only its digest is kept.
+#[derive(Serialize, ZeroizeOnDrop)]
+struct Made {
+    id: String,
+    /// 256 random bits.
+    api_key: String,
+    #[zeroize(skip)]
+    kind: &'static str,
+    /// Whose it is; none is everybody's.
+    tenant: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    id: String,
+    kind: &'static str,
+    tenant: Option<String>,
+    created_at: String,
+}
+
+impl Command {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create { tenant, kind, place } => create(tenant, kind.into(), &place).await,
+            Self::List { tenant, place } => list(tenant.as_ref(), &place).await,
+        }
+    }
+}
+
+async fn create(tenant: Option<TenantName>, kind: KeyKind, place: &Place) -> anyhow::Result<()> {
+    let desk = Desk::at(place)?;
+    if let Some(tenant) = &tenant {
+        desk.tenant(tenant).await?;
+    }
+    let id = ApiKeyId(u128::from_be_bytes(*random::<16>()));
+    let api_key = format!("csk_{}", BASE64URL.encode(*random::<32>()));
+    let (digest, created_at) = (secret_digest(&api_key), desk.now());
+    let key = ApiKey { id, tenant: tenant.clone(), kind, digest, created_at };
+    let created = desk.store.create_key(key).await?;
+    ensure!(created == Created::Made, "a key of that id exists already: try again");
+    let tenant = tenant.map(|tenant| tenant.to_string());
+    let made = Made { id: id.to_string(), api_key, kind: kind.as_str(), tenant };
+    answer::print(desk.json, &made, || {
+        let whose = made.tenant.as_deref().unwrap_or("all tenants");
+        let kind = made.kind;
+        format!("A {kind} key for {whose} is made. It is shown once:\n\n{}", made.api_key)
+    })?;
+    desk.close().await
+}
+
+async fn list(tenant: Option<&TenantName>, place: &Place) -> anyhow::Result<()> {
+    let desk = Desk::at(place)?;
+    let keys = desk.store.keys(tenant).await?;
+    let rows: Vec<Listed> = keys
+        .iter()
+        .map(|key| Listed {
+            id: key.id.to_string(),
+            kind: key.kind.as_str(),
+            tenant: key.tenant.as_ref().map(ToString::to_string),
+            created_at: moment::exact(key.created_at),
+        })
+        .collect();
+    answer::print(desk.json, &rows, || shown(&rows))?;
+    desk.close().await
+}
+
+fn shown(rows: &[Listed]) -> String {
+    let mut table = Table::new(&["ID", "KIND", "TENANT", "MADE"]);
+    for row in rows {
+        let tenant = row.tenant.as_deref().unwrap_or("(all)");
+        table.row(&[&row.id, row.kind, tenant, &row.created_at]);
+    }
+    table.text("There are no API keys.")
+}
+
+impl From<Kind> for KeyKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::FrontEnd => Self::FrontEnd,
+            Kind::BackEnd => Self::BackEnd,
+        }
+    }
+}

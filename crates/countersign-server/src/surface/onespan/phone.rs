@@ -1,0 +1,239 @@
+//! What a phone does through the gateway, in the gateway's own words: texts in, texts out.
+//!
+//! REST says it for phones, and SOAP has twins of the same calls. What may happen is the engine's to
+//! decide; here keys, serial numbers, sealed messages and signatures become its types.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::device::{Device, PushAddress};
+use countersign_core::engine::{Request, Submission};
+use countersign_core::id::{RequestKey, SerialNumber, TenantName, TransactionId, UserName};
+use countersign_core::limits::SIGNATURE_BYTES_MAX;
+use countersign_core::port::{Handle, Registry as _};
+use countersign_core::terms::{Digits, Form, Forms, Operation};
+use countersign_core::transaction::End;
+use countersign_core::{Error, Refusal};
+use countersign_proof::Proof;
+use countersign_wire::body::Push;
+use countersign_wire::jwe::{self, Purpose};
+use countersign_wire::secret::PayloadKey;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use zeroize::Zeroizing;
+
+use super::codes::Status;
+use crate::channel::answer;
+use crate::serve::Core;
+
+/// What an operator decides about this surface's phones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// How many digits a code has.
+    pub(crate) digits: Digits,
+    /// Whether a cancel may name its request by the plain key.
+    pub(crate) plain_cancel_keys: bool,
+    /// Whether callers are kept from learning who is locked.
+    pub(crate) generic_status_codes: bool,
+    /// Fetches that one caller may try for one serial number in a minute.
+    pub(crate) fetches_per_minute: NonZeroU32,
+}
+
+/// What phones do. Clones are handles to the same.
+#[derive(Clone)]
+pub(crate) struct Phones(Arc<Room>);
+
+struct Room {
+    core: Arc<Core>,
+    rules: Rules,
+    fetches: DefaultKeyedRateLimiter<(String, SerialNumber)>,
+}
+
+impl Phones {
+    /// Joins the parts.
+    pub(crate) fn new(core: Arc<Core>, rules: Rules) -> Self {
+        let fetches = RateLimiter::keyed(Quota::per_minute(rules.fetches_per_minute));
+        Self(Arc::new(Room { core, rules, fetches }))
+    }
+
+    /// The forms that this surface's transactions accept.
+    pub(crate) fn forms(&self) -> Forms {
+        Forms::CodeOrCms(self.0.rules.digits)
+    }
+
+    /// What is told of a status, by the policy.
+    pub(crate) fn told(&self, status: Status) -> Status {
+        if self.0.rules.generic_status_codes { status.generic() } else { status }
+    }
+
+    /// What is told of an end.
+    pub(crate) fn of_end(&self, end: &End) -> Status {
+        self.told(Status::of_end(end))
+    }
+
+    /// Whether `caller` may try another fetch for this serial number, in which a fetch's guesses are
+    /// counted whatever they find.
+    pub(crate) fn may_fetch(&self, caller: &str, serial: &str) -> bool {
+        let Ok(serial) = serial.parse() else { return true };
+        self.0.fetches.check_key(&(caller.to_owned(), serial)).is_ok()
+    }
+
+    /// Forgets who has not fetched lately.
+    pub(crate) fn tidy(&self) {
+        self.0.fetches.retain_recent();
+    }
+
+    /// Takes a transaction for a device: its content as a sealed message, the hex of its ASCII bytes.
+    ///
+    /// # Errors
+    /// As the engine's `fetch`.
+    pub(crate) async fn fetch(
+        &self,
+        tenant: &TenantName,
+        serial: &str,
+        key: &str,
+        operation: Operation,
+    ) -> Result<String, Error> {
+        let request = request(tenant, key, operation)?;
+        let serial: SerialNumber = serial.parse().map_err(|_| Refusal::Unknown)?;
+        let taken = self.0.core.fetch(&request, serial).await?;
+        let name = answer::name(tenant.as_str(), taken.device.id);
+        Ok(hex::encode(answer::sealed(&taken, &name)))
+    }
+
+    /// Ends a transaction with a code, or with a CMS in base64. Answers whose serial number signed.
+    ///
+    /// # Errors
+    /// As the engine's `complete`; [`Refusal::OtherForm`] for what is no signature at all.
+    pub(crate) async fn complete(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        key: &str,
+        signature: &str,
+        operation: Operation,
+    ) -> Result<SerialNumber, Error> {
+        let request = request(tenant, key, operation)?;
+        let (form, value) = read_signature(signature).ok_or(Refusal::OtherForm)?;
+        let submission = Submission { form, value: &value, identity: None };
+        Ok(self.0.core.complete(&request, user, &submission).await?.serial_number)
+    }
+
+    /// Ends a transaction with the person's no. `message` is the request key, as an information message
+    /// from the device that fetched it, in hex.
+    ///
+    /// # Errors
+    /// As the engine's `withdraw`; [`Refusal::OtherForm`] for what that device did not seal.
+    pub(crate) async fn cancel(
+        &self,
+        tenant: &TenantName,
+        serial: &str,
+        message: &str,
+        operation: Operation,
+    ) -> Result<(), Error> {
+        let (core, rules) = (&self.0.core, &self.0.rules);
+        let device = self.device(tenant, serial).await?.ok_or(Refusal::OtherForm)?;
+        let request = if let (true, Ok(key)) = (rules.plain_cancel_keys, message.parse()) {
+            Request { tenant: tenant.clone(), key, operation }
+        } else {
+            let sealed = unhexed(message)?;
+            let (_, purpose) = jwe::peek(&sealed).map_err(|_| Refusal::OtherForm)?;
+            let Purpose::Information(id) = purpose else { return Err(Refusal::OtherForm.into()) };
+            let plain = open(&device, purpose, &sealed)?;
+            let key = str::from_utf8(&plain).ok().and_then(|key| key.parse().ok());
+            let key: RequestKey = key.ok_or(Refusal::OtherForm)?;
+            // Keys are drawn again; the message is good for its own transaction only.
+            let found = core.transaction(tenant, &Handle::Key(key)).await?;
+            if found.terms.id != TransactionId(u128::from_be_bytes(id.0)) {
+                return Err(Refusal::Unknown.into());
+            }
+            Request { tenant: tenant.clone(), key, operation }
+        };
+        core.withdraw(&request, device.id).await.map(drop)
+    }
+
+    /// Changes where a device is woken, to what it has sealed itself.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`] where the user has no such device; [`Refusal::OtherForm`] for what that device
+    /// did not seal.
+    pub(crate) async fn move_to(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        serial: &str,
+        message: &str,
+    ) -> Result<(), Error> {
+        let device = self.device(tenant, serial).await?;
+        let device = device.filter(|device| device.user == *user).ok_or(Refusal::Unknown)?;
+        let plain = open(&device, Purpose::Notification, &unhexed(message)?)?;
+        let push: Push = serde_json::from_slice(&plain).map_err(|_| Refusal::OtherForm)?;
+        let address =
+            PushAddress { provider: push.provider, token: push.token.unwrap_or_default() };
+        self.0.core.set_push(tenant, device.id, address).await
+    }
+
+    async fn device(&self, tenant: &TenantName, serial: &str) -> Result<Option<Device>, Error> {
+        let Ok(serial) = serial.parse() else { return Ok(None) };
+        let found = self.0.core.store.device_by_serial(tenant, serial).await?;
+        Ok(found.map(|found| found.value))
+    }
+}
+
+/// A verified signature as this surface writes it: a code's digits, or a CMS in base64.
+pub(crate) fn written(proof: &Proof) -> String {
+    match proof.signer() {
+        None => String::from_utf8_lossy(proof.evidence()).into_owned(),
+        Some(_) => BASE64.encode(proof.evidence()),
+    }
+}
+
+fn request(tenant: &TenantName, key: &str, operation: Operation) -> Result<Request, Refusal> {
+    let key = key.parse().map_err(|_| Refusal::Unknown)?;
+    Ok(Request { tenant: tenant.clone(), key, operation })
+}
+
+/// A code is 6 to 16 decimal or hex digits, by the vendor's word; ours are decimal, and one that cannot be
+/// right is a wrong one. Anything longer is the base64 of a CMS.
+fn read_signature(text: &str) -> Option<(Form, Vec<u8>)> {
+    let text = text.trim();
+    if (6..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Some((Form::Code, text.as_bytes().to_vec()));
+    }
+    let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let bytes = BASE64.decode(plain).ok()?;
+    let fits = !bytes.is_empty() && bytes.len() <= SIGNATURE_BYTES_MAX;
+    fits.then_some((Form::Cms, bytes))
+}
+
+fn unhexed(message: &str) -> Result<String, Refusal> {
+    let bytes = hex::decode(message).map_err(|_| Refusal::OtherForm)?;
+    String::from_utf8(bytes).map_err(|_| Refusal::OtherForm)
+}
+
+/// Opens what this device sealed, for this purpose.
+fn open(device: &Device, purpose: Purpose, sealed: &str) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let key = PayloadKey::from(*device.payload_key.expose());
+    let name = answer::name(device.tenant.as_str(), device.id);
+    jwe::open(&key, &name, purpose, sealed).map_err(|_| Refusal::OtherForm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_a_code_or_base64_and_nothing_else() {
+        for code in ["383379", "3833791", "0123456789abcdef", "ABCDEF012345"] {
+            assert_eq!(read_signature(code), Some((Form::Code, code.as_bytes().to_vec())));
+        }
+        let cms = BASE64.encode([0x30; 40]);
+        for spelled in [cms.clone(), format!(" {}\r\n{}\n", &cms[..20], &cms[20..])] {
+            assert_eq!(read_signature(&spelled), Some((Form::Cms, vec![0x30; 40])));
+        }
+        for neither in ["", "12345", "not base64!", "=", "38337 91"] {
+            assert_eq!(read_signature(neither), None, "{neither}");
+        }
+    }
+}

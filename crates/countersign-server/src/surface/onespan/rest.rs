@@ -1,0 +1,314 @@
+//! REST for phones, as OneSpan's gateway speaks: POST, JSON, HTTP Basic with the front-end API key.
+//!
+//! Whatever a call comes to is HTTP 200 and `resultCodes`, and no `result` where it failed. A 4xx says that
+//! there was no request: it has no body.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any, post};
+use axum::{Json, Router};
+use countersign_core::Error;
+use countersign_core::id::TenantName;
+use countersign_core::tenant::{ApiKey, KeyKind};
+use countersign_core::terms::Operation;
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tracing::info;
+
+use super::codes::{ResultCodes, Status};
+use super::phone::Phones;
+use crate::listen::Peer;
+use crate::surface::caller::{Gate, Stranger, log};
+use crate::surface::intake;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct Rest {
+    /// Who is asking, and the engine.
+    pub(crate) gate: Gate,
+    /// What phones do.
+    pub(crate) phones: Phones,
+}
+
+/// The gateway's calls, at `/rest/v2`; and under `/<context>` as well, where there is one.
+pub(crate) fn router(rest: Rest, context: &str) -> Router {
+    let calls = Router::new()
+        .merge(calls("signature", "getPreparedSignatureRequest", known(post(fetch_signature))))
+        .merge(calls("signature", "authSignature", known(post(complete_signature))))
+        .merge(calls("signature", "cancelAuthSignatureRequest", known(post(cancel_signature))))
+        .merge(calls("authentication", "getPreparedSecureChallenge", known(post(fetch_login))))
+        .merge(calls("authentication", "authUser", known(post(complete_login))))
+        .merge(calls("authentication", "cancelAuthUser", known(post(cancel_login))))
+        .route("/notification/push/updateNotificationID", known(post(update_notification)))
+        .route("/provisioning/getServerTime", known(post(server_time)))
+        .fallback(any(async || StatusCode::NOT_FOUND))
+        .with_state(rest);
+    let router = Router::new().nest("/rest/v2", calls.clone());
+    if context.is_empty() {
+        return router;
+    }
+    router.nest(&format!("/{context}/rest/v2"), calls)
+}
+
+/// A call of both kinds: of a request that was pushed, and of one that was scanned.
+fn calls(what: &str, name: &str, methods: MethodRouter<Rest>) -> Router<Rest> {
+    Router::new()
+        .route(&format!("/{what}/push/{name}"), methods.clone())
+        .route(&format!("/{what}/scan/{name}"), methods)
+}
+
+/// Every address takes POST and nothing else.
+fn known(methods: MethodRouter<Rest>) -> MethodRouter<Rest> {
+    methods.fallback(async || Problem::Unasked(StatusCode::METHOD_NOT_ALLOWED))
+}
+
+/// Why a call did not do what was asked.
+enum Problem {
+    /// A status says why.
+    Told(Status),
+    /// There was no request, or there is no answer.
+    Unasked(StatusCode),
+}
+
+/// A call that has been read: who asks, and its parameters.
+struct Call {
+    key: ApiKey,
+    tenant: Option<TenantName>,
+    parameters: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<R> {
+    result_codes: ResultCodes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<R>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Fetched {
+    request_message: String,
+}
+
+/// Whose signature it was, in the order and the spelling of the vendor's example.
+#[derive(Serialize)]
+struct Completed {
+    #[serde(rename = "userID")]
+    user_id: String,
+    domain: String,
+    #[serde(rename = "orgUnit")]
+    org_unit: &'static str,
+    #[serde(rename = "serialNo")]
+    serial_no: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Time {
+    server_time: u64,
+}
+
+type Answer = Result<Response, Problem>;
+
+/// `POST /rest/v2/signature/{push,scan}/getPreparedSignatureRequest`
+async fn fetch_signature(State(rest): State<Rest>, request: Request) -> Answer {
+    rest.fetch(request, "requestKey", Operation::Sign).await
+}
+
+/// `POST /rest/v2/signature/{push,scan}/authSignature`
+async fn complete_signature(State(rest): State<Rest>, request: Request) -> Answer {
+    rest.complete(request, "requestKey", Operation::Sign).await
+}
+
+/// `POST /rest/v2/signature/{push,scan}/cancelAuthSignatureRequest`
+async fn cancel_signature(State(rest): State<Rest>, request: Request) -> Answer {
+    rest.cancel(request, "requestKey", Operation::Sign).await
+}
+
+/// `POST /rest/v2/authentication/{push,scan}/getPreparedSecureChallenge`
+async fn fetch_login(State(rest): State<Rest>, request: Request) -> Answer {
+    rest.fetch(request, "challengeKey", Operation::Login).await
+}
+
+/// `POST /rest/v2/authentication/{push,scan}/authUser`
+async fn complete_login(State(rest): State<Rest>, request: Request) -> Answer {
+    rest.complete(request, "challengeKey", Operation::Login).await
+}
+
+/// `POST /rest/v2/authentication/{push,scan}/cancelAuthUser`
+async fn cancel_login(State(rest): State<Rest>, request: Request) -> Answer {
+    rest.cancel(request, "challengeKey", Operation::Login).await
+}
+
+/// `POST /rest/v2/notification/push/updateNotificationID`: `digipassInstanceID` is the serial number.
+async fn update_notification(State(rest): State<Rest>, request: Request) -> Answer {
+    let call = rest.read(request).await?;
+    let (user, serial) = (call.required("userID")?, call.required("digipassInstanceID")?);
+    let message = call.required("encryptedNotificationID")?;
+    let tenant = call.domain()?;
+    let user = user.parse().map_err(|_| Status::NotFound)?;
+    rest.told(rest.phones.move_to(&tenant, &user, serial, message).await)?;
+    Ok(done::<()>(None))
+}
+
+/// `POST /rest/v2/provisioning/getServerTime`: whatever the body says.
+async fn server_time(State(rest): State<Rest>, request: Request) -> Answer {
+    rest.key(request.headers(), address(&request)).await?;
+    intake::any(request).await?;
+    Ok(done(Some(Time { server_time: rest.gate.core.now().seconds() })))
+}
+
+impl Rest {
+    async fn fetch(&self, request: Request, key: &str, operation: Operation) -> Answer {
+        let call = self.read(request).await?;
+        let (key, serial) = (call.required(key)?, call.required("serialNumber")?);
+        if !self.phones.may_fetch(&call.key.id.to_string(), serial) {
+            return Err(Problem::Unasked(StatusCode::TOO_MANY_REQUESTS));
+        }
+        let fetched = self.phones.fetch(call.tenant()?, serial, key, operation).await;
+        Ok(done(Some(Fetched { request_message: self.told(fetched)? })))
+    }
+
+    async fn complete(&self, request: Request, key: &str, operation: Operation) -> Answer {
+        let call = self.read(request).await?;
+        let (user, key) = (call.required("userID")?, call.required(key)?);
+        let signature = call.required("signature")?;
+        let tenant = call.domain()?;
+        let name = user.parse().map_err(|_| Status::NotFound)?;
+        let completed = self.phones.complete(&tenant, &name, key, signature, operation).await;
+        let serial = self.told(completed)?;
+        Ok(done(Some(Completed {
+            user_id: name.to_string(),
+            domain: tenant.to_string(),
+            org_unit: "",
+            serial_no: serial.to_string(),
+        })))
+    }
+
+    async fn cancel(&self, request: Request, key: &str, operation: Operation) -> Answer {
+        let call = self.read(request).await?;
+        let (message, serial) = (call.required(key)?, call.required("serialNumber")?);
+        self.told(self.phones.cancel(call.tenant()?, serial, message, operation).await)?;
+        Ok(done::<()>(None))
+    }
+
+    /// Who asks, and then what: a stranger's body is not looked at.
+    async fn read(&self, request: Request) -> Result<Call, Problem> {
+        let key = self.key(request.headers(), address(&request)).await?;
+        let tenant = match &key.tenant {
+            Some(tenant) => Some(tenant.clone()),
+            None => self.gate.tenant_of_host(request.uri(), request.headers()).ok(),
+        };
+        let body = intake::any(request).await?;
+        let parameters = serde_json::from_slice(&body);
+        let parameters = parameters.map_err(|_| Problem::Unasked(StatusCode::BAD_REQUEST))?;
+        Ok(Call { key, tenant, parameters })
+    }
+
+    /// The front-end API key that the request bears.
+    async fn key(&self, headers: &HeaderMap, address: IpAddr) -> Result<ApiKey, Stranger> {
+        self.gate.api_key(headers, KeyKind::FrontEnd, address).await
+    }
+
+    /// A refusal becomes a status, by the policy; the log keeps the true one.
+    fn told<T>(&self, outcome: Result<T, Error>) -> Result<T, Problem> {
+        outcome.map_err(|error| match error {
+            Error::Refused(refusal) => {
+                let status = Status::of(&refusal);
+                info!(status = status.name(), "A phone's call was refused: {refusal}");
+                Problem::Told(self.phones.told(status))
+            }
+            Error::Failed(fault) => {
+                log(&fault);
+                Problem::Unasked(StatusCode::SERVICE_UNAVAILABLE)
+            }
+        })
+    }
+}
+
+impl Call {
+    /// A parameter that must be there, a text that is not empty. Names are case-sensitive.
+    fn required(&self, name: &str) -> Result<&str, Status> {
+        let text = self.parameters.get(name).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty()).ok_or(Status::InvParam)
+    }
+
+    /// The tenant that the key is for, or else the host names, or else the default one.
+    fn tenant(&self) -> Result<&TenantName, Status> {
+        self.tenant.as_ref().ok_or(Status::NotFound)
+    }
+
+    /// The tenant that `domain` names, if the key is good for it.
+    fn domain(&self) -> Result<TenantName, Status> {
+        match self.parameters.get("domain") {
+            None | Some(Value::Null) => self.tenant().cloned(),
+            Some(Value::String(domain)) if domain.is_empty() => self.tenant().cloned(),
+            Some(Value::String(domain)) => {
+                let named = domain.parse().ok().filter(|tenant| self.key.covers(tenant));
+                named.ok_or(Status::NotFound)
+            }
+            Some(_) => Err(Status::InvParam),
+        }
+    }
+}
+
+/// Where a call comes from.
+fn address(request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<Peer>();
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+}
+
+fn done<R: Serialize>(result: Option<R>) -> Response {
+    Json(Body { result_codes: Status::Success.codes(), result }).into_response()
+}
+
+impl From<Status> for Problem {
+    fn from(status: Status) -> Self {
+        Self::Told(status)
+    }
+}
+
+impl From<Stranger> for Problem {
+    fn from(stranger: Stranger) -> Self {
+        Self::Unasked(match stranger {
+            Stranger::NoTenant | Stranger::NotAuthenticated => StatusCode::UNAUTHORIZED,
+            Stranger::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
+            Stranger::Failed => StatusCode::SERVICE_UNAVAILABLE,
+        })
+    }
+}
+
+impl From<intake::Refused> for Problem {
+    fn from(refused: intake::Refused) -> Self {
+        Self::Unasked(match refused {
+            intake::Refused::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            intake::Refused::NotJson | intake::Refused::Broken => StatusCode::BAD_REQUEST,
+        })
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"Countersign\"");
+        let code = match self {
+            Self::Told(status) => {
+                let body = Body::<()> { result_codes: status.codes(), result: None };
+                return Json(body).into_response();
+            }
+            Self::Unasked(code) => code,
+        };
+        let header: Option<(HeaderName, HeaderValue)> = match code {
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, BASIC)),
+            StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, HeaderValue::from_static("POST"))),
+            StatusCode::TOO_MANY_REQUESTS => Some((RETRY_AFTER, HeaderValue::from_static("60"))),
+            StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, HeaderValue::from_static("2"))),
+            _ => None,
+        };
+        (code, HeaderMap::from_iter(header)).into_response()
+    }
+}

@@ -1,0 +1,655 @@
+//! What callers send, read into types once. What is no request is a fault; a request with a wrong
+//! parameter is one, and is answered with a status that names the parameter.
+
+use countersign_core::limits::{CONTENT_BYTES_MAX, NAME_BYTES_MAX, ROWS_MAX};
+
+use super::xml::{self, BadXml, Element, Space};
+
+/// The commands, by the vendor's names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Command {
+    AuthSignatureRequest,
+    GenRequest,
+    GetPreparedSignatureRequest,
+    AuthSignature,
+    CancelAuthSignatureRequest,
+}
+
+/// How a command's parameters are written, and its answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Style {
+    /// Elements with names of their own; the answer is `status` and `result`.
+    Elements,
+    /// A list of attributes, each with an id and a value; the answer is `results`, with such a list.
+    Attributes,
+}
+
+/// A command, found in its envelope.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) command: Command,
+    pub(super) style: Style,
+    element: Element,
+}
+
+/// Why a message is no request; a fault for its sender.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum NotSoap {
+    #[error("{0}")]
+    Xml(#[from] BadXml),
+    #[error("the body is not an envelope of SOAP 1.1")]
+    NotEnvelope,
+    #[error("only SOAP 1.1 is spoken here")]
+    OtherVersion,
+    #[error("the header asks for something that is not understood")]
+    Mandatory,
+    #[error("the envelope's Body must hold exactly one command")]
+    NotOneCommand,
+    #[error(
+        "the command must be authSignatureRequest, genRequest, getPreparedSignatureRequest, authSignature \
+         or cancelAuthSignatureRequest in the namespace {}",
+        xml::SIGNATURE
+    )]
+    UnknownCommand,
+}
+
+/// A parameter does not say what it should; a sentence for the caller.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct BadParameter(pub(super) String);
+
+/// What a caller asks, with the component that it says it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Asked {
+    pub(super) component: String,
+    pub(super) what: What,
+}
+
+/// What is asked. Names are as they were written: whose they are is found out later.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum What {
+    /// Have this signed, and answer when it is.
+    Sign { user: User, serial: Option<String>, data: Data },
+    /// Answer when what has this key is signed.
+    Await { user: User, serial: Option<String>, key: String },
+    /// Make a key for this.
+    Prepare { user: User, serial: Option<String>, data: Data },
+    /// Give what has this key to this device.
+    Fetch { serial: String, key: String },
+    /// This is the signature.
+    Complete { user: User, key: String, signature: String },
+    /// This device's person will not sign.
+    Cancel { serial: String, message: String },
+}
+
+/// Who is to sign.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct User {
+    pub(super) id: String,
+    pub(super) domain: Option<String>,
+}
+
+/// What is to be signed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Data {
+    /// A title, which may be empty, and rows of key and value.
+    Fields(String, Vec<(String, String)>),
+    /// A body that only the application on the device can read.
+    Body(Vec<u8>),
+}
+
+impl Command {
+    pub(super) const ALL: [Self; 5] = [
+        Self::AuthSignatureRequest,
+        Self::GenRequest,
+        Self::GetPreparedSignatureRequest,
+        Self::AuthSignature,
+        Self::CancelAuthSignatureRequest,
+    ];
+
+    /// Its element's name.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthSignatureRequest => "authSignatureRequest",
+            Self::GenRequest => "genRequest",
+            Self::GetPreparedSignatureRequest => "getPreparedSignatureRequest",
+            Self::AuthSignature => "authSignature",
+            Self::CancelAuthSignatureRequest => "cancelAuthSignatureRequest",
+        }
+    }
+
+    /// Whether the vendor has it with a list of attributes.
+    fn has_attributes(self) -> bool {
+        matches!(self, Self::GenRequest | Self::AuthSignature)
+    }
+
+    /// The elements that it may have, where it has no list of attributes.
+    fn elements(self) -> &'static [&'static str] {
+        match self {
+            Self::AuthSignatureRequest => {
+                &["componentType", "user", "serialNumber", "push", "requestKey"]
+            }
+            Self::GenRequest => &[
+                "componentType",
+                "user",
+                "serialNumber",
+                "authType",
+                "title",
+                "dataFieldList",
+                "dataBody",
+            ],
+            Self::GetPreparedSignatureRequest => &["componentType", "serialNumber", "requestKey"],
+            Self::AuthSignature => &["componentType", "user", "requestKey", "signature"],
+            Self::CancelAuthSignatureRequest => {
+                &["componentType", "serialNumber", "requestKeyMessage"]
+            }
+        }
+    }
+}
+
+impl Call {
+    /// Finds the command in a message.
+    ///
+    /// # Errors
+    /// [`NotSoap`], the first reason found.
+    pub(super) fn find(message: &[u8]) -> Result<Self, NotSoap> {
+        let envelope = xml::parse(message)?;
+        match (envelope.space, &*envelope.name) {
+            (Space::Soap, "Envelope") => {}
+            // SOAP 1.1, section 4.4.1: another envelope is another version.
+            (Space::Soap12 | Space::Other, "Envelope") => return Err(NotSoap::OtherVersion),
+            _ => return Err(NotSoap::NotEnvelope),
+        }
+        let is = |element: &Element, name| element.space == Space::Soap && element.name == name;
+        let parts = envelope.elements().ok_or(NotSoap::NotEnvelope)?;
+        // SOAP 1.1, section 4: the header, if there is one, is first. What follows the body is nobody's.
+        let (header, rest) = match parts {
+            [header, rest @ ..] if is(header, "Header") => (Some(header), rest),
+            rest => (None, rest),
+        };
+        if header.is_some_and(|header| header.children.iter().any(Element::is_mandatory)) {
+            return Err(NotSoap::Mandatory);
+        }
+        let at = parts.len() - rest.len();
+        if !rest.first().is_some_and(|body| is(body, "Body")) {
+            return Err(NotSoap::NotEnvelope);
+        }
+        let body = envelope.children.into_iter().nth(at).ok_or(NotSoap::NotEnvelope)?;
+        if body.elements().is_none() {
+            return Err(NotSoap::NotOneCommand);
+        }
+        let [element]: [Element; 1] =
+            body.children.try_into().map_err(|_| NotSoap::NotOneCommand)?;
+        let named = |command: &Command| command.as_str() == element.name;
+        let command = Command::ALL.into_iter().find(named).ok_or(NotSoap::UnknownCommand)?;
+        if element.space != Space::Signature {
+            return Err(NotSoap::UnknownCommand);
+        }
+        let listed = |child: &Element| child.name == "attributeSet";
+        let style = if command.has_attributes() && element.children.iter().any(listed) {
+            Style::Attributes
+        } else {
+            Style::Elements
+        };
+        Ok(Self { command, style, element })
+    }
+
+    /// Reads its parameters.
+    ///
+    /// # Errors
+    /// [`BadParameter`], the first reason found.
+    pub(super) fn asked(&self) -> Result<Asked, BadParameter> {
+        match self.style {
+            Style::Elements => self.of_elements(),
+            Style::Attributes => self.of_attributes(),
+        }
+    }
+
+    fn of_elements(&self) -> Result<Asked, BadParameter> {
+        let given = Parameters::of(&self.element, self.command.elements())?;
+        let component = given.required("componentType")?;
+        let what = match self.command {
+            Command::AuthSignatureRequest => {
+                let (user, serial) = (user(&given)?, given.optional("serialNumber")?);
+                match (given.get("push"), given.optional("requestKey")?) {
+                    (Some(push), None) => {
+                        let push = Parameters::of(push, &["title", "dataFieldList", "dataBody"])?;
+                        What::Sign { user, serial, data: data(&push)? }
+                    }
+                    (None, Some(key)) => What::Await { user, serial, key },
+                    _ => return bad("exactly one of push and requestKey must be given"),
+                }
+            }
+            Command::GenRequest => {
+                scan_only("authType", given.optional("authType")?.as_deref())?;
+                What::Prepare {
+                    user: user(&given)?,
+                    serial: given.optional("serialNumber")?,
+                    data: data(&given)?,
+                }
+            }
+            Command::GetPreparedSignatureRequest => What::Fetch {
+                serial: given.required("serialNumber")?,
+                key: given.required("requestKey")?,
+            },
+            Command::AuthSignature => What::Complete {
+                user: user(&given)?,
+                key: given.required("requestKey")?,
+                signature: given.required("signature")?,
+            },
+            Command::CancelAuthSignatureRequest => What::Cancel {
+                serial: given.required("serialNumber")?,
+                message: given.required("requestKeyMessage")?,
+            },
+        };
+        Ok(Asked { component, what })
+    }
+
+    fn of_attributes(&self) -> Result<Asked, BadParameter> {
+        // The vendor's authSignature does not go without a dataFieldList, so callers send one with
+        // anything in it; what is signed is what the key names.
+        let given = Parameters::of(&self.element, &["attributeSet", "dataFieldList"])?;
+        let list = given.get("attributeSet").map(attributes).transpose()?;
+        let mut list = list.unwrap_or_default();
+        let mut take = |id: &str| {
+            let at = list.iter().position(|(name, _)| name == id)?;
+            Some(list.swap_remove(at).1).filter(|value| !value.trim().is_empty())
+        };
+        let mut required =
+            |id: &str| take(id).ok_or_else(|| BadParameter(format!("{id} is required")));
+        let component = required("SIGNFLD_COMPONENT_TYPE")?;
+        let id = required("SIGNFLD_USERID")?;
+        let user = |domain| User { id, domain };
+        let what = if self.command == Command::AuthSignature {
+            let (key, signature) =
+                (required("SIGNFLD_REQUEST_KEY")?, required("SIGNFLD_SIGNATURE")?);
+            let user = user(take("SIGNFLD_DOMAIN"));
+            What::Complete { user, key, signature }
+        } else {
+            let user = user(take("SIGNFLD_DOMAIN"));
+            scan_only("SIGNFLD_AUTH_TYPE", take("SIGNFLD_AUTH_TYPE").as_deref())?;
+            let title = take("SIGNFLD_TRANSACTION_TITLE").unwrap_or_default();
+            let data = match (take("SIGNFLD_REQUEST_BODY"), given.get("dataFieldList")) {
+                (Some(_), None) if !title.is_empty() => {
+                    return bad("SIGNFLD_TRANSACTION_TITLE must come with dataFieldList");
+                }
+                (Some(hex), None) => body("SIGNFLD_REQUEST_BODY", &hex)?,
+                (None, Some(list)) => fields(title, list)?,
+                _ => {
+                    return bad(
+                        "exactly one of SIGNFLD_REQUEST_BODY and dataFieldList must be given",
+                    );
+                }
+            };
+            What::Prepare { user, serial: take("SIGNFLD_SERIAL_NO"), data }
+        };
+        match list.first() {
+            Some((id, _)) => bad(&format!("{} is not an attribute of this command", shown(id))),
+            None => Ok(Asked { component, what }),
+        }
+    }
+}
+
+/// The vendor's other kinds of request are read off line by devices of its own.
+fn scan_only(name: &str, given: Option<&str>) -> Result<(), BadParameter> {
+    match given {
+        None | Some("SCAN") => Ok(()),
+        Some(_) => bad(&format!("{name} must be SCAN, or absent")),
+    }
+}
+
+fn user(given: &Parameters<'_>) -> Result<User, BadParameter> {
+    let user = given.get("user").ok_or_else(|| BadParameter("user is required".into()))?;
+    let user = Parameters::of(user, &["userID", "domain"])?;
+    Ok(User { id: user.required("userID")?, domain: user.optional("domain")? })
+}
+
+/// Title and list, or a body.
+fn data(given: &Parameters<'_>) -> Result<Data, BadParameter> {
+    let title = given.get("title").map(whole).transpose()?.unwrap_or_default();
+    match (given.get("dataFieldList"), given.optional("dataBody")?) {
+        (Some(list), None) => fields(title, list),
+        (None, Some(_)) if !title.is_empty() => bad("title must come with dataFieldList"),
+        (None, Some(hex)) => body("dataBody", &hex),
+        _ => bad("exactly one of dataFieldList and dataBody must be given"),
+    }
+}
+
+fn fields(title: String, list: &Element) -> Result<Data, BadParameter> {
+    let list = elements(list)?;
+    if list.len() > ROWS_MAX {
+        return bad(&format!("dataFieldList must have at most {ROWS_MAX} fields"));
+    }
+    let mut rows = Vec::with_capacity(list.len());
+    for field in list {
+        if field.space != Space::Unqualified || field.name != "dataField" {
+            return bad(&format!("{} must be dataField", shown(&field.name)));
+        }
+        let field = Parameters::of(field, &["key", "value"])?;
+        let part = |name: &str| match field.get(name) {
+            Some(part) => whole(part),
+            None => bad(&format!("{name} of each dataField is required")),
+        };
+        rows.push((part("key")?, part("value")?));
+    }
+    if title.is_empty() && rows.is_empty() {
+        return bad("dataFieldList must have a field, where there is no title");
+    }
+    Ok(Data::Fields(title, rows))
+}
+
+fn body(name: &str, hex: &str) -> Result<Data, BadParameter> {
+    match hex::decode(hex.trim_ascii()) {
+        Ok(body) if (1..=CONTENT_BYTES_MAX).contains(&body.len()) => Ok(Data::Body(body)),
+        _ => bad(&format!("{name} must be 1 to {CONTENT_BYTES_MAX} bytes in hex digits")),
+    }
+}
+
+/// Ids and values, those that are said to be null aside.
+fn attributes(set: &Element) -> Result<Vec<(String, String)>, BadParameter> {
+    let mut list: Vec<(String, String)> = Vec::new();
+    for attribute in elements(set)? {
+        if attribute.space != Space::Unqualified || attribute.name != "attributes" {
+            return bad(&format!("{} must be attributes", shown(&attribute.name)));
+        }
+        let attribute = Parameters::of(attribute, &["attributeID", "value", "attributeOptions"])?;
+        let id = attribute.required("attributeID")?;
+        if list.iter().any(|(known, _)| *known == id) {
+            return bad(&format!("{} is given twice", shown(&id)));
+        }
+        let mut is_null = false;
+        let options = attribute.get("attributeOptions").map(elements).transpose()?;
+        for option in options.unwrap_or_default() {
+            let is_set = matches!(option.text(), Some("true" | "1"));
+            match &*option.name.to_ascii_lowercase() {
+                "null" => is_null |= is_set,
+                // Nothing of a request is written to a log.
+                "masked" => {}
+                _ if !is_set => {}
+                _ => return bad("attributeOptions must be NULL or MASKED"),
+            }
+        }
+        let value = match attribute.get("value") {
+            Some(value) => whole(value)?,
+            None if is_null => String::new(),
+            None => return bad(&format!("the value of {} is required", shown(&id))),
+        };
+        if !is_null {
+            list.push((id, value));
+        }
+    }
+    Ok(list)
+}
+
+/// The parameters inside an element, each at most once, none that is not known.
+struct Parameters<'a>(Vec<&'a Element>);
+
+impl<'a> Parameters<'a> {
+    fn of(element: &'a Element, names: &[&str]) -> Result<Self, BadParameter> {
+        let mut given: Vec<&Element> = Vec::new();
+        for child in elements(element)? {
+            let name = shown(&child.name);
+            if child.space != Space::Unqualified {
+                return bad(&format!("{name} must be in no namespace"));
+            }
+            if !names.contains(&&*child.name) {
+                let parent = shown(&element.name);
+                return bad(&format!("{name} is not a parameter of {parent}"));
+            }
+            if given.iter().any(|known| known.name == child.name) {
+                return bad(&format!("{name} is given twice"));
+            }
+            given.push(child);
+        }
+        given.retain(|child| !child.is_nil);
+        Ok(Self(given))
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Element> {
+        self.0.iter().find(|element| element.name == name).copied()
+    }
+
+    /// A text; an empty one is none.
+    fn optional(&self, name: &str) -> Result<Option<String>, BadParameter> {
+        let Some(element) = self.get(name) else { return Ok(None) };
+        match element.text() {
+            Some(text) => Ok((!text.is_empty()).then(|| text.to_owned())),
+            None => bad(&format!("{name} must be a text")),
+        }
+    }
+
+    fn required(&self, name: &str) -> Result<String, BadParameter> {
+        let missing = || BadParameter(format!("{name} is required"));
+        self.optional(name)?.ok_or_else(missing)
+    }
+}
+
+fn elements(element: &Element) -> Result<&[Element], BadParameter> {
+    let mixed = || BadParameter(format!("{} must hold elements only", shown(&element.name)));
+    element.elements().ok_or_else(mixed)
+}
+
+fn whole(element: &Element) -> Result<String, BadParameter> {
+    let text = element.whole_text();
+    let not_text = || BadParameter(format!("{} must be a text", shown(&element.name)));
+    text.map(str::to_owned).ok_or_else(not_text)
+}
+
+/// A caller's own word, short enough to say back.
+fn shown(name: &str) -> String {
+    const _: () = assert!(64 < NAME_BYTES_MAX);
+    name.chars().take(64).collect()
+}
+
+fn bad<T>(sentence: &str) -> Result<T, BadParameter> {
+    Err(BadParameter(sentence.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "<s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/' \
+        xmlns:xsi='http://www.w3.org/2001/XMLSchema-instance' \
+        xmlns:xsd='http://www.w3.org/2001/XMLSchema' \
+        xmlns:sig='http://www.vasco.com/IdentikeyServer/IdentikeyTypes/Signature'>";
+
+    fn find(body: &str) -> Result<Call, NotSoap> {
+        Call::find(format!("{HEAD}<s:Header/><s:Body>{body}</s:Body></s:Envelope>").as_bytes())
+    }
+
+    fn asked(command: &str, parameters: &str) -> Result<What, String> {
+        let call = find(&format!("<sig:{command}>{parameters}</sig:{command}>")).unwrap();
+        call.asked().map(|asked| asked.what).map_err(|BadParameter(sentence)| sentence)
+    }
+
+    fn sign(rest: &str) -> Result<What, String> {
+        let user = "<componentType>Shop</componentType><user><userID>jane</userID></user>";
+        asked("authSignatureRequest", &format!("{user}{rest}"))
+    }
+
+    fn listed(attributes: &[(&str, &str)]) -> String {
+        let one = |(id, value): &(&str, &str)| {
+            format!(
+                "<attributes><value xsi:type='xsd:string'>{value}</value>\
+                 <attributeID>{id}</attributeID></attributes>"
+            )
+        };
+        let all: String = attributes.iter().map(one).collect();
+        format!("<attributeSet xsi:type='sig:SignatureAttributeSet'>{all}</attributeSet>")
+    }
+
+    #[test]
+    fn what_is_no_soap_is_told_from_a_command_that_is_not_known() {
+        let envelope =
+            |space: &str| format!("<s:Envelope xmlns:s='{space}'><s:Body/></s:Envelope>");
+        let message = |text: &str| Call::find(text.as_bytes()).unwrap_err();
+        assert_eq!(message("<a/>"), NotSoap::NotEnvelope);
+        assert_eq!(
+            message(&envelope("http://www.w3.org/2003/05/soap-envelope")),
+            NotSoap::OtherVersion
+        );
+        assert_eq!(message(&envelope(xml::SOAP)), NotSoap::NotOneCommand);
+        assert_eq!(message(&format!("{HEAD}</s:Envelope>")), NotSoap::NotEnvelope);
+        let two = "<sig:authSignature/><sig:authSignature/>";
+        assert_eq!(find(two).unwrap_err(), NotSoap::NotOneCommand);
+        for unknown in [
+            "<sig:AuthSignature/>",
+            "<authSignature/>",
+            "<authSignature xmlns='urn:other'/>",
+            "<sig:genSignature/>",
+        ] {
+            assert_eq!(find(unknown).unwrap_err(), NotSoap::UnknownCommand, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_ignored_unless_it_must_be_understood_here() {
+        let with = |attributes: &str| {
+            let header = format!("<s:Header><a:b xmlns:a='urn:a' {attributes}/></s:Header>");
+            Call::find(
+                format!("{HEAD}{header}<s:Body><sig:authSignature/></s:Body></s:Envelope>")
+                    .as_bytes(),
+            )
+        };
+        assert!(with("").is_ok());
+        assert!(with("s:mustUnderstand='0'").is_ok());
+        assert!(with("s:mustUnderstand='1' s:actor='urn:somebody'").is_ok());
+        assert_eq!(with("s:mustUnderstand='1'").unwrap_err(), NotSoap::Mandatory);
+    }
+
+    #[test]
+    fn a_signature_request_carries_a_list_or_a_body_or_names_a_key() {
+        let user = User { id: "jane".into(), domain: None };
+        let list = "<push><title>Pay </title><dataFieldList><dataField><key>To</key>\
+            <value xsi:type='xsd:string'> Bob </value></dataField></dataFieldList></push>";
+        let rows = vec![("To".into(), " Bob ".into())];
+        let what = What::Sign {
+            user: user.clone(),
+            serial: None,
+            data: Data::Fields("Pay ".into(), rows),
+        };
+        assert_eq!(sign(list).unwrap(), what, "what people read is not tidied");
+        let body = sign(
+            "<serialNumber>CSN0000000-1</serialNumber><push><dataBody> 00fF </dataBody></push>",
+        );
+        let serial = Some("CSN0000000-1".into());
+        let data = Data::Body(vec![0, 255]);
+        assert_eq!(body.unwrap(), What::Sign { user: user.clone(), serial, data });
+        let key = sign("<serialNumber/><push xsi:nil='true'/><requestKey>0000000042</requestKey>");
+        assert_eq!(key.unwrap(), What::Await { user, serial: None, key: "0000000042".into() });
+    }
+
+    #[test]
+    fn two_choices_and_none_are_refused() {
+        let list =
+            "<dataFieldList><dataField><key>a</key><value>b</value></dataField></dataFieldList>";
+        for wrong in [
+            String::new(),
+            format!("<push>{list}</push><requestKey>0000000042</requestKey>"),
+            format!("<push>{list}<dataBody>00</dataBody></push>"),
+            "<push/>".to_owned(),
+            "<push><title>Pay</title></push>".to_owned(),
+            "<push><title>Pay</title><dataBody>00</dataBody></push>".to_owned(),
+            "<push><dataFieldList/></push>".to_owned(),
+            "<push><dataBody>0</dataBody></push>".to_owned(),
+            "<push><dataBody></dataBody></push>".to_owned(),
+        ] {
+            assert!(sign(&wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_in_another_case_or_namespace_or_place_is_refused_by_name() {
+        let key = "<requestKey>1</requestKey>";
+        for (wrong, sentence) in [
+            ("<RequestKey>1</RequestKey>", "RequestKey is not a parameter"),
+            ("<sig:requestKey>1</sig:requestKey>", "requestKey must be in no namespace"),
+            ("<requestKey>1</requestKey><requestKey>1</requestKey>", "requestKey is given twice"),
+            ("<requestKey><a/></requestKey>", "requestKey must be a text"),
+            ("<signature>1</signature>", "signature is not a parameter"),
+        ] {
+            let said = sign(wrong).unwrap_err();
+            assert!(said.starts_with(sentence), "{said}");
+        }
+        assert_eq!(
+            sign(&format!("words {key}")).unwrap_err(),
+            "authSignatureRequest must hold elements only"
+        );
+        let nobody = asked("authSignatureRequest", key).unwrap_err();
+        assert_eq!(nobody, "componentType is required");
+    }
+
+    #[test]
+    fn a_list_has_a_bound() {
+        let list = |count| {
+            let field = "<dataField><key>a</key><value/></dataField>".repeat(count);
+            sign(&format!("<push><dataFieldList>{field}</dataFieldList></push>"))
+        };
+        assert!(list(ROWS_MAX).is_ok());
+        assert!(list(ROWS_MAX + 1).is_err());
+        let body =
+            |bytes| sign(&format!("<push><dataBody>{}</dataBody></push>", "00".repeat(bytes)));
+        assert!(body(CONTENT_BYTES_MAX).is_ok());
+        assert!(body(CONTENT_BYTES_MAX + 1).is_err());
+    }
+
+    #[test]
+    fn both_styles_ask_the_same() {
+        let elements = "<componentType>Shop</componentType><user><userID>jane</userID>\
+            <domain>acme</domain></user><authType>SCAN</authType><title>Pay</title>\
+            <dataFieldList><dataField><key>To</key><value>Bob</value></dataField></dataFieldList>";
+        let given = [
+            ("SIGNFLD_COMPONENT_TYPE", "Shop"),
+            ("SIGNFLD_USERID", "jane"),
+            ("SIGNFLD_DOMAIN", "acme"),
+            ("SIGNFLD_AUTH_TYPE", "SCAN"),
+            ("SIGNFLD_TRANSACTION_TITLE", "Pay"),
+        ];
+        let fields =
+            "<dataFieldList><dataField><key>To</key><value>Bob</value></dataField></dataFieldList>";
+        let attributes = format!("{}{fields}", listed(&given));
+        assert_eq!(asked("genRequest", elements), asked("genRequest", &attributes));
+        let elements = "<componentType>Shop</componentType><user><userID>jane</userID></user>\
+            <requestKey>0000000042</requestKey><signature>12345678</signature>";
+        let attributes = listed(&[
+            ("SIGNFLD_USERID", "jane"),
+            ("SIGNFLD_REQUEST_KEY", "0000000042"),
+            ("SIGNFLD_SIGNATURE", "12345678"),
+            ("SIGNFLD_COMPONENT_TYPE", "Shop"),
+        ]);
+        assert_eq!(asked("authSignature", elements), asked("authSignature", &attributes));
+    }
+
+    #[test]
+    fn an_attribute_that_means_nothing_here_is_refused_by_name() {
+        let known = [("SIGNFLD_COMPONENT_TYPE", "Shop"), ("SIGNFLD_USERID", "jane")];
+        let body = ("SIGNFLD_REQUEST_BODY", "00ff");
+        let with =
+            |more: &[(&str, &str)]| asked("genRequest", &listed(&[&known[..], more].concat()));
+        assert!(with(&[body]).is_ok());
+        for (more, sentence) in [
+            (("SIGNFLD_DATA_FIELD_1", "x"), "SIGNFLD_DATA_FIELD_1 is not an attribute"),
+            (("signfld_domain", "x"), "signfld_domain is not an attribute"),
+            (("SIGNFLD_USERID", "x"), "SIGNFLD_USERID is given twice"),
+            (("SIGNFLD_AUTH_TYPE", "PUSH"), "SIGNFLD_AUTH_TYPE must be SCAN"),
+        ] {
+            let said = with(&[body, more]).unwrap_err();
+            assert!(said.starts_with(sentence), "{said}");
+        }
+        let twice = asked("genRequest", &listed(&known).repeat(2)).unwrap_err();
+        assert_eq!(twice, "attributeSet is given twice");
+        let list = listed(&known).replace(
+            "SignatureAttributeSet'>",
+            "SignatureAttributeSet'><attributes>\
+            <attributeID>SIGNFLD_DOMAIN</attributeID><attributeOptions><NULL>true</NULL>\
+            </attributeOptions></attributes>",
+        );
+        let list = format!(
+            "{list}<dataFieldList><dataField><key/><value>b</value></dataField></dataFieldList>"
+        );
+        assert!(matches!(
+            asked("genRequest", &list),
+            Ok(What::Prepare { user: User { domain: None, .. }, .. })
+        ));
+    }
+}

@@ -1,0 +1,243 @@
+//! What each command does: words into the engine's, and its ends and refusals into a status.
+
+use std::sync::Arc;
+
+use countersign_core::engine::Order;
+use countersign_core::id::{RequestKey, SerialNumber, TransactionId, UserName};
+use countersign_core::limits::{CLOCK_DEFAULT, CONTENT_BYTES_MAX};
+use countersign_core::port::{Chance as _, Handle, Registry as _};
+use countersign_core::terms::{Addressed, Clocks, Content, MediaType, Operation, Surface};
+use countersign_core::transaction::{End, Transaction};
+use countersign_core::{Error, Refusal};
+use countersign_wire::statement::Statement;
+use tokio::time::timeout;
+
+use super::Soap;
+use super::body::{Asked, BadParameter, Call, Data, User, What};
+use super::render::{Answer, Done, Fault};
+use crate::held;
+use crate::surface::caller::{Caller, log};
+use crate::surface::onespan::codes::Status;
+use crate::surface::onespan::phone;
+use crate::surface::picture;
+
+/// Why a command did not do what was asked.
+enum Not {
+    /// The caller is told by a status, and a sentence where that gives away no more.
+    Told(Status, Option<String>),
+    /// There is no answer.
+    Unanswered(Fault),
+}
+
+/// Does what the command asks, and says what it came to.
+///
+/// # Errors
+/// When there is nothing to say of the command, because the server failed or ends.
+pub(super) async fn perform(soap: &Soap, caller: Caller, call: &Call) -> Result<Answer, Fault> {
+    match done(soap, caller, call).await {
+        Ok(done) => Ok(Answer::Done(done)),
+        Err(Not::Told(status, sentence)) => Ok(Answer::Not(soap.phones.told(status), sentence)),
+        Err(Not::Unanswered(fault)) => Err(fault),
+    }
+}
+
+async fn done(soap: &Soap, caller: Caller, call: &Call) -> Result<Done, Not> {
+    let Asked { component, what } = call.asked()?;
+    if component != caller.name {
+        return Err(BadParameter("componentType is not the name of this client".into()).into());
+    }
+    match what {
+        What::Sign { user, serial, data } => {
+            let asked = Order { announced: true, ..soap.order(caller, user, serial, data).await? };
+            soap.sign(asked).await
+        }
+        What::Prepare { user, serial, data } => {
+            soap.prepare(soap.order(caller, user, serial, data).await?).await
+        }
+        What::Await { user, serial, key } => soap.wait_for(caller, user, serial, &key).await,
+        What::Fetch { serial, key } => {
+            if !soap.phones.may_fetch(caller.client.as_str(), &serial) {
+                return Err(Fault::too_many().into());
+            }
+            let fetched = soap.phones.fetch(&caller.tenant, &serial, &key, Operation::Sign).await;
+            Ok(Done::Fetched { message: fetched? })
+        }
+        What::Complete { user, key, signature } => {
+            let name = user_name(&caller, &user)?;
+            let completed =
+                soap.phones.complete(&caller.tenant, &name, &key, &signature, Operation::Sign);
+            let serial = completed.await?.to_string();
+            Ok(Done::Completed { user: user.id, domain: caller.tenant.to_string(), serial })
+        }
+        What::Cancel { serial, message } => {
+            soap.phones.cancel(&caller.tenant, &serial, &message, Operation::Sign).await?;
+            Ok(Done::Cancelled)
+        }
+    }
+}
+
+impl Soap {
+    /// Starts a signature, and waits for its end.
+    async fn sign(&self, order: Order) -> Result<Done, Not> {
+        let core = &self.gate.core;
+        // Listening begins before the start, so that no end falls in between.
+        let waiter = core.doorbell.wait(order.id);
+        let started = core.start(order).await?;
+        let ended = held::until_ended(core, started, waiter, &self.tasks).await?;
+        self.signed(&ended.ok_or_else(Fault::draining)?).await
+    }
+
+    /// Starts a signature that no device is told of, and draws its key.
+    async fn prepare(&self, order: Order) -> Result<Done, Not> {
+        let order = Order { clocks: Clocks::One(CLOCK_DEFAULT), ..order };
+        let started = self.gate.core.start(order).await?;
+        let terms = &started.terms;
+        let key = terms.request_key.to_string();
+        let picture = picture::qr(&key).expect("ten digits fit in a QR code");
+        let (user, domain) = (terms.user.to_string(), terms.tenant.to_string());
+        Ok(Done::Prepared { user, domain, key, picture })
+    }
+
+    /// Waits for the end of what has this key, if it is this client's and this user's. What has not
+    /// ended by then stays open, and may be waited for again.
+    async fn wait_for(
+        &self,
+        caller: Caller,
+        user: User,
+        serial: Option<String>,
+        key: &str,
+    ) -> Result<Done, Not> {
+        let core = &self.gate.core;
+        let name = user_name(&caller, &user)?;
+        let key: RequestKey = key.parse().map_err(|_| Refusal::Unknown)?;
+        let found = core.transaction(&caller.tenant, &Handle::Key(key)).await?;
+        let addressed = self.addressed(&caller, serial).await?;
+        let covered = match addressed {
+            Addressed::Any => true,
+            Addressed::Device(device) => found.terms.addressed.covers(device),
+        };
+        if found.terms.client != caller.client || found.terms.user != name || !covered {
+            return Err(Refusal::Unknown.into());
+        }
+        let waiter = core.doorbell.wait(found.terms.id);
+        let found = core.transaction(&caller.tenant, &Handle::Id(found.terms.id)).await?;
+        let ended = held::until_ended(core, found, waiter, &self.tasks);
+        match timeout(self.wait, ended).await {
+            Ok(ended) => self.signed(&ended?.ok_or_else(Fault::draining)?).await,
+            Err(_) => Err(Not::Told(Status::ExpChallenge, None)),
+        }
+    }
+
+    /// What the end of a transaction says to who waited for it.
+    async fn signed(&self, ended: &Arc<Transaction>) -> Result<Done, Not> {
+        let terms = &ended.terms;
+        let end = ended.end().expect("what was waited for has ended");
+        let End::Finished { by, proof } = end else {
+            return Err(Not::Told(self.phones.of_end(end), None));
+        };
+        let device = self.gate.core.store.device(&terms.tenant, *by).await.map_err(Error::from)?;
+        let serial = device.map(|device| device.value.serial_number.to_string());
+        Ok(Done::Signed {
+            user: terms.user.to_string(),
+            domain: terms.tenant.to_string(),
+            serial: serial.unwrap_or_default(),
+            signature: phone::written(proof),
+        })
+    }
+
+    /// What is asked of a user, for devices that are told of it or not.
+    async fn order(
+        &self,
+        caller: Caller,
+        user: User,
+        serial: Option<String>,
+        data: Data,
+    ) -> Result<Order, Not> {
+        if self.tasks.has_begun() {
+            return Err(Fault::draining().into());
+        }
+        let name = user_name(&caller, &user)?;
+        let addressed = self.addressed(&caller, serial).await?;
+        Ok(Order {
+            id: TransactionId(self.gate.core.world.draw()),
+            tenant: caller.tenant,
+            surface: Surface::OneSpan,
+            client: caller.client,
+            client_name: caller.name,
+            user: name,
+            reference: None,
+            addressed,
+            content: content(data)?,
+            operation: Operation::Sign,
+            forms: self.phones.forms(),
+            pin_required: false,
+            once: true,
+            announced: false,
+            clocks: Clocks::One(self.wait),
+            callback: None,
+            notice: None,
+        })
+    }
+
+    /// The device of that serial number; any, where there is none.
+    async fn addressed(&self, caller: &Caller, serial: Option<String>) -> Result<Addressed, Not> {
+        let Some(serial) = serial else { return Ok(Addressed::Any) };
+        let serial: SerialNumber = serial.parse().map_err(|_| Refusal::UnknownDevice)?;
+        let store = &self.gate.core.store;
+        let device = store.device_by_serial(&caller.tenant, serial).await.map_err(Error::from)?;
+        Ok(Addressed::Device(device.ok_or(Refusal::UnknownDevice)?.value.id))
+    }
+}
+
+/// The user, in the client's own tenant: one of any other domain is nobody, and so is a name that
+/// no user can have.
+fn user_name(caller: &Caller, user: &User) -> Result<UserName, Refusal> {
+    let is_own = user.domain.as_ref().is_none_or(|domain| domain == caller.tenant.as_str());
+    let name = is_own.then(|| user.id.parse().ok()).flatten();
+    name.ok_or(Refusal::UnknownUser)
+}
+
+fn content(data: Data) -> Result<Content, BadParameter> {
+    let content = match data {
+        Data::Body(bytes) => Content { media_type: MediaType::Octets, bytes },
+        Data::Fields(message, rows) => {
+            let bytes = Statement { message, rows }.to_bytes();
+            Content { media_type: MediaType::Statement, bytes }
+        }
+    };
+    if content.bytes.len() > CONTENT_BYTES_MAX {
+        let most = format!("title and fields must be at most {CONTENT_BYTES_MAX} bytes together");
+        return Err(BadParameter(most));
+    }
+    Ok(content)
+}
+
+impl From<BadParameter> for Not {
+    fn from(BadParameter(sentence): BadParameter) -> Self {
+        Self::Told(Status::InvParam, Some(sentence))
+    }
+}
+
+impl From<Fault> for Not {
+    fn from(fault: Fault) -> Self {
+        Self::Unanswered(fault)
+    }
+}
+
+impl From<Refusal> for Not {
+    fn from(refusal: Refusal) -> Self {
+        Error::from(refusal).into()
+    }
+}
+
+impl From<Error> for Not {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(refusal) => Self::Told(Status::of(&refusal), None),
+            Error::Failed(fault) => {
+                log(&fault);
+                Self::Unanswered(Fault::failed())
+            }
+        }
+    }
+}

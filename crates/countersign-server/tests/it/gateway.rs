@@ -1,0 +1,389 @@
+//! OneSpan's gateway, as a phone's application speaks to it: what is fetched once, completed and
+//! cancelled; across surfaces; and what bad input gets.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_device::gateway;
+use countersign_wire::body::{Content, Push};
+use reqwest::{RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use crate::house::{House, openssl_verifies, payment, read};
+use crate::person::Person;
+
+/// A house with jane and her phone, and a front-end key.
+struct Stage {
+    house: House,
+    jane: Person,
+    key: String,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        Self::configured("").await
+    }
+
+    async fn configured(configuration: &str) -> Self {
+        let house = House::configured(configuration);
+        house.user("jane");
+        let jane = Person::enrolled(&house, "jane", None).await;
+        let key = api_key(&house, &["--tenant", "acme", "--kind", "front-end"]);
+        Self { house, jane, key }
+    }
+
+    fn serial(&self) -> String {
+        self.jane.phone().serial_number.clone()
+    }
+
+    fn post(&self, call: &str) -> RequestBuilder {
+        self.house.http.post(format!("{}/rest/v2/{call}", self.house.address))
+    }
+
+    /// Makes a call, and gives the name of its status and its result.
+    async fn call(&self, call: &str, body: &Value) -> (String, Value) {
+        let sent = self.post(call).basic_auth("app", Some(&self.key)).json(body).send();
+        let (status, answer) = read(sent.await.unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let codes = &answer["resultCodes"];
+        let name = codes["statusCodeEnum"].as_str().unwrap().to_owned();
+        let succeeded = name == "STAT_SUCCESS";
+        assert_eq!(codes["returnCode"], i32::from(!succeeded));
+        assert!(succeeded || answer.get("result").is_none(), "{answer}");
+        (name, answer["result"].clone())
+    }
+
+    /// Fetches what has this key, as jane's phone.
+    async fn fetch(&self, key: &str) -> Content {
+        let body = json!({"requestKey": key, "serialNumber": self.serial()});
+        let (status, result) = self.call("signature/push/getPreparedSignatureRequest", &body).await;
+        assert_eq!(status, "STAT_SUCCESS");
+        gateway::open(self.jane.phone(), result["requestMessage"].as_str().unwrap()).unwrap()
+    }
+
+    async fn complete(&self, key: &str, signature: &str) -> (String, Value) {
+        let body = json!({"userID": "jane", "requestKey": key, "signature": signature});
+        self.call("signature/push/authSignature", &body).await
+    }
+
+    async fn cancel(&self, key: &str) -> String {
+        let body = json!({"requestKey": key, "serialNumber": self.serial()});
+        self.call("signature/push/cancelAuthSignatureRequest", &body).await.0
+    }
+
+    /// Starts a signature on OneSpan's surface, and gives its key.
+    async fn request(&self) -> String {
+        let body = "<s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/' xmlns:sig='http://\
+            www.vasco.com/IdentikeyServer/IdentikeyTypes/Signature'><s:Body><sig:genRequest>\
+            <componentType>Shop</componentType><user><userID>jane</userID><domain>acme</domain></user>\
+            <dataFieldList><dataField><key>To</key><value>Ann</value></dataField></dataFieldList>\
+            </sig:genRequest></s:Body></s:Envelope>";
+        let (id, secret) = &self.house.client;
+        let call = self.house.http.post(format!("{}/onespan/soap", self.house.address));
+        let call = call.basic_auth(id, Some(secret)).header("content-type", "text/xml").body(body);
+        let answer = call.send().await.unwrap().text().await.unwrap();
+        let (_, rest) = answer.split_once("<requestKey>").unwrap_or_else(|| panic!("{answer}"));
+        rest[..10].to_owned()
+    }
+
+    /// The key of the first transaction of all, once there is one.
+    async fn started(&self) -> String {
+        loop {
+            let listed = self.house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+            if let Some(key) = listed[0]["request_key"].as_str() {
+                return key.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn state(&self, key: &str) -> String {
+        let shown = self.house.cli(&["transaction", "show", key, "--tenant", "acme"]).unwrap();
+        shown["state"].as_str().unwrap().to_owned()
+    }
+}
+
+fn api_key(house: &House, arguments: &[&str]) -> String {
+    let made = house.cli(&[&["key", "create"], arguments].concat()).unwrap();
+    made["api_key"].as_str().unwrap().to_owned()
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A code that is not this one.
+fn other(code: &str) -> String {
+    let first = if code.starts_with('0') { '1' } else { '0' };
+    format!("{first}{}", &code[1..])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_fetched_once_and_completed_with_a_code_once() {
+    let stage = Stage::new().await;
+    let key = stage.request().await;
+    assert_eq!(stage.complete(&key, "00000000").await.0, "STAT_NOT_FOUND", "before the fetch");
+    let content = stage.fetch(&key).await;
+    assert_eq!(content.bytes, br#"{"message":"","rows":[["To","Ann"]]}"#);
+    let again = json!({"requestKey": key, "serialNumber": stage.serial()});
+    let again = stage.call("signature/scan/getPreparedSignatureRequest", &again).await;
+    assert_eq!(again.0, "STAT_NOT_FOUND", "only once");
+
+    let code = gateway::code(stage.jane.phone(), &content).unwrap();
+    assert_eq!(code.len(), 8);
+    let wrong = stage.complete(&key, &other(&code)).await;
+    assert_eq!(wrong.0, "STAT_INVCREDENTIALS");
+    assert_eq!(stage.complete(&key, "@").await.0, "STAT_INVPARAM");
+    let strangers = json!({"userID": "joe", "requestKey": key, "signature": code});
+    let strangers = stage.call("signature/push/authSignature", &strangers).await;
+    assert_eq!(strangers.0, "STAT_NOT_FOUND", "another user");
+    let (status, result) = stage.complete(&key, &code).await;
+    assert_eq!(status, "STAT_SUCCESS");
+    let whose = json!({"userID": "jane", "domain": "acme", "orgUnit": "",
+        "serialNo": stage.serial()});
+    assert_eq!(result, whose);
+    assert_eq!(stage.complete(&key, &code).await.0, "STAT_NOT_FOUND", "twice");
+    assert_eq!(stage.state(&key), "finished");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_is_good_for_its_own_transaction_only() {
+    let stage = Stage::new().await;
+    let (first, second) = (stage.request().await, stage.request().await);
+    let content = stage.fetch(&first).await;
+    stage.fetch(&second).await;
+    let code = gateway::code(stage.jane.phone(), &content).unwrap();
+    assert_eq!(stage.complete(&second, &code).await.0, "STAT_INVCREDENTIALS");
+    assert_eq!(stage.complete(&first, &code).await.0, "STAT_SUCCESS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kobil_starts_is_fetched_and_completed_through_the_gateway() {
+    let stage = Stage::new().await;
+    let body = payment("across");
+    let phone = async {
+        let key = stage.started().await;
+        let content = stage.fetch(&key).await;
+        let code = stage.complete(&key, "01234567").await.0;
+        assert_eq!(code, "STAT_INVPARAM", "a CMS is the only form that it accepts");
+        let signature = gateway::cms(stage.jane.phone(), &content, now()).unwrap();
+        let changed = [&signature[..signature.len() - 1], &[signature[signature.len() - 1] ^ 1]];
+        let changed = BASE64.encode(changed.concat());
+        assert_eq!(stage.complete(&key, &changed).await.0, "STAT_INVCREDENTIALS");
+        assert_eq!(stage.complete(&key, &BASE64.encode(&signature)).await.0, "STAT_SUCCESS");
+        signature
+    };
+    let ((status, answer), signature) =
+        tokio::join!(stage.house.start_signature("jane", &body), phone);
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let returned = BASE64.decode(answer["data"]["signature"].as_str().unwrap()).unwrap();
+    assert_eq!(returned, signature);
+    let signed = openssl_verifies(&returned, &stage.house.tenant_ca());
+    assert_eq!(signed, "Pay 5 € to Ann?".as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_ends_onespans_transaction_on_our_own_channel() {
+    let mut stage = Stage::new().await;
+    let key = stage.request().await;
+    stage.jane.device.prefer_codes(true);
+    let shown = stage.jane.signs().await;
+    assert_eq!(shown.bytes(), br#"{"message":"","rows":[["To","Ann"]]}"#);
+    assert_eq!(stage.state(&key), "finished");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_device_that_fetched_cancels_and_it_proves_itself() {
+    let stage = Stage::new().await;
+    let tablet = Person::enrolled(&stage.house, "jane", None).await;
+    let key = stage.request().await;
+    let content = stage.fetch(&key).await;
+    let message = |person: &Person, content: &Content, key: &str| {
+        gateway::information(person.phone(), content, key).unwrap()
+    };
+    assert_eq!(stage.cancel(&key).await, "STAT_INVPARAM", "a plain key");
+    assert_eq!(stage.cancel(&message(&tablet, &content, &key)).await, "STAT_INVPARAM");
+    let tablets = json!({"requestKey": message(&tablet, &content, &key),
+        "serialNumber": tablet.phone().serial_number});
+    let tablets = stage.call("signature/push/cancelAuthSignatureRequest", &tablets).await.0;
+    assert_eq!(tablets, "STAT_NOSUPPORT", "another device, with its own message");
+    let other = stage.fetch(&stage.request().await).await;
+    assert_eq!(stage.cancel(&message(&stage.jane, &other, &key)).await, "STAT_NOT_FOUND");
+    assert_eq!(stage.state(&key), "taken");
+    assert_eq!(stage.cancel(&message(&stage.jane, &content, &key)).await, "STAT_SUCCESS");
+    assert_eq!(stage.state(&key), "declined");
+    assert_eq!(stage.cancel(&message(&stage.jane, &content, &key)).await, "STAT_NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_codes_lock_the_user_and_the_policy_may_hide_it() {
+    for (generic, said) in [("false", "STAT_LOCKED"), ("true", "STAT_INVCREDENTIALS")] {
+        let configuration =
+            format!("[locks]\nwrong_max = 3\n[onespan]\ngeneric_status_codes = {generic}\n");
+        let stage = Stage::configured(&configuration).await;
+        let (key, waiting) = (stage.request().await, stage.request().await);
+        let content = stage.fetch(&key).await;
+        let code = gateway::code(stage.jane.phone(), &content).unwrap();
+        for _ in 0..2 {
+            assert_eq!(stage.complete(&key, &other(&code)).await.0, "STAT_INVCREDENTIALS");
+        }
+        assert_eq!(stage.complete(&key, &other(&code)).await.0, said, "the third");
+        assert_eq!(stage.complete(&key, &code).await.0, said, "the right one, too late");
+        assert_eq!(stage.state(&key), "locked");
+        let fetch = json!({"requestKey": waiting, "serialNumber": stage.serial()});
+        let fetch = stage.call("signature/push/getPreparedSignatureRequest", &fetch).await;
+        assert_eq!(fetch.0, said, "a fetch");
+        assert!(stage.house.log().contains("the user is locked"), "the log keeps the truth");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_hit_of_a_guess_is_told_from_a_miss_and_guesses_are_bounded() {
+    let stage = Stage::configured("[onespan]\nfetches_per_minute = 5\n").await;
+    stage.house.user("joe");
+    let joe = Person::enrolled(&stage.house, "joe", None).await;
+    let key = stage.request().await;
+    let mut answers = Vec::new();
+    for key in [key.as_str(), "0000000000", "1", "x", "9999999999", "0123456789"] {
+        let body = json!({"requestKey": key, "serialNumber": joe.phone().serial_number});
+        let sent = stage.post("signature/push/getPreparedSignatureRequest").json(&body);
+        let answer = sent.basic_auth("app", Some(&stage.key)).send().await.unwrap();
+        answers.push((answer.status(), answer.text().await.unwrap()));
+    }
+    let (last, before) = answers.split_last().unwrap();
+    assert!(before.iter().all(|answer| answer == &before[0]), "{answers:?}");
+    assert!(before[0].1.contains("STAT_NOT_FOUND"));
+    assert_eq!(last.0, StatusCode::TOO_MANY_REQUESTS);
+    stage.fetch(&key).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_taken_in_three_spellings_and_no_other_key_is() {
+    let stage = Stage::new().await;
+    stage.house.cli(&["tenant", "create", "other"]).unwrap();
+    let back_end = api_key(&stage.house, &["--tenant", "acme", "--kind", "back-end"]);
+    let others = api_key(&stage.house, &["--tenant", "other", "--kind", "front-end"]);
+    let every = api_key(&stage.house, &["--kind", "front-end"]);
+    let time = |authorization: String| {
+        let call = stage.post("provisioning/getServerTime").header("authorization", authorization);
+        async { call.send().await.unwrap() }
+    };
+    let basic = |text: &str| format!("Basic {}", BASE64.encode(text));
+    let key = &stage.key;
+    for good in [
+        basic(&format!("anybody:{key}")),
+        basic(&format!("{key}:")),
+        basic(key),
+        format!("Basic {key}"),
+        basic(&every),
+    ] {
+        let (status, answer) = read(time(good).await).await;
+        assert_eq!(status, StatusCode::OK);
+        let said = answer["result"]["serverTime"].as_u64().unwrap();
+        assert!(said.abs_diff(now()) < 60, "{said}");
+    }
+    for bad in [
+        basic("anybody:wrong"),
+        basic(&back_end),
+        basic(&format!("{key}x")),
+        basic(&format!("{key}:other")),
+        format!("Bearer {key}"),
+        "Basic".to_owned(),
+        "Basic !".to_owned(),
+    ] {
+        let answer = time(bad.clone()).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{bad}");
+        assert!(answer.headers()["www-authenticate"].to_str().unwrap().starts_with("Basic"));
+    }
+    let listed = stage.house.cli(&["key", "list", "--tenant", "acme"]).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
+    assert!(!listed.to_string().contains("csk_"));
+
+    let request = stage.request().await;
+    let body = json!({"requestKey": request, "serialNumber": stage.serial()});
+    let fetch = stage.post("signature/push/getPreparedSignatureRequest");
+    let (_, answer) =
+        read(fetch.basic_auth("", Some(&others)).json(&body).send().await.unwrap()).await;
+    assert_eq!(answer["resultCodes"]["statusCodeEnum"], "STAT_NOT_FOUND", "another domain's key");
+    let content = stage.fetch(&request).await;
+    let code = gateway::code(stage.jane.phone(), &content).unwrap();
+    let complete = |domain: &str| json!({"userID": "jane", "domain": domain, "requestKey": request, "signature": code});
+    for domain in ["other", "nowhere", "No Domain"] {
+        let (status, _) = stage.call("signature/push/authSignature", &complete(domain)).await;
+        assert_eq!(status, "STAT_NOT_FOUND", "{domain}");
+    }
+    let (status, _) = stage.call("signature/push/authSignature", &complete("acme")).await;
+    assert_eq!(status, "STAT_SUCCESS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_told_by_http_and_what_lacks_something_by_its_status() {
+    let stage = Stage::configured("[onespan]\ncontext = \"dpgateway\"\n").await;
+    let call = "signature/push/authSignature";
+    for wrong in [
+        json!({}),
+        json!({"userid": "jane", "requestKey": "1", "signature": "2"}),
+        json!({"userID": "jane", "requestkey": "1", "signature": "2"}),
+        json!({"userID": "jane", "requestKey": 8_408_980_524_u64, "signature": "2"}),
+        json!({"userID": "jane", "requestKey": "1", "signature": ""}),
+        json!({"userID": "jane", "domain": 1, "requestKey": "1", "signature": "2"}),
+    ] {
+        assert_eq!(stage.call(call, &wrong).await.0, "STAT_INVPARAM", "{wrong}");
+    }
+    let send = |body: Vec<u8>| {
+        let sent = stage.post(call).basic_auth("", Some(&stage.key)).body(body).send();
+        async { sent.await.unwrap().status() }
+    };
+    for body in ["", "{", "[]", "null", "\"x\"", "requestKey=1"] {
+        assert_eq!(send(body.into()).await, StatusCode::BAD_REQUEST, "{body}");
+    }
+    assert_eq!(send(vec![b' '; 300_000]).await, StatusCode::PAYLOAD_TOO_LARGE);
+    let get = |path: &str| stage.house.http.get(format!("{}/{path}", stage.house.address)).send();
+    let other_method = get("rest/v2/signature/push/authSignature").await.unwrap();
+    assert_eq!(other_method.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(other_method.headers()["allow"], "POST");
+    assert_eq!(get("rest/v2/nothing").await.unwrap().status(), StatusCode::NOT_FOUND);
+    let under = format!("{}/dpgateway/rest/v2/provisioning/getServerTime", stage.house.address);
+    let under = stage.house.http.post(under).basic_auth("", Some(&stage.key)).send().await.unwrap();
+    assert_eq!(under.status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_address_is_moved_by_what_the_device_has_sealed() {
+    let stage = Stage::new().await;
+    stage.house.user("joe");
+    let joe = Person::enrolled(&stage.house, "joe", None).await;
+    let push = Push { provider: "fcm".into(), token: Some("a token".into()) };
+    let sealed = |person: &Person| gateway::notification(person.phone(), &push).unwrap();
+    let update = |user: &str, message: String| {
+        json!({"userID": user, "domain": "acme", "digipassInstanceID": stage.serial(),
+            "encryptedNotificationID": message})
+    };
+    let call = "notification/push/updateNotificationID";
+    let janes = sealed(&stage.jane);
+    for (body, said) in [
+        (update("jane", sealed(&joe)), "STAT_INVPARAM"),
+        (update("jane", "00".into()), "STAT_INVPARAM"),
+        (update("joe", janes.clone()), "STAT_NOT_FOUND"),
+        (update("jane", janes.clone()), "STAT_SUCCESS"),
+        (update("jane", janes), "STAT_SUCCESS"),
+    ] {
+        assert_eq!(stage.call(call, &body).await.0, said, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_time_has_ended_is_not_found() {
+    let stage = Stage::new().await;
+    let mut body = payment("short");
+    body["signatureTimeout"] = json!(1);
+    let phone = async {
+        let key = stage.started().await;
+        (stage.fetch(&key).await, key)
+    };
+    let (_, (content, key)) = tokio::join!(stage.house.start_signature("jane", &body), phone);
+    let signature = BASE64.encode(gateway::cms(stage.jane.phone(), &content, now()).unwrap());
+    assert_eq!(stage.complete(&key, &signature).await.0, "STAT_NOT_FOUND");
+    assert_eq!(stage.state(&key), "expired");
+}

@@ -1,0 +1,287 @@
+//! OneSpan's SOAP, as a relying application speaks it: what is suspended, who ends it, and what is no
+//! request.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_device::DeclineReason;
+use countersign_proof::ocra;
+use countersign_wire::id::TransactionId;
+use countersign_wire::jwe::{self, Purpose};
+use reqwest::{Method, Response, StatusCode};
+use tokio::time::{Instant, timeout};
+
+use crate::house::{House, openssl_verifies};
+use crate::person::Person;
+
+const STATEMENT: &[u8] = br#"{"message":"Pay?","rows":[["To","Ann"]]}"#;
+const FIELDS: &str = "<dataFieldList><dataField><key>To</key><value>Ann</value></dataField>\
+    </dataFieldList>";
+const JANE: &str = "<componentType>Shop</componentType><user><userID>jane</userID>\
+    <domain>acme</domain></user>";
+
+impl House {
+    /// Sends a command with these parameters, and gives the text of the answer.
+    async fn soap(&self, command: &str, parameters: &str) -> String {
+        let body = envelope(&format!("<sig:{command}>{parameters}</sig:{command}>"));
+        let answer = self.post_soap(&self.client, "text/xml; charset=utf-8", body).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.text().await.unwrap()
+    }
+
+    async fn post_soap(
+        &self,
+        (id, secret): &(String, String),
+        media_type: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Response {
+        let call = self.http.post(format!("{}/onespan/soap", self.address));
+        let call = call.basic_auth(id, Some(secret)).header("content-type", media_type);
+        call.body(body).send().await.unwrap()
+    }
+
+    /// Makes the key of a signature that is scanned.
+    async fn request_key(&self) -> String {
+        let asked = format!("{JANE}<title>Pay?</title>{FIELDS}");
+        let made = self.soap("genRequest", &asked).await;
+        assert_eq!(status(&made), "STAT_SUCCESS", "{made}");
+        text(&made, "requestKey").to_owned()
+    }
+}
+
+fn envelope(command: &str) -> String {
+    format!(
+        "<?xml version='1.0'?><s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/' \
+         xmlns:sig='http://www.vasco.com/IdentikeyServer/IdentikeyTypes/Signature'><s:Body>{command}\
+         </s:Body></s:Envelope>"
+    )
+}
+
+/// The text of the first element of that name.
+fn text<'a>(answer: &'a str, name: &str) -> &'a str {
+    let (_, rest) = answer.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{answer}"));
+    rest.split_once(&format!("</{name}>")).unwrap().0
+}
+
+fn status(answer: &str) -> &str {
+    text(answer, "statusCodeEnum")
+}
+
+/// What the person's device answers for the content that it fetched under a sealed message.
+fn opened(person: &Person, message: &str) -> (TransactionId, String) {
+    let sealed = String::from_utf8(hex::decode(message).unwrap()).unwrap();
+    let phone = person.phone();
+    let (device, Purpose::Content(id)) = jwe::peek(&sealed).unwrap() else { panic!("content") };
+    assert_eq!(device, phone.device_name().unwrap());
+    jwe::open(&phone.payload_key, &device, Purpose::Content(id), &sealed).unwrap();
+    let media_type = "application/vnd.countersign.statement+json";
+    let code = ocra::code(phone.code_key.as_bytes(), 8, id.0, media_type, STATEMENT);
+    (id, code.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_asked_for_by_soap_is_given_on_our_own_channel() {
+    let house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let asked = format!("{JANE}<push><title>Pay?</title>{FIELDS}</push>");
+    let (answer, shown) = tokio::join!(house.soap("authSignatureRequest", &asked), jane.signs());
+    assert_eq!(shown.bytes(), STATEMENT);
+    assert_eq!(status(&answer), "STAT_SUCCESS");
+    assert_eq!((text(&answer, "userID"), text(&answer, "domain")), ("jane", "acme"));
+    assert_eq!(text(&answer, "serialNumber"), jane.phone().serial_number);
+    let signature = BASE64.decode(text(&answer, "signature")).unwrap();
+    assert_eq!(openssl_verifies(&signature, &house.tenant_ca()), STATEMENT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_made_fetched_once_and_completed_with_a_code() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let key = house.request_key().await;
+    let waiting = format!("{JANE}<requestKey>{key}</requestKey>");
+    let waiting = house.soap("authSignatureRequest", &waiting);
+    let serial = &jane.phone().serial_number;
+    let phone = async {
+        let complete = |signature: &str| {
+            format!("{JANE}<requestKey>{key}</requestKey><signature>{signature}</signature>")
+        };
+        let early = house.soap("authSignature", &complete("00000000")).await;
+        assert_eq!(status(&early), "STAT_NOT_FOUND", "before the fetch");
+        let fetch = format!(
+            "<componentType>Shop</componentType><serialNumber>{serial}</serialNumber>\
+             <requestKey>{key}</requestKey>"
+        );
+        let fetched = house.soap("getPreparedSignatureRequest", &fetch).await;
+        assert_eq!(status(&fetched), "STAT_SUCCESS");
+        let again = house.soap("getPreparedSignatureRequest", &fetch).await;
+        assert_eq!(status(&again), "STAT_NOT_FOUND", "only once");
+        let (_, code) = opened(&jane, text(&fetched, "requestMessage"));
+        let wrong = format!("{:08}", (code.parse::<u32>().unwrap() + 1) % 100_000_000);
+        let mistaken = house.soap("authSignature", &complete(&wrong)).await;
+        assert_eq!(status(&mistaken), "STAT_INVCREDENTIALS");
+        let listed = format!(
+            "<attributeSet>{}</attributeSet>",
+            [
+                ("SIGNFLD_COMPONENT_TYPE", "Shop"),
+                ("SIGNFLD_USERID", "jane"),
+                ("SIGNFLD_REQUEST_KEY", &key),
+                ("SIGNFLD_SIGNATURE", &code),
+            ]
+            .map(|(id, value)| format!(
+                "<attributes><value>{value}</value><attributeID>{id}</attributeID></attributes>"
+            ))
+            .concat()
+        );
+        let completed = house.soap("authSignature", &listed).await;
+        assert_eq!(status(&completed), "STAT_SUCCESS", "{completed}");
+        assert!(completed.contains(&format!("SIGNFLD_SERIAL_NO</attributeID><value>{serial}")));
+        code
+    };
+    let (answer, code) = tokio::join!(waiting, phone);
+    assert_eq!((status(&answer), text(&answer, "signature")), ("STAT_SUCCESS", code.as_str()));
+    let after = format!("{JANE}<requestKey>{key}</requestKey>");
+    let after = house.soap("authSignatureRequest", &after).await;
+    assert_eq!(text(&after, "signature"), code, "who asks again is answered the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_sealed_by_the_device_ends_the_suspended_call() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let key = house.request_key().await;
+    let waiting = format!("{JANE}<requestKey>{key}</requestKey>");
+    let waiting = house.soap("authSignatureRequest", &waiting);
+    let phone = async {
+        let head = format!(
+            "<componentType>Shop</componentType><serialNumber>{}</serialNumber>",
+            jane.phone().serial_number
+        );
+        let fetch = format!("{head}<requestKey>{key}</requestKey>");
+        let fetched = house.soap("getPreparedSignatureRequest", &fetch).await;
+        let (id, _) = opened(&jane, text(&fetched, "requestMessage"));
+        let cancel =
+            |message: &str| format!("{head}<requestKeyMessage>{message}</requestKeyMessage>");
+        let plain = house.soap("cancelAuthSignatureRequest", &cancel(&key)).await;
+        assert_eq!(status(&plain), "STAT_INVPARAM", "a plain key proves nothing");
+        let device = jane.phone().device_name().unwrap();
+        let purpose = Purpose::Information(id);
+        let message = jwe::seal(&jane.phone().payload_key, &device, purpose, key.as_bytes());
+        let sealed = cancel(&hex::encode(message));
+        let cancelled = house.soap("cancelAuthSignatureRequest", &sealed).await;
+        assert_eq!(status(&cancelled), "STAT_SUCCESS", "{cancelled}");
+    };
+    let (answer, ()) = tokio::join!(waiting, phone);
+    assert_eq!(status(&answer), "STAT_PERMISSION");
+    assert!(!answer.contains("<result>"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_declines_and_who_does_not_answer_are_told_apart() {
+    let house = House::configured("[onespan]\nwait_seconds = 1\n");
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let asked = format!("{JANE}<push><title>Pay?</title>{FIELDS}</push>");
+    let declined = async {
+        let offer = jane.device.next_offer().await.unwrap();
+        jane.device.decline(offer.id, DeclineReason::User).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(house.soap("authSignatureRequest", &asked), declined);
+    assert_eq!(status(&answer), "STAT_PERMISSION");
+    let begun = Instant::now();
+    let silent = house.soap("authSignatureRequest", &asked);
+    let answer = timeout(Duration::from_secs(20), silent).await.unwrap();
+    assert_eq!(status(&answer), "STAT_EXP_CHALLENGE");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    let key = house.request_key().await;
+    let waiting = format!("{JANE}<requestKey>{key}</requestKey>");
+    let answer = house.soap("authSignatureRequest", &waiting).await;
+    assert_eq!(status(&answer), "STAT_EXP_CHALLENGE");
+    let fetch = format!(
+        "<componentType>Shop</componentType><serialNumber>{}</serialNumber>\
+         <requestKey>{key}</requestKey>",
+        jane.phone().serial_number
+    );
+    let fetched = house.soap("getPreparedSignatureRequest", &fetch).await;
+    assert_eq!(status(&fetched), "STAT_SUCCESS", "a key outlives who waits for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_parameter_is_a_status_and_the_same_for_whoever_is_unknown() {
+    let house = House::new();
+    house.user("jane");
+    let push = format!("<push><title>Pay?</title>{FIELDS}</push>");
+    let user = |component: &str, user: &str, domain: &str| {
+        format!(
+            "<componentType>{component}</componentType><user><userID>{user}</userID>\
+             <domain>{domain}</domain></user>"
+        )
+    };
+    for (head, rest, expected) in [
+        (JANE.to_owned(), String::new(), "STAT_INVPARAM"),
+        (JANE.to_owned(), format!("{push}<requestKey>0000000042</requestKey>"), "STAT_INVPARAM"),
+        (user("Another", "jane", "acme"), push.clone(), "STAT_INVPARAM"),
+        (user("Shop", "nobody", "acme"), push.clone(), "STAT_NOT_FOUND"),
+        (user("Shop", "jane", "other"), push.clone(), "STAT_NOT_FOUND"),
+        (user("Shop", "jane", "ACME"), push.clone(), "STAT_NOT_FOUND"),
+        (JANE.to_owned(), "<requestKey>0000000042</requestKey>".to_owned(), "STAT_NOT_FOUND"),
+        (JANE.to_owned(), "<requestKey>42</requestKey>".to_owned(), "STAT_NOT_FOUND"),
+        (JANE.to_owned(), push.clone(), "STAT_NOT_FOUND"),
+        (JANE.to_owned(), format!("<serialNumber>x</serialNumber>{push}"), "STAT_NOT_FOUND"),
+    ] {
+        let answer = house.soap("authSignatureRequest", &format!("{head}{rest}")).await;
+        assert_eq!(status(&answer), expected, "{head}{rest}");
+        assert_eq!(answer.contains("<errorDesc>"), expected == "STAT_INVPARAM", "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_gets_a_fault_and_a_4xx() {
+    let house = House::new();
+    let lol = "<!DOCTYPE a [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;'>]>";
+    let good = envelope("<sig:authSignature/>");
+    let deep = format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(10));
+    let soap12 =
+        good.replace("schemas.xmlsoap.org/soap/envelope/", "www.w3.org/2003/05/soap-envelope");
+    for (body, status, code) in [
+        (String::new(), 400, "Client"),
+        ("{}".into(), 400, "Client"),
+        (good.replace("<?xml version='1.0'?>", lol), 400, "Client"),
+        (envelope("<sig:authSignature>&a;</sig:authSignature>"), 400, "Client"),
+        (envelope(&deep.clone()), 413, "Client"),
+        (envelope(&deep[..100_000]), 400, "Client"),
+        (envelope("<sig:authsignature/>"), 400, "Client"),
+        (envelope(""), 400, "Client"),
+        (soap12, 400, "VersionMismatch"),
+    ] {
+        let shown: String = body.chars().take(200).collect();
+        let answer = house.post_soap(&house.client, "text/xml", body).await;
+        assert_eq!(answer.status(), status, "{shown}");
+        let answer = answer.text().await.unwrap();
+        assert_eq!(text(&answer, "faultcode"), format!("soapenv:{code}"), "{shown}");
+    }
+    let json = house.post_soap(&house.client, "application/json", good.clone()).await;
+    assert_eq!(json.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let url = format!("{}/onespan/soap", house.address);
+    for (id, secret) in
+        [(house.client.0.as_str(), "x"), ("nobody", house.client.1.as_str()), ("", "")]
+    {
+        let stranger = (id.to_owned(), secret.to_owned());
+        let answer = house.post_soap(&stranger, "text/xml", good.clone()).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(answer.headers()["www-authenticate"], "Basic realm=\"countersign\"");
+    }
+    let answer = house.http.request(Method::PUT, &url).body(good).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_names_this_servers_own_address() {
+    let house = House::new();
+    let answer = house.http.get(format!("{}/onespan/soap?wsdl", house.address)).send();
+    let description = answer.await.unwrap().text().await.unwrap();
+    assert!(description.contains(&format!("location=\"{}/onespan/soap\"", house.address)));
+}

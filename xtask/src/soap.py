@@ -1,0 +1,203 @@
+"""Drives the SOAP surface of a real server with zeep, a stock client: the description is loaded as it is served.
+
+The device is the command line's; where the bank's system speaks for it, its code is made here, by RFC 6287.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+
+import requests
+import zeep
+
+BINARY = os.path.abspath(sys.argv[1])
+COMPONENT = "Shop & Söhne"
+FIELDS = {"dataField": [{"key": "To", "value": "Ann <&> Bob"}, {"key": "Amount", "value": "5 €"}]}
+
+
+def run(*arguments):
+    """What an administrator's command prints, read as JSON."""
+    command = [BINARY, *arguments, "--data", "data", "--json"]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def code(device, transaction, content):
+    """The eight digits by which a device answers: OCRA-1:HOTP-SHA256-8:QH64 (RFC 6287)."""
+    media_type = b"application/vnd.countersign.statement+json"
+    asked = b"\0".join([bytes.fromhex(transaction), media_type, content])
+    question = hashlib.sha256(asked).digest()
+    key = base64.urlsafe_b64decode(device["code_key"] + "==")
+    message = b"OCRA-1:HOTP-SHA256-8:QH64\0" + question.ljust(128, b"\0")
+    mac = hmac.new(key, message, hashlib.sha256).digest()
+    at = mac[-1] & 15
+    number = int.from_bytes(mac[at : at + 4], "big") & 0x7FFFFFFF
+    return f"{number % 10**8:08}"
+
+
+def attributes(**values):
+    """The style with a list of attributes."""
+    listed = {"SIGNFLD_COMPONENT_TYPE": COMPONENT, "SIGNFLD_USERID": "jane", **values}
+    return {"attributes": [{"attributeID": id, "value": value} for id, value in listed.items()]}
+
+
+def value(results, wanted):
+    """One attribute of an answer in that style."""
+    found = [one.value for one in results.resultAttribute.attributes if one.attributeID == wanted]
+    assert len(found) == 1, (wanted, results)
+    return found[0]
+
+
+def succeeded(status):
+    codes = status.resultCodes
+    assert (codes.returnCodeEnum, codes.returnCode) == ("RET_SUCCESS", 0), status
+    assert (codes.statusCodeEnum, codes.statusCode) == ("STAT_SUCCESS", 0), status
+
+
+def failed(status, name):
+    assert status.resultCodes.statusCodeEnum == name, status
+    assert status.resultCodes.returnCodeEnum == "RET_FAILURE", status
+
+
+class Waiting(threading.Thread):
+    """A call that is suspended until somebody answers."""
+
+    def __init__(self, call, **arguments):
+        super().__init__(daemon=True)
+        self.answer = None
+        self.call = lambda: call(**arguments)
+        self.start()
+
+    def run(self):
+        self.answer = self.call()
+
+    def ended(self):
+        self.join(60)
+        assert self.answer is not None, "the call was not answered"
+        return self.answer
+
+
+def only_open(key=None):
+    """The id and key of what is open, once there is something."""
+    while True:
+        rows = run("transaction", "list", "--tenant", "acme")
+        rows = [row for row in rows if row["state"] in ("waiting", "taken")]
+        if rows:
+            assert key in (None, rows[0]["request_key"]), rows
+            return rows[0]
+
+
+def drive(service, device):
+    user = {"userID": "jane", "domain": "acme"}
+    serial = device["serial_number"]
+    push = {"title": "Pay?", "dataFieldList": FIELDS}
+
+    # The person signs on the command line's device.
+    phone = subprocess.Popen(
+        [BINARY, "device", "run", "phone.json", "--answer", "approve", "--count", "2", "--json"],
+        stdout=subprocess.DEVNULL,
+    )
+    for addressed in ({}, {"serialNumber": serial}):
+        signed = service.authSignatureRequest(componentType=COMPONENT, user=user, push=push, **addressed)
+        succeeded(signed.status)
+        assert (signed.result.user.userID, signed.result.serialNumber) == ("jane", serial), signed
+        assert signed.result.signature, signed
+    assert phone.wait(60) == 0
+
+    # A key is made and scanned; the bank's system fetches and completes for the phone.
+    content = '{"message":"Pay?","rows":[["To","Ann <&> Bob"],["Amount","5 €"]]}'.encode()
+    for listed in (False, True):
+        if listed:
+            chosen = attributes(SIGNFLD_AUTH_TYPE="SCAN", SIGNFLD_TRANSACTION_TITLE="Pay?")
+            made = service.genRequest(attributeSet=chosen, dataFieldList=FIELDS).results
+            succeeded(made)
+            key = value(made, "SIGNFLD_REQUEST_KEY")
+        else:
+            made = service.genRequest(
+                componentType=COMPONENT, user=user, authType="SCAN", title="Pay?", dataFieldList=FIELDS
+            )
+            succeeded(made.status)
+            key = made.result.requestKey
+            assert made.result.requestImage.startswith(b"\x89PNG"), made
+        assert len(key) == 10 and key.isdigit(), key
+        transaction = only_open(key)["id"]
+        waiting = Waiting(service.authSignatureRequest, componentType=COMPONENT, user=user, requestKey=key)
+        fetch = {"componentType": COMPONENT, "serialNumber": serial, "requestKey": key}
+        fetched = service.getPreparedSignatureRequest(**fetch)
+        succeeded(fetched.status)
+        assert fetched.result.requestMessage, fetched
+        failed(service.getPreparedSignatureRequest(**fetch).status, "STAT_NOT_FOUND")
+        digits = code(device, transaction, content)
+        wrong = f"{(int(digits) + 1) % 10**8:08}"
+        for given in (wrong, digits):
+            if listed:
+                chosen = attributes(SIGNFLD_REQUEST_KEY=key, SIGNFLD_SIGNATURE=given)
+                done = service.authSignature(attributeSet=chosen).results
+            else:
+                done = service.authSignature(
+                    componentType=COMPONENT, user=user, requestKey=key, signature=given
+                ).status
+            if given == wrong:
+                failed(done, "STAT_INVCREDENTIALS")
+            else:
+                succeeded(done)
+        signed = waiting.ended()
+        succeeded(signed.status)
+        assert signed.result.signature == digits, signed
+
+    # What is refused is refused with a status, and what is no request with a fault.
+    both = service.authSignatureRequest(componentType="Another", user=user, push=push)
+    failed(both.status, "STAT_INVPARAM")
+    nobody = {"userID": "nobody"}
+    unknown = service.authSignatureRequest(componentType=COMPONENT, user=nobody, push=push)
+    failed(unknown.status, "STAT_NOT_FOUND")
+    plain = {"componentType": COMPONENT, "serialNumber": serial, "requestKeyMessage": "0000000042"}
+    failed(service.cancelAuthSignatureRequest(**plain), "STAT_INVPARAM")
+    return 14
+
+
+def main():
+    run("tenant", "create", "acme")
+    client = run("client", "create", COMPONENT, "--tenant", "acme")
+    run("user", "create", "jane", "--tenant", "acme")
+    activation = run("activation", "create", "jane", "--tenant", "acme")
+    serve = [BINARY, "serve", "--listen", "127.0.0.1:0", "--data", "data", "--config", "config.toml"]
+    with open("config.toml", "w", encoding="utf-8") as file:
+        file.write('[observe]\nlisten = "127.0.0.1:0"\nlog = "warn"\n')
+    server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
+    try:
+        address = server.stdout.readline().strip().removeprefix("ready ")
+        assert address.startswith("https://"), address
+        enrol = [BINARY, "device", "enrol", "--server", address, "--ca", "data/tls/ca.pem", "--tenant", "acme"]
+        enrol += ["--user", "jane", "--code", activation["code"], "--out", "phone.json"]
+        subprocess.run(enrol, check=True, stdout=subprocess.DEVNULL)
+        with open("phone.json", encoding="utf-8") as file:
+            device = json.load(file)
+        session = requests.Session()
+        session.trust_env = False
+        session.verify = "data/tls/ca.pem"
+        session.auth = (client["client_id"], client["client_secret"])
+        transport = zeep.Transport(session=session, operation_timeout=60)
+        service = zeep.Client(f"{address}/onespan/soap?wsdl", transport=transport).service
+        answered = drive(service, device)
+        session.auth = (client["client_id"], "another secret")
+        try:
+            service.cancelAuthSignatureRequest("x", "x", "x")
+            raise AssertionError("a wrong secret was taken")
+        except (zeep.exceptions.Fault, zeep.exceptions.TransportError):
+            pass
+        print(f"{answered} calls of zeep's, answered as the reference says")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as directory:
+        os.chdir(directory)
+        main()
