@@ -100,15 +100,18 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         };
         let request_key = RequestKey::drawn(self.world.draw());
         let online = self.doorbell.online(&order.tenant, &order.user, order.addressed);
-        let (transaction, event) = Transaction::start(order.terms(request_key, now, online));
         let present = |device: &Device| {
             self.doorbell.online(&order.tenant, &order.user, Addressed::Device(device.id))
         };
-        let absent: Vec<&Device> =
-            addressed.iter().map(|device| &device.value).filter(|d| !present(d)).collect();
-        let absent = if order.announced { absent } else { Vec::new() };
+        let told = addressed.iter().map(|device| (&device.value, present(&device.value)));
+        let told: Vec<_> = if order.announced { told.collect() } else { Vec::new() };
+        let present = told.iter().filter(|(_, present)| *present).map(|(device, _)| device.id);
+        let terms = Terms { present: present.collect(), ..order.terms(request_key, now, online) };
+        let (transaction, event) = Transaction::start(terms);
+        let debts = self.debts(event, &transaction, &told);
+        let owes = !debts.is_empty();
         let commit = Commit {
-            debts: self.debts(event, &transaction, &absent),
+            debts,
             transaction: transaction.clone(),
             expected: None,
             event,
@@ -126,6 +129,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             Event::Ended(_) => self.doorbell.ring(Bell::Ended(Arc::clone(&transaction))),
             _ if order.announced => self.doorbell.ring(Bell::Offer(Arc::clone(&transaction))),
             _ => {}
+        }
+        if owes {
+            self.doorbell.ring(Bell::Owed);
         }
         Ok(Some(transaction))
     }
@@ -206,6 +212,7 @@ impl Order {
             once: order.once,
             started_at,
             online,
+            present: Vec::new(),
             clocks: order.clocks,
             callback: order.callback,
             notice: order.notice,

@@ -7,6 +7,7 @@ pub(crate) mod answer;
 mod calls;
 mod enrolment;
 mod proof;
+mod push;
 mod websocket;
 
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use countersign_wire::body::Code;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use self::proof::Replays;
+use crate::delivery::push::Pushes;
 use crate::serve::Core;
 use crate::task::Shutdown;
 
@@ -44,6 +46,7 @@ pub(crate) struct Devices(Arc<Room>);
 
 struct Room {
     core: Arc<Core>,
+    pushes: Pushes,
     tasks: Shutdown,
     rules: Rules,
     replays: Replays,
@@ -53,11 +56,11 @@ struct Room {
 
 impl Devices {
     /// Joins the parts.
-    pub(crate) fn new(core: Arc<Core>, tasks: Shutdown, rules: Rules) -> Self {
+    pub(crate) fn new(core: Arc<Core>, pushes: Pushes, tasks: Shutdown, rules: Rules) -> Self {
         let replays = Replays::since(core.now());
         let user_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_user));
         let address_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_address));
-        Self(Arc::new(Room { core, tasks, rules, replays, user_tries, address_tries }))
+        Self(Arc::new(Room { core, pushes, tasks, rules, replays, user_tries, address_tries }))
     }
 
     /// Forgets who has not tried lately.
@@ -75,6 +78,7 @@ pub(crate) fn router(devices: Devices) -> Router {
     Router::new()
         .route("/device/v1/enrolments", known(post(enrolment::enrol)))
         .route("/device/v1/pin", known(put(calls::set_pin)))
+        .route("/device/v1/push", known(put(push::register).get(push::registered)))
         .route("/device/v1/offers", known(get(calls::offers)))
         .route("/device/v1/transactions/{id}/take", known(post(calls::take)))
         .route("/device/v1/transactions/{id}/finish", known(post(calls::finish)))
