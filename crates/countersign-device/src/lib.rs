@@ -31,6 +31,7 @@
 //!     device: DeviceDescription { name: "Ann's phone".to_owned(), ..Default::default() },
 //!     pin: None,
 //!     key: KeyKind::P256,
+//!     push: None,
 //! };
 //! enrol(&file, &enrolment).await?;
 //!
@@ -61,6 +62,7 @@ mod http;
 mod key;
 mod listen;
 mod pin;
+pub mod push;
 mod run;
 mod shown;
 

@@ -15,6 +15,7 @@ mod house;
 mod locks;
 mod operations;
 mod person;
+mod push;
 mod receiver;
 mod soap;
 mod spine;

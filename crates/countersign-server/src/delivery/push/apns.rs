@@ -184,14 +184,13 @@ fn judge(answer: &Answer, wake: &Wake<'_>) -> Outcome {
     let says = format!("answered {status} {}", super::shown(&told.reason));
     match (status, told.reason.as_str()) {
         (200, _) => Outcome::Sent,
-        // Registered again after Apple last knew it to be nobody's: this one may be good.
-        (410, _) if told.timestamp.is_some_and(|at| wake.since.0 > at) => {
-            Outcome::later(answer, wake, says)
-        }
+        // Registered again after Apple last knew it to be nobody's: the registration stays.
+        (410, _) if told.timestamp.is_some_and(|at| wake.since.0 > at) => Outcome::Refused(says),
         (410, _) | (400, "BadDeviceToken") => Outcome::Dead(says),
         (403, _)
         | (400, "TopicDisallowed" | "BadTopic" | "MissingTopic")
         | (429, "TooManyProviderTokenUpdates") => Outcome::Credentials(says),
+        (429, "TooManyRequests") => Outcome::Crowded(says),
         (429 | 500.., _) => Outcome::later(answer, wake, says),
         _ => Outcome::Refused(says),
     }

@@ -94,6 +94,8 @@ pub(crate) enum Outcome {
     Dead(String),
     /// The service will never take this one.
     Refused(String),
+    /// This device has been sent too much; nobody else has.
+    Crowded(String),
     /// The service is not well, or asks to be left alone for a while.
     Later {
         /// For how long.
@@ -352,7 +354,9 @@ impl Outcome {
             Self::Dead(_) => Attempt::Dead,
             Self::Refused(_) | Self::NoSender => Attempt::Rejected,
             Self::Later { asked, .. } => Attempt::Deferred(*asked),
-            Self::Credentials(_) | Self::Unanswered(_) => Attempt::Deferred(None),
+            Self::Crowded(_) | Self::Credentials(_) | Self::Unanswered(_) => {
+                Attempt::Deferred(None)
+            }
         }
     }
 
@@ -361,7 +365,9 @@ impl Outcome {
         match self {
             Self::Later { asked, .. } => Some(*asked),
             Self::Credentials(_) | Self::Unanswered(_) => Some(None),
-            Self::Sent | Self::Dead(_) | Self::Refused(_) | Self::NoSender => None,
+            Self::Sent | Self::Dead(_) | Self::Refused(_) | Self::Crowded(_) | Self::NoSender => {
+                None
+            }
         }
     }
 
@@ -371,7 +377,7 @@ impl Outcome {
             Self::Sent => "sent",
             Self::Dead(_) => "dead",
             Self::Refused(_) => "refused",
-            Self::Later { .. } => "later",
+            Self::Crowded(_) | Self::Later { .. } => "later",
             Self::Credentials(_) => "credentials",
             Self::Unanswered(unanswered) => unanswered.as_str(),
             Self::NoSender => "no_sender",
@@ -386,7 +392,7 @@ impl fmt::Display for Outcome {
             Self::Sent => f.write_str("sent"),
             Self::Dead(says) => write!(f, "the address is dead: {says}"),
             Self::Refused(says) => write!(f, "refused: {says}"),
-            Self::Later { says, .. } => f.write_str(says),
+            Self::Crowded(says) | Self::Later { says, .. } => f.write_str(says),
             Self::Credentials(why) => write!(f, "the credentials are wrong: {why}"),
             Self::Unanswered(unanswered) => unanswered.fmt(f),
             Self::NoSender => f.write_str("no sender is configured for this application"),
