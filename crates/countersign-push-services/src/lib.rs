@@ -37,8 +37,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls_pki_types::PrivateKeyDer;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{broadcast, mpsc};
-use tokio::task::JoinHandle;
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 /// The largest payload that each of the services takes.
@@ -51,7 +50,8 @@ pub struct Services {
     address: SocketAddr,
     room: Arc<Room>,
     received: mpsc::UnboundedReceiver<Received>,
-    listening: JoinHandle<()>,
+    /// Dropped, they end.
+    _running: oneshot::Sender<Infallible>,
 }
 
 /// A push that a service took.
@@ -120,9 +120,11 @@ impl Services {
     ///
     /// # Panics
     /// Where there is no free port.
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    #[must_use]
+    pub fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it listens");
+        listener.set_nonblocking(true).expect("it can");
         let (acceptor, authority) = tls();
         let (told, received) = mpsc::unbounded_channel();
         let room = Arc::new(Room {
@@ -139,8 +141,20 @@ impl Services {
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
         });
-        let listening = tokio::spawn(listen(listener, acceptor, Arc::clone(&room)));
-        Self { address, room, received, listening }
+        let (running, ended) = oneshot::channel();
+        let listening = Arc::clone(&room);
+        // On a thread of its own: whoever waits for a push may block.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let listener = TcpListener::from_std(listener).expect("it listens");
+                tokio::select! {
+                    () = listen(listener, acceptor, listening) => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        Self { address, room, received, _running: running }
     }
 
     /// `https://localhost:PORT`.
@@ -211,12 +225,6 @@ impl Services {
     #[must_use]
     pub fn requests(&self) -> usize {
         self.room.requests.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Services {
-    fn drop(&mut self) {
-        self.listening.abort();
     }
 }
 
