@@ -13,8 +13,8 @@ use zeroize::ZeroizeOnDrop;
 use super::answer;
 use super::client::random;
 use super::desk::{Desk, Place};
-use super::moment;
 use super::table::Table;
+use crate::moment;
 use crate::surface::caller::secret_digest;
 
 #[derive(Debug, Subcommand)]

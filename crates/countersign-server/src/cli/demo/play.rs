@@ -19,9 +19,10 @@ use super::stage::{self, Stage};
 use crate::cli::client::Credentials;
 use crate::cli::desk::{Desk, Place};
 use crate::cli::device::said::Said;
-use crate::cli::{activation, answer, ca, client, moment, tenant, user};
+use crate::cli::{activation, answer, ca, client, tenant, user};
 use crate::clock::World;
 use crate::config::own_program;
+use crate::moment;
 use crate::tls::own_ca;
 
 /// The signature's file.
