@@ -89,11 +89,13 @@ mod tests {
 
     #[test]
     fn times_are_whole_milliseconds_within_bounds() {
-        let lifetime = |query| Extensions::read(Some(query), &HeaderMap::new()).map(|e| e.lifetime);
+        let lifetime =
+            |query: &str| Extensions::read(Some(query), &HeaderMap::new()).map(|e| e.lifetime);
         assert_eq!(lifetime("expiresInMs=1500"), Ok(Some(Duration::from_millis(1_500))));
         assert_eq!(lifetime("expiresInMs=604800000"), Ok(Some(CLOCK_MAX)));
         for bad in ["0", "-1", "+1", "1.5", "", "604800001", "99999999999999999999", "1e3"] {
-            let BadBody(sentence) = lifetime(&format!("expiresInMs={bad}")).unwrap_err();
+            let query = format!("expiresInMs={bad}");
+            let BadBody(sentence) = lifetime(&query).unwrap_err();
             assert!(sentence.starts_with("expiresInMs must be "), "{sentence}");
         }
         assert_eq!(wait(Some("timeoutMs=250")), Ok(Duration::from_millis(250)));
