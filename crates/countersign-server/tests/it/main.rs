@@ -19,3 +19,4 @@ mod receiver;
 mod soap;
 mod spine;
 mod transcript;
+mod trustedx;

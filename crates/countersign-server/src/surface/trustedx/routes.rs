@@ -17,6 +17,8 @@ use crate::task::Shutdown;
 
 /// What all addresses of processes and identities begin with.
 const PREFIX: &str = "/trustedx-resources/esigp/v1";
+/// What those of the authorization server begin with.
+const AUTHORIZATION: &str = "/trustedx-authserver/oauth";
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -71,35 +73,38 @@ impl Rules {
     }
 }
 
-/// `TrustedX`'s calls.
+/// `TrustedX`'s calls. They are not nested: a device's proof names the whole path.
 pub(crate) fn router(trustedx: TrustedX) -> Router {
-    let resources = Router::new()
-        .route("/signatures/device/raw", known(post(process::create_raw)))
-        .route(
-            "/signatures/device/commitment/transaction",
-            known(post(process::create_transaction)),
-        )
-        .route("/signatures/device/commitment/document", known(post(process::create_document)))
-        .route("/signatures/device/authentication", known(post(process::create_authentication)))
-        .route("/signatures/{id}", known(get(process::show).delete(process::delete)))
-        .route("/signatures/{id}/result", known(get(process::result)))
-        .route("/signatures/{id}/finish", known(put(links::finish)))
-        .route("/signatures/{id}/fail", known(put(links::fail)))
-        .route("/signatures/{id}/cancel", known(put(links::cancel)))
-        .route("/sign_identities", known(get(identity::list)))
-        .route("/sign_identities/{id}", known(get(identity::show).delete(identity::delete)))
-        .route("/sign_identities/{id}/status", known(put(identity::set_status)))
-        .route("/sign_identities/{id}/labels", known(put(identity::set_labels)))
-        .route("/device_configuration/{device_type}", known(get(device::configuration)))
-        .route("/device_configuration/", known(get(device::configuration)));
-    let authorization = Router::new()
-        .route("/{tenant}/token", known(post(oauth::token)))
-        .route("/{tenant}/introspect", known(post(oauth::introspect)))
-        .route("/{tenant}/keys", known(get(oauth::keys)))
-        .route("/keys", known(get(oauth::own_keys)));
-    Router::new()
-        .nest(PREFIX, resources)
-        .nest("/trustedx-authserver/oauth", authorization)
+    let resources = [
+        ("/signatures/device/raw", post(process::create_raw)),
+        ("/signatures/device/commitment/transaction", post(process::create_transaction)),
+        ("/signatures/device/commitment/document", post(process::create_document)),
+        ("/signatures/device/authentication", post(process::create_authentication)),
+        ("/signatures/{id}", get(process::show).delete(process::delete)),
+        ("/signatures/{id}/result", get(process::result)),
+        ("/signatures/{id}/finish", put(links::finish)),
+        ("/signatures/{id}/fail", put(links::fail)),
+        ("/signatures/{id}/cancel", put(links::cancel)),
+        ("/sign_identities", get(identity::list)),
+        ("/sign_identities/{id}", get(identity::show).delete(identity::delete)),
+        ("/sign_identities/{id}/status", put(identity::set_status)),
+        ("/sign_identities/{id}/labels", put(identity::set_labels)),
+        ("/device_configuration/{device_type}", get(device::configuration)),
+        ("/device_configuration/", get(device::configuration)),
+    ];
+    let authorization = [
+        ("/{tenant}/token", post(oauth::token)),
+        ("/{tenant}/introspect", post(oauth::introspect)),
+        ("/{tenant}/keys", get(oauth::keys)),
+        ("/keys", get(oauth::own_keys)),
+    ];
+    let at = |prefix: &str, path: &str| format!("{prefix}{path}");
+    let resources = resources.map(|(path, methods)| (at(PREFIX, path), methods));
+    let authorization = authorization.map(|(path, methods)| (at(AUTHORIZATION, path), methods));
+    resources
+        .into_iter()
+        .chain(authorization)
+        .fold(Router::new(), |router, (path, methods)| router.route(&path, known(methods)))
         .route("/trustedx-resources/{*rest}", any(async || NOT_FOUND))
         .route("/trustedx-authserver/{*rest}", any(async || NOT_FOUND))
         .with_state(trustedx)

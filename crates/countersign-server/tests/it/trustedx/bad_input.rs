@@ -73,7 +73,12 @@ async fn a_body_that_is_none_is_refused() {
         ("application/json", json!({"input": {"data": "x".repeat(70_000)}}).to_string(), 400),
         ("application/json", json!({"input": {"data": ""}}).to_string(), 400),
     ] {
-        assert_eq!(sent(content_type, body.clone()).await, status, "{}", &body[..body.len().min(40)]);
+        assert_eq!(
+            sent(content_type, body.clone()).await,
+            status,
+            "{}",
+            &body[..body.len().min(40)]
+        );
     }
 }
 

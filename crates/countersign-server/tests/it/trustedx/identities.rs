@@ -18,9 +18,8 @@ pub(super) fn is_sign_identity(value: &Value, whole: bool) {
         names.join(" ")
     };
     let details = if whole { " details" } else { "" };
-    let expected = format!(
-        "access description{details} device_id domain id labels links self status type"
-    );
+    let expected =
+        format!("access description{details} device_id domain id labels links self status type");
     let mut expected: Vec<_> = expected.split(' ').collect();
     expected.sort_unstable();
     assert_eq!(names(value), expected.join(" "));
@@ -71,7 +70,9 @@ async fn a_list_gives_what_meets_every_condition() {
     assert_eq!(sorted(listed(&shop, &format!("?device_id={device}")).await), sorted(of(&joe)));
     assert!(listed(&shop, &format!("?device_id={device}&user_id=jane")).await.is_empty());
     assert_eq!(listed(&shop, "?labels=test&domain=acme").await.len(), 4);
-    for none in ["?domain=other", "?labels=test,vip", "?user_id=nobody", "?device_id=x", "?device_id=7"] {
+    for none in
+        ["?domain=other", "?labels=test,vip", "?user_id=nobody", "?device_id=x", "?device_id=7"]
+    {
         assert!(listed(&shop, none).await.is_empty(), "{none}");
     }
     let marked = jane.phone().identity(Use::Content).unwrap();
@@ -182,10 +183,9 @@ async fn selectors_are_alternatives_and_their_conditions_hold_together() {
     assert_eq!(signs(&house, jane.phone(), &process, "<p>Pay 5 €?</p>").await.0.as_u16(), 410);
     assert_eq!(signs(&house, joe.phone(), &process, "<p>Pay 5 €?</p>").await.0.as_u16(), 200);
     assert_eq!(by(json!([]), Some("joe")).await.0, 201);
-    for (selectors, user) in [
-        (json!([{"id": content.id}]), "joe"),
-        (json!([{"labels": ["test"]}]), "nobody"),
-    ] {
+    for (selectors, user) in
+        [(json!([{"id": content.id}]), "joe"), (json!([{"labels": ["test"]}]), "nobody")]
+    {
         let (status, answer) = by(selectors, Some(user)).await;
         assert_eq!(status, 400);
         assert_eq!(answer["error_description"], "no enabled signing identity matches");

@@ -156,13 +156,24 @@ async fn a_signature_that_does_not_hold_ends_nothing() {
         ("by another key", by_anothers_key, 400),
         ("by another device's identity", finish(others, "ecdsa-sha256", &digest), 403),
         ("by an identity for digests", finish(for_digests, "ecdsa-sha256", &digest), 403),
-        ("of another hash", finish(own, "ecdsa-sha512", &openssl_digest("sha512", DATA.as_bytes())), 400),
+        (
+            "of another hash",
+            finish(own, "ecdsa-sha512", &openssl_digest("sha512", DATA.as_bytes())),
+            400,
+        ),
         ("of another scheme", with("signature_algorithm", json!("rsa-sha256")), 400),
         ("of no algorithm", with("signature_algorithm", Value::Null), 400),
         ("of an unknown algorithm", with("signature_algorithm", json!("ed25519")), 400),
-        ("with a bit more", with("value", json!(BASE64.encode(
-            [BASE64.decode(good["value"].as_str().unwrap()).unwrap(), vec![0]].concat(),
-        ))), 400),
+        (
+            "with a bit more",
+            with(
+                "value",
+                json!(BASE64.encode(
+                    [BASE64.decode(good["value"].as_str().unwrap()).unwrap(), vec![0]].concat(),
+                )),
+            ),
+            400,
+        ),
         ("that is none", with("value", json!("AQID")), 400),
         ("that is no base64", with("value", json!("?")), 400),
         ("by nobody", with("sign_identity", json!({"id": "0".repeat(32)})), 403),
@@ -226,8 +237,8 @@ async fn an_identity_that_was_disabled_or_locked_out_signs_nothing() {
     assert_eq!((status.as_u16(), &answer["error"]), (403, &json!("access_denied")), "{answer}");
     let enabled = json!({"status": {"value": "enabled"}});
     shop.call(reqwest::Method::PUT, &path, Some(&enabled)).await;
-    let serial = &jane.phone().serial_number;
-    house.cli(&["device", "lock", serial, "--tenant", "acme"]).unwrap();
+    let device = jane.phone().device_id.to_string();
+    house.cli(&["device", "lock", &device, "--tenant", "acme"]).unwrap();
     let (status, answer) = signs(&house, jane.phone(), &process, DATA).await;
     assert_eq!((status.as_u16(), &answer["error"]), (403, &json!("access_denied")), "{answer}");
     assert_eq!(signs(&house, spare.phone(), &process, DATA).await.0, StatusCode::OK);
@@ -251,7 +262,8 @@ async fn a_link_is_for_proofs_by_a_device_made_for_this_very_call() {
     };
     assert_eq!(call(None, "").await, (401, String::new()));
     let others = proof(jane.phone(), "PUT", "/signatures/x/cancel", b"");
-    let (method, over) = (proof(jane.phone(), "POST", &path, b""), proof(jane.phone(), "PUT", &path, b"x"));
+    let (method, over) =
+        (proof(jane.phone(), "POST", &path, b""), proof(jane.phone(), "PUT", &path, b"x"));
     for bad in [shop.token.as_str(), "x", &others, &method, &over] {
         let (status, body) = call(Some(bad), "").await;
         assert_eq!(status, 401, "{body}");

@@ -76,7 +76,6 @@ impl<'h> Shop<'h> {
     }
 
     /// How a creation is refused.
-    #[track_caller]
     async fn refused(&self, path: &str, body: &Value) -> (u16, String, String) {
         let (status, answer) = self.call(Method::POST, path, Some(body)).await;
         let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();

@@ -127,7 +127,9 @@ async fn a_token_that_was_changed_or_is_anothers_is_none() {
     assert_eq!(call(&token).await, 200);
     let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
     let claims = String::from_utf8(BASE64URL.decode(&parts[1]).unwrap()).unwrap();
-    for (from, to) in [("oauth/acme", "oauth/other"), ("profile", "manage"), ("\"exp\":1", "\"exp\":9")] {
+    for (from, to) in
+        [("oauth/acme", "oauth/other"), ("profile", "manage"), ("\"exp\":1", "\"exp\":9")]
+    {
         assert!(claims.contains(from), "{claims}");
         parts[1] = BASE64URL.encode(claims.replace(from, to));
         assert_eq!(call(&parts.join(".")).await, 401, "{from}");

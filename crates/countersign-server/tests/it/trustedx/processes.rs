@@ -55,7 +55,10 @@ async fn an_application_gets_a_signature_over_what_the_person_was_shown() {
     let digest = openssl_digest("sha256", "<p>Pay 5 €?</p>".as_bytes());
     assert!(openssl_verifies(&certificate, "sha256", &digest, &signature));
     let listed = house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
-    assert_eq!((&listed[0]["surface"], &listed[0]["state"]), (&json!("trustedx"), &json!("finished")));
+    assert_eq!(
+        (&listed[0]["surface"], &listed[0]["state"]),
+        (&json!("trustedx"), &json!("finished"))
+    );
 }
 
 #[tokio::test]
@@ -192,7 +195,10 @@ async fn a_result_can_be_waited_for() {
         join!(waiting, signs(&house, jane.phone(), &process, "<p>Pay 5 €?</p>"));
     assert_eq!((status.as_u16(), &result["status"]), (200, &json!("finished")));
     assert!(waited < Duration::from_secs(15), "it was told when it ended");
-    assert_eq!(shop.get(&format!("/signatures/{process}/result?timeoutMs=x")).await.0.as_u16(), 400);
+    assert_eq!(
+        shop.get(&format!("/signatures/{process}/result?timeoutMs=x")).await.0.as_u16(),
+        400
+    );
 }
 
 #[tokio::test]

@@ -151,7 +151,8 @@ fn paths(path: &str, shape: &Shape, into: &mut Vec<String>) {
         }
         Shape::Other(name) => match name.as_str() {
             "InputData" => {
-                for input in ["input of a document", "input of a transaction", "input of raw data"] {
+                for input in ["input of a document", "input of a transaction", "input of raw data"]
+                {
                     paths(path, &named[input], into);
                 }
             }
