@@ -46,7 +46,10 @@ impl Stage {
         request["callbackUrl"] = json!("https://shop.example/");
         let (status, answer) = self.house.start_signature("jane", &request).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
-        let offer = self.jane.device.next_offer().await.unwrap();
+        let mut offer = self.jane.device.next_offer().await.unwrap();
+        while !offer.pin_required {
+            offer = self.jane.device.next_offer().await.unwrap();
+        }
         let mut refused = None;
         for _ in 0..wrong {
             let guess = Pin::parse("1111").unwrap();

@@ -21,7 +21,8 @@ async fn ten_thousand_guesses_get_a_minutes_worth_of_answers_which_are_all_the_s
     let key = stage.request().await;
     let serial = &joe.phone().serial_number;
     // A hit now and then: it is somebody else's.
-    let guess = |n: u64| if n % 100 == 0 { key.clone() } else { format!("{:010}", n * 7_919) };
+    let guess =
+        |n: u64| if n.is_multiple_of(100) { key.clone() } else { format!("{:010}", n * 7_919) };
     let tries = stream::iter(0..10_000).map(|n| {
         let body = json!({"requestKey": guess(n), "serialNumber": serial});
         let call = stage.post("signature/push/getPreparedSignatureRequest").json(&body);
