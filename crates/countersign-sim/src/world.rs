@@ -151,6 +151,7 @@ impl House {
             secret_digest: [0; 32],
             webhook_key: Key32::new([0; 32]),
             webhook_key_before: None,
+            scopes: None,
             created_at: START,
         }
     }

@@ -50,6 +50,7 @@ pub(crate) fn client(tenant: &str, id: &str, name: &str) -> Client {
         secret_digest: [3; 32],
         webhook_key: Key32::new(WEBHOOK_KEY),
         webhook_key_before: None,
+        scopes: None,
         created_at: Timestamp(2),
     }
 }

@@ -65,6 +65,7 @@ impl Crowd {
             secret_digest: secret_digest(&client_secret),
             webhook_key: Secret::new(*CodeKey::generate().as_bytes()),
             webhook_key_before: None,
+            scopes: None,
             created_at: world.now(),
         };
         store.create_client(client).await?;

@@ -10,8 +10,8 @@ use countersign_core::{Error, Refusal};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use super::body::BadBody;
 use crate::surface::caller::{Stranger, log};
+use crate::surface::field::BadBody;
 
 /// `{"data", "message", "status", "subSystem"}`, in the order of the vendor's sample.
 #[derive(Debug, Serialize)]

@@ -15,11 +15,12 @@ use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
 use super::activations::{self, Invitations};
-use super::body::{BadBody, Cancel, Start};
+use super::body::{Cancel, Start};
 use super::render::{self, Problem};
 use super::{devices, users};
 use crate::held;
 use crate::surface::caller::{Caller, Gate, Stranger};
+use crate::surface::field::BadBody;
 use crate::surface::{discovery, intake, oauth};
 use crate::task::Shutdown;
 

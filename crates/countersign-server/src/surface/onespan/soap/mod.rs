@@ -87,6 +87,6 @@ impl Soap {
     async fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Stranger> {
         let (id, secret) = basic(headers).ok_or(Stranger::NotAuthenticated)?;
         let client = self.gate.client(&id, &secret, address).await?;
-        Ok(Caller { tenant: client.tenant, client: client.id, name: client.name })
+        Ok(Caller { tenant: client.tenant, client: client.id, name: client.name, scope: "".into() })
     }
 }
