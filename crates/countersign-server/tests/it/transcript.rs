@@ -55,7 +55,7 @@ struct Stage {
     strangers_token: String,
     /// Each person's device.
     devices: Vec<(&'static str, String)>,
-    /// The phone of `holder`, whose application speaks through OneSpan's gateway.
+    /// The phone of `absent`, whose application speaks through OneSpan's gateway.
     held: Phone,
     said: Mutex<Said>,
 }
@@ -79,7 +79,7 @@ impl Stage {
             .replace("{{trustedx token}}", &self.trustedx_token)
             .replace("{{tomorrow}}", &tomorrow.to_string())
             .replace("{{device}}", &self.devices[0].1)
-            .replace("{{serial of holder}}", &self.held.serial_number);
+            .replace("{{serial of absent}}", &self.held.serial_number);
         body = self.follow(body);
         let mut head = head.to_owned();
         for (person, device) in &self.devices {
@@ -109,7 +109,7 @@ impl Stage {
         Self::masked(&answer, port)
     }
 
-    /// A request that follows on what was answered before, as `holder`'s application makes it.
+    /// A request that follows on what was answered before, as `absent`'s application makes it.
     fn follow(&self, mut body: String) -> String {
         let said = self.said.lock();
         body = body.replace("{{key}}", &said.key);
@@ -220,18 +220,17 @@ impl Said {
 }
 
 /// A house with people of habits: `signer` signs, `decliner` declines, `watcher` only looks, `absent` has a
-/// phone that is off, `holder` one whose application speaks through a gateway, and `nobody` has none.
+/// phone that is off, but for what its application says to a gateway, and `nobody` has none.
 async fn stage() -> Stage {
     // The first in the list of accepted hosts is `acme.localhost`, too.
     let house = House::configured("[server]\ndefault_tenant = \"acme\"\n");
-    for user in ["signer", "decliner", "watcher", "absent", "nobody", "holder"] {
+    for user in ["signer", "decliner", "watcher", "absent", "nobody"] {
         house.user(user);
     }
     let mut signer = Person::enrolled(&house, "signer", None).await;
     let mut decliner = Person::enrolled(&house, "decliner", None).await;
     let mut watcher = Person::enrolled(&house, "watcher", None).await;
     let absent = Person::enrolled(&house, "absent", None).await;
-    let holder = Person::enrolled(&house, "holder", None).await;
     let devices = [("signer", &signer), ("watcher", &watcher), ("absent", &absent)];
     let devices =
         devices.map(|(name, person)| (name, person.phone().device_id.to_string())).to_vec();
@@ -285,7 +284,7 @@ async fn stage() -> Stage {
         tls: Arc::new(tls),
         strangers_token,
         devices,
-        held: holder.device.into_phone(),
+        held: absent.device.into_phone(),
         said: Mutex::default(),
     }
 }
