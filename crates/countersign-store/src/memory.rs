@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use crate::Stats;
 
 mod delivery;
+mod device;
 mod forget;
 mod registry;
 

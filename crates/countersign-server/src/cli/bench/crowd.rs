@@ -130,6 +130,7 @@ fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device
         chain: vec![tenant.authority.certificate.clone()],
         labels: Vec::new(),
         enabled: true,
+        status_reason: String::new(),
     };
     let keys = Keys {
         user: user.name.clone(),

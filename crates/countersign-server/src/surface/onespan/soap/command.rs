@@ -116,7 +116,7 @@ impl Soap {
         let found = core.transaction(&caller.tenant, &Handle::Key(key)).await?;
         let addressed = self.addressed(&caller, serial).await?;
         let covered = match addressed {
-            Addressed::Any => true,
+            Addressed::Any | Addressed::Devices(_) => true,
             Addressed::Device(device) => found.terms.addressed.covers(device),
         };
         let terms = &found.terms;
@@ -173,7 +173,9 @@ impl Soap {
             user: name,
             reference: None,
             addressed,
+            selectors: Vec::new(),
             content: content(data)?,
+            document: None,
             operation,
             forms: self.phones.forms(),
             pin_required: false,
@@ -182,6 +184,7 @@ impl Soap {
             clocks: Clocks::One(self.wait),
             callback: None,
             notice: None,
+            request: None,
         })
     }
 
