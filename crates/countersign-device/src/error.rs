@@ -136,7 +136,7 @@ impl Error {
 
     /// A connection that failed for `cause`, innermost reason first found.
     pub(crate) fn connection(server: &str, cause: &(dyn StdError + 'static)) -> Self {
-        let (why, untrusted) = root(cause);
+        let (why, untrusted) = innermost(cause);
         if untrusted { Self::Untrusted(why) } else { Self::unreachable(server, why) }
     }
 
@@ -146,7 +146,7 @@ impl Error {
 }
 
 /// The innermost cause's words, and whether it is a certificate's fault.
-fn root(cause: &(dyn StdError + 'static)) -> (String, bool) {
+pub(crate) fn innermost(cause: &(dyn StdError + 'static)) -> (String, bool) {
     let (mut at, mut untrusted) = (cause, false);
     loop {
         if let Some(tls) = at.downcast_ref::<rustls::Error>() {
