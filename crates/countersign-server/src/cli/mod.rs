@@ -19,6 +19,7 @@ mod frame;
 mod key;
 mod paint;
 mod parent;
+mod qr;
 mod serve;
 mod table;
 mod tenant;
