@@ -153,7 +153,7 @@ pub(super) async fn create(
 }
 
 /// A QR code of half blocks, light on dark as most terminals are; phones read it either way.
-fn qr(text: &str) -> anyhow::Result<String> {
+pub(super) fn qr(text: &str) -> anyhow::Result<String> {
     let code =
         QrCode::with_error_correction_level(text, EcLevel::L).context("too long for a QR")?;
     let mut image = code.render::<Dense1x2>();
