@@ -53,12 +53,12 @@ pub(super) struct Report {
     /// Of an open loop.
     rate_cycles_per_second: Option<u32>,
     #[serde(flatten)]
-    cycles: Cycles,
+    figures: Figures,
     verification_cpu_microseconds: f64,
     ratio_cpu_per_cycle_to_verification: f64,
     /// Of KOBIL's cycles in the same run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    kobil: Option<Cycles>,
+    kobil: Option<Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio_cpu_per_cycle_to_kobil: Option<f64>,
     server_rss_bytes: u64,
@@ -70,7 +70,7 @@ pub(super) struct Report {
 
 /// Of one surface's cycles.
 #[derive(Debug, Serialize)]
-struct Cycles {
+struct Figures {
     cycles: u64,
     errors: u64,
     first_error: Option<String>,
@@ -99,9 +99,9 @@ impl Report {
         found: &Found,
         idle: Option<Idle>,
     ) -> Self {
-        let cycles = Cycles::of(&found.measured);
-        let kobil = found.kobil.as_ref().map(Cycles::of);
-        let (cpu, one) = (cycles.server_cpu_microseconds_per_cycle, micros(verification));
+        let figures = Figures::of(&found.measured);
+        let kobil = found.kobil.as_ref().map(Figures::of);
+        let (cpu, one) = (figures.server_cpu_microseconds_per_cycle, micros(verification));
         let handshakes = &found.handshakes;
         let count = f64::from(handshakes.count);
         Self {
@@ -120,7 +120,7 @@ impl Report {
             ratio_cpu_per_cycle_to_kobil: kobil
                 .as_ref()
                 .map(|kobil| round(cpu / kobil.server_cpu_microseconds_per_cycle)),
-            cycles,
+            figures,
             kobil,
             server_rss_bytes: found.server_memory,
             handshakes: handshakes.count,
@@ -132,7 +132,7 @@ impl Report {
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let mut entries = self.cycles.entries();
+        let mut entries = self.figures.entries();
         let (ratio, one) =
             (self.ratio_cpu_per_cycle_to_verification, self.verification_cpu_microseconds);
         let mut cpu = format!("{ratio} × one P-256 verification ({one} µs)");
@@ -168,7 +168,7 @@ impl Report {
     }
 }
 
-impl Cycles {
+impl Figures {
     #[expect(clippy::cast_precision_loss, reason = "counts of a bench, far below 2^52")]
     fn of(measured: &Measured) -> Self {
         let counts = &measured.counts;
