@@ -38,6 +38,7 @@ use crate::surface::onespan::rest::{self, Rest};
 use crate::surface::onespan::soap::{self, Soap};
 use crate::surface::order::Callbacks;
 use crate::surface::token::Tokens;
+use crate::surface::trustedx::{self, TrustedX};
 use crate::task::{Shutdown, Weight};
 use crate::{observe, retention, tls};
 
@@ -79,6 +80,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
         .merge(onespan(&config, &gate, &phones, &tasks, &address))
+        .merge(trustedx::router(trustedx(&config, &gate)))
         .merge(channel::router(devices.clone()));
 
     let admin = observe::bind(&config.observe).await?;
@@ -193,6 +195,11 @@ fn onespan(
         address: address.into(),
     };
     rest::router(rest, &config.onespan.context).merge(soap::router(soap))
+}
+
+fn trustedx(config: &Config, gate: &Gate) -> TrustedX {
+    let rules = trustedx::Rules { scopes: config.trustedx.scopes.clone() };
+    TrustedX { gate: gate.clone(), rules: Arc::new(rules) }
 }
 
 fn devices(config: &Config, core: &Arc<Core>, tasks: &Shutdown, port: u16) -> Devices {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
-use countersign_core::device::{Device, DeviceStatus};
+use countersign_core::device::{Device, DeviceStatus, Identity};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
-    ClientId, DeliveryId, DeviceId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
+    ClientId, DeliveryId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName,
+    TransactionId, UserName,
 };
 use countersign_core::limits::{ACTIVATIONS_PER_USER_MAX, LISTED_MAX, OPEN_PER_USER_MAX};
 use countersign_core::port::{
@@ -27,6 +28,7 @@ use parking_lot::Mutex;
 use crate::Stats;
 
 mod delivery;
+mod device;
 mod forget;
 
 use delivery::Deliveries;
@@ -431,17 +433,32 @@ impl Registry for Memory {
         tenant: &TenantName,
         user: Option<&UserName>,
     ) -> Result<Vec<Versioned<Device>>, Fault> {
-        let world = self.0.lock();
-        let mut listed: Vec<_> = world
-            .devices
-            .values()
-            .filter(|d| d.value.tenant == *tenant && d.value.status != DeviceStatus::Retired)
-            .filter(|d| user.is_none_or(|user| d.value.user == *user))
-            .cloned()
-            .collect();
-        listed.sort_by_key(|d| (d.value.user.clone(), d.value.serial_number.sequence));
+        let is_theirs = |device: &Device| user.is_none_or(|user| device.user == *user);
+        let mut listed = self.0.lock().listed(tenant, is_theirs);
         listed.truncate(LISTED_MAX.into());
         Ok(listed)
+    }
+
+    async fn device_by_identity(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        Ok(self.0.lock().holding(tenant, |identity| identity.id == id).into_iter().next())
+    }
+
+    async fn devices_by_labels(
+        &self,
+        tenant: &TenantName,
+        labels: &[String],
+        limit: u16,
+    ) -> Result<Vec<Versioned<Device>>, Fault> {
+        let all = |own: &Identity| {
+            !labels.is_empty() && labels.iter().all(|label| own.labels.contains(label))
+        };
+        let mut found = self.0.lock().holding(tenant, all);
+        found.truncate(limit.into());
+        Ok(found)
     }
 
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {

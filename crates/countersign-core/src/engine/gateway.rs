@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::answer::{Completed, Scene, Submission, Taken};
+use super::answer::{Completed, Manner, Scene, Submission, Taken};
 use super::{Engine, lost_every_race};
 use crate::id::{DeviceId, RequestKey, SerialNumber, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
@@ -99,7 +99,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         if !request.fits(&found, self.now()) {
             return Err(Refusal::Unknown.into());
         }
-        let completed = self.completed(tenant, by, found.terms.id, submission).await;
+        let completed = self.completed(Manner::Taken, tenant, by, found.terms.id, submission).await;
         completed.map_err(Error::hidden)
     }
 

@@ -168,7 +168,7 @@ fn shown(transaction: &Transaction) -> Shown {
         client_name: terms.client_name.clone(),
         reference: terms.reference.as_ref().map(|reference| reference.name.clone()),
         device_id: match terms.addressed {
-            Addressed::Any => None,
+            Addressed::Any | Addressed::Devices(_) => None,
             Addressed::Device(device) => Some(device.to_string()),
         },
         media_type: terms.content.media_type.as_str(),

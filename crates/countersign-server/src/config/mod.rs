@@ -18,6 +18,7 @@ mod server;
 mod store;
 mod tokens;
 mod transactions;
+mod trustedx;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ pub(crate) use self::server::{PublicAddress, ServerConfig, Tls};
 pub(crate) use self::store::StoreConfig;
 pub(crate) use self::tokens::TokensConfig;
 pub(crate) use self::transactions::TransactionsConfig;
+pub(crate) use self::trustedx::{Scopes, TrustedXConfig};
 
 use self::layers::Layers;
 
@@ -50,6 +52,7 @@ pub(crate) struct Config {
     pub(crate) locks: LocksConfig,
     pub(crate) channel: ChannelConfig,
     pub(crate) onespan: OneSpanConfig,
+    pub(crate) trustedx: TrustedXConfig,
     pub(crate) delivery: DeliveryConfig,
     pub(crate) store: StoreConfig,
     pub(crate) retention: RetentionConfig,
@@ -102,6 +105,7 @@ impl Config {
             locks: LocksConfig::read(&mut layers)?,
             channel: ChannelConfig::read(&mut layers)?,
             onespan: OneSpanConfig::read(&mut layers)?,
+            trustedx: TrustedXConfig::read(&mut layers)?,
             delivery: DeliveryConfig::read(&mut layers)?,
             store: StoreConfig::read(&mut layers)?,
             retention: RetentionConfig::read(&mut layers)?,
@@ -212,6 +216,17 @@ mod tests {
             let error = refused(&format!("[onespan]\nwait_seconds = {value}"), &[]);
             assert!(error.contains("`onespan.wait_seconds` is a whole number"), "{error}");
         }
+    }
+
+    #[test]
+    fn scopes_are_four_different_names_without_blanks() {
+        let named = |file: &str| load(&format!("[trustedx]\n{file}"), &[]);
+        assert_eq!(named("scope_sign = \"sign\"").unwrap().trustedx.scopes.sign, "sign");
+        for bad in ["\"\"", "\"a b\"", "'a\"b'", "\"é\"", "1"] {
+            assert!(named(&format!("scope_sign = {bad}")).is_err(), "{bad}");
+        }
+        let error = refused("[trustedx]\nscope_sign = \"a\"\nscope_manage = \"a\"", &[]);
+        assert!(error.contains("`trustedx.scope_"), "{error}");
     }
 
     #[test]

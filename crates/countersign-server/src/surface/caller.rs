@@ -21,7 +21,7 @@ use tracing::error;
 use zeroize::Zeroizing;
 
 use super::order::Callbacks;
-use super::token::{Bearer, Tokens};
+use super::token::{Bearer, Held, Issuer, Tokens};
 use crate::serve::Core;
 
 /// What every surface needs to know who is asking.
@@ -47,6 +47,8 @@ pub(crate) struct Caller {
     pub(crate) client: ClientId,
     /// As people know it.
     pub(crate) name: String,
+    /// What its token is good for: names with blanks between.
+    pub(crate) scope: Arc<str>,
 }
 
 /// Why nobody in particular is asking.
@@ -109,7 +111,7 @@ impl Gate {
         }
     }
 
-    /// The client whose access token the request bears, in the tenant that it addresses.
+    /// The client whose realm's token the request bears, in the tenant that it addresses.
     ///
     /// # Errors
     /// [`Stranger::NotAuthenticated`] for an absent, stale or other tenant's token.
@@ -118,22 +120,46 @@ impl Gate {
         tenant: &TenantName,
         headers: &HeaderMap,
     ) -> Result<Caller, Stranger> {
-        let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let (scheme, token) =
-            authorization.and_then(|value| value.split_once(' ')).unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case("bearer") {
+        let Some(token) = bearer(headers) else {
             return self.known_tenant(tenant).await.and(Err(Stranger::NotAuthenticated));
+        };
+        match self.tokens.known(Issuer::Realm, token, self.core.now()) {
+            Some((known, bearer)) if known == *tenant => Ok(bearer.of(known)),
+            _ => self.learn(Issuer::Realm, tenant, token).await,
         }
-        let (token, now) = (token.trim(), self.core.now());
-        if let Some(Bearer { client, name }) = self.tokens.known(tenant, token, now) {
-            return Ok(Caller { tenant: tenant.clone(), client, name });
+    }
+
+    /// The client whose token of the authorization server this is, in the tenant that issued it.
+    ///
+    /// # Errors
+    /// [`Stranger::NotAuthenticated`] for one that does not hold, whatever tenant it names.
+    pub(crate) async fn holder(&self, token: &str) -> Result<Caller, Stranger> {
+        const ISSUER: Issuer = Issuer::AuthServer;
+        if let Some((tenant, bearer)) = self.tokens.known(ISSUER, token, self.core.now()) {
+            return Ok(bearer.of(tenant));
         }
-        let tenant = self.known_tenant(tenant).await?;
-        let held = self.tokens.verify(&tenant, token, now).ok_or(Stranger::NotAuthenticated)?;
+        let tenant = self.tokens.tenant_of(ISSUER, token).ok_or(Stranger::NotAuthenticated)?;
+        self.learn(ISSUER, &tenant, token).await.map_err(|stranger| match stranger {
+            Stranger::NoTenant => Stranger::NotAuthenticated,
+            other => other,
+        })
+    }
+
+    /// Verifies a token that is not remembered, and remembers it.
+    async fn learn(
+        &self,
+        issuer: Issuer,
+        tenant: &TenantName,
+        token: &str,
+    ) -> Result<Caller, Stranger> {
+        let (tenant, now) = (self.known_tenant(tenant).await?, self.core.now());
+        let held = self.tokens.verify(issuer, &tenant, token, now);
+        let held: Held = held.ok_or(Stranger::NotAuthenticated)?;
         let client = self.core.store.client(&tenant.name, &held.client).await?;
-        let client = client.ok_or(Stranger::NotAuthenticated)?;
-        self.tokens.remember(&tenant.name, token, held, &client.name, now);
-        Ok(Caller { tenant: client.tenant, client: client.id, name: client.name })
+        let Client { id, name, .. } = client.ok_or(Stranger::NotAuthenticated)?;
+        let scope = Arc::clone(&held.scope);
+        self.tokens.remember(issuer, &tenant.name, token, held, &name, now);
+        Ok(Caller { tenant: tenant.name, client: id, name, scope })
     }
 
     /// The tenant that has a client of this id, whose ids hold enough chance to be another's nowhere: the
@@ -231,6 +257,20 @@ impl Gate {
     async fn known_tenant(&self, tenant: &TenantName) -> Result<Tenant, Stranger> {
         self.core.store.tenant(tenant).await?.ok_or(Stranger::NoTenant)
     }
+}
+
+impl Bearer {
+    fn of(self, tenant: TenantName) -> Caller {
+        let Self { client, name, scope } = self;
+        Caller { tenant, client, name, scope }
+    }
+}
+
+/// The token that a request bears (RFC 6750, section 2.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// What is kept of a client's secret. Random and long, it needs no slow hash.

@@ -110,6 +110,17 @@ impl House {
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
+    /// An access token of `TrustedX`'s authorization server for one of the tenant's clients; for all that it
+    /// may have, where no scope is named.
+    pub(crate) async fn trustedx_token(&self, client: &(String, String), scope: &str) -> String {
+        let url = format!("{}/trustedx-authserver/oauth/acme/token", self.address);
+        let form = format!("grant_type=client_credentials&scope={scope}");
+        let answer = self.http.post(url).basic_auth(&client.0, Some(&client.1)).body(form);
+        let answer = answer.header("content-type", "application/x-www-form-urlencoded");
+        let answer: Value = read(answer.send().await.unwrap()).await.1;
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
     /// Starts a signature for `user`; the answer is held until it ends.
     pub(crate) async fn start_signature(&self, user: &str, body: &Value) -> (StatusCode, Value) {
         let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/{user}", self.address);

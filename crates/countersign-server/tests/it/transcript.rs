@@ -43,6 +43,8 @@ fn exchanges(recording: &str) -> (String, Vec<Exchange>) {
 struct Stage {
     house: House,
     token: String,
+    /// One of TrustedX's authorization server, with all its scopes.
+    trustedx_token: String,
     basic: String,
     /// An API key, as HTTP Basic has it.
     front_end_key: String,
@@ -61,6 +63,8 @@ impl Stage {
         let mut body = body
             .replace("{{client_id}}", &self.house.client.0)
             .replace("{{client_secret}}", &self.house.client.1)
+            .replace("{{token}}", &self.token)
+            .replace("{{trustedx token}}", &self.trustedx_token)
             .replace("{{tomorrow}}", &tomorrow.to_string())
             .replace("{{device}}", &self.devices[0].1);
         let mut head = head.to_owned();
@@ -71,6 +75,7 @@ impl Stage {
         }
         let head = head
             .replace("{{token}}", &self.token)
+            .replace("{{trustedx token}}", &self.trustedx_token)
             .replace("{{stranger's token}}", &self.strangers_token)
             .replace("{{basic}}", &self.basic)
             .replace("{{front-end key}}", &self.front_end_key)
@@ -106,6 +111,8 @@ impl Stage {
             ("x", "{{coordinate}}", 40),
             ("y", "{{coordinate}}", 40),
             ("kid", "{{thumbprint}}", 40),
+            ("client_id", "{{client_id}}", 10),
+            ("sub", "{{client_id}}", 10),
         ] {
             let marker = format!("\"{name}\":\"");
             let mut at = 0;
@@ -132,6 +139,15 @@ impl Stage {
                 body.replace_range(start..end, mask);
                 varies = true;
             }
+        }
+        for name in ["exp", "iat"] {
+            let marker = format!("\"{name}\":");
+            let Some(start) = body.find(&marker).map(|found| found + marker.len()) else {
+                continue;
+            };
+            let end = start + body[start..].find([',', '}']).unwrap();
+            body.replace_range(start..end, "{{seconds}}");
+            varies = true;
         }
         let port = format!("//localhost:{port}");
         if body.contains(&port) {
@@ -186,6 +202,7 @@ async fn stage() -> Stage {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let token = house.token().await;
+    let trustedx_token = house.trustedx_token(&house.client, "").await;
     let basic = {
         use base64::Engine as _;
         let (id, secret) = &house.client;
@@ -206,7 +223,16 @@ async fn stage() -> Stage {
         let key = format!("app:{}", made["api_key"].as_str().unwrap());
         base64::engine::general_purpose::STANDARD.encode(key)
     };
-    Stage { house, token, basic, front_end_key, tls: Arc::new(tls), strangers_token, devices }
+    Stage {
+        house,
+        token,
+        trustedx_token,
+        basic,
+        front_end_key,
+        tls: Arc::new(tls),
+        strangers_token,
+        devices,
+    }
 }
 
 async fn replay(name: &str) {
@@ -280,4 +306,9 @@ async fn onespans_calls_over_rest_are_as_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kobils_discovery_is_as_recorded() {
     replay("kobil-discovery.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trustedxs_authorization_server_is_as_recorded() {
+    replay("trustedx-oauth.http").await;
 }

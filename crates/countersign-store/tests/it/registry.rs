@@ -6,6 +6,7 @@ use countersign_core::id::{SerialBase, TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
 use countersign_core::port::{Changed, Created, Registry, Versioned};
 use countersign_core::secret::Key32;
+use countersign_core::tenant::Client;
 use countersign_core::time::Timestamp;
 use countersign_core::user::{Lock, Standing};
 
@@ -65,6 +66,24 @@ async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
         let set = store.set_webhook_keys(&read.tenant, &nobody, Key32::new([9; 32]), None).await;
         assert_eq!(set.unwrap(), Changed::Stale);
         assert!(store.client(&acme(), &"id3".parse().unwrap()).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clients_scopes_are_some_or_none_or_all() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        for (id, scopes) in [
+            ("a", None),
+            ("b", Some(vec![])),
+            ("c", Some(vec!["read".to_owned(), "é\"".to_owned()])),
+        ] {
+            let made = Client { scopes: scopes.clone(), ..client("acme", id, id) };
+            assert_eq!(store.create_client(made).await.unwrap(), Created::Made);
+            let read = store.client(&acme(), &id.parse().unwrap()).await.unwrap().unwrap();
+            assert_eq!(read.scopes, scopes);
+        }
     })
     .await;
 }

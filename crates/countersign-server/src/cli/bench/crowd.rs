@@ -69,6 +69,7 @@ impl Crowd {
             secret_digest: secret_digest(&client_secret),
             webhook_key: Secret::new(*CodeKey::generate().as_bytes()),
             webhook_key_before: None,
+            scopes: None,
             created_at: world.now(),
         };
         store.create_client(client.clone()).await?;
@@ -155,6 +156,7 @@ fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device
         chain: vec![tenant.authority.certificate.clone()],
         labels: Vec::new(),
         enabled: true,
+        status_reason: String::new(),
     };
     let device = Device {
         tenant: tenant.name.clone(),

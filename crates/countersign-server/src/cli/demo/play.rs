@@ -248,7 +248,7 @@ async fn start_server(place: &mut Option<Process>, home: &Home) -> anyhow::Resul
 
 /// The application's credentials: made, or kept from another time.
 async fn credentials(desk: &Desk, tenant: &TenantName, home: &Home) -> anyhow::Result<Credentials> {
-    if let Some(made) = client::create(desk, tenant, CLIENT).await? {
+    if let Some(made) = client::create(desk, tenant, CLIENT, None).await? {
         home.write(CREDENTIALS, &serde_json::to_vec_pretty(&made)?)?;
         return Ok(made);
     }

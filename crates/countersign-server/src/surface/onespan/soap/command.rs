@@ -113,7 +113,7 @@ impl Soap {
         let found = core.transaction(&caller.tenant, &Handle::Key(key)).await?;
         let addressed = self.addressed(&caller, serial).await?;
         let covered = match addressed {
-            Addressed::Any => true,
+            Addressed::Any | Addressed::Devices(_) => true,
             Addressed::Device(device) => found.terms.addressed.covers(device),
         };
         if found.terms.client != caller.client || found.terms.user != name || !covered {
@@ -167,7 +167,9 @@ impl Soap {
             user: name,
             reference: None,
             addressed,
+            selectors: Vec::new(),
             content: content(data)?,
+            document: None,
             operation: Operation::Sign,
             forms: self.phones.forms(),
             pin_required: false,
@@ -176,6 +178,7 @@ impl Soap {
             clocks: Clocks::One(self.wait),
             callback: None,
             notice: None,
+            request: None,
         })
     }
 

@@ -94,6 +94,7 @@ impl Soap {
         let named = self.gate.tenant_of_host(uri, headers).ok();
         let tenant = self.gate.tenant_of_client(named, &id).await?;
         let (tenant, client) = self.gate.credentials(&tenant, &id, &secret, address).await?;
-        Ok(Caller { tenant: tenant.name, client: client.id, name: client.name })
+        let (tenant, scope) = (tenant.name, "".into());
+        Ok(Caller { tenant, client: client.id, name: client.name, scope })
     }
 }
