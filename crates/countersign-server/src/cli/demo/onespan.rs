@@ -19,7 +19,7 @@ use super::home::quoted;
 use super::play::{CLIENT, PHONE, Play, Set, TENANT, USER};
 use super::stage;
 use crate::cli::device::said::Said;
-use crate::cli::{activation, key};
+use crate::cli::{key, qr};
 
 /// What `curl` authenticates with.
 const CREDENTIALS: &str = "credentials";
@@ -83,7 +83,7 @@ impl Play<'_> {
         let answer = self.stage.step("The shop asks for a payment", asked, detail).await?;
         let request = element(&answer, "requestKey").to_owned();
         self.show("POST /onespan/soap", &command)?;
-        let picture = activation::qr(&request)?;
+        let picture = qr::qr(&request)?;
         let lines = picture.lines().map(str::to_owned).chain([String::new()]);
         let lines: Vec<String> = lines.collect();
         stage::lines(&["On the shop's page, the request's key and nothing else:".to_owned()])?;
