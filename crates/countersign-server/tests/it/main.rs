@@ -8,6 +8,7 @@ mod bad_input;
 mod callbacks;
 mod channel;
 mod crashes;
+mod demo;
 mod enrolment;
 mod gateway;
 mod held;
