@@ -34,14 +34,8 @@ impl TrustedX {
         scope: &str,
     ) -> Result<Caller, Problem> {
         let caller = self.holder(headers).await?;
-        self.permit(&caller, scope)?;
+        permit(&caller, scope)?;
         Ok(caller)
-    }
-
-    /// Whether an application's token has this scope.
-    pub(super) fn permit(&self, caller: &Caller, scope: &str) -> Result<(), Problem> {
-        let has = caller.scope.split(' ').any(|own| own == scope);
-        if has { Ok(()) } else { Err(Problem::OtherScope(scope.to_owned())) }
     }
 
     /// The device that calls, and its body, which its proof covers.
@@ -65,4 +59,10 @@ impl TrustedX {
         let token = bearer(headers).ok_or(Problem::NoToken)?;
         Ok(self.gate.holder(token).await?)
     }
+}
+
+/// Whether an application's token has this scope.
+pub(super) fn permit(caller: &Caller, scope: &str) -> Result<(), Problem> {
+    let has = caller.scope.split(' ').any(|own| own == scope);
+    if has { Ok(()) } else { Err(Problem::OtherScope(scope.to_owned())) }
 }

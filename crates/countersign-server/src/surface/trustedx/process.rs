@@ -1,6 +1,8 @@
 //! What applications do with signature creation processes: create, look at, wait for, and delete them.
 
 use aws_lc_rs::digest;
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -11,10 +13,11 @@ use countersign_core::selector::Selector;
 use countersign_core::terms::{Addressed, Clocks, Forms, RawTerms, Reference, Surface};
 use countersign_core::transaction::Transaction;
 use countersign_core::{Error, Refusal};
+use countersign_proof::raw::Hash;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 
-use super::access::Either;
+use super::access::{Either, permit};
 use super::body::{Create, Kind};
 use super::extension::{Extensions, wait};
 use super::problem::{Problem, STOPPING};
@@ -79,12 +82,11 @@ impl TrustedX {
     ) -> Result<Order, Problem> {
         let core = &self.gate.core;
         let selectors = self.selectors(&caller, &mut create).await?;
-        let user = match create.user.take() {
-            Some(user) => user,
-            None => {
-                let purpose = create.content.media_type.purpose();
-                core.whose(&caller.tenant, &selectors, purpose).await?
-            }
+        let user = if let Some(user) = create.user.take() {
+            user
+        } else {
+            let purpose = create.content.media_type.purpose();
+            core.whose(&caller.tenant, &selectors, purpose).await?
         };
         let reference = extensions.key.map(|name| {
             let lifetime = format!("{:?} {:?}", extensions.lifetime, extensions.callback);
@@ -154,7 +156,7 @@ impl TrustedX {
         caller: &Caller,
         user: &UserName,
         is_digest: bool,
-        named: Option<countersign_proof::raw::Hash>,
+        named: Option<Hash>,
     ) -> Result<RawTerms, Problem> {
         let rules = &self.rules;
         let sha1 = rules.allows_sha1(&caller.tenant);
@@ -172,7 +174,7 @@ impl TrustedX {
     }
 
     /// A process of this caller's, that it has not deleted.
-    async fn own(&self, caller: &Caller, id: &str) -> Result<std::sync::Arc<Transaction>, Problem> {
+    async fn own(&self, caller: &Caller, id: &str) -> Result<Arc<Transaction>, Problem> {
         let id: TransactionId = id.parse().map_err(|_| Problem::Gone)?;
         let found = self.gate.core.transaction(&caller.tenant, &Handle::Id(id)).await?;
         let own = found.terms.client == caller.client && is_process(&found);
@@ -216,7 +218,7 @@ pub(super) async fn show(
 ) -> Answer {
     let found = match trustedx.either(request).await? {
         Either::Application(caller) => {
-            trustedx.permit(&caller, &trustedx.rules.scopes.sign)?;
+            permit(&caller, &trustedx.rules.scopes.sign)?;
             trustedx.own(&caller, &id).await?
         }
         Either::Device(proved) => {
@@ -247,7 +249,7 @@ pub(super) async fn result(
     if let Some(waiter) = waiter
         && !found.state.is_ended()
     {
-        let ended = held::until_ended(core, std::sync::Arc::clone(&found), waiter, &trustedx.tasks);
+        let ended = held::until_ended(core, Arc::clone(&found), waiter, &trustedx.tasks);
         match tokio::time::timeout(patience, ended).await {
             Ok(Ok(Some(ended))) => found = ended,
             Ok(Ok(None)) => return Err(STOPPING),

@@ -42,6 +42,9 @@ pub(super) struct Shown {
 struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<String>,
+    /// The certificate's DER, of one that was read.
+    #[serde(skip)]
+    der: Option<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -89,8 +92,7 @@ impl Asked {
         if details.is_some() && (kind.is_none() || device_id.is_none()) {
             return bad(&at, "given a type and a device_id where it is given details");
         }
-        let certificate = details.as_ref().and_then(|(der, _)| der.clone());
-        let details = details.map(|(_, shown)| shown);
+        let certificate = details.as_ref().and_then(|details| details.der.clone());
         // What no identity and no device is called is nobody's.
         let ids = (id.map(|id| id.parse::<IdentityId>()).transpose())
             .ok()
@@ -105,7 +107,7 @@ impl Asked {
         self.shown.device_id = Some(held.device.id.to_string());
         self.shown.kind = Some(TYPE.to_owned());
         let certificate = Some(BASE64.encode(&held.identity.certificate));
-        self.shown.details = Some(Details { certificate });
+        self.shown.details = Some(Details { certificate, der: None });
     }
 }
 
@@ -119,8 +121,8 @@ pub(super) fn labels(raw: Member, field: &str) -> Result<Vec<String>, BadBody> {
     if fit { Ok(labels) } else { bad(field, &what) }
 }
 
-/// Conditions on identities of this type: the certificate's DER, and how they are shown.
-fn details(raw: Member, field: &str) -> Result<Option<(Option<Vec<u8>>, Details)>, BadBody> {
+/// Conditions on identities of this type.
+fn details(raw: Member, field: &str) -> Result<Option<Details>, BadBody> {
     let Some(raw) = raw else { return Ok(None) };
     if !raw.get().starts_with('{') {
         return bad(field, "an object");
@@ -129,9 +131,9 @@ fn details(raw: Member, field: &str) -> Result<Option<(Option<Vec<u8>>, Details)
         .map_err(|error| BadBody(format!("{field} cannot be read: {error}")))?;
     let what = "base64 of a certificate's DER";
     let text: Option<String> = optional(fields.certificate, &format!("{field}.certificate"), what)?;
-    let Some(text) = text else { return Ok(Some((None, Details::default()))) };
+    let Some(text) = text else { return Ok(Some(Details::default())) };
     let Some(der) = certificate(&text) else {
         return bad(&format!("{field}.certificate"), what);
     };
-    Ok(Some((Some(der), Details { certificate: Some(text) })))
+    Ok(Some(Details { certificate: Some(text), der: Some(der) }))
 }

@@ -79,7 +79,7 @@ async fn a_list_gives_what_meets_every_condition() {
     let labels = json!({"labels": ["vip", "test"]});
     let path = format!("/sign_identities/{}/labels", marked.id);
     assert_eq!(shop.call(Method::PUT, &path, Some(&labels)).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(listed(&shop, "?labels=test,vip").await, [marked.id.clone()]);
+    assert_eq!(listed(&shop, "?labels=test,vip").await, [marked.id.as_str()]);
 }
 
 #[tokio::test]

@@ -392,17 +392,14 @@ proptest! {
             let Ok(create) = Create::parse(kind, body.as_bytes(), sha1) else { continue };
             prop_assert!(sha1 || create.hash != Some(Hash::Sha1));
             prop_assert!(create.asked.len() <= SELECTORS_MAX);
-            match &create.document {
-                Some(document) => {
-                    prop_assert!(document.fits());
-                    let length = create.content.bytes.len();
-                    let expected = create.hash.map(Hash::length);
-                    prop_assert!(Some(length) == expected || document.digest_url.is_some());
-                }
-                None => {
-                    prop_assert!((1..=CONTENT_BYTES_MAX).contains(&create.content.bytes.len()));
-                    prop_assert!(str::from_utf8(&create.content.bytes).is_ok());
-                }
+            if let Some(document) = &create.document {
+                prop_assert!(document.fits());
+                let length = create.content.bytes.len();
+                let expected = create.hash.map(Hash::length);
+                prop_assert!(Some(length) == expected || document.digest_url.is_some());
+            } else {
+                prop_assert!((1..=CONTENT_BYTES_MAX).contains(&create.content.bytes.len()));
+                prop_assert!(str::from_utf8(&create.content.bytes).is_ok());
             }
         }
     }
