@@ -1,8 +1,13 @@
 //! What relying parties send, on each surface.
 
+#[path = "../../crates/countersign-server/src/surface/field.rs"]
+#[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
+mod field;
 mod kobil;
 #[path = "../../crates/countersign-server/src/surface/order.rs"]
 #[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
 mod order;
+mod trustedx;
 
 pub use kobil::kobil;
+pub use trustedx::trustedx;

@@ -149,7 +149,8 @@ pub fn owed(
         | Event::Taken
         | Event::PinProved
         | Event::PinMistaken
-        | Event::CodeMistaken => Vec::new(),
+        | Event::CodeMistaken
+        | Event::Discarded => Vec::new(),
     }
 }
 

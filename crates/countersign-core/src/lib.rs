@@ -16,6 +16,7 @@ pub mod port;
 pub mod push;
 pub mod refusal;
 pub mod secret;
+pub mod selector;
 pub mod session;
 pub mod tenant;
 pub mod terms;

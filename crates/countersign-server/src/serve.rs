@@ -39,6 +39,7 @@ use crate::surface::onespan::rest::{self, Rest};
 use crate::surface::onespan::soap::{self, Soap};
 use crate::surface::order::Callbacks;
 use crate::surface::token::Tokens;
+use crate::surface::trustedx::{self, TrustedX};
 use crate::task::{Shutdown, Weight};
 use crate::{observe, retention, tls};
 
@@ -80,6 +81,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
         .merge(onespan(&config, &gate, &phones, &tasks, &address))
+        .merge(trustedx::router(trustedx(&config, &gate, &devices, &tasks, &address)))
         .merge(channel::router(devices.clone()));
 
     let admin = observe::bind(&config.observe).await?;
@@ -197,6 +199,17 @@ fn onespan(
         address: address.into(),
     };
     rest::router(rest, &config.onespan.context).merge(soap::router(soap))
+}
+
+fn trustedx(
+    config: &Config,
+    gate: &Gate,
+    devices: &Devices,
+    tasks: &Shutdown,
+    address: &str,
+) -> TrustedX {
+    let rules = Arc::new(trustedx::Rules::new(&config.trustedx, address));
+    TrustedX { gate: gate.clone(), devices: devices.clone(), tasks: tasks.clone(), rules }
 }
 
 fn devices(

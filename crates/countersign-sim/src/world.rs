@@ -102,7 +102,9 @@ impl House {
             user: user.clone(),
             reference: None,
             addressed: Addressed::Any,
+            selectors: Vec::new(),
             content: Content { media_type: MediaType::Text, bytes },
+            document: None,
             operation: Operation::Sign,
             forms: Forms::Cms,
             pin_required: false,
@@ -114,6 +116,7 @@ impl House {
             announced: true,
             callback: None,
             notice: None,
+            request: None,
         }
     }
 
@@ -152,6 +155,7 @@ impl House {
             secret_digest: [0; 32],
             webhook_key: Key32::new([0; 32]),
             webhook_key_before: None,
+            scopes: None,
             created_at: START,
         }
     }
@@ -199,6 +203,7 @@ fn phone(authority: &Authority, tenant: &str, user: &str, nth: usize) -> Phone {
         chain: Vec::new(),
         labels: vec![purpose.as_str().into()],
         enabled: true,
+        status_reason: String::new(),
     };
     let (content_key, content) = authority.issue(&format!("{name} content"));
     let (digest_key, digest) = authority.issue(&format!("{name} digest"));

@@ -4,17 +4,21 @@
 //! its debts against the versions that it was decided on. Found stale, it begins again; a bounded loop,
 //! since whoever moved first has made progress.
 //!
-//! * [`start`](Engine::start) and [`cancel`](Engine::cancel): what relying parties do (`start.rs`).
+//! * [`start`](Engine::start), [`cancel`](Engine::cancel) and [`discard`](Engine::discard): what relying
+//!   parties do (`start.rs`).
 //! * [`offers`](Engine::offers), [`take`](Engine::take), [`finish`](Engine::finish), … : what devices
 //!   do (`answer.rs`).
 //! * [`fetch`](Engine::fetch), [`complete`](Engine::complete), [`withdraw`](Engine::withdraw): what they
 //!   do through a gateway (`gateway.rs`).
 //! * [`delete_user`](Engine::delete_user), [`set_device_status`](Engine::set_device_status), … : what
 //!   is done to people and their devices (`people.rs`).
+//! * [`identities`](Engine::identities), [`whose`](Engine::whose), … : which signing identities there
+//!   are, and what is done to them (`identities.rs`).
 //! * [`sweep`](Engine::sweep), [`forget`](Engine::forget): what time does.
 
 mod answer;
 mod gateway;
+mod identities;
 mod people;
 mod pin;
 mod signers;
@@ -23,8 +27,8 @@ mod start;
 use core::time::Duration;
 use std::sync::Arc;
 
-pub use answer::{Submission, Taken};
-pub use gateway::{Completed, Request};
+pub use answer::{Completed, Manner, Submission, Taken};
+pub use gateway::Request;
 pub use start::Order;
 
 use crate::delivery::{self, Owed};

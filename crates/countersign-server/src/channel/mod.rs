@@ -20,6 +20,7 @@ use countersign_core::session::Pace;
 use countersign_wire::body::Code;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+pub(crate) use self::proof::Proved;
 use self::proof::Replays;
 use crate::delivery::push::Pushes;
 use crate::serve::Core;

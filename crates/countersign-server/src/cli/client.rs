@@ -15,6 +15,7 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 use super::answer;
 use super::desk::{Desk, Place};
 use super::table;
+use crate::config::Scopes;
 use crate::surface::caller::secret_digest;
 
 /// Letters of the name that a client id begins with.
@@ -36,6 +37,9 @@ pub(super) enum Command {
         /// The tenant
         #[arg(long)]
         tenant: TenantName,
+        /// What its tokens may be good for on TrustedX's surface, a scope each time [default: all]
+        #[arg(long, value_name = "SCOPE")]
+        scope: Vec<String>,
         #[command(flatten)]
         place: Place,
     },
@@ -88,14 +92,15 @@ pub(super) struct Credentials {
 
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let (name, tenant, place) = match self {
-            Self::Create { name, tenant, place } => (name, tenant, place),
+        let (name, tenant, scope, place) = match self {
+            Self::Create { name, tenant, scope, place } => (name, tenant, scope, place),
             Self::RotateWebhookSecret { id, finish, tenant, place } => {
                 return rotate(&id, finish, &tenant, &place).await;
             }
         };
         let desk = Desk::at(&place)?;
-        let Some(made) = create(&desk, &tenant, &name).await? else {
+        let scopes = (!scope.is_empty()).then(|| known(&desk.config.trustedx.scopes, scope));
+        let Some(made) = create(&desk, &tenant, &name, scopes.transpose()?).await? else {
             bail!("tenant {tenant} has a client \"{name}\" already");
         };
         answer::print(desk.json, &made, || {
@@ -108,6 +113,15 @@ impl Command {
         })?;
         desk.close().await
     }
+}
+
+/// Scopes that there are.
+fn known(scopes: &Scopes, named: Vec<String>) -> anyhow::Result<Vec<String>> {
+    let all = scopes.all();
+    for scope in &named {
+        ensure!(all.contains(&scope.as_str()), "{scope} is none of the scopes {}", all.join(", "));
+    }
+    Ok(named)
 }
 
 async fn rotate(
@@ -159,6 +173,7 @@ pub(super) async fn create(
     desk: &Desk,
     tenant: &TenantName,
     name: &str,
+    scopes: Option<Vec<String>>,
 ) -> anyhow::Result<Option<Credentials>> {
     desk.tenant(tenant).await?;
     let id = client_id(name);
@@ -171,6 +186,7 @@ pub(super) async fn create(
         secret_digest: secret_digest(&client_secret),
         webhook_key: Secret::new(*webhook_key),
         webhook_key_before: None,
+        scopes,
         created_at: desk.now(),
     };
     let made = desk.store.create_client(client).await?;

@@ -37,7 +37,7 @@ impl Desk {
             return needless("its transaction or its user is gone");
         };
         let (transaction, now) = (transaction.value, core.now());
-        let is_present = core.doorbell.online(tenant, &device.value.user, Addressed::Device(id));
+        let is_present = core.doorbell.online(tenant, &device.value.user, &Addressed::Device(id));
         let policy = core.push_policy();
         let still = user.value.standing.check(now).map_err(|_| Needless::Locked);
         let still = still.and_then(|()| policy.still(&transaction, &device.value, is_present, now));

@@ -21,7 +21,7 @@ use tracing::error;
 use zeroize::Zeroizing;
 
 use super::order::Callbacks;
-use super::token::{Bearer, Tokens};
+use super::token::{Bearer, Held, Issuer, Tokens};
 use crate::serve::Core;
 
 /// What every surface needs to know who is asking.
@@ -47,6 +47,8 @@ pub(crate) struct Caller {
     pub(crate) client: ClientId,
     /// As people know it.
     pub(crate) name: String,
+    /// What its token is good for: names with blanks between.
+    pub(crate) scope: Arc<str>,
 }
 
 /// Why nobody in particular is asking.
@@ -109,7 +111,7 @@ impl Gate {
         }
     }
 
-    /// The client whose access token the request bears, in the tenant that it addresses.
+    /// The client whose realm's token the request bears, in the tenant that it addresses.
     ///
     /// # Errors
     /// [`Stranger::NotAuthenticated`] for an absent, stale or other tenant's token.
@@ -118,49 +120,49 @@ impl Gate {
         tenant: &TenantName,
         headers: &HeaderMap,
     ) -> Result<Caller, Stranger> {
-        let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let (scheme, token) =
-            authorization.and_then(|value| value.split_once(' ')).unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case("bearer") {
+        let Some(token) = bearer(headers) else {
             return self.known_tenant(tenant).await.and(Err(Stranger::NotAuthenticated));
+        };
+        match self.tokens.known(Issuer::Realm, token, self.core.now()) {
+            Some((known, bearer)) if known == *tenant => Ok(bearer.of(known)),
+            _ => self.learn(Issuer::Realm, tenant, token).await,
         }
-        let (token, now) = (token.trim(), self.core.now());
-        if let Some(Bearer { client, name }) = self.tokens.known(tenant, token, now) {
-            return Ok(Caller { tenant: tenant.clone(), client, name });
-        }
-        let tenant = self.known_tenant(tenant).await?;
-        let held = self.tokens.verify(&tenant, token, now).ok_or(Stranger::NotAuthenticated)?;
-        let client = self.core.store.client(&tenant.name, &held.client).await?;
-        let client = client.ok_or(Stranger::NotAuthenticated)?;
-        self.tokens.remember(&tenant.name, token, held, &client.name, now);
-        Ok(Caller { tenant: client.tenant, client: client.id, name: client.name })
     }
 
-    /// The tenant that has a client of this id, whose ids hold enough chance to be another's nowhere: the
-    /// one `named`, or else the first that has one.
+    /// The client whose token of the authorization server this is, in the tenant that issued it.
     ///
     /// # Errors
-    /// [`Stranger::NotAuthenticated`] where none has.
-    pub(crate) async fn tenant_of_client(
-        &self,
-        named: Option<TenantName>,
-        id: &str,
-    ) -> Result<TenantName, Stranger> {
-        let id: ClientId = id.parse().map_err(|_| Stranger::NotAuthenticated)?;
-        if let Some(named) = named
-            && self.core.store.client(&named, &id).await?.is_some()
-        {
-            return Ok(named);
+    /// [`Stranger::NotAuthenticated`] for one that does not hold, whatever tenant it names.
+    pub(crate) async fn holder(&self, token: &str) -> Result<Caller, Stranger> {
+        const ISSUER: Issuer = Issuer::AuthServer;
+        if let Some((tenant, bearer)) = self.tokens.known(ISSUER, token, self.core.now()) {
+            return Ok(bearer.of(tenant));
         }
-        for tenant in self.core.store.tenants().await? {
-            if self.core.store.client(&tenant, &id).await?.is_some() {
-                return Ok(tenant);
-            }
-        }
-        Err(Stranger::NotAuthenticated)
+        let tenant = self.tokens.tenant_of(ISSUER, token).ok_or(Stranger::NotAuthenticated)?;
+        self.learn(ISSUER, &tenant, token).await.map_err(|stranger| match stranger {
+            Stranger::NoTenant => Stranger::NotAuthenticated,
+            other => other,
+        })
     }
 
-    /// The client whose id and secret these are.
+    /// Verifies a token that is not remembered, and remembers it.
+    async fn learn(
+        &self,
+        issuer: Issuer,
+        tenant: &TenantName,
+        token: &str,
+    ) -> Result<Caller, Stranger> {
+        let (tenant, now) = (self.known_tenant(tenant).await?, self.core.now());
+        let held = self.tokens.verify(issuer, &tenant, token, now);
+        let held: Held = held.ok_or(Stranger::NotAuthenticated)?;
+        let client = self.core.store.client(&tenant.name, &held.client).await?;
+        let Client { id, name, .. } = client.ok_or(Stranger::NotAuthenticated)?;
+        let scope = Arc::clone(&held.scope);
+        self.tokens.remember(issuer, &tenant.name, token, held, &name, now);
+        Ok(Caller { tenant: tenant.name, client: id, name, scope })
+    }
+
+    /// The client whose id and secret these are, in this tenant.
     ///
     /// # Errors
     /// [`Stranger::NotAuthenticated`] if they are not, and [`Stranger::TooManyTries`] if `address` has
@@ -177,11 +179,38 @@ impl Gate {
             Ok(id) => self.core.store.client(&tenant.name, &id).await?,
             Err(_) => None,
         };
+        Ok((tenant, self.proved(client, secret, address)?))
+    }
+
+    /// The client whose id and secret these are, whichever tenant's it is.
+    ///
+    /// # Errors
+    /// As [`Gate::credentials`].
+    pub(crate) async fn client(
+        &self,
+        id: &str,
+        secret: &str,
+        address: IpAddr,
+    ) -> Result<Client, Stranger> {
+        let client = match id.parse() {
+            Ok(id) => self.core.store.client_by_id(&id).await?,
+            Err(_) => None,
+        };
+        self.proved(client, secret, address)
+    }
+
+    /// The client that was found, if this is its secret.
+    fn proved(
+        &self,
+        client: Option<Client>,
+        secret: &str,
+        address: IpAddr,
+    ) -> Result<Client, Stranger> {
         // An unknown client costs what a known one does.
         let expected = client.as_ref().map_or([0; 32], |client| client.secret_digest);
         let given = secret_digest(secret);
         match client {
-            Some(client) if bool::from(expected.ct_eq(&given)) => Ok((tenant, client)),
+            Some(client) if bool::from(expected.ct_eq(&given)) => Ok(client),
             _ if self.tries.check_key(&address).is_err() => Err(Stranger::TooManyTries),
             _ => Err(Stranger::NotAuthenticated),
         }
@@ -231,6 +260,20 @@ impl Gate {
     async fn known_tenant(&self, tenant: &TenantName) -> Result<Tenant, Stranger> {
         self.core.store.tenant(tenant).await?.ok_or(Stranger::NoTenant)
     }
+}
+
+impl Bearer {
+    fn of(self, tenant: TenantName) -> Caller {
+        let Self { client, name, scope } = self;
+        Caller { tenant, client, name, scope }
+    }
+}
+
+/// The token that a request bears (RFC 6750, section 2.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// What is kept of a client's secret. Random and long, it needs no slow hash.

@@ -12,6 +12,7 @@ use rcgen::{KeyPair, PublicKeyData as _};
 use serde::Serialize;
 
 use super::caller::{Gate, Stranger};
+use super::token::Issuer;
 
 /// There is no page to log in on and there are no identity tokens: what the specifications require of
 /// those is there, and says nothing more.
@@ -51,7 +52,7 @@ struct Keys {
 /// [`Stranger::NoTenant`] where there is no such realm.
 pub(crate) async fn document(gate: &Gate, realm: &str) -> Result<Response, Stranger> {
     let tenant = gate.tenant(realm).await?;
-    let issuer = gate.tokens.issuer(&tenant.name);
+    let issuer = gate.tokens.issuer(Issuer::Realm, &tenant.name);
     let document = Document {
         token_endpoint: format!("{issuer}/protocol/openid-connect/token"),
         jwks_uri: format!("{issuer}/protocol/openid-connect/certs"),

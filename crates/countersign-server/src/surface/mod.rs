@@ -3,6 +3,7 @@
 
 pub(crate) mod caller;
 pub(crate) mod discovery;
+pub(crate) mod field;
 pub(crate) mod intake;
 pub(crate) mod kobil;
 pub(crate) mod oauth;
@@ -10,6 +11,7 @@ pub(crate) mod onespan;
 pub(crate) mod order;
 pub(crate) mod picture;
 pub(crate) mod token;
+pub(crate) mod trustedx;
 
 use countersign_core::terms::Surface;
 use countersign_core::transaction::Transaction;
@@ -21,5 +23,6 @@ pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
         Surface::Kobil => kobil::result_body(transaction),
         // Its callers wait on the line: nobody is called back.
         Surface::OneSpan => None,
+        Surface::TrustedX => trustedx::result_body(transaction),
     }
 }

@@ -1,12 +1,15 @@
-//! The token endpoint: client credentials (RFC 6749, section 4.4), by form fields or HTTP Basic.
+//! What an authorization server's calls have in common: a form, by a client that proves itself by form
+//! fields or HTTP Basic; and tokens for its own credentials (RFC 6749, section 4.4).
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use countersign_core::id::TenantName;
 use countersign_core::port::Chance as _;
+use countersign_core::tenant::{Client, Tenant};
 use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -14,15 +17,18 @@ use tracing::error;
 
 use super::caller::{Gate, Stranger, basic};
 use super::intake;
+use super::token::{Grant, Issuer};
 use crate::listen::Peer;
 
 /// RFC 6749, section 5.1.
 #[derive(Serialize)]
 #[expect(clippy::struct_field_names, reason = "the RFC's names")]
-struct Token {
+pub(crate) struct Token {
     access_token: String,
     expires_in: u64,
     token_type: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
 }
 
 /// RFC 6749, section 5.2.
@@ -33,7 +39,7 @@ struct RefusalBody {
 }
 
 /// A status, the RFC's word, and a sentence.
-struct Refusal(StatusCode, &'static str, &'static str);
+pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) &'static str, pub(crate) &'static str);
 
 const NOT_A_FORM: Refusal = Refusal(
     StatusCode::BAD_REQUEST,
@@ -56,51 +62,105 @@ const TOO_MANY_TRIES: Refusal =
 const FAILED: Refusal =
     Refusal(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server failed; try again");
 
-/// Answers a request for a token of this tenant.
+/// Answers a request for a token of this tenant's realm.
 pub(crate) async fn token(gate: &Gate, tenant: &str, request: Request) -> Response {
-    match issue(gate, tenant, request).await {
-        Ok(token) => {
-            let no_store = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            ([no_store], Json(token)).into_response()
-        }
-        Err(refusal) => refusal.into_response(),
-    }
+    let token = async {
+        let form = Form::read(request).await?;
+        form.asks_for_own_token()?;
+        let (tenant, client) = form.client(gate, tenant).await?;
+        issue(gate, Issuer::Realm, &tenant, &client, String::new())
+    };
+    token.await.into_response()
 }
 
-async fn issue(gate: &Gate, tenant: &str, request: Request) -> Result<Token, Refusal> {
-    let address = request.extensions().get::<Peer>();
-    let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    let basic = basic(request.headers());
-    if !intake::is(request.headers(), "application/x-www-form-urlencoded") {
-        return Err(NOT_A_FORM);
-    }
-    let body = intake::any(request).await.map_err(|_| BROKEN)?;
-    let field = |name: &str| {
-        let mut pairs = url::form_urlencoded::parse(&body);
-        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-    };
-    match field("grant_type").as_deref() {
-        Some("client_credentials") => {}
-        Some(_) => return Err(OTHER_GRANT),
-        None => return Err(NO_GRANT),
-    }
-    let by_form = field("client_id").zip(field("client_secret"));
-    let (id, secret) = basic.or(by_form).ok_or(UNKNOWN_CLIENT)?;
-    let tenant: TenantName = tenant.parse().map_err(|_| UNKNOWN_CLIENT)?;
-    let proved = gate.credentials(&tenant, &id, &secret, address).await;
-    let (tenant, client) = proved.map_err(|stranger| match stranger {
-        // Whether there is such a tenant is told to its clients only.
-        Stranger::NoTenant | Stranger::NotAuthenticated => UNKNOWN_CLIENT,
-        Stranger::TooManyTries => TOO_MANY_TRIES,
-        Stranger::Failed => FAILED,
-    })?;
+/// Makes a token for a client that has authenticated.
+///
+/// # Errors
+/// When the tenant's key is broken.
+pub(crate) fn issue(
+    gate: &Gate,
+    issuer: Issuer,
+    tenant: &Tenant,
+    client: &Client,
+    scope: String,
+) -> Result<Token, Refusal> {
     let (now, jti) = (gate.core.now(), gate.core.world.draw());
-    let access_token = gate.tokens.issue(&tenant, &client.id, jti, now).map_err(|fault| {
+    let grant = Grant { issuer, tenant, client: &client.id, scope: &scope };
+    let access_token = gate.tokens.issue(grant, jti, now).map_err(|fault| {
         error!("Failed while issuing a token: {fault:#}");
         FAILED
     })?;
     let expires_in = gate.tokens.lifetime().as_secs();
-    Ok(Token { access_token, expires_in, token_type: "Bearer" })
+    Ok(Token { access_token, expires_in, token_type: "Bearer", scope })
+}
+
+/// A form that a client sent.
+pub(crate) struct Form {
+    body: Bytes,
+    basic: Option<(String, String)>,
+    address: IpAddr,
+}
+
+impl Form {
+    /// Takes in a form, within the bounds of a body.
+    ///
+    /// # Errors
+    /// `invalid_request`, where it is none.
+    pub(crate) async fn read(request: Request) -> Result<Self, Refusal> {
+        let address = request.extensions().get::<Peer>();
+        let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        let basic = basic(request.headers());
+        if !intake::is(request.headers(), "application/x-www-form-urlencoded") {
+            return Err(NOT_A_FORM);
+        }
+        let body = intake::any(request).await.map_err(|_| BROKEN)?;
+        Ok(Self { body, basic, address })
+    }
+
+    /// The first field of that name.
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
+        let mut pairs = url::form_urlencoded::parse(&self.body);
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// Whether a client asks for a token of its own.
+    ///
+    /// # Errors
+    /// Where the grant is another one, or none.
+    pub(crate) fn asks_for_own_token(&self) -> Result<(), Refusal> {
+        match self.field("grant_type").as_deref() {
+            Some("client_credentials") => Ok(()),
+            Some(_) => Err(OTHER_GRANT),
+            None => Err(NO_GRANT),
+        }
+    }
+
+    /// The client of this tenant that sent it.
+    ///
+    /// # Errors
+    /// `invalid_client`, the same for an unknown tenant, another tenant's client and a wrong secret.
+    pub(crate) async fn client(
+        &self,
+        gate: &Gate,
+        tenant: &str,
+    ) -> Result<(Tenant, Client), Refusal> {
+        let by_form = || self.field("client_id").zip(self.field("client_secret"));
+        let (id, secret) = self.basic.clone().or_else(by_form).ok_or(UNKNOWN_CLIENT)?;
+        let tenant: TenantName = tenant.parse().map_err(|_| UNKNOWN_CLIENT)?;
+        let proved = gate.credentials(&tenant, &id, &secret, self.address).await;
+        proved.map_err(|stranger| match stranger {
+            // Whether there is such a tenant is told to its clients only.
+            Stranger::NoTenant | Stranger::NotAuthenticated => UNKNOWN_CLIENT,
+            Stranger::TooManyTries => TOO_MANY_TRIES,
+            Stranger::Failed => FAILED,
+        })
+    }
+}
+
+impl IntoResponse for Token {
+    fn into_response(self) -> Response {
+        ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(self)).into_response()
+    }
 }
 
 impl IntoResponse for Refusal {

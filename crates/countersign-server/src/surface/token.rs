@@ -2,10 +2,13 @@
 //! a look-up (RFC 9068). One that was verified is remembered until it expires.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
@@ -23,6 +26,15 @@ const TOKENS_REMEMBERED_MAX: usize = 65_536;
 /// RFC 9068, section 2.1.
 const TYPE: &str = "at+jwt";
 
+/// Who issues a token, each under an address of its own: what one issued is good for its calls only.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Issuer {
+    /// A realm, as KOBIL's and OneSpan's callers know it. Its tokens have no scopes.
+    Realm,
+    /// `TrustedX`'s authorization server.
+    AuthServer,
+}
+
 /// What a token says.
 #[derive(Debug, Deserialize, Serialize)]
 struct Claims {
@@ -31,6 +43,9 @@ struct Claims {
     /// The client.
     sub: String,
     client_id: String,
+    /// What it is good for, names with blanks between (RFC 9068, section 2.2.3).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    scope: String,
     iat: u64,
     exp: u64,
     jti: String,
@@ -47,6 +62,7 @@ pub(crate) struct Tokens {
 
 #[derive(Clone, Debug)]
 struct Verified {
+    issuer: Issuer,
     tenant: TenantName,
     bearer: Bearer,
     expires: u64,
@@ -59,6 +75,8 @@ pub(crate) struct Bearer {
     pub(crate) client: ClientId,
     /// As people know it.
     pub(crate) name: String,
+    /// What the token is good for: names with blanks between.
+    pub(crate) scope: Arc<str>,
 }
 
 /// What a token says that holds.
@@ -66,7 +84,25 @@ pub(crate) struct Bearer {
 pub(crate) struct Held {
     /// The client.
     pub(crate) client: ClientId,
-    expires: u64,
+    /// What it is good for: names with blanks between.
+    pub(crate) scope: Arc<str>,
+    /// When it was issued, in seconds since the Unix epoch.
+    pub(crate) issued: u64,
+    /// When it expires, in seconds since the Unix epoch.
+    pub(crate) expires: u64,
+}
+
+/// Whom a token is made for, and what for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant<'a> {
+    /// Who issues it.
+    pub(crate) issuer: Issuer,
+    /// Whose client it is.
+    pub(crate) tenant: &'a Tenant,
+    /// The client, which has authenticated.
+    pub(crate) client: &'a ClientId,
+    /// What it is good for: names with blanks between.
+    pub(crate) scope: &'a str,
 }
 
 impl Tokens {
@@ -75,9 +111,22 @@ impl Tokens {
         Self { lifetime, server: server.to_owned(), verified: Mutex::default() }
     }
 
-    /// Who issues a tenant's tokens: the address that they are discovered at (RFC 8414, section 2).
-    pub(crate) fn issuer(&self, tenant: &TenantName) -> String {
-        format!("{}/auth/realms/{tenant}", self.server)
+    /// The address of who issues a tenant's tokens, which is where a realm is discovered (RFC 8414,
+    /// section 2).
+    pub(crate) fn issuer(&self, issuer: Issuer, tenant: &TenantName) -> String {
+        format!("{}{}{tenant}", self.server, issuer.path())
+    }
+
+    /// The tenant whose token this says it is, believing nothing of it: to find the key to verify it with.
+    pub(crate) fn tenant_of(&self, issuer: Issuer, token: &str) -> Option<TenantName> {
+        #[derive(Deserialize)]
+        struct Named {
+            iss: String,
+        }
+
+        let claims = token.split('.').nth(1).filter(|_| token.len() <= TOKEN_BYTES_MAX)?;
+        let Named { iss } = serde_json::from_slice(&BASE64URL.decode(claims).ok()?).ok()?;
+        iss.strip_prefix(self.server.as_str())?.strip_prefix(issuer.path())?.parse().ok()
     }
 
     /// How long a token is good.
@@ -91,15 +140,16 @@ impl Tokens {
     /// When the tenant's key is broken.
     pub(crate) fn issue(
         &self,
-        tenant: &Tenant,
-        client: &ClientId,
+        grant: Grant<'_>,
         jti: u128,
         now: Timestamp,
     ) -> anyhow::Result<String> {
+        let Grant { issuer, tenant, client, scope } = grant;
         let claims = Claims {
-            iss: self.issuer(&tenant.name),
+            iss: self.issuer(issuer, &tenant.name),
             sub: client.to_string(),
             client_id: client.to_string(),
+            scope: scope.to_owned(),
             iat: now.seconds(),
             exp: now.seconds() + self.lifetime.as_secs(),
             jti: format!("{jti:032x}"),
@@ -111,14 +161,26 @@ impl Tokens {
     }
 
     /// Whose token this is, if it was remembered and still holds.
-    pub(crate) fn known(&self, tenant: &TenantName, token: &str, now: Timestamp) -> Option<Bearer> {
+    pub(crate) fn known(
+        &self,
+        issuer: Issuer,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<(TenantName, Bearer)> {
         let verified = self.verified.lock();
         let known = verified.get(&name(token)?)?;
-        (known.tenant == *tenant && now.seconds() < known.expires).then(|| known.bearer.clone())
+        let holds = known.issuer == issuer && now.seconds() < known.expires;
+        holds.then(|| (known.tenant.clone(), known.bearer.clone()))
     }
 
     /// Verifies a token with its tenant's key. `None` for any that does not hold.
-    pub(crate) fn verify(&self, tenant: &Tenant, token: &str, now: Timestamp) -> Option<Held> {
+    pub(crate) fn verify(
+        &self,
+        issuer: Issuer,
+        tenant: &Tenant,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<Held> {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
         }
@@ -129,7 +191,7 @@ impl Tokens {
         let key = KeyPair::try_from(tenant.token_key.expose().as_slice()).ok()?;
         let key = DecodingKey::from_ec_der(key.der_bytes());
         let mut rules = Validation::new(Algorithm::ES256);
-        rules.set_issuer(&[self.issuer(&tenant.name)]);
+        rules.set_issuer(&[self.issuer(issuer, &tenant.name)]);
         rules.set_required_spec_claims(&["iss", "sub", "exp"]);
         // Time is read in one place only, and expiry is judged below by that.
         rules.validate_exp = false;
@@ -138,13 +200,15 @@ impl Tokens {
         if now.seconds() >= claims.exp {
             return None;
         }
-        Some(Held { client: claims.sub.parse().ok()?, expires: claims.exp })
+        let Claims { sub, scope, iat: issued, exp: expires, .. } = claims;
+        Some(Held { client: sub.parse().ok()?, scope: scope.into(), issued, expires })
     }
 
     /// Remembers whose token it is, until it expires. A client's name does not change, and one that was
     /// removed keeps its tokens until then.
     pub(crate) fn remember(
         &self,
+        issuer: Issuer,
         tenant: &TenantName,
         token: &str,
         held: Held,
@@ -159,9 +223,20 @@ impl Tokens {
                 verified.clear();
             }
         }
-        let bearer = Bearer { client: held.client, name: client_name.to_owned() };
-        let known = Verified { tenant: tenant.clone(), bearer, expires: held.expires };
+        let Held { client, scope, expires, .. } = held;
+        let bearer = Bearer { client, name: client_name.to_owned(), scope };
+        let known = Verified { issuer, tenant: tenant.clone(), bearer, expires };
         verified.insert(token, known);
+    }
+}
+
+impl Issuer {
+    /// What stands between the server's address and the tenant's name.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Realm => "/auth/realms/",
+            Self::AuthServer => "/trustedx-authserver/oauth/",
+        }
     }
 }
 
@@ -188,36 +263,59 @@ mod tests {
         found_tenant(name.parse().unwrap(), Timestamp(1_000_000)).unwrap()
     }
 
+    fn issue(tokens: &Tokens, issuer: Issuer, tenant: &Tenant) -> String {
+        let grant = Grant { issuer, tenant, client: &"shop".parse().unwrap(), scope: "read write" };
+        tokens.issue(grant, 1, NOW).unwrap()
+    }
+
+    const NOW: Timestamp = Timestamp(2_000_000);
+
     #[test]
     fn a_token_holds_for_its_tenant_until_it_expires() {
         let (tokens, acme) = (tokens(), tenant("acme"));
-        let client: ClientId = "shop".parse().unwrap();
-        let now = Timestamp(2_000_000);
-        let token = tokens.issue(&acme, &client, 1, now).unwrap();
-        assert_eq!(tokens.known(&acme.name, &token, now), None);
-        let held = tokens.verify(&acme, &token, now).unwrap();
-        assert_eq!(held.client, client);
-        tokens.remember(&acme.name, &token, held, "Shop", now);
-        let bearer = Bearer { client, name: "Shop".into() };
-        assert_eq!(tokens.known(&acme.name, &token, now), Some(bearer));
+        let token = issue(&tokens, Issuer::Realm, &acme);
+        assert_eq!(tokens.known(Issuer::Realm, &token, NOW), None);
+        let held = tokens.verify(Issuer::Realm, &acme, &token, NOW).unwrap();
+        assert_eq!((held.client.as_str(), &*held.scope), ("shop", "read write"));
+        assert_eq!((held.issued, held.expires), (2_000, 2_300));
+        tokens.remember(Issuer::Realm, &acme.name, &token, held, "Shop", NOW);
+        let client = "shop".parse().unwrap();
+        let bearer = Bearer { client, name: "Shop".into(), scope: "read write".into() };
+        assert_eq!(tokens.known(Issuer::Realm, &token, NOW), Some((acme.name.clone(), bearer)));
         let late = Timestamp(2_300_000);
-        assert_eq!(tokens.known(&acme.name, &token, late), None);
-        assert_eq!(tokens.verify(&acme, &token, late), None);
-        let other: TenantName = "other".parse().unwrap();
-        assert_eq!(tokens.known(&other, &token, now), None);
+        assert_eq!(tokens.known(Issuer::Realm, &token, late), None);
+        assert_eq!(tokens.verify(Issuer::Realm, &acme, &token, late), None);
     }
 
     #[test]
     fn another_tenants_token_and_a_changed_one_hold_nowhere() {
         let (tokens, acme, other) = (tokens(), tenant("acme"), tenant("other"));
-        let now = Timestamp(2_000_000);
-        let token = tokens.issue(&acme, &"shop".parse().unwrap(), 1, now).unwrap();
-        assert_eq!(tokens.verify(&other, &token, now), None);
+        let token = issue(&tokens, Issuer::Realm, &acme);
+        assert_eq!(tokens.verify(Issuer::Realm, &other, &token, NOW), None);
         let (rest, signature) = token.rsplit_once('.').unwrap();
         let (header, claims) = rest.split_once('.').unwrap();
         let swapped = claims.replace(&claims[8..9], if &claims[8..9] == "A" { "B" } else { "A" });
-        assert_eq!(tokens.verify(&acme, &format!("{header}.{swapped}.{signature}"), now), None);
-        assert_eq!(tokens.verify(&acme, &format!("{rest}."), now), None);
-        assert_eq!(tokens.verify(&acme, "", now), None);
+        for bad in [format!("{header}.{swapped}.{signature}"), format!("{rest}."), String::new()] {
+            assert_eq!(tokens.verify(Issuer::Realm, &acme, &bad, NOW), None);
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_at_the_door_that_gave_it_only() {
+        let (tokens, acme) = (tokens(), tenant("acme"));
+        for (own, other) in
+            [(Issuer::Realm, Issuer::AuthServer), (Issuer::AuthServer, Issuer::Realm)]
+        {
+            let token = issue(&tokens, own, &acme);
+            let held = tokens.verify(own, &acme, &token, NOW).unwrap();
+            assert_eq!(tokens.verify(other, &acme, &token, NOW), None);
+            tokens.remember(own, &acme.name, &token, held, "Shop", NOW);
+            assert_eq!(tokens.known(other, &token, NOW), None);
+            assert_eq!(tokens.tenant_of(own, &token), Some(acme.name.clone()));
+            assert_eq!(tokens.tenant_of(other, &token), None);
+        }
+        for none in ["", "a.b.c", "..", "e30.e30.e30"] {
+            assert_eq!(tokens.tenant_of(Issuer::Realm, none), None, "{none}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{Certificate, Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
 /// A running server with one tenant, `acme`, and one client of it.
 pub(crate) struct House {
@@ -108,6 +108,17 @@ impl House {
         let answer = answer.header("content-type", "application/x-www-form-urlencoded");
         let answer: Value = read(answer.send().await.unwrap()).await.1;
         answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// An access token of `TrustedX`'s authorization server for one of the tenant's clients; for all that it
+    /// may have, where no scope is named.
+    pub(crate) async fn trustedx_token(&self, client: &(String, String), scope: &str) -> String {
+        let url = format!("{}/trustedx-authserver/oauth/acme/token", self.address);
+        let form = format!("grant_type=client_credentials&scope={scope}");
+        let answer = self.http.post(url).basic_auth(&client.0, Some(&client.1)).body(form);
+        let answer = answer.header("content-type", "application/x-www-form-urlencoded");
+        let answer: Value = read(answer.send().await.unwrap()).await.1;
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
     /// Starts a signature for `user`; the answer is held until it ends.
@@ -231,6 +242,11 @@ fn http(data: &Path) -> Client {
     let ca = std::fs::read(data.join("tls/ca.pem")).unwrap();
     let ca = Certificate::from_pem(&ca).unwrap();
     Client::builder().tls_certs_only([ca]).build().unwrap()
+}
+
+/// The program, for a command that is no administration.
+pub(crate) fn program() -> tokio::process::Command {
+    tokio::process::Command::new(BINARY)
 }
 
 /// Runs a command on a data directory; what it prints is JSON.

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use countersign_device::DeclineReason;
+use countersign_device::{DeclineReason, Phone, gateway};
+use countersign_wire::body::{Content, Push};
+use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -43,6 +45,8 @@ fn exchanges(recording: &str) -> (String, Vec<Exchange>) {
 struct Stage {
     house: House,
     token: String,
+    /// One of TrustedX's authorization server, with all its scopes.
+    trustedx_token: String,
     basic: String,
     /// An API key, as HTTP Basic has it.
     front_end_key: String,
@@ -51,6 +55,16 @@ struct Stage {
     strangers_token: String,
     /// Each person's device.
     devices: Vec<(&'static str, String)>,
+    /// The phone of `absent`, whose application speaks through OneSpan's gateway.
+    held: Phone,
+    said: Mutex<Said>,
+}
+
+/// What the answers before have said, for the requests that follow on them.
+#[derive(Default)]
+struct Said {
+    key: String,
+    content: Option<Content>,
 }
 
 impl Stage {
@@ -61,8 +75,12 @@ impl Stage {
         let mut body = body
             .replace("{{client_id}}", &self.house.client.0)
             .replace("{{client_secret}}", &self.house.client.1)
+            .replace("{{token}}", &self.token)
+            .replace("{{trustedx token}}", &self.trustedx_token)
             .replace("{{tomorrow}}", &tomorrow.to_string())
-            .replace("{{device}}", &self.devices[0].1);
+            .replace("{{device}}", &self.devices[0].1)
+            .replace("{{serial of absent}}", &self.held.serial_number);
+        body = self.follow(body);
         let mut head = head.to_owned();
         for (person, device) in &self.devices {
             let placeholder = format!("{{{{device of {person}}}}}");
@@ -71,6 +89,7 @@ impl Stage {
         }
         let head = head
             .replace("{{token}}", &self.token)
+            .replace("{{trustedx token}}", &self.trustedx_token)
             .replace("{{stranger's token}}", &self.strangers_token)
             .replace("{{basic}}", &self.basic)
             .replace("{{front-end key}}", &self.front_end_key)
@@ -85,7 +104,25 @@ impl Stage {
         stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        Self::masked(&String::from_utf8(answer).unwrap(), port)
+        let answer = String::from_utf8(answer).unwrap();
+        self.said.lock().hear(&self.held, &answer);
+        Self::masked(&answer, port)
+    }
+
+    /// A request that follows on what was answered before, as `absent`'s application makes it.
+    fn follow(&self, mut body: String) -> String {
+        let said = self.said.lock();
+        body = body.replace("{{key}}", &said.key);
+        if let Some(content) = &said.content {
+            let code = gateway::code(&self.held, content).unwrap_or_default();
+            let wrong = format!("{:08}", (code.parse().unwrap_or(0) + 1) % 100_000_000_u64);
+            let message = gateway::information(&self.held, content, &said.key).unwrap();
+            body = body.replace("{{code}}", &code).replace("{{wrong code}}", &wrong);
+            body = body.replace("{{sealed key}}", &message);
+        }
+        let token = Some("bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1".into());
+        let push = Push { provider: "fcm".into(), token, language: None };
+        body.replace("{{sealed address}}", &gateway::notification(&self.held, &push).unwrap())
     }
 
     /// The answer, with braces around what differs each time: dates, tokens, signatures and the length
@@ -106,6 +143,9 @@ impl Stage {
             ("x", "{{coordinate}}", 40),
             ("y", "{{coordinate}}", 40),
             ("kid", "{{thumbprint}}", 40),
+            ("requestMessage", "{{message}}", 100),
+            ("client_id", "{{client_id}}", 10),
+            ("sub", "{{client_id}}", 10),
         ] {
             let marker = format!("\"{name}\":\"");
             let mut at = 0;
@@ -120,18 +160,30 @@ impl Stage {
             }
         }
         for (before, mask, shortest) in [
-            ("<signature>", "{{signature}}", 1_000),
+            ("<signature>", "{{signature}}", 7),
             ("<requestKey>", "{{key}}", 9),
+            ("<challengeKey>", "{{key}}", 9),
+            ("<requestMessage>", "{{message}}", 100),
             ("<requestImage>", "{{png}}", 100),
             ("SIGNFLD_REQUEST_KEY</attributeID><value>", "{{key}}", 9),
             ("SIGNFLD_REQUEST_IMAGE</attributeID><value>", "{{png}}", 100),
+            ("\"serverTime\":", "{{seconds}}", 8),
         ] {
             let Some(start) = body.find(before).map(|found| found + before.len()) else { continue };
-            let end = start + body[start..].find('<').unwrap();
+            let end = start + body[start..].find(['<', '}']).unwrap();
             if end - start > shortest {
                 body.replace_range(start..end, mask);
                 varies = true;
             }
+        }
+        for name in ["exp", "iat"] {
+            let marker = format!("\"{name}\":");
+            let Some(start) = body.find(&marker).map(|found| found + marker.len()) else {
+                continue;
+            };
+            let end = start + body[start..].find([',', '}']).unwrap();
+            body.replace_range(start..end, "{{seconds}}");
+            varies = true;
         }
         let port = format!("//localhost:{port}");
         if body.contains(&port) {
@@ -151,8 +203,25 @@ impl Stage {
     }
 }
 
+impl Said {
+    fn hear(&mut self, phone: &Phone, answer: &str) {
+        let after = |marker: &str, end: char| {
+            let (_, rest) = answer.split_once(marker)?;
+            rest.split_once(end).map(|(text, _)| text.to_owned())
+        };
+        let keys = ["<requestKey>", "<challengeKey>", "SIGNFLD_REQUEST_KEY</attributeID><value>"];
+        if let Some(key) = keys.into_iter().find_map(|marker| after(marker, '<')) {
+            self.key = key;
+        }
+        let message = after("\"requestMessage\":\"", '"');
+        if let Some(message) = message.or_else(|| after("<requestMessage>", '<')) {
+            self.content = Some(gateway::open(phone, &message).unwrap());
+        }
+    }
+}
+
 /// A house with people of habits: `signer` signs, `decliner` declines, `watcher` only looks, `absent` has a
-/// phone that is off, and `nobody` has none.
+/// phone that is off, but for what its application says to a gateway, and `nobody` has none.
 async fn stage() -> Stage {
     // The first in the list of accepted hosts is `acme.localhost`, too.
     let house = House::configured("[server]\ndefault_tenant = \"acme\"\n");
@@ -186,6 +255,7 @@ async fn stage() -> Stage {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let token = house.token().await;
+    let trustedx_token = house.trustedx_token(&house.client, "").await;
     let basic = {
         use base64::Engine as _;
         let (id, secret) = &house.client;
@@ -206,7 +276,18 @@ async fn stage() -> Stage {
         let key = format!("app:{}", made["api_key"].as_str().unwrap());
         base64::engine::general_purpose::STANDARD.encode(key)
     };
-    Stage { house, token, basic, front_end_key, tls: Arc::new(tls), strangers_token, devices }
+    Stage {
+        house,
+        token,
+        trustedx_token,
+        basic,
+        front_end_key,
+        tls: Arc::new(tls),
+        strangers_token,
+        devices,
+        held: absent.device.into_phone(),
+        said: Mutex::default(),
+    }
 }
 
 async fn replay(name: &str) {
@@ -278,6 +359,16 @@ async fn onespans_calls_over_rest_are_as_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_onespans_phones_succeed_with_is_as_recorded() {
+    replay("onespan-rest-done.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kobils_discovery_is_as_recorded() {
     replay("kobil-discovery.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trustedxs_authorization_server_is_as_recorded() {
+    replay("trustedx-oauth.http").await;
 }

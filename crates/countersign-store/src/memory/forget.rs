@@ -6,9 +6,11 @@ use countersign_core::device::DeviceStatus;
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::port::{Changed, Versioned};
 use countersign_core::push::Push;
-use countersign_core::terms::{Content, Terms};
+use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
+
+use countersign_proof::Proof;
 
 use super::World;
 
@@ -39,8 +41,8 @@ impl World {
             let (tenant, id) = (row.value.terms.tenant.clone(), row.value.terms.id);
             self.deliveries.forget(&tenant, id);
             self.contacts.retain(|key, _| key.0 != tenant || key.1 != id);
-            if let Some(End::Finished { .. }) = row.value.end() {
-                self.evidence.push(evidence(row));
+            if let Some(End::Finished { proof, .. }) = row.value.end() {
+                self.evidence.push(evidence(row, proof));
             }
         }
         let mut at = 0;
@@ -92,12 +94,18 @@ impl World {
     }
 }
 
-/// What stays of a finished transaction.
-fn evidence(row: &Versioned<Transaction>) -> Versioned<Transaction> {
+/// What stays of a finished transaction. A CMS holds its content; no other signature does.
+fn evidence(row: &Versioned<Transaction>, proof: &Proof) -> Versioned<Transaction> {
+    let is_cms = proof.raw().is_none() && proof.signer().is_some();
+    let mut content = row.value.terms.content.clone();
+    if is_cms {
+        content.bytes.clear();
+    }
     let terms = Terms {
-        content: Content { bytes: Vec::new(), ..row.value.terms.content.clone() },
+        content,
         callback: None,
         notice: None,
+        request: None,
         ..(*row.value.terms).clone()
     };
     let value = Transaction { terms: Arc::new(terms), ..row.value.clone() };

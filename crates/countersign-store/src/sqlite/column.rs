@@ -103,6 +103,15 @@ impl<'r> Columns<'r> {
         serde_json::from_str(&text).map_err(|error| self.corrupt(column, error))
     }
 
+    /// The next column, JSON or nothing.
+    pub(super) fn json_or_none<T: DeserializeOwned>(
+        &mut self,
+        column: &'static str,
+    ) -> Result<Option<T>, Trouble> {
+        let Some(text) = self.next::<Option<String>>(column)? else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).map_err(|error| self.corrupt(column, error))
+    }
+
     /// The next column, opened.
     pub(super) fn secret(
         &mut self,

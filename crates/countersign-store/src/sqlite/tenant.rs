@@ -163,8 +163,8 @@ impl ClientRow {
         let made = sql
             .prepare_cached(
                 "INSERT INTO clients (tenant, id, name, secret_digest, webhook_key,
-                                      webhook_key_before, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                                      webhook_key_before, scopes, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
@@ -174,23 +174,27 @@ impl ClientRow {
                 self.client.secret_digest,
                 self.keys.newest,
                 self.keys.before,
+                self.client.scopes.as_ref().map(json),
                 moment(self.client.created_at),
             ])?;
         Ok(if made == 1 { Created::Made } else { Created::Exists })
     }
 }
 
+/// The client of that id, in this tenant or in whichever has it.
 pub(super) fn load_client(
     sql: &Connection,
-    tenant: &TenantName,
+    tenant: Option<&TenantName>,
     id: &ClientId,
     keys: &MasterKeys,
 ) -> Result<Option<Client>, Trouble> {
-    let mut select = sql.prepare_cached(
-        "SELECT tenant, id, name, secret_digest, webhook_key, webhook_key_before, created_at
-           FROM clients WHERE tenant = ?1 AND id = ?2",
-    )?;
-    let mut rows = select.query([tenant.as_str(), id.as_str()])?;
+    let which = if tenant.is_some() { "id = ?1 AND tenant = ?2" } else { "id = ?1 AND ?2 IS NULL" };
+    let mut select = sql.prepare_cached(&format!(
+        "SELECT tenant, id, name, secret_digest, webhook_key, webhook_key_before, scopes,
+                created_at
+           FROM clients WHERE {which}",
+    ))?;
+    let mut rows = select.query(params![id.as_str(), tenant.map(TenantName::as_str)])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let mut columns = Columns::of("clients", 2, row);
     let tenant: TenantName = columns.text("tenant")?;
@@ -205,6 +209,7 @@ pub(super) fn load_client(
             &tenant,
             Owner::WebhookKey(&id),
         )?,
+        scopes: columns.json_or_none("scopes")?,
         created_at: columns.moment("created_at")?,
         tenant,
         id,

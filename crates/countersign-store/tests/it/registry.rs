@@ -7,6 +7,7 @@ use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
 use countersign_core::port::{Changed, Created, Registry, Versioned};
 use countersign_core::push::Push;
 use countersign_core::secret::Key32;
+use countersign_core::tenant::Client;
 use countersign_core::time::Timestamp;
 use countersign_core::user::{Lock, Standing};
 
@@ -66,6 +67,29 @@ async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
         let set = store.set_webhook_keys(&read.tenant, &nobody, Key32::new([9; 32]), None).await;
         assert_eq!(set.unwrap(), Changed::Stale);
         assert!(store.client(&acme(), &"id3".parse().unwrap()).await.unwrap().is_none());
+        assert_eq!(make(client("beta", "id4", "Mill")).await, Created::Made);
+        for (id, tenant) in [("id2", Some("acme")), ("id4", Some("beta")), ("id3", None)] {
+            let found = store.client_by_id(&id.parse().unwrap()).await.unwrap();
+            assert_eq!(found.as_ref().map(|found| found.tenant.as_str()), tenant, "{id}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clients_scopes_are_some_or_none_or_all() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        for (id, scopes) in [
+            ("a", None),
+            ("b", Some(vec![])),
+            ("c", Some(vec!["read".to_owned(), "é\"".to_owned()])),
+        ] {
+            let made = Client { scopes: scopes.clone(), ..client("acme", id, id) };
+            assert_eq!(store.create_client(made).await.unwrap(), Created::Made);
+            let read = store.client(&acme(), &id.parse().unwrap()).await.unwrap().unwrap();
+            assert_eq!(read.scopes, scopes);
+        }
     })
     .await;
 }

@@ -19,9 +19,9 @@ use http::Uri;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::body::{BadBody, bad, object, optional};
 use super::render::{self, Problem, SubSystem};
 use super::routes::{Kobil, Named, json, known};
+use crate::surface::field::{BadBody, bad, object, optional};
 use crate::surface::picture;
 
 /// What every activation code is made with.

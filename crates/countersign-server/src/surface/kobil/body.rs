@@ -12,15 +12,11 @@ use countersign_core::limits::{
 use countersign_core::terms::{Addressed, Callback, Clocks, Content, MediaType, Reference};
 use countersign_core::transaction::Transaction;
 use countersign_wire::statement::Statement;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 
+use crate::surface::field::{BadBody, Member, bad, object, optional, required};
 use crate::surface::order;
-
-/// The body does not say what it should; a sentence for the caller.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct BadBody(pub(super) String);
 
 /// A request to start a signature.
 #[derive(Clone, Debug)]
@@ -47,27 +43,27 @@ pub(super) struct Cancel {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StartFields {
-    transaction_id: Option<Box<RawValue>>,
-    device_go_online_timeout: Option<Box<RawValue>>,
-    device_id: Option<Box<RawValue>>,
-    pin_required: Option<Box<RawValue>>,
-    push_notification_message: Option<Box<RawValue>>,
-    signature_mode: Option<Box<RawValue>>,
-    signature_message: Option<Box<RawValue>>,
-    signature_message_items: Option<Box<RawValue>>,
-    signature_timeout: Option<Box<RawValue>>,
+    transaction_id: Member,
+    device_go_online_timeout: Member,
+    device_id: Member,
+    pin_required: Member,
+    push_notification_message: Member,
+    signature_mode: Member,
+    signature_message: Member,
+    signature_message_items: Member,
+    signature_timeout: Member,
     // The vendor's page writes one with a small b and the other with a capital one.
     #[serde(alias = "callBackUrl")]
-    callback_url: Option<Box<RawValue>>,
+    callback_url: Member,
     #[serde(rename = "callBackHeaders", alias = "callbackHeaders")]
-    callback_headers: Option<Box<RawValue>>,
+    callback_headers: Member,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CancelFields {
-    transaction_id: Option<Box<RawValue>>,
-    device_id: Option<Box<RawValue>>,
+    transaction_id: Member,
+    device_id: Member,
 }
 
 impl Start {
@@ -155,7 +151,7 @@ impl Cancel {
     /// are offered as well is taken back from all, or by nobody.
     pub(super) fn covers(&self, transaction: &Transaction) -> bool {
         self.addressed.iter().all(|named| match named {
-            Addressed::Any => true,
+            Addressed::Any | Addressed::Devices(_) => true,
             Addressed::Device(device) => {
                 transaction.terms.addressed == *named || transaction.taken_by(*device)
             }
@@ -184,10 +180,7 @@ fn content(message: String, rows: Vec<(String, String)>) -> Result<Content, BadB
     Ok(content)
 }
 
-fn callback(
-    url: Option<Box<RawValue>>,
-    headers: Option<Box<RawValue>>,
-) -> Result<Option<Callback>, BadBody> {
+fn callback(url: Member, headers: Member) -> Result<Option<Callback>, BadBody> {
     let url: Option<String> = optional(url, "callbackUrl", "a string")?;
     let headers: Option<Pairs> = optional(headers, "callBackHeaders", "an object of strings")?;
     let headers = headers.map(|headers| headers.0).unwrap_or_default();
@@ -228,14 +221,14 @@ fn addressed(device: Option<&str>, field: &str) -> Result<Addressed, BadBody> {
     }
 }
 
-fn transaction_id(raw: Option<Box<RawValue>>) -> Result<String, BadBody> {
+fn transaction_id(raw: Member) -> Result<String, BadBody> {
     let id: String = required(raw, "transactionId", "a string")?;
     let plain = !id.is_empty() && id.len() <= NAME_BYTES_MAX && !id.chars().any(char::is_control);
     if plain { Ok(id) } else { bad("transactionId", "1 to 255 bytes without control characters") }
 }
 
 /// Seconds, as a whole number or as one in a string: the vendor's table says String, its sample shows 1.
-fn seconds(raw: Option<Box<RawValue>>, field: &str, least: u64) -> Result<Duration, BadBody> {
+fn seconds(raw: Member, field: &str, least: u64) -> Result<Duration, BadBody> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Seconds {
@@ -256,39 +249,6 @@ fn seconds(raw: Option<Box<RawValue>>, field: &str, least: u64) -> Result<Durati
         Some(seconds) => Ok(Duration::from_secs(seconds)),
         None => bad(field, &what),
     }
-}
-
-pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first != Some(&b'{') {
-        return Err(BadBody("The body must be a JSON object".into()));
-    }
-    serde_json::from_slice(body).map_err(|error| BadBody(format!("The body is not JSON: {error}")))
-}
-
-fn required<T: DeserializeOwned>(
-    raw: Option<Box<RawValue>>,
-    field: &str,
-    what: &str,
-) -> Result<T, BadBody> {
-    optional(raw, field, what)?
-        .ok_or_else(|| BadBody(format!("{field} is required: it must be {what}")))
-}
-
-pub(super) fn optional<T: DeserializeOwned>(
-    raw: Option<Box<RawValue>>,
-    field: &str,
-    what: &str,
-) -> Result<Option<T>, BadBody> {
-    let Some(raw) = raw else { return Ok(None) };
-    match serde_json::from_str(raw.get()) {
-        Ok(value) => Ok(Some(value)),
-        Err(_) => bad(field, what),
-    }
-}
-
-pub(super) fn bad<T>(field: &str, what: &str) -> Result<T, BadBody> {
-    Err(BadBody(format!("{field} must be {what}")))
 }
 
 /// An object of strings, in the order received; a repeated name is refused, since a person would be

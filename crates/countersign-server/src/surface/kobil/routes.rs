@@ -15,11 +15,12 @@ use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
 use super::activations::{self, Invitations};
-use super::body::{BadBody, Cancel, Start};
+use super::body::{Cancel, Start};
 use super::render::{self, Problem};
 use super::{devices, users};
 use crate::held;
 use crate::surface::caller::{Caller, Gate, Stranger};
+use crate::surface::field::BadBody;
 use crate::surface::{discovery, intake, oauth};
 use crate::task::Shutdown;
 
@@ -156,7 +157,9 @@ fn order(id: TransactionId, caller: Caller, user: UserName, start: Start) -> Ord
         user,
         reference: Some(start.reference),
         addressed: start.addressed,
+        selectors: Vec::new(),
         content: start.content,
+        document: None,
         operation: Operation::Sign,
         forms: Forms::Cms,
         pin_required: start.pin_required,
@@ -165,6 +168,7 @@ fn order(id: TransactionId, caller: Caller, user: UserName, start: Start) -> Ord
         announced: true,
         callback: start.callback,
         notice: start.notice,
+        request: None,
     }
 }
 

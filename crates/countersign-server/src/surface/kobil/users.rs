@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::info;
 
-use super::body::{BadBody, bad, object, optional};
 use super::render::{self, Problem, SubSystem};
 use super::routes::{Kobil, Named, json, known};
+use crate::surface::field::{BadBody, bad, object, optional};
 
 pub(super) fn routes() -> Router<Kobil> {
     Router::new()
