@@ -1,5 +1,7 @@
 //! Devices that are not there are woken, through services that hold the published rules; and nobody else is.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use countersign_device::push::{self, Fetch, Keys, Push, PushState, Wake};
@@ -477,6 +479,33 @@ async fn a_device_is_registered_when_it_enrols() {
     enrol(&file, &enrolment).await.unwrap();
     stage.start("jane", "one").await;
     assert_eq!(stage.services.next().await.token, hex::encode([5; 32]));
+}
+
+#[tokio::test]
+async fn a_device_that_keeps_no_line_is_woken_through_a_service_that_anybody_can_run() {
+    let stage = Stage::new().await;
+    stage.house.user("jane");
+    let jane = Person::running(&stage.house, "jane", "countersign").await;
+    let ca = stage.files.path().join("ca.pem");
+    let mut command = stage.house.device(&jane.file);
+    command.args(["--answer", "approve", "--count", "1", "--json", "--web-push"]);
+    command.arg(format!("{}/up", stage.services.url())).arg("--web-push-ca").arg(ca);
+    let mut device = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(device.stdout.take().unwrap()).lines();
+    let mut heard = |event: &str| loop {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if line["event"] == event {
+            return line;
+        }
+    };
+    heard("connected");
+    let (status, answer) = stage.house.start_signature("jane", &payment("one")).await;
+    assert_eq!((status, &answer["status"]), (StatusCode::OK, &json!("OK")));
+    assert_eq!(heard("woken")["key"], stage.house.transaction("one")["request_key"]);
+    heard("ended");
+    assert!(device.wait().unwrap().success());
+    let told = stage.told("one");
+    assert!(told[0]["offered_at"].is_null() && told[0]["reached_at"].is_string(), "{told}");
 }
 
 /// So many offers to absent devices, a service that is away for a while, and connections that are cut twice. By hand:
