@@ -342,7 +342,7 @@ mod tests {
         }
         for (wrong, named) in [
             (APPLE, "`topic` or `app`"),
-            ("provider = \"apns\"\nkey_id = \"K\"", "`topic`"),
+            ("provider = \"apns\"\nkey_id = \"K\"\napp = \"a\"", "`key_file`"),
             (&format!("{APPLE}\napp = \"a b\""), "`topic` is visible"),
             (&format!("{APPLE}\napp = \"a\"\nenvironment = \"test\""), "`environment`"),
             (&format!("{google}\nkey_id = \"K\""), "`key_id` is not for provider \"fcm\""),

@@ -181,23 +181,23 @@ impl Worker {
     /// Gives a place back, and remembers how its receiver is.
     fn paid(&mut self, paid: Paid) {
         self.room.leave(&paid.lane);
-        let host = &paid.lane.host;
+        let (host, is_push) = (&paid.lane.host, paid.lane.is_push());
+        let what = if is_push { "pushes" } else { "callbacks" };
         match paid.heard {
             Heard::Nothing => {}
             Heard::Well => {
                 if self.circuits.remove(&paid.lane).is_some_and(|circuit| circuit.is_open()) {
-                    info!(delivery.host = host, "{host} takes deliveries again");
+                    info!(delivery.host = host, "{host} takes {what} again");
                 }
             }
             Heard::Outage { asked, told } => {
-                let is_push = paid.lane.is_push();
                 let patience = if is_push { &PATIENCE } else { &self.desk.rules.patience };
                 let now = self.desk.core.now();
                 let circuit = self.circuits.entry(paid.lane.clone()).or_default();
                 if circuit.failed(now, patience, asked) {
                     warn!(
                         delivery.host = host,
-                        "{host} takes no deliveries ({told}): they wait, and one is tried now and then"
+                        "{host} takes no {what} ({told}): they wait, and one is tried now and then"
                     );
                 }
             }
