@@ -4,8 +4,10 @@
 #[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
 mod field;
 mod kobil;
+mod onespan;
 #[path = "../../crates/countersign-server/src/surface/order.rs"]
 #[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
 mod order;
 
 pub use kobil::kobil;
+pub use onespan::{onespan_rest, onespan_soap};
