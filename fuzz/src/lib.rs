@@ -22,9 +22,5 @@ pub use configuration::configuration;
 pub use delivery::guard;
 pub use jose::{jwe, jws};
 pub use proofs::{ber, certificate, cms};
-<<<<<<< HEAD
-pub use surface::{kobil, onespan_rest, onespan_soap};
-=======
-pub use surface::{kobil, trustedx};
->>>>>>> main
+pub use surface::{kobil, onespan_rest, onespan_soap, trustedx};
 pub use texts::{ocra, texts};
