@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::backoff::Backoff;
 use crate::cms::{self, SigningKey};
+use crate::document::{self, BadDocument, Claim, Limits};
 use crate::error::Error;
 use crate::file::PhoneFile;
 use crate::gateway;
@@ -25,10 +26,12 @@ use crate::key;
 use crate::listen::{Line, Listen, Notice};
 use crate::pin::Pin;
 use crate::raw;
-use crate::shown::{Shown, View};
+use crate::shown::{DIGEST_MEDIA_TYPE, Shown, View};
 
 /// After a deadline the server is asked for so much longer how it ended.
 const AFTER_DEADLINE: Duration = Duration::from_secs(15);
+/// Digits of a request key.
+const REQUEST_KEY_DIGITS: usize = 10;
 /// Tries of a call that has no deadline.
 const TRIES: u32 = 3;
 /// Tries of a take with a PIN: a wrong one counts each time that it arrives.
@@ -42,6 +45,7 @@ pub struct Device {
     http: Http,
     line: Line,
     prefers_codes: bool,
+    limits: Limits,
 }
 
 /// A finish that was kept, and what the server now said to it.
@@ -69,7 +73,8 @@ impl Device {
         let phone = file.read()?;
         let http = Http::new(&phone)?;
         let (file, line) = (file.clone(), Line::new(Listen::default()));
-        Ok(Self { file, phone, http, line, prefers_codes: false })
+        let limits = Limits::default();
+        Ok(Self { file, phone, http, line, prefers_codes: false, limits })
     }
 
     /// Chooses how to hear of offers; a channel that is open is let go.
@@ -111,6 +116,19 @@ impl Device {
         }
     }
 
+    /// What a scanned picture is of: its text is a request key, ten digits.
+    ///
+    /// # Errors
+    /// [`Error::NotAKey`] for another text, [`Error::NothingThere`] where nothing of that key is open for
+    /// this device; else the server's refusal, or no answer.
+    pub async fn scan(&mut self, text: &str) -> Result<Offer, Error> {
+        let key = text.trim();
+        if key.len() != REQUEST_KEY_DIGITS || !key.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(Error::NotAKey);
+        }
+        self.http.offer_of(key).await?.ok_or(Error::NothingThere)
+    }
+
     /// Opens an offer: its content comes, is checked to be for this transaction, and can be shown.
     ///
     /// # Errors
@@ -134,9 +152,34 @@ impl Device {
         let take = Request::Take(Take { id: offer.id, pin_proof });
         let taken: Taken = self.ask(&take, &patience).await?;
         let content = open(&self.phone, offer, &taken)?;
+        let mut content = content;
+        let learnt = self.learn(&mut content).await?;
         let (media_type, document) = (&content.media_type, content.document.as_ref());
         let view = View::beside(media_type, &content.bytes, document)?;
-        Ok(Shown { offer: offer.clone(), content, view, taken })
+        Ok(Shown { offer: offer.clone(), content, view, taken, learnt })
+    }
+
+    /// Where the content is a digest: fetches what its document says, and compares. The digest is in the
+    /// content afterwards; answers whether it had to be learnt.
+    async fn learn(&self, content: &mut Content) -> Result<bool, Error> {
+        if content.media_type != DIGEST_MEDIA_TYPE {
+            return Ok(false);
+        }
+        let Some(document) = &mut content.document else { return Ok(false) };
+        let named = document.digest_algorithm.as_deref();
+        let hash = named.map(str::parse).transpose().map_err(|_| BadDocument::NoHash)?;
+        let is_open = content.bytes.is_empty();
+        let claim = Claim {
+            hash,
+            digest: (!is_open).then(|| content.bytes.clone()),
+            digest_url: document.digest_url.clone(),
+            document_url: document.document_url.clone(),
+            root_certs: document.root_certs.clone(),
+        };
+        let checked = document::check(&claim, &self.limits).await?;
+        document.digest_algorithm = Some(checked.hash.to_string());
+        content.bytes = checked.digest;
+        Ok(is_open)
     }
 
     /// Signs what was shown, and sends it until it is answered or its time is over.
@@ -245,6 +288,11 @@ impl Device {
     /// CMS convinces others than the server too.
     pub fn prefer_codes(&mut self, prefers: bool) {
         self.prefers_codes = prefers;
+    }
+
+    /// How large a document may be that is fetched to be digested, and how long that may take.
+    pub fn limit_documents(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Says goodbye to the server, if a channel is open.
@@ -362,7 +410,8 @@ impl Device {
         };
         let value = raw::sign(&key, algorithm, &digest)?;
         let (identity, algorithm) = (identity.id.clone(), raw::wire(algorithm));
-        Ok(Signature::Raw { identity, algorithm, value, digest: None })
+        let digest = shown.learnt.then_some(digest);
+        Ok(Signature::Raw { identity, algorithm, value, digest })
     }
 
     /// The identities of a use that may sign what was taken.

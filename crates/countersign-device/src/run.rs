@@ -123,6 +123,34 @@ pub async fn run(
     Ok(running.ended)
 }
 
+/// Takes up one offer, which was scanned, and nothing else: `count` is not looked at. Answers how this
+/// device ended it; `None` where it did not.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_one(
+    device: &mut Device,
+    run: Run,
+    offer: &Offer,
+    mut on_event: impl FnMut(Event<'_>),
+) -> Result<Option<State>, Error> {
+    let Run { answer, pin, .. } = run;
+    let mut end = None;
+    let on_event = |event: Event<'_>| {
+        if let Event::Ended { id, state } = &event
+            && *id == offer.id
+        {
+            end = Some(*state);
+        }
+        on_event(event);
+    };
+    let mut running = Running { device, answer, pin, ended: 0, on_event };
+    running.resume().await?;
+    running.offered(offer).await?;
+    running.device.close().await;
+    Ok(end)
+}
+
 struct Running<'a, F> {
     device: &'a mut Device,
     answer: Answer,
@@ -161,6 +189,11 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
             Err(error @ (Error::BadContent | Error::CannotShow(_))) => {
                 (self.on_event)(Event::Left { id: offer.id, why: &error });
                 self.fail(offer.id, "media_type").await
+            }
+            Err(Error::BadDocument(why)) => {
+                let reason = why.to_string();
+                (self.on_event)(Event::Left { id: offer.id, why: &why.into() });
+                self.fail(offer.id, &reason).await
             }
             // Saying no needs no PIN.
             Err(Error::PinNeeded | Error::NoPin) if matches!(self.answer, Answer::Decline) => {

@@ -12,6 +12,7 @@ use countersign_wire::statement::{self, Statement};
 
 use crate::display;
 use crate::error::Error;
+use crate::html;
 
 /// The media type of a digest that a caller gave.
 pub(crate) const DIGEST_MEDIA_TYPE: &str = "application/vnd.countersign.digest+json";
@@ -23,6 +24,8 @@ pub struct Shown {
     pub(crate) content: Content,
     pub(crate) view: View,
     pub(crate) taken: Taken,
+    /// Whether the device had to learn the digest that it is going to sign.
+    pub(crate) learnt: bool,
 }
 
 /// What the bytes say. `Display` is safe for a terminal.
@@ -32,7 +35,8 @@ pub enum View {
     Text(String),
     /// A message with rows of label and value.
     Statement(Statement),
-    /// `text/html; charset=utf-8`: its source, where a device renders none.
+    /// `text/html; charset=utf-8`: its [text](html::text), for a screen that renders none. The source is
+    /// in [`Shown::bytes`].
     Html(String),
     /// `application/octet-stream`.
     Bytes(Vec<u8>),
@@ -138,7 +142,7 @@ impl View {
         let text = || String::from_utf8(bytes.to_vec()).map_err(|_| refused());
         match media_type {
             "text/plain; charset=utf-8" => Ok(Self::Text(text()?)),
-            "text/html; charset=utf-8" => Ok(Self::Html(text()?)),
+            "text/html; charset=utf-8" => Ok(Self::Html(html::text(&text()?))),
             "application/octet-stream" => Ok(Self::Bytes(bytes.to_vec())),
             statement::MEDIA_TYPE => {
                 Ok(Self::Statement(Statement::parse(bytes).map_err(|_| refused())?))
@@ -290,6 +294,13 @@ mod tests {
         assert_eq!(of("=eyJhIjoxfQ==", "sha1").unwrap(), format!("│ =eyJhIjoxfQ==\n{rows}"));
         assert!(of("", "sha256").is_err() && of("", "md5").is_err());
         assert!(View::of(DIGEST_MEDIA_TYPE, &[0xab; 20]).is_err());
+    }
+
+    #[test]
+    fn html_is_shown_as_its_text() {
+        let page = b"<p>Pay <b>5</b><script>x()</script></p><ul><li>now</ul>";
+        let view = View::of("text/html; charset=utf-8", page).unwrap();
+        assert_eq!(view.to_string(), "│ Pay 5\n│ \n│ - now\n");
     }
 
     #[test]
