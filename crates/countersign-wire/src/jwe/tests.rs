@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::body::{Content, Form, PinChange, Push};
+use crate::body::{Content, Document, Form, PinChange, Push, Text};
 use crate::vectors::{Refused, read, unhex};
 
 #[derive(Deserialize)]
@@ -95,6 +95,31 @@ fn the_sealed_examples_are_the_bodies_that_they_seem() {
     assert_eq!(push.provider, "fcm");
 }
 
+/// What the server lets through of a document is 60 KiB, all parts together.
+#[test]
+fn the_largest_document_fits_a_sealed_message() {
+    let vectors = vectors();
+    let id = TransactionId([0xff; 16]);
+    let device = DeviceName::new(&"t".repeat(63), vectors.cases[0].device.device()).unwrap();
+    let content = Content {
+        id,
+        client: "c".repeat(crate::limits::NAME_BYTES_MAX),
+        media_type: "application/vnd.countersign.digest+json".to_owned(),
+        bytes: vec![7; crate::limits::DIGEST_BYTES_MAX],
+        forms: vec![Form::Raw],
+        code_digits: None,
+        document: Some(Document {
+            digest_algorithm: Some("sha512".to_owned()),
+            // The worst that text can do: base64 makes four letters of three of its bytes.
+            html: Some(Text("\u{1f}".repeat(60 * 1024))),
+            ..Document::default()
+        }),
+    };
+    let plaintext = serde_json::to_vec(&content).unwrap();
+    let sealed = seal(&vectors.payload_key, &device, Purpose::Content(id), &plaintext);
+    assert!(sealed.len() <= SEALED_BYTES_MAX, "{}", sealed.len());
+}
+
 #[test]
 fn the_largest_content_fits_a_sealed_message() {
     let vectors = vectors();
@@ -107,6 +132,7 @@ fn the_largest_content_fits_a_sealed_message() {
         bytes: vec![7; crate::limits::CONTENT_BYTES_MAX],
         forms: vec![Form::Code, Form::Cms],
         code_digits: Some(10),
+        document: None,
     };
     let plaintext = serde_json::to_vec(&content).unwrap();
     let sealed = seal(&vectors.payload_key, &device, Purpose::Content(id), &plaintext);
