@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use countersign_proof::{Expected, Proof, cms, ocra};
 
+use super::scenes::{Look, Tried, looks};
 use super::{Decision, Engine, lost_every_race};
 use crate::device::{Device, Identity, Purpose};
 use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Acting, Chance, Clock, Doorbell, Grounds, Ledger, Registry, Versioned};
+use crate::port::{
+    Acting, Chance, Clock, Doorbell, Grounds, Household, Ledger, Registry, Versioned,
+};
 use crate::refusal::{Error, Refusal};
 use crate::terms::{Form, Forms};
 use crate::time::Timestamp;
@@ -40,6 +43,7 @@ pub struct Taken {
 
 /// Who acts on what, as it was read.
 pub(super) struct Scene {
+    pub(super) look: Look,
     pub(super) device: Versioned<Device>,
     pub(super) user: Versioned<User>,
     pub(super) transaction: Versioned<Transaction>,
@@ -101,31 +105,45 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         pin_proof: Option<&str>,
     ) -> Result<Taken, Error> {
-        for _ in 0..COMMIT_TRIES_MAX {
-            let scene = self.scene_in_good_standing(tenant, device, id).await?;
-            let pin = self.pin(&scene, pin_proof)?;
-            let taker = scene.device.value.clone();
-            let (before, now) = (scene.user.value.standing, scene.now);
-            let decision = scene.decide(Input::Take { device, pin }, |event| match event {
-                Event::PinMistaken | Event::Ended(Outcome::Locked) => {
-                    before.after_wrong(Factor::Pin, &self.policy.locks, now).0
-                }
-                _ if pin == Pin::Right => before.after_right(Factor::Pin),
-                _ => before,
-            })?;
-            let event = decision.step.event;
-            let after = decision.standing.unwrap_or(before);
-            let Some(transaction) = self.conclude(decision).await? else { continue };
-            return match event {
-                Some(Event::PinMistaken) => {
-                    let tries_left = after.tries_left(Factor::Pin, &self.policy.locks);
-                    Err(Refusal::PinWrong { tries_left }.into())
-                }
-                Some(Event::Ended(_)) => Err(Refusal::UserLocked.into()),
-                _ => Ok(Taken { transaction, device: taker }),
-            };
+        for look in looks() {
+            let tried = self.try_take(look, tenant, device, id, pin_proof).await;
+            if let Some(answer) = look.answer(tried) {
+                return answer;
+            }
         }
         Err(lost_every_race())
+    }
+
+    async fn try_take(
+        &self,
+        look: Look,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        pin_proof: Option<&str>,
+    ) -> Result<Tried<Taken>, Error> {
+        let scene = self.scene_in_good_standing(look, tenant, device, id).await?;
+        let pin = self.pin(&scene, pin_proof)?;
+        let taker = scene.device.value.clone();
+        let (before, now) = (scene.user.value.standing, scene.now);
+        let decision = scene.decide(Input::Take { device, pin }, |event| match event {
+            Event::PinMistaken | Event::Ended(Outcome::Locked) => {
+                before.after_wrong(Factor::Pin, &self.policy.locks, now).0
+            }
+            _ if pin == Pin::Right => before.after_right(Factor::Pin),
+            _ => before,
+        })?;
+        let event = decision.step.event;
+        let after = decision.standing.unwrap_or(before);
+        let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };
+        Ok(Some(match event {
+            Some(Event::PinMistaken) => {
+                let tries_left = after.tries_left(Factor::Pin, &self.policy.locks);
+                Err(Refusal::PinWrong { tries_left })
+            }
+            Some(Event::Ended(_)) => Err(Refusal::UserLocked),
+            _ => Ok(Taken { transaction, device: taker }),
+        }))
     }
 
     /// Ends a transaction with a signature, verified here and nowhere else.
@@ -142,58 +160,74 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         submission: &Submission<'_>,
     ) -> Result<Arc<Transaction>, Error> {
-        let mut verified: Option<(u32, Option<Proof>)> = None;
-        for _ in 0..COMMIT_TRIES_MAX {
-            let scene = self.scene(tenant, device, id).await?;
-            let transaction = &scene.transaction.value;
-            match transaction.end() {
-                // Said again, it is answered again, though the user was locked since.
-                Some(End::Finished { by, proof })
-                    if *by == device && proof.repeats(submission.value) =>
-                {
-                    return Ok(Arc::new(scene.transaction.value));
-                }
-                ended => {
-                    scene.user.value.standing.check(scene.now)?;
-                    if let Some(end) = ended {
-                        return Err(Refusal::Ended(end.outcome()).into());
-                    }
-                    if scene.now >= transaction.deadline() {
-                        return Err(Refusal::Late.into());
-                    }
-                    transaction.may_finish(device)?;
-                }
+        let mut verified = None;
+        for look in looks() {
+            let tried = self.try_finish(look, tenant, device, id, submission, &mut verified).await;
+            if let Some(answer) = look.answer(tried) {
+                return answer;
             }
-            // A device that changed meanwhile may have lost the identity: it is looked at again.
-            let version = scene.device.version;
-            let proof = match verified.take() {
-                Some((then, proof)) if then == version => proof,
-                _ => self.verify(&scene, submission).await?,
-            };
-            verified = Some((version, proof.clone()));
-            let (before, now, policy) = (scene.user.value.standing, scene.now, &self.policy.locks);
-            let wrong = before.after_wrong(Factor::Code, policy, now);
-            let input = match proof {
-                Some(proof) => Input::Finish { device, proof },
-                None => Input::MistakeCode { device, locks: wrong.1 },
-            };
-            let decision = scene.decide(input, |event| match (event, submission.form) {
-                (Event::CodeMistaken | Event::Ended(Outcome::Locked), _) => wrong.0,
-                (_, Form::Code) => before.after_right(Factor::Code),
-                (_, Form::Cms) => before,
-            })?;
-            let event = decision.step.event;
-            let Some(done) = self.conclude(decision).await? else { continue };
-            return match event {
-                Some(Event::CodeMistaken) => {
-                    let tries_left = wrong.0.tries_left(Factor::Code, policy);
-                    Err(Refusal::CodeWrong { tries_left }.into())
-                }
-                Some(Event::Ended(Outcome::Locked)) => Err(Refusal::UserLocked.into()),
-                _ => Ok(done),
-            };
         }
         Err(lost_every_race())
+    }
+
+    /// `verified` is what came of verifying, and for which version of the device.
+    async fn try_finish(
+        &self,
+        look: Look,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        submission: &Submission<'_>,
+        verified: &mut Option<(u32, Option<Proof>)>,
+    ) -> Result<Tried<Arc<Transaction>>, Error> {
+        let scene = self.scene(look, tenant, device, id).await?;
+        let transaction = &scene.transaction.value;
+        match transaction.end() {
+            // Said again, it is answered again, though the user was locked since.
+            Some(End::Finished { by, proof })
+                if *by == device && proof.repeats(submission.value) =>
+            {
+                return Ok(Some(Ok(Arc::new(scene.transaction.value))));
+            }
+            ended => {
+                scene.user.value.standing.check(scene.now)?;
+                if let Some(end) = ended {
+                    return Err(Refusal::Ended(end.outcome()).into());
+                }
+                if scene.now >= transaction.deadline() {
+                    return Err(Refusal::Late.into());
+                }
+                transaction.may_finish(device)?;
+            }
+        }
+        // A device that changed meanwhile may have lost the identity: it is looked at again.
+        let version = scene.device.version;
+        let proof = match verified.take() {
+            Some((then, proof)) if then == version => proof,
+            _ => self.verify(&scene, submission).await?,
+        };
+        *verified = Some((version, proof.clone()));
+        let (before, now, policy) = (scene.user.value.standing, scene.now, &self.policy.locks);
+        let wrong = before.after_wrong(Factor::Code, policy, now);
+        let input = match proof {
+            Some(proof) => Input::Finish { device, proof },
+            None => Input::MistakeCode { device, locks: wrong.1 },
+        };
+        let decision = scene.decide(input, |event| match (event, submission.form) {
+            (Event::CodeMistaken | Event::Ended(Outcome::Locked), _) => wrong.0,
+            (_, Form::Code) => before.after_right(Factor::Code),
+            (_, Form::Cms) => before,
+        })?;
+        let event = decision.step.event;
+        let Some(done) = self.conclude(decision).await? else { return Ok(None) };
+        Ok(Some(match event {
+            Some(Event::CodeMistaken) => {
+                let tries_left = wrong.0.tries_left(Factor::Code, policy);
+                Err(Refusal::CodeWrong { tries_left })
+            }
+            Some(Event::Ended(Outcome::Locked)) => Err(Refusal::UserLocked),
+            _ => Ok(done),
+        }))
     }
 
     /// Ends a transaction with the person's no. "This was not me" also holds the user against further
@@ -244,7 +278,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         standing: impl Fn(Standing) -> Standing + Send + Sync,
     ) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let scene = self.scene(tenant, device, id).await?;
+            let scene = self.scene(Look::Read, tenant, device, id).await?;
             // "This was not me", said again, comes from a user whom it has locked.
             if !scene.transaction.value.state.is_ended() {
                 scene.user.value.standing.check(scene.now)?;
@@ -273,37 +307,43 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Everything that a device's step is decided on; the user not necessarily unlocked.
     async fn scene(
         &self,
+        look: Look,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
     ) -> Result<Scene, Error> {
-        let (device, user, transaction) = self.act(tenant, device, id).await?;
+        let (device, user, transaction) = self.act(look, tenant, device, id).await?;
         let transaction = transaction.ok_or(Refusal::Unknown)?;
-        Ok(Scene { device, user, transaction, now: self.now() })
+        Ok(Scene { look, device, user, transaction, now: self.now() })
     }
 
     /// The same, device and user in good standing.
     async fn scene_in_good_standing(
         &self,
+        look: Look,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
     ) -> Result<Scene, Error> {
-        let (device, user, transaction) = self.act(tenant, device, id).await?;
+        let (device, user, transaction) = self.act(look, tenant, device, id).await?;
         let now = self.now();
         user.value.standing.check(now)?;
         let transaction = transaction.ok_or(Refusal::Unknown)?;
-        Ok(Scene { device, user, transaction, now })
+        Ok(Scene { look, device, user, transaction, now })
     }
 
     /// An unlocked device, its user, and the transaction where it is the device's to see.
     async fn act(
         &self,
+        look: Look,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
     ) -> Result<(Versioned<Device>, Versioned<User>, Option<Versioned<Transaction>>), Error> {
-        let found = self.store.acting(tenant, device, id).await?;
+        let found = match look {
+            Look::Back => self.scenes.recall(tenant, device, id),
+            Look::Read => self.store.acting(tenant, device, id).await?,
+        };
         let Acting { device, user, transaction } = found.ok_or(Refusal::UnknownDevice)?;
         device.value.check()?;
         let user = user.ok_or(Refusal::UnknownUser)?;
@@ -311,6 +351,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         let transaction = transaction
             .filter(|found| found.value.terms.user == device.value.user)
             .filter(|found| found.value.terms.addressed.covers(device.value.id));
+        if let (Look::Read, Some(transaction)) = (look, &transaction) {
+            let household = Household { user: user.clone(), devices: vec![device.clone()] };
+            self.scenes.keep(household, transaction.clone());
+        }
         Ok((device, user, transaction))
     }
 
@@ -408,6 +452,7 @@ impl Scene {
         let step: Step = self.transaction.value.step(input, self.now)?;
         let after = step.event.map(standing);
         Ok(Decision {
+            look: self.look,
             step,
             expected: self.transaction.version,
             grounds: Grounds {

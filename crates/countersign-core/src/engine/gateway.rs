@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::answer::{Scene, Submission, Taken};
+use super::scenes::Look;
 use super::{Engine, lost_every_race};
 use crate::id::{DeviceId, RequestKey, SerialNumber, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
@@ -63,7 +64,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             let (Some(device), Some(user), Some(transaction)) = (device, user, transaction) else {
                 return Err(Refusal::Unknown.into());
             };
-            let scene = Scene { device, user, transaction, now: self.now() };
+            let scene = Scene { look: Look::Read, device, user, transaction, now: self.now() };
             let (found, by) = (&scene.transaction.value, scene.device.value.id);
             let fetchable = request.fits(found, scene.now)
                 && found.terms.user == scene.user.value.name

@@ -17,6 +17,7 @@ mod answer;
 mod gateway;
 mod people;
 mod pin;
+mod scenes;
 mod signers;
 mod start;
 
@@ -27,6 +28,7 @@ pub use answer::{Submission, Taken};
 pub use gateway::{Completed, Request};
 pub use start::Order;
 
+use self::scenes::{Look, Scenes};
 use crate::delivery::{self, Debt};
 use crate::device::Device;
 use crate::id::{DeliveryId, TenantName, TransactionId};
@@ -59,12 +61,14 @@ pub struct Engine<S, D, W> {
     pub world: W,
     policy: Policy,
     signers: signers::Signers,
+    scenes: Scenes,
 }
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Joins the parts.
     pub fn new(store: S, doorbell: D, world: W, policy: Policy) -> Self {
-        Self { store, doorbell, world, policy, signers: signers::Signers::default() }
+        let (signers, scenes) = (signers::Signers::default(), Scenes::default());
+        Self { store, doorbell, world, policy, signers, scenes }
     }
 
     /// The time now.
@@ -137,12 +141,14 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Commits what was decided, and rings for it. `None` if something had changed meanwhile.
+    /// Commits what was decided, and rings for it. `None` if it has to be decided again: something had
+    /// changed meanwhile, or nothing would be written and so judge what was remembered.
     async fn conclude(&self, decision: Decision) -> Result<Option<Arc<Transaction>>, Error> {
         let Step { next, event } = decision.step;
         let Some(event) = event else {
-            return Ok(Some(Arc::new(next)));
+            return Ok((decision.look == Look::Read).then(|| Arc::new(next)));
         };
+        let id = next.terms.id;
         let commit = Commit {
             debts: self.debts(event, &next, &[]),
             transaction: next.clone(),
@@ -154,6 +160,11 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         };
         match self.store.commit(commit).await? {
             Committed::Written => {
+                if next.state.is_ended() || decision.standing.is_some() {
+                    self.scenes.forget(id);
+                } else {
+                    self.scenes.advance(&next, decision.expected + 1);
+                }
                 let next = Arc::new(next);
                 if let Event::Ended(_) = event {
                     self.doorbell.ring(Bell::Ended(Arc::clone(&next)));
@@ -161,7 +172,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 Ok(Some(next))
             }
             // Somebody else moved first: decide again, on what they wrote.
-            _ => Ok(None),
+            _ => {
+                self.scenes.forget(id);
+                Ok(None)
+            }
         }
     }
 
@@ -178,6 +192,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
 
 /// What was decided, and what it stands on.
 struct Decision {
+    look: Look,
     step: Step,
     expected: u32,
     grounds: Grounds,
@@ -187,7 +202,8 @@ struct Decision {
 impl Decision {
     /// A decision that stands on the transaction alone.
     fn on_transaction(step: Step, expected: u32) -> Self {
-        Self { step, expected, grounds: Grounds::default(), standing: None }
+        let grounds = Grounds::default();
+        Self { look: Look::Read, step, expected, grounds, standing: None }
     }
 }
 
