@@ -2,7 +2,8 @@
 //!
 //! Each use case loads what it decides on, decides with a pure function, and commits the decision and
 //! its debts against the versions that it was decided on. Found stale, it begins again; a bounded loop,
-//! since whoever moved first has made progress.
+//! since whoever moved first has made progress. A device's step is tried first on what is remembered of
+//! its transaction (`scenes.rs`), which only a commit can confirm.
 //!
 //! * [`start`](Engine::start) and [`cancel`](Engine::cancel): what relying parties do (`start.rs`).
 //! * [`offers`](Engine::offers), [`take`](Engine::take), [`finish`](Engine::finish), … : what devices
