@@ -159,25 +159,21 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             standing: decision.standing,
             open_max: self.policy.open_per_user_max,
         };
-        match self.store.commit(commit).await? {
-            Committed::Written => {
-                if next.state.is_ended() || decision.standing.is_some() {
-                    self.scenes.forget(id);
-                } else {
-                    self.scenes.advance(&next, decision.expected + 1);
-                }
-                let next = Arc::new(next);
-                if let Event::Ended(_) = event {
-                    self.doorbell.ring(Bell::Ended(Arc::clone(&next)));
-                }
-                Ok(Some(next))
-            }
+        if self.store.commit(commit).await? != Committed::Written {
             // Somebody else moved first: decide again, on what they wrote.
-            _ => {
-                self.scenes.forget(id);
-                Ok(None)
-            }
+            self.scenes.forget(id);
+            return Ok(None);
         }
+        if next.state.is_ended() || decision.standing.is_some() {
+            self.scenes.forget(id);
+        } else {
+            self.scenes.advance(&next, decision.expected + 1);
+        }
+        let next = Arc::new(next);
+        if let Event::Ended(_) = event {
+            self.doorbell.ring(Bell::Ended(Arc::clone(&next)));
+        }
+        Ok(Some(next))
     }
 
     fn debts(
