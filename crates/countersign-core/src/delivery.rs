@@ -107,7 +107,8 @@ pub fn owed(event: Event, transaction: &Transaction, absent: &[&Device]) -> Vec<
         | Event::Taken
         | Event::PinProved
         | Event::PinMistaken
-        | Event::CodeMistaken => Vec::new(),
+        | Event::CodeMistaken
+        | Event::Discarded => Vec::new(),
     }
 }
 

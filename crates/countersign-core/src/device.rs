@@ -95,6 +95,9 @@ pub struct Identity {
     pub labels: Vec<String>,
     /// Whether it may sign.
     pub enabled: bool,
+    /// Why it may or may not, in the words of whoever said so last; at most
+    /// [`crate::limits::REASON_BYTES_MAX`].
+    pub status_reason: String,
 }
 
 /// The one use of an identity, fixed at enrolment. Were there one key for both, a caller could have
@@ -131,18 +134,7 @@ impl Device {
         }
     }
 
-    /// The identity of that id, if it may make signatures of that purpose.
-    ///
-    /// # Errors
-    /// Refuses an identity that is unknown, disabled, or of the other use.
-    pub fn identity(&self, id: IdentityId, purpose: Purpose) -> Result<&Identity, Refusal> {
-        self.identities
-            .iter()
-            .find(|identity| identity.id == id && identity.enabled && identity.purpose == purpose)
-            .ok_or(Refusal::UnfitIdentity)
-    }
-
-    /// Whether it could sign bytes that the server holds.
+    /// Whether it could make signatures of that purpose.
     #[must_use]
     pub fn signs(&self, purpose: Purpose) -> bool {
         self.status == DeviceStatus::Active

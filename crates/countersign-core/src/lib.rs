@@ -15,6 +15,7 @@ pub mod limits;
 pub mod port;
 pub mod refusal;
 pub mod secret;
+pub mod selector;
 pub mod session;
 pub mod tenant;
 pub mod terms;

@@ -14,13 +14,19 @@ pub const FRAME_BYTES_MAX: usize = SIGNATURE_BYTES_MAX.div_ceil(3) * 4 + 4 * 102
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Largest head of an HTTP request, all headers together.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// What is shown beside a digest, in bytes, all its parts together; sealed, it fits where a content does.
+pub const DOCUMENT_BYTES_MAX: usize = 60 * 1024;
+/// What a surface may keep of a request, in bytes: a content, as JSON, and what goes with it.
+pub const REQUEST_BYTES_MAX: usize = BODY_BYTES_MAX;
+/// Selectors of one transaction.
+pub const SELECTORS_MAX: usize = 16;
 /// Label and value rows of one statement.
 pub const ROWS_MAX: usize = 64;
 /// A name of a user, a client, a device, a label, or a caller's own transaction id, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 /// The public text of a push, in bytes; push services cap the whole payload at 4 KiB.
 pub const NOTICE_BYTES_MAX: usize = 1_024;
-/// Why a device failed a transaction, in bytes.
+/// Why a device failed a transaction, or what was said when it was declined, in bytes.
 pub const REASON_BYTES_MAX: usize = 1_024;
 /// A callback's address, in bytes.
 pub const CALLBACK_URL_BYTES_MAX: usize = 2_048;
@@ -102,6 +108,8 @@ pub const DELIVERIES_CHANGED_MAX: u16 = 1_000;
 // A frame must carry a whole signature, and a signature the content that it is over.
 const _: () = assert!(SIGNATURE_BYTES_MAX > CONTENT_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX > SIGNATURE_BYTES_MAX.div_ceil(3) * 4);
+// A document goes to a device as a content does, and has names for its parts.
+const _: () = assert!(DOCUMENT_BYTES_MAX + 2 * 1024 <= CONTENT_BYTES_MAX);
 // What comes in a frame must fit in a body, since the same calls exist over HTTP.
 const _: () = assert!(BODY_BYTES_MAX > FRAME_BYTES_MAX);
 // A device that comes back is told of all that is open before its queue is full.

@@ -11,7 +11,8 @@ use crate::delivery::{Debt, Delivery, Lane, Room, Settlement};
 use crate::device::Device;
 use crate::enrolment::{Activation, Enrolment};
 use crate::id::{
-    ClientId, DeliveryId, DeviceId, RequestKey, SerialNumber, TenantName, TransactionId, UserName,
+    ClientId, DeliveryId, DeviceId, IdentityId, RequestKey, SerialNumber, TenantName,
+    TransactionId, UserName,
 };
 use crate::refusal::Fault;
 use crate::secret::Key32;
@@ -210,8 +211,8 @@ pub trait Ledger: Send + Sync {
     /// answers how many. None goes whose callback is in the ledger, given up or not; a push for it,
     /// which has no use by then, goes with it.
     ///
-    /// Of a finished one the evidence stays: everything but its content, which the signature holds,
-    /// its callback and its notice. It is found as before, after those that were not removed; its
+    /// Of a finished one the evidence stays: everything but its content, where the signature is a CMS and
+    /// holds it, its callback, its notice, and what its surface kept of the request. It is found as before, after those that were not removed; its
     /// reference stays taken. Any other is gone, and its reference is free.
     fn forget(
         &self,
@@ -294,6 +295,12 @@ pub trait Registry: Send + Sync {
     fn client(
         &self,
         tenant: &TenantName,
+        id: &ClientId,
+    ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
+
+    /// Finds the client of that id, whichever tenant's it is: ids are drawn, so one is another's nowhere.
+    fn client_by_id(
+        &self,
         id: &ClientId,
     ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
 
@@ -381,6 +388,22 @@ pub trait Registry: Send + Sync {
         user: Option<&UserName>,
     ) -> impl Future<Output = Result<Vec<Versioned<Device>>, Fault>> + Send;
 
+    /// Finds the device that holds an identity, retired ones aside.
+    fn device_by_identity(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
+
+    /// Reads the devices, retired ones aside, that hold an identity with all of these labels, by user and
+    /// sequence, at most `limit`. No label at all finds nothing.
+    fn devices_by_labels(
+        &self,
+        tenant: &TenantName,
+        labels: &[String],
+        limit: u16,
+    ) -> impl Future<Output = Result<Vec<Versioned<Device>>, Fault>> + Send;
+
     /// Reads a user and their devices, retired ones aside, together where a store can. `None` where there
     /// is no such user.
     fn household(
@@ -455,7 +478,7 @@ pub trait Doorbell: Send + Sync {
     fn ring(&self, bell: Bell);
 
     /// Whether one of the user's addressed devices is connected, as far as is known.
-    fn online(&self, tenant: &TenantName, user: &UserName, addressed: Addressed) -> bool;
+    fn online(&self, tenant: &TenantName, user: &UserName, addressed: &Addressed) -> bool;
 }
 
 /// The only source of time.

@@ -25,6 +25,15 @@ pub enum Refusal {
     /// The device is locked, or retired.
     #[error("the device is locked")]
     DeviceLocked,
+    /// No enabled identity of the right use matches the selectors.
+    #[error("no enabled signing identity matches")]
+    NoIdentity,
+    /// The selectors match identities of several users, and none is named.
+    #[error("the signing identities that match are of several users")]
+    SeveralUsers,
+    /// The tenant has no such identity.
+    #[error("no such signing identity")]
+    UnknownIdentity,
     /// The caller gave the same reference to something else before.
     #[error("this transaction id was used for another request")]
     OtherOrder,

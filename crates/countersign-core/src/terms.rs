@@ -3,8 +3,14 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::sync::Arc;
 
+use countersign_proof::raw::Hash;
+
+use crate::device::Purpose;
 use crate::id::{ClientId, DeviceId, RequestKey, TenantName, TransactionId, UserName};
+use crate::limits::DOCUMENT_BYTES_MAX;
+use crate::selector::Selector;
 use crate::time::Timestamp;
 
 /// The terms of a transaction.
@@ -28,8 +34,13 @@ pub struct Terms {
     pub reference: Option<Reference>,
     /// Which of the user's devices are offered it.
     pub addressed: Addressed,
+    /// Which identities may sign it: those that one of these matches, or any, where there is none. At most
+    /// [`crate::limits::SELECTORS_MAX`].
+    pub selectors: Vec<Selector>,
     /// What is shown and signed.
     pub content: Content,
+    /// What a digest is of, where the content is one.
+    pub document: Option<Document>,
     /// What the person is asked for.
     pub operation: Operation,
     /// The forms that its signature may have.
@@ -48,6 +59,17 @@ pub struct Terms {
     pub callback: Option<Callback>,
     /// Public words for a push; nothing of the transaction.
     pub notice: Option<String>,
+    /// What the surface keeps of the request, to show it again: a document of its own, at most
+    /// [`crate::limits::REQUEST_BYTES_MAX`]. Nothing is decided on it.
+    pub request: Option<String>,
+}
+
+impl Terms {
+    /// The use of the identities that may sign it.
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        self.content.media_type.purpose()
+    }
 }
 
 /// How relying parties speak.
@@ -57,11 +79,13 @@ pub enum Surface {
     Kobil,
     /// OneSpan's push and scan signatures.
     OneSpan,
+    /// TrustedX's signature creation processes.
+    TrustedX,
 }
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Kobil, Self::OneSpan];
+    pub const ALL: [Self; 3] = [Self::Kobil, Self::OneSpan, Self::TrustedX];
 
     /// Its name in the ledger, in logs and on the command line.
     #[must_use]
@@ -69,6 +93,7 @@ impl Surface {
         match self {
             Self::Kobil => "kobil",
             Self::OneSpan => "onespan",
+            Self::TrustedX => "trustedx",
         }
     }
 }
@@ -93,21 +118,24 @@ pub struct Reference {
 }
 
 /// Which devices a transaction is for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Addressed {
     /// Every device of the user's; the first to end it wins.
     Any,
     /// This one.
     Device(DeviceId),
+    /// These, in order: at its start they held an identity that a selector matched.
+    Devices(Arc<[DeviceId]>),
 }
 
 impl Addressed {
     /// Whether `device`, one of the user's, is addressed.
     #[must_use]
-    pub fn covers(self, device: DeviceId) -> bool {
+    pub fn covers(&self, device: DeviceId) -> bool {
         match self {
             Self::Any => true,
-            Self::Device(addressed) => addressed == device,
+            Self::Device(addressed) => *addressed == device,
+            Self::Devices(addressed) => addressed.contains(&device),
         }
     }
 }
@@ -117,7 +145,8 @@ impl Addressed {
 pub struct Content {
     /// What the bytes are.
     pub media_type: MediaType,
-    /// The bytes, at most [`crate::limits::CONTENT_BYTES_MAX`].
+    /// The bytes, at most [`crate::limits::CONTENT_BYTES_MAX`]. Of a digest, the digest; none, where the
+    /// device is to learn it from [`Document::digest_url`].
     pub bytes: Vec<u8>,
 }
 
@@ -137,6 +166,10 @@ pub enum MediaType {
     Statement,
     /// Bytes that only the application on the device can read.
     Octets,
+    /// HTML as it was received; whoever shows it makes it harmless.
+    Html,
+    /// A digest that a caller gave; what is shown is the [`Document`].
+    Digest,
 }
 
 impl MediaType {
@@ -147,7 +180,59 @@ impl MediaType {
             Self::Text => "text/plain; charset=utf-8",
             Self::Statement => "application/vnd.countersign.statement+json",
             Self::Octets => "application/octet-stream",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Digest => "application/vnd.countersign.digest+json",
         }
+    }
+
+    /// The use of the identities that may sign it.
+    #[must_use]
+    pub fn purpose(self) -> Purpose {
+        match self {
+            Self::Text | Self::Statement | Self::Octets | Self::Html => Purpose::Content,
+            Self::Digest => Purpose::Digest,
+        }
+    }
+}
+
+/// What a digest is of, and how a person is told: shown beside it, and not signed itself.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Document {
+    /// What the digest was made with; none, where [`digest_url`](Self::digest_url) says it.
+    pub hash: Option<Hash>,
+    /// Where the device learns the digest.
+    pub digest_url: Option<String>,
+    /// Where the device gets what is signed, and digests it itself.
+    pub document_url: Option<String>,
+    /// What people call it.
+    pub alias: Option<String>,
+    /// What they are shown, as the surface received it: base64 of HTML, where the caller did as told.
+    pub html: Option<String>,
+    /// The certificates, DER, that the device trusts for these addresses, and no others.
+    pub root_certs: Vec<Vec<u8>>,
+}
+
+impl Document {
+    /// Whether all of it together is small enough to be sent to a device.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        let Self { hash: _, digest_url, document_url, alias, html, root_certs } = self;
+        let text: usize =
+            [digest_url, document_url, alias, html].into_iter().flatten().map(String::len).sum();
+        let certificates: usize = root_certs.iter().map(Vec::len).sum();
+        text + certificates <= DOCUMENT_BYTES_MAX
+    }
+}
+
+/// As [`Content`]: for the person's eyes.
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document")
+            .field("hash", &self.hash)
+            .field("digest_url", &self.digest_url.is_some())
+            .field("document_url", &self.document_url.is_some())
+            .field("root_certs", &self.root_certs.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -156,6 +241,8 @@ impl MediaType {
 pub enum Form {
     /// CMS `SignedData` (CAdES-B-B) with the content inside.
     Cms,
+    /// A bare RSA or ECDSA signature.
+    Raw,
     /// Digits that only the device's code key makes over the content (RFC 6287).
     Code,
 }
@@ -166,43 +253,83 @@ impl Form {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cms => "cms",
+            Self::Raw => "raw",
             Self::Code => "code",
         }
     }
 }
 
 /// The forms that a transaction accepts, fixed when it starts; at least one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Forms {
     /// A CMS only.
     Cms,
     /// A code of so many digits, or a CMS.
     CodeOrCms(Digits),
+    /// A raw signature only.
+    Raw(RawTerms),
 }
 
 impl Forms {
     /// Whether a signature may have this form.
     #[must_use]
-    pub fn accept(self, form: Form) -> bool {
+    pub fn accept(&self, form: Form) -> bool {
         self.all().contains(&form)
     }
 
     /// All of them, the preferred one first.
     #[must_use]
-    pub fn all(self) -> &'static [Form] {
+    pub fn all(&self) -> &'static [Form] {
         match self {
             Self::Cms => &[Form::Cms],
             Self::CodeOrCms(_) => &[Form::Code, Form::Cms],
+            Self::Raw(_) => &[Form::Raw],
         }
     }
 
     /// How long a code is, where one is accepted.
     #[must_use]
-    pub fn digits(self) -> Option<Digits> {
+    pub fn digits(&self) -> Option<Digits> {
         match self {
-            Self::Cms => None,
-            Self::CodeOrCms(digits) => Some(digits),
+            Self::Cms | Self::Raw(_) => None,
+            Self::CodeOrCms(digits) => Some(*digits),
         }
+    }
+
+    /// What is asked of a raw signature, where one is accepted.
+    #[must_use]
+    pub fn raw(&self) -> Option<&RawTerms> {
+        match self {
+            Self::Cms | Self::CodeOrCms(_) => None,
+            Self::Raw(terms) => Some(terms),
+        }
+    }
+}
+
+/// What is asked of a raw signature.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RawTerms {
+    /// The hash, where it is fixed.
+    pub hash: Option<Hash>,
+    /// Devices that are asked for another one, each once.
+    pub by_device: Vec<(DeviceId, Hash)>,
+    /// Whether SHA-1 may be used, fixed or not.
+    pub sha1: bool,
+    /// The shortest RSA key, in bits.
+    pub rsa_bits_min: u16,
+}
+
+impl RawTerms {
+    /// The hashes that a signature by `device` may have, the preferred one first. None, where only SHA-1
+    /// would do and may not be used.
+    pub fn hashes(&self, device: DeviceId) -> impl Iterator<Item = Hash> + '_ {
+        const PREFERRED: [Hash; 4] = [Hash::Sha256, Hash::Sha384, Hash::Sha512, Hash::Sha1];
+        let own = self.by_device.iter().find(|(of, _)| *of == device).map(|(_, hash)| *hash);
+        let fixed = own.or(self.hash);
+        PREFERRED
+            .into_iter()
+            .filter(move |hash| fixed.is_none_or(|fixed| fixed == *hash))
+            .filter(|hash| self.sha1 || *hash != Hash::Sha1)
     }
 }
 
@@ -245,4 +372,55 @@ pub struct Callback {
     pub url: String,
     /// Headers of the caller's own, checked when the transaction was started.
     pub headers: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(number: u64) -> DeviceId {
+        number.try_into().unwrap()
+    }
+
+    fn raw(hash: Option<Hash>, sha1: bool) -> RawTerms {
+        RawTerms { hash, by_device: vec![(device(2), Hash::Sha512)], sha1, rsa_bits_min: 2048 }
+    }
+
+    #[test]
+    fn a_device_that_is_asked_for_another_hash_may_use_no_other() {
+        let hashes = |terms: RawTerms, of| terms.hashes(device(of)).collect::<Vec<_>>();
+        assert_eq!(hashes(raw(Some(Hash::Sha256), false), 1), [Hash::Sha256]);
+        assert_eq!(hashes(raw(Some(Hash::Sha256), false), 2), [Hash::Sha512]);
+        assert_eq!(hashes(raw(None, false), 1), [Hash::Sha256, Hash::Sha384, Hash::Sha512]);
+        assert_eq!(hashes(raw(None, true), 1).last(), Some(&Hash::Sha1));
+        assert_eq!(hashes(raw(Some(Hash::Sha1), false), 1), []);
+        assert_eq!(hashes(raw(Some(Hash::Sha1), true), 1), [Hash::Sha1]);
+    }
+
+    #[test]
+    fn devices_that_were_matched_are_covered_and_no_others() {
+        let addressed = Addressed::Devices([device(1), device(3)].into());
+        assert!(addressed.covers(device(1)) && addressed.covers(device(3)));
+        assert!(!addressed.covers(device(2)));
+    }
+
+    #[test]
+    fn a_document_is_as_large_as_its_parts_together() {
+        let half = DOCUMENT_BYTES_MAX / 2;
+        let document = |html, certificate| Document {
+            html: Some("x".repeat(html)),
+            root_certs: vec![vec![0; certificate]],
+            ..Document::default()
+        };
+        assert!(document(half, half).fits());
+        assert!(!document(half, half + 1).fits());
+    }
+
+    #[test]
+    fn digests_are_signed_by_identities_for_digests_only() {
+        for media_type in [MediaType::Text, MediaType::Statement, MediaType::Html] {
+            assert_eq!(media_type.purpose(), Purpose::Content);
+        }
+        assert_eq!(MediaType::Digest.purpose(), Purpose::Digest);
+    }
 }

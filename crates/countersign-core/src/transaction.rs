@@ -12,6 +12,8 @@
 //!              └────────────────┴── Tick ────────▶ Expired (which clock)
 //! ```
 //!
+//! `Discard` hides it from its own caller for good, and cancels it where it was open.
+//!
 //! Two clocks run one after the other. At start + *go online* it expires, unless an addressed device
 //! has been online by then (`reached`). The first take at *t* sets the deadline to the earlier of
 //! *t* + *sign* and start + *go online* + *sign*; later takes do not move it.
@@ -37,6 +39,8 @@ pub struct Transaction {
     pub takes: Vec<Take>,
     /// Where it is in its life.
     pub state: State,
+    /// Whether its caller has deleted it: it stays, and its surface knows it no more.
+    pub discarded: bool,
 }
 
 /// A device showed the content to the person.
@@ -86,12 +90,14 @@ pub enum End {
         by: DeviceId,
         /// And why.
         reason: Decline,
+        /// In what words, at most [`crate::limits::REASON_BYTES_MAX`]; none, where the device gave none.
+        words: String,
     },
     /// The device could not do it.
     Failed {
         /// Which.
         by: DeviceId,
-        /// Why, in its own words, at most [`crate::limits::REASON_BYTES_MAX`].
+        /// Why, in its own words, at most [`crate::limits::REASON_BYTES_MAX`]; empty, where it gave none.
         reason: String,
     },
     /// Nobody answered in time.
@@ -174,6 +180,8 @@ pub enum Input {
         device: DeviceId,
         /// And why.
         reason: Decline,
+        /// In what words.
+        words: String,
     },
     /// A device cannot do it.
     Fail {
@@ -184,6 +192,8 @@ pub enum Input {
     },
     /// The relying party takes it back.
     Cancel,
+    /// The relying party deletes it, whatever became of it.
+    Discard,
     /// Time has passed.
     Tick,
 }
@@ -217,6 +227,8 @@ pub enum Event {
     PinMistaken,
     /// A wrong code was given.
     CodeMistaken,
+    /// Its caller deleted it after it had ended.
+    Discarded,
     /// It ended.
     Ended(Outcome),
 }
@@ -237,7 +249,8 @@ impl Transaction {
     pub fn start(terms: Terms) -> (Self, Event) {
         let at = terms.started_at;
         let state = State::Waiting { reached: terms.online };
-        let waiting = Self { terms: Arc::new(terms), takes: Vec::new(), state };
+        let terms = Arc::new(terms);
+        let waiting = Self { terms, takes: Vec::new(), state, discarded: false };
         if at < waiting.deadline() {
             return (waiting, Event::Started);
         }
@@ -255,6 +268,16 @@ impl Transaction {
             // Networks repeat themselves: the same again is accepted, and changes nothing.
             (State::Ended { end, .. }, input) if input.repeats(end) => return Ok(self.same()),
             (State::Ended { .. }, Input::Tick | Input::Reach) => return Ok(self.same()),
+
+            // What is deleted is deleted once, whatever became of it; what is open ends by that.
+            (_, Input::Discard) if self.discarded => return Err(Refusal::Unknown),
+            (State::Ended { .. }, Input::Discard) => {
+                (Self { discarded: true, ..self }, Event::Discarded)
+            }
+            (_, Input::Discard) => {
+                let end = if late { End::Expired(self.clock()) } else { End::Cancelled };
+                Self { discarded: true, ..self }.ended(now, end)
+            }
 
             // Then the ends, and the deadline, which outranks every answer.
             (State::Ended { end, .. }, _) => return Err(Refusal::Ended(end.outcome())),
@@ -287,9 +310,9 @@ impl Transaction {
                     (self, Event::CodeMistaken)
                 }
             }
-            (_, Input::Decline { device, reason }) => {
+            (_, Input::Decline { device, reason, words }) => {
                 self.may_answer(device)?;
-                self.ended(now, End::Declined { by: device, reason })
+                self.ended(now, End::Declined { by: device, reason, words })
             }
             (_, Input::Fail { device, reason }) => {
                 self.may_answer(device)?;
@@ -416,9 +439,10 @@ impl Input {
             (Self::Finish { device, proof }, End::Finished { by, proof: first }) => {
                 device == by && proof == first
             }
-            (Self::Decline { device, reason }, End::Declined { by, reason: first }) => {
-                device == by && reason == first
-            }
+            (
+                Self::Decline { device, reason, words },
+                End::Declined { by, reason: first, words: said },
+            ) => device == by && reason == first && words == said,
             (Self::Fail { device, reason }, End::Failed { by, reason: first }) => {
                 device == by && reason == first
             }

@@ -55,6 +55,12 @@ pub enum Error {
     /// The content cannot be shown exactly as it would be signed.
     #[error("this device cannot show content of type {0}, and signs nothing that it did not show")]
     CannotShow(String),
+    /// What was scanned is no request key.
+    #[error("what was scanned is not a request key of ten digits")]
+    NotAKey,
+    /// No transaction of that request key is open for this device.
+    #[error("nothing of this key is open for this device: it has ended, or is for somebody else")]
+    NothingThere,
     /// The transaction accepts nothing that this device's identities can make.
     #[error("this device has no identity whose signatures this transaction accepts: enrol one")]
     NoIdentity,
@@ -130,7 +136,7 @@ impl Error {
 
     /// A connection that failed for `cause`, innermost reason first found.
     pub(crate) fn connection(server: &str, cause: &(dyn StdError + 'static)) -> Self {
-        let (why, untrusted) = root(cause);
+        let (why, untrusted) = innermost(cause);
         if untrusted { Self::Untrusted(why) } else { Self::unreachable(server, why) }
     }
 
@@ -140,7 +146,7 @@ impl Error {
 }
 
 /// The innermost cause's words, and whether it is a certificate's fault.
-fn root(cause: &(dyn StdError + 'static)) -> (String, bool) {
+pub(crate) fn innermost(cause: &(dyn StdError + 'static)) -> (String, bool) {
     let (mut at, mut untrusted) = (cause, false);
     loop {
         if let Some(tls) = at.downcast_ref::<rustls::Error>() {

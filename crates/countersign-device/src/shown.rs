@@ -9,6 +9,7 @@ use countersign_wire::statement::{self, Statement};
 
 use crate::display;
 use crate::error::Error;
+use crate::html;
 
 /// A transaction that was taken and can be shown. Only a device makes one, and only one can be approved:
 /// so what is signed is what was shown.
@@ -26,7 +27,8 @@ pub enum View {
     Text(String),
     /// A message with rows of label and value.
     Statement(Statement),
-    /// `text/html; charset=utf-8`: its source, where a device renders none.
+    /// `text/html; charset=utf-8`: its [text](html::text), for a screen that renders none. The source is
+    /// in [`Shown::bytes`].
     Html(String),
     /// `application/octet-stream`.
     Bytes(Vec<u8>),
@@ -99,7 +101,7 @@ impl View {
         let text = || String::from_utf8(bytes.to_vec()).map_err(|_| refused());
         match media_type {
             "text/plain; charset=utf-8" => Ok(Self::Text(text()?)),
-            "text/html; charset=utf-8" => Ok(Self::Html(text()?)),
+            "text/html; charset=utf-8" => Ok(Self::Html(html::text(&text()?))),
             "application/octet-stream" => Ok(Self::Bytes(bytes.to_vec())),
             statement::MEDIA_TYPE => {
                 Ok(Self::Statement(Statement::parse(bytes).map_err(|_| refused())?))
@@ -200,6 +202,13 @@ mod tests {
         ] {
             assert!(View::of(media_type, bytes).is_err(), "{media_type}");
         }
+    }
+
+    #[test]
+    fn html_is_shown_as_its_text() {
+        let page = b"<p>Pay <b>5</b><script>x()</script></p><ul><li>now</ul>";
+        let view = View::of("text/html; charset=utf-8", page).unwrap();
+        assert_eq!(view.to_string(), "│ Pay 5\n│ \n│ - now\n");
     }
 
     #[test]

@@ -73,6 +73,9 @@ pub enum BadProof {
     /// Not one of RSA PKCS #1 v1.5, RSA-PSS, ECDSA and Ed25519 with parameters as they must be.
     #[error("the signature algorithm is not allowed")]
     SignatureAlgorithm,
+    /// A digest that was given, and is not one by the algorithm's hash.
+    #[error("the digest is not as long as its algorithm's")]
+    DigestLength,
     /// Message, signer and signature name digests that differ.
     #[error("the algorithms of the message do not agree")]
     AlgorithmsDisagree,

@@ -14,7 +14,8 @@ use self::attributes::Attributes;
 use self::message::{Message, SignerId};
 use crate::ber::{self, element};
 use crate::fields::SET;
-use crate::key::{Hash, Scheme};
+use crate::key::Scheme;
+use crate::raw::Hash;
 use crate::signer::Names;
 use crate::{BadProof, Proof, Roots, Signer, oid};
 

@@ -3,7 +3,7 @@
 //! A [`Scheme`] is a signature algorithm with its digest; a [`PublicKey`] knows the schemes that it
 //! can verify, kept parsed, so that a message costs one verification.
 
-use aws_lc_rs::digest::{self, Digest};
+use aws_lc_rs::digest::Digest;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use der::asn1::AnyRef;
 use der::{Tag, Tagged};
@@ -12,10 +12,15 @@ use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use crate::BadProof;
 use crate::fields::{Fields, SEQUENCE, context};
 use crate::oid;
+use crate::raw::{Algorithm, Hash};
 
 /// A public key that may sign, with every scheme it can be used in.
 #[derive(Clone, Debug)]
-pub(crate) struct PublicKey(Vec<(Scheme, ParsedPublicKey)>);
+pub(crate) struct PublicKey {
+    schemes: Vec<(Scheme, ParsedPublicKey)>,
+    /// Of an RSA key.
+    bits: Option<usize>,
+}
 
 /// How a signature was made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,14 +30,6 @@ pub(crate) enum Scheme {
     RsaPss(Hash),
     Ecdsa(Hash),
     Ed25519,
-}
-
-/// The digests that are allowed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Hash {
-    Sha256,
-    Sha384,
-    Sha512,
 }
 
 impl PublicKey {
@@ -72,15 +69,19 @@ impl PublicKey {
             _ => return Err(BadProof::Key),
         };
         let key = spki.subject_public_key.as_bytes().ok_or(BadProof::Key)?;
-        if algorithm.oid == oid::RSA_ENCRYPTION {
-            check_rsa_size(key)?;
-        }
-        schemes
+        let is_rsa = algorithm.oid == oid::RSA_ENCRYPTION;
+        let bits = is_rsa.then(|| rsa_bits(key)).transpose()?;
+        let schemes = schemes
             .iter()
             .map(|(scheme, algorithm)| Ok((*scheme, ParsedPublicKey::new(*algorithm, key)?)))
             .collect::<Result<_, aws_lc_rs::error::KeyRejected>>()
-            .map(Self)
-            .map_err(|_| BadProof::Key)
+            .map_err(|_| BadProof::Key)?;
+        Ok(Self { schemes, bits })
+    }
+
+    /// The length of an RSA key's modulus.
+    pub(crate) fn rsa_bits(&self) -> Option<usize> {
+        self.bits
     }
 
     pub(crate) fn verify(
@@ -89,20 +90,60 @@ impl PublicKey {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), BadProof> {
-        let (_, key) =
-            self.0.iter().find(|(known, _)| *known == scheme).ok_or(BadProof::OtherKey)?;
+        let key = self.of(scheme).ok_or(BadProof::OtherKey)?;
         key.verify_sig(message, signature).map_err(|_| BadProof::Signature)
+    }
+
+    /// Verifies a raw signature over a digest by its algorithm's hash.
+    pub(crate) fn verify_digest(
+        &self,
+        algorithm: Algorithm,
+        digest: &Digest,
+        signature: &[u8],
+    ) -> Result<(), BadProof> {
+        let verified = match algorithm {
+            Algorithm::RsaPkcs1(Hash::Sha1) => {
+                // Rare, so it is not kept parsed.
+                let key = self.of(Scheme::RsaPkcs1(Hash::Sha256)).ok_or(BadProof::OtherKey)?;
+                let sha1 = &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY;
+                let key = ParsedPublicKey::new(sha1, key.as_ref()).map_err(|_| BadProof::Key)?;
+                key.verify_digest_sig(digest, signature)
+            }
+            Algorithm::RsaPkcs1(hash) => {
+                let key = self.of(Scheme::RsaPkcs1(hash)).ok_or(BadProof::OtherKey)?;
+                key.verify_digest_sig(digest, signature)
+            }
+            Algorithm::Ecdsa(Hash::Sha1) => {
+                // ECDSA signs the number that a digest is, and no curve here is shorter than SHA-1: as
+                // the last bytes of a longer digest it is the same number.
+                let key = self.of(Scheme::Ecdsa(Hash::Sha256)).ok_or(BadProof::OtherKey)?;
+                let mut longer = [0; 32];
+                longer[12..].copy_from_slice(digest.as_ref());
+                let longer = Hash::Sha256.import(&longer).expect("SHA-256 has 32 bytes");
+                key.verify_digest_sig(&longer, signature)
+            }
+            Algorithm::Ecdsa(hash) => {
+                let key = self.of(Scheme::Ecdsa(hash)).ok_or(BadProof::OtherKey)?;
+                key.verify_digest_sig(digest, signature)
+            }
+        };
+        verified.map_err(|_| BadProof::Signature)
+    }
+
+    fn of(&self, scheme: Scheme) -> Option<&ParsedPublicKey> {
+        let (_, key) = self.schemes.iter().find(|(known, _)| *known == scheme)?;
+        Some(key)
     }
 }
 
-/// Parsing accepts shorter keys, and only the verification would then fail.
-fn check_rsa_size(key: &[u8]) -> Result<(), BadProof> {
+/// How long an RSA key is. Parsing accepts shorter keys, and only the verification would then fail.
+fn rsa_bits(key: &[u8]) -> Result<usize, BadProof> {
     let modulus = Fields::of(key, SEQUENCE)
         .and_then(|mut key| key.decode::<der::asn1::UintRef<'_>>())
         .map_err(|_| BadProof::Key)?;
     let first = modulus.as_bytes().first().copied().unwrap_or(0);
     let bits = modulus.as_bytes().len() * 8 - first.leading_zeros() as usize;
-    if (2048..=8192).contains(&bits) { Ok(()) } else { Err(BadProof::Key) }
+    if (2048..=8192).contains(&bits) { Ok(bits) } else { Err(BadProof::Key) }
 }
 
 impl Scheme {
@@ -164,7 +205,7 @@ fn is_null_or_absent(algorithm: &AlgorithmIdentifierRef<'_>) -> bool {
 }
 
 impl Hash {
-    /// Reads a digest algorithm. Parameters may be absent or NULL (RFC 5754 §2).
+    /// Reads a digest algorithm of a CMS. Parameters may be absent or NULL (RFC 5754 §2).
     pub(crate) fn new(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<Self, BadProof> {
         match algorithm.oid {
             _ if !is_null_or_absent(algorithm) => Err(BadProof::DigestAlgorithm),
@@ -172,23 +213,6 @@ impl Hash {
             oid::SHA384 => Ok(Self::Sha384),
             oid::SHA512 => Ok(Self::Sha512),
             _ => Err(BadProof::DigestAlgorithm),
-        }
-    }
-
-    pub(crate) fn digest(self, message: &[u8]) -> Digest {
-        digest::digest(self.algorithm(), message)
-    }
-
-    /// In bytes.
-    fn length(self) -> usize {
-        self.algorithm().output_len()
-    }
-
-    fn algorithm(self) -> &'static digest::Algorithm {
-        match self {
-            Self::Sha256 => &digest::SHA256,
-            Self::Sha384 => &digest::SHA384,
-            Self::Sha512 => &digest::SHA512,
         }
     }
 }

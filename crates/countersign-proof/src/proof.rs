@@ -1,17 +1,19 @@
 //! Evidence that a person signed.
 
-use crate::cms;
+use crate::{Raw, cms};
 
 /// Evidence that the content that `content_digest` names was signed for this transaction: by the holder
 /// of `signer`'s key, or with a code by whoever holds the device's code key.
-/// [`cms::verify`](crate::cms::verify) and [`ocra::verify`](crate::ocra::verify) make it, and nothing
-/// else does: a ledger only reads back what they once made.
+/// [`cms::verify`](crate::cms::verify), [`raw::verify`](crate::raw::verify) and
+/// [`ocra::verify`](crate::ocra::verify) make it, and nothing else does: a ledger only reads back what
+/// they once made.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Proof {
     transaction: [u8; 16],
     content_digest: [u8; 32],
     signer: Option<[u8; 32]>,
     evidence: Box<[u8]>,
+    raw: Option<Box<Raw>>,
 }
 
 impl Proof {
@@ -21,7 +23,18 @@ impl Proof {
         signer: Option<[u8; 32]>,
         evidence: Vec<u8>,
     ) -> Self {
-        Self { transaction, content_digest, signer, evidence: evidence.into() }
+        Self { transaction, content_digest, signer, evidence: evidence.into(), raw: None }
+    }
+
+    pub(crate) fn raw_signature(
+        transaction: [u8; 16],
+        content_digest: [u8; 32],
+        signer: [u8; 32],
+        evidence: Vec<u8>,
+        raw: Raw,
+    ) -> Self {
+        let raw = Some(Box::new(raw));
+        Self { raw, ..Self::new(transaction, content_digest, Some(signer), evidence) }
     }
 
     /// Takes up a proof that was verified before, as a ledger kept it. The one other door: for the
@@ -34,6 +47,18 @@ impl Proof {
         evidence: Vec<u8>,
     ) -> Self {
         Self::new(transaction, content_digest, signer, evidence)
+    }
+
+    /// As [`recorded`](Self::recorded), of a raw signature.
+    #[must_use]
+    pub fn recorded_raw(
+        transaction: [u8; 16],
+        content_digest: [u8; 32],
+        signer: [u8; 32],
+        evidence: Vec<u8>,
+        raw: Raw,
+    ) -> Self {
+        Self::raw_signature(transaction, content_digest, signer, evidence, raw)
     }
 
     /// The id of the one transaction that this is good for.
@@ -54,10 +79,17 @@ impl Proof {
         self.signer
     }
 
-    /// The CMS, in DER, for whoever wants to verify it again; of a code, its digits in ASCII.
+    /// The CMS, in DER, for whoever wants to verify it again; of a raw signature, its bytes; of a code,
+    /// its digits in ASCII.
     #[must_use]
     pub fn evidence(&self) -> &[u8] {
         &self.evidence
+    }
+
+    /// Of a raw signature, what else is needed to verify it again.
+    #[must_use]
+    pub fn raw(&self) -> Option<&Raw> {
+        self.raw.as_deref()
     }
 
     /// Whether `submission` is this very message again, in whatever BER. It is not verified.
@@ -65,6 +97,7 @@ impl Proof {
     pub fn repeats(&self, submission: &[u8]) -> bool {
         *self.evidence == *submission
             || self.signer.is_some()
+                && self.raw.is_none()
                 && cms::to_der(submission).is_ok_and(|der| der == *self.evidence)
     }
 }
@@ -77,6 +110,7 @@ impl core::fmt::Debug for Proof {
             .field("content_digest", &hex::encode(self.content_digest))
             .field("signer", &self.signer.map(hex::encode))
             .field("evidence_bytes", &self.evidence.len())
+            .field("algorithm", &self.raw().map(|raw| raw.algorithm))
             .finish()
     }
 }

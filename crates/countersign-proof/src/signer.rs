@@ -178,6 +178,12 @@ impl Signer {
         self.fingerprint
     }
 
+    /// The length of the signer's key in bits, where it is an RSA key.
+    #[must_use]
+    pub fn rsa_bits(&self) -> Option<usize> {
+        self.key.rsa_bits()
+    }
+
     /// The certificates between the signer's own and the root, the issuer's first.
     pub(crate) fn path(&self) -> &[Box<[u8]>] {
         &self.path

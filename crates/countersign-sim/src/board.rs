@@ -89,7 +89,7 @@ impl Doorbell for Board {
         }
     }
 
-    fn online(&self, tenant: &TenantName, user: &UserName, addressed: Addressed) -> bool {
+    fn online(&self, tenant: &TenantName, user: &UserName, addressed: &Addressed) -> bool {
         let is_meant = |(of, at, device): &(TenantName, UserName, DeviceId)| {
             of == tenant && at == user && addressed.covers(*device)
         };

@@ -82,7 +82,8 @@ impl Phone {
     #[must_use]
     pub fn submission<'a>(&self, value: &'a [u8]) -> Submission<'a> {
         let identity = self.identity(Purpose::Content).id;
-        Submission { form: Form::Cms, value, identity: Some(identity) }
+        let identity = Some(identity);
+        Submission { form: Form::Cms, value, identity, algorithm: None, digest: None }
     }
 
     /// Proves this PIN, right or wrong, for a transaction.

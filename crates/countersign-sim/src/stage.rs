@@ -10,7 +10,9 @@ use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, SerialNumber, TenantName, UserName};
+use countersign_core::id::{
+    ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, UserName,
+};
 use countersign_core::port::{
     Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
     Versioned,
@@ -225,6 +227,10 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
         self.act(Call::LookUp, self.inner.client(tenant, id)).await
     }
 
+    async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
+        self.act(Call::LookUp, self.inner.client_by_id(id)).await
+    }
+
     async fn set_webhook_keys(
         &self,
         tenant: &TenantName,
@@ -313,6 +319,23 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
         user: Option<&UserName>,
     ) -> Result<Vec<Versioned<Device>>, Fault> {
         self.act(Call::LookUp, self.inner.devices(tenant, user)).await
+    }
+
+    async fn device_by_identity(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        self.act(Call::LookUp, self.inner.device_by_identity(tenant, id)).await
+    }
+
+    async fn devices_by_labels(
+        &self,
+        tenant: &TenantName,
+        labels: &[String],
+        limit: u16,
+    ) -> Result<Vec<Versioned<Device>>, Fault> {
+        self.act(Call::LookUp, self.inner.devices_by_labels(tenant, labels, limit)).await
     }
 
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {

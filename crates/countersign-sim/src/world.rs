@@ -101,7 +101,9 @@ impl House {
             user: user.clone(),
             reference: None,
             addressed: Addressed::Any,
+            selectors: Vec::new(),
             content: Content { media_type: MediaType::Text, bytes },
+            document: None,
             operation: Operation::Sign,
             forms: Forms::Cms,
             pin_required: false,
@@ -113,6 +115,7 @@ impl House {
             announced: true,
             callback: None,
             notice: None,
+            request: None,
         }
     }
 
@@ -199,6 +202,7 @@ fn phone(authority: &Authority, tenant: &str, user: &str, nth: usize) -> Phone {
         chain: Vec::new(),
         labels: vec![purpose.as_str().into()],
         enabled: true,
+        status_reason: String::new(),
     };
     let (content_key, content) = authority.issue(&format!("{name} content"));
     let (digest_key, digest) = authority.issue(&format!("{name} digest"));

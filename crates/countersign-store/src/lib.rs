@@ -15,7 +15,7 @@ use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
 use countersign_core::id::{
-    ClientId, DeliveryId, DeviceId, SerialNumber, TenantName, TransactionId, UserName,
+    ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
     Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
@@ -217,6 +217,10 @@ impl Registry for Store {
         ask!(self, store => store.client(tenant, id))
     }
 
+    async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
+        ask!(self, store => store.client_by_id(id))
+    }
+
     async fn set_webhook_keys(
         &self,
         tenant: &TenantName,
@@ -298,6 +302,23 @@ impl Registry for Store {
         user: Option<&UserName>,
     ) -> Result<Vec<Versioned<Device>>, Fault> {
         ask!(self, store => store.devices(tenant, user))
+    }
+
+    async fn device_by_identity(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        ask!(self, store => store.device_by_identity(tenant, id))
+    }
+
+    async fn devices_by_labels(
+        &self,
+        tenant: &TenantName,
+        labels: &[String],
+        limit: u16,
+    ) -> Result<Vec<Versioned<Device>>, Fault> {
+        ask!(self, store => store.devices_by_labels(tenant, labels, limit))
     }
 
     async fn household(

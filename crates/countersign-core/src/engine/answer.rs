@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 
-use countersign_proof::{Expected, Proof, cms, ocra};
+use countersign_proof::raw::{Algorithm, Subject};
+use countersign_proof::{BadProof, Expected, Proof, Signer, cms, ocra, raw};
 
-use super::scenes::{Look, Tried, looks};
+use super::scenes::{Source, Tried, sources};
 use super::{Decision, Engine, lost_every_race};
-use crate::device::{Device, Identity, Purpose};
-use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
+use crate::device::{Device, Identity};
+use crate::id::{DeviceId, IdentityId, SerialNumber, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{
     Acting, Chance, Clock, Doorbell, Grounds, Household, Ledger, Registry, Versioned,
 };
 use crate::refusal::{Error, Refusal};
-use crate::terms::{Form, Forms};
+use crate::terms::{Form, Forms, MediaType, RawTerms};
 use crate::time::Timestamp;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Step, Transaction};
 use crate::user::{Factor, Lock, Standing, User};
@@ -30,6 +31,28 @@ pub struct Submission<'a> {
     pub value: &'a [u8],
     /// The identity that made it; where none is named, the one of the device's that fits. A code has none.
     pub identity: Option<IdentityId>,
+    /// What a raw signature was made with.
+    pub algorithm: Option<Algorithm>,
+    /// The digest that the device learnt and signed, where the terms do not have it.
+    pub digest: Option<&'a [u8]>,
+}
+
+/// How a signature is handed in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Manner {
+    /// By a device that took the transaction before.
+    Taken,
+    /// By a call that may be the device's first: it takes and finishes at once.
+    AtOnce,
+}
+
+/// A transaction that was completed.
+#[derive(Clone, Debug)]
+pub struct Completed {
+    /// As it ended.
+    pub transaction: Arc<Transaction>,
+    /// The serial number of the device that signed.
+    pub serial_number: SerialNumber,
 }
 
 /// A transaction that a device may show now.
@@ -43,7 +66,7 @@ pub struct Taken {
 
 /// Who acts on what, as it was read.
 pub(super) struct Scene {
-    pub(super) look: Look,
+    pub(super) source: Source,
     pub(super) device: Versioned<Device>,
     pub(super) user: Versioned<User>,
     pub(super) transaction: Versioned<Transaction>,
@@ -105,9 +128,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         pin_proof: Option<&str>,
     ) -> Result<Taken, Error> {
-        for look in looks() {
-            let tried = self.try_take(look, tenant, device, id, pin_proof).await;
-            if let Some(answer) = look.answer(tried) {
+        for source in sources() {
+            let scene = self.scene_in_good_standing(source, tenant, device, id).await;
+            let tried = self.try_take(scene, pin_proof).await;
+            if let Some(answer) = source.answer(tried) {
                 return answer;
             }
         }
@@ -116,13 +140,11 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
 
     async fn try_take(
         &self,
-        look: Look,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
+        scene: Result<Scene, Error>,
         pin_proof: Option<&str>,
     ) -> Result<Tried<Taken>, Error> {
-        let scene = self.scene_in_good_standing(look, tenant, device, id).await?;
+        let scene = scene?;
+        let device = scene.device.value.id;
         let pin = self.pin(&scene, pin_proof)?;
         let taker = scene.device.value.clone();
         let (before, now) = (scene.user.value.standing, scene.now);
@@ -146,6 +168,28 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         }))
     }
 
+    /// A transaction, for a device that only looks: what it may see without taking it.
+    ///
+    /// # Errors
+    /// Refuses a device or a user that is locked or unknown, a transaction that is not for this device, and
+    /// one whose content is released to the PIN only, which this device has not proved for it.
+    pub async fn look(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+    ) -> Result<Arc<Transaction>, Error> {
+        let transaction = self
+            .scene_in_good_standing(Source::Ledger, tenant, device, id)
+            .await?
+            .transaction
+            .value;
+        if transaction.terms.pin_required && !transaction.taken_by(device) {
+            return Err(Refusal::PinRequired.into());
+        }
+        Ok(Arc::new(transaction))
+    }
+
     /// Ends a transaction with a signature, verified here and nowhere else.
     ///
     /// The same signature again is answered as the first was, without verifying it again.
@@ -160,10 +204,39 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         submission: &Submission<'_>,
     ) -> Result<Arc<Transaction>, Error> {
+        self.finish_in(Manner::Taken, tenant, device, id, submission).await
+    }
+
+    /// As [`finish`](Self::finish), in that manner. At once, a device that has not taken it takes it in the
+    /// same decision, which needs no PIN: where the terms ask for one, it must have been proved by a take.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub async fn finish_in(
+        &self,
+        manner: Manner,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        submission: &Submission<'_>,
+    ) -> Result<Arc<Transaction>, Error> {
+        Ok(self.completed(manner, tenant, device, id, submission).await?.transaction)
+    }
+
+    /// The same; says whose serial number it was, too.
+    pub(super) async fn completed(
+        &self,
+        manner: Manner,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        submission: &Submission<'_>,
+    ) -> Result<Completed, Error> {
         let mut verified = None;
-        for look in looks() {
-            let tried = self.try_finish(look, tenant, device, id, submission, &mut verified).await;
-            if let Some(answer) = look.answer(tried) {
+        for source in sources() {
+            let scene = self.scene(source, tenant, device, id).await;
+            let tried = self.try_finish(scene, manner, submission, &mut verified).await;
+            if let Some(answer) = source.answer(tried) {
                 return answer;
             }
         }
@@ -173,21 +246,21 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// `verified` is what came of verifying, and for which version of the device.
     async fn try_finish(
         &self,
-        look: Look,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
+        scene: Result<Scene, Error>,
+        manner: Manner,
         submission: &Submission<'_>,
         verified: &mut Option<(u32, Option<Proof>)>,
-    ) -> Result<Tried<Arc<Transaction>>, Error> {
-        let scene = self.scene(look, tenant, device, id).await?;
+    ) -> Result<Tried<Completed>, Error> {
+        let mut scene = scene?;
+        let Device { id: device, serial_number, .. } = scene.device.value;
         let transaction = &scene.transaction.value;
         match transaction.end() {
             // Said again, it is answered again, though the user was locked since.
             Some(End::Finished { by, proof })
                 if *by == device && proof.repeats(submission.value) =>
             {
-                return Ok(Some(Ok(Arc::new(scene.transaction.value))));
+                let transaction = Arc::new(scene.transaction.value);
+                return Ok(Some(Ok(Completed { transaction, serial_number })));
             }
             ended => {
                 scene.user.value.standing.check(scene.now)?;
@@ -197,7 +270,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 if scene.now >= transaction.deadline() {
                     return Err(Refusal::Late.into());
                 }
-                transaction.may_finish(device)?;
+                if manner == Manner::AtOnce && !transaction.taken_by(device) {
+                    scene = scene.taken()?;
+                }
+                scene.transaction.value.may_finish(device)?;
             }
         }
         // A device that changed meanwhile may have lost the identity: it is looked at again.
@@ -216,17 +292,17 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         let decision = scene.decide(input, |event| match (event, submission.form) {
             (Event::CodeMistaken | Event::Ended(Outcome::Locked), _) => wrong.0,
             (_, Form::Code) => before.after_right(Factor::Code),
-            (_, Form::Cms) => before,
+            (_, Form::Cms | Form::Raw) => before,
         })?;
         let event = decision.step.event;
-        let Some(done) = self.conclude(decision).await? else { return Ok(None) };
+        let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };
         Ok(Some(match event {
             Some(Event::CodeMistaken) => {
                 let tries_left = wrong.0.tries_left(Factor::Code, policy);
                 Err(Refusal::CodeWrong { tries_left })
             }
             Some(Event::Ended(Outcome::Locked)) => Err(Refusal::UserLocked),
-            _ => Ok(done),
+            _ => Ok(Completed { transaction, serial_number }),
         }))
     }
 
@@ -242,16 +318,28 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         reason: Decline,
     ) -> Result<Arc<Transaction>, Error> {
-        self.answer(
-            tenant,
-            device,
-            id,
-            Input::Decline { device, reason },
-            |standing| match reason {
+        self.decline_saying(tenant, device, id, reason, String::new()).await
+    }
+
+    /// As [`decline`](Self::decline), with words of the device's, at most
+    /// [`crate::limits::REASON_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// As [`decline`](Self::decline).
+    pub async fn decline_saying(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        reason: Decline,
+        words: String,
+    ) -> Result<Arc<Transaction>, Error> {
+        self.answer(tenant, device, id, Input::Decline { device, reason, words }, |standing| {
+            match reason {
                 Decline::NotMe => Standing { lock: Lock::Disowned, ..standing },
                 Decline::User => standing,
-            },
-        )
+            }
+        })
         .await
     }
 
@@ -278,7 +366,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         standing: impl Fn(Standing) -> Standing + Send + Sync,
     ) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let scene = self.scene(Look::Read, tenant, device, id).await?;
+            let scene = self.scene(Source::Ledger, tenant, device, id).await?;
             // "This was not me", said again, comes from a user whom it has locked.
             if !scene.transaction.value.state.is_ended() {
                 scene.user.value.standing.check(scene.now)?;
@@ -307,42 +395,42 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Everything that a device's step is decided on; the user not necessarily unlocked.
     async fn scene(
         &self,
-        look: Look,
+        source: Source,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
     ) -> Result<Scene, Error> {
-        let (device, user, transaction) = self.act(look, tenant, device, id).await?;
+        let (device, user, transaction) = self.act(source, tenant, device, id).await?;
         let transaction = transaction.ok_or(Refusal::Unknown)?;
-        Ok(Scene { look, device, user, transaction, now: self.now() })
+        Ok(Scene { source, device, user, transaction, now: self.now() })
     }
 
     /// The same, device and user in good standing.
     async fn scene_in_good_standing(
         &self,
-        look: Look,
+        source: Source,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
     ) -> Result<Scene, Error> {
-        let (device, user, transaction) = self.act(look, tenant, device, id).await?;
+        let (device, user, transaction) = self.act(source, tenant, device, id).await?;
         let now = self.now();
         user.value.standing.check(now)?;
         let transaction = transaction.ok_or(Refusal::Unknown)?;
-        Ok(Scene { look, device, user, transaction, now })
+        Ok(Scene { source, device, user, transaction, now })
     }
 
     /// An unlocked device, its user, and the transaction where it is the device's to see.
     async fn act(
         &self,
-        look: Look,
+        source: Source,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
     ) -> Result<(Versioned<Device>, Versioned<User>, Option<Versioned<Transaction>>), Error> {
-        let found = match look {
-            Look::Back => self.scenes.recall(tenant, device, id),
-            Look::Read => self.store.acting(tenant, device, id).await?,
+        let found = match source {
+            Source::Memory => self.scenes.recall(tenant, device, id),
+            Source::Ledger => self.store.acting(tenant, device, id).await?,
         };
         let Acting { device, user, transaction } = found.ok_or(Refusal::UnknownDevice)?;
         device.value.check()?;
@@ -351,7 +439,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         let transaction = transaction
             .filter(|found| found.value.terms.user == device.value.user)
             .filter(|found| found.value.terms.addressed.covers(device.value.id));
-        if let (Look::Read, Some(transaction)) = (look, &transaction) {
+        if let (Source::Ledger, Some(transaction)) = (source, &transaction) {
             let household = Household { user: user.clone(), devices: vec![device.clone()] };
             self.scenes.keep(household, transaction.clone());
         }
@@ -384,7 +472,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     ) -> Result<Option<Proof>, Error> {
         let terms = &scene.transaction.value.terms;
         let device = &scene.device.value;
-        match (submission.form, terms.forms) {
+        match (submission.form, &terms.forms) {
             (Form::Code, Forms::CodeOrCms(digits)) => {
                 let content = &terms.content;
                 let verified = ocra::verify(
@@ -397,51 +485,101 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 );
                 Ok(verified.expect("digits are as many as a code may have"))
             }
-            (Form::Code, Forms::Cms) => Err(Refusal::OtherForm.into()),
             (Form::Cms, Forms::Cms | Forms::CodeOrCms(_)) => {
-                if let Some(id) = submission.identity {
-                    let identity = device.identity(id, Purpose::Content)?;
-                    return self.verify_cms(scene, identity, submission.value).await.map(Some);
-                }
-                let mut refused = Refusal::UnfitIdentity;
-                let fit = |i: &&Identity| i.enabled && i.purpose == Purpose::Content;
-                for identity in device.identities.iter().filter(fit) {
-                    match self.verify_cms(scene, identity, submission.value).await {
-                        Ok(proof) => return Ok(Some(proof)),
-                        Err(Error::Refused(refusal)) => refused = refusal,
-                        Err(failed) => return Err(failed),
-                    }
-                }
-                Err(refused.into())
+                let expected = Expected {
+                    transaction: terms.id.bytes(),
+                    content: &terms.content.bytes,
+                    media_type: terms.content.media_type.as_str(),
+                };
+                let verify = |signer: &Signer| {
+                    cms::verify(submission.value, &expected, signer, scene.now.seconds())
+                };
+                self.verify_by_one(scene, submission.identity, verify).await.map(Some)
             }
+            (Form::Raw, Forms::Raw(wanted)) => {
+                let verify = |signer: &Signer| verify_raw(scene, wanted, submission, signer);
+                self.verify_by_one(scene, submission.identity, verify).await.map(Some)
+            }
+            (Form::Code, Forms::Cms | Forms::Raw(_))
+            | (Form::Cms, Forms::Raw(_))
+            | (Form::Raw, Forms::Cms | Forms::CodeOrCms(_)) => Err(Refusal::OtherForm.into()),
         }
     }
 
-    async fn verify_cms(
+    /// Verifies a signature by the identity that is named, or by any that may sign this.
+    async fn verify_by_one(
         &self,
         scene: &Scene,
-        identity: &Identity,
-        value: &[u8],
+        named: Option<IdentityId>,
+        verify: impl Fn(&Signer) -> Result<Proof, BadProof> + Send + Sync,
     ) -> Result<Proof, Error> {
         let terms = &scene.transaction.value.terms;
-        let known = self.signers.known(&terms.tenant, identity, scene.now);
-        let signer = if let Some(signer) = known {
-            signer
-        } else {
-            let tenant = self.store.tenant(&terms.tenant).await?.ok_or(Refusal::Unknown)?;
-            self.signers.learn(&tenant, identity, scene.now)?
-        };
-        let expected = Expected {
-            transaction: terms.id.bytes(),
-            content: &terms.content.bytes,
-            media_type: terms.content.media_type.as_str(),
-        };
-        let proof = cms::verify(value, &expected, &signer, scene.now.seconds());
-        Ok(proof.map_err(Refusal::BadProof)?)
+        let mut refused = Refusal::UnfitIdentity;
+        for identity in scene.device.value.fit(terms.purpose(), &terms.selectors) {
+            if named.is_some_and(|named| named != identity.id) {
+                continue;
+            }
+            match self.signer(scene, identity).await {
+                Ok(signer) => match verify(&signer) {
+                    Ok(proof) => return Ok(proof),
+                    Err(bad) => refused = bad.into(),
+                },
+                Err(Error::Refused(refusal)) => refused = refusal,
+                Err(failed) => return Err(failed),
+            }
+        }
+        Err(refused.into())
+    }
+
+    /// The signer that an identity is, if its certificate is good now.
+    async fn signer(&self, scene: &Scene, identity: &Identity) -> Result<Arc<Signer>, Error> {
+        let tenant = &scene.transaction.value.terms.tenant;
+        if let Some(signer) = self.signers.known(tenant, identity, scene.now) {
+            return Ok(signer);
+        }
+        let tenant = self.store.tenant(tenant).await?.ok_or(Refusal::Unknown)?;
+        Ok(self.signers.learn(&tenant, identity, scene.now)?)
     }
 }
 
+/// Verifies a raw signature over what the terms say, or over the digest that the device reports where
+/// they do not say it.
+fn verify_raw(
+    scene: &Scene,
+    wanted: &RawTerms,
+    submission: &Submission<'_>,
+    signer: &Signer,
+) -> Result<Proof, BadProof> {
+    let terms = &scene.transaction.value.terms;
+    let algorithm = submission.algorithm.ok_or(BadProof::SignatureAlgorithm)?;
+    if !wanted.hashes(scene.device.value.id).any(|hash| hash == algorithm.hash()) {
+        return Err(BadProof::DigestAlgorithm);
+    }
+    if signer.rsa_bits().is_some_and(|bits| bits < usize::from(wanted.rsa_bits_min)) {
+        return Err(BadProof::Key);
+    }
+    let bytes = terms.content.bytes.as_slice();
+    let subject = match (terms.content.media_type, submission.digest) {
+        (MediaType::Digest, reported) if bytes.is_empty() => {
+            Subject::Digest(reported.ok_or(BadProof::DigestLength)?)
+        }
+        // A device that says what it signed has signed what was asked, or is refused.
+        (_, Some(reported)) if reported != bytes => return Err(BadProof::OtherContent),
+        (MediaType::Digest, _) => Subject::Digest(bytes),
+        _ => Subject::Text(str::from_utf8(bytes).map_err(|_| BadProof::OtherMediaType)?),
+    };
+    let (id, now) = (terms.id.bytes(), scene.now.seconds());
+    raw::verify(submission.value, algorithm, subject, id, signer, now)
+}
+
 impl Scene {
+    /// The same, the transaction taken by the device that acts.
+    fn taken(mut self) -> Result<Self, Refusal> {
+        let take = Input::Take { device: self.device.value.id, pin: Pin::Absent };
+        self.transaction.value = self.transaction.value.step(take, self.now)?.next;
+        Ok(self)
+    }
+
     /// Decides, and says what the decision stands on. `standing` gives the user's standing after an
     /// event.
     pub(super) fn decide(
@@ -452,7 +590,7 @@ impl Scene {
         let step: Step = self.transaction.value.step(input, self.now)?;
         let after = step.event.map(standing);
         Ok(Decision {
-            look: self.look,
+            source: self.source,
             step,
             expected: self.transaction.version,
             grounds: Grounds {

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::answer::{Scene, Submission, Taken};
-use super::scenes::Look;
+use super::answer::{Completed, Manner, Scene, Submission, Taken};
+use super::scenes::Source;
 use super::{Engine, lost_every_race};
 use crate::id::{DeviceId, RequestKey, SerialNumber, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
@@ -37,15 +37,6 @@ impl Request {
     }
 }
 
-/// A transaction that was completed.
-#[derive(Clone, Debug)]
-pub struct Completed {
-    /// As it ended.
-    pub transaction: Arc<Transaction>,
-    /// The serial number of the device that signed.
-    pub serial_number: SerialNumber,
-}
-
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Takes a transaction that nobody has taken, for the device of that serial number. It is good once:
     /// a repeated fetch is refused as one by anybody else is.
@@ -64,7 +55,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             let (Some(device), Some(user), Some(transaction)) = (device, user, transaction) else {
                 return Err(Refusal::Unknown.into());
             };
-            let scene = Scene { look: Look::Read, device, user, transaction, now: self.now() };
+            let scene =
+                Scene { source: Source::Ledger, device, user, transaction, now: self.now() };
             let (found, by) = (&scene.transaction.value, scene.device.value.id);
             let fetchable = request.fits(found, scene.now)
                 && found.terms.user == scene.user.value.name
@@ -109,10 +101,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         if !request.fits(&found, self.now()) {
             return Err(Refusal::Unknown.into());
         }
-        let (device, _) = self.actor(tenant, by).await?;
-        let finished = self.finish(tenant, by, found.terms.id, submission).await;
-        let transaction = finished.map_err(Error::hidden)?;
-        Ok(Completed { transaction, serial_number: device.value.serial_number })
+        let completed = self.completed(Manner::Taken, tenant, by, found.terms.id, submission).await;
+        completed.map_err(Error::hidden)
     }
 
     /// Ends a transaction with the person's no, said on the device that fetched it.

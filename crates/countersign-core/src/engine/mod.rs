@@ -5,17 +5,21 @@
 //! since whoever moved first has made progress. A device's step is tried first on what is remembered of
 //! its transaction (`scenes.rs`), which only a commit can confirm.
 //!
-//! * [`start`](Engine::start) and [`cancel`](Engine::cancel): what relying parties do (`start.rs`).
+//! * [`start`](Engine::start), [`cancel`](Engine::cancel) and [`discard`](Engine::discard): what relying
+//!   parties do (`start.rs`).
 //! * [`offers`](Engine::offers), [`take`](Engine::take), [`finish`](Engine::finish), … : what devices
 //!   do (`answer.rs`).
 //! * [`fetch`](Engine::fetch), [`complete`](Engine::complete), [`withdraw`](Engine::withdraw): what they
 //!   do through a gateway (`gateway.rs`).
 //! * [`delete_user`](Engine::delete_user), [`set_device_status`](Engine::set_device_status), … : what
 //!   is done to people and their devices (`people.rs`).
+//! * [`identities`](Engine::identities), [`whose`](Engine::whose), … : which signing identities there
+//!   are, and what is done to them (`identities.rs`).
 //! * [`sweep`](Engine::sweep), [`forget`](Engine::forget): what time does.
 
 mod answer;
 mod gateway;
+mod identities;
 mod people;
 mod pin;
 mod scenes;
@@ -25,11 +29,11 @@ mod start;
 use core::time::Duration;
 use std::sync::Arc;
 
-pub use answer::{Submission, Taken};
-pub use gateway::{Completed, Request};
+pub use answer::{Completed, Manner, Submission, Taken};
+pub use gateway::Request;
 pub use start::Order;
 
-use self::scenes::{Look, Scenes};
+use self::scenes::{Scenes, Source};
 use crate::delivery::{self, Debt};
 use crate::device::Device;
 use crate::id::{DeliveryId, TenantName, TransactionId};
@@ -147,7 +151,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     async fn conclude(&self, decision: Decision) -> Result<Option<Arc<Transaction>>, Error> {
         let Step { next, event } = decision.step;
         let Some(event) = event else {
-            return Ok((decision.look == Look::Read).then(|| Arc::new(next)));
+            return Ok((decision.source == Source::Ledger).then(|| Arc::new(next)));
         };
         let id = next.terms.id;
         let commit = Commit {
@@ -189,7 +193,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
 
 /// What was decided, and what it stands on.
 struct Decision {
-    look: Look,
+    source: Source,
     step: Step,
     expected: u32,
     grounds: Grounds,
@@ -200,7 +204,7 @@ impl Decision {
     /// A decision that stands on the transaction alone.
     fn on_transaction(step: Step, expected: u32) -> Self {
         let grounds = Grounds::default();
-        Self { look: Look::Read, step, expected, grounds, standing: None }
+        Self { source: Source::Ledger, step, expected, grounds, standing: None }
     }
 }
 

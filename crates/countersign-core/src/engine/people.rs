@@ -84,7 +84,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Refuses an unknown user, and one who has no device on the line.
     pub async fn log_out(&self, tenant: &TenantName, user: &UserName) -> Result<(), Error> {
         self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
-        if !self.doorbell.online(tenant, user, Addressed::Any) {
+        if !self.doorbell.online(tenant, user, &Addressed::Any) {
             return Err(Refusal::Unchanged.into());
         }
         self.hang_up(tenant, user, Addressed::Any);

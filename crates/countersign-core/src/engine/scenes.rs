@@ -15,30 +15,30 @@ use crate::port::{Acting, Household, Versioned};
 use crate::refusal::{Error, Refusal};
 use crate::transaction::Transaction;
 
-/// Where to look for what a step is decided on.
+/// Where what a step is decided on is from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Look {
+pub(super) enum Source {
     /// In memory. May find nothing, or what is no longer so.
-    Back,
+    Memory,
     /// In the ledger.
-    Read,
+    Ledger,
 }
 
 /// What came of a try: nothing yet, where it was decided on what is no longer so; else an answer that
 /// was committed or read, which may be a refusal.
 pub(super) type Tried<T> = Option<Result<T, Refusal>>;
 
-/// Where a use case looks, one try after the other.
-pub(super) fn looks() -> impl Iterator<Item = Look> {
-    [Look::Back].into_iter().chain((0..COMMIT_TRIES_MAX).map(|_| Look::Read))
+/// What a use case decides on, one try after the other.
+pub(super) fn sources() -> impl Iterator<Item = Source> {
+    [Source::Memory].into_iter().chain((0..COMMIT_TRIES_MAX).map(|_| Source::Ledger))
 }
 
-impl Look {
+impl Source {
     /// The answer, if the try gave one. What was refused without a commit is one only if it was read.
     pub(super) fn answer<T>(self, tried: Result<Tried<T>, Error>) -> Option<Result<T, Error>> {
         match tried {
             Ok(tried) => tried.map(|answer| answer.map_err(Error::from)),
-            Err(Error::Refused(_)) if self == Self::Back => None,
+            Err(Error::Refused(_)) if self == Self::Memory => None,
             Err(error) => Some(Err(error)),
         }
     }

@@ -11,8 +11,10 @@ use crate::port::{
     Versioned,
 };
 use crate::refusal::{Error, Refusal};
+use crate::selector::Selector;
 use crate::terms::{
-    Addressed, Callback, Clocks, Content, Forms, Operation, Reference, Surface, Terms,
+    Addressed, Callback, Clocks, Content, Document, Form, Forms, Operation, Reference, Surface,
+    Terms,
 };
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Transaction};
@@ -34,10 +36,14 @@ pub struct Order {
     pub user: UserName,
     /// What the caller calls it.
     pub reference: Option<Reference>,
-    /// Which devices are offered it.
+    /// Which devices are offered it; with selectors, those of them that hold an identity that matches.
     pub addressed: Addressed,
+    /// Which identities may sign it; any, where there is none.
+    pub selectors: Vec<Selector>,
     /// What is shown and signed.
     pub content: Content,
+    /// What a digest is of.
+    pub document: Option<Document>,
     /// What the person is asked for.
     pub operation: Operation,
     /// The forms that its signature may have.
@@ -54,6 +60,8 @@ pub struct Order {
     pub callback: Option<Callback>,
     /// Public words for a push.
     pub notice: Option<String>,
+    /// What the surface keeps of the request.
+    pub request: Option<String>,
 }
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
@@ -62,8 +70,11 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// The same order under the same reference is answered with the transaction that it started.
     ///
     /// # Errors
-    /// Refuses users and devices that are unknown or locked, a reference used for something else,
-    /// and one open transaction too many.
+    /// Refuses users and devices that are unknown or locked, selectors that no enabled identity matches, a
+    /// reference used for something else, and one open transaction too many.
+    ///
+    /// # Panics
+    /// If raw signatures are asked for over bytes that are no text: see [`countersign_proof::raw`].
     pub async fn start(&self, order: Order) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
             let refused = match self.try_start(&order).await {
@@ -88,21 +99,26 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         let now = self.now();
         let found = self.store.household(&order.tenant, &order.user).await?;
         let Household { user, devices } = found.ok_or(Refusal::UnknownUser)?;
-        let addressed = addressed(order.addressed, &devices)?;
+        let addressed = addressed(order, &devices)?;
         user.value.standing.check(now)?;
 
         let grounds = Grounds {
             user: Some(user.version),
             device: match order.addressed {
-                Addressed::Any => None,
+                Addressed::Any | Addressed::Devices(_) => None,
                 Addressed::Device(id) => Some((id, addressed[0].version)),
             },
         };
         let request_key = RequestKey::drawn(self.world.draw());
-        let online = self.doorbell.online(&order.tenant, &order.user, order.addressed);
-        let (transaction, event) = Transaction::start(order.terms(request_key, now, online));
+        let mut terms = order.terms(request_key, now);
+        if !order.selectors.is_empty() && !matches!(order.addressed, Addressed::Device(_)) {
+            let matched = addressed.iter().map(|device| device.value.id);
+            terms.addressed = Addressed::Devices(matched.collect());
+        }
+        terms.online = self.doorbell.online(&order.tenant, &order.user, &terms.addressed);
+        let (transaction, event) = Transaction::start(terms);
         let present = |device: &Device| {
-            self.doorbell.online(&order.tenant, &order.user, Addressed::Device(device.id))
+            self.doorbell.online(&order.tenant, &order.user, &Addressed::Device(device.id))
         };
         let absent: Vec<&Device> =
             addressed.iter().map(|device| &device.value).filter(|d| !present(d)).collect();
@@ -162,34 +178,59 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         }
         self.apply(tenant, found.terms.id, Input::Cancel).await
     }
+
+    /// Deletes a transaction for its client: an open one is cancelled; its evidence and its callback stay.
+    ///
+    /// # Errors
+    /// Refuses a transaction that is not this client's, or that it has deleted already.
+    pub async fn discard(
+        &self,
+        tenant: &TenantName,
+        client: &ClientId,
+        id: TransactionId,
+    ) -> Result<Arc<Transaction>, Error> {
+        let found = self.store.load(tenant, &Handle::Id(id)).await?.ok_or(Refusal::Unknown)?.value;
+        if found.terms.client != *client {
+            return Err(Refusal::Unknown.into());
+        }
+        self.apply(tenant, id, Input::Discard).await
+    }
 }
 
 /// The devices that an order addresses: the user's, fit to sign.
-fn addressed(
-    addressed: Addressed,
-    devices: &[Versioned<Device>],
-) -> Result<Vec<&Versioned<Device>>, Refusal> {
-    match addressed {
-        Addressed::Device(id) => {
-            let device = devices.iter().find(|device| device.value.id == id);
-            let device = device.ok_or(Refusal::UnknownDevice)?;
-            device.value.check()?;
-            Ok(vec![device])
-        }
-        Addressed::Any => {
-            let fit: Vec<_> =
-                devices.iter().filter(|device| device.value.signs(Purpose::Content)).collect();
-            match (fit.is_empty(), devices.is_empty()) {
-                (false, _) => Ok(fit),
-                (true, true) => Err(Refusal::UnknownDevice),
-                (true, false) => Err(Refusal::DeviceLocked),
-            }
-        }
+fn addressed<'a>(
+    order: &Order,
+    devices: &'a [Versioned<Device>],
+) -> Result<Vec<&'a Versioned<Device>>, Refusal> {
+    if let Addressed::Device(id) = order.addressed {
+        let device = devices.iter().find(|device| device.value.id == id);
+        device.ok_or(Refusal::UnknownDevice)?.value.check()?;
+    }
+    let covered = || devices.iter().filter(|device| order.addressed.covers(device.value.id));
+    let purpose = order.content.media_type.purpose();
+    let fit = |device: &&Versioned<Device>| {
+        device.value.check().is_ok() && device.value.fit(purpose, &order.selectors).next().is_some()
+    };
+    let fit: Vec<_> = covered().filter(fit).collect();
+    if !fit.is_empty() {
+        return Ok(fit);
+    }
+    match &order.addressed {
+        _ if !order.selectors.is_empty() || purpose == Purpose::Digest => Err(Refusal::NoIdentity),
+        _ if devices.is_empty() => Err(Refusal::UnknownDevice),
+        Addressed::Device(_) => Ok(covered().collect()),
+        Addressed::Any | Addressed::Devices(_) => Err(Refusal::DeviceLocked),
     }
 }
 
 impl Order {
-    fn terms(&self, request_key: RequestKey, started_at: Timestamp, online: bool) -> Terms {
+    fn terms(&self, request_key: RequestKey, started_at: Timestamp) -> Terms {
+        assert!(
+            !self.forms.accept(Form::Raw)
+                || self.content.media_type.purpose() == Purpose::Digest
+                || str::from_utf8(&self.content.bytes).is_ok(),
+            "what is signed raw is text"
+        );
         let order = self.clone();
         Terms {
             id: order.id,
@@ -201,16 +242,19 @@ impl Order {
             request_key,
             reference: order.reference,
             addressed: order.addressed,
+            selectors: order.selectors,
             content: order.content,
+            document: order.document,
             operation: order.operation,
             forms: order.forms,
             pin_required: order.pin_required,
             once: order.once,
             started_at,
-            online,
+            online: false,
             clocks: order.clocks,
             callback: order.callback,
             notice: order.notice,
+            request: order.request,
         }
     }
 }

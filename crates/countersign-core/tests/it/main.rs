@@ -43,7 +43,9 @@ fn terms() -> Terms {
         request_key: RequestKey::drawn(42),
         reference: None,
         addressed: Addressed::Any,
+        selectors: Vec::new(),
         content: Content { media_type: MediaType::Text, bytes: b"pay 5".to_vec() },
+        document: None,
         operation: Operation::Sign,
         forms: Forms::Cms,
         pin_required: false,
@@ -53,9 +55,10 @@ fn terms() -> Terms {
         clocks: Clocks::Two { go_online: Duration::from_secs(10), sign: Duration::from_secs(20) },
         callback: None,
         notice: None,
+        request: None,
     }
 }
 
 fn transaction(terms: Terms, state: State) -> Transaction {
-    Transaction { terms: terms.into(), takes: Vec::new(), state }
+    Transaction { terms: terms.into(), takes: Vec::new(), state, discarded: false }
 }

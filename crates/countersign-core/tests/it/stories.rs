@@ -132,7 +132,7 @@ fn one_clock_runs_from_start_to_end() {
 
 #[test]
 fn the_first_answer_wins_whichever_it_is() {
-    let decline = Input::Decline { device: bob(), reason: Decline::User };
+    let decline = Input::Decline { device: bob(), reason: Decline::User, words: String::new() };
     let finish = Input::Finish { device: ann(), proof: proof(ID, 1) };
     check(
         terms(),

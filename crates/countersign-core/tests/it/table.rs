@@ -8,7 +8,7 @@ use countersign_core::id::TransactionId;
 use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{
-    Clock, Decline, End, Input, Outcome, Pin, State, Step, Take, Transaction,
+    Clock, Decline, End, Event, Input, Outcome, Pin, State, Step, Take, Transaction,
 };
 use countersign_core::user::Factor;
 use expect_test::expect_file;
@@ -28,17 +28,24 @@ fn states(terms: &Terms) -> Vec<(&'static str, Transaction)> {
         ("Waiting, reached", waiting(true)),
         ("Taken by Ann", taken.clone()),
         ("Finished by Ann", ended(End::Finished { by: ann(), proof: proof(ID, 1) })),
-        ("Declined by Ann", ended(End::Declined { by: ann(), reason: Decline::User })),
+        ("Declined by Ann", ended(declined(Decline::User))),
         ("Failed by Ann", ended(End::Failed { by: ann(), reason: "broken".into() })),
         ("Expired", ended(End::Expired(Clock::Sign))),
         ("Cancelled", ended(End::Cancelled)),
+        ("Cancelled, discarded", Transaction { discarded: true, ..ended(End::Cancelled) }),
         ("Locked by Ann", ended(End::Locked { by: ann(), factor: Factor::Pin })),
     ]
+}
+
+fn declined(reason: Decline) -> End {
+    End::Declined { by: ann(), reason, words: "no".into() }
 }
 
 fn inputs() -> Vec<(&'static str, Input)> {
     let take = |device, pin| Input::Take { device, pin };
     let finish = |device, proof| Input::Finish { device, proof };
+    let decline =
+        |device, reason, words: &str| Input::Decline { device, reason, words: words.into() };
     vec![
         ("reach", Input::Reach),
         ("take, Ann, no PIN", take(ann(), Pin::Absent)),
@@ -53,12 +60,14 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("wrong code, Ann", Input::MistakeCode { device: ann(), locks: false }),
         ("last wrong code, Ann", Input::MistakeCode { device: ann(), locks: true }),
         ("wrong code, Bob", Input::MistakeCode { device: bob(), locks: false }),
-        ("decline, Ann", Input::Decline { device: ann(), reason: Decline::User }),
-        ("decline, Ann, not me", Input::Decline { device: ann(), reason: Decline::NotMe }),
-        ("decline, Bob", Input::Decline { device: bob(), reason: Decline::User }),
+        ("decline, Ann", decline(ann(), Decline::User, "no")),
+        ("decline, Ann, in other words", decline(ann(), Decline::User, "never")),
+        ("decline, Ann, not me", decline(ann(), Decline::NotMe, "no")),
+        ("decline, Bob", decline(bob(), Decline::User, "no")),
         ("fail, Ann", Input::Fail { device: ann(), reason: "broken".into() }),
         ("fail, Bob", Input::Fail { device: bob(), reason: "broken".into() }),
         ("cancel", Input::Cancel),
+        ("discard", Input::Discard),
         ("tick", Input::Tick),
     ]
 }
@@ -70,8 +79,10 @@ fn cell(before: &Transaction, outcome: Result<Step, Refusal>) -> String {
             assert_eq!(&next, before, "what is no event changes nothing");
             "same".into()
         }
-        Ok(Step { event: Some(event), next }) => match next.state {
-            State::Ended { end: End::Expired(clock), .. } => format!("-> Expired({clock:?})"),
+        Ok(Step { event: Some(event), next }) => match (event, next.state) {
+            (Event::Ended(_), State::Ended { end: End::Expired(clock), .. }) => {
+                format!("-> Expired({clock:?})")
+            }
             _ => format!("-> {event:?}"),
         },
     }
@@ -104,12 +115,14 @@ fn every_state_meets_every_input_before_and_at_the_deadline_as_written() {
 }
 
 #[test]
-fn what_has_ended_never_changes() {
+fn what_has_ended_is_deleted_once_and_never_changes_otherwise() {
     for (name, before) in states(&terms()).into_iter().filter(|(_, t)| t.state.is_ended()) {
         for (input_name, input) in inputs() {
             let outcome = before.clone().step(input, Timestamp(3_000));
-            let changed = outcome.is_ok_and(|step| step.event.is_some());
-            assert!(!changed, "{name} was changed by {input_name}");
+            let Ok(Step { event: Some(event), next }) = outcome else { continue };
+            assert_eq!(event, Event::Discarded, "{name} was changed by {input_name}");
+            assert!(!before.discarded, "{name} was deleted twice");
+            assert_eq!(next, Transaction { discarded: true, ..before.clone() });
         }
     }
 }

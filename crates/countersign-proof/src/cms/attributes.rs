@@ -7,7 +7,7 @@ use x509_cert::time::Time;
 
 use super::message::ATTRIBUTES_MAX;
 use crate::fields::{Fields, OCTET_STRING, SEQUENCE, SET, context};
-use crate::key::Hash;
+use crate::raw::Hash;
 use crate::{Attribute, BadProof, Signer, oid};
 
 pub(super) struct Attributes<'a> {

@@ -21,7 +21,7 @@ use crate::surface::caller::log;
 
 /// A refusal on its way to a device, over HTTP or on the channel.
 #[derive(Debug)]
-pub(super) struct Refused(pub(super) RefusalBody);
+pub(crate) struct Refused(pub(crate) RefusalBody);
 
 impl From<Code> for Refused {
     fn from(code: Code) -> Self {
@@ -99,7 +99,7 @@ fn refused(refusal: &Refusal) -> RefusalBody {
         }
         Refusal::PinOutOfTurn => Code::PinVersion,
         Refusal::OtherForm => Code::WrongForm,
-        Refusal::UnfitIdentity => Code::WrongIdentity,
+        Refusal::UnfitIdentity | Refusal::UnknownIdentity => Code::WrongIdentity,
         Refusal::BadProof(why) => {
             let message = why.to_string();
             return RefusalBody { message, ..RefusalBody::new(Code::BadSignature) };
@@ -107,6 +107,8 @@ fn refused(refusal: &Refusal) -> RefusalBody {
         Refusal::NotActivated => Code::EnrolmentRefused,
         // What only relying parties are told.
         Refusal::OtherOrder
+        | Refusal::NoIdentity
+        | Refusal::SeveralUsers
         | Refusal::Crowded
         | Refusal::Exists
         | Refusal::Unchanged
@@ -133,7 +135,7 @@ pub(super) fn offer(transaction: &Transaction) -> body::Offer {
 
 /// The answer to a take: the content, sealed to the device that took it.
 pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
-    let forms = taken.transaction.terms.forms;
+    let forms = &taken.transaction.terms.forms;
     body::Taken {
         sealed: sealed(taken, device),
         deadline: since_epoch(taken.transaction.deadline()),
@@ -161,6 +163,7 @@ pub(crate) fn sealed(taken: &Taken, device: &DeviceName) -> String {
 fn form(form: Form) -> body::Form {
     match form {
         Form::Cms => body::Form::Cms,
+        Form::Raw => body::Form::Raw,
         Form::Code => body::Form::Code,
     }
 }
@@ -184,10 +187,18 @@ pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refuse
     match signature {
         Signature::Cms { identity, value, .. } => {
             let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
-            Ok(Submission { form: Form::Cms, value, identity: Some(identity) })
+            let identity = Some(identity);
+            Ok(Submission { form: Form::Cms, value, identity, algorithm: None, digest: None })
         }
         Signature::Code { value } => {
-            Ok(Submission { form: Form::Code, value: value.as_bytes(), identity: None })
+            let value = value.as_bytes();
+            Ok(Submission {
+                form: Form::Code,
+                value,
+                identity: None,
+                algorithm: None,
+                digest: None,
+            })
         }
         Signature::Raw { .. } => Err(Code::WrongForm.into()),
     }

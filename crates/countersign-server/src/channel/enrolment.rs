@@ -185,6 +185,7 @@ impl Devices {
                 chain: vec![tenant.authority.certificate.clone()],
                 labels: wanted.labels.clone(),
                 enabled: true,
+                status_reason: String::new(),
             });
         }
         let secrets =

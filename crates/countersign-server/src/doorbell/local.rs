@@ -218,7 +218,7 @@ impl Doorbell for Local {
         }
     }
 
-    fn online(&self, tenant: &TenantName, user: &UserName, addressed: Addressed) -> bool {
+    fn online(&self, tenant: &TenantName, user: &UserName, addressed: &Addressed) -> bool {
         let lines = self.0.lines.lock();
         let lines = lines.get(&(tenant.clone(), user.clone()));
         lines.is_some_and(|lines| lines.iter().any(|line| addressed.covers(line.device)))
@@ -289,15 +289,15 @@ mod tests {
         let (mut one, mut two) = (connect(&board, "jane", 1, 5), connect(&board, "jane", 2, 5));
         let joes = connect(&board, "joe", 3, 5);
         let first = Addressed::Device(DeviceId::try_from(1).unwrap());
-        let online = |user: &str, addressed| {
+        let online = |user: &str, addressed: &Addressed| {
             board.online(&"acme".parse().unwrap(), &user.parse().unwrap(), addressed)
         };
-        hang_up(&board, "jane", first);
-        assert!(!online("jane", first) && online("jane", Addressed::Any));
+        hang_up(&board, "jane", first.clone());
+        assert!(!online("jane", &first) && online("jane", &Addressed::Any));
         assert!(matches!(one.next().await, Some(Note::Locked)));
         assert!(one.next().await.is_none(), "nothing comes after that");
         hang_up(&board, "jane", Addressed::Any);
-        assert!(!online("jane", Addressed::Any) && online("joe", Addressed::Any));
+        assert!(!online("jane", &Addressed::Any) && online("joe", &Addressed::Any));
         assert!(matches!(two.next().await, Some(Note::Locked)));
         drop((one, two, joes));
         assert_eq!(board.counts(), (0, 0));

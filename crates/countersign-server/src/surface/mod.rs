@@ -23,5 +23,6 @@ pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
         Surface::Kobil => kobil::result_body(transaction),
         // Its callers wait on the line: nobody is called back.
         Surface::OneSpan => None,
+        Surface::TrustedX => trustedx::result_body(transaction),
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{Certificate, Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
 /// A running server with one tenant, `acme`, and one client of it.
 pub(crate) struct House {
@@ -242,6 +242,11 @@ fn http(data: &Path) -> Client {
     let ca = std::fs::read(data.join("tls/ca.pem")).unwrap();
     let ca = Certificate::from_pem(&ca).unwrap();
     Client::builder().tls_certs_only([ca]).build().unwrap()
+}
+
+/// The program, for a command that is no administration.
+pub(crate) fn program() -> tokio::process::Command {
+    tokio::process::Command::new(BINARY)
 }
 
 /// Runs a command on a data directory; what it prints is JSON.

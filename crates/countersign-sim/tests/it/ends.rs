@@ -92,7 +92,8 @@ fn one_device_that_declines_ends_it_for_all() {
         assert_eq!(refusal(play.take(janes(1), &started).await), ended);
         assert_eq!(refusal(play.cancel(&started).await), ended);
         let state = play.found(&started).await.value;
-        let end = End::Declined { by: janes(2).id(), reason: Decline::User };
+        let (by, words) = (janes(2).id(), String::new());
+        let end = End::Declined { by, reason: Decline::User, words };
         assert_eq!(state.end(), Some(&end));
     });
 }

@@ -20,7 +20,7 @@ async fn delete<I: Interference>(play: &Play<I>) -> Result<(), Error> {
 
 fn is_online<I: Interference>(play: &Play<I>, nth: usize) -> bool {
     let phone = janes(nth);
-    play.board.online(phone.tenant(), phone.user(), Addressed::Device(phone.id()))
+    play.board.online(phone.tenant(), phone.user(), &Addressed::Device(phone.id()))
 }
 
 fn connect<I: Interference>(play: &Play<I>, nth: usize) {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use countersign_core::device::DeviceStatus;
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::port::{Changed, Versioned};
-use countersign_core::terms::{Content, Terms};
+use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
+
+use countersign_proof::Proof;
 
 use super::World;
 
@@ -36,8 +38,8 @@ impl World {
         for (_, at) in &going {
             let row = &self.transactions[*at];
             self.deliveries.forget(&row.value.terms.tenant, row.value.terms.id);
-            if let Some(End::Finished { .. }) = row.value.end() {
-                self.evidence.push(evidence(row));
+            if let Some(End::Finished { proof, .. }) = row.value.end() {
+                self.evidence.push(evidence(row, proof));
             }
         }
         let mut at = 0;
@@ -88,12 +90,18 @@ impl World {
     }
 }
 
-/// What stays of a finished transaction.
-fn evidence(row: &Versioned<Transaction>) -> Versioned<Transaction> {
+/// What stays of a finished transaction. A CMS holds its content; no other signature does.
+fn evidence(row: &Versioned<Transaction>, proof: &Proof) -> Versioned<Transaction> {
+    let is_cms = proof.raw().is_none() && proof.signer().is_some();
+    let mut content = row.value.terms.content.clone();
+    if is_cms {
+        content.bytes.clear();
+    }
     let terms = Terms {
-        content: Content { bytes: Vec::new(), ..row.value.terms.content.clone() },
+        content,
         callback: None,
         notice: None,
+        request: None,
         ..(*row.value.terms).clone()
     };
     let value = Transaction { terms: Arc::new(terms), ..row.value.clone() };

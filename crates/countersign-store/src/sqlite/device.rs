@@ -46,6 +46,8 @@ struct IdentityBody {
     chain: Vec<Base64>,
     labels: Vec<String>,
     enabled: bool,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    status_reason: String,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -285,6 +287,7 @@ impl IdentityBody {
             chain: identity.chain.iter().cloned().map(Base64).collect(),
             labels: identity.labels.clone(),
             enabled: identity.enabled,
+            status_reason: identity.status_reason.clone(),
         }
     }
 
@@ -299,6 +302,7 @@ impl IdentityBody {
             chain: self.chain.into_iter().map(|certificate| certificate.0).collect(),
             labels: self.labels,
             enabled: self.enabled,
+            status_reason: self.status_reason,
         })
     }
 }

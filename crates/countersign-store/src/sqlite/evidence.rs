@@ -10,10 +10,10 @@ use super::column::moment;
 use super::transaction;
 use super::trouble::Trouble;
 
-/// A row as [`transaction::read`] takes it: finished, and without its content.
+/// A row as [`transaction::read`] takes it: finished, and without the content that its signature holds.
 const AS_TRANSACTION: &str = "tenant, id, version, 'finished', 0, NULL, takes, ended_at, ended_by,
-    NULL, proof_content, proof_signer, evidence, surface, client, user, request_key, reference,
-    device, started_at, body, x''";
+    NULL, proof_content, proof_signer, evidence, raw, discarded, surface, client, user, request_key,
+    reference, device, started_at, body, coalesce(content, x'')";
 
 /// No callback is owed for it, and none was given up that could be replayed.
 const NOTHING_OWED: &str = "NOT EXISTS (SELECT 1 FROM deliveries
@@ -59,11 +59,12 @@ pub(super) fn forget(sql: &Connection, seqs: &[i64], before: Timestamp) -> Resul
     let may_go = format!("seq = ?1 AND ended_at <= ?2 AND {NOTHING_OWED}");
     let mut keep = sql.prepare_cached(&format!(
         "INSERT INTO evidence (tenant, id, version, takes, ended_at, ended_by, proof_content,
-                proof_signer, evidence, surface, client, user, request_key, reference, device,
-                started_at, body)
+                proof_signer, evidence, raw, discarded, surface, client, user, request_key,
+                reference, device, started_at, body, content)
          SELECT tenant, id, version, takes, ended_at, ended_by, proof_content, proof_signer,
-                evidence, surface, client, user, request_key, reference, device, started_at,
-                json_remove(body, '$.callback', '$.notice')
+                evidence, raw, discarded, surface, client, user, request_key, reference, device,
+                started_at, json_remove(body, '$.callback', '$.notice', '$.surface_request'),
+                CASE WHEN raw IS NULL AND proof_signer <> x'' THEN NULL ELSE content END
            FROM transactions WHERE {may_go} AND state = 'finished'"
     ))?;
     let mut drop_pushes = sql.prepare_cached(&format!(

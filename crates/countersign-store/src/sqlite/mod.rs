@@ -18,8 +18,10 @@ mod column;
 mod delivery;
 mod device;
 mod evidence;
+mod identity;
 mod key;
 mod open;
+mod raw;
 mod readers;
 mod tenant;
 mod terms;
@@ -40,7 +42,7 @@ use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
 use countersign_core::id::{
-    ClientId, DeliveryId, DeviceId, SerialNumber, TenantName, TransactionId, UserName,
+    ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
     Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
@@ -236,7 +238,12 @@ impl Registry for Sqlite {
 
     async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
         let doing = "reading a client";
-        self.0.readers.read(doing, |sql| tenant::load_client(sql, tenant, id, &self.0.keys))
+        self.0.readers.read(doing, |sql| tenant::load_client(sql, Some(tenant), id, &self.0.keys))
+    }
+
+    async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
+        let doing = "finding a client";
+        self.0.readers.read(doing, |sql| tenant::load_client(sql, None, id, &self.0.keys))
     }
 
     async fn set_webhook_keys(
@@ -332,6 +339,27 @@ impl Registry for Sqlite {
     ) -> Result<Vec<Versioned<Device>>, Fault> {
         let doing = "listing devices";
         self.0.readers.read(doing, |sql| device::list(sql, tenant, user, &self.0.keys))
+    }
+
+    async fn device_by_identity(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        let keys = &self.0.keys;
+        let find = |sql: &_| identity::load_device(sql, tenant, id, keys);
+        self.0.readers.read_at_once("finding an identity", find)
+    }
+
+    async fn devices_by_labels(
+        &self,
+        tenant: &TenantName,
+        labels: &[String],
+        limit: u16,
+    ) -> Result<Vec<Versioned<Device>>, Fault> {
+        let keys = &self.0.keys;
+        let find = |sql: &_| identity::devices_with(sql, tenant, labels, limit, keys);
+        self.0.readers.read_at_once("finding identities by labels", find)
     }
 
     async fn household(

@@ -5,8 +5,17 @@
 
 use core::time::Duration;
 
-use countersign_core::terms::{Callback, Clocks, Digits, Forms, MediaType, Operation, Terms};
+use std::sync::Arc;
+
+use countersign_core::id::{DeviceId, IdentityId};
+use countersign_core::selector::Selector;
+use countersign_core::terms::{
+    Addressed, Callback, Clocks, Digits, Document, Forms, MediaType, Operation, RawTerms, Terms,
+};
+use countersign_proof::raw::Hash;
 use serde::{Deserialize, Serialize};
+
+use super::column::Base64;
 
 /// Column `body` of a transaction.
 #[derive(Deserialize, Serialize)]
@@ -28,6 +37,16 @@ pub(super) struct Body {
     callback: Option<CallbackBody>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) notice: Option<String>,
+    /// The addressed devices, where they are several and not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    devices: Option<Vec<DeviceBody>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    selectors: Vec<SelectorBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    document: Option<DocumentBody>,
+    /// What the surface keeps of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) surface_request: Option<String>,
 }
 
 /// 32 bytes as hex.
@@ -39,6 +58,8 @@ enum MediaTypeBody {
     Text,
     Statement,
     Octets,
+    Html,
+    Digest,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, Serialize)]
@@ -53,13 +74,68 @@ enum OperationBody {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum FormsBody {
     Cms,
-    CodeOrCms { digits: DigitsBody },
+    CodeOrCms {
+        digits: DigitsBody,
+    },
+    Raw {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<HashBody>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        by_device: Vec<(DeviceBody, HashBody)>,
+        sha1: bool,
+        rsa_bits_min: u16,
+    },
 }
 
 /// Within the domain's bounds, or not read.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(try_from = "u8", into = "u8")]
 struct DigitsBody(Digits);
+
+/// A device's id, within the domain's bounds, or not read.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(try_from = "u64", into = "u64")]
+struct DeviceBody(DeviceId);
+
+/// A hash by its name.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "&'static str")]
+struct HashBody(Hash);
+
+/// An identity's id, in hex.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+struct IdentityIdBody(IdentityId);
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct SelectorBody {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<IdentityIdBody>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<DeviceBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<Base64>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentBody {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hash: Option<HashBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    document_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    html: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    root_certs: Vec<Base64>,
+}
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -85,15 +161,14 @@ impl Body {
                 MediaType::Text => MediaTypeBody::Text,
                 MediaType::Statement => MediaTypeBody::Statement,
                 MediaType::Octets => MediaTypeBody::Octets,
+                MediaType::Html => MediaTypeBody::Html,
+                MediaType::Digest => MediaTypeBody::Digest,
             },
             operation: match terms.operation {
                 Operation::Sign => OperationBody::Sign,
                 Operation::Login => OperationBody::Login,
             },
-            form: match terms.forms {
-                Forms::Cms => FormsBody::Cms,
-                Forms::CodeOrCms(digits) => FormsBody::CodeOrCms { digits: DigitsBody(digits) },
-            },
+            form: FormsBody::of(&terms.forms),
             pin_required: terms.pin_required,
             once: terms.once,
             online: terms.online,
@@ -108,7 +183,30 @@ impl Body {
                 headers: callback.headers.clone(),
             }),
             notice: terms.notice.clone(),
+            devices: match &terms.addressed {
+                Addressed::Any | Addressed::Device(_) => None,
+                Addressed::Devices(devices) => {
+                    Some(devices.iter().copied().map(DeviceBody).collect())
+                }
+            },
+            selectors: terms.selectors.iter().map(SelectorBody::of).collect(),
+            document: terms.document.as_ref().map(DocumentBody::of),
+            surface_request: terms.request.clone(),
         }
+    }
+
+    pub(super) fn devices(&mut self) -> Option<Arc<[DeviceId]>> {
+        let devices = self.devices.take()?;
+        Some(devices.into_iter().map(|device| device.0).collect())
+    }
+
+    pub(super) fn selectors(&mut self) -> Vec<Selector> {
+        let selectors = core::mem::take(&mut self.selectors);
+        selectors.into_iter().map(SelectorBody::into_selector).collect()
+    }
+
+    pub(super) fn document(&mut self) -> Option<Document> {
+        self.document.take().map(DocumentBody::into_document)
     }
 
     pub(super) fn media_type(&self) -> MediaType {
@@ -116,6 +214,8 @@ impl Body {
             MediaTypeBody::Text => MediaType::Text,
             MediaTypeBody::Statement => MediaType::Statement,
             MediaTypeBody::Octets => MediaType::Octets,
+            MediaTypeBody::Html => MediaType::Html,
+            MediaTypeBody::Digest => MediaType::Digest,
         }
     }
 
@@ -127,9 +227,15 @@ impl Body {
     }
 
     pub(super) fn forms(&self) -> Forms {
-        match self.form {
+        match &self.form {
             FormsBody::Cms => Forms::Cms,
             FormsBody::CodeOrCms { digits } => Forms::CodeOrCms(digits.0),
+            FormsBody::Raw { hash, by_device, sha1, rsa_bits_min } => Forms::Raw(RawTerms {
+                hash: hash.map(|hash| hash.0),
+                by_device: by_device.iter().map(|(device, hash)| (device.0, hash.0)).collect(),
+                sha1: *sha1,
+                rsa_bits_min: *rsa_bits_min,
+            }),
         }
     }
 
@@ -146,6 +252,103 @@ impl Body {
     pub(super) fn callback(&mut self) -> Option<Callback> {
         let CallbackBody { url, headers } = self.callback.take()?;
         Some(Callback { url, headers })
+    }
+}
+
+impl FormsBody {
+    fn of(forms: &Forms) -> Self {
+        match forms {
+            Forms::Cms => Self::Cms,
+            Forms::CodeOrCms(digits) => Self::CodeOrCms { digits: DigitsBody(*digits) },
+            Forms::Raw(RawTerms { hash, by_device, sha1, rsa_bits_min }) => Self::Raw {
+                hash: hash.map(HashBody),
+                by_device: by_device
+                    .iter()
+                    .map(|(device, hash)| (DeviceBody(*device), HashBody(*hash)))
+                    .collect(),
+                sha1: *sha1,
+                rsa_bits_min: *rsa_bits_min,
+            },
+        }
+    }
+}
+
+impl SelectorBody {
+    fn of(selector: &Selector) -> Self {
+        let Selector { id, labels, device, certificate } = selector.clone();
+        Self {
+            id: id.map(IdentityIdBody),
+            labels,
+            device: device.map(DeviceBody),
+            certificate: certificate.map(Base64),
+        }
+    }
+
+    fn into_selector(self) -> Selector {
+        Selector {
+            id: self.id.map(|id| id.0),
+            labels: self.labels,
+            device: self.device.map(|device| device.0),
+            certificate: self.certificate.map(|certificate| certificate.0),
+        }
+    }
+}
+
+impl DocumentBody {
+    fn of(document: &Document) -> Self {
+        let Document { hash, digest_url, document_url, alias, html, root_certs } = document.clone();
+        let (hash, root_certs) = (hash.map(HashBody), root_certs.into_iter().map(Base64));
+        let root_certs = root_certs.collect();
+        Self { hash, digest_url, document_url, alias, html, root_certs }
+    }
+
+    fn into_document(self) -> Document {
+        let Self { hash, digest_url, document_url, alias, html, root_certs } = self;
+        let (hash, root_certs) = (hash.map(|hash| hash.0), root_certs.into_iter().map(|one| one.0));
+        let root_certs = root_certs.collect();
+        Document { hash, digest_url, document_url, alias, html, root_certs }
+    }
+}
+
+impl From<DeviceBody> for u64 {
+    fn from(device: DeviceBody) -> Self {
+        device.0.number()
+    }
+}
+
+impl TryFrom<u64> for DeviceBody {
+    type Error = countersign_core::id::BadName;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        DeviceId::try_from(number).map(Self)
+    }
+}
+
+impl From<HashBody> for &'static str {
+    fn from(hash: HashBody) -> Self {
+        hash.0.as_str()
+    }
+}
+
+impl TryFrom<String> for HashBody {
+    type Error = countersign_proof::raw::UnknownAlgorithm;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        name.parse().map(Self)
+    }
+}
+
+impl From<IdentityIdBody> for String {
+    fn from(id: IdentityIdBody) -> Self {
+        id.0.to_string()
+    }
+}
+
+impl TryFrom<String> for IdentityIdBody {
+    type Error = countersign_core::id::BadName;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        name.parse().map(Self)
     }
 }
 

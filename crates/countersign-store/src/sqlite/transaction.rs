@@ -2,6 +2,7 @@
 //!
 //! The terms are written once, when it begins; each commit after that writes its life.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use countersign_core::delivery::Lane;
@@ -17,13 +18,14 @@ use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{Columns, json, moment, number};
+use super::raw::RawBody;
 use super::terms::{Body, Digest};
 use super::trouble::Trouble;
 use super::{delivery, device, evidence, user};
 
 const COLUMNS: &str = "tenant, id, version, state, reached, due_at, takes, ended_at, ended_by,
-    end_reason, proof_content, proof_signer, evidence, surface, client, user, request_key,
-    reference, device, started_at, body, content";
+    end_reason, proof_content, proof_signer, evidence, raw, discarded, surface, client, user,
+    request_key, reference, device, started_at, body, content";
 
 /// One of column `takes`.
 #[derive(Deserialize, Serialize)]
@@ -134,7 +136,7 @@ impl Unit {
             number(terms.request_key.number()),
             terms.reference.as_ref().map(|reference| &reference.name),
             match terms.addressed {
-                Addressed::Any => None,
+                Addressed::Any | Addressed::Devices(_) => None,
                 Addressed::Device(device) => Some(number(device.number())),
             },
             moment(terms.started_at),
@@ -150,7 +152,7 @@ impl Unit {
         sql.prepare_cached(
             "UPDATE transactions SET version = version + 1, state = ?3, reached = ?4, due_at = ?5,
                     takes = ?6, ended_at = ?7, ended_by = ?8, end_reason = ?9, proof_content = ?10,
-                    proof_signer = ?11, evidence = ?12
+                    proof_signer = ?11, evidence = ?12, raw = ?13, discarded = ?14
               WHERE tenant = ?1 AND id = ?2",
         )?
         .execute(params![
@@ -166,6 +168,8 @@ impl Unit {
             life.proof.map(Proof::content_digest),
             life.proof.map(signer),
             life.proof.map(Proof::evidence),
+            life.proof.and_then(Proof::raw).map(RawBody::json),
+            self.commit.transaction.discarded,
         ])?;
         Ok(())
     }
@@ -186,10 +190,12 @@ impl Unit {
                 life.ended_by = end.by().map(|device| number(device.number()));
                 match end {
                     End::Finished { proof, .. } => life.proof = Some(proof),
-                    End::Declined { reason, .. } => life.end_reason = Some(decline(*reason)),
-                    End::Failed { reason, .. } => life.end_reason = Some(reason),
-                    End::Expired(clock) => life.end_reason = Some(ran_out(*clock)),
-                    End::Locked { factor, .. } => life.end_reason = Some(mistaken(*factor)),
+                    End::Declined { reason, words, .. } => {
+                        life.end_reason = Some(decline(*reason, words));
+                    }
+                    End::Failed { reason, .. } => life.end_reason = Some(reason.into()),
+                    End::Expired(clock) => life.end_reason = Some(ran_out(*clock).into()),
+                    End::Locked { factor, .. } => life.end_reason = Some(mistaken(*factor).into()),
                     End::Cancelled => {}
                 }
             }
@@ -206,7 +212,7 @@ struct Life<'a> {
     due_at: Option<i64>,
     ended_at: Option<i64>,
     ended_by: Option<i64>,
-    end_reason: Option<&'a str>,
+    end_reason: Option<Cow<'a, str>>,
     proof: Option<&'a Proof>,
 }
 
@@ -227,10 +233,21 @@ pub(super) const KEY_IS_OPEN: &str =
 pub(super) const COUNT_OPEN: &str =
     "SELECT count(*) FROM transactions WHERE tenant = ?1 AND user = ?2 AND due_at IS NOT NULL";
 
-fn decline(reason: Decline) -> &'static str {
-    match reason {
+/// Why, and after a colon in what words, where there are any.
+fn decline(reason: Decline, words: &str) -> Cow<'static, str> {
+    let why = match reason {
         Decline::User => "user",
         Decline::NotMe => "not_me",
+    };
+    if words.is_empty() { why.into() } else { format!("{why}:{words}").into() }
+}
+
+fn read_decline(column: &str) -> Option<(Decline, &str)> {
+    let (why, words) = column.split_once(':').unwrap_or((column, ""));
+    match why {
+        "user" => Some((Decline::User, words)),
+        "not_me" => Some((Decline::NotMe, words)),
+        _ => None,
     }
 }
 
@@ -383,8 +400,9 @@ pub(super) fn read(
     let id = TransactionId(columns.id("id")?);
     let version = columns.next("version")?;
     let (state, takes) = read_life(&mut columns, id)?;
-    let terms = read_terms(&mut columns, tenant, id)?;
-    Ok(Versioned { value: Transaction { terms: Arc::new(terms), takes, state }, version })
+    let discarded = columns.next("discarded")?;
+    let terms = Arc::new(read_terms(&mut columns, tenant, id)?);
+    Ok(Versioned { value: Transaction { terms, takes, state, discarded }, version })
 }
 
 fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec<Take>), Trouble> {
@@ -401,17 +419,7 @@ fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec
     let ended_at = columns.moment_or_none("ended_at")?;
     let by = device::id_or_none(columns, "ended_by")?;
     let reason: Option<String> = columns.next("end_reason")?;
-    let content_digest: Option<[u8; 32]> = columns.next("proof_content")?;
-    let signer: Option<Vec<u8>> = columns.next("proof_signer")?;
-    let signer = signer.map(|digest| match <[u8; 32]>::try_from(digest.as_slice()) {
-        Ok(digest) => Ok(Some(digest)),
-        Err(_) if digest.is_empty() => Ok(None),
-        Err(error) => Err(columns.corrupt("proof_signer", error)),
-    });
-    let signer = signer.transpose()?;
-    let evidence: Option<Vec<u8>> = columns.next("evidence")?;
-    let proof = content_digest.zip(signer).zip(evidence);
-
+    let proof = read_proof(columns, id)?;
     let Some(at) = ended_at else {
         return match (state.as_str(), due_at) {
             ("waiting", Some(_)) => Ok((State::Waiting { reached }, takes)),
@@ -420,14 +428,11 @@ fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec
         };
     };
     let end = match (state.as_str(), by, reason.as_deref(), proof) {
-        ("finished", Some(by), None, Some(((content_digest, signer), evidence))) => {
-            let proof = Proof::recorded(id.bytes(), content_digest, signer, evidence);
-            End::Finished { by, proof }
-        }
-        ("declined", Some(by), Some("user"), None) => End::Declined { by, reason: Decline::User },
-        ("declined", Some(by), Some("not_me"), None) => {
-            End::Declined { by, reason: Decline::NotMe }
-        }
+        ("finished", Some(by), None, Some(proof)) => End::Finished { by, proof },
+        ("declined", Some(by), Some(why), None) => match read_decline(why) {
+            Some((reason, words)) => End::Declined { by, reason, words: words.into() },
+            None => return Err(columns.corrupt("end_reason", "no such reason to decline")),
+        },
         ("failed", Some(by), Some(reason), None) => End::Failed { by, reason: reason.into() },
         ("expired", None, Some("go_online"), None) => End::Expired(Clock::GoOnline),
         ("expired", None, Some("sign"), None) => End::Expired(Clock::Sign),
@@ -437,6 +442,31 @@ fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec
         _ => return Err(columns.corrupt("state", format!("{state:?} does not fit its columns"))),
     };
     Ok((State::Ended { at, end }, takes))
+}
+
+fn read_proof(columns: &mut Columns<'_>, id: TransactionId) -> Result<Option<Proof>, Trouble> {
+    let content_digest: Option<[u8; 32]> = columns.next("proof_content")?;
+    let signer: Option<Vec<u8>> = columns.next("proof_signer")?;
+    let signer = signer.map(|digest| match <[u8; 32]>::try_from(digest.as_slice()) {
+        Ok(digest) => Ok(Some(digest)),
+        Err(_) if digest.is_empty() => Ok(None),
+        Err(error) => Err(columns.corrupt("proof_signer", error)),
+    });
+    let signer = signer.transpose()?;
+    let evidence: Option<Vec<u8>> = columns.next("evidence")?;
+    let raw: Option<String> = columns.next("raw")?;
+    let raw = raw.map(|raw| RawBody::read(&raw)).transpose();
+    let raw = raw.map_err(|error| columns.corrupt("raw", error))?;
+    let Some(((content, signer), evidence)) = content_digest.zip(signer).zip(evidence) else {
+        return Ok(None);
+    };
+    match (raw, signer) {
+        (None, signer) => Ok(Some(Proof::recorded(id.bytes(), content, signer, evidence))),
+        (Some(raw), Some(signer)) => {
+            Ok(Some(Proof::recorded_raw(id.bytes(), content, signer, evidence, raw)))
+        }
+        (Some(_), None) => Err(columns.corrupt("raw", "a raw signature has a signer")),
+    }
 }
 
 fn read_terms(
@@ -468,8 +498,14 @@ fn read_terms(
         user,
         request_key,
         reference,
-        addressed: device.map_or(Addressed::Any, Addressed::Device),
+        addressed: match (device, body.devices()) {
+            (Some(device), _) => Addressed::Device(device),
+            (None, Some(devices)) => Addressed::Devices(devices),
+            (None, None) => Addressed::Any,
+        },
+        selectors: body.selectors(),
         content: Content { media_type: body.media_type(), bytes },
+        document: body.document(),
         operation: body.operation(),
         forms: body.forms(),
         pin_required: body.pin_required,
@@ -480,5 +516,6 @@ fn read_terms(
         callback: body.callback(),
         client_name: body.client_name,
         notice: body.notice,
+        request: body.surface_request,
     })
 }

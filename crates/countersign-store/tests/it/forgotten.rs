@@ -15,7 +15,8 @@ use countersign_store::Store;
 
 use crate::on_every_store;
 use crate::world::{
-    activation, commit, device, device_id, enrolment, populate, proof, taken, terms, waiting,
+    activation, code, commit, device, device_id, enrolment, populate, proof, raw, taken, terms,
+    waiting,
 };
 
 fn ended(terms: Terms, at: u64, end: End) -> Transaction {
@@ -54,8 +55,8 @@ async fn of_a_signed_transaction_the_evidence_stays_and_is_found_as_before() {
         assert_eq!(forget(&store, 200, 9).await, 0);
 
         let content = Content { bytes: Vec::new(), ..terms(1).content };
-        let kept =
-            ended(Terms { content, callback: None, notice: None, ..terms(1) }, 200, signed(1));
+        let kept = Terms { content, callback: None, notice: None, request: None, ..terms(1) };
+        let kept = ended(kept, 200, signed(1));
         let named = Handle::Reference("bank".parse().unwrap(), "order 1".into());
         for handle in
             [Handle::Id(TransactionId(1)), Handle::Key(terms(1).request_key), named.clone()]
@@ -64,6 +65,24 @@ async fn of_a_signed_transaction_the_evidence_stays_and_is_found_as_before() {
         }
         let beta = store.load(&"beta".parse().unwrap(), &named).await.unwrap();
         assert_eq!(beta, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn content_that_its_signature_does_not_hold_stays_with_it_and_so_does_a_deletion() {
+    on_every_store(async |store| {
+        let proofs = [code(1), raw(2, None), raw(3, Some(&[7; 64]))];
+        for (id, proof) in (1..).zip(proofs) {
+            let end = End::Finished { by: device_id(1), proof };
+            let whole = Transaction { discarded: true, ..ended(terms(id), 200, end) };
+            store.commit(commit(waiting(terms(id)), None)).await.unwrap();
+            store.commit(commit(whole.clone(), Some(1))).await.unwrap();
+            assert_eq!(forget(&store, 200, 9).await, 1);
+            let bare = Terms { callback: None, notice: None, request: None, ..terms(id) };
+            let kept = Transaction { terms: bare.into(), ..whole };
+            assert_eq!(by_id(&store, id).await, Some(kept));
+        }
     })
     .await;
 }

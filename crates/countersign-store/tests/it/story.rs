@@ -16,7 +16,7 @@ use countersign_store::Store;
 use crate::debts::settled;
 use crate::on_every_store;
 use crate::world::{
-    claim, code, commit, device, device_id, populate, proof, taken, terms, waiting,
+    claim, code, commit, device, device_id, populate, proof, raw, taken, terms, waiting,
 };
 
 fn acme() -> TenantName {
@@ -48,9 +48,12 @@ async fn what_was_written_is_read_back_whole_in_every_state() {
         let ends = [
             End::Finished { by, proof: proof(3) },
             End::Finished { by, proof: code(4) },
-            End::Declined { by, reason: Decline::User },
-            End::Declined { by, reason: Decline::NotMe },
+            End::Finished { by, proof: raw(5, None) },
+            End::Finished { by, proof: raw(6, Some(&[7; 48])) },
+            End::Declined { by, reason: Decline::User, words: String::new() },
+            End::Declined { by, reason: Decline::NotMe, words: "no: never".into() },
             End::Failed { by, reason: "no key, \"sorry\"".into() },
+            End::Failed { by, reason: String::new() },
             End::Expired(Clock::GoOnline),
             End::Expired(Clock::Sign),
             End::Cancelled,
@@ -64,7 +67,8 @@ async fn what_was_written_is_read_back_whole_in_every_state() {
             let read = load(&store, id).await.unwrap();
             assert_eq!(read, Versioned { value: begun.clone(), version: 1 });
 
-            let next = Transaction { state, ..taken(begun, 1) };
+            let discarded = id % 2 == 0 && state.is_ended();
+            let next = Transaction { state, discarded, ..taken(begun, 1) };
             assert_eq!(write(&store, commit(next.clone(), Some(1))).await, Committed::Written);
             let read = load(&store, id).await.unwrap();
             assert_eq!(read, Versioned { value: next, version: 2 });
@@ -89,6 +93,9 @@ async fn sparse_terms_are_read_back_as_sparse_as_they_were() {
             clocks: Clocks::One(std::time::Duration::from_secs(5)),
             callback: None,
             notice: None,
+            selectors: Vec::new(),
+            document: None,
+            request: None,
             ..terms(1)
         });
         write(&store, commit(sparse.clone(), None)).await;

@@ -13,13 +13,16 @@ use countersign_core::id::{
 };
 use countersign_core::port::{Changed, Claim, Commit, Created, Grounds, Registry};
 use countersign_core::secret::{Key32, Secret};
+use countersign_core::selector::Selector;
 use countersign_core::tenant::{Authority, Client, Tenant};
 use countersign_core::terms::{
-    Addressed, Callback, Clocks, Content, Forms, MediaType, Operation, Reference, Surface, Terms,
+    Addressed, Callback, Clocks, Content, Document, Forms, MediaType, Operation, Reference,
+    Surface, Terms,
 };
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, State, Take, Transaction};
-use countersign_proof::Proof;
+use countersign_proof::raw::{Algorithm, Hash};
+use countersign_proof::{Proof, Raw};
 
 pub(crate) const AUTHORITY_KEY: &[u8] = b"the authority's key, in the clear";
 pub(crate) const TOKEN_KEY: &[u8] = b"the token key, in the clear";
@@ -83,12 +86,13 @@ pub(crate) fn device(tenant: &str, user: &str, number: u64, sequence: u32) -> De
         code_key: Key32::new(CODE_KEY),
         pin: Some(PinDigest { digest: Key32::new(PIN_DIGEST), version: 1 }),
         identities: vec![Identity {
-            id: IdentityId(5),
+            id: IdentityId(u128::from(number)),
             purpose: Purpose::Digest,
             certificate: vec![6, 7],
             chain: vec![vec![8], vec![9]],
             labels: vec!["private".into(), "größer".into()],
             enabled: true,
+            status_reason: "enrolled".into(),
         }],
         about: About { name: "Jane's".into(), app_version: "1.2".into(), ..About::default() },
         push: Some(PushAddress { provider: "fcm".into(), token: "token".into() }),
@@ -130,7 +134,24 @@ pub(crate) fn terms(id: u128) -> Terms {
         request_key: RequestKey::drawn(id),
         reference: Some(Reference { name: format!("order {id}"), request: [10; 32] }),
         addressed: Addressed::Device(device_id(1)),
+        selectors: vec![
+            Selector {
+                id: Some(IdentityId(1)),
+                labels: vec!["private".into(), "größer".into()],
+                device: Some(device_id(1)),
+                certificate: Some(vec![6, 7]),
+            },
+            Selector::default(),
+        ],
         content: Content { media_type: MediaType::Statement, bytes: vec![0, 1, 255] },
+        document: Some(Document {
+            hash: Some(Hash::Sha384),
+            digest_url: Some("https://bank.example/digest".into()),
+            document_url: Some("https://bank.example/document".into()),
+            alias: Some("Lease \"7\"".into()),
+            html: Some("PGI+".into()),
+            root_certs: vec![vec![1, 2], vec![3]],
+        }),
         operation: Operation::Sign,
         forms: Forms::Cms,
         pin_required: true,
@@ -146,12 +167,13 @@ pub(crate) fn terms(id: u128) -> Terms {
             headers: vec![("X-Order".into(), "7".into())],
         }),
         notice: Some("Something to sign".into()),
+        request: Some("{\"größe\": 1}".into()),
     }
 }
 
 pub(crate) fn waiting(terms: Terms) -> Transaction {
     let state = State::Waiting { reached: terms.online };
-    Transaction { terms: Arc::new(terms), takes: Vec::new(), state }
+    Transaction { terms: Arc::new(terms), takes: Vec::new(), state, discarded: false }
 }
 
 pub(crate) fn taken(transaction: Transaction, deadline: u64) -> Transaction {
@@ -166,6 +188,18 @@ pub(crate) fn proof(transaction: u128) -> Proof {
 /// A proof that is a code.
 pub(crate) fn code(transaction: u128) -> Proof {
     Proof::recorded(transaction.to_be_bytes(), [11; 32], None, b"01234567".to_vec())
+}
+
+/// A proof that is a raw signature.
+pub(crate) fn raw(transaction: u128, digest: Option<&[u8]>) -> Proof {
+    let raw = Raw {
+        algorithm: Algorithm::Ecdsa(Hash::Sha512),
+        digest: digest.map(Into::into),
+        certificate: [6, 7].into(),
+        chain: vec![[8].into(), [9].into()],
+    };
+    let (id, signature) = (transaction.to_be_bytes(), vec![0x30, 0x01, 255]);
+    Proof::recorded_raw(id, [11; 32], [12; 32], signature, raw)
 }
 
 /// A claim of everything that is due, up to `limit`.

@@ -151,7 +151,7 @@ impl Cancel {
     /// are offered as well is taken back from all, or by nobody.
     pub(super) fn covers(&self, transaction: &Transaction) -> bool {
         self.addressed.iter().all(|named| match named {
-            Addressed::Any => true,
+            Addressed::Any | Addressed::Devices(_) => true,
             Addressed::Device(device) => {
                 transaction.terms.addressed == *named || transaction.taken_by(*device)
             }

@@ -79,7 +79,7 @@ struct Row {
 impl Row {
     fn of(device: Device, user_locked: bool, core: &Core) -> Result<Self, Fault> {
         let online =
-            core.doorbell.online(&device.tenant, &device.user, Addressed::Device(device.id));
+            core.doorbell.online(&device.tenant, &device.user, &Addressed::Device(device.id));
         let last_login = core.doorbell.last_seen(&device.tenant, device.id);
         let signer = device.identities.iter().find(|i| i.purpose == Purpose::Content);
         let signer = signer.or(device.identities.first());

@@ -219,6 +219,9 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         Refusal::Unknown | Refusal::Ended(_) | Refusal::Late => TRANSACTION_NOT_FOUND.told_by(by),
         Refusal::UserLocked
         | Refusal::DeviceLocked
+        | Refusal::NoIdentity
+        | Refusal::SeveralUsers
+        | Refusal::UnknownIdentity
         | Refusal::OtherOrder
         | Refusal::Exists
         | Refusal::Unchanged
@@ -382,7 +385,8 @@ pub(super) fn cancelled(transaction: &Transaction) -> Response {
     let mut rows: Vec<CancelRow<'_>> = transaction.takes.iter().map(discarded).collect();
     if rows.is_empty() {
         let addressed = match transaction.terms.addressed {
-            countersign_core::terms::Addressed::Any => None,
+            countersign_core::terms::Addressed::Any
+            | countersign_core::terms::Addressed::Devices(_) => None,
             countersign_core::terms::Addressed::Device(device) => Some(device),
         };
         rows.push(row(addressed, "TRANSACTION_REMOVED_FROM_WAITING_LIST"));

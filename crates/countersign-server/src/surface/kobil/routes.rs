@@ -157,7 +157,9 @@ fn order(id: TransactionId, caller: Caller, user: UserName, start: Start) -> Ord
         user,
         reference: Some(start.reference),
         addressed: start.addressed,
+        selectors: Vec::new(),
         content: start.content,
+        document: None,
         operation: Operation::Sign,
         forms: Forms::Cms,
         pin_required: start.pin_required,
@@ -166,6 +168,7 @@ fn order(id: TransactionId, caller: Caller, user: UserName, start: Start) -> Ord
         announced: true,
         callback: start.callback,
         notice: start.notice,
+        request: None,
     }
 }
 

@@ -64,6 +64,7 @@ impl Status {
             Refusal::Unknown
             | Refusal::UnknownUser
             | Refusal::UnknownDevice
+            | Refusal::UnknownIdentity
             | Refusal::Ended(_)
             | Refusal::Late => Self::NotFound,
             Refusal::UserLocked | Refusal::DeviceLocked => Self::Locked,
@@ -75,9 +76,12 @@ impl Status {
             | Refusal::UnfitIdentity => Self::InvCredentials,
             Refusal::PinRequired | Refusal::PinUnset | Refusal::PinOutOfTurn => Self::Permission,
             Refusal::OtherOrder | Refusal::Exists => Self::Exists,
-            Refusal::Crowded | Refusal::NotActivated | Refusal::Unchanged | Refusal::ManyCodes => {
-                Self::Error
-            }
+            Refusal::Crowded
+            | Refusal::NotActivated
+            | Refusal::Unchanged
+            | Refusal::ManyCodes
+            | Refusal::NoIdentity
+            | Refusal::SeveralUsers => Self::Error,
         }
     }
 

@@ -116,7 +116,8 @@ impl Phones {
     ) -> Result<SerialNumber, Error> {
         let request = request(tenant, key, operation)?;
         let (form, value) = read_signature(signature).ok_or(Refusal::OtherForm)?;
-        let submission = Submission { form, value: &value, identity: None };
+        let submission =
+            Submission { form, value: &value, identity: None, algorithm: None, digest: None };
         Ok(self.0.core.complete(&request, user, &submission).await?.serial_number)
     }
 

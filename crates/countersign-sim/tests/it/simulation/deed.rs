@@ -85,8 +85,9 @@ impl Deed {
                 node.take(tenant, device, id, proof.as_deref()).await?.transaction
             }
             What::Finish { id, value, identity, .. } => {
+                let (value, identity): (&[u8], _) = (&value, Some(identity));
                 let submission =
-                    Submission { form: Form::Cms, value: &value, identity: Some(identity) };
+                    Submission { form: Form::Cms, value, identity, algorithm: None, digest: None };
                 node.finish(tenant, device, id, &submission).await?
             }
             What::Decline { id, reason } => node.decline(tenant, device, id, reason).await?,
@@ -159,7 +160,7 @@ impl Deed {
                 *by == device && proof.repeats(value)
             }
             (What::Decline { reason, .. }, Some(end)) => {
-                *end == End::Declined { by: device, reason: *reason }
+                *end == End::Declined { by: device, reason: *reason, words: String::new() }
             }
             (What::Fail { .. }, Some(End::Failed { by, .. })) => *by == device,
             (What::Cancel { .. }, Some(End::Cancelled)) => true,

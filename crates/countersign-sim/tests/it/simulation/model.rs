@@ -124,7 +124,11 @@ impl Model {
         if let (Some(first), true) = (next.takes.first(), next.terms.once) {
             assert!(next.takes.iter().all(|take| take.device == first.device), "once is once");
         }
+        assert!(!before.discarded, "what was deleted is over");
         match (&next.state, commit.event) {
+            (State::Ended { .. }, Event::Discarded) => {
+                assert_eq!(next, &Transaction { discarded: true, ..before.clone() });
+            }
             (State::Ended { at, end }, Event::Ended(outcome)) => {
                 assert_eq!(end.outcome(), outcome);
                 self.ends(commit, before, *at, end);

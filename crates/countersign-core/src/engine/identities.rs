@@ -1,0 +1,185 @@
+//! Signing identities: which there are, whose they are, and what is done to them.
+//!
+//! A device that loses an identity keeps its channel: whether an identity may sign is looked at with each
+//! signature, and held in its commit.
+
+use std::sync::Arc;
+
+use super::{Engine, lost_every_race};
+use crate::device::{Device, DeviceStatus, Identity, Purpose};
+use crate::id::{IdentityId, TenantName, UserName};
+use crate::limits::{COMMIT_TRIES_MAX, LISTED_MAX};
+use crate::port::{Chance, Changed, Clock, Doorbell, Ledger, Registry, Versioned};
+use crate::refusal::{Error, Refusal};
+use crate::selector::{Filter, Held, Selector};
+
+impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+    /// The identities that a filter gives, by user and device, at most `limit`.
+    ///
+    /// # Errors
+    /// Fails when the store does.
+    pub async fn identities(
+        &self,
+        tenant: &TenantName,
+        filter: &Filter,
+        limit: u16,
+    ) -> Result<Vec<Held>, Error> {
+        let devices = match filter {
+            Filter { device: Some(id), .. } => {
+                self.store.device(tenant, *id).await?.into_iter().collect()
+            }
+            Filter { user: Some(user), .. } => self.store.devices(tenant, Some(user)).await?,
+            Filter { labels, .. } if !labels.is_empty() => {
+                self.store.devices_by_labels(tenant, labels, limit).await?
+            }
+            Filter { .. } => self.store.devices(tenant, None).await?,
+        };
+        let mut held = Vec::new();
+        for device in devices {
+            if device.value.status == DeviceStatus::Retired {
+                continue;
+            }
+            let device = Arc::new(device.value);
+            let fit = |identity: &&Identity| filter.matches(&device, identity);
+            for identity in device.identities.iter().filter(fit) {
+                if held.len() == usize::from(limit) {
+                    return Ok(held);
+                }
+                held.push(Held { device: Arc::clone(&device), identity: identity.clone() });
+            }
+        }
+        Ok(held)
+    }
+
+    /// One identity.
+    ///
+    /// # Errors
+    /// Refuses one that is unknown, or whose device is retired.
+    pub async fn identity(&self, tenant: &TenantName, id: IdentityId) -> Result<Held, Error> {
+        let (device, place) = self.holder(tenant, id).await?;
+        let identity = device.value.identities[place].clone();
+        Ok(Held { device: Arc::new(device.value), identity })
+    }
+
+    /// The user whose identities the selectors mean: the one who holds an enabled identity for `purpose`,
+    /// on a device that is not locked, that one of them matches.
+    ///
+    /// # Errors
+    /// Refuses selectors that match nobody's identities, and those that match several users'. A selector
+    /// without any condition names nobody.
+    pub async fn whose(
+        &self,
+        tenant: &TenantName,
+        selectors: &[Selector],
+        purpose: Purpose,
+    ) -> Result<UserName, Error> {
+        let mut user: Option<UserName> = None;
+        for selector in selectors {
+            let one = std::slice::from_ref(selector);
+            let devices = match selector {
+                Selector { device: Some(id), .. } => {
+                    self.store.device(tenant, *id).await?.into_iter().collect()
+                }
+                Selector { id: Some(id), .. } => {
+                    self.store.device_by_identity(tenant, *id).await?.into_iter().collect()
+                }
+                Selector { labels, .. } => {
+                    self.store.devices_by_labels(tenant, labels, LISTED_MAX).await?
+                }
+            };
+            for Versioned { value: device, .. } in devices {
+                if device.check().is_err() || device.fit(purpose, one).next().is_none() {
+                    continue;
+                }
+                match &user {
+                    Some(user) if *user != device.user => return Err(Refusal::SeveralUsers.into()),
+                    _ => user = Some(device.user),
+                }
+            }
+        }
+        Ok(user.ok_or(Refusal::NoIdentity)?)
+    }
+
+    /// Enables or disables an identity, and keeps why.
+    ///
+    /// # Errors
+    /// Refuses an identity that is unknown.
+    pub async fn set_identity_status(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+        enabled: bool,
+        reason: &str,
+    ) -> Result<Held, Error> {
+        let change = |identity: &mut Identity| {
+            identity.enabled = enabled;
+            reason.clone_into(&mut identity.status_reason);
+        };
+        self.change_identity(tenant, id, change).await
+    }
+
+    /// Gives an identity other labels, at most [`crate::limits::LABELS_PER_IDENTITY_MAX`].
+    ///
+    /// # Errors
+    /// Refuses an identity that is unknown.
+    pub async fn set_identity_labels(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+        labels: &[String],
+    ) -> Result<Held, Error> {
+        self.change_identity(tenant, id, |identity| identity.labels = labels.to_vec()).await
+    }
+
+    /// Deletes an identity: nobody can sign with it any more. What was signed with it stays verifiable.
+    ///
+    /// # Errors
+    /// Refuses an identity that is unknown.
+    pub async fn delete_identity(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<Held, Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let (Versioned { value: mut device, version }, place) = self.holder(tenant, id).await?;
+            let identity = device.identities.remove(place);
+            let held = Held { device: Arc::new(device.clone()), identity };
+            if self.store.change_device(device, version).await? == Changed::Written {
+                return Ok(held);
+            }
+        }
+        Err(lost_every_race())
+    }
+
+    async fn change_identity(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+        change: impl Fn(&mut Identity) + Send + Sync,
+    ) -> Result<Held, Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let (Versioned { value: mut device, version }, place) = self.holder(tenant, id).await?;
+            change(&mut device.identities[place]);
+            let identity = device.identities[place].clone();
+            let held = Held { device: Arc::new(device.clone()), identity };
+            if self.store.change_device(device, version).await? == Changed::Written {
+                return Ok(held);
+            }
+        }
+        Err(lost_every_race())
+    }
+
+    /// The device that holds an identity, and the identity's place in it.
+    async fn holder(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<(Versioned<Device>, usize), Error> {
+        let found = self.store.device_by_identity(tenant, id).await?;
+        let found = found.filter(|found| found.value.status != DeviceStatus::Retired);
+        let device = found.ok_or(Refusal::UnknownIdentity)?;
+        let place = device.value.identities.iter().position(|identity| identity.id == id);
+        let place = place.ok_or(Refusal::UnknownIdentity)?;
+        Ok((device, place))
+    }
+}

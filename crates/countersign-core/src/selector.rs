@@ -1,0 +1,82 @@
+//! Which signing identities an application means: selectors are alternatives, and within one every
+//! condition holds.
+
+use std::sync::Arc;
+
+use crate::device::{Device, Identity, Purpose};
+use crate::id::{DeviceId, IdentityId, UserName};
+
+/// Conditions on an identity. One without any condition matches every identity.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Selector {
+    /// It is this one.
+    pub id: Option<IdentityId>,
+    /// It has all of these labels.
+    pub labels: Vec<String>,
+    /// This device holds it.
+    pub device: Option<DeviceId>,
+    /// It has this certificate, DER.
+    pub certificate: Option<Vec<u8>>,
+}
+
+impl Selector {
+    /// Whether `identity`, held by `device`, meets every condition.
+    #[must_use]
+    pub fn matches(&self, device: &Device, identity: &Identity) -> bool {
+        self.id.is_none_or(|id| id == identity.id)
+            && self.labels.iter().all(|label| identity.labels.contains(label))
+            && self.device.is_none_or(|id| id == device.id)
+            && self.certificate.as_ref().is_none_or(|own| *own == identity.certificate)
+    }
+
+    /// Whether one of `selectors` matches, or there is none at all.
+    #[must_use]
+    pub fn any(selectors: &[Self], device: &Device, identity: &Identity) -> bool {
+        selectors.is_empty() || selectors.iter().any(|one| one.matches(device, identity))
+    }
+}
+
+/// An identity, with the device that holds it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// The device.
+    pub device: Arc<Device>,
+    /// The identity, one of the device's.
+    pub identity: Identity,
+}
+
+/// Which identities a listing gives: every condition holds.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Filter {
+    /// Those of this user.
+    pub user: Option<UserName>,
+    /// Those that this device holds.
+    pub device: Option<DeviceId>,
+    /// Those that have all of these labels.
+    pub labels: Vec<String>,
+}
+
+impl Filter {
+    /// Whether `identity`, held by `device`, meets every condition.
+    #[must_use]
+    pub fn matches(&self, device: &Device, identity: &Identity) -> bool {
+        self.user.as_ref().is_none_or(|user| *user == device.user)
+            && self.device.is_none_or(|id| id == device.id)
+            && self.labels.iter().all(|label| identity.labels.contains(label))
+    }
+}
+
+impl Device {
+    /// The identities that may sign for `purpose` now, and that one of `selectors` matches.
+    pub fn fit<'a>(
+        &'a self,
+        purpose: Purpose,
+        selectors: &'a [Selector],
+    ) -> impl Iterator<Item = &'a Identity> {
+        self.identities.iter().filter(move |identity| {
+            identity.enabled
+                && identity.purpose == purpose
+                && Selector::any(selectors, self, identity)
+        })
+    }
+}

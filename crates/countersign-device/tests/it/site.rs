@@ -1,0 +1,159 @@
+//! A web server over TLS that does exactly what a test writes, well-behaved or not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls_pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+/// What a site answers, piece by piece.
+#[derive(Clone, Debug)]
+pub(crate) enum Say {
+    Bytes(Vec<u8>),
+    /// Without end, with a pause before each.
+    Forever(Vec<u8>, Duration),
+    /// Nothing, and stays.
+    Hang,
+}
+
+/// A running site. It ends with the test's runtime.
+pub(crate) struct Site {
+    /// Without a slash at the end.
+    pub(crate) origin: String,
+    asked: Arc<AtomicU32>,
+}
+
+/// Who vouches for sites.
+pub(crate) struct Authority {
+    pub(crate) root: Vec<u8>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "an authority for sites");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let root = params.self_signed(&key).unwrap().der().to_vec();
+        Self { root, issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate with these parameters, with its key.
+    pub(crate) fn issue(&self, params: CertificateParams) -> Certified {
+        let key = KeyPair::generate().unwrap();
+        Certified { der: params.signed_by(&key, &self.issuer).unwrap().der().to_vec(), key }
+    }
+
+    /// A site on `localhost`.
+    pub(crate) async fn site(
+        &self,
+        answer: impl Fn(&str) -> Vec<Say> + Send + Sync + 'static,
+    ) -> Site {
+        Site::start(self.issue(localhost()), answer).await
+    }
+}
+
+/// A certificate and its key.
+pub(crate) struct Certified {
+    pub(crate) der: Vec<u8>,
+    key: KeyPair,
+}
+
+impl Certified {
+    /// One that nobody else issued.
+    pub(crate) fn by_itself(params: CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self { der: params.self_signed(&key).unwrap().der().to_vec(), key }
+    }
+}
+
+pub(crate) fn localhost() -> CertificateParams {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "a site");
+    params
+}
+
+impl Site {
+    pub(crate) async fn start(
+        certified: Certified,
+        answer: impl Fn(&str) -> Vec<Say> + Send + Sync + 'static,
+    ) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certified.der.into()],
+                PrivateKeyDer::Pkcs8(certified.key.serialize_der().into()),
+            )
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let tcp = TcpListener::bind("localhost:0").await.unwrap();
+        let origin = format!("https://localhost:{}", tcp.local_addr().unwrap().port());
+        let (asked, answer) = (Arc::new(AtomicU32::new(0)), Arc::new(answer));
+        let counted = Arc::clone(&asked);
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = tcp.accept().await.unwrap();
+                let (acceptor, answer) = (acceptor.clone(), Arc::clone(&answer));
+                let asked = Arc::clone(&counted);
+                // A client that goes away is the client's affair.
+                tokio::spawn(async move { serve(stream, &acceptor, &*answer, &asked).await.ok() });
+            }
+        });
+        Self { origin, asked }
+    }
+
+    /// How often it was asked for something.
+    pub(crate) fn asked(&self) -> u32 {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(
+    tcp: TcpStream,
+    acceptor: &TlsAcceptor,
+    answer: &(dyn Fn(&str) -> Vec<Say> + Send + Sync),
+    asked: &AtomicU32,
+) -> std::io::Result<()> {
+    let mut stream = acceptor.accept(tcp).await?;
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(stream.read_u8().await?);
+    }
+    asked.fetch_add(1, Ordering::SeqCst);
+    let request = String::from_utf8(request).unwrap();
+    let path = request.split(' ').nth(1).unwrap().to_owned();
+    for say in answer(&path) {
+        match say {
+            Say::Bytes(bytes) => stream.write_all(&bytes).await?,
+            Say::Forever(bytes, pause) => loop {
+                tokio::time::sleep(pause).await;
+                stream.write_all(&bytes).await?;
+                stream.flush().await?;
+            },
+            Say::Hang => {
+                stream.flush().await?;
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+    stream.shutdown().await
+}
+
+/// An answer of 200 with its length.
+pub(crate) fn ok(body: &[u8]) -> Vec<Say> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    vec![Say::Bytes(head.into_bytes()), Say::Bytes(body.to_vec())]
+}
+
+/// The head of an answer, and nothing yet.
+pub(crate) fn head(head: &str) -> Say {
+    Say::Bytes(format!("HTTP/1.1 {head}\r\n\r\n").into_bytes())
+}

@@ -1,0 +1,220 @@
+//! Raw signatures: RSA PKCS #1 v1.5 (RFC 8017 §8.2) or ECDSA (DER, RFC 3279 §2.2.3) over text, or over
+//! a digest that somebody else computed.
+//!
+//! A raw signature names neither its signer nor its transaction. So a key signs either what it sees
+//! or digests, never both; and what it sees is text: the signed attributes of a CMS hold object
+//! identifiers that are no UTF-8, so nobody can have them signed as the text of something else.
+
+use core::fmt;
+use core::str::FromStr;
+
+use aws_lc_rs::digest::{self, Digest};
+
+use crate::{BadProof, Proof, Signer};
+
+/// The digests of raw signatures. A CMS is never accepted with SHA-1, whatever is allowed here.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Hash {
+    /// SHA-1: whoever may choose what is digested can find another text with the same digest.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// What a raw signature is made with.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Algorithm {
+    /// PKCS #1 v1.5, the digest within its `DigestInfo`.
+    RsaPkcs1(Hash),
+    /// ECDSA, as DER.
+    Ecdsa(Hash),
+}
+
+/// What a raw signature is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Subject<'a> {
+    /// These characters, as UTF-8, digested by the algorithm's hash.
+    Text(&'a str),
+    /// This digest, by the algorithm's hash.
+    Digest(&'a [u8]),
+}
+
+/// What else there is to a raw signature that was verified: whoever verifies it again needs this.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Raw {
+    /// What it was made with.
+    pub algorithm: Algorithm,
+    /// The digest that was signed, where it was given; text was signed, where it was not.
+    pub digest: Option<Box<[u8]>>,
+    /// The signer's certificate, DER.
+    pub certificate: Box<[u8]>,
+    /// The certificates between it and the root, DER, its issuer's first.
+    pub chain: Vec<Box<[u8]>>,
+}
+
+/// What was given names no algorithm.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is no such algorithm")]
+pub struct UnknownAlgorithm;
+
+/// Verifies a raw signature by `signer` over `subject`, at `now`, for `transaction`. That it is for this
+/// transaction and for no other is the caller's word: nothing in a raw signature says so.
+///
+/// # Errors
+/// Returns the first reason found: the signer's time, the digest's length, the kind of the signer's
+/// key, the signature.
+pub fn verify(
+    signature: &[u8],
+    algorithm: Algorithm,
+    subject: Subject<'_>,
+    transaction: [u8; 16],
+    signer: &Signer,
+    now: u64,
+) -> Result<Proof, BadProof> {
+    signer.check_time(now)?;
+    let hash = algorithm.hash();
+    let (bytes, digest) = match subject {
+        Subject::Text(text) => (text.as_bytes(), hash.digest(text.as_bytes())),
+        Subject::Digest(digest) => (digest, hash.import(digest).ok_or(BadProof::DigestLength)?),
+    };
+    signer.key().verify_digest(algorithm, &digest, signature)?;
+    let raw = Raw {
+        algorithm,
+        digest: matches!(subject, Subject::Digest(_)).then(|| bytes.into()),
+        certificate: signer.certificate().into(),
+        chain: signer.path().to_vec(),
+    };
+    let content = digest::digest(&digest::SHA256, bytes);
+    let content = content.as_ref().try_into().expect("SHA-256 has 32 bytes");
+    Ok(Proof::raw_signature(transaction, content, signer.fingerprint(), signature.to_vec(), raw))
+}
+
+impl Hash {
+    /// All of them, the weakest first.
+    pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// Its name, without a dash.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// How long a digest is, in bytes.
+    #[must_use]
+    pub fn length(self) -> usize {
+        self.algorithm().output_len()
+    }
+
+    pub(crate) fn digest(self, message: &[u8]) -> Digest {
+        digest::digest(self.algorithm(), message)
+    }
+
+    /// A digest that somebody else computed; none, where its length is not this hash's.
+    pub(crate) fn import(self, digest: &[u8]) -> Option<Digest> {
+        Digest::import_less_safe(digest, self.algorithm()).ok()
+    }
+
+    fn algorithm(self) -> &'static digest::Algorithm {
+        match self {
+            Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        }
+    }
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::RsaPkcs1(Hash::Sha1),
+        Self::RsaPkcs1(Hash::Sha256),
+        Self::RsaPkcs1(Hash::Sha384),
+        Self::RsaPkcs1(Hash::Sha512),
+        Self::Ecdsa(Hash::Sha1),
+        Self::Ecdsa(Hash::Sha256),
+        Self::Ecdsa(Hash::Sha384),
+        Self::Ecdsa(Hash::Sha512),
+    ];
+
+    /// Its digest.
+    #[must_use]
+    pub fn hash(self) -> Hash {
+        match self {
+            Self::RsaPkcs1(hash) | Self::Ecdsa(hash) => hash,
+        }
+    }
+
+    /// Its name: the scheme, a dash, the digest.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RsaPkcs1(Hash::Sha1) => "rsa-sha1",
+            Self::RsaPkcs1(Hash::Sha256) => "rsa-sha256",
+            Self::RsaPkcs1(Hash::Sha384) => "rsa-sha384",
+            Self::RsaPkcs1(Hash::Sha512) => "rsa-sha512",
+            Self::Ecdsa(Hash::Sha1) => "ecdsa-sha1",
+            Self::Ecdsa(Hash::Sha256) => "ecdsa-sha256",
+            Self::Ecdsa(Hash::Sha384) => "ecdsa-sha384",
+            Self::Ecdsa(Hash::Sha512) => "ecdsa-sha512",
+        }
+    }
+}
+
+impl FromStr for Hash {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAlgorithm> {
+        Self::ALL.into_iter().find(|hash| hash.as_str() == text).ok_or(UnknownAlgorithm)
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAlgorithm> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text).ok_or(UnknownAlgorithm)
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back_and_no_other_spelling_does() {
+        for hash in Hash::ALL {
+            assert_eq!(hash.as_str().parse(), Ok(hash));
+        }
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
+        }
+        for bad in ["", "sha-256", "SHA256", "md5", "sha224"] {
+            assert_eq!(bad.parse::<Hash>(), Err(UnknownAlgorithm), "{bad}");
+        }
+        for bad in ["", "ecdsa", "ecdsa-sha-256", "ECDSA-SHA256", "ed25519", "rsa-md5"] {
+            assert_eq!(bad.parse::<Algorithm>(), Err(UnknownAlgorithm), "{bad}");
+        }
+    }
+}

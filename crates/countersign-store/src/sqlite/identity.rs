@@ -1,0 +1,71 @@
+//! Identities, found by what `identities` and `identity_labels` hold of `devices`.
+
+use countersign_core::device::Device;
+use countersign_core::id::{DeviceId, IdentityId, TenantName};
+use countersign_core::limits::LISTED_MAX;
+use countersign_core::port::Versioned;
+use rusqlite::{Connection, params};
+
+use super::column::{Columns, json};
+use super::device;
+use super::trouble::Trouble;
+use crate::seal::MasterKeys;
+
+pub(super) const DEVICE_OF: &str = "SELECT device FROM identities WHERE tenant = ?1 AND id = ?2";
+
+/// The device that holds an identity.
+pub(super) fn load_device(
+    sql: &Connection,
+    tenant: &TenantName,
+    id: IdentityId,
+    keys: &MasterKeys,
+) -> Result<Option<Versioned<Device>>, Trouble> {
+    let mut select = sql.prepare_cached(DEVICE_OF)?;
+    let mut rows = select.query([tenant.as_str(), &id.to_string()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let held_by = device::id(&mut Columns::of("identities", 0, row), "device")?;
+    device::load(sql, tenant, held_by, keys)
+}
+
+pub(super) const COUNT: &str = "SELECT count(*) FROM
+    (SELECT 1 FROM identity_labels WHERE tenant = ?1 AND label = ?2 LIMIT ?3)";
+
+/// Those with the label `?2`, and with every other of `?3`, which is JSON.
+pub(super) const DEVICES_WITH: &str = "SELECT DISTINCT user, sequence, device
+     FROM identity_labels AS one
+    WHERE tenant = ?1 AND label = ?2 AND NOT EXISTS
+          (SELECT 1 FROM json_each(?3) AS wanted WHERE NOT EXISTS
+                  (SELECT 1 FROM identity_labels AS other
+                    WHERE other.tenant = ?1 AND other.label = wanted.value
+                      AND other.user = one.user AND other.sequence = one.sequence
+                      AND other.identity = one.identity))
+    ORDER BY user, sequence LIMIT ?4";
+
+/// The devices that hold an identity with all of these labels. The rarest leads, so that a label that
+/// everybody has costs nothing beside one that few have.
+pub(super) fn devices_with(
+    sql: &Connection,
+    tenant: &TenantName,
+    labels: &[String],
+    limit: u16,
+    keys: &MasterKeys,
+) -> Result<Vec<Versioned<Device>>, Trouble> {
+    let mut counted = Vec::new();
+    for label in labels {
+        let mut count = sql.prepare_cached(COUNT)?;
+        let held: u32 =
+            count.query_row(params![tenant.as_str(), label, LISTED_MAX], |row| row.get(0))?;
+        counted.push((held, label));
+    }
+    let Some((_, rarest)) = counted.into_iter().min() else { return Ok(Vec::new()) };
+    let mut select = sql.prepare_cached(DEVICES_WITH)?;
+    let mut rows = select.query(params![tenant.as_str(), rarest, json(&labels), limit])?;
+    let mut found: Vec<DeviceId> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::of("identity_labels", 0, row);
+        let _: (String, u32) = (columns.next("user")?, columns.next("sequence")?);
+        found.push(device::id(&mut columns, "device")?);
+    }
+    let load = |id| device::load(sql, tenant, id, keys).transpose();
+    found.into_iter().filter_map(load).collect()
+}
