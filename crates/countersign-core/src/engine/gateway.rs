@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::answer::{Completed, Manner, Scene, Submission, Taken};
+use super::answer::{Completed, Manner, Submission, Taken};
+use super::scene::Scene;
 use super::scenes::Source;
 use super::{Engine, lost_every_race};
 use crate::id::{DeviceId, RequestKey, SerialNumber, TenantName, UserName};

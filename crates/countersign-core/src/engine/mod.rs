@@ -22,6 +22,7 @@ mod gateway;
 mod identities;
 mod people;
 mod pin;
+mod scene;
 mod scenes;
 mod signers;
 mod start;
