@@ -17,9 +17,8 @@ use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Chance, Clock, Doorbell, Ledger, Registry};
 use crate::refusal::{Error, Refusal};
 use crate::terms::{Form, Forms, MediaType, RawTerms};
-use crate::time::Timestamp;
-use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Step, Transaction};
-use crate::user::{Factor, Lock, Standing, User};
+use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
+use crate::user::{Factor, Lock, Standing};
 
 /// A signature as a device hands it in.
 #[derive(Clone, Debug)]
