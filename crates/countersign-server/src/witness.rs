@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::engine::Submission;
 use countersign_core::id::{TenantName, TransactionId};
 use countersign_core::port::Handle;
 use countersign_core::terms::Document;
@@ -52,8 +53,8 @@ impl Witness {
         Self(Arc::new(Room { resolver, hosts }))
     }
 
-    /// Whether a raw signature that a device hands in is over what the transaction's `digest_url` says.
-    /// `digest` is what the device reports, with the algorithm that it signed with.
+    /// Whether a raw signature that a device hands in is over what the transaction's `digest_url` says; of
+    /// any other it says nothing.
     ///
     /// # Errors
     /// Refuses another digest, and fails where the host does not answer: the device may try again.
@@ -62,9 +63,9 @@ impl Witness {
         core: &Core,
         tenant: &TenantName,
         id: TransactionId,
-        hash: Hash,
-        digest: Option<&[u8]>,
+        submission: &Submission<'_>,
     ) -> Result<(), Error> {
+        let Some(algorithm) = submission.algorithm else { return Ok(()) };
         if self.0.hosts.iter().all(|host| host.tenant != *tenant) {
             return Ok(());
         }
@@ -78,9 +79,9 @@ impl Witness {
         let Some(document) = &terms.document else { return Ok(()) };
         let Some(url) = self.asked(tenant, document) else { return Ok(()) };
         let given = Some(terms.content.bytes.as_slice()).filter(|bytes| !bytes.is_empty());
-        let Some(signed) = given.or(digest) else { return Ok(()) };
+        let Some(signed) = given.or(submission.digest) else { return Ok(()) };
         let (told, by) = self.ask(url, document).await.map_err(Error::Failed)?;
-        if told != signed || by != hash {
+        if told != signed || by != algorithm.hash() {
             return Err(Refusal::BadProof(BadProof::OtherContent).into());
         }
         Ok(())

@@ -133,8 +133,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         };
         let absent: Vec<&Device> =
             addressed.iter().map(|device| &device.value).filter(|d| !present(d)).collect();
-        let absent =
-            if order.announced == Announcement::Everybody { absent } else { Vec::new() };
+        let absent = if order.announced == Announcement::Everybody { absent } else { Vec::new() };
         let commit = Commit {
             debts: self.debts(event, &transaction, &absent),
             transaction: transaction.clone(),

@@ -101,8 +101,7 @@ impl TrustedX {
         };
         let kept = serde_json::to_string(&kept).expect("what is kept is plain JSON");
         // Devices that are on the line are offered it in any case.
-        let announced =
-            if create.notify { Announcement::Everybody } else { Announcement::Online };
+        let announced = if create.notify { Announcement::Everybody } else { Announcement::Online };
         Ok(Order {
             id: TransactionId(core.world.draw()),
             surface: Surface::TrustedX,
