@@ -151,35 +151,11 @@ impl Device {
         };
         let take = Request::Take(Take { id: offer.id, pin_proof });
         let taken: Taken = self.ask(&take, &patience).await?;
-        let content = open(&self.phone, offer, &taken)?;
-        let mut content = content;
-        let learnt = self.learn(&mut content).await?;
+        let mut content = open(&self.phone, offer, &taken)?;
+        let learnt = learn(&mut content, &self.limits).await?;
         let (media_type, document) = (&content.media_type, content.document.as_ref());
         let view = View::beside(media_type, &content.bytes, document)?;
         Ok(Shown { offer: offer.clone(), content, view, taken, learnt })
-    }
-
-    /// Where the content is a digest: fetches what its document says, and compares. The digest is in the
-    /// content afterwards; answers whether it had to be learnt.
-    async fn learn(&self, content: &mut Content) -> Result<bool, Error> {
-        if content.media_type != DIGEST_MEDIA_TYPE {
-            return Ok(false);
-        }
-        let Some(document) = &mut content.document else { return Ok(false) };
-        let named = document.digest_algorithm.as_deref();
-        let hash = named.map(str::parse).transpose().map_err(|_| BadDocument::NoHash)?;
-        let is_open = content.bytes.is_empty();
-        let claim = Claim {
-            hash,
-            digest: (!is_open).then(|| content.bytes.clone()),
-            digest_url: document.digest_url.clone(),
-            document_url: document.document_url.clone(),
-            root_certs: document.root_certs.clone(),
-        };
-        let checked = document::check(&claim, &self.limits).await?;
-        document.digest_algorithm = Some(checked.hash.to_string());
-        content.bytes = checked.digest;
-        Ok(is_open)
     }
 
     /// Signs what was shown, and sends it until it is answered or its time is over.
@@ -448,6 +424,29 @@ impl Device {
             .filter_map(|identity| Some((identity, key::algorithm(&identity.certificate)?)))
             .find(|(_, algorithm)| taken.algorithms.contains(algorithm))
     }
+}
+
+/// Where the content is a digest: fetches what its document says, and compares. The digest is in the
+/// content afterwards; answers whether it had to be learnt.
+async fn learn(content: &mut Content, limits: &Limits) -> Result<bool, Error> {
+    if content.media_type != DIGEST_MEDIA_TYPE {
+        return Ok(false);
+    }
+    let Some(document) = &mut content.document else { return Ok(false) };
+    let named = document.digest_algorithm.as_deref();
+    let hash = named.map(str::parse).transpose().map_err(|_| BadDocument::NoHash)?;
+    let is_open = content.bytes.is_empty();
+    let claim = Claim {
+        hash,
+        digest: (!is_open).then(|| content.bytes.clone()),
+        digest_url: document.digest_url.clone(),
+        document_url: document.document_url.clone(),
+        root_certs: document.root_certs.clone(),
+    };
+    let checked = document::check(&claim, limits).await?;
+    document.digest_algorithm = Some(checked.hash.to_string());
+    content.bytes = checked.digest;
+    Ok(is_open)
 }
 
 /// Opens what came, and checks twice over that it is this transaction's.

@@ -53,7 +53,7 @@ pub struct DigestView {
     pub digest: Vec<u8>,
     /// What people call the document.
     pub alias: Option<String>,
-    /// What the application says of it: HTML, its source; or what came in its place.
+    /// What the application says of it: the text of its HTML, or what came in its place.
     pub html: Option<String>,
 }
 
@@ -167,10 +167,10 @@ impl DigestView {
 }
 
 /// HTML is carried as base64. What is none is shown as it came: some write `=` and other things there.
-fn decoded(html: &str) -> String {
-    let bytes = STANDARD.decode(html.trim_end()).ok();
+fn decoded(received: &str) -> String {
+    let bytes = STANDARD.decode(received.trim_end()).ok();
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    text.unwrap_or_else(|| html.to_owned())
+    text.map_or_else(|| received.to_owned(), |source| html::text(&source))
 }
 
 /// Lines of text begin with a bar, rows with a dot, so that no text looks like a row.
@@ -290,7 +290,7 @@ mod tests {
             View::beside(DIGEST_MEDIA_TYPE, &[0xab; 20], Some(&document)).map(|v| v.to_string())
         };
         let rows = format!("• document: Lease⟨U+001B⟩[2J\n• sha1: {}\n", "ab".repeat(20));
-        assert_eq!(of("PGI+eDwvYj4=", "sha1").unwrap(), format!("│ <b>x</b>\n{rows}"));
+        assert_eq!(of("PGI+eDwvYj4=", "sha1").unwrap(), format!("│ x\n{rows}"));
         assert_eq!(of("=eyJhIjoxfQ==", "sha1").unwrap(), format!("│ =eyJhIjoxfQ==\n{rows}"));
         assert!(of("", "sha256").is_err() && of("", "md5").is_err());
         assert!(View::of(DIGEST_MEDIA_TYPE, &[0xab; 20]).is_err());

@@ -66,6 +66,7 @@ fn selectors_are_alternatives_and_each_holds_whole() {
             let started = play.start(order(&play, selectors)).await;
             let meant: Vec<_> = meant.iter().map(|phone| phone.id()).collect();
             assert_eq!(started.terms.addressed, Addressed::Devices(meant.into()));
+            play.cancel(&started).await.unwrap();
         }
         for selectors in [
             vec![torn],
