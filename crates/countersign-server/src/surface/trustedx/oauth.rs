@@ -122,8 +122,10 @@ pub(super) async fn keys(State(trustedx): State<TrustedX>, Path(tenant): Path<St
 /// default one, or else the only one that there is.
 pub(super) async fn own_keys(State(trustedx): State<TrustedX>, request: Request) -> Response {
     let gate = &trustedx.gate;
+    let named = gate.tenant_of_host(request.uri(), request.headers());
+    drop(request);
     let keys = async {
-        if let Ok(tenant) = gate.tenant_of_host(request.uri(), request.headers()) {
+        if let Ok(tenant) = named {
             return discovery::keys(gate, tenant.as_str()).await;
         }
         match gate.core.store.tenants().await?.as_slice() {
