@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 pub use answer::{Completed, Manner, Submission, Taken};
 pub use gateway::Request;
-pub use start::Order;
+pub use start::{Announcement, Order};
 
 use self::scenes::{Scenes, Source};
 use crate::delivery::{self, Debt};
