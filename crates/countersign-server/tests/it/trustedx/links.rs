@@ -264,7 +264,7 @@ async fn a_certificate_that_has_expired_signs_nothing() {
     };
     let expires = SystemTime::now() + Duration::from_secs(3);
     let mut params = CertificateParams::default();
-    params.not_before = (expires - Duration::from_secs(3_600)).into();
+    params.not_before = (expires - Duration::from_hours(1)).into();
     params.not_after = expires.into();
     params.distinguished_name.push(DnType::CommonName, "jane");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
