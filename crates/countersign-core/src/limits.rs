@@ -40,6 +40,8 @@ pub const CLOCK_MAX: Duration = Duration::from_hours(7 * 24);
 /// How long a transaction lives on surfaces that set no clocks of their own.
 pub const CLOCK_DEFAULT: Duration = Duration::from_mins(5);
 
+/// Roots that one tenant may trust, its own authority's among them.
+pub const ROOTS_PER_TENANT_MAX: usize = 32;
 /// Devices that one user may hold, retired ones aside.
 pub const DEVICES_PER_USER_MAX: usize = 32;
 /// Identities of one device.
@@ -70,6 +72,8 @@ pub const SWEEP_MAX: u16 = 512;
 pub const FORGET_MAX: u16 = 50;
 /// Verified certificates that a node remembers.
 pub const SIGNERS_CACHED_MAX: usize = 65_536;
+/// What a node remembers of open transactions and who may act on them, in bytes, about.
+pub const SCENES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Frames queued for one device before its channel is closed; it resumes from the ledger.
 pub const CHANNEL_FRAMES_MAX: usize = 256;

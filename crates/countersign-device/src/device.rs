@@ -6,8 +6,8 @@
 use core::time::Duration;
 
 use countersign_wire::body::{
-    Code, Content, Decline, DeclineReason, Ended, Fail, Finish, Form, Offer, PIN_PROOF_ID, PinBody,
-    PinChange, Push, PushAnswer, PushBody, Signature, Take, Taken, Use,
+    Algorithm, Code, Content, Decline, DeclineReason, Ended, Fail, Finish, Form, Offer,
+    PIN_PROOF_ID, PinBody, PinChange, Push, PushAnswer, PushBody, Signature, Take, Taken, Use,
 };
 use countersign_wire::frame::{Message, Request};
 use countersign_wire::id::TransactionId;
@@ -18,15 +18,18 @@ use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::cms::{self, SigningKey};
+use crate::document::{self, BadDocument, Claim, Limits};
 use crate::error::Error;
 use crate::file::PhoneFile;
 use crate::gateway;
 use crate::http::Http;
+use crate::identity::{Source, Wanted};
 use crate::key;
 use crate::listen::{Line, Listen, Notice};
 use crate::pin::Pin;
 use crate::push::Wake;
-use crate::shown::{Shown, View};
+use crate::raw;
+use crate::shown::{DIGEST_MEDIA_TYPE, Shown, View};
 
 /// After a deadline the server is asked for so much longer how it ended.
 const AFTER_DEADLINE: Duration = Duration::from_secs(15);
@@ -45,6 +48,7 @@ pub struct Device {
     http: Http,
     line: Line,
     prefers_codes: bool,
+    limits: Limits,
 }
 
 /// A finish that was kept, and what the server now said to it.
@@ -72,7 +76,8 @@ impl Device {
         let phone = file.read()?;
         let http = Http::new(&phone)?;
         let (file, line) = (file.clone(), Line::new(Listen::default()));
-        Ok(Self { file, phone, http, line, prefers_codes: false })
+        let limits = Limits::default();
+        Ok(Self { file, phone, http, line, prefers_codes: false, limits })
     }
 
     /// Chooses how to hear of offers; a channel that is open is let go.
@@ -149,9 +154,11 @@ impl Device {
         };
         let take = Request::Take(Take { id: offer.id, pin_proof });
         let taken: Taken = self.ask(&take, &patience).await?;
-        let content = open(&self.phone, offer, &taken)?;
-        let view = View::of(&content.media_type, &content.bytes)?;
-        Ok(Shown { offer: offer.clone(), content, view, taken })
+        let mut content = open(&self.phone, offer, &taken)?;
+        let learnt = learn(&mut content, &self.limits).await?;
+        let (media_type, document) = (&content.media_type, content.document.as_ref());
+        let view = View::beside(media_type, &content.bytes, document)?;
+        Ok(Shown { offer: offer.clone(), content, view, taken, learnt })
     }
 
     /// Signs what was shown, and sends it until it is answered or its time is over.
@@ -213,6 +220,36 @@ impl Device {
     pub async fn fail(&mut self, id: TransactionId, reason: &str) -> Result<Ended, Error> {
         let fail = Fail { id, reason: reason.to_owned() };
         self.ask(&Request::Fail(fail), &Patience::Tries(TRIES)).await
+    }
+
+    /// Gives this device one more identity, and keeps it; answers its id.
+    ///
+    /// # Errors
+    /// Refuses what cannot be used before anything is sent; then the server's refusal, or no answer.
+    pub async fn add_identity(
+        &mut self,
+        usage: Use,
+        labels: &[String],
+        source: &Source,
+    ) -> Result<String, Error> {
+        let wanted = Wanted::new(&self.phone, usage, labels, source)?;
+        let mut backoff = Backoff::default();
+        let mut tries = 0;
+        let issued = loop {
+            tries += 1;
+            match self.http.add_identity(&wanted.body).await {
+                Err(error) if error.is_transient() && tries < TRIES => {
+                    tokio::time::sleep(backoff.next()).await;
+                }
+                outcome => break outcome?,
+            }
+        };
+        let added = wanted.accept(issued)?;
+        let id = added.id.clone();
+        self.phone.identities.retain(|identity| identity.id != id);
+        self.phone.identities.push(added);
+        self.file.replace(&self.phone)?;
+        Ok(id)
     }
 
     /// Sets the first PIN. It may be repeated.
@@ -282,6 +319,11 @@ impl Device {
     /// CMS convinces others than the server too.
     pub fn prefer_codes(&mut self, prefers: bool) {
         self.prefers_codes = prefers;
+    }
+
+    /// How large a document may be that is fetched to be digested, and how long that may take.
+    pub fn limit_documents(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Says goodbye to the server, if a channel is open.
@@ -374,7 +416,45 @@ impl Device {
             let value = gateway::code(&self.phone, &shown.content)?;
             return Ok(Signature::Code { value });
         }
+        if accepts(Form::Raw) {
+            return self.sign_raw(shown);
+        }
         self.sign_cms(shown)
+    }
+
+    /// Text by an identity for content, a digest by one for digests: never the other way round.
+    fn sign_raw(&self, shown: &Shown) -> Result<Signature, Error> {
+        let (usage, hash) = match &shown.view {
+            View::Text(_) | View::Html(_) | View::Statement(_) => (Use::Content, None),
+            View::Digest(view) => (Use::Digest, Some(view.hash)),
+            View::Bytes(_) => return Err(Error::NoIdentity),
+        };
+        let algorithms = &shown.taken.algorithms;
+        let mut fit = self.identities(usage, &shown.taken).filter_map(|identity| {
+            Some((identity, raw::choose(&identity.certificate, algorithms, hash)?))
+        });
+        let (identity, algorithm) = fit.next().ok_or(Error::NoIdentity)?;
+        let key = SigningKey::from_pem(&identity.key)?;
+        let digest = match &shown.view {
+            View::Digest(view) => view.digest.clone(),
+            _ => algorithm.hash().of(shown.bytes()),
+        };
+        let value = raw::sign(&key, algorithm, &digest)?;
+        let (identity, algorithm) = (identity.id.clone(), raw::wire(algorithm));
+        let digest = shown.learnt.then_some(digest);
+        Ok(Signature::Raw { identity, algorithm, value, digest })
+    }
+
+    /// The identities of a use that may sign what was taken.
+    fn identities<'a>(
+        &'a self,
+        usage: Use,
+        taken: &'a Taken,
+    ) -> impl Iterator<Item = &'a PhoneIdentity> {
+        self.phone.identities.iter().filter(move |identity| {
+            let named = |ids: &Vec<String>| ids.contains(&identity.id);
+            identity.usage == usage && taken.identities.as_ref().is_none_or(named)
+        })
     }
 
     fn sign_cms(&self, shown: &Shown) -> Result<Signature, Error> {
@@ -391,15 +471,37 @@ impl Device {
     }
 
     /// The identity that may sign content, in a form and with an algorithm that the transaction takes.
-    fn signer(&self, taken: &Taken) -> Option<(&PhoneIdentity, countersign_wire::body::Algorithm)> {
+    fn signer<'a>(&'a self, taken: &'a Taken) -> Option<(&'a PhoneIdentity, Algorithm)> {
         if !taken.forms.contains(&Form::Cms) {
             return None;
         }
-        let of_content = self.phone.identities.iter().filter(|id| id.usage == Use::Content);
-        of_content
+        self.identities(Use::Content, taken)
             .filter_map(|identity| Some((identity, key::algorithm(&identity.certificate)?)))
             .find(|(_, algorithm)| taken.algorithms.contains(algorithm))
     }
+}
+
+/// Where the content is a digest: fetches what its document says, and compares. The digest is in the
+/// content afterwards; answers whether it had to be learnt.
+async fn learn(content: &mut Content, limits: &Limits) -> Result<bool, Error> {
+    if content.media_type != DIGEST_MEDIA_TYPE {
+        return Ok(false);
+    }
+    let Some(document) = &mut content.document else { return Ok(false) };
+    let named = document.digest_algorithm.as_deref();
+    let hash = named.map(str::parse).transpose().map_err(|_| BadDocument::NoHash)?;
+    let is_open = content.bytes.is_empty();
+    let claim = Claim {
+        hash,
+        digest: (!is_open).then(|| content.bytes.clone()),
+        digest_url: document.digest_url.clone(),
+        document_url: document.document_url.clone(),
+        root_certs: document.root_certs.clone(),
+    };
+    let checked = document::check(&claim, limits).await?;
+    document.digest_algorithm = Some(checked.hash.to_string());
+    content.bytes = checked.digest;
+    Ok(is_open)
 }
 
 /// Opens what came, and checks twice over that it is this transaction's.

@@ -61,15 +61,17 @@ mod file;
 pub mod gateway;
 pub mod html;
 mod http;
+mod identity;
 mod key;
 mod listen;
 mod pin;
 pub mod push;
+pub mod raw;
 mod run;
 mod shown;
 
 pub use countersign_wire::body::{
-    Code, DeclineReason, DeviceDescription, Ended, Match, Offer, Operation, State,
+    Code, DeclineReason, DeviceDescription, Document, Ended, Match, Offer, Operation, State, Use,
 };
 pub use countersign_wire::code::ActivationCode;
 pub use countersign_wire::frame::{Close, Withdrawn};
@@ -81,8 +83,9 @@ pub use enrol::{Enrolment, enrol};
 pub use error::Error;
 pub use file::PhoneFile;
 pub use http::Http;
+pub use identity::Source;
 pub use key::KeyKind;
 pub use listen::{Listen, Notice};
 pub use pin::Pin;
 pub use run::{Answer, Ask, Choice, Event, Run, run, run_one};
-pub use shown::{Shown, View};
+pub use shown::{DigestView, Shown, View};

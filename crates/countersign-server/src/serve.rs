@@ -41,6 +41,7 @@ use crate::surface::order::Callbacks;
 use crate::surface::token::Tokens;
 use crate::surface::trustedx::{self, TrustedX};
 use crate::task::{Shutdown, Weight};
+use crate::witness::Witness;
 use crate::{observe, retention, tls};
 
 /// The engine as this process runs it.
@@ -74,9 +75,10 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let port = listener.address().port();
     let resolver = Resolver::new(Guard::new(config.delivery.allowed_networks.clone()));
     let callers = Callers::new(&config, resolver.clone())?;
+    let witness = Witness::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
     let address = config.server.public_addresses(port)[0].to_string();
     let gate = gate(&config, &core, Callbacks::new(resolver), &address)?;
-    let devices = devices(&config, &core, &callers.pushes, &tasks, port);
+    let devices = devices(&config, &core, &callers.pushes, witness, &tasks, port);
     let phones = phones(&config, &core, &callers.pushes);
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
@@ -135,7 +137,7 @@ fn allow_connections(connections_max: u32) {
     }
 }
 
-fn policy(config: &Config) -> Policy {
+pub(crate) fn policy(config: &Config) -> Policy {
     let locks = &config.locks;
     Policy {
         locks: LockPolicy { wrong_max: locks.wrong_max, first: locks.first, max: locks.max },
@@ -216,6 +218,7 @@ fn devices(
     config: &Config,
     core: &Arc<Core>,
     pushes: &Pushes,
+    witness: Witness,
     tasks: &Shutdown,
     port: u16,
 ) -> Devices {
@@ -223,6 +226,7 @@ fn devices(
     Devices::new(
         Arc::clone(core),
         pushes.clone(),
+        witness,
         tasks.clone(),
         channel::Rules {
             origins: addresses.iter().map(ToString::to_string).collect(),

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
-use countersign_core::engine::Order;
+use countersign_core::engine::{Announcement, Order};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
@@ -13,10 +13,13 @@ use countersign_core::id::{
 use countersign_core::port::{Changed, Created, Registry};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::{Key32, Secret};
+use countersign_core::selector::Selector;
 use countersign_core::tenant::{self, Client, Tenant};
-use countersign_core::terms::{Addressed, Clocks, Content, Forms, MediaType, Operation, Surface};
+use countersign_core::terms::{
+    Addressed, Clocks, Content, Document, Forms, MediaType, Operation, RawTerms, Surface,
+};
 
-use crate::{Authority, Phone, START, pin_digest};
+use crate::{Authority, Phone, RAW, START, pin_digest};
 
 /// Everybody there is.
 #[derive(Debug)]
@@ -113,10 +116,41 @@ impl House {
                 go_online: Duration::from_secs(30),
                 sign: Duration::from_mins(1),
             },
-            announced: true,
+            announced: Announcement::Everybody,
             callback: None,
             notice: None,
             request: None,
+        }
+    }
+
+    /// As [`Self::order`], for a raw signature over HTML, by an identity for content.
+    #[must_use]
+    pub fn html_order(&self, id: TransactionId, user: &UserName) -> Order {
+        let bytes = format!("<p>Pay <b>{} €</b> to Bob</p>", id.0 % 1_000).into_bytes();
+        Order {
+            surface: Surface::TrustedX,
+            content: Content { media_type: MediaType::Html, bytes },
+            forms: Forms::Raw(RawTerms {
+                hash: Some(RAW.hash()),
+                by_device: Vec::new(),
+                sha1: false,
+                rsa_bits_min: 2048,
+            }),
+            selectors: labelled(Purpose::Content),
+            ..self.order(id, user)
+        }
+    }
+
+    /// As [`Self::html_order`], over a digest, by an identity for digests.
+    #[must_use]
+    pub fn digest_order(&self, id: TransactionId, user: &UserName) -> Order {
+        let bytes = RAW.hash().of(&id.bytes());
+        let document = Document { hash: Some(RAW.hash()), ..Document::default() };
+        Order {
+            content: Content { media_type: MediaType::Digest, bytes },
+            document: Some(document),
+            selectors: labelled(Purpose::Digest),
+            ..self.html_order(id, user)
         }
     }
 
@@ -188,6 +222,11 @@ async fn enrol(registry: &impl Registry, phone: &Phone) {
     };
     let enrolled = registry.enrol(enrolment).await;
     assert_eq!(enrolled.expect("a store that works"), Changed::Written);
+}
+
+/// A selector of the identities that are labelled with their purpose, as all are.
+fn labelled(purpose: Purpose) -> Vec<Selector> {
+    vec![Selector { labels: vec![purpose.as_str().into()], ..Selector::default() }]
 }
 
 fn phone(authority: &Authority, tenant: &str, user: &str, nth: usize) -> Phone {

@@ -12,14 +12,14 @@ mod signature;
 mod transaction;
 
 pub use enrolment::{
-    DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, IssuedIdentity, Server,
-    Use,
+    DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, Imported,
+    IssuedIdentity, NewIdentity, Server, Use,
 };
 pub use pin::{BadPinProof, PIN_PROOF_ID, PinAnswer, PinBody, PinChange, PinProof};
 pub use push::{Push, PushAnswer, PushBody, PushState};
 pub use refusal::{Code, RefusalBody};
 pub use signature::{Algorithm, Form, Signature};
 pub use transaction::{
-    Content, Decline, DeclineReason, Ended, Fail, Finish, Match, Offer, Offers, Operation, State,
-    Take, Taken,
+    Content, Decline, DeclineReason, Document, Ended, Fail, Finish, Match, Offer, Offers,
+    Operation, State, Take, Taken, Text,
 };

@@ -6,6 +6,7 @@
 pub(crate) mod answer;
 mod calls;
 mod enrolment;
+mod identities;
 mod proof;
 mod push;
 mod websocket;
@@ -25,6 +26,7 @@ use self::proof::Replays;
 use crate::delivery::push::Pushes;
 use crate::serve::Core;
 use crate::task::Shutdown;
+use crate::witness::Witness;
 
 /// What an operator decides about devices.
 #[derive(Debug)]
@@ -48,6 +50,7 @@ pub(crate) struct Devices(Arc<Room>);
 struct Room {
     core: Arc<Core>,
     pushes: Pushes,
+    witness: Witness,
     tasks: Shutdown,
     rules: Rules,
     replays: Replays,
@@ -57,11 +60,31 @@ struct Room {
 
 impl Devices {
     /// Joins the parts.
-    pub(crate) fn new(core: Arc<Core>, pushes: Pushes, tasks: Shutdown, rules: Rules) -> Self {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        pushes: Pushes,
+        witness: Witness,
+        tasks: Shutdown,
+        rules: Rules,
+    ) -> Self {
         let replays = Replays::since(core.now());
         let user_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_user));
         let address_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_address));
-        Self(Arc::new(Room { core, pushes, tasks, rules, replays, user_tries, address_tries }))
+        Self(Arc::new(Room {
+            core,
+            pushes,
+            witness,
+            tasks,
+            rules,
+            replays,
+            user_tries,
+            address_tries,
+        }))
+    }
+
+    /// Who says what a digest's own address says.
+    pub(crate) fn witness(&self) -> &Witness {
+        &self.0.witness
     }
 
     /// Forgets who has not tried lately.
@@ -78,6 +101,7 @@ pub(crate) fn router(devices: Devices) -> Router {
     };
     Router::new()
         .route("/device/v1/enrolments", known(post(enrolment::enrol)))
+        .route("/device/v1/identities", known(post(identities::add)))
         .route("/device/v1/pin", known(put(calls::set_pin)))
         .route("/device/v1/push", known(put(push::register).get(push::registered)))
         .route("/device/v1/offers", known(get(calls::offers)))

@@ -260,5 +260,6 @@ fn shown(content: &Content) -> Said {
         operation: Operation::Sign,
         media_type: content.media_type.clone(),
         content: BASE64.encode(&content.bytes),
+        document: content.document.clone(),
     }
 }
