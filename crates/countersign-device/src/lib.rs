@@ -67,6 +67,7 @@ mod pin;
 pub mod raw;
 mod run;
 mod shown;
+mod sign;
 
 pub use countersign_wire::body::{
     Code, DeclineReason, DeviceDescription, Document, Ended, Match, Offer, Operation, State, Use,

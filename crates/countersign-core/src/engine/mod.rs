@@ -23,6 +23,7 @@ mod people;
 mod pin;
 mod signers;
 mod start;
+mod verify;
 
 use core::time::Duration;
 use std::sync::Arc;
