@@ -7,7 +7,8 @@ use countersign_proof::raw::Subject;
 use countersign_proof::{BadProof, Expected, Proof, Signer, cms, ocra, raw};
 
 use super::Engine;
-use super::answer::{Scene, Submission};
+use super::answer::Submission;
+use super::scene::Scene;
 use crate::device::Identity;
 use crate::id::IdentityId;
 use crate::port::{Chance, Clock, Doorbell, Ledger, Registry};
