@@ -415,15 +415,14 @@ pub trait Registry: Send + Sync {
         user: Option<&UserName>,
     ) -> impl Future<Output = Result<Vec<Versioned<Device>>, Fault>> + Send;
 
-    /// Finds the device that holds an identity, retired ones aside.
+    /// Finds the device that holds an identity.
     fn device_by_identity(
         &self,
         tenant: &TenantName,
         id: IdentityId,
     ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
 
-    /// Reads the devices, retired ones aside, that hold an identity with all of these labels, by user and
-    /// sequence, at most `limit`. No label at all finds nothing.
+    /// Reads the devices that hold an identity with all of these labels, as `devices`, at most `limit`.
     fn devices_by_labels(
         &self,
         tenant: &TenantName,

@@ -18,11 +18,13 @@
 //! has been online by then (`reached`). The first take at *t* sets the deadline to the earlier of
 //! *t* + *sign* and start + *go online* + *sign*; later takes do not move it.
 
-use core::fmt;
+mod end;
+
 use std::sync::Arc;
 
 use countersign_proof::Proof;
 
+pub use self::end::{Clock, Decline, End, Outcome};
 use crate::id::DeviceId;
 use crate::limits::DEVICES_PER_USER_MAX;
 use crate::refusal::Refusal;
@@ -72,80 +74,6 @@ pub enum State {
         /// How.
         end: End,
     },
-}
-
-/// How a transaction ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum End {
-    /// The person signed.
-    Finished {
-        /// On this device.
-        by: DeviceId,
-        /// The verified signature.
-        proof: Proof,
-    },
-    /// The person said no.
-    Declined {
-        /// On this device.
-        by: DeviceId,
-        /// And why.
-        reason: Decline,
-        /// In what words, at most [`crate::limits::REASON_BYTES_MAX`]; none, where the device gave none.
-        words: String,
-    },
-    /// The device could not do it.
-    Failed {
-        /// Which.
-        by: DeviceId,
-        /// Why, in its own words, at most [`crate::limits::REASON_BYTES_MAX`]; empty, where it gave none.
-        reason: String,
-    },
-    /// Nobody answered in time.
-    Expired(Clock),
-    /// The relying party took it back.
-    Cancelled,
-    /// Wrong PINs, or wrong codes, locked the user.
-    Locked {
-        /// The device that sent the last of them.
-        by: DeviceId,
-        /// Which of the two.
-        factor: Factor,
-    },
-}
-
-/// Why a person said no.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Decline {
-    /// They do not want to.
-    User,
-    /// They never asked for it: somebody else did.
-    NotMe,
-}
-
-/// The clock that ran out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Clock {
-    /// No addressed device came online.
-    GoOnline,
-    /// Nobody signed.
-    Sign,
-}
-
-/// An end without its particulars.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Outcome {
-    /// See [`End::Finished`].
-    Finished,
-    /// See [`End::Declined`].
-    Declined,
-    /// See [`End::Failed`].
-    Failed,
-    /// See [`End::Expired`].
-    Expired,
-    /// See [`End::Cancelled`].
-    Cancelled,
-    /// See [`End::Locked`].
-    Locked,
 }
 
 /// What may happen to a transaction.
@@ -463,33 +391,6 @@ impl Input {
     }
 }
 
-impl End {
-    /// The end without its particulars.
-    #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Finished { .. } => Outcome::Finished,
-            Self::Declined { .. } => Outcome::Declined,
-            Self::Failed { .. } => Outcome::Failed,
-            Self::Expired(_) => Outcome::Expired,
-            Self::Cancelled => Outcome::Cancelled,
-            Self::Locked { .. } => Outcome::Locked,
-        }
-    }
-
-    /// The device that ended it, where one did.
-    #[must_use]
-    pub fn by(&self) -> Option<DeviceId> {
-        match self {
-            Self::Finished { by, .. }
-            | Self::Declined { by, .. }
-            | Self::Failed { by, .. }
-            | Self::Locked { by, .. } => Some(*by),
-            Self::Expired(_) | Self::Cancelled => None,
-        }
-    }
-}
-
 impl State {
     /// Whether it is over.
     #[must_use]
@@ -505,26 +406,5 @@ impl State {
             Self::Taken { .. } => "taken",
             Self::Ended { end, .. } => end.outcome().as_str(),
         }
-    }
-}
-
-impl Outcome {
-    /// Its name in the ledger, in logs and on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Finished => "finished",
-            Self::Declined => "declined",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-            Self::Cancelled => "cancelled",
-            Self::Locked => "locked",
-        }
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -95,89 +95,89 @@ fn accepted(signers: &[Signer]) -> Vec<Value> {
 fn refused(signers: &[Signer]) -> Vec<Value> {
     let [p256, p384, _, rsa] = signers else { unreachable!("there are four") };
     let right = p256.sign("sha256", &p256.digest("sha256"), "");
-    let by_rsa = rsa.sign("sha256", &rsa.digest("sha256"), "");
-    let case = |name: &str, signer: &str, algorithm: &str, signature: &[u8], reason: &str| {
-        json!({
-            "name": name, "signer": signer, "algorithm": algorithm,
-            "signature": base64(signature), "reason": reason,
-        })
-    };
-    let with = |mut case: Value, member: &str, value: Value| {
-        case[member] = value;
-        case
-    };
-    let (r, s) = integers(&right);
-    let fixed: Vec<u8> = [&r, &s].iter().flat_map(|number| padded(number)).collect();
-    let longer =
-        element(0x30, &[element(0x02, &[&[0, 0][..], &r].concat()), element(0x02, &s)].concat());
-    let zeros = element(0x30, &[element(0x02, &[0]), element(0x02, &[0])].concat());
+    let [fixed, longer, zeros] = misspelt(&right);
     let trailing = [&right[..], &[0]].concat();
     let other = |signer: &Signer| signer.sign("sha256", &[7; 32], "");
-    let bare = rsa.sign("none", &rsa.digest("sha256"), "");
-    let pss = rsa.sign("sha256", &rsa.digest("sha256"), "-pkeyopt rsa_padding_mode:pss");
     let twice = p256.sign("sha256", &p256.hash("sha256", &p256.digest("sha256")), "");
-    let hexed = p256.sign(
-        "sha256",
-        &p256.hash("sha256", hex::encode(p256.digest("sha256")).as_bytes()),
-        "",
-    );
-    let (signature, text) = ("signature", "ecdsa-sha256");
-    vec![
-        case("over another text", "p256", text, &other(p256), signature),
-        case("over another text, RSA", "rsa", "rsa-sha256", &other(rsa), signature),
-        case("by another key of the same kind", "p384", text, &right, signature),
-        case("with another hash than it says", "p256", "ecdsa-sha384", &right, signature),
-        case("with another hash than it says, RSA", "rsa", "rsa-sha512", &by_rsa, signature),
-        case("an RSA algorithm with an EC key", "p256", "rsa-sha256", &right, "other key"),
-        case("an ECDSA algorithm with an RSA key", "rsa", "ecdsa-sha256", &by_rsa, "other key"),
-        case("ECDSA, r and s one after the other", "p256", text, &fixed, signature),
-        case("ECDSA, a number longer than it need be", "p256", text, &longer, signature),
-        case("ECDSA, r and s zero", "p256", text, &zeros, signature),
-        case("a byte too many", "p256", text, &trailing, signature),
-        case("a byte too few", "rsa", "rsa-sha256", &by_rsa[..by_rsa.len() - 1], signature),
-        case("nothing", "p256", text, &[], signature),
-        case("RSA over the digest without its DigestInfo", "rsa", "rsa-sha256", &bare, signature),
-        case("RSA-PSS", "rsa", "rsa-sha256", &pss, signature),
-        case("over the digest of the digest", "p256", text, &twice, signature),
-        case("over the hex of the digest, as text", "p256", text, &hexed, signature),
-        with(
-            case(
-                "over a digest that is another algorithm's",
-                "p256",
-                text,
-                &right,
-                "digest length",
-            ),
-            "digest",
-            hex::encode(p256.digest("sha384")).into(),
-        ),
-        with(
-            case("over a digest of no bytes", "p256", text, &right, "digest length"),
-            "digest",
-            "".into(),
-        ),
-        with(
-            case("over the hex of a digest", "p256", text, &right, "digest length"),
-            "digest",
-            hex::encode(hex::encode(p256.digest("sha256"))).into(),
-        ),
-        with(
-            case(
-                "before the certificate",
-                "p384",
-                "ecdsa-sha384",
-                &p384.sign("sha384", &p384.digest("sha384"), ""),
-                "not yet valid",
-            ),
-            "now",
-            1_700_000_000.into(),
-        ),
-        with(
-            case("after the certificate", "p256", text, &right, "expired"),
-            "now",
-            2_500_000_000_u64.into(),
-        ),
+    let hexed = hex::encode(p256.digest("sha256"));
+    let hexed = p256.sign("sha256", &p256.hash("sha256", hexed.as_bytes()), "");
+    let mut refused: Vec<Value> = [
+        ("over another text", "ecdsa-sha256", &other(p256)),
+        ("with another hash than it says", "ecdsa-sha384", &right),
+        ("ECDSA, r and s one after the other", "ecdsa-sha256", &fixed),
+        ("ECDSA, a number longer than it need be", "ecdsa-sha256", &longer),
+        ("ECDSA, r and s zero", "ecdsa-sha256", &zeros),
+        ("a byte too many", "ecdsa-sha256", &trailing),
+        ("nothing", "ecdsa-sha256", &Vec::new()),
+        ("over the digest of the digest", "ecdsa-sha256", &twice),
+        ("over the hex of the digest, as text", "ecdsa-sha256", &hexed),
     ]
+    .map(|(name, algorithm, value)| case(name, p256, algorithm, value, "signature"))
+    .into();
+    refused.push(case("by another key", p384, "ecdsa-sha256", &right, "signature"));
+    refused.push(case("an RSA algorithm with an EC key", p256, "rsa-sha256", &right, "other key"));
+    refused.extend(refused_rsa(rsa));
+    refused.extend(refused_elsewhere(p256, p384));
+    refused
+}
+
+fn refused_rsa(rsa: &Signer) -> Vec<Value> {
+    let digest = rsa.digest("sha256");
+    let right = rsa.sign("sha256", &digest, "");
+    let cases = [
+        ("over another text, RSA", "rsa-sha256", rsa.sign("sha256", &[7; 32], "")),
+        ("with another hash than it says, RSA", "rsa-sha512", right.clone()),
+        ("a byte too few", "rsa-sha256", right[1..].to_vec()),
+        ("RSA over the digest without its DigestInfo", "rsa-sha256", rsa.sign("none", &digest, "")),
+        ("RSA-PSS", "rsa-sha256", rsa.sign("sha256", &digest, "-pkeyopt rsa_padding_mode:pss")),
+    ];
+    let mut refused: Vec<Value> = cases
+        .map(|(name, algorithm, value)| case(name, rsa, algorithm, &value, "signature"))
+        .into();
+    let name = "an ECDSA algorithm with an RSA key";
+    refused.push(case(name, rsa, "ecdsa-sha256", &right, "other key"));
+    refused
+}
+
+/// Good signatures, at another time or over a digest of another length.
+fn refused_elsewhere(p256: &Signer, p384: &Signer) -> Vec<Value> {
+    let right = p256.sign("sha256", &p256.digest("sha256"), "");
+    let over = |name: &str, digest: &[u8]| {
+        let mut case = case(name, p256, "ecdsa-sha256", &right, "digest length");
+        case["digest"] = hex::encode(digest).into();
+        case
+    };
+    let at = |name: &str, now: u64, reason: &str| {
+        let value = p384.sign("sha384", &p384.digest("sha384"), "");
+        let mut case = case(name, p384, "ecdsa-sha384", &value, reason);
+        case["now"] = now.into();
+        case
+    };
+    vec![
+        over("over a digest that is another algorithm's", &p256.digest("sha384")),
+        over("over a digest of no bytes", &[]),
+        over("over the hex of a digest", hex::encode(p256.digest("sha256")).as_bytes()),
+        at("before the certificate", 1_700_000_000, "not yet valid"),
+        at("after the certificate", 2_500_000_000, "expired"),
+    ]
+}
+
+fn case(name: &str, signer: &Signer, algorithm: &str, signature: &[u8], reason: &str) -> Value {
+    json!({
+        "name": name, "signer": signer.name, "algorithm": algorithm,
+        "signature": base64(signature), "reason": reason,
+    })
+}
+
+/// The two numbers of an ECDSA signature, otherwise than in DER: one after the other; one with zeros before
+/// it; both zero.
+fn misspelt(right: &[u8]) -> [Vec<u8>; 3] {
+    let (r, s) = integers(right);
+    let fixed = [&r, &s].iter().flat_map(|number| padded(number)).collect();
+    let zeros_before = element(0x02, &[&[0, 0][..], &r].concat());
+    let longer = element(0x30, &[zeros_before, element(0x02, &s)].concat());
+    let zeros = element(0x30, &[element(0x02, &[0]), element(0x02, &[0])].concat());
+    [fixed, longer, zeros]
 }
 
 fn signer(

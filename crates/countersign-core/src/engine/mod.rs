@@ -26,6 +26,7 @@ mod scene;
 mod scenes;
 mod signers;
 mod start;
+mod verify;
 
 use core::time::Duration;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use countersign_proof::raw::{self, Algorithm, Hash, Subject};
-use countersign_proof::{BadProof, Proof, Roots, Signer};
+use countersign_proof::{BadProof, Proof, Roots, Signer, public_key};
 use serde_json::Value;
 
 use crate::forger::{ANN, CONTENT, NOW, Person, TENANT, TRANSACTION};
@@ -131,6 +131,20 @@ fn what_is_kept_of_a_raw_signature_is_all_that_openssl_needs() {
 }
 
 #[test]
+fn how_long_a_signers_key_is_is_said_of_rsa_only() {
+    let bits = |algorithm| Person::of(algorithm).signer().rsa_bits();
+    assert_eq!(bits(&rcgen::PKCS_RSA_SHA256), Some(2048));
+    assert_eq!(bits(&rcgen::PKCS_ECDSA_P256_SHA256), None);
+}
+
+#[test]
+fn a_certificates_public_key_is_its_keys() {
+    let key = public_key(&ANN.certificate).unwrap();
+    assert_eq!(key, rcgen::PublicKeyData::der_bytes(&ANN.key));
+    assert_eq!(public_key(&ANN.certificate[1..]), Err(BadProof::Certificate));
+}
+
+#[test]
 fn a_raw_signature_repeats_as_the_same_bytes_and_shows_nothing_in_debug() {
     let signature = rcgen::SigningKey::sign(&ANN.key, CONTENT).unwrap();
     let subject = Subject::Text(str::from_utf8(CONTENT).unwrap());
@@ -148,6 +162,6 @@ fn a_raw_signature_repeats_as_the_same_bytes_and_shows_nothing_in_debug() {
     );
     assert_eq!(recorded, proof);
     let shown = format!("{proof:?}");
-    assert!(shown.contains("EcdsaSha256") || shown.contains("Ecdsa(Sha256)"), "{shown}");
+    assert!(shown.contains("Ecdsa(Sha256)"), "{shown}");
     assert!(!shown.contains(&format!("{:?}", &signature[..4])), "{shown}");
 }

@@ -127,7 +127,7 @@ fn selectors_name_one_person_or_nobody() {
         };
         assert_eq!(whose(&[by_id(janes(0), Purpose::Content)]).await.unwrap(), *jane);
         let of_device = Selector { device: Some(joes().id()), ..Selector::default() };
-        assert_eq!(whose(&[of_device.clone()]).await.unwrap(), *joe);
+        assert_eq!(whose(std::slice::from_ref(&of_device)).await.unwrap(), *joe);
         let both = [of_device, by_id(janes(0), Purpose::Content)];
         assert_eq!(refusal(whose(&both).await), Refusal::SeveralUsers);
         assert_eq!(refusal(whose(&[labelled(&["content"])]).await), Refusal::SeveralUsers);

@@ -22,7 +22,7 @@ mod evidence;
 mod identity;
 mod key;
 mod open;
-mod raw;
+mod proof;
 mod readers;
 mod tenant;
 mod terms;

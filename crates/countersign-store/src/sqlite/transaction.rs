@@ -17,7 +17,7 @@ use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{Columns, json, moment, number};
-use super::raw::RawBody;
+use super::proof::{self, RawBody};
 use super::terms::{Body, Digest};
 use super::trouble::Trouble;
 use super::{delivery, device, evidence, user};
@@ -130,7 +130,7 @@ impl Unit {
             life.ended_by,
             life.end_reason,
             life.proof.map(Proof::content_digest),
-            life.proof.map(signer),
+            life.proof.map(proof::signer),
             life.proof.map(Proof::evidence),
             terms.surface.as_str(),
             terms.client.as_str(),
@@ -168,7 +168,7 @@ impl Unit {
             life.ended_by,
             life.end_reason,
             life.proof.map(Proof::content_digest),
-            life.proof.map(signer),
+            life.proof.map(proof::signer),
             life.proof.map(Proof::evidence),
             life.proof.and_then(Proof::raw).map(RawBody::json),
             self.commit.transaction.discarded,
@@ -265,11 +265,6 @@ fn mistaken(factor: Factor) -> &'static str {
         Factor::Pin => "pin",
         Factor::Code => "code",
     }
-}
-
-/// Column `proof_signer`: empty for a code, which no certificate stands behind.
-fn signer(proof: &Proof) -> Vec<u8> {
-    proof.signer().map(Vec::from).unwrap_or_default()
 }
 
 /// Whether what else a decision stood on is as it was.
@@ -421,7 +416,7 @@ fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec
     let ended_at = columns.moment_or_none("ended_at")?;
     let by = device::id_or_none(columns, "ended_by")?;
     let reason: Option<String> = columns.next("end_reason")?;
-    let proof = read_proof(columns, id)?;
+    let proof = proof::read(columns, id)?;
     let Some(at) = ended_at else {
         return match (state.as_str(), due_at) {
             ("waiting", Some(_)) => Ok((State::Waiting { reached }, takes)),
@@ -444,31 +439,6 @@ fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec
         _ => return Err(columns.corrupt("state", format!("{state:?} does not fit its columns"))),
     };
     Ok((State::Ended { at, end }, takes))
-}
-
-fn read_proof(columns: &mut Columns<'_>, id: TransactionId) -> Result<Option<Proof>, Trouble> {
-    let content_digest: Option<[u8; 32]> = columns.next("proof_content")?;
-    let signer: Option<Vec<u8>> = columns.next("proof_signer")?;
-    let signer = signer.map(|digest| match <[u8; 32]>::try_from(digest.as_slice()) {
-        Ok(digest) => Ok(Some(digest)),
-        Err(_) if digest.is_empty() => Ok(None),
-        Err(error) => Err(columns.corrupt("proof_signer", error)),
-    });
-    let signer = signer.transpose()?;
-    let evidence: Option<Vec<u8>> = columns.next("evidence")?;
-    let raw: Option<String> = columns.next("raw")?;
-    let raw = raw.map(|raw| RawBody::read(&raw)).transpose();
-    let raw = raw.map_err(|error| columns.corrupt("raw", error))?;
-    let Some(((content, signer), evidence)) = content_digest.zip(signer).zip(evidence) else {
-        return Ok(None);
-    };
-    match (raw, signer) {
-        (None, signer) => Ok(Some(Proof::recorded(id.bytes(), content, signer, evidence))),
-        (Some(raw), Some(signer)) => {
-            Ok(Some(Proof::recorded_raw(id.bytes(), content, signer, evidence, raw)))
-        }
-        (Some(_), None) => Err(columns.corrupt("raw", "a raw signature has a signer")),
-    }
 }
 
 fn read_terms(

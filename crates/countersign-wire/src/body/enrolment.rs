@@ -203,6 +203,33 @@ mod tests {
     }
 
     #[test]
+    fn a_new_identity_reads_as_it_was_written_and_no_other_way() {
+        let whole = json!({
+            "use": "digest", "csr": "MAA=", "labels": ["work"],
+            "imported": {"certificate": "MAA=", "chain": ["MAAA"]},
+        });
+        for written in [whole.clone(), json!({"use": "content", "csr": "MAA="})] {
+            let read: NewIdentity = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), written);
+        }
+        for (at, value) in [
+            ("/use", json!("both")),
+            ("/csr", json!("MAA")),
+            ("/labels", json!([""])),
+            ("/imported", json!({"certificate": "MAA="})),
+            ("/imported/certificate", json!("?")),
+            ("/imported/chain/0", json!(7)),
+        ] {
+            let mut spoilt = whole.clone();
+            *spoilt.pointer_mut(at).unwrap() = value;
+            assert!(serde_json::from_value::<NewIdentity>(spoilt).is_err(), "{at}");
+        }
+        let mut more = whole;
+        more["key"] = json!("MAA=");
+        assert!(serde_json::from_value::<NewIdentity>(more).is_err());
+    }
+
+    #[test]
     fn a_request_that_is_not_exactly_right_is_refused() {
         let spoilt: [(&str, Value); 13] = [
             ("/identities", json!([])),

@@ -172,3 +172,45 @@ fn bytes<E: serde::de::Error>(value: String) -> Result<Vec<u8>, E> {
 fn is_code(value: &str) -> bool {
     (6..=10).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_digit())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_form_reads_as_it_was_written() {
+        for written in [
+            json!({"form": "cms", "value": "MAA=", "identity": "a"}),
+            json!({"form": "cms", "value": "MAA=", "algorithm": "ed25519", "identity": "a"}),
+            json!({"form": "raw", "value": "MAA=", "algorithm": "rsa-sha1", "identity": "a"}),
+            json!({"form": "raw", "value": "MAA=", "algorithm": "ecdsa-sha512", "identity": "a",
+                   "digest": "AAEC"}),
+            json!({"form": "code", "value": "012345"}),
+        ] {
+            let read: Signature = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn a_form_has_what_it_needs_and_nothing_of_the_others() {
+        let long = "A".repeat(88);
+        for bad in [
+            json!({"form": "raw", "value": "MAA=", "identity": "a"}),
+            json!({"form": "raw", "value": "MAA=", "algorithm": "ecdsa-sha256"}),
+            json!({"form": "raw", "value": "MAA=", "algorithm": "ecdsa-sha256", "identity": "a",
+                   "digest": "?"}),
+            json!({"form": "raw", "value": "MAA=", "algorithm": "ecdsa-sha256", "identity": "a",
+                   "digest": long}),
+            json!({"form": "cms", "value": "MAA=", "identity": "a", "digest": "AAEC"}),
+            json!({"form": "code", "value": "012345", "digest": "AAEC"}),
+            json!({"form": "code", "value": "01234"}),
+            json!({"form": "cms", "value": "MAA="}),
+            json!({"form": "pgp", "value": "MAA=", "identity": "a"}),
+        ] {
+            assert!(serde_json::from_value::<Signature>(bad.clone()).is_err(), "{bad}");
+        }
+    }
+}

@@ -252,3 +252,30 @@ pub enum State {
     #[serde(other)]
     Unknown,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_document_reads_as_it_was_written_and_says_nothing_in_debug() {
+        let written = json!({
+            "id": "00000000000000000000000000000001", "client": "Bank",
+            "media_type": "application/vnd.countersign.digest+json", "bytes": "",
+            "document": {
+                "digest_algorithm": "sha256", "digest_url": "https://a.example/d",
+                "document_url": "https://a.example/f", "alias": "Lease",
+                "html": "UEdJKw==", "root_certs": ["MAA=", "MAAA"],
+            },
+        });
+        let read: Content = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), written);
+        let document = read.document.unwrap();
+        assert_eq!(document.html, Some(Text("PGI+".to_owned())));
+        assert!(!format!("{document:?}").contains("PGI+"));
+        let none: Document = serde_json::from_value(json!({"newer": 1})).unwrap();
+        assert_eq!(none, Document::default(), "what is not known is ignored");
+    }
+}
