@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 pub use answer::{Completed, Manner, Submission, Taken};
 pub use gateway::Request;
-pub use start::Order;
+pub use start::{Announcement, Order};
 
 use crate::delivery::{self, Debt};
 use crate::device::Device;

@@ -12,7 +12,7 @@ use countersign_core::device::{Device, PushAddress};
 use countersign_core::engine::{Request, Submission};
 use countersign_core::id::{RequestKey, SerialNumber, TenantName, TransactionId, UserName};
 use countersign_core::port::{Handle, Registry as _};
-use countersign_core::terms::{Digits, Form, Forms, Operation};
+use countersign_core::terms::{Digits, Forms, Operation};
 use countersign_core::{Error, Refusal};
 use countersign_proof::Proof;
 use countersign_wire::body::Push;

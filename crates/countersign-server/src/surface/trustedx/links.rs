@@ -68,6 +68,7 @@ pub(super) async fn finish(
             algorithm: finish.algorithm,
             digest: finish.digest.as_deref(),
         };
+        trustedx.devices.witness().hear(core, &who.tenant, id, &submission).await?;
         core.finish_in(Manner::AtOnce, &who.tenant, who.device, id, &submission).await
     };
     let finished = match at_once(Form::Raw).await {

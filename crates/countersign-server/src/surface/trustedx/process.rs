@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use countersign_core::engine::Order;
+use countersign_core::engine::{Announcement, Order};
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{Chance as _, Handle, Registry as _};
 use countersign_core::selector::Selector;
@@ -100,6 +100,8 @@ impl TrustedX {
             selectors: create.asked.into_iter().map(|asked| asked.shown).collect(),
         };
         let kept = serde_json::to_string(&kept).expect("what is kept is plain JSON");
+        // Devices that are on the line are offered it in any case.
+        let announced = if create.notify { Announcement::Everybody } else { Announcement::Online };
         Ok(Order {
             id: TransactionId(core.world.draw()),
             surface: Surface::TrustedX,
@@ -115,7 +117,7 @@ impl TrustedX {
             pin_required: false,
             once: false,
             clocks: Clocks::One(extensions.lifetime.unwrap_or(self.rules.lifetime)),
-            announced: true,
+            announced,
             callback: extensions.callback,
             notice: None,
             request: Some(kept),
