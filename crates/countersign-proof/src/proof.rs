@@ -110,7 +110,7 @@ impl core::fmt::Debug for Proof {
             .field("content_digest", &hex::encode(self.content_digest))
             .field("signer", &self.signer.map(hex::encode))
             .field("evidence_bytes", &self.evidence.len())
-            .field("algorithm", &self.raw().map(|raw| raw.algorithm))
+            .field("algorithm", &self.raw.as_ref().map(|raw| raw.algorithm))
             .finish()
     }
 }
