@@ -148,6 +148,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             Committed::Crowded => return Err(Refusal::Crowded.into()),
             Committed::Stale | Committed::ReferenceTaken | Committed::KeyTaken => return Ok(None),
         }
+        let first = Versioned { value: transaction.clone(), version: 1 };
+        self.scenes.keep(Household { user, devices }, first);
         let transaction = Arc::new(transaction);
         match event {
             Event::Ended(_) => self.doorbell.ring(Bell::Ended(Arc::clone(&transaction))),
