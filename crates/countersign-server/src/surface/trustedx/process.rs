@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use countersign_core::engine::{Announcement, Order};
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{Chance as _, Handle, Registry as _};
-use countersign_core::selector::Selector;
+use countersign_core::selector::{Held, Selector};
 use countersign_core::terms::{Addressed, Clocks, Forms, RawTerms, Reference, Surface};
 use countersign_core::transaction::Transaction;
 use countersign_core::{Error, Refusal};
@@ -81,12 +81,16 @@ impl TrustedX {
         body: &[u8],
     ) -> Result<Order, Problem> {
         let core = &self.gate.core;
-        let selectors = self.selectors(&caller, &mut create).await?;
-        let user = if let Some(user) = create.user.take() {
-            user
-        } else {
-            let purpose = create.content.media_type.purpose();
-            core.whose(&caller.tenant, &selectors, purpose).await?
+        let (selectors, held) = self.selectors(&caller, &mut create).await?;
+        let purpose = create.content.media_type.purpose();
+        let fits = |held: &Held| {
+            held.device.check().is_ok() && held.device.fit(purpose, &selectors).next().is_some()
+        };
+        let user = match (create.user.take(), held.as_slice()) {
+            (Some(user), _) => user,
+            // The one identity that is meant has just been read.
+            (None, [held]) if selectors.len() == 1 && fits(held) => held.device.user.clone(),
+            (None, _) => core.whose(&caller.tenant, &selectors, purpose).await?,
         };
         let reference = extensions.key.map(|name| {
             let lifetime = format!("{:?} {:?}", extensions.lifetime, extensions.callback);
@@ -128,16 +132,21 @@ impl TrustedX {
         })
     }
 
-    /// The conditions of the selectors that somebody could meet; all of them are shown.
+    /// The conditions of the selectors that somebody could meet, and the identities that they name; all
+    /// selectors are shown.
     async fn selectors(
         &self,
         caller: &Caller,
         create: &mut Create,
-    ) -> Result<Vec<Selector>, Problem> {
+    ) -> Result<(Vec<Selector>, Vec<Held>), Problem> {
+        let mut named = Vec::new();
         for asked in &mut create.asked {
             let Some(Selector { id: Some(id), .. }) = asked.selector else { continue };
             match self.gate.core.identity(&caller.tenant, id).await {
-                Ok(held) => asked.show_by(&held),
+                Ok(held) => {
+                    asked.show_by(&held);
+                    named.push(held);
+                }
                 Err(Error::Refused(_)) => asked.selector = None,
                 Err(failed) => return Err(failed.into()),
             }
@@ -148,7 +157,7 @@ impl TrustedX {
         if selectors.is_empty() && !create.asked.is_empty() {
             return Err(Refusal::NoIdentity.into());
         }
-        Ok(selectors)
+        Ok((selectors, named))
     }
 
     /// What is asked of the signature. HTML that no algorithm was named for is hashed as the device's type
