@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use countersign_core::engine::{Announcement, Order};
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{Chance as _, Handle, Registry as _};
-use countersign_core::selector::{Held, Selector};
+use countersign_core::selector::Selector;
 use countersign_core::terms::{Addressed, Clocks, Forms, RawTerms, Reference, Surface};
 use countersign_core::transaction::Transaction;
 use countersign_core::{Error, Refusal};
@@ -81,16 +81,12 @@ impl TrustedX {
         body: &[u8],
     ) -> Result<Order, Problem> {
         let core = &self.gate.core;
-        let (selectors, held) = self.selectors(&caller, &mut create).await?;
-        let purpose = create.content.media_type.purpose();
-        let fits = |held: &Held| {
-            held.device.check().is_ok() && held.device.fit(purpose, &selectors).next().is_some()
-        };
-        let user = match (create.user.take(), held.as_slice()) {
-            (Some(user), _) => user,
-            // The one identity that is meant has just been read.
-            (None, [held]) if selectors.len() == 1 && fits(held) => held.device.user.clone(),
-            (None, _) => core.whose(&caller.tenant, &selectors, purpose).await?,
+        let (selectors, holder) = self.selectors(&caller, &mut create).await?;
+        let user = if let Some(user) = create.user.take().or(holder) {
+            user
+        } else {
+            let purpose = create.content.media_type.purpose();
+            core.whose(&caller.tenant, &selectors, purpose).await?
         };
         let reference = extensions.key.map(|name| {
             let lifetime = format!("{:?} {:?}", extensions.lifetime, extensions.callback);
@@ -132,20 +128,20 @@ impl TrustedX {
         })
     }
 
-    /// The conditions of the selectors that somebody could meet, and the identities that they name; all
-    /// selectors are shown.
+    /// The conditions of the selectors that somebody could meet; all of them are shown. And who could, where
+    /// each names an identity of one and the same user.
     async fn selectors(
         &self,
         caller: &Caller,
         create: &mut Create,
-    ) -> Result<(Vec<Selector>, Vec<Held>), Problem> {
-        let mut named = Vec::new();
+    ) -> Result<(Vec<Selector>, Option<UserName>), Problem> {
+        let mut holders = Vec::new();
         for asked in &mut create.asked {
             let Some(Selector { id: Some(id), .. }) = asked.selector else { continue };
             match self.gate.core.identity(&caller.tenant, id).await {
                 Ok(held) => {
                     asked.show_by(&held);
-                    named.push(held);
+                    holders.push(held.device.user.clone());
                 }
                 Err(Error::Refused(_)) => asked.selector = None,
                 Err(failed) => return Err(failed.into()),
@@ -157,7 +153,9 @@ impl TrustedX {
         if selectors.is_empty() && !create.asked.is_empty() {
             return Err(Refusal::NoIdentity.into());
         }
-        Ok((selectors, named))
+        let by_id = selectors.iter().all(|selector| selector.id.is_some());
+        let holder = holders.pop().filter(|one| by_id && holders.iter().all(|other| other == one));
+        Ok((selectors, holder))
     }
 
     /// What is asked of the signature. HTML that no algorithm was named for is hashed as the device's type
