@@ -3,11 +3,12 @@
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
 
 use countersign_core::delivery::Debt;
 use countersign_core::id::TransactionId;
 use countersign_core::limits::COMMITS_QUEUED_MAX;
-use countersign_core::port::{Commit, Committed, Handle, Ledger as _};
+use countersign_core::port::{Changed, Commit, Committed, Handle, Ledger as _, Registry as _};
 use countersign_core::terms::{Content, Terms};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -20,7 +21,7 @@ use super::{Sqlite, activation, delivery, device, evidence, identity, transactio
 #[path = "../../tests/it/world.rs"]
 mod world;
 
-use world::{commit, owing, taken, terms, waiting};
+use world::{activation, commit, device, enrolment, owing, populate, taken, terms, waiting};
 
 fn store() -> (TempDir, Sqlite) {
     let directory = tempfile::tempdir().unwrap();
@@ -212,4 +213,64 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
         Ok(())
     };
     store.0.readers.read("explaining", explain).unwrap();
+}
+
+/// Users of acme with a device and an identity each, written by the writer itself.
+async fn crowd(store: &Sqlite, from: u32, to: u32) {
+    const USERS: &str = "WITH RECURSIVE one (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM one WHERE n < ?2)
+        INSERT INTO users (tenant, name, version, serial_base, devices_made, wrong_pins, wrong_codes,
+                           locks_in_a_row, lock, created_at)
+        SELECT 'acme', printf('user-%07d', n), 2, 100 + n, 1, 0, 0, 0, 'open', 0 FROM one";
+    const DEVICES: &str = "WITH RECURSIVE one (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM one WHERE n < ?2)
+        INSERT INTO devices (tenant, id, version, user, serial_base, sequence, status, auth_key,
+                             payload_key, code_key, enrolled_at, about, identities)
+        SELECT 'acme', 1000 + n, 1, printf('user-%07d', n), 100 + n, 1, status, auth_key, payload_key,
+               code_key, enrolled_at, about, json_set(identities, '$[0].id', printf('%032x', 1000 + n))
+          FROM one, devices WHERE tenant = 'acme' AND devices.id = 1";
+    for first in (from..=to).step_by(20_000) {
+        let last = to.min(first + 19_999);
+        let write = move |sql: &Connection| {
+            assert_eq!(sql.execute(USERS, [first, last])?, sql.execute(DEVICES, [first, last])?);
+            Ok(())
+        };
+        store.0.writer.write("adding many users", write).await.unwrap();
+    }
+}
+
+/// The shortest time in which joe's devices are found.
+async fn shortest_listing(store: &Sqlite) -> Duration {
+    let (tenant, joe) = ("acme".parse().unwrap(), "joe".parse().unwrap());
+    let mut shortest = Duration::MAX;
+    for _ in 0..2_000 {
+        let began = Instant::now();
+        let found = store.devices(&tenant, Some(&joe)).await.unwrap();
+        shortest = shortest.min(began.elapsed());
+        assert_eq!(found.len(), 20);
+    }
+    shortest
+}
+
+/// `USERS=1000000` measures what `docs/performance.md` tells.
+#[tokio::test]
+async fn what_a_user_holds_is_found_as_fast_among_many_users_as_among_few() {
+    let (directory, mut store) = store();
+    populate(&store).await;
+    for nth in 1..=20 {
+        let number = 100 + u64::from(nth);
+        let code = activation("acme", "joe", u128::from(number));
+        store.create_activation(code.clone()).await.unwrap();
+        let enrolled = store.enrol(enrolment(code, device("acme", "joe", number, nth), nth)).await;
+        assert_eq!(enrolled.unwrap(), Changed::Written);
+    }
+    let many = std::env::var("USERS").map_or(20_000, |users| users.parse().unwrap());
+    crowd(&store, 1, 1_000).await;
+    let among_few = shortest_listing(&store).await;
+    crowd(&store, 1_001, many).await;
+    // What was just written is in the log, where reading takes longer the longer it is.
+    store.close().await.unwrap();
+    store = Sqlite::open(directory.path(), None).unwrap();
+    let among_many = shortest_listing(&store).await;
+    println!("20 devices among 1,000 users: {among_few:?}; among {many}: {among_many:?}");
+    assert!(among_many < 3 * among_few, "{among_few:?} has become {among_many:?}");
+    store.close().await.unwrap();
 }

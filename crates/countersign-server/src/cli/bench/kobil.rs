@@ -106,7 +106,7 @@ impl Surface for Kobil {
         let told = answer.windows(signature.len()).any(|bytes| bytes == signature.as_bytes());
         ensure!(told, "the answer does not hold the device's signature");
         let (completed, acknowledged) = (signed.completed, signed.acknowledged);
-        Ok(Cycle { completed, acknowledged, answered })
+        Ok(Cycle { completed, acknowledged, answered, polls: 0 })
     }
 
     async fn look_after(phone: &mut Phone) -> anyhow::Result<()> {

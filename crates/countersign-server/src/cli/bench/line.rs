@@ -34,12 +34,35 @@ impl Line {
     /// # Errors
     /// When it breaks, and for every answer but 200.
     pub(super) async fn call(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Bytes> {
+        self.call_for(StatusCode::OK, request).await
+    }
+
+    /// Makes a call: the body of its answer.
+    ///
+    /// # Errors
+    /// When it breaks, and for every answer but `wanted`.
+    pub(super) async fn call_for(
+        &mut self,
+        wanted: StatusCode,
+        request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<Bytes> {
+        let (status, body) = self.send(request).await?;
+        let said = || String::from_utf8_lossy(&body).chars().take(400).collect::<String>();
+        ensure!(status == wanted, "the server answered {status}: {}", said());
+        Ok(body)
+    }
+
+    /// Makes a call, whatever is answered.
+    ///
+    /// # Errors
+    /// When it breaks.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
         self.0.ready().await?;
         let response = self.0.send_request(request).await?;
         let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        let said = || String::from_utf8_lossy(&body).chars().take(400).collect::<String>();
-        ensure!(status == StatusCode::OK, "the server answered {status}: {}", said());
-        Ok(body)
+        Ok((status, response.into_body().collect().await?.to_bytes()))
     }
 }

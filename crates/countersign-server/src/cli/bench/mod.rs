@@ -19,6 +19,7 @@ mod report;
 mod room;
 mod surface;
 mod tally;
+mod trustedx;
 mod verification;
 
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ use self::report::{Asked, Found, Handshakes, Report};
 use self::room::Room;
 use self::surface::{Name, Surface};
 use self::tally::Measured;
+use self::trustedx::TrustedX;
 use super::answer;
 use crate::task::Shutdown;
 
@@ -101,7 +103,7 @@ impl Bench {
         );
         let devices = match self.surface {
             Name::Kobil => self.devices,
-            Name::Onespan => 2 * self.devices,
+            Name::Onespan | Name::Trustedx => 2 * self.devices,
         };
         room::for_connections((devices + 2 * self.concurrency).max(self.idle))?;
         let room = Room::make(self.data.as_deref())?;
@@ -156,6 +158,12 @@ impl Bench {
                 Name::Kobil => self.alone(&server, kobil, own, &tasks).await,
                 Name::Onespan => {
                     let surface = OneSpan::prepare(target, &crowd, room.path(), &tasks)?;
+                    crowd.devices.truncate(self.devices as usize);
+                    let (own, kobils) = ((surface, own), (kobil, crowd.devices));
+                    self.in_turns(&server, own, kobils, &tasks).await
+                }
+                Name::Trustedx => {
+                    let surface = TrustedX::prepare(target, &crowd, &tasks).await?;
                     crowd.devices.truncate(self.devices as usize);
                     let (own, kobils) = ((surface, own), (kobil, crowd.devices));
                     self.in_turns(&server, own, kobils, &tasks).await

@@ -184,7 +184,7 @@ impl Surface for OneSpan {
             tokio::try_join!(asking, completing)?;
         let told = holds(&answer, &format!("<signature>{code}</signature>"));
         ensure!(told, "the answer does not hold the phone's code: {answer:?}");
-        Ok(Cycle { completed, acknowledged, answered })
+        Ok(Cycle { completed, acknowledged, answered, polls: 0 })
     }
 
     /// A phone that has nothing to do is not there.

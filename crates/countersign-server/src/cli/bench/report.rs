@@ -61,6 +61,11 @@ pub(super) struct Report {
     kobil: Option<Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio_cpu_per_cycle_to_kobil: Option<f64>,
+    /// What a cycle may cost by these figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound_cpu_microseconds_per_cycle: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio_cpu_per_cycle_to_bound: Option<f64>,
     server_rss_bytes: u64,
     handshakes: u32,
     handshakes_per_second: f64,
@@ -89,6 +94,9 @@ struct Figures {
     load_cpu_microseconds_per_cycle: f64,
     commits_per_cycle: f64,
     syncs_per_cycle: f64,
+    /// Of an application that has to ask for its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    polls_per_cycle: Option<f64>,
 }
 
 impl Report {
@@ -102,6 +110,8 @@ impl Report {
         let figures = Figures::of(&found.measured);
         let kobil = found.kobil.as_ref().map(Figures::of);
         let (cpu, one) = (figures.server_cpu_microseconds_per_cycle, micros(verification));
+        let kobil_cpu = kobil.as_ref().map(|kobil| kobil.server_cpu_microseconds_per_cycle);
+        let bound = kobil_cpu.and_then(|kobil| asked.surface.bound(kobil, one));
         let handshakes = &found.handshakes;
         let count = f64::from(handshakes.count);
         Self {
@@ -117,9 +127,9 @@ impl Report {
             rate_cycles_per_second: asked.rate,
             verification_cpu_microseconds: round(one),
             ratio_cpu_per_cycle_to_verification: round(cpu / one),
-            ratio_cpu_per_cycle_to_kobil: kobil
-                .as_ref()
-                .map(|kobil| round(cpu / kobil.server_cpu_microseconds_per_cycle)),
+            ratio_cpu_per_cycle_to_kobil: kobil_cpu.map(|kobil| round(cpu / kobil)),
+            bound_cpu_microseconds_per_cycle: bound.map(round),
+            ratio_cpu_per_cycle_to_bound: bound.map(|bound| round(cpu / bound)),
             figures,
             kobil,
             server_rss_bytes: found.server_memory,
@@ -138,6 +148,10 @@ impl Report {
         let mut cpu = format!("{ratio} × one P-256 verification ({one} µs)");
         if let Some(ratio) = self.ratio_cpu_per_cycle_to_kobil {
             cpu = format!("{cpu}, {ratio} × KOBIL's");
+        }
+        let bound = self.bound_cpu_microseconds_per_cycle.zip(self.ratio_cpu_per_cycle_to_bound);
+        if let Some((bound, ratio)) = bound {
+            cpu = format!("{cpu}, {ratio} × what it may be ({bound} µs)");
         }
         entries.extend([
             ("CPU of a cycle", cpu),
@@ -193,6 +207,7 @@ impl Figures {
             load_cpu_microseconds_per_cycle: of_a_cycle(micros(measured.own_cpu)),
             commits_per_cycle: of_a_cycle(measured.used.commits as f64),
             syncs_per_cycle: of_a_cycle(measured.used.syncs as f64),
+            polls_per_cycle: (counts.polls > 0).then(|| of_a_cycle(counts.polls as f64)),
         }
     }
 
@@ -237,6 +252,9 @@ impl Figures {
                 ),
             ),
         ];
+        if let Some(polls) = self.polls_per_cycle {
+            entries.push(("polls of a cycle", polls.to_string()));
+        }
         if let Some(error) = &self.first_error {
             entries.push(("first error", error.clone()));
         }

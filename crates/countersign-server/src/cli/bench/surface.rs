@@ -13,6 +13,8 @@ pub(super) enum Name {
     Kobil,
     /// OneSpan's SOAP, and a phone that fetches over REST and answers with a code
     Onespan,
+    /// TrustedX's process, which a device ends by its link, and whose result is polled
+    Trustedx,
 }
 
 /// One of them. Clones are handles to the same.
@@ -53,6 +55,8 @@ pub(super) struct Cycle {
     pub(super) acknowledged: Instant,
     /// The application had its answer.
     pub(super) answered: Instant,
+    /// How often the application asked for it, if it had to ask.
+    pub(super) polls: u32,
 }
 
 impl Name {
@@ -61,6 +65,18 @@ impl Name {
         match self {
             Self::Kobil => "kobil",
             Self::Onespan => "onespan",
+            Self::Trustedx => "trustedx",
+        }
+    }
+
+    /// What a cycle of its may cost, where KOBIL's and one verification cost that much: KOBIL's itself is
+    /// held against verifications alone.
+    pub(super) fn bound(self, kobil: f64, verification: f64) -> Option<f64> {
+        match self {
+            Self::Kobil => None,
+            Self::Onespan => Some(1.2 * kobil),
+            // The device's call carries a proof of its own.
+            Self::Trustedx => Some(1.3 * kobil + verification),
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Counts {
     /// From the device's being told that its signature is good to the application's answer: how much later
     /// the one knows than the other.
     pub(super) acknowledgement: Histogram<u64>,
+    /// Of applications that have to ask for their answer.
+    pub(super) polls: u64,
     pub(super) errors: u64,
     pub(super) first_error: Option<String>,
 }
@@ -46,9 +48,10 @@ impl Tally {
     }
 
     pub(super) fn count(&mut self, began: Instant, cycle: &Cycle) {
-        let Cycle { completed, acknowledged, answered } = *cycle;
+        let Cycle { completed, acknowledged, answered, polls } = *cycle;
         self.ended = Instant::now();
         let counts = &mut self.counts;
+        counts.polls += u64::from(polls);
         let mut record = |into: fn(&mut Counts) -> &mut Histogram<u64>, time: Duration| {
             into(counts).saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         };
@@ -81,6 +84,7 @@ impl Counts {
             latency: histogram.clone(),
             completion: histogram.clone(),
             acknowledgement: histogram,
+            polls: 0,
             errors: 0,
             first_error: None,
         }
@@ -94,6 +98,7 @@ impl Counts {
         ] {
             own.add(others).expect("their bounds are the same");
         }
+        self.polls += other.polls;
         self.errors += other.errors;
         if self.first_error.is_none() {
             self.first_error.clone_from(&other.first_error);

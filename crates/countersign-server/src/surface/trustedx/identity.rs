@@ -12,8 +12,8 @@ use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX, REASON_BYTES
 use countersign_core::selector::{Filter, Held};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use x509_cert::Certificate;
-use x509_cert::der::{Decode as _, Encode as _};
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{self, Decode as _, Reader as _, SliceReader};
 
 use super::body::text_of;
 use super::extension::parameter;
@@ -121,8 +121,7 @@ struct LabelsFields {
 impl Rules {
     /// An identity of this device, all of it.
     pub(super) fn sign_identity(&self, device: &Device, identity: &Identity) -> SignIdentity {
-        let certificate = Certificate::from_der(&identity.certificate);
-        let key = certificate.and_then(|one| one.tbs_certificate.subject_public_key_info.to_der());
+        let key = public_key(&identity.certificate);
         let details = Details {
             certificate: BASE64.encode(&identity.certificate),
             activation_mode: "",
@@ -266,7 +265,38 @@ impl TrustedX {
     }
 }
 
+/// The `SubjectPublicKeyInfo` of a certificate, DER (RFC 5280, 4.1). Only its place is looked for: the
+/// certificate was read, and verified, when the identity was made.
+fn public_key(certificate: &[u8]) -> der::Result<&[u8]> {
+    let signed = SliceReader::new(AnyRef::from_der(certificate)?.value())?.tlv_bytes()?;
+    let mut fields = SliceReader::new(AnyRef::from_der(signed)?.value())?;
+    if fields.peek_tag()?.is_context_specific() {
+        fields.tlv_bytes()?; // The version, which the first one left out.
+    }
+    for _serial_algorithm_issuer_validity_subject in 0..5 {
+        fields.tlv_bytes()?;
+    }
+    fields.tlv_bytes()
+}
+
 /// What no identity is called is unknown.
 fn identity_id(text: &str) -> Result<IdentityId, Refusal> {
     text.parse().map_err(|_| Refusal::UnknownIdentity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_key_of_a_certificate_is_the_one_that_was_certified() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        assert_eq!(
+            public_key(certificate.der()).unwrap(),
+            rcgen::PublicKeyData::subject_public_key_info(&key)
+        );
+        assert!(public_key(&certificate.der()[1..]).is_err() && public_key(b"").is_err());
+    }
 }
