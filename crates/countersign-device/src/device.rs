@@ -7,13 +7,14 @@ use core::time::Duration;
 
 use countersign_wire::body::{
     Code, Content, Decline, DeclineReason, Ended, Fail, Finish, Offer, PIN_PROOF_ID, PinBody,
-    PinChange, Take, Taken, Use,
+    PinChange, Push, PushAnswer, PushBody, Take, Taken, Use,
 };
 use countersign_wire::frame::{Message, Request};
 use countersign_wire::id::TransactionId;
 use countersign_wire::jwe::{self, Purpose};
 use countersign_wire::phone::{Phone, PhonePin};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::document::{self, BadDocument, Claim, Limits};
@@ -23,6 +24,7 @@ use crate::http::Http;
 use crate::identity::{Source, Wanted};
 use crate::listen::{Line, Listen, Notice};
 use crate::pin::Pin;
+use crate::push::Wake;
 use crate::shown::{DIGEST_MEDIA_TYPE, Shown, View};
 
 /// After a deadline the server is asked for so much longer how it ended.
@@ -285,6 +287,28 @@ impl Device {
         self.phone.pin_next = None;
         self.file.replace(&self.phone)?;
         outcome
+    }
+
+    /// Registers where the device is woken when it is not on the line, from now on; `None`: nowhere.
+    ///
+    /// # Errors
+    /// The server's refusal of an address that is none, or no answer.
+    pub async fn set_push(&self, push: Option<Push>) -> Result<PushAnswer, Error> {
+        self.http.put_push(&PushBody { push }).await
+    }
+
+    /// Whether the device can be woken, and how it could be: with Web Push, what a browser must know to
+    /// subscribe.
+    ///
+    /// # Errors
+    /// The server's refusal, or no answer.
+    pub async fn push(&self) -> Result<PushAnswer, Error> {
+        self.http.push().await
+    }
+
+    /// From now on looks at what there is once, and then each time that it is woken, and keeps no line.
+    pub fn listen_for_wakes(&mut self, wakes: mpsc::UnboundedReceiver<Wake>) {
+        self.line = Line::woken(wakes);
     }
 
     /// Whether it signs with a code wherever one is accepted. By default it does where nothing else is: a

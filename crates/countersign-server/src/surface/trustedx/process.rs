@@ -81,8 +81,8 @@ impl TrustedX {
         body: &[u8],
     ) -> Result<Order, Problem> {
         let core = &self.gate.core;
-        let selectors = self.selectors(&caller, &mut create).await?;
-        let user = if let Some(user) = create.user.take() {
+        let (selectors, holder) = self.selectors(&caller, &mut create).await?;
+        let user = if let Some(user) = create.user.take().or(holder) {
             user
         } else {
             let purpose = create.content.media_type.purpose();
@@ -128,16 +128,21 @@ impl TrustedX {
         })
     }
 
-    /// The conditions of the selectors that somebody could meet; all of them are shown.
+    /// The conditions of the selectors that somebody could meet; all of them are shown. And who could, where
+    /// each names an identity of one and the same user.
     async fn selectors(
         &self,
         caller: &Caller,
         create: &mut Create,
-    ) -> Result<Vec<Selector>, Problem> {
+    ) -> Result<(Vec<Selector>, Option<UserName>), Problem> {
+        let mut holders = Vec::new();
         for asked in &mut create.asked {
             let Some(Selector { id: Some(id), .. }) = asked.selector else { continue };
             match self.gate.core.identity(&caller.tenant, id).await {
-                Ok(held) => asked.show_by(&held),
+                Ok(held) => {
+                    asked.show_by(&held);
+                    holders.push(held.device.user.clone());
+                }
                 Err(Error::Refused(_)) => asked.selector = None,
                 Err(failed) => return Err(failed.into()),
             }
@@ -148,7 +153,9 @@ impl TrustedX {
         if selectors.is_empty() && !create.asked.is_empty() {
             return Err(Refusal::NoIdentity.into());
         }
-        Ok(selectors)
+        let by_id = selectors.iter().all(|selector| selector.id.is_some());
+        let holder = holders.pop().filter(|one| by_id && holders.iter().all(|other| other == one));
+        Ok((selectors, holder))
     }
 
     /// What is asked of the signature. HTML that no algorithm was named for is hashed as the device's type

@@ -84,7 +84,14 @@ async fn what_was_signed_is_what_an_allowed_host_says() {
     assert_eq!((status, &answer["error"]), (400, &json!("invalid_signature")), "{answer}");
     stage.says(told(&own, "sha512"));
     assert_eq!(stage.signs(&own).await.0, 400, "of another algorithm");
-    for call in 0..3 {
+    // One that the application gave is no better.
+    let only_told = stage.body.clone();
+    stage.body["input"]["digest_value"] = json!(BASE64.encode(&other));
+    stage.body["input"]["digest_algorithm"] = json!("sha256");
+    stage.says(told(&own, "sha256"));
+    assert_eq!(stage.signs(&other).await.0, 400, "both were given, and they differ");
+    stage.body = only_told;
+    for call in 0..4 {
         assert!(stage.host.next().await.line.starts_with("GET /digest "), "{call}");
     }
     // Whatever else it does, nothing is accepted, and the device may try again.
