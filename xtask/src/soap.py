@@ -150,6 +150,17 @@ def drive(service, device):
         succeeded(signed.status)
         assert signed.result.signature == digits, signed
 
+    # A login, for which the bank's system speaks as well.
+    made = service.getSecureChallenge(componentType=COMPONENT, user=user, title="Log in, Jane?")
+    succeeded(made.status)
+    assert made.result.requestImage.startswith(b"\x89PNG"), made
+    key = made.result.challengeKey
+    phone = [BINARY, "device", "scan", "phone.json", key, "--answer", "approve", "--code"]
+    subprocess.run(phone, check=True, stdout=subprocess.DEVNULL)
+    entered = service.authUserRequest(componentType=COMPONENT, user=user, challengeKey=key)
+    succeeded(entered.status)
+    assert entered.result.signature.isdigit(), entered
+
     # What is refused is refused with a status, and what is no request with a fault.
     both = service.authSignatureRequest(componentType="Another", user=user, push=push)
     failed(both.status, "STAT_INVPARAM")
@@ -158,7 +169,7 @@ def drive(service, device):
     failed(unknown.status, "STAT_NOT_FOUND")
     plain = {"componentType": COMPONENT, "serialNumber": serial, "requestKeyMessage": "0000000042"}
     failed(service.cancelAuthSignatureRequest(**plain), "STAT_INVPARAM")
-    return 14
+    return 16
 
 
 def main():

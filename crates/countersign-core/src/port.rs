@@ -298,6 +298,12 @@ pub trait Registry: Send + Sync {
         id: &ClientId,
     ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
 
+    /// Finds the client of that id, whichever tenant's it is: ids are drawn, so one is another's nowhere.
+    fn client_by_id(
+        &self,
+        id: &ClientId,
+    ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
+
     /// Changes the keys of a client's callbacks: the newest, and the one that signs beside it.
     fn set_webhook_keys(
         &self,

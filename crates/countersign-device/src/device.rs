@@ -28,6 +28,8 @@ use crate::shown::{Shown, View};
 
 /// After a deadline the server is asked for so much longer how it ended.
 const AFTER_DEADLINE: Duration = Duration::from_secs(15);
+/// Digits of a request key.
+const REQUEST_KEY_DIGITS: usize = 10;
 /// Tries of a call that has no deadline.
 const TRIES: u32 = 3;
 /// Tries of a take with a PIN: a wrong one counts each time that it arrives.
@@ -108,6 +110,19 @@ impl Device {
                 return Ok(offer);
             }
         }
+    }
+
+    /// What a scanned picture is of: its text is a request key, ten digits.
+    ///
+    /// # Errors
+    /// [`Error::NotAKey`] for another text, [`Error::NothingThere`] where nothing of that key is open for
+    /// this device; else the server's refusal, or no answer.
+    pub async fn scan(&mut self, text: &str) -> Result<Offer, Error> {
+        let key = text.trim();
+        if key.len() != REQUEST_KEY_DIGITS || !key.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(Error::NotAKey);
+        }
+        self.http.offer_of(key).await?.ok_or(Error::NothingThere)
     }
 
     /// Opens an offer: its content comes, is checked to be for this transaction, and can be shown.

@@ -55,6 +55,12 @@ pub enum Error {
     /// The content cannot be shown exactly as it would be signed.
     #[error("this device cannot show content of type {0}, and signs nothing that it did not show")]
     CannotShow(String),
+    /// What was scanned is no request key.
+    #[error("what was scanned is not a request key of ten digits")]
+    NotAKey,
+    /// No transaction of that request key is open for this device.
+    #[error("nothing of this key is open for this device: it has ended, or is for somebody else")]
+    NothingThere,
     /// The transaction accepts nothing that this device's identities can make.
     #[error("this device has no identity whose signatures this transaction accepts: enrol one")]
     NoIdentity,

@@ -91,6 +91,18 @@ impl Http {
         Ok(offers.offers)
     }
 
+    /// What has this request key, if it is open for this device; does not wait.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn offer_of(&self, request_key: &str) -> Result<Option<Offer>, Error> {
+        let query = format!("?request_key={request_key}");
+        let path = "/device/v1/offers";
+        let offers: Offers =
+            self.call(Method::GET, path, &query, Vec::new(), ANSWER_TIMEOUT).await?;
+        Ok(offers.offers.into_iter().next())
+    }
+
     /// Takes a transaction.
     ///
     /// # Errors

@@ -82,5 +82,5 @@ pub use http::Http;
 pub use key::KeyKind;
 pub use listen::{Listen, Notice};
 pub use pin::Pin;
-pub use run::{Answer, Ask, Choice, Event, Run, run};
+pub use run::{Answer, Ask, Choice, Event, Run, run, run_one};
 pub use shown::{Shown, View};

@@ -123,6 +123,34 @@ pub async fn run(
     Ok(running.ended)
 }
 
+/// Takes up one offer, which was scanned, and nothing else: `count` is not looked at. Answers how this
+/// device ended it; `None` where it did not.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_one(
+    device: &mut Device,
+    run: Run,
+    offer: &Offer,
+    mut on_event: impl FnMut(Event<'_>),
+) -> Result<Option<State>, Error> {
+    let Run { answer, pin, .. } = run;
+    let mut end = None;
+    let on_event = |event: Event<'_>| {
+        if let Event::Ended { id, state } = &event
+            && *id == offer.id
+        {
+            end = Some(*state);
+        }
+        on_event(event);
+    };
+    let mut running = Running { device, answer, pin, ended: 0, on_event };
+    running.resume().await?;
+    running.offered(offer).await?;
+    running.device.close().await;
+    Ok(end)
+}
+
 struct Running<'a, F> {
     device: &'a mut Device,
     answer: Answer,

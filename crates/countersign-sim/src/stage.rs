@@ -227,6 +227,10 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
         self.act(Call::LookUp, self.inner.client(tenant, id)).await
     }
 
+    async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
+        self.act(Call::LookUp, self.inner.client_by_id(id)).await
+    }
+
     async fn set_webhook_keys(
         &self,
         tenant: &TenantName,

@@ -217,6 +217,10 @@ impl Registry for Store {
         ask!(self, store => store.client(tenant, id))
     }
 
+    async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
+        ask!(self, store => store.client_by_id(id))
+    }
+
     async fn set_webhook_keys(
         &self,
         tenant: &TenantName,

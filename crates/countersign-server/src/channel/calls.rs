@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use countersign_core::device::PinDigest;
-use countersign_core::id::TransactionId;
+use countersign_core::id::{RequestKey, TransactionId};
 use countersign_core::limits::POLL_WAIT_MAX;
 use countersign_core::port::Registry as _;
 use countersign_core::secret::Secret;
@@ -26,11 +26,13 @@ use crate::doorbell::{Kind, Note};
 
 type Answer<T> = Result<Json<T>, Refused>;
 
-/// `?wait=30`: how many seconds to wait for an offer.
+/// `?wait=30`: how many seconds to wait for an offer. `?request_key=0123456789`: only the one that has
+/// this key, as a person has scanned it.
 #[derive(Deserialize)]
-pub(super) struct Wait {
+pub(super) struct Wanted {
     #[serde(default)]
     wait: u64,
+    request_key: Option<String>,
 }
 
 /// `PUT /device/v1/pin`: the device's first PIN, or the next one.
@@ -57,12 +59,14 @@ pub(super) async fn set_pin(
 /// `GET /device/v1/offers?wait=30`: what is open and not taken by this device; waits where there is none.
 pub(super) async fn offers(
     State(devices): State<Devices>,
-    Query(Wait { wait }): Query<Wait>,
+    Query(Wanted { wait, request_key }): Query<Wanted>,
     request: Request,
 ) -> Answer<body::Offers> {
     let proved = devices.prove(request).await?;
     let room = &devices.0;
     let (tenant, device) = (&proved.tenant, proved.device);
+    let key = request_key.map(|key| key.parse::<RequestKey>()).transpose();
+    let key = key.map_err(|_| Code::BadRequest)?;
     let found = room.core.store.device(tenant, device).await?;
     let user = found.ok_or(Code::Locked)?.value.user;
     // On the board before the look, so that nothing falls in between.
@@ -73,6 +77,7 @@ pub(super) async fn offers(
         let offers: Vec<body::Offer> = open
             .iter()
             .filter(|open| !open.taken_by(device))
+            .filter(|open| key.is_none_or(|key| open.terms.request_key == key))
             .map(|open| answer::offer(open))
             .collect();
         if !offers.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::Subcommand;
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{TenantName, UserName};
@@ -12,13 +12,12 @@ use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
 use countersign_wire::code::ActivationCode;
 use countersign_wire::uri::EnrolUri;
-use qrcode::render::unicode::Dense1x2;
-use qrcode::{EcLevel, QrCode};
 use serde::Serialize;
 
 use super::answer;
 use super::desk::{Desk, Place};
 use super::moment;
+use super::qr::qr;
 use crate::clock::World;
 use crate::config::PublicAddress;
 
@@ -150,28 +149,4 @@ pub(super) async fn create(
     let made = desk.store.create_activation(activation).await?;
     ensure!(made == Created::Made, "the code could not be made: try again");
     Ok(Made { code, expires_at })
-}
-
-/// A QR code of half blocks, light on dark as most terminals are; phones read it either way.
-fn qr(text: &str) -> anyhow::Result<String> {
-    let code =
-        QrCode::with_error_correction_level(text, EcLevel::L).context("too long for a QR")?;
-    let mut image = code.render::<Dense1x2>();
-    Ok(image.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_qr_fits_a_terminal() {
-        let text = "countersign:enrol?server=https%3A%2F%2Flocalhost%3A8443&tenant=acme&user=jane\
-                    &code=7K2M-Q0XR-ZV4C-9HTD";
-        let image = qr(text).unwrap();
-        let widths: Vec<usize> = image.lines().map(|line| line.chars().count()).collect();
-        assert!(widths.iter().all(|width| *width == widths[0] && *width <= 80), "{widths:?}");
-        assert!(image.lines().count() <= 40);
-        assert!(image.chars().all(|letter| " ▄▀█\n".contains(letter)));
-    }
 }

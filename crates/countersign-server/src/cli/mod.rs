@@ -20,6 +20,7 @@ mod key;
 mod moment;
 mod paint;
 mod parent;
+mod qr;
 mod serve;
 mod table;
 mod tenant;

@@ -15,7 +15,9 @@ use serde::Serialize;
 use super::answer;
 use super::desk::{Desk, Place};
 use super::moment;
+use super::qr::qr;
 use super::table::{self, Table};
+use crate::surface::picture;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -43,6 +45,12 @@ pub(super) enum Command {
                             order-7 --tenant acme"
     )]
     Show(Show),
+    /// Draw one that is open as a QR code, for a device to scan.
+    ///
+    /// The code holds the request key and nothing else, whatever surface the transaction was started on.
+    /// With --json it is a PNG, in base64.
+    #[command(after_help = "Example:\n  countersign transaction qr 0047110815 --tenant acme")]
+    Qr(Show),
 }
 
 #[derive(Args, Debug)]
@@ -89,6 +97,14 @@ struct Shown {
 }
 
 #[derive(Serialize)]
+struct Drawn {
+    id: String,
+    request_key: String,
+    /// Base64 of a PNG.
+    png: String,
+}
+
+#[derive(Serialize)]
 struct Take {
     device_id: String,
     at: String,
@@ -119,13 +135,21 @@ impl Command {
                 desk.close().await
             }
             Self::Show(show) => {
-                let desk = Desk::at(&show.place)?;
-                desk.tenant(&show.tenant).await?;
-                let found = desk.store.load(&show.tenant, &show.handle()?).await?;
-                let found = found
-                    .with_context(|| format!("tenant {} has no such transaction", show.tenant))?;
-                let shown = shown(&found.value);
+                let (desk, found) = show.found().await?;
+                let shown = shown(&found);
                 answer::print(desk.json, &shown, || entries(&shown))?;
+                desk.close().await
+            }
+            Self::Qr(show) => {
+                let (desk, found) = show.found().await?;
+                if let Some(end) = found.end() {
+                    bail!("there is nothing to scan any more: {}", end.outcome());
+                }
+                let (id, request_key) = (found.terms.id.to_string(), found.terms.request_key);
+                let request_key = request_key.to_string();
+                let png = BASE64.encode(picture::qr(&request_key).context("too long for a QR")?);
+                let text = format!("{}\n{request_key}", qr(&request_key)?);
+                answer::print(desk.json, &Drawn { id, request_key, png }, || text)?;
                 desk.close().await
             }
         }
@@ -133,6 +157,15 @@ impl Command {
 }
 
 impl Show {
+    async fn found(&self) -> anyhow::Result<(Desk, Transaction)> {
+        let desk = Desk::at(&self.place)?;
+        desk.tenant(&self.tenant).await?;
+        let found = desk.store.load(&self.tenant, &self.handle()?).await?;
+        let found =
+            found.with_context(|| format!("tenant {} has no such transaction", self.tenant))?;
+        Ok((desk, found.value))
+    }
+
     fn handle(&self) -> anyhow::Result<Handle> {
         if let (Some(client), Some(reference)) = (&self.client, &self.reference) {
             return Ok(Handle::Reference(client.clone(), reference.clone()));

@@ -162,31 +162,7 @@ impl Gate {
         Ok(Caller { tenant: tenant.name, client: id, name, scope })
     }
 
-    /// The tenant that has a client of this id, whose ids hold enough chance to be another's nowhere: the
-    /// one `named`, or else the first that has one.
-    ///
-    /// # Errors
-    /// [`Stranger::NotAuthenticated`] where none has.
-    pub(crate) async fn tenant_of_client(
-        &self,
-        named: Option<TenantName>,
-        id: &str,
-    ) -> Result<TenantName, Stranger> {
-        let id: ClientId = id.parse().map_err(|_| Stranger::NotAuthenticated)?;
-        if let Some(named) = named
-            && self.core.store.client(&named, &id).await?.is_some()
-        {
-            return Ok(named);
-        }
-        for tenant in self.core.store.tenants().await? {
-            if self.core.store.client(&tenant, &id).await?.is_some() {
-                return Ok(tenant);
-            }
-        }
-        Err(Stranger::NotAuthenticated)
-    }
-
-    /// The client whose id and secret these are.
+    /// The client whose id and secret these are, in this tenant.
     ///
     /// # Errors
     /// [`Stranger::NotAuthenticated`] if they are not, and [`Stranger::TooManyTries`] if `address` has
@@ -203,11 +179,38 @@ impl Gate {
             Ok(id) => self.core.store.client(&tenant.name, &id).await?,
             Err(_) => None,
         };
+        Ok((tenant, self.proved(client, secret, address)?))
+    }
+
+    /// The client whose id and secret these are, whichever tenant's it is.
+    ///
+    /// # Errors
+    /// As [`Gate::credentials`].
+    pub(crate) async fn client(
+        &self,
+        id: &str,
+        secret: &str,
+        address: IpAddr,
+    ) -> Result<Client, Stranger> {
+        let client = match id.parse() {
+            Ok(id) => self.core.store.client_by_id(&id).await?,
+            Err(_) => None,
+        };
+        self.proved(client, secret, address)
+    }
+
+    /// The client that was found, if this is its secret.
+    fn proved(
+        &self,
+        client: Option<Client>,
+        secret: &str,
+        address: IpAddr,
+    ) -> Result<Client, Stranger> {
         // An unknown client costs what a known one does.
         let expected = client.as_ref().map_or([0; 32], |client| client.secret_digest);
         let given = secret_digest(secret);
         match client {
-            Some(client) if bool::from(expected.ct_eq(&given)) => Ok((tenant, client)),
+            Some(client) if bool::from(expected.ct_eq(&given)) => Ok(client),
             _ if self.tries.check_key(&address).is_err() => Err(Stranger::TooManyTries),
             _ => Err(Stranger::NotAuthenticated),
         }

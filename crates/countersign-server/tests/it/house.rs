@@ -244,6 +244,11 @@ fn http(data: &Path) -> Client {
     Client::builder().tls_certs_only([ca]).build().unwrap()
 }
 
+/// The program, for a command that is no administration.
+pub(crate) fn program() -> tokio::process::Command {
+    tokio::process::Command::new(BINARY)
+}
+
 /// Runs a command on a data directory; what it prints is JSON.
 pub(crate) fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failed> {
     let output = Command::new(BINARY).args(arguments).arg("--data").arg(data).output().unwrap();

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use countersign_device::DeclineReason;
+use countersign_device::{DeclineReason, Phone, gateway};
+use countersign_wire::body::{Content, Push};
+use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -53,6 +55,16 @@ struct Stage {
     strangers_token: String,
     /// Each person's device.
     devices: Vec<(&'static str, String)>,
+    /// The phone of `absent`, whose application speaks through OneSpan's gateway.
+    held: Phone,
+    said: Mutex<Said>,
+}
+
+/// What the answers before have said, for the requests that follow on them.
+#[derive(Default)]
+struct Said {
+    key: String,
+    content: Option<Content>,
 }
 
 impl Stage {
@@ -66,7 +78,9 @@ impl Stage {
             .replace("{{token}}", &self.token)
             .replace("{{trustedx token}}", &self.trustedx_token)
             .replace("{{tomorrow}}", &tomorrow.to_string())
-            .replace("{{device}}", &self.devices[0].1);
+            .replace("{{device}}", &self.devices[0].1)
+            .replace("{{serial of absent}}", &self.held.serial_number);
+        body = self.follow(body);
         let mut head = head.to_owned();
         for (person, device) in &self.devices {
             let placeholder = format!("{{{{device of {person}}}}}");
@@ -90,7 +104,24 @@ impl Stage {
         stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        Self::masked(&String::from_utf8(answer).unwrap(), port)
+        let answer = String::from_utf8(answer).unwrap();
+        self.said.lock().hear(&self.held, &answer);
+        Self::masked(&answer, port)
+    }
+
+    /// A request that follows on what was answered before, as `absent`'s application makes it.
+    fn follow(&self, mut body: String) -> String {
+        let said = self.said.lock();
+        body = body.replace("{{key}}", &said.key);
+        if let Some(content) = &said.content {
+            let code = gateway::code(&self.held, content).unwrap_or_default();
+            let wrong = format!("{:08}", (code.parse().unwrap_or(0) + 1) % 100_000_000_u64);
+            let message = gateway::information(&self.held, content, &said.key).unwrap();
+            body = body.replace("{{code}}", &code).replace("{{wrong code}}", &wrong);
+            body = body.replace("{{sealed key}}", &message);
+        }
+        let push = Push { provider: "fcm".into(), token: Some("a token".into()) };
+        body.replace("{{sealed address}}", &gateway::notification(&self.held, &push).unwrap())
     }
 
     /// The answer, with braces around what differs each time: dates, tokens, signatures and the length
@@ -111,6 +142,7 @@ impl Stage {
             ("x", "{{coordinate}}", 40),
             ("y", "{{coordinate}}", 40),
             ("kid", "{{thumbprint}}", 40),
+            ("requestMessage", "{{message}}", 100),
             ("client_id", "{{client_id}}", 10),
             ("sub", "{{client_id}}", 10),
         ] {
@@ -127,14 +159,17 @@ impl Stage {
             }
         }
         for (before, mask, shortest) in [
-            ("<signature>", "{{signature}}", 1_000),
+            ("<signature>", "{{signature}}", 7),
             ("<requestKey>", "{{key}}", 9),
+            ("<challengeKey>", "{{key}}", 9),
+            ("<requestMessage>", "{{message}}", 100),
             ("<requestImage>", "{{png}}", 100),
             ("SIGNFLD_REQUEST_KEY</attributeID><value>", "{{key}}", 9),
             ("SIGNFLD_REQUEST_IMAGE</attributeID><value>", "{{png}}", 100),
+            ("\"serverTime\":", "{{seconds}}", 8),
         ] {
             let Some(start) = body.find(before).map(|found| found + before.len()) else { continue };
-            let end = start + body[start..].find('<').unwrap();
+            let end = start + body[start..].find(['<', '}']).unwrap();
             if end - start > shortest {
                 body.replace_range(start..end, mask);
                 varies = true;
@@ -167,8 +202,25 @@ impl Stage {
     }
 }
 
+impl Said {
+    fn hear(&mut self, phone: &Phone, answer: &str) {
+        let after = |marker: &str, end: char| {
+            let (_, rest) = answer.split_once(marker)?;
+            rest.split_once(end).map(|(text, _)| text.to_owned())
+        };
+        let keys = ["<requestKey>", "<challengeKey>", "SIGNFLD_REQUEST_KEY</attributeID><value>"];
+        if let Some(key) = keys.into_iter().find_map(|marker| after(marker, '<')) {
+            self.key = key;
+        }
+        let message = after("\"requestMessage\":\"", '"');
+        if let Some(message) = message.or_else(|| after("<requestMessage>", '<')) {
+            self.content = Some(gateway::open(phone, &message).unwrap());
+        }
+    }
+}
+
 /// A house with people of habits: `signer` signs, `decliner` declines, `watcher` only looks, `absent` has a
-/// phone that is off, and `nobody` has none.
+/// phone that is off, but for what its application says to a gateway, and `nobody` has none.
 async fn stage() -> Stage {
     // The first in the list of accepted hosts is `acme.localhost`, too.
     let house = House::configured("[server]\ndefault_tenant = \"acme\"\n");
@@ -232,6 +284,8 @@ async fn stage() -> Stage {
         tls: Arc::new(tls),
         strangers_token,
         devices,
+        held: absent.device.into_phone(),
+        said: Mutex::default(),
     }
 }
 
@@ -301,6 +355,11 @@ async fn onespans_commands_over_soap_are_as_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn onespans_calls_over_rest_are_as_recorded() {
     replay("onespan-rest.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_onespans_phones_succeed_with_is_as_recorded() {
+    replay("onespan-rest-done.http").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -238,7 +238,12 @@ impl Registry for Sqlite {
 
     async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
         let doing = "reading a client";
-        self.0.readers.read(doing, |sql| tenant::load_client(sql, tenant, id, &self.0.keys))
+        self.0.readers.read(doing, |sql| tenant::load_client(sql, Some(tenant), id, &self.0.keys))
+    }
+
+    async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
+        let doing = "finding a client";
+        self.0.readers.read(doing, |sql| tenant::load_client(sql, None, id, &self.0.keys))
     }
 
     async fn set_webhook_keys(

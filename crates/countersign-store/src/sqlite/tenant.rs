@@ -181,18 +181,20 @@ impl ClientRow {
     }
 }
 
+/// The client of that id, in this tenant or in whichever has it.
 pub(super) fn load_client(
     sql: &Connection,
-    tenant: &TenantName,
+    tenant: Option<&TenantName>,
     id: &ClientId,
     keys: &MasterKeys,
 ) -> Result<Option<Client>, Trouble> {
-    let mut select = sql.prepare_cached(
+    let which = if tenant.is_some() { "id = ?1 AND tenant = ?2" } else { "id = ?1 AND ?2 IS NULL" };
+    let mut select = sql.prepare_cached(&format!(
         "SELECT tenant, id, name, secret_digest, webhook_key, webhook_key_before, scopes,
                 created_at
-           FROM clients WHERE tenant = ?1 AND id = ?2",
-    )?;
-    let mut rows = select.query([tenant.as_str(), id.as_str()])?;
+           FROM clients WHERE {which}",
+    ))?;
+    let mut rows = select.query(params![id.as_str(), tenant.map(TenantName::as_str)])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let mut columns = Columns::of("clients", 2, row);
     let tenant: TenantName = columns.text("tenant")?;

@@ -66,6 +66,11 @@ async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
         let set = store.set_webhook_keys(&read.tenant, &nobody, Key32::new([9; 32]), None).await;
         assert_eq!(set.unwrap(), Changed::Stale);
         assert!(store.client(&acme(), &"id3".parse().unwrap()).await.unwrap().is_none());
+        assert_eq!(make(client("beta", "id4", "Mill")).await, Created::Made);
+        for (id, tenant) in [("id2", Some("acme")), ("id4", Some("beta")), ("id3", None)] {
+            let found = store.client_by_id(&id.parse().unwrap()).await.unwrap();
+            assert_eq!(found.as_ref().map(|found| found.tenant.as_str()), tenant, "{id}");
+        }
     })
     .await;
 }

@@ -4,6 +4,7 @@ mod enrol;
 mod ledger;
 mod run;
 pub(super) mod said;
+mod scan;
 
 use clap::Subcommand;
 
@@ -11,6 +12,7 @@ use clap::Subcommand;
 pub(super) enum Command {
     Enrol(enrol::Enrol),
     Run(run::Run),
+    Scan(scan::Scan),
     List(ledger::List),
     /// Lock a device: from now on it takes and finishes nothing, until `unlock`.
     Lock(ledger::One),
@@ -23,6 +25,7 @@ impl Command {
         match self {
             Self::Enrol(enrol) => enrol.run().await,
             Self::Run(run) => run.run().await,
+            Self::Scan(scan) => scan.run().await,
             Self::List(list) => list.run().await,
             Self::Lock(one) => one.lock().await,
             Self::Unlock(one) => one.unlock().await,

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use countersign_device::{
-    Answer, Choice, DeclineReason, Device, Listen, PhoneFile, Pin, Run as Running, display, run,
+    Answer, Choice, DeclineReason, Device, Event, Listen, PhoneFile, Pin, Run as Running, display,
+    run,
 };
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 use tokio::sync::Mutex;
@@ -24,6 +25,7 @@ const TOO_SOON: Duration = Duration::from_millis(300);
 /// What was open before it came is taken up first. It stays connected, and waits for a server that is
 /// away.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[command(after_help = "Example:\n  countersign device run phone.json --answer ask")]
 pub(in crate::cli) struct Run {
     /// The device's file, of `countersign device enrol`
@@ -55,7 +57,7 @@ pub(in crate::cli) struct Run {
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-enum Say {
+pub(super) enum Say {
     /// Yes
     Approve,
     /// No
@@ -76,24 +78,8 @@ impl Run {
             let (serial, user) = (&phone.serial_number, display::line(&phone.user));
             answer::line(&format!("Device {serial} of {user}, at {}", phone.server))?;
         }
-        let running = Running {
-            answer: match self.answer {
-                Say::Approve => Answer::Approve,
-                Say::Decline => Answer::Decline,
-                Say::Ask => Answer::Ask(asking()),
-            },
-            pin: self.pin,
-            count: self.count,
-        };
-        let json = self.json;
-        let running = run(&mut device, running, |event| {
-            let said = Said::from(&event);
-            // Nobody may be reading any more; what is to be signed does not depend on that.
-            let _ = match serde_json::to_string(&said) {
-                Ok(line) if json => answer::line(&line),
-                _ => said.lines(paint).iter().try_for_each(|line| answer::line(line)),
-            };
-        });
+        let running = Running { answer: self.answer.answer(), pin: self.pin, count: self.count };
+        let running = run(&mut device, running, telling(self.json, paint));
         if !self.with_parent {
             running.await?;
             return Ok(());
@@ -102,6 +88,29 @@ impl Run {
             ended = running => ended.map(drop).map_err(Into::into),
             () = parent::gone() => anyhow::bail!("whoever started the device is gone"),
         }
+    }
+}
+
+impl Say {
+    /// The same for the device.
+    pub(super) fn answer(self) -> Answer {
+        match self {
+            Self::Approve => Answer::Approve,
+            Self::Decline => Answer::Decline,
+            Self::Ask => Answer::Ask(asking()),
+        }
+    }
+}
+
+/// Prints what happens on a device.
+pub(super) fn telling(json: bool, paint: Paint) -> impl FnMut(Event<'_>) {
+    move |event| {
+        let said = Said::from(&event);
+        // Nobody may be reading any more; what is to be signed does not depend on that.
+        let _ = match serde_json::to_string(&said) {
+            Ok(line) if json => answer::line(&line),
+            _ => said.lines(paint).iter().try_for_each(|line| answer::line(line)),
+        };
     }
 }
 

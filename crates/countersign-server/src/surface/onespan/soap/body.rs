@@ -3,9 +3,12 @@
 
 use countersign_core::limits::{CONTENT_BYTES_MAX, NAME_BYTES_MAX, ROWS_MAX};
 
+use countersign_core::terms::Operation;
+
 use super::xml::{self, BadXml, Element, Space};
 
-/// The commands, by the vendor's names.
+/// The commands, by the vendor's names; the vendor has no form of `AuthUserRequest`, and another one of
+/// `GetSecureChallenge`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Command {
     AuthSignatureRequest,
@@ -13,6 +16,8 @@ pub(super) enum Command {
     GetPreparedSignatureRequest,
     AuthSignature,
     CancelAuthSignatureRequest,
+    AuthUserRequest,
+    GetSecureChallenge,
 }
 
 /// How a command's parameters are written, and its answer.
@@ -46,8 +51,8 @@ pub(super) enum NotSoap {
     #[error("the envelope's Body must hold exactly one command")]
     NotOneCommand,
     #[error(
-        "the command must be authSignatureRequest, genRequest, getPreparedSignatureRequest, authSignature \
-         or cancelAuthSignatureRequest in the namespace {}",
+        "the command must be authSignatureRequest, genRequest, getPreparedSignatureRequest, authSignature, \
+         cancelAuthSignatureRequest, authUserRequest or getSecureChallenge in the namespace {}",
         xml::SIGNATURE
     )]
     UnknownCommand,
@@ -56,6 +61,9 @@ pub(super) enum NotSoap {
 /// A parameter does not say what it should; a sentence for the caller.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct BadParameter(pub(super) String);
+
+/// What is shown and signed at a login for which the application has no words of its own.
+const LOGIN: &str = "Log in?";
 
 /// What a caller asks, with the component that it says it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -68,11 +76,11 @@ pub(super) struct Asked {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum What {
     /// Have this signed, and answer when it is.
-    Sign { user: User, serial: Option<String>, data: Data },
+    Sign { operation: Operation, user: User, serial: Option<String>, data: Data },
     /// Answer when what has this key is signed.
-    Await { user: User, serial: Option<String>, key: String },
+    Await { operation: Operation, user: User, serial: Option<String>, key: String },
     /// Make a key for this.
-    Prepare { user: User, serial: Option<String>, data: Data },
+    Prepare { operation: Operation, user: User, serial: Option<String>, data: Data },
     /// Give what has this key to this device.
     Fetch { serial: String, key: String },
     /// This is the signature.
@@ -98,12 +106,14 @@ pub(super) enum Data {
 }
 
 impl Command {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::AuthSignatureRequest,
         Self::GenRequest,
         Self::GetPreparedSignatureRequest,
         Self::AuthSignature,
         Self::CancelAuthSignatureRequest,
+        Self::AuthUserRequest,
+        Self::GetSecureChallenge,
     ];
 
     /// Its element's name.
@@ -114,6 +124,8 @@ impl Command {
             Self::GetPreparedSignatureRequest => "getPreparedSignatureRequest",
             Self::AuthSignature => "authSignature",
             Self::CancelAuthSignatureRequest => "cancelAuthSignatureRequest",
+            Self::AuthUserRequest => "authUserRequest",
+            Self::GetSecureChallenge => "getSecureChallenge",
         }
     }
 
@@ -141,6 +153,12 @@ impl Command {
             Self::AuthSignature => &["componentType", "user", "requestKey", "signature"],
             Self::CancelAuthSignatureRequest => {
                 &["componentType", "serialNumber", "requestKeyMessage"]
+            }
+            Self::AuthUserRequest => {
+                &["componentType", "user", "serialNumber", "push", "challengeKey"]
+            }
+            Self::GetSecureChallenge => {
+                &["componentType", "user", "serialNumber", "title", "dataFieldList"]
             }
         }
     }
@@ -208,24 +226,16 @@ impl Call {
         let given = Parameters::of(&self.element, self.command.elements())?;
         let component = given.required("componentType")?;
         let what = match self.command {
-            Command::AuthSignatureRequest => {
-                let (user, serial) = (user(&given)?, given.optional("serialNumber")?);
-                match (given.get("push"), given.optional("requestKey")?) {
-                    (Some(push), None) => {
-                        let push = Parameters::of(push, &["title", "dataFieldList", "dataBody"])?;
-                        What::Sign { user, serial, data: data(&push)? }
-                    }
-                    (None, Some(key)) => What::Await { user, serial, key },
-                    _ => return bad("exactly one of push and requestKey must be given"),
-                }
-            }
+            Command::AuthSignatureRequest => asked_to(Operation::Sign, "requestKey", &given)?,
+            Command::AuthUserRequest => asked_to(Operation::Login, "challengeKey", &given)?,
             Command::GenRequest => {
                 scan_only("authType", given.optional("authType")?.as_deref())?;
-                What::Prepare {
-                    user: user(&given)?,
-                    serial: given.optional("serialNumber")?,
-                    data: data(&given)?,
-                }
+                let (user, serial) = (user(&given)?, given.optional("serialNumber")?);
+                What::Prepare { operation: Operation::Sign, user, serial, data: data(&given)? }
+            }
+            Command::GetSecureChallenge => {
+                let (user, serial) = (user(&given)?, given.optional("serialNumber")?);
+                What::Prepare { operation: Operation::Login, user, serial, data: login(&given)? }
             }
             Command::GetPreparedSignatureRequest => What::Fetch {
                 serial: given.required("serialNumber")?,
@@ -280,7 +290,8 @@ impl Call {
                     );
                 }
             };
-            What::Prepare { user, serial: take("SIGNFLD_SERIAL_NO"), data }
+            let serial = take("SIGNFLD_SERIAL_NO");
+            What::Prepare { operation: Operation::Sign, user, serial, data }
         };
         match list.first() {
             Some((id, _)) => bad(&format!("{} is not an attribute of this command", shown(id))),
@@ -301,6 +312,34 @@ fn user(given: &Parameters<'_>) -> Result<User, BadParameter> {
     let user = given.get("user").ok_or_else(|| BadParameter("user is required".into()))?;
     let user = Parameters::of(user, &["userID", "domain"])?;
     Ok(User { id: user.required("userID")?, domain: user.optional("domain")? })
+}
+
+/// Something that is pushed, or the key of something that is there.
+fn asked_to(operation: Operation, key: &str, given: &Parameters<'_>) -> Result<What, BadParameter> {
+    let (user, serial) = (user(given)?, given.optional("serialNumber")?);
+    match (given.get("push"), given.optional(key)?) {
+        (Some(push), None) => {
+            let data = match operation {
+                Operation::Sign => {
+                    data(&Parameters::of(push, &["title", "dataFieldList", "dataBody"])?)?
+                }
+                Operation::Login => login(&Parameters::of(push, &["title", "dataFieldList"])?)?,
+            };
+            Ok(What::Sign { operation, user, serial, data })
+        }
+        (None, Some(key)) => Ok(What::Await { operation, user, serial, key }),
+        _ => bad(&format!("exactly one of push and {key} must be given")),
+    }
+}
+
+/// A login needs no words: the device says who asks. With neither title nor list, it gets ours.
+fn login(given: &Parameters<'_>) -> Result<Data, BadParameter> {
+    let title = given.get("title").map(whole).transpose()?.unwrap_or_default();
+    match given.get("dataFieldList") {
+        Some(list) => fields(title, list),
+        None if title.is_empty() => Ok(Data::Fields(LOGIN.into(), Vec::new())),
+        None => Ok(Data::Fields(title, Vec::new())),
+    }
 }
 
 /// Title and list, or a body.
@@ -523,20 +562,53 @@ mod tests {
         let list = "<push><title>Pay </title><dataFieldList><dataField><key>To</key>\
             <value xsi:type='xsd:string'> Bob </value></dataField></dataFieldList></push>";
         let rows = vec![("To".into(), " Bob ".into())];
-        let what = What::Sign {
-            user: user.clone(),
-            serial: None,
-            data: Data::Fields("Pay ".into(), rows),
-        };
+        let operation = Operation::Sign;
+        let data = Data::Fields("Pay ".into(), rows);
+        let what = What::Sign { operation, user: user.clone(), serial: None, data };
         assert_eq!(sign(list).unwrap(), what, "what people read is not tidied");
         let body = sign(
             "<serialNumber>CSN0000000-1</serialNumber><push><dataBody> 00fF </dataBody></push>",
         );
         let serial = Some("CSN0000000-1".into());
         let data = Data::Body(vec![0, 255]);
-        assert_eq!(body.unwrap(), What::Sign { user: user.clone(), serial, data });
+        assert_eq!(body.unwrap(), What::Sign { operation, user: user.clone(), serial, data });
         let key = sign("<serialNumber/><push xsi:nil='true'/><requestKey>0000000042</requestKey>");
-        assert_eq!(key.unwrap(), What::Await { user, serial: None, key: "0000000042".into() });
+        let (serial, key_named) = (None, "0000000042".to_owned());
+        assert_eq!(key.unwrap(), What::Await { operation, user, serial, key: key_named });
+    }
+
+    #[test]
+    fn a_login_is_asked_for_with_words_or_without_and_never_with_a_body() {
+        let user = User { id: "jane".into(), domain: None };
+        let (operation, serial) = (Operation::Login, None);
+        let login = |command: &str, rest: &str| {
+            let head = "<componentType>Shop</componentType><user><userID>jane</userID></user>";
+            asked(command, &format!("{head}{rest}"))
+        };
+        for (push, title) in [
+            ("<push/>", "Log in?"),
+            ("<push><title/></push>", "Log in?"),
+            ("<push><title>To the bank?</title></push>", "To the bank?"),
+        ] {
+            let data = Data::Fields(title.into(), Vec::new());
+            let what = What::Sign { operation, user: user.clone(), serial: None, data };
+            assert_eq!(login("authUserRequest", push).unwrap(), what);
+        }
+        let key = "0000000042".to_owned();
+        let waits = login("authUserRequest", "<challengeKey>0000000042</challengeKey>");
+        assert_eq!(waits.unwrap(), What::Await { operation, user: user.clone(), serial, key });
+        let data = Data::Fields(LOGIN.into(), Vec::new());
+        let what = What::Prepare { operation, user, serial: None, data };
+        assert_eq!(login("getSecureChallenge", "").unwrap(), what);
+        for (command, wrong) in [
+            ("authUserRequest", ""),
+            ("authUserRequest", "<push/><challengeKey>0000000042</challengeKey>"),
+            ("authUserRequest", "<requestKey>0000000042</requestKey>"),
+            ("authUserRequest", "<push><dataBody>00</dataBody></push>"),
+            ("getSecureChallenge", "<dataBody>00</dataBody>"),
+        ] {
+            assert!(login(command, wrong).is_err(), "{command} {wrong}");
+        }
     }
 
     #[test]

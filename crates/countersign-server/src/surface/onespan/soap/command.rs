@@ -47,14 +47,16 @@ async fn done(soap: &Soap, caller: Caller, call: &Call) -> Result<Done, Not> {
         return Err(BadParameter("componentType is not the name of this client".into()).into());
     }
     match what {
-        What::Sign { user, serial, data } => {
-            let asked = Order { announced: true, ..soap.order(caller, user, serial, data).await? };
-            soap.sign(asked).await
+        What::Sign { operation, user, serial, data } => {
+            let asked = soap.order(operation, caller, user, serial, data).await?;
+            soap.sign(Order { announced: true, ..asked }).await
         }
-        What::Prepare { user, serial, data } => {
-            soap.prepare(soap.order(caller, user, serial, data).await?).await
+        What::Prepare { operation, user, serial, data } => {
+            soap.prepare(soap.order(operation, caller, user, serial, data).await?).await
         }
-        What::Await { user, serial, key } => soap.wait_for(caller, user, serial, &key).await,
+        What::Await { operation, user, serial, key } => {
+            soap.wait_for(operation, caller, user, serial, &key).await
+        }
         What::Fetch { serial, key } => {
             if !soap.phones.may_fetch(caller.client.as_str(), &serial) {
                 return Err(Fault::too_many().into());
@@ -95,13 +97,14 @@ impl Soap {
         let key = terms.request_key.to_string();
         let picture = picture::qr(&key).expect("ten digits fit in a QR code");
         let (user, domain) = (terms.user.to_string(), terms.tenant.to_string());
-        Ok(Done::Prepared { user, domain, key, picture })
+        Ok(Done::Prepared { operation: terms.operation, user, domain, key, picture })
     }
 
     /// Waits for the end of what has this key, if it is this client's and this user's. What has not
     /// ended by then stays open, and may be waited for again.
     async fn wait_for(
         &self,
+        operation: Operation,
         caller: Caller,
         user: User,
         serial: Option<String>,
@@ -116,7 +119,9 @@ impl Soap {
             Addressed::Any | Addressed::Devices(_) => true,
             Addressed::Device(device) => found.terms.addressed.covers(device),
         };
-        if found.terms.client != caller.client || found.terms.user != name || !covered {
+        let terms = &found.terms;
+        let asked = terms.client == caller.client && terms.user == name && covered;
+        if !asked || terms.operation != operation {
             return Err(Refusal::Unknown.into());
         }
         let waiter = core.doorbell.wait(found.terms.id);
@@ -148,6 +153,7 @@ impl Soap {
     /// What is asked of a user, for devices that are told of it or not.
     async fn order(
         &self,
+        operation: Operation,
         caller: Caller,
         user: User,
         serial: Option<String>,
@@ -170,7 +176,7 @@ impl Soap {
             selectors: Vec::new(),
             content: content(data)?,
             document: None,
-            operation: Operation::Sign,
+            operation,
             forms: self.phones.forms(),
             pin_required: false,
             once: true,

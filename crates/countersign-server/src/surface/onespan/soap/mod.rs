@@ -68,7 +68,7 @@ async fn describe(State(soap): State<Soap>, uri: Uri) -> Response {
 async fn call(State(soap): State<Soap>, request: Request) -> Result<Response, Fault> {
     let address = request.extensions().get::<Peer>();
     let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    let caller = soap.caller(request.uri(), request.headers(), address).await?;
+    let caller = soap.caller(request.headers(), address).await?;
     if !is_xml(request.headers()) {
         return Err(Fault::not_xml());
     }
@@ -84,17 +84,9 @@ fn is_xml(headers: &HeaderMap) -> bool {
 
 impl Soap {
     /// The client whose id and secret the request bears.
-    async fn caller(
-        &self,
-        uri: &Uri,
-        headers: &HeaderMap,
-        address: IpAddr,
-    ) -> Result<Caller, Stranger> {
+    async fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Stranger> {
         let (id, secret) = basic(headers).ok_or(Stranger::NotAuthenticated)?;
-        let named = self.gate.tenant_of_host(uri, headers).ok();
-        let tenant = self.gate.tenant_of_client(named, &id).await?;
-        let (tenant, client) = self.gate.credentials(&tenant, &id, &secret, address).await?;
-        let (tenant, scope) = (tenant.name, "".into());
-        Ok(Caller { tenant, client: client.id, name: client.name, scope })
+        let client = self.gate.client(&id, &secret, address).await?;
+        Ok(Caller { tenant: client.tenant, client: client.id, name: client.name, scope: "".into() })
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::terms::Operation;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use quick_xml::escape::escape;
@@ -28,7 +29,7 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) enum Done {
     Signed { user: String, domain: String, serial: String, signature: String },
-    Prepared { user: String, domain: String, key: String, picture: Vec<u8> },
+    Prepared { operation: Operation, user: String, domain: String, key: String, picture: Vec<u8> },
     Fetched { message: String },
     Completed { user: String, domain: String, serial: String },
     Cancelled,
@@ -80,9 +81,13 @@ fn elements(out: &mut Xml, answer: &Answer) {
                 out.leaf("serialNumber", serial);
                 out.leaf("signature", signature);
             }
-            Done::Prepared { user, domain, key, picture } => {
+            Done::Prepared { operation, user, domain, key, picture } => {
+                let name = match operation {
+                    Operation::Sign => "requestKey",
+                    Operation::Login => "challengeKey",
+                };
                 whose(out, user, domain);
-                out.leaf("requestKey", key);
+                out.leaf(name, key);
                 out.leaf("requestImage", &BASE64.encode(picture));
             }
             Done::Fetched { message } => out.leaf("requestMessage", message),
@@ -116,7 +121,7 @@ fn listed(answer: &Answer) -> Vec<(&'static str, Cow<'_, str>)> {
         vec![("SIGNFLD_USERID", Cow::Borrowed(user)), ("SIGNFLD_DOMAIN", Cow::Borrowed(domain))]
     };
     match answer {
-        Answer::Done(Done::Prepared { user, domain, key, picture }) => {
+        Answer::Done(Done::Prepared { user, domain, key, picture, .. }) => {
             let mut list = whose(user.as_str(), domain.as_str());
             list.push(("SIGNFLD_REQUEST_KEY", key.into()));
             list.push(("SIGNFLD_REQUEST_IMAGE", BASE64.encode(picture).into()));

@@ -1,0 +1,55 @@
+//! `countersign device scan`.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use countersign_device::{Device, PhoneFile, Pin, Run as Running, State, run_one};
+
+use super::run::{Say, telling};
+use crate::cli::paint::{Color, Paint};
+
+/// Take up the one transaction whose QR code was scanned: show it, and sign it or do not.
+///
+/// The code holds nothing but a request key, and a device finds by it only what is for its own user. It fails
+/// where it did not end the transaction.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  countersign device scan phone.json 0047110815 --answer approve --code"
+)]
+pub(in crate::cli) struct Scan {
+    /// The device's file, of `countersign device enrol`
+    file: PathBuf,
+    /// The text of the QR code: ten digits
+    text: String,
+    /// What to say to it
+    #[arg(long, value_enum, default_value_t)]
+    answer: Say,
+    /// The PIN, if it needs it
+    #[arg(long, value_parser = Pin::parse)]
+    pin: Option<Pin>,
+    /// Sign with a short code if one is accepted, and not only where nothing else is
+    #[arg(long)]
+    code: bool,
+    /// Print JSON for programs, one event a line
+    #[arg(long, conflicts_with = "color")]
+    json: bool,
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t)]
+    color: Color,
+}
+
+impl Scan {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let mut device = Device::open(&PhoneFile::at(&self.file))?;
+        device.prefer_codes(self.code);
+        let offer = device.scan(&self.text).await?;
+        let once = Running { answer: self.answer.answer(), pin: self.pin, count: None };
+        let tell = telling(self.json, Paint::new(self.color));
+        match (run_one(&mut device, once, &offer, tell).await?, self.answer) {
+            (Some(State::Finished), Say::Approve | Say::Ask)
+            | (Some(State::Declined), Say::Decline | Say::Ask) => Ok(()),
+            _ => bail!("what was scanned was not answered on this device"),
+        }
+    }
+}

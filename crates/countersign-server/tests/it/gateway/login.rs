@@ -1,0 +1,126 @@
+//! Logins: asked for over SOAP, fetched, completed and cancelled by phones, and never taken for signatures.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_device::{Operation, gateway};
+use countersign_wire::body::Content;
+use serde_json::json;
+
+use super::{FIELDS, JANE, Stage, now, text};
+use crate::house::openssl_verifies;
+
+impl Stage {
+    /// The key of a login that is scanned.
+    async fn challenge(&self) -> String {
+        let made = self.soap("getSecureChallenge", JANE).await;
+        assert!(text(&made, "requestImage").starts_with("iVBOR"), "a PNG: {made}");
+        text(&made, "challengeKey").to_owned()
+    }
+
+    async fn fetch_login(&self, way: &str, key: &str) -> Content {
+        let body = json!({"challengeKey": key, "serialNumber": self.serial()});
+        let call = format!("authentication/{way}/getPreparedSecureChallenge");
+        let (status, result) = self.call(&call, &body).await;
+        assert_eq!(status, "STAT_SUCCESS");
+        gateway::open(self.jane.phone(), result["requestMessage"].as_str().unwrap()).unwrap()
+    }
+
+    async fn complete_login(&self, way: &str, key: &str, signature: &str) -> String {
+        let body = json!({"userID": "jane", "challengeKey": key, "signature": signature});
+        let (status, result) = self.call(&format!("authentication/{way}/authUser"), &body).await;
+        let serial = json!(self.serial());
+        assert!(status != "STAT_SUCCESS" || result["serialNo"] == serial, "{result}");
+        status
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_pushed_fetched_and_completed_with_a_code() {
+    let stage = Stage::new().await;
+    let asked = format!("{JANE}<push><title>To the bank?</title>{FIELDS}</push>");
+    let phone = async {
+        let key = stage.started().await;
+        let content = stage.fetch_login("push", &key).await;
+        assert_eq!(content.bytes, br#"{"message":"To the bank?","rows":[["To","Ann"]]}"#);
+        let code = gateway::code(stage.jane.phone(), &content).unwrap();
+        assert_eq!(stage.complete_login("push", &key, &code).await, "STAT_SUCCESS");
+        code
+    };
+    let (answer, code) = tokio::join!(stage.soap("authUserRequest", &asked), phone);
+    assert_eq!(text(&answer, "statusCodeEnum"), "STAT_SUCCESS");
+    assert_eq!((text(&answer, "userID"), text(&answer, "domain")), ("jane", "acme"));
+    assert_eq!(
+        (text(&answer, "serialNumber"), text(&answer, "signature")),
+        (&*stage.serial(), &*code)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_scanned_and_completed_with_a_cms_that_others_can_verify() {
+    let stage = Stage::new().await;
+    let key = stage.challenge().await;
+    let waiting = format!("{JANE}<challengeKey>{key}</challengeKey>");
+    let phone = async {
+        let content = stage.fetch_login("scan", &key).await;
+        let cms = BASE64.encode(gateway::cms(stage.jane.phone(), &content, now()).unwrap());
+        assert_eq!(stage.complete_login("scan", &key, &cms).await, "STAT_SUCCESS");
+        cms
+    };
+    let (answer, cms) = tokio::join!(stage.soap("authUserRequest", &waiting), phone);
+    assert_eq!(text(&answer, "signature"), cms);
+    let signed = openssl_verifies(&BASE64.decode(cms).unwrap(), &stage.house.tenant_ca());
+    assert_eq!(signed, br#"{"message":"Log in?","rows":[]}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_cancelled_by_the_device_that_fetched_it() {
+    let stage = Stage::new().await;
+    let key = stage.challenge().await;
+    let content = stage.fetch_login("scan", &key).await;
+    let message = gateway::information(stage.jane.phone(), &content, &key).unwrap();
+    let body =
+        json!({"challengeKey": message, "requestKey": message, "serialNumber": stage.serial()});
+    for (call, status) in [
+        ("signature/scan/cancelAuthSignatureRequest", "STAT_NOT_FOUND"),
+        ("authentication/scan/cancelAuthUser", "STAT_SUCCESS"),
+        ("authentication/scan/cancelAuthUser", "STAT_NOT_FOUND"),
+    ] {
+        assert_eq!(stage.call(call, &body).await.0, status, "{call}");
+    }
+    assert_eq!(stage.state(&key), "declined");
+    let waits =
+        stage.soap("authUserRequest", &format!("{JANE}<challengeKey>{key}</challengeKey>")).await;
+    assert_eq!(text(&waits, "statusCodeEnum"), "STAT_PERMISSION");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_no_signature_and_a_signature_no_login() {
+    let stage = Stage::new().await;
+    let (login, signature) = (stage.challenge().await, stage.request().await);
+    assert_eq!(stage.fetch_status(&login, &stage.serial()).await, "STAT_NOT_FOUND");
+    let as_login = json!({"challengeKey": signature, "serialNumber": stage.serial()});
+    let call = "authentication/push/getPreparedSecureChallenge";
+    assert_eq!(stage.call(call, &as_login).await.0, "STAT_NOT_FOUND");
+    for (command, key) in [
+        ("authSignatureRequest", format!("<requestKey>{login}</requestKey>")),
+        ("authUserRequest", format!("<challengeKey>{signature}</challengeKey>")),
+    ] {
+        let refused = stage.soap(command, &format!("{JANE}{key}")).await;
+        assert_eq!(text(&refused, "statusCodeEnum"), "STAT_NOT_FOUND", "{command}");
+    }
+    let content = stage.fetch_login("push", &login).await;
+    let code = gateway::code(stage.jane.phone(), &content).unwrap();
+    assert_eq!(stage.complete(&login, &code).await.0, "STAT_NOT_FOUND");
+    assert_eq!(stage.complete_login("push", &login, &code).await, "STAT_SUCCESS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_offered_on_our_own_channel_as_what_it_is() {
+    let mut stage = Stage::new().await;
+    let key = stage.challenge().await;
+    let offer = stage.jane.device.next_offer().await.unwrap();
+    assert_eq!(offer.operation, Operation::Login);
+    let shown = stage.jane.device.take(&offer, None).await.unwrap();
+    stage.jane.device.approve(&shown, None).await.unwrap();
+    assert_eq!(stage.state(&key), "finished");
+}

@@ -1,0 +1,150 @@
+//! OneSpan's gateway, as a phone's application speaks to it.
+
+mod calls;
+mod locks;
+mod login;
+mod scan;
+mod tries;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use countersign_device::gateway;
+use countersign_wire::body::Content;
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::house::{House, read};
+use crate::person::Person;
+
+const FIELDS: &str =
+    "<dataFieldList><dataField><key>To</key><value>Ann</value></dataField></dataFieldList>";
+const JANE: &str = "<componentType>Shop</componentType><user><userID>jane</userID>\
+    <domain>acme</domain></user>";
+
+/// A house with jane and her phone, and a front-end key.
+struct Stage {
+    house: House,
+    jane: Person,
+    key: String,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        Self::configured("").await
+    }
+
+    async fn configured(configuration: &str) -> Self {
+        let house = House::configured(configuration);
+        house.user("jane");
+        let jane = Person::enrolled(&house, "jane", None).await;
+        let key = api_key(&house, &["--tenant", "acme", "--kind", "front-end"]);
+        Self { house, jane, key }
+    }
+
+    fn serial(&self) -> String {
+        self.jane.phone().serial_number.clone()
+    }
+
+    fn post(&self, call: &str) -> RequestBuilder {
+        self.house.http.post(format!("{}/rest/v2/{call}", self.house.address))
+    }
+
+    /// Makes a call, and gives the name of its status and its result.
+    async fn call(&self, call: &str, body: &Value) -> (String, Value) {
+        let sent = self.post(call).basic_auth("app", Some(&self.key)).json(body).send();
+        let (status, answer) = read(sent.await.unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let codes = &answer["resultCodes"];
+        let name = codes["statusCodeEnum"].as_str().unwrap().to_owned();
+        let succeeded = name == "STAT_SUCCESS";
+        assert_eq!(codes["returnCode"], i32::from(!succeeded));
+        assert!(succeeded || answer.get("result").is_none(), "{answer}");
+        (name, answer["result"].clone())
+    }
+
+    /// Fetches what has this key, as jane's phone.
+    async fn fetch(&self, key: &str) -> Content {
+        let body = json!({"requestKey": key, "serialNumber": self.serial()});
+        let (status, result) = self.call("signature/push/getPreparedSignatureRequest", &body).await;
+        assert_eq!(status, "STAT_SUCCESS");
+        gateway::open(self.jane.phone(), result["requestMessage"].as_str().unwrap()).unwrap()
+    }
+
+    /// What becomes of a fetch of what has this key, by the device of that serial number.
+    async fn fetch_status(&self, key: &str, serial: &str) -> String {
+        let body = json!({"requestKey": key, "serialNumber": serial});
+        self.call("signature/push/getPreparedSignatureRequest", &body).await.0
+    }
+
+    async fn complete(&self, key: &str, signature: &str) -> (String, Value) {
+        let body = json!({"userID": "jane", "requestKey": key, "signature": signature});
+        self.call("signature/push/authSignature", &body).await
+    }
+
+    async fn cancel(&self, key: &str) -> String {
+        let body = json!({"requestKey": key, "serialNumber": self.serial()});
+        self.call("signature/push/cancelAuthSignatureRequest", &body).await.0
+    }
+
+    /// Starts a signature on OneSpan's surface, and gives its key.
+    async fn request(&self) -> String {
+        let made = self.soap("genRequest", &format!("{JANE}{FIELDS}")).await;
+        text(&made, "requestKey").to_owned()
+    }
+
+    /// Sends a command over SOAP, and gives the text of the answer.
+    async fn soap(&self, command: &str, parameters: &str) -> String {
+        let answer = self.send_soap(command, parameters).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.text().await.unwrap()
+    }
+
+    async fn send_soap(&self, command: &str, parameters: &str) -> Response {
+        let body = format!(
+            "<s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/' xmlns:sig='http://\
+             www.vasco.com/IdentikeyServer/IdentikeyTypes/Signature'><s:Body><sig:{command}>\
+             {parameters}</sig:{command}></s:Body></s:Envelope>"
+        );
+        let (id, secret) = &self.house.client;
+        let call = self.house.http.post(format!("{}/onespan/soap", self.house.address));
+        let call = call.basic_auth(id, Some(secret)).header("content-type", "text/xml").body(body);
+        call.send().await.unwrap()
+    }
+
+    /// The key of the first transaction of all, once there is one.
+    async fn started(&self) -> String {
+        loop {
+            let listed = self.house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+            if let Some(key) = listed[0]["request_key"].as_str() {
+                return key.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn state(&self, key: &str) -> String {
+        let shown = self.house.cli(&["transaction", "show", key, "--tenant", "acme"]).unwrap();
+        shown["state"].as_str().unwrap().to_owned()
+    }
+}
+
+fn api_key(house: &House, arguments: &[&str]) -> String {
+    let made = house.cli(&[&["key", "create"], arguments].concat()).unwrap();
+    made["api_key"].as_str().unwrap().to_owned()
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A code that is not this one.
+fn other(code: &str) -> String {
+    let first = if code.starts_with('0') { '1' } else { '0' };
+    format!("{first}{}", &code[1..])
+}
+
+/// The text of the first element of that name.
+fn text<'a>(answer: &'a str, name: &str) -> &'a str {
+    let (_, rest) = answer.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{answer}"));
+    rest.split_once(&format!("</{name}>")).unwrap().0
+}

@@ -1,0 +1,97 @@
+//! Transactions that are scanned: a key drawn as a picture, and a device that reads it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_device::Error;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::{FIELDS, JANE, Stage, text};
+use crate::house::{payment, program};
+use crate::person::Person;
+
+impl Stage {
+    /// What `device scan` says, an event a line, and whether it went well.
+    async fn scans(&self, phone: &Person, arguments: &[&str]) -> (bool, Vec<Value>) {
+        let file = phone.file.to_str().unwrap();
+        let scan = program().args(["device", "scan", file, "--json"]).args(arguments).output();
+        let output = scan.await.unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let events = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (output.status.success(), events)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_scans_a_requests_picture_shows_it_and_signs_with_a_code() {
+    let stage = Stage::new().await;
+    let made = stage.soap("genRequest", &format!("{JANE}{FIELDS}")).await;
+    let key = text(&made, "requestKey");
+    let drawn = stage.house.cli(&["transaction", "qr", key, "--tenant", "acme"]).unwrap();
+    assert_eq!(drawn["request_key"], key);
+    assert_eq!(drawn["png"], text(&made, "requestImage"), "one picture, however it is asked for");
+
+    let waiting = format!("{JANE}<requestKey>{key}</requestKey>");
+    let waiting = stage.soap("authSignatureRequest", &waiting);
+    let approve = [key, "--answer", "approve", "--code"];
+    let scanning = stage.scans(&stage.jane, &approve);
+    let (answer, (well, events)) = tokio::join!(waiting, scanning);
+    assert!(well, "{events:?}");
+    let shown = events.iter().find(|event| event["event"] == "shown").unwrap();
+    let content = BASE64.decode(shown["content"].as_str().unwrap()).unwrap();
+    assert_eq!(content, br#"{"message":"","rows":[["To","Ann"]]}"#);
+    assert_eq!(text(&answer, "statusCodeEnum"), "STAT_SUCCESS");
+    assert_eq!(text(&answer, "serialNumber"), stage.serial());
+    let code = text(&answer, "signature");
+    assert!(code.len() == 8 && code.bytes().all(|b| b.is_ascii_digit()), "{code}");
+
+    let ended = stage.house.cli(&["transaction", "qr", key, "--tenant", "acme"]).unwrap_err();
+    assert!(ended.stderr.contains("nothing to scan any more"), "{}", ended.stderr);
+    assert!(!stage.scans(&stage.jane, &[key, "--answer", "approve"]).await.0, "only once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kobil_started_is_shown_as_a_picture_and_scanned() {
+    let stage = Stage::new().await;
+    let body = payment("drawn");
+    let scanning = async {
+        let key = stage.started().await;
+        let drawn = stage.house.cli(&["transaction", "qr", &key, "--tenant", "acme"]).unwrap();
+        assert_eq!(drawn["request_key"], key);
+        stage.scans(&stage.jane, &[&key, "--answer", "approve"]).await
+    };
+    let ((status, answer), (well, events)) =
+        tokio::join!(stage.house.start_signature("jane", &body), scanning);
+    assert!(well, "{events:?}");
+    assert_eq!((status, &answer["status"]), (StatusCode::OK, &json!("OK")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_person_may_say_no_to_what_they_scanned() {
+    let stage = Stage::new().await;
+    let key = stage.request().await;
+    assert!(stage.scans(&stage.jane, &[&key, "--answer", "decline"]).await.0);
+    assert_eq!(stage.state(&key), "declined");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_finds_by_a_key_only_what_is_for_it() {
+    let mut stage = Stage::new().await;
+    stage.house.user("joe");
+    let mut joe = Person::enrolled(&stage.house, "joe", None).await;
+    let (first, second) = (stage.request().await, stage.request().await);
+    let others = joe.device.scan(&first).await.unwrap_err();
+    assert!(matches!(others, Error::NothingThere), "{others}");
+    for neither in ["", "1", "00000000420", "0000000x42", "https://shop.example/"] {
+        let refused = stage.jane.device.scan(neither).await.unwrap_err();
+        assert!(matches!(refused, Error::NotAKey), "{neither}: {refused}");
+    }
+    let offers = [
+        stage.jane.device.scan(&second).await.unwrap(),
+        stage.jane.device.scan(&first).await.unwrap(),
+    ];
+    assert_ne!(offers[0].id, offers[1].id);
+    let shown = stage.jane.device.take(&offers[0], None).await.unwrap();
+    stage.jane.device.approve(&shown, None).await.unwrap();
+    assert_eq!((stage.state(&second), stage.state(&first)), ("finished".into(), "waiting".into()));
+}
