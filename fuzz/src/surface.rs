@@ -7,5 +7,7 @@ mod kobil;
 #[path = "../../crates/countersign-server/src/surface/order.rs"]
 #[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
 mod order;
+mod trustedx;
 
 pub use kobil::kobil;
+pub use trustedx::trustedx;

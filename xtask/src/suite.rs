@@ -70,14 +70,20 @@ fn soap(root: &Path) -> Step {
     Step::new("SOAP, by zeep", command).within(DEMO_MAX)
 }
 
-/// The README's first command, and the `openssl` line that it prints, as a reader would try them.
+/// The README's first command, and the `openssl` line that it prints, as a reader would try them; and the
+/// demos of the other surfaces.
 fn demo(root: &Path) -> anyhow::Result<Tally> {
     let directory = Scratch::make()?;
-    let mut command = Command::new("cargo");
-    command.args(["run", "--quiet", "--package", "countersign-server", "--manifest-path"]);
-    command.arg(root.join("Cargo.toml")).args(["--", "demo", "--once"]);
-    command.current_dir(&directory.0);
-    let (mut tally, output) = Step::new("demo", command).within(DEMO_MAX).check_and_keep();
+    let demo = |surface: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.args(["run", "--quiet", "--package", "countersign-server", "--manifest-path"]);
+        command.arg(root.join("Cargo.toml")).args(["--", "demo", "--once"]).args(surface);
+        command.current_dir(&directory.0);
+        command
+    };
+    let (mut tally, output) = Step::new("demo", demo(&[])).within(DEMO_MAX).check_and_keep();
+    let onespan = demo(&["--surface", "onespan"]);
+    tally += Step::new("OneSpan's demo", onespan).within(DEMO_MAX).check();
 
     let mut openssl = Command::new("sh");
     match openssl_line(&output) {

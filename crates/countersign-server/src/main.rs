@@ -9,6 +9,7 @@ mod delivery;
 mod doorbell;
 mod held;
 mod listen;
+mod moment;
 mod observe;
 mod retention;
 mod serve;

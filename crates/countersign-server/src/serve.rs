@@ -80,7 +80,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
         .merge(onespan(&config, &gate, &phones, &tasks, &address))
-        .merge(trustedx::router(trustedx(&config, &gate)))
+        .merge(trustedx::router(trustedx(&config, &gate, &devices, &tasks, &address)))
         .merge(channel::router(devices.clone()));
 
     let admin = observe::bind(&config.observe).await?;
@@ -197,9 +197,15 @@ fn onespan(
     rest::router(rest, &config.onespan.context).merge(soap::router(soap))
 }
 
-fn trustedx(config: &Config, gate: &Gate) -> TrustedX {
-    let rules = trustedx::Rules { scopes: config.trustedx.scopes.clone() };
-    TrustedX { gate: gate.clone(), rules: Arc::new(rules) }
+fn trustedx(
+    config: &Config,
+    gate: &Gate,
+    devices: &Devices,
+    tasks: &Shutdown,
+    address: &str,
+) -> TrustedX {
+    let rules = Arc::new(trustedx::Rules::new(&config.trustedx, address));
+    TrustedX { gate: gate.clone(), devices: devices.clone(), tasks: tasks.clone(), rules }
 }
 
 fn devices(config: &Config, core: &Arc<Core>, tasks: &Shutdown, port: u16) -> Devices {

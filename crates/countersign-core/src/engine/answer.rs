@@ -10,7 +10,7 @@ use countersign_proof::{BadProof, Expected, Proof, Signer, cms, ocra, raw};
 
 use super::{Decision, Engine, lost_every_race};
 use crate::device::{Device, Identity};
-use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
+use crate::id::{DeviceId, IdentityId, SerialNumber, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Acting, Chance, Clock, Doorbell, Grounds, Ledger, Registry, Versioned};
 use crate::refusal::{Error, Refusal};
@@ -41,6 +41,15 @@ pub enum Manner {
     Taken,
     /// By a call that may be the device's first: it takes and finishes at once.
     AtOnce,
+}
+
+/// A transaction that was completed.
+#[derive(Clone, Debug)]
+pub struct Completed {
+    /// As it ended.
+    pub transaction: Arc<Transaction>,
+    /// The serial number of the device that signed.
+    pub serial_number: SerialNumber,
 }
 
 /// A transaction that a device may show now.
@@ -190,16 +199,30 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         submission: &Submission<'_>,
     ) -> Result<Arc<Transaction>, Error> {
+        Ok(self.completed(manner, tenant, device, id, submission).await?.transaction)
+    }
+
+    /// The same; says whose serial number it was, too.
+    pub(super) async fn completed(
+        &self,
+        manner: Manner,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+        submission: &Submission<'_>,
+    ) -> Result<Completed, Error> {
         let mut verified: Option<(u32, Option<Proof>)> = None;
         for _ in 0..COMMIT_TRIES_MAX {
             let mut scene = self.scene(tenant, device, id).await?;
+            let serial_number = scene.device.value.serial_number;
             let transaction = &scene.transaction.value;
             match transaction.end() {
                 // Said again, it is answered again, though the user was locked since.
                 Some(End::Finished { by, proof })
                     if *by == device && proof.repeats(submission.value) =>
                 {
-                    return Ok(Arc::new(scene.transaction.value));
+                    let transaction = Arc::new(scene.transaction.value);
+                    return Ok(Completed { transaction, serial_number });
                 }
                 ended => {
                     scene.user.value.standing.check(scene.now)?;
@@ -234,14 +257,14 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 (_, Form::Cms | Form::Raw) => before,
             })?;
             let event = decision.step.event;
-            let Some(done) = self.conclude(decision).await? else { continue };
+            let Some(transaction) = self.conclude(decision).await? else { continue };
             return match event {
                 Some(Event::CodeMistaken) => {
                     let tries_left = wrong.0.tries_left(Factor::Code, policy);
                     Err(Refusal::CodeWrong { tries_left }.into())
                 }
                 Some(Event::Ended(Outcome::Locked)) => Err(Refusal::UserLocked.into()),
-                _ => Ok(done),
+                _ => Ok(Completed { transaction, serial_number }),
             };
         }
         Err(lost_every_race())

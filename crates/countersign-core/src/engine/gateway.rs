@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::answer::{Scene, Submission, Taken};
+use super::answer::{Completed, Manner, Scene, Submission, Taken};
 use super::{Engine, lost_every_race};
 use crate::id::{DeviceId, RequestKey, SerialNumber, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
@@ -34,15 +34,6 @@ impl Request {
             && !transaction.state.is_ended()
             && now < transaction.deadline()
     }
-}
-
-/// A transaction that was completed.
-#[derive(Clone, Debug)]
-pub struct Completed {
-    /// As it ended.
-    pub transaction: Arc<Transaction>,
-    /// The serial number of the device that signed.
-    pub serial_number: SerialNumber,
 }
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
@@ -108,10 +99,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         if !request.fits(&found, self.now()) {
             return Err(Refusal::Unknown.into());
         }
-        let (device, _) = self.actor(tenant, by).await?;
-        let finished = self.finish(tenant, by, found.terms.id, submission).await;
-        let transaction = finished.map_err(Error::hidden)?;
-        Ok(Completed { transaction, serial_number: device.value.serial_number })
+        let completed = self.completed(Manner::Taken, tenant, by, found.terms.id, submission).await;
+        completed.map_err(Error::hidden)
     }
 
     /// Ends a transaction with the person's no, said on the device that fetched it.

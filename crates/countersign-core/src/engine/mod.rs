@@ -27,8 +27,8 @@ mod start;
 use core::time::Duration;
 use std::sync::Arc;
 
-pub use answer::{Manner, Submission, Taken};
-pub use gateway::{Completed, Request};
+pub use answer::{Completed, Manner, Submission, Taken};
+pub use gateway::Request;
 pub use start::Order;
 
 use crate::delivery::{self, Debt};

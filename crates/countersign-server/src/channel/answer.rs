@@ -21,7 +21,7 @@ use crate::surface::caller::log;
 
 /// A refusal on its way to a device, over HTTP or on the channel.
 #[derive(Debug)]
-pub(super) struct Refused(pub(super) RefusalBody);
+pub(crate) struct Refused(pub(crate) RefusalBody);
 
 impl From<Code> for Refused {
     fn from(code: Code) -> Self {

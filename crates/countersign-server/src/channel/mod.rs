@@ -19,6 +19,7 @@ use countersign_core::session::Pace;
 use countersign_wire::body::Code;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+pub(crate) use self::proof::Proved;
 use self::proof::Replays;
 use crate::serve::Core;
 use crate::task::Shutdown;

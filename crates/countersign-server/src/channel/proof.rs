@@ -13,6 +13,7 @@ use countersign_wire::body::{Code, RefusalBody};
 use countersign_wire::id::DeviceName;
 use countersign_wire::jwk::PublicJwk;
 use countersign_wire::jws::{self, BadToken, Call};
+use http::Method;
 use http::header::AUTHORIZATION;
 use parking_lot::Mutex;
 use tracing::debug;
@@ -22,15 +23,15 @@ use super::answer::{Refused, since_epoch};
 use crate::surface::intake;
 
 /// A device that has proved itself, and what it sent.
-pub(super) struct Proved {
+pub(crate) struct Proved {
     /// Its tenant.
-    pub(super) tenant: TenantName,
+    pub(crate) tenant: TenantName,
     /// Its number.
-    pub(super) device: DeviceId,
+    pub(crate) device: DeviceId,
     /// Both, as the wire writes them.
     pub(super) name: DeviceName,
     /// The body that the proof covers.
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl Devices {
@@ -39,6 +40,18 @@ impl Devices {
     /// # Errors
     /// `unauthorised` with the server's time, whatever did not hold; and bodies that are none.
     pub(super) async fn prove(&self, request: Request) -> Result<Proved, Refused> {
+        let is_bodiless = request.method() == Method::GET;
+        if !is_bodiless && !intake::is(request.headers(), "application/json") {
+            return Err(Code::UnsupportedMediaType.into());
+        }
+        self.prove_any(request).await
+    }
+
+    /// The same, whatever the body is.
+    ///
+    /// # Errors
+    /// As [`Devices::prove`].
+    pub(crate) async fn prove_any(&self, request: Request) -> Result<Proved, Refused> {
         let method = request.method().as_str().to_owned();
         let path = request.uri().path().to_owned();
         let authorization = request.headers().get(AUTHORIZATION);
@@ -47,9 +60,7 @@ impl Devices {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim().to_owned());
-        let bodiless = method == "GET";
-        let body = if bodiless { intake::any(request).await } else { intake::json(request).await };
-        let body = body.map_err(|refused| match refused {
+        let body = intake::any(request).await.map_err(|refused| match refused {
             intake::Refused::NotJson => Code::UnsupportedMediaType,
             intake::Refused::TooLarge => Code::TooLarge,
             intake::Refused::Broken => Code::BadRequest,

@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use super::answer;
 use super::desk::{Desk, Place};
-use super::moment;
 use super::qr::qr;
 use crate::clock::World;
 use crate::config::PublicAddress;
+use crate::moment;
 
 /// The longest that a code may be good, in seconds: a year.
 const VALID_SECONDS_MAX: u64 = 365 * 86_400;

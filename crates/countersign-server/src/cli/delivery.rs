@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::answer;
 use super::desk::{Desk, Place};
-use super::moment;
 use super::table::Table;
+use crate::moment;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -7,14 +7,16 @@ use clap::{Subcommand, ValueEnum};
 use countersign_core::id::{ApiKeyId, TenantName};
 use countersign_core::port::{Created, Registry as _};
 use countersign_core::tenant::{ApiKey, KeyKind};
+use countersign_core::time::Timestamp;
+use countersign_store::Store;
 use serde::Serialize;
 use zeroize::ZeroizeOnDrop;
 
 use super::answer;
 use super::client::random;
 use super::desk::{Desk, Place};
-use super::moment;
 use super::table::Table;
+use crate::moment;
 use crate::surface::caller::secret_digest;
 
 #[derive(Debug, Subcommand)]
@@ -88,12 +90,7 @@ async fn create(tenant: Option<TenantName>, kind: KeyKind, place: &Place) -> any
     if let Some(tenant) = &tenant {
         desk.tenant(tenant).await?;
     }
-    let id = ApiKeyId(u128::from_be_bytes(*random::<16>()));
-    let api_key = format!("csk_{}", BASE64URL.encode(*random::<32>()));
-    let (digest, created_at) = (secret_digest(&api_key), desk.now());
-    let key = ApiKey { id, tenant: tenant.clone(), kind, digest, created_at };
-    let created = desk.store.create_key(key).await?;
-    ensure!(created == Created::Made, "a key of that id exists already: try again");
+    let (id, api_key) = make(&desk.store, tenant.as_ref(), kind, desk.now()).await?;
     let tenant = tenant.map(|tenant| tenant.to_string());
     let made = Made { id: id.to_string(), api_key, kind: kind.as_str(), tenant };
     answer::print(desk.json, &made, || {
@@ -102,6 +99,22 @@ async fn create(tenant: Option<TenantName>, kind: KeyKind, place: &Place) -> any
         format!("A {kind} key for {whose} is made. It is shown once:\n\n{}", made.api_key)
     })?;
     desk.close().await
+}
+
+/// Makes a key that is good for `tenant`, or for all. It stands nowhere but in what this answers.
+pub(super) async fn make(
+    store: &Store,
+    tenant: Option<&TenantName>,
+    kind: KeyKind,
+    now: Timestamp,
+) -> anyhow::Result<(ApiKeyId, String)> {
+    let id = ApiKeyId(u128::from_be_bytes(*random::<16>()));
+    let api_key = format!("csk_{}", BASE64URL.encode(*random::<32>()));
+    let digest = secret_digest(&api_key);
+    let key = ApiKey { id, tenant: tenant.cloned(), kind, digest, created_at: now };
+    let created = store.create_key(key).await?;
+    ensure!(created == Created::Made, "a key of that id exists already: try again");
+    Ok((id, api_key))
 }
 
 async fn list(tenant: Option<&TenantName>, place: &Place) -> anyhow::Result<()> {

@@ -17,7 +17,6 @@ mod desk;
 mod device;
 mod frame;
 mod key;
-mod moment;
 mod paint;
 mod parent;
 mod qr;

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::answer;
 use super::desk::{Desk, Place};
-use super::moment;
 use super::table::Table;
 use crate::authority::found_tenant;
+use crate::moment;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

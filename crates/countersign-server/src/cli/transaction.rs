@@ -14,9 +14,9 @@ use serde::Serialize;
 
 use super::answer;
 use super::desk::{Desk, Place};
-use super::moment;
 use super::qr::qr;
 use super::table::{self, Table};
+use crate::moment;
 use crate::surface::picture;
 
 #[derive(Debug, Subcommand)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::answer;
 use super::desk::{Desk, Place};
-use super::moment;
+use crate::moment;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -20,10 +20,10 @@ use x509_cert::Certificate;
 
 use super::answer;
 use super::frame::frame;
-use super::moment;
 use super::paint::{Color, Paint};
 use super::table;
 use crate::clock::World;
+use crate::moment;
 
 /// A signature in base64, with room for PEM's lines.
 const FILE_BYTES_MAX: u64 = 2 * SIGNATURE_BYTES_MAX as u64;

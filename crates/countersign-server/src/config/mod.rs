@@ -38,7 +38,7 @@ pub(crate) use self::server::{PublicAddress, ServerConfig, Tls};
 pub(crate) use self::store::StoreConfig;
 pub(crate) use self::tokens::TokensConfig;
 pub(crate) use self::transactions::TransactionsConfig;
-pub(crate) use self::trustedx::{Scopes, TrustedXConfig};
+pub(crate) use self::trustedx::{DeviceType, FetchHost, Scopes, TrustedXConfig};
 
 use self::layers::Layers;
 
@@ -227,6 +227,68 @@ mod tests {
         }
         let error = refused("[trustedx]\nscope_sign = \"a\"\nscope_manage = \"a\"", &[]);
         assert!(error.contains("`trustedx.scope_"), "{error}");
+    }
+
+    #[test]
+    fn hosts_that_may_be_asked_are_named_for_a_tenant() {
+        let hosts = |list: &str| load(&format!("[trustedx]\nfetch_hosts = [{list}]"), &[]);
+        let hosts = |list: &str| hosts(list).map(|config| config.trustedx.fetch_hosts);
+        let host = |host: &str, port| FetchHost {
+            tenant: "acme".parse().unwrap(),
+            host: host.into(),
+            port,
+        };
+        let read =
+            hosts("'acme=Docs.example', 'acme=localhost:8443', 'acme=[::1]:1', 'acme=[::1]'");
+        let expected = [
+            host("docs.example", 443),
+            host("localhost", 8443),
+            host("[::1]", 1),
+            host("[::1]", 443),
+        ];
+        assert_eq!(read.unwrap(), expected);
+        for bad in ["docs.example", "acme=", "acme=a:0", "acme=a:x", "acme=https://a", "A B=a"] {
+            assert!(hosts(&format!("'{bad}'")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_device_type_is_a_table_of_its_own() {
+        let file = r#"
+            [[trustedx.device_types]]
+            platform = "android"
+            id = "phone"
+            digest_algorithm = "sha512"
+            server_configuration = { theme = "dark", retries = 3 }
+
+            [[trustedx.device_types]]
+            id = "other"
+        "#;
+        let types = load(file, &[]).unwrap().trustedx.device_types;
+        assert_eq!(
+            (types[0].platform.as_deref(), types[0].id.as_str()),
+            (Some("android"), "phone")
+        );
+        assert_eq!(types[0].server_configuration["retries"], 3);
+        assert_eq!((types[1].platform.as_deref(), types[1].digest_algorithm), (None, None));
+        for bad in [
+            "id = 1",
+            "platform = 'a'",
+            "id = 'a'\nidd = 'b'",
+            "id = 'a'\ndigest_algorithm = 'md5'",
+        ] {
+            let error = refused(&format!("[[trustedx.device_types]]\n{bad}"), &[]);
+            assert!(error.contains("`trustedx.device_types`, entry 1"), "{error}");
+        }
+        assert!(refused("[trustedx]\ndevice_types = 'phone'", &[]).contains("a list of tables"));
+    }
+
+    #[test]
+    fn short_rsa_keys_cannot_be_allowed() {
+        for bad in ["1024", "2047", "8193", "\"2048\""] {
+            let error = refused(&format!("[trustedx]\nrsa_bits_min = {bad}"), &[]);
+            assert!(error.contains("`trustedx.rsa_bits_min` is a whole number"), "{error}");
+        }
     }
 
     #[test]

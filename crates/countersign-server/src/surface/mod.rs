@@ -21,9 +21,8 @@ use countersign_core::transaction::Transaction;
 pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
     match transaction.terms.surface {
         Surface::Kobil => kobil::result_body(transaction),
-        // Nobody can start one here yet.
-        Surface::TrustedX => None,
         // Its callers wait on the line: nobody is called back.
         Surface::OneSpan => None,
+        Surface::TrustedX => trustedx::result_body(transaction),
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{Certificate, Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
 /// A running server with one tenant, `acme`, and one client of it.
 pub(crate) struct House {

@@ -11,18 +11,20 @@ use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{ClientId, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::port::{Chance as _, Changed, Clock as _, Registry as _};
 use countersign_core::secret::Secret;
-use countersign_core::tenant::{Client, Tenant};
+use countersign_core::tenant::{Client, KeyKind, Tenant};
 use countersign_core::user::User;
 use countersign_device::cms::SigningKey;
 use countersign_store::Store;
 use countersign_wire::id::DeviceName;
 use countersign_wire::jwk::PrivateJwk;
+use countersign_wire::phone::Phone;
 use countersign_wire::secret::{CodeKey, PayloadKey};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rcgen::{CertificateParams, KeyPair};
 
 use super::Bar;
 use crate::authority::{self, found_tenant};
+use crate::cli::key;
 use crate::clock::World;
 use crate::surface::caller::secret_digest;
 
@@ -34,7 +36,10 @@ const CODE_LIFE: Duration = Duration::from_hours(1);
 pub(super) struct Crowd {
     pub(super) tenant: TenantName,
     pub(super) client_id: String,
+    pub(super) client_name: String,
     pub(super) client_secret: String,
+    /// What an application on phones presents.
+    pub(super) front_end_key: String,
     pub(super) devices: Vec<Keys>,
 }
 
@@ -42,8 +47,8 @@ pub(super) struct Crowd {
 pub(super) struct Keys {
     pub(super) user: UserName,
     pub(super) name: DeviceName,
-    pub(super) auth_key: PrivateJwk,
-    pub(super) payload_key: PayloadKey,
+    /// As the SDK keeps it, but for what it signs with.
+    pub(super) phone: Phone,
     pub(super) identity: IdentityId,
     pub(super) certificate: Vec<u8>,
     pub(super) chain: Vec<Vec<u8>>,
@@ -56,11 +61,10 @@ impl Crowd {
         let (store, world) = (Store::sqlite(directory, None)?, World::default());
         let tenant = found_tenant("bench".parse()?, world.now())?;
         store.create_tenant(tenant.clone()).await?;
-        let client_id: ClientId = "bench".parse()?;
         let client_secret = BASE64URL.encode(CodeKey::generate().as_bytes());
         let client = Client {
             tenant: tenant.name.clone(),
-            id: client_id.clone(),
+            id: "bench".parse::<ClientId>()?,
             name: "Bench".to_owned(),
             secret_digest: secret_digest(&client_secret),
             webhook_key: Secret::new(*CodeKey::generate().as_bytes()),
@@ -68,7 +72,9 @@ impl Crowd {
             scopes: None,
             created_at: world.now(),
         };
-        store.create_client(client).await?;
+        store.create_client(client.clone()).await?;
+        let whose = Some(&tenant.name);
+        let front_end_key = key::make(&store, whose, KeyKind::FrontEnd, world.now()).await?.1;
         let enrolling = |number| {
             let (store, world, tenant) = (&store, &world, &tenant);
             async move {
@@ -80,8 +86,14 @@ impl Crowd {
         let devices = stream::iter(0..count).map(enrolling).buffer_unordered(TOGETHER);
         let devices = devices.try_collect().await?;
         store.close().await?;
-        let (tenant, client_id) = (tenant.name, client_id.to_string());
-        Ok(Self { tenant, client_id, client_secret, devices })
+        Ok(Self {
+            tenant: tenant.name,
+            client_id: client.id.to_string(),
+            client_name: client.name,
+            client_secret,
+            front_end_key,
+            devices,
+        })
     }
 }
 
@@ -121,8 +133,22 @@ fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device
     let request = CertificateParams::default().serialize_request(&pair);
     let request = authority::Request::parse(request.context("asking for a certificate")?.der())?;
     let certificate = request.issue(tenant, &user.name, serial_number, now)?;
-    let auth_key = PrivateJwk::generate();
-    let payload_key = PayloadKey::generate();
+    let device_id = countersign_wire::id::DeviceId::new(id.number())?;
+    let phone = Phone {
+        server: String::new(),
+        reached_at: None,
+        server_ca: None,
+        tenant: tenant.name.to_string(),
+        user: user.name.to_string(),
+        device_id,
+        serial_number: serial_number.to_string(),
+        auth_key: PrivateJwk::generate(),
+        payload_key: PayloadKey::generate(),
+        code_key: CodeKey::generate(),
+        identities: Vec::new(),
+        pin: None,
+        pin_next: None,
+    };
     let identity = Identity {
         id: IdentityId(world.draw()),
         purpose: Purpose::Content,
@@ -132,30 +158,17 @@ fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device
         enabled: true,
         status_reason: String::new(),
     };
-    let keys = Keys {
-        user: user.name.clone(),
-        name: DeviceName::new(
-            tenant.name.as_str(),
-            countersign_wire::id::DeviceId::new(id.number())?,
-        )?,
-        auth_key: auth_key.clone(),
-        payload_key: payload_key.clone(),
-        identity: identity.id,
-        certificate,
-        chain: identity.chain.clone(),
-        key: SigningKey::from_der(&pair.serialize_der())?,
-    };
     let device = Device {
         tenant: tenant.name.clone(),
         id,
         user: user.name.clone(),
         serial_number,
         status: DeviceStatus::Active,
-        auth_key: *auth_key.public().point(),
-        payload_key: Secret::new(*payload_key.as_bytes()),
-        code_key: Secret::new(*CodeKey::generate().as_bytes()),
+        auth_key: *phone.auth_key.public().point(),
+        payload_key: Secret::new(*phone.payload_key.as_bytes()),
+        code_key: Secret::new(*phone.code_key.as_bytes()),
         pin: None,
-        identities: vec![identity],
+        identities: vec![identity.clone()],
         about: About {
             name: "A phone of the bench".to_owned(),
             platform: "bench".to_owned(),
@@ -165,6 +178,15 @@ fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device
         },
         push: None,
         enrolled_at: now,
+    };
+    let keys = Keys {
+        user: user.name.clone(),
+        name: phone.device_name()?,
+        phone,
+        identity: identity.id,
+        certificate,
+        chain: identity.chain,
+        key: SigningKey::from_der(&pair.serialize_der())?,
     };
     Ok((device, keys))
 }

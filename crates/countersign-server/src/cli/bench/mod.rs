@@ -1,19 +1,24 @@
 //! `countersign bench`: how fast this machine is, measured from outside, over TLS, on a real ledger.
 //!
-//! A *cycle* is the whole product once: a start over KOBIL's call whose answer is held, an offer on the
-//! device's WebSocket, a take, a finish with a CMS, its verification, and the answer. The server is a
-//! process of its own with its default configuration; the load comes from this one. What is measured is
-//! divided by what one verification costs here, so that machines can be compared.
+//! A *cycle* is the whole product once, as one surface speaks it: from the application's call to its answer,
+//! with all that the device does between, verified and durable. The server is a process of its own; the load
+//! comes from this one. What is measured is divided by what one verification costs here, so that machines
+//! can be compared; and for other surfaces than KOBIL's by KOBIL's cycle, which is measured in turns with
+//! theirs, so that both have the same server, ledger and neighbours.
 
-mod application;
 mod connect;
 mod crowd;
 mod idle;
+mod kobil;
+mod line;
 mod load;
+mod onespan;
 mod phone;
 mod process;
 mod report;
 mod room;
+mod surface;
+mod tally;
 mod verification;
 
 use std::path::PathBuf;
@@ -23,31 +28,40 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::crowd::Crowd;
-use self::load::{Load, Plan};
+use self::crowd::{Crowd, Keys};
+use self::kobil::Kobil;
+use self::load::Load;
+use self::onespan::OneSpan;
 use self::process::Server;
-use self::report::{Asked, Handshakes, Report};
+use self::report::{Asked, Found, Handshakes, Report};
 use self::room::Room;
+use self::surface::{Name, Surface};
+use self::tally::Measured;
 use super::answer;
 use crate::task::Shutdown;
 
 /// What the tasks of a load get to end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+/// Of one surface, before it is the other one's: long for a cycle, and short for what else this machine does.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Measures cycles a second, their latency and their cost, on this machine.
 ///
 /// Starts the server as a process of its own, on a ledger of its own, with its default configuration. A
-/// cycle is a signature from the application's call to its answer: start, offer, take, finish, verified
-/// and durable.
+/// cycle is a signature from the application's call to its answer: started, shown, signed, verified and
+/// durable. With another surface than KOBIL's, KOBIL's cycle is measured too, in turns with it.
 #[derive(Args, Debug)]
 pub(super) struct Bench {
-    /// How long to measure
+    /// Whose calls make a cycle
+    #[arg(long, value_enum, default_value_t)]
+    surface: Name,
+    /// How long to measure each surface
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// Cycles in flight at once, each on a connection of its own
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     concurrency: u32,
-    /// Distinct devices, each of another user and with a channel of its own
+    /// Distinct devices of each surface, each of another user and with a connection of its own
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     devices: u32,
     /// Measure the memory that so many idle devices take, too, in a server of their own
@@ -85,29 +99,32 @@ impl Bench {
             "a device signs one thing at a time: --devices must be {} at least",
             self.concurrency
         );
-        let connections = (self.devices + self.concurrency).max(self.idle);
-        room::for_connections(connections)?;
+        let devices = match self.surface {
+            Name::Kobil => self.devices,
+            Name::Onespan => 2 * self.devices,
+        };
+        room::for_connections((devices + 2 * self.concurrency).max(self.idle))?;
         let room = Room::make(self.data.as_deref())?;
         let before = verification::cpu();
-        let bar = Bar::new("making devices", u64::from(self.devices.max(self.idle)));
-        let crowd = Crowd::make(room.path(), self.devices.max(self.idle), &bar).await?;
+        let bar = Bar::new("making devices", u64::from(devices.max(self.idle)));
+        let crowd = Crowd::make(room.path(), devices.max(self.idle), &bar).await?;
         bar.end();
 
         let idle = match self.idle {
             0 => None,
             count => Some(self.idle(&room, &crowd, count).await?),
         };
-        let (handshakes, loaded) = self.load(&room, crowd).await?;
+        let found = self.load(&room, crowd).await?;
         let verification = before.min(verification::cpu());
         let asked = Asked {
+            surface: self.surface,
             seconds: self.seconds,
             concurrency: self.concurrency,
             devices: self.devices,
             tls: self.tls == Tls::On,
             rate: self.rate,
         };
-        let report =
-            Report::new(&asked, room.file_system(), verification, &handshakes, &loaded, idle);
+        let report = Report::new(&asked, room.file_system(), verification, &found, idle);
         if let Some(path) = &self.json {
             let text = serde_json::to_string_pretty(&report)?;
             std::fs::write(path, text + "\n")
@@ -128,29 +145,84 @@ impl Bench {
     }
 
     /// Measures cycles.
-    async fn load(
-        &self,
-        room: &Room,
-        crowd: Crowd,
-    ) -> anyhow::Result<(Handshakes, load::Measured)> {
+    async fn load(&self, room: &Room, mut crowd: Crowd) -> anyhow::Result<Found> {
         let server = Server::start(room.path(), self.tls).await?;
         let tasks = Shutdown::default();
-        let plan = Plan {
-            seconds: self.seconds,
-            concurrency: self.concurrency,
-            devices: self.devices,
-            rate: self.rate,
+        let found = async {
+            let target = &server.target;
+            let own = crowd.devices.split_off(crowd.devices.len() - self.devices as usize);
+            let kobil = Kobil::prepare(target, &crowd, &tasks).await?;
+            match self.surface {
+                Name::Kobil => self.alone(&server, kobil, own, &tasks).await,
+                Name::Onespan => {
+                    let surface = OneSpan::prepare(target, &crowd, room.path(), &tasks)?;
+                    crowd.devices.truncate(self.devices as usize);
+                    let (own, kobils) = ((surface, own), (kobil, crowd.devices));
+                    self.in_turns(&server, own, kobils, &tasks).await
+                }
+            }
         };
-        let measured = async {
-            let bar = Bar::new("connecting", u64::from(self.devices));
-            let (load, handshakes) = Load::connect(plan, &server, crowd, &tasks, &bar).await?;
-            bar.end();
-            Ok((handshakes, load.run(&server).await?))
-        };
-        let measured = measured.await;
+        let found = found.await;
         tasks.finish(LAST_WAIT).await;
         server.stop().await;
-        measured
+        found
+    }
+
+    /// Measures one surface.
+    async fn alone<S: Surface>(
+        &self,
+        server: &Server,
+        surface: S,
+        devices: Vec<Keys>,
+        tasks: &Shutdown,
+    ) -> anyhow::Result<Found> {
+        let (mut load, handshakes) = self.connect(server, surface, devices, tasks).await?;
+        let bar = Bar::seconds(self.seconds);
+        load.measure(Duration::from_secs(self.seconds), server, &bar).await?;
+        bar.end();
+        let server_memory = server.memory()?;
+        Ok(Found { measured: load.measured, kobil: None, handshakes, server_memory })
+    }
+
+    /// Measures a surface and KOBIL's, each for as long, turn by turn.
+    async fn in_turns<S: Surface>(
+        &self,
+        server: &Server,
+        (surface, own): (S, Vec<Keys>),
+        (kobil, kobils): (Kobil, Vec<Keys>),
+        tasks: &Shutdown,
+    ) -> anyhow::Result<Found> {
+        let (mut kobil, _) = self.connect(server, kobil, kobils, tasks).await?;
+        let (mut load, handshakes) = self.connect(server, surface, own, tasks).await?;
+        let bar = Bar::seconds(2 * self.seconds);
+        for turn in 0..self.seconds {
+            // Who is first takes turns as well, so that what changes slowly changes nothing.
+            if turn % 2 == 0 {
+                kobil.measure(TURN, server, &bar).await?;
+                load.measure(TURN, server, &bar).await?;
+            } else {
+                load.measure(TURN, server, &bar).await?;
+                kobil.measure(TURN, server, &bar).await?;
+            }
+        }
+        bar.end();
+        let (server_memory, kobil): (_, Option<Measured>) =
+            (server.memory()?, Some(kobil.measured));
+        Ok(Found { measured: load.measured, kobil, handshakes, server_memory })
+    }
+
+    async fn connect<S: Surface>(
+        &self,
+        server: &Server,
+        surface: S,
+        devices: Vec<Keys>,
+        tasks: &Shutdown,
+    ) -> anyhow::Result<(Load<S>, Handshakes)> {
+        let bar = Bar::new("connecting", devices.len() as u64);
+        let (concurrency, rate) = (self.concurrency, self.rate);
+        let load = Load::connect(surface, server, devices, concurrency, rate, tasks, &bar).await;
+        bar.end();
+        load
     }
 }
 

@@ -1,4 +1,4 @@
-//! The device's side of a cycle, on a channel of its own.
+//! The device's side of KOBIL's cycle, on a channel of its own.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,6 +14,7 @@ use countersign_wire::limits::FRAME_BYTES_MAX;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use http::HeaderValue;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -26,6 +27,16 @@ use super::crowd::Keys;
 pub(super) struct Phone {
     socket: WebSocketStream<Stream>,
     n: u64,
+}
+
+/// What a device signed, and when.
+pub(super) struct Signed {
+    /// The CMS.
+    pub(super) signature: Vec<u8>,
+    /// It was sent.
+    pub(super) completed: Instant,
+    /// The server said that it is good.
+    pub(super) acknowledged: Instant,
 }
 
 impl Phone {
@@ -45,7 +56,7 @@ impl Phone {
         let Message::Challenge(Challenge { nonce }) = phone.heard().await?.message else {
             bail!("the channel did not begin with a challenge");
         };
-        let proof = jws::sign_hello(&keys.auth_key, &keys.name, &target.origin, &nonce);
+        let proof = jws::sign_hello(&keys.phone.auth_key, &keys.name, &target.origin, &nonce);
         phone.say(Request::Hello(Hello { device: keys.name.clone(), proof })).await?;
         match phone.heard().await?.message {
             Message::Welcome(_) => Ok(phone),
@@ -53,8 +64,8 @@ impl Phone {
         }
     }
 
-    /// Waits for an offer, takes it, and signs what it is shown. Answers the CMS.
-    pub(super) async fn sign(&mut self, keys: &Keys) -> anyhow::Result<Vec<u8>> {
+    /// Waits for an offer, takes it, and signs what it is shown.
+    pub(super) async fn sign(&mut self, keys: &Keys) -> anyhow::Result<Signed> {
         let Offer { id, .. } = loop {
             match self.heard().await?.message {
                 Message::Offer(offer) => break offer,
@@ -67,17 +78,21 @@ impl Phone {
             Message::Taken(taken) => taken,
             other => bail!("a take was answered {other:?}"),
         };
-        let plain = jwe::open(&keys.payload_key, &keys.name, Purpose::Content(id), &taken.sealed)?;
+        let payload_key = &keys.phone.payload_key;
+        let plain = jwe::open(payload_key, &keys.name, Purpose::Content(id), &taken.sealed)?;
         let content: Content = serde_json::from_slice(&plain)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let Content { bytes, media_type, .. } = &content;
         let (certificate, chain) = (&keys.certificate, &keys.chain);
-        let value = cms::sign(bytes, media_type, id.0, now, certificate, chain, &keys.key)?;
-        let identity = keys.identity.to_string();
-        let signature = Signature::Cms { identity, algorithm: None, value: value.clone() };
-        self.say(Request::Finish(Finish { id, signature, match_code: None })).await?;
+        let signature = cms::sign(bytes, media_type, id.0, now, certificate, chain, &keys.key)?;
+        let (identity, value) = (keys.identity.to_string(), signature.clone());
+        let cms = Signature::Cms { identity, algorithm: None, value };
+        let completed = Instant::now();
+        self.say(Request::Finish(Finish { id, signature: cms, match_code: None })).await?;
         match self.heard().await?.message {
-            Message::Finished(_) => Ok(value),
+            Message::Finished(_) => {
+                Ok(Signed { signature, completed, acknowledged: Instant::now() })
+            }
             other => bail!("a finish was answered {other:?}"),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
+use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -44,6 +45,25 @@ pub(super) struct Usage {
     pub(super) syncs: u64,
 }
 
+impl Usage {
+    /// What came since `before`.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            commits: self.commits - before.commits,
+            syncs: self.syncs - before.syncs,
+        }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.cpu += other.cpu;
+        self.commits += other.commits;
+        self.syncs += other.syncs;
+    }
+}
+
 impl Server {
     /// Starts this program as a server, on the ledger in `data`.
     pub(super) async fn start(data: &Path, tls: Tls) -> anyhow::Result<Self> {
@@ -53,8 +73,10 @@ impl Server {
         command
             .args(["serve", "--with-parent", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
-            // The default configuration, but for addresses, whatever the environment says.
+            // The default configuration, whatever the environment says; but for addresses, for the drain,
+            // and for how often one phone may fetch, since few phones stand for many.
             .env_clear()
+            .env("COUNTERSIGN__ONESPAN__FETCHES_PER_MINUTE", "1000000")
             .env("COUNTERSIGN__OBSERVE__LISTEN", "127.0.0.1:0")
             .env("COUNTERSIGN__SERVER__DRAIN_SECONDS", "1");
         if tls == Tls::Off {

@@ -1,4 +1,4 @@
-//! The application of the demo: it speaks to the server over HTTPS as any other one would.
+//! The application of the demo: it speaks to the server over HTTPS as any other one of KOBIL's would.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::cli::client::Credentials;
 
 const ANSWER_WAIT: Duration = Duration::from_secs(15);
 /// Longer than both clocks of the transaction together.
-const SIGNATURE_WAIT: Duration = Duration::from_secs(150);
+pub(super) const SIGNATURE_WAIT: Duration = Duration::from_secs(150);
 const GO_ONLINE_SECONDS: u32 = 30;
 const SIGN_SECONDS: u32 = 90;
 
 /// A relying party.
 pub(super) struct Application {
-    http: Client,
+    pub(super) http: Client,
     realm: String,
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
 }
 
 /// A payment to be signed: KOBIL's request.

@@ -3,13 +3,15 @@
 
 mod application;
 mod home;
+mod kobil;
+mod onespan;
 mod play;
 mod process;
 mod stage;
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::home::Home;
@@ -24,9 +26,12 @@ const RESULTS: [&str; 2] = [play::SIGNATURE, play::CA];
 /// Shows it all, in a few seconds: an application asks, a person signs on her phone, anybody can verify.
 ///
 /// Starts the real server on a ledger of its own and a command-line phone beside it, has a payment signed
-/// through KOBIL's call, and stays up for more until Ctrl-C.
+/// through one vendor's calls, and stays up for more until Ctrl-C.
 #[derive(Args, Debug)]
 pub(super) struct Demo {
+    /// Whose calls the application and the phone make
+    #[arg(long, value_enum, default_value_t)]
+    surface: Surface,
     /// End after the first signature: with exit status 0 where it was verified
     #[arg(long)]
     once: bool,
@@ -36,6 +41,16 @@ pub(super) struct Demo {
     /// When to use colours
     #[arg(long, value_enum, default_value_t)]
     color: Color,
+}
+
+/// The surfaces that can be shown.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Surface {
+    /// KOBIL's Start Signature, and a phone on our own channel that signs a PKCS#7
+    #[default]
+    Kobil,
+    /// OneSpan's SOAP, and a phone that scans a picture, speaks the gateway's REST and answers with a code
+    Onespan,
 }
 
 impl Demo {
@@ -49,7 +64,7 @@ impl Demo {
         let home = Home::make(self.data.as_deref())?;
         let mut play = Play::new(&home, Stage::new(paint));
         let played = tokio::select! {
-            played = play.run(self.once) => played,
+            played = play.run(self.surface, self.once) => played,
             () = signals.any() => Err(Stopped.into()),
         };
         // Interrupted or not, it was a success once the signature was verified.

@@ -1,27 +1,23 @@
 //! The play: who comes on stage, and what they do.
 
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use countersign_core::id::{TenantName, UserName};
-use countersign_core::port::Clock as _;
 use countersign_core::tenant::Tenant;
-use countersign_device::{PhoneFile, State};
-use countersign_proof::{Inspected, Roots, cms};
+use countersign_device::PhoneFile;
 use tokio::time::{interval, timeout};
 
-use super::application::{Application, Payment};
-use super::home::{Home, quoted};
+use super::Surface;
+use super::application::Application;
+use super::home::Home;
 use super::process::{Process, log_tail};
 use super::stage::{self, Stage};
 use crate::cli::client::Credentials;
 use crate::cli::desk::{Desk, Place};
 use crate::cli::device::said::Said;
-use crate::cli::{activation, answer, ca, client, moment, tenant, user};
-use crate::clock::World;
-use crate::config::own_program;
+use crate::cli::{activation, answer, client, tenant, user};
 use crate::tls::own_ca;
 
 /// The signature's file.
@@ -29,11 +25,11 @@ pub(super) const SIGNATURE: &str = "payment.p7m";
 /// The file of the tenant's root certificate.
 pub(super) const CA: &str = "acme-ca.pem";
 
-const TENANT: &str = "acme";
-const CLIENT: &str = "Acme Shop";
-const USER: &str = "jane";
-const PIN: &str = "2468";
-const PHONE: &str = "phone.json";
+pub(super) const TENANT: &str = "acme";
+pub(super) const CLIENT: &str = "Acme Shop";
+pub(super) const USER: &str = "jane";
+pub(super) const PIN: &str = "2468";
+pub(super) const PHONE: &str = "phone.json";
 const CREDENTIALS: &str = "client.json";
 const TOKEN: &str = "token";
 const SERVER_LOG: &str = "server.log";
@@ -41,28 +37,28 @@ const PHONE_LOG: &str = "phone.log";
 
 /// A server makes keys and certificates at its first start, and a debug build is slow.
 const START_WAIT: Duration = Duration::from_mins(1);
-const PHONE_WAIT: Duration = Duration::from_secs(30);
+pub(super) const PHONE_WAIT: Duration = Duration::from_secs(30);
 const CODE_VALID: Duration = Duration::from_mins(5);
 /// Access tokens are good for five minutes.
 const TOKEN_EVERY: Duration = Duration::from_mins(2);
 
 /// The play, and who is on stage.
 pub(super) struct Play<'a> {
-    home: &'a Home,
-    stage: Stage,
+    pub(super) home: &'a Home,
+    pub(super) stage: Stage,
     server: Option<Process>,
-    phone: Option<Process>,
+    pub(super) phone: Option<Process>,
     /// Whether the signature came and was verified.
     pub(super) verified: bool,
 }
 
 /// What the first scenes leave for the later ones.
-struct Set {
-    desk: Desk,
-    server: String,
-    tenant: Tenant,
+pub(super) struct Set {
+    pub(super) desk: Desk,
+    pub(super) server: String,
+    pub(super) tenant: Tenant,
     user: UserName,
-    application: Application,
+    pub(super) application: Application,
 }
 
 impl<'a> Play<'a> {
@@ -70,16 +66,22 @@ impl<'a> Play<'a> {
         Self { home, stage, server: None, phone: None, verified: false }
     }
 
-    /// Plays it, and unless it is for `once` goes on until somebody stops it.
-    pub(super) async fn run(&mut self, once: bool) -> anyhow::Result<()> {
+    /// Plays it as one surface's, and unless it is for `once` goes on until somebody stops it.
+    pub(super) async fn run(&mut self, surface: Surface, once: bool) -> anyhow::Result<()> {
         let set = self.set_up().await?;
         self.enrol(&set).await?;
-        self.connect().await?;
-        let signature = self.sign(&set).await?;
-        self.verify(&set, &signature).await?;
+        let invitation = match surface {
+            Surface::Kobil => self.kobil(&set).await?,
+            Surface::Onespan => self.onespan(&set).await?,
+        };
         if once {
             return set.desk.close().await;
         }
+        stage::lines(&invitation)?;
+        if self.phone.is_none() {
+            self.connect().await?;
+        }
+        stage::lines(&[self.stage.paint.dim("Ctrl-C ends it all."), String::new()])?;
         self.stay(&set).await
     }
 
@@ -164,7 +166,7 @@ impl<'a> Play<'a> {
     }
 
     /// The phone waits for work, in another process.
-    async fn connect(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn connect(&mut self) -> anyhow::Result<()> {
         let (home, place) = (self.home, &mut self.phone);
         let connect = async {
             let file = home.file(PHONE);
@@ -187,85 +189,8 @@ impl<'a> Play<'a> {
         self.stage.step("The phone is online", connect, |()| detail).await
     }
 
-    /// The application asks, and the person signs: the PKCS#7, DER.
-    async fn sign(&mut self, set: &Set) -> anyhow::Result<Vec<u8>> {
-        let token = set.application.token().await?;
-        let payment = payment();
-        let detail = "KOBIL's Start Signature, over HTTPS";
-        self.stage.began("The shop asks for a payment", detail)?;
-        let began = Instant::now();
-        let asked = set.application.ask(&token, USER, &payment);
-        tokio::pin!(asked);
-        let phone = self.phone.as_mut().expect("the phone is online");
-        let (mut signature, mut told) = (None, false);
-        // Which of the two hears first is chance.
-        while signature.is_none() || !told {
-            tokio::select! {
-                answered = &mut asked, if signature.is_none() => signature = Some(answered?),
-                line = timeout(PHONE_WAIT, phone.line()) => {
-                    match said(&line.context("the phone took too long")??)? {
-                        shown @ Said::Shown { .. } => self.stage.phone(&shown)?,
-                        Said::Ended { state: State::Finished, .. } => told = true,
-                        Said::Ended { .. } => bail!("the phone was told of another end"),
-                        Said::Left { why, .. } => bail!("the phone could not sign: {why}"),
-                        _ => {}
-                    }
-                }
-            }
-        }
-        let signature = signature.expect("it was waited for");
-        let took = began.elapsed();
-        self.stage.succeeded("Jane enters her PIN and signs", "with her phone's own key", took)?;
-
-        let inspected = inspect(&set.tenant, &signature)?;
-        ensure!(inspected.content == payment.statement(), "something else was signed");
-        let detail = format!("PKCS#7, {} bytes, verified", signature.len());
-        self.stage.succeeded("The shop has the signature", &detail, began.elapsed())?;
-        Ok(signature)
-    }
-
-    /// Anybody can verify it.
-    async fn verify(&mut self, set: &Set, signature: &[u8]) -> anyhow::Result<()> {
-        let inspected = inspect(&set.tenant, signature)?;
-        let file = self.home.write(SIGNATURE, signature)?;
-        let ca = self.home.write(CA, ca::roots(&set.tenant)?.concat().as_bytes())?;
-        let arguments = ["cms", "-verify", "-inform", "DER", "-in"];
-        let mut openssl = tokio::process::Command::new("openssl");
-        openssl.args(arguments).arg(&file).arg("-CAfile").arg(&ca);
-        openssl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let verify = async {
-            match openssl.kill_on_drop(true).output().await {
-                // Not installed: whoever reads the line may have it elsewhere.
-                Err(_) => Ok(false),
-                Ok(output) if output.status.success() => Ok(true),
-                Ok(output) => {
-                    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                    bail!("OpenSSL does not accept the signature: {}", said.trim())
-                }
-            }
-        };
-        let at = moment::of_seconds(inspected.signing_time);
-        let detail = |found: &bool| match found {
-            true => format!("signed {at}"),
-            false => "not installed here".to_owned(),
-        };
-        self.stage.step("OpenSSL verifies it", verify, detail).await?;
-        self.verified = true;
-
-        let (file, ca) = (quoted(&file), quoted(&ca));
-        let line = format!("openssl {} {file} -CAfile {ca}", arguments.join(" "));
-        stage::lines(&[
-            String::new(),
-            "Verify it yourself, on any machine, without this server:".to_owned(),
-            String::new(),
-            self.stage.paint.bold(line),
-            String::new(),
-        ])
-    }
-
     /// Stays up for more.
     async fn stay(&mut self, set: &Set) -> anyhow::Result<()> {
-        self.invite(set)?;
         let mut tokens = interval(TOKEN_EVERY);
         let server = self.server.as_mut().expect("the server runs");
         loop {
@@ -283,31 +208,6 @@ impl<'a> Play<'a> {
                 },
             }
         }
-    }
-
-    fn invite(&self, set: &Set) -> anyhow::Result<()> {
-        let paint = self.stage.paint;
-        let program = own_program().map_or_else(|_| "countersign".to_owned(), |path| quoted(&path));
-        let directory = quoted(self.home.path());
-        let address = set.application.address(USER);
-        let body = "{\"transactionId\":\"'$(date +%s)'\",\"signatureMessage\":\"Lend Bob my \
-                    bicycle?\",\"deviceGoOnlineTimeout\":60,\"signatureTimeout\":120}";
-        stage::lines(&[
-            "It stays up for more. In another terminal, ask Jane something else:".to_owned(),
-            String::new(),
-            paint.bold(format!("cd {directory}")),
-            paint.bold("curl -s --cacert tls/ca.pem -H \"authorization: Bearer $(cat token)\" \\"),
-            paint.bold("  -H 'content-type: application/json' \\"),
-            paint.bold(format!("  -d '{body}' \\")),
-            paint.bold(format!("  {address}")),
-            String::new(),
-            "Her phone here approves everything. To be asked, run it yourself:".to_owned(),
-            String::new(),
-            paint.bold(format!("{program} device run {PHONE} --answer ask --pin {PIN}")),
-            String::new(),
-            paint.dim("Ctrl-C ends it all."),
-            String::new(),
-        ])
     }
 
     /// Says why it failed, with what the server last said; gives the reason back as the process's error.
@@ -378,18 +278,6 @@ async fn next_line(phone: &mut Option<Process>) -> anyhow::Result<String> {
     }
 }
 
-fn said(line: &str) -> anyhow::Result<Said> {
+pub(super) fn said(line: &str) -> anyhow::Result<Said> {
     serde_json::from_str(line).context("the phone says something that is no event")
-}
-
-fn inspect(tenant: &Tenant, signature: &[u8]) -> anyhow::Result<Inspected> {
-    let roots = Roots::new(tenant.roots.iter().map(Vec::as_slice))?;
-    let now = World::default().now().seconds();
-    cms::inspect(signature, &roots, now).context("the signature does not hold")
-}
-
-fn payment() -> Payment {
-    let mut chance = [0; 8];
-    aws_lc_rs::rand::fill(&mut chance).expect("the system gives random bytes");
-    Payment::new(format!("order-4711-{}", hex::encode(chance)))
 }

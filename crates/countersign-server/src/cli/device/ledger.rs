@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use crate::cli::answer;
 use crate::cli::desk::{Desk, Place};
-use crate::cli::moment;
 use crate::cli::table::Table;
+use crate::moment;
 
 /// List the devices of a tenant, or of one user, retired ones aside.
 #[derive(Args, Debug)]

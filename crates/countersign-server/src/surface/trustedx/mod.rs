@@ -4,7 +4,18 @@
 //! The caller is an application with a Bearer token, or, at a process's links, a device with a proof of
 //! its own. A token names its tenant: what is another tenant's is unknown to it.
 
+mod access;
+mod body;
+mod device;
+mod extension;
+mod identity;
+mod links;
 mod oauth;
+mod problem;
+mod process;
+mod render;
 mod routes;
+mod selector;
 
+pub(crate) use render::result_body;
 pub(crate) use routes::{Rules, TrustedX, router};

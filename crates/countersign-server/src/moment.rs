@@ -5,17 +5,17 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// To the millisecond, and without a fraction where that is zero: for programs.
-pub(super) fn exact(at: Timestamp) -> String {
+pub(crate) fn exact(at: Timestamp) -> String {
     format(i128::from(at.0) * 1_000_000)
 }
 
 /// To the second: for people.
-pub(super) fn brief(at: Timestamp) -> String {
+pub(crate) fn brief(at: Timestamp) -> String {
     of_seconds(at.seconds())
 }
 
 /// A number of seconds since the Unix epoch.
-pub(super) fn of_seconds(seconds: u64) -> String {
+pub(crate) fn of_seconds(seconds: u64) -> String {
     format(i128::from(seconds) * 1_000_000_000)
 }
 

@@ -1,0 +1,68 @@
+//! Who calls: an application with a token that is good for the call, or a device with a proof of its own.
+
+use axum::extract::Request;
+use countersign_core::id::TenantName;
+use countersign_wire::jws;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::problem::Problem;
+use super::routes::TrustedX;
+use crate::channel::Proved;
+use crate::surface::caller::{Caller, bearer};
+
+/// Either of them.
+pub(super) enum Either {
+    Application(Caller),
+    Device(Proved),
+}
+
+impl Either {
+    pub(super) fn tenant(&self) -> &TenantName {
+        match self {
+            Self::Application(caller) => &caller.tenant,
+            Self::Device(proved) => &proved.tenant,
+        }
+    }
+}
+
+impl TrustedX {
+    /// The application that calls, if its token has this scope.
+    pub(super) async fn application(
+        &self,
+        headers: &HeaderMap,
+        scope: &str,
+    ) -> Result<Caller, Problem> {
+        let caller = self.holder(headers).await?;
+        permit(&caller, scope)?;
+        Ok(caller)
+    }
+
+    /// The device that calls, and its body, which its proof covers.
+    pub(super) async fn device(&self, request: Request) -> Result<Proved, Problem> {
+        if !request.headers().contains_key(AUTHORIZATION) {
+            return Err(Problem::NoToken);
+        }
+        Ok(self.devices.prove_any(request).await?)
+    }
+
+    /// Whichever it is, the application's token whatever it is good for.
+    pub(super) async fn either(&self, request: Request) -> Result<Either, Problem> {
+        let by_device = |token| jws::device_of_call(token).is_ok();
+        if bearer(request.headers()).is_some_and(by_device) {
+            return self.device(request).await.map(Either::Device);
+        }
+        self.holder(request.headers()).await.map(Either::Application)
+    }
+
+    async fn holder(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let token = bearer(headers).ok_or(Problem::NoToken)?;
+        Ok(self.gate.holder(token).await?)
+    }
+}
+
+/// Whether an application's token has this scope.
+pub(super) fn permit(caller: &Caller, scope: &str) -> Result<(), Problem> {
+    let has = caller.scope.split(' ').any(|own| own == scope);
+    if has { Ok(()) } else { Err(Problem::OtherScope(scope.to_owned())) }
+}

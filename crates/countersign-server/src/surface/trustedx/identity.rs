@@ -1,0 +1,272 @@
+//! Signing identities: which there are, and what is done to them.
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::Refusal;
+use countersign_core::device::{Device, Identity, Purpose};
+use countersign_core::id::{IdentityId, TenantName};
+use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX, REASON_BYTES_MAX};
+use countersign_core::selector::{Filter, Held};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use x509_cert::Certificate;
+use x509_cert::der::{Decode as _, Encode as _};
+
+use super::body::text_of;
+use super::extension::parameter;
+use super::problem::Problem;
+use super::routes::{Rules, TrustedX};
+use super::selector::{TYPE, labels};
+use crate::surface::field::{Member, bad, object, required};
+use crate::surface::intake;
+
+/// A signing identity, as the vendor shows it.
+#[derive(Debug, Serialize)]
+pub(super) struct SignIdentity {
+    id: String,
+    #[serde(rename = "self")]
+    address: String,
+    description: String,
+    labels: Vec<String>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    device_id: String,
+    domain: String,
+    access: [Access; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+    links: Links,
+    status: Status,
+}
+
+#[derive(Debug, Serialize)]
+struct Access {
+    user_id: String,
+    permissions: [&'static str; 1],
+}
+
+#[derive(Debug, Serialize)]
+struct Details {
+    /// Base64 of its DER.
+    certificate: String,
+    /// Keys on devices have none that the server knows.
+    activation_mode: &'static str,
+    /// Base64 of the DER of its `SubjectPublicKeyInfo`.
+    public_key: String,
+}
+
+/// What may be asked of it, and the scopes that this needs: of each kind of signature one.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Links {
+    Content {
+        #[serde(rename = "sign:commitment:transaction")]
+        transaction: Link,
+        authentication: Link,
+    },
+    Digest {
+        #[serde(rename = "sign:raw")]
+        raw: Link,
+        #[serde(rename = "sign:commitment:document")]
+        document: Link,
+    },
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Link {
+    auth: Auth,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Auth {
+    oauth2: OAuth2,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct OAuth2 {
+    scopes: [String; 1],
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    value: &'static str,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct List {
+    sign_identities: Vec<SignIdentity>,
+}
+
+#[derive(Serialize)]
+struct One {
+    identity: SignIdentity,
+}
+
+#[derive(Deserialize)]
+struct StatusFields {
+    status: Member,
+    value: Member,
+    reason: Member,
+}
+
+#[derive(Deserialize)]
+struct LabelsFields {
+    labels: Member,
+}
+
+impl Rules {
+    /// An identity of this device, all of it.
+    pub(super) fn sign_identity(&self, device: &Device, identity: &Identity) -> SignIdentity {
+        let certificate = Certificate::from_der(&identity.certificate);
+        let key = certificate.and_then(|one| one.tbs_certificate.subject_public_key_info.to_der());
+        let details = Details {
+            certificate: BASE64.encode(&identity.certificate),
+            activation_mode: "",
+            public_key: key.map_or_else(|_| String::new(), |key| BASE64.encode(key)),
+        };
+        SignIdentity { details: Some(details), ..self.listed(device, identity) }
+    }
+
+    /// The same as a list has it.
+    fn listed(&self, device: &Device, identity: &Identity) -> SignIdentity {
+        let link = Link { auth: Auth { oauth2: OAuth2 { scopes: [self.scopes.sign.clone()] } } };
+        SignIdentity {
+            id: identity.id.to_string(),
+            address: format!("{}/sign_identities/{}", self.address, identity.id),
+            description: device.about.name.clone(),
+            labels: identity.labels.clone(),
+            kind: TYPE,
+            device_id: device.id.to_string(),
+            domain: device.tenant.to_string(),
+            access: [Access { user_id: device.user.to_string(), permissions: ["use"] }],
+            details: None,
+            links: match identity.purpose {
+                Purpose::Content => {
+                    Links::Content { transaction: link.clone(), authentication: link }
+                }
+                Purpose::Digest => Links::Digest { raw: link.clone(), document: link },
+            },
+            status: Status {
+                value: if identity.enabled { "enabled" } else { "disabled" },
+                reason: identity.status_reason.clone(),
+            },
+        }
+    }
+}
+
+/// `GET …/sign_identities?labels=A,B&device_id=&user_id=&domain=`: those that meet every condition, without
+/// their details.
+pub(super) async fn list(
+    State(trustedx): State<TrustedX>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let scope = &trustedx.rules.scopes.profile;
+    let caller = trustedx.application(request.headers(), scope).await?;
+    let held = match filter(request.uri().query(), &caller.tenant) {
+        Some(filter) => trustedx.gate.core.identities(&caller.tenant, &filter, LISTED_MAX).await?,
+        None => Vec::new(),
+    };
+    let listed = held.iter().map(|one| trustedx.rules.listed(&one.device, &one.identity));
+    Ok(Json(List { sign_identities: listed.collect() }).into_response())
+}
+
+/// What a list is asked for; none, where it is something that there cannot be.
+fn filter(query: Option<&str>, tenant: &TenantName) -> Option<Filter> {
+    let given = |name| parameter(query, name).filter(|text| !text.is_empty());
+    if given("domain").is_some_and(|domain| domain != tenant.as_str()) {
+        return None;
+    }
+    let labels = given("labels").unwrap_or_default();
+    let labels: Vec<String> = labels
+        .split(',')
+        .map(str::trim)
+        .filter(|label| !label.is_empty())
+        .map(str::to_owned)
+        .collect();
+    Some(Filter {
+        user: given("user_id").map(|user| user.parse()).transpose().ok()?,
+        device: given("device_id").map(|device| device.parse()).transpose().ok()?,
+        labels: Some(labels).filter(|labels| labels.len() <= LABELS_PER_IDENTITY_MAX)?,
+    })
+}
+
+/// `GET …/sign_identities/{id}`
+pub(super) async fn show(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let scope = &trustedx.rules.scopes.profile;
+    let caller = trustedx.application(request.headers(), scope).await?;
+    let held = trustedx.gate.core.identity(&caller.tenant, identity_id(&id)?).await?;
+    Ok(trustedx.one(&held))
+}
+
+/// `PUT …/sign_identities/{id}/status`, body `{"value": "enabled" | "disabled", "reason"?}`, in a member
+/// `status` or bare: the vendor shows it and does not say how it is sent.
+pub(super) async fn set_status(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    const WHAT: &str = "enabled or disabled";
+    let scope = &trustedx.rules.scopes.manage;
+    let caller = trustedx.application(request.headers(), scope).await?;
+    let body = intake::json(request).await?;
+    let mut fields: StatusFields = object(&body)?;
+    if let Some(inner) = fields.status.take() {
+        fields = object(inner.get().as_bytes())?;
+    }
+    let enabled = match required::<String>(fields.value, "value", WHAT)?.as_str() {
+        "enabled" => true,
+        "disabled" => false,
+        _ => return Err(bad::<()>("value", WHAT).expect_err("it is a refusal").into()),
+    };
+    let reason = text_of(fields.reason, "reason", REASON_BYTES_MAX)?.unwrap_or_default();
+    let core = &trustedx.gate.core;
+    core.set_identity_status(&caller.tenant, identity_id(&id)?, enabled, &reason).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PUT …/sign_identities/{id}/labels`, body `{"labels": […]}`; ours.
+pub(super) async fn set_labels(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let scope = &trustedx.rules.scopes.manage;
+    let caller = trustedx.application(request.headers(), scope).await?;
+    let body = intake::json(request).await?;
+    let fields: LabelsFields = object(&body)?;
+    let labels = labels(fields.labels, "labels")?;
+    trustedx.gate.core.set_identity_labels(&caller.tenant, identity_id(&id)?, &labels).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE …/sign_identities/{id}`: nobody signs with it any more.
+pub(super) async fn delete(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let scope = &trustedx.rules.scopes.manage;
+    let caller = trustedx.application(request.headers(), scope).await?;
+    let held = trustedx.gate.core.delete_identity(&caller.tenant, identity_id(&id)?).await?;
+    Ok(trustedx.one(&held))
+}
+
+impl TrustedX {
+    fn one(&self, held: &Held) -> Response {
+        let identity = self.rules.sign_identity(&held.device, &held.identity);
+        Json(One { identity }).into_response()
+    }
+}
+
+/// What no identity is called is unknown.
+fn identity_id(text: &str) -> Result<IdentityId, Refusal> {
+    text.parse().map_err(|_| Refusal::UnknownIdentity)
+}

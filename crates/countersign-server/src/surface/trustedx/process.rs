@@ -1,0 +1,281 @@
+//! What applications do with signature creation processes: create, look at, wait for, and delete them.
+
+use aws_lc_rs::digest;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use countersign_core::engine::Order;
+use countersign_core::id::{TransactionId, UserName};
+use countersign_core::port::{Chance as _, Handle, Registry as _};
+use countersign_core::selector::Selector;
+use countersign_core::terms::{Addressed, Clocks, Forms, RawTerms, Reference, Surface};
+use countersign_core::transaction::Transaction;
+use countersign_core::{Error, Refusal};
+use countersign_proof::raw::Hash;
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+
+use super::access::{Either, permit};
+use super::body::{Create, Kind};
+use super::extension::{Extensions, wait};
+use super::problem::{Problem, STOPPING};
+use super::render::Kept;
+use super::routes::TrustedX;
+use crate::held;
+use crate::surface::caller::Caller;
+use crate::surface::intake;
+
+/// `POST …/signatures/device/raw`
+pub(super) async fn create_raw(state: State<TrustedX>, request: Request) -> Answer {
+    create(state, Kind::Raw, request).await
+}
+
+/// `POST …/signatures/device/commitment/transaction`
+pub(super) async fn create_transaction(state: State<TrustedX>, request: Request) -> Answer {
+    create(state, Kind::Transaction, request).await
+}
+
+/// `POST …/signatures/device/commitment/document`
+pub(super) async fn create_document(state: State<TrustedX>, request: Request) -> Answer {
+    create(state, Kind::Document, request).await
+}
+
+/// `POST …/signatures/device/authentication`: ours, the login twin of a transaction.
+pub(super) async fn create_authentication(state: State<TrustedX>, request: Request) -> Answer {
+    create(state, Kind::Authentication, request).await
+}
+
+type Answer = Result<Response, Problem>;
+
+async fn create(State(trustedx): State<TrustedX>, kind: Kind, request: Request) -> Answer {
+    let (rules, core) = (&trustedx.rules, &trustedx.gate.core);
+    let caller = trustedx.application(request.headers(), &rules.scopes.sign).await?;
+    let extensions = Extensions::read(request.uri().query(), request.headers())?;
+    let body = intake::json(request).await?;
+    let create = Create::parse(kind, &body, rules.allows_sha1(&caller.tenant))?;
+    if let Some(callback) = &extensions.callback {
+        let allowed = trustedx.gate.callbacks.check(callback, core.now()).await;
+        allowed.map_err(|reason| Problem::Bad(format!("callbackUrl: {reason}")))?;
+    }
+    if trustedx.tasks.has_begun() {
+        return Err(STOPPING);
+    }
+    let order = trustedx.order(kind, caller, create, extensions, &body).await?;
+    let started = core.start(order).await?;
+    let mut response = trustedx.answer(&started, StatusCode::CREATED).await?;
+    let address = HeaderValue::try_from(rules.signature(&started.terms));
+    response.headers_mut().insert(LOCATION, address.expect("an address is visible ASCII"));
+    Ok(response)
+}
+
+impl TrustedX {
+    /// What the engine is asked for.
+    async fn order(
+        &self,
+        kind: Kind,
+        caller: Caller,
+        mut create: Create,
+        extensions: Extensions,
+        body: &[u8],
+    ) -> Result<Order, Problem> {
+        let core = &self.gate.core;
+        let selectors = self.selectors(&caller, &mut create).await?;
+        let user = if let Some(user) = create.user.take() {
+            user
+        } else {
+            let purpose = create.content.media_type.purpose();
+            core.whose(&caller.tenant, &selectors, purpose).await?
+        };
+        let reference = extensions.key.map(|name| {
+            let lifetime = format!("{:?} {:?}", extensions.lifetime, extensions.callback);
+            let request = fingerprint(&[kind.as_str().as_bytes(), lifetime.as_bytes(), body]);
+            Reference { name, request }
+        });
+        let kept = Kept {
+            kind,
+            service: create.service,
+            named_hash: create.hash.is_some(),
+            selectors: create.asked.into_iter().map(|asked| asked.shown).collect(),
+        };
+        let kept = serde_json::to_string(&kept).expect("what is kept is plain JSON");
+        Ok(Order {
+            id: TransactionId(core.world.draw()),
+            surface: Surface::TrustedX,
+            reference,
+            addressed: Addressed::Any,
+            selectors,
+            forms: Forms::Raw(
+                self.raw_terms(&caller, &user, create.document.is_some(), create.hash).await?,
+            ),
+            content: create.content,
+            document: create.document,
+            operation: create.operation,
+            pin_required: false,
+            once: false,
+            clocks: Clocks::One(extensions.lifetime.unwrap_or(self.rules.lifetime)),
+            announced: true,
+            callback: extensions.callback,
+            notice: None,
+            request: Some(kept),
+            tenant: caller.tenant,
+            client: caller.client,
+            client_name: caller.name,
+            user,
+        })
+    }
+
+    /// The conditions of the selectors that somebody could meet; all of them are shown.
+    async fn selectors(
+        &self,
+        caller: &Caller,
+        create: &mut Create,
+    ) -> Result<Vec<Selector>, Problem> {
+        for asked in &mut create.asked {
+            let Some(Selector { id: Some(id), .. }) = asked.selector else { continue };
+            match self.gate.core.identity(&caller.tenant, id).await {
+                Ok(held) => asked.show_by(&held),
+                Err(Error::Refused(_)) => asked.selector = None,
+                Err(failed) => return Err(failed.into()),
+            }
+        }
+        let met = create.asked.iter().filter_map(|asked| asked.selector.clone());
+        let selectors: Vec<Selector> = met.collect();
+        // None at all would mean anybody.
+        if selectors.is_empty() && !create.asked.is_empty() {
+            return Err(Refusal::NoIdentity.into());
+        }
+        Ok(selectors)
+    }
+
+    /// What is asked of the signature. HTML that no algorithm was named for is hashed as the device's type
+    /// says.
+    async fn raw_terms(
+        &self,
+        caller: &Caller,
+        user: &UserName,
+        is_digest: bool,
+        named: Option<Hash>,
+    ) -> Result<RawTerms, Problem> {
+        let rules = &self.rules;
+        let sha1 = rules.allows_sha1(&caller.tenant);
+        let terms =
+            RawTerms { hash: named, by_device: Vec::new(), sha1, rsa_bits_min: rules.rsa_bits_min };
+        if is_digest || named.is_some() {
+            return Ok(terms);
+        }
+        let mut by_device = Vec::new();
+        if rules.device_types.iter().any(|one| one.digest_algorithm.is_some()) {
+            let devices = self.gate.core.store.devices(&caller.tenant, Some(user)).await?;
+            by_device = rules.hashes(devices.iter().map(|device| &device.value));
+        }
+        Ok(RawTerms { hash: Some(rules.digest_algorithm), by_device, ..terms })
+    }
+
+    /// A process of this caller's, that it has not deleted.
+    async fn own(&self, caller: &Caller, id: &str) -> Result<Arc<Transaction>, Problem> {
+        let id: TransactionId = id.parse().map_err(|_| Problem::Gone)?;
+        let found = self.gate.core.transaction(&caller.tenant, &Handle::Id(id)).await?;
+        let own = found.terms.client == caller.client && is_process(&found);
+        if own { Ok(found) } else { Err(Problem::Gone) }
+    }
+
+    /// A process, whole, for somebody who may see what is signed.
+    pub(super) async fn answer(
+        &self,
+        transaction: &Transaction,
+        status: StatusCode,
+    ) -> Result<Response, Problem> {
+        let signer = self.signer(transaction).await?;
+        let answer = self.rules.resource(transaction, signer.as_ref(), true);
+        Ok((status, Json(answer)).into_response())
+    }
+}
+
+/// Whether this surface knows it: a process that it started, not deleted, and still whole.
+pub(super) fn is_process(transaction: &Transaction) -> bool {
+    transaction.terms.surface == Surface::TrustedX
+        && !transaction.discarded
+        && transaction.terms.request.is_some()
+}
+
+/// SHA-256 of parts, each after its length.
+fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finish().as_ref().try_into().expect("SHA-256 is 32 bytes")
+}
+
+/// `GET …/signatures/{id}`: for its application, or for a device that the selectors match.
+pub(super) async fn show(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let found = match trustedx.either(request).await? {
+        Either::Application(caller) => {
+            permit(&caller, &trustedx.rules.scopes.sign)?;
+            trustedx.own(&caller, &id).await?
+        }
+        Either::Device(proved) => {
+            let id: TransactionId = id.parse().map_err(|_| Problem::Gone)?;
+            let core = &trustedx.gate.core;
+            let found = core.look(&proved.tenant, proved.device, id).await?;
+            if is_process(&found) { found } else { return Err(Problem::Gone) }
+        }
+    };
+    trustedx.answer(&found, StatusCode::OK).await
+}
+
+/// `GET …/signatures/{id}/result?timeoutMs=`: 200 when it has ended, 404 before, 410 where there is none.
+pub(super) async fn result(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let scope = &trustedx.rules.scopes.sign;
+    let caller = trustedx.application(request.headers(), scope).await?;
+    let patience = wait(request.uri().query())?;
+    let core = &trustedx.gate.core;
+    // Listening begins before the look, so that no end falls in between.
+    let waiter = (!patience.is_zero())
+        .then(|| id.parse().ok().map(|id: TransactionId| core.doorbell.wait(id)))
+        .flatten();
+    let mut found = trustedx.own(&caller, &id).await?;
+    if let Some(waiter) = waiter
+        && !found.state.is_ended()
+    {
+        let ended = held::until_ended(core, Arc::clone(&found), waiter, &trustedx.tasks);
+        match tokio::time::timeout(patience, ended).await {
+            Ok(Ok(Some(ended))) => found = ended,
+            Ok(Ok(None)) => return Err(STOPPING),
+            Ok(Err(failed)) => return Err(failed.into()),
+            Err(_) => {}
+        }
+        // Deleted meanwhile, it is known no more.
+        if found.discarded {
+            return Err(Problem::Gone);
+        }
+    }
+    let end = found.end().ok_or(Problem::Pending)?;
+    let signer = trustedx.signer(&found).await?;
+    Ok(Json(trustedx.rules.result(end, signer.as_ref())).into_response())
+}
+
+/// `DELETE …/signatures/{id}`: answers with what is deleted; what was running is cancelled by that.
+pub(super) async fn delete(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let scope = &trustedx.rules.scopes.sign;
+    let caller = trustedx.application(request.headers(), scope).await?;
+    let found = trustedx.own(&caller, &id).await?;
+    let core = &trustedx.gate.core;
+    let deleted = core.discard(&caller.tenant, &caller.client, found.terms.id).await?;
+    trustedx.answer(&deleted, StatusCode::OK).await
+}

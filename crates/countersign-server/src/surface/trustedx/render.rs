@@ -1,0 +1,284 @@
+//! A signature creation process as it is shown, its members in the order of the vendor's page.
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::Fault;
+use countersign_core::device::{Device, Identity};
+use countersign_core::port::Registry as _;
+use countersign_core::terms::{MediaType, Operation, Terms};
+use countersign_core::transaction::{Clock, Decline, End, Transaction};
+use countersign_core::user::Factor;
+use countersign_proof::Proof;
+use countersign_proof::raw::Hash;
+use serde::{Deserialize, Serialize};
+
+use super::body::{Kind, Service};
+use super::device::ShownType;
+use super::identity::SignIdentity;
+use super::routes::{Rules, TrustedX};
+use super::selector::Shown;
+use crate::moment;
+
+/// What is kept of a request beside the terms, to show it again.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Kept {
+    pub(super) kind: Kind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) service: Option<Service>,
+    /// Whether the request named its algorithm.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) named_hash: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) selectors: Vec<Shown>,
+}
+
+/// As a process is answered, alone in its member.
+#[derive(Serialize)]
+pub(super) struct Answer<'a> {
+    signature: Resource<'a>,
+}
+
+#[derive(Serialize)]
+struct Resource<'a> {
+    id: String,
+    #[serde(rename = "self")]
+    address: String,
+    input: Input<'a>,
+    operation_type: &'static str,
+    creation_time: String,
+    sign_identity_selectors: Vec<Shown>,
+    device_configuration_url: String,
+    domain: &'a str,
+    service: Asking<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Outcome<'a>>,
+    links: Links,
+}
+
+#[derive(Default, Serialize)]
+struct Input<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<Service>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest_value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest_algorithm: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document_alias: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    root_certs: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document_info: Option<Info<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_info: Option<Info<'a>>,
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    html: &'a str,
+}
+
+/// The client that asks, which is what the person is shown.
+#[derive(Serialize)]
+struct Asking<'a> {
+    id: &'a str,
+    name: &'a str,
+    domain: &'a str,
+}
+
+/// What came of it.
+#[derive(Serialize)]
+pub(super) struct Outcome<'a> {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature_algorithm: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_identity: Option<SignIdentity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_type: Option<ShownType<'a>>,
+}
+
+#[derive(Serialize)]
+struct Links {
+    finish: String,
+    fail: String,
+    cancel: String,
+}
+
+/// The device that signed, and the identity that it signed with.
+pub(super) struct Signer {
+    device: Device,
+    identity: Option<Identity>,
+}
+
+impl TrustedX {
+    /// The device that finished a process, if one did; it may have gone since.
+    pub(super) async fn signer(&self, transaction: &Transaction) -> Result<Option<Signer>, Fault> {
+        let Some(End::Finished { by, proof }) = transaction.end() else { return Ok(None) };
+        let device = self.gate.core.store.device(&transaction.terms.tenant, *by).await?;
+        Ok(device.map(|device| Signer::of(device.value, proof)))
+    }
+}
+
+impl Signer {
+    fn of(device: Device, proof: &Proof) -> Self {
+        let signed = |identity: &&Identity| {
+            let fingerprint = digest::digest(&digest::SHA256, &identity.certificate);
+            proof.signer().is_some_and(|signer| fingerprint.as_ref() == signer)
+        };
+        let identity = device.identities.iter().find(signed).cloned();
+        Self { device, identity }
+    }
+}
+
+impl Rules {
+    /// The whole resource. `shows_data` is whether whoever asks may see what is signed.
+    pub(super) fn resource<'a>(
+        &'a self,
+        transaction: &'a Transaction,
+        signer: Option<&'a Signer>,
+        shows_data: bool,
+    ) -> Answer<'a> {
+        let terms = &*transaction.terms;
+        let kept = kept(terms);
+        let address = self.signature(terms);
+        let link = |verb: &str| format!("{address}/{verb}");
+        let links = Links { finish: link("finish"), fail: link("fail"), cancel: link("cancel") };
+        let domain = terms.tenant.as_str();
+        let signature = Resource {
+            id: terms.id.to_string(),
+            operation_type: kept.kind.as_str(),
+            creation_time: moment::exact(terms.started_at),
+            device_configuration_url: format!(
+                "{}/device_configuration/{{device_type}}",
+                self.address
+            ),
+            domain,
+            service: Asking { id: terms.client.as_str(), name: &terms.client_name, domain },
+            result: transaction.end().map(|end| self.result(end, signer)),
+            input: input(terms, kept.kind, kept.service, kept.named_hash, shows_data),
+            sign_identity_selectors: kept.selectors,
+            address,
+            links,
+        };
+        Answer { signature }
+    }
+
+    /// What came of it; the same alone and within the resource.
+    pub(super) fn result<'a>(&'a self, end: &'a End, signer: Option<&'a Signer>) -> Outcome<'a> {
+        Outcome {
+            sign_identity: signer.and_then(|signer| {
+                Some(self.sign_identity(&signer.device, signer.identity.as_ref()?))
+            }),
+            device_type: signer.map(|signer| self.shown_type(&signer.device.about)),
+            ..Outcome::of(end)
+        }
+    }
+
+    /// Where a process is.
+    pub(super) fn signature(&self, terms: &Terms) -> String {
+        format!("{}/signatures/{}", self.address, terms.id)
+    }
+}
+
+impl Outcome<'_> {
+    /// What is known without a look at the device.
+    fn of(end: &End) -> Self {
+        let (status, value) = told(end);
+        let signature_algorithm = match end {
+            End::Finished { proof, .. } => proof.raw().map(|raw| raw.algorithm.as_str()),
+            _ => None,
+        };
+        Self { status, value, signature_algorithm, sign_identity: None, device_type: None }
+    }
+}
+
+/// What is kept of the request; of one that another surface started, what can be told.
+fn kept(terms: &Terms) -> Kept {
+    let read = terms.request.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    read.unwrap_or_else(|| {
+        let kind = match (terms.operation, terms.content.media_type) {
+            (Operation::Login, _) => Kind::Authentication,
+            (Operation::Sign, MediaType::Digest) => Kind::Raw,
+            (Operation::Sign, _) => Kind::Transaction,
+        };
+        Kept { kind, service: None, named_hash: false, selectors: Vec::new() }
+    })
+}
+
+fn input(
+    terms: &Terms,
+    kind: Kind,
+    service: Option<Service>,
+    named_hash: bool,
+    shows_data: bool,
+) -> Input<'_> {
+    let input = Input { service, ..Input::default() };
+    if !shows_data {
+        return input;
+    }
+    let bytes = terms.content.bytes.as_slice();
+    let Some(document) = &terms.document else {
+        let hash = terms.forms.raw().and_then(|raw| raw.hash).filter(|_| named_hash);
+        let digest_algorithm = hash.map(Hash::as_str);
+        return Input { data: str::from_utf8(bytes).ok(), digest_algorithm, ..input };
+    };
+    let info = document.html.as_deref().map(|html| Info { html });
+    let (document_info, data_info) = match kind {
+        Kind::Document => (info, None),
+        Kind::Raw | Kind::Transaction | Kind::Authentication => (None, info),
+    };
+    Input {
+        digest_url: document.digest_url.as_deref(),
+        digest_value: (!bytes.is_empty()).then(|| BASE64.encode(bytes)),
+        digest_algorithm: document.hash.map(Hash::as_str),
+        document_url: document.document_url.as_deref(),
+        document_alias: document.alias.as_deref(),
+        root_certs: document.root_certs.iter().map(|der| BASE64.encode(der)).collect(),
+        document_info,
+        data_info,
+        ..input
+    }
+}
+
+/// The vendor knows three ends; what its words do not tell is in the value.
+fn told(end: &End) -> (&'static str, Option<String>) {
+    let given = |words: &str| (!words.is_empty()).then(|| words.to_owned());
+    let ours = |words: &str| Some(words.to_owned());
+    match end {
+        End::Finished { proof, .. } => ("finished", Some(BASE64.encode(proof.evidence()))),
+        End::Failed { reason, .. } => ("failed", given(reason)),
+        End::Expired(Clock::GoOnline) => ("failed", ours("no device came online in time")),
+        End::Expired(Clock::Sign) => ("failed", ours("nobody signed in time")),
+        End::Locked { factor: Factor::Pin, .. } => ("failed", ours("wrong PINs locked the user")),
+        End::Locked { factor: Factor::Code, .. } => ("failed", ours("wrong codes locked the user")),
+        End::Declined { words, .. } if !words.is_empty() => ("canceled", given(words)),
+        End::Declined { reason: Decline::NotMe, .. } => {
+            ("canceled", ours("the user did not ask for this"))
+        }
+        End::Declined { reason: Decline::User, .. } | End::Cancelled => ("canceled", None),
+    }
+}
+
+/// What a callback says of a process's end: which, and what `/result` says of it, but for what it reads of
+/// the device.
+pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Ended<'a> {
+        id: String,
+        result: Outcome<'a>,
+    }
+
+    let result = Outcome::of(transaction.end()?);
+    let body = Ended { id: transaction.terms.id.to_string(), result };
+    Some(serde_json::to_vec(&body).expect("a result has text keys and no maps that fail"))
+}

@@ -1,0 +1,19 @@
+//! The demos, as one would try them.
+
+use std::process::Command;
+
+use crate::house::BINARY;
+
+#[test]
+fn onespans_demo_ends_with_the_code_that_the_gateway_was_sent() {
+    let output = Command::new(BINARY)
+        .args(["demo", "--surface", "onespan", "--once", "--color", "never"])
+        .output()
+        .unwrap();
+    let (said, stderr) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&stderr));
+    let (_, sent) = said.split_once(r#""signature":""#).unwrap();
+    let code = &sent[..8];
+    let last = said.trim_end().lines().next_back().unwrap();
+    assert!(last.ends_with(&format!("with device CSN0000001-1: code {code}.")), "{last}");
+}

@@ -1,0 +1,301 @@
+//! The links of a process: which device may end it, with what, and how often.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_device::KeyKind;
+use countersign_wire::body::Use;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::join;
+
+use super::{
+    DOCUMENT, PREFIX, RAW, Shop, TRANSACTION, finish, id, look, openssl_digest, proof, put, raw,
+    signs, transaction,
+};
+use crate::house::{House, read};
+use crate::person::Person;
+
+const DATA: &str = "<p>Pay 5 €?</p>";
+
+/// A finish by a link; its status and what it says.
+async fn finishes(house: &House, person: &Person, process: &str, body: &Value) -> (u16, Value) {
+    let path = format!("/signatures/{process}/finish");
+    let (status, answer) = put(house, person.phone(), &path, body).await;
+    (status.as_u16(), answer)
+}
+
+#[tokio::test]
+async fn a_process_is_failed_or_cancelled_with_the_devices_words() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    for (link, body, result) in [
+        ("fail", json!({"value": "no key"}), json!({"status": "failed", "value": "no key"})),
+        ("fail", Value::Null, json!({"status": "failed"})),
+        ("cancel", json!({"value": "not now"}), json!({"status": "canceled", "value": "not now"})),
+        ("cancel", json!({}), json!({"status": "canceled"})),
+    ] {
+        let created = shop.creates(TRANSACTION, &transaction()).await;
+        let address = created["links"][link].as_str().unwrap();
+        let path = address.split_once(PREFIX).unwrap().1;
+        let (status, ended) = put(&house, jane.phone(), path, &body).await;
+        assert_eq!(status, StatusCode::OK, "{ended}");
+        assert_eq!(ended["signature"]["result"], result);
+        assert_eq!(shop.result(&id(&created)).await, (StatusCode::OK, result.clone()));
+        // The same again is the same; anything else comes too late.
+        assert_eq!(put(&house, jane.phone(), path, &body).await, (status, ended));
+        let other = put(&house, jane.phone(), path, &json!({"value": "something else"})).await;
+        assert_eq!(other.0, StatusCode::CONFLICT);
+        assert_eq!(signs(&house, jane.phone(), &id(&created), DATA).await.0, StatusCode::CONFLICT);
+        assert_eq!(shop.result(&id(&created)).await.1, result);
+    }
+    // Plain text is as good.
+    let process = id(&shop.creates(TRANSACTION, &transaction()).await);
+    let path = format!("/signatures/{process}/cancel");
+    let token = proof(jane.phone(), "PUT", &path, "nein".as_bytes());
+    let call = house.http.put(format!("{}{PREFIX}{path}", house.address)).bearer_auth(token);
+    let (_, ended) = read(call.body("nein").send().await.unwrap()).await;
+    assert_eq!(ended["signature"]["result"], json!({"status": "canceled", "value": "nein"}));
+}
+
+#[tokio::test]
+async fn of_two_finishes_at_once_one_counts() {
+    let house = House::new();
+    house.user("jane");
+    let first = Person::enrolled(&house, "jane", None).await;
+    let second = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    for _ in 0..5 {
+        let process = id(&shop.creates(TRANSACTION, &transaction()).await);
+        let (one, other) = join!(
+            signs(&house, first.phone(), &process, DATA),
+            signs(&house, second.phone(), &process, DATA)
+        );
+        let statuses = [one.0.as_u16(), other.0.as_u16()];
+        assert!(statuses == [200, 409] || statuses == [409, 200], "{statuses:?}");
+        let won = if statuses[0] == 200 { (&first, one.1) } else { (&second, other.1) };
+        let (_, result) = shop.result(&process).await;
+        assert_eq!(result, won.1["signature"]["result"]);
+        let device = result["sign_identity"]["device_id"].as_str().unwrap();
+        assert_eq!(device, won.0.phone().device_id.to_string());
+    }
+}
+
+#[tokio::test]
+async fn the_same_finish_again_is_answered_again_and_another_is_not() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    let process = id(&shop.creates(TRANSACTION, &transaction()).await);
+    let identity = jane.phone().identity(Use::Content).unwrap();
+    let digest = openssl_digest("sha256", DATA.as_bytes());
+    let body = finish(identity, "ecdsa-sha256", &digest);
+    let (status, ended) = finishes(&house, &jane, &process, &body).await;
+    assert_eq!(status, 200, "{ended}");
+    assert_eq!(finishes(&house, &jane, &process, &body).await, (200, ended));
+    // ECDSA makes another one each time.
+    let other = finish(identity, "ecdsa-sha256", &digest);
+    assert_ne!(other["value"], body["value"]);
+    assert_eq!(finishes(&house, &jane, &process, &other).await.0, 409);
+}
+
+#[tokio::test]
+async fn a_device_that_does_not_match_ends_nothing() {
+    let house = House::new();
+    house.user("jane");
+    house.user("joe");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let joe = Person::enrolled(&house, "joe", None).await;
+    let spare = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    let mut body = transaction();
+    body["sign_identities"] = json!([{"device_id": jane.phone().device_id.to_string()}]);
+    let process = id(&shop.creates(TRANSACTION, &body).await);
+    for stranger in [&joe, &spare] {
+        assert_eq!(signs(&house, stranger.phone(), &process, DATA).await.0, StatusCode::GONE);
+        for path in ["fail", "cancel"].map(|link| format!("/signatures/{process}/{link}")) {
+            let answer = put(&house, stranger.phone(), &path, &Value::Null).await;
+            assert_eq!(answer.0, StatusCode::GONE, "{path}");
+        }
+        let looked = look(&house, stranger.phone(), &format!("/signatures/{process}")).await;
+        assert_eq!(looked.0, StatusCode::GONE);
+    }
+    let (status, seen) = look(&house, jane.phone(), &format!("/signatures/{process}")).await;
+    assert_eq!((status.as_u16(), &seen["signature"]["input"]["data"]), (200, &json!(DATA)));
+    assert_eq!(signs(&house, jane.phone(), &process, DATA).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_signature_that_does_not_hold_ends_nothing() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let other = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    let process = id(&shop.creates(TRANSACTION, &transaction()).await);
+    let own = jane.phone().identity(Use::Content).unwrap();
+    let for_digests = jane.phone().identity(Use::Digest).unwrap();
+    let others = other.phone().identity(Use::Content).unwrap();
+    let digest = openssl_digest("sha256", DATA.as_bytes());
+    let elsewhere = openssl_digest("sha256", b"<p>Pay 500 \xe2\x82\xac?</p>");
+    let good = finish(own, "ecdsa-sha256", &digest);
+    let with = |name: &str, value: Value| {
+        let mut body = good.clone();
+        body[name] = value;
+        body
+    };
+    let by_anothers_key = {
+        let mut body = finish(others, "ecdsa-sha256", &digest);
+        body["sign_identity"] = good["sign_identity"].clone();
+        body
+    };
+    for (what, body, status) in [
+        ("over another text", finish(own, "ecdsa-sha256", &elsewhere), 400),
+        ("by another key", by_anothers_key, 400),
+        ("by another device's identity", finish(others, "ecdsa-sha256", &digest), 403),
+        ("by an identity for digests", finish(for_digests, "ecdsa-sha256", &digest), 403),
+        (
+            "of another hash",
+            finish(own, "ecdsa-sha512", &openssl_digest("sha512", DATA.as_bytes())),
+            400,
+        ),
+        ("of another scheme", with("signature_algorithm", json!("rsa-sha256")), 400),
+        ("of no algorithm", with("signature_algorithm", Value::Null), 400),
+        ("of an unknown algorithm", with("signature_algorithm", json!("ed25519")), 400),
+        (
+            "with a bit more",
+            with(
+                "value",
+                json!(BASE64.encode(
+                    [BASE64.decode(good["value"].as_str().unwrap()).unwrap(), vec![0]].concat(),
+                )),
+            ),
+            400,
+        ),
+        ("that is none", with("value", json!("AQID")), 400),
+        ("that is no base64", with("value", json!("?")), 400),
+        ("by nobody", with("sign_identity", json!({"id": "0".repeat(32)})), 403),
+        ("over a digest that it names", with("digest_value", json!(BASE64.encode(&digest))), 400),
+    ] {
+        let (got, answer) = finishes(&house, &jane, &process, &body).await;
+        assert_eq!(got, status, "{what}: {answer}");
+        assert!(answer["error_description"].is_string(), "{what}: {answer}");
+    }
+    assert_eq!(finishes(&house, &jane, &process, &good).await.0, 200, "it was still open");
+}
+
+#[tokio::test]
+async fn a_signature_is_over_the_digest_that_was_asked_for() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    let identity = jane.phone().identity(Use::Digest).unwrap();
+    let (asked, other) = (openssl_digest("sha256", b"asked"), openssl_digest("sha256", b"other"));
+    let process = id(&shop.creates(RAW, &raw(&asked, "sha256")).await);
+    let over_other = finish(identity, "ecdsa-sha256", &other);
+    let mut reported = over_other.clone();
+    reported["digest_value"] = json!(BASE64.encode(&other));
+    for body in [over_other, reported] {
+        let (status, answer) = finishes(&house, &jane, &process, &body).await;
+        assert_eq!((status, &answer["error"]), (400, &json!("invalid_signature")), "{answer}");
+    }
+    let mut reported = finish(identity, "ecdsa-sha256", &asked);
+    reported["digest_value"] = json!(BASE64.encode(&asked));
+    assert_eq!(finishes(&house, &jane, &process, &reported).await.0, 200);
+
+    // Where only a URL was given, the device says what it fetched.
+    let mut learnt = raw(&asked, "sha256");
+    learnt["input"]["digest_value"] = Value::Null;
+    learnt["input"]["digest_url"] = json!("https://docs.example/digest");
+    let process = id(&shop.creates(DOCUMENT, &learnt).await);
+    let mut body = finish(identity, "ecdsa-sha256", &other);
+    assert_eq!(finishes(&house, &jane, &process, &body).await.0, 400, "it does not say which");
+    body["digest_value"] = json!(BASE64.encode(&asked));
+    assert_eq!(finishes(&house, &jane, &process, &body).await.0, 400, "it is another one");
+    body["digest_value"] = json!(BASE64.encode(&other));
+    let (status, ended) = finishes(&house, &jane, &process, &body).await;
+    assert_eq!(status, 200, "{ended}");
+}
+
+#[tokio::test]
+async fn an_identity_that_was_disabled_or_locked_out_signs_nothing() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let spare = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    let process = id(&shop.creates(TRANSACTION, &transaction()).await);
+    let identity = &jane.phone().identity(Use::Content).unwrap().id;
+    let path = format!("/sign_identities/{identity}/status");
+    let disabled = json!({"value": "disabled", "reason": "lost"});
+    let (status, _) = shop.call(reqwest::Method::PUT, &path, Some(&disabled)).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (status, answer) = signs(&house, jane.phone(), &process, DATA).await;
+    assert_eq!((status.as_u16(), &answer["error"]), (403, &json!("access_denied")), "{answer}");
+    let enabled = json!({"status": {"value": "enabled"}});
+    shop.call(reqwest::Method::PUT, &path, Some(&enabled)).await;
+    let device = jane.phone().device_id.to_string();
+    house.cli(&["device", "lock", &device, "--tenant", "acme"]).unwrap();
+    let (status, answer) = signs(&house, jane.phone(), &process, DATA).await;
+    assert_eq!((status.as_u16(), &answer["error"]), (403, &json!("access_denied")), "{answer}");
+    assert_eq!(signs(&house, spare.phone(), &process, DATA).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_link_is_for_proofs_by_a_device_made_for_this_very_call() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    let process = id(&shop.creates(TRANSACTION, &transaction()).await);
+    let path = format!("/signatures/{process}/cancel");
+    let call = async |token: Option<&str>, body: &'static str| {
+        let mut call = house.http.put(format!("{}{PREFIX}{path}", house.address)).body(body);
+        if let Some(token) = token {
+            call = call.bearer_auth(token);
+        }
+        let answer = call.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(call(None, "").await, (401, String::new()));
+    let others = proof(jane.phone(), "PUT", "/signatures/x/cancel", b"");
+    let (method, over) =
+        (proof(jane.phone(), "POST", &path, b""), proof(jane.phone(), "PUT", &path, b"x"));
+    for bad in [shop.token.as_str(), "x", &others, &method, &over] {
+        let (status, body) = call(Some(bad), "").await;
+        assert_eq!(status, 401, "{body}");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["error"], "invalid_token");
+        assert!(body["server_time"].is_u64(), "{body}");
+    }
+    let good = proof(jane.phone(), "PUT", &path, b"");
+    assert_eq!(call(Some(&good), "").await.0, 200);
+    assert_eq!(call(Some(&good), "").await.0, 401, "a proof is good once");
+}
+
+#[tokio::test]
+async fn keys_of_every_kind_that_raw_signatures_have_sign() {
+    let house = House::new();
+    let shop = Shop::new(&house).await;
+    for (user, key, algorithm) in [
+        ("p256", KeyKind::P256, "ecdsa-sha256"),
+        ("p384", KeyKind::P384, "ecdsa-sha384"),
+        ("rsa", KeyKind::Rsa2048, "rsa-sha512"),
+    ] {
+        house.user(user);
+        let person = Person::with_key(&house, user, None, key).await;
+        let hash = algorithm.split_once('-').unwrap().1;
+        let mut body = transaction();
+        body["input"]["digest_algorithm"] = json!(hash);
+        body["user_id"] = json!(user);
+        let created = shop.creates(TRANSACTION, &body).await;
+        assert_eq!(created["input"]["digest_algorithm"], hash);
+        let identity = person.phone().identity(Use::Content).unwrap();
+        let body = finish(identity, algorithm, &openssl_digest(hash, DATA.as_bytes()));
+        let (status, answer) = finishes(&house, &person, &id(&created), &body).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+}

@@ -1,0 +1,146 @@
+//! Tokens: whose they are, and what they are good for.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{PREFIX, RAW, Shop, TRANSACTION, transaction};
+use crate::house::{House, read};
+use crate::person::Person;
+
+const NAMES: &str = "urn:safelayer:eidas:sign:identity:";
+
+/// Asks some tenant's authorization server for a token.
+pub(super) async fn token_at(
+    house: &House,
+    tenant: &str,
+    client: &(String, String),
+    scope: &str,
+) -> (StatusCode, Value) {
+    let url = format!("{}/trustedx-authserver/oauth/{tenant}/token", house.address);
+    let form = format!("grant_type=client_credentials&scope={scope}");
+    let call = house.http.post(url).basic_auth(&client.0, Some(&client.1)).body(form);
+    read(call.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn a_call_is_for_tokens_of_its_scope_only() {
+    let house = House::new();
+    house.user("jane");
+    Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    let process = super::id(&shop.creates(TRANSACTION, &transaction()).await);
+    let (_, listed) = shop.get("/sign_identities").await;
+    let identity = listed["sign_identities"][0]["id"].as_str().unwrap().to_owned();
+    let status = json!({"value": "disabled"});
+    let calls = [
+        (Method::POST, TRANSACTION.to_owned(), Some(transaction()), "use:device"),
+        (Method::POST, RAW.to_owned(), Some(json!({})), "use:device"),
+        (Method::GET, format!("/signatures/{process}"), None, "use:device"),
+        (Method::GET, format!("/signatures/{process}/result"), None, "use:device"),
+        (Method::DELETE, format!("/signatures/{process}"), None, "use:device"),
+        (Method::GET, "/sign_identities".to_owned(), None, "profile"),
+        (Method::GET, format!("/sign_identities/{identity}"), None, "profile"),
+        (Method::PUT, format!("/sign_identities/{identity}/status"), Some(status), "manage"),
+        (Method::DELETE, format!("/sign_identities/{identity}"), None, "manage"),
+    ];
+    let names = ["use:device", "profile", "manage", "register"];
+    for name in names {
+        let token = house.trustedx_token(&house.client, &format!("{NAMES}{name}")).await;
+        let narrow = Shop { house: &house, token };
+        for (method, path, body, wanted) in &calls {
+            if *wanted == name {
+                continue;
+            }
+            let url = format!("{}{PREFIX}{path}", house.address);
+            let mut call = house.http.request(method.clone(), url).bearer_auth(&narrow.token);
+            if let Some(body) = body {
+                call = call.json(body);
+            }
+            let answer = call.send().await.unwrap();
+            let challenge = answer.headers()["www-authenticate"].to_str().unwrap().to_owned();
+            let expected = format!(
+                "Bearer realm=\"trustedx\", error=\"insufficient_scope\", scope=\"{NAMES}{wanted}\""
+            );
+            assert_eq!(challenge, expected, "{method} {path} with {name}");
+            let (status, body) = read(answer).await;
+            assert_eq!((status.as_u16(), &body["error"]), (403, &json!("insufficient_scope")));
+        }
+    }
+    assert_eq!(shop.result(&process).await.0, StatusCode::NOT_FOUND, "nothing was done");
+}
+
+#[tokio::test]
+async fn who_brings_no_token_is_told_what_to_bring_and_nothing_else() {
+    let house = House::new();
+    let url = format!("{}{PREFIX}/sign_identities", house.address);
+    let challenge = async |authorization: Option<&str>| {
+        let mut call = house.http.get(&url);
+        if let Some(authorization) = authorization {
+            call = call.header("authorization", authorization);
+        }
+        let answer = call.send().await.unwrap();
+        let challenge = answer.headers()["www-authenticate"].to_str().unwrap().to_owned();
+        (answer.status().as_u16(), challenge, answer.text().await.unwrap())
+    };
+    let nothing = (401, "Bearer realm=\"trustedx\"".to_owned(), String::new());
+    assert_eq!(challenge(None).await, nothing);
+    assert_eq!(challenge(Some("Basic eDp5")).await, nothing);
+    let realms = format!("Bearer {}", house.token().await);
+    for bad in ["Bearer x", "Bearer x.y.z", "Bearer ", &realms] {
+        let (status, challenge, body) = challenge(Some(bad)).await;
+        assert_eq!((status, body.contains("invalid_token")), (401, true), "{bad}");
+        assert_eq!(challenge, "Bearer realm=\"trustedx\", error=\"invalid_token\"");
+    }
+}
+
+#[tokio::test]
+async fn a_client_has_the_scopes_that_it_was_made_with() {
+    let house = House::new();
+    let profile = format!("{NAMES}profile");
+    let made = ["client", "create", "Reader", "--tenant", "acme", "--scope", &profile];
+    let made = house.cli(&made).unwrap();
+    let field = |name: &str| made[name].as_str().unwrap().to_owned();
+    let reader = (field("client_id"), field("client_secret"));
+    let (status, token) = token_at(&house, "acme", &reader, "").await;
+    assert_eq!((status.as_u16(), &token["scope"]), (200, &json!(profile)));
+    let (status, refused) = token_at(&house, "acme", &reader, &format!("{NAMES}manage")).await;
+    assert_eq!((status.as_u16(), &refused["error"]), (400, &json!("invalid_scope")));
+    let unknown = ["client", "create", "Odd", "--tenant", "acme", "--scope", "everything"];
+    let failed = house.cli(&unknown).unwrap_err();
+    assert!(failed.stderr.contains("everything is none of the scopes"), "{}", failed.stderr);
+}
+
+#[tokio::test]
+async fn a_token_that_was_changed_or_is_anothers_is_none() {
+    let house = House::configured("[tokens]\nlifetime_seconds = 2\n");
+    house.cli(&["tenant", "create", "other"]).unwrap();
+    let (status, refused) = token_at(&house, "other", &house.client, "").await;
+    assert_eq!((status.as_u16(), &refused["error"]), (401, &json!("invalid_client")));
+    let token = house.trustedx_token(&house.client, &format!("{NAMES}profile")).await;
+    let call = async |token: &str| {
+        let call = house.http.get(format!("{}{PREFIX}/sign_identities", house.address));
+        read(call.bearer_auth(token).send().await.unwrap()).await.0.as_u16()
+    };
+    assert_eq!(call(&token).await, 200);
+    let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
+    let claims = String::from_utf8(BASE64URL.decode(&parts[1]).unwrap()).unwrap();
+    for (from, to) in
+        [("oauth/acme", "oauth/other"), ("profile", "manage"), ("\"exp\":1", "\"exp\":9")]
+    {
+        assert!(claims.contains(from), "{claims}");
+        parts[1] = BASE64URL.encode(claims.replace(from, to));
+        assert_eq!(call(&parts.join(".")).await, 401, "{from}");
+    }
+    let mut last = 200;
+    for _ in 0..60 {
+        last = call(&token).await;
+        if last == 401 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(last, 401, "a stale token holds");
+}
