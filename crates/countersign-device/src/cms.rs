@@ -99,12 +99,15 @@ pub enum CannotSign {
     /// Before 1970 or after 9999.
     #[error("the time of signing cannot be written")]
     Time,
+    /// Of another kind than the key's, or one that this device does not make.
+    #[error("the key cannot sign with this algorithm")]
+    Algorithm,
 }
 
 /// The private key of a signing identity. It never leaves this value.
-pub struct SigningKey(Key);
+pub struct SigningKey(pub(crate) Key);
 
-enum Key {
+pub(crate) enum Key {
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
     /// PKCS #1 v1.5 with SHA-256.

@@ -6,8 +6,8 @@
 use core::time::Duration;
 
 use countersign_wire::body::{
-    Code, Content, Decline, DeclineReason, Ended, Fail, Finish, Form, Offer, PIN_PROOF_ID, PinBody,
-    PinChange, Signature, Take, Taken, Use,
+    Algorithm, Code, Content, Decline, DeclineReason, Ended, Fail, Finish, Form, Offer,
+    PIN_PROOF_ID, PinBody, PinChange, Signature, Take, Taken, Use,
 };
 use countersign_wire::frame::{Message, Request};
 use countersign_wire::id::TransactionId;
@@ -24,6 +24,7 @@ use crate::http::Http;
 use crate::key;
 use crate::listen::{Line, Listen, Notice};
 use crate::pin::Pin;
+use crate::raw;
 use crate::shown::{Shown, View};
 
 /// After a deadline the server is asked for so much longer how it ended.
@@ -148,7 +149,8 @@ impl Device {
         let take = Request::Take(Take { id: offer.id, pin_proof });
         let taken: Taken = self.ask(&take, &patience).await?;
         let content = open(&self.phone, offer, &taken)?;
-        let view = View::of(&content.media_type, &content.bytes)?;
+        let (media_type, document) = (&content.media_type, content.document.as_ref());
+        let view = View::beside(media_type, &content.bytes, document)?;
         Ok(Shown { offer: offer.clone(), content, view, taken })
     }
 
@@ -350,7 +352,44 @@ impl Device {
             let value = gateway::code(&self.phone, &shown.content)?;
             return Ok(Signature::Code { value });
         }
+        if accepts(Form::Raw) {
+            return self.sign_raw(shown);
+        }
         self.sign_cms(shown)
+    }
+
+    /// Text by an identity for content, a digest by one for digests: never the other way round.
+    fn sign_raw(&self, shown: &Shown) -> Result<Signature, Error> {
+        let (usage, hash) = match &shown.view {
+            View::Text(_) | View::Html(_) | View::Statement(_) => (Use::Content, None),
+            View::Digest(view) => (Use::Digest, Some(view.hash)),
+            View::Bytes(_) => return Err(Error::NoIdentity),
+        };
+        let algorithms = &shown.taken.algorithms;
+        let mut fit = self.identities(usage, &shown.taken).filter_map(|identity| {
+            Some((identity, raw::choose(&identity.certificate, algorithms, hash)?))
+        });
+        let (identity, algorithm) = fit.next().ok_or(Error::NoIdentity)?;
+        let key = SigningKey::from_pem(&identity.key)?;
+        let digest = match &shown.view {
+            View::Digest(view) => view.digest.clone(),
+            _ => algorithm.hash().of(shown.bytes()),
+        };
+        let value = raw::sign(&key, algorithm, &digest)?;
+        let (identity, algorithm) = (identity.id.clone(), raw::wire(algorithm));
+        Ok(Signature::Raw { identity, algorithm, value, digest: None })
+    }
+
+    /// The identities of a use that may sign what was taken.
+    fn identities<'a>(
+        &'a self,
+        usage: Use,
+        taken: &'a Taken,
+    ) -> impl Iterator<Item = &'a PhoneIdentity> {
+        self.phone.identities.iter().filter(move |identity| {
+            let named = |ids: &Vec<String>| ids.contains(&identity.id);
+            identity.usage == usage && taken.identities.as_ref().is_none_or(named)
+        })
     }
 
     fn sign_cms(&self, shown: &Shown) -> Result<Signature, Error> {
@@ -367,12 +406,11 @@ impl Device {
     }
 
     /// The identity that may sign content, in a form and with an algorithm that the transaction takes.
-    fn signer(&self, taken: &Taken) -> Option<(&PhoneIdentity, countersign_wire::body::Algorithm)> {
+    fn signer<'a>(&'a self, taken: &'a Taken) -> Option<(&'a PhoneIdentity, Algorithm)> {
         if !taken.forms.contains(&Form::Cms) {
             return None;
         }
-        let of_content = self.phone.identities.iter().filter(|id| id.usage == Use::Content);
-        of_content
+        self.identities(Use::Content, taken)
             .filter_map(|identity| Some((identity, key::algorithm(&identity.certificate)?)))
             .find(|(_, algorithm)| taken.algorithms.contains(algorithm))
     }

@@ -63,11 +63,12 @@ mod http;
 mod key;
 mod listen;
 mod pin;
+pub mod raw;
 mod run;
 mod shown;
 
 pub use countersign_wire::body::{
-    Code, DeclineReason, DeviceDescription, Ended, Match, Offer, Operation, State,
+    Code, DeclineReason, DeviceDescription, Document, Ended, Match, Offer, Operation, State,
 };
 pub use countersign_wire::code::ActivationCode;
 pub use countersign_wire::frame::{Close, Withdrawn};
@@ -83,4 +84,4 @@ pub use key::KeyKind;
 pub use listen::{Listen, Notice};
 pub use pin::Pin;
 pub use run::{Answer, Ask, Choice, Event, Run, run, run_one};
-pub use shown::{Shown, View};
+pub use shown::{DigestView, Shown, View};

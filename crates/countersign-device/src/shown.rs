@@ -3,13 +3,19 @@
 use core::fmt;
 use core::time::Duration;
 
-use countersign_wire::body::{Content, Match, Offer, Operation, Taken};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as STANDARD;
+use countersign_proof::raw::Hash;
+use countersign_wire::body::{Content, Document, Match, Offer, Operation, Taken};
 use countersign_wire::id::TransactionId;
 use countersign_wire::statement::{self, Statement};
 
 use crate::display;
 use crate::error::Error;
 use crate::html;
+
+/// The media type of a digest that a caller gave.
+pub(crate) const DIGEST_MEDIA_TYPE: &str = "application/vnd.countersign.digest+json";
 
 /// A transaction that was taken and can be shown. Only a device makes one, and only one can be approved:
 /// so what is signed is what was shown.
@@ -32,6 +38,21 @@ pub enum View {
     Html(String),
     /// `application/octet-stream`.
     Bytes(Vec<u8>),
+    /// A digest that a caller gave, and what it is of.
+    Digest(DigestView),
+}
+
+/// A digest that a caller gave, and what it is of.
+#[derive(Clone, Eq, PartialEq)]
+pub struct DigestView {
+    /// What it was made with.
+    pub hash: Hash,
+    /// The digest: what is signed.
+    pub digest: Vec<u8>,
+    /// What people call the document.
+    pub alias: Option<String>,
+    /// What the application says of it: HTML, its source; or what came in its place.
+    pub html: Option<String>,
 }
 
 impl Shown {
@@ -71,6 +92,12 @@ impl Shown {
         &self.content.bytes
     }
 
+    /// What a digest is of, where the bytes are one.
+    #[must_use]
+    pub fn document(&self) -> Option<&Document> {
+        self.content.document.as_ref()
+    }
+
     /// Unanswered by then, since the Unix epoch, it expires.
     #[must_use]
     pub fn deadline(&self) -> Duration {
@@ -97,6 +124,18 @@ impl View {
     /// # Errors
     /// [`Error::CannotShow`] where a view would not be all of the bytes, or would be of more than them.
     pub fn of(media_type: &str, bytes: &[u8]) -> Result<Self, Error> {
+        Self::beside(media_type, bytes, None)
+    }
+
+    /// The same, of bytes that may be a digest: then `document` is what it is of.
+    ///
+    /// # Errors
+    /// As [`Self::of`]; for a digest, where it is not of its algorithm's length.
+    pub fn beside(
+        media_type: &str,
+        bytes: &[u8],
+        document: Option<&Document>,
+    ) -> Result<Self, Error> {
         let refused = || Error::CannotShow(display::line(media_type));
         let text = || String::from_utf8(bytes.to_vec()).map_err(|_| refused());
         match media_type {
@@ -106,9 +145,30 @@ impl View {
             statement::MEDIA_TYPE => {
                 Ok(Self::Statement(Statement::parse(bytes).map_err(|_| refused())?))
             }
+            DIGEST_MEDIA_TYPE => {
+                DigestView::of(bytes, document).map(Self::Digest).ok_or_else(refused)
+            }
             _ => Err(refused()),
         }
     }
+}
+
+impl DigestView {
+    fn of(digest: &[u8], document: Option<&Document>) -> Option<Self> {
+        let document = document?;
+        let hash: Hash = document.digest_algorithm.as_ref()?.parse().ok()?;
+        let html = document.html.as_ref().map(|html| decoded(&html.0));
+        let alias = document.alias.clone();
+        let digest = digest.to_vec();
+        (digest.len() == hash.length()).then_some(Self { hash, digest, alias, html })
+    }
+}
+
+/// HTML is carried as base64. What is none is shown as it came: some write `=` and other things there.
+fn decoded(html: &str) -> String {
+    let bytes = STANDARD.decode(html.trim_end()).ok();
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.unwrap_or_else(|| html.to_owned())
 }
 
 /// Lines of text begin with a bar, rows with a dot, so that no text looks like a row.
@@ -126,6 +186,15 @@ impl fmt::Display for View {
                 Ok(())
             }
             Self::Bytes(bytes) => dump(f, bytes),
+            Self::Digest(view) => {
+                if let Some(html) = &view.html {
+                    lines(f, html)?;
+                }
+                if let Some(alias) = &view.alias {
+                    writeln!(f, "• document: {}", display::line(alias))?;
+                }
+                writeln!(f, "• {}: {}", view.hash, hex::encode(&view.digest))
+            }
         }
     }
 }
@@ -138,6 +207,7 @@ impl fmt::Debug for View {
             Self::Statement(_) => "Statement(…)",
             Self::Html(_) => "Html(…)",
             Self::Bytes(_) => "Bytes(…)",
+            Self::Digest(_) => "Digest(…)",
         })
     }
 }
@@ -168,6 +238,8 @@ fn dump(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
+    use countersign_wire::body::Text;
+
     use super::*;
 
     #[test]
@@ -209,6 +281,24 @@ mod tests {
         let page = b"<p>Pay <b>5</b><script>x()</script></p><ul><li>now</ul>";
         let view = View::of("text/html; charset=utf-8", page).unwrap();
         assert_eq!(view.to_string(), "│ Pay 5\n│ \n│ - now\n");
+    }
+
+    #[test]
+    fn a_digest_is_shown_with_what_it_is_of_and_only_where_it_has_its_length() {
+        let of = |html: &str, algorithm: &str| {
+            let document = Document {
+                digest_algorithm: Some(algorithm.to_owned()),
+                alias: Some("Lease\u{1b}[2J".to_owned()),
+                html: Some(Text(html.to_owned())),
+                ..Document::default()
+            };
+            View::beside(DIGEST_MEDIA_TYPE, &[0xab; 20], Some(&document)).map(|v| v.to_string())
+        };
+        let rows = format!("• document: Lease⟨U+001B⟩[2J\n• sha1: {}\n", "ab".repeat(20));
+        assert_eq!(of("PGI+eDwvYj4=", "sha1").unwrap(), format!("│ <b>x</b>\n{rows}"));
+        assert_eq!(of("=eyJhIjoxfQ==", "sha1").unwrap(), format!("│ =eyJhIjoxfQ==\n{rows}"));
+        assert!(of("", "sha256").is_err() && of("", "md5").is_err());
+        assert!(View::of(DIGEST_MEDIA_TYPE, &[0xab; 20]).is_err());
     }
 
     #[test]

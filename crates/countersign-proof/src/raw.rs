@@ -114,6 +114,12 @@ impl Hash {
         self.algorithm().output_len()
     }
 
+    /// The digest of `message`.
+    #[must_use]
+    pub fn of(self, message: &[u8]) -> Vec<u8> {
+        self.digest(message).as_ref().to_vec()
+    }
+
     pub(crate) fn digest(self, message: &[u8]) -> Digest {
         digest::digest(self.algorithm(), message)
     }

@@ -18,6 +18,6 @@ pub use pin::{BadPinProof, PIN_PROOF_ID, PinAnswer, PinBody, PinChange, PinProof
 pub use refusal::{Code, RefusalBody};
 pub use signature::{Algorithm, Form, Signature};
 pub use transaction::{
-    Content, Decline, DeclineReason, Ended, Fail, Finish, Match, Offer, Offers, Operation, State,
-    Take, Taken,
+    Content, Decline, DeclineReason, Document, Ended, Fail, Finish, Match, Offer, Offers,
+    Operation, State, Take, Taken, Text,
 };

@@ -7,6 +7,8 @@ use core::time::Duration;
 pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
 /// Largest signature: a CMS holds its content, its signer's certificate and the chain.
 pub const SIGNATURE_BYTES_MAX: usize = CONTENT_BYTES_MAX + 32 * 1024;
+/// Longest digest: SHA-512's.
+pub const DIGEST_BYTES_MAX: usize = 64;
 /// Largest sealed message, as a compact JWE.
 pub const SEALED_BYTES_MAX: usize = 120 * 1024;
 /// Largest frame on the channel and largest HTTP body, as UTF-8 bytes.

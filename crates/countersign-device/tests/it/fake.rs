@@ -181,7 +181,8 @@ impl World {
         let (client, media_type) = (offer.client.clone(), media_type.to_owned());
         let (forms, code_digits) = (vec![Form::Cms], None);
         let bytes = bytes.to_vec();
-        let content = Content { id, client, media_type, bytes, forms, code_digits };
+        let document = None;
+        let content = Content { id, client, media_type, bytes, forms, code_digits, document };
         let transaction =
             Transaction { offer: offer.clone(), content, taken: false, ended: None, finish: None };
         self.transactions.insert(id, transaction);
@@ -269,6 +270,7 @@ impl World {
             deadline: transaction.offer.expires_at,
             forms: vec![Form::Cms],
             algorithms: vec![Algorithm::EcdsaSha256],
+            identities: None,
         }))
     }
 

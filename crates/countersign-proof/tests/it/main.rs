@@ -9,4 +9,5 @@ mod forger;
 mod forgeries;
 mod ocra;
 mod openssl;
+mod raw;
 mod vectors;

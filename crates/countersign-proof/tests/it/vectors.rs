@@ -86,7 +86,7 @@ fn the_first_vector_holds_the_signed_attributes_that_the_file_says() {
 }
 
 /// A reason as the file has it: `AttributeMissing(MimeType)` is "attribute missing: mime-type".
-fn name(reason: BadProof) -> String {
+pub(crate) fn name(reason: BadProof) -> String {
     match reason {
         BadProof::AttributeMissing(attribute) => format!("attribute missing: {attribute}"),
         BadProof::AttributeRepeated(attribute) => format!("attribute repeated: {attribute}"),

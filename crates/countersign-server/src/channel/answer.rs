@@ -6,10 +6,11 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use countersign_core::engine::{Submission, Taken};
 use countersign_core::id::{DeviceId, IdentityId};
-use countersign_core::terms::{self, Digits, Form};
+use countersign_core::terms::{self, Digits, Document, Form};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Outcome, State, Transaction};
 use countersign_core::{Error, Refusal};
+use countersign_proof::raw::{Algorithm, Hash};
 use countersign_wire::body::{self, Code, RefusalBody, Signature};
 use countersign_wire::id::DeviceName;
 use countersign_wire::jwe::{self, Purpose};
@@ -135,12 +136,22 @@ pub(super) fn offer(transaction: &Transaction) -> body::Offer {
 
 /// The answer to a take: the content, sealed to the device that took it.
 pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
-    let forms = &taken.transaction.terms.forms;
+    let terms = &taken.transaction.terms;
+    let algorithms = match terms.forms.raw() {
+        None => CMS_ALGORITHMS.to_vec(),
+        Some(wanted) => {
+            let ways = |hash| [Algorithm::Ecdsa(hash), Algorithm::RsaPkcs1(hash)];
+            wanted.hashes(taken.device.id).flat_map(ways).map(wire_algorithm).collect()
+        }
+    };
+    let chosen = !terms.selectors.is_empty() || terms.forms.accept(Form::Raw);
+    let fit = taken.device.fit(terms.purpose(), &terms.selectors);
     body::Taken {
         sealed: sealed(taken, device),
         deadline: since_epoch(taken.transaction.deadline()),
-        forms: forms.all().iter().copied().map(form).collect(),
-        algorithms: CMS_ALGORITHMS.to_vec(),
+        forms: terms.forms.all().iter().copied().map(form).collect(),
+        algorithms,
+        identities: chosen.then(|| fit.map(|identity| identity.id.to_string()).collect()),
     }
 }
 
@@ -154,10 +165,23 @@ pub(crate) fn sealed(taken: &Taken, device: &DeviceName) -> String {
         bytes: terms.content.bytes.clone(),
         forms: terms.forms.all().iter().copied().map(form).collect(),
         code_digits: terms.forms.digits().map(Digits::count),
+        document: terms.document.as_ref().map(document),
     };
     let plaintext = serde_json::to_vec(&content).expect("a content is plain JSON");
     let key = PayloadKey::from(*taken.device.payload_key.expose());
     jwe::seal(&key, device, Purpose::Content(content.id), &plaintext)
+}
+
+fn document(document: &Document) -> body::Document {
+    let Document { hash, digest_url, document_url, alias, html, root_certs } = document.clone();
+    body::Document {
+        digest_algorithm: hash.map(|hash| hash.to_string()),
+        digest_url,
+        document_url,
+        alias,
+        html: html.map(body::Text),
+        root_certs,
+    }
 }
 
 fn form(form: Form) -> body::Form {
@@ -179,10 +203,23 @@ const CMS_ALGORITHMS: [body::Algorithm; 7] = [
     body::Algorithm::Ed25519,
 ];
 
+fn wire_algorithm(algorithm: Algorithm) -> body::Algorithm {
+    match algorithm {
+        Algorithm::RsaPkcs1(Hash::Sha1) => body::Algorithm::RsaSha1,
+        Algorithm::RsaPkcs1(Hash::Sha256) => body::Algorithm::RsaSha256,
+        Algorithm::RsaPkcs1(Hash::Sha384) => body::Algorithm::RsaSha384,
+        Algorithm::RsaPkcs1(Hash::Sha512) => body::Algorithm::RsaSha512,
+        Algorithm::Ecdsa(Hash::Sha1) => body::Algorithm::EcdsaSha1,
+        Algorithm::Ecdsa(Hash::Sha256) => body::Algorithm::EcdsaSha256,
+        Algorithm::Ecdsa(Hash::Sha384) => body::Algorithm::EcdsaSha384,
+        Algorithm::Ecdsa(Hash::Sha512) => body::Algorithm::EcdsaSha512,
+    }
+}
+
 /// A signature as the engine takes it.
 ///
 /// # Errors
-/// Refuses forms that no transaction here accepts.
+/// Refuses an identity that is no id, and a raw signature by an algorithm that makes none.
 pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refused> {
     match signature {
         Signature::Cms { identity, value, .. } => {
@@ -200,7 +237,17 @@ pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refuse
                 digest: None,
             })
         }
-        Signature::Raw { .. } => Err(Code::WrongForm.into()),
+        Signature::Raw { identity, algorithm, value, digest } => {
+            let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
+            let named = Algorithm::ALL.into_iter().find(|one| wire_algorithm(*one) == *algorithm);
+            Ok(Submission {
+                form: Form::Raw,
+                value,
+                identity: Some(identity),
+                algorithm: Some(named.ok_or(Code::WrongForm)?),
+                digest: digest.as_deref(),
+            })
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::encoding::{base64, name, name_option, unbase64};
-use crate::limits::{NAME_BYTES_MAX, SIGNATURE_BYTES_MAX};
+use crate::limits::{DIGEST_BYTES_MAX, NAME_BYTES_MAX, SIGNATURE_BYTES_MAX};
 
 /// What a device submits to finish a transaction.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +26,8 @@ pub enum Signature {
         algorithm: Algorithm,
         /// RSA PKCS#1 v1.5, or ECDSA as DER.
         value: Vec<u8>,
+        /// The digest that was signed, where the device learnt it elsewhere than from the content.
+        digest: Option<Vec<u8>>,
     },
     /// A short signature by the code key: RFC 6287, 6 to 10 decimal digits. No identity is in it.
     Code {
@@ -98,6 +100,8 @@ impl Serialize for Signature {
             algorithm: Option<Algorithm>,
             #[serde(skip_serializing_if = "Option::is_none")]
             identity: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            digest: Option<Bytes<'a>>,
         }
         #[derive(Serialize)]
         struct Bytes<'a>(#[serde(serialize_with = "base64")] &'a [u8]);
@@ -105,15 +109,17 @@ impl Serialize for Signature {
         let form = self.form();
         match self {
             Self::Cms { identity, algorithm, value } => {
-                let (value, algorithm) = (Bytes(value), *algorithm);
-                Written { form, value, algorithm, identity: Some(identity) }.serialize(serializer)
+                let (value, algorithm, identity) = (Bytes(value), *algorithm, Some(&**identity));
+                Written { form, value, algorithm, identity, digest: None }.serialize(serializer)
             }
-            Self::Raw { identity, algorithm, value } => {
+            Self::Raw { identity, algorithm, value, digest } => {
                 let (value, algorithm) = (Bytes(value), Some(*algorithm));
-                Written { form, value, algorithm, identity: Some(identity) }.serialize(serializer)
+                let (identity, digest) = (Some(&**identity), digest.as_deref().map(Bytes));
+                Written { form, value, algorithm, identity, digest }.serialize(serializer)
             }
             Self::Code { value } => {
-                Written { form, value, algorithm: None, identity: None }.serialize(serializer)
+                let (algorithm, identity, digest) = (None, None, None);
+                Written { form, value, algorithm, identity, digest }.serialize(serializer)
             }
         }
     }
@@ -131,15 +137,23 @@ impl<'de> Deserialize<'de> for Signature {
             algorithm: Option<Algorithm>,
             #[serde(default, deserialize_with = "name_option::<_, NAME_BYTES_MAX>")]
             identity: Option<String>,
+            #[serde(default)]
+            digest: Option<DigestRead>,
         }
+        #[derive(Deserialize)]
+        struct DigestRead(#[serde(deserialize_with = "unbase64::<_, DIGEST_BYTES_MAX>")] Vec<u8>);
 
-        let Read { form, value, algorithm, identity } = Read::deserialize(deserializer)?;
+        let Read { form, value, algorithm, identity, digest } = Read::deserialize(deserializer)?;
         let identity = identity.ok_or_else(|| D::Error::missing_field("identity"));
         match form {
+            Form::Cms | Form::Code if digest.is_some() => {
+                Err(D::Error::custom("only a raw signature has a digest"))
+            }
             Form::Cms => Ok(Self::Cms { identity: identity?, algorithm, value: bytes(value)? }),
             Form::Raw => {
                 let algorithm = algorithm.ok_or_else(|| D::Error::missing_field("algorithm"))?;
-                Ok(Self::Raw { identity: identity?, algorithm, value: bytes(value)? })
+                let (value, digest) = (bytes(value)?, digest.map(|digest| digest.0));
+                Ok(Self::Raw { identity: identity?, algorithm, value, digest })
             }
             Form::Code if !is_code(&value) => Err(D::Error::custom("a code is 6 to 10 digits")),
             Form::Code => Ok(Self::Code { value }),

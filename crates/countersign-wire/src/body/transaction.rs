@@ -3,11 +3,12 @@
 use core::fmt;
 use core::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::pin::PinProof;
 use super::signature::{Algorithm, Form, Signature};
-use crate::encoding::{base64, millis, name, name_option, unbase64};
+use crate::encoding::{base64, base64_list, millis, name, name_option, unbase64};
 use crate::id::TransactionId;
 use crate::limits::{CONTENT_BYTES_MAX, MATCH_CODE_BYTES_MAX, REASON_BYTES_MAX};
 
@@ -84,8 +85,11 @@ pub struct Taken {
     pub deadline: Duration,
     /// The forms that the transaction accepts, the preferred one first.
     pub forms: Vec<Form>,
-    /// The algorithms that it accepts in `cms` and `raw`.
+    /// The algorithms that it accepts in `cms` and `raw`, the preferred one first.
     pub algorithms: Vec<Algorithm>,
+    /// The device's identities that may sign it; absent, any of the right use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identities: Option<Vec<String>>,
 }
 
 /// What is to be shown and signed. Sealed in [`Taken`].
@@ -107,6 +111,56 @@ pub struct Content {
     /// How many digits a code has, where one is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_digits: Option<u8>,
+    /// What a digest is of, where the bytes are one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Document>,
+}
+
+/// What a digest is of. It is shown, and not signed itself.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Document {
+    /// What the digest was made with: `sha1`, `sha256`, `sha384` or `sha512`. Absent where `digest_url`
+    /// says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest_algorithm: Option<String>,
+    /// Where the device learns the digest, where the content has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest_url: Option<String>,
+    /// Where the device gets the document, and digests it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_url: Option<String>,
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// What they are shown, as the server received it: base64 of HTML, or whatever came in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html: Option<Text>,
+    /// The certificates, DER, to trust for these addresses; no others are.
+    #[serde(default, with = "base64_list", skip_serializing_if = "Vec::is_empty")]
+    pub root_certs: Vec<Vec<u8>>,
+}
+
+/// Text that is carried as base64 of its UTF-8, so that its length does not depend on what is in it.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Text(
+    #[serde(serialize_with = "text_to_base64", deserialize_with = "text_from_base64")] pub String,
+);
+
+/// Content is for the person's eyes.
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Text({} bytes)", self.0.len())
+    }
+}
+
+fn text_to_base64<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    base64(text.as_bytes(), serializer)
+}
+
+fn text_from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let bytes = unbase64::<_, CONTENT_BYTES_MAX>(deserializer)?;
+    String::from_utf8(bytes).map_err(D::Error::custom)
 }
 
 impl fmt::Debug for Content {

@@ -151,6 +151,7 @@ fn what_the_server_says_is_as_in_the_specification() {
         deadline: time,
         forms: vec![Form::Cms],
         algorithms: vec![Algorithm::EcdsaSha256, Algorithm::RsaSha256],
+        identities: None,
     };
     server(
         &FromServer::answer(2, Message::Taken(taken)),

@@ -103,6 +103,7 @@ fn the_largest_content_fits_a_sealed_message() {
         bytes: vec![7; crate::limits::CONTENT_BYTES_MAX],
         forms: Vec::new(),
         code_digits: None,
+        document: None,
     };
     let plaintext = serde_json::to_vec(&content).unwrap();
     let sealed = seal(&vectors.payload_key, &device, Purpose::Content(id), &plaintext);

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use countersign_device::{Event, Operation, State, View, display};
+use countersign_device::{Document, Event, Operation, State, View, display};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::frame::frame;
@@ -26,6 +26,9 @@ pub(in crate::cli) enum Said {
         media_type: String,
         /// Base64 of exactly what is going to be signed.
         content: String,
+        /// What a digest is of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<Document>,
     },
     /// It ended elsewhere.
     Withdrawn { id: String, why: State },
@@ -57,6 +60,7 @@ impl From<&Event<'_>> for Said {
                 operation: shown.operation(),
                 media_type: shown.media_type().to_owned(),
                 content: BASE64.encode(shown.bytes()),
+                document: shown.document().cloned(),
             },
             Event::Withdrawn(withdrawn) => {
                 Self::Withdrawn { id: withdrawn.id.to_string(), why: withdrawn.why }
@@ -79,14 +83,15 @@ impl Said {
                 format!("{} {why}; trying again in {again_in_seconds} s", paint.bad("○"))
             }
             Self::Offered { .. } => return Vec::new(),
-            Self::Shown { client, operation, media_type, content, .. } => {
+            Self::Shown { client, operation, media_type, content, document, .. } => {
                 let asks = match operation {
                     Operation::Login => "asks you to log in",
                     Operation::Sign | Operation::Unknown => "asks you to sign",
                 };
                 let bytes = BASE64.decode(content).unwrap_or_default();
                 // What could not be shown never comes here: it was not taken to be shown.
-                let view = View::of(media_type, &bytes).unwrap_or(View::Bytes(bytes));
+                let view = View::beside(media_type, &bytes, document.as_ref());
+                let view = view.unwrap_or(View::Bytes(bytes));
                 return frame(&format!("{client} {asks}"), &view, paint);
             }
             Self::Withdrawn { why, .. } => format!("{} Withdrawn: {}", paint.dim("–"), told(*why)),

@@ -1,0 +1,162 @@
+//! Raw signatures: RSA PKCS#1 v1.5 or ECDSA (DER) over a digest, and nothing besides.
+//!
+//! Which identity makes one over text and which over a stranger's digest is the device's to keep apart;
+//! see the specification, *What a device is*.
+
+use aws_lc_rs::digest::{self, Digest};
+use aws_lc_rs::signature;
+use countersign_proof::raw::{Algorithm, Hash};
+use countersign_wire::body;
+
+use crate::cms::{CannotSign, Key, SigningKey};
+use crate::key;
+
+/// Signs a digest that `algorithm`'s hash made.
+///
+/// # Errors
+/// Refuses an algorithm of another kind of key, RSA with SHA-1, and a digest of another length.
+pub fn sign(key: &SigningKey, algorithm: Algorithm, digest: &[u8]) -> Result<Vec<u8>, CannotSign> {
+    if digest.len() != algorithm.hash().length() {
+        return Err(CannotSign::Algorithm);
+    }
+    let failed = |_| CannotSign::Key;
+    match (&key.0, algorithm) {
+        (Key::P256(key), Algorithm::Ecdsa(_)) => {
+            let digest = fitted(digest, &digest::SHA256);
+            Ok(key.sign_digest(&digest).map_err(failed)?.as_ref().to_vec())
+        }
+        (Key::P384(key), Algorithm::Ecdsa(_)) => {
+            let digest = fitted(digest, &digest::SHA384);
+            Ok(key.sign_digest(&digest).map_err(failed)?.as_ref().to_vec())
+        }
+        (Key::Rsa(key), Algorithm::RsaPkcs1(hash)) => {
+            let (encoding, made_by) = match hash {
+                Hash::Sha1 => return Err(CannotSign::Algorithm),
+                Hash::Sha256 => (&signature::RSA_PKCS1_SHA256, &digest::SHA256),
+                Hash::Sha384 => (&signature::RSA_PKCS1_SHA384, &digest::SHA384),
+                Hash::Sha512 => (&signature::RSA_PKCS1_SHA512, &digest::SHA512),
+            };
+            let digest = Digest::import_less_safe(digest, made_by).map_err(failed)?;
+            let mut signature = vec![0; key.public_modulus_len()];
+            key.sign_digest(encoding, &digest, &mut signature).map_err(failed)?;
+            Ok(signature)
+        }
+        _ => Err(CannotSign::Algorithm),
+    }
+}
+
+/// A digest as the curve signs it. ECDSA signs a number (FIPS 186-5, 6.4.1): the first bits of a
+/// digest that is longer than the curve's order, and all of one that is shorter.
+fn fitted(digest: &[u8], curves: &'static digest::Algorithm) -> Digest {
+    let mut number = vec![0; curves.output_len().saturating_sub(digest.len())];
+    number.extend(&digest[..digest.len().min(curves.output_len())]);
+    Digest::import_less_safe(&number, curves).expect("it has the curve's length")
+}
+
+/// The first of `offered` that the key of `certificate` can sign with, and whose hash is `hash` where
+/// that is fixed.
+pub(crate) fn choose(
+    certificate: &[u8],
+    offered: &[body::Algorithm],
+    hash: Option<Hash>,
+) -> Option<Algorithm> {
+    let own = key::algorithm(certificate)?;
+    let fits = |algorithm: &Algorithm| match (own, algorithm) {
+        (body::Algorithm::EcdsaSha256 | body::Algorithm::EcdsaSha384, Algorithm::Ecdsa(_)) => true,
+        (body::Algorithm::RsaSha256, Algorithm::RsaPkcs1(made_by)) => *made_by != Hash::Sha1,
+        _ => false,
+    };
+    let named = offered.iter().filter_map(|one| of_wire(*one)).filter(fits);
+    named.into_iter().find(|algorithm| hash.is_none_or(|hash| hash == algorithm.hash()))
+}
+
+/// None, where it makes no raw signatures.
+fn of_wire(algorithm: body::Algorithm) -> Option<Algorithm> {
+    Algorithm::ALL.into_iter().find(|one| wire(*one) == algorithm)
+}
+
+/// Its name on the wire.
+pub(crate) fn wire(algorithm: Algorithm) -> body::Algorithm {
+    match algorithm {
+        Algorithm::RsaPkcs1(Hash::Sha1) => body::Algorithm::RsaSha1,
+        Algorithm::RsaPkcs1(Hash::Sha256) => body::Algorithm::RsaSha256,
+        Algorithm::RsaPkcs1(Hash::Sha384) => body::Algorithm::RsaSha384,
+        Algorithm::RsaPkcs1(Hash::Sha512) => body::Algorithm::RsaSha512,
+        Algorithm::Ecdsa(Hash::Sha1) => body::Algorithm::EcdsaSha1,
+        Algorithm::Ecdsa(Hash::Sha256) => body::Algorithm::EcdsaSha256,
+        Algorithm::Ecdsa(Hash::Sha384) => body::Algorithm::EcdsaSha384,
+        Algorithm::Ecdsa(Hash::Sha512) => body::Algorithm::EcdsaSha512,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_proof::raw::Subject;
+    use countersign_proof::{Roots, Signer};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+
+    use super::*;
+    use crate::key::KeyKind;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn certify(key: &KeyPair) -> (Vec<u8>, Signer) {
+        let years = |mut params: CertificateParams| {
+            (params.not_before, params.not_after) =
+                (date_time_ymd(2020, 1, 1), date_time_ymd(2090, 1, 1));
+            params
+        };
+        let mut authority = years(CertificateParams::default());
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root_key = KeyPair::generate().unwrap();
+        let root = authority.self_signed(&root_key).unwrap().der().to_vec();
+        let issuer = Issuer::new(authority, root_key);
+        let params = years(CertificateParams::default());
+        let own = params.signed_by(key, &issuer).unwrap().der().to_vec();
+        let roots = Roots::new([root.as_slice()]).unwrap();
+        let signer = Signer::new(&own, &[], &roots, NOW).unwrap();
+        (own, signer)
+    }
+
+    #[test]
+    fn every_key_signs_every_digest_that_its_kind_can_and_no_other() {
+        let mut made = 0;
+        for kind in [KeyKind::P256, KeyKind::P384, KeyKind::Rsa2048, KeyKind::Ed25519] {
+            let pair = key::generate(kind).unwrap();
+            let (certificate, signer) = certify(&pair);
+            let signing = SigningKey::from_der(&pair.serialize_der()).unwrap();
+            for algorithm in Algorithm::ALL {
+                let digest = vec![0xa5; algorithm.hash().length()];
+                let chosen = choose(&certificate, &[wire(algorithm)], None);
+                let Ok(signature) = sign(&signing, algorithm, &digest) else {
+                    assert_eq!(chosen, None, "{kind:?} {algorithm}");
+                    continue;
+                };
+                assert_eq!(chosen, Some(algorithm));
+                let subject = Subject::Digest(&digest);
+                countersign_proof::raw::verify(
+                    &signature, algorithm, subject, [1; 16], &signer, NOW,
+                )
+                .unwrap();
+                assert!(sign(&signing, algorithm, &digest[1..]).is_err());
+                made += 1;
+            }
+        }
+        assert_eq!(made, 4 + 4 + 3);
+    }
+
+    #[test]
+    fn the_first_algorithm_that_is_offered_is_chosen_within_the_hash() {
+        let (certificate, _) = certify(&key::generate(KeyKind::P256).unwrap());
+        let offered = [
+            body::Algorithm::Unknown,
+            body::Algorithm::RsaSha256,
+            body::Algorithm::EcdsaSha384,
+            body::Algorithm::EcdsaSha256,
+        ];
+        let chosen = |hash| choose(&certificate, &offered, hash);
+        assert_eq!(chosen(None), Some(Algorithm::Ecdsa(Hash::Sha384)));
+        assert_eq!(chosen(Some(Hash::Sha256)), Some(Algorithm::Ecdsa(Hash::Sha256)));
+        assert_eq!(chosen(Some(Hash::Sha512)), None);
+    }
+}

@@ -1,0 +1,251 @@
+//! Makes `docs/vectors/raw.json`. OpenSSL signs; nothing here verifies:
+//!
+//! ```text
+//! cargo run -p countersign-proof --example raw_vectors > docs/vectors/raw.json
+//! ```
+//!
+//! Every run makes other keys, so the file is made once, and the tests read what is committed.
+#![expect(clippy::unwrap_used, reason = "like the tests, it may end where it stands")]
+
+use std::path::Path;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use countersign_proof::ber::element;
+use der::pem::LineEnding;
+use rcgen::{DnType, IsCa, KeyPair, KeyUsagePurpose, SignatureAlgorithm, date_time_ymd};
+use serde_json::{Value, json};
+
+use self::forger::{Person, Tenant, authority, named};
+
+#[path = "../tests/it/forger.rs"]
+#[expect(dead_code, reason = "the tests need more of it")]
+mod forger;
+
+const TEXT: &str = "<p>Pay <b>5 €</b> to Ann?</p>";
+/// In seconds since the Unix epoch: 2026-11-21, 21:20:00 UTC.
+const NOW: u64 = 1_795_296_000;
+const HASHES: [&str; 4] = ["sha1", "sha256", "sha384", "sha512"];
+
+const ABOUT: &str = "Raw signatures that OpenSSL made. Bytes are base64, times seconds, digests hex. Each is to \
+    be verified by the certificate of its signer, chained to `tenant_ca`, at `now`. An accepted one is over \
+    `text` (UTF-8), and so over its digest too. A refused one is over `text`, or over the `digest` that it \
+    says, at its own `now` where it has one. `reason` is the first one found, by the order of \
+    countersign-proof; a device is told `bad_signature`. Whether SHA-1 is allowed, a tenant decides before \
+    anything is verified.";
+
+/// A signer with a directory in which OpenSSL finds the key.
+struct Signer {
+    name: &'static str,
+    scheme: &'static str,
+    person: Person,
+    home: tempfile::TempDir,
+}
+
+fn main() {
+    let tenant = Tenant::with(
+        long_lived(authority("Countersign CA of bank", 1)),
+        long_lived(authority("Countersign devices of bank", 2)),
+    );
+    let signers = [
+        signer(&tenant, "p256", "ecdsa", &rcgen::PKCS_ECDSA_P256_SHA256, 0x51),
+        signer(&tenant, "p384", "ecdsa", &rcgen::PKCS_ECDSA_P384_SHA384, 0x52),
+        signer(&tenant, "p521", "ecdsa", &rcgen::PKCS_ECDSA_P521_SHA512, 0x53),
+        signer(&tenant, "rsa", "rsa", &rcgen::PKCS_RSA_SHA256, 0x54),
+    ];
+    let described: Vec<_> = signers
+        .iter()
+        .map(|signer| {
+            json!({
+                "name": signer.name,
+                "certificate": base64(&signer.person.certificate),
+                "chain": [base64(&tenant.middle)],
+            })
+        })
+        .collect();
+    let digests: serde_json::Map<String, Value> = HASHES
+        .map(|hash| (hash.to_owned(), hex::encode(signers[0].digest(hash)).into()))
+        .into_iter()
+        .collect();
+    let vectors = json!({
+        "about": ABOUT,
+        "now": NOW,
+        "tenant_ca": base64(&tenant.root),
+        "text": TEXT,
+        "digests": digests,
+        "signers": described,
+        "accepted": accepted(&signers),
+        "refused": refused(&signers),
+    });
+    println!("{}", serde_json::to_string_pretty(&vectors).unwrap());
+}
+
+fn accepted(signers: &[Signer]) -> Vec<Value> {
+    let each = |signer: &Signer| {
+        HASHES.map(|hash| {
+            let algorithm = format!("{}-{hash}", signer.scheme);
+            let signature = base64(&signer.sign(hash, &signer.digest(hash), ""));
+            json!({"signer": signer.name, "algorithm": algorithm, "signature": signature})
+        })
+    };
+    signers.iter().flat_map(each).collect()
+}
+
+fn refused(signers: &[Signer]) -> Vec<Value> {
+    let [p256, p384, _, rsa] = signers else { unreachable!("there are four") };
+    let right = p256.sign("sha256", &p256.digest("sha256"), "");
+    let by_rsa = rsa.sign("sha256", &rsa.digest("sha256"), "");
+    let case = |name: &str, signer: &str, algorithm: &str, signature: &[u8], reason: &str| {
+        json!({
+            "name": name, "signer": signer, "algorithm": algorithm,
+            "signature": base64(signature), "reason": reason,
+        })
+    };
+    let with = |mut case: Value, member: &str, value: Value| {
+        case[member] = value;
+        case
+    };
+    let (r, s) = integers(&right);
+    let fixed: Vec<u8> = [&r, &s].iter().flat_map(|number| padded(number)).collect();
+    let longer =
+        element(0x30, &[element(0x02, &[&[0, 0][..], &r].concat()), element(0x02, &s)].concat());
+    let zeros = element(0x30, &[element(0x02, &[0]), element(0x02, &[0])].concat());
+    let trailing = [&right[..], &[0]].concat();
+    let other = |signer: &Signer| signer.sign("sha256", &[7; 32], "");
+    let bare = rsa.sign("none", &rsa.digest("sha256"), "");
+    let pss = rsa.sign("sha256", &rsa.digest("sha256"), "-pkeyopt rsa_padding_mode:pss");
+    let twice = p256.sign("sha256", &p256.hash("sha256", &p256.digest("sha256")), "");
+    let hexed = p256.sign(
+        "sha256",
+        &p256.hash("sha256", hex::encode(p256.digest("sha256")).as_bytes()),
+        "",
+    );
+    let (signature, text) = ("signature", "ecdsa-sha256");
+    vec![
+        case("over another text", "p256", text, &other(p256), signature),
+        case("over another text, RSA", "rsa", "rsa-sha256", &other(rsa), signature),
+        case("by another key of the same kind", "p384", text, &right, signature),
+        case("with another hash than it says", "p256", "ecdsa-sha384", &right, signature),
+        case("with another hash than it says, RSA", "rsa", "rsa-sha512", &by_rsa, signature),
+        case("an RSA algorithm with an EC key", "p256", "rsa-sha256", &right, "other key"),
+        case("an ECDSA algorithm with an RSA key", "rsa", "ecdsa-sha256", &by_rsa, "other key"),
+        case("ECDSA, r and s one after the other", "p256", text, &fixed, signature),
+        case("ECDSA, a number longer than it need be", "p256", text, &longer, signature),
+        case("ECDSA, r and s zero", "p256", text, &zeros, signature),
+        case("a byte too many", "p256", text, &trailing, signature),
+        case("a byte too few", "rsa", "rsa-sha256", &by_rsa[..by_rsa.len() - 1], signature),
+        case("nothing", "p256", text, &[], signature),
+        case("RSA over the digest without its DigestInfo", "rsa", "rsa-sha256", &bare, signature),
+        case("RSA-PSS", "rsa", "rsa-sha256", &pss, signature),
+        case("over the digest of the digest", "p256", text, &twice, signature),
+        case("over the hex of the digest, as text", "p256", text, &hexed, signature),
+        with(
+            case(
+                "over a digest that is another algorithm's",
+                "p256",
+                text,
+                &right,
+                "digest length",
+            ),
+            "digest",
+            hex::encode(p256.digest("sha384")).into(),
+        ),
+        with(
+            case("over a digest of no bytes", "p256", text, &right, "digest length"),
+            "digest",
+            "".into(),
+        ),
+        with(
+            case("over the hex of a digest", "p256", text, &right, "digest length"),
+            "digest",
+            hex::encode(hex::encode(p256.digest("sha256"))).into(),
+        ),
+        with(
+            case(
+                "before the certificate",
+                "p384",
+                "ecdsa-sha384",
+                &p384.sign("sha384", &p384.digest("sha384"), ""),
+                "not yet valid",
+            ),
+            "now",
+            1_700_000_000.into(),
+        ),
+        with(
+            case("after the certificate", "p256", text, &right, "expired"),
+            "now",
+            2_500_000_000_u64.into(),
+        ),
+    ]
+}
+
+fn signer(
+    tenant: &Tenant,
+    name: &'static str,
+    scheme: &'static str,
+    algorithm: &'static SignatureAlgorithm,
+    serial: u8,
+) -> Signer {
+    let mut params = long_lived(named(name, serial));
+    params.distinguished_name.push(DnType::OrganizationName, "bank");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::ContentCommitment];
+    params.is_ca = IsCa::ExplicitNoCa;
+    let person = tenant.certify(KeyPair::generate_for(algorithm).unwrap(), &params);
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("key.pem"), person.key.serialize_pem()).unwrap();
+    let pem = der::pem::encode_string("CERTIFICATE", LineEnding::LF, &person.certificate).unwrap();
+    std::fs::write(home.path().join("own.pem"), pem).unwrap();
+    Signer { name, scheme, person, home }
+}
+
+impl Signer {
+    fn digest(&self, hash: &str) -> Vec<u8> {
+        self.hash(hash, TEXT.as_bytes())
+    }
+
+    fn hash(&self, hash: &str, bytes: &[u8]) -> Vec<u8> {
+        std::fs::write(self.home.path().join("bytes"), bytes).unwrap();
+        openssl(self.home.path(), &format!("dgst -binary -{hash} bytes"))
+    }
+
+    /// Signs a digest; `none` says nothing of how it was made.
+    fn sign(&self, hash: &str, digest: &[u8], options: &str) -> Vec<u8> {
+        std::fs::write(self.home.path().join("digest"), digest).unwrap();
+        let hash = if hash == "none" { String::new() } else { format!("-pkeyopt digest:{hash}") };
+        openssl(
+            self.home.path(),
+            &format!("pkeyutl -sign -inkey key.pem -in digest {options} {hash}"),
+        )
+    }
+}
+
+fn openssl(dir: &Path, arguments: &str) -> Vec<u8> {
+    let mut openssl = Command::new("openssl");
+    let output = openssl.args(arguments.split_whitespace()).current_dir(dir).output().unwrap();
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn long_lived(mut params: rcgen::CertificateParams) -> rcgen::CertificateParams {
+    (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2046, 1, 1));
+    params
+}
+
+/// The two numbers of an ECDSA signature by P-256, as its DER has them.
+fn integers(signature: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let length = usize::from(signature[3]);
+    (signature[4..4 + length].to_vec(), signature[6 + length..].to_vec())
+}
+
+/// A number in 32 bytes.
+fn padded(number: &[u8]) -> Vec<u8> {
+    let start = number.len().saturating_sub(32);
+    let mut padded = vec![0; 32 - (number.len() - start)];
+    padded.extend(&number[start..]);
+    padded
+}
+
+fn base64(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
+}
