@@ -9,6 +9,7 @@ use countersign_wire::body::{Code, RefusalBody, State};
 use countersign_wire::frame::Close;
 
 use crate::cms::CannotSign;
+use crate::document::BadDocument;
 
 /// Why something did not happen. Every sentence may be shown to the person; none holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,9 @@ pub enum Error {
     /// No transaction of that request key is open for this device.
     #[error("nothing of this key is open for this device: it has ended, or is for somebody else")]
     NothingThere,
+    /// What the application says of a document is not so.
+    #[error("{0}; nothing was signed")]
+    Document(BadDocument),
     /// The transaction accepts nothing that this device's identities can make.
     #[error("this device has no identity whose signatures this transaction accepts: enrol one")]
     NoIdentity,

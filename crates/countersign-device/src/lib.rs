@@ -66,6 +66,7 @@ mod pin;
 pub mod raw;
 mod run;
 mod shown;
+mod trustedx;
 
 pub use countersign_wire::body::{
     Code, DeclineReason, DeviceDescription, Document, Ended, Match, Offer, Operation, State,
