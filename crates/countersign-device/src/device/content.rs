@@ -27,7 +27,7 @@ pub(super) fn open(phone: &Phone, offer: &Offer, taken: &Taken) -> Result<Conten
 
 impl Device {
     /// A process, where TrustedX has it, as if it had been taken.
-    pub(super) async fn look(&self, offer: &Offer) -> Result<(Content, Taken), Error> {
+    pub(super) async fn look(&mut self, offer: &Offer) -> Result<(Content, Taken), Error> {
         let process: Process = self.http.process(offer.id).await?;
         let hash = match (&process.content.document, process.hash) {
             (None, None) => Some(self.http.default_hash().await?),
@@ -45,7 +45,7 @@ impl Device {
 
     /// Fetches what there is to fetch, and makes of it what is shown and signed.
     pub(super) async fn shown(
-        &self,
+        &mut self,
         offer: &Offer,
         mut content: Content,
         taken: Taken,

@@ -41,6 +41,8 @@ pub(crate) struct Call {
 pub(crate) enum Act {
     /// A status line and headers, and no body.
     Answer(&'static str),
+    /// 200 with a body.
+    Body(Vec<u8>),
     /// Nothing, for ever.
     Never,
     /// A good head and a gigabyte behind it.
@@ -169,9 +171,14 @@ impl Receiver {
         Self { address, calls, listening, connections, sent }
     }
 
+    /// Where it is.
+    pub(crate) fn origin(&self) -> String {
+        format!("https://127.0.0.1:{}", self.address.port())
+    }
+
     /// Its address, for a `callbackUrl`.
     pub(crate) fn url(&self) -> String {
-        format!("https://127.0.0.1:{}/done?for=shop", self.address.port())
+        format!("{}/done?for=shop", self.origin())
     }
 
     /// The next call.
@@ -216,6 +223,10 @@ impl<F: Fn(usize, &Call) -> Act> Line<F> {
                         if status.starts_with("204") { "" } else { "Content-Length: 0\r\n" };
                     let answer = format!("HTTP/1.1 {status}\r\n{length}\r\n");
                     stream.write_all(answer.as_bytes()).await.ok()?;
+                }
+                Act::Body(body) => {
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                    stream.write_all(&[head.as_bytes(), &body].concat()).await.ok()?;
                 }
                 Act::Never => std::future::pending().await,
                 Act::Flood => {
@@ -267,8 +278,8 @@ where
     let line = lines.next().unwrap().to_owned();
     let headers = lines.filter_map(|line| line.split_once(": "));
     let headers: Vec<_> = headers.map(|(n, v)| (n.to_lowercase(), v.to_owned())).collect();
-    let length = headers.iter().find(|(name, _)| name == "content-length").expect("a length");
-    let whole = end + length.1.parse::<usize>().unwrap();
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let whole = end + length.map_or(0, |(_, length)| length.parse::<usize>().unwrap());
     while read.len() < whole {
         if stream.read_buf(read).await.ok()? == 0 {
             return None;
