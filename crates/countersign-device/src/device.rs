@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use crate::backoff::Backoff;
 use crate::cms::{self, SigningKey};
+use crate::document::Limits;
 use crate::error::Error;
 use crate::file::PhoneFile;
 use crate::gateway;
@@ -52,6 +53,7 @@ pub struct Device {
     prefers_links: bool,
     /// What was looked at, or is to be ended, by TrustedX's links.
     by_link: BTreeSet<TransactionId>,
+    limits: Limits,
 }
 
 /// A finish that was kept, and what the server now said to it.
@@ -87,6 +89,7 @@ impl Device {
             prefers_codes: false,
             prefers_links: false,
             by_link: BTreeSet::new(),
+            limits: Limits::default(),
         })
     }
 
@@ -146,7 +149,7 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::PinNeeded`] and [`Error::NoPin`] before anything is sent. After [`Error::BadContent`],
-    /// [`Error::CannotShow`] and [`Error::Document`] the transaction is taken; [`Self::fail`] ends it.
+    /// [`Error::CannotShow`] and [`Error::BadDocument`] the transaction is taken; [`Self::fail`] ends it.
     pub async fn take(&mut self, offer: &Offer, pin: Option<&Pin>) -> Result<Shown, Error> {
         if self.prefers_links
             && !offer.pin_required
@@ -289,6 +292,11 @@ impl Device {
     /// taking them. By default it does not.
     pub fn prefer_links(&mut self, prefers: bool) {
         self.prefers_links = prefers;
+    }
+
+    /// How large a document may be that is fetched to be digested, and how long that may take.
+    pub fn limit_documents(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Says goodbye to the server, if a channel is open.

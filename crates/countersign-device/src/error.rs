@@ -62,9 +62,9 @@ pub enum Error {
     /// No transaction of that request key is open for this device.
     #[error("nothing of this key is open for this device: it has ended, or is for somebody else")]
     NothingThere,
-    /// What the application says of a document is not so.
-    #[error("{0}; nothing was signed")]
-    Document(BadDocument),
+    /// What a digest is of could not be fetched, or is something else.
+    #[error("the document is not what was to be signed: {0}")]
+    BadDocument(#[from] BadDocument),
     /// The transaction accepts nothing that this device's identities can make.
     #[error("this device has no identity whose signatures this transaction accepts: enrol one")]
     NoIdentity,

@@ -190,10 +190,10 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
                 (self.on_event)(Event::Left { id: offer.id, why: &error });
                 self.fail(offer.id, "media_type").await
             }
-            Err(Error::Document(bad)) => {
-                let sentence = bad.to_string();
-                (self.on_event)(Event::Left { id: offer.id, why: &Error::Document(bad) });
-                self.fail(offer.id, &sentence).await
+            Err(Error::BadDocument(why)) => {
+                let reason = why.to_string();
+                (self.on_event)(Event::Left { id: offer.id, why: &why.into() });
+                self.fail(offer.id, &reason).await
             }
             // Saying no needs no PIN.
             Err(Error::PinNeeded | Error::NoPin) if matches!(self.answer, Answer::Decline) => {

@@ -31,7 +31,7 @@ pub struct Shown {
     pub(crate) content: Content,
     pub(crate) view: View,
     pub(crate) taken: Taken,
-    /// Whether the bytes were learnt elsewhere, and not from the server.
+    /// Whether the device had to learn the digest that it is going to sign.
     pub(crate) learnt: bool,
 }
 

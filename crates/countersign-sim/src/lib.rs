@@ -24,7 +24,7 @@ pub use authority::Authority;
 pub use board::{Board, Ring};
 pub use crowd::{Crowd, block_on};
 pub use dice::Dice;
-pub use phone::{Phone, pin_digest};
+pub use phone::{Phone, RAW, pin_digest};
 pub use stage::{Call, Interference, Stage, Written};
 pub use timeline::{START, Timeline};
 pub use trick::{FailsOnce, Unsteady, Untouched, When, is_injected};

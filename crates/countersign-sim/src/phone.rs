@@ -5,9 +5,14 @@ use countersign_core::device::{Device, Identity, PinDigest, Purpose};
 use countersign_core::engine::Submission;
 use countersign_core::id::{DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::secret::Key32;
-use countersign_core::terms::{Form, Terms};
+use countersign_core::terms::{Form, MediaType, Terms};
 use countersign_device::cms::{self, SigningKey};
+use countersign_device::raw;
 use countersign_proof::ocra;
+use countersign_proof::raw::{Algorithm, Hash};
+
+/// What every phone here makes its raw signatures with.
+pub const RAW: Algorithm = Algorithm::Ecdsa(Hash::Sha256);
 
 /// Somebody's phone, with one identity for content and one for digests.
 #[derive(Debug)]
@@ -84,6 +89,44 @@ impl Phone {
         let identity = self.identity(Purpose::Content).id;
         let identity = Some(identity);
         Submission { form: Form::Cms, value, identity, algorithm: None, digest: None }
+    }
+
+    /// Signs the content of these terms raw, with the identity for this purpose, right or not: text by its
+    /// SHA-256, a digest as it is.
+    #[must_use]
+    pub fn sign_raw_as(&self, purpose: Purpose, terms: &Terms) -> Vec<u8> {
+        let content = &terms.content;
+        let digest = match content.media_type {
+            MediaType::Digest => content.bytes.clone(),
+            _ => Hash::Sha256.of(&content.bytes),
+        };
+        self.sign_digest_as(purpose, &digest)
+    }
+
+    /// Signs this SHA-256 with the identity for this purpose.
+    #[must_use]
+    pub fn sign_digest_as(&self, purpose: Purpose, digest: &[u8]) -> Vec<u8> {
+        let key = match purpose {
+            Purpose::Content => &self.content_key,
+            Purpose::Digest => &self.digest_key,
+        };
+        raw::sign(key, RAW, digest).expect("the key is a P-256 key")
+    }
+
+    /// Hands in `value` as a raw signature by the identity for this purpose.
+    #[must_use]
+    pub fn raw_submission<'a>(&self, purpose: Purpose, value: &'a [u8]) -> Submission<'a> {
+        let identity = Some(self.identity(purpose).id);
+        Submission { form: Form::Raw, value, identity, algorithm: Some(RAW), digest: None }
+    }
+
+    /// Signs these terms as they ask for it.
+    #[must_use]
+    pub fn sign_rightly(&self, terms: &Terms) -> Vec<u8> {
+        match terms.forms.raw() {
+            None => self.sign(terms),
+            Some(_) => self.sign_raw_as(terms.purpose(), terms),
+        }
     }
 
     /// Proves this PIN, right or wrong, for a transaction.

@@ -12,10 +12,13 @@ use countersign_core::id::{
 };
 use countersign_core::port::{Changed, Created, Registry};
 use countersign_core::secret::{Key32, Secret};
+use countersign_core::selector::Selector;
 use countersign_core::tenant::{self, Client, Tenant};
-use countersign_core::terms::{Addressed, Clocks, Content, Forms, MediaType, Operation, Surface};
+use countersign_core::terms::{
+    Addressed, Clocks, Content, Document, Forms, MediaType, Operation, RawTerms, Surface,
+};
 
-use crate::{Authority, Phone, START, pin_digest};
+use crate::{Authority, Phone, RAW, START, pin_digest};
 
 /// Everybody there is.
 #[derive(Debug)]
@@ -119,6 +122,37 @@ impl House {
         }
     }
 
+    /// As [`Self::order`], for a raw signature over HTML, by an identity for content.
+    #[must_use]
+    pub fn html_order(&self, id: TransactionId, user: &UserName) -> Order {
+        let bytes = format!("<p>Pay <b>{} €</b> to Bob</p>", id.0 % 1_000).into_bytes();
+        Order {
+            surface: Surface::TrustedX,
+            content: Content { media_type: MediaType::Html, bytes },
+            forms: Forms::Raw(RawTerms {
+                hash: Some(RAW.hash()),
+                by_device: Vec::new(),
+                sha1: false,
+                rsa_bits_min: 2048,
+            }),
+            selectors: labelled(Purpose::Content),
+            ..self.order(id, user)
+        }
+    }
+
+    /// As [`Self::html_order`], over a digest, by an identity for digests.
+    #[must_use]
+    pub fn digest_order(&self, id: TransactionId, user: &UserName) -> Order {
+        let bytes = RAW.hash().of(&id.bytes());
+        let document = Document { hash: Some(RAW.hash()), ..Document::default() };
+        Order {
+            content: Content { media_type: MediaType::Digest, bytes },
+            document: Some(document),
+            selectors: labelled(Purpose::Digest),
+            ..self.html_order(id, user)
+        }
+    }
+
     async fn settle(&self, registry: &impl Registry) {
         let made = registry.create_tenant(self.row()).await;
         assert_eq!(made.expect("a store that works"), Created::Made);
@@ -187,6 +221,11 @@ async fn enrol(registry: &impl Registry, phone: &Phone) {
     };
     let enrolled = registry.enrol(enrolment).await;
     assert_eq!(enrolled.expect("a store that works"), Changed::Written);
+}
+
+/// A selector of the identities that are labelled with their purpose, as all are.
+fn labelled(purpose: Purpose) -> Vec<Selector> {
+    vec![Selector { labels: vec![purpose.as_str().into()], ..Selector::default() }]
 }
 
 fn phone(authority: &Authority, tenant: &str, user: &str, nth: usize) -> Phone {

@@ -11,8 +11,8 @@ mod signature;
 mod transaction;
 
 pub use enrolment::{
-    DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, IssuedIdentity, Push,
-    Server, Use,
+    DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, Imported,
+    IssuedIdentity, NewIdentity, Push, Server, Use,
 };
 pub use pin::{BadPinProof, PIN_PROOF_ID, PinAnswer, PinBody, PinChange, PinProof};
 pub use refusal::{Code, RefusalBody};

@@ -3,16 +3,14 @@
 //!
 //! The promise: what is shown is for this transaction, and a digest agrees with all that was said of it.
 
-use core::time::Duration;
-
 use countersign_wire::body::{Content, Document, Form, Offer, Taken};
 use countersign_wire::jwe::{self, Purpose};
 use countersign_wire::phone::Phone;
 
 use super::Device;
-use crate::document::{self, Checked, Claim, Limits};
+use crate::document::{self, BadDocument, Claim, Limits};
 use crate::error::Error;
-use crate::shown::{Shown, View};
+use crate::shown::{DIGEST_MEDIA_TYPE, Shown, View};
 use crate::trustedx::{self, Process};
 
 /// Opens what came, and checks twice over that it is this transaction's.
@@ -51,17 +49,17 @@ impl Device {
         taken: Taken,
     ) -> Result<Shown, Error> {
         let (mut length, mut learnt) = (None, false);
-        if let Some(document) = &mut content.document
-            && (document.digest_url.is_some() || document.document_url.is_some())
+        if content.media_type == DIGEST_MEDIA_TYPE
+            && let Some(document) = &mut content.document
         {
-            let claim = claim(document, &content.bytes);
-            let limits = self.limits(taken.deadline);
-            let checked = document::check(&claim, &limits).await.map_err(Error::Document)?;
+            // Nothing is fetched for longer than there is time to sign.
+            let whole = self.limits.whole.min(self.until(taken.deadline));
+            let claim = claim(document, &content.bytes)?;
+            let checked = document::check(&claim, &Limits { whole, ..self.limits }).await?;
             learnt = content.bytes.is_empty();
-            let Checked { hash, digest, .. } = checked;
-            document.digest_algorithm = Some(hash.to_string());
-            content.bytes = digest;
             length = checked.length;
+            document.digest_algorithm = Some(checked.hash.to_string());
+            content.bytes = checked.digest;
         }
         let mut view =
             View::beside(&content.media_type, &content.bytes, content.document.as_ref())?;
@@ -70,21 +68,15 @@ impl Device {
         }
         Ok(Shown { offer: offer.clone(), content, view, taken, learnt })
     }
-
-    /// Nothing is fetched for longer than there is time to sign.
-    fn limits(&self, deadline: Duration) -> Limits {
-        let limits = Limits::default();
-        Limits { whole: limits.whole.min(self.until(deadline)), ..limits }
-    }
 }
 
-fn claim(document: &Document, digest: &[u8]) -> Claim {
-    Claim {
-        // One that is not known will not agree with what is known.
-        hash: document.digest_algorithm.as_ref().and_then(|name| name.parse().ok()),
+fn claim(document: &Document, digest: &[u8]) -> Result<Claim, BadDocument> {
+    let hash = document.digest_algorithm.as_deref().map(str::parse).transpose();
+    Ok(Claim {
+        hash: hash.map_err(|_| BadDocument::NoHash)?,
         digest: (!digest.is_empty()).then(|| digest.to_vec()),
         digest_url: document.digest_url.clone(),
         document_url: document.document_url.clone(),
         root_certs: document.root_certs.clone(),
-    }
+    })
 }

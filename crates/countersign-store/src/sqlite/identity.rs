@@ -31,7 +31,7 @@ pub(super) const COUNT: &str = "SELECT count(*) FROM
     (SELECT 1 FROM identity_labels WHERE tenant = ?1 AND label = ?2 LIMIT ?3)";
 
 /// Those with the label `?2`, and with every other of `?3`, which is JSON.
-pub(super) const DEVICES_WITH: &str = "SELECT DISTINCT user, sequence, device
+pub(super) const DEVICES_WITH: &str = "SELECT device
      FROM identity_labels AS one
     WHERE tenant = ?1 AND label = ?2 AND NOT EXISTS
           (SELECT 1 FROM json_each(?3) AS wanted WHERE NOT EXISTS
@@ -39,7 +39,7 @@ pub(super) const DEVICES_WITH: &str = "SELECT DISTINCT user, sequence, device
                     WHERE other.tenant = ?1 AND other.label = wanted.value
                       AND other.user = one.user AND other.sequence = one.sequence
                       AND other.identity = one.identity))
-    ORDER BY user, sequence LIMIT ?4";
+    GROUP BY user, sequence ORDER BY user, sequence LIMIT ?4";
 
 /// The devices that hold an identity with all of these labels. The rarest leads, so that a label that
 /// everybody has costs nothing beside one that few have.
@@ -62,9 +62,7 @@ pub(super) fn devices_with(
     let mut rows = select.query(params![tenant.as_str(), rarest, json(&labels), limit])?;
     let mut found: Vec<DeviceId> = Vec::new();
     while let Some(row) = rows.next()? {
-        let mut columns = Columns::of("identity_labels", 0, row);
-        let _: (String, u32) = (columns.next("user")?, columns.next("sequence")?);
-        found.push(device::id(&mut columns, "device")?);
+        found.push(device::id(&mut Columns::of("identity_labels", 0, row), "device")?);
     }
     let load = |id| device::load(sql, tenant, id, keys).transpose();
     found.into_iter().filter_map(load).collect()

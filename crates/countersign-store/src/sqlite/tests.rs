@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::trouble::Trouble;
-use super::{Sqlite, activation, delivery, device, evidence, transaction};
+use super::{Sqlite, activation, delivery, device, evidence, identity, transaction};
 
 #[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
 #[path = "../../tests/it/world.rs"]
@@ -184,6 +184,14 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
         (device::list_statement(true), "devices_listed"),
         (device::by_serial_statement(), "devices_by_serial"),
         (device::list_statement(false), "devices_listed"),
+        (identity::DEVICE_OF.into(), "PRIMARY KEY"),
+        (identity::COUNT.into(), "PRIMARY KEY"),
+        (identity::DEVICES_WITH.into(), "PRIMARY KEY"),
+        ("DELETE FROM identities WHERE tenant = ?1 AND device = ?2".into(), "identities_by_device"),
+        (
+            "DELETE FROM identity_labels WHERE tenant = ?1 AND device = ?2".into(),
+            "identity_labels_by_device",
+        ),
     ];
     let explain = |sql: &Connection| {
         for (query, index) in &plans {
@@ -194,10 +202,13 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
                 plan += &row.get::<_, String>("detail")?;
                 plan += "\n";
             }
-            assert!(plan.contains(&format!(" INDEX {index} (")), "{query}\n{plan}");
+            let by_key = *index == "PRIMARY KEY" && plan.contains(" USING PRIMARY KEY (");
+            let by_index = plan.contains(&format!(" INDEX {index} ("));
+            assert!(by_key || by_index, "{query}\n{plan}");
             assert!(!plan.contains("TEMP B-TREE"), "{query}\n{plan}");
-            assert!(!plan.contains("SCAN deliveries"), "{query}\n{plan}");
-            assert!(!plan.contains("SCAN transactions"), "{query}\n{plan}");
+            for table in ["deliveries", "transactions", "devices", "identit", "one", "other"] {
+                assert!(!plan.contains(&format!("SCAN {table}")), "{query}\n{plan}");
+            }
         }
         Ok(())
     };

@@ -365,3 +365,39 @@ async fn a_ledger_from_before_deliveries_had_lanes_pays_what_it_owes() {
     assert_eq!(store.replay(&acme(), None, Timestamp(500)).await.unwrap(), 1);
     assert_eq!(store.claim(claim(500, 600, 9)).await.unwrap().deliveries.len(), 1);
 }
+
+/// A ledger of the first schema with two devices, one of them retired.
+#[tokio::test]
+async fn identities_from_before_they_were_found_by_id_and_label_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let sql = Connection::open(directory.path().join("ledger.db")).unwrap();
+    sql.execute_batch(include_str!("../../migrations/sqlite/0001_ledger.sql")).unwrap();
+    for (id, status) in [(1, "active"), (2, "retired")] {
+        let identities = format!(
+            r#"[{{"id":"{id:032x}","purpose":"content","certificate":"","chain":[],
+                 "labels":["work","größer"],"enabled":true}}]"#
+        );
+        sql.execute(
+            "INSERT INTO devices (tenant, id, version, user, serial_base, sequence, status,
+                                  auth_key, payload_key, code_key, enrolled_at, about, identities)
+             VALUES ('acme', ?1, 1, 'jane', 1, ?1, ?2, x'04', x'00', x'00', 3, '{}', ?3)",
+            rusqlite::params![id, status, identities],
+        )
+        .unwrap();
+    }
+    sql.pragma_update(None, "application_id", i32::from_be_bytes(*b"CSLD")).unwrap();
+    sql.pragma_update(None, "user_version", 1).unwrap();
+    drop(sql);
+    drop(open(&directory));
+    let sql = Connection::open(directory.path().join("ledger.db")).unwrap();
+    let one = |query: &str| {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
+        let mut select = sql.prepare(query).unwrap();
+        select.query_map([], read).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let id = format!("{:032x}", 1);
+    assert_eq!(one("SELECT id, device FROM identities"), [(id, 1)]);
+    let labels = one("SELECT label, device FROM identity_labels ORDER BY label");
+    assert_eq!(labels, [("größer".to_owned(), 1), ("work".to_owned(), 1)]);
+}

@@ -6,6 +6,7 @@ mod contract;
 mod debts;
 mod file;
 mod forgotten;
+mod identities;
 mod keys;
 mod model;
 mod registry;

@@ -49,6 +49,37 @@ pub struct IdentityRequest {
     pub labels: Vec<String>,
 }
 
+/// `POST /device/v1/identities`: one more identity of a device that is enrolled. Read strictly by the
+/// server.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewIdentity {
+    /// What it may sign; fixed for its life.
+    #[serde(rename = "use")]
+    pub usage: Use,
+    /// PKCS#10, DER, signed by its own key: proves that the device has it.
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CSR_BYTES_MAX>")]
+    pub csr: Vec<u8>,
+    /// Names that relying parties may select it by, each 1 to [`LABEL_BYTES_MAX`] bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "labels")]
+    pub labels: Vec<String>,
+    /// A certificate for the key that another authority issued; without one the server issues it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// A certificate that another authority issued.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imported {
+    /// DER.
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CERTIFICATE_BYTES_MAX>")]
+    pub certificate: Vec<u8>,
+    /// DER, its issuer first: what leads to a root that the tenant trusts.
+    #[serde(with = "base64_list")]
+    pub chain: Vec<Vec<u8>>,
+}
+
 /// What an identity may sign. The other use never matches it: a caller who gives digests could have the
 /// digest of a CMS's signed attributes signed, and so forge a CMS.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]

@@ -6,14 +6,14 @@ use std::rc::Rc;
 
 use countersign_core::delivery::{Delivery, Room, Settlement, Verdict};
 use countersign_core::device::DeviceStatus;
-use countersign_core::engine::{Order, Submission};
+use countersign_core::engine::{Manner, Order, Submission};
 use countersign_core::id::{IdentityId, TransactionId};
 use countersign_core::port::{Changed, Claim, Handle, Ledger, Registry};
 use countersign_core::terms::Form;
 use countersign_core::transaction::{Decline, End, Transaction};
 use countersign_core::user::{Lock, Standing};
 use countersign_core::{Error, Refusal};
-use countersign_sim::{Phone, Unsteady, Written, pin_digest};
+use countersign_sim::{Phone, RAW, Unsteady, Written, pin_digest};
 use countersign_store::Store;
 
 use super::model::Model;
@@ -41,6 +41,8 @@ pub(super) enum What {
         id: TransactionId,
         value: Rc<[u8]>,
         identity: IdentityId,
+        form: Form,
+        manner: Manner,
         is_forged: bool,
     },
     Decline {
@@ -51,6 +53,9 @@ pub(super) enum What {
         id: TransactionId,
     },
     Cancel {
+        id: TransactionId,
+    },
+    Discard {
         id: TransactionId,
     },
     Sweep,
@@ -84,17 +89,25 @@ impl Deed {
                 let proof = pin.map(|pin| self.phone.prove_pin(&pin, id));
                 node.take(tenant, device, id, proof.as_deref()).await?.transaction
             }
-            What::Finish { id, value, identity, .. } => {
-                let (value, identity): (&[u8], _) = (&value, Some(identity));
-                let submission =
-                    Submission { form: Form::Cms, value, identity, algorithm: None, digest: None };
-                node.finish(tenant, device, id, &submission).await?
+            What::Finish { id, value, identity, form, manner, .. } => {
+                let submission = Submission {
+                    form,
+                    value: &value,
+                    identity: Some(identity),
+                    algorithm: (form == Form::Raw).then_some(RAW),
+                    digest: None,
+                };
+                node.finish_in(manner, tenant, device, id, &submission).await?
             }
             What::Decline { id, reason } => node.decline(tenant, device, id, reason).await?,
             What::Fail { id } => node.fail(tenant, device, id, "no screen".into()).await?,
             What::Cancel { id } => {
                 let client = &WORLD.house(tenant.as_str()).client;
                 node.cancel(tenant, client, self.phone.user(), &Handle::Id(id)).await?
+            }
+            What::Discard { id } => {
+                let client = &WORLD.house(tenant.as_str()).client;
+                node.discard(tenant, client, id).await?
             }
             What::Pay => return pay(node).await,
             What::Offers => {
@@ -164,6 +177,7 @@ impl Deed {
             }
             (What::Fail { .. }, Some(End::Failed { by, .. })) => *by == device,
             (What::Cancel { .. }, Some(End::Cancelled)) => true,
+            (What::Discard { .. }, Some(_)) => transaction.discarded,
             _ => false,
         };
         assert!(is_so, "{self} was answered with yes, and the ledger has {:?}", transaction.state);
@@ -204,11 +218,14 @@ impl fmt::Display for Deed {
         match &self.what {
             What::Start(order) => write!(f, "start {} for {:?}", order.id, order.addressed),
             What::Take { id, pin } => write!(f, "take {id} with PIN {pin:?}"),
-            What::Finish { id, is_forged: false, .. } => write!(f, "finish {id}"),
+            What::Finish { id, is_forged: false, form, manner, .. } => {
+                write!(f, "finish {id}, {}, {manner:?}", form.as_str())
+            }
             What::Finish { id, is_forged: true, .. } => write!(f, "finish {id} forged"),
             What::Decline { id, reason } => write!(f, "decline {id}: {reason:?}"),
             What::Fail { id } => write!(f, "fail {id}"),
             What::Cancel { id } => write!(f, "cancel {id}"),
+            What::Discard { id } => write!(f, "discard {id}"),
             What::Lock(lock) => write!(f, "the user is {lock:?}"),
             What::Status(status) => write!(f, "the device is {status:?}"),
             What::Enable(is_on) => write!(f, "identities enabled: {is_on}"),

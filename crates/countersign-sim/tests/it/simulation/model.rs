@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::delivery::{Debt, Verdict};
-use countersign_core::device::{Device, DeviceStatus, Purpose};
+use countersign_core::device::{Device, DeviceStatus};
 use countersign_core::id::{DeliveryId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::Commit;
-use countersign_core::terms::Addressed;
+use countersign_core::selector::Selector;
+use countersign_core::terms::{Addressed, Form};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
 use countersign_core::user::{Lock, Standing};
@@ -74,7 +75,8 @@ impl Model {
             Some(expected) => {
                 let (before, version) = &self.transactions[&id];
                 assert_eq!(expected, *version, "versions grow by one per event");
-                assert!(before.end().is_none(), "nothing changes after the end");
+                let is_deletion = commit.event == Event::Discarded;
+                assert_eq!(before.end().is_some(), is_deletion, "nothing else follows the end");
                 assert_eq!(before.terms, next.terms, "terms never change");
                 self.goes_on(commit, before);
             }
@@ -115,7 +117,11 @@ impl Model {
         let next = &commit.transaction;
         let took = &next.takes[before.takes.len()..];
         assert_eq!(next.takes[..before.takes.len()], before.takes, "a take stays");
-        assert_eq!(took.len(), usize::from(commit.event == Event::Taken), "one event, one take");
+        let is_end = commit.event == Event::Ended(Outcome::Finished);
+        let takes = usize::from(commit.event == Event::Taken);
+        // Who finishes at once takes it with that, where no PIN is asked for.
+        let at_once = is_end && took.len() == 1 && !next.terms.pin_required;
+        assert!(took.len() == takes || at_once, "one event, one take");
         for take in took {
             assert!(take.at < before.deadline(), "nothing is taken at its deadline");
             assert!(!before.taken_by(take.device), "a device is noted once");
@@ -163,19 +169,24 @@ impl Model {
         }
         match end {
             End::Finished { by, proof } => {
-                assert!(before.taken_by(*by), "only a device that took it finishes");
+                assert!(next.taken_by(*by), "only a device that took it finishes");
+                assert_eq!(proof.raw().is_some(), next.terms.forms.accept(Form::Raw));
                 assert_eq!(proof.transaction(), next.terms.id.bytes());
                 let content = digest(&SHA256, &next.terms.content.bytes);
                 assert_eq!(proof.content_digest(), content.as_ref());
                 let fit = |i: &&countersign_core::device::Identity| {
                     i.enabled
-                        && i.purpose == Purpose::Content
+                        && i.purpose == next.terms.purpose()
+                        && Selector::any(&next.terms.selectors, self.device(*by), i)
                         && proof
                             .signer()
                             .is_some_and(|s| digest(&SHA256, &i.certificate).as_ref() == s)
                 };
                 let signer = self.device(*by).identities.iter().find(fit);
-                assert!(signer.is_some(), "the signer is an enabled content identity of its");
+                assert!(
+                    signer.is_some(),
+                    "the signer is an enabled identity of its that was meant"
+                );
             }
             End::Locked { .. } => {
                 let lock = commit.standing.map(|standing| standing.lock);

@@ -7,14 +7,16 @@ use std::rc::Rc;
 
 use countersign_core::Error;
 use countersign_core::device::{DeviceStatus, Purpose};
-use countersign_core::engine::{Engine, Policy};
+use countersign_core::engine::{Engine, Manner, Policy};
 use countersign_core::id::{DeliveryId, DeviceId, IdentityId, TransactionId};
 use countersign_core::port::{Clock, Handle, Ledger};
-use countersign_core::terms::{Addressed, Clocks};
+use countersign_core::selector::Selector;
+use countersign_core::terms::{Addressed, Clocks, Form};
 use countersign_core::transaction::Decline;
 use countersign_core::user::{Lock, LockPolicy};
 use countersign_sim::{
-    Board, Crowd, Dice, House, Phone, Stage, Timeline, Unsteady, Written, block_on, is_injected,
+    Board, Crowd, Dice, House, Phone, RAW, Stage, Timeline, Unsteady, Written, block_on,
+    is_injected,
 };
 use countersign_store::Store;
 
@@ -285,7 +287,17 @@ impl Town {
             return deed;
         }
         let id = TransactionId(self.dice.draw());
-        let mut order = WORLD.house(phone.tenant().as_str()).order(id, phone.user());
+        let house = WORLD.house(phone.tenant().as_str());
+        let mut order = match self.dice.roll(4) {
+            0 => house.html_order(id, phone.user()),
+            1 => house.digest_order(id, phone.user()),
+            _ => house.order(id, phone.user()),
+        };
+        if !order.selectors.is_empty() && self.dice.one_in(3) {
+            let purpose = order.content.media_type.purpose();
+            let (id, device) = (Some(phone.identity(purpose).id), Some(phone.id()));
+            order.selectors = vec![Selector { id, device, ..Selector::default() }];
+        }
         order.pin_required = self.dice.one_in(3);
         order.once = self.dice.one_in(4);
         order.callback = self.dice.one_in(2).then(callback);
@@ -348,12 +360,13 @@ impl Town {
             _ => *self.dice.pick(&takers),
         };
         let what = match self.dice.roll(24) {
+            0 if self.dice.one_in(2) => What::Discard { id },
             0 => What::Cancel { id },
             1 => What::Fail { id },
             2 => What::Decline { id, reason: Decline::User },
             3 if self.dice.one_in(2) => What::Decline { id, reason: Decline::NotMe },
             4..7 => self.forged(phone, id),
-            7..16 if !takers.is_empty() => self.finish(phone, id),
+            7..16 if !takers.is_empty() || self.dice.one_in(4) => self.finish(phone, id),
             _ => {
                 let pin = match self.dice.roll(8) {
                     0 => None,
@@ -370,17 +383,23 @@ impl Town {
     fn finish(&mut self, phone: &Phone, id: TransactionId) -> What {
         let key = (phone.id(), id);
         if !self.signed.contains_key(&key) || self.dice.one_in(8) {
-            let value = phone.sign(&self.model.transaction(id).terms);
+            let value = phone.sign_rightly(&self.model.transaction(id).terms);
             self.signed.insert(key, value.into());
         }
         let value = Rc::clone(&self.signed[&key]);
-        let identity = phone.identity(Purpose::Content).id;
-        What::Finish { id, value, identity, is_forged: false }
+        let terms = &self.model.transaction(id).terms;
+        let identity = phone.identity(terms.purpose()).id;
+        let form = terms.forms.all()[0];
+        let manner = if self.dice.one_in(3) { Manner::AtOnce } else { Manner::Taken };
+        What::Finish { id, value, identity, form, manner, is_forged: false }
     }
 
     /// A signature that is good for something else, or for nothing.
     fn forged(&mut self, phone: &Phone, id: TransactionId) -> What {
         let terms = &self.model.transaction(id).terms;
+        if terms.forms.accept(Form::Raw) && self.dice.one_in(2) {
+            return self.forged_raw(phone, id);
+        }
         let content = phone.identity(Purpose::Content).id;
         let digest = phone.identity(Purpose::Digest).id;
         let others = WORLD.houses.iter().flat_map(|house| &house.phones);
@@ -399,6 +418,32 @@ impl Town {
                 (value, content)
             }
         };
-        What::Finish { id, value: value.into(), identity, is_forged: true }
+        let (form, manner) = (Form::Cms, Manner::Taken);
+        What::Finish { id, value: value.into(), identity, form, manner, is_forged: true }
+    }
+
+    /// A raw signature that is not one, or not by whom it is to be, or not over what.
+    fn forged_raw(&mut self, phone: &Phone, id: TransactionId) -> What {
+        let terms = &self.model.transaction(id).terms;
+        let right = terms.purpose();
+        let wrong = if right == Purpose::Content { Purpose::Digest } else { Purpose::Content };
+        let others = WORLD.houses.iter().flat_map(|house| &house.phones);
+        let others: Vec<_> = others.filter(|other| other.id() != phone.id()).collect();
+        let other = *self.dice.pick(&others);
+        let own = phone.identity(right).id;
+        let (value, identity) = match self.dice.roll(6) {
+            0 => (other.sign_raw_as(right, terms), own),
+            1 => (other.sign_raw_as(right, terms), other.identity(right).id),
+            2 => (phone.sign_raw_as(wrong, terms), own),
+            3 => (phone.sign_raw_as(wrong, terms), phone.identity(wrong).id),
+            4 => (phone.sign_digest_as(right, &RAW.hash().of(b"something else")), own),
+            _ => {
+                let mut value = phone.sign_raw_as(right, terms);
+                value.push(0);
+                (value, own)
+            }
+        };
+        let (form, manner) = (Form::Raw, Manner::AtOnce);
+        What::Finish { id, value: value.into(), identity, form, manner, is_forged: true }
     }
 }
