@@ -4,33 +4,30 @@
 //! the server has answered it. The same bytes are then sent again, never a second signature.
 
 mod content;
+mod sign;
 
 use core::time::Duration;
 use std::collections::BTreeSet;
 
 use countersign_wire::body::{
-    Algorithm, Code, Content, Decline, DeclineReason, Ended, Fail, Finish, Form, Offer,
-    PIN_PROOF_ID, PinBody, PinChange, Signature, Take, Taken, Use,
+    Code, Decline, DeclineReason, Ended, Fail, Finish, Offer, PIN_PROOF_ID, PinBody, PinChange,
+    Take, Taken,
 };
 use countersign_wire::frame::{Message, Request};
 use countersign_wire::id::TransactionId;
 use countersign_wire::jwe::{self, Purpose};
 use countersign_wire::limits::REASON_BYTES_MAX;
-use countersign_wire::phone::{Phone, PhoneIdentity, PhonePin};
+use countersign_wire::phone::{Phone, PhonePin};
 use serde::de::DeserializeOwned;
 
 use crate::backoff::Backoff;
-use crate::cms::{self, SigningKey};
 use crate::document::Limits;
 use crate::error::Error;
 use crate::file::PhoneFile;
-use crate::gateway;
 use crate::http::Http;
-use crate::key;
 use crate::listen::{Line, Listen, Notice};
 use crate::pin::Pin;
-use crate::raw;
-use crate::shown::{Shown, View};
+use crate::shown::Shown;
 use crate::trustedx::Link;
 
 /// After a deadline the server is asked for so much longer how it ended.
@@ -407,77 +404,6 @@ impl Device {
             _ => return None,
         };
         self.by_link.contains(&id).then_some((id, link))
-    }
-
-    /// A signature over exactly the bytes that were shown, in a form that the transaction accepts.
-    fn sign(&self, shown: &Shown) -> Result<Signature, Error> {
-        let accepts = |form| shown.taken.forms.contains(&form);
-        if accepts(Form::Code) && (self.prefers_codes || !accepts(Form::Cms)) {
-            let value = gateway::code(&self.phone, &shown.content)?;
-            return Ok(Signature::Code { value });
-        }
-        if accepts(Form::Raw) {
-            return self.sign_raw(shown);
-        }
-        self.sign_cms(shown)
-    }
-
-    /// Text by an identity for content, a digest by one for digests: never the other way round.
-    fn sign_raw(&self, shown: &Shown) -> Result<Signature, Error> {
-        let (usage, hash) = match &shown.view {
-            View::Text(_) | View::Html(_) | View::Statement(_) => (Use::Content, None),
-            View::Digest(view) => (Use::Digest, Some(view.hash)),
-            View::Bytes(_) => return Err(Error::NoIdentity),
-        };
-        let algorithms = &shown.taken.algorithms;
-        let mut fit = self.identities(usage, &shown.taken).filter_map(|identity| {
-            Some((identity, raw::choose(&identity.certificate, algorithms, hash)?))
-        });
-        let (identity, algorithm) = fit.next().ok_or(Error::NoIdentity)?;
-        let key = SigningKey::from_pem(&identity.key)?;
-        let digest = match &shown.view {
-            View::Digest(view) => view.digest.clone(),
-            _ => algorithm.hash().of(shown.bytes()),
-        };
-        let value = raw::sign(&key, algorithm, &digest)?;
-        let (identity, algorithm) = (identity.id.clone(), raw::wire(algorithm));
-        let digest = shown.learnt.then_some(digest);
-        Ok(Signature::Raw { identity, algorithm, value, digest })
-    }
-
-    /// The identities of a use that may sign what was taken.
-    fn identities<'a>(
-        &'a self,
-        usage: Use,
-        taken: &'a Taken,
-    ) -> impl Iterator<Item = &'a PhoneIdentity> {
-        self.phone.identities.iter().filter(move |identity| {
-            let named = |ids: &Vec<String>| ids.contains(&identity.id);
-            identity.usage == usage && taken.identities.as_ref().is_none_or(named)
-        })
-    }
-
-    fn sign_cms(&self, shown: &Shown) -> Result<Signature, Error> {
-        let (identity, algorithm) = self.signer(&shown.taken).ok_or(Error::NoIdentity)?;
-        let key = SigningKey::from_pem(&identity.key)?;
-        let now = self.http.caller.clock.now().as_secs();
-        let Content { id, media_type, bytes, .. } = &shown.content;
-        // Whoever checks a signature has the root already.
-        let chain: Vec<_> =
-            identity.chain.iter().filter(|one| !key::is_root(one)).cloned().collect();
-        let certificate = &identity.certificate;
-        let value = cms::sign(bytes, media_type, id.0, now, certificate, &chain, &key)?;
-        Ok(Signature::Cms { identity: identity.id.clone(), algorithm: Some(algorithm), value })
-    }
-
-    /// The identity that may sign content, in a form and with an algorithm that the transaction takes.
-    fn signer<'a>(&'a self, taken: &'a Taken) -> Option<(&'a PhoneIdentity, Algorithm)> {
-        if !taken.forms.contains(&Form::Cms) {
-            return None;
-        }
-        self.identities(Use::Content, taken)
-            .filter_map(|identity| Some((identity, key::algorithm(&identity.certificate)?)))
-            .find(|(_, algorithm)| taken.algorithms.contains(algorithm))
     }
 }
 
