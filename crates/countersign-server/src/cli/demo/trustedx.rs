@@ -63,7 +63,7 @@ impl Play<'_> {
                 "digest_value": BASE64.encode(digest),
                 "digest_algorithm": "sha256",
                 "document_url": archive.address(),
-                "document_alias": "Hire of a city bike, 3 pages",
+                "document_alias": "Hire of a city bike",
                 "root_certs": [BASE64.encode(archive.certificate())],
                 "document_info": {"html": BASE64.encode(DESCRIPTION)},
             },
@@ -75,6 +75,7 @@ impl Play<'_> {
         let answer = self.stage.step("The shop asks for a signature", ask, id).await?;
         let mut shown = request.clone();
         shown["input"]["root_certs"] = json!(["MII…"]);
+        shown["input"]["document_info"]["html"] = json!("PGgxP…");
         self.show(&format!("POST {path}"), &serde_json::to_string_pretty(&shown)?)?;
 
         let phone = self.phone.as_mut().expect("the phone is online");
@@ -96,8 +97,18 @@ impl Play<'_> {
         };
         let result = self.stage.step("The shop has the result", look, detail).await?;
         ensure!(result["status"] == "finished", "the process ended otherwise: {result}");
-        let mut shown = result.clone();
-        shown["sign_identity"]["details"]["certificate"] = json!("MII…");
+        let identity = &result["sign_identity"];
+        let shown = json!({
+            "status": result["status"],
+            "value": result["value"],
+            "signature_algorithm": result["signature_algorithm"],
+            "sign_identity": {
+                "id": identity["id"],
+                "device_id": identity["device_id"],
+                "details": {"certificate": "MII…"},
+                "…": "…",
+            },
+        });
         self.show(&format!("GET {path}"), &serde_json::to_string_pretty(&shown)?)?;
         Ok(result)
     }

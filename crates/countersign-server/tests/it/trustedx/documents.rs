@@ -265,7 +265,11 @@ async fn html_is_shown_as_text_and_signed_as_it_was_sent_by_the_links_too() {
         let mut request = transaction();
         request["input"]["data"] = json!(data);
         let process = id(&shop.creates(TRANSACTION, &request).await);
-        let shown = jane.signs().await;
+        let (_, shown) = jane.opens(None).await.unwrap();
+        let looked = house.cli(&["transaction", "show", &process, "--tenant", "acme"]).unwrap();
+        // A look takes nothing.
+        assert_eq!(looked["state"], if links { "waiting" } else { "taken" });
+        jane.device.approve(&shown, None).await.unwrap();
         let text = "│ Pay\n│ \n│ 5\u{a0}€ to Bob <https://bob.example/>\n";
         assert_eq!(shown.view().to_string(), text);
         assert_eq!(shown.bytes(), data.as_bytes());
@@ -300,4 +304,25 @@ async fn what_another_surface_asks_for_is_taken_although_links_are_preferred() {
     let payment = crate::house::payment("order-1");
     let (answer, shown) = tokio::join!(house.start_signature("jane", &payment), jane.signs());
     assert_eq!((answer.0, shown.media_type()), (StatusCode::OK, "text/plain; charset=utf-8"));
+}
+
+#[tokio::test]
+async fn a_signature_that_was_made_at_a_link_is_sent_there_again_after_a_restart() {
+    let mut house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    jane.device.prefer_links(true);
+    let process = id(&Shop::new(&house).await.creates(TRANSACTION, &transaction()).await);
+    let (_, shown) = jane.opens(None).await.unwrap();
+    house.kill();
+    // It signs, keeps the signature, and cannot send it.
+    let lost = jane.device.approve(&shown, None);
+    tokio::time::timeout(std::time::Duration::from_secs(1), lost).await.unwrap_err();
+    house.restart();
+    let mut again = Person::opened(jane.file.clone());
+    let resumed = again.device.resume().await.unwrap();
+    assert_eq!(resumed.len(), 1);
+    assert_eq!(resumed[0].outcome.as_ref().unwrap().state, State::Finished);
+    let (_, result) = Shop::new(&house).await.result(&process).await;
+    assert_eq!(result["status"], "finished");
 }
