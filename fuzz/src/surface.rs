@@ -4,10 +4,12 @@
 #[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
 mod field;
 mod kobil;
+mod onespan;
 #[path = "../../crates/countersign-server/src/surface/order.rs"]
 #[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
 mod order;
 mod trustedx;
 
 pub use kobil::kobil;
+pub use onespan::{onespan_rest, onespan_soap};
 pub use trustedx::trustedx;

@@ -40,6 +40,8 @@ pub const CLOCK_MAX: Duration = Duration::from_hours(7 * 24);
 /// How long a transaction lives on surfaces that set no clocks of their own.
 pub const CLOCK_DEFAULT: Duration = Duration::from_mins(5);
 
+/// Roots that one tenant may trust, its own authority's among them.
+pub const ROOTS_PER_TENANT_MAX: usize = 32;
 /// Devices that one user may hold, retired ones aside.
 pub const DEVICES_PER_USER_MAX: usize = 32;
 /// Identities of one device.

@@ -285,6 +285,13 @@ pub trait Registry: Send + Sync {
         name: &TenantName,
     ) -> impl Future<Output = Result<Option<Tenant>, Fault>> + Send;
 
+    /// Has a tenant trust one more root, DER. The tenant is there.
+    fn trust(
+        &self,
+        tenant: &TenantName,
+        root: &[u8],
+    ) -> impl Future<Output = Result<Created, Fault>> + Send;
+
     /// Names all tenants, in order.
     fn tenants(&self) -> impl Future<Output = Result<Vec<TenantName>, Fault>> + Send;
 

@@ -34,6 +34,9 @@ pub enum Refusal {
     /// The tenant has no such identity.
     #[error("no such signing identity")]
     UnknownIdentity,
+    /// The device holds as many identities as may be.
+    #[error("the device has too many signing identities")]
+    ManyIdentities,
     /// The caller gave the same reference to something else before.
     #[error("this transaction id was used for another request")]
     OtherOrder,

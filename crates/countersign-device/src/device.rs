@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use countersign_wire::body::{
     Code, Decline, DeclineReason, Ended, Fail, Finish, Offer, PIN_PROOF_ID, PinBody, PinChange,
-    Take, Taken,
+    Take, Taken, Use,
 };
 use countersign_wire::frame::{Message, Request};
 use countersign_wire::id::TransactionId;
@@ -25,6 +25,7 @@ use crate::document::Limits;
 use crate::error::Error;
 use crate::file::PhoneFile;
 use crate::http::Http;
+use crate::identity::{Source, Wanted};
 use crate::listen::{Line, Listen, Notice};
 use crate::pin::Pin;
 use crate::shown::Shown;
@@ -236,6 +237,36 @@ impl Device {
         let reason = reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned();
         let fail = Fail { id, reason };
         self.ask(&Request::Fail(fail), &Patience::Tries(TRIES)).await
+    }
+
+    /// Gives this device one more identity, and keeps it; answers its id.
+    ///
+    /// # Errors
+    /// Refuses what cannot be used before anything is sent; then the server's refusal, or no answer.
+    pub async fn add_identity(
+        &mut self,
+        usage: Use,
+        labels: &[String],
+        source: &Source,
+    ) -> Result<String, Error> {
+        let wanted = Wanted::new(&self.phone, usage, labels, source)?;
+        let mut backoff = Backoff::default();
+        let mut tries = 0;
+        let issued = loop {
+            tries += 1;
+            match self.http.add_identity(&wanted.body).await {
+                Err(error) if error.is_transient() && tries < TRIES => {
+                    tokio::time::sleep(backoff.next()).await;
+                }
+                outcome => break outcome?,
+            }
+        };
+        let added = wanted.accept(issued)?;
+        let id = added.id.clone();
+        self.phone.identities.retain(|identity| identity.id != id);
+        self.phone.identities.push(added);
+        self.file.replace(&self.phone)?;
+        Ok(id)
     }
 
     /// Sets the first PIN. It may be repeated.

@@ -7,7 +7,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use countersign_wire::body::{
-    Code, Ended, Offer, Offers, PinAnswer, PinBody, RefusalBody, Take, Taken,
+    Code, Ended, IssuedIdentity, NewIdentity, Offer, Offers, PinAnswer, PinBody, RefusalBody, Take,
+    Taken,
 };
 use countersign_wire::frame::Request;
 use countersign_wire::id::DeviceName;
@@ -117,6 +118,14 @@ impl Http {
     /// As every call.
     pub async fn end(&self, request: &Request) -> Result<Ended, Error> {
         self.request(request).await
+    }
+
+    /// Adds an identity.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn add_identity(&self, body: &NewIdentity) -> Result<IssuedIdentity, Error> {
+        self.call(Method::POST, "/device/v1/identities", "", json(body), ANSWER_TIMEOUT).await
     }
 
     /// Sets or changes the PIN.

@@ -60,6 +60,7 @@ mod file;
 pub mod gateway;
 pub mod html;
 mod http;
+mod identity;
 mod key;
 mod listen;
 mod pin;
@@ -69,7 +70,7 @@ mod shown;
 mod trustedx;
 
 pub use countersign_wire::body::{
-    Code, DeclineReason, DeviceDescription, Document, Ended, Match, Offer, Operation, State,
+    Code, DeclineReason, DeviceDescription, Document, Ended, Match, Offer, Operation, State, Use,
 };
 pub use countersign_wire::code::ActivationCode;
 pub use countersign_wire::frame::{Close, Withdrawn};
@@ -81,6 +82,7 @@ pub use enrol::{Enrolment, enrol};
 pub use error::Error;
 pub use file::PhoneFile;
 pub use http::Http;
+pub use identity::Source;
 pub use key::KeyKind;
 pub use listen::{Listen, Notice};
 pub use pin::Pin;

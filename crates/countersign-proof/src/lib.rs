@@ -29,4 +29,4 @@ pub use bad::{Attribute, BadProof};
 pub use cms::{Expected, Inspected};
 pub use proof::Proof;
 pub use raw::Raw;
-pub use signer::{CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Roots, Signer};
+pub use signer::{CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Roots, Signer, public_key};

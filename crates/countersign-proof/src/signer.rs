@@ -218,6 +218,16 @@ impl core::fmt::Debug for Signer {
     }
 }
 
+/// The public key of a certificate, DER: its `subjectPublicKey`, without the algorithm.
+///
+/// # Errors
+/// Refuses what is no certificate.
+pub fn public_key(certificate: &[u8]) -> Result<Vec<u8>, BadProof> {
+    let parsed = parse(certificate)?;
+    let key = parsed.tbs_certificate.subject_public_key_info.subject_public_key;
+    Ok(key.raw_bytes().to_vec())
+}
+
 /// SHA-256 of a certificate.
 pub(crate) fn fingerprint(certificate: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, certificate);

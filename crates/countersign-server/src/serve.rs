@@ -132,7 +132,7 @@ fn allow_connections(connections_max: u32) {
     }
 }
 
-fn policy(config: &Config) -> Policy {
+pub(crate) fn policy(config: &Config) -> Policy {
     let locks = &config.locks;
     Policy {
         locks: LockPolicy { wrong_max: locks.wrong_max, first: locks.first, max: locks.max },

@@ -215,6 +215,10 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
         self.act(Call::LookUp, self.inner.tenant(name)).await
     }
 
+    async fn trust(&self, tenant: &TenantName, root: &[u8]) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.trust(tenant, root)).await
+    }
+
     async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
         self.act(Call::LookUp, self.inner.tenants()).await
     }

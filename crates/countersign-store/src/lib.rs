@@ -205,6 +205,10 @@ impl Registry for Store {
         ask!(self, store => store.tenant(name))
     }
 
+    async fn trust(&self, tenant: &TenantName, root: &[u8]) -> Result<Created, Fault> {
+        ask!(self, store => store.trust(tenant, root))
+    }
+
     async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
         ask!(self, store => store.tenants())
     }

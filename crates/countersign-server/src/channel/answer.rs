@@ -108,6 +108,7 @@ fn refused(refusal: &Refusal) -> RefusalBody {
         Refusal::NotActivated => Code::EnrolmentRefused,
         // What only relying parties are told.
         Refusal::OtherOrder
+        | Refusal::ManyIdentities
         | Refusal::NoIdentity
         | Refusal::SeveralUsers
         | Refusal::Crowded

@@ -6,6 +6,7 @@
 pub(crate) mod answer;
 mod calls;
 mod enrolment;
+mod identities;
 mod proof;
 mod websocket;
 
@@ -75,6 +76,7 @@ pub(crate) fn router(devices: Devices) -> Router {
     };
     Router::new()
         .route("/device/v1/enrolments", known(post(enrolment::enrol)))
+        .route("/device/v1/identities", known(post(identities::add)))
         .route("/device/v1/pin", known(put(calls::set_pin)))
         .route("/device/v1/offers", known(get(calls::offers)))
         .route("/device/v1/transactions/{id}/take", known(post(calls::take)))

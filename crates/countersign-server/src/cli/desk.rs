@@ -13,7 +13,8 @@ use countersign_store::Store;
 
 use crate::clock::World;
 use crate::config::{Config, Overrides};
-use crate::serve;
+use crate::doorbell::Local;
+use crate::serve::{self, Core};
 
 /// Where the ledger is, and for whom to print.
 #[derive(Args, Clone, Debug)]
@@ -71,6 +72,12 @@ impl Desk {
     /// The time.
     pub(super) fn now(&self) -> Timestamp {
         self.world.now()
+    }
+
+    /// The engine over this ledger, with nobody on the line.
+    pub(super) fn core(&self) -> Core {
+        let policy = serve::policy(&self.config);
+        Core::new(self.store.clone(), Local::default(), World::default(), policy)
     }
 
     /// A tenant that there is.

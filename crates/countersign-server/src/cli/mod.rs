@@ -15,7 +15,9 @@ mod delivery;
 mod demo;
 mod desk;
 mod device;
+mod evidence;
 mod frame;
+mod identity;
 mod key;
 mod paint;
 mod parent;
@@ -73,6 +75,9 @@ enum Noun {
     /// Devices: enrol and run one on the command line; list and lock those that there are.
     #[command(subcommand)]
     Device(device::Command),
+    /// What devices sign with: list, disable and label signing identities.
+    #[command(subcommand)]
+    Identity(identity::Command),
     /// What people were asked to sign, and what became of it.
     #[command(subcommand)]
     Transaction(transaction::Command),
@@ -109,6 +114,7 @@ impl Noun {
             Self::User(command) => command.run().await,
             Self::Activation(command) => command.run().await,
             Self::Device(command) => Box::pin(command.run()).await,
+            Self::Identity(command) => command.run().await,
             Self::Transaction(command) => command.run().await,
             Self::Delivery(command) => command.run().await,
             Self::Ca(command) => command.run().await,

@@ -1,10 +1,17 @@
 //! `countersign tenant …`.
 
-use anyhow::bail;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use aws_lc_rs::digest;
 use clap::Subcommand;
 use countersign_core::id::TenantName;
+use countersign_core::limits::ROOTS_PER_TENANT_MAX;
 use countersign_core::port::{Created, Registry as _};
 use countersign_core::tenant::Tenant;
+use countersign_proof::Roots;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde::Serialize;
 
 use super::answer;
@@ -23,6 +30,19 @@ pub(super) enum Command {
     Create {
         /// The tenant's name: lower-case letters, digits and dashes
         name: TenantName,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Have a tenant trust one more root: identities whose certificates chain to it may be brought to its
+    /// devices.
+    #[command(after_help = "Example:
+  countersign tenant trust acme --root national-id-ca.pem")]
+    Trust {
+        /// The tenant's name
+        name: TenantName,
+        /// The root's certificate, PEM
+        #[arg(long, value_name = "FILE")]
+        root: PathBuf,
         #[command(flatten)]
         place: Place,
     },
@@ -55,6 +75,7 @@ impl Command {
                 })?;
                 desk.close().await
             }
+            Self::Trust { name, root, place } => trust(&name, &root, &place).await,
             Self::List { place } => {
                 let desk = Desk::at(&place)?;
                 let mut tenants = Vec::new();
@@ -72,6 +93,35 @@ impl Command {
             }
         }
     }
+}
+
+#[derive(Serialize)]
+struct Trusted {
+    name: String,
+    /// SHA-256 of the root's certificate.
+    root: String,
+}
+
+/// Has a tenant trust the one root in a file.
+async fn trust(name: &TenantName, root: &Path, place: &Place) -> anyhow::Result<()> {
+    let desk = Desk::at(place)?;
+    let tenant = desk.tenant(name).await?;
+    let pem = std::fs::read(root).with_context(|| format!("{} cannot be read", root.display()))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.ok().filter(|found| found.len() == 1);
+    let der = found.with_context(|| format!("{} does not hold one PEM", root.display()))?.remove(0);
+    Roots::new([&*der]).with_context(|| format!("{} holds no root", root.display()))?;
+    ensure!(
+        tenant.roots.len() < ROOTS_PER_TENANT_MAX,
+        "a tenant trusts at most {ROOTS_PER_TENANT_MAX} roots"
+    );
+    if desk.store.trust(name, &der).await? == Created::Exists {
+        bail!("tenant {name} trusts this root already");
+    }
+    let digest = digest::digest(&digest::SHA256, &der);
+    let trusted = Trusted { name: name.to_string(), root: hex::encode(digest) };
+    answer::print(desk.json, &trusted, || format!("Tenant {name} trusts {}.", trusted.root))?;
+    desk.close().await
 }
 
 fn made(tenant: &Tenant) -> Made {

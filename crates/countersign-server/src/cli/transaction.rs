@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::answer;
 use super::desk::{Desk, Place};
+use super::evidence::RawEvidence;
 use super::qr::qr;
 use super::table::{self, Table};
 use crate::moment;
@@ -116,8 +117,11 @@ struct Ended {
     /// The device that ended it.
     by: Option<String>,
     reason: Option<String>,
-    /// Base64 of the PKCS#7, DER.
+    /// Base64 of the PKCS#7, DER; of a raw signature's bytes; of a code's digits.
     signature: Option<String>,
+    /// What else it takes to verify a raw signature.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    raw: Option<RawEvidence>,
 }
 
 impl Command {
@@ -184,7 +188,9 @@ impl Show {
 fn shown(transaction: &Transaction) -> Shown {
     let terms = &transaction.terms;
     let (ended_at, end) = match &transaction.state {
-        State::Ended { at, end } => (Some(moment::exact(*at)), Some(ended(end))),
+        State::Ended { at, end } => {
+            (Some(moment::exact(*at)), Some(ended(end, &terms.content.bytes)))
+        }
         State::Waiting { .. } | State::Taken { .. } => (None, None),
     };
     let deadline = end.is_none().then(|| moment::exact(transaction.deadline()));
@@ -214,7 +220,7 @@ fn shown(transaction: &Transaction) -> Shown {
     }
 }
 
-fn ended(end: &End) -> Ended {
+fn ended(end: &End, content: &[u8]) -> Ended {
     let reason = match end {
         End::Declined { reason: Decline::User, .. } => Some("user".to_owned()),
         End::Declined { reason: Decline::NotMe, .. } => Some("not-me".to_owned()),
@@ -229,8 +235,12 @@ fn ended(end: &End) -> Ended {
         End::Finished { proof, .. } => Some(BASE64.encode(proof.evidence())),
         _ => None,
     };
+    let raw = match end {
+        End::Finished { proof, .. } => proof.raw().map(|raw| RawEvidence::of(raw, content)),
+        _ => None,
+    };
     let by = end.by().map(|device| device.to_string());
-    Ended { outcome: end.outcome().as_str(), by, reason, signature }
+    Ended { outcome: end.outcome().as_str(), by, reason, signature, raw }
 }
 
 fn table(transactions: &[Shown]) -> String {

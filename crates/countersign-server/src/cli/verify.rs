@@ -19,18 +19,20 @@ use serde::Serialize;
 use x509_cert::Certificate;
 
 use super::answer;
+use super::evidence::Exported;
 use super::frame::frame;
 use super::paint::{Color, Paint};
 use super::table;
 use crate::clock::World;
 use crate::moment;
 
-/// A signature in base64, with room for PEM's lines.
+/// A signature in base64, with room for PEM's lines; of a raw one, JSON with the text.
 const FILE_BYTES_MAX: u64 = 2 * SIGNATURE_BYTES_MAX as u64;
 /// A handful of root certificates.
 const CA_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Verifies a signature offline: a PKCS#7 (CMS) with its content inside.
+/// Verifies a signature offline: a PKCS#7 (CMS) with its content inside, or a raw one as `transaction
+/// show --json` prints it.
 ///
 /// Says who signed what, for which transaction, and when they claim to have. Exits with 1, and the
 /// reason, where the signature does not hold.
@@ -38,7 +40,7 @@ const CA_BYTES_MAX: u64 = 1024 * 1024;
 #[command(after_help = "Example:\n  countersign ca export --tenant acme > acme-ca.pem\n  \
                         countersign verify payment.p7m --ca acme-ca.pem")]
 pub(super) struct Verify {
-    /// The signature: DER, PEM or base64
+    /// The signature: DER, PEM or base64; of a raw one, the JSON
     file: PathBuf,
     /// The root certificates to trust, PEM: `countersign ca export`
     #[arg(long, value_name = "FILE")]
@@ -71,9 +73,13 @@ struct Verified {
 
 impl Verify {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let submission = to_binary(&read(&self.file, FILE_BYTES_MAX)?)
-            .with_context(|| format!("{} holds no signature", self.file.display()))?;
+        let file = read(&self.file, FILE_BYTES_MAX)?;
         let roots = roots(&self.ca)?;
+        if let Some(exported) = Exported::read(&file) {
+            return self.raw(&exported, &roots);
+        }
+        let submission = to_binary(&file)
+            .with_context(|| format!("{} holds no signature", self.file.display()))?;
         let inspected = if self.when_signed {
             cms::inspect_when_signed(&submission, &roots)
         } else {
@@ -86,6 +92,67 @@ impl Verify {
         }
         let verified = Verified::of(&inspected)?;
         answer::print(self.json, &verified, || verified.text(&inspected))
+    }
+
+    /// A raw signature, as `transaction show --json` prints it.
+    fn raw(&self, exported: &Exported, roots: &Roots) -> anyhow::Result<()> {
+        // Nothing in it says when it was signed.
+        ensure!(!self.when_signed, "a raw signature does not say when it was signed");
+        let now = World::default().now().seconds();
+        let checked = exported.verify(roots, now).context("the signature does not hold")?;
+        if let Some(out) = &self.out {
+            std::fs::write(out, &checked.signed)
+                .with_context(|| format!("{} cannot be written", out.display()))?;
+        }
+        let raw = checked.proof.raw().expect("it was verified as a raw one");
+        let signer = Signer::of(&raw.certificate)?;
+        let verified = VerifiedRaw {
+            signer: signer.name,
+            serial_number: signer.serial_number,
+            issuer: signer.issuer,
+            transaction: checked.transaction,
+            algorithm: raw.algorithm.as_str(),
+            text: raw.digest.is_none().then(|| BASE64.encode(&checked.signed)),
+            digest: raw.digest.as_ref().map(|digest| BASE64.encode(digest)),
+            certificate: BASE64.encode(&raw.certificate),
+        };
+        answer::print(self.json, &verified, || verified.lines(&checked.signed))
+    }
+}
+
+#[derive(Serialize)]
+struct VerifiedRaw {
+    signer: String,
+    serial_number: String,
+    issuer: String,
+    /// What the file says: a raw signature does not name it.
+    transaction: String,
+    algorithm: &'static str,
+    /// Base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// Base64 of the signer's certificate, DER.
+    certificate: String,
+}
+
+impl VerifiedRaw {
+    fn lines(&self, signed: &[u8]) -> String {
+        let is_text = self.text.is_some();
+        let over = if is_text { "a text".to_owned() } else { hex::encode(signed) };
+        let entries = table::list(&[
+            ("signer", self.signer.clone()),
+            ("certificate", format!("{}, issued by {}", self.serial_number, self.issuer)),
+            ("algorithm", self.algorithm.to_owned()),
+            ("over", over),
+        ]);
+        let head = "The signature holds. It names neither its time nor its transaction.";
+        let view = is_text.then(|| View::Text(String::from_utf8_lossy(signed).into_owned()));
+        let shown = view.map(|view| frame("What was signed", &view, Paint::new(Color::Auto)));
+        let shown = shown.map(|lines| format!("\n\n{}", lines.join("\n"))).unwrap_or_default();
+        format!("{head}\n\n{entries}{shown}")
     }
 }
 

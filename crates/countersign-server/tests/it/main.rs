@@ -13,6 +13,7 @@ mod enrolment;
 mod gateway;
 mod held;
 mod house;
+mod identities;
 mod locks;
 mod operations;
 mod person;

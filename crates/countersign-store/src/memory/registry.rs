@@ -29,6 +29,17 @@ impl Registry for Memory {
         Ok(self.0.lock().tenants.get(name).cloned())
     }
 
+    async fn trust(&self, tenant: &TenantName, root: &[u8]) -> Result<Created, Fault> {
+        let mut world = self.0.lock();
+        world.check_tenant(tenant, "trusting a root")?;
+        let found = world.tenants.get_mut(tenant).expect("it was looked for");
+        if found.roots.iter().any(|one| one == root) {
+            return Ok(Created::Exists);
+        }
+        found.roots.push(root.to_vec());
+        Ok(Created::Made)
+    }
+
     async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
         Ok(self.0.lock().tenants.keys().cloned().collect())
     }

@@ -227,6 +227,12 @@ impl Registry for Sqlite {
         self.0.readers.read("reading a tenant", |sql| tenant::load(sql, name, &self.0.keys))
     }
 
+    async fn trust(&self, tenant: &TenantName, root: &[u8]) -> Result<Created, Fault> {
+        let (tenant, root) = (tenant.clone(), root.to_vec());
+        let trust = move |sql: &_| tenant::trust(sql, &tenant, &root);
+        self.0.writer.write("trusting a root", trust).await
+    }
+
     async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
         self.0.readers.read("listing tenants", tenant::names)
     }

@@ -82,6 +82,23 @@ pub(super) fn load(
     }))
 }
 
+/// Has a tenant trust one more root.
+pub(super) fn trust(sql: &Connection, name: &TenantName, root: &[u8]) -> Result<Created, Trouble> {
+    let mut select = sql.prepare_cached("SELECT name, roots FROM tenants WHERE name = ?1")?;
+    let mut rows = select.query([name.as_str()])?;
+    let Some(row) = rows.next()? else { return Err(rusqlite::Error::QueryReturnedNoRows.into()) };
+    let mut columns = Columns::of("tenants", 1, row);
+    let _: String = columns.next("name")?;
+    let mut roots: Vec<Base64> = columns.json("roots")?;
+    if roots.iter().any(|one| one.0 == root) {
+        return Ok(Created::Exists);
+    }
+    roots.push(Base64(root.to_vec()));
+    sql.prepare_cached("UPDATE tenants SET roots = ?2 WHERE name = ?1")?
+        .execute([name.as_str(), &json(&roots)])?;
+    Ok(Created::Made)
+}
+
 pub(super) fn names(sql: &Connection) -> Result<Vec<TenantName>, Trouble> {
     let mut select = sql.prepare_cached("SELECT name FROM tenants ORDER BY name")?;
     let mut rows = select.query([])?;

@@ -44,6 +44,23 @@ async fn a_tenant_is_made_once_and_read_back_with_its_keys() {
 }
 
 #[tokio::test]
+async fn a_tenant_comes_to_trust_more_roots_each_once() {
+    on_every_store(async |store| {
+        assert!(store.trust(&acme(), b"a root").await.is_err(), "there is no such tenant");
+        populate(&store).await;
+        assert_eq!(store.trust(&acme(), b"a root").await.unwrap(), Created::Made);
+        assert_eq!(store.trust(&acme(), b"a root").await.unwrap(), Created::Exists);
+        assert_eq!(store.trust(&acme(), b"another").await.unwrap(), Created::Made);
+        let mut roots = tenant("acme").roots;
+        roots.extend([b"a root".to_vec(), b"another".to_vec()]);
+        assert_eq!(store.tenant(&acme()).await.unwrap().unwrap().roots, roots);
+        let beta = store.tenant(&"beta".parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!(beta.roots, tenant("beta").roots);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
     on_every_store(async |store| {
         populate(&store).await;

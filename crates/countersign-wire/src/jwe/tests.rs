@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::body::{Content, PinChange};
+use crate::body::{Content, Document, Form, PinChange, Push, Text};
 use crate::vectors::{Refused, read, unhex};
 
 #[derive(Deserialize)]
@@ -29,6 +29,7 @@ impl Case {
         match (self.purpose.as_str(), self.id) {
             ("content", Some(id)) => Purpose::Content(id),
             ("pin", None) => Purpose::Pin,
+            ("notification", None) => Purpose::Notification,
             ("information", Some(id)) => Purpose::Information(id),
             other => panic!("no such purpose: {other:?}"),
         }
@@ -42,7 +43,7 @@ fn vectors() -> Vectors {
 #[test]
 fn messages_are_sealed_as_the_specification_says() {
     let vectors = vectors();
-    assert_eq!(vectors.cases.len(), 3);
+    assert_eq!(vectors.cases.len(), 4);
     for case in &vectors.cases {
         let (purpose, iv) = (case.purpose(), unhex(&case.iv));
         let key = &vectors.payload_key;
@@ -62,6 +63,7 @@ fn the_two_directions_have_keys_of_their_own() {
     assert_eq!(key(Purpose::Content(id)), *vectors.to_device_key.as_bytes());
     assert_eq!(key(Purpose::Pin), *vectors.to_server_key.as_bytes());
     assert_eq!(key(Purpose::Information(id)), *vectors.to_server_key.as_bytes());
+    assert_eq!(key(Purpose::Notification), *vectors.to_server_key.as_bytes());
 }
 
 #[test]
@@ -89,6 +91,33 @@ fn the_sealed_examples_are_the_bodies_that_they_seem() {
     let change: PinChange = serde_json::from_str(&cases[1].plaintext).unwrap();
     assert_eq!(change.version, 1);
     assert!(change.proof.is_none());
+    let push: Push = serde_json::from_str(&cases[3].plaintext).unwrap();
+    assert_eq!(push.provider, "fcm");
+}
+
+/// What the server lets through of a document is 60 KiB, all parts together.
+#[test]
+fn the_largest_document_fits_a_sealed_message() {
+    let vectors = vectors();
+    let id = TransactionId([0xff; 16]);
+    let device = DeviceName::new(&"t".repeat(63), vectors.cases[0].device.device()).unwrap();
+    let content = Content {
+        id,
+        client: "c".repeat(crate::limits::NAME_BYTES_MAX),
+        media_type: "application/vnd.countersign.digest+json".to_owned(),
+        bytes: vec![7; crate::limits::DIGEST_BYTES_MAX],
+        forms: vec![Form::Raw],
+        code_digits: None,
+        document: Some(Document {
+            digest_algorithm: Some("sha512".to_owned()),
+            // The worst that text can do: base64 makes four letters of three of its bytes.
+            html: Some(Text("\u{1f}".repeat(60 * 1024))),
+            ..Document::default()
+        }),
+    };
+    let plaintext = serde_json::to_vec(&content).unwrap();
+    let sealed = seal(&vectors.payload_key, &device, Purpose::Content(id), &plaintext);
+    assert!(sealed.len() <= SEALED_BYTES_MAX, "{}", sealed.len());
 }
 
 #[test]
@@ -101,8 +130,8 @@ fn the_largest_content_fits_a_sealed_message() {
         client: "c".repeat(crate::limits::NAME_BYTES_MAX),
         media_type: "m".repeat(255),
         bytes: vec![7; crate::limits::CONTENT_BYTES_MAX],
-        forms: Vec::new(),
-        code_digits: None,
+        forms: vec![Form::Code, Form::Cms],
+        code_digits: Some(10),
         document: None,
     };
     let plaintext = serde_json::to_vec(&content).unwrap();
@@ -127,12 +156,14 @@ proptest! {
         id: [u8; 16],
         device in 1..=i64::MAX as u64,
         plaintext: Vec<u8>,
-        which in 0..3_usize,
+        which in 0..4_usize,
     ) {
         let key = PayloadKey::from(key);
         let device = DeviceName::new("bank", crate::id::DeviceId::new(device).unwrap()).unwrap();
         let id = TransactionId(id);
-        let purpose = [Purpose::Content(id), Purpose::Pin, Purpose::Information(id)][which];
+        let information = Purpose::Information(id);
+        let purpose =
+            [Purpose::Content(id), Purpose::Pin, information, Purpose::Notification][which];
         let sealed = seal(&key, &device, purpose, &plaintext);
         let opened = open(&key, &device, purpose, &sealed).unwrap();
         prop_assert_eq!(opened.as_slice(), plaintext);

@@ -78,10 +78,10 @@ impl<'a> Play<'a> {
         if once {
             return set.desk.close().await;
         }
-        stage::lines(&invitation)?;
         if self.phone.is_none() {
             self.connect().await?;
         }
+        stage::lines(&invitation)?;
         stage::lines(&[self.stage.paint.dim("Ctrl-C ends it all."), String::new()])?;
         self.stay(&set).await
     }

@@ -1,6 +1,7 @@
 //! `countersign device …`: a device on the command line, and the devices in the ledger.
 
 mod enrol;
+mod import;
 mod ledger;
 mod run;
 pub(super) mod said;
@@ -12,6 +13,7 @@ use clap::Subcommand;
 pub(super) enum Command {
     Enrol(enrol::Enrol),
     Run(run::Run),
+    Import(import::Import),
     Scan(scan::Scan),
     List(ledger::List),
     /// Lock a device: from now on it takes and finishes nothing, until `unlock`.
@@ -25,6 +27,7 @@ impl Command {
         match self {
             Self::Enrol(enrol) => enrol.run().await,
             Self::Run(run) => run.run().await,
+            Self::Import(import) => import.run().await,
             Self::Scan(scan) => scan.run().await,
             Self::List(list) => list.run().await,
             Self::Lock(one) => one.lock().await,

@@ -222,6 +222,7 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         | Refusal::NoIdentity
         | Refusal::SeveralUsers
         | Refusal::UnknownIdentity
+        | Refusal::ManyIdentities
         | Refusal::OtherOrder
         | Refusal::Exists
         | Refusal::Unchanged

@@ -81,6 +81,7 @@ impl Status {
             | Refusal::Unchanged
             | Refusal::ManyCodes
             | Refusal::NoIdentity
+            | Refusal::ManyIdentities
             | Refusal::SeveralUsers => Self::Error,
         }
     }

@@ -11,10 +11,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::device::{Device, PushAddress};
 use countersign_core::engine::{Request, Submission};
 use countersign_core::id::{RequestKey, SerialNumber, TenantName, TransactionId, UserName};
-use countersign_core::limits::SIGNATURE_BYTES_MAX;
 use countersign_core::port::{Handle, Registry as _};
-use countersign_core::terms::{Digits, Form, Forms, Operation};
-use countersign_core::transaction::End;
+use countersign_core::terms::{Digits, Forms, Operation};
 use countersign_core::{Error, Refusal};
 use countersign_proof::Proof;
 use countersign_wire::body::Push;
@@ -23,6 +21,7 @@ use countersign_wire::secret::PayloadKey;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use zeroize::Zeroizing;
 
+use super::body::{read_signature, unhexed};
 use super::codes::Status;
 use crate::channel::answer;
 use crate::serve::Core;
@@ -65,11 +64,6 @@ impl Phones {
     /// What is told of a status, by the policy.
     pub(crate) fn told(&self, status: Status) -> Status {
         if self.0.rules.generic_status_codes { status.generic() } else { status }
-    }
-
-    /// What is told of an end.
-    pub(crate) fn of_end(&self, end: &End) -> Status {
-        self.told(Status::of_end(end))
     }
 
     /// Whether `caller` may try another fetch for this serial number, in which a fetch's guesses are
@@ -138,7 +132,7 @@ impl Phones {
         let request = if let (true, Ok(key)) = (rules.plain_cancel_keys, message.parse()) {
             Request { tenant: tenant.clone(), key, operation }
         } else {
-            let sealed = unhexed(message)?;
+            let sealed = unhexed(message).ok_or(Refusal::OtherForm)?;
             let (_, purpose) = jwe::peek(&sealed).map_err(|_| Refusal::OtherForm)?;
             let Purpose::Information(id) = purpose else { return Err(Refusal::OtherForm.into()) };
             let plain = open(&device, purpose, &sealed)?;
@@ -168,7 +162,8 @@ impl Phones {
     ) -> Result<(), Error> {
         let device = self.device(tenant, serial).await?;
         let device = device.filter(|device| device.user == *user).ok_or(Refusal::Unknown)?;
-        let plain = open(&device, Purpose::Notification, &unhexed(message)?)?;
+        let plain =
+            open(&device, Purpose::Notification, &unhexed(message).ok_or(Refusal::OtherForm)?)?;
         let push: Push = serde_json::from_slice(&plain).map_err(|_| Refusal::OtherForm)?;
         let address =
             PushAddress { provider: push.provider, token: push.token.unwrap_or_default() };
@@ -195,46 +190,9 @@ fn request(tenant: &TenantName, key: &str, operation: Operation) -> Result<Reque
     Ok(Request { tenant: tenant.clone(), key, operation })
 }
 
-/// A code is 6 to 16 decimal or hex digits, by the vendor's word; ours are decimal, and one that cannot be
-/// right is a wrong one. Anything longer is the base64 of a CMS.
-fn read_signature(text: &str) -> Option<(Form, Vec<u8>)> {
-    let text = text.trim();
-    if (6..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Some((Form::Code, text.as_bytes().to_vec()));
-    }
-    let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let bytes = BASE64.decode(plain).ok()?;
-    let fits = !bytes.is_empty() && bytes.len() <= SIGNATURE_BYTES_MAX;
-    fits.then_some((Form::Cms, bytes))
-}
-
-fn unhexed(message: &str) -> Result<String, Refusal> {
-    let bytes = hex::decode(message).map_err(|_| Refusal::OtherForm)?;
-    String::from_utf8(bytes).map_err(|_| Refusal::OtherForm)
-}
-
 /// Opens what this device sealed, for this purpose.
 fn open(device: &Device, purpose: Purpose, sealed: &str) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let key = PayloadKey::from(*device.payload_key.expose());
     let name = answer::name(device.tenant.as_str(), device.id);
     jwe::open(&key, &name, purpose, sealed).map_err(|_| Refusal::OtherForm)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signature_is_a_code_or_base64_and_nothing_else() {
-        for code in ["383379", "3833791", "0123456789abcdef", "ABCDEF012345"] {
-            assert_eq!(read_signature(code), Some((Form::Code, code.as_bytes().to_vec())));
-        }
-        let cms = BASE64.encode([0x30; 40]);
-        for spelled in [cms.clone(), format!(" {}\r\n{}\n", &cms[..20], &cms[20..])] {
-            assert_eq!(read_signature(&spelled), Some((Form::Cms, vec![0x30; 40])));
-        }
-        for neither in ["", "12345", "not base64!", "=", "38337 91"] {
-            assert_eq!(read_signature(neither), None, "{neither}");
-        }
-    }
 }

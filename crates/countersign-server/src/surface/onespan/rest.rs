@@ -16,9 +16,9 @@ use countersign_core::terms::Operation;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
-use serde_json::{Map, Value};
 use tracing::info;
 
+use super::body::{Member, Parameters};
 use super::codes::{ResultCodes, Status};
 use super::phone::Phones;
 use crate::listen::Peer;
@@ -78,7 +78,7 @@ enum Problem {
 struct Call {
     key: ApiKey,
     tenant: Option<TenantName>,
-    parameters: Map<String, Value>,
+    parameters: Parameters,
 }
 
 #[derive(Serialize)]
@@ -117,39 +117,40 @@ type Answer = Result<Response, Problem>;
 
 /// `POST /rest/v2/signature/{push,scan}/getPreparedSignatureRequest`
 async fn fetch_signature(State(rest): State<Rest>, request: Request) -> Answer {
-    rest.fetch(request, "requestKey", Operation::Sign).await
+    rest.fetch(request, Operation::Sign).await
 }
 
 /// `POST /rest/v2/signature/{push,scan}/authSignature`
 async fn complete_signature(State(rest): State<Rest>, request: Request) -> Answer {
-    rest.complete(request, "requestKey", Operation::Sign).await
+    rest.complete(request, Operation::Sign).await
 }
 
 /// `POST /rest/v2/signature/{push,scan}/cancelAuthSignatureRequest`
 async fn cancel_signature(State(rest): State<Rest>, request: Request) -> Answer {
-    rest.cancel(request, "requestKey", Operation::Sign).await
+    rest.cancel(request, Operation::Sign).await
 }
 
 /// `POST /rest/v2/authentication/{push,scan}/getPreparedSecureChallenge`
 async fn fetch_login(State(rest): State<Rest>, request: Request) -> Answer {
-    rest.fetch(request, "challengeKey", Operation::Login).await
+    rest.fetch(request, Operation::Login).await
 }
 
 /// `POST /rest/v2/authentication/{push,scan}/authUser`
 async fn complete_login(State(rest): State<Rest>, request: Request) -> Answer {
-    rest.complete(request, "challengeKey", Operation::Login).await
+    rest.complete(request, Operation::Login).await
 }
 
 /// `POST /rest/v2/authentication/{push,scan}/cancelAuthUser`
 async fn cancel_login(State(rest): State<Rest>, request: Request) -> Answer {
-    rest.cancel(request, "challengeKey", Operation::Login).await
+    rest.cancel(request, Operation::Login).await
 }
 
 /// `POST /rest/v2/notification/push/updateNotificationID`: `digipassInstanceID` is the serial number.
 async fn update_notification(State(rest): State<Rest>, request: Request) -> Answer {
     let call = rest.read(request).await?;
-    let (user, serial) = (call.required("userID")?, call.required("digipassInstanceID")?);
-    let message = call.required("encryptedNotificationID")?;
+    let given = &call.parameters;
+    let (user, serial) = (required(&given.user_id)?, required(&given.digipass_instance_id)?);
+    let message = required(&given.encrypted_notification_id)?;
     let tenant = call.domain()?;
     let user = user.parse().map_err(|_| Status::NotFound)?;
     rest.told(rest.phones.move_to(&tenant, &user, serial, message).await)?;
@@ -164,9 +165,9 @@ async fn server_time(State(rest): State<Rest>, request: Request) -> Answer {
 }
 
 impl Rest {
-    async fn fetch(&self, request: Request, key: &str, operation: Operation) -> Answer {
+    async fn fetch(&self, request: Request, operation: Operation) -> Answer {
         let call = self.read(request).await?;
-        let (key, serial) = (call.required(key)?, call.required("serialNumber")?);
+        let (key, serial) = (call.key(operation)?, required(&call.parameters.serial_number)?);
         if !self.phones.may_fetch(&call.key.id.to_string(), serial) {
             return Err(Problem::Unasked(StatusCode::TOO_MANY_REQUESTS));
         }
@@ -174,10 +175,10 @@ impl Rest {
         Ok(done(Some(Fetched { request_message: self.told(fetched)? })))
     }
 
-    async fn complete(&self, request: Request, key: &str, operation: Operation) -> Answer {
+    async fn complete(&self, request: Request, operation: Operation) -> Answer {
         let call = self.read(request).await?;
-        let (user, key) = (call.required("userID")?, call.required(key)?);
-        let signature = call.required("signature")?;
+        let (user, key) = (required(&call.parameters.user_id)?, call.key(operation)?);
+        let signature = required(&call.parameters.signature)?;
         let tenant = call.domain()?;
         let name = user.parse().map_err(|_| Status::NotFound)?;
         let completed = self.phones.complete(&tenant, &name, key, signature, operation).await;
@@ -190,9 +191,9 @@ impl Rest {
         })))
     }
 
-    async fn cancel(&self, request: Request, key: &str, operation: Operation) -> Answer {
+    async fn cancel(&self, request: Request, operation: Operation) -> Answer {
         let call = self.read(request).await?;
-        let (message, serial) = (call.required(key)?, call.required("serialNumber")?);
+        let (message, serial) = (call.key(operation)?, required(&call.parameters.serial_number)?);
         self.told(self.phones.cancel(call.tenant()?, serial, message, operation).await)?;
         Ok(done::<()>(None))
     }
@@ -205,8 +206,8 @@ impl Rest {
             None => self.gate.tenant_of_host(request.uri(), request.headers()).ok(),
         };
         let body = intake::any(request).await?;
-        let parameters = serde_json::from_slice(&body);
-        let parameters = parameters.map_err(|_| Problem::Unasked(StatusCode::BAD_REQUEST))?;
+        let parameters = Parameters::parse(&body);
+        let parameters = parameters.ok_or(Problem::Unasked(StatusCode::BAD_REQUEST))?;
         Ok(Call { key, tenant, parameters })
     }
 
@@ -232,10 +233,12 @@ impl Rest {
 }
 
 impl Call {
-    /// A parameter that must be there, a text that is not empty. Names are case-sensitive.
-    fn required(&self, name: &str) -> Result<&str, Status> {
-        let text = self.parameters.get(name).and_then(Value::as_str);
-        text.filter(|text| !text.is_empty()).ok_or(Status::InvParam)
+    /// What names the transaction: a key, or at a cancel the message that holds it.
+    fn key(&self, operation: Operation) -> Result<&str, Status> {
+        required(match operation {
+            Operation::Sign => &self.parameters.request_key,
+            Operation::Login => &self.parameters.challenge_key,
+        })
     }
 
     /// The tenant that the key is for, or else the host names, or else the default one.
@@ -245,16 +248,20 @@ impl Call {
 
     /// The tenant that `domain` names, if the key is good for it.
     fn domain(&self) -> Result<TenantName, Status> {
-        match self.parameters.get("domain") {
-            None | Some(Value::Null) => self.tenant().cloned(),
-            Some(Value::String(domain)) if domain.is_empty() => self.tenant().cloned(),
-            Some(Value::String(domain)) => {
+        match &self.parameters.domain {
+            Member::Absent => self.tenant().cloned(),
+            Member::Text(domain) => {
                 let named = domain.parse().ok().filter(|tenant| self.key.covers(tenant));
                 named.ok_or(Status::NotFound)
             }
-            Some(_) => Err(Status::InvParam),
+            Member::Other => Err(Status::InvParam),
         }
     }
+}
+
+/// A parameter that must be there: a text that is not empty.
+fn required(member: &Member) -> Result<&str, Status> {
+    member.text().ok_or(Status::InvParam)
 }
 
 /// Where a call comes from.

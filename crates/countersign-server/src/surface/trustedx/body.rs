@@ -293,4 +293,5 @@ pub(super) fn text_of(raw: Member, field: &str, most: usize) -> Result<Option<St
 }
 
 #[cfg(test)]
+#[path = "body/tests.rs"] // The fuzz targets take this file in by its path.
 mod tests;

@@ -204,7 +204,7 @@ fn of_refusal(refusal: &Refusal) -> Response {
         | Refusal::PinUnset
         | Refusal::PinWrong { .. }
         | Refusal::NotActivated => (StatusCode::FORBIDDEN, "access_denied"),
-        Refusal::Crowded | Refusal::ManyCodes => {
+        Refusal::Crowded | Refusal::ManyCodes | Refusal::ManyIdentities => {
             (StatusCode::TOO_MANY_REQUESTS, "too_many_requests")
         }
         Refusal::OtherOrder

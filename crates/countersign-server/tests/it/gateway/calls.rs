@@ -7,7 +7,7 @@ use countersign_wire::body::{Content, Push};
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::{Stage, api_key, now, other};
+use super::{JANE, Stage, api_key, now, other, text};
 use crate::house::{openssl_verifies, payment, read};
 use crate::person::Person;
 
@@ -126,6 +126,9 @@ async fn wrong_codes_lock_the_user_and_the_policy_may_hide_it() {
         let fetch = json!({"requestKey": waiting, "serialNumber": stage.serial()});
         let fetch = stage.call("signature/push/getPreparedSignatureRequest", &fetch).await;
         assert_eq!(fetch.0, said, "a fetch");
+        let key = format!("{JANE}<requestKey>{key}</requestKey>");
+        let waits = stage.soap("authSignatureRequest", &key).await;
+        assert_eq!(text(&waits, "statusCodeEnum"), said, "whoever waited for it");
         assert!(stage.house.log().contains("the user is locked"), "the log keeps the truth");
     }
 }

@@ -11,6 +11,7 @@ use countersign_core::transaction::{End, Transaction};
 use countersign_core::{Error, Refusal};
 use countersign_wire::statement::Statement;
 use tokio::time::timeout;
+use tracing::info;
 
 use super::Soap;
 use super::body::{Asked, BadParameter, Call, Data, User, What};
@@ -36,7 +37,11 @@ enum Not {
 pub(super) async fn perform(soap: &Soap, caller: Caller, call: &Call) -> Result<Answer, Fault> {
     match done(soap, caller, call).await {
         Ok(done) => Ok(Answer::Done(done)),
-        Err(Not::Told(status, sentence)) => Ok(Answer::Not(soap.phones.told(status), sentence)),
+        Err(Not::Told(status, sentence)) => {
+            // Callers may be told less, by the policy; the log keeps the true one.
+            info!(status = status.name(), "{} was refused", call.command.as_str());
+            Ok(Answer::Not(soap.phones.told(status), sentence))
+        }
         Err(Not::Unanswered(fault)) => Err(fault),
     }
 }
@@ -138,7 +143,7 @@ impl Soap {
         let terms = &ended.terms;
         let end = ended.end().expect("what was waited for has ended");
         let End::Finished { by, proof } = end else {
-            return Err(Not::Told(self.phones.of_end(end), None));
+            return Err(Not::Told(Status::of_end(end), None));
         };
         let device = self.gate.core.store.device(&terms.tenant, *by).await.map_err(Error::from)?;
         let serial = device.map(|device| device.value.serial_number.to_string());

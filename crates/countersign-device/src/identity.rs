@@ -1,0 +1,93 @@
+//! One more identity of a device that is enrolled: a new key, or one that the person brings with a
+//! certificate of another authority.
+
+use countersign_wire::body::{Imported, NewIdentity, Use};
+use countersign_wire::limits::{LABEL_BYTES_MAX, LABELS_MAX};
+use countersign_wire::phone::{Phone, PhoneIdentity};
+use rcgen::KeyPair;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
+
+use crate::cms::{CannotSign, SigningKey};
+use crate::error::Error;
+use crate::key::{self, KeyKind};
+
+/// What an identity is made of.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A new key of this kind; the server issues its certificate.
+    Made(KeyKind),
+    /// A key that there is already.
+    Brought {
+        /// PKCS#8, PEM.
+        key: Zeroizing<String>,
+        /// PEM: the key's own certificate first, then those that lead to a root that the tenant trusts.
+        certificates: String,
+    },
+}
+
+/// The request for it, with the key behind it. It is the same however often it is sent.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) body: NewIdentity,
+    key: KeyPair,
+}
+
+impl Wanted {
+    /// # Errors
+    /// Refuses a key or a certificate that cannot be read, and a certificate of another key.
+    pub(crate) fn new(
+        phone: &Phone,
+        usage: Use,
+        labels: &[String],
+        source: &Source,
+    ) -> Result<Self, Error> {
+        let fits = |label: &String| {
+            (1..=LABEL_BYTES_MAX).contains(&label.len()) && !label.chars().any(char::is_control)
+        };
+        if labels.len() > LABELS_MAX || !labels.iter().all(fits) {
+            return Err(Error::Name("a label"));
+        }
+        let (key, imported) = match source {
+            Source::Made(kind) => (key::generate(*kind)?, None),
+            Source::Brought { key, certificates } => {
+                // What cannot be signed with later is refused now.
+                SigningKey::from_pem(key)?;
+                let key = KeyPair::from_pem(key).map_err(|_| CannotSign::Key)?;
+                let read = CertificateDer::pem_slice_iter(certificates.as_bytes());
+                let read =
+                    read.map(|one| one.map(|der| der.to_vec())).collect::<Result<Vec<_>, _>>();
+                let mut chain = read.map_err(|_| CannotSign::Certificate)?;
+                if chain.is_empty() || !key::certifies(&chain[0], &key) {
+                    return Err(CannotSign::OtherKey.into());
+                }
+                let certificate = chain.remove(0);
+                (key, Some(Imported { certificate, chain }))
+            }
+        };
+        let csr = key::request(&key, &phone.user)?;
+        let body = NewIdentity { usage, csr, labels: labels.to_vec(), imported };
+        Ok(Self { body, key })
+    }
+
+    /// The identity that the server made of it.
+    ///
+    /// # Errors
+    /// Refuses a certificate of another key.
+    pub(crate) fn accept(
+        &self,
+        issued: countersign_wire::body::IssuedIdentity,
+    ) -> Result<PhoneIdentity, Error> {
+        if issued.usage != self.body.usage || !key::certifies(&issued.certificate, &self.key) {
+            return Err(Error::Unexpected("the certificate is not for the key"));
+        }
+        Ok(PhoneIdentity {
+            id: issued.id,
+            usage: issued.usage,
+            key: Zeroizing::new(self.key.serialize_pem()),
+            certificate: issued.certificate,
+            chain: issued.chain,
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! A raw signature with all that it takes to verify it elsewhere: what `transaction show --json` prints
+//! under `end`, and what `verify` reads.
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_proof::raw::{self, Algorithm, Subject};
+use countersign_proof::{Proof, Raw, Roots, Signer};
+use serde::{Deserialize, Serialize};
+
+/// Beside the signature itself.
+#[derive(Deserialize, Serialize)]
+pub(super) struct RawEvidence {
+    /// Such as `ecdsa-sha256`.
+    algorithm: String,
+    /// Base64 of what was signed, where it was text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Base64 of what was signed, where it was a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// Base64 of DER.
+    certificate: String,
+    /// Base64 of DER, the issuer first.
+    chain: Vec<String>,
+}
+
+/// What `transaction show --json` prints, as far as it is read again.
+#[derive(Deserialize)]
+pub(super) struct Exported {
+    id: String,
+    end: End,
+}
+
+#[derive(Deserialize)]
+struct End {
+    signature: String,
+    #[serde(flatten)]
+    raw: RawEvidence,
+}
+
+/// A raw signature that holds.
+pub(super) struct Checked {
+    pub(super) proof: Proof,
+    pub(super) transaction: String,
+    /// The text, or the digest.
+    pub(super) signed: Vec<u8>,
+}
+
+impl RawEvidence {
+    pub(super) fn of(raw: &Raw, content: &[u8]) -> Self {
+        let text = raw.digest.is_none().then(|| BASE64.encode(content));
+        Self {
+            algorithm: raw.algorithm.to_string(),
+            text,
+            digest: raw.digest.as_ref().map(|digest| BASE64.encode(digest)),
+            certificate: BASE64.encode(&raw.certificate),
+            chain: raw.chain.iter().map(|certificate| BASE64.encode(certificate)).collect(),
+        }
+    }
+}
+
+impl Exported {
+    /// Reads what was exported; nothing, where it is something else.
+    pub(super) fn read(file: &[u8]) -> Option<Self> {
+        serde_json::from_slice(file).ok()
+    }
+
+    /// Verifies it at `now`, in seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// Where it does not hold, or is not whole.
+    pub(super) fn verify(&self, roots: &Roots, now: u64) -> anyhow::Result<Checked> {
+        let End { signature, raw: evidence } = &self.end;
+        let bytes = |what: &str, text: &str| {
+            BASE64.decode(text).with_context(|| format!("{what} is not base64"))
+        };
+        let algorithm: Algorithm = evidence.algorithm.parse()?;
+        let chain: Result<Vec<_>, _> =
+            evidence.chain.iter().map(|one| bytes("the chain", one)).collect();
+        let certificate = bytes("the certificate", &evidence.certificate)?;
+        let signer = Signer::new(&certificate, &chain?, roots, now)?;
+        let (is_text, signed) = match (&evidence.text, &evidence.digest) {
+            (Some(text), None) => (true, bytes("the text", text)?),
+            (None, Some(digest)) => (false, bytes("the digest", digest)?),
+            _ => bail!("it says neither which text nor which digest was signed"),
+        };
+        let subject = if is_text {
+            Subject::Text(str::from_utf8(&signed).context("the text is not UTF-8")?)
+        } else {
+            Subject::Digest(&signed)
+        };
+        let id = hex::decode(&self.id).ok().and_then(|id| id.try_into().ok());
+        let id = id.context("its id is not 32 hex digits")?;
+        let signature = bytes("the signature", signature)?;
+        let proof = raw::verify(&signature, algorithm, subject, id, &signer, now)?;
+        Ok(Checked { proof, transaction: self.id.clone(), signed })
+    }
+}
