@@ -144,26 +144,14 @@ impl Http {
 
 impl Process {
     fn of(id: TransactionId, resource: Resource) -> Result<Self, Error> {
-        let Resource { input, sign_identity_selectors, service } = resource;
-        let bad = |_| Error::Unexpected("the process holds something that is not base64");
+        let Resource { mut input, sign_identity_selectors, service } = resource;
         let hash = input.digest_algorithm.as_deref().map(str::parse::<Hash>).transpose();
         let hash = hash.map_err(|_| Error::Unexpected("the digest's algorithm is unknown"))?;
-        let (media_type, bytes, document) = match input.data {
-            Some(data) => ("text/html; charset=utf-8", data.into_bytes(), None),
-            None => {
-                let digest = input.digest_value.map(|text| BASE64.decode(text)).transpose();
-                let roots = input.root_certs.iter().map(|text| BASE64.decode(text));
-                let info = input.document_info.or(input.data_info);
-                let document = Document {
-                    digest_algorithm: input.digest_algorithm,
-                    digest_url: input.digest_url,
-                    document_url: input.document_url,
-                    alias: input.document_alias,
-                    html: info.and_then(|info| info.html).map(Text),
-                    root_certs: roots.collect::<Result<_, _>>().map_err(bad)?,
-                };
-                (DIGEST_MEDIA_TYPE, digest.map_err(bad)?.unwrap_or_default(), Some(document))
-            }
+        let (media_type, bytes, document) = if let Some(data) = input.data.take() {
+            ("text/html; charset=utf-8", data.into_bytes(), None)
+        } else {
+            let (digest, document) = input.document()?;
+            (DIGEST_MEDIA_TYPE, digest, Some(document))
         };
         let content = Content {
             id,
@@ -184,6 +172,25 @@ impl Process {
                 || self.selectors.iter().any(|one| one.may_mean(phone, identity))
         });
         all.map(|identity| identity.id.clone()).collect()
+    }
+}
+
+impl Input {
+    /// The digest, none where it is to be learnt, and what it is of.
+    fn document(self) -> Result<(Vec<u8>, Document), Error> {
+        let bad = |_| Error::Unexpected("the process holds something that is not base64");
+        let digest = self.digest_value.map(|text| BASE64.decode(text)).transpose();
+        let roots = self.root_certs.iter().map(|text| BASE64.decode(text));
+        let info = self.document_info.or(self.data_info);
+        let document = Document {
+            digest_algorithm: self.digest_algorithm,
+            digest_url: self.digest_url,
+            document_url: self.document_url,
+            alias: self.document_alias,
+            html: info.and_then(|info| info.html).map(Text),
+            root_certs: roots.collect::<Result<_, _>>().map_err(bad)?,
+        };
+        Ok((digest.map_err(bad)?.unwrap_or_default(), document))
     }
 }
 

@@ -38,26 +38,20 @@ impl Play<'_> {
     /// Plays it; what may be asked for afterwards.
     pub(super) async fn trustedx(&mut self, set: &Set) -> anyhow::Result<Vec<String>> {
         self.connect().await?;
-        let contract = contract();
-        let archive = Archive::open(contract.clone()).await?;
+        let archive = Archive::open(PDF.to_vec()).await?;
         let shop = Shop { set, token: token(set).await? };
         let result = tokio::select! {
-            result = self.commit(&shop, &archive, &contract) => result?,
+            result = self.commit(&shop, &archive) => result?,
             () = archive.serve() => unreachable!("an archive does not close"),
         };
-        self.check(set, &contract, &result).await?;
+        self.check(set, &result).await?;
         Ok(self.invitation_by_rest(set, &shop.token))
     }
 
     /// The application asks, the phone fetches and signs, and the application has the result.
-    async fn commit(
-        &mut self,
-        shop: &Shop<'_>,
-        archive: &Archive,
-        contract: &[u8],
-    ) -> anyhow::Result<Value> {
+    async fn commit(&mut self, shop: &Shop<'_>, archive: &Archive) -> anyhow::Result<Value> {
         let phone = PhoneFile::at(self.home.file(PHONE)).read()?;
-        let digest = Hash::Sha256.of(contract);
+        let digest = Hash::Sha256.of(PDF);
         let request = json!({
             "input": {
                 "digest_value": BASE64.encode(digest),
@@ -114,17 +108,13 @@ impl Play<'_> {
     }
 
     /// Anybody can verify it.
-    async fn check(&mut self, set: &Set, contract: &[u8], result: &Value) -> anyhow::Result<()> {
-        let (signature, certificate) = verified(&set.tenant, contract, result)?;
+    async fn check(&mut self, set: &Set, result: &Value) -> anyhow::Result<()> {
+        let (signature, certificate) = verified(&set.tenant, result)?;
         let pem = pem(&certificate);
         let ca = ca::roots(&set.tenant)?.concat();
-        let [ca, signer, contract, signature] = [
-            (CA, ca.as_bytes()),
-            (SIGNER, pem.as_bytes()),
-            (CONTRACT, contract),
-            (SIGNED, &signature),
-        ]
-        .map(|(name, content)| self.home.write(name, content).map(|path| quoted(&path)));
+        let [ca, signer, contract, signature] =
+            [(CA, ca.as_bytes()), (SIGNER, pem.as_bytes()), (CONTRACT, PDF), (SIGNED, &signature)]
+                .map(|(name, content)| self.home.write(name, content).map(|path| quoted(&path)));
         let (ca, signer, contract, signature) = (ca?, signer?, contract?, signature?);
         let lines = [
             format!("openssl verify -CAfile {ca} {signer}"),
@@ -178,7 +168,9 @@ impl Play<'_> {
     }
 }
 
-/// What is said of the contract.
+/// One page with one line.
+const PDF: &[u8] = include_bytes!("contract.pdf");
+/// What is said of it.
 const DESCRIPTION: &str = "<h1>Hire a city bike</h1>\
     <table><tr><th>Amount</th><td>24.90 EUR a month</td></tr>\
     <tr><th>Owner</th><td>Blue Bicycle Works</td></tr>\
@@ -231,12 +223,8 @@ async fn token(set: &Set) -> anyhow::Result<String> {
     body["access_token"].as_str().map(str::to_owned).context("the server gave no token")
 }
 
-/// The signature and its certificate, verified here: over this contract, by an identity of this tenant.
-fn verified(
-    tenant: &Tenant,
-    contract: &[u8],
-    result: &Value,
-) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+/// The signature and its certificate, verified here: over the contract, by an identity of this tenant.
+fn verified(tenant: &Tenant, result: &Value) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let signature = BASE64.decode(text(&result["value"]))?;
     let certificate = BASE64.decode(text(&result["sign_identity"]["details"]["certificate"]))?;
     let now = World::default().now().seconds();
@@ -244,7 +232,7 @@ fn verified(
     let signer = Signer::new(&certificate, &[], &roots, now)?;
     let algorithm = text(&result["signature_algorithm"]).parse::<raw::Algorithm>()?;
     ensure!(algorithm.hash() == Hash::Sha256, "it was signed with another algorithm");
-    let digest = Hash::Sha256.of(contract);
+    let digest = Hash::Sha256.of(PDF);
     // Which transaction it was for, a raw signature does not say.
     raw::verify(&signature, algorithm, Subject::Digest(&digest), [0; 16], &signer, now)
         .context("the signature does not hold")?;
@@ -269,28 +257,4 @@ fn pem(certificate: &[u8]) -> String {
     let lines = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).expect("base64"));
     let lines: Vec<_> = lines.collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
-}
-
-/// A PDF of one page (ISO 32000-1, annex H.3).
-fn contract() -> Vec<u8> {
-    let text = "BT /F1 18 Tf 72 720 Td (Hire of a city bike: 24.90 EUR a month) Tj ET";
-    let objects = [
-        "<</Type/Catalog/Pages 2 0 R>>".to_owned(),
-        "<</Type/Pages/Kids[3 0 R]/Count 1>>".to_owned(),
-        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R\
-         /Resources<</Font<</F1 5 0 R>>>>>>"
-            .to_owned(),
-        format!("<</Length {}>>stream\n{text}\nendstream", text.len()),
-        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>".to_owned(),
-    ];
-    let mut file = "%PDF-1.4\n".to_owned();
-    let mut offsets = Vec::new();
-    for (object, number) in objects.iter().zip(1..) {
-        offsets.push(format!("{:010} 00000 n \n", file.len()));
-        file.push_str(&format!("{number} 0 obj{object}endobj\n"));
-    }
-    let (count, start) = (objects.len() + 1, file.len());
-    file.push_str(&format!("xref\n0 {count}\n0000000000 65535 f \n{}", offsets.concat()));
-    file.push_str(&format!("trailer<</Size {count}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n"));
-    file.into_bytes()
 }

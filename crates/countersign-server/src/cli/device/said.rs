@@ -28,7 +28,7 @@ pub(in crate::cli) enum Said {
         content: String,
         /// What a digest is of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        document: Option<Document>,
+        document: Option<Box<Document>>,
         /// Its length in bytes, where the device fetched and digested it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         document_length: Option<u64>,
@@ -63,7 +63,7 @@ impl From<&Event<'_>> for Said {
                 operation: shown.operation(),
                 media_type: shown.media_type().to_owned(),
                 content: BASE64.encode(shown.bytes()),
-                document: shown.document().cloned(),
+                document: shown.document().cloned().map(Box::new),
                 document_length: match shown.view() {
                     View::Digest(digest) => digest.length,
                     _ => None,
@@ -105,7 +105,7 @@ impl Said {
                 };
                 let bytes = BASE64.decode(content).unwrap_or_default();
                 // What could not be shown never comes here: it was not taken to be shown.
-                let view = View::beside(media_type, &bytes, document.as_ref());
+                let view = View::beside(media_type, &bytes, document.as_deref());
                 let mut view = view.unwrap_or(View::Bytes(bytes));
                 if let View::Digest(digest) = &mut view {
                     digest.length = *document_length;

@@ -1,5 +1,6 @@
 //! Documents: fetched and digested by the device, and what becomes of its signature.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -30,12 +31,12 @@ fn pdf(line: &str) -> Vec<u8> {
     ];
     let (mut file, mut offsets) = ("%PDF-1.4\n".to_owned(), String::new());
     for (object, number) in objects.iter().zip(1..) {
-        offsets += &format!("{:010} 00000 n \n", file.len());
-        file += &format!("{number} 0 obj{object}endobj\n");
+        writeln!(offsets, "{:010} 00000 n ", file.len()).unwrap();
+        writeln!(file, "{number} 0 obj{object}endobj").unwrap();
     }
     let (count, start) = (objects.len() + 1, file.len());
-    file += &format!("xref\n0 {count}\n0000000000 65535 f \n{offsets}");
-    file += &format!("trailer<</Size {count}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n");
+    write!(file, "xref\n0 {count}\n0000000000 65535 f \n{offsets}").unwrap();
+    writeln!(file, "trailer<</Size {count}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF").unwrap();
     file.into_bytes()
 }
 
