@@ -232,6 +232,21 @@ const SPOILT: &[Spoilt] = &[
     ("a certificate of another kind", "other certificate", |forge| {
         forge.certificates.push(element(0xa3, &[]));
     }),
+    ("another device's certificate embedded too", "other certificate", |forge| {
+        forge.certificates.push(OTHER.certificate.clone());
+    }),
+    ("another tenant's CA embedded too", "other certificate", |forge| {
+        forge.certificates.push(STRANGERS.root.clone());
+    }),
+    (
+        "the tenant's CA embedded too, a byte of its signature changed",
+        "other certificate",
+        |forge| {
+            let mut spoilt = TENANT.root.clone();
+            *spoilt.last_mut().unwrap() ^= 1;
+            forge.certificates.push(spoilt);
+        },
+    ),
     ("detached", "detached", |forge| forge.content = None),
     ("no signer", "no signer", |forge| forge.signers = 0),
     ("two signers", "several signers", |forge| forge.signers = 2),

@@ -40,6 +40,7 @@ use crate::surface::order::Callbacks;
 use crate::surface::token::Tokens;
 use crate::surface::trustedx::{self, TrustedX};
 use crate::task::{Shutdown, Weight};
+use crate::witness::Witness;
 use crate::{observe, retention, tls};
 
 /// The engine as this process runs it.
@@ -73,9 +74,10 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let port = listener.address().port();
     let resolver = Resolver::new(Guard::new(config.delivery.allowed_networks.clone()));
     let webhook = delivery::webhook(&config.delivery, resolver.clone())?;
+    let witness = Witness::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
     let address = config.server.public_addresses(port)[0].to_string();
     let gate = gate(&config, &core, Callbacks::new(resolver), &address)?;
-    let devices = devices(&config, &core, &tasks, port);
+    let devices = devices(&config, &core, witness, &tasks, port);
     let phones = phones(&config, &core);
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
@@ -208,10 +210,17 @@ fn trustedx(
     TrustedX { gate: gate.clone(), devices: devices.clone(), tasks: tasks.clone(), rules }
 }
 
-fn devices(config: &Config, core: &Arc<Core>, tasks: &Shutdown, port: u16) -> Devices {
+fn devices(
+    config: &Config,
+    core: &Arc<Core>,
+    witness: Witness,
+    tasks: &Shutdown,
+    port: u16,
+) -> Devices {
     let addresses = config.server.public_addresses(port);
     Devices::new(
         Arc::clone(core),
+        witness,
         tasks.clone(),
         channel::Rules {
             origins: addresses.iter().map(ToString::to_string).collect(),

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose, PushAddress};
-use countersign_core::engine::Order;
+use countersign_core::engine::{Announcement, Order};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
@@ -115,7 +115,7 @@ impl House {
                 go_online: Duration::from_secs(30),
                 sign: Duration::from_mins(1),
             },
-            announced: true,
+            announced: Announcement::Everybody,
             callback: None,
             notice: None,
             request: None,

@@ -24,8 +24,9 @@ pub fn trustedx(bytes: &[u8]) {
     assert!(create.asked.len() <= SELECTORS_MAX);
     for asked in &create.asked {
         let shown = serde_json::to_vec(&asked.shown).expect("it is plain JSON");
-        let again: selector::Shown = serde_json::from_slice(&shown).expect("what is written is read");
-        assert_eq!(again, asked.shown);
+        let again: selector::Shown =
+            serde_json::from_slice(&shown).expect("what is written is read");
+        assert_eq!(serde_json::to_vec(&again).expect("it is plain JSON"), shown);
     }
     let content = &create.content;
     let Some(document) = &create.document else {

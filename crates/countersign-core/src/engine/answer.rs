@@ -8,16 +8,17 @@ use std::sync::Arc;
 use countersign_proof::raw::{Algorithm, Subject};
 use countersign_proof::{BadProof, Expected, Proof, Signer, cms, ocra, raw};
 
-use super::{Decision, Engine, lost_every_race};
+use super::scene::Scene;
+use super::scenes::{Source, Tried, sources};
+use super::{Engine, lost_every_race};
 use crate::device::{Device, Identity};
 use crate::id::{DeviceId, IdentityId, SerialNumber, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Acting, Chance, Clock, Doorbell, Grounds, Ledger, Registry, Versioned};
+use crate::port::{Chance, Clock, Doorbell, Ledger, Registry};
 use crate::refusal::{Error, Refusal};
 use crate::terms::{Form, Forms, MediaType, RawTerms};
-use crate::time::Timestamp;
-use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Step, Transaction};
-use crate::user::{Factor, Lock, Standing, User};
+use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
+use crate::user::{Factor, Lock, Standing};
 
 /// A signature as a device hands it in.
 #[derive(Clone, Debug)]
@@ -59,14 +60,6 @@ pub struct Taken {
     pub transaction: Arc<Transaction>,
     /// The device that took it, whose key the content is sealed with.
     pub device: Device,
-}
-
-/// Who acts on what, as it was read.
-pub(super) struct Scene {
-    pub(super) device: Versioned<Device>,
-    pub(super) user: Versioned<User>,
-    pub(super) transaction: Versioned<Transaction>,
-    pub(super) now: Timestamp,
 }
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
@@ -124,31 +117,44 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         pin_proof: Option<&str>,
     ) -> Result<Taken, Error> {
-        for _ in 0..COMMIT_TRIES_MAX {
-            let scene = self.scene_in_good_standing(tenant, device, id).await?;
-            let pin = self.pin(&scene, pin_proof)?;
-            let taker = scene.device.value.clone();
-            let (before, now) = (scene.user.value.standing, scene.now);
-            let decision = scene.decide(Input::Take { device, pin }, |event| match event {
-                Event::PinMistaken | Event::Ended(Outcome::Locked) => {
-                    before.after_wrong(Factor::Pin, &self.policy.locks, now).0
-                }
-                _ if pin == Pin::Right => before.after_right(Factor::Pin),
-                _ => before,
-            })?;
-            let event = decision.step.event;
-            let after = decision.standing.unwrap_or(before);
-            let Some(transaction) = self.conclude(decision).await? else { continue };
-            return match event {
-                Some(Event::PinMistaken) => {
-                    let tries_left = after.tries_left(Factor::Pin, &self.policy.locks);
-                    Err(Refusal::PinWrong { tries_left }.into())
-                }
-                Some(Event::Ended(_)) => Err(Refusal::UserLocked.into()),
-                _ => Ok(Taken { transaction, device: taker }),
-            };
+        for source in sources() {
+            let scene = self.scene_in_good_standing(source, tenant, device, id).await;
+            let tried = self.try_take(scene, pin_proof).await;
+            if let Some(answer) = source.answer(tried) {
+                return answer;
+            }
         }
         Err(lost_every_race())
+    }
+
+    async fn try_take(
+        &self,
+        scene: Result<Scene, Error>,
+        pin_proof: Option<&str>,
+    ) -> Result<Tried<Taken>, Error> {
+        let scene = scene?;
+        let device = scene.device.value.id;
+        let pin = self.pin(&scene, pin_proof)?;
+        let taker = scene.device.value.clone();
+        let (before, now) = (scene.user.value.standing, scene.now);
+        let decision = scene.decide(Input::Take { device, pin }, |event| match event {
+            Event::PinMistaken | Event::Ended(Outcome::Locked) => {
+                before.after_wrong(Factor::Pin, &self.policy.locks, now).0
+            }
+            _ if pin == Pin::Right => before.after_right(Factor::Pin),
+            _ => before,
+        })?;
+        let event = decision.step.event;
+        let after = decision.standing.unwrap_or(before);
+        let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };
+        Ok(Some(match event {
+            Some(Event::PinMistaken) => {
+                let tries_left = after.tries_left(Factor::Pin, &self.policy.locks);
+                Err(Refusal::PinWrong { tries_left })
+            }
+            Some(Event::Ended(_)) => Err(Refusal::UserLocked),
+            _ => Ok(Taken { transaction, device: taker }),
+        }))
     }
 
     /// A transaction, for a device that only looks: what it may see without taking it.
@@ -162,7 +168,11 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         device: DeviceId,
         id: TransactionId,
     ) -> Result<Arc<Transaction>, Error> {
-        let transaction = self.scene_in_good_standing(tenant, device, id).await?.transaction.value;
+        let transaction = self
+            .scene_in_good_standing(Source::Ledger, tenant, device, id)
+            .await?
+            .transaction
+            .value;
         if transaction.terms.pin_required && !transaction.taken_by(device) {
             return Err(Refusal::PinRequired.into());
         }
@@ -211,63 +221,78 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         submission: &Submission<'_>,
     ) -> Result<Completed, Error> {
-        let mut verified: Option<(u32, Option<Proof>)> = None;
-        for _ in 0..COMMIT_TRIES_MAX {
-            let mut scene = self.scene(tenant, device, id).await?;
-            let serial_number = scene.device.value.serial_number;
-            let transaction = &scene.transaction.value;
-            match transaction.end() {
-                // Said again, it is answered again, though the user was locked since.
-                Some(End::Finished { by, proof })
-                    if *by == device && proof.repeats(submission.value) =>
-                {
-                    let transaction = Arc::new(scene.transaction.value);
-                    return Ok(Completed { transaction, serial_number });
-                }
-                ended => {
-                    scene.user.value.standing.check(scene.now)?;
-                    if let Some(end) = ended {
-                        return Err(Refusal::Ended(end.outcome()).into());
-                    }
-                    if scene.now >= transaction.deadline() {
-                        return Err(Refusal::Late.into());
-                    }
-                    if manner == Manner::AtOnce && !transaction.taken_by(device) {
-                        scene = scene.taken()?;
-                    }
-                    scene.transaction.value.may_finish(device)?;
-                }
+        let mut verified = None;
+        for source in sources() {
+            let scene = self.scene(source, tenant, device, id).await;
+            let tried = self.try_finish(scene, manner, submission, &mut verified).await;
+            if let Some(answer) = source.answer(tried) {
+                return answer;
             }
-            // A device that changed meanwhile may have lost the identity: it is looked at again.
-            let version = scene.device.version;
-            let proof = match verified.take() {
-                Some((then, proof)) if then == version => proof,
-                _ => self.verify(&scene, submission).await?,
-            };
-            verified = Some((version, proof.clone()));
-            let (before, now, policy) = (scene.user.value.standing, scene.now, &self.policy.locks);
-            let wrong = before.after_wrong(Factor::Code, policy, now);
-            let input = match proof {
-                Some(proof) => Input::Finish { device, proof },
-                None => Input::MistakeCode { device, locks: wrong.1 },
-            };
-            let decision = scene.decide(input, |event| match (event, submission.form) {
-                (Event::CodeMistaken | Event::Ended(Outcome::Locked), _) => wrong.0,
-                (_, Form::Code) => before.after_right(Factor::Code),
-                (_, Form::Cms | Form::Raw) => before,
-            })?;
-            let event = decision.step.event;
-            let Some(transaction) = self.conclude(decision).await? else { continue };
-            return match event {
-                Some(Event::CodeMistaken) => {
-                    let tries_left = wrong.0.tries_left(Factor::Code, policy);
-                    Err(Refusal::CodeWrong { tries_left }.into())
-                }
-                Some(Event::Ended(Outcome::Locked)) => Err(Refusal::UserLocked.into()),
-                _ => Ok(Completed { transaction, serial_number }),
-            };
         }
         Err(lost_every_race())
+    }
+
+    /// `verified` is what came of verifying, and for which version of the device.
+    async fn try_finish(
+        &self,
+        scene: Result<Scene, Error>,
+        manner: Manner,
+        submission: &Submission<'_>,
+        verified: &mut Option<(u32, Option<Proof>)>,
+    ) -> Result<Tried<Completed>, Error> {
+        let mut scene = scene?;
+        let Device { id: device, serial_number, .. } = scene.device.value;
+        let transaction = &scene.transaction.value;
+        match transaction.end() {
+            // Said again, it is answered again, though the user was locked since.
+            Some(End::Finished { by, proof })
+                if *by == device && proof.repeats(submission.value) =>
+            {
+                let transaction = Arc::new(scene.transaction.value);
+                return Ok(Some(Ok(Completed { transaction, serial_number })));
+            }
+            ended => {
+                scene.user.value.standing.check(scene.now)?;
+                if let Some(end) = ended {
+                    return Err(Refusal::Ended(end.outcome()).into());
+                }
+                if scene.now >= transaction.deadline() {
+                    return Err(Refusal::Late.into());
+                }
+                if manner == Manner::AtOnce && !transaction.taken_by(device) {
+                    scene = scene.taken()?;
+                }
+                scene.transaction.value.may_finish(device)?;
+            }
+        }
+        // A device that changed meanwhile may have lost the identity: it is looked at again.
+        let version = scene.device.version;
+        let proof = match verified.take() {
+            Some((then, proof)) if then == version => proof,
+            _ => self.verify(&scene, submission).await?,
+        };
+        *verified = Some((version, proof.clone()));
+        let (before, now, policy) = (scene.user.value.standing, scene.now, &self.policy.locks);
+        let wrong = before.after_wrong(Factor::Code, policy, now);
+        let input = match proof {
+            Some(proof) => Input::Finish { device, proof },
+            None => Input::MistakeCode { device, locks: wrong.1 },
+        };
+        let decision = scene.decide(input, |event| match (event, submission.form) {
+            (Event::CodeMistaken | Event::Ended(Outcome::Locked), _) => wrong.0,
+            (_, Form::Code) => before.after_right(Factor::Code),
+            (_, Form::Cms | Form::Raw) => before,
+        })?;
+        let event = decision.step.event;
+        let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };
+        Ok(Some(match event {
+            Some(Event::CodeMistaken) => {
+                let tries_left = wrong.0.tries_left(Factor::Code, policy);
+                Err(Refusal::CodeWrong { tries_left })
+            }
+            Some(Event::Ended(Outcome::Locked)) => Err(Refusal::UserLocked),
+            _ => Ok(Completed { transaction, serial_number }),
+        }))
     }
 
     /// Ends a transaction with the person's no. "This was not me" also holds the user against further
@@ -330,7 +355,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         standing: impl Fn(Standing) -> Standing + Send + Sync,
     ) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let scene = self.scene(tenant, device, id).await?;
+            let scene = self.scene(Source::Ledger, tenant, device, id).await?;
             // "This was not me", said again, comes from a user whom it has locked.
             if !scene.transaction.value.state.is_ended() {
                 scene.user.value.standing.check(scene.now)?;
@@ -342,62 +367,6 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             }
         }
         Err(lost_every_race())
-    }
-
-    /// The device that acts and its user, neither of them necessarily unlocked.
-    pub(super) async fn actor(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-    ) -> Result<(Versioned<Device>, Versioned<User>), Error> {
-        let device = self.store.device(tenant, device).await?.ok_or(Refusal::UnknownDevice)?;
-        device.value.check()?;
-        let user = self.store.user(tenant, &device.value.user).await?;
-        Ok((device, user.ok_or(Refusal::UnknownUser)?))
-    }
-
-    /// Everything that a device's step is decided on; the user not necessarily unlocked.
-    async fn scene(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
-    ) -> Result<Scene, Error> {
-        let (device, user, transaction) = self.act(tenant, device, id).await?;
-        let transaction = transaction.ok_or(Refusal::Unknown)?;
-        Ok(Scene { device, user, transaction, now: self.now() })
-    }
-
-    /// The same, device and user in good standing.
-    async fn scene_in_good_standing(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
-    ) -> Result<Scene, Error> {
-        let (device, user, transaction) = self.act(tenant, device, id).await?;
-        let now = self.now();
-        user.value.standing.check(now)?;
-        let transaction = transaction.ok_or(Refusal::Unknown)?;
-        Ok(Scene { device, user, transaction, now })
-    }
-
-    /// An unlocked device, its user, and the transaction where it is the device's to see.
-    async fn act(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
-    ) -> Result<(Versioned<Device>, Versioned<User>, Option<Versioned<Transaction>>), Error> {
-        let found = self.store.acting(tenant, device, id).await?;
-        let Acting { device, user, transaction } = found.ok_or(Refusal::UnknownDevice)?;
-        device.value.check()?;
-        let user = user.ok_or(Refusal::UnknownUser)?;
-        // Another user's transaction is told from none by nobody.
-        let transaction = transaction
-            .filter(|found| found.value.terms.user == device.value.user)
-            .filter(|found| found.value.terms.addressed.covers(device.value.id));
-        Ok((device, user, transaction))
     }
 
     /// What comes of the proof of the PIN, if this transaction asks for one.
@@ -524,33 +493,4 @@ fn verify_raw(
     };
     let (id, now) = (terms.id.bytes(), scene.now.seconds());
     raw::verify(submission.value, algorithm, subject, id, signer, now)
-}
-
-impl Scene {
-    /// The same, the transaction taken by the device that acts.
-    fn taken(mut self) -> Result<Self, Refusal> {
-        let take = Input::Take { device: self.device.value.id, pin: Pin::Absent };
-        self.transaction.value = self.transaction.value.step(take, self.now)?.next;
-        Ok(self)
-    }
-
-    /// Decides, and says what the decision stands on. `standing` gives the user's standing after an
-    /// event.
-    pub(super) fn decide(
-        self,
-        input: Input,
-        standing: impl Fn(Event) -> Standing,
-    ) -> Result<Decision, Refusal> {
-        let step: Step = self.transaction.value.step(input, self.now)?;
-        let after = step.event.map(standing);
-        Ok(Decision {
-            step,
-            expected: self.transaction.version,
-            grounds: Grounds {
-                user: Some(self.user.version),
-                device: Some((self.device.value.id, self.device.version)),
-            },
-            standing: after.filter(|after| *after != self.user.value.standing),
-        })
-    }
 }

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use super::answer::{Completed, Manner, Scene, Submission, Taken};
+use super::answer::{Completed, Manner, Submission, Taken};
+use super::scene::Scene;
+use super::scenes::Source;
 use super::{Engine, lost_every_race};
 use crate::id::{DeviceId, RequestKey, SerialNumber, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
@@ -54,7 +56,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             let (Some(device), Some(user), Some(transaction)) = (device, user, transaction) else {
                 return Err(Refusal::Unknown.into());
             };
-            let scene = Scene { device, user, transaction, now: self.now() };
+            let scene =
+                Scene { source: Source::Ledger, device, user, transaction, now: self.now() };
             let (found, by) = (&scene.transaction.value, scene.device.value.id);
             let fetchable = request.fits(found, scene.now)
                 && found.terms.user == scene.user.value.name

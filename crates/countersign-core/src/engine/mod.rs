@@ -2,7 +2,8 @@
 //!
 //! Each use case loads what it decides on, decides with a pure function, and commits the decision and
 //! its debts against the versions that it was decided on. Found stale, it begins again; a bounded loop,
-//! since whoever moved first has made progress.
+//! since whoever moved first has made progress. A device's step is tried first on what is remembered of
+//! its transaction (`scenes.rs`), which only a commit can confirm.
 //!
 //! * [`start`](Engine::start), [`cancel`](Engine::cancel) and [`discard`](Engine::discard): what relying
 //!   parties do (`start.rs`).
@@ -21,6 +22,8 @@ mod gateway;
 mod identities;
 mod people;
 mod pin;
+mod scene;
+mod scenes;
 mod signers;
 mod start;
 
@@ -29,8 +32,9 @@ use std::sync::Arc;
 
 pub use answer::{Completed, Manner, Submission, Taken};
 pub use gateway::Request;
-pub use start::Order;
+pub use start::{Announcement, Order};
 
+use self::scenes::{Scenes, Source};
 use crate::delivery::{self, Debt};
 use crate::device::Device;
 use crate::id::{DeliveryId, TenantName, TransactionId};
@@ -63,12 +67,14 @@ pub struct Engine<S, D, W> {
     pub world: W,
     policy: Policy,
     signers: signers::Signers,
+    scenes: Scenes,
 }
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Joins the parts.
     pub fn new(store: S, doorbell: D, world: W, policy: Policy) -> Self {
-        Self { store, doorbell, world, policy, signers: signers::Signers::default() }
+        let (signers, scenes) = (signers::Signers::default(), Scenes::default());
+        Self { store, doorbell, world, policy, signers, scenes }
     }
 
     /// The time now.
@@ -141,12 +147,14 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Commits what was decided, and rings for it. `None` if something had changed meanwhile.
+    /// Commits what was decided, and rings for it. `None` if it has to be decided again: something had
+    /// changed meanwhile, or nothing would be written and so judge what was remembered.
     async fn conclude(&self, decision: Decision) -> Result<Option<Arc<Transaction>>, Error> {
         let Step { next, event } = decision.step;
         let Some(event) = event else {
-            return Ok(Some(Arc::new(next)));
+            return Ok((decision.source == Source::Ledger).then(|| Arc::new(next)));
         };
+        let id = next.terms.id;
         let commit = Commit {
             debts: self.debts(event, &next, &[]),
             transaction: next.clone(),
@@ -156,17 +164,21 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             standing: decision.standing,
             open_max: self.policy.open_per_user_max,
         };
-        match self.store.commit(commit).await? {
-            Committed::Written => {
-                let next = Arc::new(next);
-                if let Event::Ended(_) = event {
-                    self.doorbell.ring(Bell::Ended(Arc::clone(&next)));
-                }
-                Ok(Some(next))
-            }
+        if self.store.commit(commit).await? != Committed::Written {
             // Somebody else moved first: decide again, on what they wrote.
-            _ => Ok(None),
+            self.scenes.forget(id);
+            return Ok(None);
         }
+        if next.state.is_ended() || decision.standing.is_some() {
+            self.scenes.forget(id);
+        } else {
+            self.scenes.advance(&next, decision.expected + 1);
+        }
+        let next = Arc::new(next);
+        if let Event::Ended(_) = event {
+            self.doorbell.ring(Bell::Ended(Arc::clone(&next)));
+        }
+        Ok(Some(next))
     }
 
     fn debts(
@@ -182,6 +194,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
 
 /// What was decided, and what it stands on.
 struct Decision {
+    source: Source,
     step: Step,
     expected: u32,
     grounds: Grounds,
@@ -191,7 +204,8 @@ struct Decision {
 impl Decision {
     /// A decision that stands on the transaction alone.
     fn on_transaction(step: Step, expected: u32) -> Self {
-        Self { step, expected, grounds: Grounds::default(), standing: None }
+        let grounds = Grounds::default();
+        Self { source: Source::Ledger, step, expected, grounds, standing: None }
     }
 }
 

@@ -19,6 +19,17 @@ use crate::terms::{
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Transaction};
 
+/// Who is told that a transaction has started.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Announcement {
+    /// Nobody: its request key reaches a device some other way.
+    Nobody,
+    /// Addressed devices that are on the line.
+    Online,
+    /// These, and by a push those that are not.
+    Everybody,
+}
+
 /// What a relying party asks for: the terms, before the server has given them a time and a handle.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -54,8 +65,8 @@ pub struct Order {
     pub once: bool,
     /// How long it lives.
     pub clocks: Clocks,
-    /// Whether devices are told of it, or are shown its request key some other way.
-    pub announced: bool,
+    /// Who is told of it.
+    pub announced: Announcement,
     /// Where its end is told.
     pub callback: Option<Callback>,
     /// Public words for a push.
@@ -122,7 +133,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         };
         let absent: Vec<&Device> =
             addressed.iter().map(|device| &device.value).filter(|d| !present(d)).collect();
-        let absent = if order.announced { absent } else { Vec::new() };
+        let absent = if order.announced == Announcement::Everybody { absent } else { Vec::new() };
         let commit = Commit {
             debts: self.debts(event, &transaction, &absent),
             transaction: transaction.clone(),
@@ -137,11 +148,13 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             Committed::Crowded => return Err(Refusal::Crowded.into()),
             Committed::Stale | Committed::ReferenceTaken | Committed::KeyTaken => return Ok(None),
         }
+        let first = Versioned { value: transaction.clone(), version: 1 };
+        self.scenes.keep(Household { user, devices }, first);
         let transaction = Arc::new(transaction);
         match event {
             Event::Ended(_) => self.doorbell.ring(Bell::Ended(Arc::clone(&transaction))),
-            _ if order.announced => self.doorbell.ring(Bell::Offer(Arc::clone(&transaction))),
-            _ => {}
+            _ if order.announced == Announcement::Nobody => {}
+            _ => self.doorbell.ring(Bell::Offer(Arc::clone(&transaction))),
         }
         Ok(Some(transaction))
     }

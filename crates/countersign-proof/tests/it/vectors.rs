@@ -65,7 +65,7 @@ fn every_accepted_vector_is_a_proof_here_and_good_for_openssl() {
 fn every_refused_vector_is_refused_for_its_reason() {
     let all = vectors();
     let cases = all["refused"].as_array().unwrap();
-    assert_eq!(cases.len(), 51);
+    assert_eq!(cases.len(), 54);
     for case in cases {
         let reason = verify(&all, case).map(|_| ()).map_err(name);
         assert_eq!(reason, Err(text(case, "reason").to_owned()), "{}", text(case, "name"));

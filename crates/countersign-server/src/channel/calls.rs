@@ -19,9 +19,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::Devices;
 use super::answer::{self, Refused};
 use super::proof::Proved;
+use super::{Devices, Room};
 use crate::doorbell::{Kind, Note};
 
 type Answer<T> = Result<Json<T>, Refused>;
@@ -193,7 +193,9 @@ impl Devices {
     ) -> Result<Arc<Transaction>, Refused> {
         let submission = answer::submission(&finish.signature)?;
         let id = core_id(finish.id);
-        Ok(self.0.core.finish(&who.tenant, who.device, id, &submission).await?)
+        let Room { core, witness, .. } = &*self.0;
+        witness.hear(core, &who.tenant, id, &submission).await?;
+        Ok(core.finish(&who.tenant, who.device, id, &submission).await?)
     }
 
     pub(super) async fn decline(

@@ -24,6 +24,7 @@ pub(crate) use self::proof::Proved;
 use self::proof::Replays;
 use crate::serve::Core;
 use crate::task::Shutdown;
+use crate::witness::Witness;
 
 /// What an operator decides about devices.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub(crate) struct Devices(Arc<Room>);
 
 struct Room {
     core: Arc<Core>,
+    witness: Witness,
     tasks: Shutdown,
     rules: Rules,
     replays: Replays,
@@ -55,11 +57,16 @@ struct Room {
 
 impl Devices {
     /// Joins the parts.
-    pub(crate) fn new(core: Arc<Core>, tasks: Shutdown, rules: Rules) -> Self {
+    pub(crate) fn new(core: Arc<Core>, witness: Witness, tasks: Shutdown, rules: Rules) -> Self {
         let replays = Replays::since(core.now());
         let user_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_user));
         let address_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_address));
-        Self(Arc::new(Room { core, tasks, rules, replays, user_tries, address_tries }))
+        Self(Arc::new(Room { core, witness, tasks, rules, replays, user_tries, address_tries }))
+    }
+
+    /// Who says what a digest's own address says.
+    pub(crate) fn witness(&self) -> &Witness {
+        &self.0.witness
     }
 
     /// Forgets who has not tried lately.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use countersign_device::{DeclineReason, Phone, gateway};
-use countersign_wire::body::{Content, Push};
+use countersign_wire::body::{Content, Push, Use};
 use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -19,6 +19,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::house::House;
 use crate::person::Person;
+use crate::trustedx;
 
 /// One exchange of a recording.
 struct Exchange {
@@ -65,6 +66,8 @@ struct Stage {
 struct Said {
     key: String,
     content: Option<Content>,
+    /// The id of TrustedX's process that was created last.
+    process: String,
 }
 
 impl Stage {
@@ -87,7 +90,12 @@ impl Stage {
             body = body.replace(&placeholder, device);
             head = head.replace(&placeholder, device);
         }
-        let head = head
+        if head.contains("{{proof}}") {
+            head = self.at_links(&head);
+            head = head.replace("{{proof}}", &self.proof(&head, &body));
+        }
+        let head = self
+            .at_links(&head)
             .replace("{{token}}", &self.token)
             .replace("{{trustedx token}}", &self.trustedx_token)
             .replace("{{stranger's token}}", &self.strangers_token)
@@ -106,13 +114,21 @@ impl Stage {
         stream.read_to_end(&mut answer).unwrap();
         let answer = String::from_utf8(answer).unwrap();
         self.said.lock().hear(&self.held, &answer);
-        Self::masked(&answer, port)
+        self.masked(&answer, port)
     }
 
     /// A request that follows on what was answered before, as `absent`'s application makes it.
     fn follow(&self, mut body: String) -> String {
         let said = self.said.lock();
         body = body.replace("{{key}}", &said.key);
+        for (usage, identity) in self.identities() {
+            body = body.replace(&format!("{{{{{usage} identity}}}}"), identity);
+        }
+        if body.contains("{{signature}}") {
+            let content = self.held.identity(Use::Content).unwrap();
+            let finish = trustedx::over_html(content, "<p>Pay 5 €?</p>");
+            body = body.replace("{{signature}}", finish["value"].as_str().unwrap());
+        }
         if let Some(content) = &said.content {
             let code = gateway::code(&self.held, content).unwrap_or_default();
             let wrong = format!("{:08}", (code.parse().unwrap_or(0) + 1) % 100_000_000_u64);
@@ -126,7 +142,8 @@ impl Stage {
 
     /// The answer, with braces around what differs each time: dates, tokens, signatures and the length
     /// of what holds them, numbers and keys that are drawn.
-    fn masked(answer: &str, port: &str) -> String {
+    fn masked(&self, answer: &str, port: &str) -> String {
+        let answer = &self.named(answer);
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
         let (mut body, mut varies) = (body.to_owned(), false);
         for (name, mask, shortest) in [
@@ -145,6 +162,11 @@ impl Stage {
             ("requestMessage", "{{message}}", 100),
             ("client_id", "{{client_id}}", 10),
             ("sub", "{{client_id}}", 10),
+            ("creation_time", "{{time}}", 10),
+            ("certificate", "{{certificate}}", 200),
+            ("public_key", "{{public key}}", 80),
+            ("device_id", "{{device}}", 10),
+            ("value", "{{signature}}", 80),
         ] {
             let marker = format!("\"{name}\":\"");
             let mut at = 0;
@@ -175,7 +197,7 @@ impl Stage {
                 varies = true;
             }
         }
-        for name in ["exp", "iat"] {
+        for name in ["exp", "iat", "server_time"] {
             let marker = format!("\"{name}\":");
             let Some(start) = body.find(&marker).map(|found| found + marker.len()) else {
                 continue;
@@ -193,12 +215,45 @@ impl Stage {
         for line in head.split("\r\n") {
             let line = match line.split_once(": ") {
                 Some(("date", _)) => "date: {{date}}",
+                Some(("location", _)) => &line.replace(&port, "//localhost:{{port}}"),
                 Some(("content-length", _)) if varies => "content-length: {{length}}",
                 _ => line,
             };
             writeln!(masked, "{line}").unwrap();
         }
         format!("{masked}\n{body}").trim().to_owned()
+    }
+}
+
+/// TrustedX's links, and the device that calls them: `absent`'s.
+impl Stage {
+    fn at_links(&self, head: &str) -> String {
+        let mut head = head.replace("{{process}}", &self.said.lock().process);
+        for (usage, identity) in self.identities() {
+            head = head.replace(&format!("{{{{{usage} identity}}}}"), identity);
+        }
+        head
+    }
+
+    fn proof(&self, head: &str, body: &str) -> String {
+        let mut line = head.split(' ');
+        let (method, path) = (line.next().unwrap(), line.next().unwrap());
+        trustedx::proof_of(&self.held, method, path, body.as_bytes())
+    }
+
+    fn identities(&self) -> [(&'static str, &str); 2] {
+        [("content", Use::Content), ("digest", Use::Digest)]
+            .map(|(name, usage)| (name, self.held.identity(usage).unwrap().id.as_str()))
+    }
+
+    /// The same answer with names for what is drawn.
+    fn named(&self, answer: &str) -> String {
+        let mut answer = answer.replace(&self.house.client.0, "{{client_id}}");
+        for (usage, identity) in self.identities() {
+            answer = answer.replace(identity, &format!("{{{{{usage} identity}}}}"));
+        }
+        let process = &self.said.lock().process;
+        if process.is_empty() { answer } else { answer.replace(process, "{{process}}") }
     }
 }
 
@@ -211,6 +266,9 @@ impl Said {
         let keys = ["<requestKey>", "<challengeKey>", "SIGNFLD_REQUEST_KEY</attributeID><value>"];
         if let Some(key) = keys.into_iter().find_map(|marker| after(marker, '<')) {
             self.key = key;
+        }
+        if let Some(process) = after("{\"signature\":{\"id\":\"", '"') {
+            self.process = process;
         }
         let message = after("\"requestMessage\":\"", '"');
         if let Some(message) = message.or_else(|| after("<requestMessage>", '<')) {
@@ -370,4 +428,14 @@ async fn kobils_discovery_is_as_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trustedxs_authorization_server_is_as_recorded() {
     replay("trustedx-oauth.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trustedxs_processes_are_as_recorded() {
+    replay("trustedx-processes.http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trustedxs_identities_are_as_recorded() {
+    replay("trustedx-identities.http").await;
 }

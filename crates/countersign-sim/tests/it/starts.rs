@@ -5,6 +5,7 @@ use core::time::Duration;
 use countersign_core::Refusal;
 use countersign_core::delivery::Debt;
 use countersign_core::device::{DeviceStatus, Purpose};
+use countersign_core::engine::{Announcement, Order};
 use countersign_core::port::{Clock, Handle};
 use countersign_core::terms::{Addressed, Clocks};
 use countersign_core::transaction::{Outcome, State};
@@ -125,6 +126,18 @@ fn a_start_owes_pushes_to_absent_devices_with_a_push_address_and_to_no_others() 
         play.change(janes(2), |device| device.push = None).await;
         let started = play.start(order).await;
         assert_eq!(play.debts().await, [(started.terms.id, Debt::Push(janes(1).id()))]);
+    });
+}
+
+#[test]
+fn a_start_that_is_not_announced_to_everybody_owes_no_push() {
+    everywhere(async |play: Play| {
+        for (announced, rings) in [(Announcement::Online, 1), (Announcement::Nobody, 0)] {
+            let before = play.board.rings().len();
+            play.start(Order { announced, ..play.order() }).await;
+            assert_eq!(play.board.rings().len() - before, rings);
+            assert_eq!(play.debts().await, []);
+        }
     });
 }
 

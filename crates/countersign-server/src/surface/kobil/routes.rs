@@ -5,7 +5,7 @@ use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use bytes::Bytes;
-use countersign_core::engine::Order;
+use countersign_core::engine::{Announcement, Order};
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{Chance as _, Handle, Registry as _};
 use countersign_core::terms::{Forms, Operation, Surface};
@@ -165,7 +165,7 @@ fn order(id: TransactionId, caller: Caller, user: UserName, start: Start) -> Ord
         pin_required: start.pin_required,
         once: false,
         clocks: start.clocks,
-        announced: true,
+        announced: Announcement::Everybody,
         callback: start.callback,
         notice: start.notice,
         request: None,

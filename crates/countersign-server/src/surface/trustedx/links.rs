@@ -2,6 +2,8 @@
 //!
 //! They end what other surfaces started as well: a device that is offered it may answer here.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::Request;
 use axum::extract::{Path, State};
@@ -10,6 +12,7 @@ use base64::Engine as _;
 use countersign_core::engine::{Manner, Submission};
 use countersign_core::id::{IdentityId, TransactionId};
 use countersign_core::limits::{REASON_BYTES_MAX, SIGNATURE_BYTES_MAX};
+use countersign_core::port::Handle;
 use countersign_core::terms::{Form, Surface};
 use countersign_core::transaction::{Decline, Transaction};
 use countersign_core::{Error, Refusal};
@@ -68,14 +71,15 @@ pub(super) async fn finish(
             algorithm: finish.algorithm,
             digest: finish.digest.as_deref(),
         };
+        trustedx.devices.witness().hear(core, &who.tenant, id, &submission).await?;
         core.finish_in(Manner::AtOnce, &who.tenant, who.device, id, &submission).await
     };
     let finished = match at_once(Form::Raw).await {
         // What KOBIL's call or OneSpan's started accepts a CMS.
-        Err(Error::Refused(Refusal::OtherForm)) => at_once(Form::Cms).await?,
-        finished => finished?,
+        Err(Error::Refused(Refusal::OtherForm)) => at_once(Form::Cms).await,
+        finished => finished,
     };
-    trustedx.ended(&who, &finished).await
+    trustedx.answered(&who, id, finished).await
 }
 
 /// `PUT …/signatures/{id}/fail`
@@ -87,8 +91,8 @@ pub(super) async fn fail(
     let who = trustedx.device(request).await?;
     let id = id.parse().map_err(|_| Problem::Gone)?;
     let words = words(&who.body)?;
-    let failed = trustedx.gate.core.fail(&who.tenant, who.device, id, words).await?;
-    trustedx.ended(&who, &failed).await
+    let failed = trustedx.gate.core.fail(&who.tenant, who.device, id, words).await;
+    trustedx.answered(&who, id, failed).await
 }
 
 /// `PUT …/signatures/{id}/cancel`
@@ -101,11 +105,28 @@ pub(super) async fn cancel(
     let id = id.parse().map_err(|_| Problem::Gone)?;
     let words = words(&who.body)?;
     let core = &trustedx.gate.core;
-    let cancelled = core.decline_saying(&who.tenant, who.device, id, Decline::User, words).await?;
-    trustedx.ended(&who, &cancelled).await
+    let cancelled = core.decline_saying(&who.tenant, who.device, id, Decline::User, words).await;
+    trustedx.answered(&who, id, cancelled).await
 }
 
 impl TrustedX {
+    /// What a device is told of its answer. One that its application has deleted is known no more.
+    async fn answered(
+        &self,
+        who: &Proved,
+        id: TransactionId,
+        ended: Result<Arc<Transaction>, Error>,
+    ) -> Result<Response, Problem> {
+        match ended {
+            Ok(ended) => self.ended(who, &ended).await,
+            Err(Error::Refused(Refusal::Ended(outcome))) => {
+                let found = self.gate.core.transaction(&who.tenant, &Handle::Id(id)).await?;
+                Err(if found.discarded { Problem::Gone } else { Refusal::Ended(outcome).into() })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// A process that a device has ended.
     async fn ended(&self, who: &Proved, transaction: &Transaction) -> Result<Response, Problem> {
         let is_ours = transaction.terms.surface == Surface::TrustedX;

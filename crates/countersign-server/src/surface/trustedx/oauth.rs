@@ -4,6 +4,7 @@
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
+use countersign_core::port::Registry as _;
 use countersign_core::tenant::{Client, Tenant};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
@@ -118,12 +119,21 @@ pub(super) async fn keys(State(trustedx): State<TrustedX>, Path(tenant): Path<St
 }
 
 /// `GET /trustedx-authserver/oauth/keys`: the same, for the tenant that the host names, or else the
-/// default one.
+/// default one, or else the only one that there is.
 pub(super) async fn own_keys(State(trustedx): State<TrustedX>, request: Request) -> Response {
-    match trustedx.gate.tenant_of_host(request.uri(), request.headers()) {
-        Ok(tenant) => told(discovery::keys(&trustedx.gate, tenant.as_str()).await),
-        Err(stranger) => told(Err(stranger)),
-    }
+    let gate = &trustedx.gate;
+    let named = gate.tenant_of_host(request.uri(), request.headers());
+    drop(request);
+    let keys = async {
+        if let Ok(tenant) = named {
+            return discovery::keys(gate, tenant.as_str()).await;
+        }
+        match gate.core.store.tenants().await?.as_slice() {
+            [only] => discovery::keys(gate, only.as_str()).await,
+            _ => Err(Stranger::NoTenant),
+        }
+    };
+    told(keys.await)
 }
 
 fn told(keys: Result<Response, Stranger>) -> Response {

@@ -187,7 +187,8 @@ fn of_device(body: &RefusalBody) -> Response {
 
 fn of_refusal(refusal: &Refusal) -> Response {
     let (status, error) = match refusal {
-        Refusal::Unknown | Refusal::UnknownIdentity => return Problem::Gone.into_response(),
+        Refusal::Unknown => return Problem::Gone.into_response(),
+        Refusal::UnknownIdentity => (StatusCode::GONE, "gone"),
         // Whether there is such a user is not told apart from whether anybody could sign.
         Refusal::UnknownUser | Refusal::UnknownDevice | Refusal::NoIdentity => {
             let sentence = Refusal::NoIdentity.to_string();

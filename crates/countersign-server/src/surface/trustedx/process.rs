@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use countersign_core::engine::Order;
+use countersign_core::engine::{Announcement, Order};
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{Chance as _, Handle, Registry as _};
 use countersign_core::selector::Selector;
@@ -81,8 +81,8 @@ impl TrustedX {
         body: &[u8],
     ) -> Result<Order, Problem> {
         let core = &self.gate.core;
-        let selectors = self.selectors(&caller, &mut create).await?;
-        let user = if let Some(user) = create.user.take() {
+        let (selectors, holder) = self.selectors(&caller, &mut create).await?;
+        let user = if let Some(user) = create.user.take().or(holder) {
             user
         } else {
             let purpose = create.content.media_type.purpose();
@@ -100,6 +100,8 @@ impl TrustedX {
             selectors: create.asked.into_iter().map(|asked| asked.shown).collect(),
         };
         let kept = serde_json::to_string(&kept).expect("what is kept is plain JSON");
+        // Devices that are on the line are offered it in any case.
+        let announced = if create.notify { Announcement::Everybody } else { Announcement::Online };
         Ok(Order {
             id: TransactionId(core.world.draw()),
             surface: Surface::TrustedX,
@@ -115,7 +117,7 @@ impl TrustedX {
             pin_required: false,
             once: false,
             clocks: Clocks::One(extensions.lifetime.unwrap_or(self.rules.lifetime)),
-            announced: true,
+            announced,
             callback: extensions.callback,
             notice: None,
             request: Some(kept),
@@ -126,16 +128,21 @@ impl TrustedX {
         })
     }
 
-    /// The conditions of the selectors that somebody could meet; all of them are shown.
+    /// The conditions of the selectors that somebody could meet; all of them are shown. And who could, where
+    /// each names an identity of one and the same user.
     async fn selectors(
         &self,
         caller: &Caller,
         create: &mut Create,
-    ) -> Result<Vec<Selector>, Problem> {
+    ) -> Result<(Vec<Selector>, Option<UserName>), Problem> {
+        let mut holders = Vec::new();
         for asked in &mut create.asked {
             let Some(Selector { id: Some(id), .. }) = asked.selector else { continue };
             match self.gate.core.identity(&caller.tenant, id).await {
-                Ok(held) => asked.show_by(&held),
+                Ok(held) => {
+                    asked.show_by(&held);
+                    holders.push(held.device.user.clone());
+                }
                 Err(Error::Refused(_)) => asked.selector = None,
                 Err(failed) => return Err(failed.into()),
             }
@@ -146,7 +153,9 @@ impl TrustedX {
         if selectors.is_empty() && !create.asked.is_empty() {
             return Err(Refusal::NoIdentity.into());
         }
-        Ok(selectors)
+        let by_id = selectors.iter().all(|selector| selector.id.is_some());
+        let holder = holders.pop().filter(|one| by_id && holders.iter().all(|other| other == one));
+        Ok((selectors, holder))
     }
 
     /// What is asked of the signature. HTML that no algorithm was named for is hashed as the device's type

@@ -93,7 +93,7 @@ async fn only_the_device_that_fetched_completes_in_either_form() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_comes_after_the_deadline_is_for_nothing() {
-    let stage = Stage::configured("[onespan]\nwait_seconds = 1\n").await;
+    let stage = Stage::configured("[onespan]\nwait_seconds = 8\n").await;
     let push = format!("{JANE}<push>{FIELDS}</push>");
     let phone = async {
         let key = stage.started().await;

@@ -1,16 +1,20 @@
-//! Across surfaces: what another one started is finished through a link.
+//! Across surfaces: what another one started is finished through a link, and what is started here on the
+//! device's own channel.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_device::DeclineReason;
 use countersign_device::cms::{self, SigningKey};
 use countersign_wire::body::Use;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::join;
 
-use super::{finish, look, openssl_digest, put, until};
+use super::{
+    RAW, Shop, TRANSACTION, finish, id, look, openssl_digest, put, raw, transaction, until,
+};
 use crate::house::{House, openssl_verifies, payment};
 use crate::person::Person;
 
@@ -109,4 +113,33 @@ async fn what_asks_for_a_pin_is_not_finished_without_one() {
     };
     let ((_, answer), ()) = join!(house.start_signature("jane", &request), links);
     assert_eq!(answer["status"], "OK", "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_started_here_is_taken_and_finished_on_the_devices_own_channel() {
+    let house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    for (path, body, content) in [
+        (TRANSACTION, transaction(), "<p>Pay 5 €?</p>".as_bytes().to_vec()),
+        (RAW, raw(&openssl_digest("sha256", b"x"), "sha256"), openssl_digest("sha256", b"x")),
+    ] {
+        let process = id(&shop.creates(path, &body).await);
+        let shown = jane.signs().await;
+        assert_eq!((shown.client(), shown.bytes()), ("Shop", content.as_slice()));
+        let (status, result) = shop.result(&process).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(result["status"], "finished");
+        assert_eq!(result["signature_algorithm"], "ecdsa-sha256");
+        let signature = BASE64.decode(result["value"].as_str().unwrap()).unwrap();
+        let certificate = result["sign_identity"]["details"]["certificate"].as_str().unwrap();
+        let certificate = BASE64.decode(certificate).unwrap();
+        let digest = if path == RAW { content } else { openssl_digest("sha256", &content) };
+        assert!(super::openssl_verifies(&certificate, "sha256", &digest, &signature));
+    }
+    let process = id(&shop.creates(TRANSACTION, &transaction()).await);
+    let offer = jane.device.next_offer().await.unwrap();
+    jane.device.decline(offer.id, DeclineReason::User).await.unwrap();
+    assert_eq!(shop.result(&process).await.1, json!({"status": "canceled"}));
 }

@@ -1,16 +1,19 @@
 //! The links of a process: which device may end it, with what, and how often.
 
+use std::time::{Duration, SystemTime};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use countersign_device::KeyKind;
+use countersign_device::{KeyKind, Source};
 use countersign_wire::body::Use;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::join;
 
 use super::{
     DOCUMENT, PREFIX, RAW, Shop, TRANSACTION, finish, id, look, openssl_digest, proof, put, raw,
-    signs, transaction,
+    signs, transaction, until,
 };
 use crate::house::{House, read};
 use crate::person::Person;
@@ -242,6 +245,48 @@ async fn an_identity_that_was_disabled_or_locked_out_signs_nothing() {
     let (status, answer) = signs(&house, jane.phone(), &process, DATA).await;
     assert_eq!((status.as_u16(), &answer["error"]), (403, &json!("access_denied")), "{answer}");
     assert_eq!(signs(&house, spare.phone(), &process, DATA).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_signs_nothing() {
+    let house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let authority = {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "An authority");
+        let key = KeyPair::generate().unwrap();
+        let root = house.path().join("authority.pem");
+        std::fs::write(&root, params.self_signed(&key).unwrap().pem()).unwrap();
+        house.cli(&["tenant", "trust", "acme", "--root", root.to_str().unwrap()]).unwrap();
+        Issuer::new(params, key)
+    };
+    let expires = SystemTime::now() + Duration::from_secs(3);
+    let mut params = CertificateParams::default();
+    params.not_before = (expires - Duration::from_hours(1)).into();
+    params.not_after = expires.into();
+    params.distinguished_name.push(DnType::CommonName, "jane");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap().pem();
+    let source = Source::Brought { key: key.serialize_pem().into(), certificates: certificate };
+    let brought = jane.device.add_identity(Use::Content, &["brief".into()], &source).await.unwrap();
+    let shop = Shop::new(&house).await;
+    let mut body = transaction();
+    body["sign_identities"] = json!([{"labels": ["brief"]}]);
+    let process = id(&shop.creates(TRANSACTION, &body).await);
+    until("the end of the certificate", async || {
+        // A moment is valid to its very end (RFC 5280, section 4.1.2.5).
+        (SystemTime::now() > expires + Duration::from_secs(1)).then_some(())
+    })
+    .await;
+    let own = jane.phone().identities.iter().find(|one| one.id == brought).unwrap();
+    let body = finish(own, "ecdsa-sha256", &openssl_digest("sha256", DATA.as_bytes()));
+    let (status, answer) = finishes(&house, &jane, &process, &body).await;
+    assert_eq!((status, &answer["error"]), (400, &json!("invalid_signature")), "{answer}");
+    assert!(answer["error_description"].as_str().unwrap().ends_with("has expired"), "{answer}");
+    assert_eq!(shop.result(&process).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod links;
 mod oauth;
 mod processes;
 mod seed;
+mod witness;
 
 use std::path::Path;
 use std::process::Command;
@@ -124,9 +125,13 @@ async fn look(house: &House, phone: &Phone, path: &str) -> (StatusCode, Value) {
 
 /// What a phone proves itself with, for one call below the prefix.
 fn proof(phone: &Phone, method: &str, path: &str, body: &[u8]) -> String {
-    let path = format!("{PREFIX}{path}");
+    proof_of(phone, method, &format!("{PREFIX}{path}"), body)
+}
+
+/// The same, for a call anywhere.
+pub(crate) fn proof_of(phone: &Phone, method: &str, path: &str, body: &[u8]) -> String {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let call = Call { method, path: &path, body };
+    let call = Call { method, path, body };
     let name = phone.device_name().unwrap();
     jws::sign_call(&phone.auth_key, &name, &phone.server, call, at)
 }
@@ -147,9 +152,13 @@ pub(crate) async fn signs(
     process: &str,
     data: &str,
 ) -> (StatusCode, Value) {
-    let identity = phone.identity(Use::Content).unwrap();
-    let body = finish(identity, "ecdsa-sha256", &openssl_digest("sha256", data.as_bytes()));
+    let body = over_html(phone.identity(Use::Content).unwrap(), data);
     put(house, phone, &format!("/signatures/{process}/finish"), &body).await
+}
+
+/// A finish with a signature over HTML.
+pub(crate) fn over_html(identity: &PhoneIdentity, data: &str) -> Value {
+    finish(identity, "ecdsa-sha256", &openssl_digest("sha256", data.as_bytes()))
 }
 
 /// A signature over a digest, by OpenSSL.

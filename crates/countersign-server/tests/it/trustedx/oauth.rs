@@ -114,6 +114,21 @@ async fn a_client_has_the_scopes_that_it_was_made_with() {
 }
 
 #[tokio::test]
+async fn keys_without_a_tenants_name_are_those_of_the_only_one() {
+    let house = House::new();
+    let keys = async |tenant: &str| {
+        let url = format!("{}/trustedx-authserver/oauth/{tenant}keys", house.address);
+        read(house.http.get(url).send().await.unwrap()).await
+    };
+    let own = keys("acme/").await;
+    assert_eq!(own.0, StatusCode::OK);
+    assert_eq!(keys("").await, own);
+    house.cli(&["tenant", "create", "other"]).unwrap();
+    assert_eq!(keys("").await.0, StatusCode::NOT_FOUND, "it could be either's");
+    assert_ne!(keys("other/").await.1, own.1);
+}
+
+#[tokio::test]
 async fn a_token_that_was_changed_or_is_anothers_is_none() {
     let house = House::configured("[tokens]\nlifetime_seconds = 2\n");
     house.cli(&["tenant", "create", "other"]).unwrap();

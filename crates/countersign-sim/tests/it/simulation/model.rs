@@ -13,7 +13,7 @@ use countersign_core::terms::{Addressed, Form};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
 use countersign_core::user::{Lock, Standing};
-use countersign_sim::Written;
+use countersign_sim::{Phone, Written};
 
 use super::town::POLICY;
 use crate::play::WORLD;
@@ -221,6 +221,13 @@ impl Model {
     fn may(&self, transaction: &Transaction, at: Timestamp) -> bool {
         let terms = &transaction.terms;
         self.standings[&(terms.tenant.clone(), terms.user.clone())].check(at).is_ok()
+    }
+
+    /// Whether the phone or its user is locked, until somebody lifts it.
+    pub(super) fn bars(&self, phone: &Phone) -> bool {
+        let user = (phone.tenant().clone(), phone.user().clone());
+        let lock = self.standings[&user].lock;
+        !self.is_active(phone.id()) || matches!(lock, Lock::Administrator | Lock::Disowned)
     }
 
     fn is_active(&self, device: DeviceId) -> bool {

@@ -59,6 +59,8 @@ struct Caller {
     writes: usize,
     /// How often it was asked before.
     repeats: usize,
+    /// Whether the device or its user was locked when it was asked, and has been ever since.
+    is_barred: bool,
 }
 
 /// A town that falls says which it was.
@@ -181,10 +183,10 @@ impl Town {
             order.id = TransactionId(self.dice.draw());
         }
         let node = Rc::clone(self.dice.pick(&self.nodes));
-        let asked = deed.clone();
+        let (asked, is_barred) = (deed.clone(), self.model.bars(deed.phone));
         let number = self.crowd.join(async move { asked.ask(&node).await });
         self.story.push(format!("{number} at {}: {deed}", self.time.now().0));
-        self.under_way.insert(number, Caller { deed, writes: 0, repeats });
+        self.under_way.insert(number, Caller { deed, writes: 0, repeats, is_barred });
     }
 
     /// Gives one caller a turn, and looks at what came of it.
@@ -202,16 +204,21 @@ impl Town {
                 self.story.push(format!("{number} wrote {:?} to {id}", commit.event));
             }
         }
+        for caller in self.under_way.values_mut() {
+            caller.is_barred &= self.model.bars(caller.deed.phone);
+        }
         if self.store.races_lost() > self.races_lost {
             self.races_lost = self.store.races_lost();
             self.story.push(format!("{number} decided again"));
         }
         let Some(answer) = answer else { return };
-        let Caller { deed, writes, repeats } =
+        let Caller { deed, writes, repeats, is_barred } =
             self.under_way.remove(&number).expect("it is under way");
         match answer {
             Ok(told) => {
                 deed.check(&told, &self.model);
+                let is_shown = matches!(deed.what, What::Take { .. });
+                assert!(!is_barred || !is_shown, "who is locked is shown nothing: {deed}");
                 self.story.push(format!("{number} is told yes"));
             }
             Err(Error::Refused(refusal)) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_core::engine::Order;
+use countersign_core::engine::{Announcement, Order};
 use countersign_core::id::{RequestKey, SerialNumber, TransactionId, UserName};
 use countersign_core::limits::{CLOCK_DEFAULT, CONTENT_BYTES_MAX};
 use countersign_core::port::{Chance as _, Handle, Registry as _};
@@ -54,7 +54,7 @@ async fn done(soap: &Soap, caller: Caller, call: &Call) -> Result<Done, Not> {
     match what {
         What::Sign { operation, user, serial, data } => {
             let asked = soap.order(operation, caller, user, serial, data).await?;
-            soap.sign(Order { announced: true, ..asked }).await
+            soap.sign(Order { announced: Announcement::Everybody, ..asked }).await
         }
         What::Prepare { operation, user, serial, data } => {
             soap.prepare(soap.order(operation, caller, user, serial, data).await?).await
@@ -185,7 +185,7 @@ impl Soap {
             forms: self.phones.forms(),
             pin_required: false,
             once: true,
-            announced: false,
+            announced: Announcement::Nobody,
             clocks: Clocks::One(self.wait),
             callback: None,
             notice: None,
