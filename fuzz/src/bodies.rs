@@ -2,10 +2,11 @@
 
 use countersign_wire::body::{
     Content, Decline, EnrolmentAnswer, EnrolmentRequest, Fail, Finish, Offers, PinBody, PinChange,
-    RefusalBody, Take, Taken,
+    PushAnswer, PushBody, RefusalBody, Take, Taken,
 };
 use countersign_wire::frame::{FromDevice, FromServer, Message};
 use countersign_wire::phone::Phone;
+use countersign_wire::push::Payload;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -47,6 +48,9 @@ pub fn device_bodies(bytes: &[u8]) {
         10 => read::<Phone>(body),
         _ => {
             read::<Offers>(body);
+            read::<PushBody>(body);
+            read::<PushAnswer>(body);
+            read::<Payload>(body);
             read::<RefusalBody>(body);
         }
     }

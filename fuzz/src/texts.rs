@@ -6,6 +6,7 @@ use countersign_wire::code::{ActivationCode, Side};
 use countersign_wire::id::{DeviceId, DeviceName, TransactionId};
 use countersign_wire::statement::Statement;
 use countersign_wire::uri::EnrolUri;
+use countersign_wire::webpush::Subscription;
 
 /// What is read is written in one way, which is the way in which it was read wherever it is signed.
 pub fn texts(bytes: &[u8]) {
@@ -28,6 +29,9 @@ pub fn texts(bytes: &[u8]) {
         let again = EnrolUri::parse(&written).expect("what is written is read");
         assert_eq!(*again.to_text(), *written);
         assert_eq!((again.user, again.server), (uri.user, uri.server));
+    }
+    if let Some(subscription) = Subscription::from_json(text) {
+        assert_eq!(Subscription::from_json(&subscription.to_json()), Some(subscription));
     }
     if let Ok(id) = text.parse::<TransactionId>() {
         assert_eq!(id.to_string(), text);

@@ -20,6 +20,7 @@ const PROGRAMS: &[(&[&str], &str, &str)] = &[
         "brings Standard Webhooks' own library, which judges our signatures",
     ),
     (&["node", "--version"], "nodejs", "the documents' other receiver of callbacks"),
+    (&["npm", "--version"], "npm", "brings another implementation of Web Push's encryption"),
 ];
 
 /// Installs what is missing, where this user may; otherwise says what to install.

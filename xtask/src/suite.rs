@@ -36,6 +36,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     total += cargo(root, "tests", &["test", "--workspace", "--no-fail-fast"]).check_tests();
     total += Fuzzing { seconds: FUZZ_SECONDS, keep: false, targets: Vec::new() }.run(root)?;
     total += webhooks(root).check();
+    total += webpush(root).check();
     total += soap(root).check();
     total += demo(root)?;
     println!("\n{total}");
@@ -56,6 +57,16 @@ fn webhooks(root: &Path) -> Step {
                   PYTHONPATH=target/python python3 xtask/src/webhooks.py docs/vectors/webhooks.json";
     command.args(["-euc", script]).current_dir(root);
     Step::new("callbacks, by Standard Webhooks' library", command)
+}
+
+/// The encryption of pushes, by another implementation from npm.
+fn webpush(root: &Path) -> Step {
+    let mut command = Command::new("sh");
+    let script = "npm install --silent --no-save --no-audit --no-fund --prefix target/node http_ece@1.2.1 && \
+                  cargo build --quiet --package countersign-wire --example webpush && \
+                  node xtask/src/webpush.mjs ${CARGO_TARGET_DIR:-target}/debug/examples/webpush";
+    command.args(["-euc", script]).current_dir(root);
+    Step::new("Web Push's encryption, by http_ece", command).within(DEMO_MAX)
 }
 
 /// A stock SOAP client, from `PyPI`, that is given nothing but the address of the description.

@@ -4,7 +4,8 @@
 //! often as needed. Waking a connected device or a waiting caller is a doorbell, never a debt.
 //!
 //! Each delivery stands in a [`Lane`], one for each receiver of each tenant. Places ([`Room`]) and
-//! circuits ([`Circuit`]) are kept by lane, so that a slow receiver delays nobody but itself.
+//! circuits ([`Circuit`]) are kept by lane, so that a slow receiver delays nobody but itself. Pushes have
+//! places of their own, so that neither kind of debt holds up the other.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -14,11 +15,12 @@ use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_BACKOFF_MAX, DELIVERY_FAILURES_MAX, DELIVERY_PAUSE_MAX,
 };
+use crate::push::{self, PushPolicy};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 
 /// What is owed.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Debt {
     /// Tell the caller's address how the transaction ended.
     Callback,
@@ -31,8 +33,22 @@ pub enum Debt {
 pub struct Lane {
     /// Whose debts.
     pub tenant: TenantName,
-    /// To whom: host and port as the callback's URL writes them; empty for a push.
+    /// To whom: host and port as the callback's URL writes them; `push/`, the service and what is behind it
+    /// for a push.
     pub host: String,
+}
+
+/// A debt that a commit creates.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Owed {
+    /// The id of its delivery.
+    pub id: DeliveryId,
+    /// What is owed.
+    pub debt: Debt,
+    /// To whom.
+    pub lane: Lane,
+    /// From when on.
+    pub due_at: Timestamp,
 }
 
 /// A debt in the ledger.
@@ -62,6 +78,8 @@ pub enum Attempt {
     Accepted,
     /// It will never be taken.
     Rejected,
+    /// It will never be taken, and nothing else that goes there: the address is nobody's.
+    Dead,
     /// Not now; the receiver may have said how long to wait.
     Deferred(Option<Duration>),
 }
@@ -71,10 +89,17 @@ pub enum Attempt {
 pub enum Verdict {
     /// Paid.
     Done,
+    /// Not owed any more.
+    Needless,
     /// Try again at this moment.
     Retry(Timestamp),
-    /// Put aside for a person to look at.
+    /// A callback is put aside for a person to look at; a push, which is of no use later, is let go.
     GiveUp,
+    /// A push is let go, and the device's address with it, if the device is at this version still.
+    Retire {
+        /// The device's, at which its address was read.
+        version: u32,
+    },
 }
 
 /// What became of a claimed delivery.
@@ -90,20 +115,37 @@ pub struct Settlement {
     pub verdict: Verdict,
     /// What happened, in a few words for whoever lists what was not paid.
     pub outcome: String,
+    /// When.
+    pub at: Timestamp,
 }
 
-/// What `event` owes to those who are not on the line. `absent` are the addressed devices that are
-/// not online.
+/// What `event` owes to those who are not on the line. `addressed` are the devices that are to be told,
+/// and whether each is on the line.
 #[must_use]
-pub fn owed(event: Event, transaction: &Transaction, absent: &[&Device]) -> Vec<Debt> {
+pub fn owed(
+    event: Event,
+    transaction: &Transaction,
+    addressed: &[(&Device, bool)],
+    policy: &PushPolicy,
+    mut draw: impl FnMut() -> DeliveryId,
+) -> Vec<Owed> {
     match event {
         Event::Started => {
-            let reachable = absent.iter().filter(|device| device.push.is_some());
-            reachable.map(|device| Debt::Push(device.id)).collect()
+            let push = |(device, is_present): &(&Device, bool)| {
+                let wait = policy.wait(*is_present)?;
+                let address = &device.push.registration()?.address;
+                let host = address.lane(&device.about.app);
+                Some(Owed {
+                    id: draw(),
+                    debt: Debt::Push(device.id),
+                    lane: Lane { tenant: transaction.terms.tenant.clone(), host },
+                    due_at: transaction.terms.started_at + wait,
+                })
+            };
+            addressed.iter().filter_map(push).collect()
         }
-        Event::Ended(_) if transaction.terms.callback.is_some() => vec![Debt::Callback],
-        Event::Ended(_)
-        | Event::Reached
+        Event::Ended(_) => Owed::callback(draw(), transaction).into_iter().collect(),
+        Event::Reached
         | Event::Taken
         | Event::PinProved
         | Event::PinMistaken
@@ -112,19 +154,23 @@ pub fn owed(event: Event, transaction: &Transaction, absent: &[&Device]) -> Vec<
     }
 }
 
-impl Lane {
-    /// The lane of a debt of `transaction`'s.
+impl Owed {
+    /// The callback that is owed for what `transaction` tells last, if one was asked for.
     #[must_use]
-    pub fn of(debt: &Debt, transaction: &Transaction) -> Self {
+    pub fn callback(id: DeliveryId, transaction: &Transaction) -> Option<Self> {
         let terms = &transaction.terms;
-        let url = match (debt, &terms.callback) {
-            (Debt::Callback, Some(callback)) => callback.url.as_str(),
-            (Debt::Callback, None) | (Debt::Push(_), _) => "",
-        };
-        // The surface wrote the URL in its normal form: a scheme, `//`, host and port, the rest.
-        let rest = url.split_once("//").map_or("", |(_, rest)| rest);
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        Self { tenant: terms.tenant.clone(), host: host.to_owned() }
+        // The surface wrote the URL in its normal form.
+        let host = push::host(&terms.callback.as_ref()?.url).to_owned();
+        let lane = Lane { tenant: terms.tenant.clone(), host };
+        Some(Self { id, debt: Debt::Callback, lane, due_at: transaction.moment() })
+    }
+}
+
+impl Lane {
+    /// Whether it leads to a push service.
+    #[must_use]
+    pub fn is_push(&self) -> bool {
+        push::is_lane(&self.host)
     }
 }
 
@@ -133,6 +179,8 @@ impl Lane {
 pub struct Patience {
     /// The wait after the first failure; each further one is twice as long.
     pub first: Duration,
+    /// The longest wait, unless the receiver asks for a longer one.
+    pub longest: Duration,
     /// How long after it was owed a delivery is given up.
     pub give_up_after: Duration,
 }
@@ -155,12 +203,12 @@ impl Patience {
         let over = owed_at + self.give_up_after;
         match attempt {
             Attempt::Accepted => Verdict::Done,
-            Attempt::Rejected => Verdict::GiveUp,
+            Attempt::Rejected | Attempt::Dead => Verdict::GiveUp,
             Attempt::Deferred(_) if count >= DELIVERY_ATTEMPTS_MAX || now >= over => {
                 Verdict::GiveUp
             }
             Attempt::Deferred(asked) => {
-                let wait = self.doubled(count.saturating_sub(1), DELIVERY_BACKOFF_MAX);
+                let wait = self.doubled(count.saturating_sub(1), self.longest);
                 let spread = wait * (480 - u32::from(jitter)) / 512;
                 Verdict::Retry((now + spread.max(asked.unwrap_or_default())).min(over))
             }
@@ -204,7 +252,7 @@ impl Circuit {
         }
         let first = self.openings == 0;
         self.openings = self.openings.saturating_add(1);
-        let pause = patience.doubled(self.openings, DELIVERY_PAUSE_MAX);
+        let pause = patience.doubled(self.openings, DELIVERY_PAUSE_MAX.min(patience.longest));
         let asked = asked.unwrap_or_default().min(DELIVERY_PAUSE_MAX);
         self.shut_until = Some(now + pause.max(asked));
         first
@@ -225,48 +273,76 @@ impl Circuit {
 }
 
 /// Places for deliveries on their way: in all, for one tenant, in one lane. So no receiver can hold
-/// every place, nor can a tenant with many receivers.
+/// every place, nor can a tenant with many receivers. Callbacks and pushes have places of their own.
 #[derive(Clone, Debug)]
 pub struct Room {
+    callbacks: Places,
+    pushes: Places,
+    narrowed: BTreeMap<Lane, u16>,
+}
+
+#[derive(Clone, Debug)]
+struct Places {
     free: u16,
     lane_max: u16,
     tenant_max: u16,
     lanes: BTreeMap<Lane, u16>,
     tenants: BTreeMap<TenantName, u16>,
-    narrowed: BTreeMap<Lane, u16>,
+}
+
+impl Places {
+    /// `places` in all, `lane_max` for one lane, three quarters for one tenant.
+    fn new(places: u16, lane_max: u16) -> Self {
+        let tenant_max = places - places / 4;
+        let (lanes, tenants) = Default::default();
+        Self { free: places, lane_max, tenant_max, lanes, tenants }
+    }
 }
 
 impl Room {
-    /// An empty one: `places` in all, `lane_max` for one lane, three quarters for one tenant.
+    /// An empty one: `places` in all, `lane_max` for one lane, three quarters for one tenant; and as many
+    /// again for pushes.
     #[must_use]
     pub fn new(places: u16, lane_max: u16) -> Self {
-        let tenant_max = places - places / 4;
-        let (lanes, tenants, narrowed) = Default::default();
-        Self { free: places, lane_max, tenant_max, lanes, tenants, narrowed }
+        let callbacks = Places::new(places, lane_max);
+        Self { pushes: callbacks.clone(), callbacks, narrowed: BTreeMap::new() }
+    }
+
+    /// With so many places for pushes.
+    #[must_use]
+    pub fn for_pushes(self, places: u16, lane_max: u16) -> Self {
+        Self { pushes: Places::new(places, lane_max), ..self }
     }
 
     /// Places that are free.
     #[must_use]
     pub fn free(&self) -> u16 {
-        self.free
+        self.callbacks.free.saturating_add(self.pushes.free)
     }
 
     /// Places that a lane may still have.
     #[must_use]
     pub fn left(&self, lane: &Lane) -> u16 {
-        let held = self.lanes.get(lane).copied().unwrap_or(0);
-        let lane_max = self.narrowed.get(lane).map_or(self.lane_max, |max| self.lane_max.min(*max));
-        let tenant_held = self.tenants.get(&lane.tenant).copied().unwrap_or(0);
-        let tenant_left = self.tenant_max.saturating_sub(tenant_held);
-        self.free.min(lane_max.saturating_sub(held)).min(tenant_left)
+        let places = if lane.is_push() { &self.pushes } else { &self.callbacks };
+        let held = places.lanes.get(lane).copied().unwrap_or(0);
+        let narrowed = self.narrowed.get(lane).copied().unwrap_or(u16::MAX);
+        let lane_max = places.lane_max.min(narrowed);
+        let tenant_held = places.tenants.get(&lane.tenant).copied().unwrap_or(0);
+        let tenant_left = places.tenant_max.saturating_sub(tenant_held);
+        places.free.min(lane_max.saturating_sub(held)).min(tenant_left)
+    }
+
+    fn places(&mut self, lane: &Lane) -> &mut Places {
+        if lane.is_push() { &mut self.pushes } else { &mut self.callbacks }
     }
 
     /// Takes places for a lane; no more than [`Room::left`].
-    pub fn take(&mut self, lane: &Lane, places: u16) {
-        self.free = self.free.checked_sub(places).expect("no more than are left");
-        if places > 0 {
-            *self.lanes.entry(lane.clone()).or_default() += places;
-            *self.tenants.entry(lane.tenant.clone()).or_default() += places;
+    pub fn take(&mut self, lane: &Lane, count: u16) {
+        let places = self.places(lane);
+        places.free = places.free.checked_sub(count).expect("no more than are left");
+        if count > 0 {
+            *places.lanes.entry(lane.clone()).or_default() += count;
+            *places.tenants.entry(lane.tenant.clone()).or_default() += count;
         }
     }
 
@@ -279,9 +355,10 @@ impl Room {
                 held.remove(key);
             }
         }
-        less(&mut self.lanes, lane);
-        less(&mut self.tenants, &lane.tenant);
-        self.free += 1;
+        let places = self.places(lane);
+        less(&mut places.lanes, lane);
+        less(&mut places.tenants, &lane.tenant);
+        places.free += 1;
     }
 
     /// Bounds some lanes further, and no others.
@@ -294,8 +371,11 @@ impl Room {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { first: Duration::from_secs(2), give_up_after: Duration::from_hours(24) };
+    const PATIENCE: Patience = Patience {
+        first: Duration::from_secs(2),
+        longest: DELIVERY_BACKOFF_MAX,
+        give_up_after: Duration::from_hours(24),
+    };
     const LATER: Attempt = Attempt::Deferred(None);
 
     fn lane(tenant: &str, host: &str) -> Lane {
@@ -381,5 +461,10 @@ mod tests {
         assert_eq!((room.left(&lane("beta", "a")), room.left(&lane("beta", "b"))), (0, 3));
         assert_eq!(room.left(&lane("acme", "c")), 1);
         assert_eq!(Room::new(1, 1).left(&lane("acme", "a")), 1);
+        let push = lane("acme", "push/apns/app");
+        let mut room = Room::new(8, 3).for_pushes(4, 2);
+        assert_eq!((room.left(&push), room.free()), (2, 12));
+        room.take(&push, 2);
+        assert_eq!((room.left(&push), room.left(&lane("acme", "a"))), (0, 3), "each has its own");
     }
 }

@@ -1,6 +1,7 @@
 //! A person's device: its keys, its signing identities, and its names.
 
 use crate::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
+use crate::push::Push;
 use crate::refusal::Refusal;
 use crate::secret::Key32;
 use crate::time::Timestamp;
@@ -31,7 +32,7 @@ pub struct Device {
     /// What it said of itself.
     pub about: About,
     /// How it is woken when it is not online.
-    pub push: Option<PushAddress>,
+    pub push: Push,
     /// When it was enrolled.
     pub enrolled_at: Timestamp,
 }
@@ -69,15 +70,6 @@ pub struct About {
     pub app: String,
     /// The application's version.
     pub app_version: String,
-}
-
-/// How a push service knows the device.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PushAddress {
-    /// Which service.
-    pub provider: String,
-    /// The service's name for the device.
-    pub token: String,
 }
 
 /// A signing identity: a key on the device, with a certificate.
@@ -130,6 +122,7 @@ impl Device {
         match self.status {
             DeviceStatus::Retired => Err(Refusal::UnknownDevice),
             present if present == status => Err(Refusal::Unchanged),
+            _ if status == DeviceStatus::Retired => Ok(Self { status, push: Push::None, ..self }),
             DeviceStatus::Active | DeviceStatus::Locked => Ok(Self { status, ..self }),
         }
     }

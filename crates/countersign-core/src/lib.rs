@@ -13,6 +13,7 @@ pub mod enrolment;
 pub mod id;
 pub mod limits;
 pub mod port;
+pub mod push;
 pub mod refusal;
 pub mod secret;
 pub mod selector;

@@ -102,6 +102,12 @@ pub const DELIVERY_FAILURES_MAX: u16 = 10;
 pub const DELIVERY_PAUSE_MAX: Duration = Duration::from_mins(1);
 /// What happened to a delivery, as it is kept, in bytes.
 pub const DELIVERY_OUTCOME_BYTES_MAX: usize = 200;
+/// The first retry of a push waits for this at the most; each further one twice as long.
+pub const PUSH_BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between two attempts of a push, unless the service asks for a longer one.
+pub const PUSH_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Places for pushes, whatever the configuration says.
+pub const PUSH_PLACES_MAX: u16 = 8_192;
 /// Receivers that one claim looks at; the next claim goes on from there.
 pub const LANES_PER_CLAIM_MAX: usize = 1_024;
 /// Deliveries that one call replays or gives up; whoever wants more calls again.

@@ -7,13 +7,14 @@
 use core::future::Future;
 use std::sync::Arc;
 
-use crate::delivery::{Debt, Delivery, Lane, Room, Settlement};
+use crate::delivery::{Delivery, Lane, Owed, Room, Settlement};
 use crate::device::Device;
 use crate::enrolment::{Activation, Enrolment};
 use crate::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, RequestKey, SerialNumber, TenantName,
     TransactionId, UserName,
 };
+use crate::push::Contact;
 use crate::refusal::Fault;
 use crate::secret::Key32;
 use crate::tenant::{ApiKey, Client, Tenant};
@@ -41,8 +42,9 @@ pub struct Commit {
     pub expected: Option<u32>,
     /// What happened.
     pub event: Event,
-    /// What is owed for it, queued in the same commit and due at once.
-    pub debts: Vec<(DeliveryId, Debt)>,
+    /// What is owed for it, queued in the same commit. Where it ends, the pushes that were owed for it and
+    /// not sent are owed no more.
+    pub debts: Vec<Owed>,
     /// What else the decision stood on; found changed, the commit is stale.
     pub grounds: Grounds,
     /// The user's new standing, where this event changed it. Needs `grounds.user`.
@@ -175,9 +177,27 @@ pub trait Ledger: Send + Sync {
     /// [`crate::limits::LANES_PER_CLAIM_MAX`] of them; in each the earliest come first.
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, Fault>> + Send;
 
-    /// Records what became of a claimed delivery, if its lease is the last one. Paid ones are removed;
-    /// those given up are kept.
+    /// Records what became of a claimed delivery, if its lease is the last one. Paid ones are removed, and
+    /// so are pushes that were given up; callbacks that were given up are kept. What came of a push stays
+    /// as its [`Contact`].
     fn settle(&self, settlement: Settlement) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Notes that a device asked what there is, and was told of these transactions; the first time counts.
+    fn note_reached(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        transactions: Vec<TransactionId>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Reads what came of waking devices for a transaction, by device. Those that were on the line when it
+    /// began, and took it, are in the transaction itself.
+    fn contacts(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> impl Future<Output = Result<Vec<Contact>, Fault>> + Send;
 
     /// Gives up deliveries of one lane that are due and were owed at `owed_before` or earlier, at most
     /// [`crate::limits::DELIVERIES_CHANGED_MAX`]; answers how many. `outcome` is kept with them.
@@ -427,6 +447,9 @@ pub trait Registry: Send + Sync {
 
     /// Changes a device's status, PIN, push address or identities, if the version still holds.
     /// Everything else in `device` is as it was read.
+    ///
+    /// An address is one device's in a tenant: whichever other device has it loses it in the same commit, as
+    /// [`crate::push::Retirement::Moved`]. So it is when a device enrols.
     fn change_device(
         &self,
         device: Device,
@@ -467,6 +490,8 @@ pub enum Bell {
     Offer(Arc<Transaction>),
     /// It has ended: devices that hold it withdraw it, and its caller is answered.
     Ended(Arc<Transaction>),
+    /// Something is owed to somebody who is not on the line.
+    Owed,
     /// The user, or some of their devices, were locked, logged out or deleted: their channels are
     /// closed.
     HungUp {

@@ -53,6 +53,8 @@ pub struct Terms {
     pub started_at: Timestamp,
     /// Whether an addressed device was online then.
     pub online: bool,
+    /// The devices that were offered it then, being online.
+    pub present: Vec<DeviceId>,
     /// How long it lives.
     pub clocks: Clocks,
     /// Where its end is told, besides to whoever asks.

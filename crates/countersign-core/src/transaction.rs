@@ -405,6 +405,17 @@ impl Transaction {
         }
     }
 
+    /// When what it tells last happened.
+    #[must_use]
+    pub fn moment(&self) -> Timestamp {
+        match &self.state {
+            State::Ended { at, .. } => *at,
+            State::Waiting { .. } | State::Taken { .. } => {
+                self.takes.last().map_or(self.terms.started_at, |take| take.at)
+            }
+        }
+    }
+
     /// How it ended, if it has.
     #[must_use]
     pub fn end(&self) -> Option<&End> {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use countersign_wire::body::{
     Code, Decline, DeclineReason, Ended, Fail, Finish, Offer, PIN_PROOF_ID, PinBody, PinChange,
-    Take, Taken, Use,
+    Push, PushAnswer, PushBody, Take, Taken, Use,
 };
 use countersign_wire::frame::{Message, Request};
 use countersign_wire::id::TransactionId;
@@ -19,6 +19,7 @@ use countersign_wire::jwe::{self, Purpose};
 use countersign_wire::limits::REASON_BYTES_MAX;
 use countersign_wire::phone::{Phone, PhonePin};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::document::Limits;
@@ -28,6 +29,7 @@ use crate::http::Http;
 use crate::identity::{Source, Wanted};
 use crate::listen::{Line, Listen, Notice};
 use crate::pin::Pin;
+use crate::push::Wake;
 use crate::shown::Shown;
 use crate::trustedx::Link;
 
@@ -308,6 +310,28 @@ impl Device {
         self.phone.pin_next = None;
         self.file.replace(&self.phone)?;
         outcome
+    }
+
+    /// Registers where the device is woken when it is not on the line, from now on; `None`: nowhere.
+    ///
+    /// # Errors
+    /// The server's refusal of an address that is none, or no answer.
+    pub async fn set_push(&self, push: Option<Push>) -> Result<PushAnswer, Error> {
+        self.http.put_push(&PushBody { push }).await
+    }
+
+    /// Whether the device can be woken, and how it could be: with Web Push, what a browser must know to
+    /// subscribe.
+    ///
+    /// # Errors
+    /// The server's refusal, or no answer.
+    pub async fn push(&self) -> Result<PushAnswer, Error> {
+        self.http.push().await
+    }
+
+    /// From now on looks at what there is once, and then each time that it is woken, and keeps no line.
+    pub fn listen_for_wakes(&mut self, wakes: mpsc::UnboundedReceiver<Wake>) {
+        self.line = Line::woken(wakes);
     }
 
     /// Whether it signs with a code wherever one is accepted. By default it does where nothing else is: a

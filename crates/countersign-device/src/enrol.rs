@@ -4,7 +4,8 @@
 //! back, so that what was enrolled is this device's keys, and who answered knows the code as well.
 
 use countersign_wire::body::{
-    DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, IssuedIdentity, Use,
+    DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, IssuedIdentity, Push,
+    Use,
 };
 use countersign_wire::code::{self, ActivationCode, Side};
 use countersign_wire::id::DeviceName;
@@ -50,6 +51,8 @@ pub struct Enrolment {
     pub pin: Option<Pin>,
     /// What kind of keys the identities get. There is one identity of each use.
     pub key: KeyKind,
+    /// Where the device is woken, if that is known already.
+    pub push: Option<Push>,
 }
 
 /// Enrols a device, writes it to `file`, and sets its PIN if there is one to begin with.
@@ -137,7 +140,7 @@ impl Request {
             auth_key: device.auth.public().clone(),
             seal_key: device.seal.public().clone(),
             device: enrolment.device.clone(),
-            push: None,
+            push: enrolment.push.clone(),
         };
         let body = serde_json::to_vec(&body).expect("a request is plain JSON");
         let mac = enrolment.code.mac(Side::Request, &body);

@@ -7,8 +7,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use countersign_wire::body::{
-    Code, Ended, IssuedIdentity, NewIdentity, Offer, Offers, PinAnswer, PinBody, RefusalBody, Take,
-    Taken,
+    Code, Ended, IssuedIdentity, NewIdentity, Offer, Offers, PinAnswer, PinBody, PushAnswer,
+    PushBody, RefusalBody, Take, Taken,
 };
 use countersign_wire::frame::Request;
 use countersign_wire::id::DeviceName;
@@ -85,8 +85,13 @@ impl Http {
     /// # Errors
     /// As every call: the server's refusal, or no answer.
     pub async fn offers(&self) -> Result<Vec<Offer>, Error> {
-        let query = format!("?wait={}", WAIT.as_secs());
-        let timeout = WAIT + ANSWER_TIMEOUT;
+        self.offers_within(WAIT).await
+    }
+
+    /// Everything open for this device; waits so long for there to be something.
+    pub(crate) async fn offers_within(&self, wait: Duration) -> Result<Vec<Offer>, Error> {
+        let query = format!("?wait={}", wait.as_secs());
+        let timeout = wait + ANSWER_TIMEOUT;
         let path = "/device/v1/offers";
         let offers: Offers = self.call(Method::GET, path, &query, Vec::new(), timeout).await?;
         Ok(offers.offers)
@@ -134,6 +139,22 @@ impl Http {
     /// As every call.
     pub async fn put_pin(&self, body: &PinBody) -> Result<PinAnswer, Error> {
         self.call(Method::PUT, "/device/v1/pin", "", json(body), ANSWER_TIMEOUT).await
+    }
+
+    /// Registers where the device is woken, or takes that back.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn put_push(&self, body: &PushBody) -> Result<PushAnswer, Error> {
+        self.call(Method::PUT, "/device/v1/push", "", json(body), ANSWER_TIMEOUT).await
+    }
+
+    /// Whether the device can be woken, and how it could be.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn push(&self) -> Result<PushAnswer, Error> {
+        self.call(Method::GET, "/device/v1/push", "", Vec::new(), ANSWER_TIMEOUT).await
     }
 
     /// What the channel would carry, as a call.

@@ -31,6 +31,7 @@
 //!     device: DeviceDescription { name: "Ann's phone".to_owned(), ..Default::default() },
 //!     pin: None,
 //!     key: KeyKind::P256,
+//!     push: None,
 //! };
 //! enrol(&file, &enrolment).await?;
 //!
@@ -64,6 +65,7 @@ mod identity;
 mod key;
 mod listen;
 mod pin;
+pub mod push;
 pub mod raw;
 mod run;
 mod shown;

@@ -7,12 +7,14 @@ use std::collections::{BTreeSet, VecDeque};
 use countersign_wire::body::{Offer, RefusalBody};
 use countersign_wire::frame::{Message, Reconnect, Request, Withdrawn};
 use countersign_wire::id::TransactionId;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::Backoff;
 use crate::channel::{Channel, Lost};
 use crate::error::Error;
-use crate::http::Http;
+use crate::http::{Http, WAIT};
+use crate::push::Wake;
 
 /// Pause between two polls, where the server had only what it had said before: it does not hold that
 /// back, since for the server an offer stays open until it is taken.
@@ -49,7 +51,7 @@ pub enum Notice {
 /// The device's end of the line.
 #[derive(Debug)]
 pub(crate) struct Line {
-    way: Listen,
+    way: Way,
     channel: Option<Channel>,
     /// Whether the server was reached the last time.
     connected: bool,
@@ -61,8 +63,29 @@ pub(crate) struct Line {
     notices: VecDeque<Result<Notice, Error>>,
 }
 
+/// How the line hears.
+#[derive(Debug)]
+enum Way {
+    Channel,
+    Poll,
+    /// Once, and then each time that somebody knocks.
+    Woken(mpsc::UnboundedReceiver<Wake>),
+}
+
 impl Line {
     pub(crate) fn new(way: Listen) -> Self {
+        Self::by(match way {
+            Listen::Channel => Way::Channel,
+            Listen::Poll => Way::Poll,
+        })
+    }
+
+    /// One that looks once, and then each time that it is woken.
+    pub(crate) fn woken(wakes: mpsc::UnboundedReceiver<Wake>) -> Self {
+        Self::by(Way::Woken(wakes))
+    }
+
+    fn by(way: Way) -> Self {
         Self {
             way,
             channel: None,
@@ -88,9 +111,17 @@ impl Line {
                 continue;
             }
             sleep_until(self.not_before).await;
-            match self.way {
-                Listen::Channel => self.open(http).await,
-                Listen::Poll => self.poll(http).await,
+            match &mut self.way {
+                Way::Channel => self.open(http).await,
+                Way::Poll => self.poll(http, WAIT).await,
+                Way::Woken(wakes) => {
+                    // Whoever was not reached is tried again by itself.
+                    if self.connected && wakes.recv().await.is_none() {
+                        self.given_up(Error::Unexpected("nobody wakes it any more"));
+                        continue;
+                    }
+                    self.poll(http, Duration::ZERO).await;
+                }
             }
         }
     }
@@ -137,9 +168,10 @@ impl Line {
         }
     }
 
-    async fn poll(&mut self, http: &Http) {
-        self.not_before = Instant::now() + POLL_PAUSE;
-        match http.offers().await {
+    async fn poll(&mut self, http: &Http, wait: Duration) {
+        let is_woken = matches!(self.way, Way::Woken(_));
+        self.not_before = Instant::now() + if is_woken { Duration::ZERO } else { POLL_PAUSE };
+        match http.offers_within(wait).await {
             Ok(offers) => {
                 self.reached();
                 let before = self.notices.len();

@@ -27,8 +27,9 @@ use crate::channel::{self, Devices};
 use crate::clock::{self, World};
 use crate::config::{Config, Overrides};
 use crate::delivery::guard::Guard;
+use crate::delivery::push::Pushes;
 use crate::delivery::resolve::Resolver;
-use crate::delivery::{self, worker};
+use crate::delivery::{self, Callers, worker};
 use crate::doorbell::Local;
 use crate::listen::Listener;
 use crate::surface::caller::Gate;
@@ -73,12 +74,12 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let listener = Listener::public(&config.server, tls).await?;
     let port = listener.address().port();
     let resolver = Resolver::new(Guard::new(config.delivery.allowed_networks.clone()));
-    let webhook = delivery::webhook(&config.delivery, resolver.clone())?;
+    let callers = Callers::new(&config, resolver.clone())?;
     let witness = Witness::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
     let address = config.server.public_addresses(port)[0].to_string();
     let gate = gate(&config, &core, Callbacks::new(resolver), &address)?;
-    let devices = devices(&config, &core, witness, &tasks, port);
-    let phones = phones(&config, &core);
+    let devices = devices(&config, &core, &callers.pushes, witness, &tasks, port);
+    let phones = phones(&config, &core, &callers.pushes);
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
         .merge(onespan(&config, &gate, &phones, &tasks, &address))
@@ -90,8 +91,10 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let (ready, counted) = (store.clone(), Arc::clone(&core));
     let ready = move || std::future::ready(ready.ready().is_ok());
     observe::serve(admin, metrics, ready, move || count(&counted), &tasks);
-    let rules = delivery::rules(&config.delivery);
-    let deliveries = worker::work(Arc::clone(&core), webhook, rules, tasks.clone());
+    let checking = callers.pushes.clone().check(core.now());
+    tasks.spawn("check of push senders", Weight::Passing, checking);
+    let rules = delivery::rules(&config);
+    let deliveries = worker::work(Arc::clone(&core), callers, rules, tasks.clone());
     tasks.spawn("deliveries", Weight::Essential, deliveries);
     let forgetting = retention::work(Arc::clone(&core), config.retention.clone(), tasks.clone());
     tasks.spawn("retention", Weight::Essential, forgetting);
@@ -139,6 +142,7 @@ pub(crate) fn policy(config: &Config) -> Policy {
     Policy {
         locks: LockPolicy { wrong_max: locks.wrong_max, first: locks.first, max: locks.max },
         open_per_user_max: config.transactions.open_per_user_max,
+        push: config.push.policy,
     }
 }
 
@@ -169,7 +173,7 @@ fn kobil(config: &Config, gate: &Gate, tasks: &Shutdown, address: &str) -> Kobil
     }
 }
 
-fn phones(config: &Config, core: &Arc<Core>) -> Phones {
+fn phones(config: &Config, core: &Arc<Core>, pushes: &Pushes) -> Phones {
     let config = &config.onespan;
     let rules = phone::Rules {
         digits: config.code_digits,
@@ -177,7 +181,7 @@ fn phones(config: &Config, core: &Arc<Core>) -> Phones {
         generic_status_codes: config.generic_status_codes,
         fetches_per_minute: quota(config.fetches_per_minute),
     };
-    Phones::new(Arc::clone(core), rules)
+    Phones::new(Arc::clone(core), pushes.clone(), rules)
 }
 
 /// Both sides of OneSpan's surface.
@@ -213,6 +217,7 @@ fn trustedx(
 fn devices(
     config: &Config,
     core: &Arc<Core>,
+    pushes: &Pushes,
     witness: Witness,
     tasks: &Shutdown,
     port: u16,
@@ -220,6 +225,7 @@ fn devices(
     let addresses = config.server.public_addresses(port);
     Devices::new(
         Arc::clone(core),
+        pushes.clone(),
         witness,
         tasks.clone(),
         channel::Rules {

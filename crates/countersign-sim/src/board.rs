@@ -82,6 +82,8 @@ impl Doorbell for Board {
             match bell {
                 Bell::Offer(transaction) => wires.rings.push(Ring::Offer(transaction.terms.id)),
                 Bell::Ended(transaction) => wires.rings.push(Ring::Ended(transaction.terms.id)),
+                // A worker looks by itself.
+                Bell::Owed => {}
                 Bell::HungUp { tenant, user, addressed } => wires.present.retain(|present| {
                     present.0 != tenant || present.1 != user || !addressed.covers(present.2)
                 }),

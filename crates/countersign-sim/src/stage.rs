@@ -11,12 +11,13 @@ use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Enrolment};
 use countersign_core::id::{
-    ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, UserName,
+    ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
     Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
     Versioned,
 };
+use countersign_core::push::Contact;
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -52,7 +53,7 @@ pub enum Call {
     Read,
     /// [`Ledger::commit`].
     Commit,
-    /// [`Ledger::claim`], [`Ledger::settle`] and what else is done about debts.
+    /// [`Ledger::claim`], [`Ledger::settle`] and what else is done about debts and contacts.
     Pay,
     /// Reads from the registry.
     LookUp,
@@ -171,6 +172,25 @@ impl<S: Ledger, I: Interference> Ledger for Stage<S, I> {
             Ok(())
         };
         self.act(Call::Pay, work).await
+    }
+
+    async fn note_reached(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        transactions: Vec<TransactionId>,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let note = self.inner.note_reached(tenant, device, transactions, now);
+        self.act(Call::Pay, note).await
+    }
+
+    async fn contacts(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> Result<Vec<Contact>, Fault> {
+        self.act(Call::Read, self.inner.contacts(tenant, id)).await
     }
 
     async fn forsake(

@@ -4,13 +4,14 @@
 use core::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose, PushAddress};
+use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
 use countersign_core::engine::{Announcement, Order};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{Changed, Created, Registry};
+use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
 use countersign_core::tenant::{self, Client, Tenant};
@@ -247,9 +248,10 @@ fn phone(authority: &Authority, tenant: &str, user: &str, nth: usize) -> Phone {
     let (digest_key, digest) = authority.issue(&format!("{name} digest"));
     let mut code_key = [0; 32];
     code_key[..16].copy_from_slice(&number("code key").to_be_bytes());
+    let (id, token) = (DeviceId::drawn(number("id")), number("token").to_string());
     let device = Device {
         tenant: tenant.parse().expect("a tenant's name"),
-        id: DeviceId::drawn(number("id")),
+        id,
         user: user.parse().expect("a user's name"),
         serial_number: SerialNumber { base: SerialBase(0), sequence: 0 },
         status: DeviceStatus::Active,
@@ -259,7 +261,11 @@ fn phone(authority: &Authority, tenant: &str, user: &str, nth: usize) -> Phone {
         pin: Some(pin_digest(House::PIN, 1)),
         identities: vec![identity(Purpose::Content, content), identity(Purpose::Digest, digest)],
         about: About { name, ..About::default() },
-        push: Some(PushAddress { provider: "fcm".into(), token: "token".into() }),
+        push: Push::At(Registration {
+            address: PushAddress { provider: Provider::Fcm, token, keys: None },
+            language: None,
+            since: START,
+        }),
         enrolled_at: START,
     };
     Phone { device, content_key, digest_key }

@@ -21,6 +21,7 @@ use countersign_core::port::{
     Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
     Registry, Unpaid, Versioned,
 };
+use countersign_core::push::Contact;
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -161,6 +162,24 @@ impl Ledger for Store {
 
     async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
         ask!(self, store => store.settle(settlement))
+    }
+
+    async fn note_reached(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        transactions: Vec<TransactionId>,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        ask!(self, store => store.note_reached(tenant, device, transactions, now))
+    }
+
+    async fn contacts(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> Result<Vec<Contact>, Fault> {
+        ask!(self, store => store.contacts(tenant, id))
     }
 
     async fn forsake(

@@ -14,14 +14,16 @@ use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{
     Claim, Claimed, Commit, Committed, Due, Grounds, Handle, Ledger, Unpaid, Versioned,
 };
+use countersign_core::push::Contact;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{State, Transaction};
+use countersign_core::transaction::{Event, Transaction};
 use countersign_core::user::User;
 use parking_lot::Mutex;
 
 use crate::Stats;
 
+mod contact;
 mod delivery;
 mod device;
 mod forget;
@@ -42,6 +44,7 @@ struct World {
     /// What stays of those that were removed, in the order in which they were.
     evidence: Vec<Versioned<Transaction>>,
     deliveries: Deliveries,
+    contacts: BTreeMap<(TenantName, TransactionId, DeviceId), Contact>,
     tenants: BTreeMap<TenantName, Tenant>,
     users_made: BTreeMap<TenantName, u32>,
     clients: BTreeMap<(TenantName, ClientId), Client>,
@@ -131,8 +134,32 @@ impl Ledger for Memory {
     }
 
     async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
-        self.0.lock().deliveries.settle(settlement);
+        self.0.lock().settle(&settlement);
         Ok(())
+    }
+
+    async fn note_reached(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        transactions: Vec<TransactionId>,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let mut world = self.0.lock();
+        for id in transactions {
+            world.contact(tenant, id, device).reached_at.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    async fn contacts(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> Result<Vec<Contact>, Fault> {
+        let world = self.0.lock();
+        let about = |key: &&(TenantName, TransactionId, DeviceId)| key.0 == *tenant && key.1 == id;
+        Ok(world.contacts.keys().filter(about).map(|key| world.contacts[key].clone()).collect())
     }
 
     async fn forsake(
@@ -194,7 +221,7 @@ impl World {
         {
             return Ok(obstacle);
         }
-        if commit.debts.iter().any(|(id, _)| self.deliveries.has(&terms.tenant, *id)) {
+        if commit.debts.iter().any(|owed| self.deliveries.has(&terms.tenant, owed.id)) {
             return Err(Fault::new("committing", "a delivery of that id is queued already"));
         }
 
@@ -204,8 +231,11 @@ impl World {
             user.value.standing = standing;
             user.version += 1;
         }
-        for (id, debt) in commit.debts {
-            self.deliveries.queue(&commit.transaction, id, debt);
+        if let Event::Ended(_) = commit.event {
+            self.deliveries.call_off(&terms.tenant, terms.id);
+        }
+        for owed in commit.debts {
+            self.deliveries.queue(terms.id, owed);
         }
         if let Some(place) = place {
             let row = &mut self.transactions[place];
@@ -254,14 +284,4 @@ impl World {
 fn named(transaction: &Transaction, client: &ClientId, name: &str) -> bool {
     let terms = &transaction.terms;
     terms.client == *client && terms.reference.as_ref().is_some_and(|r| r.name == name)
-}
-
-/// When what a commit tells last happened: its debts are due at once, and in that order.
-pub(crate) fn moment(transaction: &Transaction) -> Timestamp {
-    match &transaction.state {
-        State::Ended { at, .. } => *at,
-        State::Waiting { .. } | State::Taken { .. } => {
-            transaction.takes.last().map_or(transaction.terms.started_at, |take| take.at)
-        }
-    }
 }

@@ -51,6 +51,7 @@ pub(crate) enum Owner<'a> {
     PayloadKey(DeviceId),
     CodeKey(DeviceId),
     Pin(DeviceId),
+    Push(DeviceId),
     ActivationCode(u128),
 }
 
@@ -222,6 +223,7 @@ impl Place<'_> {
             Owner::PayloadKey(device) => ("payload key", device.number().to_be_bytes().into()),
             Owner::CodeKey(device) => ("code key", device.number().to_be_bytes().into()),
             Owner::Pin(device) => ("pin", device.number().to_be_bytes().into()),
+            Owner::Push(device) => ("push address", device.number().to_be_bytes().into()),
             Owner::ActivationCode(id) => ("activation code", id.to_be_bytes().to_vec()),
         };
         let mut bytes = Vec::new();

@@ -6,15 +6,17 @@
 
 mod enrolment;
 mod pin;
+mod push;
 mod refusal;
 mod signature;
 mod transaction;
 
 pub use enrolment::{
     DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, Imported,
-    IssuedIdentity, NewIdentity, Push, Server, Use,
+    IssuedIdentity, NewIdentity, Server, Use,
 };
 pub use pin::{BadPinProof, PIN_PROOF_ID, PinAnswer, PinBody, PinChange, PinProof};
+pub use push::{Push, PushAnswer, PushBody, PushState};
 pub use refusal::{Code, RefusalBody};
 pub use signature::{Algorithm, Form, Signature};
 pub use transaction::{

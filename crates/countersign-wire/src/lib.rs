@@ -12,6 +12,7 @@
 //! jwe ── code        what nobody in between may read, or put in another's place
 //! statement ── uri   what a person sees
 //! phone              what a device keeps
+//! push ── webpush    how it is woken
 //! ```
 
 pub mod body;
@@ -24,9 +25,11 @@ pub mod jwk;
 pub mod jws;
 pub mod limits;
 pub mod phone;
+pub mod push;
 pub mod secret;
 pub mod statement;
 pub mod uri;
+pub mod webpush;
 
 #[cfg(test)]
 mod vectors;

@@ -30,6 +30,12 @@ pub const CSR_BYTES_MAX: usize = 8 * 1024;
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// Longest push address, in bytes.
 pub const PUSH_TOKEN_BYTES_MAX: usize = 4 * 1024;
+/// Longest URL of a Web Push subscription, in bytes.
+pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2 * 1024;
+/// Largest push: every service takes as much, and none must take more (RFC 8030, section 7.2).
+pub const PUSH_MESSAGE_BYTES_MAX: usize = 4_096;
+/// Longest name of a language, in bytes.
+pub const LANGUAGE_BYTES_MAX: usize = 35;
 /// Longest activation code, in bytes.
 pub const CODE_BYTES_MAX: usize = 128;
 /// Longest reason that a device gives for failing, in bytes.

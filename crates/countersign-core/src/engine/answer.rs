@@ -76,12 +76,17 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         let (device, user) = self.actor(tenant, device).await?;
         user.value.standing.check(self.now())?;
         let mut offers = Vec::new();
+        let mut reached = Vec::new();
         for open in self.store.open(tenant, &user.value.name).await? {
             let open = open.value;
             let taken_once = open.terms.once
                 && open.takes.first().is_some_and(|take| take.device != device.value.id);
             if !open.terms.addressed.covers(device.value.id) || taken_once {
                 continue;
+            }
+            let is_known = open.terms.present.contains(&device.value.id);
+            if !is_known && !open.taken_by(device.value.id) {
+                reached.push(open.terms.id);
             }
             if open.state != (State::Waiting { reached: false }) {
                 offers.push(Arc::new(open));
@@ -92,6 +97,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 Err(Error::Refused(_)) => {} // It ended, or is about to.
                 Err(failed) => return Err(failed),
             }
+        }
+        if !reached.is_empty() {
+            self.store.note_reached(tenant, device.value.id, reached, self.now()).await?;
         }
         Ok(offers)
     }

@@ -35,13 +35,14 @@ pub use gateway::Request;
 pub use start::{Announcement, Order};
 
 use self::scenes::{Scenes, Source};
-use crate::delivery::{self, Debt};
+use crate::delivery::{self, Owed};
 use crate::device::Device;
 use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, FORGET_MAX, SWEEP_MAX};
 use crate::port::{
     Bell, Chance, Clock, Commit, Committed, Doorbell, Due, Grounds, Handle, Ledger, Registry,
 };
+use crate::push::PushPolicy;
 use crate::refusal::{Error, Fault, Refusal};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Step, Transaction};
@@ -54,6 +55,8 @@ pub struct Policy {
     pub locks: LockPolicy,
     /// Open transactions of one user.
     pub open_per_user_max: u16,
+    /// Which devices are pushed, and when.
+    pub push: PushPolicy,
 }
 
 /// The use cases over a store, a doorbell, and a world with a clock and chance.
@@ -75,6 +78,11 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     pub fn new(store: S, doorbell: D, world: W, policy: Policy) -> Self {
         let (signers, scenes) = (signers::Signers::default(), Scenes::default());
         Self { store, doorbell, world, policy, signers, scenes }
+    }
+
+    /// Which devices are pushed, and when.
+    pub fn push_policy(&self) -> &PushPolicy {
+        &self.policy.push
     }
 
     /// The time now.
@@ -154,9 +162,11 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         let Some(event) = event else {
             return Ok((decision.source == Source::Ledger).then(|| Arc::new(next)));
         };
+        let debts = self.debts(event, &next, &[]);
+        let owes = !debts.is_empty();
         let id = next.terms.id;
         let commit = Commit {
-            debts: self.debts(event, &next, &[]),
+            debts,
             transaction: next.clone(),
             expected: Some(decision.expected),
             event,
@@ -178,6 +188,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         if let Event::Ended(_) = event {
             self.doorbell.ring(Bell::Ended(Arc::clone(&next)));
         }
+        if owes {
+            self.doorbell.ring(Bell::Owed);
+        }
         Ok(Some(next))
     }
 
@@ -185,10 +198,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         &self,
         event: Event,
         transaction: &Transaction,
-        absent: &[&Device],
-    ) -> Vec<(DeliveryId, Debt)> {
-        let owed = delivery::owed(event, transaction, absent);
-        owed.into_iter().map(|debt| (DeliveryId(self.world.draw()), debt)).collect()
+        addressed: &[(&Device, bool)],
+    ) -> Vec<Owed> {
+        let draw = || DeliveryId(self.world.draw());
+        delivery::owed(event, transaction, addressed, &self.policy.push, draw)
     }
 }
 

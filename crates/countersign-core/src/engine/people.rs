@@ -2,11 +2,12 @@
 //! delete them. Whoever is on the line then is told to hang up.
 
 use super::{Engine, lost_every_race};
-use crate::device::{Device, DeviceStatus, PushAddress};
+use crate::device::{Device, DeviceStatus};
 use crate::enrolment::Activation;
 use crate::id::{DeviceId, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Bell, Chance, Changed, Clock, Created, Doorbell, Ledger, Registry};
+use crate::push::{Push, PushAddress, Registration};
 use crate::refusal::{Error, Refusal};
 use crate::terms::Addressed;
 use crate::transaction::Input;
@@ -54,7 +55,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Changes where a device is woken.
+    /// Changes where a device is woken, or that it is not. Another device of the tenant that had that
+    /// address loses it: whoever holds the address now is who registered it last, and must not be shown
+    /// what is another's.
     ///
     /// # Errors
     /// Refuses a device that is unknown, locked or retired.
@@ -62,15 +65,25 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         &self,
         tenant: &TenantName,
         id: DeviceId,
-        address: PushAddress,
+        asked: Option<(PushAddress, Option<String>)>,
     ) -> Result<(), Error> {
         for _ in 0..COMMIT_TRIES_MAX {
             let found = self.store.device(tenant, id).await?.ok_or(Refusal::UnknownDevice)?;
             found.value.check()?;
-            if found.value.push.as_ref() == Some(&address) {
+            let present = found.value.push.registration();
+            let present = present.map(|held| (held.address.clone(), held.language.clone()));
+            if present == asked && (asked.is_some() || found.value.push == Push::None) {
                 return Ok(());
             }
-            let moved = Device { push: Some(address.clone()), ..found.value };
+            let push = match &asked {
+                None => Push::None,
+                Some((address, language)) => Push::At(Registration {
+                    address: address.clone(),
+                    language: language.clone(),
+                    since: self.now(),
+                }),
+            };
+            let moved = Device { push, ..found.value };
             if self.store.change_device(moved, found.version).await? == Changed::Written {
                 return Ok(());
             }

@@ -127,15 +127,22 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             terms.addressed = Addressed::Devices(matched.collect());
         }
         terms.online = self.doorbell.online(&order.tenant, &order.user, &terms.addressed);
-        let (transaction, event) = Transaction::start(terms);
         let present = |device: &Device| {
             self.doorbell.online(&order.tenant, &order.user, &Addressed::Device(device.id))
         };
-        let absent: Vec<&Device> =
-            addressed.iter().map(|device| &device.value).filter(|d| !present(d)).collect();
-        let absent = if order.announced == Announcement::Everybody { absent } else { Vec::new() };
+        let told = addressed.iter().map(|device| (&device.value, present(&device.value)));
+        let told: Vec<_> = match order.announced {
+            Announcement::Nobody => Vec::new(),
+            _ => told.collect(),
+        };
+        let present = told.iter().filter(|(_, present)| *present).map(|(device, _)| device.id);
+        terms.present = present.collect();
+        let (transaction, event) = Transaction::start(terms);
+        let pushed = if order.announced == Announcement::Everybody { &told[..] } else { &[] };
+        let debts = self.debts(event, &transaction, pushed);
+        let owes = !debts.is_empty();
         let commit = Commit {
-            debts: self.debts(event, &transaction, &absent),
+            debts,
             transaction: transaction.clone(),
             expected: None,
             event,
@@ -155,6 +162,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             Event::Ended(_) => self.doorbell.ring(Bell::Ended(Arc::clone(&transaction))),
             _ if order.announced == Announcement::Nobody => {}
             _ => self.doorbell.ring(Bell::Offer(Arc::clone(&transaction))),
+        }
+        if owes {
+            self.doorbell.ring(Bell::Owed);
         }
         Ok(Some(transaction))
     }
@@ -262,6 +272,7 @@ impl Order {
             once: order.once,
             started_at,
             online: false,
+            present: Vec::new(),
             clocks: order.clocks,
             callback: order.callback,
             notice: order.notice,

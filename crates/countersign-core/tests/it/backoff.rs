@@ -16,6 +16,7 @@ fn patience() -> impl Strategy<Value = Patience> {
     let give_up_after = 1..=DELIVERY_AGE_MAX.as_secs();
     (first, give_up_after).prop_map(|(first, give_up_after)| Patience {
         first: Duration::from_secs(first),
+        longest: DELIVERY_BACKOFF_MAX,
         give_up_after: Duration::from_secs(give_up_after),
     })
 }
@@ -40,6 +41,7 @@ fn waits(patience: Patience, asked: &[Option<Duration>], jitter: &[u8]) -> (Vec<
             Verdict::Retry(at) => now = at,
             Verdict::GiveUp => return (tries, count),
             Verdict::Done => panic!("nobody took it"),
+            Verdict::Needless | Verdict::Retire { .. } => panic!("nobody said so"),
         }
     }
     unreachable!("it is given up some time")

@@ -52,6 +52,7 @@ fn terms() -> Terms {
         once: false,
         started_at: Timestamp(0),
         online: true,
+        present: Vec::new(),
         clocks: Clocks::Two { go_online: Duration::from_secs(10), sign: Duration::from_secs(20) },
         callback: None,
         notice: None,

@@ -17,6 +17,7 @@ fn enrolment(key: KeyKind) -> Enrolment {
         device: DeviceDescription { name: "Ann's".to_owned(), ..DeviceDescription::default() },
         pin: None,
         key,
+        push: None,
     }
 }
 

@@ -42,6 +42,7 @@ impl Stage {
             device: DeviceDescription::default(),
             pin: pin.map(|pin| Pin::parse(pin).unwrap()),
             key: KeyKind::P256,
+            push: None,
         }
     }
 

@@ -165,7 +165,7 @@ async fn named<T: Named>(
     Ok((proved, body))
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     serde_json::from_slice(body).map_err(|_| Code::BadRequest.into())
 }
 

@@ -12,11 +12,12 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use countersign_core::Refusal;
-use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose, PushAddress};
+use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
 use countersign_core::enrolment::{Activation, Enrolment, Redeemed};
 use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::limits::{COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, IDENTITIES_PER_DEVICE_MAX};
 use countersign_core::port::{Chance as _, Changed, Registry as _, Versioned};
+use countersign_core::push::{Push, Registration};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
@@ -79,6 +80,7 @@ struct Admitted {
     user: Versioned<User>,
     activation: Versioned<Activation>,
     code: ActivationCode,
+    push: Push,
 }
 
 impl Devices {
@@ -144,7 +146,15 @@ impl Devices {
         let ((activation, code), (tenant, user)) =
             proved.zip(found.zip(known)).ok_or_else(refused)?;
         user.value.standing.check(now).map_err(|_| refused())?;
-        Ok(Admitted { tenant, user, activation, code })
+        // Only who knows a code learns what is wrong with an address.
+        let push = match &asked.push {
+            None => Push::None,
+            Some(push) => {
+                let (address, language) = self.address(push).await?;
+                Push::At(Registration { address, language, since: now })
+            }
+        };
+        Ok(Admitted { tenant, user, activation, code, push })
     }
 
     async fn room_for_one_more(&self, admitted: &Admitted) -> Result<(), Refused> {
@@ -211,10 +221,7 @@ impl Devices {
                 app: described.app.clone(),
                 app_version: described.app_version.clone(),
             },
-            push: asked.push.as_ref().map(|push| PushAddress {
-                provider: push.provider.clone(),
-                token: push.token.clone().unwrap_or_default(),
-            }),
+            push: admitted.push.clone(),
             enrolled_at: now,
         };
         let answer = self.answer(&device, asked, sealed);

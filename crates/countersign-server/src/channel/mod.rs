@@ -8,6 +8,7 @@ mod calls;
 mod enrolment;
 mod identities;
 mod proof;
+mod push;
 mod websocket;
 
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 pub(crate) use self::proof::Proved;
 use self::proof::Replays;
+use crate::delivery::push::Pushes;
 use crate::serve::Core;
 use crate::task::Shutdown;
 use crate::witness::Witness;
@@ -47,6 +49,7 @@ pub(crate) struct Devices(Arc<Room>);
 
 struct Room {
     core: Arc<Core>,
+    pushes: Pushes,
     witness: Witness,
     tasks: Shutdown,
     rules: Rules,
@@ -57,11 +60,26 @@ struct Room {
 
 impl Devices {
     /// Joins the parts.
-    pub(crate) fn new(core: Arc<Core>, witness: Witness, tasks: Shutdown, rules: Rules) -> Self {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        pushes: Pushes,
+        witness: Witness,
+        tasks: Shutdown,
+        rules: Rules,
+    ) -> Self {
         let replays = Replays::since(core.now());
         let user_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_user));
         let address_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_address));
-        Self(Arc::new(Room { core, witness, tasks, rules, replays, user_tries, address_tries }))
+        Self(Arc::new(Room {
+            core,
+            pushes,
+            witness,
+            tasks,
+            rules,
+            replays,
+            user_tries,
+            address_tries,
+        }))
     }
 
     /// Who says what a digest's own address says.
@@ -85,6 +103,7 @@ pub(crate) fn router(devices: Devices) -> Router {
         .route("/device/v1/enrolments", known(post(enrolment::enrol)))
         .route("/device/v1/identities", known(post(identities::add)))
         .route("/device/v1/pin", known(put(calls::set_pin)))
+        .route("/device/v1/push", known(put(push::register).get(push::registered)))
         .route("/device/v1/offers", known(get(calls::offers)))
         .route("/device/v1/transactions/{id}/take", known(post(calls::take)))
         .route("/device/v1/transactions/{id}/finish", known(post(calls::finish)))

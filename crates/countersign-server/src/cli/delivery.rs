@@ -52,7 +52,7 @@ struct Shown {
     id: String,
     transaction: String,
     debt: &'static str,
-    /// Host and port of a callback.
+    /// Host and port of a callback; the service of a push, and what is behind it.
     host: String,
     state: &'static str,
     /// Since it was owed, or replayed.

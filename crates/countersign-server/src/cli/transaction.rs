@@ -1,12 +1,15 @@
 //! `countersign transaction …`.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
-use countersign_core::id::{ClientId, TenantName, UserName};
+use countersign_core::id::{ClientId, DeviceId, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Handle, Ledger as _};
+use countersign_core::push::Contact;
 use countersign_core::terms::Addressed;
 use countersign_core::transaction::{Clock, Decline, End, State, Transaction};
 use countersign_core::user::Factor;
@@ -93,8 +96,34 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<String>,
     takes: Vec<Take>,
+    /// What was done to tell each device, and what came of it. In a list, only what stands in the transaction.
+    devices: Vec<Told>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<Ended>,
+}
+
+/// How a device was told of a transaction.
+#[derive(Default, Serialize)]
+struct Told {
+    device_id: String,
+    /// When it was offered on the line, or told when it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offered_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    push: Option<Push>,
+    /// When it came by itself, or because it was woken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reached_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Push {
+    /// `sent`, `needless`, `waiting`, `failed` or `dead`.
+    state: &'static str,
+    at: String,
+    outcome: String,
 }
 
 #[derive(Serialize)]
@@ -134,13 +163,15 @@ impl Command {
                     None => drop(desk.tenant(&tenant).await?),
                 }
                 let found = desk.store.list(&tenant, user.as_ref(), limit).await?;
-                let shown: Vec<Shown> = found.iter().map(|found| shown(&found.value)).collect();
+                let shown: Vec<Shown> =
+                    found.iter().map(|found| shown(&found.value, &[])).collect();
                 answer::print(desk.json, &shown, || table(&shown))?;
                 desk.close().await
             }
             Self::Show(show) => {
                 let (desk, found) = show.found().await?;
-                let shown = shown(&found);
+                let contacts = desk.store.contacts(&show.tenant, found.terms.id).await?;
+                let shown = shown(&found, &contacts);
                 answer::print(desk.json, &shown, || entries(&shown))?;
                 desk.close().await
             }
@@ -185,7 +216,7 @@ impl Show {
     }
 }
 
-fn shown(transaction: &Transaction) -> Shown {
+fn shown(transaction: &Transaction, contacts: &[Contact]) -> Shown {
     let terms = &transaction.terms;
     let (ended_at, end) = match &transaction.state {
         State::Ended { at, end } => {
@@ -216,8 +247,32 @@ fn shown(transaction: &Transaction) -> Shown {
         deadline,
         ended_at,
         takes: takes.collect(),
+        devices: told(transaction, contacts),
         end,
     }
+}
+
+/// By device: those that were there when it began, those that were pushed or came, those that took it.
+fn told(transaction: &Transaction, contacts: &[Contact]) -> Vec<Told> {
+    let mut told: BTreeMap<DeviceId, Told> = BTreeMap::new();
+    for device in &transaction.terms.present {
+        let offered_at = Some(moment::exact(transaction.terms.started_at));
+        told.insert(*device, Told { offered_at, ..Told::default() });
+    }
+    for contact in contacts {
+        let entry = told.entry(contact.device).or_default();
+        entry.push = contact.push.as_ref().map(|push| Push {
+            state: push.state.as_str(),
+            at: moment::exact(push.at),
+            outcome: push.outcome.clone(),
+        });
+        entry.reached_at = contact.reached_at.map(moment::exact);
+    }
+    for take in &transaction.takes {
+        told.entry(take.device).or_default().taken_at = Some(moment::exact(take.at));
+    }
+    let named = |(device, told)| Told { device_id: DeviceId::to_string(&device), ..told };
+    told.into_iter().map(named).collect()
 }
 
 fn ended(end: &End, content: &[u8]) -> Ended {
@@ -271,8 +326,18 @@ fn entries(shown: &Shown) -> String {
         ("PIN", if shown.pin_required { "required" } else { "not required" }.to_owned()),
         ("started", shown.started_at.clone()),
     ];
-    for take in &shown.takes {
-        entries.push(("shown", format!("{}, on device {}", take.at, take.device_id)));
+    for told in &shown.devices {
+        let device = &told.device_id;
+        entries
+            .extend(told.offered_at.as_ref().map(|at| ("offered", format!("{at}, to {device}"))));
+        entries.extend(told.push.as_ref().map(|push| {
+            let Push { state, at, outcome } = push;
+            ("pushed", format!("{at}, to {device}: {state} ({outcome})"))
+        }));
+        entries.extend(told.reached_at.as_ref().map(|at| ("reached", format!("{at}, {device}"))));
+        entries.extend(
+            told.taken_at.as_ref().map(|at| ("shown", format!("{at}, on device {device}"))),
+        );
     }
     entries.push(("state", shown.state.to_owned()));
     entries.extend(shown.deadline.clone().map(|deadline| ("deadline", deadline)));

@@ -61,7 +61,11 @@ impl DeliveryConfig {
             concurrency: u16::try_from(concurrency.count()?).unwrap_or(u16::MAX),
             per_host_concurrency: u16::try_from(per_host.count()?).unwrap_or(u16::MAX),
             timeout: timeout.seconds()?,
-            patience: Patience { first: first.seconds()?, give_up_after: give_up_after.seconds()? },
+            patience: Patience {
+                first: first.seconds()?,
+                longest: DELIVERY_BACKOFF_MAX,
+                give_up_after: give_up_after.seconds()?,
+            },
         };
         let within = |key: &super::key::Key, value: Duration, max: Duration| {
             anyhow::ensure!(value <= max, "{key} is at most {}", max.as_secs());

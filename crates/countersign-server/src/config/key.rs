@@ -81,6 +81,14 @@ impl Key {
         }
     }
 
+    /// A whole number, which may be zero.
+    pub(super) fn number(&self) -> anyhow::Result<u32> {
+        match self.value.as_integer().map(u32::try_from) {
+            Some(Ok(number)) => Ok(number),
+            _ => bail!("{self} is a whole number from 0 to {}, not {}", u32::MAX, self.value),
+        }
+    }
+
     /// Yes or no.
     pub(super) fn yes(&self) -> anyhow::Result<bool> {
         match self.value.as_bool() {

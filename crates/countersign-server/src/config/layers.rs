@@ -43,14 +43,8 @@ impl Layers {
             };
             for (key, mut value) in content {
                 let name = format!("{section}.{key}");
-                if let (true, toml::Value::String(relative)) = (is_path(&name), &mut value)
-                    && !relative.is_empty()
-                {
-                    let absolute = path.parent().unwrap_or(Path::new("")).join(&relative);
-                    let absolute = absolute.into_os_string().into_string();
-                    *relative =
-                        absolute.ok().with_context(|| format!("{file} lies in no UTF-8 path"))?;
-                }
+                place(&name, &mut value, path.parent().unwrap_or(Path::new("")))
+                    .with_context(|| format!("{file} lies in no UTF-8 path"))?;
                 self.lay(name, value, Source::File(path.to_owned()))?;
             }
         }
@@ -122,6 +116,28 @@ impl Layers {
             _ => as_text,
         }
     }
+}
+
+/// Makes paths absolute, those in lists of tables too: they are relative to the file that names them.
+fn place(name: &str, value: &mut toml::Value, directory: &Path) -> Option<()> {
+    match value {
+        toml::Value::String(relative) if is_path(name) && !relative.is_empty() => {
+            let absolute = directory.join(&relative).into_os_string().into_string();
+            *relative = absolute.ok()?;
+        }
+        toml::Value::Array(entries) => {
+            for entry in entries {
+                place(name, entry, directory)?;
+            }
+        }
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                place(key, value, directory)?;
+            }
+        }
+        _ => {}
+    }
+    Some(())
 }
 
 fn is_path(name: &str) -> bool {

@@ -13,6 +13,7 @@ mod locks;
 mod observe;
 mod onespan;
 mod process;
+mod push;
 mod retention;
 mod server;
 mod store;
@@ -33,6 +34,7 @@ pub(crate) use self::locks::LocksConfig;
 pub(crate) use self::observe::{LogFormat, ObserveConfig};
 pub(crate) use self::onespan::OneSpanConfig;
 pub(crate) use self::process::{own_program, platform, refuses_colours, temporary_directory};
+pub(crate) use self::push::{Kind, PushConfig, SenderConfig, ServiceConfig};
 pub(crate) use self::retention::RetentionConfig;
 pub(crate) use self::server::{PublicAddress, ServerConfig, Tls};
 pub(crate) use self::store::StoreConfig;
@@ -54,6 +56,7 @@ pub(crate) struct Config {
     pub(crate) onespan: OneSpanConfig,
     pub(crate) trustedx: TrustedXConfig,
     pub(crate) delivery: DeliveryConfig,
+    pub(crate) push: PushConfig,
     pub(crate) store: StoreConfig,
     pub(crate) retention: RetentionConfig,
     pub(crate) observe: ObserveConfig,
@@ -107,6 +110,7 @@ impl Config {
             onespan: OneSpanConfig::read(&mut layers)?,
             trustedx: TrustedXConfig::read(&mut layers)?,
             delivery: DeliveryConfig::read(&mut layers)?,
+            push: PushConfig::read(&mut layers)?,
             store: StoreConfig::read(&mut layers)?,
             retention: RetentionConfig::read(&mut layers)?,
             observe: ObserveConfig::read(&mut layers)?,

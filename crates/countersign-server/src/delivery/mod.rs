@@ -1,52 +1,79 @@
-//! Pays debts: tells callers' addresses how their transactions ended.
+//! Pays debts: tells callers' addresses how their transactions ended, and wakes devices.
 //!
 //! ```text
-//! ledger ──claim──▶ worker ──▶ webhook ──▶ the receiver
-//!    ▲                 │           └─ guard, resolver: which addresses may be called
-//!    └─────settle──────┘
+//!                      ┌──▶ webhook ──────▶ the receiver
+//! ledger ──claim──▶ worker
+//!    ▲                 ├──▶ wake ─▶ push ─▶ Apple's, Google's, a browser's service, or one's own
+//!    └─────settle──────┘      guard, resolver: which addresses may be called, whoever names them
 //! ```
 //!
 //! The promise: at least once, always with the same id and the same bytes, never before the end is
 //! durable, and never to an address that the guard forbids.
 
 pub(crate) mod guard;
+pub(crate) mod outbound;
+pub(crate) mod push;
 pub(crate) mod resolve;
+mod wake;
 pub(crate) mod webhook;
 pub(crate) mod worker;
+
+use std::path::Path;
 
 use anyhow::Context as _;
 use reqwest::Certificate;
 
+use self::outbound::Outbound;
+use self::push::Pushes;
 use self::resolve::Resolver;
 use self::webhook::Webhook;
 use self::worker::Rules;
-use crate::config::DeliveryConfig;
+use crate::config::{Config, DeliveryConfig};
 
 /// What calls addresses, as the operator configured it.
-///
-/// # Errors
-/// Says what is wrong with the file of certificates.
-pub(crate) fn webhook(config: &DeliveryConfig, resolver: Resolver) -> anyhow::Result<Webhook> {
-    let roots = match &config.extra_ca_file {
-        None => Vec::new(),
-        Some(file) => {
-            let what = || format!("`delivery.extra_ca_file`, {}", file.display());
-            let text = std::fs::read(file).with_context(|| format!("{} cannot be read", what()))?;
-            let roots = Certificate::from_pem_bundle(&text);
-            let roots = roots.with_context(|| format!("{} is no PEM", what()))?;
-            anyhow::ensure!(!roots.is_empty(), "{} holds no certificate", what());
-            roots
-        }
-    };
-    Webhook::new(resolver, &roots, config.timeout)
+pub(crate) struct Callers {
+    pub(crate) webhook: Webhook,
+    pub(crate) pushes: Pushes,
+}
+
+impl Callers {
+    /// Those of this configuration.
+    ///
+    /// # Errors
+    /// Says what is wrong with a file of certificates.
+    pub(crate) fn new(config: &Config, resolver: Resolver) -> anyhow::Result<Self> {
+        let delivery = &config.delivery;
+        let roots = roots("delivery.extra_ca_file", delivery.extra_ca_file.as_deref())?;
+        let guarded = Outbound::guarded(resolver.clone(), &roots, delivery.timeout)?;
+        let webhook = Webhook::new(guarded.clone());
+        let file = config.push.extra_ca_file.as_deref();
+        let roots = self::roots("push.extra_ca_file", file)?;
+        let trusting = Outbound::trusting(&roots, delivery.timeout)?;
+        let pushes = Pushes::new(&config.push, guarded, trusting, resolver);
+        Ok(Self { webhook, pushes })
+    }
+}
+
+fn roots(key: &str, file: Option<&Path>) -> anyhow::Result<Vec<Certificate>> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let what = || format!("`{key}`, {}", file.display());
+    let text = std::fs::read(file).with_context(|| format!("{} cannot be read", what()))?;
+    let roots = Certificate::from_pem_bundle(&text);
+    let roots = roots.with_context(|| format!("{} is no PEM", what()))?;
+    anyhow::ensure!(!roots.is_empty(), "{} holds no certificate", what());
+    Ok(roots)
 }
 
 /// What the worker keeps to.
-pub(crate) fn rules(config: &DeliveryConfig) -> Rules {
+pub(crate) fn rules(config: &Config) -> Rules {
+    let DeliveryConfig { concurrency, per_host_concurrency, timeout, patience, .. } =
+        config.delivery;
     Rules {
-        concurrency: config.concurrency,
-        per_host: config.per_host_concurrency,
-        timeout: config.timeout,
-        patience: config.patience,
+        concurrency,
+        per_host: per_host_concurrency,
+        pushes: config.push.concurrency,
+        pushes_per_sender: config.push.per_sender_concurrency,
+        timeout,
+        patience,
     }
 }

@@ -2,10 +2,8 @@
 //!
 //! Signatures are those of Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`.
 
-use std::error::Error;
 use std::fmt;
-use std::iter;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -16,32 +14,17 @@ use countersign_core::id::DeliveryId;
 use countersign_core::secret::Key32;
 use countersign_core::terms::Callback;
 use countersign_core::time::Timestamp;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response};
-use tracing::warn;
 use url::Url;
 
-use super::guard::Forbidden;
-use super::resolve::Resolver;
+use super::outbound::{Outbound, Unanswered, is_outage};
 
-/// What is read of an answer's body, so that its connection can be used again; the rest is dropped.
-const ANSWER_BYTES_MAX: usize = 16 * 1024;
-/// How long that may take.
-const ANSWER_WAIT_MAX: Duration = Duration::from_millis(500);
-/// Connections that are kept, to one host, for how long.
-const IDLE_CONNECTIONS_MAX: usize = 32;
-const IDLE_WAIT_MAX: Duration = Duration::from_secs(55);
-const AGENT: &str = concat!("Countersign/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("Countersign/", env!("CARGO_PKG_VERSION"));
 
-/// Calls addresses, as far as they may be called. Clones share their connections.
+/// Calls the addresses of callbacks. Clones share their connections.
 #[derive(Clone)]
-pub(crate) struct Webhook {
-    client: Client,
-    resolver: Resolver,
-    timeout: Duration,
-}
+pub(crate) struct Webhook(Outbound);
 
 /// What is said in one call.
 pub(crate) struct Message<'a> {
@@ -60,87 +43,28 @@ pub(crate) struct Message<'a> {
 pub(crate) enum Outcome {
     /// A complete head of an answer, and how long it asked to be left alone.
     Answered(StatusCode, Option<Duration>),
-    /// Its address may not be called.
-    Forbidden(Forbidden),
-    /// No complete head in time.
-    TimedOut,
-    /// No connection.
-    Unreachable(String),
-    /// A connection, and no complete head.
-    Broken(String),
+    /// None.
+    Unanswered(Unanswered),
 }
 
 impl Webhook {
-    /// A caller of addresses that trusts the platform's roots and `extra_roots`.
-    ///
-    /// # Errors
-    /// When a root is none.
-    pub(crate) fn new(
-        resolver: Resolver,
-        extra_roots: &[Certificate],
-        timeout: Duration,
-    ) -> anyhow::Result<Self> {
-        let builder = || {
-            Client::builder()
-                .dns_resolver(resolver.clone())
-                .redirect(Policy::none())
-                .no_proxy()
-                .https_only(true)
-                .referer(false)
-                .connect_timeout(timeout)
-                .timeout(timeout)
-                .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-                .pool_idle_timeout(IDLE_WAIT_MAX)
-        };
-        let roots = || extra_roots.iter().cloned();
-        let client = builder().tls_certs_merge(roots()).build().or_else(|error| {
-            // A machine without any roots serves all the same; only its callbacks cannot be delivered.
-            let cause = causes(&error);
-            warn!(cause, "No certificate authority is known for callbacks: {cause}");
-            builder().tls_certs_only(roots()).build()
-        })?;
-        Ok(Self { client, resolver, timeout })
+    /// Calls as `outbound` does.
+    pub(crate) fn new(outbound: Outbound) -> Self {
+        Self(outbound)
     }
 
     /// Makes one call. What counts is the head of the answer.
     pub(crate) async fn call(&self, callback: &Callback, message: Message<'_>) -> Outcome {
-        let now = message.at;
         // What was checked when the transaction started is checked by today's configuration.
         let Ok(url) = Url::parse(&callback.url) else {
-            return Outcome::Broken("the address is no URL".into());
+            return Outcome::Unanswered(Unanswered::Broken("the address is no URL".into()));
         };
-        if let Err(forbidden) = self.resolver.check_url(&url) {
-            return Outcome::Forbidden(forbidden);
-        }
-        let request =
-            self.client.post(url).headers(headers(callback, &message)).body(message.body).send();
-        // The client's own clock may begin later than the attempt does.
-        match tokio::time::timeout(self.timeout, request).await {
-            Ok(Ok(answer)) => {
-                let outcome =
-                    Outcome::Answered(answer.status(), retry_after(answer.headers(), now));
-                finish(answer).await;
-                outcome
-            }
-            Ok(Err(error)) => Outcome::of(&error),
-            Err(_) => Outcome::TimedOut,
+        let headers = headers(callback, &message);
+        match self.0.post(url, headers, message.body).await {
+            Ok(answer) => Outcome::Answered(answer.status, answer.retry_after(message.at)),
+            Err(unanswered) => Outcome::Unanswered(unanswered),
         }
     }
-}
-
-/// Reads what is left of an answer, within bounds, so that its connection can be used again.
-async fn finish(mut answer: Response) {
-    let read = async {
-        let mut left = ANSWER_BYTES_MAX;
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            left = match left.checked_sub(chunk.len()) {
-                Some(left) => left,
-                None => break,
-            };
-        }
-    };
-    // The head has arrived: nothing that goes wrong from here on matters.
-    let _ = tokio::time::timeout(ANSWER_WAIT_MAX, read).await;
 }
 
 /// The caller's own headers, and ours; where both name one, ours counts, besides the agent's name.
@@ -154,6 +78,12 @@ fn headers(callback: &Callback, message: &Message<'_>) -> HeaderMap {
     }
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    sign(&mut headers, message);
+    headers
+}
+
+/// Adds what Standard Webhooks says.
+pub(super) fn sign(headers: &mut HeaderMap, message: &Message<'_>) {
     let (id, at) = (message.id.to_string(), message.at.seconds().to_string());
     let signatures = message.keys.iter().map(|key| signature(key, &id, &at, &message.body));
     let signatures = signatures.collect::<Vec<_>>().join(" ");
@@ -163,7 +93,6 @@ fn headers(callback: &Callback, message: &Message<'_>) -> HeaderMap {
         let value = HeaderValue::try_from(value).expect("hex, digits and base64 are visible ASCII");
         headers.insert(HeaderName::from_static(name), value);
     }
-    headers
 }
 
 /// `v1,` and base64 of the HMAC.
@@ -175,36 +104,7 @@ fn signature(key: &Key32, id: &str, at: &str, body: &[u8]) -> String {
     format!("v1,{}", BASE64.encode(mac.sign()))
 }
 
-/// RFC 9110, section 10.2.3: seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at: SystemTime = httpdate::parse_http_date(value).ok()?;
-    let at = at.duration_since(UNIX_EPOCH).ok()?;
-    Some(now.until(Timestamp(u64::try_from(at.as_millis()).ok()?)))
-}
-
 impl Outcome {
-    fn of(error: &reqwest::Error) -> Self {
-        for cause in chain(error) {
-            // An I/O error hides what it wraps from the chain.
-            let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            let inner = io.and_then(|inner| inner.downcast_ref::<Forbidden>());
-            if let Some(forbidden) = cause.downcast_ref::<Forbidden>().or(inner) {
-                return Self::Forbidden(*forbidden);
-            }
-        }
-        if error.is_timeout() {
-            Self::TimedOut
-        } else if error.is_connect() {
-            Self::Unreachable(causes(error))
-        } else {
-            Self::Broken(causes(error))
-        }
-    }
-
     /// What it means for the delivery.
     ///
     /// Whatever is not 2xx is tried again until the time is over, redirects and refusals too: a receiver
@@ -215,26 +115,15 @@ impl Outcome {
             Self::Answered(status, _) if status.is_success() => Attempt::Accepted,
             Self::Answered(StatusCode::GONE, _) => Attempt::Rejected,
             Self::Answered(_, asked) => Attempt::Deferred(*asked),
-            Self::Forbidden(_) | Self::TimedOut | Self::Unreachable(_) | Self::Broken(_) => {
-                Attempt::Deferred(None)
-            }
+            Self::Unanswered(_) => Attempt::Deferred(None),
         }
     }
 
-    /// Whether it says that the receiver as a whole is not well: calling it more does not help. One that
-    /// refuses this call and answers is well.
+    /// Whether it says that the receiver as a whole is not well: calling it more does not help.
     pub(crate) fn is_outage(&self) -> bool {
         match self {
-            Self::Answered(status, _) => {
-                status.is_server_error()
-                    || matches!(
-                        *status,
-                        StatusCode::REQUEST_TIMEOUT
-                            | StatusCode::TOO_EARLY
-                            | StatusCode::TOO_MANY_REQUESTS
-                    )
-            }
-            Self::Forbidden(_) | Self::TimedOut | Self::Unreachable(_) | Self::Broken(_) => true,
+            Self::Answered(status, _) => is_outage(*status),
+            Self::Unanswered(_) => true,
         }
     }
 
@@ -247,10 +136,7 @@ impl Outcome {
                 400..=499 => "refused",
                 _ => "server_error",
             },
-            Self::Forbidden(_) => "forbidden",
-            Self::TimedOut => "timed_out",
-            Self::Unreachable(_) => "unreachable",
-            Self::Broken(_) => "broken",
+            Self::Unanswered(unanswered) => unanswered.as_str(),
         }
     }
 }
@@ -260,24 +146,9 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered(status, _) => write!(f, "answered {}", status.as_u16()),
-            Self::Forbidden(why) => write!(f, "not called: {why}"),
-            Self::TimedOut => f.write_str("no answer in time"),
-            Self::Unreachable(why) => write!(f, "not reached: {why}"),
-            Self::Broken(why) => write!(f, "no complete answer: {why}"),
+            Self::Unanswered(unanswered) => unanswered.fmt(f),
         }
     }
-}
-
-/// The innermost reason, which says most; the URL, which may hold a secret, is in none of them.
-fn causes(error: &reqwest::Error) -> String {
-    chain(error)
-        .last()
-        .map_or_else(|| "the request could not be made".to_owned(), ToString::to_string)
-}
-
-/// What caused it, from the outside in.
-fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
 }
 
 #[cfg(test)]
@@ -317,20 +188,6 @@ mod tests {
             let at = case["timestamp"].to_string();
             let ours = signature(&key, text("id"), &at, text("body").as_bytes());
             assert_eq!(ours, text("signature"));
-        }
-    }
-
-    #[test]
-    fn a_receiver_may_ask_for_a_wait_in_seconds_or_until_a_date() {
-        let asked = |value: &'static str| {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
-            retry_after(&headers, Timestamp(784_111_770_000))
-        };
-        assert_eq!(asked("120"), Some(Duration::from_mins(2)));
-        assert_eq!(asked("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
-        assert_eq!(asked("Sun, 06 Nov 1994 08:49:00 GMT"), Some(Duration::ZERO), "it has passed");
-        for wrong in ["", "-1", "1.5", "soon", "99999999999999999999"] {
-            assert_eq!(asked(wrong), None, "{wrong}");
         }
     }
 

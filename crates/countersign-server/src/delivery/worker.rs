@@ -18,6 +18,7 @@ use countersign_core::limits::{
     DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
 };
 use countersign_core::port::{Chance as _, Claim, Claimed, Handle, Ledger as _, Registry as _};
+use countersign_core::push::PATIENCE;
 use countersign_core::time::Timestamp;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
 use futures_util::stream::FuturesUnordered;
@@ -25,6 +26,8 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
+use super::Callers;
+use super::push::Pushes;
 use super::webhook::{Message, Outcome, Webhook};
 use crate::serve::Core;
 use crate::surface;
@@ -46,6 +49,10 @@ pub(crate) struct Rules {
     pub(crate) concurrency: u16,
     /// Of these, in one lane.
     pub(crate) per_host: u16,
+    /// Pushes on their way at once, besides.
+    pub(crate) pushes: u16,
+    /// Of these, in one lane.
+    pub(crate) pushes_per_sender: u16,
     /// How long one attempt may take.
     pub(crate) timeout: Duration,
     /// How long a receiver is tried.
@@ -53,12 +60,13 @@ pub(crate) struct Rules {
 }
 
 /// Pays debts until the process drains; what is on its way then is finished.
-pub(crate) async fn work(core: Arc<Core>, webhook: Webhook, rules: Rules, tasks: Shutdown) {
+pub(crate) async fn work(core: Arc<Core>, callers: Callers, rules: Rules, tasks: Shutdown) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweeps = tokio::time::interval(FORSAKE_EVERY);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let desk = Arc::new(Desk { core, webhook, rules });
+    let Callers { webhook, pushes } = callers;
+    let desk = Arc::new(Desk { core, webhook, pushes, rules });
     let mut worker = Worker::new(Arc::clone(&desk));
     let mut paying = FuturesUnordered::new();
     let mut look = true;
@@ -89,20 +97,21 @@ pub(crate) async fn work(core: Arc<Core>, webhook: Webhook, rules: Rules, tasks:
 }
 
 /// What the calls need.
-struct Desk {
-    core: Arc<Core>,
+pub(super) struct Desk {
+    pub(super) core: Arc<Core>,
     webhook: Webhook,
+    pub(super) pushes: Pushes,
     rules: Rules,
 }
 
 /// How a delivery went, for whoever decides what is claimed next.
-struct Paid {
-    lane: Lane,
-    heard: Heard,
+pub(super) struct Paid {
+    pub(super) lane: Lane,
+    pub(super) heard: Heard,
 }
 
 /// What an attempt says of its receiver.
-enum Heard {
+pub(super) enum Heard {
     /// Nothing: it was not called.
     Nothing,
     /// It is well.
@@ -124,7 +133,9 @@ struct Worker {
 
 impl Worker {
     fn new(desk: Arc<Desk>) -> Self {
-        let room = Room::new(desk.rules.concurrency, desk.rules.per_host);
+        let rules = desk.rules;
+        let room = Room::new(rules.concurrency, rules.per_host);
+        let room = room.for_pushes(rules.pushes, rules.pushes_per_sender);
         let claiming = Fuse::terminated();
         Self { desk, room, circuits: HashMap::new(), after: None, claiming }
     }
@@ -170,21 +181,23 @@ impl Worker {
     /// Gives a place back, and remembers how its receiver is.
     fn paid(&mut self, paid: Paid) {
         self.room.leave(&paid.lane);
-        let host = &paid.lane.host;
+        let (host, is_push) = (&paid.lane.host, paid.lane.is_push());
+        let what = if is_push { "pushes" } else { "callbacks" };
         match paid.heard {
             Heard::Nothing => {}
             Heard::Well => {
                 if self.circuits.remove(&paid.lane).is_some_and(|circuit| circuit.is_open()) {
-                    info!(delivery.host = host, "{host} takes callbacks again");
+                    info!(delivery.host = host, "{host} takes {what} again");
                 }
             }
             Heard::Outage { asked, told } => {
-                let (now, patience) = (self.desk.core.now(), &self.desk.rules.patience);
+                let patience = if is_push { &PATIENCE } else { &self.desk.rules.patience };
+                let now = self.desk.core.now();
                 let circuit = self.circuits.entry(paid.lane.clone()).or_default();
                 if circuit.failed(now, patience, asked) {
                     warn!(
                         delivery.host = host,
-                        "{host} takes no callbacks ({told}): they wait, and one is tried now and then"
+                        "{host} takes no {what} ({told}): they wait, and one is tried now and then"
                     );
                 }
             }
@@ -197,9 +210,10 @@ impl Worker {
         self.circuits.retain(|_, circuit| !circuit.is_stale(now));
     }
 
-    /// The lanes whose receivers are not called.
+    /// The lanes of callbacks whose receivers are not called. Pushes go when their transactions end.
     fn open_lanes(&self) -> Vec<Lane> {
-        let open = self.circuits.iter().filter(|(_, circuit)| circuit.is_open());
+        let callbacks = self.circuits.iter().filter(|(lane, _)| !lane.is_push());
+        let open = callbacks.filter(|(_, circuit)| circuit.is_open());
         open.map(|(lane, _)| lane.clone()).collect()
     }
 }
@@ -227,11 +241,8 @@ impl Desk {
 
     /// Makes one attempt, and writes down what became of it.
     async fn pay(&self, delivery: Delivery) -> Paid {
-        if let Debt::Push(_) = delivery.debt {
-            // Nothing sends pushes yet, and one that is late is of no use to anybody.
-            count_outcome("unsent", 1);
-            self.settle(&delivery, Verdict::Done, String::new()).await;
-            return Paid { lane: delivery.lane, heard: Heard::Nothing };
+        if let Debt::Push(device) = delivery.debt {
+            return self.wake(delivery, device).await;
         }
         let (attempt, told, heard) = match self.letter(&delivery).await {
             Ok(Some(letter)) => {
@@ -310,7 +321,7 @@ impl Desk {
         }
     }
 
-    async fn settle(&self, delivery: &Delivery, verdict: Verdict, mut outcome: String) {
+    pub(super) async fn settle(&self, delivery: &Delivery, verdict: Verdict, mut outcome: String) {
         outcome.truncate(outcome.floor_char_boundary(DELIVERY_OUTCOME_BYTES_MAX));
         let settlement = Settlement {
             tenant: delivery.lane.tenant.clone(),
@@ -318,6 +329,7 @@ impl Desk {
             lease: delivery.lease,
             verdict,
             outcome,
+            at: self.core.now(),
         };
         for tries in 1..=SETTLE_TRIES {
             match self.core.store.settle(settlement.clone()).await {
@@ -352,6 +364,7 @@ fn tell(delivery: &Delivery, count: u16, verdict: Verdict, told: &str, now: Time
             metrics::histogram!("countersign_delivery_seconds").record(waited);
         }
         Verdict::Retry(_) => count_outcome("retried", 1),
+        Verdict::Needless | Verdict::Retire { .. } => {} // A callback is never either.
         Verdict::GiveUp => {
             count_outcome("given_up", 1);
             let (id, lane) = (delivery.id, &delivery.lane);

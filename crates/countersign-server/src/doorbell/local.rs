@@ -186,9 +186,6 @@ impl Doorbell for Local {
                 self.tell(&transaction, &[Note::Offer(Arc::clone(&transaction))]);
             }
             Bell::Ended(transaction) => {
-                if transaction.terms.callback.is_some() {
-                    self.0.owed.notify_one();
-                }
                 let ended = Note::Ended(Arc::clone(&transaction));
                 match transaction.end() {
                     Some(End::Locked { .. } | End::Declined { reason: Decline::NotMe, .. }) => {
@@ -202,6 +199,7 @@ impl Doorbell for Local {
                     let _ = waiting.ended.send(Arc::clone(&transaction));
                 }
             }
+            Bell::Owed => self.0.owed.notify_one(),
             Bell::HungUp { tenant, user, addressed } => {
                 // Off the board at once: from here on the device is not online.
                 if let Some(lines) = self.0.lines.lock().get_mut(&(tenant, user)) {

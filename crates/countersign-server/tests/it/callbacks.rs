@@ -117,7 +117,7 @@ impl Shop {
 
 /// Whether the signatures that a call carries are made with these secrets, one after the other (Standard
 /// Webhooks 1.0).
-fn signatures(call: &Call, secrets: &[&str]) -> Vec<bool> {
+pub(crate) fn signatures(call: &Call, secrets: &[&str]) -> Vec<bool> {
     let at = call.header("webhook-timestamp").unwrap();
     let text = [format!("{}.{at}.", call.id()).as_bytes(), &call.body].concat();
     let carried: Vec<_> = call.header("webhook-signature").unwrap().split(' ').collect();

@@ -68,6 +68,13 @@ impl House {
         run(&self.data(), &[arguments, &["--json", "--config", configuration]].concat())
     }
 
+    /// The command that runs a phone's file.
+    pub(crate) fn device(&self, file: &Path) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(["device", "run"]).arg(file);
+        command
+    }
+
     /// A user of the tenant.
     pub(crate) fn user(&self, name: &str) {
         self.cli(&["user", "create", name, "--tenant", "acme"]).unwrap();

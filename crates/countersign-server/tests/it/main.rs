@@ -17,6 +17,7 @@ mod identities;
 mod locks;
 mod operations;
 mod person;
+mod push;
 mod receiver;
 mod soap;
 mod spine;

@@ -35,6 +35,16 @@ impl Person {
         Self::opened(file)
     }
 
+    /// Enrols a phone that runs this application.
+    pub(crate) async fn running(house: &House, user: &str, app: &str) -> Self {
+        let code = house.code(user);
+        let file = house.path().join(format!("phone-{user}-{code}.json"));
+        let mut enrolment = enrolment(house, user, &code, None, KeyKind::default());
+        enrolment.device.app = app.into();
+        enrol(&PhoneFile::at(&file), &enrolment).await.unwrap();
+        Self::opened(file)
+    }
+
     /// A phone whose file is there already.
     pub(crate) fn opened(file: PathBuf) -> Self {
         let device = Device::open(&PhoneFile::at(&file)).unwrap();
@@ -85,5 +95,6 @@ pub(crate) fn enrolment(
         device: DeviceDescription { name: "a phone".into(), ..DeviceDescription::default() },
         pin: pin.map(|pin| Pin::parse(pin).unwrap()),
         key,
+        push: None,
     }
 }

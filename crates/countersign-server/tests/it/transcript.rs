@@ -136,7 +136,8 @@ impl Stage {
             body = body.replace("{{code}}", &code).replace("{{wrong code}}", &wrong);
             body = body.replace("{{sealed key}}", &message);
         }
-        let push = Push { provider: "fcm".into(), token: Some("a token".into()) };
+        let token = Some("bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1".into());
+        let push = Push { provider: "fcm".into(), token, language: None };
         body.replace("{{sealed address}}", &gateway::notification(&self.held, &push).unwrap())
     }
 

@@ -7,6 +7,7 @@ use core::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_core::device::Device;
+use countersign_core::push::Push;
 use countersign_core::transaction::{Decline, Event, Outcome};
 use countersign_core::user::{Lock, Standing};
 use countersign_core::{Fault, Refusal};
@@ -198,7 +199,7 @@ fn a_change_that_locks_nobody_only_makes_the_commit_try_again() {
         let started = play.taken(&[janes(0)]).await;
         let store = play.store.clone();
         play.engine.store.interference.plan(move || async move {
-            change_device(&store, janes(0), |device| device.push = None).await;
+            change_device(&store, janes(0), |device| device.push = Push::None).await;
         });
         play.finish(janes(0), &started).await.unwrap();
         assert!(play.engine.store.interference.is_done());

@@ -11,6 +11,7 @@ use countersign_core::device::{Device, DeviceStatus};
 use countersign_core::engine::{Engine, Order, Policy, Submission, Taken};
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::port::{Chance, Changed, Clock, Commit, Handle, Ledger, Registry, Versioned};
+use countersign_core::push::{PushPolicy, When};
 use countersign_core::terms::{Callback, Reference};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, Event, Outcome, Transaction};
@@ -29,6 +30,7 @@ pub(crate) static WORLD: LazyLock<World> =
 pub(crate) const POLICY: Policy = Policy {
     locks: LockPolicy { wrong_max: 5, first: Duration::from_mins(1), max: Duration::from_mins(3) },
     open_per_user_max: 4,
+    push: PushPolicy { when: When::Absent, after: Duration::ZERO },
 };
 
 pub(crate) fn acme() -> &'static House {

@@ -87,6 +87,7 @@ fn one_whose_callback_is_owed_or_was_given_up_stays_until_that_is_paid() {
                     lease: owed.lease,
                     verdict,
                     outcome: "tried".into(),
+                    at: play.now(),
                 };
                 play.store.settle(settlement).await.unwrap();
             }

@@ -7,6 +7,7 @@ use countersign_core::delivery::Debt;
 use countersign_core::device::{DeviceStatus, Purpose};
 use countersign_core::engine::{Announcement, Order};
 use countersign_core::port::{Clock, Handle};
+use countersign_core::push::Push;
 use countersign_core::terms::{Addressed, Clocks};
 use countersign_core::transaction::{Outcome, State};
 use countersign_core::user::Lock;
@@ -123,7 +124,7 @@ fn a_start_owes_pushes_to_absent_devices_with_a_push_address_and_to_no_others() 
     everywhere(async |play: Play| {
         let order = play.order();
         play.board.connect(&order.tenant, &order.user, janes(0).id());
-        play.change(janes(2), |device| device.push = None).await;
+        play.change(janes(2), |device| device.push = Push::None).await;
         let started = play.start(order).await;
         assert_eq!(play.debts().await, [(started.terms.id, Debt::Push(janes(1).id()))]);
     });

@@ -2,14 +2,12 @@
 
 use std::convert::Infallible;
 
-use countersign_core::delivery::{Debt, Delivery, Lane, Settlement, Verdict};
+use countersign_core::delivery::{Debt, Delivery, Lane, Owed, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::{Claim, Claimed, Unpaid};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::Transaction;
 
-use super::moment;
 use crate::claim::walk;
 
 /// In the order in which they were queued.
@@ -32,19 +30,20 @@ impl Deliveries {
         self.0.retain(|unpaid| !is_for(unpaid, tenant, transaction));
     }
 
-    /// Queues what a transaction owes, due as soon as it is owed.
-    pub(super) fn queue(&mut self, transaction: &Transaction, id: DeliveryId, debt: Debt) {
-        let owed_at = moment(transaction);
-        let delivery = Delivery {
-            id,
-            lane: Lane::of(&debt, transaction),
-            transaction: transaction.terms.id,
-            debt,
-            owed_at,
-            attempts: 0,
-            lease: 0,
-        };
-        self.0.push(Unpaid { delivery, due_at: Some(owed_at), outcome: None });
+    /// Removes the pushes that are owed for a transaction.
+    pub(super) fn call_off(&mut self, tenant: &TenantName, transaction: TransactionId) {
+        self.0.retain(|unpaid| {
+            let is_push = matches!(unpaid.delivery.debt, Debt::Push(_));
+            !(is_push && is_for(unpaid, tenant, transaction))
+        });
+    }
+
+    /// Queues what a transaction owes.
+    pub(super) fn queue(&mut self, transaction: TransactionId, owed: Owed) {
+        let Owed { id, debt, lane, due_at } = owed;
+        let (owed_at, attempts, lease) = (due_at, 0, 0);
+        let delivery = Delivery { id, lane, transaction, debt, owed_at, attempts, lease };
+        self.0.push(Unpaid { delivery, due_at: Some(due_at), outcome: None });
     }
 
     pub(super) fn claim(&mut self, claim: Claim) -> Claimed {
@@ -77,18 +76,22 @@ impl Deliveries {
         Claimed { deliveries: places.into_iter().map(lease).collect(), resume }
     }
 
-    pub(super) fn settle(&mut self, settlement: Settlement) {
-        let Some(at) = self.place(&settlement.tenant, settlement.id) else { return };
+    /// Answers the delivery that was settled, if its lease is the last one.
+    pub(super) fn settle(&mut self, settlement: &Settlement) -> Option<Delivery> {
+        let at = self.place(&settlement.tenant, settlement.id)?;
         let unpaid = &mut self.0[at];
         if unpaid.delivery.lease != settlement.lease {
-            return;
+            return None;
         }
-        unpaid.outcome = Some(settlement.outcome);
-        match settlement.verdict {
-            Verdict::Done => drop(self.0.remove(at)),
-            Verdict::Retry(due_at) => unpaid.due_at = Some(due_at),
-            Verdict::GiveUp => unpaid.due_at = None,
+        let delivery = unpaid.delivery.clone();
+        unpaid.outcome = Some(settlement.outcome.clone());
+        match (settlement.verdict, delivery.debt) {
+            (Verdict::Done | Verdict::Needless | Verdict::Retire { .. }, _)
+            | (Verdict::GiveUp, Debt::Push(_)) => drop(self.0.remove(at)),
+            (Verdict::Retry(due_at), _) => unpaid.due_at = Some(due_at),
+            (Verdict::GiveUp, Debt::Callback) => unpaid.due_at = None,
         }
+        Some(delivery)
     }
 
     pub(super) fn forsake(

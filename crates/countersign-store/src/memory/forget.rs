@@ -5,6 +5,7 @@ use std::sync::Arc;
 use countersign_core::device::DeviceStatus;
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::port::{Changed, Versioned};
+use countersign_core::push::Push;
 use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
@@ -37,7 +38,9 @@ impl World {
         going.truncate(limit.into());
         for (_, at) in &going {
             let row = &self.transactions[*at];
-            self.deliveries.forget(&row.value.terms.tenant, row.value.terms.id);
+            let (tenant, id) = (row.value.terms.tenant.clone(), row.value.terms.id);
+            self.deliveries.forget(&tenant, id);
+            self.contacts.retain(|key, _| key.0 != tenant || key.1 != id);
             if let Some(End::Finished { proof, .. }) = row.value.end() {
                 self.evidence.push(evidence(row, proof));
             }
@@ -81,6 +84,7 @@ impl World {
             let held = device.value.tenant == *tenant && device.value.user == *user;
             if held && device.value.status != DeviceStatus::Retired {
                 device.value.status = DeviceStatus::Retired;
+                device.value.push = Push::None;
                 device.version += 1;
             }
         }

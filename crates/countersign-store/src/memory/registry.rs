@@ -223,7 +223,11 @@ impl Registry for Memory {
 
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
         let mut world = self.0.lock();
-        match world.devices.get_mut(&(device.tenant.clone(), device.id)) {
+        let key = (device.tenant.clone(), device.id);
+        if world.devices.get(&key).is_some_and(|row| row.version == expected) {
+            world.give_address_to(&device);
+        }
+        match world.devices.get_mut(&key) {
             Some(row) if row.version == expected => {
                 row.value.status = device.status;
                 row.value.pin = device.pin;
@@ -280,6 +284,7 @@ impl Registry for Memory {
         let row = &mut world.activations[at];
         row.value.state = ActivationState::Used { request, answer };
         row.version += 1;
+        world.give_address_to(&device);
         world.devices.insert(key, Versioned { value: device, version: 1 });
         Ok(Changed::Written)
     }

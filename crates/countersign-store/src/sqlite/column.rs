@@ -124,6 +124,18 @@ impl<'r> Columns<'r> {
         self.opened(column, &sealed, keys, Place { tenant, owner })
     }
 
+    /// The next column, opened, or nothing.
+    pub(super) fn secret_or_none(
+        &mut self,
+        column: &'static str,
+        keys: &MasterKeys,
+        tenant: &TenantName,
+        owner: Owner<'_>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Trouble> {
+        let Some(sealed) = self.next::<Option<Vec<u8>>>(column)? else { return Ok(None) };
+        self.opened(column, &sealed, keys, Place { tenant, owner }).map(Some)
+    }
+
     /// The next column, opened: a key of 32 bytes.
     pub(super) fn secret32(
         &mut self,
@@ -144,8 +156,9 @@ impl<'r> Columns<'r> {
         tenant: &TenantName,
         owner: Owner<'_>,
     ) -> Result<Option<Key32>, Trouble> {
-        let Some(sealed) = self.next::<Option<Vec<u8>>>(column)? else { return Ok(None) };
-        let opened = self.opened(column, &sealed, keys, Place { tenant, owner })?;
+        let Some(opened) = self.secret_or_none(column, keys, tenant, owner)? else {
+            return Ok(None);
+        };
         let key = <[u8; 32]>::try_from(opened.as_slice());
         let key = key.map_err(|_| self.corrupt(column, "the secret has not 32 bytes"))?;
         Ok(Some(Key32::new(key)))

@@ -1,28 +1,26 @@
 //! Rows of deliveries: debts that wait to be paid.
 
-use countersign_core::delivery::{Debt, Delivery, Lane, Settlement, Verdict};
+use countersign_core::delivery::{Debt, Delivery, Lane, Owed, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::{Claim, Unpaid};
+use countersign_core::push::{PushState, Pushed};
 use countersign_core::time::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::column::{Columns, moment, number};
-use super::device;
 use super::trouble::Trouble;
+use super::{contact, device};
 use crate::claim::walk;
 use crate::memory::begun;
 
-/// Queues a debt, due as soon as it is owed.
+/// Queues a debt.
 pub(super) fn insert(
     sql: &Connection,
-    lane: &Lane,
     transaction: TransactionId,
-    id: DeliveryId,
-    debt: &Debt,
-    owed_at: Timestamp,
+    owed: &Owed,
 ) -> Result<(), Trouble> {
-    let (debt, device) = match debt {
+    let (debt, device) = match owed.debt {
         Debt::Callback => ("callback", None),
         Debt::Push(device) => ("push", Some(number(device.number()))),
     };
@@ -32,14 +30,27 @@ pub(super) fn insert(
          VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?6, 0)",
     )?
     .execute(params![
-        lane.tenant.as_str(),
-        id.0.to_be_bytes(),
+        owed.lane.tenant.as_str(),
+        owed.id.0.to_be_bytes(),
         transaction.bytes(),
         debt,
         device,
-        moment(owed_at),
-        lane.host,
+        moment(owed.due_at),
+        owed.lane.host,
     ])?;
+    Ok(())
+}
+
+pub(super) const CALL_OFF: &str =
+    "DELETE FROM deliveries WHERE tenant = ?1 AND transaction_id = ?2 AND debt = 'push'";
+
+/// Removes the pushes that are owed for a transaction.
+pub(super) fn call_off(
+    sql: &Connection,
+    tenant: &TenantName,
+    transaction: TransactionId,
+) -> Result<(), Trouble> {
+    sql.prepare_cached(CALL_OFF)?.execute(params![tenant.as_str(), transaction.bytes()])?;
     Ok(())
 }
 
@@ -118,24 +129,38 @@ pub(super) fn lease(
 }
 
 pub(super) fn settle(sql: &Connection, settlement: &Settlement) -> Result<(), Trouble> {
-    let Settlement { tenant, id, lease, verdict, outcome } = settlement;
-    let (tenant, id) = (tenant.as_str(), id.0.to_be_bytes());
-    let due_at = match verdict {
-        Verdict::Done => {
-            sql.prepare_cached(
-                "DELETE FROM deliveries WHERE tenant = ?1 AND id = ?2 AND lease = ?3",
-            )?
-            .execute(params![tenant, id, lease])?;
-            return Ok(());
-        }
-        Verdict::Retry(due_at) => Some(moment(*due_at)),
-        Verdict::GiveUp => None,
-    };
-    sql.prepare_cached(
-        "UPDATE deliveries SET due_at = ?4, outcome = ?5
+    let Settlement { tenant, id, lease, verdict, outcome, at } = settlement;
+    let which = params![tenant.as_str(), id.0.to_be_bytes(), lease];
+    let mut find = sql.prepare_cached(
+        "SELECT tenant, id, seq, device, transaction_id FROM deliveries
           WHERE tenant = ?1 AND id = ?2 AND lease = ?3",
-    )?
-    .execute(params![tenant, id, lease, due_at, outcome])?;
+    )?;
+    let mut rows = find.query(which)?;
+    let Some(row) = rows.next()? else { return Ok(()) };
+    let mut columns = Columns::of("deliveries", 2, row);
+    let (_, _): (String, Vec<u8>) = (columns.next("tenant")?, columns.next("id")?);
+    let seq: i64 = columns.next("seq")?;
+    let device = device::id_or_none(&mut columns, "device")?;
+    let transaction = TransactionId(columns.id("transaction_id")?);
+    let kept = match verdict {
+        Verdict::Retry(due_at) => Some(Some(moment(*due_at))),
+        Verdict::GiveUp if device.is_none() => Some(None),
+        Verdict::Done | Verdict::Needless | Verdict::GiveUp | Verdict::Retire { .. } => None,
+    };
+    match kept {
+        Some(due_at) => sql
+            .prepare_cached("UPDATE deliveries SET due_at = ?2, outcome = ?3 WHERE seq = ?1")?
+            .execute(params![seq, due_at, outcome])?,
+        None => sql.prepare_cached("DELETE FROM deliveries WHERE seq = ?1")?.execute([seq])?,
+    };
+    if let Some(device) = device {
+        let pushed =
+            Pushed { state: PushState::after(*verdict), at: *at, outcome: outcome.clone() };
+        contact::note_push(sql, tenant, transaction, device, &pushed)?;
+        if let Verdict::Retire { version } = verdict {
+            device::retire_push(sql, tenant, device, *version, *at)?;
+        }
+    }
     Ok(())
 }
 

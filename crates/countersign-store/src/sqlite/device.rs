@@ -1,8 +1,6 @@
 //! Rows of devices, their identities included.
 
-use countersign_core::device::{
-    About, Device, DeviceStatus, Identity, PinDigest, Purpose, PushAddress,
-};
+use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Purpose};
 use countersign_core::id::{DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Changed, Versioned};
@@ -13,9 +11,13 @@ use super::column::{Base64, Columns, json, moment, number};
 use super::trouble::Trouble;
 use crate::seal::{MasterKeys, Owner, Place};
 
+mod push;
+
+pub(super) use push::retire as retire_push;
+
 const COLUMNS: &str = "tenant, id, version, user, serial_base, sequence, status, auth_key,
-    payload_key, code_key, pin_digest, pin_version, push_provider, push_token, enrolled_at,
-    about, identities";
+    payload_key, code_key, pin_digest, pin_version, push_provider, push_address, push_mark,
+    push_at, push_retired, enrolled_at, about, identities";
 
 /// A device as it is written: its secrets sealed, its lists as JSON.
 pub(super) struct Row {
@@ -23,6 +25,7 @@ pub(super) struct Row {
     payload_key: Vec<u8>,
     code_key: Vec<u8>,
     pin_digest: Option<Vec<u8>>,
+    push: push::Columns,
     about: String,
     identities: String,
 }
@@ -65,17 +68,20 @@ impl Row {
         let code_key = seal(Owner::CodeKey(device.id), device.code_key.expose());
         let pin_digest =
             device.pin.as_ref().map(|pin| seal(Owner::Pin(device.id), pin.digest.expose()));
+        let push = push::Columns::of(&device, keys);
         let about = json(&AboutBody::of(&device.about));
         let identities: Vec<_> = device.identities.iter().map(IdentityBody::of).collect();
         let identities = json(&identities);
-        Self { device, payload_key, code_key, pin_digest, about, identities }
+        Self { device, payload_key, code_key, pin_digest, push, about, identities }
     }
 
     pub(super) fn insert(&self, sql: &Connection) -> Result<(), Trouble> {
         let device = &self.device;
+        self.push.take_from_others(sql, device)?;
         let statement = format!(
             "INSERT INTO devices ({COLUMNS})
-             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
+             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                     ?18, ?19)"
         );
         sql.prepare_cached(&statement)?.execute(params![
             device.tenant.as_str(),
@@ -89,8 +95,11 @@ impl Row {
             self.code_key,
             self.pin_digest,
             device.pin.as_ref().map(|pin| pin.version),
-            device.push.as_ref().map(|push| &push.provider),
-            device.push.as_ref().map(|push| &push.token),
+            self.push.provider,
+            self.push.address,
+            self.push.mark,
+            self.push.at,
+            self.push.retired,
             moment(device.enrolled_at),
             self.about,
             self.identities,
@@ -101,24 +110,30 @@ impl Row {
     /// Writes what may change in a device.
     pub(super) fn update(&self, sql: &Connection, expected: u32) -> Result<Changed, Trouble> {
         let device = &self.device;
-        let written = sql
-            .prepare_cached(
-                "UPDATE devices SET version = version + 1, status = ?4, pin_digest = ?5,
-                        pin_version = ?6, push_provider = ?7, push_token = ?8, identities = ?9
-                  WHERE tenant = ?1 AND id = ?2 AND version = ?3",
-            )?
-            .execute(params![
-                device.tenant.as_str(),
-                number(device.id.number()),
-                expected,
-                device.status.as_str(),
-                self.pin_digest,
-                device.pin.as_ref().map(|pin| pin.version),
-                device.push.as_ref().map(|push| &push.provider),
-                device.push.as_ref().map(|push| &push.token),
-                self.identities,
-            ])?;
-        Ok(if written == 1 { Changed::Written } else { Changed::Stale })
+        if version(sql, &device.tenant, device.id)? != Some(expected) {
+            return Ok(Changed::Stale);
+        }
+        self.push.take_from_others(sql, device)?;
+        sql.prepare_cached(
+            "UPDATE devices SET version = version + 1, status = ?3, pin_digest = ?4,
+                    pin_version = ?5, push_provider = ?6, push_address = ?7, push_mark = ?8,
+                    push_at = ?9, push_retired = ?10, identities = ?11
+              WHERE tenant = ?1 AND id = ?2",
+        )?
+        .execute(params![
+            device.tenant.as_str(),
+            number(device.id.number()),
+            device.status.as_str(),
+            self.pin_digest,
+            device.pin.as_ref().map(|pin| pin.version),
+            self.push.provider,
+            self.push.address,
+            self.push.mark,
+            self.push.at,
+            self.push.retired,
+            self.identities,
+        ])?;
+        Ok(Changed::Written)
     }
 }
 
@@ -224,7 +239,7 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Device>,
         payload_key: columns.secret32("payload_key", keys, &tenant, Owner::PayloadKey(id))?,
         code_key: columns.secret32("code_key", keys, &tenant, Owner::CodeKey(id))?,
         pin: read_pin(&mut columns, keys, &tenant, id)?,
-        push: read_push(&mut columns)?,
+        push: push::read(&mut columns, keys, &tenant, id)?,
         enrolled_at: columns.moment("enrolled_at")?,
         about: columns.json::<AboutBody>("about")?.into_about(),
         identities: read_identities(&mut columns)?,
@@ -246,14 +261,6 @@ fn read_pin(
         (None, None) => Ok(None),
         (Some(digest), Some(version)) => Ok(Some(PinDigest { digest, version })),
         _ => Err(columns.corrupt("pin_version", "a PIN has a digest and a version")),
-    }
-}
-
-fn read_push(columns: &mut Columns<'_>) -> Result<Option<PushAddress>, Trouble> {
-    match (columns.next("push_provider")?, columns.next("push_token")?) {
-        (None, None) => Ok(None),
-        (Some(provider), Some(token)) => Ok(Some(PushAddress { provider, token })),
-        _ => Err(columns.corrupt("push_token", "a push address has a provider and a token")),
     }
 }
 

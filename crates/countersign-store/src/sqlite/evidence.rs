@@ -71,12 +71,17 @@ pub(super) fn forget(sql: &Connection, seqs: &[i64], before: Timestamp) -> Resul
         "DELETE FROM deliveries
           WHERE (tenant, transaction_id) = (SELECT tenant, id FROM transactions WHERE {may_go})"
     ))?;
+    let mut drop_contacts = sql.prepare_cached(&format!(
+        "DELETE FROM contacts
+          WHERE (tenant, transaction_id) = (SELECT tenant, id FROM transactions WHERE {may_go})"
+    ))?;
     let mut delete = sql.prepare_cached(&format!("DELETE FROM transactions WHERE {may_go}"))?;
     let mut gone = 0;
     for seq in seqs {
         let which = params![seq, moment(before)];
         keep.execute(which)?;
         drop_pushes.execute(which)?;
+        drop_contacts.execute(which)?;
         gone += delete.execute(which)? as u16;
     }
     Ok(gone)

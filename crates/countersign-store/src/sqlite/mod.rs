@@ -15,6 +15,7 @@
 mod activation;
 mod checkpoint;
 mod column;
+mod contact;
 mod delivery;
 mod device;
 mod evidence;
@@ -48,6 +49,7 @@ use countersign_core::port::{
     Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
     Registry, Unpaid, Versioned,
 };
+use countersign_core::push::Contact;
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -171,6 +173,26 @@ impl Ledger for Sqlite {
     async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
         let settle = move |sql: &_| delivery::settle(sql, &settlement);
         self.0.writer.write("settling a delivery", settle).await
+    }
+
+    async fn note_reached(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        transactions: Vec<TransactionId>,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let tenant = tenant.clone();
+        let note = move |sql: &_| contact::note_reached(sql, &tenant, &transactions, device, now);
+        self.0.writer.write("noting who was reached", note).await
+    }
+
+    async fn contacts(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> Result<Vec<Contact>, Fault> {
+        self.0.readers.read("reading contacts", |sql| contact::list(sql, tenant, id))
     }
 
     async fn forsake(

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use std::sync::Arc;
 
-use countersign_core::id::{DeviceId, IdentityId};
+use countersign_core::id::{BadName, DeviceId, IdentityId};
 use countersign_core::selector::Selector;
 use countersign_core::terms::{
     Addressed, Callback, Clocks, Digits, Document, Forms, MediaType, Operation, RawTerms, Terms,
@@ -32,6 +32,9 @@ pub(super) struct Body {
     pub(super) pin_required: bool,
     pub(super) once: bool,
     pub(super) online: bool,
+    /// Devices that were offered it when it began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    present: Vec<u64>,
     clocks: ClocksBody,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     callback: Option<CallbackBody>,
@@ -172,6 +175,7 @@ impl Body {
             pin_required: terms.pin_required,
             once: terms.once,
             online: terms.online,
+            present: terms.present.iter().map(|device| device.number()).collect(),
             clocks: match terms.clocks {
                 Clocks::Two { go_online, sign } => {
                     ClocksBody::Two { go_online_ms: ms(go_online), sign_ms: ms(sign) }
@@ -247,6 +251,10 @@ impl Body {
             },
             ClocksBody::One { total_ms } => Clocks::One(Duration::from_millis(total_ms)),
         }
+    }
+
+    pub(super) fn present(&self) -> Result<Vec<DeviceId>, BadName> {
+        self.present.iter().map(|number| DeviceId::try_from(*number)).collect()
     }
 
     pub(super) fn callback(&mut self) -> Option<Callback> {

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::task::{Context, Waker};
 
 use countersign_core::delivery::Debt;
-use countersign_core::id::{DeliveryId, TransactionId};
+use countersign_core::id::TransactionId;
 use countersign_core::limits::COMMITS_QUEUED_MAX;
 use countersign_core::port::{Commit, Committed, Handle, Ledger as _};
 use countersign_core::terms::{Content, Terms};
@@ -20,7 +20,7 @@ use super::{Sqlite, activation, delivery, device, evidence, identity, transactio
 #[path = "../../tests/it/world.rs"]
 mod world;
 
-use world::{commit, taken, terms, waiting};
+use world::{commit, owing, taken, terms, waiting};
 
 fn store() -> (TempDir, Sqlite) {
     let directory = tempfile::tempdir().unwrap();
@@ -83,8 +83,7 @@ async fn a_stale_commit_writes_nothing_and_does_not_spoil_its_batch() {
 #[tokio::test]
 async fn a_unit_that_breaks_a_constraint_fails_alone_and_leaves_nothing() {
     let (_directory, store) = store();
-    let debts = vec![(DeliveryId(7), Debt::Callback)];
-    let owing = |id| Commit { debts: debts.clone(), ..commit(waiting(terms(id)), None) };
+    let owing = |id| owing(commit(waiting(terms(id)), None), &[(7, Debt::Callback)]);
     store.commit(owing(1)).await.unwrap();
     let held = hold(&store).await;
     let asked = [
@@ -118,8 +117,8 @@ async fn on_a_full_disk_every_unit_of_the_batch_fails_and_none_is_half_there() {
     };
     let big = |id| {
         let content = Content { bytes: vec![7; 60_000], ..terms(id).content };
-        let debts = vec![(DeliveryId(id), Debt::Callback)];
-        Commit { debts, ..commit(waiting(Terms { content, ..terms(id) }), None) }
+        let commit = commit(waiting(Terms { content, ..terms(id) }), None);
+        owing(commit, &[(id, Debt::Callback)])
     };
     limit("tight").await;
     let held = hold(&store).await;

@@ -5,13 +5,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use countersign_core::delivery::Lane;
 use countersign_core::id::{RequestKey, TenantName, TransactionId, UserName};
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{Commit, Committed, Due, Grounds, Handle, Versioned};
 use countersign_core::terms::{Addressed, Content, Reference, Surface, Terms};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Clock, Decline, End, State, Take, Transaction};
+use countersign_core::transaction::{Clock, Decline, End, Event, State, Take, Transaction};
 use countersign_core::user::Factor;
 use countersign_proof::Proof;
 use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
@@ -75,10 +74,13 @@ impl Unit {
         if let (Some(standing), Some(version)) = (self.commit.standing, self.commit.grounds.user) {
             user::set_standing(sql, &terms.tenant, &terms.user, version, standing)?;
         }
-        let due_at = crate::memory::moment(&self.commit.transaction);
-        for (id, debt) in &self.commit.debts {
-            let lane = Lane::of(debt, &self.commit.transaction);
-            delivery::insert(sql, &lane, terms.id, *id, debt, due_at)?;
+        if let Event::Ended(_) = self.commit.event
+            && self.body.is_none()
+        {
+            delivery::call_off(sql, &terms.tenant, terms.id)?;
+        }
+        for owed in &self.commit.debts {
+            delivery::insert(sql, terms.id, owed)?;
         }
         Ok(Committed::Written)
     }
@@ -511,6 +513,7 @@ fn read_terms(
         pin_required: body.pin_required,
         once: body.once,
         online: body.online,
+        present: body.present().map_err(|error| columns.corrupt("body", error))?,
         started_at,
         clocks: body.clocks(),
         callback: body.callback(),

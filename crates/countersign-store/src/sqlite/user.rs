@@ -117,7 +117,8 @@ pub(super) fn delete(
         return Ok(Changed::Stale);
     }
     for statement in [
-        "UPDATE devices SET version = version + 1, status = 'retired'
+        "UPDATE devices SET version = version + 1, status = 'retired', push_provider = NULL,
+                push_address = NULL, push_mark = NULL, push_at = NULL, push_retired = NULL
           WHERE tenant = ?1 AND user = ?2 AND status <> 'retired'",
         "DELETE FROM activations WHERE tenant = ?1 AND user = ?2",
         "DELETE FROM users WHERE tenant = ?1 AND name = ?2",

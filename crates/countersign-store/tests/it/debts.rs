@@ -1,14 +1,16 @@
 //! What a ledger owes: claimed, settled, given up and replayed, sentence by sentence.
 
 use countersign_core::delivery::{Debt, Delivery, Lane, Room, Settlement, Verdict};
-use countersign_core::id::{DeliveryId, TenantName};
-use countersign_core::port::{Claim, Claimed, Commit, Committed, Ledger};
+use countersign_core::id::{DeliveryId, TenantName, TransactionId};
+use countersign_core::port::{Changed, Claim, Claimed, Commit, Committed, Ledger, Registry as _};
+use countersign_core::push::{Contact, Provider, Push, PushState, Pushed, Retirement};
 use countersign_core::terms::{Callback, Terms};
 use countersign_core::time::Timestamp;
+use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
 use countersign_store::Store;
 
-use crate::on_every_store;
-use crate::world::{claim, commit, device_id, populate, terms, waiting};
+use crate::world::{claim, commit, device, device_id, owing, populate, push, terms, waiting};
+use crate::{on_every_store, world};
 
 fn acme() -> TenantName {
     "acme".parse().unwrap()
@@ -22,6 +24,7 @@ pub(crate) fn settled(delivery: &Delivery) -> Settlement {
         lease: delivery.lease,
         verdict: Verdict::Done,
         outcome: "answered 503".into(),
+        at: Timestamp(77),
     }
 }
 
@@ -33,8 +36,7 @@ async fn settle(store: &Store, delivery: &Delivery, verdict: Verdict) {
 async fn owe(store: &Store, number: u128, tenant: &str, host: &str) {
     let callback = Some(Callback { url: format!("https://{host}/done?x=/"), headers: vec![] });
     let owing = waiting(Terms { tenant: tenant.parse().unwrap(), callback, ..terms(number) });
-    let debts = vec![(DeliveryId(number), Debt::Callback)];
-    let owing = Commit { debts, ..commit(owing, None) };
+    let owing = world::owing(commit(owing, None), &[(number, Debt::Callback)]);
     assert_eq!(store.commit(owing).await.unwrap(), Committed::Written);
 }
 
@@ -45,10 +47,8 @@ fn numbers(claimed: &Claimed) -> Vec<u128> {
 #[tokio::test]
 async fn a_debt_is_claimed_by_one_until_its_lease_ends() {
     on_every_store(async |store| {
-        let debts =
-            vec![(DeliveryId(8), Debt::Push(device_id(1))), (DeliveryId(7), Debt::Callback)];
-        let owing = Commit { debts, ..commit(waiting(terms(1)), None) };
-        store.commit(owing).await.unwrap();
+        let debts = [(8, Debt::Push(device_id(1))), (7, Debt::Callback)];
+        store.commit(owing(commit(waiting(terms(1)), None), &debts)).await.unwrap();
         let due = async |now: u64, limit| {
             store.claim(claim(now, now + 50, limit)).await.unwrap().deliveries
         };
@@ -56,23 +56,24 @@ async fn a_debt_is_claimed_by_one_until_its_lease_ends() {
             let seen = claimed.iter().map(|d| (d.id.0, d.attempts, d.lease));
             seen.collect::<Vec<_>>()
         };
-        // Due at once: at the moment of the event, 100.
-        let push = due(100, 1).await;
+        // Due at once: at the moment of the event, 100. Each kind has a place of its own.
+        let mut call = due(100, 1).await;
+        let push = call.split_off(1);
         assert_eq!(seen(&push), [(8, 0, 1)]);
-        assert_eq!((&push[0].debt, &*push[0].lane.host), (&Debt::Push(device_id(1)), ""));
-        let call = due(110, 9).await;
+        let lane = &*push[0].lane.host;
+        assert_eq!((&push[0].debt, lane), (&Debt::Push(device_id(1)), "push/apns/app"));
         assert_eq!(seen(&call), [(7, 0, 1)]);
         assert_eq!((&call[0].debt, &*call[0].lane.host), (&Debt::Callback, "bank.example"));
         assert_eq!(call[0].owed_at, Timestamp(100));
         assert_eq!(due(149, 9).await, []);
         let again = due(150, 9).await;
-        assert_eq!(seen(&again), [(8, 1, 2)], "its lease has ended");
+        assert_eq!(seen(&again), [(7, 1, 2), (8, 1, 2)], "their leases have ended");
 
         settle(&store, &again[0], Verdict::Retry(Timestamp(5_000))).await;
-        settle(&store, &call[0], Verdict::Done).await;
+        settle(&store, &again[1], Verdict::Done).await;
         assert_eq!(due(4_999, 9).await, []);
         let last = due(5_000, 9).await;
-        assert_eq!(seen(&last), [(8, 2, 3)]);
+        assert_eq!(seen(&last), [(7, 2, 3)]);
         settle(&store, &last[0], Verdict::GiveUp).await;
         assert_eq!(due(u64::MAX / 4, 9).await, []);
     })
@@ -180,6 +181,146 @@ async fn only_what_waits_too_long_in_that_lane_and_is_not_on_its_way_is_forsaken
         assert_eq!(given_up[0].delivery.id, DeliveryId(2));
         assert_eq!(given_up[0].outcome.as_deref(), Some("given up unheard"));
         assert_eq!(forsake(500, 100).await, 1, "its lease has ended");
+    })
+    .await;
+}
+
+/// What there is of contacts with jane's device 1 about a transaction.
+async fn contact(store: &Store, transaction: u128) -> Option<Contact> {
+    let contacts = store.contacts(&acme(), TransactionId(transaction)).await.unwrap();
+    contacts.into_iter().next()
+}
+
+#[tokio::test]
+async fn what_came_of_a_push_stays_when_its_debt_is_gone() {
+    on_every_store(async |store| {
+        let states = [
+            (Verdict::Done, PushState::Sent, 0),
+            (Verdict::Needless, PushState::Needless, 0),
+            (Verdict::GiveUp, PushState::Failed, 0),
+            (Verdict::Retry(Timestamp(500)), PushState::Waiting, 1),
+        ];
+        for (number, (verdict, state, left)) in (1..).zip(states) {
+            let debts = [(number, Debt::Push(device_id(1)))];
+            store.commit(owing(commit(waiting(terms(number)), None), &debts)).await.unwrap();
+            let push = store.claim(claim(100, 150, 9)).await.unwrap().deliveries.remove(0);
+            assert_eq!(contact(&store, number).await, None);
+            settle(&store, &push, verdict).await;
+            let pushed = Pushed { state, at: Timestamp(77), outcome: "answered 503".into() };
+            let expected = Contact { device: device_id(1), push: Some(pushed), reached_at: None };
+            assert_eq!(contact(&store, number).await, Some(expected), "{verdict:?}");
+            let owed = store.deliveries(&acme(), false, 9).await.unwrap();
+            assert_eq!(owed.len(), left, "{verdict:?}");
+        }
+        assert_eq!(store.contacts(&"beta".parse().unwrap(), TransactionId(1)).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_is_reached_when_it_first_asks() {
+    on_every_store(async |store| {
+        let ask = async |ids: &[u128], at| {
+            let ids = ids.iter().map(|id| TransactionId(*id)).collect();
+            store.note_reached(&acme(), device_id(1), ids, Timestamp(at)).await.unwrap();
+        };
+        let reached = async |id| contact(&store, id).await.and_then(|contact| contact.reached_at);
+        ask(&[1], 5).await;
+        ask(&[1, 2], 6).await;
+        assert_eq!((reached(1).await, reached(2).await), (Some(Timestamp(5)), Some(Timestamp(6))));
+        assert_eq!(reached(3).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_end_calls_the_pushes_off_and_no_callback() {
+    on_every_store(async |store| {
+        let debts = [(8, Debt::Push(device_id(1))), (9, Debt::Push(device_id(2)))];
+        store.commit(owing(commit(waiting(terms(1)), None), &debts)).await.unwrap();
+        let other = [(10, Debt::Push(device_id(1)))];
+        store.commit(owing(commit(waiting(terms(2)), None), &other)).await.unwrap();
+        let on_its_way = store.claim(claim(100, 150, 1)).await.unwrap().deliveries.remove(0);
+        let state = State::Ended { at: Timestamp(120), end: End::Cancelled };
+        let ended = Transaction { state, ..waiting(terms(1)) };
+        let ending = owing(commit(ended, Some(1)), &[(7, Debt::Callback)]);
+        let event = Event::Ended(Outcome::Cancelled);
+        store.commit(Commit { event, ..ending }).await.unwrap();
+        let left = store.deliveries(&acme(), false, 9).await.unwrap();
+        let left: Vec<_> = left.iter().map(|unpaid| unpaid.delivery.id.0).collect();
+        assert_eq!(left, [10, 7]);
+        // The verdict on the one that was on its way finds nothing to settle.
+        settle(&store, &on_its_way, Verdict::Retry(Timestamp(130))).await;
+        assert_eq!(store.deliveries(&acme(), false, 9).await.unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_address_is_retired_unless_the_device_has_changed_since() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        for (number, version, retired) in [(1, 7, false), (2, 1, true), (3, 2, false)] {
+            let debts = [(number, Debt::Push(device_id(1)))];
+            store.commit(owing(commit(waiting(terms(number)), None), &debts)).await.unwrap();
+            let push = store.claim(claim(100, 150, 9)).await.unwrap().deliveries.remove(0);
+            settle(&store, &push, Verdict::Retire { version }).await;
+            assert_eq!(store.deliveries(&acme(), false, 9).await.unwrap(), []);
+            let found = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
+            if number == 1 {
+                assert_eq!((&found.value.push, found.version), (&push_of_jane(), 1));
+            } else {
+                let (provider, at) = (Provider::WebPush, Timestamp(77));
+                let dead = Push::Retired { provider, at, why: Retirement::Dead };
+                assert_eq!((found.value.push, found.version), (dead, 2), "{retired}");
+            }
+        }
+    })
+    .await;
+}
+
+fn push_of_jane() -> Push {
+    device("acme", "jane", 1, 1).push
+}
+
+#[tokio::test]
+async fn an_address_is_the_last_ones_who_registered_it_and_nobody_elses() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let enrolled = |tenant, user, number, version, push| {
+            let mut device = device(tenant, user, number, 1);
+            device.push = push;
+            let code = world::activation(tenant, user, u128::from(number));
+            (code.clone(), world::enrolment(code, device, version))
+        };
+        // Jane's address, registered by Joe's new device; and at another tenant, which is another world.
+        for (tenant, number) in [("acme", 2), ("beta", 3)] {
+            let push =
+                if tenant == "acme" { push_of_jane() } else { push("https://push.example/x") };
+            let (code, enrolment) = enrolled(tenant, "joe", number, 1, push);
+            store.create_activation(code).await.unwrap();
+            store.enrol(enrolment).await.unwrap();
+        }
+        let read = async |tenant: &str, number| {
+            let found = store.device(&tenant.parse().unwrap(), device_id(number)).await.unwrap();
+            let found = found.unwrap();
+            (found.value.push, found.version)
+        };
+        let (provider, why) = (Provider::WebPush, Retirement::Moved);
+        let moved = |at| Push::Retired { provider, at: Timestamp(at), why };
+        assert_eq!(read("acme", 1).await, (moved(4), 2));
+        assert_eq!(read("acme", 2).await, (push_of_jane(), 1));
+        assert_eq!(read("beta", 1).await.0, push_of_jane(), "another tenant's");
+
+        // And back again, by a change.
+        let mut back = device("acme", "jane", 1, 1);
+        let Push::At(registration) = &mut back.push else { panic!("it has one") };
+        registration.since = Timestamp(9);
+        assert_eq!(store.change_device(back.clone(), 1).await.unwrap(), Changed::Stale);
+        assert_eq!(read("acme", 2).await.1, 1, "what was not written took nothing");
+        assert_eq!(store.change_device(back.clone(), 2).await.unwrap(), Changed::Written);
+        assert_eq!(read("acme", 1).await, (back.push, 3));
+        assert_eq!(read("acme", 2).await, (moved(9), 2));
     })
     .await;
 }

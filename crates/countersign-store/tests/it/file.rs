@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use countersign_core::Fault;
 use countersign_core::delivery::Debt;
-use countersign_core::id::{DeliveryId, RequestKey, TenantName, TransactionId};
-use countersign_core::port::{Commit, Committed, Handle, Ledger, Registry};
+use countersign_core::id::{RequestKey, TenantName, TransactionId};
+use countersign_core::port::{Committed, Handle, Ledger, Registry};
 use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::world::{
     AUTHORITY_KEY, CODE, CODE_KEY, PAYLOAD_KEY, PIN_DIGEST, TOKEN_KEY, WEBHOOK_KEY, claim, client,
-    commit, device_id, populate, proof, taken, tenant, terms, waiting,
+    commit, device_id, owing, populate, proof, taken, tenant, terms, waiting,
 };
 
 fn open(directory: &TempDir) -> Store {
@@ -44,8 +44,8 @@ async fn fill(store: &Store) {
     populate(store).await;
     store.create_client(client("acme", "bank", "The Bank")).await.unwrap();
     store.commit(commit(waiting(terms(1)), None)).await.unwrap();
-    let debts = vec![(DeliveryId(1), Debt::Callback)];
-    store.commit(Commit { debts, ..commit(signed(1), Some(1)) }).await.unwrap();
+    let signing = owing(commit(signed(1), Some(1)), &[(1, Debt::Callback)]);
+    store.commit(signing).await.unwrap();
 }
 
 async fn assert_filled(store: &Store) {

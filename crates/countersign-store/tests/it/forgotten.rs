@@ -3,7 +3,7 @@
 use countersign_core::delivery::Debt;
 use countersign_core::device::DeviceStatus;
 use countersign_core::enrolment::Activation;
-use countersign_core::id::{DeliveryId, RequestKey, SerialBase, TransactionId};
+use countersign_core::id::{RequestKey, SerialBase, TransactionId};
 use countersign_core::port::{
     Changed, Commit, Committed, Created, Grounds, Handle, Ledger, Registry, Versioned,
 };
@@ -15,8 +15,8 @@ use countersign_store::Store;
 
 use crate::on_every_store;
 use crate::world::{
-    activation, code, commit, device, device_id, enrolment, populate, proof, raw, taken, terms,
-    waiting,
+    activation, code, commit, device, device_id, enrolment, owing, populate, proof, raw, taken,
+    terms, waiting,
 };
 
 fn ended(terms: Terms, at: u64, end: End) -> Transaction {
@@ -123,15 +123,10 @@ async fn a_request_key_that_is_given_again_finds_the_one_that_has_it_now() {
 async fn neither_what_is_open_nor_what_somebody_is_owed_for_goes() {
     on_every_store(async |store| {
         write(&store, waiting(terms(1))).await;
-        let owing = Commit {
-            debts: vec![(DeliveryId(7), Debt::Callback)],
-            ..commit(ended(terms(2), 150, End::Cancelled), None)
-        };
-        store.commit(owing).await.unwrap();
-        let pushing = Commit {
-            debts: vec![(DeliveryId(8), Debt::Push(device_id(1)))],
-            ..commit(ended(terms(6), 151, End::Cancelled), None)
-        };
+        let calling = commit(ended(terms(2), 150, End::Cancelled), None);
+        store.commit(owing(calling, &[(7, Debt::Callback)])).await.unwrap();
+        let pushing = commit(ended(terms(6), 151, End::Cancelled), None);
+        let pushing = owing(pushing, &[(8, Debt::Push(device_id(1)))]);
         store.commit(pushing).await.unwrap();
         assert_eq!(forget(&store, 151, 9).await, 1, "a push holds nothing up");
         let owed = store.deliveries(&"acme".parse().unwrap(), false, 9).await.unwrap();

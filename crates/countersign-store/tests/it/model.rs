@@ -9,12 +9,12 @@ use countersign_core::port::{
 };
 use countersign_core::terms::{Reference, Terms};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{End, State, Transaction};
+use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
 use countersign_core::user::Standing;
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 
-use crate::world::{commit, device_id, taken, terms, waiting};
+use crate::world::{commit, device_id, owing, taken, terms, waiting};
 
 const TENANTS: [&str; 2] = ["acme", "beta"];
 const USERS: [&str; 2] = ["jane", "joe"];
@@ -115,9 +115,9 @@ impl Model {
                     ..terms(self.made)
                 });
                 let grounds = self.grounds(&begun.terms, *grounds);
-                let debts = self.debts(*owed);
                 let open_max = *open_max;
-                Act::Commit(Box::new(Commit { grounds, debts, open_max, ..commit(begun, None) }))
+                let begin = Commit { grounds, open_max, ..commit(begun, None) };
+                Act::Commit(Box::new(owing(begin, &self.debts(*owed))))
             }
             Deed::Go { which, off: by, to, grounds, mistaken, owed } => {
                 let Some(index) = which.checked_rem(self.transactions.len()) else {
@@ -138,9 +138,14 @@ impl Model {
                 let grounds = self.grounds(&next.terms, *grounds);
                 let wrong = Standing { wrong_pins: row.version as u16, ..Standing::default() };
                 let standing = (*mistaken && grounds.user.is_some()).then_some(wrong);
-                let debts = self.debts(*owed);
                 let expected = Some(off(row.version, *by));
-                Act::Commit(Box::new(Commit { grounds, standing, debts, ..commit(next, expected) }))
+                let event = match to {
+                    To::Reached => Event::Reached,
+                    To::Taken(_) => Event::Taken,
+                    To::Ended => Event::Ended(Outcome::Cancelled),
+                };
+                let go = Commit { grounds, standing, event, ..commit(next, expected) };
+                Act::Commit(Box::new(owing(go, &self.debts(*owed))))
             }
             Deed::Lock { whose, off: by } => {
                 let key = Self::whose(*whose);
@@ -173,6 +178,7 @@ impl Model {
                             lease: delivery.lease.wrapping_sub(u32::from(*late)),
                             verdict: *verdict,
                             outcome: format!("attempt {}", delivery.attempts),
+                            at: Timestamp(180),
                         })
                     }
                 }
@@ -196,11 +202,11 @@ impl Model {
         }
     }
 
-    fn debts(&mut self, owed: u8) -> Vec<(DeliveryId, Debt)> {
+    fn debts(&mut self, owed: u8) -> Vec<(u128, Debt)> {
         let debts = (0..owed).map(|nth| {
             self.made += 1;
             let debt = if nth == 0 { Debt::Callback } else { Debt::Push(device_id(1)) };
-            (DeliveryId(self.made), debt)
+            (self.made, debt)
         });
         debts.collect()
     }
@@ -232,12 +238,14 @@ impl Model {
                         && delivery.lease == settlement.lease
                 };
                 let due_at = match settlement.verdict {
-                    Verdict::Done => {
-                        self.deliveries.retain(|unpaid| !is_it(unpaid));
+                    Verdict::Retry(at) => Some(at),
+                    verdict => {
+                        self.deliveries.retain(|unpaid| {
+                            let is_call = unpaid.delivery.debt == Debt::Callback;
+                            !is_it(unpaid) || (verdict == Verdict::GiveUp && is_call)
+                        });
                         None
                     }
-                    Verdict::Retry(at) => Some(at),
-                    Verdict::GiveUp => None,
                 };
                 if let Some(unpaid) = self.deliveries.iter_mut().find(|unpaid| is_it(unpaid)) {
                     unpaid.due_at = due_at;
@@ -327,13 +335,23 @@ impl Model {
             State::Ended { at, .. } => at.0,
             _ => commit.transaction.takes.last().map_or(100, |take| take.at.0),
         };
-        for (id, debt) in &commit.debts {
-            let host = if *debt == Debt::Callback { "bank.example" } else { "" };
+        if let Event::Ended(_) = commit.event {
+            self.deliveries.retain(|Unpaid { delivery, .. }| {
+                let is_its =
+                    delivery.transaction == terms.id && delivery.lane.tenant == terms.tenant;
+                delivery.debt == Debt::Callback || !is_its
+            });
+        }
+        for owed in &commit.debts {
+            let host = match owed.debt {
+                Debt::Callback => "bank.example",
+                Debt::Push(_) => "push/apns/app",
+            };
             let delivery = Delivery {
-                id: *id,
+                id: owed.id,
                 lane: Lane { tenant: terms.tenant.clone(), host: host.into() },
                 transaction: terms.id,
-                debt: debt.clone(),
+                debt: owed.debt,
                 owed_at: Timestamp(due_at),
                 attempts: 0,
                 lease: 0,

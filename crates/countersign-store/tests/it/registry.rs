@@ -1,10 +1,11 @@
 //! The registry's contract, sentence by sentence.
 
-use countersign_core::device::{DeviceStatus, PinDigest, PushAddress};
+use countersign_core::device::{DeviceStatus, PinDigest};
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{SerialBase, TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
 use countersign_core::port::{Changed, Created, Registry, Versioned};
+use countersign_core::push::Push;
 use countersign_core::secret::Key32;
 use countersign_core::tenant::Client;
 use countersign_core::time::Timestamp;
@@ -13,7 +14,7 @@ use countersign_core::user::{Lock, Standing};
 use crate::on_every_store;
 use crate::world::{
     AUTHORITY_KEY, TOKEN_KEY, WEBHOOK_KEY, activation, client, device, device_id, enrolment,
-    populate, tenant,
+    populate, push, tenant,
 };
 
 fn acme() -> TenantName {
@@ -237,18 +238,18 @@ async fn a_device_changes_in_what_may_change_and_on_the_version_that_was_read() 
         let mut changed = device("acme", "jane", 1, 1);
         changed.status = DeviceStatus::Locked;
         changed.pin = Some(PinDigest { digest: Key32::new([42; 32]), version: 2 });
-        changed.push = Some(PushAddress { provider: "apns".into(), token: "other".into() });
+        changed.push = push("https://push.example/other");
         changed.identities[0].enabled = false;
         assert_eq!(store.change_device(changed.clone(), 2).await.unwrap(), Changed::Stale);
         assert_eq!(store.change_device(changed.clone(), 1).await.unwrap(), Changed::Written);
         let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
         assert_eq!(read, Versioned { value: changed.clone(), version: 2 });
 
-        (changed.pin, changed.push, changed.identities) = (None, None, Vec::new());
+        (changed.pin, changed.push, changed.identities) = (None, Push::None, Vec::new());
         changed.about.name = "not among what may change".into();
         assert_eq!(store.change_device(changed, 2).await.unwrap(), Changed::Written);
         let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap().value;
-        assert_eq!((read.pin, read.push, read.identities), (None, None, Vec::new()));
+        assert_eq!((read.pin, read.push, read.identities), (None, Push::None, Vec::new()));
         assert_eq!(read.about.name, "Jane's");
         let unknown = device("acme", "jane", 404, 1);
         assert_eq!(store.change_device(unknown, 1).await.unwrap(), Changed::Stale);

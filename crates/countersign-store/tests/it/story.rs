@@ -16,7 +16,7 @@ use countersign_store::Store;
 use crate::debts::settled;
 use crate::on_every_store;
 use crate::world::{
-    claim, code, commit, device, device_id, populate, proof, raw, taken, terms, waiting,
+    claim, code, commit, device, device_id, owing, populate, proof, raw, taken, terms, waiting,
 };
 
 fn acme() -> TenantName {
@@ -113,8 +113,7 @@ async fn another_version_than_the_expected_one_makes_a_commit_stale_and_changes_
         write(&store, commit(begun.clone(), None)).await;
         for expected in [None, Some(0), Some(2)] {
             let next = end(begun.clone(), End::Cancelled);
-            let debts = vec![(DeliveryId(1), Debt::Callback)];
-            let stale = Commit { debts, ..commit(next, expected) };
+            let stale = owing(commit(next, expected), &[(1, Debt::Callback)]);
             assert_eq!(write(&store, stale).await, Committed::Stale, "{expected:?}");
         }
         assert_eq!(load(&store, 1).await, Some(Versioned { value: begun, version: 1 }));
@@ -285,8 +284,8 @@ async fn due_are_those_whose_deadline_has_come_earliest_first() {
 async fn no_tenant_reaches_another_tenants_rows() {
     on_every_store(async |store| {
         populate(&store).await;
-        let debts = vec![(DeliveryId(7), Debt::Callback)];
-        write(&store, Commit { debts, ..commit(waiting(terms(1)), None) }).await;
+        let debts = [(7, Debt::Callback)];
+        write(&store, owing(commit(waiting(terms(1)), None), &debts)).await;
         let beta: TenantName = "beta".parse().unwrap();
         let by_id = store.load(&beta, &Handle::Id(TransactionId(1))).await.unwrap();
         let by_key = store.load(&beta, &Handle::Key(terms(1).request_key)).await.unwrap();
@@ -303,6 +302,7 @@ async fn no_tenant_reaches_another_tenants_rows() {
             lease: theirs.lease,
             verdict: Verdict::Done,
             outcome: String::new(),
+            at: Timestamp(101),
         };
         store.settle(paid).await.unwrap();
         assert!(store.deliveries(&beta, false, 9).await.unwrap().is_empty());

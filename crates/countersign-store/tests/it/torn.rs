@@ -9,14 +9,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use countersign_core::delivery::Debt;
-use countersign_core::id::{DeliveryId, TenantName, TransactionId};
+use countersign_core::id::{TenantName, TransactionId};
 use countersign_core::port::{Commit, Handle, Ledger};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
 use countersign_store::Store;
 use tempfile::TempDir;
 
-use crate::world::{commit, device_id, populate, proof, taken, terms, waiting};
+use crate::world::{commit, device_id, owing, populate, proof, taken, terms, waiting};
 
 /// A header and a page of 8 KiB.
 const FRAME_BYTES: usize = 24 + 8192;
@@ -42,8 +42,7 @@ fn signed(id: u128) -> Transaction {
 
 /// A finish, and what is owed for it.
 fn finish(id: u128) -> Commit {
-    let debts = vec![(DeliveryId(id), Debt::Callback)];
-    Commit { debts, ..commit(signed(id), Some(1)) }
+    owing(commit(signed(id), Some(1)), &[(id, Debt::Callback)])
 }
 
 impl Picture {

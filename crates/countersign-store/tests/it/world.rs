@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_core::delivery::Room;
-use countersign_core::device::{
-    About, Device, DeviceStatus, Identity, PinDigest, Purpose, PushAddress,
-};
+use countersign_core::delivery::{Debt, Lane, Owed, Room};
+use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Purpose};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
-    DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
+    DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
 use countersign_core::port::{Changed, Claim, Commit, Created, Grounds, Registry};
+use countersign_core::push::{Provider, Push, PushAddress, Registration, SubscriptionKeys};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
 use countersign_core::tenant::{Authority, Client, Tenant};
@@ -95,9 +94,22 @@ pub(crate) fn device(tenant: &str, user: &str, number: u64, sequence: u32) -> De
             status_reason: "enrolled".into(),
         }],
         about: About { name: "Jane's".into(), app_version: "1.2".into(), ..About::default() },
-        push: Some(PushAddress { provider: "fcm".into(), token: "token".into() }),
+        push: push(&format!("https://push.example/{user}/{number}")),
         enrolled_at: Timestamp(3),
     }
+}
+
+/// A Web Push address, with everything that one can have.
+pub(crate) fn push(token: &str) -> Push {
+    Push::At(Registration {
+        address: PushAddress {
+            provider: Provider::WebPush,
+            token: token.into(),
+            keys: Some(SubscriptionKeys { p256dh: [5; 65], auth: [6; 16] }),
+        },
+        language: Some("de".into()),
+        since: Timestamp(4),
+    })
 }
 
 pub(crate) fn enrolment(activation: Activation, device: Device, user_expected: u32) -> Enrolment {
@@ -158,6 +170,7 @@ pub(crate) fn terms(id: u128) -> Terms {
         once: true,
         started_at: Timestamp(100),
         online: true,
+        present: vec![device_id(1)],
         clocks: Clocks::Two {
             go_online: Duration::from_millis(50),
             sign: Duration::from_millis(300),
@@ -219,4 +232,19 @@ pub(crate) fn commit(transaction: Transaction, expected: Option<u32>) -> Commit 
         standing: None,
         open_max: 100,
     }
+}
+
+/// The same commit, owing this besides, each with an id of its own.
+pub(crate) fn owing(commit: Commit, debts: &[(u128, Debt)]) -> Commit {
+    let owed = |(id, debt): &(u128, Debt)| {
+        let callback = Owed::callback(DeliveryId(*id), &commit.transaction).unwrap();
+        match debt {
+            Debt::Callback => callback,
+            Debt::Push(_) => {
+                let lane = Lane { host: "push/apns/app".into(), ..callback.lane };
+                Owed { debt: *debt, lane, ..callback }
+            }
+        }
+    };
+    Commit { debts: debts.iter().map(owed).collect(), ..commit }
 }

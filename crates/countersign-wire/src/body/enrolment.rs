@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::encoding::{base64, base64_list, bounded, list, name, name_option, some, unbase64};
+use super::Push;
+use crate::encoding::{base64, base64_list, bounded, list, name, some, unbase64};
 use crate::id::{BadId, DeviceId, DeviceName};
 use crate::jwk::PublicJwk;
 use crate::limits::{
     CERTIFICATE_BYTES_MAX, CSR_BYTES_MAX, IDENTITIES_MAX, LABEL_BYTES_MAX, LABELS_MAX,
-    NAME_BYTES_MAX, PUSH_TOKEN_BYTES_MAX,
+    NAME_BYTES_MAX,
 };
 
 /// What a device asks for. Read strictly by the server.
@@ -110,28 +111,6 @@ pub struct DeviceDescription {
     /// The program's version.
     #[serde(default, deserialize_with = "bounded::<_, NAME_BYTES_MAX>")]
     pub app_version: String,
-}
-
-/// Where to wake a device.
-#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Push {
-    /// `fcm`, `apns`, `webpush`, …
-    #[serde(deserialize_with = "name::<_, NAME_BYTES_MAX>")]
-    pub provider: String,
-    /// The address within the provider; absent where the provider alone says it.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "name_option::<_, PUSH_TOKEN_BYTES_MAX>"
-    )]
-    pub token: Option<String>,
-}
-
-impl core::fmt::Debug for Push {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Push").field("provider", &self.provider).finish_non_exhaustive()
-    }
 }
 
 /// What a device gets: 201. Read leniently by the device, after its `Countersign-Code-Mac`.

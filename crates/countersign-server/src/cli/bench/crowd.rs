@@ -10,6 +10,7 @@ use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{ClientId, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::port::{Chance as _, Changed, Clock as _, Registry as _};
+use countersign_core::push::Push;
 use countersign_core::secret::Secret;
 use countersign_core::tenant::{Client, KeyKind, Tenant};
 use countersign_core::user::User;
@@ -176,7 +177,7 @@ fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device
             app: "countersign".to_owned(),
             app_version: String::new(),
         },
-        push: None,
+        push: Push::None,
         enrolled_at: now,
     };
     let keys = Keys {

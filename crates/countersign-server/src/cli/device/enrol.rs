@@ -108,6 +108,7 @@ impl Enrol {
                 Key::Rsa2048 => KeyKind::Rsa2048,
                 Key::Ed25519 => KeyKind::Ed25519,
             },
+            push: None,
         };
         let file = PhoneFile::at(&self.out);
         let mut enrolled = enrol(&file, &enrolment).await;

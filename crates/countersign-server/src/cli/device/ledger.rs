@@ -8,6 +8,7 @@ use countersign_core::device::{Device, DeviceStatus, Identity};
 use countersign_core::id::{DeviceId, TenantName, UserName};
 use countersign_core::limits::COMMIT_TRIES_MAX;
 use countersign_core::port::{Changed, Registry as _};
+use countersign_core::push::Push;
 use serde::Serialize;
 
 use crate::cli::answer;
@@ -51,8 +52,19 @@ struct Shown {
     app: String,
     app_version: String,
     pin_set: bool,
+    /// How it is woken; null is not at all.
+    push: Option<ShownPush>,
     enrolled_at: String,
     identities: Vec<ShownIdentity>,
+}
+
+#[derive(Serialize)]
+struct ShownPush {
+    provider: &'static str,
+    /// `registered`, or why it is no more: `dead`, `moved`.
+    state: &'static str,
+    since: String,
+    language: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -128,8 +140,27 @@ fn shown(device: &Device) -> Shown {
         app: about.app,
         app_version: about.app_version,
         pin_set: device.pin.is_some(),
+        push: shown_push(&device.push),
         enrolled_at: moment::exact(device.enrolled_at),
         identities: device.identities.iter().map(shown_identity).collect(),
+    }
+}
+
+fn shown_push(push: &Push) -> Option<ShownPush> {
+    match push {
+        Push::None => None,
+        Push::At(registration) => Some(ShownPush {
+            provider: registration.address.provider.as_str(),
+            state: "registered",
+            since: moment::exact(registration.since),
+            language: registration.language.clone(),
+        }),
+        Push::Retired { provider, at, why } => Some(ShownPush {
+            provider: provider.as_str(),
+            state: why.as_str(),
+            since: moment::exact(*at),
+            language: None,
+        }),
     }
 }
 

@@ -6,6 +6,7 @@ mod ledger;
 mod run;
 pub(super) mod said;
 mod scan;
+mod woken;
 
 use clap::Subcommand;
 

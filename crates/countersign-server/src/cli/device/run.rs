@@ -11,9 +11,10 @@ use countersign_device::{
     run,
 };
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
 use super::said::Said;
+use super::woken::Receiver;
 use crate::cli::paint::{Color, Paint};
 use crate::cli::{answer, parent};
 
@@ -48,6 +49,12 @@ pub(in crate::cli) struct Run {
     /// Ask the server again and again, for where no WebSocket gets through
     #[arg(long)]
     poll: bool,
+    /// Keep no line to the server, and be woken through a push service of the kind of ntfy (UnifiedPush)
+    #[arg(long, value_name = "URL", conflicts_with = "poll")]
+    web_push: Option<String>,
+    /// The only CA to trust for the push service, PEM [default: the system's]
+    #[arg(long, value_name = "FILE", requires = "web_push")]
+    web_push_ca: Option<PathBuf>,
     /// Print JSON for programs, one event a line
     #[arg(long, conflicts_with = "color")]
     json: bool,
@@ -82,8 +89,33 @@ impl Run {
             let (serial, user) = (&phone.serial_number, display::line(&phone.user));
             answer::line(&format!("Device {serial} of {user}, at {}", phone.server))?;
         }
+        let (wakes, woken) = mpsc::unbounded_channel();
+        let receiver = match &self.web_push {
+            None => None,
+            Some(base) => {
+                let receiver = Receiver::at(base, self.web_push_ca.as_deref())?;
+                let stream = receiver.register(&device).await?;
+                device.listen_for_wakes(woken);
+                Some((receiver, stream))
+            }
+        };
+        let hearing = async {
+            match receiver {
+                None => std::future::pending().await,
+                Some((receiver, stream)) => {
+                    let mut tell = saying(self.json, paint);
+                    receiver.hear(stream, &wakes, |wake| tell(&Said::woken(wake))).await;
+                }
+            }
+        };
         let running = Running { answer: self.answer.answer(), pin: self.pin, count: self.count };
         let running = run(&mut device, running, telling(self.json, paint));
+        let running = async {
+            tokio::select! {
+                ended = running => ended,
+                () = hearing => unreachable!("the device listens for as long as it runs"),
+            }
+        };
         if !self.with_parent {
             running.await?;
             return Ok(());
@@ -108,10 +140,14 @@ impl Say {
 
 /// Prints what happens on a device.
 pub(super) fn telling(json: bool, paint: Paint) -> impl FnMut(Event<'_>) {
-    move |event| {
-        let said = Said::from(&event);
+    let mut say = saying(json, paint);
+    move |event| say(&Said::from(&event))
+}
+
+fn saying(json: bool, paint: Paint) -> impl FnMut(&Said) {
+    move |said| {
         // Nobody may be reading any more; what is to be signed does not depend on that.
-        let _ = match serde_json::to_string(&said) {
+        let _ = match serde_json::to_string(said) {
             Ok(line) if json => answer::line(&line),
             _ => said.lines(paint).iter().try_for_each(|line| answer::line(line)),
         };

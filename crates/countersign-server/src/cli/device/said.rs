@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_device::push::Wake;
 use countersign_device::{Document, Event, Operation, State, View, display};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ pub(in crate::cli) enum Said {
     Connected,
     /// The server is not reached; the device tries again by itself.
     Lost { why: String, again_in_seconds: u64 },
+    /// A push came, for this transaction where it names one.
+    Woken { key: Option<String> },
     /// There is something to sign.
     Offered { id: String, client: String, pin_required: bool },
     /// It is shown to the person.
@@ -81,10 +84,19 @@ impl From<&Event<'_>> for Said {
 }
 
 impl Said {
+    pub(in crate::cli) fn woken(wake: &Wake) -> Self {
+        let key = match wake {
+            Wake::Fetch(fetch) => Some(fetch.key.clone()),
+            Wake::Look => None,
+        };
+        Self::Woken { key }
+    }
+
     /// The lines that tell a person.
     pub(in crate::cli) fn lines(&self, paint: Paint) -> Vec<String> {
         let line = match self {
             Self::Connected => format!("{} Connected, and waiting", paint.good("●")),
+            Self::Woken { .. } => format!("{} Woken", paint.good("●")),
             Self::Lost { why, again_in_seconds } => {
                 let why = display::line(why);
                 format!("{} {why}; trying again in {again_in_seconds} s", paint.bad("○"))

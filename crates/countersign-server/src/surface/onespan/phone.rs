@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use countersign_core::device::{Device, PushAddress};
+use countersign_core::device::Device;
 use countersign_core::engine::{Request, Submission};
 use countersign_core::id::{RequestKey, SerialNumber, TenantName, TransactionId, UserName};
 use countersign_core::port::{Handle, Registry as _};
@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 use super::body::{read_signature, unhexed};
 use super::codes::Status;
 use crate::channel::answer;
+use crate::delivery::push::Pushes;
 use crate::serve::Core;
 
 /// What an operator decides about this surface's phones.
@@ -45,15 +46,16 @@ pub(crate) struct Phones(Arc<Room>);
 
 struct Room {
     core: Arc<Core>,
+    pushes: Pushes,
     rules: Rules,
     fetches: DefaultKeyedRateLimiter<(String, SerialNumber)>,
 }
 
 impl Phones {
     /// Joins the parts.
-    pub(crate) fn new(core: Arc<Core>, rules: Rules) -> Self {
+    pub(crate) fn new(core: Arc<Core>, pushes: Pushes, rules: Rules) -> Self {
         let fetches = RateLimiter::keyed(Quota::per_minute(rules.fetches_per_minute));
-        Self(Arc::new(Room { core, rules, fetches }))
+        Self(Arc::new(Room { core, pushes, rules, fetches }))
     }
 
     /// The forms that this surface's transactions accept.
@@ -152,7 +154,7 @@ impl Phones {
     ///
     /// # Errors
     /// [`Refusal::Unknown`] where the user has no such device; [`Refusal::OtherForm`] for what that device
-    /// did not seal.
+    /// did not seal, and for what is no address of its service.
     pub(crate) async fn move_to(
         &self,
         tenant: &TenantName,
@@ -165,9 +167,9 @@ impl Phones {
         let plain =
             open(&device, Purpose::Notification, &unhexed(message).ok_or(Refusal::OtherForm)?)?;
         let push: Push = serde_json::from_slice(&plain).map_err(|_| Refusal::OtherForm)?;
-        let address =
-            PushAddress { provider: push.provider, token: push.token.unwrap_or_default() };
-        self.0.core.set_push(tenant, device.id, address).await
+        let read = self.0.pushes.read(&push, self.0.core.now()).await;
+        let address = read.map_err(|_| Refusal::OtherForm)?;
+        self.0.core.set_push(tenant, device.id, Some(address)).await
     }
 
     async fn device(&self, tenant: &TenantName, serial: &str) -> Result<Option<Device>, Error> {

@@ -249,7 +249,8 @@ async fn a_push_address_is_moved_by_what_the_device_has_sealed() {
     let stage = Stage::new().await;
     stage.house.user("joe");
     let joe = Person::enrolled(&stage.house, "joe", None).await;
-    let push = Push { provider: "fcm".into(), token: Some("a token".into()) };
+    let token = "bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1".to_owned();
+    let push = Push { provider: "fcm".into(), token: Some(token), language: None };
     let sealed = |person: &Person| gateway::notification(person.phone(), &push).unwrap();
     let update = |user: &str, message: String| {
         json!({"userID": user, "domain": "acme", "digipassInstanceID": stage.serial(),

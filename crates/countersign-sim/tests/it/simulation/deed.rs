@@ -205,7 +205,7 @@ async fn pay(node: &Town) -> Result<Told, Error> {
     let claim = Claim { now, lease_end, room: Room::new(4, 2), after: None };
     for Delivery { id, lane, lease, .. } in node.store.claim(claim).await?.deliveries {
         let (verdict, outcome) = (Verdict::Done, "200".into());
-        let settlement = Settlement { tenant: lane.tenant, id, lease, verdict, outcome };
+        let settlement = Settlement { tenant: lane.tenant, id, lease, verdict, outcome, at: now };
         node.store.settle(settlement).await?;
     }
     Ok(Told::Done)

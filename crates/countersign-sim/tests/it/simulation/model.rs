@@ -26,6 +26,8 @@ pub(super) struct Model {
     pub(super) owed: BTreeMap<DeliveryId, (TransactionId, Debt)>,
     /// By somebody whose lease may have ended before.
     pub(super) paid: BTreeSet<DeliveryId>,
+    /// Pushes for what has ended meanwhile.
+    pub(super) called_off: BTreeSet<DeliveryId>,
 }
 
 impl Model {
@@ -38,6 +40,7 @@ impl Model {
             devices: phones().map(|phone| (phone.id(), phone.device.clone())).collect(),
             owed: BTreeMap::new(),
             paid: BTreeSet::new(),
+            called_off: BTreeSet::new(),
         }
     }
 
@@ -200,10 +203,10 @@ impl Model {
     fn owes(&mut self, commit: &Commit) {
         let terms = &commit.transaction.terms;
         let mut pushed = BTreeSet::new();
-        for (_, debt) in &commit.debts {
-            if let Debt::Push(device) = debt {
+        for owed in &commit.debts {
+            if let Debt::Push(device) = owed.debt {
                 assert_eq!(commit.event, Event::Started, "a start pushes, and nothing else");
-                let device = &self.devices[device];
+                let device = &self.devices[&device];
                 assert!(terms.addressed.covers(device.id) && device.user == terms.user);
                 assert!(pushed.insert(device.id), "one push for one device");
             }
@@ -212,8 +215,15 @@ impl Model {
         let is_end = matches!(commit.event, Event::Ended(_));
         let owed = usize::from(is_end && terms.callback.is_some());
         assert_eq!(callbacks, owed, "an end owes one callback where there is an address");
-        for (id, debt) in &commit.debts {
-            let before = self.owed.insert(*id, (terms.id, debt.clone()));
+        if is_end {
+            let is_its = |(id, debt): &(TransactionId, Debt)| {
+                *id == terms.id && matches!(debt, Debt::Push(_))
+            };
+            let called_off = self.owed.iter().filter(|(_, owed)| is_its(owed));
+            self.called_off.extend(called_off.map(|(id, _)| *id));
+        }
+        for owed in &commit.debts {
+            let before = self.owed.insert(owed.id, (terms.id, owed.debt));
             assert!(before.is_none(), "debts have ids of their own");
         }
     }

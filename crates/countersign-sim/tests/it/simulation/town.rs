@@ -10,6 +10,7 @@ use countersign_core::device::{DeviceStatus, Purpose};
 use countersign_core::engine::{Engine, Manner, Policy};
 use countersign_core::id::{DeliveryId, DeviceId, IdentityId, TransactionId};
 use countersign_core::port::{Clock, Handle, Ledger};
+use countersign_core::push::{PushPolicy, When};
 use countersign_core::selector::Selector;
 use countersign_core::terms::{Addressed, Clocks, Form};
 use countersign_core::transaction::Decline;
@@ -27,6 +28,7 @@ use crate::play::{WORLD, callback, reference};
 pub(super) const POLICY: Policy = Policy {
     locks: LockPolicy { wrong_max: 3, first: Duration::from_secs(5), max: Duration::from_secs(20) },
     open_per_user_max: 4,
+    push: PushPolicy { when: When::Absent, after: Duration::ZERO },
 };
 
 const NODES: usize = 3;
@@ -166,10 +168,14 @@ impl Town {
                 let delivery = unpaid.delivery;
                 let owed = (delivery.transaction, delivery.debt);
                 assert_eq!(self.model.owed.get(&delivery.id), Some(&owed), "nothing else is owed");
+                let is_off = self.model.called_off.contains(&delivery.id);
+                assert!(!is_off, "nor a push for what has ended");
                 left.insert(delivery.id);
             }
         }
-        let forgotten = |id: &&DeliveryId| !left.contains(id) && !self.model.paid.contains(id);
+        let (paid, called_off) = (&self.model.paid, &self.model.called_off);
+        let forgotten =
+            |id: &&DeliveryId| !left.contains(id) && !paid.contains(id) && !called_off.contains(id);
         assert_eq!(self.model.owed.keys().find(forgotten), None, "no debt is forgotten");
     }
 

@@ -312,7 +312,7 @@ fn held() -> Held {
         pin: None,
         identities: vec![identity.clone()],
         about: About::default(),
-        push: None,
+        push: countersign_core::push::Push::None,
         enrolled_at: Timestamp(0),
     };
     Held { device: device.into(), identity }

@@ -1,0 +1,345 @@
+//! Pushes: how a device is woken that is not on the line, whether it still has to be, and what came of it.
+//!
+//! A push is a debt of the outbox, one for each device, so that one dead address never stops another
+//! device's. What a service says of an address is settled together with the debt.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::delivery::{Attempt, Patience, Verdict};
+use crate::device::{Device, DeviceStatus};
+use crate::id::DeviceId;
+use crate::limits::{PUSH_BACKOFF_FIRST, PUSH_BACKOFF_MAX};
+use crate::time::Timestamp;
+use crate::transaction::Transaction;
+
+/// Who wakes a device.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Provider {
+    /// Apple's.
+    Apns,
+    /// Google's.
+    Fcm,
+    /// A browser's, or any that speaks RFC 8030; UnifiedPush's too.
+    WebPush,
+    /// A sender of the operator's own.
+    Webhook,
+}
+
+impl Provider {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Apns, Self::Fcm, Self::WebPush, Self::Webhook];
+
+    /// Its name on the wire, in the ledger and in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Apns => "apns",
+            Self::Fcm => "fcm",
+            Self::WebPush => "webpush",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// How a push service knows a device. Whoever has it can wake the device, so it is shown nowhere.
+#[derive(Clone, Eq, PartialEq)]
+pub struct PushAddress {
+    /// Which service.
+    pub provider: Provider,
+    /// The service's name for the device, in its one spelling; a URL with Web Push. One device's in a
+    /// tenant, and no other's.
+    pub token: String,
+    /// What Web Push encrypts to.
+    pub keys: Option<SubscriptionKeys>,
+}
+
+/// A Web Push subscription's keys (RFC 8291, section 2).
+#[derive(Clone, Eq, PartialEq)]
+pub struct SubscriptionKeys {
+    /// The receiver's public key: an uncompressed P-256 point.
+    pub p256dh: [u8; 65],
+    /// The authentication secret.
+    pub auth: [u8; 16],
+}
+
+/// Where a device is woken from some moment on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Registration {
+    /// Where.
+    pub address: PushAddress,
+    /// What its owner reads (BCP 47), as it said, such as `de` or `pt-BR`.
+    pub language: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Whether a device can be woken.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Push {
+    /// It never said how, or took it back.
+    #[default]
+    None,
+    /// It can.
+    At(Registration),
+    /// It could, until then.
+    Retired {
+        /// Which service it was.
+        provider: Provider,
+        /// Until when.
+        at: Timestamp,
+        /// Why not any more.
+        why: Retirement,
+    },
+}
+
+/// Why an address is no longer used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Retirement {
+    /// Its service said that it is nobody's.
+    Dead,
+    /// Another device registered it.
+    Moved,
+}
+
+impl Retirement {
+    /// Its name in the ledger and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Moved => "moved",
+        }
+    }
+}
+
+impl Push {
+    /// The registration that holds, if one does.
+    #[must_use]
+    pub fn registration(&self) -> Option<&Registration> {
+        match self {
+            Self::At(registration) => Some(registration),
+            Self::None | Self::Retired { .. } => None,
+        }
+    }
+}
+
+impl PushAddress {
+    /// The receiver's name within its tenant, as [`crate::delivery::Lane`] has it. `app` is what the device
+    /// says that it is. No callback's host looks so: a host holds no slash.
+    #[must_use]
+    pub fn lane(&self, app: &str) -> String {
+        let whose = match self.provider {
+            Provider::WebPush => host(&self.token),
+            Provider::Apns | Provider::Fcm | Provider::Webhook => app,
+        };
+        format!("{LANE}{}/{whose}", self.provider.as_str())
+    }
+}
+
+/// What every push's lane begins with.
+const LANE: &str = "push/";
+
+/// Whether this is the lane of pushes, and not a callback's host.
+pub(crate) fn is_lane(host: &str) -> bool {
+    host.starts_with(LANE)
+}
+
+/// Host and port of a URL in its normal form: a scheme, `//`, host and port, the rest.
+pub(crate) fn host(url: &str) -> &str {
+    let rest = url.split_once("//").map_or("", |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
+}
+
+/// The token would let anybody wake the device.
+impl fmt::Debug for PushAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PushAddress").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+/// Which devices are pushed, and when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PushPolicy {
+    /// Which.
+    pub when: When,
+    /// How long they are given to take it by themselves.
+    pub after: Duration,
+}
+
+/// Which devices are pushed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum When {
+    /// None: nobody could wake them.
+    Never,
+    /// Those that are not on the line, after the wait.
+    Absent,
+    /// All, after the wait, unless they have taken it by then.
+    Always,
+    /// Those that are not on the line at once; the others after the wait, unless they have taken it by then.
+    Both,
+}
+
+impl PushPolicy {
+    /// How long after the start a device is pushed, if it is.
+    #[must_use]
+    pub fn wait(&self, is_present: bool) -> Option<Duration> {
+        match (self.when, is_present) {
+            (When::Never, _) | (When::Absent, true) => None,
+            (When::Both, false) => Some(Duration::ZERO),
+            (When::Absent, false) | (When::Always, _) | (When::Both, true) => Some(self.after),
+        }
+    }
+
+    /// Decides, when a push is due, whether it is still needed; and where it goes.
+    ///
+    /// # Errors
+    /// [`Needless`], where nothing is to be sent any more.
+    pub fn still<'a>(
+        &self,
+        transaction: &Transaction,
+        device: &'a Device,
+        is_present: bool,
+        now: Timestamp,
+    ) -> Result<&'a Registration, Needless> {
+        if transaction.state.is_ended() {
+            return Err(Needless::Ended);
+        }
+        if now >= transaction.deadline() {
+            return Err(Needless::Late);
+        }
+        if device.status != DeviceStatus::Active {
+            return Err(Needless::Locked);
+        }
+        if transaction.taken_by(device.id) {
+            return Err(Needless::Taken);
+        }
+        if transaction.terms.once && !transaction.takes.is_empty() {
+            return Err(Needless::Elsewhere);
+        }
+        if is_present && self.when == When::Absent {
+            return Err(Needless::Present);
+        }
+        device.push.registration().ok_or(Needless::NoAddress)
+    }
+}
+
+/// Why a push that was owed is not sent; a sentence for whoever looks at the transaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Needless {
+    /// The transaction is over.
+    #[error("the transaction has ended")]
+    Ended,
+    /// Its time is over.
+    #[error("its deadline has passed")]
+    Late,
+    /// The device, or its user, may do nothing.
+    #[error("the device or its user is locked")]
+    Locked,
+    /// The device shows it already.
+    #[error("the device has taken it")]
+    Taken,
+    /// Another device has it, and only one may.
+    #[error("another device has taken it")]
+    Elsewhere,
+    /// The device is there.
+    #[error("the device is on the line")]
+    Present,
+    /// There is no way to wake it any more.
+    #[error("the device has no push address")]
+    NoAddress,
+}
+
+/// How long a service is tried: until the transaction is over, so that its end bounds it, and nothing else.
+pub const PATIENCE: Patience = Patience {
+    first: PUSH_BACKOFF_FIRST,
+    longest: PUSH_BACKOFF_MAX,
+    give_up_after: Duration::from_hours(14 * 24),
+};
+
+/// Decides what follows attempt number `count` of a push, the first being 1: it is of no use from `deadline`
+/// on. `version` is the device's, at which its address was read. See [`Patience::after`].
+#[must_use]
+pub fn verdict(
+    attempt: Attempt,
+    count: u16,
+    version: u32,
+    deadline: Timestamp,
+    now: Timestamp,
+    jitter: u8,
+) -> Verdict {
+    if attempt == Attempt::Dead {
+        return Verdict::Retire { version };
+    }
+    match PATIENCE.after(attempt, count, now, now, jitter) {
+        Verdict::Retry(at) if at >= deadline => Verdict::GiveUp,
+        verdict => verdict,
+    }
+}
+
+/// What is known of one device and one transaction.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Contact {
+    /// The device.
+    pub device: DeviceId,
+    /// What came of the last attempt to push it, if one was made.
+    pub push: Option<Pushed>,
+    /// When it first asked what there is, having been away when the transaction began.
+    pub reached_at: Option<Timestamp>,
+}
+
+/// What came of a push.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pushed {
+    /// How it stands.
+    pub state: PushState,
+    /// Since when.
+    pub at: Timestamp,
+    /// In a few words.
+    pub outcome: String,
+}
+
+/// How a push stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PushState {
+    /// The service has it.
+    Sent,
+    /// It was not needed any more.
+    Needless,
+    /// It is tried again, until the transaction ends.
+    Waiting,
+    /// The service would not have it.
+    Failed,
+    /// The address is nobody's any more, and was retired.
+    Dead,
+}
+
+impl PushState {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Sent, Self::Needless, Self::Waiting, Self::Failed, Self::Dead];
+
+    /// What a verdict makes of a push.
+    #[must_use]
+    pub fn after(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Done => Self::Sent,
+            Verdict::Needless => Self::Needless,
+            Verdict::Retry(_) => Self::Waiting,
+            Verdict::GiveUp => Self::Failed,
+            Verdict::Retire { .. } => Self::Dead,
+        }
+    }
+
+    /// Its name in the ledger and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Needless => "needless",
+            Self::Waiting => "waiting",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Push services for tests: Apple's, Google's and a browser's, on the loopback, over TLS with HTTP/2.
+//!
+//! The real ones cannot be reached from where tests run. These hold their published rules: who may send, under
+//! which token of which age, what a request must carry, how large it may be, and in which words it is refused. They
+//! break as the real ones do: with 503, with GOAWAY, and by hanging up.
+//!
+//! ```text
+//! POST /3/device/{token}                     Apple's
+//! POST /v1/projects/{project}/messages:send  Google's, with POST /token for access tokens
+//! POST /push/{id}                            a browser's (RFC 8030)
+//! POST /up/{topic}, GET /up/{topic}/json     one that anybody can run: UnifiedPush, as ntfy serves it
+//! ```
+
+mod apns;
+mod fcm;
+mod jwt;
+mod ntfy;
+mod webpush;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls_pki_types::PrivateKeyDer;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_rustls::TlsAcceptor;
+
+/// The largest payload that each of the services takes.
+pub const PAYLOAD_BYTES_MAX: usize = 4_096;
+/// What is read of a request at the most.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// All services, on one port. They end when it is dropped.
+pub struct Services {
+    address: SocketAddr,
+    room: Arc<Room>,
+    received: mpsc::UnboundedReceiver<Received>,
+    /// Dropped, they end.
+    _running: oneshot::Sender<Infallible>,
+}
+
+/// A push that a service took.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// `apns`, `fcm`, `webpush` or `ntfy`.
+    pub service: &'static str,
+    /// Whom it is for: the token, or the path of a subscription.
+    pub token: String,
+    /// As they came.
+    pub headers: HeaderMap,
+    /// As it came.
+    pub body: Vec<u8>,
+    /// Which connection it came on, from 1.
+    pub connection: usize,
+}
+
+/// What a service says to everybody for a while, instead of doing its work.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// With which status.
+    pub status: u16,
+    /// With which reason in its own form.
+    pub reason: &'static str,
+    /// How many seconds it asks to be left alone.
+    pub retry_after: Option<u32>,
+}
+
+/// What happens to connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Cut {
+    /// Each is told that no new streams are taken (RFC 9113, section 6.8); what is on its way is answered.
+    GoAway,
+    /// Each is gone.
+    HangUp,
+}
+
+struct Room {
+    address: SocketAddr,
+    authority: String,
+    apns: apns::Apns,
+    fcm: fcm::Fcm,
+    ntfy: ntfy::Ntfy,
+    dead: Mutex<BTreeMap<String, u64>>,
+    trouble: Mutex<Option<Trouble>>,
+    /// After how many requests, counted from when that was asked for, connections are cut.
+    cut_in: Mutex<Option<(usize, Cut)>>,
+    cuts: broadcast::Sender<Cut>,
+    told: mpsc::UnboundedSender<Received>,
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+}
+
+/// What is answered.
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// A request, read.
+struct Asked {
+    head: http::request::Parts,
+    body: Bytes,
+    connection: usize,
+}
+
+impl Services {
+    /// Begins to serve on a free port, as `https://localhost:PORT`.
+    ///
+    /// # Panics
+    /// Where there is no free port.
+    #[must_use]
+    pub fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it listens");
+        listener.set_nonblocking(true).expect("it can");
+        let (acceptor, authority) = tls();
+        let (told, received) = mpsc::unbounded_channel();
+        let room = Arc::new(Room {
+            address,
+            authority,
+            apns: apns::Apns::new(),
+            fcm: fcm::Fcm::new(),
+            ntfy: ntfy::Ntfy::default(),
+            dead: Mutex::default(),
+            trouble: Mutex::default(),
+            cut_in: Mutex::default(),
+            cuts: broadcast::channel(16).0,
+            told,
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+        });
+        let (running, ended) = oneshot::channel();
+        let listening = Arc::clone(&room);
+        // On a thread of its own: whoever waits for a push may block.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let listener = TcpListener::from_std(listener).expect("it listens");
+                tokio::select! {
+                    () = listen(listener, acceptor, listening) => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        Self { address, room, received, _running: running }
+    }
+
+    /// `https://localhost:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
+
+    /// The root of its certificate, PEM.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.room.authority
+    }
+
+    /// The key of team [`apns::TEAM`], PEM, as in Apple's `.p8` file.
+    #[must_use]
+    pub fn apns_key(&self) -> String {
+        self.room.apns.key_pem()
+    }
+
+    /// A service account's file, JSON.
+    #[must_use]
+    pub fn service_account(&self) -> String {
+        self.room.fcm.account(&self.url())
+    }
+
+    /// From now on this token, or subscription's path, is nobody's.
+    pub fn kill(&self, token: &str) {
+        self.room.dead.lock().insert(token.to_owned(), now().as_millis() as u64);
+    }
+
+    /// From now on every push is answered so; `None`: as usual again.
+    pub fn trouble(&self, trouble: Option<Trouble>) {
+        *self.room.trouble.lock() = trouble;
+    }
+
+    /// Every connection is told to go away once so many more requests have come.
+    pub fn go_away_in(&self, requests: usize) {
+        *self.room.cut_in.lock() = Some((self.requests() + requests, Cut::GoAway));
+    }
+
+    /// Every connection is hung up on once so many more requests have come.
+    pub fn hang_up_in(&self, requests: usize) {
+        *self.room.cut_in.lock() = Some((self.requests() + requests, Cut::HangUp));
+    }
+
+    /// The next push that was taken.
+    ///
+    /// # Panics
+    /// Where none comes within half a minute.
+    pub async fn next(&mut self) -> Received {
+        let next = tokio::time::timeout(Duration::from_secs(30), self.received.recv()).await;
+        next.expect("a push comes in time").expect("the services run")
+    }
+
+    /// A push that was taken and not looked at yet, if there is one.
+    pub fn take(&mut self) -> Option<Received> {
+        self.received.try_recv().ok()
+    }
+
+    /// Connections that were accepted.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.room.connections.load(Ordering::Relaxed)
+    }
+
+    /// Requests that came, whatever they were answered.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.room.requests.load(Ordering::Relaxed)
+    }
+}
+
+pub use apns::{KEY_ID, TEAM, TOPIC};
+pub use fcm::PROJECT;
+
+/// A certificate for `localhost`, and who issued it.
+fn tls() -> (TlsAcceptor, String) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "Push services");
+    let key = KeyPair::generate().expect("a key");
+    let authority = params.self_signed(&key).expect("a root").pem();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .expect("they fit");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    (TlsAcceptor::from(Arc::new(config)), authority)
+}
+
+async fn listen(listener: TcpListener, acceptor: TlsAcceptor, room: Arc<Room>) {
+    // The connections go with the listener.
+    let mut open = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let (acceptor, room) = (acceptor.clone(), Arc::clone(&room));
+        open.spawn(async move { serve(stream, acceptor, room).await });
+        while open.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, room: Arc<Room>) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let stream = TokioIo::new(acceptor.accept(stream).await.ok()?);
+    let number = room.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut cuts = room.cuts.subscribe();
+    let service = service_fn(move |request| {
+        let room = Arc::clone(&room);
+        async move { Ok::<_, Infallible>(room.answer(request, number).await) }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http2().max_concurrent_streams(1_000);
+    let mut connection = std::pin::pin!(server.serve_connection(stream, service));
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => return ended.ok(),
+            cut = cuts.recv() => match cut.ok()? {
+                Cut::GoAway => connection.as_mut().graceful_shutdown(),
+                Cut::HangUp => return None,
+            }
+        }
+    }
+}
+
+impl Room {
+    async fn answer(&self, request: Request<Incoming>, connection: usize) -> Answer {
+        let count = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        self.cut(count);
+        let (head, body) = request.into_parts();
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+        let Ok(body) = body else { return plain(StatusCode::PAYLOAD_TOO_LARGE) };
+        let asked = Asked { head, body: body.to_bytes(), connection };
+        let path = asked.head.uri.path().to_owned();
+        if path == "/token" {
+            return self.fcm.token(&asked, &self.url());
+        }
+        if asked.head.method == Method::GET {
+            return self.ntfy.stream(&path);
+        }
+        match path.split('/').collect::<Vec<_>>()[..] {
+            ["", "3", "device", token] => self.apns.send(self, &asked, token),
+            ["", "v1", "projects", project, "messages:send"] => {
+                self.fcm.send(self, &asked, project)
+            }
+            ["", "push", _] => webpush::send(self, &asked, "webpush"),
+            ["", "up", _] => webpush::send(self, &asked, "ntfy"),
+            _ => plain(StatusCode::NOT_FOUND),
+        }
+    }
+
+    fn cut(&self, count: usize) {
+        let mut cut_in = self.cut_in.lock();
+        if let Some((at, cut)) = *cut_in
+            && count >= at
+        {
+            *cut_in = None;
+            let _ = self.cuts.send(cut); // Whoever is not connected need not be cut.
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().clone()
+    }
+
+    /// Since when a token is nobody's, in milliseconds.
+    fn dead_since(&self, token: &str) -> Option<u64> {
+        self.dead.lock().get(token).copied()
+    }
+
+    fn took(&self, asked: &Asked, service: &'static str, token: &str) {
+        let _ = self.told.send(Received {
+            service,
+            token: token.to_owned(),
+            headers: asked.head.headers.clone(),
+            body: asked.body.to_vec(),
+            connection: asked.connection,
+        });
+    }
+}
+
+impl Asked {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970")
+}
+
+fn plain(status: StatusCode) -> Answer {
+    said(status, Bytes::new())
+}
+
+fn json(status: u16, body: &Value) -> Answer {
+    said(StatusCode::from_u16(status).expect("a status"), body.to_string().into())
+}
+
+fn said(status: StatusCode, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body).boxed());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// The same, with what a service in trouble asks for.
+fn troubled(trouble: &Trouble, body: &Value) -> Answer {
+    let mut answer = json(trouble.status, body);
+    if let Some(seconds) = trouble.retry_after {
+        answer.headers_mut().insert("retry-after", seconds.into());
+    }
+    answer
+}

@@ -1,0 +1,67 @@
+//! `PUT` and `GET /device/v1/push`: where a device is woken.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use countersign_core::device::Device;
+use countersign_core::port::Registry as _;
+use countersign_core::push::{Push, PushAddress};
+use countersign_wire::body::{self, Code, PushAnswer, PushState, RefusalBody};
+
+use super::Devices;
+use super::answer::Refused;
+use super::calls::read;
+use super::proof::Proved;
+
+/// Registers an address, or takes it back.
+pub(super) async fn register(
+    State(devices): State<Devices>,
+    request: Request,
+) -> Result<Json<PushAnswer>, Refused> {
+    let proved = devices.prove(request).await?;
+    let body: body::PushBody = read(&proved.body)?;
+    let asked = match &body.push {
+        Some(push) => Some(devices.address(push).await?),
+        None => None,
+    };
+    devices.0.core.set_push(&proved.tenant, proved.device, asked).await?;
+    devices.how_it_is_woken(&proved).await
+}
+
+/// Tells whether the device can be woken, and how it could be.
+pub(super) async fn registered(
+    State(devices): State<Devices>,
+    request: Request,
+) -> Result<Json<PushAnswer>, Refused> {
+    let proved = devices.prove(request).await?;
+    devices.how_it_is_woken(&proved).await
+}
+
+impl Devices {
+    /// Where a device wants to be woken.
+    ///
+    /// # Errors
+    /// `bad_request`, with what is wrong.
+    pub(super) async fn address(
+        &self,
+        push: &body::Push,
+    ) -> Result<(PushAddress, Option<String>), Refused> {
+        self.0.pushes.read(push, self.0.core.now()).await.map_err(|bad| {
+            let message = format!("push: {bad}");
+            Refused(RefusalBody { message, ..RefusalBody::new(Code::BadRequest) })
+        })
+    }
+
+    async fn how_it_is_woken(&self, proved: &Proved) -> Result<Json<PushAnswer>, Refused> {
+        let core = &self.0.core;
+        let found = core.store.device(&proved.tenant, proved.device).await?;
+        let Device { about, push, .. } = found.ok_or(Code::Locked)?.value;
+        let (providers, vapid_key) = self.0.pushes.offered(&proved.tenant, &about.app, core.now());
+        let state = match push {
+            Push::None => PushState::None,
+            Push::At(_) => PushState::Registered,
+            Push::Retired { .. } => PushState::Retired,
+        };
+        let providers = providers.into_iter().map(str::to_owned).collect();
+        Ok(Json(PushAnswer { state, providers, vapid_key }))
+    }
+}

@@ -1,0 +1,197 @@
+//! Apple's service: one HTTP/2 request a push, under a token that we sign.
+//!
+//! Sources: Apple, "Sending notification requests to APNs", "Establishing a token-based connection to APNs",
+//! "Handling notification responses from APNs".
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use countersign_core::time::Timestamp;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use url::Url;
+
+use super::credential::Credential;
+use super::{Outcome, Wake};
+use crate::config::{Kind, ServiceConfig};
+use crate::delivery::outbound::{Answer, Outbound};
+
+/// A token is made anew no more than every 20 minutes, and at least every 60.
+const TOKEN_LIFE: Duration = Duration::from_mins(45);
+const TOKEN_LIFE_MIN: Duration = Duration::from_mins(20);
+
+/// One application at Apple's.
+pub(super) struct Apns {
+    endpoint: Url,
+    topic: String,
+    team_id: String,
+    key_id: String,
+    kind: Kind,
+    key: Credential<Key>,
+}
+
+/// The key of a `.p8` file, and the token that was last made with it.
+struct Key {
+    key: EncodingKey,
+    token: Mutex<Option<(Timestamp, HeaderValue)>>,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    iat: u64,
+}
+
+/// What Apple says besides the status.
+#[derive(Default, Deserialize)]
+struct Told {
+    #[serde(default)]
+    reason: String,
+    /// With 410: when the token ceased to be anybody's, in milliseconds.
+    timestamp: Option<u64>,
+}
+
+impl Apns {
+    /// `None` for another service's configuration.
+    pub(super) fn new(service: &ServiceConfig) -> Option<Self> {
+        let ServiceConfig::Apns { endpoint, key_file, key_id, team_id, topic, kind } = service
+        else {
+            return None;
+        };
+        Some(Self {
+            endpoint: endpoint.clone(),
+            topic: topic.clone(),
+            team_id: team_id.clone(),
+            key_id: key_id.clone(),
+            kind: *kind,
+            key: Credential::at(key_file, Key::read),
+        })
+    }
+
+    /// Whether the key can be used.
+    pub(super) fn check(&self, now: Timestamp) -> Result<(), String> {
+        self.key.get(now).map(drop)
+    }
+
+    pub(super) async fn send(&self, outbound: &Outbound, wake: &Wake<'_>) -> Outcome {
+        let key = match self.key.get(wake.at) {
+            Ok(key) => key,
+            Err(trouble) => return Outcome::Credentials(trouble),
+        };
+        let token = match key.token(&self.team_id, &self.key_id, wake.at) {
+            Ok(token) => token,
+            Err(error) => return Outcome::Credentials(format!("no token can be signed: {error}")),
+        };
+        let Ok(url) = self.endpoint.join(&format!("/3/device/{}", wake.address.token)) else {
+            return Outcome::Refused("the token fits in no address".into());
+        };
+        let body = Bytes::from(self.body(wake).to_string());
+        match outbound.post(url, self.headers(wake, token), body).await {
+            Ok(answer) => {
+                let outcome = judge(&answer, wake);
+                if matches!(&outcome, Outcome::Credentials(why) if why.contains("Expired")) {
+                    key.forget(wake.at);
+                }
+                outcome
+            }
+            Err(unanswered) => Outcome::Unanswered(unanswered),
+        }
+    }
+
+    fn headers(&self, wake: &Wake<'_>, token: HeaderValue) -> HeaderMap {
+        let (kind, priority) = match self.kind {
+            Kind::Alert => ("alert", "10"),
+            // Apple: a background push with another priority is an error.
+            Kind::Background => ("background", "5"),
+        };
+        let id = wake.id.to_string();
+        let uuid = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, token);
+        for (name, value) in [
+            ("apns-topic", self.topic.as_str()),
+            ("apns-push-type", kind),
+            ("apns-priority", priority),
+            ("apns-expiration", &wake.expires_at.seconds().to_string()),
+            ("apns-id", &uuid),
+            // An attempt that is repeated replaces the one before.
+            ("apns-collapse-id", &id),
+        ] {
+            let value = HeaderValue::from_str(value).expect("visible ASCII");
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        headers
+    }
+
+    fn body(&self, wake: &Wake<'_>) -> serde_json::Value {
+        let mut body = match self.kind {
+            Kind::Alert => json!({"aps": {"alert": {"body": wake.text}, "sound": "default"}}),
+            Kind::Background => json!({"aps": {"content-available": 1}}),
+        };
+        if let Some(fetch) = &wake.payload.countersign {
+            body["countersign"] = json!(fetch);
+        }
+        body
+    }
+}
+
+impl Key {
+    fn read(pem: &[u8]) -> anyhow::Result<Self> {
+        let key = EncodingKey::from_ec_pem(pem).context("it is no P-256 key in PKCS#8, PEM")?;
+        let key = Self { key, token: Mutex::new(None) };
+        // A key on another curve is found out only when it signs.
+        key.sign("check", "check", Timestamp(0)).context("it is no P-256 key")?;
+        Ok(key)
+    }
+
+    fn sign(&self, team: &str, id: &str, now: Timestamp) -> anyhow::Result<HeaderValue> {
+        let header =
+            Header { typ: None, kid: Some(id.to_owned()), ..Header::new(Algorithm::ES256) };
+        let claims = Claims { iss: team, iat: now.seconds() };
+        let token = jsonwebtoken::encode(&header, &claims, &self.key)?;
+        Ok(HeaderValue::from_str(&format!("bearer {token}"))?)
+    }
+
+    fn token(&self, team: &str, id: &str, now: Timestamp) -> anyhow::Result<HeaderValue> {
+        let mut held = self.token.lock();
+        if let Some((made_at, token)) = &*held
+            && now < *made_at + TOKEN_LIFE
+        {
+            return Ok(token.clone());
+        }
+        let token = self.sign(team, id, now)?;
+        *held = Some((now, token.clone()));
+        Ok(token)
+    }
+
+    /// Has the next token made anew, unless that would be too soon.
+    fn forget(&self, now: Timestamp) {
+        let mut held = self.token.lock();
+        if held.as_ref().is_some_and(|(made_at, _)| now >= *made_at + TOKEN_LIFE_MIN) {
+            *held = None;
+        }
+    }
+}
+
+fn judge(answer: &Answer, wake: &Wake<'_>) -> Outcome {
+    let status = answer.status.as_u16();
+    let told: Told = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let says = format!("answered {status} {}", super::shown(&told.reason));
+    match (status, told.reason.as_str()) {
+        (200, _) => Outcome::Sent,
+        // Registered again after Apple last knew it to be nobody's: the registration stays.
+        (410, _) if told.timestamp.is_some_and(|at| wake.since.0 > at) => Outcome::Refused(says),
+        (410, _) | (400, "BadDeviceToken") => Outcome::Dead(says),
+        (403, _)
+        | (400, "TopicDisallowed" | "BadTopic" | "MissingTopic")
+        | (429, "TooManyProviderTokenUpdates") => Outcome::Credentials(says),
+        (429, "TooManyRequests") => Outcome::Crowded(says),
+        (429 | 500.., _) => Outcome::later(answer, wake, says),
+        _ => Outcome::Refused(says),
+    }
+}

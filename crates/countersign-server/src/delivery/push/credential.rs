@@ -1,0 +1,126 @@
+//! What a service knows us by, in a file that may change while we run.
+//!
+//! The promise: a file that was changed is read again within seconds; one that has become unreadable leaves
+//! what it held before in use; what is wrong is told once, and whoever asks.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use countersign_core::time::Timestamp;
+use parking_lot::Mutex;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+/// How long a file is not looked at again.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Far more than any credential.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A credential of kind `T`, and where it comes from.
+pub(super) struct Credential<T> {
+    path: PathBuf,
+    read: fn(&[u8]) -> anyhow::Result<T>,
+    held: Mutex<Held<T>>,
+}
+
+struct Held<T> {
+    looked_at: Option<Timestamp>,
+    /// Of the file as it was last read: when it was changed, and how long it was.
+    stamp: Option<(SystemTime, u64)>,
+    value: Option<Arc<T>>,
+    trouble: Option<String>,
+}
+
+impl<T> Credential<T> {
+    /// The file at `path`, which `read` understands. Not looked at yet.
+    pub(super) fn at(path: &Path, read: fn(&[u8]) -> anyhow::Result<T>) -> Self {
+        let held = Held { looked_at: None, stamp: None, value: None, trouble: None };
+        Self { path: path.to_owned(), read, held: Mutex::new(held) }
+    }
+
+    /// What the file holds, or held when it could last be read.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file, without anything that it holds.
+    pub(super) fn get(&self, now: Timestamp) -> Result<Arc<T>, String> {
+        let mut held = self.held.lock();
+        if held.looked_at.is_none_or(|at| now >= at + LOOK_EVERY) {
+            held.looked_at = Some(now);
+            self.look(&mut held);
+        }
+        held.value.clone().ok_or_else(|| held.trouble.clone().unwrap_or_default())
+    }
+
+    fn look(&self, held: &mut Held<T>) {
+        let path = self.path.display();
+        let stamp = std::fs::metadata(&self.path).ok();
+        let stamp = stamp.and_then(|file| Some((file.modified().ok()?, file.len())));
+        if held.stamp == stamp && (stamp.is_some() || held.trouble.is_some()) {
+            return;
+        }
+        let is_first = held.stamp.is_none() && held.trouble.is_none();
+        held.stamp = stamp;
+        match self.load() {
+            Ok(value) => {
+                held.value = Some(Arc::new(value));
+                held.trouble = None;
+                if !is_first {
+                    info!("{path} was read again");
+                }
+            }
+            Err(error) => {
+                let trouble = format!("{path}: {error:#}");
+                warn!("A credential for pushes cannot be used: {trouble}");
+                held.trouble = Some(trouble);
+            }
+        }
+    }
+
+    fn load(&self) -> anyhow::Result<T> {
+        let length = std::fs::metadata(&self.path).context("it cannot be read")?.len();
+        anyhow::ensure!(length <= FILE_BYTES_MAX, "it is longer than {FILE_BYTES_MAX} bytes");
+        let bytes = Zeroizing::new(std::fs::read(&self.path).context("it cannot be read")?);
+        (self.read)(&bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(bytes: &[u8]) -> anyhow::Result<u32> {
+        Ok(str::from_utf8(bytes)?.trim().parse()?)
+    }
+
+    fn second(seconds: u64) -> Timestamp {
+        Timestamp(seconds * 1_000)
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_it_changes_and_what_it_held_stays_when_it_breaks() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("number");
+        let held = Credential::at(&path, number);
+        let told = held.get(second(0)).unwrap_err();
+        assert!(told.contains("number") && told.contains("cannot be read"), "{told}");
+        std::fs::write(&path, "7").unwrap();
+        assert!(held.get(second(1)).is_err(), "not looked at again yet");
+        assert_eq!(*held.get(second(2)).unwrap(), 7);
+        std::fs::write(&path, "not a number").unwrap();
+        assert_eq!(*held.get(second(5)).unwrap(), 7);
+        std::fs::write(&path, "4711").unwrap();
+        assert_eq!(*held.get(second(8)).unwrap(), 4711);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(*held.get(second(12)).unwrap(), 4711);
+    }
+
+    #[test]
+    fn a_file_that_is_far_too_long_is_not_taken_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("long");
+        std::fs::write(&path, vec![b'1'; FILE_BYTES_MAX as usize + 1]).unwrap();
+        assert!(Credential::at(&path, number).get(second(0)).unwrap_err().contains("longer"));
+    }
+}

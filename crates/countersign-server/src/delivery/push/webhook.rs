@@ -1,0 +1,83 @@
+//! A sender of the operator's own: it is told what to send, in a call that is signed as our callbacks are.
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use countersign_core::secret::Key32;
+use countersign_core::time::Timestamp;
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
+use serde_json::json;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::credential::Credential;
+use super::{Outcome, Wake};
+use crate::config::ServiceConfig;
+use crate::delivery::outbound::{Answer, Outbound};
+use crate::delivery::webhook::{AGENT, Message, sign};
+
+/// One such sender.
+pub(super) struct Webhook {
+    url: Url,
+    key: Credential<Key32>,
+}
+
+impl Webhook {
+    /// `None` for another service's configuration.
+    pub(super) fn new(service: &ServiceConfig) -> Option<Self> {
+        let ServiceConfig::Webhook { url, secret_file } = service else { return None };
+        Some(Self { url: url.clone(), key: Credential::at(secret_file, read) })
+    }
+
+    /// Whether the secret can be used.
+    pub(super) fn check(&self, now: Timestamp) -> Result<(), String> {
+        self.key.get(now).map(drop)
+    }
+
+    /// Sends through the guard, as callbacks go.
+    pub(super) async fn send(&self, guarded: &Outbound, wake: &Wake<'_>) -> Outcome {
+        let key = match self.key.get(wake.at) {
+            Ok(key) => key,
+            Err(trouble) => return Outcome::Credentials(trouble),
+        };
+        let body = json!({
+            "token": wake.address.token,
+            "expires_at": wake.expires_at.0,
+            "message": wake.payload,
+        });
+        let body = Bytes::from(body.to_string());
+        let message = Message { id: wake.id, at: wake.at, body: body.clone(), keys: &[&*key] };
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        sign(&mut headers, &message);
+        match guarded.post(self.url.clone(), headers, body).await {
+            Ok(answer) => judge(&answer, wake),
+            Err(unanswered) => Outcome::Unanswered(unanswered),
+        }
+    }
+}
+
+/// `whsec_` and base64 of 32 bytes, as Standard Webhooks writes secrets.
+fn read(text: &[u8]) -> anyhow::Result<Key32> {
+    let why = "it does not hold `whsec_` and 32 bytes in base64";
+    let text = str::from_utf8(text).ok().context(why)?.trim();
+    let secret = text.strip_prefix("whsec_").context(why)?;
+    let bytes = Zeroizing::new(BASE64.decode(secret).ok().context(why)?);
+    let key: [u8; 32] = bytes.as_slice().try_into().ok().context(why)?;
+    Ok(Key32::new(key))
+}
+
+fn judge(answer: &Answer, wake: &Wake<'_>) -> Outcome {
+    let status = answer.status.as_u16();
+    let says = format!("answered {status}");
+    match status {
+        200..=299 => Outcome::Sent,
+        404 | 410 => Outcome::Dead(says),
+        401 | 403 => Outcome::Credentials(says),
+        _ if answer.is_outage() => Outcome::later(answer, wake, says),
+        _ => Outcome::Refused(says),
+    }
+}

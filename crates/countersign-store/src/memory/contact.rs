@@ -1,0 +1,63 @@
+//! What came of waking devices, and whose a push address is.
+
+use countersign_core::delivery::{Debt, Settlement, Verdict};
+use countersign_core::device::Device;
+use countersign_core::id::{DeviceId, TenantName, TransactionId};
+use countersign_core::push::{Contact, Push, PushState, Pushed, Retirement};
+use countersign_core::time::Timestamp;
+
+use super::World;
+
+impl World {
+    pub(super) fn contact(
+        &mut self,
+        tenant: &TenantName,
+        transaction: TransactionId,
+        device: DeviceId,
+    ) -> &mut Contact {
+        let contact = || Contact { device, push: None, reached_at: None };
+        self.contacts.entry((tenant.clone(), transaction, device)).or_insert_with(contact)
+    }
+
+    pub(super) fn settle(&mut self, settlement: &Settlement) {
+        let Some(delivery) = self.deliveries.settle(settlement) else { return };
+        let Debt::Push(device) = delivery.debt else { return };
+        let tenant = &settlement.tenant;
+        self.contact(tenant, delivery.transaction, device).push = Some(Pushed {
+            state: PushState::after(settlement.verdict),
+            at: settlement.at,
+            outcome: settlement.outcome.clone(),
+        });
+        if let Verdict::Retire { version } = settlement.verdict
+            && let Some(row) = self.devices.get_mut(&(tenant.clone(), device))
+            && row.version == version
+            && row.value.push.registration().is_some()
+        {
+            retire(&mut row.value, settlement.at, Retirement::Dead);
+            row.version += 1;
+        }
+    }
+
+    /// Takes the device's push address from whichever other device has it.
+    pub(super) fn give_address_to(&mut self, device: &Device) {
+        let Some(new) = device.push.registration() else { return };
+        for row in self.devices.values_mut() {
+            let other = &row.value;
+            let has_it = other.push.registration().is_some_and(|held| {
+                held.address.provider == new.address.provider
+                    && held.address.token == new.address.token
+            });
+            if has_it && other.tenant == device.tenant && other.id != device.id {
+                retire(&mut row.value, new.since, Retirement::Moved);
+                row.version += 1;
+            }
+        }
+    }
+}
+
+fn retire(device: &mut Device, at: Timestamp, why: Retirement) {
+    if let Push::At(registration) = &device.push {
+        let provider = registration.address.provider;
+        device.push = Push::Retired { provider, at, why };
+    }
+}

@@ -1,0 +1,171 @@
+//! A device's push address in its row: sealed, and marked so that it is one device's.
+
+use aws_lc_rs::digest;
+use countersign_core::device::Device;
+use countersign_core::id::{DeviceId, TenantName};
+use countersign_core::push::{
+    Provider, Push, PushAddress, Registration, Retirement, SubscriptionKeys,
+};
+use countersign_core::time::Timestamp;
+use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::super::column::{self, Base64, json, moment, number};
+use super::super::trouble::Trouble;
+use crate::seal::{MasterKeys, Owner, Place};
+
+/// The columns of a row that say how its device is woken.
+pub(super) struct Columns {
+    pub(super) provider: Option<&'static str>,
+    pub(super) address: Option<Vec<u8>>,
+    pub(super) mark: Option<Vec<u8>>,
+    pub(super) at: Option<i64>,
+    pub(super) retired: Option<&'static str>,
+}
+
+/// Column `push_address`, before it is sealed.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    p256dh: Option<Base64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auth: Option<Base64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    language: Option<String>,
+}
+
+impl Columns {
+    pub(super) fn of(device: &Device, keys: &MasterKeys) -> Self {
+        match &device.push {
+            Push::None => {
+                Self { provider: None, address: None, mark: None, at: None, retired: None }
+            }
+            Push::Retired { provider, at, why } => Self {
+                provider: Some(provider.as_str()),
+                address: None,
+                mark: None,
+                at: Some(moment(*at)),
+                retired: Some(why.as_str()),
+            },
+            Push::At(registration) => {
+                let place = Place { tenant: &device.tenant, owner: Owner::Push(device.id) };
+                let body = Zeroizing::new(json(&Body::of(registration)));
+                Self {
+                    provider: Some(registration.address.provider.as_str()),
+                    address: Some(keys.seal(place, body.as_bytes())),
+                    mark: Some(mark(&registration.address)),
+                    at: Some(moment(registration.since)),
+                    retired: None,
+                }
+            }
+        }
+    }
+
+    /// Retires the address of whichever other device has it.
+    pub(super) fn take_from_others(
+        &self,
+        sql: &Connection,
+        device: &Device,
+    ) -> Result<(), Trouble> {
+        let Some(mark) = &self.mark else { return Ok(()) };
+        sql.prepare_cached(
+            "UPDATE devices SET version = version + 1, push_address = NULL, push_mark = NULL,
+                    push_at = ?4, push_retired = 'moved'
+              WHERE tenant = ?1 AND push_mark = ?3 AND id <> ?2",
+        )?
+        .execute(params![
+            device.tenant.as_str(),
+            number(device.id.number()),
+            mark,
+            self.at
+        ])?;
+        Ok(())
+    }
+}
+
+/// Retires a device's address, which is nobody's any more, if the device is at this version still.
+pub(in super::super) fn retire(
+    sql: &Connection,
+    tenant: &TenantName,
+    device: DeviceId,
+    version: u32,
+    at: Timestamp,
+) -> Result<(), Trouble> {
+    sql.prepare_cached(
+        "UPDATE devices SET version = version + 1, push_address = NULL, push_mark = NULL,
+                push_at = ?4, push_retired = 'dead'
+          WHERE tenant = ?1 AND id = ?2 AND version = ?3 AND push_address IS NOT NULL",
+    )?
+    .execute(params![tenant.as_str(), number(device.number()), version, moment(at)])?;
+    Ok(())
+}
+
+pub(super) fn read(
+    columns: &mut column::Columns<'_>,
+    keys: &MasterKeys,
+    tenant: &TenantName,
+    device: DeviceId,
+) -> Result<Push, Trouble> {
+    let provider: Option<String> = columns.next("push_provider")?;
+    let owner = Owner::Push(device);
+    let address = columns.secret_or_none("push_address", keys, tenant, owner)?;
+    let _mark: Option<Vec<u8>> = columns.next("push_mark")?;
+    let at = columns.moment_or_none("push_at")?;
+    let retired: Option<String> = columns.next("push_retired")?;
+    let known = |name: &String| Provider::ALL.into_iter().find(|one| one.as_str() == name);
+    let why = |name: &String| {
+        [Retirement::Dead, Retirement::Moved].into_iter().find(|one| one.as_str() == name)
+    };
+    match (provider.as_ref().map(known), address, at, retired.as_ref().map(why)) {
+        (None, None, None, None) => Ok(Push::None),
+        (Some(Some(provider)), None, Some(at), Some(Some(why))) => {
+            Ok(Push::Retired { provider, at, why })
+        }
+        (Some(Some(provider)), Some(address), Some(since), None) => {
+            let body = serde_json::from_slice::<Body>(&address);
+            let registration = body.ok().and_then(|body| body.into_registration(provider, since));
+            let registration = registration.ok_or_else(|| {
+                columns.corrupt("push_address", "it is no address of its service")
+            })?;
+            Ok(Push::At(registration))
+        }
+        _ => Err(columns.corrupt("push_provider", "an address has a service and a moment")),
+    }
+}
+
+impl Body {
+    fn of(registration: &Registration) -> Self {
+        let keys = registration.address.keys.as_ref();
+        Self {
+            token: registration.address.token.clone(),
+            p256dh: keys.map(|keys| Base64(keys.p256dh.to_vec())),
+            auth: keys.map(|keys| Base64(keys.auth.to_vec())),
+            language: registration.language.clone(),
+        }
+    }
+
+    fn into_registration(self, provider: Provider, since: Timestamp) -> Option<Registration> {
+        let keys = match (self.p256dh, self.auth) {
+            (None, None) => None,
+            (Some(point), Some(secret)) => Some(SubscriptionKeys {
+                p256dh: point.0.try_into().ok()?,
+                auth: secret.0.try_into().ok()?,
+            }),
+            _ => return None,
+        };
+        let address = PushAddress { provider, token: self.token, keys };
+        Some(Registration { address, language: self.language, since })
+    }
+}
+
+/// The same for the same token of the same service. Within a tenant, since the index begins with it.
+fn mark(address: &PushAddress) -> Vec<u8> {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(address.provider.as_str().as_bytes());
+    hash.update(b"/");
+    hash.update(address.token.as_bytes());
+    hash.finish().as_ref().to_vec()
+}
