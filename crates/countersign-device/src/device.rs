@@ -3,21 +3,26 @@
 //! Two promises: it signs exactly the bytes that it showed, and a signature that it made is kept until
 //! the server has answered it. The same bytes are then sent again, never a second signature.
 
+mod content;
+mod sign;
+
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use countersign_wire::body::{
-    Code, Content, Decline, DeclineReason, Ended, Fail, Finish, Offer, PIN_PROOF_ID, PinBody,
-    PinChange, Push, PushAnswer, PushBody, Take, Taken, Use,
+    Code, Decline, DeclineReason, Ended, Fail, Finish, Offer, PIN_PROOF_ID, PinBody, PinChange,
+    Push, PushAnswer, PushBody, Take, Taken, Use,
 };
 use countersign_wire::frame::{Message, Request};
 use countersign_wire::id::TransactionId;
 use countersign_wire::jwe::{self, Purpose};
+use countersign_wire::limits::REASON_BYTES_MAX;
 use countersign_wire::phone::{Phone, PhonePin};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
-use crate::document::{self, BadDocument, Claim, Limits};
+use crate::document::Limits;
 use crate::error::Error;
 use crate::file::PhoneFile;
 use crate::http::Http;
@@ -25,7 +30,8 @@ use crate::identity::{Source, Wanted};
 use crate::listen::{Line, Listen, Notice};
 use crate::pin::Pin;
 use crate::push::Wake;
-use crate::shown::{DIGEST_MEDIA_TYPE, Shown, View};
+use crate::shown::Shown;
+use crate::trustedx::Link;
 
 /// After a deadline the server is asked for so much longer how it ended.
 const AFTER_DEADLINE: Duration = Duration::from_secs(15);
@@ -40,10 +46,13 @@ const PIN_TRIES: u32 = 2;
 #[derive(Debug)]
 pub struct Device {
     file: PhoneFile,
-    pub(crate) phone: Phone,
-    pub(crate) http: Http,
+    phone: Phone,
+    http: Http,
     line: Line,
-    pub(crate) prefers_codes: bool,
+    prefers_codes: bool,
+    prefers_links: bool,
+    /// What was looked at, or is to be ended, by TrustedX's links.
+    by_link: BTreeSet<TransactionId>,
     limits: Limits,
 }
 
@@ -72,8 +81,16 @@ impl Device {
         let phone = file.read()?;
         let http = Http::new(&phone)?;
         let (file, line) = (file.clone(), Line::new(Listen::default()));
-        let limits = Limits::default();
-        Ok(Self { file, phone, http, line, prefers_codes: false, limits })
+        Ok(Self {
+            file,
+            phone,
+            http,
+            line,
+            prefers_codes: false,
+            prefers_links: false,
+            by_link: BTreeSet::new(),
+            limits: Limits::default(),
+        })
     }
 
     /// Chooses how to hear of offers; a channel that is open is let go.
@@ -131,9 +148,16 @@ impl Device {
     /// Opens an offer: its content comes, is checked to be for this transaction, and can be shown.
     ///
     /// # Errors
-    /// [`Error::PinNeeded`] and [`Error::NoPin`] before anything is sent. After [`Error::BadContent`]
-    /// and [`Error::CannotShow`] the transaction is taken; [`Self::fail`] ends it.
+    /// [`Error::PinNeeded`] and [`Error::NoPin`] before anything is sent. After [`Error::BadContent`],
+    /// [`Error::CannotShow`] and [`Error::BadDocument`] the transaction is taken; [`Self::fail`] ends it.
     pub async fn take(&mut self, offer: &Offer, pin: Option<&Pin>) -> Result<Shown, Error> {
+        if self.prefers_links
+            && !offer.pin_required
+            && let Ok((content, taken)) = self.look(offer).await
+        {
+            self.by_link.insert(offer.id);
+            return self.shown(offer, content, taken).await;
+        }
         let pin_proof = match (offer.pin_required, pin) {
             (false, _) => None,
             (true, _) if self.phone.pin.is_none() => return Err(Error::NoPin),
@@ -150,11 +174,8 @@ impl Device {
         };
         let take = Request::Take(Take { id: offer.id, pin_proof });
         let taken: Taken = self.ask(&take, &patience).await?;
-        let mut content = open(&self.phone, offer, &taken)?;
-        let learnt = learn(&mut content, &self.limits).await?;
-        let (media_type, document) = (&content.media_type, content.document.as_ref());
-        let view = View::beside(media_type, &content.bytes, document)?;
-        Ok(Shown { offer: offer.clone(), content, view, taken, learnt })
+        let content = content::open(&self.phone, offer, &taken)?;
+        self.shown(offer, content, taken).await
     }
 
     /// Signs what was shown, and sends it until it is answered or its time is over.
@@ -209,12 +230,14 @@ impl Device {
         self.ask(&Request::Decline(Decline { id, reason }), &Patience::Tries(TRIES)).await
     }
 
-    /// The device cannot; `reason` is a word for the log, such as `media_type`.
+    /// The device cannot; `reason` is a word, such as `media_type`, or a sentence for the application. More
+    /// than 1024 bytes are not sent.
     ///
     /// # Errors
     /// The server's refusal, or no answer.
     pub async fn fail(&mut self, id: TransactionId, reason: &str) -> Result<Ended, Error> {
-        let fail = Fail { id, reason: reason.to_owned() };
+        let reason = reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned();
+        let fail = Fail { id, reason };
         self.ask(&Request::Fail(fail), &Patience::Tries(TRIES)).await
     }
 
@@ -317,6 +340,12 @@ impl Device {
         self.prefers_codes = prefers;
     }
 
+    /// Whether it looks at TrustedX's processes where they are, and ends them by their links, instead of
+    /// taking them. By default it does not.
+    pub fn prefer_links(&mut self, prefers: bool) {
+        self.prefers_links = prefers;
+    }
+
     /// How large a document may be that is fetched to be digested, and how long that may take.
     pub fn limit_documents(&mut self, limits: Limits) {
         self.limits = limits;
@@ -362,7 +391,13 @@ impl Device {
     /// Sends a kept finish, and lets go of it once it is answered.
     async fn finish(&mut self, finish: Finish, patience: &Patience) -> Result<Ended, Error> {
         let id = finish.id;
-        let outcome = self.ask(&Request::Finish(finish), patience).await;
+        let request = Request::Finish(finish);
+        let mut outcome = self.ask(&request, patience).await;
+        // It may have been looked at by its link, before this device was started.
+        if matches!(&outcome, Err(error) if error.code() == Some(Code::NotTaken)) {
+            self.by_link.insert(id);
+            outcome = self.ask(&request, patience).await;
+        }
         let answered = match &outcome {
             Ok(_) => true,
             // The proof of who is calling failed, so nobody looked at the signature.
@@ -376,17 +411,24 @@ impl Device {
         outcome
     }
 
-    /// Asks over the channel where there is one, else by HTTP; again, while nothing is decided.
+    /// Asks by the link, over the channel where there is one, else by HTTP; again, while nothing is decided.
     async fn ask<T: Answer>(&mut self, request: &Request, patience: &Patience) -> Result<T, Error> {
         let mut backoff = Backoff::default();
         let mut tries = 0;
         loop {
-            let outcome = match self.line.request(request).await {
-                Some(Ok(message)) => {
-                    T::of(message).ok_or(Error::Unexpected("the answer is to something else"))
+            let read = |message| {
+                T::of(message).ok_or(Error::Unexpected("the answer is to something else"))
+            };
+            let outcome = match self.link(request) {
+                Some((id, link)) => {
+                    let ended = self.http.end_by_link(id, link).await;
+                    ended.and_then(|ended| read(Message::Finished(ended)))
                 }
-                Some(Err(body)) => Err(Error::refused(body)),
-                None => self.http.request(request).await,
+                None => match self.line.request(request).await {
+                    Some(Ok(message)) => read(message),
+                    Some(Err(body)) => Err(Error::refused(body)),
+                    None => self.http.request(request).await,
+                },
             };
             tries += 1;
             let retry_after = match &outcome {
@@ -404,39 +446,20 @@ impl Device {
             }
         }
     }
-}
 
-/// Where the content is a digest: fetches what its document says, and compares. The digest is in the
-/// content afterwards; answers whether it had to be learnt.
-async fn learn(content: &mut Content, limits: &Limits) -> Result<bool, Error> {
-    if content.media_type != DIGEST_MEDIA_TYPE {
-        return Ok(false);
+    /// The link that does what is asked, for what was looked at by one.
+    fn link<'r>(&self, request: &'r Request) -> Option<(TransactionId, Link<'r>)> {
+        let (id, link) = match request {
+            Request::Finish(finish) => (finish.id, Link::Finish(&finish.signature)),
+            Request::Fail(fail) => (fail.id, Link::Fail(&fail.reason)),
+            // That it was somebody else is said on the channel only.
+            Request::Decline(decline) if decline.reason == DeclineReason::User => {
+                (decline.id, Link::Cancel)
+            }
+            _ => return None,
+        };
+        self.by_link.contains(&id).then_some((id, link))
     }
-    let Some(document) = &mut content.document else { return Ok(false) };
-    let named = document.digest_algorithm.as_deref();
-    let hash = named.map(str::parse).transpose().map_err(|_| BadDocument::NoHash)?;
-    let is_open = content.bytes.is_empty();
-    let claim = Claim {
-        hash,
-        digest: (!is_open).then(|| content.bytes.clone()),
-        digest_url: document.digest_url.clone(),
-        document_url: document.document_url.clone(),
-        root_certs: document.root_certs.clone(),
-    };
-    let checked = document::check(&claim, limits).await?;
-    document.digest_algorithm = Some(checked.hash.to_string());
-    content.bytes = checked.digest;
-    Ok(is_open)
-}
-
-/// Opens what came, and checks twice over that it is this transaction's.
-fn open(phone: &Phone, offer: &Offer, taken: &Taken) -> Result<Content, Error> {
-    let name = phone.device_name().map_err(|_| Error::Name("the tenant"))?;
-    let purpose = Purpose::Content(offer.id);
-    let plain = jwe::open(&phone.payload_key, &name, purpose, &taken.sealed)
-        .map_err(|_| Error::BadContent)?;
-    let content: Content = serde_json::from_slice(&plain).map_err(|_| Error::BadContent)?;
-    if content.id == offer.id { Ok(content) } else { Err(Error::BadContent) }
 }
 
 /// What an answer is, whichever way it came.

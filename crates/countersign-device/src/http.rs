@@ -178,6 +178,29 @@ impl Http {
         body: Vec<u8>,
         timeout: Duration,
     ) -> Result<T, Error> {
+        self.call_reading(refusal, method, path, query, body, timeout).await
+    }
+
+    /// Makes a call whose refusals are written in another way.
+    pub(crate) async fn call_in<T: DeserializeOwned>(
+        &self,
+        refusal: fn(&Address, &Answer) -> Error,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Error> {
+        self.call_reading(refusal, method, path, "", body, ANSWER_TIMEOUT).await
+    }
+
+    async fn call_reading<T: DeserializeOwned>(
+        &self,
+        refusal: fn(&Address, &Answer) -> Error,
+        method: Method,
+        path: &str,
+        query: &str,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<T, Error> {
         let url = self.caller.address.url(&format!("{path}{query}"));
         let mut corrected = false;
         loop {
@@ -249,9 +272,7 @@ pub(crate) async fn send(
 
 /// What an answer of another status than 2xx says.
 pub(crate) fn refusal(address: &Address, answer: &Answer) -> Error {
-    let retry_after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = retry_after.and_then(|text| text.parse().ok()).map(Duration::from_secs);
-    let retry_after = retry_after.map(|pause| pause.min(RETRY_AFTER_MAX));
+    let retry_after = retry_after(answer);
     match serde_json::from_slice::<RefusalBody>(&answer.body) {
         // A newer server's word; the status still says what kind it is.
         Ok(body) if body.error == Code::Unknown && answer.status >= 500 => {
@@ -268,6 +289,12 @@ pub(crate) fn refusal(address: &Address, answer: &Answer) -> Error {
         }
         Err(_) => Error::Unexpected("the refusal is not what it should be"),
     }
+}
+
+/// What an answer asks to wait before the next try.
+pub(crate) fn retry_after(answer: &Answer) -> Option<Duration> {
+    let seconds = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
 fn server_time(error: &Error) -> Option<Duration> {

@@ -69,7 +69,7 @@ pub mod push;
 pub mod raw;
 mod run;
 mod shown;
-mod sign;
+mod trustedx;
 
 pub use countersign_wire::body::{
     Code, DeclineReason, DeviceDescription, Document, Ended, Match, Offer, Operation, State, Use,

@@ -4,7 +4,8 @@ use core::fmt;
 use core::time::Duration;
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD as STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use countersign_proof::raw::Hash;
 use countersign_wire::body::{Content, Document, Match, Offer, Operation, Taken};
 use countersign_wire::id::TransactionId;
@@ -13,6 +14,12 @@ use countersign_wire::statement::{self, Statement};
 use crate::display;
 use crate::error::Error;
 use crate::html;
+
+/// Base64 as applications write it, padded or not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The media type of a digest that a caller gave.
 pub(crate) const DIGEST_MEDIA_TYPE: &str = "application/vnd.countersign.digest+json";
@@ -53,7 +60,9 @@ pub struct DigestView {
     pub digest: Vec<u8>,
     /// What people call the document.
     pub alias: Option<String>,
-    /// What the application says of it: the text of its HTML, or what came in its place.
+    /// The document's length in bytes, where the device fetched and digested it.
+    pub length: Option<u64>,
+    /// What the application says of it: the [text](html::text) of HTML, or what came in its place.
     pub html: Option<String>,
 }
 
@@ -88,13 +97,13 @@ impl Shown {
         &self.content.media_type
     }
 
-    /// Exactly what is going to be signed.
+    /// Exactly what is going to be signed; of a document, its digest.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.content.bytes
     }
 
-    /// What a digest is of, where the bytes are one.
+    /// What a digest is of, where the bytes are one; with its algorithm, wherever that was said.
     #[must_use]
     pub fn document(&self) -> Option<&Document> {
         self.content.document.as_ref()
@@ -156,21 +165,35 @@ impl View {
 }
 
 impl DigestView {
+    /// What is shown below the HTML: labels of ours, each with its value. Values are strangers' words, to be
+    /// shown with [`display::line`].
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let fetched = match self.length {
+            Some(length) => format!("{length} bytes, with this digest"),
+            None => "no: nothing but its digest is known here".to_owned(),
+        };
+        let digest = (self.hash.as_str(), hex::encode(&self.digest));
+        let alias = self.alias.clone().map(|alias| ("document", alias));
+        alias.into_iter().chain([("fetched", fetched), digest]).collect()
+    }
+
     fn of(digest: &[u8], document: Option<&Document>) -> Option<Self> {
         let document = document?;
         let hash: Hash = document.digest_algorithm.as_ref()?.parse().ok()?;
-        let html = document.html.as_ref().map(|html| decoded(&html.0));
+        let html = document.html.as_ref().map(|html| html::text(&decoded(&html.0)));
         let alias = document.alias.clone();
         let digest = digest.to_vec();
-        (digest.len() == hash.length()).then_some(Self { hash, digest, alias, html })
+        (digest.len() == hash.length()).then_some(Self { hash, digest, alias, length: None, html })
     }
 }
 
 /// HTML is carried as base64. What is none is shown as it came: some write `=` and other things there.
-fn decoded(received: &str) -> String {
-    let bytes = STANDARD.decode(received.trim_end()).ok();
+fn decoded(html: &str) -> String {
+    let plain: String = html.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
+    let bytes = BASE64.decode(plain).ok();
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    text.map_or_else(|| received.to_owned(), |source| html::text(&source))
+    text.unwrap_or_else(|| html.to_owned())
 }
 
 /// Lines of text begin with a bar, rows with a dot, so that no text looks like a row.
@@ -192,10 +215,10 @@ impl fmt::Display for View {
                 if let Some(html) = &view.html {
                     lines(f, html)?;
                 }
-                if let Some(alias) = &view.alias {
-                    writeln!(f, "• document: {}", display::line(alias))?;
+                for (label, value) in view.rows() {
+                    writeln!(f, "• {label}: {}", display::line(&value))?;
                 }
-                writeln!(f, "• {}: {}", view.hash, hex::encode(&view.digest))
+                Ok(())
             }
         }
     }
@@ -279,6 +302,13 @@ mod tests {
     }
 
     #[test]
+    fn html_is_shown_as_its_text() {
+        let page = b"<p>Pay <b>5</b><script>x()</script></p><ul><li>now</ul>";
+        let view = View::of("text/html; charset=utf-8", page).unwrap();
+        assert_eq!(view.to_string(), "│ Pay 5\n│ \n│ - now\n");
+    }
+
+    #[test]
     fn a_digest_is_shown_with_what_it_is_of_and_only_where_it_has_its_length() {
         let of = |html: &str, algorithm: &str| {
             let document = Document {
@@ -289,18 +319,15 @@ mod tests {
             };
             View::beside(DIGEST_MEDIA_TYPE, &[0xab; 20], Some(&document)).map(|v| v.to_string())
         };
-        let rows = format!("• document: Lease⟨U+001B⟩[2J\n• sha1: {}\n", "ab".repeat(20));
+        let rows = format!(
+            "• document: Lease⟨U+001B⟩[2J\n• fetched: no: nothing but its digest is known here\n\
+             • sha1: {}\n",
+            "ab".repeat(20)
+        );
         assert_eq!(of("PGI+eDwvYj4=", "sha1").unwrap(), format!("│ x\n{rows}"));
         assert_eq!(of("=eyJhIjoxfQ==", "sha1").unwrap(), format!("│ =eyJhIjoxfQ==\n{rows}"));
         assert!(of("", "sha256").is_err() && of("", "md5").is_err());
         assert!(View::of(DIGEST_MEDIA_TYPE, &[0xab; 20]).is_err());
-    }
-
-    #[test]
-    fn html_is_shown_as_its_text() {
-        let page = b"<p>Pay <b>5</b><script>x()</script></p><ul><li>now</ul>";
-        let view = View::of("text/html; charset=utf-8", page).unwrap();
-        assert_eq!(view.to_string(), "│ Pay 5\n│ \n│ - now\n");
     }
 
     #[test]

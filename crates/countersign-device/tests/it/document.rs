@@ -139,10 +139,10 @@ async fn only_the_given_certificates_vouch_for_a_site() {
     let right = authority.site(|_| ok(DOCUMENT)).await;
     let mut named = localhost();
     named.subject_alt_names = vec![rcgen::SanType::DnsName("other.example".try_into().unwrap())];
-    let misnamed = Site::start(authority.issue(named), |_| ok(DOCUMENT)).await;
+    let misnamed = Site::start(authority.issue(&named), |_| ok(DOCUMENT)).await;
     let mut aged = localhost();
     aged.not_after = rcgen::date_time_ymd(2001, 1, 1);
-    let expired = Site::start(authority.issue(aged), |_| ok(DOCUMENT)).await;
+    let expired = Site::start(authority.issue(&aged), |_| ok(DOCUMENT)).await;
     for (site, authority) in [(&right, &another), (&misnamed, &authority), (&expired, &authority)] {
         let outcome = check(&claim(site, authority), &LIMITS).await;
         let Err(BadDocument::Fetch { why: CannotFetch::Untrusted(_), .. }) = outcome else {
@@ -160,7 +160,7 @@ async fn only_the_given_certificates_vouch_for_a_site() {
 #[tokio::test]
 async fn a_sites_own_certificate_vouches_for_others_only_if_its_issuer_said_so() {
     let authority = Authority::new();
-    let issued = authority.issue(localhost());
+    let issued = authority.issue(&localhost());
     let leaf = issued.der.clone();
     let site = Site::start(issued, |_| ok(DOCUMENT)).await;
     let path = Claim { root_certs: vec![leaf.clone()], ..claim(&site, &authority) };
@@ -168,7 +168,7 @@ async fn a_sites_own_certificate_vouches_for_others_only_if_its_issuer_said_so()
     let whole = Claim { root_certs: vec![leaf, authority.root.clone()], ..path };
     assert!(check(&whole, &LIMITS).await.is_ok());
 
-    let alone = Certified::by_itself(localhost());
+    let alone = Certified::by_itself(&localhost());
     let root = alone.der.clone();
     let site = Site::start(alone, |_| ok(DOCUMENT)).await;
     let claim = Claim { root_certs: vec![root], ..claim(&site, &authority) };

@@ -44,7 +44,7 @@ impl Authority {
     }
 
     /// A certificate with these parameters, with its key.
-    pub(crate) fn issue(&self, params: CertificateParams) -> Certified {
+    pub(crate) fn issue(&self, params: &CertificateParams) -> Certified {
         let key = KeyPair::generate().unwrap();
         Certified { der: params.signed_by(&key, &self.issuer).unwrap().der().to_vec(), key }
     }
@@ -54,7 +54,7 @@ impl Authority {
         &self,
         answer: impl Fn(&str) -> Vec<Say> + Send + Sync + 'static,
     ) -> Site {
-        Site::start(self.issue(localhost()), answer).await
+        Site::start(self.issue(&localhost()), answer).await
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Certified {
 
 impl Certified {
     /// One that nobody else issued.
-    pub(crate) fn by_itself(params: CertificateParams) -> Self {
+    pub(crate) fn by_itself(params: &CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
         Self { der: params.self_signed(&key).unwrap().der().to_vec(), key }
     }

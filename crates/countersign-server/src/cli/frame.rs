@@ -3,7 +3,7 @@
 //! The promise: everything inside came through [`display`], so nothing in it can draw a frame's line or a
 //! row of its own, and all of it is shown: long lines are broken, never cut.
 
-use countersign_device::{DigestView, View, display};
+use countersign_device::{View, display};
 
 use super::paint::Paint;
 
@@ -25,10 +25,11 @@ pub(super) fn frame(title: &str, view: &View, paint: Paint) -> Vec<String> {
             (wrapped_text(&statement.message), aligned(&rows.collect::<Vec<_>>()))
         }
         View::Bytes(_) => (dumped(view), Vec::new()),
-        View::Digest(DigestView { hash, digest, alias, html }) => {
-            let alias = alias.iter().map(|alias| ("document".to_owned(), display::line(alias)));
-            let rows: Vec<_> = alias.chain([(hash.to_string(), hex::encode(digest))]).collect();
-            (html.as_deref().map(wrapped_text).unwrap_or_default(), aligned(&rows))
+        View::Digest(digest) => {
+            let rows = digest.rows().into_iter();
+            let rows = rows.map(|(label, value)| (label.to_owned(), display::line(&value)));
+            let html = digest.html.as_deref().map(wrapped_text).unwrap_or_default();
+            (html, aligned(&rows.collect::<Vec<_>>()))
         }
     };
     let title = title_of(title);

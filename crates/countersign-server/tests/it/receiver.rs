@@ -41,8 +41,8 @@ pub(crate) struct Call {
 pub(crate) enum Act {
     /// A status line and headers, and no body.
     Answer(&'static str),
-    /// 200 and this JSON.
-    Json(String),
+    /// 200 with a body.
+    Body(Vec<u8>),
     /// Nothing, for ever.
     Never,
     /// A good head and a gigabyte behind it.
@@ -171,9 +171,14 @@ impl Receiver {
         Self { address, calls, listening, connections, sent }
     }
 
+    /// Where it is.
+    pub(crate) fn origin(&self) -> String {
+        format!("https://127.0.0.1:{}", self.address.port())
+    }
+
     /// Its address, for a `callbackUrl`.
     pub(crate) fn url(&self) -> String {
-        format!("https://127.0.0.1:{}/done?for=shop", self.address.port())
+        format!("{}/done?for=shop", self.origin())
     }
 
     /// The next call.
@@ -219,9 +224,9 @@ impl<F: Fn(usize, &Call) -> Act> Line<F> {
                     let answer = format!("HTTP/1.1 {status}\r\n{length}\r\n");
                     stream.write_all(answer.as_bytes()).await.ok()?;
                 }
-                Act::Json(body) => {
+                Act::Body(body) => {
                     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-                    stream.write_all(format!("{head}{body}").as_bytes()).await.ok()?;
+                    stream.write_all(&[head.as_bytes(), &body].concat()).await.ok()?;
                 }
                 Act::Never => std::future::pending().await,
                 Act::Flood => {

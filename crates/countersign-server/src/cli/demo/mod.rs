@@ -2,12 +2,14 @@
 //! protocols, in processes of their own.
 
 mod application;
+mod archive;
 mod home;
 mod kobil;
 mod onespan;
 mod play;
 mod process;
 mod stage;
+mod trustedx;
 
 use std::path::PathBuf;
 
@@ -21,7 +23,8 @@ use super::answer;
 use super::paint::{Color, Paint};
 
 /// What a temporary home leaves behind: what the person was told how to verify.
-const RESULTS: [&str; 2] = [play::SIGNATURE, play::CA];
+const RESULTS: [&str; 5] =
+    [play::SIGNATURE, play::CA, trustedx::CONTRACT, trustedx::SIGNED, trustedx::SIGNER];
 
 /// Shows it all, in a few seconds: an application asks, a person signs on her phone, anybody can verify.
 ///
@@ -51,6 +54,8 @@ enum Surface {
     Kobil,
     /// OneSpan's SOAP, and a phone that scans a picture, speaks the gateway's REST and answers with a code
     Onespan,
+    /// TrustedX's REST, and a phone that fetches a PDF from where it lies, and signs its digest
+    Trustedx,
 }
 
 impl Demo {

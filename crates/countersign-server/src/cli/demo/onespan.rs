@@ -169,7 +169,7 @@ impl Play<'_> {
     }
 
     /// Shows a message as it goes over the line.
-    fn show(&self, head: &str, body: &str) -> anyhow::Result<()> {
+    pub(super) fn show(&self, head: &str, body: &str) -> anyhow::Result<()> {
         let paint = self.stage.paint;
         let lines = std::iter::once(head).chain(body.lines());
         let mut lines: Vec<String> = lines.map(|line| paint.dim(line)).collect();
@@ -260,6 +260,7 @@ fn shown(content: &Content) -> Said {
         operation: Operation::Sign,
         media_type: content.media_type.clone(),
         content: BASE64.encode(&content.bytes),
-        document: content.document.clone(),
+        document: None,
+        document_length: None,
     }
 }

@@ -73,6 +73,7 @@ impl<'a> Play<'a> {
         let invitation = match surface {
             Surface::Kobil => self.kobil(&set).await?,
             Surface::Onespan => self.onespan(&set).await?,
+            Surface::Trustedx => self.trustedx(&set).await?,
         };
         if once {
             return set.desk.close().await;

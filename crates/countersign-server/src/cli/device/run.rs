@@ -43,6 +43,9 @@ pub(in crate::cli) struct Run {
     /// Sign with a short code wherever one is accepted, and not only where nothing else is
     #[arg(long)]
     code: bool,
+    /// Look at TrustedX's processes where they are, and end them by their links
+    #[arg(long)]
+    links: bool,
     /// Ask the server again and again, for where no WebSocket gets through
     #[arg(long)]
     poll: bool,
@@ -79,6 +82,7 @@ impl Run {
         let mut device = Device::open(&PhoneFile::at(&self.file))?;
         device.listen(if self.poll { Listen::Poll } else { Listen::Channel });
         device.prefer_codes(self.code);
+        device.prefer_links(self.links);
         let paint = Paint::new(self.color);
         if !self.json {
             let phone = device.phone();

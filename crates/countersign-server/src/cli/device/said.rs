@@ -31,7 +31,10 @@ pub(in crate::cli) enum Said {
         content: String,
         /// What a digest is of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        document: Option<Document>,
+        document: Option<Box<Document>>,
+        /// Its length in bytes, where the device fetched and digested it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document_length: Option<u64>,
     },
     /// It ended elsewhere.
     Withdrawn { id: String, why: State },
@@ -63,7 +66,11 @@ impl From<&Event<'_>> for Said {
                 operation: shown.operation(),
                 media_type: shown.media_type().to_owned(),
                 content: BASE64.encode(shown.bytes()),
-                document: shown.document().cloned(),
+                document: shown.document().cloned().map(Box::new),
+                document_length: match shown.view() {
+                    View::Digest(digest) => digest.length,
+                    _ => None,
+                },
             },
             Event::Withdrawn(withdrawn) => {
                 Self::Withdrawn { id: withdrawn.id.to_string(), why: withdrawn.why }
@@ -95,15 +102,26 @@ impl Said {
                 format!("{} {why}; trying again in {again_in_seconds} s", paint.bad("○"))
             }
             Self::Offered { .. } => return Vec::new(),
-            Self::Shown { client, operation, media_type, content, document, .. } => {
+            Self::Shown {
+                client,
+                operation,
+                media_type,
+                content,
+                document,
+                document_length,
+                ..
+            } => {
                 let asks = match operation {
                     Operation::Login => "asks you to log in",
                     Operation::Sign | Operation::Unknown => "asks you to sign",
                 };
                 let bytes = BASE64.decode(content).unwrap_or_default();
                 // What could not be shown never comes here: it was not taken to be shown.
-                let view = View::beside(media_type, &bytes, document.as_ref());
-                let view = view.unwrap_or(View::Bytes(bytes));
+                let view = View::beside(media_type, &bytes, document.as_deref());
+                let mut view = view.unwrap_or(View::Bytes(bytes));
+                if let View::Digest(digest) = &mut view {
+                    digest.length = *document_length;
+                }
                 return frame(&format!("{client} {asks}"), &view, paint);
             }
             Self::Withdrawn { why, .. } => format!("{} Withdrawn: {}", paint.dim("–"), told(*why)),

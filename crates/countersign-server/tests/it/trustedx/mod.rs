@@ -2,6 +2,7 @@
 
 mod across;
 mod bad_input;
+mod documents;
 mod identities;
 mod links;
 mod oauth;

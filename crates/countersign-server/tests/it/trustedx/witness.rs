@@ -20,7 +20,7 @@ fn der(pem: &str) -> String {
 
 fn told(digest: &[u8], algorithm: &str) -> Act {
     let answer = json!({"digest_value": BASE64.encode(digest), "digest_algorithm": algorithm});
-    Act::Json(answer.to_string())
+    Act::Body(answer.to_string().into())
 }
 
 /// A host that says what it is told to, and a house that may ask it, or not.
@@ -99,8 +99,8 @@ async fn what_was_signed_is_what_an_allowed_host_says() {
     for odd in [
         Act::Answer("302 Found\r\nLocation: /elsewhere"),
         Act::Answer("500 Internal Server Error"),
-        Act::Json("{}".into()),
-        Act::Json(long.to_string()),
+        Act::Body("{}".into()),
+        Act::Body(long.to_string().into()),
         Act::HalfWay,
         Act::Flood,
         Act::Never,

@@ -1,19 +1,17 @@
-//! The signature over what was shown: in which form, by which identity, with which algorithm.
+//! Signatures over what was shown, by an identity of the right use.
 
 use countersign_wire::body::{Algorithm, Content, Form, Signature, Taken, Use};
 use countersign_wire::phone::PhoneIdentity;
 
+use super::Device;
 use crate::cms::{self, SigningKey};
-use crate::device::Device;
 use crate::error::Error;
-use crate::gateway;
-use crate::key;
-use crate::raw;
 use crate::shown::{Shown, View};
+use crate::{gateway, key, raw};
 
 impl Device {
     /// A signature over exactly the bytes that were shown, in a form that the transaction accepts.
-    pub(crate) fn sign(&self, shown: &Shown) -> Result<Signature, Error> {
+    pub(super) fn sign(&self, shown: &Shown) -> Result<Signature, Error> {
         let accepts = |form| shown.taken.forms.contains(&form);
         if accepts(Form::Code) && (self.prefers_codes || !accepts(Form::Cms)) {
             let value = gateway::code(&self.phone, &shown.content)?;

@@ -1,0 +1,82 @@
+//! What came to be signed, opened: from a seal, or from TrustedX's resource, and with the document that a
+//! digest is of.
+//!
+//! The promise: what is shown is for this transaction, and a digest agrees with all that was said of it.
+
+use countersign_wire::body::{Content, Document, Form, Offer, Taken};
+use countersign_wire::jwe::{self, Purpose};
+use countersign_wire::phone::Phone;
+
+use super::Device;
+use crate::document::{self, BadDocument, Claim, Limits};
+use crate::error::Error;
+use crate::shown::{DIGEST_MEDIA_TYPE, Shown, View};
+use crate::trustedx::{self, Process};
+
+/// Opens what came, and checks twice over that it is this transaction's.
+pub(super) fn open(phone: &Phone, offer: &Offer, taken: &Taken) -> Result<Content, Error> {
+    let name = phone.device_name().map_err(|_| Error::Name("the tenant"))?;
+    let purpose = Purpose::Content(offer.id);
+    let plain = jwe::open(&phone.payload_key, &name, purpose, &taken.sealed)
+        .map_err(|_| Error::BadContent)?;
+    let content: Content = serde_json::from_slice(&plain).map_err(|_| Error::BadContent)?;
+    if content.id == offer.id { Ok(content) } else { Err(Error::BadContent) }
+}
+
+impl Device {
+    /// A process, where TrustedX has it, as if it had been taken.
+    pub(super) async fn look(&mut self, offer: &Offer) -> Result<(Content, Taken), Error> {
+        let process: Process = self.http.process(offer.id).await?;
+        let hash = match (&process.content.document, process.hash) {
+            (None, None) => Some(self.http.default_hash().await?),
+            (_, said) => said,
+        };
+        let taken = Taken {
+            sealed: String::new(),
+            deadline: offer.expires_at,
+            forms: vec![Form::Raw],
+            algorithms: trustedx::algorithms(hash),
+            identities: Some(process.identities(&self.phone)),
+        };
+        Ok((process.content, taken))
+    }
+
+    /// Fetches what there is to fetch, and makes of it what is shown and signed.
+    pub(super) async fn shown(
+        &mut self,
+        offer: &Offer,
+        mut content: Content,
+        taken: Taken,
+    ) -> Result<Shown, Error> {
+        let (mut length, mut learnt) = (None, false);
+        if content.media_type == DIGEST_MEDIA_TYPE
+            && let Some(document) = &mut content.document
+        {
+            // Nothing is fetched for longer than there is time to sign.
+            let whole = self.limits.whole.min(self.until(taken.deadline));
+            let claim = claim(document, &content.bytes)?;
+            let checked = document::check(&claim, &Limits { whole, ..self.limits }).await?;
+            learnt = content.bytes.is_empty();
+            length = checked.length;
+            document.digest_algorithm = Some(checked.hash.to_string());
+            content.bytes = checked.digest;
+        }
+        let mut view =
+            View::beside(&content.media_type, &content.bytes, content.document.as_ref())?;
+        if let View::Digest(view) = &mut view {
+            view.length = length;
+        }
+        Ok(Shown { offer: offer.clone(), content, view, taken, learnt })
+    }
+}
+
+fn claim(document: &Document, digest: &[u8]) -> Result<Claim, BadDocument> {
+    let hash = document.digest_algorithm.as_deref().map(str::parse).transpose();
+    Ok(Claim {
+        hash: hash.map_err(|_| BadDocument::NoHash)?,
+        digest: (!digest.is_empty()).then(|| digest.to_vec()),
+        digest_url: document.digest_url.clone(),
+        document_url: document.document_url.clone(),
+        root_certs: document.root_certs.clone(),
+    })
+}
