@@ -1,0 +1,202 @@
+//! Who there is, kept for good: the second half of the durable truth.
+
+use core::future::Future;
+
+use super::{Changed, Created, Household, Versioned};
+use crate::device::Device;
+use crate::enrolment::{Activation, Enrolment};
+use crate::id::{ClientId, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
+use crate::refusal::Fault;
+use crate::secret::Key32;
+use crate::tenant::{ApiKey, Client, Tenant};
+use crate::time::Timestamp;
+use crate::user::{Standing, User};
+
+/// Who there is: tenants, clients, users, devices, activation codes. Secrets are sealed at rest by
+/// the adapter; in memory they are `Secret`s.
+pub trait Registry: Send + Sync {
+    /// Makes a tenant.
+    fn create_tenant(&self, tenant: Tenant) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Reads a tenant.
+    fn tenant(
+        &self,
+        name: &TenantName,
+    ) -> impl Future<Output = Result<Option<Tenant>, Fault>> + Send;
+
+    /// Has a tenant trust one more root, DER. The tenant is there.
+    fn trust(
+        &self,
+        tenant: &TenantName,
+        root: &[u8],
+    ) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Names all tenants, in order.
+    fn tenants(&self) -> impl Future<Output = Result<Vec<TenantName>, Fault>> + Send;
+
+    /// Makes a client; its id and its name are both unique in the tenant.
+    fn create_client(&self, client: Client) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Reads a client.
+    fn client(
+        &self,
+        tenant: &TenantName,
+        id: &ClientId,
+    ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
+
+    /// Finds the client of that id, whichever tenant's it is: ids are drawn, so one is another's nowhere.
+    fn client_by_id(
+        &self,
+        id: &ClientId,
+    ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
+
+    /// Changes the keys of a client's callbacks: the newest, and the one that signs beside it.
+    fn set_webhook_keys(
+        &self,
+        tenant: &TenantName,
+        id: &ClientId,
+        newest: Key32,
+        before: Option<Key32>,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// Makes an API key; its id and its digest are both unique.
+    fn create_key(&self, key: ApiKey) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Finds the API key of that digest, whichever tenant's it is.
+    fn key(&self, digest: &[u8; 32]) -> impl Future<Output = Result<Option<ApiKey>, Fault>> + Send;
+
+    /// Reads the API keys that are good for `tenant`, or all there are, oldest first, at most
+    /// [`crate::limits::LISTED_MAX`].
+    fn keys(
+        &self,
+        tenant: Option<&TenantName>,
+    ) -> impl Future<Output = Result<Vec<ApiKey>, Fault>> + Send;
+
+    /// Makes a user, with a serial base that no other user of the tenant has or had, and standing
+    /// and counts fresh. `profile` is [`User::profile`].
+    fn create_user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+        profile: Option<&str>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Reads a user.
+    fn user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> impl Future<Output = Result<Option<Versioned<User>>, Fault>> + Send;
+
+    /// Changes a user's standing, if the version still holds.
+    fn set_standing(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+        standing: Standing,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// Removes a user, if the version still holds and none of their transactions is open. In the same
+    /// commit their devices are retired and their activations removed; ended transactions stay.
+    ///
+    /// The name is free again. Its next user has another serial base and no device, and begins at
+    /// version 1: a decision on the old one's version cannot be taken for one on theirs, because it
+    /// stood on a device as well, and that was retired; or it was a start, which names a person by
+    /// nothing but the name.
+    fn delete_user(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// Reads a device, retired ones included.
+    fn device(
+        &self,
+        tenant: &TenantName,
+        id: DeviceId,
+    ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
+
+    /// Finds a device by its serial number, retired ones aside.
+    fn device_by_serial(
+        &self,
+        tenant: &TenantName,
+        serial: SerialNumber,
+    ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
+
+    /// Reads the devices of one user, or of all, retired ones aside, by user and sequence, at most
+    /// [`crate::limits::LISTED_MAX`].
+    fn devices(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+    ) -> impl Future<Output = Result<Vec<Versioned<Device>>, Fault>> + Send;
+
+    /// Finds the device that holds an identity.
+    fn device_by_identity(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
+
+    /// Reads the devices that hold an identity with all of these labels, as `devices`, at most `limit`.
+    fn devices_by_labels(
+        &self,
+        tenant: &TenantName,
+        labels: &[String],
+        limit: u16,
+    ) -> impl Future<Output = Result<Vec<Versioned<Device>>, Fault>> + Send;
+
+    /// Reads a user and their devices, retired ones aside, together where a store can. `None` where there
+    /// is no such user.
+    fn household(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> impl Future<Output = Result<Option<Household>, Fault>> + Send {
+        async move {
+            let Some(user) = self.user(tenant, name).await? else { return Ok(None) };
+            let devices = self.devices(tenant, Some(name)).await?;
+            Ok(Some(Household { user, devices }))
+        }
+    }
+
+    /// Changes a device's status, PIN, push address or identities, if the version still holds.
+    /// Everything else in `device` is as it was read.
+    ///
+    /// An address is one device's in a tenant: whichever other device has it loses it in the same commit, as
+    /// [`crate::push::Retirement::Moved`]. So it is when a device enrols.
+    fn change_device(
+        &self,
+        device: Device,
+        expected: u32,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// Makes an activation code.
+    fn create_activation(
+        &self,
+        activation: Activation,
+    ) -> impl Future<Output = Result<Created, Fault>> + Send;
+
+    /// Reads a user's activations that have not expired at `now`, newest first, used ones included,
+    /// at most twice [`crate::limits::ACTIVATIONS_PER_USER_MAX`].
+    fn activations(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Versioned<Activation>>, Fault>> + Send;
+
+    /// Uses an activation and makes its device, if both versions still hold.
+    fn enrol(&self, enrolment: Enrolment) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// Removes at most `limit` activations that had expired by `before`, used ones included, and
+    /// answers how many.
+    fn forget_activations(
+        &self,
+        before: Timestamp,
+        limit: u16,
+    ) -> impl Future<Output = Result<u16, Fault>> + Send;
+}
