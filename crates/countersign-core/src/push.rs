@@ -20,7 +20,7 @@ pub enum Provider {
     Apns,
     /// Google's.
     Fcm,
-    /// A browser's, or any that speaks RFC 8030; UnifiedPush's too.
+    /// A browser's, or any that speaks RFC 8030; that of `UnifiedPush` too.
     WebPush,
     /// A sender of the operator's own.
     Webhook,

@@ -66,8 +66,8 @@ impl Fcm {
             return refused("unsupported_grant_type");
         }
         let key = DecodingKey::from_rsa_raw_components(
-            &self.pair.public_key().modulus().big_endian_without_leading_zero(),
-            &self.pair.public_key().exponent().big_endian_without_leading_zero(),
+            self.pair.public_key().modulus().big_endian_without_leading_zero(),
+            self.pair.public_key().exponent().big_endian_without_leading_zero(),
         );
         let assertion = form.get("assertion").map(String::as_str).unwrap_or_default();
         let Some((header, claims)) = jwt::verified(assertion, Algorithm::RS256, &key) else {

@@ -79,7 +79,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let address = config.server.public_addresses(port)[0].to_string();
     let gate = gate(&config, &core, Callbacks::new(resolver), &address)?;
     let devices = devices(&config, &core, &callers.pushes, witness, &tasks, port);
-    let phones = phones(&config, &core, &callers.pushes);
+    let phones = phones(&config, &core, &devices);
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
         .merge(onespan(&config, &gate, &phones, &tasks, &address))
@@ -173,7 +173,7 @@ fn kobil(config: &Config, gate: &Gate, tasks: &Shutdown, address: &str) -> Kobil
     }
 }
 
-fn phones(config: &Config, core: &Arc<Core>, pushes: &Pushes) -> Phones {
+fn phones(config: &Config, core: &Arc<Core>, devices: &Devices) -> Phones {
     let config = &config.onespan;
     let rules = phone::Rules {
         digits: config.code_digits,
@@ -181,7 +181,7 @@ fn phones(config: &Config, core: &Arc<Core>, pushes: &Pushes) -> Phones {
         generic_status_codes: config.generic_status_codes,
         fetches_per_minute: quota(config.fetches_per_minute),
     };
-    Phones::new(Arc::clone(core), pushes.clone(), rules)
+    Phones::new(Arc::clone(core), devices.clone(), rules)
 }
 
 /// Both sides of OneSpan's surface.

@@ -35,6 +35,7 @@ use tracing::{error, info};
 
 use super::Devices;
 use super::answer::{self, Refused};
+use super::push;
 use crate::authority;
 use crate::listen::Peer;
 use crate::surface::intake;
@@ -150,7 +151,7 @@ impl Devices {
         let push = match &asked.push {
             None => Push::None,
             Some(push) => {
-                let (address, language) = self.address(push).await?;
+                let (address, language) = self.address(push).await.map_err(push::refused)?;
                 Push::At(Registration { address, language, since: now })
             }
         };

@@ -20,7 +20,7 @@ pub(super) async fn register(
     let proved = devices.prove(request).await?;
     let body: body::PushBody = read(&proved.body)?;
     let asked = match &body.push {
-        Some(push) => Some(devices.address(push).await?),
+        Some(push) => Some(devices.address(push).await.map_err(refused)?),
         None => None,
     };
     devices.0.core.set_push(&proved.tenant, proved.device, asked).await?;
@@ -36,19 +36,22 @@ pub(super) async fn registered(
     devices.how_it_is_woken(&proved).await
 }
 
+/// `bad_request`, with what is wrong.
+pub(super) fn refused(message: String) -> Refused {
+    Refused(RefusalBody { message, ..RefusalBody::new(Code::BadRequest) })
+}
+
 impl Devices {
     /// Where a device wants to be woken.
     ///
     /// # Errors
-    /// `bad_request`, with what is wrong.
-    pub(super) async fn address(
+    /// What is wrong, in a sentence that may be shown.
+    pub(crate) async fn address(
         &self,
         push: &body::Push,
-    ) -> Result<(PushAddress, Option<String>), Refused> {
-        self.0.pushes.read(push, self.0.core.now()).await.map_err(|bad| {
-            let message = format!("push: {bad}");
-            Refused(RefusalBody { message, ..RefusalBody::new(Code::BadRequest) })
-        })
+    ) -> Result<(PushAddress, Option<String>), String> {
+        let read = self.0.pushes.read(push, self.0.core.now()).await;
+        read.map_err(|bad| format!("push: {bad}"))
     }
 
     async fn how_it_is_woken(&self, proved: &Proved) -> Result<Json<PushAnswer>, Refused> {

@@ -58,10 +58,12 @@ impl Desk {
 }
 
 fn heard(outcome: &Outcome) -> Heard {
-    match outcome.outage() {
-        Some(asked) => Heard::Outage { asked, told: outcome.to_string() },
-        None if *outcome == Outcome::NoSender => Heard::Nothing,
-        None => Heard::Well,
+    match outcome {
+        Outcome::NoSender => Heard::Nothing,
+        outcome if outcome.is_outage() => {
+            Heard::Outage { asked: outcome.asked(), told: outcome.to_string() }
+        }
+        _ => Heard::Well,
     }
 }
 

@@ -350,7 +350,7 @@ impl Heard {
             Outcome::Answered(_, asked) => {
                 Self::Outage { asked: *asked, told: outcome.to_string() }
             }
-            _ => Self::Outage { asked: None, told: outcome.to_string() },
+            Outcome::Unanswered(_) => Self::Outage { asked: None, told: outcome.to_string() },
         }
     }
 }

@@ -69,7 +69,7 @@ impl House {
     }
 
     /// The command that runs a phone's file.
-    pub(crate) fn device(&self, file: &Path) -> Command {
+    pub(crate) fn device(file: &Path) -> Command {
         let mut command = Command::new(BINARY);
         command.args(["device", "run"]).arg(file);
         command

@@ -24,12 +24,12 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new() -> Self {
-        Self::with("", "").await
+    fn new() -> Self {
+        Self::with("", "")
     }
 
     /// `push` and `senders` stand in the configuration besides.
-    async fn with(push: &str, senders: &str) -> Self {
+    fn with(push: &str, senders: &str) -> Self {
         let services = Services::start();
         let files = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(files.path().join(name), text).unwrap();
@@ -156,7 +156,7 @@ fn says_nothing(received: &Received, body: &[u8]) {
 
 #[tokio::test]
 async fn each_service_wakes_an_absent_device_and_learns_nothing_of_what_is_asked() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new();
     let keys = Keys::generate();
     stage.person("jane", apple(7)).await;
     stage.person("joe", google(7)).await;
@@ -208,7 +208,7 @@ async fn each_service_wakes_an_absent_device_and_learns_nothing_of_what_is_asked
 
 #[tokio::test]
 async fn a_device_on_the_line_is_offered_and_not_pushed() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new();
     let mut jane = stage.person("jane", apple(1)).await;
     let held = {
         let body = payment("one");
@@ -235,7 +235,7 @@ async fn a_device_on_the_line_is_offered_and_not_pushed() {
 
 #[tokio::test]
 async fn a_device_that_comes_when_it_is_woken_is_seen_to_have_come() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new();
     let mut jane = stage.person("jane", apple(1)).await;
     stage.start("jane", "one").await;
     stage.services.next().await;
@@ -247,7 +247,7 @@ async fn a_device_that_comes_when_it_is_woken_is_seen_to_have_come() {
 
 #[tokio::test]
 async fn a_wait_lets_a_device_come_by_itself_and_an_end_calls_the_push_off() {
-    let mut stage = Stage::with("after_seconds = 2", "").await;
+    let mut stage = Stage::with("after_seconds = 2", "");
     let mut jane = stage.person("jane", apple(1)).await;
     stage.person("joe", apple(2)).await;
     stage.person("kim", apple(3)).await;
@@ -269,7 +269,7 @@ async fn a_wait_lets_a_device_come_by_itself_and_an_end_calls_the_push_off() {
 
 #[tokio::test]
 async fn a_dead_address_is_retired_at_once_and_stops_no_other_device() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new();
     let keys = Keys::generate();
     let gone = format!("{}/push/gone", stage.services.url());
     let dead = [apple(1), google(1), browser(&keys, gone)];
@@ -314,7 +314,7 @@ async fn a_dead_address_is_retired_at_once_and_stops_no_other_device() {
 
 #[tokio::test]
 async fn an_address_moves_with_its_device_and_is_never_two_peoples() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new();
     let jane = stage.person("jane", apple(1)).await;
     let joe = stage.person("joe", apple(1)).await;
     assert_eq!(stage.registration("jane")["state"], "moved");
@@ -339,7 +339,7 @@ async fn an_address_moves_with_its_device_and_is_never_two_peoples() {
 
 #[tokio::test]
 async fn what_is_no_address_of_its_service_or_may_not_be_called_is_refused() {
-    let stage = Stage::new().await;
+    let stage = Stage::new();
     stage.house.user("jane");
     let jane = Person::running(&stage.house, "jane", TOPIC).await;
     let keys = Keys::generate();
@@ -366,7 +366,7 @@ async fn what_is_no_address_of_its_service_or_may_not_be_called_is_refused() {
 /// The server of a house whose guard allows nothing: addresses that were allowed once are judged again.
 #[tokio::test]
 async fn a_push_endpoint_is_judged_again_when_it_is_called() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new();
     let keys = Keys::generate();
     let inside = format!("{}/push/inside", stage.services.url());
     stage.person("jane", browser(&keys, inside)).await;
@@ -385,7 +385,7 @@ async fn a_push_endpoint_is_judged_again_when_it_is_called() {
 
 #[tokio::test]
 async fn wrong_credentials_are_told_at_the_start_and_with_the_transaction_and_block_nobody() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new();
     let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
     std::fs::write(stage.files.path().join("key.p8"), &other).unwrap();
     std::fs::write(stage.files.path().join("account.json"), "{}").unwrap();
@@ -412,7 +412,7 @@ async fn wrong_credentials_are_told_at_the_start_and_with_the_transaction_and_bl
 
 #[tokio::test]
 async fn what_a_push_says_is_the_operators_to_decide() {
-    let mut stage = Stage::with("content = \"wake\"", "").await;
+    let mut stage = Stage::with("content = \"wake\"", "");
     let keys = Keys::generate();
     let endpoint = format!("{}/push/jane", stage.services.url());
     stage.person("jane", browser(&keys, endpoint)).await;
@@ -466,7 +466,7 @@ async fn a_sender_of_ones_own_is_told_in_a_signed_call() {
 
 #[tokio::test]
 async fn a_device_is_registered_when_it_enrols() {
-    let mut stage = Stage::new().await;
+    let mut stage = Stage::new();
     stage.house.user("jane");
     let code = stage.house.code("jane");
     let mut enrolment = enrolment(&stage.house, "jane", &code, None, KeyKind::default());
@@ -483,11 +483,11 @@ async fn a_device_is_registered_when_it_enrols() {
 
 #[tokio::test]
 async fn a_device_that_keeps_no_line_is_woken_through_a_service_that_anybody_can_run() {
-    let stage = Stage::new().await;
+    let stage = Stage::new();
     stage.house.user("jane");
     let jane = Person::running(&stage.house, "jane", "countersign").await;
     let ca = stage.files.path().join("ca.pem");
-    let mut command = stage.house.device(&jane.file);
+    let mut command = House::device(&jane.file);
     command.args(["--answer", "approve", "--count", "1", "--json", "--web-push"]);
     command.arg(format!("{}/up", stage.services.url())).arg("--web-push-ca").arg(ca);
     let mut device = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -514,7 +514,7 @@ async fn a_device_that_keeps_no_line_is_woken_through_a_service_that_anybody_can
 async fn a_burst_loses_no_push_whatever_its_service_does() {
     let count = std::env::var("COUNTERSIGN_TEST_BURST").ok().and_then(|count| count.parse().ok());
     let (count, away) = count.map_or((1_000, 3), |count: u32| (count, 10));
-    let mut stage = Stage::with("", "").await;
+    let mut stage = Stage::with("", "");
     let users = count.div_ceil(20); // So many may be open for each.
     for user in 0..users {
         stage.person(&format!("user{user}"), google(user)).await;

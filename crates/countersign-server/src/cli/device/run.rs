@@ -49,7 +49,7 @@ pub(in crate::cli) struct Run {
     /// Ask the server again and again, for where no WebSocket gets through
     #[arg(long)]
     poll: bool,
-    /// Keep no line to the server, and be woken through a push service of the kind of ntfy (UnifiedPush)
+    /// Keep no line to the server, and be woken through a push service of the kind of ntfy (`UnifiedPush`)
     #[arg(long, value_name = "URL", conflicts_with = "poll")]
     web_push: Option<String>,
     /// The only CA to trust for the push service, PEM [default: the system's]

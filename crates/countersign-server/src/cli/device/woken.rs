@@ -1,4 +1,4 @@
-//! A device that keeps no line to the server, and is woken through a push service that anybody can run: UnifiedPush,
+//! A device that keeps no line to the server, and is woken through a push service that anybody can run: `UnifiedPush`,
 //! as ntfy serves it. Messages are Web Push, which the service cannot read.
 
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(super) struct Receiver {
 
 /// A service's line.
 #[derive(Deserialize)]
-struct Event {
+struct Line {
     event: String,
     #[serde(default)]
     message: String,
@@ -108,7 +108,7 @@ impl Receiver {
     }
 
     /// What a message says, if it was encrypted to this receiver.
-    fn wake(&self, event: &Event) -> Option<Wake> {
+    fn wake(&self, event: &Line) -> Option<Wake> {
         if event.encoding != "base64" {
             return None;
         }
@@ -129,7 +129,7 @@ impl Receiver {
 }
 
 impl Stream {
-    async fn next(&mut self) -> anyhow::Result<Event> {
+    async fn next(&mut self) -> anyhow::Result<Line> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=end).collect();

@@ -242,7 +242,7 @@ fn judge(answer: &Answer, wake: &Wake<'_>) -> Outcome {
     match (status, code) {
         (404, _) | (_, "UNREGISTERED") => Outcome::Dead(says),
         (400, "INVALID_ARGUMENT") if names_token => Outcome::Dead(says),
-        (401, _) | (403, _) => Outcome::Credentials(says),
+        (401 | 403, _) => Outcome::Credentials(says),
         (429, _) => {
             let asked = Some(answer.retry_after(wake.at).unwrap_or(QUOTA_WAIT));
             Outcome::Later { asked, says }

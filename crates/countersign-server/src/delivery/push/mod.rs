@@ -360,14 +360,16 @@ impl Outcome {
         }
     }
 
-    /// Whether it says that nobody's push would be taken now, and how long to wait.
-    pub(crate) fn outage(&self) -> Option<Option<Duration>> {
+    /// Whether it says that nobody's push would be taken now.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Later { .. } | Self::Credentials(_) | Self::Unanswered(_))
+    }
+
+    /// How long the service asks to be left alone.
+    pub(crate) fn asked(&self) -> Option<Duration> {
         match self {
-            Self::Later { asked, .. } => Some(*asked),
-            Self::Credentials(_) | Self::Unanswered(_) => Some(None),
-            Self::Sent | Self::Dead(_) | Self::Refused(_) | Self::Crowded(_) | Self::NoSender => {
-                None
-            }
+            Self::Later { asked, .. } => *asked,
+            _ => None,
         }
     }
 

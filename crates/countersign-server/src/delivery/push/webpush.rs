@@ -1,5 +1,5 @@
 //! Browsers' services, and all that speak as they do: Web Push (RFC 8030), encrypted (RFC 8291), under a token for
-//! each service (RFC 8292). UnifiedPush asks for the same.
+//! each service (RFC 8292). `UnifiedPush` asks for the same.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub(super) struct WebPush {
 
 /// The sender's key, and the tokens that were made with it, by audience.
 struct Key {
-    key: EncodingKey,
+    signing: EncodingKey,
     public: String,
     tokens: Mutex<HashMap<String, (Timestamp, HeaderValue)>>,
 }
@@ -127,7 +127,7 @@ impl Key {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der);
         let pair = pair.ok().context(why)?;
         Ok(Self {
-            key: EncodingKey::from_ec_der(der),
+            signing: EncodingKey::from_ec_der(der),
             public: BASE64URL.encode(pair.public_key()),
             tokens: Mutex::default(),
         })
@@ -142,7 +142,7 @@ impl Key {
         }
         let exp = (now + TOKEN_LIFE).seconds();
         let claims = Claims { aud: audience, exp, sub: contact };
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.key)?;
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.signing)?;
         let token = HeaderValue::from_str(&format!("vapid t={token}, k={}", self.public))?;
         if tokens.len() >= TOKENS_MAX {
             tokens.clear();

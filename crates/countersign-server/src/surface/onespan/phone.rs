@@ -23,8 +23,7 @@ use zeroize::Zeroizing;
 
 use super::body::{read_signature, unhexed};
 use super::codes::Status;
-use crate::channel::answer;
-use crate::delivery::push::Pushes;
+use crate::channel::{Devices, answer};
 use crate::serve::Core;
 
 /// What an operator decides about this surface's phones.
@@ -46,16 +45,16 @@ pub(crate) struct Phones(Arc<Room>);
 
 struct Room {
     core: Arc<Core>,
-    pushes: Pushes,
+    devices: Devices,
     rules: Rules,
     fetches: DefaultKeyedRateLimiter<(String, SerialNumber)>,
 }
 
 impl Phones {
     /// Joins the parts.
-    pub(crate) fn new(core: Arc<Core>, pushes: Pushes, rules: Rules) -> Self {
+    pub(crate) fn new(core: Arc<Core>, devices: Devices, rules: Rules) -> Self {
         let fetches = RateLimiter::keyed(Quota::per_minute(rules.fetches_per_minute));
-        Self(Arc::new(Room { core, pushes, rules, fetches }))
+        Self(Arc::new(Room { core, devices, rules, fetches }))
     }
 
     /// The forms that this surface's transactions accept.
@@ -167,8 +166,7 @@ impl Phones {
         let plain =
             open(&device, Purpose::Notification, &unhexed(message).ok_or(Refusal::OtherForm)?)?;
         let push: Push = serde_json::from_slice(&plain).map_err(|_| Refusal::OtherForm)?;
-        let read = self.0.pushes.read(&push, self.0.core.now()).await;
-        let address = read.map_err(|_| Refusal::OtherForm)?;
+        let address = self.0.devices.address(&push).await.map_err(|_| Refusal::OtherForm)?;
         self.0.core.set_push(tenant, device.id, Some(address)).await
     }
 
