@@ -18,7 +18,7 @@ use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
+    Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
     Registry, Unpaid, Versioned,
 };
 use countersign_core::push::Contact;
@@ -129,6 +129,14 @@ impl Ledger for Store {
         id: TransactionId,
     ) -> Result<Option<Acting>, Fault> {
         ask!(self, store => store.acting(tenant, device, id))
+    }
+
+    async fn awaited(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> Result<Option<Awaited>, Fault> {
+        ask!(self, store => store.awaited(tenant, id))
     }
 
     async fn open(
@@ -350,6 +358,14 @@ impl Registry for Store {
         name: &UserName,
     ) -> Result<Option<Household>, Fault> {
         ask!(self, store => store.household(tenant, name))
+    }
+
+    async fn household_of(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<Option<Household>, Fault> {
+        ask!(self, store => store.household_of(tenant, id))
     }
 
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {

@@ -13,6 +13,7 @@
 //! ```
 
 mod activation;
+mod awaited;
 mod checkpoint;
 mod column;
 mod contact;
@@ -46,7 +47,7 @@ use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
+    Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
     Registry, Unpaid, Versioned,
 };
 use countersign_core::push::Contact;
@@ -123,6 +124,15 @@ impl Ledger for Sqlite {
             let transaction = transaction::load(sql, tenant, &Handle::Id(transaction))?;
             Ok(Some(Acting { device, user, transaction }))
         })
+    }
+
+    async fn awaited(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> Result<Option<Awaited>, Fault> {
+        let doing = "reading what came of a transaction";
+        self.0.readers.read(doing, |sql| awaited::load(sql, tenant, id, &self.0.keys))
     }
 
     async fn open(
@@ -400,6 +410,16 @@ impl Registry for Sqlite {
             let devices = device::list(sql, tenant, Some(name), &self.0.keys)?;
             Ok(Some(Household { user, devices }))
         })
+    }
+
+    async fn household_of(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<Option<Household>, Fault> {
+        let keys = &self.0.keys;
+        let find = |sql: &_| identity::load_household(sql, tenant, id, keys);
+        self.0.readers.read("finding who holds an identity", find)
     }
 
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {

@@ -97,7 +97,7 @@ impl Deed {
                     algorithm: (form == Form::Raw).then_some(RAW),
                     digest: None,
                 };
-                node.finish_in(manner, tenant, device, id, &submission).await?
+                node.finish_in(manner, tenant, device, id, &submission).await?.transaction
             }
             What::Decline { id, reason } => node.decline(tenant, device, id, reason).await?,
             What::Fail { id } => node.fail(tenant, device, id, "no screen".into()).await?,
