@@ -32,3 +32,35 @@ impl Keys {
         known.entry((tenant.clone(), device)).or_insert_with(|| Arc::clone(key));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use countersign_wire::jwk::PrivateJwk;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_of_one_device_of_one_tenant() {
+        let (acme, beta): (TenantName, TenantName) =
+            ("acme".parse().unwrap(), "beta".parse().unwrap());
+        let [seven, eight] = [7, 8].map(|number| DeviceId::try_from(number).unwrap());
+        let keys = Keys::default();
+        assert!(keys.known(&acme, seven).is_none());
+        let key = Arc::new(PrivateJwk::generate().public().verifying());
+        keys.remember(&acme, seven, &key);
+        assert!(Arc::ptr_eq(&keys.known(&acme, seven).unwrap(), &key));
+        assert!(keys.known(&acme, eight).is_none() && keys.known(&beta, seven).is_none());
+    }
+
+    #[test]
+    fn no_more_keys_are_remembered_than_may_be() {
+        let acme: TenantName = "acme".parse().unwrap();
+        let keys = Keys::default();
+        let key = Arc::new(PrivateJwk::generate().public().verifying());
+        for number in 1..=AUTH_KEYS_REMEMBERED_MAX as u64 + 1 {
+            keys.remember(&acme, DeviceId::try_from(number).unwrap(), &key);
+            assert!(keys.0.lock().len() <= AUTH_KEYS_REMEMBERED_MAX);
+        }
+        assert!(keys.known(&acme, DeviceId::try_from(1).unwrap()).is_none());
+    }
+}
