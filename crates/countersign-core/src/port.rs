@@ -102,6 +102,7 @@ pub struct Acting {
 
 /// A transaction, as of one moment, for somebody who waits for its end.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each call, and gone with its answer")]
 pub enum Awaited {
     /// It is open.
     Open {

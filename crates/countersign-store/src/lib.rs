@@ -18,8 +18,8 @@ use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
-    Registry, Unpaid, Versioned,
+    Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
+    Ledger, Registry, Unpaid, Versioned,
 };
 use countersign_core::push::Contact;
 use countersign_core::secret::Key32;
