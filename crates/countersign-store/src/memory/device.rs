@@ -2,7 +2,7 @@
 
 use countersign_core::device::{Device, DeviceStatus, Identity};
 use countersign_core::id::TenantName;
-use countersign_core::port::Versioned;
+use countersign_core::port::{Changed, Versioned};
 
 use super::World;
 
@@ -31,5 +31,20 @@ impl World {
         is_such: impl Fn(&Identity) -> bool,
     ) -> Vec<Versioned<Device>> {
         self.listed(tenant, |device| device.identities.iter().any(&is_such))
+    }
+
+    /// Changes what may change in a device, if the version still holds.
+    pub(super) fn change_device(&mut self, device: Device, expected: u32) -> Changed {
+        match self.devices.get_mut(&(device.tenant.clone(), device.id)) {
+            Some(row) if row.version == expected => {
+                row.value.status = device.status;
+                row.value.pin = device.pin;
+                row.value.push = device.push;
+                row.value.identities = device.identities;
+                row.version += 1;
+                Changed::Written
+            }
+            _ => Changed::Stale,
+        }
     }
 }

@@ -6,11 +6,13 @@ use countersign_core::device::{
 use countersign_core::id::{DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Changed, Versioned};
+use countersign_core::user::Standing;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{Base64, Columns, json, moment, number};
 use super::trouble::Trouble;
+use super::user;
 use crate::seal::{MasterKeys, Owner, Place};
 
 const COLUMNS: &str = "tenant, id, version, user, serial_base, sequence, status, auth_key,
@@ -119,6 +121,26 @@ impl Row {
                 self.identities,
             ])?;
         Ok(if written == 1 { Changed::Written } else { Changed::Stale })
+    }
+
+    /// Writes the same, and the user's standing where one is given.
+    pub(super) fn change_pin(
+        &self,
+        sql: &Connection,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
+    ) -> Result<Changed, Trouble> {
+        let (tenant, user) = (&self.device.tenant, &self.device.user);
+        if version(sql, tenant, self.device.id)? != Some(expected)
+            || user::version(sql, tenant, user)? != Some(user_expected)
+        {
+            return Ok(Changed::Stale);
+        }
+        if let Some(standing) = standing {
+            user::set_standing(sql, tenant, user, user_expected, standing)?;
+        }
+        self.update(sql, expected)
     }
 }
 
