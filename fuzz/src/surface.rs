@@ -10,6 +10,6 @@ mod onespan;
 mod order;
 mod trustedx;
 
-pub use kobil::kobil;
+pub use kobil::{kobil, kobil_people};
 pub use onespan::{onespan_rest, onespan_soap};
 pub use trustedx::trustedx;

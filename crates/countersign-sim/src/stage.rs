@@ -374,6 +374,28 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
         self.act(Call::Register, work).await
     }
 
+    async fn change_pin(
+        &self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
+    ) -> Result<Changed, Fault> {
+        let work = async {
+            let noted = device.clone();
+            let answer = self.inner.change_pin(device, expected, user_expected, standing).await?;
+            if answer == Changed::Written {
+                if let Some(standing) = standing {
+                    let (tenant, user) = (noted.tenant.clone(), noted.user.clone());
+                    self.note(Written::Standing(tenant, user, standing));
+                }
+                self.note(Written::Device(Box::new(noted)));
+            }
+            Ok(answer)
+        };
+        self.act(Call::Register, work).await
+    }
+
     async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
         self.act(Call::Register, self.inner.create_activation(activation)).await
     }

@@ -372,6 +372,16 @@ impl Registry for Store {
         ask!(self, store => store.change_device(device, expected))
     }
 
+    async fn change_pin(
+        &self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
+    ) -> Result<Changed, Fault> {
+        ask!(self, store => store.change_pin(device, expected, user_expected, standing))
+    }
+
     async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
         ask!(self, store => store.create_activation(activation))
     }

@@ -187,6 +187,16 @@ pub trait Registry: Send + Sync {
         expected: u32,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
+    /// The same for a device's PIN, if its user's version still holds as well; in the same commit the user
+    /// comes to have that standing, where one is given.
+    fn change_pin(
+        &self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
     /// Makes an activation code.
     fn create_activation(
         &self,

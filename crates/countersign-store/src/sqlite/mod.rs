@@ -427,6 +427,18 @@ impl Registry for Sqlite {
         self.0.writer.write("changing a device", move |sql| row.update(sql, expected)).await
     }
 
+    async fn change_pin(
+        &self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
+    ) -> Result<Changed, Fault> {
+        let row = device::Row::of(device, &self.0.keys);
+        let change = move |sql: &_| row.change_pin(sql, expected, user_expected, standing);
+        self.0.writer.write("changing a PIN", change).await
+    }
+
     async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
         let row = activation::Row::of(activation, &self.0.keys);
         self.0.writer.write("making an activation", move |sql| row.insert(sql)).await

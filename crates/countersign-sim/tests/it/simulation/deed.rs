@@ -13,7 +13,7 @@ use countersign_core::terms::Form;
 use countersign_core::transaction::{Decline, End, Transaction};
 use countersign_core::user::{Lock, Standing};
 use countersign_core::{Error, Refusal};
-use countersign_sim::{Phone, RAW, Unsteady, Written, pin_digest};
+use countersign_sim::{Phone, RAW, Unsteady, pin_digest};
 use countersign_store::Store;
 
 use super::model::Model;
@@ -181,14 +181,6 @@ impl Deed {
             _ => false,
         };
         assert!(is_so, "{self} was answered with yes, and the ledger has {:?}", transaction.state);
-    }
-
-    /// Whether this was written because a PIN was proved: an event by itself, whatever becomes of the change
-    /// of the PIN that it was proved for.
-    pub(super) fn clears(&self, written: &Written) -> bool {
-        let is_change = matches!(self.what, What::Pin { .. });
-        is_change
-            && matches!(written, Written::Standing(_, _, standing) if standing.wrong_pins == 0)
     }
 
     /// Whether this refusal is itself an event: a wrong PIN, committed before it is answered.
