@@ -58,7 +58,13 @@ impl Unit {
     /// Judges the commit on what the ledger holds, and writes it if it stands.
     pub(super) fn write(&self, sql: &Connection) -> Result<Committed, Trouble> {
         let terms = &*self.commit.transaction.terms;
-        if self.version(sql)? != self.commit.expected
+        let version = self.version(sql)?;
+        if let (None, Some(expected), Event::Discarded) =
+            (version, self.commit.expected, self.commit.event)
+        {
+            return evidence::discard(sql, terms, expected);
+        }
+        if version != self.commit.expected
             || !holds(sql, &terms.tenant, &terms.user, self.commit.grounds)?
         {
             return Ok(Committed::Stale);
