@@ -291,7 +291,7 @@ pub trait Ledger: Send + Sync {
     ///
     /// Of a finished one the evidence stays: everything but its content, where the signature is a CMS and
     /// holds it, its callback, its notice, and what its surface kept of the request. It is found as before, after those that were not removed; its
-    /// reference stays taken. Any other is gone, and its reference is free.
+    /// reference stays taken, and its caller may still delete it. Any other is gone, and its reference is free.
     fn forget(
         &self,
         before: Timestamp,

@@ -72,6 +72,8 @@ pub enum Written {
     Device(Box<Device>),
     /// What became of a debt, if it was claimed by nobody else since.
     Settled(Settlement),
+    /// Transactions that had ended by then may be gone.
+    Forgotten(Timestamp),
 }
 
 impl<S, I: Interference> Stage<S, I> {
@@ -222,7 +224,12 @@ impl<S: Ledger, I: Interference> Ledger for Stage<S, I> {
     }
 
     async fn forget(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        self.act(Call::Commit, self.inner.forget(before, limit)).await
+        let work = async {
+            let answer = self.inner.forget(before, limit).await?;
+            self.note(Written::Forgotten(before));
+            Ok(answer)
+        };
+        self.act(Call::Commit, work).await
     }
 }
 

@@ -59,6 +59,8 @@ pub(super) enum What {
         id: TransactionId,
     },
     Sweep,
+    /// Retention, of what ended so long ago.
+    Forget(Duration),
     Pay,
     /// The user's lock, by an administrator.
     Lock(Lock),
@@ -116,6 +118,10 @@ impl Deed {
             }
             What::Sweep => {
                 node.sweep().await?;
+                return Ok(Told::Done);
+            }
+            What::Forget(keep) => {
+                node.forget(Some(keep)).await?;
                 return Ok(Told::Done);
             }
             What::Pin { version, old, new } => {
@@ -224,6 +230,7 @@ impl fmt::Display for Deed {
             What::Pin { version, .. } => write!(f, "PIN {version}"),
             What::Offers => f.write_str("offers"),
             What::Sweep => f.write_str("sweep"),
+            What::Forget(keep) => write!(f, "forget what is older than {keep:?}"),
             What::Pay => f.write_str("pay"),
         }
     }
