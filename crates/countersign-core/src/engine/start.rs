@@ -90,7 +90,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         self.start_among(None, order).await
     }
 
-    /// As [`start`](Self::start), by a caller that has just read the user and their devices to make the order.
+    /// As [`start`](Self::start), by a caller that has just read the user, and those of their devices that the
+    /// order could address, to make it.
     ///
     /// # Errors
     /// As [`start`](Self::start).

@@ -4,10 +4,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::Request;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use countersign_core::device::Device;
 use countersign_core::engine::{Manner, Submission};
@@ -18,12 +17,13 @@ use countersign_core::terms::{Form, Surface};
 use countersign_core::transaction::{Decline, Transaction};
 use countersign_core::{Error, Refusal};
 use countersign_proof::raw::Algorithm;
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::body::BASE64;
 use super::problem::Problem;
 use super::process::is_process;
-use super::render::Signer;
+use super::render::{Signer, json};
 use super::routes::TrustedX;
 use crate::channel::Proved;
 use crate::surface::field::{BadBody, Member, bad, object, optional, required};
@@ -145,7 +145,7 @@ impl TrustedX {
         let signer = Signer::of(transaction, signer);
         // What another surface asks for is shown to those only who took it there.
         let shows_data = is_ours || transaction.taken_by(who.device);
-        Ok(Json(self.rules.resource(transaction, signer.as_ref(), shows_data)).into_response())
+        Ok(json(StatusCode::OK, &self.rules.resource(transaction, signer.as_ref(), shows_data)))
     }
 }
 
