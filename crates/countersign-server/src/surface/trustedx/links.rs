@@ -16,6 +16,7 @@ use countersign_core::port::Handle;
 use countersign_core::terms::{Form, Surface};
 use countersign_core::transaction::{Decline, Transaction};
 use countersign_core::{Error, Refusal};
+use countersign_proof::BadProof;
 use countersign_proof::raw::Algorithm;
 use http::StatusCode;
 use serde::Deserialize;
@@ -76,10 +77,18 @@ pub(super) async fn finish(
         trustedx.devices.witness().hear(core, &who.tenant, id, &submission).await?;
         core.finish_in(Manner::AtOnce, &who.tenant, who.device, id, &submission).await
     };
-    let finished = match at_once(Form::Raw).await {
-        // What KOBIL's call or OneSpan's started accepts a CMS.
-        Err(Error::Refused(Refusal::OtherForm)) => at_once(Form::Cms).await,
-        finished => finished,
+    // What KOBIL's call or OneSpan's started accepts a CMS, which says itself what it was made with.
+    let finished = match finish.algorithm {
+        Some(_) => match at_once(Form::Raw).await {
+            Err(Error::Refused(Refusal::OtherForm)) => at_once(Form::Cms).await,
+            finished => finished,
+        },
+        None => match at_once(Form::Cms).await {
+            Err(Error::Refused(Refusal::OtherForm)) => {
+                Err(Refusal::BadProof(BadProof::SignatureAlgorithm).into())
+            }
+            finished => finished,
+        },
     };
     let finished = finished.map(|done| (done.transaction, Some(done.device)));
     trustedx.answered(&who, id, finished).await
