@@ -3,6 +3,9 @@
 #[path = "../../crates/countersign-server/src/surface/field.rs"]
 #[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
 mod field;
+#[path = "../../crates/countersign-server/src/surface/fingerprint.rs"]
+#[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
+mod fingerprint;
 mod kobil;
 mod onespan;
 #[path = "../../crates/countersign-server/src/surface/order.rs"]

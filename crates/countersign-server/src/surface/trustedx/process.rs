@@ -1,6 +1,5 @@
 //! What applications do with signature creation processes: create, look at, wait for, and delete them.
 
-use aws_lc_rs::digest;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use super::render::{Kept, Signer, json};
 use super::routes::TrustedX;
 use crate::held;
 use crate::surface::caller::Caller;
+use crate::surface::fingerprint::Fingerprint;
 use crate::surface::intake;
 
 /// `POST …/signatures/device/raw`
@@ -95,9 +95,11 @@ impl TrustedX {
         let is_whole = |holder: &Household| selectors.len() == 1 && holder.user.value.name == user;
         let seen = holder.filter(is_whole);
         let reference = extensions.key.map(|name| {
-            let lifetime = format!("{:?} {:?}", extensions.lifetime, extensions.callback);
-            let request = fingerprint(&[kind.as_str().as_bytes(), lifetime.as_bytes(), body]);
-            Reference { name, request }
+            let mut all = Fingerprint::new();
+            all.part(kind.as_str().as_bytes());
+            all.duration(extensions.lifetime);
+            all.part(body);
+            Reference { name, request: all.end_with(extensions.callback.as_ref()) }
         });
         let kept = Kept {
             kind,
@@ -233,16 +235,6 @@ pub(super) fn is_process(transaction: &Transaction) -> bool {
     transaction.terms.surface == Surface::TrustedX
         && !transaction.discarded
         && transaction.terms.request.is_some()
-}
-
-/// SHA-256 of parts, each after its length.
-fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        hash.update(&(part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finish().as_ref().try_into().expect("SHA-256 is 32 bytes")
 }
 
 /// `GET …/signatures/{id}`: for its application, or for a device that the selectors match.
