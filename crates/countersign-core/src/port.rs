@@ -147,6 +147,23 @@ pub trait Ledger: Send + Sync {
         }
     }
 
+    /// [`Ledger::acting`] of several, in their order, as of one moment where a store can.
+    fn each_acting(
+        &self,
+        who: &[(TenantName, DeviceId, TransactionId)],
+    ) -> impl Future<Output = Result<Vec<Option<Acting>>, Fault>> + Send
+    where
+        Self: Registry + Sized,
+    {
+        async move {
+            let mut each = Vec::with_capacity(who.len());
+            for (tenant, device, id) in who {
+                each.push(self.acting(tenant, *device, *id).await?);
+            }
+            Ok(each)
+        }
+    }
+
     /// Reads a user's open transactions, oldest first; never more than the bound on them.
     fn open(
         &self,

@@ -131,6 +131,13 @@ impl Ledger for Store {
         ask!(self, store => store.acting(tenant, device, id))
     }
 
+    async fn each_acting(
+        &self,
+        who: &[(TenantName, DeviceId, TransactionId)],
+    ) -> Result<Vec<Option<Acting>>, Fault> {
+        ask!(self, store => store.each_acting(who))
+    }
+
     async fn open(
         &self,
         tenant: &TenantName,

@@ -1,6 +1,6 @@
 //! One push that is due: is it still needed, what came of it, and what follows.
 
-use countersign_core::delivery::{Delivery, Verdict};
+use countersign_core::delivery::{Debt, Delivery, Verdict};
 use countersign_core::id::DeviceId;
 use countersign_core::port::{Acting, Chance as _, Doorbell as _, Ledger as _};
 use countersign_core::push::{self, Needless, PATIENCE};
@@ -12,18 +12,53 @@ use super::worker::{Desk, Heard, Paid};
 use crate::surface::caller::log;
 
 impl Desk {
-    /// Makes one attempt to wake a device, if it still has to be, and writes down what became of it.
-    pub(super) async fn wake(&self, delivery: Delivery, device: DeviceId) -> Paid {
-        let (verdict, told, heard) = self.attempt(&delivery, device).await;
-        self.settle(&delivery, verdict, told).await;
-        Paid { lane: delivery.lane, heard }
+    /// Reads what pushes stand on, together with those that were claimed with them; nothing of callbacks. What is
+    /// not found here is looked for again by each.
+    pub(super) async fn look(&self, deliveries: &[Delivery]) -> Vec<Option<Acting>> {
+        let pushes = |delivery: &Delivery| match delivery.debt {
+            Debt::Push(device) => {
+                Some((delivery.lane.tenant.clone(), device, delivery.transaction))
+            }
+            Debt::Callback => None,
+        };
+        let who: Vec<_> = deliveries.iter().filter_map(pushes).collect();
+        if who.is_empty() {
+            return Vec::new();
+        }
+        let seen = self.core.store.each_acting(&who).await.unwrap_or_default();
+        let mut seen = seen.into_iter();
+        let of = |delivery: &Delivery| match delivery.debt {
+            Debt::Push(_) => seen.next().flatten(),
+            Debt::Callback => None,
+        };
+        deliveries.iter().map(of).collect()
     }
 
-    async fn attempt(&self, delivery: &Delivery, id: DeviceId) -> (Verdict, String, Heard) {
+    /// Makes one attempt to wake a device, if it still has to be: by what was `seen` a moment ago, or else is read.
+    pub(super) async fn wake(
+        &self,
+        delivery: Delivery,
+        device: DeviceId,
+        seen: Option<Acting>,
+    ) -> Paid {
+        let (verdict, told, heard) = self.attempt(&delivery, device, seen).await;
+        self.paid(delivery, verdict, told, heard)
+    }
+
+    async fn attempt(
+        &self,
+        delivery: &Delivery,
+        id: DeviceId,
+        seen: Option<Acting>,
+    ) -> (Verdict, String, Heard) {
         let core = &self.core;
         let needless = |why: &str| (Verdict::Needless, why.to_owned(), Heard::Nothing);
         let tenant = &delivery.lane.tenant;
-        let acting = match core.store.acting(tenant, id, delivery.transaction).await {
+        let acting = match seen {
+            Some(acting) => Ok(Some(acting)),
+            None => core.store.acting(tenant, id, delivery.transaction).await,
+        };
+        let acting = match acting {
             Ok(Some(acting)) => acting,
             Ok(None) => return needless("the device is gone"),
             Err(fault) => {

@@ -55,6 +55,7 @@ use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{Standing, User};
+use rusqlite::Connection;
 
 use crate::Stats;
 use crate::seal::MasterKeys;
@@ -62,6 +63,7 @@ use crate::seal::MasterKeys;
 pub use open::OpenError;
 
 use readers::Readers;
+use trouble::Trouble;
 use writer::Writer;
 
 /// A store in a file. Clones are the same store; the last one to go lets the file go.
@@ -99,6 +101,23 @@ impl Sqlite {
     }
 }
 
+impl Sqlite {
+    fn read_acting(
+        &self,
+        sql: &Connection,
+        tenant: &TenantName,
+        id: DeviceId,
+        transaction: TransactionId,
+    ) -> Result<Option<Acting>, Trouble> {
+        let Some(device) = device::load(sql, tenant, id, &self.0.keys)? else {
+            return Ok(None);
+        };
+        let user = user::load(sql, tenant, &device.value.user)?;
+        let transaction = transaction::load(sql, tenant, &Handle::Id(transaction))?;
+        Ok(Some(Acting { device, user, transaction }))
+    }
+}
+
 impl Ledger for Sqlite {
     async fn load(
         &self,
@@ -115,13 +134,15 @@ impl Ledger for Sqlite {
         transaction: TransactionId,
     ) -> Result<Option<Acting>, Fault> {
         let doing = "reading who acts on what";
-        self.0.readers.read_at_once(doing, |sql| {
-            let Some(device) = device::load(sql, tenant, id, &self.0.keys)? else {
-                return Ok(None);
-            };
-            let user = user::load(sql, tenant, &device.value.user)?;
-            let transaction = transaction::load(sql, tenant, &Handle::Id(transaction))?;
-            Ok(Some(Acting { device, user, transaction }))
+        self.0.readers.read_at_once(doing, |sql| self.read_acting(sql, tenant, id, transaction))
+    }
+
+    async fn each_acting(
+        &self,
+        who: &[(TenantName, DeviceId, TransactionId)],
+    ) -> Result<Vec<Option<Acting>>, Fault> {
+        self.0.readers.read_at_once("reading who acts on what", |sql| {
+            who.iter().map(|(tenant, id, on)| self.read_acting(sql, tenant, *id, *on)).collect()
         })
     }
 
