@@ -14,7 +14,7 @@ pub use registry::Registry;
 use crate::delivery::{Delivery, Lane, Owed, Room, Settlement};
 use crate::device::Device;
 use crate::id::{ClientId, DeliveryId, DeviceId, RequestKey, TenantName, TransactionId, UserName};
-use crate::push::Contact;
+use crate::push::{Contact, Waking};
 use crate::refusal::Fault;
 use crate::terms::Addressed;
 use crate::time::Timestamp;
@@ -147,18 +147,19 @@ pub trait Ledger: Send + Sync {
         }
     }
 
-    /// [`Ledger::acting`] of several, in their order, as of one moment where a store can.
-    fn each_acting(
+    /// Reads what pushes stand on, each a device's for a transaction, in their order; as of one moment where a
+    /// store can. `None` where there is no such device.
+    fn waking(
         &self,
         who: &[(TenantName, DeviceId, TransactionId)],
-    ) -> impl Future<Output = Result<Vec<Option<Acting>>, Fault>> + Send
+    ) -> impl Future<Output = Result<Vec<Option<Waking>>, Fault>> + Send
     where
         Self: Registry + Sized,
     {
         async move {
             let mut each = Vec::with_capacity(who.len());
             for (tenant, device, id) in who {
-                each.push(self.acting(tenant, *device, *id).await?);
+                each.push(self.acting(tenant, *device, *id).await?.map(Waking::from));
             }
             Ok(each)
         }

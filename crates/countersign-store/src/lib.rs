@@ -21,7 +21,7 @@ use countersign_core::port::{
     Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
     Registry, Unpaid, Versioned,
 };
-use countersign_core::push::Contact;
+use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -131,11 +131,11 @@ impl Ledger for Store {
         ask!(self, store => store.acting(tenant, device, id))
     }
 
-    async fn each_acting(
+    async fn waking(
         &self,
         who: &[(TenantName, DeviceId, TransactionId)],
-    ) -> Result<Vec<Option<Acting>>, Fault> {
-        ask!(self, store => store.each_acting(who))
+    ) -> Result<Vec<Option<Waking>>, Fault> {
+        ask!(self, store => store.waking(who))
     }
 
     async fn open(

@@ -17,7 +17,7 @@ use crate::serve::Core;
 use crate::surface::caller::log;
 
 /// After what was written, before more is.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(50);
 /// How often what became of a delivery is written down, if the ledger fails; then its lease ends.
 const TRIES: u32 = 3;
 const TRY_AGAIN: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! Claims what is due, pays it, and writes down what became of it.
+//! Claims what is due, pays it, and has what became of it written down.
 //!
 //! One task looks at everything: the ledger's answers, the calls on their way, the bell that rings when a
 //! debt was committed here, and the clock. It keeps no queue: what it claims is on its way at once, and
@@ -17,10 +17,8 @@ use countersign_core::delivery::{
 use countersign_core::limits::{
     DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
 };
-use countersign_core::port::{
-    Acting, Chance as _, Claim, Claimed, Handle, Ledger as _, Registry as _,
-};
-use countersign_core::push::PATIENCE;
+use countersign_core::port::{Chance as _, Claim, Claimed, Handle, Ledger as _, Registry as _};
+use countersign_core::push::{PATIENCE, Waking};
 use countersign_core::time::Timestamp;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
 use futures_util::stream::FuturesUnordered;
@@ -86,9 +84,14 @@ pub(crate) async fn work(core: Arc<Core>, callers: Callers, rules: Rules, tasks:
                 let paid = deliveries.into_iter();
                 paying.extend(paid.map(|(one, seen)| desk.pay_safely(one, seen).boxed()));
             }
-            Some(paid) = paying.next(), if !paying.is_empty() => {
-                look |= worker.paid(&paid);
-                book.note(paid.settlement);
+            Some(first) = paying.next(), if !paying.is_empty() => {
+                // Answers come many at a time.
+                let mut next = Some(first);
+                while let Some(paid) = next {
+                    look |= worker.paid(&paid);
+                    book.note(paid.settlement);
+                    next = paying.next().now_or_never().flatten();
+                }
             }
             () = book.write() => {}
             () = desk.core.doorbell.owed() => look = true,
@@ -137,7 +140,13 @@ struct Worker {
     circuits: HashMap<Lane, Circuit>,
     /// Where the next claim begins.
     after: Option<Lane>,
-    claiming: Fuse<BoxFuture<'static, Result<(Claimed, Vec<Option<Acting>>), Fault>>>,
+    claiming: Fuse<BoxFuture<'static, Result<Due, Fault>>>,
+}
+
+/// What was claimed, pushes with what they stand on, and where the next claim begins.
+struct Due {
+    deliveries: Vec<(Delivery, Option<Waking>)>,
+    resume: Option<Lane>,
 }
 
 impl Worker {
@@ -167,27 +176,22 @@ impl Worker {
         };
         let desk = Arc::clone(&self.desk);
         let claiming = async move {
-            let claimed = desk.core.store.claim(claim).await?;
-            let seen = desk.look(&claimed.deliveries).await;
-            Ok((claimed, seen))
+            let Claimed { deliveries, resume } = desk.core.store.claim(claim).await?;
+            Ok(Due { deliveries: desk.look(deliveries).await, resume })
         };
         self.claiming = claiming.boxed().fuse();
         true
     }
 
     /// Takes the places of what was claimed.
-    fn claimed(
-        &mut self,
-        claimed: Result<(Claimed, Vec<Option<Acting>>), Fault>,
-    ) -> Vec<(Delivery, Option<Acting>)> {
+    fn claimed(&mut self, claimed: Result<Due, Fault>) -> Vec<(Delivery, Option<Waking>)> {
         match claimed {
-            Ok((Claimed { deliveries, resume }, seen)) => {
+            Ok(Due { deliveries, resume }) => {
                 self.after = resume;
-                for delivery in &deliveries {
+                for (delivery, _) in &deliveries {
                     self.room.take(&delivery.lane, 1);
                 }
-                let seen = seen.into_iter().chain(std::iter::repeat_with(|| None));
-                deliveries.into_iter().zip(seen).collect()
+                deliveries
             }
             Err(fault) => {
                 log(&fault);
@@ -250,7 +254,7 @@ impl Desk {
     fn pay_safely(
         self: &Arc<Self>,
         delivery: Delivery,
-        seen: Option<Acting>,
+        seen: Option<Waking>,
     ) -> impl Future<Output = Paid> + use<> {
         let (desk, id, lane) = (Arc::clone(self), delivery.id, delivery.lane.clone());
         let paying = async move { desk.pay(delivery, seen).await };
@@ -264,7 +268,7 @@ impl Desk {
     }
 
     /// Makes one attempt.
-    async fn pay(&self, delivery: Delivery, seen: Option<Acting>) -> Paid {
+    async fn pay(&self, delivery: Delivery, seen: Option<Waking>) -> Paid {
         if let Debt::Push(device) = delivery.debt {
             return self.wake(delivery, device, seen).await;
         }

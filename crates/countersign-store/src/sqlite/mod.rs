@@ -49,7 +49,7 @@ use countersign_core::port::{
     Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
     Registry, Unpaid, Versioned,
 };
-use countersign_core::push::Contact;
+use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -63,7 +63,6 @@ use crate::seal::MasterKeys;
 pub use open::OpenError;
 
 use readers::Readers;
-use trouble::Trouble;
 use writer::Writer;
 
 /// A store in a file. Clones are the same store; the last one to go lets the file go.
@@ -101,23 +100,6 @@ impl Sqlite {
     }
 }
 
-impl Sqlite {
-    fn read_acting(
-        &self,
-        sql: &Connection,
-        tenant: &TenantName,
-        id: DeviceId,
-        transaction: TransactionId,
-    ) -> Result<Option<Acting>, Trouble> {
-        let Some(device) = device::load(sql, tenant, id, &self.0.keys)? else {
-            return Ok(None);
-        };
-        let user = user::load(sql, tenant, &device.value.user)?;
-        let transaction = transaction::load(sql, tenant, &Handle::Id(transaction))?;
-        Ok(Some(Acting { device, user, transaction }))
-    }
-}
-
 impl Ledger for Sqlite {
     async fn load(
         &self,
@@ -134,15 +116,30 @@ impl Ledger for Sqlite {
         transaction: TransactionId,
     ) -> Result<Option<Acting>, Fault> {
         let doing = "reading who acts on what";
-        self.0.readers.read_at_once(doing, |sql| self.read_acting(sql, tenant, id, transaction))
+        self.0.readers.read_at_once(doing, |sql| {
+            let Some(device) = device::load(sql, tenant, id, &self.0.keys)? else {
+                return Ok(None);
+            };
+            let user = user::load(sql, tenant, &device.value.user)?;
+            let transaction = transaction::load(sql, tenant, &Handle::Id(transaction))?;
+            Ok(Some(Acting { device, user, transaction }))
+        })
     }
 
-    async fn each_acting(
+    async fn waking(
         &self,
         who: &[(TenantName, DeviceId, TransactionId)],
-    ) -> Result<Vec<Option<Acting>>, Fault> {
-        self.0.readers.read_at_once("reading who acts on what", |sql| {
-            who.iter().map(|(tenant, id, on)| self.read_acting(sql, tenant, *id, *on)).collect()
+    ) -> Result<Vec<Option<Waking>>, Fault> {
+        let read = |sql: &Connection, tenant, id, on| {
+            let Some(device) = device::load_sleeper(sql, tenant, id, &self.0.keys)? else {
+                return Ok(None);
+            };
+            let user = user::load(sql, tenant, &device.user)?;
+            let transaction = transaction::load(sql, tenant, &Handle::Id(on))?;
+            Ok(Some(Waking { device, user, transaction }))
+        };
+        self.0.readers.read_at_once("reading what pushes stand on", |sql| {
+            who.iter().map(|(tenant, id, on)| read(sql, tenant, *id, *on)).collect()
         })
     }
 
