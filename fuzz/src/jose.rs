@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use countersign_wire::id::DeviceName;
 use countersign_wire::jwe::{self as seals, secrets};
-use countersign_wire::jwk::{PrivateJwk, PublicJwk};
+use countersign_wire::jwk::{PrivateJwk, VerifyingKey};
 use countersign_wire::jws::{self as tokens, Call};
 use countersign_wire::secret::PayloadKey;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::vectors;
 
 struct Tokens {
     vectors: Value,
-    key: PublicJwk,
+    key: VerifyingKey,
     device: DeviceName,
     origins: Vec<String>,
 }
@@ -24,7 +24,7 @@ static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
     let key = vectors["auth_key"].clone();
     let key: PrivateJwk = serde_json::from_value(key).expect("the vectors' key is one");
     Tokens {
-        key: key.public().clone(),
+        key: key.public().verifying(),
         device: vectors::text(&vectors, "device").parse().expect("a device's name"),
         origins: serde_json::from_value(vectors["origins"].clone()).expect("texts"),
         vectors,

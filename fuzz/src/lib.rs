@@ -22,5 +22,5 @@ pub use configuration::configuration;
 pub use delivery::guard;
 pub use jose::{jwe, jws};
 pub use proofs::{ber, certificate, cms};
-pub use surface::{kobil, onespan_rest, onespan_soap, trustedx};
+pub use surface::{kobil, kobil_people, onespan_rest, onespan_soap, trustedx};
 pub use texts::{ocra, texts};

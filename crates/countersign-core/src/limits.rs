@@ -72,6 +72,8 @@ pub const SWEEP_MAX: u16 = 512;
 pub const FORGET_MAX: u16 = 50;
 /// Verified certificates that a node remembers.
 pub const SIGNERS_CACHED_MAX: usize = 65_536;
+/// Devices whose authentication keys a node remembers.
+pub const AUTH_KEYS_REMEMBERED_MAX: usize = 65_536;
 /// What a node remembers of open transactions and who may act on them, in bytes, about.
 pub const SCENES_BYTES_MAX: usize = 32 * 1024 * 1024;
 

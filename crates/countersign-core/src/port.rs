@@ -12,13 +12,15 @@ use std::sync::Arc;
 pub use registry::Registry;
 
 use crate::delivery::{Delivery, Lane, Owed, Room, Settlement};
-use crate::device::Device;
-use crate::id::{ClientId, DeliveryId, DeviceId, RequestKey, TenantName, TransactionId, UserName};
+use crate::device::{Device, Identity};
+use crate::id::{
+    ClientId, DeliveryId, DeviceId, IdentityId, RequestKey, TenantName, TransactionId, UserName,
+};
 use crate::push::{Contact, Waking};
 use crate::refusal::Fault;
-use crate::terms::Addressed;
+use crate::terms::{Addressed, Surface};
 use crate::time::Timestamp;
-use crate::transaction::{Event, Transaction};
+use crate::transaction::{End, Event, Transaction};
 use crate::user::{Standing, User};
 
 /// Something read from the ledger, and the version that it was read at. Versions begin at 1.
@@ -98,6 +100,26 @@ pub struct Acting {
     pub transaction: Option<Versioned<Transaction>>,
 }
 
+/// A transaction, as of one moment, for somebody who waits for its end.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each call, and gone with its answer")]
+pub enum Awaited {
+    /// It is open.
+    Open {
+        /// Where it was started.
+        surface: Surface,
+        /// Who asks.
+        client: ClientId,
+    },
+    /// It has ended.
+    Ended {
+        /// The whole of it.
+        transaction: Transaction,
+        /// The device that finished it, if one did.
+        signer: Option<Device>,
+    },
+}
+
 /// A user and their devices, as of one moment.
 #[derive(Clone, Debug)]
 pub struct Household {
@@ -105,6 +127,18 @@ pub struct Household {
     pub user: Versioned<User>,
     /// Their devices, by sequence.
     pub devices: Vec<Versioned<Device>>,
+}
+
+impl Household {
+    /// An identity of theirs, and the device that holds it.
+    #[must_use]
+    pub fn identity(&self, id: IdentityId) -> Option<(&Device, &Identity)> {
+        let mut devices = self.devices.iter().map(|device| &device.value);
+        devices.find_map(|device| {
+            let identity = device.identities.iter().find(|identity| identity.id == id)?;
+            Some((device, identity))
+        })
+    }
 }
 
 /// Transactions whose clocks have run out, and when the next one's will.
@@ -162,6 +196,32 @@ pub trait Ledger: Send + Sync {
                 each.push(self.acting(tenant, *device, *id).await?.map(Waking::from));
             }
             Ok(each)
+        }
+    }
+
+    /// Reads what came of a transaction, and who signed it, together where a store can. Of an open one next
+    /// to nothing is read, so that asking for it again and again costs little.
+    fn awaited(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> impl Future<Output = Result<Option<Awaited>, Fault>> + Send
+    where
+        Self: Registry + Sized,
+    {
+        async move {
+            let Some(found) = self.load(tenant, &Handle::Id(id)).await? else { return Ok(None) };
+            let transaction = found.value;
+            let signer = match transaction.end() {
+                None => {
+                    let (surface, client) =
+                        (transaction.terms.surface, transaction.terms.client.clone());
+                    return Ok(Some(Awaited::Open { surface, client }));
+                }
+                Some(End::Finished { by, .. }) => self.device(tenant, *by).await?,
+                Some(_) => None,
+            };
+            Ok(Some(Awaited::Ended { transaction, signer: signer.map(|device| device.value) }))
         }
     }
 
@@ -249,7 +309,7 @@ pub trait Ledger: Send + Sync {
     ///
     /// Of a finished one the evidence stays: everything but its content, where the signature is a CMS and
     /// holds it, its callback, its notice, and what its surface kept of the request. It is found as before, after those that were not removed; its
-    /// reference stays taken. Any other is gone, and its reference is free.
+    /// reference stays taken, and its caller may still delete it. Any other is gone, and its reference is free.
     fn forget(
         &self,
         before: Timestamp,

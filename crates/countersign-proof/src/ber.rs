@@ -82,17 +82,60 @@ pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
 }
 
 fn append(der: &mut Vec<u8>, tag: u8, content: &[u8]) {
-    assert_ne!(tag & NUMBER_BITS, NUMBER_BITS, "tags of one octet");
-    der.push(tag);
-    let length = u32::try_from(content.len()).expect("content below 4 GiB").to_be_bytes();
-    match content.len() {
-        0..0x80 => der.push(length[3]),
-        0x80..0x100 => der.extend([0x81, length[3]]),
-        0x100..0x1_0000 => der.extend([0x82, length[2], length[3]]),
-        0x1_0000..0x100_0000 => der.extend([0x83, length[1], length[2], length[3]]),
-        _ => der.extend([0x84, length[0], length[1], length[2], length[3]]),
-    }
+    let open = Open::of(der, tag, content.len());
     der.extend_from_slice(content);
+    open.close(der);
+}
+
+/// An element whose content is still to come. Its length is written before the content, so that what
+/// was DER is not moved again at each level around it.
+struct Open {
+    content_at: usize,
+    length_octets: usize,
+}
+
+impl Open {
+    /// Begins an element whose content is likely to have so many bytes.
+    fn of(der: &mut Vec<u8>, tag: u8, likely: usize) -> Self {
+        assert_ne!(tag & NUMBER_BITS, NUMBER_BITS, "tags of one octet");
+        der.push(tag);
+        let length = Length::of(likely);
+        der.extend_from_slice(length.octets());
+        Self { content_at: der.len(), length_octets: length.octets().len() }
+    }
+
+    /// Ends it: its content is all that was appended since.
+    fn close(self, der: &mut Vec<u8>) {
+        let length = Length::of(der.len() - self.content_at);
+        let written = self.content_at - self.length_octets..self.content_at;
+        if length.octets() != &der[written.clone()] {
+            der.splice(written, length.octets().iter().copied());
+        }
+    }
+}
+
+/// A length in its minimal form (10.1).
+struct Length {
+    octets: [u8; 5],
+    from: usize,
+}
+
+impl Length {
+    fn of(length: usize) -> Self {
+        let [a, b, c, d] = u32::try_from(length).expect("content below 4 GiB").to_be_bytes();
+        let (octets, from) = match length {
+            0..0x80 => ([0, 0, 0, 0, d], 4),
+            0x80..0x100 => ([0, 0, 0, 0x81, d], 3),
+            0x100..0x1_0000 => ([0, 0, 0x82, c, d], 2),
+            0x1_0000..0x100_0000 => ([0, 0x83, b, c, d], 1),
+            _ => ([0x84, a, b, c, d], 0),
+        };
+        Self { octets, from }
+    }
+
+    fn octets(&self) -> &[u8] {
+        &self.octets[self.from..]
+    }
 }
 
 struct Normaliser {
@@ -113,27 +156,29 @@ impl Normaliser {
             return Ok(());
         }
 
-        let mut content = Vec::new();
+        let likely = length.unwrap_or_default().min(rest.len());
         if tag == OCTET_STRING | CONSTRUCTED {
-            self.segments(rest, length, depth + 1, &mut content)?;
-            append(der, OCTET_STRING, &content);
+            let open = Open::of(der, OCTET_STRING, likely);
+            self.segments(rest, length, depth + 1, der)?;
+            open.close(der);
         } else {
+            let open = Open::of(der, tag, likely);
             let mut inner = Inner::open(rest, length)?;
             while inner.more()? {
-                self.element(inner.rest(), depth + 1, &mut content)?;
+                self.element(inner.rest(), depth + 1, der)?;
             }
-            append(der, tag, &content);
+            open.close(der);
         }
         Ok(())
     }
 
-    /// Joins the segments of an OCTET STRING (8.7.3), which may have segments themselves.
+    /// Appends the segments of an OCTET STRING (8.7.3), which may have segments themselves.
     fn segments(
         &mut self,
         rest: &mut &[u8],
         length: Option<usize>,
         depth: usize,
-        joined: &mut Vec<u8>,
+        der: &mut Vec<u8>,
     ) -> Result<(), BadBer> {
         let mut inner = Inner::open(rest, length)?;
         while inner.more()? {
@@ -142,9 +187,9 @@ impl Normaliser {
             let tag = tag(rest)?;
             let length = self::length(rest)?;
             if tag == OCTET_STRING {
-                joined.extend_from_slice(take(rest, length.ok_or(BadBer::Length)?)?);
+                der.extend_from_slice(take(rest, length.ok_or(BadBer::Length)?)?);
             } else if tag == OCTET_STRING | CONSTRUCTED {
-                self.segments(rest, length, depth + 1, joined)?;
+                self.segments(rest, length, depth + 1, der)?;
             } else {
                 return Err(BadBer::Segments);
             }

@@ -72,6 +72,8 @@ pub enum Written {
     Device(Box<Device>),
     /// What became of a debt, if it was claimed by nobody else since.
     Settled(Settlement),
+    /// Transactions that had ended by then may be gone.
+    Forgotten(Timestamp),
 }
 
 impl<S, I: Interference> Stage<S, I> {
@@ -222,7 +224,12 @@ impl<S: Ledger, I: Interference> Ledger for Stage<S, I> {
     }
 
     async fn forget(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        self.act(Call::Commit, self.inner.forget(before, limit)).await
+        let work = async {
+            let answer = self.inner.forget(before, limit).await?;
+            self.note(Written::Forgotten(before));
+            Ok(answer)
+        };
+        self.act(Call::Commit, work).await
     }
 }
 
@@ -367,6 +374,28 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
             let noted = device.clone();
             let answer = self.inner.change_device(device, expected).await?;
             if answer == Changed::Written {
+                self.note(Written::Device(Box::new(noted)));
+            }
+            Ok(answer)
+        };
+        self.act(Call::Register, work).await
+    }
+
+    async fn change_pin(
+        &self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
+    ) -> Result<Changed, Fault> {
+        let work = async {
+            let noted = device.clone();
+            let answer = self.inner.change_pin(device, expected, user_expected, standing).await?;
+            if answer == Changed::Written {
+                if let Some(standing) = standing {
+                    let (tenant, user) = (noted.tenant.clone(), noted.user.clone());
+                    self.note(Written::Standing(tenant, user, standing));
+                }
                 self.note(Written::Device(Box::new(noted)));
             }
             Ok(answer)

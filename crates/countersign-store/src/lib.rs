@@ -18,8 +18,8 @@ use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
-    Registry, Unpaid, Versioned,
+    Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
+    Ledger, Registry, Unpaid, Versioned,
 };
 use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
@@ -136,6 +136,14 @@ impl Ledger for Store {
         who: &[(TenantName, DeviceId, TransactionId)],
     ) -> Result<Vec<Option<Waking>>, Fault> {
         ask!(self, store => store.waking(who))
+    }
+
+    async fn awaited(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> Result<Option<Awaited>, Fault> {
+        ask!(self, store => store.awaited(tenant, id))
     }
 
     async fn open(
@@ -359,8 +367,26 @@ impl Registry for Store {
         ask!(self, store => store.household(tenant, name))
     }
 
+    async fn household_of(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<Option<Household>, Fault> {
+        ask!(self, store => store.household_of(tenant, id))
+    }
+
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
         ask!(self, store => store.change_device(device, expected))
+    }
+
+    async fn change_pin(
+        &self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
+    ) -> Result<Changed, Fault> {
+        ask!(self, store => store.change_pin(device, expected, user_expected, standing))
     }
 
     async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {

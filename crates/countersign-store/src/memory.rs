@@ -213,6 +213,9 @@ impl World {
         let terms = commit.transaction.terms.clone();
         let place = self.places.get(&(terms.tenant.clone(), terms.id)).copied();
         let found = place.map(|place| self.transactions[place].version);
+        if let (None, Some(expected), Event::Discarded) = (found, commit.expected, commit.event) {
+            return Ok(self.discard_evidence(&terms, expected));
+        }
         if found != commit.expected || !self.holds(&terms.tenant, &terms.user, commit.grounds) {
             return Ok(Committed::Stale);
         }

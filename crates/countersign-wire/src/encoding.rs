@@ -106,10 +106,16 @@ pub(crate) fn bounded<'de, D: Deserializer<'de>, const MAX: usize>(
     if text.len() > MAX {
         return Err(D::Error::custom("too long"));
     }
-    if text.chars().any(char::is_control) {
+    if has_control(&text) {
         return Err(D::Error::custom("holds a control character"));
     }
     Ok(text)
+}
+
+/// As `char::is_control` says; most texts are ASCII, and some are long.
+fn has_control(text: &str) -> bool {
+    let ascii = |octet: &u8| octet.is_ascii() && !octet.is_ascii_control();
+    !text.as_bytes().iter().all(ascii) && text.chars().any(char::is_control)
 }
 
 /// As [`name`], where the text may be absent. `null` is as absent.
@@ -120,9 +126,7 @@ pub(crate) fn name_option<'de, D: Deserializer<'de>, const MAX: usize>(
     match &text {
         Some(text) if text.is_empty() => Err(D::Error::custom("empty")),
         Some(text) if text.len() > MAX => Err(D::Error::custom("too long")),
-        Some(text) if text.chars().any(char::is_control) => {
-            Err(D::Error::custom("holds a control character"))
-        }
+        Some(text) if has_control(text) => Err(D::Error::custom("holds a control character")),
         _ => Ok(text),
     }
 }

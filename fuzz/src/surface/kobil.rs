@@ -3,12 +3,21 @@
 #[path = "../../../crates/countersign-server/src/surface/kobil/body.rs"]
 #[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
 mod body;
+#[path = "../../../crates/countersign-server/src/surface/kobil/activations/body.rs"]
+#[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
+mod code;
+#[path = "../../../crates/countersign-server/src/surface/kobil/users/body.rs"]
+#[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
+mod user;
 
-use countersign_core::limits::CONTENT_BYTES_MAX;
+use countersign_core::limits::{CONTENT_BYTES_MAX, PROFILE_BYTES_MAX};
 use countersign_core::terms::MediaType;
 use countersign_wire::statement::Statement;
+use http::Uri;
 
 use self::body::{Cancel, Start};
+use self::code::{Asked, NewCode};
+use self::user::{NewUser, Profile};
 
 /// A start that is read can be shown, signed, and told from every other one.
 pub fn kobil(bytes: &[u8]) {
@@ -28,4 +37,29 @@ pub fn kobil(bytes: &[u8]) {
         assert!(start.callback.is_none_or(|callback| callback.url.starts_with("https://")));
     }
     let _ = Cancel::parse(bytes);
+}
+
+/// The first byte says what is asked for: a person, a code, a list of codes; the rest asks.
+pub fn kobil_people(bytes: &[u8]) {
+    let Some((which, asked)) = bytes.split_first() else { return };
+    match which % 3 {
+        0 => {
+            let Ok(new) = NewUser::parse(asked) else { return };
+            assert!(new.profile.len() <= PROFILE_BYTES_MAX);
+            assert_eq!(new.name.as_str(), new.name.as_str().trim(), "an address names them");
+            let kept: Profile = serde_json::from_str(&new.profile).expect("what is kept is read");
+            let again = serde_json::to_string(&kept).expect("a profile is plain JSON");
+            assert_eq!(again, new.profile, "and kept as it is");
+        }
+        1 => {
+            if let Ok(Some(code)) = NewCode::parse(asked).map(|new| new.code) {
+                assert!((1..=128).contains(&code.as_str().len()));
+            }
+        }
+        _ => {
+            if let Ok(uri) = Uri::try_from(asked) {
+                let _ = Asked::of(&uri);
+            }
+        }
+    }
 }

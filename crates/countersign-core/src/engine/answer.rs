@@ -12,7 +12,7 @@ use super::scene::Scene;
 use super::scenes::{Source, Tried, sources};
 use super::{Engine, lost_every_race};
 use crate::device::Device;
-use crate::id::{DeviceId, IdentityId, SerialNumber, TenantName, TransactionId};
+use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Chance, Clock, Doorbell, Ledger, Registry};
 use crate::refusal::{Error, Refusal};
@@ -49,8 +49,8 @@ pub enum Manner {
 pub struct Completed {
     /// As it ended.
     pub transaction: Arc<Transaction>,
-    /// The serial number of the device that signed.
-    pub serial_number: SerialNumber,
+    /// The device that signed, as it was then.
+    pub device: Device,
 }
 
 /// A transaction that a device may show now.
@@ -143,9 +143,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         let scene = scene?;
         let device = scene.device.value.id;
         let pin = self.pin(&scene, pin_proof)?;
-        let taker = scene.device.value.clone();
         let (before, now) = (scene.user.value.standing, scene.now);
-        let decision = scene.decide(Input::Take { device, pin }, |event| match event {
+        let (decision, taker) = scene.decide(Input::Take { device, pin }, |event| match event {
             Event::PinMistaken | Event::Ended(Outcome::Locked) => {
                 before.after_wrong(Factor::Pin, &self.policy.locks, now).0
             }
@@ -201,27 +200,15 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         submission: &Submission<'_>,
     ) -> Result<Arc<Transaction>, Error> {
-        self.finish_in(Manner::Taken, tenant, device, id, submission).await
+        Ok(self.finish_in(Manner::Taken, tenant, device, id, submission).await?.transaction)
     }
 
-    /// As [`finish`](Self::finish), in that manner. At once, a device that has not taken it takes it in the
+    /// As [`finish`](Self::finish), in that manner; says which device it was, too. At once, a device that has not taken it takes it in the
     /// same decision, which needs no PIN: where the terms ask for one, it must have been proved by a take.
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
     pub async fn finish_in(
-        &self,
-        manner: Manner,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
-        submission: &Submission<'_>,
-    ) -> Result<Arc<Transaction>, Error> {
-        Ok(self.completed(manner, tenant, device, id, submission).await?.transaction)
-    }
-
-    /// The same; says whose serial number it was, too.
-    pub(super) async fn completed(
         &self,
         manner: Manner,
         tenant: &TenantName,
@@ -249,7 +236,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         verified: &mut Option<(u32, Option<Proof>)>,
     ) -> Result<Tried<Completed>, Error> {
         let mut scene = scene?;
-        let Device { id: device, serial_number, .. } = scene.device.value;
+        let device = scene.device.value.id;
         let transaction = &scene.transaction.value;
         match transaction.end() {
             // Said again, it is answered again, though the user was locked since.
@@ -257,7 +244,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 if *by == device && proof.repeats(submission.value) =>
             {
                 let transaction = Arc::new(scene.transaction.value);
-                return Ok(Some(Ok(Completed { transaction, serial_number })));
+                return Ok(Some(Ok(Completed { transaction, device: scene.device.value })));
             }
             ended => {
                 scene.user.value.standing.check(scene.now)?;
@@ -286,7 +273,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             Some(proof) => Input::Finish { device, proof },
             None => Input::MistakeCode { device, locks: wrong.1 },
         };
-        let decision = scene.decide(input, |event| match (event, submission.form) {
+        let (decision, device) = scene.decide(input, |event| match (event, submission.form) {
             (Event::CodeMistaken | Event::Ended(Outcome::Locked), _) => wrong.0,
             (_, Form::Code) => before.after_right(Factor::Code),
             (_, Form::Cms | Form::Raw) => before,
@@ -299,7 +286,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 Err(Refusal::CodeWrong { tries_left })
             }
             Some(Event::Ended(Outcome::Locked)) => Err(Refusal::UserLocked),
-            _ => Ok(Completed { transaction, serial_number }),
+            _ => Ok(Completed { transaction, device }),
         }))
     }
 
@@ -369,7 +356,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 scene.user.value.standing.check(scene.now)?;
             }
             let before = scene.user.value.standing;
-            let decision = scene.decide(input.clone(), |_| standing(before))?;
+            let (decision, _) = scene.decide(input.clone(), |_| standing(before))?;
             if let Some(done) = self.conclude(decision).await? {
                 return Ok(done);
             }

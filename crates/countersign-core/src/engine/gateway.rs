@@ -70,8 +70,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             scene.device.value.check()?;
             let standing = scene.user.value.standing;
             standing.check(scene.now)?;
-            let device = scene.device.value.clone();
-            let decision =
+            let (decision, device) =
                 scene.decide(Input::Take { device: by, pin: Pin::Absent }, |_| standing)?;
             if let Some(transaction) = self.conclude(decision).await? {
                 return Ok(Taken { transaction, device });
@@ -102,7 +101,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         if !request.fits(&found, self.now()) {
             return Err(Refusal::Unknown.into());
         }
-        let completed = self.completed(Manner::Taken, tenant, by, found.terms.id, submission).await;
+        let completed = self.finish_in(Manner::Taken, tenant, by, found.terms.id, submission).await;
         completed.map_err(Error::hidden)
     }
 

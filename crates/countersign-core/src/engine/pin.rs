@@ -22,8 +22,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Sets a device's PIN: the first, version 1, needs no proof; each next one proves the one
     /// before it. The same again is accepted, and changes nothing.
     ///
-    /// A right proof clears the count of wrong ones in a commit of its own, before the change: it stays
-    /// cleared where a lock comes in between and the change is refused.
+    /// A right proof clears the count of wrong ones in the same commit, which holds that the user is not
+    /// locked.
     ///
     /// # Errors
     /// Refuses a change out of turn or without proof; a wrong proof counts as a wrong PIN, and so does
@@ -57,29 +57,28 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 && present.is_none_or(|pin| {
                     proof.is_some_and(|proof| proves(&device.value, pin, NO_TRANSACTION, proof))
                 });
-            let (policy, name) = (&self.policy.locks, &user.value.name);
-            let (after, locks) = if proved {
-                (standing.after_right(Factor::Pin), false)
-            } else {
-                standing.after_wrong(Factor::Pin, policy, now)
-            };
-            if after != standing
-                && self.store.set_standing(tenant, name, user.version, after).await?
-                    == Changed::Stale
-            {
+            if proved {
+                let cleared = standing.after_right(Factor::Pin);
+                let cleared = (cleared != standing).then_some(cleared);
+                let changed = Device { pin: Some(new.clone()), ..device.value };
+                let (expected, of_user) = (device.version, user.version);
+                if self.store.change_pin(changed, expected, of_user, cleared).await?
+                    == Changed::Written
+                {
+                    return Ok(());
+                }
                 continue;
             }
-            if !proved && locks {
-                return Err(Refusal::UserLocked.into());
+            let policy = &self.policy.locks;
+            let (after, locks) = standing.after_wrong(Factor::Pin, policy, now);
+            let name = &user.value.name;
+            if self.store.set_standing(tenant, name, user.version, after).await? == Changed::Stale {
+                continue;
             }
-            if !proved {
-                let tries_left = after.tries_left(Factor::Pin, policy);
-                return Err(Refusal::PinWrong { tries_left }.into());
-            }
-            let changed = Device { pin: Some(new.clone()), ..device.value };
-            if self.store.change_device(changed, device.version).await? == Changed::Written {
-                return Ok(());
-            }
+            let tries_left = after.tries_left(Factor::Pin, policy);
+            let refusal =
+                if locks { Refusal::UserLocked } else { Refusal::PinWrong { tries_left } };
+            return Err(refusal.into());
         }
         Err(lost_every_race())
     }

@@ -30,16 +30,16 @@ impl Scene {
         Ok(self)
     }
 
-    /// Decides, and says what the decision stands on. `standing` gives the user's standing after an
-    /// event.
+    /// Decides, and says what the decision stands on, and which device acts. `standing` gives the user's
+    /// standing after an event.
     pub(super) fn decide(
         self,
         input: Input,
         standing: impl Fn(Event) -> Standing,
-    ) -> Result<Decision, Refusal> {
+    ) -> Result<(Decision, Device), Refusal> {
         let step: Step = self.transaction.value.step(input, self.now)?;
         let after = step.event.map(standing);
-        Ok(Decision {
+        let decision = Decision {
             source: self.source,
             step,
             expected: self.transaction.version,
@@ -48,7 +48,8 @@ impl Scene {
                 device: Some((self.device.value.id, self.device.version)),
             },
             standing: after.filter(|after| *after != self.user.value.standing),
-        })
+        };
+        Ok((decision, self.device.value))
     }
 }
 

@@ -87,8 +87,23 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// # Panics
     /// If raw signatures are asked for over bytes that are no text: see [`countersign_proof::raw`].
     pub async fn start(&self, order: Order) -> Result<Arc<Transaction>, Error> {
+        self.start_among(None, order).await
+    }
+
+    /// As [`start`](Self::start), by a caller that has just read the user and their devices to make the order.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    ///
+    /// # Panics
+    /// As [`start`](Self::start); and if what was read is another user's.
+    pub async fn start_among(
+        &self,
+        mut seen: Option<Household>,
+        order: Order,
+    ) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let refused = match self.try_start(&order).await {
+            let refused = match self.try_start(seen.take(), &order).await {
                 Ok(Some(started)) => return Ok(started),
                 Ok(None) => None,
                 Err(Error::Refused(refusal)) => Some(refusal),
@@ -106,10 +121,19 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     }
 
     /// `None` where it has to be looked at again: something changed meanwhile, or the reference is taken.
-    async fn try_start(&self, order: &Order) -> Result<Option<Arc<Transaction>>, Error> {
+    async fn try_start(
+        &self,
+        seen: Option<Household>,
+        order: &Order,
+    ) -> Result<Option<Arc<Transaction>>, Error> {
         let now = self.now();
-        let found = self.store.household(&order.tenant, &order.user).await?;
+        let found = match seen {
+            Some(seen) => Some(seen),
+            None => self.store.household(&order.tenant, &order.user).await?,
+        };
         let Household { user, devices } = found.ok_or(Refusal::UnknownUser)?;
+        let is_theirs = user.value.tenant == order.tenant && user.value.name == order.user;
+        assert!(is_theirs, "an order is decided on whom it is for");
         let addressed = addressed(order, &devices)?;
         user.value.standing.check(now)?;
 

@@ -163,6 +163,19 @@ pub trait Registry: Send + Sync {
         }
     }
 
+    /// Reads the user who holds an identity, and their devices, together where a store can. Where its device
+    /// is retired, the identity is not among them.
+    fn household_of(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> impl Future<Output = Result<Option<Household>, Fault>> + Send {
+        async move {
+            let Some(device) = self.device_by_identity(tenant, id).await? else { return Ok(None) };
+            self.household(tenant, &device.value.user).await
+        }
+    }
+
     /// Changes a device's status, PIN, push address or identities, if the version still holds.
     /// Everything else in `device` is as it was read.
     ///
@@ -172,6 +185,16 @@ pub trait Registry: Send + Sync {
         &self,
         device: Device,
         expected: u32,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
+
+    /// The same for a device's PIN, if its user's version still holds as well; in the same commit the user
+    /// comes to have that standing, where one is given.
+    fn change_pin(
+        &self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
     /// Makes an activation code.

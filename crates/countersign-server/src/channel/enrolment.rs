@@ -62,7 +62,8 @@ pub(super) async fn enrol(
         return Err(Code::TooMany.into());
     }
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
-    jws::verify_enrolment(header(jws::ENROLMENT_HEADER), &asked.auth_key, &body)
+    let key = asked.auth_key.verifying();
+    jws::verify_enrolment(header(jws::ENROLMENT_HEADER), &key, &body)
         .map_err(|_| Code::EnrolmentRefused)?;
     let mac = header(code::HEADER).to_owned();
 

@@ -7,6 +7,7 @@ pub(crate) mod answer;
 mod calls;
 mod enrolment;
 mod identities;
+mod keys;
 mod proof;
 mod push;
 mod websocket;
@@ -21,6 +22,7 @@ use countersign_core::session::Pace;
 use countersign_wire::body::Code;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use self::keys::Keys;
 pub(crate) use self::proof::Proved;
 use self::proof::Replays;
 use crate::delivery::push::Pushes;
@@ -54,6 +56,7 @@ struct Room {
     tasks: Shutdown,
     rules: Rules,
     replays: Replays,
+    keys: Keys,
     user_tries: DefaultKeyedRateLimiter<(String, String)>,
     address_tries: DefaultKeyedRateLimiter<IpAddr>,
 }
@@ -77,6 +80,7 @@ impl Devices {
             tasks,
             rules,
             replays,
+            keys: Keys::default(),
             user_tries,
             address_tries,
         }))

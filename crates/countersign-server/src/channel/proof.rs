@@ -1,6 +1,7 @@
 //! Who calls: each HTTP call carries a token that the device made for this very call.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -11,7 +12,7 @@ use countersign_core::port::Registry as _;
 use countersign_core::time::Timestamp;
 use countersign_wire::body::{Code, RefusalBody};
 use countersign_wire::id::DeviceName;
-use countersign_wire::jwk::PublicJwk;
+use countersign_wire::jwk::VerifyingKey;
 use countersign_wire::jws::{self, BadToken, Call};
 use http::Method;
 use http::header::AUTHORIZATION;
@@ -75,6 +76,7 @@ impl Devices {
         let proven =
             jws::verify_call(&token, &key, &name, &room.rules.origins, call, since_epoch(now))
                 .map_err(|bad| self.stranger(bad))?;
+        room.keys.remember(&tenant, device, &key);
         if !room.replays.admits(&name, &proven, now) {
             return Err(self.stranger(BadToken::Stale));
         }
@@ -87,9 +89,13 @@ impl Devices {
         &self,
         tenant: &TenantName,
         device: DeviceId,
-    ) -> Result<Option<PublicJwk>, Refused> {
+    ) -> Result<Option<Arc<VerifyingKey>>, Refused> {
+        if let Some(known) = self.0.keys.known(tenant, device) {
+            return Ok(Some(known));
+        }
         let found = self.0.core.store.device(tenant, device).await?;
-        Ok(found.and_then(|found| PublicJwk::from_point(&found.value.auth_key).ok()))
+        let key = found.and_then(|found| VerifyingKey::from_point(&found.value.auth_key).ok());
+        Ok(key.map(Arc::new))
     }
 
     /// Says no, and what time it is, so that a device with a wrong clock can correct itself.

@@ -152,7 +152,8 @@ async fn at_once(
     let value = phone.sign_raw_as(of.terms.purpose(), &of.terms);
     let submission = phone.raw_submission(of.terms.purpose(), &value);
     let (tenant, id) = (phone.tenant(), of.terms.id);
-    play.engine.finish_in(Manner::AtOnce, tenant, phone.id(), id, &submission).await
+    let done = play.engine.finish_in(Manner::AtOnce, tenant, phone.id(), id, &submission).await;
+    done.map(|done| done.transaction)
 }
 
 #[test]

@@ -47,6 +47,25 @@ fn a_signed_one_answers_the_same_call_for_ever_with_the_same_signature() {
 }
 
 #[test]
+fn a_signed_one_can_be_deleted_by_its_caller_however_long_ago_it_was() {
+    everywhere(async |play: Play| {
+        let started = play.start(named(&play, "order 7", 1)).await;
+        play.take(janes(0), &started).await.unwrap();
+        let done = play.finish(janes(0), &started).await.unwrap();
+        play.time.pass(KEEP);
+        forget(&play, Some(KEEP)).await;
+        let (tenant, client, id) = (&done.terms.tenant, &done.terms.client, done.terms.id);
+        let deleted = play.engine.discard(tenant, client, id).await.unwrap();
+        assert!(deleted.discarded);
+        let kept = play.found(&started).await.value;
+        assert!(kept.discarded);
+        assert_eq!(proof(&kept), proof(&done), "the evidence stays");
+        let again = play.engine.discard(tenant, client, id).await;
+        assert_eq!(refusal(again), Refusal::Unknown);
+    });
+}
+
+#[test]
 fn one_that_nobody_signed_is_gone_and_the_same_call_asks_anew() {
     everywhere(async |play: Play| {
         let started = play.start(named(&play, "order 7", 1)).await;

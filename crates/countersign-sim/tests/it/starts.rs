@@ -6,7 +6,7 @@ use countersign_core::Refusal;
 use countersign_core::delivery::Debt;
 use countersign_core::device::{DeviceStatus, Purpose};
 use countersign_core::engine::{Announcement, Order};
-use countersign_core::port::{Clock, Handle};
+use countersign_core::port::{Clock, Handle, Registry};
 use countersign_core::push::Push;
 use countersign_core::terms::{Addressed, Clocks};
 use countersign_core::transaction::{Outcome, State};
@@ -285,4 +285,19 @@ fn a_deaf_doorbell_changes_no_outcome() {
         });
     }
     assert_eq!(told[0], told[1]);
+}
+
+#[test]
+fn what_was_read_before_the_user_was_locked_starts_nothing() {
+    everywhere(async |play: Play| {
+        let (tenant, jane) = (janes(0).tenant(), janes(0).user());
+        let seen = play.engine.store.household(tenant, jane).await.unwrap();
+        play.set_lock(janes(0), Lock::Administrator).await;
+        let started = play.engine.start_among(seen, play.order()).await;
+        assert_eq!(refusal(started), Refusal::UserLocked);
+        play.set_lock(janes(0), Lock::Open).await;
+        let seen = play.engine.store.household(tenant, jane).await.unwrap();
+        let started = play.engine.start_among(seen, play.order()).await.unwrap();
+        play.take(janes(0), &started).await.unwrap();
+    });
 }

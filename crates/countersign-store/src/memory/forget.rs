@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign_core::device::DeviceStatus;
 use countersign_core::id::{TenantName, UserName};
-use countersign_core::port::{Changed, Versioned};
+use countersign_core::port::{Changed, Committed, Versioned};
 use countersign_core::push::Push;
 use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
@@ -54,6 +54,21 @@ impl World {
         let places = places.map(|(at, t)| ((t.value.terms.tenant.clone(), t.value.terms.id), at));
         self.places = places.collect();
         going.len() as u16
+    }
+
+    /// Hides it from its own caller, if the version still holds.
+    pub(super) fn discard_evidence(&mut self, terms: &Terms, expected: u32) -> Committed {
+        let is_it = |t: &&mut Versioned<Transaction>| {
+            t.value.terms.tenant == terms.tenant && t.value.terms.id == terms.id
+        };
+        match self.evidence.iter_mut().find(is_it) {
+            Some(row) if row.version == expected => {
+                row.value.discarded = true;
+                row.version += 1;
+                Committed::Written
+            }
+            _ => Committed::Stale,
+        }
     }
 
     pub(super) fn forget_activations(&mut self, before: Timestamp, limit: u16) -> u16 {

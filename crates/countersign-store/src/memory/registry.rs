@@ -222,22 +222,28 @@ impl Registry for Memory {
     }
 
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
+        Ok(self.0.lock().change_device(device, expected))
+    }
+
+    async fn change_pin(
+        &self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
+    ) -> Result<Changed, Fault> {
         let mut world = self.0.lock();
-        let key = (device.tenant.clone(), device.id);
-        if world.devices.get(&key).is_some_and(|row| row.version == expected) {
-            world.give_address_to(&device);
+        let whose = (device.tenant.clone(), device.user.clone());
+        if world.users.get(&whose).is_none_or(|user| user.version != user_expected) {
+            return Ok(Changed::Stale);
         }
-        match world.devices.get_mut(&key) {
-            Some(row) if row.version == expected => {
-                row.value.status = device.status;
-                row.value.pin = device.pin;
-                row.value.push = device.push;
-                row.value.identities = device.identities;
-                row.version += 1;
-                Ok(Changed::Written)
-            }
-            _ => Ok(Changed::Stale),
+        let changed = world.change_device(device, expected);
+        if let (Changed::Written, Some(standing)) = (changed, standing) {
+            let user = world.users.get_mut(&whose).expect("looked at above");
+            user.value.standing = standing;
+            user.version += 1;
         }
+        Ok(changed)
     }
 
     async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {

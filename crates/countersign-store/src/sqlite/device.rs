@@ -4,11 +4,13 @@ use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest,
 use countersign_core::id::{DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Changed, Versioned};
+use countersign_core::user::Standing;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{Base64, Columns, json, moment, number};
 use super::trouble::Trouble;
+use super::user;
 use crate::seal::{MasterKeys, Owner, Place};
 
 mod push;
@@ -134,6 +136,26 @@ impl Row {
             self.identities,
         ])?;
         Ok(Changed::Written)
+    }
+
+    /// Writes the same, and the user's standing where one is given.
+    pub(super) fn change_pin(
+        &self,
+        sql: &Connection,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
+    ) -> Result<Changed, Trouble> {
+        let (tenant, user) = (&self.device.tenant, &self.device.user);
+        if version(sql, tenant, self.device.id)? != Some(expected)
+            || user::version(sql, tenant, user)? != Some(user_expected)
+        {
+            return Ok(Changed::Stale);
+        }
+        if let Some(standing) = standing {
+            user::set_standing(sql, tenant, user, user_expected, standing)?;
+        }
+        self.update(sql, expected)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Ended transactions that have been kept long enough, and rows of evidence: what stays of those in
 //! which somebody signed.
 
-use countersign_core::port::Versioned;
+use countersign_core::port::{Committed, Versioned};
+use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use rusqlite::{Connection, ToSql, params};
@@ -34,6 +35,20 @@ pub(super) fn select(
         found.push(transaction::read(row, "evidence")?);
     }
     Ok(found)
+}
+
+/// Hides it from its own caller, if the version still holds.
+pub(super) fn discard(
+    sql: &Connection,
+    terms: &Terms,
+    expected: u32,
+) -> Result<Committed, Trouble> {
+    let mut discard = sql.prepare_cached(
+        "UPDATE evidence SET version = version + 1, discarded = 1
+          WHERE tenant = ?1 AND id = ?2 AND version = ?3",
+    )?;
+    let changed = discard.execute(params![terms.tenant.as_str(), terms.id.bytes(), expected])?;
+    Ok(if changed == 0 { Committed::Stale } else { Committed::Written })
 }
 
 /// Finds transactions that ended at `before` or earlier, and whose callers are owed nothing.

@@ -1,14 +1,14 @@
 //! Identities, found by what `identities` and `identity_labels` hold of `devices`.
 
 use countersign_core::device::Device;
-use countersign_core::id::{DeviceId, IdentityId, TenantName};
+use countersign_core::id::{DeviceId, IdentityId, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::Versioned;
+use countersign_core::port::{Household, Versioned};
 use rusqlite::{Connection, params};
 
 use super::column::{Columns, json};
-use super::device;
 use super::trouble::Trouble;
+use super::{device, user};
 use crate::seal::MasterKeys;
 
 pub(super) const DEVICE_OF: &str = "SELECT device FROM identities WHERE tenant = ?1 AND id = ?2";
@@ -25,6 +25,27 @@ pub(super) fn load_device(
     let Some(row) = rows.next()? else { return Ok(None) };
     let held_by = device::id(&mut Columns::of("identities", 0, row), "device")?;
     device::load(sql, tenant, held_by, keys)
+}
+
+/// Only the user's name is read of the device, which comes with the others.
+pub(super) const USER_OF: &str = "SELECT user FROM devices
+    WHERE tenant = ?1 AND id = (SELECT device FROM identities WHERE tenant = ?1 AND id = ?2)";
+
+/// The user who holds an identity, and their devices.
+pub(super) fn load_household(
+    sql: &Connection,
+    tenant: &TenantName,
+    id: IdentityId,
+    keys: &MasterKeys,
+) -> Result<Option<Household>, Trouble> {
+    let mut select = sql.prepare_cached(USER_OF)?;
+    // Until this statement is done with, the others see the moment that it sees.
+    let mut rows = select.query([tenant.as_str(), &id.to_string()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let held_by: UserName = Columns::of("devices", 0, row).text("user")?;
+    let Some(user) = user::load(sql, tenant, &held_by)? else { return Ok(None) };
+    let devices = device::list(sql, tenant, Some(&held_by), keys)?;
+    Ok(Some(Household { user, devices }))
 }
 
 pub(super) const COUNT: &str = "SELECT count(*) FROM

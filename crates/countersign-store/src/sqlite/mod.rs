@@ -13,6 +13,7 @@
 //! ```
 
 mod activation;
+mod awaited;
 mod checkpoint;
 mod column;
 mod contact;
@@ -46,8 +47,8 @@ use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Acting, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household, Ledger,
-    Registry, Unpaid, Versioned,
+    Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
+    Ledger, Registry, Unpaid, Versioned,
 };
 use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
@@ -141,6 +142,15 @@ impl Ledger for Sqlite {
         self.0.readers.read_at_once("reading what pushes stand on", |sql| {
             who.iter().map(|(tenant, id, on)| read(sql, tenant, *id, *on)).collect()
         })
+    }
+
+    async fn awaited(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> Result<Option<Awaited>, Fault> {
+        let doing = "reading what came of a transaction";
+        self.0.readers.read(doing, |sql| awaited::load(sql, tenant, id, &self.0.keys))
     }
 
     async fn open(
@@ -420,9 +430,31 @@ impl Registry for Sqlite {
         })
     }
 
+    async fn household_of(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<Option<Household>, Fault> {
+        let keys = &self.0.keys;
+        let find = |sql: &_| identity::load_household(sql, tenant, id, keys);
+        self.0.readers.read("finding who holds an identity", find)
+    }
+
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
         let row = device::Row::of(device, &self.0.keys);
         self.0.writer.write("changing a device", move |sql| row.update(sql, expected)).await
+    }
+
+    async fn change_pin(
+        &self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        standing: Option<Standing>,
+    ) -> Result<Changed, Fault> {
+        let row = device::Row::of(device, &self.0.keys);
+        let change = move |sql: &_| row.change_pin(sql, expected, user_expected, standing);
+        self.0.writer.write("changing a PIN", change).await
     }
 
     async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {

@@ -25,7 +25,8 @@ impl Readers {
         Self { connections, next: AtomicUsize::new(0) }
     }
 
-    /// Reads, with one statement. No lock is held when this returns.
+    /// Reads, with one statement; with others only while the first one is not done with, so that all of them
+    /// see the same moment. No lock is held when this returns.
     pub(super) fn read<T>(
         &self,
         doing: &'static str,

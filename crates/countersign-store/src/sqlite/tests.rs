@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::trouble::Trouble;
-use super::{Sqlite, activation, delivery, device, evidence, identity, transaction};
+use super::{Sqlite, activation, awaited, delivery, device, evidence, identity, transaction};
 
 #[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
 #[path = "../../tests/it/world.rs"]
@@ -169,6 +169,7 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
         (of_transactions(transaction::OPEN_BY_USER), "transactions_open_by_user"),
         (of_transactions(transaction::LIST_BY_USER), "transactions_by_user"),
         (of_transactions(transaction::LIST), "transactions_by_tenant"),
+        (awaited::STANDS.into(), "sqlite_autoindex_transactions_1"),
         (transaction::KEY_IS_OPEN.into(), "transactions_open_by_key"),
         (transaction::COUNT_OPEN.into(), "transactions_open_by_user"),
         (transaction::DUE_NOW.into(), "transactions_due"),
@@ -186,6 +187,7 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
         (device::by_serial_statement(), "devices_by_serial"),
         (device::list_statement(false), "devices_listed"),
         (identity::DEVICE_OF.into(), "PRIMARY KEY"),
+        (identity::USER_OF.into(), "PRIMARY KEY"),
         (identity::COUNT.into(), "PRIMARY KEY"),
         (identity::DEVICES_WITH.into(), "PRIMARY KEY"),
         ("DELETE FROM identities WHERE tenant = ?1 AND device = ?2".into(), "identities_by_device"),

@@ -3,14 +3,13 @@
 //! The terms are written once, when it begins; each commit after that writes its life.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use countersign_core::id::{RequestKey, TenantName, TransactionId, UserName};
+use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{Commit, Committed, Due, Grounds, Handle, Versioned};
-use countersign_core::terms::{Addressed, Content, Reference, Surface, Terms};
+use countersign_core::terms::Addressed;
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Clock, Decline, End, Event, State, Take, Transaction};
+use countersign_core::transaction::{Clock, Decline, End, Event, State, Transaction};
 use countersign_core::user::Factor;
 use countersign_proof::Proof;
 use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
@@ -18,9 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use super::column::{Columns, json, moment, number};
 use super::proof::{self, RawBody};
-use super::terms::{Body, Digest};
+use super::terms::Body;
 use super::trouble::Trouble;
 use super::{delivery, device, evidence, user};
+
+mod read;
+
+pub(super) use self::read::read;
 
 const COLUMNS: &str = "tenant, id, version, state, reached, due_at, takes, ended_at, ended_by,
     end_reason, proof_content, proof_signer, evidence, raw, discarded, surface, client, user,
@@ -58,7 +61,13 @@ impl Unit {
     /// Judges the commit on what the ledger holds, and writes it if it stands.
     pub(super) fn write(&self, sql: &Connection) -> Result<Committed, Trouble> {
         let terms = &*self.commit.transaction.terms;
-        if self.version(sql)? != self.commit.expected
+        let version = self.version(sql)?;
+        if let (None, Some(expected), Event::Discarded) =
+            (version, self.commit.expected, self.commit.event)
+        {
+            return evidence::discard(sql, terms, expected);
+        }
+        if version != self.commit.expected
             || !holds(sql, &terms.tenant, &terms.user, self.commit.grounds)?
         {
             return Ok(Committed::Stale);
@@ -244,15 +253,6 @@ fn decline(reason: Decline, words: &str) -> Cow<'static, str> {
     if words.is_empty() { why.into() } else { format!("{why}:{words}").into() }
 }
 
-fn read_decline(column: &str) -> Option<(Decline, &str)> {
-    let (why, words) = column.split_once(':').unwrap_or((column, ""));
-    match why {
-        "user" => Some((Decline::User, words)),
-        "not_me" => Some((Decline::NotMe, words)),
-        _ => None,
-    }
-}
-
 fn ran_out(clock: Clock) -> &'static str {
     match clock {
         Clock::GoOnline => "go_online",
@@ -385,110 +385,4 @@ pub(super) fn due(sql: &Connection, now: Timestamp, limit: u16) -> Result<Due, T
         due.next = Columns::of("transactions", 0, row).moment_or_none("due_at")?;
     }
     Ok(due)
-}
-
-/// Reads a row of that table, whose columns are [`COLUMNS`].
-pub(super) fn read(
-    row: &rusqlite::Row<'_>,
-    table: &'static str,
-) -> Result<Versioned<Transaction>, Trouble> {
-    let mut columns = Columns::of(table, 2, row);
-    let tenant = columns.text("tenant")?;
-    let id = TransactionId(columns.id("id")?);
-    let version = columns.next("version")?;
-    let (state, takes) = read_life(&mut columns, id)?;
-    let discarded = columns.next("discarded")?;
-    let terms = Arc::new(read_terms(&mut columns, tenant, id)?);
-    Ok(Versioned { value: Transaction { terms, takes, state, discarded }, version })
-}
-
-fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec<Take>), Trouble> {
-    let state: String = columns.next("state")?;
-    let reached: bool = columns.next("reached")?;
-    let due_at = columns.moment_or_none("due_at")?;
-    let takes: Vec<TakeBody> = columns.json("takes")?;
-    let takes: Result<_, _> = takes
-        .into_iter()
-        .map(|take| Ok(Take { device: take.device.try_into()?, at: Timestamp(take.at) }))
-        .collect();
-    let takes =
-        takes.map_err(|error: countersign_core::id::BadName| columns.corrupt("takes", error))?;
-    let ended_at = columns.moment_or_none("ended_at")?;
-    let by = device::id_or_none(columns, "ended_by")?;
-    let reason: Option<String> = columns.next("end_reason")?;
-    let proof = proof::read(columns, id)?;
-    let Some(at) = ended_at else {
-        return match (state.as_str(), due_at) {
-            ("waiting", Some(_)) => Ok((State::Waiting { reached }, takes)),
-            ("taken", Some(deadline)) => Ok((State::Taken { deadline }, takes)),
-            _ => Err(columns.corrupt("state", format!("{state:?} does not fit its columns"))),
-        };
-    };
-    let end = match (state.as_str(), by, reason.as_deref(), proof) {
-        ("finished", Some(by), None, Some(proof)) => End::Finished { by, proof },
-        ("declined", Some(by), Some(why), None) => match read_decline(why) {
-            Some((reason, words)) => End::Declined { by, reason, words: words.into() },
-            None => return Err(columns.corrupt("end_reason", "no such reason to decline")),
-        },
-        ("failed", Some(by), Some(reason), None) => End::Failed { by, reason: reason.into() },
-        ("expired", None, Some("go_online"), None) => End::Expired(Clock::GoOnline),
-        ("expired", None, Some("sign"), None) => End::Expired(Clock::Sign),
-        ("cancelled", None, None, None) => End::Cancelled,
-        ("locked", Some(by), None | Some("pin"), None) => End::Locked { by, factor: Factor::Pin },
-        ("locked", Some(by), Some("code"), None) => End::Locked { by, factor: Factor::Code },
-        _ => return Err(columns.corrupt("state", format!("{state:?} does not fit its columns"))),
-    };
-    Ok((State::Ended { at, end }, takes))
-}
-
-fn read_terms(
-    columns: &mut Columns<'_>,
-    tenant: TenantName,
-    id: TransactionId,
-) -> Result<Terms, Trouble> {
-    let surface = columns.one_of("surface", Surface::ALL, Surface::as_str)?;
-    let client = columns.text("client")?;
-    let user = columns.text("user")?;
-    let key = columns.number("request_key")?;
-    let request_key =
-        RequestKey::try_from(key).map_err(|error| columns.corrupt("request_key", error))?;
-    let reference: Option<String> = columns.next("reference")?;
-    let device = device::id_or_none(columns, "device")?;
-    let started_at = columns.moment("started_at")?;
-    let mut body: Body = columns.json("body")?;
-    let bytes = columns.next("content")?;
-    let reference = match (reference, body.request.take()) {
-        (None, None) => None,
-        (Some(name), Some(Digest(request))) => Some(Reference { name, request }),
-        _ => return Err(columns.corrupt("reference", "a reference has a name and a request")),
-    };
-    Ok(Terms {
-        id,
-        tenant,
-        surface,
-        client,
-        user,
-        request_key,
-        reference,
-        addressed: match (device, body.devices()) {
-            (Some(device), _) => Addressed::Device(device),
-            (None, Some(devices)) => Addressed::Devices(devices),
-            (None, None) => Addressed::Any,
-        },
-        selectors: body.selectors(),
-        content: Content { media_type: body.media_type(), bytes },
-        document: body.document(),
-        operation: body.operation(),
-        forms: body.forms(),
-        pin_required: body.pin_required,
-        once: body.once,
-        online: body.online,
-        present: body.present().map_err(|error| columns.corrupt("body", error))?,
-        started_at,
-        clocks: body.clocks(),
-        callback: body.callback(),
-        client_name: body.client_name,
-        notice: body.notice,
-        request: body.surface_request,
-    })
 }

@@ -2,8 +2,9 @@
 //! they answer, and what can be read afterwards, is the same.
 
 use countersign_core::id::{RequestKey, TransactionId};
-use countersign_core::port::{Due, Handle, Ledger, Registry};
+use countersign_core::port::{Awaited, Due, Handle, Ledger, Registry};
 use countersign_core::time::Timestamp;
+use countersign_core::transaction::End;
 use countersign_store::Store;
 use proptest::prelude::*;
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
@@ -100,6 +101,19 @@ impl Tested {
             let terms = &row.value.terms;
             let by_id = store.load(&terms.tenant, &Handle::Id(terms.id)).await.unwrap();
             assert_eq!(by_id.as_ref(), Some(row));
+            let awaited = store.awaited(&terms.tenant, terms.id).await.unwrap().unwrap();
+            match (awaited, row.value.end()) {
+                (Awaited::Open { surface, client }, None) => {
+                    assert_eq!((surface, client), (terms.surface, terms.client.clone()));
+                }
+                (Awaited::Ended { transaction, signer }, Some(end)) => {
+                    assert_eq!(transaction, row.value);
+                    let finished = matches!(end, End::Finished { .. });
+                    let expected = end.by().filter(|_| finished);
+                    assert_eq!(signer.map(|device| device.id), expected);
+                }
+                (awaited, end) => panic!("{awaited:?}, but {end:?}"),
+            }
             if let Some(reference) = &terms.reference {
                 let handle = Handle::Reference(terms.client.clone(), reference.name.clone());
                 let named = store.load(&terms.tenant, &handle).await.unwrap();
@@ -112,6 +126,16 @@ impl Tested {
         }
         let unknown = Handle::Id(TransactionId(u128::MAX));
         assert_eq!(store.load(&"acme".parse().unwrap(), &unknown).await.unwrap(), None);
+        for tenant in ["acme", "beta"].map(|name| name.parse().unwrap()) {
+            let others = model.transactions.iter().map(|t| &t.value.terms);
+            for other in others.filter(|terms| terms.tenant != tenant) {
+                let shared = model.transactions.iter().map(|t| &t.value.terms);
+                let mut shared = shared.filter(|terms| terms.tenant == tenant);
+                if !shared.any(|terms| terms.id == other.id) {
+                    assert!(store.awaited(&tenant, other.id).await.unwrap().is_none());
+                }
+            }
+        }
     }
 }
 

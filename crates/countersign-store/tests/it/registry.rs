@@ -1,6 +1,6 @@
 //! The registry's contract, sentence by sentence.
 
-use countersign_core::device::{DeviceStatus, PinDigest};
+use countersign_core::device::{Device, DeviceStatus, PinDigest};
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{SerialBase, TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
@@ -227,6 +227,37 @@ async fn activations_come_newest_first_without_the_expired_and_within_their_boun
         assert_eq!(ids(1_000).await, []);
         let found = store.activations(&acme(), &joe, Timestamp(500)).await.unwrap();
         assert_eq!(found.iter().map(|a| a.value.secret).collect::<Vec<_>>()[..2], [true, false]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pin_changes_with_its_users_standing_or_neither_does() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let jane: UserName = "jane".parse().unwrap();
+        let digest = Key32::new([42; 32]);
+        let pin = Some(PinDigest { digest, version: 2 });
+        let changed = Device { pin: pin.clone(), ..device("acme", "jane", 1, 1) };
+        let wrong = Standing { wrong_pins: 3, ..Standing::default() };
+        let before = store.user(&acme(), &jane).await.unwrap();
+        for (expected, user_expected) in [(2, 2), (1, 1), (1, 3)] {
+            let answer =
+                store.change_pin(changed.clone(), expected, user_expected, Some(wrong)).await;
+            assert_eq!(answer.unwrap(), Changed::Stale);
+        }
+        assert_eq!(store.user(&acme(), &jane).await.unwrap(), before);
+        let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
+        assert_eq!(read.version, 1);
+
+        let answer = store.change_pin(changed.clone(), 1, 2, Some(wrong)).await;
+        assert_eq!(answer.unwrap(), Changed::Written);
+        let answer = store.change_pin(changed, 2, 3, None).await;
+        assert_eq!(answer.unwrap(), Changed::Written);
+        let user = store.user(&acme(), &jane).await.unwrap().unwrap();
+        assert_eq!((user.version, user.value.standing), (3, wrong));
+        let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
+        assert_eq!((read.version, read.value.pin), (3, pin));
     })
     .await;
 }

@@ -51,17 +51,18 @@ impl Vectors {
 
     fn verify(&self, token: &str, call: &CallVector) -> Result<Proven, BadToken> {
         let now = Duration::from_secs(call.now);
-        let key = self.auth_key.public();
-        verify_call(token, key, &self.device, &self.origins, call.call(), now)
+        let key = self.auth_key.public().verifying();
+        verify_call(token, &key, &self.device, &self.origins, call.call(), now)
     }
 
     fn verify_hello(&self, token: &str) -> Result<(), BadToken> {
-        let (key, nonce) = (self.auth_key.public(), &self.hello.nonce);
-        verify_hello(token, key, &self.device, &self.origins, nonce)
+        let (key, nonce) = (self.auth_key.public().verifying(), &self.hello.nonce);
+        verify_hello(token, &key, &self.device, &self.origins, nonce)
     }
 
     fn verify_enrolment(&self, token: &str) -> Result<(), BadToken> {
-        verify_enrolment(token, self.auth_key.public(), self.enrolment.body.as_bytes())
+        let key = self.auth_key.public().verifying();
+        verify_enrolment(token, &key, self.enrolment.body.as_bytes())
     }
 }
 
@@ -169,9 +170,9 @@ fn a_call_is_good_for_sixty_seconds_either_way() {
     let vectors = Vectors::read();
     let call = &vectors.calls[0];
     let at = |millis: u64| {
-        let (key, origins) = (vectors.auth_key.public(), &vectors.origins);
+        let (key, origins) = (vectors.auth_key.public().verifying(), &vectors.origins);
         let now = Duration::from_millis(millis);
-        verify_call(&call.token, key, &vectors.device, origins, call.call(), now).map(|_| ())
+        verify_call(&call.token, &key, &vectors.device, origins, call.call(), now).map(|_| ())
     };
     let issued = call.now * 1000;
     assert_eq!(at(issued - 60_000), Ok(()));

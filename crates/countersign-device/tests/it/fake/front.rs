@@ -89,8 +89,8 @@ fn answer(
     let caller = world.device.as_ref().unwrap();
     let token = headers["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
     let call = Call { method: method.as_str(), path, body };
-    let (key, origins) = (&caller.request.auth_key, [world.address.clone()]);
-    if jws::verify_call(token, key, &caller.name, &origins, call, world.now()).is_err() {
+    let (key, origins) = (caller.request.auth_key.verifying(), [world.address.clone()]);
+    if jws::verify_call(token, &key, &caller.name, &origins, call, world.now()).is_err() {
         let server_time = Some(Duration::from_millis(world.now().as_millis() as u64));
         return refused(RefusalBody { server_time, ..RefusalBody::new(Code::Unauthorised) });
     }
@@ -142,8 +142,8 @@ async fn serve(fake: Fake, mut socket: WebSocket) -> Result<(), axum::Error> {
     let open = {
         let mut world = fake.world();
         let caller = world.device.as_ref().unwrap();
-        let (key, origins) = (&caller.request.auth_key, [world.address.clone()]);
-        jws::verify_hello(&hello.proof, key, &caller.name, &origins, &challenge.nonce).unwrap();
+        let (key, origins) = (caller.request.auth_key.verifying(), [world.address.clone()]);
+        jws::verify_hello(&hello.proof, &key, &caller.name, &origins, &challenge.nonce).unwrap();
         world.welcomes += 1;
         world.open()
     };

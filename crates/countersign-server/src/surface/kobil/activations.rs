@@ -15,14 +15,14 @@ use countersign_core::time::Timestamp;
 use countersign_core::{Error, Fault, Refusal};
 use countersign_wire::code::ActivationCode;
 use countersign_wire::uri::EnrolUri;
-use http::Uri;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
+use self::body::{Asked, NewCode};
 use super::render::{self, Problem, SubSystem};
 use super::routes::{Kobil, Named, json, known};
-use crate::surface::field::{BadBody, bad, object, optional};
 use crate::surface::picture;
+
+mod body;
 
 /// What every activation code is made with.
 #[derive(Clone, Debug)]
@@ -44,92 +44,6 @@ pub(super) fn routes() -> Router<Kobil> {
         .route("/auth/realms/{realm}/v3_activationcode//", both())
         .route("/auth/realms/{realm}/v3_activationcode/", both())
         .route("/auth/realms/{realm}/v3_activationcode", both())
-}
-
-/// A request to make a code.
-#[derive(Debug)]
-struct NewCode {
-    /// None: it is generated.
-    code: Option<ActivationCode>,
-    /// None: as configured.
-    not_after: Option<Timestamp>,
-    secret: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Fields {
-    activation_code: Option<Box<RawValue>>,
-    activation_not_after: Option<Box<RawValue>>,
-    secret: Option<Box<RawValue>>,
-}
-
-impl NewCode {
-    fn parse(body: &[u8]) -> Result<Self, BadBody> {
-        let fields: Fields = object(body)?;
-        let code: Option<String> = optional(fields.activation_code, "activationCode", "a string")?;
-        let code = match code.filter(|code| !code.is_empty()) {
-            None => None,
-            Some(code) => match ActivationCode::parse(&code) {
-                Ok(code) => Some(code),
-                Err(_) => bad("activationCode", "1 to 128 bytes without control characters")?,
-            },
-        };
-        let secret: Option<bool> = optional(fields.secret, "secret", "true or false")?;
-        let not_after = moment(fields.activation_not_after)?;
-        Ok(Self { code, not_after, secret: secret.unwrap_or(false) })
-    }
-}
-
-/// Epoch seconds, in a string or as a number. What is not given, or given empty, is none.
-fn moment(raw: Option<Box<RawValue>>) -> Result<Option<Timestamp>, BadBody> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Seconds {
-        Number(u64),
-        Text(String),
-    }
-
-    const FIELD: &str = "activationNotAfter";
-    const WHAT: &str = "epoch seconds, in a string";
-    let seconds = match optional(raw, FIELD, WHAT)? {
-        None => return Ok(None),
-        Some(Seconds::Text(text)) if text.is_empty() => return Ok(None),
-        Some(Seconds::Number(number)) => Some(number),
-        Some(Seconds::Text(text)) => {
-            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| text.parse().ok()).flatten()
-        }
-    };
-    match seconds.and_then(|seconds: u64| seconds.checked_mul(1_000)) {
-        Some(milliseconds) => Ok(Some(Timestamp(milliseconds))),
-        None => bad(FIELD, WHAT),
-    }
-}
-
-/// What the query asks for. Pictures of both types hold the same here: what a device enrols with.
-#[derive(Debug, Default, Eq, PartialEq)]
-struct Asked {
-    qr_type: bool,
-    qr_code: bool,
-}
-
-impl Asked {
-    fn of(uri: &Uri) -> Result<Self, BadBody> {
-        let mut asked = Self::default();
-        let query = uri.query().unwrap_or("").as_bytes();
-        for (name, value) in url::form_urlencoded::parse(query) {
-            match (&*name, &*value) {
-                ("responseQrType", "mpower" | "normal") => asked.qr_type = true,
-                ("responseQrType", "") | ("qrCode", "false" | "") => {}
-                ("responseQrType", _) => bad("responseQrType", "mpower or normal")?,
-                ("qrCode", "true") => asked.qr_code = true,
-                ("qrCode", _) => bad("qrCode", "true or false")?,
-                _ => {}
-            }
-        }
-        Ok(asked)
-    }
 }
 
 /// A code as it is listed, and as it is shown when it was made.
@@ -222,56 +136,4 @@ async fn list(
     let rows = shown.map(|code| kobil.row(&code, asked.qr_code));
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     Ok(render::CODES_FETCHED.with(Some(rows), SubSystem::Users))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(body: &str) -> Result<NewCode, BadBody> {
-        NewCode::parse(body.as_bytes())
-    }
-
-    #[test]
-    fn a_moment_is_a_string_or_a_number_and_may_be_left_out() {
-        let not_after = |body: &str| parse(body).unwrap().not_after;
-        for none in ["{}", r#"{"activationNotAfter":null}"#, r#"{"activationNotAfter":""}"#] {
-            assert_eq!(not_after(none), None, "{none}");
-        }
-        for some in [r#"{"activationNotAfter":"17"}"#, r#"{"activationNotAfter":17}"#] {
-            assert_eq!(not_after(some), Some(Timestamp(17_000)), "{some}");
-        }
-        for wrong in ["-1", "1.5", r#""1e3""#, r#""soon""#, "[]", "99999999999999999999", "true"] {
-            let BadBody(sentence) =
-                parse(&format!(r#"{{"activationNotAfter":{wrong}}}"#)).unwrap_err();
-            assert!(sentence.starts_with("activationNotAfter must be "), "{sentence}");
-        }
-    }
-
-    #[test]
-    fn every_field_of_a_wrong_type_is_refused_by_name() {
-        for (field, wrong) in [
-            ("activationCode", "1"),
-            ("activationCode", r#""a\nb""#),
-            ("secret", r#""yes""#),
-            ("secret", "0"),
-        ] {
-            let BadBody(sentence) = parse(&format!(r#"{{"{field}":{wrong}}}"#)).unwrap_err();
-            assert!(sentence.starts_with(&format!("{field} must be ")), "{sentence}");
-        }
-        assert!(parse(&format!(r#"{{"activationCode":"{}"}}"#, "x".repeat(129))).is_err());
-        let generated = parse(r#"{"activationCode":"","secret":null}"#).unwrap();
-        assert!(generated.code.is_none() && !generated.secret);
-    }
-
-    #[test]
-    fn the_query_asks_for_what_there_is() {
-        let asked = |query: &str| Asked::of(&format!("/x?{query}").parse().unwrap());
-        assert_eq!(asked(""), Ok(Asked::default()));
-        assert_eq!(asked("responseQrType=mpower"), Ok(Asked { qr_type: true, qr_code: false }));
-        let both = Asked { qr_type: true, qr_code: true };
-        assert_eq!(asked("qrCode=true&responseQrType=normal&a=b"), Ok(both));
-        assert!(asked("responseQrType=svg").is_err());
-        assert!(asked("qrCode=1").is_err());
-    }
 }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
 use countersign_core::id::{DeviceId, UserName};
 use countersign_core::limits::{
     CLOCK_MAX, CONTENT_BYTES_MAX, NAME_BYTES_MAX, NOTICE_BYTES_MAX, ROWS_MAX,
@@ -16,6 +15,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::surface::field::{BadBody, Member, bad, object, optional, required};
+use crate::surface::fingerprint::Fingerprint;
 use crate::surface::order;
 
 /// A request to start a signature.
@@ -108,28 +108,18 @@ impl Start {
         Ok(start)
     }
 
-    /// SHA-256 of everything that was asked, each part after its length: the same request again is told
-    /// from another one however it is spelled.
+    /// Of everything that was asked: the same request again is told from another one however it is spelled.
     fn fingerprint(&self, user: &UserName) -> [u8; 32] {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        let mut part = |bytes: &[u8]| {
-            hash.update(&(bytes.len() as u64).to_be_bytes());
-            hash.update(bytes);
-        };
-        part(user.as_str().as_bytes());
-        part(self.reference.name.as_bytes());
-        part(format!("{:?} {:?} {}", self.addressed, self.clocks, self.pin_required).as_bytes());
-        part(self.notice.as_deref().unwrap_or("").as_bytes());
-        part(self.content.media_type.as_str().as_bytes());
-        part(&self.content.bytes);
-        if let Some(callback) = &self.callback {
-            part(callback.url.as_bytes());
-            for (name, value) in &callback.headers {
-                part(name.as_bytes());
-                part(value.as_bytes());
-            }
-        }
-        hash.finish().as_ref().try_into().expect("SHA-256 is 32 bytes")
+        let mut all = Fingerprint::new();
+        all.part(user.as_str().as_bytes());
+        all.part(self.reference.name.as_bytes());
+        all.addressed(&self.addressed);
+        all.clocks(self.clocks);
+        all.part(&[u8::from(self.pin_required)]);
+        all.part(self.notice.as_deref().unwrap_or("").as_bytes());
+        all.part(self.content.media_type.as_str().as_bytes());
+        all.part(&self.content.bytes);
+        all.end_with(self.callback.as_ref())
     }
 }
 

@@ -113,7 +113,7 @@ impl Phones {
         let (form, value) = read_signature(signature).ok_or(Refusal::OtherForm)?;
         let submission =
             Submission { form, value: &value, identity: None, algorithm: None, digest: None };
-        Ok(self.0.core.complete(&request, user, &submission).await?.serial_number)
+        Ok(self.0.core.complete(&request, user, &submission).await?.device.serial_number)
     }
 
     /// Ends a transaction with the person's no. `message` is the request key, as an information message

@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
+use countersign_core::device::Device;
 use countersign_core::engine::{Manner, Submission};
 use countersign_core::id::{IdentityId, TransactionId};
 use countersign_core::limits::{REASON_BYTES_MAX, SIGNATURE_BYTES_MAX};
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use super::body::BASE64;
 use super::problem::Problem;
 use super::process::is_process;
+use super::render::Signer;
 use super::routes::TrustedX;
 use crate::channel::Proved;
 use crate::surface::field::{BadBody, Member, bad, object, optional, required};
@@ -79,6 +81,7 @@ pub(super) async fn finish(
         Err(Error::Refused(Refusal::OtherForm)) => at_once(Form::Cms).await,
         finished => finished,
     };
+    let finished = finished.map(|done| (done.transaction, Some(done.device)));
     trustedx.answered(&who, id, finished).await
 }
 
@@ -92,7 +95,7 @@ pub(super) async fn fail(
     let id = id.parse().map_err(|_| Problem::Gone)?;
     let words = words(&who.body)?;
     let failed = trustedx.gate.core.fail(&who.tenant, who.device, id, words).await;
-    trustedx.answered(&who, id, failed).await
+    trustedx.answered(&who, id, failed.map(|failed| (failed, None))).await
 }
 
 /// `PUT …/signatures/{id}/cancel`
@@ -106,19 +109,20 @@ pub(super) async fn cancel(
     let words = words(&who.body)?;
     let core = &trustedx.gate.core;
     let cancelled = core.decline_saying(&who.tenant, who.device, id, Decline::User, words).await;
-    trustedx.answered(&who, id, cancelled).await
+    trustedx.answered(&who, id, cancelled.map(|cancelled| (cancelled, None))).await
 }
 
 impl TrustedX {
-    /// What a device is told of its answer. One that its application has deleted is known no more.
+    /// What a device is told of its answer, by which it is the signer, if it is. One that its application has
+    /// deleted is known no more.
     async fn answered(
         &self,
         who: &Proved,
         id: TransactionId,
-        ended: Result<Arc<Transaction>, Error>,
+        ended: Result<(Arc<Transaction>, Option<Device>), Error>,
     ) -> Result<Response, Problem> {
         match ended {
-            Ok(ended) => self.ended(who, &ended).await,
+            Ok((ended, signer)) => self.ended(who, &ended, signer),
             Err(Error::Refused(Refusal::Ended(outcome))) => {
                 let found = self.gate.core.transaction(&who.tenant, &Handle::Id(id)).await?;
                 Err(if found.discarded { Problem::Gone } else { Refusal::Ended(outcome).into() })
@@ -128,12 +132,17 @@ impl TrustedX {
     }
 
     /// A process that a device has ended.
-    async fn ended(&self, who: &Proved, transaction: &Transaction) -> Result<Response, Problem> {
+    fn ended(
+        &self,
+        who: &Proved,
+        transaction: &Transaction,
+        signer: Option<Device>,
+    ) -> Result<Response, Problem> {
         let is_ours = transaction.terms.surface == Surface::TrustedX;
         if is_ours && !is_process(transaction) {
             return Err(Problem::Gone);
         }
-        let signer = self.signer(transaction).await?;
+        let signer = Signer::of(transaction, signer);
         // What another surface asks for is shown to those only who took it there.
         let shows_data = is_ours || transaction.taken_by(who.device);
         Ok(Json(self.rules.resource(transaction, signer.as_ref(), shows_data)).into_response())

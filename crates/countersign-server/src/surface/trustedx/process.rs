@@ -1,18 +1,18 @@
 //! What applications do with signature creation processes: create, look at, wait for, and delete them.
 
-use aws_lc_rs::digest;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
+use countersign_core::Refusal;
 use countersign_core::engine::{Announcement, Order};
 use countersign_core::id::{TransactionId, UserName};
-use countersign_core::port::{Chance as _, Handle, Registry as _};
+use countersign_core::port::{Awaited, Chance as _, Handle, Household, Ledger as _, Registry as _};
 use countersign_core::selector::Selector;
 use countersign_core::terms::{Addressed, Clocks, Forms, RawTerms, Reference, Surface};
 use countersign_core::transaction::Transaction;
-use countersign_core::{Error, Refusal};
 use countersign_proof::raw::Hash;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
@@ -21,10 +21,11 @@ use super::access::{Either, permit};
 use super::body::{Create, Kind};
 use super::extension::{Extensions, wait};
 use super::problem::{Problem, STOPPING};
-use super::render::Kept;
+use super::render::{Kept, Signer};
 use super::routes::TrustedX;
 use crate::held;
 use crate::surface::caller::Caller;
+use crate::surface::fingerprint::Fingerprint;
 use crate::surface::intake;
 
 /// `POST …/signatures/device/raw`
@@ -62,8 +63,8 @@ async fn create(State(trustedx): State<TrustedX>, kind: Kind, request: Request) 
     if trustedx.tasks.has_begun() {
         return Err(STOPPING);
     }
-    let order = trustedx.order(kind, caller, create, extensions, &body).await?;
-    let started = core.start(order).await?;
+    let (order, seen) = trustedx.order(kind, caller, create, extensions, &body).await?;
+    let started = core.start_among(seen, order).await?;
     let mut response = trustedx.answer(&started, StatusCode::CREATED).await?;
     let address = HeaderValue::try_from(rules.signature(&started.terms));
     response.headers_mut().insert(LOCATION, address.expect("an address is visible ASCII"));
@@ -71,7 +72,7 @@ async fn create(State(trustedx): State<TrustedX>, kind: Kind, request: Request) 
 }
 
 impl TrustedX {
-    /// What the engine is asked for.
+    /// What the engine is asked for; and the user and their devices, where they were read on the way.
     async fn order(
         &self,
         kind: Kind,
@@ -79,19 +80,26 @@ impl TrustedX {
         mut create: Create,
         extensions: Extensions,
         body: &[u8],
-    ) -> Result<Order, Problem> {
+    ) -> Result<(Order, Option<Household>), Problem> {
         let core = &self.gate.core;
         let (selectors, holder) = self.selectors(&caller, &mut create).await?;
-        let user = if let Some(user) = create.user.take().or(holder) {
-            user
-        } else {
-            let purpose = create.content.media_type.purpose();
-            core.whose(&caller.tenant, &selectors, purpose).await?
+        let (user, seen) = match (create.user.take(), holder) {
+            (None, Some(holder)) => (holder.user.value.name.clone(), Some(holder)),
+            (Some(user), holder) => {
+                let theirs = holder.filter(|holder| holder.user.value.name == user);
+                (user, theirs)
+            }
+            (None, None) => {
+                let purpose = create.content.media_type.purpose();
+                (core.whose(&caller.tenant, &selectors, purpose).await?, None)
+            }
         };
         let reference = extensions.key.map(|name| {
-            let lifetime = format!("{:?} {:?}", extensions.lifetime, extensions.callback);
-            let request = fingerprint(&[kind.as_str().as_bytes(), lifetime.as_bytes(), body]);
-            Reference { name, request }
+            let mut all = Fingerprint::new();
+            all.part(kind.as_str().as_bytes());
+            all.duration(extensions.lifetime);
+            all.part(body);
+            Reference { name, request: all.end_with(extensions.callback.as_ref()) }
         });
         let kept = Kept {
             kind,
@@ -102,7 +110,7 @@ impl TrustedX {
         let kept = serde_json::to_string(&kept).expect("what is kept is plain JSON");
         // Devices that are on the line are offered it in any case.
         let announced = if create.notify { Announcement::Everybody } else { Announcement::Online };
-        Ok(Order {
+        let order = Order {
             id: TransactionId(core.world.draw()),
             surface: Surface::TrustedX,
             reference,
@@ -125,26 +133,27 @@ impl TrustedX {
             client: caller.client,
             client_name: caller.name,
             user,
-        })
+        };
+        Ok((order, seen))
     }
 
-    /// The conditions of the selectors that somebody could meet; all of them are shown. And who could, where
-    /// each names an identity of one and the same user.
+    /// The conditions of the selectors that somebody could meet; all of them are shown. And who could, with
+    /// their devices, where each names an identity of one and the same user.
     async fn selectors(
         &self,
         caller: &Caller,
         create: &mut Create,
-    ) -> Result<(Vec<Selector>, Option<UserName>), Problem> {
-        let mut holders = Vec::new();
+    ) -> Result<(Vec<Selector>, Option<Household>), Problem> {
+        let mut holders: Vec<Household> = Vec::new();
         for asked in &mut create.asked {
             let Some(Selector { id: Some(id), .. }) = asked.selector else { continue };
-            match self.gate.core.identity(&caller.tenant, id).await {
-                Ok(held) => {
-                    asked.show_by(&held);
-                    holders.push(held.device.user.clone());
+            let holder = self.gate.core.store.household_of(&caller.tenant, id).await?;
+            match holder.as_ref().and_then(|holder| holder.identity(id)) {
+                Some((device, identity)) => {
+                    asked.show_by(device, identity);
+                    holders.extend(holder);
                 }
-                Err(Error::Refused(_)) => asked.selector = None,
-                Err(failed) => return Err(failed.into()),
+                None => asked.selector = None,
             }
         }
         let met = create.asked.iter().filter_map(|asked| asked.selector.clone());
@@ -154,8 +163,9 @@ impl TrustedX {
             return Err(Refusal::NoIdentity.into());
         }
         let by_id = selectors.iter().all(|selector| selector.id.is_some());
-        let holder = holders.pop().filter(|one| by_id && holders.iter().all(|other| other == one));
-        Ok((selectors, holder))
+        let user = |holder: &Household| holder.user.value.name.clone();
+        let one = holders.windows(2).all(|pair| user(&pair[0]) == user(&pair[1]));
+        Ok((selectors, holders.pop().filter(|_| by_id && one)))
     }
 
     /// What is asked of the signature. HTML that no algorithm was named for is hashed as the device's type
@@ -186,8 +196,22 @@ impl TrustedX {
     async fn own(&self, caller: &Caller, id: &str) -> Result<Arc<Transaction>, Problem> {
         let id: TransactionId = id.parse().map_err(|_| Problem::Gone)?;
         let found = self.gate.core.transaction(&caller.tenant, &Handle::Id(id)).await?;
-        let own = found.terms.client == caller.client && is_process(&found);
-        if own { Ok(found) } else { Err(Problem::Gone) }
+        if is_own(caller, &found) { Ok(found) } else { Err(Problem::Gone) }
+    }
+
+    /// Waits until a process of this caller's has ended, or for so long.
+    async fn wait(&self, caller: &Caller, id: &str, patience: Duration) -> Result<(), Problem> {
+        let core = &self.gate.core;
+        // Listens first, so that no end falls in between.
+        let waiter = id.parse().ok().map(|id: TransactionId| core.doorbell.wait(id));
+        let found = self.own(caller, id).await?;
+        let Some(waiter) = waiter.filter(|_| !found.state.is_ended()) else { return Ok(()) };
+        let ended = held::until_ended(core, found, waiter, &self.tasks);
+        match tokio::time::timeout(patience, ended).await {
+            Ok(Ok(None)) => Err(STOPPING),
+            Ok(Err(failed)) => Err(failed.into()),
+            Ok(Ok(Some(_))) | Err(_) => Ok(()),
+        }
     }
 
     /// A process, whole, for somebody who may see what is signed.
@@ -202,21 +226,15 @@ impl TrustedX {
     }
 }
 
+fn is_own(caller: &Caller, transaction: &Transaction) -> bool {
+    transaction.terms.client == caller.client && is_process(transaction)
+}
+
 /// Whether this surface knows it: a process that it started, not deleted, and still whole.
 pub(super) fn is_process(transaction: &Transaction) -> bool {
     transaction.terms.surface == Surface::TrustedX
         && !transaction.discarded
         && transaction.terms.request.is_some()
-}
-
-/// SHA-256 of parts, each after its length.
-fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        hash.update(&(part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finish().as_ref().try_into().expect("SHA-256 is 32 bytes")
 }
 
 /// `GET …/signatures/{id}`: for its application, or for a device that the selectors match.
@@ -249,30 +267,21 @@ pub(super) async fn result(
     let scope = &trustedx.rules.scopes.sign;
     let caller = trustedx.application(request.headers(), scope).await?;
     let patience = wait(request.uri().query())?;
-    let core = &trustedx.gate.core;
-    // Listening begins before the look, so that no end falls in between.
-    let waiter = (!patience.is_zero())
-        .then(|| id.parse().ok().map(|id: TransactionId| core.doorbell.wait(id)))
-        .flatten();
-    let mut found = trustedx.own(&caller, &id).await?;
-    if let Some(waiter) = waiter
-        && !found.state.is_ended()
-    {
-        let ended = held::until_ended(core, Arc::clone(&found), waiter, &trustedx.tasks);
-        match tokio::time::timeout(patience, ended).await {
-            Ok(Ok(Some(ended))) => found = ended,
-            Ok(Ok(None)) => return Err(STOPPING),
-            Ok(Err(failed)) => return Err(failed.into()),
-            Err(_) => {}
-        }
-        // Deleted meanwhile, it is known no more.
-        if found.discarded {
-            return Err(Problem::Gone);
-        }
+    if !patience.is_zero() {
+        trustedx.wait(&caller, &id, patience).await?;
     }
-    let end = found.end().ok_or(Problem::Pending)?;
-    let signer = trustedx.signer(&found).await?;
-    Ok(Json(trustedx.rules.result(end, signer.as_ref())).into_response())
+    let id: TransactionId = id.parse().map_err(|_| Problem::Gone)?;
+    match trustedx.gate.core.store.awaited(&caller.tenant, id).await? {
+        Some(Awaited::Open { surface: Surface::TrustedX, client }) if client == caller.client => {
+            Err(Problem::Pending)
+        }
+        Some(Awaited::Ended { transaction, signer }) if is_own(&caller, &transaction) => {
+            let end = transaction.end().ok_or(Problem::Pending)?;
+            let signer = Signer::of(&transaction, signer);
+            Ok(Json(trustedx.rules.result(end, signer.as_ref())).into_response())
+        }
+        _ => Err(Problem::Gone),
+    }
 }
 
 /// `DELETE …/signatures/{id}`: answers with what is deleted; what was running is cancelled by that.

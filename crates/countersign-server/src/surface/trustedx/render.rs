@@ -9,7 +9,6 @@ use countersign_core::port::Registry as _;
 use countersign_core::terms::{MediaType, Operation, Terms};
 use countersign_core::transaction::{Clock, Decline, End, Transaction};
 use countersign_core::user::Factor;
-use countersign_proof::Proof;
 use countersign_proof::raw::Hash;
 use serde::{Deserialize, Serialize};
 
@@ -123,20 +122,24 @@ pub(super) struct Signer {
 impl TrustedX {
     /// The device that finished a process, if one did; it may have gone since.
     pub(super) async fn signer(&self, transaction: &Transaction) -> Result<Option<Signer>, Fault> {
-        let Some(End::Finished { by, proof }) = transaction.end() else { return Ok(None) };
+        let Some(End::Finished { by, .. }) = transaction.end() else { return Ok(None) };
         let device = self.gate.core.store.device(&transaction.terms.tenant, *by).await?;
-        Ok(device.map(|device| Signer::of(device.value, proof)))
+        Ok(Signer::of(transaction, device.map(|device| device.value)))
     }
 }
 
 impl Signer {
-    fn of(device: Device, proof: &Proof) -> Self {
-        let signed = |identity: &&Identity| {
+    /// The same, where the device has been read.
+    pub(super) fn of(transaction: &Transaction, device: Option<Device>) -> Option<Self> {
+        let Some(End::Finished { proof, .. }) = transaction.end() else { return None };
+        let mut device = device?;
+        let signed = |identity: &Identity| {
             let fingerprint = digest::digest(&digest::SHA256, &identity.certificate);
             proof.signer().is_some_and(|signer| fingerprint.as_ref() == signer)
         };
-        let identity = device.identities.iter().find(signed).cloned();
-        Self { device, identity }
+        let place = device.identities.iter().position(signed);
+        let identity = place.map(|place| device.identities.swap_remove(place));
+        Some(Self { device, identity })
     }
 }
 

@@ -5,9 +5,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::device::{Device, Identity};
 use countersign_core::id::{DeviceId, IdentityId};
 use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, NAME_BYTES_MAX, SELECTORS_MAX};
-use countersign_core::selector::{Held, Selector};
+use countersign_core::selector::Selector;
 use serde::{Deserialize, Serialize};
 
 use super::body::{certificate, text_of};
@@ -102,11 +103,11 @@ impl Asked {
         Ok(Self { selector, shown: Shown { labels, device_id, kind, details } })
     }
 
-    /// Shows it by the identity that its `id` names.
-    pub(super) fn show_by(&mut self, held: &Held) {
-        self.shown.device_id = Some(held.device.id.to_string());
+    /// Shows it by the identity that its `id` names, and the device that holds it.
+    pub(super) fn show_by(&mut self, device: &Device, identity: &Identity) {
+        self.shown.device_id = Some(device.id.to_string());
         self.shown.kind = Some(TYPE.to_owned());
-        let certificate = Some(BASE64.encode(&held.identity.certificate));
+        let certificate = Some(BASE64.encode(&identity.certificate));
         self.shown.details = Some(Details { certificate, der: None });
     }
 }

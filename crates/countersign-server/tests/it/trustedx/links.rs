@@ -247,6 +247,47 @@ async fn an_identity_that_was_disabled_or_locked_out_signs_nothing() {
     assert_eq!(signs(&house, spare.phone(), &process, DATA).await.0, StatusCode::OK);
 }
 
+/// A proof has been checked, so that the device's key is remembered: its standing is not.
+#[tokio::test]
+async fn a_device_that_is_known_is_refused_as_soon_as_it_or_its_user_may_not() {
+    let house = House::new();
+    house.user("jane");
+    let jane = Person::enrolled(&house, "jane", None).await;
+    let spare = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    let device = jane.phone().device_id.to_string();
+    let first = id(&shop.creates(TRANSACTION, &transaction()).await);
+    assert_eq!(signs(&house, jane.phone(), &first, DATA).await.0, StatusCode::OK);
+    let process = id(&shop.creates(TRANSACTION, &transaction()).await);
+    let refused = async || {
+        let looked = look(&house, jane.phone(), &format!("/signatures/{process}")).await;
+        let signed = signs(&house, jane.phone(), &process, DATA).await;
+        for (status, answer) in [looked, signed] {
+            assert_eq!((status.as_u16(), &answer["error"]), (403, &json!("access_denied")));
+        }
+    };
+    for (noun, name) in [("device", device.as_str()), ("user", "jane")] {
+        house.cli(&[noun, "lock", name, "--tenant", "acme"]).unwrap();
+        refused().await;
+        house.cli(&[noun, "unlock", name, "--tenant", "acme"]).unwrap();
+        let looked = look(&house, jane.phone(), &format!("/signatures/{process}")).await;
+        assert_eq!(looked.0, StatusCode::OK);
+    }
+    // Another tenant's device of that number is another device.
+    house.cli(&["tenant", "create", "other"]).unwrap();
+    let path = format!("{PREFIX}/signatures/{process}/cancel");
+    let mut phone = jane.phone().clone();
+    phone.tenant = "other".parse().unwrap();
+    let token = super::proof_of(&phone, "PUT", &path, b"");
+    let call = house.http.put(format!("{}{path}", house.address)).bearer_auth(token);
+    let answer = call.send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    let path = format!("v3_device/{device}");
+    assert_eq!(house.call(reqwest::Method::DELETE, &path, None).await.0, StatusCode::OK);
+    refused().await;
+    assert_eq!(signs(&house, spare.phone(), &process, DATA).await.0, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_certificate_that_has_expired_signs_nothing() {
     let house = House::new();

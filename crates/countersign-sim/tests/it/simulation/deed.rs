@@ -13,7 +13,7 @@ use countersign_core::terms::Form;
 use countersign_core::transaction::{Decline, End, Transaction};
 use countersign_core::user::{Lock, Standing};
 use countersign_core::{Error, Refusal};
-use countersign_sim::{Phone, RAW, Unsteady, Written, pin_digest};
+use countersign_sim::{Phone, RAW, Unsteady, pin_digest};
 use countersign_store::Store;
 
 use super::model::Model;
@@ -59,6 +59,8 @@ pub(super) enum What {
         id: TransactionId,
     },
     Sweep,
+    /// Retention, of what ended so long ago.
+    Forget(Duration),
     Pay,
     /// The user's lock, by an administrator.
     Lock(Lock),
@@ -97,7 +99,7 @@ impl Deed {
                     algorithm: (form == Form::Raw).then_some(RAW),
                     digest: None,
                 };
-                node.finish_in(manner, tenant, device, id, &submission).await?
+                node.finish_in(manner, tenant, device, id, &submission).await?.transaction
             }
             What::Decline { id, reason } => node.decline(tenant, device, id, reason).await?,
             What::Fail { id } => node.fail(tenant, device, id, "no screen".into()).await?,
@@ -116,6 +118,10 @@ impl Deed {
             }
             What::Sweep => {
                 node.sweep().await?;
+                return Ok(Told::Done);
+            }
+            What::Forget(keep) => {
+                node.forget(Some(keep)).await?;
                 return Ok(Told::Done);
             }
             What::Pin { version, old, new } => {
@@ -183,14 +189,6 @@ impl Deed {
         assert!(is_so, "{self} was answered with yes, and the ledger has {:?}", transaction.state);
     }
 
-    /// Whether this was written because a PIN was proved: an event by itself, whatever becomes of the change
-    /// of the PIN that it was proved for.
-    pub(super) fn clears(&self, written: &Written) -> bool {
-        let is_change = matches!(self.what, What::Pin { .. });
-        is_change
-            && matches!(written, Written::Standing(_, _, standing) if standing.wrong_pins == 0)
-    }
-
     /// Whether this refusal is itself an event: a wrong PIN, committed before it is answered.
     pub(super) fn is_event(&self, refusal: &Refusal) -> bool {
         let proves = matches!(self.what, What::Take { .. } | What::Pin { .. });
@@ -232,6 +230,7 @@ impl fmt::Display for Deed {
             What::Pin { version, .. } => write!(f, "PIN {version}"),
             What::Offers => f.write_str("offers"),
             What::Sweep => f.write_str("sweep"),
+            What::Forget(keep) => write!(f, "forget what is older than {keep:?}"),
             What::Pay => f.write_str("pay"),
         }
     }

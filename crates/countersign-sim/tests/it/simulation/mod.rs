@@ -41,6 +41,8 @@ const COMES_ABOUT: &[&str] = &[
     "raw, Taken",
     "raw, AtOnce",
     "wrote Discarded",
+    "retention left the evidence of",
+    "retention left nothing of",
     "no such transaction",
     "a fault",
     "hangs up",

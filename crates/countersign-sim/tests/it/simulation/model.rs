@@ -2,12 +2,13 @@
 //! of what the ledger should hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::delivery::{Debt, Verdict};
 use countersign_core::device::{Device, DeviceStatus};
 use countersign_core::id::{DeliveryId, DeviceId, TenantName, TransactionId, UserName};
-use countersign_core::port::Commit;
+use countersign_core::port::{Commit, Versioned};
 use countersign_core::selector::Selector;
 use countersign_core::terms::{Addressed, Form};
 use countersign_core::time::Timestamp;
@@ -21,6 +22,10 @@ use crate::play::WORLD;
 /// What there should be.
 pub(super) struct Model {
     pub(super) transactions: BTreeMap<TransactionId, (Transaction, u32)>,
+    /// Those of them of which only the evidence is kept.
+    evidence: BTreeSet<TransactionId>,
+    /// Those that are gone, as they ended.
+    gone: BTreeMap<TransactionId, Transaction>,
     standings: BTreeMap<(TenantName, UserName), Standing>,
     devices: BTreeMap<DeviceId, Device>,
     pub(super) owed: BTreeMap<DeliveryId, (TransactionId, Debt)>,
@@ -36,6 +41,8 @@ impl Model {
         let user = |device: &Device| (device.tenant.clone(), device.user.clone());
         Self {
             transactions: BTreeMap::new(),
+            evidence: BTreeSet::new(),
+            gone: BTreeMap::new(),
             standings: phones().map(|phone| (user(&phone.device), Standing::default())).collect(),
             devices: phones().map(|phone| (phone.id(), phone.device.clone())).collect(),
             owed: BTreeMap::new(),
@@ -49,7 +56,39 @@ impl Model {
     }
 
     pub(super) fn transaction(&self, id: TransactionId) -> &Transaction {
-        &self.transactions[&id].0
+        self.transactions.get(&id).map_or_else(|| &self.gone[&id], |(transaction, _)| transaction)
+    }
+
+    /// Those that had ended by then.
+    pub(super) fn ended_by(&self, before: Timestamp) -> Vec<TransactionId> {
+        let is_such = |t: &Transaction| matches!(t.state, State::Ended { at, .. } if at <= before);
+        let such = self.transactions.values().filter(|(transaction, _)| is_such(transaction));
+        such.map(|(transaction, _)| transaction.terms.id).collect()
+    }
+
+    /// Takes in what retention left of one that had ended.
+    pub(super) fn forget(
+        &mut self,
+        id: TransactionId,
+        left: Option<Versioned<Transaction>>,
+        is_owed: bool,
+    ) {
+        let (before, version) = self.transactions[&id].clone();
+        if left.as_ref().is_some_and(|left| left.value == before) {
+            return;
+        }
+        assert!(!is_owed, "nothing goes before its callback is taken");
+        if let Some(left) = left {
+            let kept = evidence(&before);
+            assert_eq!((&left.value, left.version), (&kept, version), "evidence stays as it was");
+            self.evidence.insert(id);
+            self.transactions.insert(id, (kept, version));
+        } else {
+            let is_signed = matches!(before.end(), Some(End::Finished { .. }));
+            assert!(!is_signed, "what was signed stays");
+            self.transactions.remove(&id);
+            self.gone.insert(id, before);
+        }
     }
 
     /// Takes in what was written.
@@ -67,12 +106,17 @@ impl Model {
                 assert!(self.owed.contains_key(&settlement.id), "only what is owed is paid");
                 self.paid.insert(settlement.id);
             }
+            Written::Forgotten(_) => {} // What is gone is looked for in the ledger.
         }
     }
 
     fn commit(&mut self, commit: &Commit) {
-        let next = &commit.transaction;
-        let id = next.terms.id;
+        let id = commit.transaction.terms.id;
+        let mut commit = commit.clone();
+        if self.evidence.contains(&id) {
+            commit.transaction = evidence(&commit.transaction); // It was read before it became that.
+        }
+        let (commit, next) = (&commit, &commit.transaction);
         match commit.expected {
             None => self.begins(commit),
             Some(expected) => {
@@ -243,4 +287,14 @@ impl Model {
     fn is_active(&self, device: DeviceId) -> bool {
         self.devices[&device].status == DeviceStatus::Active
     }
+}
+
+/// What is kept of what somebody signed: a CMS holds its content, other signatures do not.
+fn evidence(whole: &Transaction) -> Transaction {
+    let mut terms = (*whole.terms).clone();
+    (terms.callback, terms.notice, terms.request) = (None, None, None);
+    if terms.forms.accept(Form::Cms) {
+        terms.content.bytes.clear();
+    }
+    Transaction { terms: Arc::new(terms), ..whole.clone() }
 }

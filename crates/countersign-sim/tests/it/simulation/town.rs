@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use countersign_core::Error;
+use countersign_core::delivery::Debt;
 use countersign_core::device::{DeviceStatus, Purpose};
 use countersign_core::engine::{Engine, Manner, Policy};
 use countersign_core::id::{DeliveryId, DeviceId, IdentityId, TransactionId};
@@ -13,6 +14,7 @@ use countersign_core::port::{Clock, Handle, Ledger};
 use countersign_core::push::{PushPolicy, When};
 use countersign_core::selector::Selector;
 use countersign_core::terms::{Addressed, Clocks, Form};
+use countersign_core::time::Timestamp;
 use countersign_core::transaction::Decline;
 use countersign_core::user::{Lock, LockPolicy};
 use countersign_sim::{
@@ -201,13 +203,16 @@ impl Town {
         let written = self.store.tape_since(self.watched);
         self.watched += written.len();
         let caller = self.under_way.get_mut(&number).expect("it is under way");
-        caller.writes += written.iter().filter(|one| !caller.deed.clears(one)).count();
+        caller.writes += written.len();
         for written in written {
             self.model.watch(&written);
             if let Written::Commit(commit) = &written {
                 let id = commit.transaction.terms.id;
                 self.compare(id);
                 self.story.push(format!("{number} wrote {:?} to {id}", commit.event));
+            }
+            if let Written::Forgotten(before) = written {
+                self.look_what_is_gone(before);
             }
         }
         for caller in self.under_way.values_mut() {
@@ -243,6 +248,25 @@ impl Town {
         }
     }
 
+    /// Retention removes what it may, and leaves the evidence.
+    fn look_what_is_gone(&mut self, before: Timestamp) {
+        let mut owed = BTreeSet::new();
+        for house in &WORLD.houses {
+            let all = self.store.inner.deliveries(&house.tenant, false, u16::MAX);
+            let all = block_on(all).unwrap().into_iter().map(|unpaid| unpaid.delivery);
+            owed.extend(all.filter(|d| d.debt == Debt::Callback).map(|d| d.transaction));
+        }
+        for id in self.model.ended_by(before) {
+            let was = self.model.transaction(id).terms.tenant.clone();
+            let left = block_on(self.store.inner.load(&was, &Handle::Id(id))).unwrap();
+            let kept = if left.is_some() { "the evidence of" } else { "nothing of" };
+            if left.as_ref().map(|left| &left.value) != Some(self.model.transaction(id)) {
+                self.story.push(format!("retention left {kept} {id}"));
+            }
+            self.model.forget(id, left, owed.contains(&id));
+        }
+    }
+
     /// The ledger holds what the model does.
     fn compare(&self, id: TransactionId) {
         let (expected, version) = &self.model.transactions[&id];
@@ -273,7 +297,8 @@ impl Town {
         let what = match self.dice.roll(60) {
             0..13 => return self.new_order(phone),
             13..17 => What::Offers,
-            17..20 => What::Sweep,
+            17..19 => What::Sweep,
+            19 => What::Forget(Duration::from_secs(*self.dice.pick(&[0, 3, 10]))),
             20..22 => What::Pay,
             22 => What::Lock(*self.dice.pick(&[Lock::Administrator, Lock::Open, Lock::Open])),
             23 => What::Lock(Lock::Open),

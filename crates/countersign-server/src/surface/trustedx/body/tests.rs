@@ -283,7 +283,8 @@ fn selectors_are_shown_as_they_were_sent_but_for_an_id() {
     assert_eq!(shown(0), sent);
     assert_eq!(shown(1), json!({"labels": []}));
     let mut by_id = read[2].clone();
-    by_id.show_by(&held());
+    let Held { device, identity } = held();
+    by_id.show_by(&device, &identity);
     assert_eq!(
         serde_json::to_value(&by_id.shown).unwrap(),
         json!({"labels": [], "device_id": "7", "type": "pki:x509", "details": {"certificate": "AQID"}})

@@ -1,0 +1,66 @@
+//! Devices' authentication keys, remembered ready to check proofs with.
+//!
+//! A device has the key that it enrolled with for as long as it is known, and its number is nobody else's
+//! after it, so that what is remembered cannot become untrue. Only the key is: whether a device or its user
+//! may do anything is not, and is looked at with each call.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use countersign_core::id::{DeviceId, TenantName};
+use countersign_core::limits::AUTH_KEYS_REMEMBERED_MAX;
+use countersign_wire::jwk::VerifyingKey;
+use parking_lot::Mutex;
+
+/// By tenant too: one tenant's device 7 is not another's.
+#[derive(Default)]
+pub(super) struct Keys(Mutex<HashMap<(TenantName, DeviceId), Arc<VerifyingKey>>>);
+
+impl Keys {
+    /// The key of this device, if it proved itself before.
+    pub(super) fn known(&self, tenant: &TenantName, device: DeviceId) -> Option<Arc<VerifyingKey>> {
+        self.0.lock().get(&(tenant.clone(), device)).cloned()
+    }
+
+    /// Remembers the key of a device that has proved itself with it.
+    pub(super) fn remember(&self, tenant: &TenantName, device: DeviceId, key: &Arc<VerifyingKey>) {
+        let mut known = self.0.lock();
+        if known.len() >= AUTH_KEYS_REMEMBERED_MAX {
+            // Rare and cheap enough: whoever still calls is looked up once more.
+            known.clear();
+        }
+        known.entry((tenant.clone(), device)).or_insert_with(|| Arc::clone(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_wire::jwk::PrivateJwk;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_of_one_device_of_one_tenant() {
+        let (acme, beta): (TenantName, TenantName) =
+            ("acme".parse().unwrap(), "beta".parse().unwrap());
+        let [seven, eight] = [7, 8].map(|number| DeviceId::try_from(number).unwrap());
+        let keys = Keys::default();
+        assert!(keys.known(&acme, seven).is_none());
+        let key = Arc::new(PrivateJwk::generate().public().verifying());
+        keys.remember(&acme, seven, &key);
+        assert!(Arc::ptr_eq(&keys.known(&acme, seven).unwrap(), &key));
+        assert!(keys.known(&acme, eight).is_none() && keys.known(&beta, seven).is_none());
+    }
+
+    #[test]
+    fn no_more_keys_are_remembered_than_may_be() {
+        let acme: TenantName = "acme".parse().unwrap();
+        let keys = Keys::default();
+        let key = Arc::new(PrivateJwk::generate().public().verifying());
+        for number in 1..=AUTH_KEYS_REMEMBERED_MAX as u64 + 1 {
+            keys.remember(&acme, DeviceId::try_from(number).unwrap(), &key);
+            assert!(keys.0.lock().len() <= AUTH_KEYS_REMEMBERED_MAX);
+        }
+        assert!(keys.known(&acme, DeviceId::try_from(1).unwrap()).is_none());
+    }
+}
