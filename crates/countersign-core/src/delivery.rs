@@ -320,11 +320,18 @@ impl Room {
         self.callbacks.free.saturating_add(self.pushes.free)
     }
 
+    /// Places that a lane has.
+    #[must_use]
+    pub fn held(&self, lane: &Lane) -> u16 {
+        let places = if lane.is_push() { &self.pushes } else { &self.callbacks };
+        places.lanes.get(lane).copied().unwrap_or(0)
+    }
+
     /// Places that a lane may still have.
     #[must_use]
     pub fn left(&self, lane: &Lane) -> u16 {
         let places = if lane.is_push() { &self.pushes } else { &self.callbacks };
-        let held = places.lanes.get(lane).copied().unwrap_or(0);
+        let held = self.held(lane);
         let narrowed = self.narrowed.get(lane).copied().unwrap_or(u16::MAX);
         let lane_max = places.lane_max.min(narrowed);
         let tenant_held = places.tenants.get(&lane.tenant).copied().unwrap_or(0);

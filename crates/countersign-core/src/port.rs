@@ -16,7 +16,7 @@ use crate::device::{Device, Identity};
 use crate::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, RequestKey, TenantName, TransactionId, UserName,
 };
-use crate::push::Contact;
+use crate::push::{Contact, Waking};
 use crate::refusal::Fault;
 use crate::terms::{Addressed, Surface};
 use crate::time::Timestamp;
@@ -178,6 +178,24 @@ pub trait Ledger: Send + Sync {
             let user = self.user(tenant, &device.value.user).await?;
             let transaction = self.load(tenant, &Handle::Id(id)).await?;
             Ok(Some(Acting { device, user, transaction }))
+        }
+    }
+
+    /// Reads what pushes stand on, each a device's for a transaction, in their order; as of one moment where a
+    /// store can. `None` where there is no such device.
+    fn waking(
+        &self,
+        who: &[(TenantName, DeviceId, TransactionId)],
+    ) -> impl Future<Output = Result<Vec<Option<Waking>>, Fault>> + Send
+    where
+        Self: Registry + Sized,
+    {
+        async move {
+            let mut each = Vec::with_capacity(who.len());
+            for (tenant, device, id) in who {
+                each.push(self.acting(tenant, *device, *id).await?.map(Waking::from));
+            }
+            Ok(each)
         }
     }
 

@@ -8,10 +8,12 @@ use core::time::Duration;
 
 use crate::delivery::{Attempt, Patience, Verdict};
 use crate::device::{Device, DeviceStatus};
-use crate::id::DeviceId;
+use crate::id::{DeviceId, TenantName, UserName};
 use crate::limits::{PUSH_BACKOFF_FIRST, PUSH_BACKOFF_MAX};
+use crate::port::{Acting, Versioned};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
+use crate::user::User;
 
 /// Who wakes a device.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -158,6 +160,49 @@ impl fmt::Debug for PushAddress {
     }
 }
 
+/// As much of a device as waking it takes: none of its keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sleeper {
+    /// Whose users' it is.
+    pub tenant: TenantName,
+    /// Which device.
+    pub id: DeviceId,
+    /// Its version, at which its address was read.
+    pub version: u32,
+    /// Whose it is.
+    pub user: UserName,
+    /// Whether it may sign.
+    pub status: DeviceStatus,
+    /// The application that it runs, as it says.
+    pub app: String,
+    /// How it is woken.
+    pub push: Push,
+}
+
+impl From<Versioned<Device>> for Sleeper {
+    fn from(Versioned { value, version }: Versioned<Device>) -> Self {
+        let Device { tenant, id, user, status, about, push, .. } = value;
+        Self { tenant, id, version, user, status, app: about.app, push }
+    }
+}
+
+/// What a push that is due stands on.
+#[derive(Clone, Debug)]
+pub struct Waking {
+    /// Who is woken.
+    pub device: Sleeper,
+    /// Their user, if there is one still.
+    pub user: Option<Versioned<User>>,
+    /// What for, if it is there still.
+    pub transaction: Option<Versioned<Transaction>>,
+}
+
+impl From<Acting> for Waking {
+    fn from(Acting { device, user, transaction }: Acting) -> Self {
+        Self { device: device.into(), user, transaction }
+    }
+}
+
 /// Which devices are pushed, and when.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PushPolicy {
@@ -198,7 +243,7 @@ impl PushPolicy {
     pub fn still<'a>(
         &self,
         transaction: &Transaction,
-        device: &'a Device,
+        device: &'a Sleeper,
         is_present: bool,
         now: Timestamp,
     ) -> Result<&'a Registration, Needless> {

@@ -1,6 +1,6 @@
-//! Push services for tests: Apple's, Google's and a browser's, on the loopback, over TLS with HTTP/2.
+//! Push services for tests and the bench: Apple's, Google's and a browser's, on the loopback, over TLS with HTTP/2.
 //!
-//! The real ones cannot be reached from where tests run. These hold their published rules: who may send, under
+//! The real ones cannot be reached from where they run. These hold their published rules: who may send, under
 //! which token of which age, what a request must carry, how large it may be, and in which words it is refused. They
 //! break as the real ones do: with 503, with GOAWAY, and by hanging up.
 //!
@@ -22,7 +22,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -67,6 +67,8 @@ pub struct Received {
     pub body: Vec<u8>,
     /// Which connection it came on, from 1.
     pub connection: usize,
+    /// When it was taken.
+    pub at: Instant,
 }
 
 /// What a service says to everybody for a while, instead of doing its work.
@@ -215,6 +217,12 @@ impl Services {
         self.received.try_recv().ok()
     }
 
+    /// All pushes that are taken, for somebody else to look at: from now on there is none for
+    /// [`Services::next`] and [`Services::take`].
+    pub fn received(&mut self) -> mpsc::UnboundedReceiver<Received> {
+        std::mem::replace(&mut self.received, mpsc::unbounded_channel().1)
+    }
+
     /// Connections that were accepted.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -343,6 +351,7 @@ impl Room {
             headers: asked.head.headers.clone(),
             body: asked.body.to_vec(),
             connection: asked.connection,
+            at: Instant::now(),
         });
     }
 }

@@ -21,7 +21,7 @@ use countersign_core::port::{
     Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
     Ledger, Registry, Unpaid, Versioned,
 };
-use countersign_core::push::Contact;
+use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -129,6 +129,13 @@ impl Ledger for Store {
         id: TransactionId,
     ) -> Result<Option<Acting>, Fault> {
         ask!(self, store => store.acting(tenant, device, id))
+    }
+
+    async fn waking(
+        &self,
+        who: &[(TenantName, DeviceId, TransactionId)],
+    ) -> Result<Vec<Option<Waking>>, Fault> {
+        ask!(self, store => store.waking(who))
     }
 
     async fn awaited(

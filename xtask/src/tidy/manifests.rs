@@ -16,6 +16,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "countersign-core",
             "countersign-device",
             "countersign-proof",
+            "countersign-push-services", // for its bench
             "countersign-store",
             "countersign-wire",
         ],
@@ -31,7 +32,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
 ];
 
 /// What tests may use besides.
-const FOR_TESTS: &[&str] = &["countersign-sim", "countersign-push-services"];
+const FOR_TESTS: &[&str] = &["countersign-sim"];
 
 /// Dependencies that no crate of the domain has, whichever way.
 const DOMAIN: &[&str] = &["countersign-core", "countersign-proof"];

@@ -10,6 +10,7 @@
 //! The promise: at least once, always with the same id and the same bytes, never before the end is
 //! durable, and never to an address that the guard forbids.
 
+mod book;
 pub(crate) mod guard;
 pub(crate) mod outbound;
 pub(crate) mod push;

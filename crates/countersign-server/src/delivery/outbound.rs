@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::{Bytes, BytesMut};
 use countersign_core::time::Timestamp;
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Request, Response};
 use tracing::warn;
 use url::Url;
 
@@ -98,9 +98,11 @@ impl Outbound {
         if let Some(resolver) = &self.resolver {
             resolver.check_url(&url).map_err(Unanswered::Forbidden)?;
         }
-        let request = self.client.post(url).headers(headers).body(body).send();
-        // The client's own clock may begin later than the attempt does.
-        match tokio::time::timeout(self.timeout, request).await {
+        let mut request = Request::new(Method::POST, url);
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(body.into());
+        // The client's own clock, which it is not given, would begin later than the attempt does.
+        match tokio::time::timeout(self.timeout, self.client.execute(request)).await {
             Ok(Ok(mut answer)) => {
                 let body = read(&mut answer).await;
                 let headers = std::mem::take(answer.headers_mut());
@@ -124,7 +126,6 @@ fn build(
             .https_only(true)
             .referer(false)
             .connect_timeout(timeout)
-            .timeout(timeout)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .pool_idle_timeout(IDLE_WAIT_MAX);
         more(builder)

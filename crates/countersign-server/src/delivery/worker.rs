@@ -1,4 +1,4 @@
-//! Claims what is due, pays it, and writes down what became of it.
+//! Claims what is due, pays it, and has what became of it written down.
 //!
 //! One task looks at everything: the ledger's answers, the calls on their way, the bell that rings when a
 //! debt was committed here, and the clock. It keeps no queue: what it claims is on its way at once, and
@@ -18,7 +18,7 @@ use countersign_core::limits::{
     DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
 };
 use countersign_core::port::{Chance as _, Claim, Claimed, Handle, Ledger as _, Registry as _};
-use countersign_core::push::PATIENCE;
+use countersign_core::push::{PATIENCE, Waking};
 use countersign_core::time::Timestamp;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
 use futures_util::stream::FuturesUnordered;
@@ -27,6 +27,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use super::Callers;
+use super::book::Book;
 use super::push::Pushes;
 use super::webhook::{Message, Outcome, Webhook};
 use crate::serve::Core;
@@ -38,9 +39,6 @@ use crate::task::{Shutdown, panic_message};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often what waits behind an open circuit is looked through for what has waited too long.
 const FORSAKE_EVERY: Duration = Duration::from_secs(30);
-/// How often what became of a delivery is written down, if the ledger fails; then its lease ends.
-const SETTLE_TRIES: u32 = 3;
-const SETTLE_PAUSE: Duration = Duration::from_secs(2);
 
 /// What the operator decided.
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +66,14 @@ pub(crate) async fn work(core: Arc<Core>, callers: Callers, rules: Rules, tasks:
     let Callers { webhook, pushes } = callers;
     let desk = Arc::new(Desk { core, webhook, pushes, rules });
     let mut worker = Worker::new(Arc::clone(&desk));
+    let mut book = Book::new(Arc::clone(&desk.core));
     let mut paying = FuturesUnordered::new();
     let mut look = true;
-    while !tasks.has_begun() || !paying.is_empty() || !worker.claiming.is_terminated() {
+    while !tasks.has_begun()
+        || !paying.is_empty()
+        || !book.is_written()
+        || !worker.claiming.is_terminated()
+    {
         if look && !tasks.has_begun() && worker.begin_claim() {
             look = false;
         }
@@ -78,12 +81,19 @@ pub(crate) async fn work(core: Arc<Core>, callers: Callers, rules: Rules, tasks:
             claimed = &mut worker.claiming, if !worker.claiming.is_terminated() => {
                 let deliveries = worker.claimed(claimed);
                 look |= !deliveries.is_empty();
-                paying.extend(deliveries.into_iter().map(|one| desk.pay_safely(one).boxed()));
+                let paid = deliveries.into_iter();
+                paying.extend(paid.map(|(one, seen)| desk.pay_safely(one, seen).boxed()));
             }
-            Some(paid) = paying.next(), if !paying.is_empty() => {
-                worker.paid(paid);
-                look = true;
+            Some(first) = paying.next(), if !paying.is_empty() => {
+                // Answers come many at a time.
+                let mut next = Some(first);
+                while let Some(paid) = next {
+                    look |= worker.paid(&paid);
+                    book.note(paid.settlement);
+                    next = paying.next().now_or_never().flatten();
+                }
             }
+            () = book.write() => {}
             () = desk.core.doorbell.owed() => look = true,
             _ = ticks.tick() => look = true,
             _ = sweeps.tick() => {
@@ -108,6 +118,8 @@ pub(super) struct Desk {
 pub(super) struct Paid {
     pub(super) lane: Lane,
     pub(super) heard: Heard,
+    /// What is to be written down. After a panic nothing: its lease will end.
+    pub(super) settlement: Option<Settlement>,
 }
 
 /// What an attempt says of its receiver.
@@ -128,7 +140,13 @@ struct Worker {
     circuits: HashMap<Lane, Circuit>,
     /// Where the next claim begins.
     after: Option<Lane>,
-    claiming: Fuse<BoxFuture<'static, Result<Claimed, Fault>>>,
+    claiming: Fuse<BoxFuture<'static, Result<Due, Fault>>>,
+}
+
+/// What was claimed, pushes with what they stand on, and where the next claim begins.
+struct Due {
+    deliveries: Vec<(Delivery, Option<Waking>)>,
+    resume: Option<Lane>,
 }
 
 impl Worker {
@@ -157,16 +175,20 @@ impl Worker {
             after: self.after.clone(),
         };
         let desk = Arc::clone(&self.desk);
-        self.claiming = async move { desk.core.store.claim(claim).await }.boxed().fuse();
+        let claiming = async move {
+            let Claimed { deliveries, resume } = desk.core.store.claim(claim).await?;
+            Ok(Due { deliveries: desk.look(deliveries).await, resume })
+        };
+        self.claiming = claiming.boxed().fuse();
         true
     }
 
     /// Takes the places of what was claimed.
-    fn claimed(&mut self, claimed: Result<Claimed, Fault>) -> Vec<Delivery> {
+    fn claimed(&mut self, claimed: Result<Due, Fault>) -> Vec<(Delivery, Option<Waking>)> {
         match claimed {
-            Ok(Claimed { deliveries, resume }) => {
+            Ok(Due { deliveries, resume }) => {
                 self.after = resume;
-                for delivery in &deliveries {
+                for (delivery, _) in &deliveries {
                     self.room.take(&delivery.lane, 1);
                 }
                 deliveries
@@ -178,12 +200,13 @@ impl Worker {
         }
     }
 
-    /// Gives a place back, and remembers how its receiver is.
-    fn paid(&mut self, paid: Paid) {
+    /// Gives a place back, and remembers how its receiver is. Answers whether it is time for a claim: one is
+    /// made for many places rather than many for one each.
+    fn paid(&mut self, paid: &Paid) -> bool {
         self.room.leave(&paid.lane);
         let (host, is_push) = (&paid.lane.host, paid.lane.is_push());
         let what = if is_push { "pushes" } else { "callbacks" };
-        match paid.heard {
+        match &paid.heard {
             Heard::Nothing => {}
             Heard::Well => {
                 if self.circuits.remove(&paid.lane).is_some_and(|circuit| circuit.is_open()) {
@@ -194,7 +217,7 @@ impl Worker {
                 let patience = if is_push { &PATIENCE } else { &self.desk.rules.patience };
                 let now = self.desk.core.now();
                 let circuit = self.circuits.entry(paid.lane.clone()).or_default();
-                if circuit.failed(now, patience, asked) {
+                if circuit.failed(now, patience, *asked) {
                     warn!(
                         delivery.host = host,
                         "{host} takes no {what} ({told}): they wait, and one is tried now and then"
@@ -202,6 +225,7 @@ impl Worker {
                 }
             }
         }
+        self.room.left(&paid.lane) >= self.room.held(&paid.lane) / 4
     }
 
     /// Forgets receivers that nobody has called lately.
@@ -227,22 +251,26 @@ struct Letter {
 
 impl Desk {
     /// [`Desk::pay`], so that no delivery takes the others with it.
-    fn pay_safely(self: &Arc<Self>, delivery: Delivery) -> impl Future<Output = Paid> + use<> {
+    fn pay_safely(
+        self: &Arc<Self>,
+        delivery: Delivery,
+        seen: Option<Waking>,
+    ) -> impl Future<Output = Paid> + use<> {
         let (desk, id, lane) = (Arc::clone(self), delivery.id, delivery.lane.clone());
-        let paying = async move { desk.pay(delivery).await };
+        let paying = async move { desk.pay(delivery, seen).await };
         AssertUnwindSafe(paying).catch_unwind().map(move |paid| {
             paid.unwrap_or_else(|panic| {
                 let said = panic_message(&*panic);
                 error!(delivery.id = %id, "Delivery {id} panicked: {said}");
-                Paid { lane, heard: Heard::Nothing } // Its lease will end.
+                Paid { lane, heard: Heard::Nothing, settlement: None }
             })
         })
     }
 
-    /// Makes one attempt, and writes down what became of it.
-    async fn pay(&self, delivery: Delivery) -> Paid {
+    /// Makes one attempt.
+    async fn pay(&self, delivery: Delivery, seen: Option<Waking>) -> Paid {
         if let Debt::Push(device) = delivery.debt {
-            return self.wake(delivery, device).await;
+            return self.wake(delivery, device, seen).await;
         }
         let (attempt, told, heard) = match self.letter(&delivery).await {
             Ok(Some(letter)) => {
@@ -263,8 +291,7 @@ impl Desk {
         let patience = &self.rules.patience;
         let verdict = patience.after(attempt, count, delivery.owed_at, now, jitter);
         tell(&delivery, count, verdict, &told, now);
-        self.settle(&delivery, verdict, told).await;
-        Paid { lane: delivery.lane, heard }
+        self.paid(delivery, verdict, told, heard)
     }
 
     /// What a callback says. `None` where its transaction or its client is gone.
@@ -321,7 +348,13 @@ impl Desk {
         }
     }
 
-    pub(super) async fn settle(&self, delivery: &Delivery, verdict: Verdict, mut outcome: String) {
+    pub(super) fn paid(
+        &self,
+        delivery: Delivery,
+        verdict: Verdict,
+        mut outcome: String,
+        heard: Heard,
+    ) -> Paid {
         outcome.truncate(outcome.floor_char_boundary(DELIVERY_OUTCOME_BYTES_MAX));
         let settlement = Settlement {
             tenant: delivery.lane.tenant.clone(),
@@ -331,15 +364,7 @@ impl Desk {
             outcome,
             at: self.core.now(),
         };
-        for tries in 1..=SETTLE_TRIES {
-            match self.core.store.settle(settlement.clone()).await {
-                Ok(()) => return,
-                Err(fault) => log(&fault),
-            }
-            if tries < SETTLE_TRIES {
-                tokio::time::sleep(SETTLE_PAUSE).await;
-            }
-        }
+        Paid { lane: delivery.lane, heard, settlement: Some(settlement) }
     }
 }
 

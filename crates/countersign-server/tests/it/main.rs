@@ -5,6 +5,7 @@
 
 mod administration;
 mod bad_input;
+mod bench;
 mod callbacks;
 mod channel;
 mod crashes;

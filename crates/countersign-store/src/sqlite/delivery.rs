@@ -6,7 +6,7 @@ use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::{Claim, Unpaid};
 use countersign_core::push::{PushState, Pushed};
 use countersign_core::time::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Rows, params};
 
 use super::column::{Columns, moment, number};
 use super::trouble::Trouble;
@@ -55,9 +55,12 @@ pub(super) fn call_off(
 }
 
 pub(super) const ANY_DUE: &str = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE due_at <= ?1)";
+// Two statements, since `(tenant, host) > (?1, ?2)` would begin at the first delivery of the lane that it is to
+// skip, and look at each: SQLite makes no strict bound of a row of values.
 pub(super) const NEXT_LANE: &str = "SELECT tenant, host FROM deliveries
-      WHERE due_at IS NOT NULL AND (tenant, host) > (?1, ?2)
-      ORDER BY tenant, host LIMIT 1";
+      WHERE due_at IS NOT NULL AND tenant = ?1 AND host > ?2 ORDER BY host LIMIT 1";
+pub(super) const NEXT_TENANT: &str = "SELECT tenant, host FROM deliveries
+      WHERE due_at IS NOT NULL AND tenant > ?1 ORDER BY tenant, host LIMIT 1";
 pub(super) const DUE_IN_LANE: &str = "SELECT seq, due_at FROM deliveries
       WHERE tenant = ?1 AND host = ?2 AND due_at <= ?3
       ORDER BY due_at, seq LIMIT ?4";
@@ -79,14 +82,15 @@ pub(super) fn candidates(
     if !sql.prepare_cached(ANY_DUE)?.query_row([now], |row| row.get(0))? {
         return Ok((Vec::new(), claim.after));
     }
-    let mut next = sql.prepare_cached(NEXT_LANE)?;
+    let (mut lane, mut tenant) = (sql.prepare_cached(NEXT_LANE)?, sql.prepare_cached(NEXT_TENANT)?);
     let next = |after: Option<&Lane>| -> Result<Option<Lane>, Trouble> {
-        let (tenant, host) =
-            after.map_or(("", ""), |lane| (lane.tenant.as_str(), lane.host.as_str()));
-        let mut rows = next.query([tenant, host])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        let mut columns = Columns::of("deliveries", 2, row);
-        Ok(Some(Lane { tenant: columns.text("tenant")?, host: columns.next("host")? }))
+        if let Some(Lane { tenant, host }) = after
+            && let Some(found) = read_lane(lane.query([tenant.as_str(), host])?)?
+        {
+            return Ok(Some(found));
+        }
+        let after = after.map_or("", |lane| lane.tenant.as_str());
+        read_lane(tenant.query([after])?)
     };
     let mut due = sql.prepare_cached(DUE_IN_LANE)?;
     let due = |lane: &Lane, places: u16| -> Result<Vec<Candidate>, Trouble> {
@@ -97,6 +101,12 @@ pub(super) fn candidates(
         Ok(found.collect::<Result<_, _>>()?)
     };
     walk(claim, next, due)
+}
+
+fn read_lane(mut rows: Rows<'_>) -> Result<Option<Lane>, Trouble> {
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let mut columns = Columns::of("deliveries", 2, row);
+    Ok(Some(Lane { tenant: columns.text("tenant")?, host: columns.next("host")? }))
 }
 
 /// Leases those that nobody else has leased since they were found. The attempt counts from now on, so

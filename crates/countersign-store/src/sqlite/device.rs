@@ -15,7 +15,7 @@ use crate::seal::{MasterKeys, Owner, Place};
 
 mod push;
 
-pub(super) use push::retire as retire_push;
+pub(super) use push::{load_sleeper, retire as retire_push};
 
 const COLUMNS: &str = "tenant, id, version, user, serial_base, sequence, status, auth_key,
     payload_key, code_key, pin_digest, pin_version, push_provider, push_address, push_mark,
@@ -252,11 +252,10 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Device>,
         base: SerialBase(columns.next("serial_base")?),
         sequence: columns.next("sequence")?,
     };
-    let statuses = [DeviceStatus::Active, DeviceStatus::Locked, DeviceStatus::Retired];
     let value = Device {
         user,
         serial_number,
-        status: columns.one_of("status", statuses, DeviceStatus::as_str)?,
+        status: read_status(&mut columns)?,
         auth_key: columns.bytes("auth_key")?,
         payload_key: columns.secret32("payload_key", keys, &tenant, Owner::PayloadKey(id))?,
         code_key: columns.secret32("code_key", keys, &tenant, Owner::CodeKey(id))?,
@@ -269,6 +268,11 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Device>,
         id,
     };
     Ok(Versioned { value, version })
+}
+
+fn read_status(columns: &mut Columns<'_>) -> Result<DeviceStatus, Trouble> {
+    let all = [DeviceStatus::Active, DeviceStatus::Locked, DeviceStatus::Retired];
+    columns.one_of("status", all, DeviceStatus::as_str)
 }
 
 fn read_pin(

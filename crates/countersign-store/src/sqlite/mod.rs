@@ -50,12 +50,13 @@ use countersign_core::port::{
     Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
     Ledger, Registry, Unpaid, Versioned,
 };
-use countersign_core::push::Contact;
+use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{Standing, User};
+use rusqlite::Connection;
 
 use crate::Stats;
 use crate::seal::MasterKeys;
@@ -123,6 +124,23 @@ impl Ledger for Sqlite {
             let user = user::load(sql, tenant, &device.value.user)?;
             let transaction = transaction::load(sql, tenant, &Handle::Id(transaction))?;
             Ok(Some(Acting { device, user, transaction }))
+        })
+    }
+
+    async fn waking(
+        &self,
+        who: &[(TenantName, DeviceId, TransactionId)],
+    ) -> Result<Vec<Option<Waking>>, Fault> {
+        let read = |sql: &Connection, tenant, id, on| {
+            let Some(device) = device::load_sleeper(sql, tenant, id, &self.0.keys)? else {
+                return Ok(None);
+            };
+            let user = user::load(sql, tenant, &device.user)?;
+            let transaction = transaction::load(sql, tenant, &Handle::Id(on))?;
+            Ok(Some(Waking { device, user, transaction }))
+        };
+        self.0.readers.read_at_once("reading what pushes stand on", |sql| {
+            who.iter().map(|(tenant, id, on)| read(sql, tenant, *id, *on)).collect()
         })
     }
 

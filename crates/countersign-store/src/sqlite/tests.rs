@@ -176,6 +176,7 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
         (transaction::DUE_NEXT.into(), "transactions_due"),
         (delivery::ANY_DUE.into(), "deliveries_due"),
         (delivery::NEXT_LANE.into(), "deliveries_by_lane"),
+        (delivery::NEXT_TENANT.into(), "deliveries_by_lane"),
         (delivery::DUE_IN_LANE.into(), "deliveries_by_lane"),
         (delivery::FORSAKE.into(), "deliveries_by_lane"),
         (delivery::LIST_GIVEN_UP.into(), "deliveries_given_up"),

@@ -3,7 +3,7 @@
 use countersign_core::delivery::{Debt, Delivery, Lane, Room, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::port::{Changed, Claim, Claimed, Commit, Committed, Ledger, Registry as _};
-use countersign_core::push::{Contact, Provider, Push, PushState, Pushed, Retirement};
+use countersign_core::push::{Contact, Provider, Push, PushState, Pushed, Retirement, Waking};
 use countersign_core::terms::{Callback, Terms};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
@@ -275,6 +275,31 @@ async fn a_dead_address_is_retired_unless_the_device_has_changed_since() {
                 assert_eq!((found.value.push, found.version), (dead, 2), "{retired}");
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_push_stands_on_is_what_a_device_acts_on_without_its_keys() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let debts = [(8, Debt::Push(device_id(1)))];
+        store.commit(owing(commit(waiting(terms(1)), None), &debts)).await.unwrap();
+        let (acme, beta) = (acme(), "beta".parse().unwrap());
+        let of = |tenant: &TenantName, device, number| {
+            (tenant.clone(), device_id(device), TransactionId(number))
+        };
+        let who = [of(&acme, 1, 1), of(&acme, 99, 1), of(&acme, 1, 99), of(&beta, 1, 1)];
+        let mut expected = Vec::new();
+        for (tenant, device, number) in &who {
+            let acting = store.acting(tenant, *device, *number).await.unwrap();
+            expected.push(format!("{:?}", acting.map(Waking::from)));
+        }
+        let found = store.waking(&who).await.unwrap();
+        let found: Vec<_> = found.into_iter().map(|waking| format!("{waking:?}")).collect();
+        assert_eq!(found, expected);
+        assert!(expected[0].contains("WebPush") && expected[1] == "None", "{expected:?}");
+        assert!(expected[2].contains("transaction: None") && expected[3] != expected[0]);
     })
     .await;
 }

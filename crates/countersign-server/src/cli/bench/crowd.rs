@@ -10,7 +10,7 @@ use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{ClientId, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::port::{Chance as _, Changed, Clock as _, Registry as _};
-use countersign_core::push::Push;
+use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::{Client, KeyKind, Tenant};
 use countersign_core::user::User;
@@ -54,11 +54,19 @@ pub(super) struct Keys {
     pub(super) certificate: Vec<u8>,
     pub(super) chain: Vec<Vec<u8>>,
     pub(super) key: SigningKey,
+    /// By which Apple knows it.
+    pub(super) push_token: Option<String>,
 }
 
 impl Crowd {
-    /// Makes the ledger in `directory`, with `count` users of one device each.
-    pub(super) async fn make(directory: &Path, count: u32, bar: &Bar) -> anyhow::Result<Self> {
+    /// Makes the ledger in `directory`, with `count` users of one device each. So many of the devices, the
+    /// first `woken`, are registered with Apple.
+    pub(super) async fn make(
+        directory: &Path,
+        count: u32,
+        woken: u32,
+        bar: &Bar,
+    ) -> anyhow::Result<Self> {
         let (store, world) = (Store::sqlite(directory, None)?, World::default());
         let tenant = found_tenant("bench".parse()?, world.now())?;
         store.create_tenant(tenant.clone()).await?;
@@ -79,7 +87,7 @@ impl Crowd {
         let enrolling = |number| {
             let (store, world, tenant) = (&store, &world, &tenant);
             async move {
-                let enrolled = enrol(store, world, tenant, number).await;
+                let enrolled = enrol(store, world, tenant, number, number < woken).await;
                 bar.add(1);
                 enrolled
             }
@@ -98,7 +106,13 @@ impl Crowd {
     }
 }
 
-async fn enrol(store: &Store, world: &World, tenant: &Tenant, number: u32) -> anyhow::Result<Keys> {
+async fn enrol(
+    store: &Store,
+    world: &World,
+    tenant: &Tenant,
+    number: u32,
+    is_woken: bool,
+) -> anyhow::Result<Keys> {
     let (name, now) = (format!("user-{number}").parse::<UserName>()?, world.now());
     store.create_user(&tenant.name, &name, None, now).await?;
     let user = store.user(&tenant.name, &name).await?.context("a new user is there")?;
@@ -112,7 +126,13 @@ async fn enrol(store: &Store, world: &World, tenant: &Tenant, number: u32) -> an
         state: ActivationState::Open,
     };
     store.create_activation(activation.clone()).await?;
-    let (device, keys) = device(world, tenant, &user.value)?;
+    let (mut device, mut keys) = device(world, tenant, &user.value)?;
+    if is_woken {
+        let token = format!("{:032x}{:032x}", world.draw(), world.draw());
+        keys.push_token = Some(token.clone());
+        let address = PushAddress { provider: Provider::Apns, token, keys: None };
+        device.push = Push::At(Registration { address, language: None, since: now });
+    }
     let enrolment = Enrolment {
         activation,
         expected: 1,
@@ -188,6 +208,7 @@ fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device
         certificate,
         chain: identity.chain,
         key: SigningKey::from_der(&pair.serialize_der())?,
+        push_token: None,
     };
     Ok((device, keys))
 }

@@ -23,6 +23,14 @@ use super::phone::Phone;
 use super::surface::{Cycle, Surface};
 use crate::task::Shutdown;
 
+/// The answer is held until the end.
+const HELD: &str = r#""deviceGoOnlineTimeout":30,"signatureTimeout":60"#;
+/// The answer is given at once; what is begun outlasts the bench.
+pub(super) const CALLED_BACK: &str = concat!(
+    r#""deviceGoOnlineTimeout":3600,"signatureTimeout":3600,"#,
+    r#""callbackUrl":"https://127.0.0.1:9/""#
+);
+
 /// Where its calls go, and the application's access token.
 #[derive(Clone)]
 pub(super) struct Kobil {
@@ -55,15 +63,18 @@ impl Kobil {
         Ok(kobil)
     }
 
-    /// Asks `user` to sign, and waits for it: the answer's body.
-    async fn ask(&self, line: &mut Line, user: &UserName, number: u64) -> anyhow::Result<Bytes> {
+    /// Asks `user` to sign, and waits as `how` says: the answer's body.
+    pub(super) async fn ask(
+        &self,
+        line: &mut Line,
+        user: &UserName,
+        number: u64,
+        how: &str,
+    ) -> anyhow::Result<Bytes> {
         let mut body = String::with_capacity(512);
-        write!(
-            body,
-            r#"{{"transactionId":"bench-{user}-{number}","deviceId":"-1","deviceGoOnlineTimeout":30,"#,
-        )?;
+        write!(body, r#"{{"transactionId":"bench-{user}-{number}","deviceId":"-1",{how},"#)?;
         body.push_str(concat!(
-            r#""signatureTimeout":60,"signatureMode":"MESSAGE","pinRequired":false,"#,
+            r#""signatureMode":"MESSAGE","pinRequired":false,"#,
             r#""signatureMessage":"Pay for your new bicycle?","signatureMessageItems":{"#,
             r#""Amount":"249.00 EUR","Payee":"Blue Bicycle Works","#,
             r#""Account":"DE02 1203 0000 0000 2020 51","Reference":"City bike, order 4711"}}"#,
@@ -98,7 +109,7 @@ impl Surface for Kobil {
         number: u64,
     ) -> anyhow::Result<Cycle> {
         let asking = async {
-            let answer = self.ask(line, &keys.user, number).await?;
+            let answer = self.ask(line, &keys.user, number, HELD).await?;
             anyhow::Ok((answer, Instant::now()))
         };
         let ((answer, answered), signed) = tokio::try_join!(asking, phone.sign(keys))?;

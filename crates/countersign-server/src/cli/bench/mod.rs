@@ -15,6 +15,7 @@ mod load;
 mod onespan;
 mod phone;
 mod process;
+mod push;
 mod report;
 mod room;
 mod surface;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use self::crowd::{Crowd, Keys};
 use self::kobil::Kobil;
@@ -69,6 +71,13 @@ pub(super) struct Bench {
     /// Measure the memory that so many idle devices take, too, in a server of their own
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     idle: u32,
+    /// Measure pushes instead of cycles: what one costs the server, and how soon it comes, to a service of
+    /// Apple's rules that the bench runs
+    #[arg(long, conflicts_with_all = ["surface", "idle"])]
+    push: bool,
+    /// With --push: how many pushes the service is owed when it comes back
+    #[arg(long, value_name = "N", default_value_t = 10_000, requires = "push", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    owed: u32,
     /// With TLS, or with plain HTTP as behind a proxy that ends TLS
     #[arg(long, value_enum, default_value_t)]
     tls: Tls,
@@ -96,6 +105,9 @@ pub(super) enum Tls {
 
 impl Bench {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        if self.push {
+            return self.pushes().await;
+        }
         ensure!(
             self.devices >= self.concurrency,
             "a device signs one thing at a time: --devices must be {} at least",
@@ -109,7 +121,7 @@ impl Bench {
         let room = Room::make(self.data.as_deref())?;
         let before = verification::cpu();
         let bar = Bar::new("making devices", u64::from(devices.max(self.idle)));
-        let crowd = Crowd::make(room.path(), devices.max(self.idle), &bar).await?;
+        let crowd = Crowd::make(room.path(), devices.max(self.idle), 0, &bar).await?;
         bar.end();
 
         let idle = match self.idle {
@@ -127,17 +139,20 @@ impl Bench {
             rate: self.rate,
         };
         let report = Report::new(&asked, room.file_system(), verification, &found, idle);
-        if let Some(path) = &self.json {
-            let text = serde_json::to_string_pretty(&report)?;
-            std::fs::write(path, text + "\n")
-                .with_context(|| format!("{} cannot be written", path.display()))?;
-        }
+        self.write_json(&report)?;
         answer::line(&report.text())
+    }
+
+    fn write_json(&self, report: &impl Serialize) -> anyhow::Result<()> {
+        let Some(path) = &self.json else { return Ok(()) };
+        let text = serde_json::to_string_pretty(report)?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("{} cannot be written", path.display()))
     }
 
     /// Measures idle devices, in a server that has done nothing else.
     async fn idle(&self, room: &Room, crowd: &Crowd, count: u32) -> anyhow::Result<idle::Idle> {
-        let server = Server::start(room.path(), self.tls).await?;
+        let server = Server::start(room.path(), self.tls, None).await?;
         let bar = Bar::new("connecting idle devices", u64::from(count));
         let devices = &crowd.devices[..count as usize];
         let measured = idle::measure(&server, devices, &bar).await;
@@ -148,7 +163,7 @@ impl Bench {
 
     /// Measures cycles.
     async fn load(&self, room: &Room, mut crowd: Crowd) -> anyhow::Result<Found> {
-        let server = Server::start(room.path(), self.tls).await?;
+        let server = Server::start(room.path(), self.tls, None).await?;
         let tasks = Shutdown::default();
         let found = async {
             let target = &server.target;

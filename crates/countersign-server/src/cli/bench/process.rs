@@ -65,8 +65,13 @@ impl AddAssign for Usage {
 }
 
 impl Server {
-    /// Starts this program as a server, on the ledger in `data`.
-    pub(super) async fn start(data: &Path, tls: Tls) -> anyhow::Result<Self> {
+    /// Starts this program as a server, on the ledger in `data`. `config` is laid over the default
+    /// configuration.
+    pub(super) async fn start(
+        data: &Path,
+        tls: Tls,
+        config: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let log = data.join("server.log");
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(&log)?;
         let mut command = Command::new(own_program()?);
@@ -79,6 +84,9 @@ impl Server {
             .env("COUNTERSIGN__ONESPAN__FETCHES_PER_MINUTE", "1000000")
             .env("COUNTERSIGN__OBSERVE__LISTEN", "127.0.0.1:0")
             .env("COUNTERSIGN__SERVER__DRAIN_SECONDS", "1");
+        if let Some(file) = config {
+            command.arg("--config").arg(file);
+        }
         if tls == Tls::Off {
             command
                 .env("COUNTERSIGN__SERVER__TLS", "in_front")

@@ -262,22 +262,22 @@ impl Figures {
     }
 }
 
-fn processor() -> String {
+pub(super) fn processor() -> String {
     let known = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = known.lines().find(|line| line.starts_with("model name"));
     line.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, name)| name).to_owned()
 }
 
-fn micros(time: Duration) -> f64 {
+pub(super) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
 #[expect(clippy::cast_precision_loss, reason = "minutes at the most")]
-fn millis(micros: u64) -> f64 {
+pub(super) fn millis(micros: u64) -> f64 {
     micros as f64 / 1e3
 }
 
 /// Three decimal places are more than a bench can tell.
-fn round(figure: f64) -> f64 {
+pub(super) fn round(figure: f64) -> f64 {
     (figure * 1e3).round() / 1e3
 }

@@ -55,7 +55,7 @@ impl Tally {
         let mut record = |into: fn(&mut Counts) -> &mut Histogram<u64>, time: Duration| {
             into(counts).saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         };
-        record(|counts| &mut counts.latency, self.ended - began);
+        record(|counts| &mut counts.latency, answered.saturating_duration_since(began));
         record(|counts| &mut counts.completion, answered - completed);
         record(
             |counts| &mut counts.acknowledgement,

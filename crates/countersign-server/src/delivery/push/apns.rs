@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use countersign_core::time::Timestamp;
+use countersign_wire::push::Fetch;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use url::Url;
 
 use super::credential::Credential;
@@ -25,10 +25,17 @@ use crate::delivery::outbound::{Answer, Outbound};
 const TOKEN_LIFE: Duration = Duration::from_mins(45);
 const TOKEN_LIFE_MIN: Duration = Duration::from_mins(20);
 
+const TOPIC: HeaderName = HeaderName::from_static("apns-topic");
+const PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
+const PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
+const EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
+const ID: HeaderName = HeaderName::from_static("apns-id");
+const COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
+
 /// One application at Apple's.
 pub(super) struct Apns {
     endpoint: Url,
-    topic: String,
+    topic: HeaderValue,
     team_id: String,
     key_id: String,
     kind: Kind,
@@ -39,6 +46,32 @@ pub(super) struct Apns {
 struct Key {
     key: EncodingKey,
     token: Mutex<Option<(Timestamp, HeaderValue)>>,
+}
+
+/// Apple's own part, and ours beside it.
+#[derive(Serialize)]
+struct Body<'a> {
+    aps: Aps<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    countersign: Option<&'a Fetch>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Aps<'a> {
+    Alert {
+        alert: Alert<'a>,
+        sound: &'static str,
+    },
+    Background {
+        #[serde(rename = "content-available")]
+        content_available: u8,
+    },
+}
+
+#[derive(Serialize)]
+struct Alert<'a> {
+    body: &'a str,
 }
 
 #[derive(Serialize)]
@@ -65,7 +98,7 @@ impl Apns {
         };
         Some(Self {
             endpoint: endpoint.clone(),
-            topic: topic.clone(),
+            topic: HeaderValue::from_str(topic).ok()?,
             team_id: team_id.clone(),
             key_id: key_id.clone(),
             kind: *kind,
@@ -87,10 +120,9 @@ impl Apns {
             Ok(token) => token,
             Err(error) => return Outcome::Credentials(format!("no token can be signed: {error}")),
         };
-        let Ok(url) = self.endpoint.join(&format!("/3/device/{}", wake.address.token)) else {
-            return Outcome::Refused("the token fits in no address".into());
-        };
-        let body = Bytes::from(self.body(wake).to_string());
+        let mut url = self.endpoint.clone();
+        url.set_path(&format!("/3/device/{}", wake.address.token));
+        let body = self.body(wake);
         match outbound.post(url, self.headers(wake, token), body).await {
             Ok(answer) => {
                 let outcome = judge(&answer, wake);
@@ -111,32 +143,30 @@ impl Apns {
         };
         let id = wake.id.to_string();
         let uuid = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(AUTHORIZATION, token);
-        for (name, value) in [
-            ("apns-topic", self.topic.as_str()),
-            ("apns-push-type", kind),
-            ("apns-priority", priority),
-            ("apns-expiration", &wake.expires_at.seconds().to_string()),
-            ("apns-id", &uuid),
-            // An attempt that is repeated replaces the one before.
-            ("apns-collapse-id", &id),
-        ] {
-            let value = HeaderValue::from_str(value).expect("visible ASCII");
-            headers.insert(HeaderName::from_static(name), value);
+        headers.insert(TOPIC, self.topic.clone());
+        headers.insert(PUSH_TYPE, HeaderValue::from_static(kind));
+        headers.insert(PRIORITY, HeaderValue::from_static(priority));
+        headers.insert(EXPIRATION, wake.expires_at.seconds().into());
+        // An attempt that is repeated replaces the one before.
+        for (name, value) in [(ID, uuid), (COLLAPSE_ID, id)] {
+            let mut value = HeaderValue::try_from(value).expect("hex and dashes");
+            // Apple: what is another's in each request is to fill no place in the table of header fields
+            // (RFC 7541, section 6.2.3).
+            value.set_sensitive(true);
+            headers.insert(name, value);
         }
         headers
     }
 
-    fn body(&self, wake: &Wake<'_>) -> serde_json::Value {
-        let mut body = match self.kind {
-            Kind::Alert => json!({"aps": {"alert": {"body": wake.text}, "sound": "default"}}),
-            Kind::Background => json!({"aps": {"content-available": 1}}),
+    fn body(&self, wake: &Wake<'_>) -> Bytes {
+        let aps = match self.kind {
+            Kind::Alert => Aps::Alert { alert: Alert { body: &wake.text }, sound: "default" },
+            Kind::Background => Aps::Background { content_available: 1 },
         };
-        if let Some(fetch) = &wake.payload.countersign {
-            body["countersign"] = json!(fetch);
-        }
-        body
+        let body = Body { aps, countersign: wake.payload.countersign.as_ref() };
+        serde_json::to_vec(&body).expect("texts and numbers are JSON").into()
     }
 }
 

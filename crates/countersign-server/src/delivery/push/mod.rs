@@ -15,9 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::delivery::Attempt;
-use countersign_core::device::Device;
 use countersign_core::id::{DeliveryId, TenantName};
-use countersign_core::push::{Provider, PushAddress, Registration, SubscriptionKeys};
+use countersign_core::push::{Provider, PushAddress, Registration, Sleeper, SubscriptionKeys};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_wire::body::Push;
@@ -176,13 +175,13 @@ impl Pushes {
         &self,
         id: DeliveryId,
         transaction: &Transaction,
-        device: &Device,
+        device: &Sleeper,
         registration: &Registration,
         now: Timestamp,
     ) -> Outcome {
         let room = &*self.0;
         let address = &registration.address;
-        let sender = room.sender(&device.tenant, &device.about.app, address.provider);
+        let sender = room.sender(&device.tenant, &device.app, address.provider);
         let Some(sender) = sender else { return Outcome::NoSender };
         let text = room.text(transaction, registration.language.as_deref());
         let wake = Wake {

@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use countersign_core::device::Device;
 use countersign_core::id::{DeviceId, TenantName};
 use countersign_core::push::{
-    Provider, Push, PushAddress, Registration, Retirement, SubscriptionKeys,
+    Provider, Push, PushAddress, Registration, Retirement, Sleeper, SubscriptionKeys,
 };
 use countersign_core::time::Timestamp;
 use rusqlite::{Connection, params};
@@ -84,6 +84,34 @@ impl Columns {
         ])?;
         Ok(())
     }
+}
+
+/// Reads a device as far as waking it takes: one secret is opened, and not all that it has.
+pub(in super::super) fn load_sleeper(
+    sql: &Connection,
+    tenant: &TenantName,
+    id: DeviceId,
+    keys: &MasterKeys,
+) -> Result<Option<Sleeper>, Trouble> {
+    let mut select = sql.prepare_cached(
+        "SELECT tenant, id, version, user, status, push_provider, push_address, push_mark,
+                push_at, push_retired, about
+           FROM devices WHERE tenant = ?1 AND id = ?2",
+    )?;
+    let mut rows = select.query(params![tenant.as_str(), number(id.number())])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let mut columns = column::Columns::of("devices", 2, row);
+    let tenant: TenantName = columns.text("tenant")?;
+    let id = super::id(&mut columns, "id")?;
+    Ok(Some(Sleeper {
+        version: columns.next("version")?,
+        user: columns.text("user")?,
+        status: super::read_status(&mut columns)?,
+        push: read(&mut columns, keys, &tenant, id)?,
+        app: columns.json::<super::AboutBody>("about")?.app,
+        tenant,
+        id,
+    }))
 }
 
 /// Retires a device's address, which is nobody's any more, if the device is at this version still.
