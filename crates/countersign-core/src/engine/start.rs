@@ -191,12 +191,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Whom an order is for, as just seen or as read.
     async fn household(&self, seen: Option<Household>, order: &Order) -> Result<Household, Error> {
         let found = match seen {
-            Some(seen) => seen,
-            None => {
-                let found = self.store.household(&order.tenant, &order.user).await?;
-                found.ok_or(Refusal::UnknownUser)?
-            }
+            None => self.store.household(&order.tenant, &order.user).await?,
+            seen => seen,
         };
+        let found = found.ok_or(Refusal::UnknownUser)?;
         let user = &found.user.value;
         let is_theirs = user.tenant == order.tenant && user.name == order.user;
         assert!(is_theirs, "an order is decided on whom it is for");
