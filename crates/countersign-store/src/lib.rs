@@ -367,12 +367,12 @@ impl Registry for Store {
         ask!(self, store => store.household(tenant, name))
     }
 
-    async fn household_of(
+    async fn holder(
         &self,
         tenant: &TenantName,
         id: IdentityId,
     ) -> Result<Option<Household>, Fault> {
-        ask!(self, store => store.household_of(tenant, id))
+        ask!(self, store => store.holder(tenant, id))
     }
 
     async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {

@@ -29,7 +29,8 @@ pub struct Submission<'a> {
     pub value: &'a [u8],
     /// The identity that made it; where none is named, the one of the device's that fits. A code has none.
     pub identity: Option<IdentityId>,
-    /// What a raw signature was made with.
+    /// What a raw signature was made with. Where it is not said, the key's scheme with the hash that the terms
+    /// prefer for this device.
     pub algorithm: Option<Algorithm>,
     /// The digest that the device learnt and signed, where the terms do not have it.
     pub digest: Option<&'a [u8]>,

@@ -10,11 +10,12 @@ use super::answer::{Completed, Manner, Submission, Taken};
 use super::scene::Scene;
 use super::scenes::Source;
 use super::{Engine, lost_every_race};
+use crate::device::Purpose;
 use crate::id::{DeviceId, RequestKey, SerialNumber, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Chance, Clock, Doorbell, Handle, Ledger, Registry};
 use crate::refusal::{Error, Refusal};
-use crate::terms::Operation;
+use crate::terms::{Form, Operation};
 use crate::time::Timestamp;
 use crate::transaction::{Decline, End, Input, Pin, Transaction};
 
@@ -82,6 +83,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Ends a transaction with a signature by the device that fetched it.
     ///
     /// # Errors
+    /// [`Refusal::OtherForm`] for a raw signature over a digest, which is not handed in this way;
     /// [`Refusal::Unknown`] for a request that is unknown, over, not this user's, or not fetched; else as
     /// [`Engine::finish`].
     pub async fn complete(
@@ -100,6 +102,11 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         }
         if !request.fits(&found, self.now()) {
             return Err(Refusal::Unknown.into());
+        }
+        // A gateway carries a signature and nothing else: neither what a document's own address said, nor which
+        // hash a digest is of.
+        if submission.form == Form::Raw && found.terms.purpose() == Purpose::Digest {
+            return Err(Refusal::OtherForm.into());
         }
         let completed = self.finish_in(Manner::Taken, tenant, by, found.terms.id, submission).await;
         completed.map_err(Error::hidden)

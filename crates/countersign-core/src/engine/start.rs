@@ -90,7 +90,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         self.start_among(None, order).await
     }
 
-    /// As [`start`](Self::start), by a caller that has just read the user and their devices to make the order.
+    /// As [`start`](Self::start), by a caller that has just read the user, and those of their devices that the
+    /// order could address, to make it.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -127,13 +128,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         order: &Order,
     ) -> Result<Option<Arc<Transaction>>, Error> {
         let now = self.now();
-        let found = match seen {
-            Some(seen) => Some(seen),
-            None => self.store.household(&order.tenant, &order.user).await?,
-        };
-        let Household { user, devices } = found.ok_or(Refusal::UnknownUser)?;
-        let is_theirs = user.value.tenant == order.tenant && user.value.name == order.user;
-        assert!(is_theirs, "an order is decided on whom it is for");
+        let Household { user, devices } = self.household(seen, order).await?;
         let addressed = addressed(order, &devices)?;
         user.value.standing.check(now)?;
 
@@ -191,6 +186,21 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             self.doorbell.ring(Bell::Owed);
         }
         Ok(Some(transaction))
+    }
+
+    /// Whom an order is for, as just seen or as read.
+    async fn household(&self, seen: Option<Household>, order: &Order) -> Result<Household, Error> {
+        let found = match seen {
+            Some(seen) => seen,
+            None => {
+                let found = self.store.household(&order.tenant, &order.user).await?;
+                found.ok_or(Refusal::UnknownUser)?
+            }
+        };
+        let user = &found.user.value;
+        let is_theirs = user.tenant == order.tenant && user.name == order.user;
+        assert!(is_theirs, "an order is decided on whom it is for");
+        Ok(found)
     }
 
     /// The transaction that the same order started before, if one did.

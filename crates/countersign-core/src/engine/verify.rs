@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use countersign_proof::raw::Subject;
+use countersign_proof::raw::{Algorithm, Subject};
 use countersign_proof::{BadProof, Expected, Proof, Signer, cms, ocra, raw};
 
 use super::Engine;
@@ -103,7 +103,10 @@ fn verify_raw(
     signer: &Signer,
 ) -> Result<Proof, BadProof> {
     let terms = &scene.transaction.value.terms;
-    let algorithm = submission.algorithm.ok_or(BadProof::SignatureAlgorithm)?;
+    let algorithm = match submission.algorithm {
+        Some(named) => named,
+        None => preferred(scene, wanted, signer)?,
+    };
     if !wanted.hashes(scene.device.value.id).any(|hash| hash == algorithm.hash()) {
         return Err(BadProof::DigestAlgorithm);
     }
@@ -122,4 +125,12 @@ fn verify_raw(
     };
     let (id, now) = (terms.id.bytes(), scene.now.seconds());
     raw::verify(submission.value, algorithm, subject, id, signer, now)
+}
+
+/// What a signature is made with that names nothing: the scheme of its key, with the hash that this device is
+/// to prefer.
+fn preferred(scene: &Scene, wanted: &RawTerms, signer: &Signer) -> Result<Algorithm, BadProof> {
+    let hash = wanted.hashes(scene.device.value.id).next().ok_or(BadProof::DigestAlgorithm)?;
+    let scheme = if signer.rsa_bits().is_some() { Algorithm::RsaPkcs1 } else { Algorithm::Ecdsa };
+    Ok(scheme(hash))
 }

@@ -163,16 +163,17 @@ pub trait Registry: Send + Sync {
         }
     }
 
-    /// Reads the user who holds an identity, and their devices, together where a store can. Where its device
-    /// is retired, the identity is not among them.
-    fn household_of(
+    /// Reads the user who holds an identity, and of their devices the one that it is on, together where a
+    /// store can. Nobody holds what is on a retired device.
+    fn holder(
         &self,
         tenant: &TenantName,
         id: IdentityId,
     ) -> impl Future<Output = Result<Option<Household>, Fault>> + Send {
         async move {
             let Some(device) = self.device_by_identity(tenant, id).await? else { return Ok(None) };
-            self.household(tenant, &device.value.user).await
+            let user = self.user(tenant, &device.value.user).await?;
+            Ok(user.map(|user| Household { user, devices: vec![device] }))
         }
     }
 

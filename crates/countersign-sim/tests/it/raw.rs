@@ -104,15 +104,18 @@ fn only_the_algorithms_that_the_terms_allow_this_device_are_accepted() {
         let value = janes(0).sign_raw_as(Purpose::Content, &started.terms);
         let right = janes(0).raw_submission(Purpose::Content, &value);
         for (algorithm, reason) in [
-            (None, BadProof::SignatureAlgorithm),
-            (Some(Algorithm::Ecdsa(Hash::Sha1)), BadProof::DigestAlgorithm),
-            (Some(Algorithm::Ecdsa(Hash::Sha512)), BadProof::DigestAlgorithm),
-            (Some(Algorithm::RsaPkcs1(Hash::Sha256)), BadProof::OtherKey),
+            (Algorithm::Ecdsa(Hash::Sha1), BadProof::DigestAlgorithm),
+            (Algorithm::Ecdsa(Hash::Sha512), BadProof::DigestAlgorithm),
+            (Algorithm::RsaPkcs1(Hash::Sha256), BadProof::OtherKey),
         ] {
-            let submission = Submission { algorithm, ..right.clone() };
+            let submission = Submission { algorithm: Some(algorithm), ..right.clone() };
             let refused = refused(&play, &started, &submission).await;
             assert_eq!(refused, Refusal::BadProof(reason), "{algorithm:?}");
         }
+        // Where nothing is named, it is what the terms prefer, and what the key can.
+        let unnamed = Submission { algorithm: None, ..right.clone() };
+        let done = play.hand_in(janes(0), &started, &unnamed).await.unwrap();
+        assert_eq!(proof(&done).raw().map(|raw| raw.algorithm), right.algorithm);
     });
 }
 

@@ -4,6 +4,7 @@ use countersign_core::id::{TenantName, TransactionId};
 use countersign_core::port::{Awaited, Handle};
 use countersign_core::terms::Surface;
 use countersign_core::transaction::End;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
 use super::column::Columns;
@@ -11,8 +12,14 @@ use super::trouble::Trouble;
 use super::{device, transaction};
 use crate::seal::MasterKeys;
 
-pub(super) const STANDS: &str =
-    "SELECT ended_at, surface, client FROM transactions WHERE tenant = ?1 AND id = ?2";
+/// A row as [`transaction::read`] takes it; of an open one without what may be large.
+pub(super) const STANDS: &str = "SELECT tenant, id, version, state, reached, due_at, takes, ended_at,
+        ended_by, end_reason, proof_content, proof_signer, evidence, raw, discarded, surface, client,
+        user, request_key, reference, device, started_at,
+        CASE WHEN ended_at IS NOT NULL THEN body END, CASE WHEN ended_at IS NOT NULL THEN content END
+   FROM transactions WHERE tenant = ?1 AND id = ?2";
+/// Columns before `surface` and `client`.
+const BEFORE_SURFACE: usize = 15;
 
 pub(super) fn load(
     sql: &Connection,
@@ -23,15 +30,19 @@ pub(super) fn load(
     let mut select = sql.prepare_cached(STANDS)?;
     // Until this statement is done with, the others see the moment that it sees.
     let mut rows = select.query(params![tenant.as_str(), id.bytes()])?;
-    if let Some(row) = rows.next()? {
-        let mut columns = Columns::of("transactions", 0, row);
-        if columns.moment_or_none("ended_at")?.is_none() {
+    let transaction = match rows.next()? {
+        Some(row) if row.get_ref("ended_at")? == ValueRef::Null => {
+            let mut columns = Columns::of("transactions", 2, row).after(BEFORE_SURFACE);
             let surface = columns.one_of("surface", Surface::ALL, Surface::as_str)?;
             return Ok(Some(Awaited::Open { surface, client: columns.text("client")? }));
         }
-    }
-    let found = transaction::load(sql, tenant, &Handle::Id(id))?;
-    let Some(transaction) = found.map(|found| found.value) else { return Ok(None) };
+        Some(row) => transaction::read(row, "transactions")?.value,
+        // Its evidence may be left.
+        None => match transaction::load(sql, tenant, &Handle::Id(id))? {
+            Some(found) => found.value,
+            None => return Ok(None),
+        },
+    };
     let signer = match transaction.end() {
         Some(End::Finished { by, .. }) => device::load(sql, tenant, *by, keys)?,
         _ => None,

@@ -28,6 +28,11 @@ impl<'r> Columns<'r> {
         Self { table, row, key_length, at: 0 }
     }
 
+    /// The same, from a later column on.
+    pub(super) fn after(self, count: usize) -> Self {
+        Self { at: self.at + count, ..self }
+    }
+
     /// The next column, as it is.
     pub(super) fn next<T: FromSql>(&mut self, column: &'static str) -> Result<T, Trouble> {
         let value = self.row.get(self.at).map_err(|error| self.corrupt(column, error));

@@ -1,7 +1,7 @@
 //! Identities, found by what `identities` and `identity_labels` hold of `devices`.
 
 use countersign_core::device::Device;
-use countersign_core::id::{DeviceId, IdentityId, TenantName, UserName};
+use countersign_core::id::{DeviceId, IdentityId, TenantName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Household, Versioned};
 use rusqlite::{Connection, params};
@@ -27,25 +27,21 @@ pub(super) fn load_device(
     device::load(sql, tenant, held_by, keys)
 }
 
-/// Only the user's name is read of the device, which comes with the others.
-pub(super) const USER_OF: &str = "SELECT user FROM devices
-    WHERE tenant = ?1 AND id = (SELECT device FROM identities WHERE tenant = ?1 AND id = ?2)";
-
-/// The user who holds an identity, and their devices.
-pub(super) fn load_household(
+/// The user who holds an identity, with the device that it is on.
+pub(super) fn load_holder(
     sql: &Connection,
     tenant: &TenantName,
     id: IdentityId,
     keys: &MasterKeys,
 ) -> Result<Option<Household>, Trouble> {
-    let mut select = sql.prepare_cached(USER_OF)?;
+    let mut select = sql.prepare_cached(DEVICE_OF)?;
     // Until this statement is done with, the others see the moment that it sees.
     let mut rows = select.query([tenant.as_str(), &id.to_string()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let held_by: UserName = Columns::of("devices", 0, row).text("user")?;
-    let Some(user) = user::load(sql, tenant, &held_by)? else { return Ok(None) };
-    let devices = device::list(sql, tenant, Some(&held_by), keys)?;
-    Ok(Some(Household { user, devices }))
+    let held_by = device::id(&mut Columns::of("identities", 0, row), "device")?;
+    let Some(device) = device::load(sql, tenant, held_by, keys)? else { return Ok(None) };
+    let Some(user) = user::load(sql, tenant, &device.value.user)? else { return Ok(None) };
+    Ok(Some(Household { user, devices: vec![device] }))
 }
 
 pub(super) const COUNT: &str = "SELECT count(*) FROM

@@ -430,13 +430,13 @@ impl Registry for Sqlite {
         })
     }
 
-    async fn household_of(
+    async fn holder(
         &self,
         tenant: &TenantName,
         id: IdentityId,
     ) -> Result<Option<Household>, Fault> {
         let keys = &self.0.keys;
-        let find = |sql: &_| identity::load_household(sql, tenant, id, keys);
+        let find = |sql: &_| identity::load_holder(sql, tenant, id, keys);
         self.0.readers.read("finding who holds an identity", find)
     }
 

@@ -187,7 +187,6 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
         (device::by_serial_statement(), "devices_by_serial"),
         (device::list_statement(false), "devices_listed"),
         (identity::DEVICE_OF.into(), "PRIMARY KEY"),
-        (identity::USER_OF.into(), "PRIMARY KEY"),
         (identity::COUNT.into(), "PRIMARY KEY"),
         (identity::DEVICES_WITH.into(), "PRIMARY KEY"),
         ("DELETE FROM identities WHERE tenant = ?1 AND device = ?2".into(), "identities_by_device"),

@@ -42,13 +42,14 @@ async fn labelled(store: &Store, labels: &[&str], limit: u16) -> Vec<DeviceId> {
 async fn holder(store: &Store, id: u128) -> Option<DeviceId> {
     let found = store.device_by_identity(&acme(), IdentityId(id)).await.unwrap();
     let found = found.map(|found| found.value.id);
-    // Whoever holds it is found with all that they hold.
-    let household = store.household_of(&acme(), IdentityId(id)).await.unwrap();
-    let listed = household.as_ref().and_then(|household| household.identity(IdentityId(id)));
-    assert_eq!(listed.map(|(device, _)| device.id), found);
-    if let Some(Household { user, devices }) = household {
-        assert_eq!(store.user(&acme(), &user.value.name).await.unwrap(), Some(user.clone()));
-        assert_eq!(store.devices(&acme(), Some(&user.value.name)).await.unwrap(), devices);
+    // Whoever holds it is found with it.
+    let holder = store.holder(&acme(), IdentityId(id)).await.unwrap();
+    let held = holder.as_ref().and_then(|holder| holder.identity(IdentityId(id)));
+    assert_eq!(held.map(|(device, _)| device.id), found);
+    if let Some(Household { user, devices }) = holder {
+        assert_eq!(store.user(&acme(), &user.value.name).await.unwrap(), Some(user));
+        let device = store.device(&acme(), found.unwrap()).await.unwrap();
+        assert_eq!(devices, [device.unwrap()]);
     }
     found
 }
@@ -72,7 +73,7 @@ async fn an_identity_is_found_by_its_id_and_by_labels_that_it_has_all_of() {
         assert_eq!(holder(&store, 99).await, None);
         let beta: TenantName = "beta".parse().unwrap();
         assert_eq!(store.device_by_identity(&beta, IdentityId(8)).await.unwrap(), None);
-        assert!(store.household_of(&beta, IdentityId(8)).await.unwrap().is_none());
+        assert!(store.holder(&beta, IdentityId(8)).await.unwrap().is_none());
 
         let (one, two) = (device_id(21), device_id(22));
         assert_eq!(labelled(&store, &["größer"], 9).await, [device_id(1)]);

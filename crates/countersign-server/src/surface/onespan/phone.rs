@@ -12,7 +12,7 @@ use countersign_core::device::Device;
 use countersign_core::engine::{Request, Submission};
 use countersign_core::id::{RequestKey, SerialNumber, TenantName, TransactionId, UserName};
 use countersign_core::port::{Handle, Registry as _};
-use countersign_core::terms::{Digits, Forms, Operation};
+use countersign_core::terms::{Digits, Form, Forms, Operation};
 use countersign_core::{Error, Refusal};
 use countersign_proof::Proof;
 use countersign_wire::body::Push;
@@ -97,7 +97,8 @@ impl Phones {
         Ok(hex::encode(answer::sealed(&taken, &name)))
     }
 
-    /// Ends a transaction with a code, or with a CMS in base64. Answers whose serial number signed.
+    /// Ends a transaction with a code, or with a signature in base64: a CMS, or a raw one where the transaction
+    /// accepts no other. Answers whose serial number signed.
     ///
     /// # Errors
     /// As the engine's `complete`; [`Refusal::OtherForm`] for what is no signature at all.
@@ -111,9 +112,18 @@ impl Phones {
     ) -> Result<SerialNumber, Error> {
         let request = request(tenant, key, operation)?;
         let (form, value) = read_signature(signature).ok_or(Refusal::OtherForm)?;
-        let submission =
-            Submission { form, value: &value, identity: None, algorithm: None, digest: None };
-        Ok(self.0.core.complete(&request, user, &submission).await?.device.serial_number)
+        let complete = async |form| {
+            let submission =
+                Submission { form, value: &value, identity: None, algorithm: None, digest: None };
+            self.0.core.complete(&request, user, &submission).await
+        };
+        let completed = match complete(form).await {
+            Err(Error::Refused(Refusal::OtherForm)) if form == Form::Cms => {
+                complete(Form::Raw).await
+            }
+            completed => completed,
+        };
+        Ok(completed?.device.serial_number)
     }
 
     /// Ends a transaction with the person's no. `message` is the request key, as an information message

@@ -4,10 +4,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::Request;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use countersign_core::device::Device;
 use countersign_core::engine::{Manner, Submission};
@@ -17,13 +16,15 @@ use countersign_core::port::Handle;
 use countersign_core::terms::{Form, Surface};
 use countersign_core::transaction::{Decline, Transaction};
 use countersign_core::{Error, Refusal};
+use countersign_proof::BadProof;
 use countersign_proof::raw::Algorithm;
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::body::BASE64;
 use super::problem::Problem;
 use super::process::is_process;
-use super::render::Signer;
+use super::render::{Signer, json};
 use super::routes::TrustedX;
 use crate::channel::Proved;
 use crate::surface::field::{BadBody, Member, bad, object, optional, required};
@@ -76,10 +77,18 @@ pub(super) async fn finish(
         trustedx.devices.witness().hear(core, &who.tenant, id, &submission).await?;
         core.finish_in(Manner::AtOnce, &who.tenant, who.device, id, &submission).await
     };
-    let finished = match at_once(Form::Raw).await {
-        // What KOBIL's call or OneSpan's started accepts a CMS.
-        Err(Error::Refused(Refusal::OtherForm)) => at_once(Form::Cms).await,
-        finished => finished,
+    // What KOBIL's call or OneSpan's started accepts a CMS, which says itself what it was made with.
+    let finished = match finish.algorithm {
+        Some(_) => match at_once(Form::Raw).await {
+            Err(Error::Refused(Refusal::OtherForm)) => at_once(Form::Cms).await,
+            finished => finished,
+        },
+        None => match at_once(Form::Cms).await {
+            Err(Error::Refused(Refusal::OtherForm)) => {
+                Err(Refusal::BadProof(BadProof::SignatureAlgorithm).into())
+            }
+            finished => finished,
+        },
     };
     let finished = finished.map(|done| (done.transaction, Some(done.device)));
     trustedx.answered(&who, id, finished).await
@@ -145,7 +154,7 @@ impl TrustedX {
         let signer = Signer::of(transaction, signer);
         // What another surface asks for is shown to those only who took it there.
         let shows_data = is_ours || transaction.taken_by(who.device);
-        Ok(Json(self.rules.resource(transaction, signer.as_ref(), shows_data)).into_response())
+        Ok(json(StatusCode::OK, &self.rules.resource(transaction, signer.as_ref(), shows_data)))
     }
 }
 

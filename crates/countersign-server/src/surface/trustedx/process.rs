@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use countersign_core::Refusal;
 use countersign_core::engine::{Announcement, Order};
 use countersign_core::id::{TransactionId, UserName};
@@ -21,7 +20,7 @@ use super::access::{Either, permit};
 use super::body::{Create, Kind};
 use super::extension::{Extensions, wait};
 use super::problem::{Problem, STOPPING};
-use super::render::{Kept, Signer};
+use super::render::{Kept, Signer, json};
 use super::routes::TrustedX;
 use crate::held;
 use crate::surface::caller::Caller;
@@ -72,7 +71,8 @@ async fn create(State(trustedx): State<TrustedX>, kind: Kind, request: Request) 
 }
 
 impl TrustedX {
-    /// What the engine is asked for; and the user and their devices, where they were read on the way.
+    /// What the engine is asked for; and the user and their devices, as far as they could sign, where they
+    /// were read on the way.
     async fn order(
         &self,
         kind: Kind,
@@ -83,17 +83,17 @@ impl TrustedX {
     ) -> Result<(Order, Option<Household>), Problem> {
         let core = &self.gate.core;
         let (selectors, holder) = self.selectors(&caller, &mut create).await?;
-        let (user, seen) = match (create.user.take(), holder) {
-            (None, Some(holder)) => (holder.user.value.name.clone(), Some(holder)),
-            (Some(user), holder) => {
-                let theirs = holder.filter(|holder| holder.user.value.name == user);
-                (user, theirs)
-            }
+        let user = match (create.user.take(), &holder) {
+            (Some(user), _) => user,
+            (None, Some(holder)) => holder.user.value.name.clone(),
             (None, None) => {
                 let purpose = create.content.media_type.purpose();
-                (core.whose(&caller.tenant, &selectors, purpose).await?, None)
+                core.whose(&caller.tenant, &selectors, purpose).await?
             }
         };
+        // One identity is on one device. Several may be on several.
+        let is_whole = |holder: &Household| selectors.len() == 1 && holder.user.value.name == user;
+        let seen = holder.filter(is_whole);
         let reference = extensions.key.map(|name| {
             let mut all = Fingerprint::new();
             all.part(kind.as_str().as_bytes());
@@ -138,7 +138,7 @@ impl TrustedX {
     }
 
     /// The conditions of the selectors that somebody could meet; all of them are shown. And who could, with
-    /// their devices, where each names an identity of one and the same user.
+    /// the last one's device, where each names an identity of one and the same user.
     async fn selectors(
         &self,
         caller: &Caller,
@@ -147,7 +147,7 @@ impl TrustedX {
         let mut holders: Vec<Household> = Vec::new();
         for asked in &mut create.asked {
             let Some(Selector { id: Some(id), .. }) = asked.selector else { continue };
-            let holder = self.gate.core.store.household_of(&caller.tenant, id).await?;
+            let holder = self.gate.core.store.holder(&caller.tenant, id).await?;
             match holder.as_ref().and_then(|holder| holder.identity(id)) {
                 Some((device, identity)) => {
                     asked.show_by(device, identity);
@@ -222,7 +222,7 @@ impl TrustedX {
     ) -> Result<Response, Problem> {
         let signer = self.signer(transaction).await?;
         let answer = self.rules.resource(transaction, signer.as_ref(), true);
-        Ok((status, Json(answer)).into_response())
+        Ok(json(status, &answer))
     }
 }
 
@@ -278,7 +278,7 @@ pub(super) async fn result(
         Some(Awaited::Ended { transaction, signer }) if is_own(&caller, &transaction) => {
             let end = transaction.end().ok_or(Problem::Pending)?;
             let signer = Signer::of(&transaction, signer);
-            Ok(Json(trustedx.rules.result(end, signer.as_ref())).into_response())
+            Ok(json(StatusCode::OK, &trustedx.rules.result(end, signer.as_ref())))
         }
         _ => Err(Problem::Gone),
     }

@@ -1,6 +1,8 @@
 //! A signature creation process as it is shown, its members in the order of the vendor's page.
 
 use aws_lc_rs::digest;
+use axum::body::Body;
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::Fault;
@@ -10,6 +12,8 @@ use countersign_core::terms::{MediaType, Operation, Terms};
 use countersign_core::transaction::{Clock, Decline, End, Transaction};
 use countersign_core::user::Factor;
 use countersign_proof::raw::Hash;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::body::{Kind, Service};
@@ -18,6 +22,9 @@ use super::identity::SignIdentity;
 use super::routes::{Rules, TrustedX};
 use super::selector::Shown;
 use crate::moment;
+
+/// A process with a text of some lines, twice a certificate and a key: taken at once, it need not grow.
+const USUAL_ANSWER_BYTES: usize = 4 * 1024;
 
 /// What is kept of a request beside the terms, to show it again.
 #[derive(Debug, Deserialize, Serialize)]
@@ -191,6 +198,17 @@ impl Rules {
     pub(super) fn signature(&self, terms: &Terms) -> String {
         format!("{}/signatures/{}", self.address, terms.id)
     }
+}
+
+/// An answer as JSON.
+pub(super) fn json(status: StatusCode, answer: &impl Serialize) -> Response {
+    let mut body = Vec::with_capacity(USUAL_ANSWER_BYTES);
+    serde_json::to_writer(&mut body, answer)
+        .expect("an answer has text keys and no maps that fail");
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 impl Outcome<'_> {

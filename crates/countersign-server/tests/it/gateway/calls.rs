@@ -3,13 +3,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_device::gateway;
-use countersign_wire::body::{Content, Push};
+use countersign_wire::body::{Content, Push, Use};
 use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{JANE, Stage, api_key, now, other, text};
 use crate::house::{openssl_verifies, payment, read};
 use crate::person::Person;
+use crate::trustedx::{self, RAW, Shop, TRANSACTION};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_fetched_once_and_completed_with_a_code_once() {
@@ -282,4 +283,41 @@ async fn what_the_time_has_ended_is_not_found() {
     let signature = BASE64.encode(gateway::cms(stage.jane.phone(), &content, now()).unwrap());
     assert_eq!(stage.complete(&key, &signature).await.0, "STAT_NOT_FOUND");
     assert_eq!(stage.state(&key), "expired");
+}
+
+#[tokio::test]
+async fn what_trustedx_started_is_completed_with_the_bare_signature_that_it_asks_for() {
+    let stage = Stage::new().await;
+    let shop = Shop::new(&stage.house).await;
+    let process = trustedx::id(&shop.creates(TRANSACTION, &trustedx::transaction()).await);
+    let key = stage.started().await;
+    stage.fetch(&key).await;
+    let identity = stage.jane.phone().identity(Use::Content).unwrap();
+    let over = |data| trustedx::over_html(identity, data)["value"].as_str().unwrap().to_owned();
+    let other = stage.complete(&key, &over("<p>Pay 500 €?</p>")).await;
+    assert_eq!(other.0, "STAT_INVCREDENTIALS");
+    // As everywhere, a code is no signature where a signature is asked for.
+    assert_eq!(stage.complete(&key, "38337914").await.0, "STAT_INVPARAM");
+    let signature = over("<p>Pay 5 €?</p>");
+    let (status, result) = stage.complete(&key, &signature).await;
+    assert_eq!((status.as_str(), &result["serialNo"]), ("STAT_SUCCESS", &json!(stage.serial())));
+    let (status, result) = shop.result(&process).await;
+    assert_eq!((status, &result["status"]), (StatusCode::OK, &json!("finished")), "{result}");
+    assert_eq!(result["value"], json!(signature));
+    assert_eq!(result["signature_algorithm"], "ecdsa-sha256");
+}
+
+#[tokio::test]
+async fn a_digest_is_not_signed_through_the_gateway() {
+    let stage = Stage::new().await;
+    let shop = Shop::new(&stage.house).await;
+    let digest = trustedx::openssl_digest("sha256", b"x");
+    let process = trustedx::id(&shop.creates(RAW, &trustedx::raw(&digest, "sha256")).await);
+    let key = stage.started().await;
+    stage.fetch(&key).await;
+    let identity = stage.jane.phone().identity(Use::Digest).unwrap();
+    let good = trustedx::finish(identity, "ecdsa-sha256", &digest);
+    let (status, _) = stage.complete(&key, good["value"].as_str().unwrap()).await;
+    assert_eq!(status, "STAT_INVPARAM");
+    assert_eq!(shop.result(&process).await.0, StatusCode::NOT_FOUND);
 }

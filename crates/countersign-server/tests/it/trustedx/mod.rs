@@ -25,9 +25,9 @@ use serde_json::{Value, json};
 use crate::house::{House, read};
 
 pub(crate) const PREFIX: &str = "/trustedx-resources/esigp/v1";
-const TRANSACTION: &str = "/signatures/device/commitment/transaction";
+pub(crate) const TRANSACTION: &str = "/signatures/device/commitment/transaction";
 const DOCUMENT: &str = "/signatures/device/commitment/document";
-const RAW: &str = "/signatures/device/raw";
+pub(crate) const RAW: &str = "/signatures/device/raw";
 const AUTHENTICATION: &str = "/signatures/device/authentication";
 
 /// An application with a token.
@@ -91,7 +91,7 @@ pub(crate) fn transaction() -> Value {
 }
 
 /// A request for a signature over a digest.
-fn raw(digest: &[u8], algorithm: &str) -> Value {
+pub(crate) fn raw(digest: &[u8], algorithm: &str) -> Value {
     json!({
         "input": {"digest_value": BASE64.encode(digest), "digest_algorithm": algorithm},
         "sign_identities": [{"labels": ["test"]}],
@@ -137,7 +137,7 @@ pub(crate) fn proof_of(phone: &Phone, method: &str, path: &str, body: &[u8]) -> 
 }
 
 /// A finish with a signature that OpenSSL makes, over a digest.
-fn finish(identity: &PhoneIdentity, algorithm: &str, digest: &[u8]) -> Value {
+pub(crate) fn finish(identity: &PhoneIdentity, algorithm: &str, digest: &[u8]) -> Value {
     json!({
         "value": BASE64.encode(openssl_signs(&identity.key, algorithm, digest)),
         "signature_algorithm": algorithm,
@@ -177,7 +177,7 @@ fn openssl_signs(key: &str, algorithm: &str, digest: &[u8]) -> Vec<u8> {
 }
 
 /// A digest, by OpenSSL.
-fn openssl_digest(hash: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn openssl_digest(hash: &str, bytes: &[u8]) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("bytes");
     std::fs::write(&file, bytes).unwrap();
