@@ -74,7 +74,7 @@ pub(crate) async fn work(core: Arc<Core>, callers: Callers, rules: Rules, tasks:
         || !book.is_written()
         || !worker.claiming.is_terminated()
     {
-        if look && !tasks.has_begun() && worker.begin_claim() {
+        if look && !tasks.has_begun() && book.has_room() && worker.begin_claim() {
             look = false;
         }
         tokio::select! {
