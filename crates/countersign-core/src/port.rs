@@ -409,4 +409,10 @@ pub trait Clock: Send + Sync {
 pub trait Chance: Send + Sync {
     /// 128 bits that nobody can guess.
     fn draw(&self) -> u128;
+
+    /// A name for what begins now: the time, and 80 bits that nobody can guess; as a UUID of version 7 is made
+    /// (RFC 9562, section 5.7), so that what is made together stands together in every index.
+    fn mint(&self, now: Timestamp) -> u128 {
+        u128::from(now.0) << 80 | self.draw() >> 48
+    }
 }

@@ -201,8 +201,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         transaction: &Transaction,
         addressed: &[(&Device, bool)],
     ) -> Vec<Owed> {
-        let draw = || DeliveryId(self.world.draw());
-        delivery::owed(event, transaction, addressed, &self.policy.push, draw)
+        let mint = || DeliveryId(self.world.mint(self.now()));
+        delivery::owed(event, transaction, addressed, &self.policy.push, mint)
     }
 }
 

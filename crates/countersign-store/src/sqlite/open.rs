@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0005_identities.sql"),
     include_str!("../../migrations/sqlite/0006_clients.sql"),
     include_str!("../../migrations/sqlite/0007_push.sql"),
+    include_str!("../../migrations/sqlite/0008_indexes.sql"),
 ];
 /// The newest schema that this program knows.
 const KNOWN: u32 = MIGRATIONS.len() as u32;

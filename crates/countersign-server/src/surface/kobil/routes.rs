@@ -134,7 +134,7 @@ async fn start(
     }
 
     let core = &kobil.gate.core;
-    let id = TransactionId(core.world.draw());
+    let id = TransactionId(core.world.mint(core.now()));
     if start.callback.is_some() {
         return Ok(render::created(&*core.start(order(id, caller, user, start)).await?));
     }

@@ -111,7 +111,7 @@ impl TrustedX {
         // Devices that are on the line are offered it in any case.
         let announced = if create.notify { Announcement::Everybody } else { Announcement::Online };
         let order = Order {
-            id: TransactionId(core.world.draw()),
+            id: TransactionId(core.world.mint(core.now())),
             surface: Surface::TrustedX,
             reference,
             addressed: Addressed::Any,

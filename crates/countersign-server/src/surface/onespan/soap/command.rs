@@ -170,7 +170,7 @@ impl Soap {
         let name = user_name(&caller, &user)?;
         let addressed = self.addressed(&caller, serial).await?;
         Ok(Order {
-            id: TransactionId(self.gate.core.world.draw()),
+            id: TransactionId(self.gate.core.world.mint(self.gate.core.now())),
             tenant: caller.tenant,
             surface: Surface::OneSpan,
             client: caller.client,
