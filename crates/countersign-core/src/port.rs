@@ -416,3 +416,24 @@ pub trait Chance: Send + Sync {
         u128::from(now.0) << 80 | self.draw() >> 48
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Drawn(u128);
+
+    impl Chance for Drawn {
+        fn draw(&self) -> u128 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_minted_name_is_the_time_and_eighty_bits_of_chance() {
+        let (early, late) = (Timestamp(0x0102_0304_0506), Timestamp(0x0102_0304_0507));
+        let chance = 0xffee_ddcc_bbaa_9988_7766_5544_3322_1100;
+        assert_eq!(Drawn(chance).mint(early), 0x0102_0304_0506_ffee_ddcc_bbaa_9988_7766);
+        assert!(Drawn(u128::MAX).mint(early) < Drawn(0).mint(late));
+    }
+}

@@ -22,6 +22,7 @@ pub(super) struct Scene {
     pub(super) transaction: Versioned<Transaction>,
     pub(super) now: Timestamp,
 }
+
 impl Scene {
     /// The same, the transaction taken by the device that acts.
     pub(super) fn taken(mut self) -> Result<Self, Refusal> {

@@ -1,15 +1,14 @@
 //! Forged and odd messages: each has one defect, and is refused for it.
 
-use std::sync::LazyLock;
-
 use aws_lc_rs::signature as aws;
-use countersign_proof::ber::{BadBer, element};
+use countersign_proof::ber::element;
 use countersign_proof::{Attribute, BadProof, Expected, cms, oid};
 use der::asn1::ObjectIdentifier;
-use proptest::prelude::*;
 
 use crate::accepted::sha256;
 use crate::forger::*;
+
+mod framing;
 
 /// Spoils a right message by Ann.
 #[track_caller]
@@ -373,134 +372,6 @@ fn one_padding_does_not_pass_for_the_other() {
     let forge = Forge::with(&person, scheme, oid::SHA256, parameters);
     let outcome = cms::verify(&forge.build(), &RIGHT, &person.signer(), NOW);
     assert_eq!(outcome, Err(BadProof::Signature));
-}
-
-#[test]
-fn a_changed_bit_anywhere_is_refused() {
-    let message = Forge::right(&ANN).build();
-    let signer = ANN.signer();
-    let kept = verify(&message).unwrap();
-    for place in 0..message.len() {
-        let mut changed = message.clone();
-        changed[place] ^= 1 << (place % 8);
-        if let Ok(proof) = cms::verify(&changed, &RIGHT, &signer, NOW) {
-            // Only what nobody signed and nothing says may differ: the message's version, 1 or 3.
-            assert_ne!(proof, kept, "byte {place} came out as it was");
-            assert_eq!((changed[place], message[place]), (3, 1), "byte {place}");
-        }
-    }
-}
-
-#[test]
-fn every_beginning_of_a_message_is_refused() {
-    let message = Forge::right(&ANN).build();
-    let signer = ANN.signer();
-    for form in [message.clone(), stream(&message, 7)] {
-        for end in 0..form.len() {
-            let outcome = cms::verify(&form[..end], &RIGHT, &signer, NOW);
-            assert!(matches!(outcome, Err(BadProof::Encoding(_))), "{end} bytes: {outcome:?}");
-        }
-    }
-}
-
-#[test]
-fn nothing_may_follow_the_message() {
-    let mut message = Forge::right(&ANN).build();
-    message.push(0);
-    assert_eq!(verify(&message), Err(BadProof::Encoding(BadBer::Trailing)));
-    let mut streamed = stream(&Forge::right(&ANN).build(), 7);
-    streamed.extend([0, 0]);
-    assert_eq!(verify(&streamed), Err(BadProof::Encoding(BadBer::Trailing)));
-}
-
-#[test]
-fn ber_that_hides_something_is_refused() {
-    let right = Forge::right(&ANN).build();
-    let content = element(0x04, CONTENT);
-    let place = right.windows(content.len()).position(|window| window == content).unwrap();
-    let [before, after] = [&right[..place], &right[place + content.len()..]];
-    // Lengths around the content are made indefinite by streaming, so a longer one fits in.
-    let hidden = |inside: &[u8]| {
-        let (start, rest) = (stream_open(before), after);
-        let mut message = start;
-        message.extend_from_slice(inside);
-        message.extend([0, 0, 0, 0]);
-        message.extend(stream(rest, usize::MAX));
-        message.extend([0; 6]);
-        verify(&message)
-    };
-    assert!(hidden(&content).is_ok(), "right before it is spoilt");
-
-    let (first, last) = CONTENT.split_at(4);
-    let parts = |parts: &[Vec<u8>]| [&[0x24, 0x80][..], &parts.concat(), &[0, 0]].concat();
-    let (first, last) = (element(0x04, first), element(0x04, last));
-    assert!(hidden(&parts(&[first.clone(), last.clone()])).is_ok());
-    // A segment that one reader skips and another joins.
-    let other = element(0x0c, b"not ");
-    let outcome = hidden(&parts(&[first.clone(), other, last.clone()]));
-    assert_eq!(outcome, Err(BadProof::Encoding(BadBer::Segments)));
-    // A segment more: it is content, and so it is another content.
-    let more = element(0x04, b" and more");
-    let outcome = hidden(&parts(&[first.clone(), last.clone(), more.clone()]));
-    assert_eq!(outcome, Err(BadProof::OtherContent));
-    // Something behind the content, inside the same frame.
-    let outcome = hidden(&[content.clone(), more].concat());
-    assert_eq!(outcome, Err(BadProof::Message));
-    // An end mark that one reader takes for the end of the string.
-    let early = [&[0x24, 0x80][..], &first, &[0, 0], &last, &[0, 0]].concat();
-    assert!(hidden(&early).is_err());
-    // An end mark inside a definite length.
-    let marked = element(0x24, &[first, vec![0, 0], last].concat());
-    assert!(hidden(&marked).is_err());
-}
-
-/// The frames around the content, opened with indefinite lengths and left open.
-fn stream_open(before: &[u8]) -> Vec<u8> {
-    let version_to_digests = {
-        let from = before.windows(3).position(|window| window == [2, 1, 1]).unwrap();
-        let data = der(&oid::DATA);
-        let to = before.windows(data.len()).position(|window| window == data).unwrap();
-        // The header of the SEQUENCE in between is left out.
-        before[from..to].strip_suffix(&before[to - 2..to]).unwrap().to_vec()
-    };
-    let mut open = vec![0x30, 0x80];
-    open.extend(der(&oid::SIGNED_DATA));
-    open.extend([0xa0, 0x80, 0x30, 0x80]);
-    open.extend(version_to_digests);
-    open.extend([0x30, 0x80]);
-    open.extend(der(&oid::DATA));
-    open.extend([0xa0, 0x80]);
-    open
-}
-
-proptest! {
-    #[test]
-    fn whatever_is_put_into_a_message_it_is_refused_or_stays_the_same_proof(
-        place in 0..1500_usize,
-        removed in 0..40_usize,
-        put in proptest::collection::vec(any::<u8>(), 0..40),
-        segment in 1..200_usize,
-    ) {
-        static MESSAGE: LazyLock<Vec<u8>> = LazyLock::new(|| Forge::right(&ANN).build());
-        let mut changed = stream(&MESSAGE, segment);
-        let place = place.min(changed.len());
-        let end = (place + removed).min(changed.len());
-        changed.splice(place..end, put);
-        if let Ok(proof) = verify(&changed) {
-            prop_assert_eq!(proof.content_digest(), sha256(CONTENT));
-            prop_assert_eq!(verify(proof.evidence()), Ok(proof));
-        }
-    }
-}
-
-#[test]
-fn other_messages_are_refused() {
-    for other in [b"".as_slice(), b"hello", &[0x30, 0], &wrap(&[0x30, 0]), &ANN.certificate] {
-        assert!(verify(other).is_err());
-    }
-    let enveloped = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.3");
-    let other = element(0x30, &[der(&enveloped), element(0xa0, &[0x30, 0])].concat());
-    assert_eq!(verify(&other), Err(BadProof::Message));
 }
 
 const ATTRIBUTES: [(ObjectIdentifier, Attribute); 6] = [

@@ -342,6 +342,20 @@ impl Sender {
 }
 
 impl Outcome {
+    /// What a status says, of a service that gives no reasons beside it: a subscription that is no more (RFC 8030,
+    /// section 7.3), or credentials that are not taken (RFC 8292, section 4).
+    fn by_status(answer: &Answer, wake: &Wake<'_>) -> Self {
+        let status = answer.status.as_u16();
+        let says = format!("answered {status}");
+        match status {
+            200..=299 => Self::Sent,
+            404 | 410 => Self::Dead(says),
+            401 | 403 => Self::Credentials(says),
+            _ if answer.is_outage() => Self::later(answer, wake, says),
+            _ => Self::Refused(says),
+        }
+    }
+
     fn later(answer: &Answer, wake: &Wake<'_>, says: String) -> Self {
         Self::Later { asked: answer.retry_after(wake.at), says }
     }

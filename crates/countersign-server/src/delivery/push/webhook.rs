@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::credential::Credential;
 use super::{Outcome, Wake};
 use crate::config::ServiceConfig;
-use crate::delivery::outbound::{Answer, Outbound};
+use crate::delivery::outbound::Outbound;
 use crate::delivery::webhook::{AGENT, Message, sign};
 
 /// One such sender.
@@ -54,7 +54,7 @@ impl Webhook {
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         sign(&mut headers, &message);
         match guarded.post(self.url.clone(), headers, body).await {
-            Ok(answer) => judge(&answer, wake),
+            Ok(answer) => Outcome::by_status(&answer, wake),
             Err(unanswered) => Outcome::Unanswered(unanswered),
         }
     }
@@ -68,16 +68,4 @@ fn read(text: &[u8]) -> anyhow::Result<Key32> {
     let bytes = Zeroizing::new(BASE64.decode(secret).ok().context(why)?);
     let key: [u8; 32] = bytes.as_slice().try_into().ok().context(why)?;
     Ok(Key32::new(key))
-}
-
-fn judge(answer: &Answer, wake: &Wake<'_>) -> Outcome {
-    let status = answer.status.as_u16();
-    let says = format!("answered {status}");
-    match status {
-        200..=299 => Outcome::Sent,
-        404 | 410 => Outcome::Dead(says),
-        401 | 403 => Outcome::Credentials(says),
-        _ if answer.is_outage() => Outcome::later(answer, wake, says),
-        _ => Outcome::Refused(says),
-    }
 }

@@ -25,7 +25,7 @@ use url::Url;
 use super::credential::Credential;
 use super::{Outcome, Wake};
 use crate::config::ServiceConfig;
-use crate::delivery::outbound::{Answer, Outbound};
+use crate::delivery::outbound::Outbound;
 
 /// How long a token is good: at most a day (RFC 8292, section 2).
 const TOKEN_LIFE: Duration = Duration::from_hours(12);
@@ -89,7 +89,7 @@ impl WebPush {
         let text = serde_json::to_vec(&wake.payload).expect("a payload is plain JSON");
         let message = Bytes::from(webpush::seal(&subscription, &text));
         match guarded.post(url, headers(wake, token), message).await {
-            Ok(answer) => judge(&answer, wake),
+            Ok(answer) => Outcome::by_status(&answer, wake),
             Err(unanswered) => Outcome::Unanswered(unanswered),
         }
     }
@@ -149,18 +149,5 @@ impl Key {
         }
         tokens.insert(audience.to_owned(), (now, token.clone()));
         Ok(token)
-    }
-}
-
-fn judge(answer: &Answer, wake: &Wake<'_>) -> Outcome {
-    let status = answer.status.as_u16();
-    let says = format!("answered {status}");
-    match status {
-        200..=299 => Outcome::Sent,
-        404 | 410 => Outcome::Dead(says),
-        // RFC 8292, section 4.
-        401 | 403 => Outcome::Credentials(says),
-        408 | 425 | 429 | 500.. => Outcome::later(answer, wake, says),
-        _ => Outcome::Refused(says),
     }
 }
