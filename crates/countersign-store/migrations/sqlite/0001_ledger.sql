@@ -18,10 +18,26 @@ CREATE TABLE clients (
     name          TEXT    NOT NULL,
     secret_digest BLOB    NOT NULL, -- SHA-256
     webhook_key   BLOB    NOT NULL, -- sealed
+    -- The key that signed callbacks before the newest one did: both sign until the client has changed over.
+    webhook_key_before BLOB,        -- sealed
+    scopes        TEXT,             -- what its tokens may be good for: names, as a JSON array. NULL is everything
     created_at    INTEGER NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, name)
 ) STRICT, WITHOUT ROWID;
+
+-- OneSpan's SOAP names a client and no tenant.
+CREATE INDEX clients_by_id ON clients (id);
+
+-- The keys of whole applications.
+CREATE TABLE api_keys (
+    seq        INTEGER PRIMARY KEY,
+    id         BLOB    NOT NULL UNIQUE,
+    tenant     TEXT,                    -- NULL is good for all
+    kind       TEXT    NOT NULL,        -- front-end, back-end
+    digest     BLOB    NOT NULL UNIQUE, -- SHA-256 of the key
+    created_at INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE users (
     tenant         TEXT    NOT NULL,
@@ -53,8 +69,11 @@ CREATE TABLE devices (
     code_key      BLOB    NOT NULL, -- sealed
     pin_digest    BLOB,             -- sealed
     pin_version   INTEGER,
-    push_provider TEXT,
-    push_token    TEXT,
+    push_provider TEXT,             -- apns, fcm, webpush, webhook; NULL is none
+    push_address  BLOB,             -- sealed JSON; NULL where it was retired
+    push_mark     BLOB,             -- SHA-256 of the address, so that it is one device's
+    push_at       INTEGER,          -- since when it holds, or when it was retired
+    push_retired  TEXT,             -- why: dead, moved
     enrolled_at   INTEGER NOT NULL,
     about         TEXT    NOT NULL, -- JSON
     identities    TEXT    NOT NULL, -- JSON, certificates as base64 of DER
@@ -62,6 +81,56 @@ CREATE TABLE devices (
 ) STRICT;
 
 CREATE INDEX devices_listed ON devices (tenant, user, sequence) WHERE status <> 'retired';
+CREATE INDEX devices_by_serial ON devices (tenant, serial_base, sequence) WHERE status <> 'retired';
+CREATE UNIQUE INDEX devices_by_push_mark ON devices (tenant, push_mark) WHERE push_mark IS NOT NULL;
+
+-- Both follow from devices.identities, those of retired devices aside, and are kept by the triggers below.
+CREATE TABLE identities (
+    tenant TEXT    NOT NULL,
+    id     TEXT    NOT NULL, -- hex, as in devices.identities
+    device INTEGER NOT NULL,
+    PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE identity_labels (
+    tenant   TEXT    NOT NULL,
+    label    TEXT    NOT NULL,
+    user     TEXT    NOT NULL,
+    sequence INTEGER NOT NULL, -- the device's
+    identity TEXT    NOT NULL,
+    device   INTEGER NOT NULL,
+    PRIMARY KEY (tenant, label, user, sequence, identity)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX identities_by_device ON identities (tenant, device);
+CREATE INDEX identity_labels_by_device ON identity_labels (tenant, device);
+
+CREATE TRIGGER device_enrolled AFTER INSERT ON devices WHEN new.status <> 'retired'
+BEGIN
+    INSERT INTO identities
+        SELECT new.tenant, json_extract(value, '$.id'), new.id FROM json_each(new.identities);
+    INSERT OR IGNORE INTO identity_labels
+        SELECT new.tenant, label.value, new.user, new.sequence,
+               json_extract(identity.value, '$.id'), new.id
+          FROM json_each(new.identities) AS identity,
+               json_each(json_extract(identity.value, '$.labels')) AS label;
+END;
+
+CREATE TRIGGER device_changed AFTER UPDATE OF status, identities ON devices
+    WHEN old.identities <> new.identities OR old.status <> new.status
+BEGIN
+    DELETE FROM identities WHERE tenant = old.tenant AND device = old.id;
+    DELETE FROM identity_labels WHERE tenant = old.tenant AND device = old.id;
+    INSERT INTO identities
+        SELECT new.tenant, json_extract(value, '$.id'), new.id
+          FROM json_each(new.identities) WHERE new.status <> 'retired';
+    INSERT OR IGNORE INTO identity_labels
+        SELECT new.tenant, label.value, new.user, new.sequence,
+               json_extract(identity.value, '$.id'), new.id
+          FROM json_each(new.identities) AS identity,
+               json_each(json_extract(identity.value, '$.labels')) AS label
+         WHERE new.status <> 'retired';
+END;
 
 CREATE TABLE activations (
     seq       INTEGER PRIMARY KEY,
@@ -96,10 +165,13 @@ CREATE TABLE transactions (
     takes       TEXT    NOT NULL, -- JSON: [{"device":…,"at":…}, …]
     ended_at    INTEGER,
     ended_by    INTEGER,          -- a device
-    end_reason  TEXT,             -- declined: user, not_me; expired: go_online, sign; failed: the device's words
+    end_reason  TEXT,             -- declined: user, not_me, and after a colon the device's words; expired: go_online, sign;
+                                  -- failed: the device's words; locked: pin, code
     proof_content BLOB,           -- finished: SHA-256 of the content
-    proof_signer  BLOB,           -- finished: SHA-256 of the signer's certificate
-    evidence    BLOB,             -- finished: the signature, CMS in DER
+    proof_signer  BLOB,           -- finished: SHA-256 of the signer's certificate; empty where a code signed
+    evidence    BLOB,             -- finished: the signature: CMS in DER, raw, or the code's digits
+    raw         TEXT,             -- finished with a raw signature: JSON, what else it takes to verify it
+    discarded   INTEGER NOT NULL DEFAULT 0, -- 1 where its caller deleted it
     -- its terms
     surface     TEXT    NOT NULL,
     client      TEXT    NOT NULL,
@@ -127,8 +199,8 @@ CREATE INDEX transactions_due ON transactions (due_at)
 CREATE INDEX transactions_ended ON transactions (ended_at)
     WHERE ended_at IS NOT NULL;
 
--- What stays of finished transactions when retention has removed them: all but the content, which the
--- signature holds, the callback and the notice. Columns mean what they mean above.
+-- What stays of finished transactions when retention has removed them: all but the content, where the
+-- signature holds it, the callback and the notice. Columns mean what they mean above.
 CREATE TABLE evidence (
     seq           INTEGER PRIMARY KEY,
     tenant        TEXT    NOT NULL,
@@ -148,6 +220,9 @@ CREATE TABLE evidence (
     device        INTEGER,
     started_at    INTEGER NOT NULL,
     body          TEXT    NOT NULL,
+    raw           TEXT,
+    discarded     INTEGER NOT NULL DEFAULT 0,
+    content       BLOB,             -- where the signature does not hold it: all but CMS
     UNIQUE (tenant, id)
 ) STRICT;
 
@@ -157,6 +232,7 @@ CREATE INDEX evidence_by_key ON evidence (tenant, request_key);
 CREATE UNIQUE INDEX evidence_by_reference ON evidence (tenant, client, reference)
     WHERE reference IS NOT NULL;
 
+-- Deliveries by receiver, so that a slow one delays nobody else, and what became of them.
 CREATE TABLE deliveries (
     seq            INTEGER PRIMARY KEY,
     tenant         TEXT    NOT NULL,
@@ -164,10 +240,28 @@ CREATE TABLE deliveries (
     transaction_id BLOB    NOT NULL,
     debt           TEXT    NOT NULL, -- callback, push
     device         INTEGER,          -- where it is a push
+    host           TEXT    NOT NULL DEFAULT '', -- host and port of a callback, or a push service and its application
+    owed_at        INTEGER NOT NULL DEFAULT 0,  -- since when, or when it was replayed
     attempts       INTEGER NOT NULL, -- begun
+    lease          INTEGER NOT NULL DEFAULT 0,  -- grows by one with each claim
     due_at         INTEGER,          -- when it is tried, or its lease ends; NULL is given up
+    outcome        TEXT,             -- what came of the last attempt that was settled
     UNIQUE (tenant, id)
 ) STRICT;
 
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX deliveries_by_transaction ON deliveries (tenant, transaction_id);
+CREATE INDEX deliveries_by_lane ON deliveries (tenant, host, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_given_up ON deliveries (tenant) WHERE due_at IS NULL;
+CREATE INDEX deliveries_of_transaction ON deliveries (tenant, transaction_id);
+
+-- A row is a device that was pushed for a transaction, or that came to it after it began.
+CREATE TABLE contacts (
+    tenant         TEXT    NOT NULL,
+    transaction_id BLOB    NOT NULL,
+    device         INTEGER NOT NULL,
+    push           TEXT,    -- sent, needless, waiting, failed, dead; NULL is not pushed
+    push_at        INTEGER, -- since when
+    push_outcome   TEXT,    -- what came of the last attempt
+    reached_at     INTEGER, -- when it first asked what there is
+    PRIMARY KEY (tenant, transaction_id, device)
+) STRICT, WITHOUT ROWID;

@@ -19,16 +19,7 @@ use super::{Parts, tenant};
 use crate::seal::{MasterKeyError, MasterKeys};
 
 /// The schema's steps; the number of a step is its place, from 1, and the file's `user_version`.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/sqlite/0001_ledger.sql"),
-    include_str!("../../migrations/sqlite/0002_deliveries.sql"),
-    include_str!("../../migrations/sqlite/0003_onespan.sql"),
-    include_str!("../../migrations/sqlite/0004_scopes.sql"),
-    include_str!("../../migrations/sqlite/0005_identities.sql"),
-    include_str!("../../migrations/sqlite/0006_clients.sql"),
-    include_str!("../../migrations/sqlite/0007_push.sql"),
-    include_str!("../../migrations/sqlite/0008_indexes.sql"),
-];
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_ledger.sql")];
 /// The newest schema that this program knows.
 const KNOWN: u32 = MIGRATIONS.len() as u32;
 /// Marks the file as ours: "CSLD", countersign ledger.
