@@ -4,6 +4,7 @@
 
 mod fence;
 mod files;
+mod graph;
 mod manifests;
 mod shape;
 
@@ -45,6 +46,11 @@ const RULES: &[(&str, &str, Check)] = &[
         "each member has its reason",
         "a crate costs everybody; a module costs nobody",
         manifests::members,
+    ),
+    (
+        "no modules import each other in a circle",
+        "what is in a circle can be read, moved and tested only as one",
+        graph::circles,
     ),
     (
         "no module is a drawer",

@@ -16,7 +16,6 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "countersign-core",
             "countersign-device",
             "countersign-proof",
-            "countersign-push-services", // for its bench
             "countersign-store",
             "countersign-wire",
         ],
@@ -26,13 +25,27 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &["countersign-core", "countersign-device", "countersign-proof", "countersign-store"],
     ),
     ("countersign-push-services", &[]), // as strange to us as Apple's
+    (
+        "countersign-bench", // it runs the server's program, and does not link it
+        &[
+            "countersign-core",
+            "countersign-device",
+            "countersign-proof",
+            "countersign-push-services",
+            "countersign-store",
+            "countersign-wire",
+        ],
+    ),
     ("xtask", &[]),
-    // Strangers' bytes go to where they are read.
-    ("countersign-fuzz", &["countersign-core", "countersign-proof", "countersign-wire"]),
+    // Fuzz targets call what reads bytes from outside, wherever it is.
+    (
+        "countersign-fuzz",
+        &["countersign-core", "countersign-proof", "countersign-server", "countersign-wire"],
+    ),
 ];
 
 /// What tests may use besides.
-const FOR_TESTS: &[&str] = &["countersign-sim"];
+const FOR_TESTS: &[&str] = &["countersign-push-services", "countersign-sim"];
 
 /// Dependencies that no crate of the domain has, whichever way.
 const DOMAIN: &[&str] = &["countersign-core", "countersign-proof"];

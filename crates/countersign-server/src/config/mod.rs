@@ -46,7 +46,7 @@ use self::layers::Layers;
 
 /// Everything that was decided, one field a section.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub struct Config {
     pub(crate) server: ServerConfig,
     pub(crate) transactions: TransactionsConfig,
     pub(crate) tokens: TokensConfig,
@@ -64,7 +64,7 @@ pub(crate) struct Config {
 
 /// What the command line says; it outranks every file.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Overrides {
+pub struct Overrides {
     /// `--data`: the data directory.
     pub(crate) data: Option<PathBuf>,
     /// `--listen`: where to serve applications and devices.
@@ -76,7 +76,7 @@ impl Config {
     ///
     /// # Errors
     /// Names the key, where its value came from, and what it may be instead.
-    pub(crate) fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
+    pub fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
         Self::from_layers(file, std::env::vars_os(), overrides)
     }
 

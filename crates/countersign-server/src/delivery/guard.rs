@@ -10,13 +10,13 @@ use url::{Host, Url};
 
 /// What may be called.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Guard {
+pub struct Guard {
     allowed: Vec<IpNet>,
 }
 
 /// Why something is not called; a sentence that may be shown to whoever named it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum Forbidden {
+pub enum Forbidden {
     #[error("it must begin with https://")]
     NotHttps,
     #[error("port 0 cannot be called")]
@@ -27,7 +27,7 @@ pub(crate) enum Forbidden {
 
 /// What a URL names.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Target {
+pub enum Target {
     /// An address, which has been judged.
     Address,
     /// A name, whose addresses must be judged.
@@ -44,7 +44,7 @@ impl Guard {
     ///
     /// # Errors
     /// [`Forbidden`], the first reason found.
-    pub(crate) fn check_url(&self, url: &Url) -> Result<Target, Forbidden> {
+    pub fn check_url(&self, url: &Url) -> Result<Target, Forbidden> {
         if url.scheme() != "https" {
             return Err(Forbidden::NotHttps);
         }

@@ -5,7 +5,6 @@
 
 mod administration;
 mod bad_input;
-mod bench;
 mod callbacks;
 mod channel;
 mod crashes;

@@ -22,7 +22,7 @@ use super::render::{self, Problem, SubSystem};
 use super::routes::{Kobil, Named, json, known};
 use crate::surface::picture;
 
-mod body;
+pub(crate) mod body;
 
 /// What every activation code is made with.
 #[derive(Clone, Debug)]

@@ -20,7 +20,7 @@ use self::body::{BadUser, NewUser, Profile};
 use super::render::{self, Problem, SubSystem};
 use super::routes::{Kobil, Named, json, known};
 
-mod body;
+pub(crate) mod body;
 
 pub(super) fn routes() -> Router<Kobil> {
     Router::new()

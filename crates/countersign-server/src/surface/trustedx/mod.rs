@@ -5,17 +5,17 @@
 //! its own. A token names its tenant: what is another tenant's is unknown to it.
 
 mod access;
-mod body;
+pub(crate) mod body;
 mod device;
 mod extension;
-mod identity;
-mod links;
+pub(crate) mod identity;
+pub(crate) mod links;
 mod oauth;
 mod problem;
 mod process;
 mod render;
 mod routes;
-mod selector;
+pub(crate) mod selector;
 
 pub(crate) use render::result_body;
 pub(crate) use routes::{Rules, TrustedX, router};

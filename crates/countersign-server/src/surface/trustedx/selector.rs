@@ -20,16 +20,16 @@ const TYPE_AS_WELL: &str = "pki_x509";
 
 /// A selector that was read.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub struct Asked {
     /// Its conditions; none, where one of them is on something that there cannot be.
     pub(super) selector: Option<Selector>,
     /// As it is shown.
-    pub(super) shown: Shown,
+    pub shown: Shown,
 }
 
 /// A selector as it is shown.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Shown {
+pub struct Shown {
     labels: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_id: Option<String>,

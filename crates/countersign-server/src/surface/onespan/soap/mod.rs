@@ -4,10 +4,10 @@
 //! Who asks is a client, by HTTP Basic with its id and secret; its tenant is the one that it is in. What
 //! is no request gets a fault and a 4xx; whatever a command comes to is HTTP 200 and a status.
 
-mod body;
+pub(crate) mod body;
 mod command;
 mod render;
-mod xml;
+pub(crate) mod xml;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
