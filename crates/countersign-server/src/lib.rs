@@ -15,6 +15,7 @@ mod clock;
 mod config;
 mod delivery;
 mod doorbell;
+mod egress;
 mod held;
 mod listen;
 mod moment;

@@ -8,7 +8,7 @@ pub mod configuration {
 
 /// URLs that callers name.
 pub mod egress {
-    pub use crate::delivery::guard::{Forbidden, Guard, Target};
+    pub use crate::egress::guard::{Forbidden, Guard, Target};
 }
 
 /// Bodies of KOBIL's calls.

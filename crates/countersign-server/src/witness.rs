@@ -22,7 +22,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::config::FetchHost;
-use crate::delivery::resolve::Resolver;
+use crate::egress::resolve::Resolver;
 use crate::serve::Core;
 
 /// A digest and its algorithm are a hundred bytes or two.

@@ -11,10 +11,7 @@
 //! durable, and never to an address that the guard forbids.
 
 mod book;
-pub(crate) mod guard;
-pub(crate) mod outbound;
 pub(crate) mod push;
-pub(crate) mod resolve;
 mod wake;
 pub(crate) mod webhook;
 pub(crate) mod worker;
@@ -24,12 +21,12 @@ use std::path::Path;
 use anyhow::Context as _;
 use reqwest::Certificate;
 
-use self::outbound::Outbound;
 use self::push::Pushes;
-use self::resolve::Resolver;
 use self::webhook::Webhook;
 use self::worker::Rules;
 use crate::config::{Config, DeliveryConfig};
+use crate::egress::outbound::Outbound;
+use crate::egress::resolve::Resolver;
 
 /// What calls addresses, as the operator configured it.
 pub(crate) struct Callers {

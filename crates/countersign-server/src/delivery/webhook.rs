@@ -18,7 +18,7 @@ use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use url::Url;
 
-use super::outbound::{Outbound, Unanswered, is_outage};
+use crate::egress::outbound::{Outbound, Unanswered, is_outage};
 
 pub(super) const AGENT: &str = concat!("Countersign/", env!("CARGO_PKG_VERSION"));
 

@@ -8,8 +8,8 @@ use countersign_core::time::Timestamp;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
-use crate::delivery::guard::Forbidden;
-use crate::delivery::resolve::Resolver;
+use crate::egress::guard::Forbidden;
+use crate::egress::resolve::Resolver;
 
 /// Why a callback is refused; a sentence for the caller.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

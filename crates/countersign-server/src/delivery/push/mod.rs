@@ -28,10 +28,10 @@ use self::apns::Apns;
 use self::fcm::Fcm;
 use self::webhook::Webhook;
 use self::webpush::WebPush;
-use super::guard::Forbidden;
-use super::outbound::{Answer, Outbound, Unanswered};
-use super::resolve::Resolver;
 use crate::config::{PushConfig, SenderConfig};
+use crate::egress::guard::Forbidden;
+use crate::egress::outbound::{Answer, Outbound, Unanswered};
+use crate::egress::resolve::Resolver;
 
 /// The longest that a text may become as JSON, in bytes, so that every service takes the whole.
 const TEXT_BYTES_MAX: usize = 2_048;

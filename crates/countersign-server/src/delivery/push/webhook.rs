@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 use super::credential::Credential;
 use super::{Outcome, Wake};
 use crate::config::ServiceConfig;
-use crate::delivery::outbound::Outbound;
 use crate::delivery::webhook::{AGENT, Message, sign};
+use crate::egress::outbound::Outbound;
 
 /// One such sender.
 pub(super) struct Webhook {

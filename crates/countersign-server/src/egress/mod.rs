@@ -1,0 +1,6 @@
+//! Every call out of the process: which addresses may be called, whoever names them, and the client that
+//! calls them.
+
+pub(crate) mod guard;
+pub(crate) mod outbound;
+pub(crate) mod resolve;
