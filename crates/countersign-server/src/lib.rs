@@ -17,6 +17,7 @@ mod delivery;
 mod doorbell;
 mod egress;
 mod held;
+mod http;
 mod listen;
 mod moment;
 mod observe;

@@ -37,8 +37,8 @@ use super::Devices;
 use super::answer::{self, Refused};
 use super::push;
 use crate::authority;
+use crate::http::intake;
 use crate::listen::Peer;
-use crate::surface::intake;
 
 /// Enrols a device.
 pub(super) async fn enrol(

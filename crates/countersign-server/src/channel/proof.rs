@@ -21,7 +21,7 @@ use tracing::debug;
 
 use super::Devices;
 use super::answer::{Refused, since_epoch};
-use crate::surface::intake;
+use crate::http::intake;
 
 /// A device that has proved itself, and what it sent.
 pub(crate) struct Proved {

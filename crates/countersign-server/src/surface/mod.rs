@@ -5,7 +5,6 @@ pub(crate) mod caller;
 pub(crate) mod discovery;
 pub(crate) mod field;
 pub(crate) mod fingerprint;
-pub(crate) mod intake;
 pub(crate) mod kobil;
 pub(crate) mod oauth;
 pub(crate) mod onespan;

@@ -16,8 +16,8 @@ use serde::Serialize;
 use tracing::error;
 
 use super::caller::{Gate, Stranger, basic};
-use super::intake;
 use super::token::{Grant, Issuer};
+use crate::http::intake;
 use crate::listen::Peer;
 
 /// RFC 6749, section 5.1.

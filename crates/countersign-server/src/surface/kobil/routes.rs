@@ -19,9 +19,10 @@ use super::body::{Cancel, Start};
 use super::render::{self, Problem};
 use super::{devices, users};
 use crate::held;
+use crate::http::intake;
 use crate::surface::caller::{Caller, Gate, Stranger};
 use crate::surface::field::BadBody;
-use crate::surface::{discovery, intake, oauth};
+use crate::surface::{discovery, oauth};
 use crate::task::Shutdown;
 
 /// What the handlers share.

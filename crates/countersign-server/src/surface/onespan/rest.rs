@@ -21,9 +21,9 @@ use tracing::info;
 use super::body::{Member, Parameters};
 use super::codes::{ResultCodes, Status};
 use super::phone::Phones;
+use crate::http::intake;
 use crate::listen::Peer;
 use crate::surface::caller::{Gate, Stranger, log};
-use crate::surface::intake;
 
 /// What the handlers share.
 #[derive(Clone)]

@@ -22,7 +22,7 @@ use super::extension::parameter;
 use super::problem::Problem;
 use super::routes::{Rules, TrustedX};
 use super::selector::TYPE;
-use crate::surface::intake;
+use crate::http::intake;
 
 /// A signing identity, as the vendor shows it.
 #[derive(Debug, Serialize)]

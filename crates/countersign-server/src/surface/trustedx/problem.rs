@@ -10,9 +10,9 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::channel::answer::Refused;
+use crate::http::intake;
 use crate::surface::caller::{Stranger, log};
 use crate::surface::field::BadBody;
-use crate::surface::intake;
 
 /// What a call ended in, when it did not do what was asked.
 #[derive(Debug)]

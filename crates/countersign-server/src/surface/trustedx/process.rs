@@ -23,9 +23,9 @@ use super::problem::{Problem, STOPPING};
 use super::render::{Kept, Signer, json};
 use super::routes::TrustedX;
 use crate::held;
+use crate::http::intake;
 use crate::surface::caller::Caller;
 use crate::surface::fingerprint::Fingerprint;
-use crate::surface::intake;
 
 /// `POST …/signatures/device/raw`
 pub(super) async fn create_raw(state: State<TrustedX>, request: Request) -> Answer {

@@ -23,9 +23,9 @@ use quick_xml::escape::escape;
 
 use self::body::Call;
 use self::render::Fault;
+use crate::http::intake;
 use crate::listen::Peer;
 use crate::surface::caller::{Caller, Gate, Stranger, basic};
-use crate::surface::intake;
 use crate::surface::onespan::phone::Phones;
 use crate::task::Shutdown;
 

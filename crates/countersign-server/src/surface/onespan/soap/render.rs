@@ -12,8 +12,8 @@ use quick_xml::escape::escape;
 
 use super::body::{Call, NotSoap, Style};
 use super::xml;
+use crate::http::intake;
 use crate::surface::caller::Stranger;
-use crate::surface::intake;
 use crate::surface::onespan::codes::Status;
 
 /// What a command came to.
