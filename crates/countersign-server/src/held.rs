@@ -9,7 +9,7 @@ use countersign_core::transaction::Transaction;
 use tokio::time::sleep;
 
 use crate::doorbell::Waiter;
-use crate::serve::Core;
+use crate::node::Core;
 use crate::task::Shutdown;
 
 /// The doorbell may be deaf: how often the ledger is asked all the same.

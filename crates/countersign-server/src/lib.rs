@@ -20,6 +20,7 @@ mod held;
 mod http;
 mod listen;
 mod moment;
+mod node;
 mod observe;
 #[doc(hidden)]
 pub mod parsers;

@@ -32,6 +32,7 @@ use crate::doorbell::Local;
 use crate::egress::guard::Guard;
 use crate::egress::resolve::Resolver;
 use crate::listen::Listener;
+use crate::node::{Core, log};
 use crate::surface::caller::Gate;
 use crate::surface::kobil::{self, Invitations, Kobil};
 use crate::surface::onespan::phone::{self, Phones};
@@ -43,9 +44,6 @@ use crate::surface::trustedx::{self, TrustedX};
 use crate::task::{Shutdown, Weight};
 use crate::witness::Witness;
 use crate::{observe, retention, tls};
-
-/// The engine as this process runs it.
-pub(crate) type Core = Engine<Store, Local, World>;
 
 /// How often the clocks of open transactions are looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
@@ -248,7 +246,7 @@ async fn sweep(core: Arc<Core>, tasks: Shutdown) {
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while tasks.draining().run_until_cancelled(turns.tick()).await.is_some() {
         if let Err(fault) = core.sweep().await {
-            crate::surface::caller::log(&fault);
+            log(&fault);
         }
     }
 }

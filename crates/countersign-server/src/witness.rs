@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::config::FetchHost;
 use crate::egress::resolve::Resolver;
-use crate::serve::Core;
+use crate::node::Core;
 
 /// A digest and its algorithm are a hundred bytes or two.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;

@@ -18,7 +18,7 @@ use countersign_wire::secret::PayloadKey;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
-use crate::surface::caller::log;
+use crate::node::log;
 
 /// A refusal on its way to a device, over HTTP or on the channel.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use self::keys::Keys;
 pub(crate) use self::proof::Proved;
 use self::proof::Replays;
 use crate::delivery::push::Pushes;
-use crate::serve::Core;
+use crate::node::Core;
 use crate::task::Shutdown;
 use crate::witness::Witness;
 

@@ -287,7 +287,7 @@ fn closed_by(error: Error) -> Close {
         Error::Refused(Refusal::UserLocked | Refusal::DeviceLocked) => Close::Locked,
         Error::Refused(_) => Close::Unauthorised,
         Error::Failed(fault) => {
-            crate::surface::caller::log(&fault);
+            crate::node::log(&fault);
             Close::Internal
         }
     }

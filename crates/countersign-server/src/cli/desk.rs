@@ -14,7 +14,8 @@ use countersign_store::Store;
 use crate::clock::World;
 use crate::config::{Config, Overrides};
 use crate::doorbell::Local;
-use crate::serve::{self, Core};
+use crate::node::Core;
+use crate::serve;
 
 /// Where the ledger is, and for whom to print.
 #[derive(Args, Clone, Debug)]

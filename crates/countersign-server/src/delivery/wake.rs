@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::push::Outcome;
 use super::worker::{Desk, Heard, Paid};
-use crate::surface::caller::log;
+use crate::node::log;
 
 impl Desk {
     /// Reads what the pushes among these stand on, all at once. What is not found here is looked for again by

@@ -30,9 +30,8 @@ use super::Callers;
 use super::book::Book;
 use super::push::Pushes;
 use super::webhook::{Message, Outcome, Webhook};
-use crate::serve::Core;
+use crate::node::{Core, log};
 use crate::surface;
-use crate::surface::caller::log;
 use crate::task::{Shutdown, panic_message};
 
 /// How often the ledger is asked for what is due, when no bell rings: retries, and debts of other nodes.

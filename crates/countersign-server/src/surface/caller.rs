@@ -1,7 +1,5 @@
 //! Who is asking: the tenant that an address names, and the client that a credential proves.
 
-use std::error::Error as _;
-use std::iter;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,12 +15,11 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq as _;
-use tracing::error;
 use zeroize::Zeroizing;
 
 use super::order::Callbacks;
 use super::token::{Bearer, Held, Issuer, Tokens};
-use crate::serve::Core;
+use crate::node::{Core, log};
 
 /// What every surface needs to know who is asking.
 #[derive(Clone)]
@@ -320,12 +317,4 @@ fn form_decoded(text: &str) -> String {
         (Some((decoded, _)), false) => decoded.into_owned(),
         _ => text.to_owned(),
     }
-}
-
-/// Logs a fault with everything that caused it, once, at the edge.
-pub(crate) fn log(fault: &Fault) {
-    let causes =
-        iter::successors(fault.source(), |cause: &&dyn std::error::Error| (*cause).source());
-    let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    error!(cause, "Failed while {fault}: {cause}");
 }

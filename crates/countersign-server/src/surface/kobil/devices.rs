@@ -15,7 +15,7 @@ use x509_cert::der::Decode as _;
 
 use super::render::{self, DeviceProblem, Literal, Problem, SubSystem};
 use super::routes::{Kobil, Named, known};
-use crate::serve::Core;
+use crate::node::Core;
 
 pub(super) fn routes() -> Router<Kobil> {
     Router::new()

@@ -10,7 +10,8 @@ use countersign_core::{Error, Refusal};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::surface::caller::{Stranger, log};
+use crate::node::log;
+use crate::surface::caller::Stranger;
 use crate::surface::field::BadBody;
 
 /// `{"data", "message", "status", "subSystem"}`, in the order of the vendor's sample.

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::body::{read_signature, unhexed};
 use super::codes::Status;
 use crate::channel::{Devices, answer};
-use crate::serve::Core;
+use crate::node::Core;
 
 /// What an operator decides about this surface's phones.
 #[derive(Clone, Copy, Debug)]

@@ -23,7 +23,8 @@ use super::codes::{ResultCodes, Status};
 use super::phone::Phones;
 use crate::http::intake;
 use crate::listen::Peer;
-use crate::surface::caller::{Gate, Stranger, log};
+use crate::node::log;
+use crate::surface::caller::{Gate, Stranger};
 
 /// What the handlers share.
 #[derive(Clone)]

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::channel::answer::Refused;
 use crate::http::intake;
-use crate::surface::caller::{Stranger, log};
+use crate::node::log;
+use crate::surface::caller::Stranger;
 use crate::surface::field::BadBody;
 
 /// What a call ended in, when it did not do what was asked.
