@@ -43,7 +43,7 @@ use crate::surface::token::Tokens;
 use crate::surface::trustedx::{self, TrustedX};
 use crate::task::{Shutdown, Weight};
 use crate::witness::Witness;
-use crate::{observe, retention, tls};
+use crate::{observe, retention, surface, tls};
 
 /// How often the clocks of open transactions are looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
@@ -72,7 +72,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let listener = Listener::public(&config.server, tls).await?;
     let port = listener.address().port();
     let resolver = Resolver::new(Guard::new(config.delivery.allowed_networks.clone()));
-    let callers = Callers::new(&config, resolver.clone())?;
+    let callers = Callers::new(&config, resolver.clone(), surface::result_body)?;
     let witness = Witness::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
     let address = config.server.public_addresses(port)[0].to_string();
     let gate = gate(&config, &core, Callbacks::new(resolver), &address)?;

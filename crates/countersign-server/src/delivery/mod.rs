@@ -19,6 +19,7 @@ pub(crate) mod worker;
 use std::path::Path;
 
 use anyhow::Context as _;
+use countersign_core::transaction::Transaction;
 use reqwest::Certificate;
 
 use self::push::Pushes;
@@ -28,10 +29,15 @@ use crate::config::{Config, DeliveryConfig};
 use crate::egress::outbound::Outbound;
 use crate::egress::resolve::Resolver;
 
+/// Renders what a callback says of a transaction's end, in the words of the API that it was started on.
+/// `None` before the end.
+pub(crate) type ResultBody = fn(&Transaction) -> Option<Vec<u8>>;
+
 /// What calls addresses, as the operator configured it.
 pub(crate) struct Callers {
     pub(crate) webhook: Webhook,
     pub(crate) pushes: Pushes,
+    pub(crate) result_body: ResultBody,
 }
 
 impl Callers {
@@ -39,7 +45,11 @@ impl Callers {
     ///
     /// # Errors
     /// Says what is wrong with a file of certificates.
-    pub(crate) fn new(config: &Config, resolver: Resolver) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        config: &Config,
+        resolver: Resolver,
+        result_body: ResultBody,
+    ) -> anyhow::Result<Self> {
         let delivery = &config.delivery;
         let roots = roots("delivery.extra_ca_file", delivery.extra_ca_file.as_deref())?;
         let guarded = Outbound::guarded(resolver.clone(), &roots, delivery.timeout)?;
@@ -48,7 +58,7 @@ impl Callers {
         let roots = self::roots("push.extra_ca_file", file)?;
         let trusting = Outbound::trusting(&roots, delivery.timeout)?;
         let pushes = Pushes::new(&config.push, guarded, trusting, resolver);
-        Ok(Self { webhook, pushes })
+        Ok(Self { webhook, pushes, result_body })
     }
 }
 

@@ -26,12 +26,11 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use super::Callers;
 use super::book::Book;
 use super::push::Pushes;
 use super::webhook::{Message, Outcome, Webhook};
+use super::{Callers, ResultBody};
 use crate::node::{Core, log};
-use crate::surface;
 use crate::task::{Shutdown, panic_message};
 
 /// How often the ledger is asked for what is due, when no bell rings: retries, and debts of other nodes.
@@ -62,8 +61,8 @@ pub(crate) async fn work(core: Arc<Core>, callers: Callers, rules: Rules, tasks:
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweeps = tokio::time::interval(FORSAKE_EVERY);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let Callers { webhook, pushes } = callers;
-    let desk = Arc::new(Desk { core, webhook, pushes, rules });
+    let Callers { webhook, pushes, result_body } = callers;
+    let desk = Arc::new(Desk { core, webhook, pushes, result_body, rules });
     let mut worker = Worker::new(Arc::clone(&desk));
     let mut book = Book::new(Arc::clone(&desk.core));
     let mut paying = FuturesUnordered::new();
@@ -110,6 +109,7 @@ pub(super) struct Desk {
     pub(super) core: Arc<Core>,
     webhook: Webhook,
     pub(super) pushes: Pushes,
+    result_body: ResultBody,
     rules: Rules,
 }
 
@@ -300,7 +300,7 @@ impl Desk {
         let Some(transaction) = store.load(tenant, &handle).await? else { return Ok(None) };
         let transaction = transaction.value;
         let Some(callback) = transaction.terms.callback.clone() else { return Ok(None) };
-        let Some(body) = surface::result_body(&transaction) else { return Ok(None) };
+        let Some(body) = (self.result_body)(&transaction) else { return Ok(None) };
         let client = store.client(tenant, &transaction.terms.client).await?;
         Ok(client.map(|client| Letter { callback, body: body.into(), client }))
     }
