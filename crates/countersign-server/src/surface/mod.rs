@@ -11,6 +11,7 @@ pub(crate) mod onespan;
 pub(crate) mod order;
 pub(crate) mod picture;
 pub(crate) mod token;
+mod token_key;
 pub(crate) mod trustedx;
 
 use countersign_core::terms::Surface;
