@@ -1,7 +1,5 @@
 //! Activation codes: make one, list those that can still be used.
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -19,19 +17,10 @@ use serde::Serialize;
 
 use self::body::{Asked, NewCode};
 use super::render::{self, Problem, SubSystem};
-use super::routes::{Kobil, Named, json, known};
+use super::context::{Kobil, Named, json, known};
 use crate::surface::picture;
 
 pub(crate) mod body;
-
-/// What every activation code is made with.
-#[derive(Clone, Debug)]
-pub(crate) struct Invitations {
-    /// Where devices reach the server.
-    pub(crate) server: String,
-    /// How long a code is good, unless its maker says otherwise.
-    pub(crate) lifetime: Duration,
-}
 
 pub(super) fn routes() -> Router<Kobil> {
     let both = || known(get(list).post(create));

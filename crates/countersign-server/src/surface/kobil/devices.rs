@@ -14,7 +14,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
 use super::render::{self, DeviceProblem, Literal, Problem, SubSystem};
-use super::routes::{Kobil, Named, known};
+use super::context::{Kobil, Named, known};
 use crate::node::Core;
 
 pub(super) fn routes() -> Router<Kobil> {

@@ -7,11 +7,12 @@
 
 pub(crate) mod activations;
 pub(crate) mod body;
+mod context;
 mod devices;
 mod render;
 mod routes;
 pub(crate) mod users;
 
-pub(crate) use activations::Invitations;
+pub(crate) use context::{Invitations, Kobil};
 pub(crate) use render::result_body;
-pub(crate) use routes::{Kobil, router};
+pub(crate) use routes::router;

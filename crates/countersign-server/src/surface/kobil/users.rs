@@ -18,7 +18,7 @@ use tracing::info;
 
 use self::body::{BadUser, NewUser, Profile};
 use super::render::{self, Problem, SubSystem};
-use super::routes::{Kobil, Named, json, known};
+use super::context::{Kobil, Named, json, known};
 
 pub(crate) mod body;
 
