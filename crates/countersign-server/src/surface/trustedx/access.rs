@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::problem::Problem;
-use super::routes::TrustedX;
+use super::context::TrustedX;
 use crate::channel::Proved;
 use crate::surface::caller::{Caller, bearer};
 

@@ -10,7 +10,7 @@ use countersign_proof::raw::{Algorithm, Hash};
 use serde::Serialize;
 
 use super::problem::Problem;
-use super::routes::{Rules, TrustedX};
+use super::context::{Rules, TrustedX};
 use crate::config::DeviceType;
 
 /// `result.device_type`: every field of the vendor's, empty where nothing is configured.

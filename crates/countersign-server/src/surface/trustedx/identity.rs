@@ -20,7 +20,7 @@ use x509_cert::der::{self, Decode as _, Reader as _, SliceReader};
 use self::body::{StatusChange, read_labels};
 use super::extension::parameter;
 use super::problem::Problem;
-use super::routes::{Rules, TrustedX};
+use super::context::{Rules, TrustedX};
 use super::selector::TYPE;
 use crate::http::intake;
 

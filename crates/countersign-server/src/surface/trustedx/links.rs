@@ -23,7 +23,7 @@ use self::body::{Finish, words};
 use super::problem::Problem;
 use super::process::is_process;
 use super::render::{Signer, json};
-use super::routes::TrustedX;
+use super::context::TrustedX;
 use crate::channel::Proved;
 
 /// `PUT …/signatures/{id}/finish`

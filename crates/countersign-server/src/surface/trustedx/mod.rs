@@ -6,6 +6,7 @@
 
 mod access;
 pub(crate) mod body;
+mod context;
 mod device;
 mod extension;
 pub(crate) mod identity;
@@ -17,5 +18,6 @@ mod render;
 mod routes;
 pub(crate) mod selector;
 
+pub(crate) use context::{Rules, TrustedX};
 pub(crate) use render::result_body;
-pub(crate) use routes::{Rules, TrustedX, router};
+pub(crate) use routes::router;

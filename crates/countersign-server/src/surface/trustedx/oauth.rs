@@ -10,7 +10,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::routes::TrustedX;
+use super::context::TrustedX;
 use crate::config::Scopes;
 use crate::surface::caller::{Gate, Stranger};
 use crate::surface::discovery;

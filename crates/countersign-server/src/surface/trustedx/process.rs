@@ -21,7 +21,7 @@ use super::body::{Create, Kind};
 use super::extension::{Extensions, wait};
 use super::problem::{Problem, STOPPING};
 use super::render::{Kept, Signer, json};
-use super::routes::TrustedX;
+use super::context::TrustedX;
 use crate::held;
 use crate::http::intake;
 use crate::surface::caller::Caller;

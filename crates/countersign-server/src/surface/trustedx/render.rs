@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{Kind, Service};
 use super::device::ShownType;
 use super::identity::SignIdentity;
-use super::routes::{Rules, TrustedX};
+use super::context::{Rules, TrustedX};
 use super::selector::Shown;
 use crate::moment;
 
