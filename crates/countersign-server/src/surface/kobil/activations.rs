@@ -16,8 +16,8 @@ use countersign_wire::uri::EnrolUri;
 use serde::Serialize;
 
 use self::body::{Asked, NewCode};
-use super::render::{self, Problem, SubSystem};
 use super::context::{Kobil, Named, json, known};
+use super::render::{self, Problem, SubSystem};
 use crate::surface::picture;
 
 pub(crate) mod body;

@@ -13,8 +13,8 @@ use serde::Serialize;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
-use super::render::{self, DeviceProblem, Literal, Problem, SubSystem};
 use super::context::{Kobil, Named, known};
+use super::render::{self, DeviceProblem, Literal, Problem, SubSystem};
 use crate::node::Core;
 
 pub(super) fn routes() -> Router<Kobil> {

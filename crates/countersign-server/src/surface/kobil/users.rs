@@ -17,8 +17,8 @@ use serde_json::value::RawValue;
 use tracing::info;
 
 use self::body::{BadUser, NewUser, Profile};
-use super::render::{self, Problem, SubSystem};
 use super::context::{Kobil, Named, json, known};
+use super::render::{self, Problem, SubSystem};
 
 pub(crate) mod body;
 

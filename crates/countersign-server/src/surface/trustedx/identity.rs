@@ -18,9 +18,9 @@ use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::{self, Decode as _, Reader as _, SliceReader};
 
 use self::body::{StatusChange, read_labels};
+use super::context::{Rules, TrustedX};
 use super::extension::parameter;
 use super::problem::Problem;
-use super::context::{Rules, TrustedX};
 use super::selector::TYPE;
 use crate::http::intake;
 

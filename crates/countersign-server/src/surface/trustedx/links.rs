@@ -20,10 +20,10 @@ use countersign_proof::BadProof;
 use http::StatusCode;
 
 use self::body::{Finish, words};
+use super::context::TrustedX;
 use super::problem::Problem;
 use super::process::is_process;
 use super::render::{Signer, json};
-use super::context::TrustedX;
 use crate::channel::Proved;
 
 /// `PUT …/signatures/{id}/finish`

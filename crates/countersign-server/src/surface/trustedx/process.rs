@@ -18,10 +18,10 @@ use http::{HeaderValue, StatusCode};
 
 use super::access::{Either, permit};
 use super::body::{Create, Kind};
+use super::context::TrustedX;
 use super::extension::{Extensions, wait};
 use super::problem::{Problem, STOPPING};
 use super::render::{Kept, Signer, json};
-use super::context::TrustedX;
 use crate::held;
 use crate::http::intake;
 use crate::surface::caller::Caller;
