@@ -10,10 +10,10 @@
 use crate::device::Device;
 use crate::id::{TenantName, UserName};
 use crate::limits::{ACTIVATION_LIFE_MAX, ACTIVATIONS_PER_USER_MAX};
-use crate::port::Versioned;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::time::Timestamp;
+use crate::versioned::Versioned;
 
 /// A code that lets one device in.
 #[derive(Clone, Debug, Eq, PartialEq)]

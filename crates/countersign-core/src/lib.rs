@@ -12,6 +12,7 @@ pub mod engine;
 pub mod enrolment;
 pub mod id;
 pub mod limits;
+pub mod outcome;
 pub mod port;
 pub mod push;
 pub mod refusal;
@@ -23,5 +24,6 @@ pub mod terms;
 pub mod time;
 pub mod transaction;
 pub mod user;
+pub mod versioned;
 
 pub use refusal::{Error, Fault, Refusal};

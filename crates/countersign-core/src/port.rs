@@ -22,15 +22,7 @@ use crate::terms::{Addressed, Surface};
 use crate::time::Timestamp;
 use crate::transaction::{End, Event, Transaction};
 use crate::user::{Standing, User};
-
-/// Something read from the ledger, and the version that it was read at. Versions begin at 1.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Versioned<T> {
-    /// What was read.
-    pub value: T,
-    /// Grows by one with each write.
-    pub version: u32,
-}
+pub use crate::versioned::Versioned;
 
 /// One unit of work, as a value: it is written whole, or not at all.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use countersign_proof::BadProof;
 
-use crate::transaction::Outcome;
+use crate::outcome::Outcome;
 
 /// Why a call was turned down. A refusal changes nothing and is safe to show to the caller.
 ///

@@ -24,9 +24,10 @@ use std::sync::Arc;
 
 use countersign_proof::Proof;
 
-pub use self::end::{Clock, Decline, End, Outcome};
+pub use self::end::{Clock, Decline, End};
 use crate::id::DeviceId;
 use crate::limits::DEVICES_PER_USER_MAX;
+pub use crate::outcome::Outcome;
 use crate::refusal::Refusal;
 use crate::terms::{Clocks, Terms};
 use crate::time::Timestamp;
