@@ -20,6 +20,7 @@
 mod answer;
 mod gateway;
 mod identities;
+mod owed;
 mod people;
 mod pin;
 mod scene;
@@ -36,7 +37,7 @@ pub use gateway::Request;
 pub use start::{Announcement, Order};
 
 use self::scenes::{Scenes, Source};
-use crate::delivery::{self, Owed};
+use crate::delivery::Owed;
 use crate::device::Device;
 use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, FORGET_MAX, SWEEP_MAX};
@@ -202,7 +203,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         addressed: &[(&Device, bool)],
     ) -> Vec<Owed> {
         let mint = || DeliveryId(self.world.mint(self.now()));
-        delivery::owed(event, transaction, addressed, &self.policy.push, mint)
+        owed::owed(event, transaction, addressed, &self.policy.push, mint)
     }
 }
 
