@@ -25,5 +25,6 @@ pub mod time;
 pub mod transaction;
 pub mod user;
 pub mod versioned;
+pub mod waking;
 
 pub use refusal::{Error, Fault, Refusal};

@@ -16,13 +16,13 @@ use crate::device::{Device, Identity};
 use crate::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, RequestKey, TenantName, TransactionId, UserName,
 };
-use crate::push::{Contact, Waking};
 use crate::refusal::Fault;
 use crate::terms::{Addressed, Surface};
 use crate::time::Timestamp;
 use crate::transaction::{End, Event, Transaction};
 use crate::user::{Standing, User};
 pub use crate::versioned::Versioned;
+use crate::waking::{Contact, Waking};
 
 /// One unit of work, as a value: it is written whole, or not at all.
 #[derive(Clone, Debug)]
@@ -90,6 +90,12 @@ pub struct Acting {
     pub user: Option<Versioned<User>>,
     /// The transaction, where there is one.
     pub transaction: Option<Versioned<Transaction>>,
+}
+
+impl From<Acting> for Waking {
+    fn from(Acting { device, user, transaction }: Acting) -> Self {
+        Self { device: device.into(), user, transaction }
+    }
 }
 
 /// A transaction, as of one moment, for somebody who waits for its end.

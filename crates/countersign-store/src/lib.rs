@@ -21,12 +21,12 @@ use countersign_core::port::{
     Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
     Ledger, Registry, Unpaid, Versioned,
 };
-use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{Standing, User};
+use countersign_core::waking::{Contact, Waking};
 
 mod claim;
 mod memory;

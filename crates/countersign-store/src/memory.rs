@@ -14,11 +14,11 @@ use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{
     Claim, Claimed, Commit, Committed, Due, Grounds, Handle, Ledger, Unpaid, Versioned,
 };
-use countersign_core::push::Contact;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, Transaction};
 use countersign_core::user::User;
+use countersign_core::waking::Contact;
 use parking_lot::Mutex;
 
 use crate::Stats;

@@ -17,12 +17,12 @@ use countersign_core::port::{
     Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
     Versioned,
 };
-use countersign_core::push::Contact;
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{Standing, User};
+use countersign_core::waking::Contact;
 
 /// A store, and who plays tricks on its callers. Clones of it are the same one, if clones of both
 /// parts are.

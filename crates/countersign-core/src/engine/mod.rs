@@ -44,11 +44,11 @@ use crate::limits::{COMMIT_TRIES_MAX, FORGET_MAX, SWEEP_MAX};
 use crate::port::{
     Bell, Chance, Clock, Commit, Committed, Doorbell, Due, Grounds, Handle, Ledger, Registry,
 };
-use crate::push::PushPolicy;
 use crate::refusal::{Error, Fault, Refusal};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Step, Transaction};
 use crate::user::{LockPolicy, Standing};
+use crate::waking::PushPolicy;
 
 /// The rules that an operator sets.
 #[derive(Clone, Copy, Debug)]

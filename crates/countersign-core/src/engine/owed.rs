@@ -3,8 +3,8 @@
 use crate::delivery::{Debt, Lane, Owed};
 use crate::device::Device;
 use crate::id::DeliveryId;
-use crate::push::PushPolicy;
 use crate::transaction::{Event, Transaction};
+use crate::waking::PushPolicy;
 
 /// What `event` owes to those who are not on the line. `addressed` are the devices that are to be told,
 /// and whether each is on the line.

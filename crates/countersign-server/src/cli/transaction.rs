@@ -9,10 +9,10 @@ use clap::{Args, Subcommand};
 use countersign_core::id::{ClientId, DeviceId, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Handle, Ledger as _};
-use countersign_core::push::Contact;
 use countersign_core::terms::Addressed;
 use countersign_core::transaction::{Clock, Decline, End, State, Transaction};
 use countersign_core::user::Factor;
+use countersign_core::waking::Contact;
 use serde::Serialize;
 
 use super::answer;

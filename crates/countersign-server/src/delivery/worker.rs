@@ -18,8 +18,8 @@ use countersign_core::limits::{
     DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
 };
 use countersign_core::port::{Chance as _, Claim, Claimed, Handle, Ledger as _, Registry as _};
-use countersign_core::push::{PATIENCE, Waking};
 use countersign_core::time::Timestamp;
+use countersign_core::waking::{PATIENCE, Waking};
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};

@@ -3,10 +3,11 @@
 use countersign_core::delivery::{Debt, Delivery, Lane, Room, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::port::{Changed, Claim, Claimed, Commit, Committed, Ledger, Registry as _};
-use countersign_core::push::{Contact, Provider, Push, PushState, Pushed, Retirement, Waking};
+use countersign_core::push::{Provider, Push, Retirement};
 use countersign_core::terms::{Callback, Terms};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
+use countersign_core::waking::{Contact, PushState, Pushed, Waking};
 use countersign_store::Store;
 
 use crate::world::{claim, commit, device, device_id, owing, populate, push, terms, waiting};

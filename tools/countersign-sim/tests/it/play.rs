@@ -11,11 +11,11 @@ use countersign_core::device::{Device, DeviceStatus};
 use countersign_core::engine::{Engine, Order, Policy, Submission, Taken};
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::port::{Chance, Changed, Clock, Commit, Handle, Ledger, Registry, Versioned};
-use countersign_core::push::{PushPolicy, When};
 use countersign_core::terms::{Callback, Reference};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, Event, Outcome, Transaction};
 use countersign_core::user::{Lock, LockPolicy, Standing};
+use countersign_core::waking::{PushPolicy, When};
 use countersign_core::{Error, Refusal};
 use countersign_proof::Proof;
 use countersign_sim::{

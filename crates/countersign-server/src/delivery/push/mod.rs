@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use countersign_core::delivery::Attempt;
 use countersign_core::id::{DeliveryId, TenantName};
-use countersign_core::push::{Provider, PushAddress, Registration, Sleeper, SubscriptionKeys};
+use countersign_core::push::{Provider, PushAddress, Registration, SubscriptionKeys};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
+use countersign_core::waking::Sleeper;
 use countersign_wire::body::Push;
 use countersign_wire::push::{Address, BadAddress, Fetch, Payload};
 use tracing::{info, warn};

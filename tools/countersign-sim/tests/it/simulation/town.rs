@@ -11,12 +11,12 @@ use countersign_core::device::{DeviceStatus, Purpose};
 use countersign_core::engine::{Engine, Manner, Policy};
 use countersign_core::id::{DeliveryId, DeviceId, IdentityId, TransactionId};
 use countersign_core::port::{Clock, Handle, Ledger};
-use countersign_core::push::{PushPolicy, When};
 use countersign_core::selector::Selector;
 use countersign_core::terms::{Addressed, Clocks, Form};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Decline;
 use countersign_core::user::{Lock, LockPolicy};
+use countersign_core::waking::{PushPolicy, When};
 use countersign_sim::{
     Board, Crowd, Dice, House, Phone, RAW, Stage, Timeline, Unsteady, Written, block_on,
     is_injected,
