@@ -66,7 +66,7 @@ const RULES: &[(&str, &str, Check)] = &[
         fence::check_all,
     ),
     (
-        "a surface names no other surface, no store and no delivery",
+        "a surface names no other surface, no store, no delivery and no egress",
         "a surface translates; it never decides",
         fence::surfaces,
     ),

@@ -140,7 +140,7 @@ pub(super) fn surfaces(files: &Files) -> Vec<Finding> {
                 .find(|other| names_module(line, other))
                 .map(|other| format!("`{own}` names `{other}`"));
             let named = named.or_else(|| {
-                let room = ["countersign_store", "crate::delivery"];
+                let room = ["countersign_store", "crate::delivery", "crate::egress"];
                 let room = room.into_iter().find(|room| names(&line.code, room))?;
                 Some(format!("`{own}` names `{room}`"))
             });
@@ -184,6 +184,18 @@ mod tests {
     }
 
     #[test]
+    fn tools_make_no_evidence_and_speak_no_sql_and_the_simulation_asks_no_clock() {
+        for tool in ["tools/countersign-bench/src/a.rs", "tools/countersign-sim/src/a.rs"] {
+            assert_eq!(findings(tool, "let a = Proof::recorded(b);"), 1, "{tool}");
+            assert_eq!(findings(tool, "let a = \"SELECT b FROM c\";"), 1, "{tool}");
+        }
+        for code in ["let a = SystemTime::now();", "std::thread::spawn(a);", "std::env::var(b);"] {
+            assert_eq!(findings("tools/countersign-sim/src/a.rs", code), 1, "{code}");
+            assert_eq!(findings("tools/countersign-bench/src/a.rs", code), 0, "{code}");
+        }
+    }
+
+    #[test]
     fn nothing_in_core_or_proof_is_serialised() {
         for path in ["crates/countersign-core/src/a.rs", "crates/countersign-proof/src/a.rs"] {
             assert_eq!(findings(path, "#[derive(Serialize)]"), 1);
@@ -211,6 +223,7 @@ mod tests {
             "use super::super::onespan;",
             "use countersign_store::Store;",
             "use crate::delivery::webhook;",
+            "use crate::egress::outbound::Outbound;",
         ] {
             let files =
                 Files::of(&[(kobil, code), (onespan, "use crate::surface::caller::Caller;")]);

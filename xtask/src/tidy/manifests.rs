@@ -178,13 +178,15 @@ mod tests {
     }
 
     #[test]
-    fn only_tests_use_the_worlds_for_tests() {
-        assert_eq!(
-            manifest("countersign-server", "[dev-dependencies]\ncountersign-sim = \"1\""),
-            []
-        );
-        let found = manifest("countersign-server", "[dependencies]\ncountersign-sim = \"1\"");
-        assert_eq!(found.len(), 1);
+    fn nothing_that_ships_depends_on_a_tool_but_its_tests() {
+        for tool in FOR_TESTS {
+            let in_tests = format!("[dev-dependencies]\n{tool} = \"1\"");
+            assert_eq!(manifest("countersign-server", &in_tests), []);
+            let in_product = format!("[dependencies]\n{tool} = \"1\"");
+            assert_eq!(manifest("countersign-server", &in_product).len(), 1, "{tool}");
+        }
+        let bench = "[dev-dependencies]\ncountersign-bench = \"1\"";
+        assert_eq!(manifest("countersign-server", bench).len(), 1);
     }
 
     #[test]
