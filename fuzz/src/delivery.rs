@@ -1,11 +1,10 @@
 //! The guard on addresses, and in the resolver's place one that knows no name: the network is not here.
 
-#[path = "../../crates/countersign-server/src/delivery/guard.rs"]
-#[allow(dead_code, clippy::pedantic, reason = "the server uses the rest")]
-pub(crate) mod guard;
 pub(crate) mod resolve;
 
 use std::net::{IpAddr, Ipv4Addr};
+
+pub(crate) use countersign_wire::guard;
 
 use self::guard::{Guard, Target};
 use url::{Host, Url};

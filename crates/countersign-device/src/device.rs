@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
-use crate::document::Limits;
+use crate::document::{FetchPolicy, Limits};
 use crate::error::Error;
 use crate::file::PhoneFile;
 use crate::http::Http;
@@ -54,6 +54,7 @@ pub struct Device {
     /// What was looked at, or is to be ended, by TrustedX's links.
     by_link: BTreeSet<TransactionId>,
     limits: Limits,
+    fetch_policy: FetchPolicy,
 }
 
 /// A finish that was kept, and what the server now said to it.
@@ -90,6 +91,7 @@ impl Device {
             prefers_links: false,
             by_link: BTreeSet::new(),
             limits: Limits::default(),
+            fetch_policy: FetchPolicy::default(),
         })
     }
 
@@ -349,6 +351,11 @@ impl Device {
     /// How large a document may be that is fetched to be digested, and how long that may take.
     pub fn limit_documents(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Which hosts documents may be fetched from. By default only those on the public internet.
+    pub fn restrict_fetches(&mut self, policy: FetchPolicy) {
+        self.fetch_policy = policy;
     }
 
     /// Says goodbye to the server, if a channel is open.

@@ -76,6 +76,7 @@ pub use countersign_wire::body::{
 };
 pub use countersign_wire::code::ActivationCode;
 pub use countersign_wire::frame::{Close, Withdrawn};
+pub use countersign_wire::guard::AllowedHost;
 pub use countersign_wire::id::TransactionId;
 pub use countersign_wire::phone::Phone;
 pub use countersign_wire::uri::EnrolUri;

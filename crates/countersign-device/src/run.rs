@@ -10,6 +10,7 @@ use countersign_wire::frame::Withdrawn;
 use countersign_wire::id::TransactionId;
 
 use crate::device::Device;
+use crate::document::BadDocument;
 use crate::error::Error;
 use crate::listen::Notice;
 use crate::pin::Pin;
@@ -191,9 +192,9 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
                 self.fail(offer.id, "media_type").await
             }
             Err(Error::BadDocument(why)) => {
-                let reason = why.to_string();
+                // Why is the device's own to know: it tells of the network that the device is in.
                 (self.on_event)(Event::Left { id: offer.id, why: &why.into() });
-                self.fail(offer.id, &reason).await
+                self.fail(offer.id, BadDocument::REASON).await
             }
             // Saying no needs no PIN.
             Err(Error::PinNeeded | Error::NoPin) if matches!(self.answer, Answer::Decline) => {

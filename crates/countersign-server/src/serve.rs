@@ -210,7 +210,8 @@ fn trustedx(
     tasks: &Shutdown,
     address: &str,
 ) -> TrustedX {
-    let rules = Arc::new(trustedx::Rules::new(&config.trustedx, address));
+    let guard = Guard::new(config.delivery.allowed_networks.clone());
+    let rules = Arc::new(trustedx::Rules::new(&config.trustedx, guard, address));
     TrustedX { gate: gate.clone(), devices: devices.clone(), tasks: tasks.clone(), rules }
 }
 

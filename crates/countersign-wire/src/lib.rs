@@ -13,12 +13,14 @@
 //! statement ── uri   what a person sees
 //! phone              what a device keeps
 //! push ── webpush    how it is woken
+//! guard              which addresses may be called, whoever names them
 //! ```
 
 pub mod body;
 pub mod code;
 mod encoding;
 pub mod frame;
+pub mod guard;
 pub mod id;
 pub mod jwe;
 pub mod jwk;

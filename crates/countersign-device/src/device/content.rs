@@ -55,7 +55,8 @@ impl Device {
             // Nothing is fetched for longer than there is time to sign.
             let whole = self.limits.whole.min(self.until(taken.deadline));
             let claim = claim(document, &content.bytes)?;
-            let checked = document::check(&claim, &Limits { whole, ..self.limits }).await?;
+            let limits = Limits { whole, ..self.limits };
+            let checked = document::check(&claim, &limits, &self.fetch_policy).await?;
             learnt = content.bytes.is_empty();
             length = checked.length;
             document.digest_algorithm = Some(checked.hash.to_string());

@@ -11,7 +11,6 @@
 //! durable, and never to an address that the guard forbids.
 
 mod book;
-pub(crate) mod guard;
 pub(crate) mod outbound;
 pub(crate) mod push;
 pub(crate) mod resolve;
@@ -22,6 +21,7 @@ pub(crate) mod worker;
 use std::path::Path;
 
 use anyhow::Context as _;
+pub(crate) use countersign_wire::guard;
 use reqwest::Certificate;
 
 use self::outbound::Outbound;

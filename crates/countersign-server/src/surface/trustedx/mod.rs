@@ -8,6 +8,7 @@ mod access;
 mod body;
 mod device;
 mod extension;
+mod fetch_rules;
 mod identity;
 mod links;
 mod oauth;

@@ -55,6 +55,9 @@ async fn create(State(trustedx): State<TrustedX>, kind: Kind, request: Request) 
     let extensions = Extensions::read(request.uri().query(), request.headers())?;
     let body = intake::json(request).await?;
     let create = Create::parse(kind, &body, rules.allows_sha1(&caller.tenant))?;
+    if let Some(document) = &create.document {
+        rules.fetches.check(&caller.tenant, document)?;
+    }
     if let Some(callback) = &extensions.callback {
         let allowed = trustedx.gate.callbacks.check(callback, core.now()).await;
         allowed.map_err(|reason| Problem::Bad(format!("callbackUrl: {reason}")))?;

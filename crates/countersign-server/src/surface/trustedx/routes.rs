@@ -8,10 +8,12 @@ use axum::routing::{MethodRouter, any, get, post, put};
 use countersign_core::id::TenantName;
 use countersign_proof::raw::Hash;
 
+use super::fetch_rules::FetchRules;
 use super::problem::{NOT_FOUND, OTHER_METHOD};
 use super::{device, identity, links, oauth, process};
 use crate::channel::Devices;
 use crate::config::{DeviceType, Scopes};
+use crate::delivery::guard::Guard;
 use crate::surface::caller::Gate;
 use crate::task::Shutdown;
 
@@ -48,13 +50,15 @@ pub(crate) struct Rules {
     pub(crate) rsa_bits_min: u16,
     /// The tenants that allow SHA-1.
     pub(crate) sha1_tenants: Vec<TenantName>,
+    /// Which addresses a process may have devices fetch from.
+    pub(super) fetches: FetchRules,
     /// What is told of devices; the first that fits.
     pub(crate) device_types: Vec<DeviceType>,
 }
 
 impl Rules {
     /// As configured, on the server at this public address.
-    pub(crate) fn new(config: &crate::config::TrustedXConfig, server: &str) -> Self {
+    pub(crate) fn new(config: &crate::config::TrustedXConfig, guard: Guard, server: &str) -> Self {
         let config = config.clone();
         Self {
             address: format!("{server}{PREFIX}"),
@@ -63,6 +67,7 @@ impl Rules {
             digest_algorithm: config.digest_algorithm,
             rsa_bits_min: config.rsa_bits_min,
             sha1_tenants: config.sha1_tenants,
+            fetches: FetchRules::new(guard, config.fetch_hosts),
             device_types: config.device_types,
         }
     }

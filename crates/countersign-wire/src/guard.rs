@@ -1,33 +1,38 @@
-//! Which addresses may be called: the public internet, and networks that the configuration allows.
+//! Which addresses may be called: the public internet, and networks that the configuration allows. The
+//! server judges callbacks by it, and devices what they are to fetch.
 //!
 //! Its promise: an address is judged by where its packets would go. One that carries another inside
 //! (IPv4 in IPv6, in any of the ways that there are) is judged by both.
 
+use core::str::FromStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
 /// What may be called.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Guard {
+pub struct Guard {
     allowed: Vec<IpNet>,
 }
 
 /// Why something is not called; a sentence that may be shown to whoever named it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum Forbidden {
+pub enum Forbidden {
+    /// Another scheme.
     #[error("it must begin with https://")]
     NotHttps,
+    /// No port has this number.
     #[error("port 0 cannot be called")]
     NoPort,
-    #[error("its host is not on the public internet, and this server is not configured to call it")]
+    /// A private, local or special address, or a name that has only such ones.
+    #[error("its host is not on the public internet, and the configuration does not allow it")]
     NotPublic,
 }
 
 /// What a URL names.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Target {
+pub enum Target {
     /// An address, which has been judged.
     Address,
     /// A name, whose addresses must be judged.
@@ -36,15 +41,22 @@ pub(crate) enum Target {
 
 impl Guard {
     /// `allowed` are networks besides the public internet.
-    pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
+    #[must_use]
+    pub fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
+    }
+
+    /// Permits every address, metadata services excepted: for hosts that a configuration names.
+    #[must_use]
+    pub fn everywhere() -> Self {
+        Self { allowed: vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())] }
     }
 
     /// Judges what can be judged without asking anybody.
     ///
     /// # Errors
     /// [`Forbidden`], the first reason found.
-    pub(crate) fn check_url(&self, url: &Url) -> Result<Target, Forbidden> {
+    pub fn check_url(&self, url: &Url) -> Result<Target, Forbidden> {
         if url.scheme() != "https" {
             return Err(Forbidden::NotHttps);
         }
@@ -77,13 +89,14 @@ impl Guard {
     ///
     /// # Errors
     /// [`Forbidden::NotPublic`].
-    pub(crate) fn check(&self, addresses: &[IpAddr]) -> Result<(), Forbidden> {
+    pub fn check(&self, addresses: &[IpAddr]) -> Result<(), Forbidden> {
         let all = addresses.iter().all(|address| self.permits(*address));
         if all && !addresses.is_empty() { Ok(()) } else { Err(Forbidden::NotPublic) }
     }
 
     /// Whether an address may be called.
-    pub(crate) fn permits(&self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn permits(&self, address: IpAddr) -> bool {
         let judged = unpacked(address);
         let is_allowed = |address: &IpAddr| self.allowed.iter().any(|net| net.contains(address));
         let may = |address: &IpAddr| is_public(*address) || is_allowed(address);
@@ -92,11 +105,46 @@ impl Guard {
 
     /// The addresses that `localhost` means (RFC 6761, section 6.3): the loopback's, as far as they are
     /// allowed. `None` for other names.
-    pub(crate) fn localhost(&self, name: &str) -> Option<Vec<IpAddr>> {
+    #[must_use]
+    pub fn localhost(&self, name: &str) -> Option<Vec<IpAddr>> {
         is_localhost(name).then(|| {
             let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
             loopback.into_iter().filter(|address| self.permits(*address)).collect()
         })
+    }
+}
+
+/// A host that a configuration names, with one of its ports or all of them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AllowedHost {
+    /// As a URL has it: in lower case, an IPv6 address in brackets.
+    host: String,
+    port: Option<u16>,
+}
+
+impl AllowedHost {
+    /// Whether `url` is at this host and port.
+    #[must_use]
+    pub fn includes(&self, url: &Url) -> bool {
+        url.host_str() == Some(self.host.as_str())
+            && self.port.is_none_or(|port| url.port_or_known_default() == Some(port))
+    }
+}
+
+impl FromStr for AllowedHost {
+    type Err = &'static str;
+
+    /// `HOST` or `HOST:PORT`.
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const WRONG: &str = "it is HOST or HOST:PORT";
+        if text.contains(['/', '@', '*', '?', '#', '\\']) {
+            return Err(WRONG);
+        }
+        let url = Url::parse(&format!("https://{text}/")).map_err(|_| WRONG)?;
+        // A URL leaves its scheme's own port out.
+        let port = url.port().or_else(|| text.ends_with(":443").then_some(443));
+        let host = url.host_str().ok_or(WRONG)?.to_owned();
+        if port == Some(0) { Err(WRONG) } else { Ok(Self { host, port }) }
     }
 }
 
@@ -375,6 +423,35 @@ mod tests {
         assert_eq!(addresses(&["127.0.0.0/8", "::1/128"]).len(), 2);
         assert_eq!(addresses(&["10.0.0.0/8"]), [] as [IpAddr; 0]);
         assert_eq!(guard(&[]).localhost("localhost.example"), None);
+    }
+
+    #[test]
+    fn everywhere_is_every_address_but_metadata() {
+        for good in ["10.0.0.1", "[::1]", "localhost", "printer.local", "8.8.8.8"] {
+            assert!(checked(&Guard::everywhere(), &format!("https://{good}/")).is_ok(), "{good}");
+        }
+        assert!(checked(&Guard::everywhere(), "https://169.254.169.254/").is_err());
+    }
+
+    #[test]
+    fn an_allowed_host_is_that_host_and_that_port_only() {
+        let includes = |text: &str, url: &str| {
+            text.parse::<AllowedHost>().unwrap().includes(&Url::parse(url).unwrap())
+        };
+        assert!(includes("Localhost", "https://localhost:8443/x"));
+        assert!(includes("docs.example:443", "https://docs.example/x"));
+        assert!(includes("[::1]:8443", "https://[0:0::1]:8443/"));
+        for (text, url) in [
+            ("docs.example:443", "https://docs.example:8443/"),
+            ("docs.example", "https://docs.example.evil/"),
+            ("docs.example", "https://a.docs.example/"),
+            ("docs.example", "https://docs.example@evil.example/"),
+        ] {
+            assert!(!includes(text, url), "{text} {url}");
+        }
+        for wrong in ["", "*.example", "https://a", "a/b", "a:b", "a:0", "b@a"] {
+            assert!(wrong.parse::<AllowedHost>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
