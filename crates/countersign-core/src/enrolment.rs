@@ -30,6 +30,9 @@ pub struct Activation {
     pub not_after: Timestamp,
     /// Whether it is kept out of every list.
     pub secret: bool,
+    /// Whether somebody chose the code. It may be short then, so guesses of it are limited; a
+    /// generated one has 80 random bits or more.
+    pub chosen: bool,
     /// Whether it has been used.
     pub state: ActivationState,
 }
@@ -124,6 +127,7 @@ mod tests {
             code: Secret::new(b"CODE".to_vec()),
             not_after: Timestamp(10),
             secret: false,
+            chosen: true,
             state,
         }
     }

@@ -50,6 +50,8 @@ pub const IDENTITIES_PER_DEVICE_MAX: usize = 8;
 pub const LABELS_PER_IDENTITY_MAX: usize = 16;
 /// Activation codes of one user that still could be used; each try checks them all.
 pub const ACTIVATIONS_PER_USER_MAX: usize = 16;
+/// Activations of one user that one listing gives, used ones included.
+pub const ACTIVATIONS_LISTED_MAX: usize = 2 * ACTIVATIONS_PER_USER_MAX;
 /// The longest that an activation code may be good.
 pub const ACTIVATION_LIFE_MAX: Duration = Duration::from_hours(365 * 24);
 /// What a surface may keep of a user, in bytes.

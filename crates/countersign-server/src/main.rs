@@ -16,6 +16,7 @@ mod serve;
 mod surface;
 mod task;
 mod tls;
+mod tries;
 mod witness;
 
 /// For C's allocations, too: SQLite's are many. docs/performance.md says what it gains.

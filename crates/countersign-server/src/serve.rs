@@ -234,6 +234,7 @@ fn devices(
             pace: Pace { ping: config.channel.ping, idle: config.channel.idle },
             tries_per_user: quota(config.enrolment.tries_per_user_per_minute),
             tries_per_address: quota(config.enrolment.tries_per_address_per_minute),
+            tries_per_user_in_all: quota(config.enrolment.tries_per_user_per_hour),
         },
     )
 }

@@ -1,6 +1,6 @@
 //! Many callers at once, on one thread: polled in the order that the dice say.
 
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 use std::sync::Arc;
@@ -77,6 +77,24 @@ impl<'a, T> Crowd<'a, T> {
         answers.sort_by_key(|(number, _)| *number);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
+}
+
+/// Runs futures that began together, one poll each in turn, until all have answered; the answers in their
+/// order.
+pub async fn at_once<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut under_way: Vec<_> = futures.into_iter().map(|future| Err(Box::pin(future))).collect();
+    poll_fn(|context| {
+        for place in &mut under_way {
+            if let Err(future) = place
+                && let Poll::Ready(answer) = future.as_mut().poll(context)
+            {
+                *place = Ok(answer);
+            }
+        }
+        if under_way.iter().any(Result::is_err) { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    under_way.into_iter().filter_map(Result::ok).collect()
 }
 
 struct Alarm(Thread);

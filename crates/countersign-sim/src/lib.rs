@@ -22,10 +22,10 @@ mod world;
 
 pub use authority::Authority;
 pub use board::{Board, Ring};
-pub use crowd::{Crowd, block_on};
+pub use crowd::{Crowd, at_once, block_on};
 pub use dice::Dice;
 pub use phone::{Phone, RAW, pin_digest};
 pub use stage::{Call, Interference, Stage, Written};
 pub use timeline::{START, Timeline};
-pub use trick::{FailsOnce, Unsteady, Untouched, When, is_injected};
+pub use trick::{FailsOnce, SlowWrites, Unsteady, Untouched, When, is_injected};
 pub use world::{House, World};

@@ -403,8 +403,12 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
         self.act(Call::Register, work).await
     }
 
-    async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
-        self.act(Call::Register, self.inner.create_activation(activation)).await
+    async fn create_activation(
+        &self,
+        activation: Activation,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
+        self.act(Call::Register, self.inner.create_activation(activation, expected)).await
     }
 
     async fn activations(

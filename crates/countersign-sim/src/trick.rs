@@ -36,6 +36,24 @@ impl Interference for Untouched {
     }
 }
 
+/// Every write takes a turn to arrive: of callers that are polled in turn, each has read before any has
+/// written.
+#[derive(Clone, Copy, Debug)]
+pub struct SlowWrites;
+
+impl Interference for SlowWrites {
+    async fn before(&self, call: Call) -> Result<(), Fault> {
+        if matches!(call, Call::Commit | Call::Register) {
+            give_way().await;
+        }
+        Ok(())
+    }
+
+    async fn after(&self, _: Call) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
 /// On which side of its work a call fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum When {

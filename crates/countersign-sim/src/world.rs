@@ -206,10 +206,11 @@ async fn enrol(registry: &impl Registry, phone: &Phone) {
         code: Secret::new(b"CODE".to_vec()),
         not_after: START + Duration::from_secs(1),
         secret: false,
+        chosen: true,
         state: ActivationState::Open,
     };
-    let made = registry.create_activation(activation.clone()).await;
-    assert_eq!(made.expect("a store that works"), Created::Made);
+    let made = registry.create_activation(activation.clone(), user.value.activations_made).await;
+    assert_eq!(made.expect("a store that works"), Changed::Written);
     let (base, sequence) = (user.value.serial_base, user.value.devices_made + 1);
     let serial_number = SerialNumber { base, sequence };
     let enrolment = Enrolment {

@@ -389,8 +389,12 @@ impl Registry for Store {
         ask!(self, store => store.change_pin(device, expected, user_expected, standing))
     }
 
-    async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
-        ask!(self, store => store.create_activation(activation))
+    async fn create_activation(
+        &self,
+        activation: Activation,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
+        ask!(self, store => store.create_activation(activation, expected))
     }
 
     async fn activations(

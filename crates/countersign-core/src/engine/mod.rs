@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 pub use answer::{Completed, Manner, Submission, Taken};
 pub use gateway::Request;
+pub use people::invite;
 pub use start::{Announcement, Order};
 
 use self::scenes::{Scenes, Source};

@@ -198,14 +198,18 @@ pub trait Registry: Send + Sync {
         standing: Option<Standing>,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
-    /// Makes an activation code.
+    /// Makes an activation code, if as many as `expected` were made for its user before. Stale as well
+    /// if there is no such user, or if the activation's id is taken.
+    ///
+    /// The user's version stays: nothing else is decided on this count.
     fn create_activation(
         &self,
         activation: Activation,
-    ) -> impl Future<Output = Result<Created, Fault>> + Send;
+        expected: u32,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
     /// Reads a user's activations that have not expired at `now`, newest first, used ones included,
-    /// at most twice [`crate::limits::ACTIVATIONS_PER_USER_MAX`].
+    /// at most [`crate::limits::ACTIVATIONS_LISTED_MAX`].
     fn activations(
         &self,
         tenant: &TenantName,

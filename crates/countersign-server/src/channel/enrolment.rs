@@ -1,8 +1,10 @@
 //! `POST /device/v1/enrolments`: an activation code and keys in; names, certificates and secrets out.
 //!
 //! The code does not travel: the request's MAC proves that the device has it, and the answer's MAC that
-//! the server does. What is wrong is told to nobody: code, user and tenant are refused alike, after the
-//! same reads.
+//! the server does. A wrong code, user and tenant are refused alike, after the same reads and as many MACs.
+//!
+//! Wrong codes are limited, by user and address. The limit keeps nobody out who has a generated code: with
+//! 80 random bits it needs no limit. `docs/device-protocol.md` has the reasons.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,12 +12,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use aws_lc_rs::digest;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use countersign_core::Refusal;
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
 use countersign_core::enrolment::{Activation, Enrolment, Redeemed};
 use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
-use countersign_core::limits::{COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, IDENTITIES_PER_DEVICE_MAX};
+use countersign_core::limits::{
+    ACTIVATIONS_LISTED_MAX, COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, IDENTITIES_PER_DEVICE_MAX,
+};
 use countersign_core::port::{Chance as _, Changed, Registry as _, Versioned};
 use countersign_core::push::{Push, Registration};
 use countersign_core::secret::Secret;
@@ -39,6 +42,7 @@ use super::push;
 use crate::authority;
 use crate::listen::Peer;
 use crate::surface::intake;
+use crate::tries::{Counter, Quota, Wrong, network};
 
 /// Enrols a device.
 pub(super) async fn enrol(
@@ -54,21 +58,18 @@ pub(super) async fn enrol(
         intake::Refused::Broken => Code::BadRequest,
     })?;
     let asked: EnrolmentRequest = serde_json::from_slice(&body).map_err(|_| Code::BadRequest)?;
-    let try_of_user = (asked.tenant.clone(), asked.user.clone());
-    let room = &devices.0;
-    if room.address_tries.check_key(&address).is_err()
-        || room.user_tries.check_key(&try_of_user).is_err()
-    {
-        return Err(Code::TooMany.into());
-    }
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let key = asked.auth_key.verifying();
     jws::verify_enrolment(header(jws::ENROLMENT_HEADER), &key, &body)
         .map_err(|_| Code::EnrolmentRefused)?;
-    let mac = header(code::HEADER).to_owned();
+    let proof = CodeProof {
+        mac: header(code::HEADER).to_owned(),
+        request: sha256(&body),
+        counters: devices.counters(&asked, address),
+    };
 
     for _ in 0..COMMIT_TRIES_MAX {
-        if let Some(answered) = devices.try_enrol(&asked, &body, &mac).await? {
+        if let Some(answered) = devices.try_enrol(&asked, &proof).await? {
             return Ok(answered);
         }
     }
@@ -76,12 +77,26 @@ pub(super) async fn enrol(
     Err(Code::Unavailable.into())
 }
 
+/// How a request proves its code, and what it counts against if it does not.
+struct CodeProof {
+    mac: String,
+    /// SHA-256 of the body.
+    request: [u8; 32],
+    counters: Vec<Counter>,
+}
+
+/// An activation whose code a request proved, and what the request may do with it.
+struct Redemption {
+    activation: Versioned<Activation>,
+    code: ActivationCode,
+    redeemed: Redeemed,
+}
+
 /// Who is to be enrolled, by which activation.
 struct Admitted {
     tenant: Tenant,
     user: Versioned<User>,
-    activation: Versioned<Activation>,
-    code: ActivationCode,
+    redemption: Redemption,
     push: Push,
 }
 
@@ -90,64 +105,72 @@ impl Devices {
     async fn try_enrol(
         &self,
         asked: &EnrolmentRequest,
-        body: &Bytes,
-        mac: &str,
+        proof: &CodeProof,
     ) -> Result<Option<Response>, Refused> {
         let now = self.0.core.now();
-        let admitted = self.admit(asked, body, mac, now).await?;
-        let request = sha256(body);
-        match admitted.activation.value.redeem(request, now) {
-            Err(_) => return Err(Code::EnrolmentRefused.into()),
-            Ok(Redeemed::Before(answer)) => {
-                return Ok(Some(created(answer, &admitted.code)));
-            }
-            Ok(Redeemed::Now) => {}
+        let admitted = self.admit(asked, proof, now).await?;
+        if let Redeemed::Before(answer) = &admitted.redemption.redeemed {
+            return Ok(Some(created(answer.clone(), &admitted.redemption.code)));
         }
         self.room_for_one_more(&admitted).await?;
 
         let (device, answer) = self.issue(asked, &admitted, now)?;
         info!(device.id = %device.id, "Device {} is enrolled", device.serial_number);
+        let Redemption { activation, code, .. } = admitted.redemption;
         let enrolment = Enrolment {
-            activation: admitted.activation.value,
-            expected: admitted.activation.version,
+            activation: activation.value,
+            expected: activation.version,
             user_expected: admitted.user.version,
-            request,
+            request: proof.request,
             answer: answer.clone(),
             device,
         };
         match self.0.core.store.enrol(enrolment).await? {
-            Changed::Written => Ok(Some(created(answer, &admitted.code))),
+            Changed::Written => Ok(Some(created(answer, &code))),
             Changed::Stale => Ok(None),
         }
     }
 
-    /// Finds the activation whose code the request proves. Every open code of the user is tried, and a
-    /// user that there is not costs the same reads.
+    /// What a wrong code counts against: the user and the address, the address, and the user. The names
+    /// are as they were sent, whether there is such a user or not.
+    fn counters(&self, asked: &EnrolmentRequest, address: IpAddr) -> Vec<Counter> {
+        let (rules, tries, network) = (&self.0.rules, &self.0.tries, network(address));
+        let user = (&asked.tenant, &asked.user);
+        vec![
+            tries.counter(Quota::per_minute(rules.tries_per_user), ("pair", user, network)),
+            tries.counter(Quota::per_minute(rules.tries_per_address), ("address", network)),
+            tries.counter(Quota::per_hour(rules.tries_per_user_in_all), ("user", user)),
+        ]
+    }
+
+    /// Finds the activation whose code the request proves. A user that there is not costs the same reads
+    /// and as many MACs.
     async fn admit(
         &self,
         asked: &EnrolmentRequest,
-        body: &[u8],
-        mac: &str,
+        proof: &CodeProof,
         now: Timestamp,
     ) -> Result<Admitted, Refused> {
         let refused = || Refused::from(Code::EnrolmentRefused);
-        let tenant: TenantName = asked.tenant.parse().map_err(|_| refused())?;
+        let name: TenantName = asked.tenant.parse().map_err(|_| refused())?;
         let user: UserName = asked.user.parse().map_err(|_| refused())?;
         let store = &self.0.core.store;
-        let found = store.tenant(&tenant).await?;
-        let known = store.user(&tenant, &user).await?;
-        let activations = store.activations(&tenant, &user, now).await?;
-        let mut proved = None;
-        for activation in activations {
-            let text = String::from_utf8_lossy(activation.value.code.expose()).into_owned();
-            let Ok(code) = ActivationCode::parse(&text) else { continue };
-            if code.check(Side::Request, body, mac) {
-                proved = Some((activation, code));
+        let known = store.user(&name, &user).await?;
+        let tenant = store.tenant(&name).await?;
+        let activations = store.activations(&name, &user, now).await?;
+        let found = redemption(activations, proof, now);
+        let known = known.filter(|user| user.value.standing.check(now).is_ok());
+        let right = found.zip(tenant.zip(known));
+        let (redemption, (tenant, user)) = match right {
+            // The limit guards codes that can be guessed, and must keep out nobody who has another.
+            Some(right) if !right.0.activation.value.chosen => right,
+            right => {
+                self.0.tries.judge(&proof.counters, now, || right).map_err(|wrong| match wrong {
+                    Wrong::Guess => refused(),
+                    Wrong::TooMany => Code::TooMany.into(),
+                })?
             }
-        }
-        let ((activation, code), (tenant, user)) =
-            proved.zip(found.zip(known)).ok_or_else(refused)?;
-        user.value.standing.check(now).map_err(|_| refused())?;
+        };
         // Only who knows a code learns what is wrong with an address.
         let push = match &asked.push {
             None => Push::None,
@@ -156,7 +179,7 @@ impl Devices {
                 Push::At(Registration { address, language, since: now })
             }
         };
-        Ok(Admitted { tenant, user, activation, code, push })
+        Ok(Admitted { tenant, user, redemption, push })
     }
 
     async fn room_for_one_more(&self, admitted: &Admitted) -> Result<(), Refused> {
@@ -251,6 +274,40 @@ impl Devices {
     }
 }
 
+/// The activation whose code the request's MAC was made with, if the request may use it. Of several that were
+/// made with the same code, the one that this very request used before, or else the open one.
+fn redemption(
+    activations: Vec<Versioned<Activation>>,
+    proof: &CodeProof,
+    now: Timestamp,
+) -> Option<Redemption> {
+    let mut best: Option<Redemption> = None;
+    for (code, activation) in candidates(activations) {
+        let is_right = code.check_digest(Side::Request, &proof.request, &proof.mac);
+        let Some(activation) = activation.filter(|_| is_right) else { continue };
+        match activation.value.redeem(proof.request, now) {
+            Ok(Redeemed::Now) if best.is_some() => {}
+            Ok(redeemed) => best = Some(Redemption { activation, code, redeemed }),
+            Err(_) => {}
+        }
+    }
+    best
+}
+
+/// The codes to try, as many as a user can have activations, with placeholders for those that they have not. So
+/// the time does not tell how many there are.
+fn candidates(
+    activations: Vec<Versioned<Activation>>,
+) -> impl Iterator<Item = (ActivationCode, Option<Versioned<Activation>>)> {
+    let real = activations.into_iter().filter_map(|activation| {
+        let code = ActivationCode::parse(str::from_utf8(activation.value.code.expose()).ok()?);
+        Some((code.ok()?, Some(activation)))
+    });
+    let placeholder = ActivationCode::generate();
+    let padding = std::iter::repeat_with(move || (placeholder.clone(), None));
+    real.chain(padding).take(ACTIVATIONS_LISTED_MAX)
+}
+
 /// The requests for certificates: each signed by its own key, and no key in two places.
 fn requests(asked: &EnrolmentRequest) -> Result<Vec<authority::Request>, Refused> {
     if asked.identities.is_empty() || asked.identities.len() > IDENTITIES_PER_DEVICE_MAX {
@@ -290,5 +347,63 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         countersign_core::Error::from(refusal).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::enrolment::ActivationState;
+
+    use super::*;
+
+    fn activation(id: u128, code: &str, state: ActivationState) -> Versioned<Activation> {
+        let value = Activation {
+            id,
+            tenant: "acme".parse().unwrap(),
+            user: "jane".parse().unwrap(),
+            code: Secret::new(code.as_bytes().to_vec()),
+            not_after: Timestamp(10),
+            secret: false,
+            chosen: true,
+            state,
+        };
+        Versioned { value, version: 1 }
+    }
+
+    #[test]
+    fn as_many_codes_are_tried_whether_a_user_has_none_or_all() {
+        for count in [0, 1, ACTIVATIONS_LISTED_MAX] {
+            let code = |nth: usize| activation(0, &nth.to_string(), ActivationState::Open);
+            let tried: Vec<_> = candidates((0..count).map(code).collect()).collect();
+            assert_eq!(tried.len(), ACTIVATIONS_LISTED_MAX);
+            assert_eq!(tried.iter().filter(|(_, real)| real.is_some()).count(), count);
+        }
+    }
+
+    #[test]
+    fn of_activations_with_one_code_a_request_finds_its_own_and_any_other_the_open_one() {
+        let used =
+            |request, answer: &[u8]| ActivationState::Used { request, answer: answer.into() };
+        let all = || {
+            vec![
+                activation(3, "CODE", ActivationState::Open),
+                activation(2, "CODE", used([2; 32], b"second")),
+                activation(1, "CODE", used([1; 32], b"first")),
+            ]
+        };
+        let code = ActivationCode::parse("CODE").unwrap();
+        let body = b"a request";
+        let request = sha256(body);
+        let mut proof =
+            CodeProof { mac: code.mac(Side::Request, body), request, counters: Vec::new() };
+        let found = redemption(all(), &proof, Timestamp(9)).unwrap();
+        assert_eq!((found.activation.value.id, found.redeemed), (3, Redeemed::Now));
+        let mut repeated = all();
+        repeated[2] = activation(1, "CODE", used(request, b"first"));
+        let found = redemption(repeated, &proof, Timestamp(9)).unwrap();
+        assert_eq!(found.redeemed, Redeemed::Before(b"first".to_vec()));
+        assert!(redemption(all().split_off(1), &proof, Timestamp(9)).is_none());
+        proof.mac = ActivationCode::parse("OTHER").unwrap().mac(Side::Request, body);
+        assert!(redemption(all(), &proof, Timestamp(9)).is_none());
     }
 }

@@ -12,7 +12,6 @@ mod proof;
 mod push;
 mod websocket;
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -20,7 +19,6 @@ use axum::Router;
 use axum::routing::{MethodRouter, any, get, post, put};
 use countersign_core::session::Pace;
 use countersign_wire::body::Code;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use self::keys::Keys;
 pub(crate) use self::proof::Proved;
@@ -28,6 +26,7 @@ use self::proof::Replays;
 use crate::delivery::push::Pushes;
 use crate::serve::Core;
 use crate::task::Shutdown;
+use crate::tries::Tries;
 use crate::witness::Witness;
 
 /// What an operator decides about devices.
@@ -39,10 +38,12 @@ pub(crate) struct Rules {
     pub(crate) server_name: String,
     /// How channels are kept alive.
     pub(crate) pace: Pace,
-    /// Tries to enrol for one user in a minute.
+    /// Wrong activation codes for one user from one address in a minute.
     pub(crate) tries_per_user: NonZeroU32,
-    /// Tries to enrol from one address in a minute.
+    /// Wrong activation codes from one address in a minute.
     pub(crate) tries_per_address: NonZeroU32,
+    /// Wrong activation codes for one user from all addresses in an hour.
+    pub(crate) tries_per_user_in_all: NonZeroU32,
 }
 
 /// What the device calls share. Clones are handles to the same.
@@ -57,8 +58,7 @@ struct Room {
     rules: Rules,
     replays: Replays,
     keys: Keys,
-    user_tries: DefaultKeyedRateLimiter<(String, String)>,
-    address_tries: DefaultKeyedRateLimiter<IpAddr>,
+    tries: Tries,
 }
 
 impl Devices {
@@ -71,8 +71,6 @@ impl Devices {
         rules: Rules,
     ) -> Self {
         let replays = Replays::since(core.now());
-        let user_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_user));
-        let address_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_address));
         Self(Arc::new(Room {
             core,
             pushes,
@@ -81,8 +79,7 @@ impl Devices {
             rules,
             replays,
             keys: Keys::default(),
-            user_tries,
-            address_tries,
+            tries: Tries::default(),
         }))
     }
 
@@ -93,8 +90,7 @@ impl Devices {
 
     /// Forgets who has not tried lately.
     pub(crate) fn tidy(&self) {
-        self.0.user_tries.retain_recent();
-        self.0.address_tries.retain_recent();
+        self.0.tries.tidy(self.0.core.now());
     }
 }
 

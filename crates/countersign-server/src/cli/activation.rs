@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::Subcommand;
+use countersign_core::engine;
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
-use countersign_core::port::{Chance as _, Created, Registry as _};
+use countersign_core::port::Chance as _;
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
+use countersign_core::{Error, Refusal};
 use countersign_wire::code::ActivationCode;
 use countersign_wire::uri::EnrolUri;
 use serde::Serialize;
@@ -126,14 +128,6 @@ pub(super) async fn create(
 ) -> anyhow::Result<Made> {
     desk.user(tenant, user).await?;
     let now = desk.now();
-    let activations = desk.store.activations(tenant, user, now).await?;
-    let open =
-        activations.iter().filter(|found| found.value.state == ActivationState::Open).count();
-    ensure!(
-        open < ACTIVATIONS_PER_USER_MAX,
-        "user {user} of {tenant} has {open} usable activation codes, and no more may be made until one \
-         is used or has expired"
-    );
     let code = ActivationCode::generate();
     // A whole second, so that what is printed is what holds.
     let expires_at = Timestamp((now + valid).seconds() * 1_000);
@@ -144,9 +138,15 @@ pub(super) async fn create(
         code: Secret::new(code.as_str().as_bytes().to_vec()),
         not_after: expires_at,
         secret: false,
+        chosen: false,
         state: ActivationState::Open,
     };
-    let made = desk.store.create_activation(activation).await?;
-    ensure!(made == Created::Made, "the code could not be made: try again");
-    Ok(Made { code, expires_at })
+    match engine::invite(&desk.store, activation, now).await {
+        Ok(()) => Ok(Made { code, expires_at }),
+        Err(Error::Refused(Refusal::ManyCodes)) => bail!(
+            "user {user} of {tenant} has {ACTIVATIONS_PER_USER_MAX} usable activation codes, and no \
+             more may be made until one is used or has expired"
+        ),
+        Err(error) => Err(error.into()),
+    }
 }

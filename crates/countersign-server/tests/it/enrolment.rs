@@ -7,7 +7,8 @@ use countersign_wire::jwe::secrets;
 use countersign_wire::jwk::PrivateJwk;
 use countersign_wire::jws;
 use rcgen::{CertificateParams, KeyPair};
-use reqwest::{Response, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::json;
 
 use crate::house::{House, read};
 use crate::person::{Person, enrolment};
@@ -51,15 +52,30 @@ impl Draft {
     }
 
     async fn send(&self, house: &House, code: &str) -> Response {
+        self.send_from(&house.http, house, code).await
+    }
+
+    async fn send_from(&self, http: &Client, house: &House, code: &str) -> Response {
         let body = self.body();
         let mac = ActivationCode::parse(code).unwrap().mac(Side::Request, &body);
         let proof = jws::sign_enrolment(&self.auth_key, &body);
-        send(house, body, &mac, &proof).await
+        send_by(http, house, body, &mac, &proof).await
     }
 }
 
+/// An activation code that jane's bank chose.
+async fn choose(house: &House, code: &str) {
+    let body = json!({"activationCode": code});
+    let (status, body) = house.call(Method::POST, "v3_activationcode/jane/", Some(&body)).await;
+    assert!(status.is_success(), "{status} {body}");
+}
+
 async fn send(house: &House, body: Vec<u8>, mac: &str, proof: &str) -> Response {
-    let call = house.http.post(format!("{}/device/v1/enrolments", house.address));
+    send_by(&house.http, house, body, mac, proof).await
+}
+
+async fn send_by(http: &Client, house: &House, body: Vec<u8>, mac: &str, proof: &str) -> Response {
+    let call = http.post(format!("{}/device/v1/enrolments", house.numeric_address()));
     let call = call.header("content-type", "application/json").header(code::HEADER, mac);
     call.header(jws::ENROLMENT_HEADER, proof).body(body).send().await.unwrap()
 }
@@ -98,7 +114,7 @@ async fn a_lost_answer_burns_nothing_and_a_used_code_lets_nobody_else_in() {
 
 #[tokio::test]
 async fn what_is_wrong_with_an_enrolment_is_told_to_nobody() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    let house = House::new();
     house.user("jane");
     house.user("bob");
     let (code, bobs) = (house.code("jane"), house.code("bob"));
@@ -129,7 +145,7 @@ async fn what_is_wrong_with_an_enrolment_is_told_to_nobody() {
 
 #[tokio::test]
 async fn keys_that_are_weak_shared_or_not_ones_own_are_refused_and_use_up_no_code() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    let house = House::new();
     house.user("jane");
     let code = house.code("jane");
     let shared = csr(&KeyPair::generate().unwrap());
@@ -184,20 +200,81 @@ async fn an_expired_code_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn tries_are_limited_per_user() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 3\n");
+async fn a_generated_code_lets_its_holder_in_however_often_others_were_wrong() {
+    let limits = "tries_per_user_per_minute = 3\ntries_per_user_per_hour = 5\n";
+    let house = House::configured(&format!("[enrolment]\n{limits}"));
     house.user("jane");
-    house.user("bob");
     let code = house.code("jane");
     for _ in 0..3 {
         let wrong = Draft::new("jane").send(&house, "WRONG").await;
         assert_eq!(refused(wrong).await, "403 enrolment_refused");
     }
-    let answer = Draft::new("jane").send(&house, &code).await;
-    assert!(answer.headers().contains_key("retry-after"));
-    assert_eq!(refused(answer).await, "429 too_many");
-    let bobs = house.code("bob");
-    assert_eq!(Draft::new("bob").send(&house, &bobs).await.status(), StatusCode::CREATED);
+    for _ in 0..8 {
+        let answer = Draft::new("jane").send(&house, "WRONG").await;
+        assert!(answer.headers().contains_key("retry-after"));
+        assert_eq!(refused(answer).await, "429 too_many");
+    }
+    // Nobody learns by it whether there is such a user.
+    for told in ["403 enrolment_refused"; 3].into_iter().chain(["429 too_many"]) {
+        let wrong = Draft::new("nobody").send(&house, "WRONG").await;
+        assert_eq!(refused(wrong).await, told);
+    }
+    assert_eq!(Draft::new("jane").send(&house, &code).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_chosen_code_guessed_at_once_gets_no_more_answers_than_the_limit() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 3\n");
+    house.user("jane");
+    choose(&house, "4711").await;
+    let guesses = (0..20).map(async |nth: u32| {
+        refused(Draft::new("jane").send(&house, &format!("{nth:04}")).await).await
+    });
+    let answers = futures_util::future::join_all(guesses).await;
+    let told = answers.iter().filter(|answer| *answer == "403 enrolment_refused").count();
+    assert_eq!(told, 3, "{answers:?}");
+    // The right guess is not looked at; it is no stranger's business, so its holder elsewhere is let in.
+    let right = Draft::new("jane").send(&house, "4711").await;
+    assert_eq!(refused(right).await, "429 too_many");
+    let elsewhere = house.http_from([127, 0, 0, 2]);
+    let answer = Draft::new("jane").send_from(&elsewhere, &house, "4711").await;
+    assert_eq!(answer.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn guesses_of_a_chosen_code_from_many_addresses_count_together() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_hour = 6\n");
+    house.user("jane");
+    choose(&house, "4711").await;
+    let generated = house.code("jane");
+    for nth in 2..8 {
+        let stranger = house.http_from([127, 0, 0, nth]);
+        let wrong = Draft::new("jane").send_from(&stranger, &house, "WRONG").await;
+        assert_eq!(refused(wrong).await, "403 enrolment_refused", "{nth}");
+    }
+    let right = Draft::new("jane").send(&house, "4711").await;
+    assert_eq!(refused(right).await, "429 too_many");
+    let answer = Draft::new("jane").send(&house, &generated).await;
+    assert_eq!(answer.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_chosen_code_that_was_used_and_is_made_again_lets_one_more_device_in() {
+    let house = House::new();
+    house.user("jane");
+    let first = Draft::new("jane");
+    choose(&house, "BLUE-HORSE").await;
+    let answer = first.send(&house, "BLUE-HORSE").await;
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    let answer = answer.bytes().await.unwrap();
+    choose(&house, "BLUE-HORSE").await;
+    // The first request again is still answered as it was, and uses up nothing.
+    let again = first.send(&house, "BLUE-HORSE").await;
+    assert_eq!(again.bytes().await.unwrap(), answer);
+    let second = Draft::new("jane").send(&house, "BLUE-HORSE").await;
+    assert_eq!(second.status(), StatusCode::CREATED);
+    let third = Draft::new("jane").send(&house, "BLUE-HORSE").await;
+    assert_eq!(refused(third).await, "403 enrolment_refused");
 }
 
 #[tokio::test]

@@ -101,6 +101,33 @@ impl House {
         listed.as_array().unwrap().iter().find(of).expect("it is listed").clone()
     }
 
+    /// The same server by a numeric address.
+    pub(crate) fn numeric_address(&self) -> String {
+        self.address.replace("localhost", "127.0.0.1")
+    }
+
+    /// An HTTP client at another loopback address, which reaches the server by its numeric address only.
+    pub(crate) fn http_from(&self, address: [u8; 4]) -> Client {
+        let ca = std::fs::read(self.data().join("tls/ca.pem")).unwrap();
+        let ca = Certificate::from_pem(&ca).unwrap();
+        let client = Client::builder().local_address(std::net::IpAddr::from(address));
+        client.tls_certs_only([ca]).build().unwrap()
+    }
+
+    /// What the realm's token endpoint answers a client with these credentials.
+    pub(crate) async fn token_answer(
+        &self,
+        http: &Client,
+        id: &str,
+        secret: &str,
+    ) -> (StatusCode, Value) {
+        let realm = "auth/realms/acme/protocol/openid-connect/token";
+        let call = http.post(format!("{}/{realm}", self.numeric_address()));
+        let call = call.basic_auth(id, Some(secret));
+        let call = call.header("content-type", "application/x-www-form-urlencoded");
+        read(call.body("grant_type=client_credentials").send().await.unwrap()).await
+    }
+
     /// An access token of the client.
     pub(crate) async fn token(&self) -> String {
         self.token_of("acme", &self.client).await

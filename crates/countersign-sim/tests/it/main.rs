@@ -5,6 +5,7 @@
 mod clocks;
 mod ends;
 mod faults;
+mod guesses;
 mod locks;
 mod people;
 mod pins;

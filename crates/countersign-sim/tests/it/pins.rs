@@ -94,7 +94,7 @@ fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction_in_one_commit() {
         assert_eq!(last.event, Event::Ended(Outcome::Locked));
         assert_eq!(last.debts.len(), 1);
         let lock = Lock::Until(START + POLICY.locks.first);
-        let standing = Standing { lock, locks_in_a_row: 1, ..Standing::default() };
+        let standing = Standing { lock, pin_locks_in_a_row: 1, ..Standing::default() };
         assert_eq!(last.standing, Some(standing));
         assert_eq!(play.standing(janes(0)).await, standing);
         let ended = play.found(&started).await.value;

@@ -45,9 +45,11 @@ CREATE TABLE users (
     version        INTEGER NOT NULL,
     serial_base    INTEGER NOT NULL,
     devices_made   INTEGER NOT NULL,
+    activations_made INTEGER NOT NULL, -- a new activation is held to it
     wrong_pins     INTEGER NOT NULL,
     wrong_codes    INTEGER NOT NULL,
-    locks_in_a_row INTEGER NOT NULL,
+    pin_locks_in_a_row  INTEGER NOT NULL, -- locks by wrong PINs since the last right one
+    code_locks_in_a_row INTEGER NOT NULL, -- locks by wrong codes since the last right one
     lock           TEXT    NOT NULL, -- open, until, disowned, administrator
     locked_until   INTEGER,          -- where lock is until
     profile        TEXT,             -- what the surface that made the user keeps of them, as it wrote it
@@ -141,6 +143,7 @@ CREATE TABLE activations (
     code      BLOB    NOT NULL, -- sealed
     not_after INTEGER NOT NULL,
     secret    INTEGER NOT NULL, -- 0 or 1
+    chosen    INTEGER NOT NULL, -- 0: generated, 1: chosen by somebody
     state     TEXT    NOT NULL, -- open, used
     request   BLOB,             -- where used: SHA-256 of the request
     answer    BLOB,             -- where used

@@ -6,7 +6,7 @@ use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName,
 };
-use countersign_core::limits::{ACTIVATIONS_PER_USER_MAX, LISTED_MAX};
+use countersign_core::limits::{ACTIVATIONS_LISTED_MAX, LISTED_MAX};
 use countersign_core::port::{Changed, Created, Registry, Versioned};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
@@ -123,6 +123,7 @@ impl Registry for Memory {
             name: name.clone(),
             serial_base: SerialBase(*made),
             devices_made: 0,
+            activations_made: 0,
             standing: Standing::default(),
             profile: profile.map(str::to_owned),
             created_at: now,
@@ -246,14 +247,23 @@ impl Registry for Memory {
         Ok(changed)
     }
 
-    async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
+    async fn create_activation(
+        &self,
+        activation: Activation,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
         let mut world = self.0.lock();
         world.check_tenant(&activation.tenant, "making an activation")?;
         if world.activation(&activation).is_some() {
-            return Ok(Created::Exists);
+            return Ok(Changed::Stale);
         }
+        let user = world.users.get_mut(&(activation.tenant.clone(), activation.user.clone()));
+        let Some(user) = user.filter(|user| user.value.activations_made == expected) else {
+            return Ok(Changed::Stale);
+        };
+        user.value.activations_made += 1;
         world.activations.push(Versioned { value: activation, version: 1 });
-        Ok(Created::Made)
+        Ok(Changed::Written)
     }
 
     async fn activations(
@@ -267,7 +277,7 @@ impl Registry for Memory {
             a.value.tenant == *tenant && a.value.user == *user && now < a.value.not_after
         };
         let newest = world.activations.iter().rev().filter(theirs);
-        Ok(newest.take(2 * ACTIVATIONS_PER_USER_MAX).cloned().collect())
+        Ok(newest.take(ACTIVATIONS_LISTED_MAX).cloned().collect())
     }
 
     async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {

@@ -457,9 +457,13 @@ impl Registry for Sqlite {
         self.0.writer.write("changing a PIN", change).await
     }
 
-    async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
+    async fn create_activation(
+        &self,
+        activation: Activation,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
         let row = activation::Row::of(activation, &self.0.keys);
-        self.0.writer.write("making an activation", move |sql| row.insert(sql)).await
+        self.0.writer.write("making an activation", move |sql| row.insert(sql, expected)).await
     }
 
     async fn activations(

@@ -323,7 +323,7 @@ async fn an_address_is_the_last_ones_who_registered_it_and_nobody_elses() {
             let push =
                 if tenant == "acme" { push_of_jane() } else { push("https://push.example/x") };
             let (code, enrolment) = enrolled(tenant, "joe", number, 1, push);
-            store.create_activation(code).await.unwrap();
+            world::invite(&store, code).await;
             store.enrol(enrolment).await.unwrap();
         }
         let read = async |tenant: &str, number| {

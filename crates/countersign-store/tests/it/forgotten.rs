@@ -15,8 +15,8 @@ use countersign_store::Store;
 
 use crate::on_every_store;
 use crate::world::{
-    activation, code, commit, device, device_id, enrolment, owing, populate, proof, raw, taken,
-    terms, waiting,
+    activation, code, commit, device, device_id, enrolment, invite, owing, populate, proof, raw,
+    taken, terms, waiting,
 };
 
 fn ended(terms: Terms, at: u64, end: End) -> Transaction {
@@ -177,7 +177,7 @@ async fn expired_activations_go_used_or_not() {
         populate(&store).await; // One used activation in each of two tenants, good until 1000.
         let (acme, joe) = ("acme".parse().unwrap(), "joe".parse().unwrap());
         let lasting = Activation { not_after: Timestamp(2_000), ..activation("acme", "joe", 9) };
-        store.create_activation(lasting).await.unwrap();
+        invite(&store, lasting).await;
         assert_eq!(store.forget_activations(Timestamp(999), 9).await.unwrap(), 0);
         assert_eq!(store.forget_activations(Timestamp(1_000), 1).await.unwrap(), 1);
         assert_eq!(store.forget_activations(Timestamp(1_999), 9).await.unwrap(), 1);
@@ -212,7 +212,7 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         populate(&store).await;
         let (acme, beta) = ("acme".parse().unwrap(), "beta".parse().unwrap());
         let (jane, joe) = ("jane".parse().unwrap(), "joe".parse().unwrap());
-        store.create_activation(activation("acme", "jane", 2)).await.unwrap();
+        invite(&store, activation("acme", "jane", 2)).await;
         write(&store, waiting(terms(1))).await;
         let delete = async |expected| store.delete_user(&acme, &jane, expected).await.unwrap();
         assert_eq!(delete(2).await, Changed::Stale, "something is open");
@@ -244,7 +244,7 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         assert_eq!((read.value.serial_base, read.value.devices_made), (SerialBase(3), 0));
         assert!(store.devices(&acme, Some(&jane)).await.unwrap().is_empty());
         let code = activation("acme", "jane", 3);
-        store.create_activation(code.clone()).await.unwrap();
+        invite(&store, code.clone()).await;
         let phone = device("acme", "jane", 5, 1);
         assert_eq!(store.enrol(enrolment(code, phone.clone(), 1)).await.unwrap(), Changed::Written);
         let listed = store.devices(&acme, Some(&jane)).await.unwrap();

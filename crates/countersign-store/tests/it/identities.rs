@@ -7,7 +7,7 @@ use countersign_core::port::{Changed, Household, Registry};
 use countersign_store::Store;
 
 use crate::on_every_store;
-use crate::world::{activation, device, device_id, enrolment, populate};
+use crate::world::{activation, device, device_id, enrolment, invite, populate};
 
 fn acme() -> TenantName {
     "acme".parse().unwrap()
@@ -28,7 +28,7 @@ fn identity(id: u128, labels: &[&str]) -> Identity {
 /// Enrols a device of joe's at acme with these identities; the `nth` is the device's sequence number.
 async fn enrol(store: &Store, number: u64, nth: u32, identities: Vec<Identity>) {
     let code = activation("acme", "joe", u128::from(number) + 100);
-    store.create_activation(code.clone()).await.unwrap();
+    invite(store, code.clone()).await;
     let device = Device { identities, ..device("acme", "joe", number, nth) };
     assert_eq!(store.enrol(enrolment(code, device, nth)).await.unwrap(), Changed::Written);
 }

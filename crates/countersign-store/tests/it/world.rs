@@ -65,6 +65,7 @@ pub(crate) fn activation(tenant: &str, user: &str, id: u128) -> Activation {
         code: Secret::new(CODE.to_vec()),
         not_after: Timestamp(1_000),
         secret: false,
+        chosen: true,
         state: ActivationState::Open,
     }
 }
@@ -117,6 +118,13 @@ pub(crate) fn enrolment(activation: Activation, device: Device, user_expected: u
     Enrolment { activation, expected: 1, user_expected, request, answer, device }
 }
 
+/// Makes an activation code, whatever others its user has.
+pub(crate) async fn invite(store: &impl Registry, activation: Activation) {
+    let user = store.user(&activation.tenant, &activation.user).await.unwrap().unwrap().value;
+    let made = store.create_activation(activation, user.activations_made).await.unwrap();
+    assert_eq!(made, Changed::Written);
+}
+
 /// Tenants `acme` and `beta`, each with users `jane` and `joe`, jane with device 1. Afterwards jane's
 /// version is 2, all others are 1.
 pub(crate) async fn populate(store: &impl Registry) {
@@ -128,7 +136,7 @@ pub(crate) async fn populate(store: &impl Registry) {
             assert_eq!(made, Created::Made);
         }
         let code = activation(name, "jane", 1);
-        assert_eq!(store.create_activation(code.clone()).await.unwrap(), Created::Made);
+        invite(store, code.clone()).await;
         let enrolled = store.enrol(enrolment(code, device(name, "jane", 1, 1), 1)).await.unwrap();
         assert_eq!(enrolled, Changed::Written);
     }

@@ -123,9 +123,11 @@ async fn enrol(
         code: Secret::new(world.draw().to_be_bytes().to_vec()),
         not_after: now + CODE_LIFE,
         secret: true,
+        chosen: false,
         state: ActivationState::Open,
     };
-    store.create_activation(activation.clone()).await?;
+    let made = store.create_activation(activation.clone(), user.value.activations_made).await?;
+    ensure!(made == Changed::Written, "the ledger refused an activation");
     let (mut device, mut keys) = device(world, tenant, &user.value)?;
     if is_woken {
         let token = format!("{:032x}{:032x}", world.draw(), world.draw());

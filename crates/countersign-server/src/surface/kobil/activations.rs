@@ -95,17 +95,20 @@ async fn create(
     let asked = Asked::of(request.uri())?;
     let new = NewCode::parse(&json(request).await?)?;
     let core = &kobil.gate.core;
+    let (code, chosen) = match new.code {
+        Some(code) => (code, true),
+        None => (ActivationCode::generate(), false),
+    };
     // A whole second, so that what is told is what holds.
     let lasting = Timestamp((core.now() + kobil.invitations.lifetime).seconds() * 1_000);
     let activation = Activation {
         id: core.world.draw(),
         tenant: caller.tenant,
         user,
-        code: Secret::new(
-            new.code.unwrap_or_else(ActivationCode::generate).as_str().as_bytes().to_vec(),
-        ),
+        code: Secret::new(code.as_str().as_bytes().to_vec()),
         not_after: new.not_after.unwrap_or(lasting),
         secret: new.secret,
+        chosen,
         state: ActivationState::Open,
     };
     let row = kobil.row(&activation, asked.qr_type || asked.qr_code)?;
