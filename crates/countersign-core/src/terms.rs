@@ -250,6 +250,16 @@ pub enum Form {
 }
 
 impl Form {
+    /// Whether a signature of this form is bound to its transaction. One that is not fits every transaction
+    /// over the same content, so it is accepted only from the device itself.
+    #[must_use]
+    pub fn names_transaction(self) -> bool {
+        match self {
+            Self::Cms | Self::Code => true,
+            Self::Raw => false,
+        }
+    }
+
     /// Its name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -180,6 +180,7 @@ fn phones(config: &Config, core: &Arc<Core>, devices: &Devices) -> Phones {
         plain_cancel_keys: config.plain_cancel_keys,
         generic_status_codes: config.generic_status_codes,
         fetches_per_minute: quota(config.fetches_per_minute),
+        completions_per_minute: quota(config.completions_per_minute),
     };
     Phones::new(Arc::clone(core), devices.clone(), rules)
 }

@@ -76,7 +76,7 @@ pub(super) async fn offers(
         let open = room.core.offers(tenant, device).await?;
         let offers: Vec<body::Offer> = open
             .iter()
-            .filter(|open| !open.taken_by(device))
+            .filter(|open| !open.shown_by(device))
             .filter(|open| key.is_none_or(|key| open.terms.request_key == key))
             .map(|open| answer::offer(open))
             .collect();

@@ -162,7 +162,7 @@ CREATE TABLE transactions (
     state       TEXT    NOT NULL, -- waiting, taken, finished, declined, failed, expired, cancelled, locked
     reached     INTEGER NOT NULL, -- 1 where waiting and an addressed device has been online
     due_at      INTEGER,          -- when it expires; NULL once it has ended
-    takes       TEXT    NOT NULL, -- JSON: [{"device":…,"at":…}, …]
+    takes       TEXT    NOT NULL, -- JSON: [{"device":…,"at":…,"origin":"gateway"}, …]; without origin: the device itself
     ended_at    INTEGER,
     ended_by    INTEGER,          -- a device
     end_reason  TEXT,             -- declined: user, not_me, and after a colon the device's words; expired: go_online, sign;

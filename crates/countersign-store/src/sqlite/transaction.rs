@@ -9,7 +9,9 @@ use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{Commit, Committed, Due, Grounds, Handle, Versioned};
 use countersign_core::terms::Addressed;
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Clock, Decline, End, Event, State, Transaction};
+use countersign_core::transaction::{
+    Clock, Decline, End, Event, State, Take, TakeOrigin, Transaction,
+};
 use countersign_core::user::Factor;
 use countersign_proof::Proof;
 use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
@@ -35,6 +37,25 @@ const COLUMNS: &str = "tenant, id, version, state, reached, due_at, takes, ended
 struct TakeBody {
     device: u64,
     at: u64,
+    /// Absent if the device took it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<OriginBody>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum OriginBody {
+    Gateway,
+}
+
+impl TakeBody {
+    fn of(take: &Take) -> Self {
+        let origin = match take.origin {
+            TakeOrigin::Device => None,
+            TakeOrigin::Gateway => Some(OriginBody::Gateway),
+        };
+        Self { device: take.device.number(), at: take.at.0, origin }
+    }
 }
 
 /// A commit as it is written. What takes time to write down is written down before it queues.
@@ -47,12 +68,7 @@ pub(super) struct Unit {
 
 impl Unit {
     pub(super) fn of(commit: Commit) -> Self {
-        let takes: Vec<_> = commit
-            .transaction
-            .takes
-            .iter()
-            .map(|take| TakeBody { device: take.device.number(), at: take.at.0 })
-            .collect();
+        let takes: Vec<_> = commit.transaction.takes.iter().map(TakeBody::of).collect();
         let is_new = commit.expected.is_none();
         let body = is_new.then(|| json(&Body::of(&commit.transaction.terms)));
         Self { takes: json(&takes), body, commit }

@@ -19,7 +19,7 @@ use countersign_core::terms::{
     Surface, Terms,
 };
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Event, State, Take, Transaction};
+use countersign_core::transaction::{Event, State, Take, TakeOrigin, Transaction};
 use countersign_proof::raw::{Algorithm, Hash};
 use countersign_proof::{Proof, Raw};
 
@@ -190,7 +190,7 @@ pub(crate) fn waiting(terms: Terms) -> Transaction {
 }
 
 pub(crate) fn taken(transaction: Transaction, deadline: u64) -> Transaction {
-    let takes = vec![Take { device: device_id(1), at: Timestamp(120) }];
+    let takes = vec![Take { device: device_id(1), at: Timestamp(120), origin: TakeOrigin::Device }];
     Transaction { takes, state: State::Taken { deadline: Timestamp(deadline) }, ..transaction }
 }
 

@@ -383,7 +383,9 @@ pub(super) fn cancelled(transaction: &Transaction) -> Response {
     let discarded = |take: &countersign_core::transaction::Take| {
         row(Some(take.device), "TRANSACTION_DISCARDED_FROM_CLIENT")
     };
-    let mut rows: Vec<CancelRow<'_>> = transaction.takes.iter().map(discarded).collect();
+    let mut takes = transaction.takes.clone();
+    takes.dedup_by_key(|take| take.device);
+    let mut rows: Vec<CancelRow<'_>> = takes.iter().map(discarded).collect();
     if rows.is_empty() {
         let addressed = match transaction.terms.addressed {
             countersign_core::terms::Addressed::Any

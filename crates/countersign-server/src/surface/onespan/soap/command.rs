@@ -19,7 +19,7 @@ use super::render::{Answer, Done, Fault};
 use crate::held;
 use crate::surface::caller::{Caller, log};
 use crate::surface::onespan::codes::Status;
-use crate::surface::onespan::phone;
+use crate::surface::onespan::phone::{self, Asker};
 use crate::surface::picture;
 
 /// Why a command did not do what was asked.
@@ -51,6 +51,9 @@ async fn done(soap: &Soap, caller: Caller, call: &Call) -> Result<Done, Not> {
     if component != caller.name {
         return Err(BadParameter("componentType is not the name of this client".into()).into());
     }
+    // A twin of a phone's call reaches only what this client asked for itself.
+    let (tenant, client) = (caller.tenant.clone(), caller.client.clone());
+    let asker = Asker { tenant: &tenant, client: Some(&client), operation: Operation::Sign };
     match what {
         What::Sign { operation, user, serial, data } => {
             let asked = soap.order(operation, caller, user, serial, data).await?;
@@ -66,18 +69,18 @@ async fn done(soap: &Soap, caller: Caller, call: &Call) -> Result<Done, Not> {
             if !soap.phones.may_fetch(caller.client.as_str(), &serial) {
                 return Err(Fault::too_many().into());
             }
-            let fetched = soap.phones.fetch(&caller.tenant, &serial, &key, Operation::Sign).await;
-            Ok(Done::Fetched { message: fetched? })
+            Ok(Done::Fetched { message: soap.phones.fetch(asker, &serial, &key).await? })
         }
         What::Complete { user, key, signature } => {
             let name = user_name(&caller, &user)?;
-            let completed =
-                soap.phones.complete(&caller.tenant, &name, &key, &signature, Operation::Sign);
-            let serial = completed.await?.to_string();
-            Ok(Done::Completed { user: user.id, domain: caller.tenant.to_string(), serial })
+            if !soap.phones.may_complete(client.as_str(), &tenant, &name) {
+                return Err(Not::Told(Status::Error, None));
+            }
+            let serial = soap.phones.complete(asker, &name, &key, &signature).await?.to_string();
+            Ok(Done::Completed { user: user.id, domain: tenant.to_string(), serial })
         }
         What::Cancel { serial, message } => {
-            soap.phones.cancel(&caller.tenant, &serial, &message, Operation::Sign).await?;
+            soap.phones.cancel(asker, &serial, &message).await?;
             Ok(Done::Cancelled)
         }
     }
