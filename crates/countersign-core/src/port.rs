@@ -76,6 +76,8 @@ pub enum Committed {
     KeyTaken,
     /// The user has as many open transactions as may be.
     Crowded,
+    /// It ends with a signature whose [`countersign_proof::Proof::single_use_mark`] the tenant has already.
+    SignatureUsed,
 }
 
 /// How a transaction is found.
@@ -243,7 +245,8 @@ pub trait Ledger: Send + Sync {
     /// Finds at most `limit` open transactions whose deadline is `now` or earlier, earliest first.
     fn due(&self, now: Timestamp, limit: u16) -> impl Future<Output = Result<Due, Fault>> + Send;
 
-    /// Writes one unit of work, if everything that it was decided on still holds.
+    /// Writes one unit of work, if everything that it was decided on still holds. The mark of a signature
+    /// that may be used once is written with it and stays for good, whatever is removed later.
     fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed, Fault>> + Send;
 
     /// Leases deliveries that are due, as far as there is room for them. No other node gets them before

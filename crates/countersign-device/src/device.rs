@@ -51,6 +51,7 @@ pub struct Device {
     line: Line,
     prefers_codes: bool,
     prefers_links: bool,
+    allows_sha1: bool,
     /// What was looked at, or is to be ended, by TrustedX's links.
     by_link: BTreeSet<TransactionId>,
     limits: Limits,
@@ -88,6 +89,7 @@ impl Device {
             line,
             prefers_codes: false,
             prefers_links: false,
+            allows_sha1: false,
             by_link: BTreeSet::new(),
             limits: Limits::default(),
         })
@@ -153,10 +155,10 @@ impl Device {
     pub async fn take(&mut self, offer: &Offer, pin: Option<&Pin>) -> Result<Shown, Error> {
         if self.prefers_links
             && !offer.pin_required
-            && let Ok((content, taken)) = self.look(offer).await
+            && let Ok(content) = self.look(offer).await
         {
             self.by_link.insert(offer.id);
-            return self.shown(offer, content, taken).await;
+            return self.shown(offer, content, offer.expires_at).await;
         }
         let pin_proof = match (offer.pin_required, pin) {
             (false, _) => None,
@@ -175,7 +177,7 @@ impl Device {
         let take = Request::Take(Take { id: offer.id, pin_proof });
         let taken: Taken = self.ask(&take, &patience).await?;
         let content = content::open(&self.phone, offer, &taken)?;
-        self.shown(offer, content, taken).await
+        self.shown(offer, content, taken.deadline).await
     }
 
     /// Signs what was shown, and sends it until it is answered or its time is over.
@@ -344,6 +346,12 @@ impl Device {
     /// taking them. By default it does not.
     pub fn prefer_links(&mut self, prefers: bool) {
         self.prefers_links = prefers;
+    }
+
+    /// Whether it signs with SHA-1 where nothing better is accepted. By default it does not, whatever the
+    /// server asks for: whoever chooses what is digested can find another text with the same SHA-1.
+    pub fn allow_sha1(&mut self, allows: bool) {
+        self.allows_sha1 = allows;
     }
 
     /// How large a document may be that is fetched to be digested, and how long that may take.

@@ -308,6 +308,6 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
 
 /// Whether the transaction is still open because this device cannot sign as it wants.
 fn is_unsigned(error: &Error) -> bool {
-    matches!(error, Error::NoIdentity | Error::CannotSign(_))
+    matches!(error, Error::NoIdentity | Error::Sha1 | Error::CannotSign(_))
         || matches!(error.code(), Some(Code::WrongForm | Code::WrongIdentity | Code::BadSignature))
 }

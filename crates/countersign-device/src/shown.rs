@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use countersign_proof::raw::Hash;
-use countersign_wire::body::{Content, Document, Match, Offer, Operation, Taken};
+use countersign_wire::body::{Content, Document, Match, Offer, Operation};
 use countersign_wire::id::TransactionId;
 use countersign_wire::statement::{self, Statement};
 
@@ -30,7 +30,7 @@ pub struct Shown {
     pub(crate) offer: Offer,
     pub(crate) content: Content,
     pub(crate) view: View,
-    pub(crate) taken: Taken,
+    pub(crate) deadline: Duration,
     /// Whether the device had to learn the digest that it is going to sign.
     pub(crate) learnt: bool,
 }
@@ -112,7 +112,7 @@ impl Shown {
     /// Unanswered by then, since the Unix epoch, it expires.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        self.taken.deadline
+        self.deadline
     }
 
     /// Whether the person has to enter the code that the application shows.

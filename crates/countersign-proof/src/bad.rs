@@ -85,6 +85,9 @@ pub enum BadProof {
     /// The signature is not by the signer over the signed attributes.
     #[error("the signature is not valid")]
     Signature,
+    /// Good, and accepted before for another transaction.
+    #[error("the signature has been used before")]
+    UsedBefore,
     /// Good perhaps, but over other bytes than were shown.
     #[error("the signature is over another content")]
     OtherContent,

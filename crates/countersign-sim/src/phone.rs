@@ -28,7 +28,7 @@ pub struct Phone {
 pub fn pin_digest(pin: &str, version: u32) -> PinDigest {
     let digest = digest(&SHA256, pin.as_bytes());
     let digest = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-    PinDigest { digest: Key32::new(digest), version }
+    PinDigest { digest: Key32::copied(&digest), version }
 }
 
 impl Phone {

@@ -25,7 +25,7 @@ use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::Transaction;
+use countersign_core::transaction::{End, Event, Transaction};
 use countersign_core::user::{Standing, User};
 
 mod claim;
@@ -53,6 +53,14 @@ pub struct Stats {
     pub commits: u64,
     /// Times the disk was waited for. With many callers at once far fewer than `commits`.
     pub syncs: u64,
+}
+
+/// The mark that a commit uses up, if it ends a transaction with a signature that may be used once.
+fn single_use_mark(commit: &Commit) -> Option<[u8; 32]> {
+    match (commit.event, commit.transaction.end()) {
+        (Event::Ended(_), Some(End::Finished { proof, .. })) => proof.single_use_mark(),
+        _ => None,
+    }
 }
 
 impl Store {

@@ -2,7 +2,7 @@
 //!
 //! For trials and tests. It promises all that a ledger promises except to outlive its process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use countersign_core::Fault;
@@ -21,7 +21,7 @@ use countersign_core::transaction::{Event, Transaction};
 use countersign_core::user::User;
 use parking_lot::Mutex;
 
-use crate::Stats;
+use crate::{Stats, single_use_mark};
 
 mod contact;
 mod delivery;
@@ -43,6 +43,8 @@ struct World {
     places: BTreeMap<(TenantName, TransactionId), usize>,
     /// What stays of those that were removed, in the order in which they were.
     evidence: Vec<Versioned<Transaction>>,
+    /// Marks of signatures that may be used once. Never removed.
+    used_signatures: BTreeSet<(TenantName, [u8; 32])>,
     deliveries: Deliveries,
     contacts: BTreeMap<(TenantName, TransactionId, DeviceId), Contact>,
     tenants: BTreeMap<TenantName, Tenant>,
@@ -224,10 +226,15 @@ impl World {
         {
             return Ok(obstacle);
         }
+        let mark = single_use_mark(&commit).map(|mark| (terms.tenant.clone(), mark));
+        if mark.as_ref().is_some_and(|mark| self.used_signatures.contains(mark)) {
+            return Ok(Committed::SignatureUsed);
+        }
         if commit.debts.iter().any(|owed| self.deliveries.has(&terms.tenant, owed.id)) {
             return Err(Fault::new("committing", "a delivery of that id is queued already"));
         }
 
+        self.used_signatures.extend(mark);
         if let Some(standing) = commit.standing {
             let user = self.users.get_mut(&(terms.tenant.clone(), terms.user.clone()));
             let user = user.ok_or_else(|| Fault::new("committing", "a standing of nobody"))?;

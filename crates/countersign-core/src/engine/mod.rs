@@ -31,6 +31,8 @@ mod verify;
 use core::time::Duration;
 use std::sync::Arc;
 
+use countersign_proof::BadProof;
+
 pub use answer::{Completed, Manner, Submission, Taken};
 pub use gateway::Request;
 pub use start::{Announcement, Order};
@@ -175,10 +177,17 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             standing: decision.standing,
             open_max: self.policy.open_per_user_max,
         };
-        if self.store.commit(commit).await? != Committed::Written {
-            // Somebody else moved first: decide again, on what they wrote.
-            self.scenes.forget(id);
-            return Ok(None);
+        match self.store.commit(commit).await? {
+            Committed::Written => {}
+            Committed::SignatureUsed => return Err(Refusal::from(BadProof::UsedBefore).into()),
+            Committed::Stale
+            | Committed::ReferenceTaken
+            | Committed::KeyTaken
+            | Committed::Crowded => {
+                // Somebody else moved first: decide again, on what they wrote.
+                self.scenes.forget(id);
+                return Ok(None);
+            }
         }
         if next.state.is_ended() || decision.standing.is_some() {
             self.scenes.forget(id);

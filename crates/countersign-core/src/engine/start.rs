@@ -173,6 +173,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             Committed::Written => {}
             Committed::Crowded => return Err(Refusal::Crowded.into()),
             Committed::Stale | Committed::ReferenceTaken | Committed::KeyTaken => return Ok(None),
+            Committed::SignatureUsed => unreachable!("a start has no signature"),
         }
         let first = Versioned { value: transaction.clone(), version: 1 };
         self.scenes.keep(Household { user, devices }, first);

@@ -39,7 +39,8 @@ fn answer(body: &[u8], spoil: impl FnOnce(&mut EnrolmentAnswer)) -> (Vec<u8>, St
     let identities = request.identities.iter().enumerate().map(issue).collect();
     let device_id = DeviceId::new(4711).unwrap();
     let name = DeviceName::new(&request.tenant, device_id).unwrap();
-    let made = Secrets { payload_key: PayloadKey::from([1; 32]), code_key: CodeKey::from([2; 32]) };
+    let made =
+        Secrets { payload_key: PayloadKey::from(&[1; 32]), code_key: CodeKey::from(&[2; 32]) };
     let address = "https://sign.example.com".to_owned();
     let mut answer = EnrolmentAnswer {
         device_id,

@@ -137,6 +137,14 @@ pub(super) fn offer(transaction: &Transaction) -> body::Offer {
 
 /// The answer to a take: the content, sealed to the device that took it.
 pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
+    body::Taken {
+        sealed: sealed(taken, device),
+        deadline: since_epoch(taken.transaction.deadline()),
+    }
+}
+
+/// The content of a transaction, for the device that took it and nobody else: a compact JWE.
+pub(crate) fn sealed(taken: &Taken, device: &DeviceName) -> String {
     let terms = &taken.transaction.terms;
     let algorithms = match terms.forms.raw() {
         None => CMS_ALGORITHMS.to_vec(),
@@ -147,29 +155,19 @@ pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
     };
     let chosen = !terms.selectors.is_empty() || terms.forms.accept(Form::Raw);
     let fit = taken.device.fit(terms.purpose(), &terms.selectors);
-    body::Taken {
-        sealed: sealed(taken, device),
-        deadline: since_epoch(taken.transaction.deadline()),
-        forms: terms.forms.all().iter().copied().map(form).collect(),
-        algorithms,
-        identities: chosen.then(|| fit.map(|identity| identity.id.to_string()).collect()),
-    }
-}
-
-/// The content of a transaction, for the device that took it and nobody else: a compact JWE.
-pub(crate) fn sealed(taken: &Taken, device: &DeviceName) -> String {
-    let terms = &taken.transaction.terms;
     let content = body::Content {
         id: wire_id(&taken.transaction),
         client: terms.client_name.clone(),
         media_type: terms.content.media_type.as_str().to_owned(),
         bytes: terms.content.bytes.clone(),
         forms: terms.forms.all().iter().copied().map(form).collect(),
+        algorithms,
+        identities: chosen.then(|| fit.map(|identity| identity.id.to_string()).collect()),
         code_digits: terms.forms.digits().map(Digits::count),
         document: terms.document.as_ref().map(document),
     };
     let plaintext = serde_json::to_vec(&content).expect("a content is plain JSON");
-    let key = PayloadKey::from(*taken.device.payload_key.expose());
+    let key = PayloadKey::from(taken.device.payload_key.expose());
     jwe::seal(&key, device, Purpose::Content(content.id), &plaintext)
 }
 

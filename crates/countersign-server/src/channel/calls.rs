@@ -45,11 +45,11 @@ pub(super) async fn set_pin(
     let body: body::PinBody = read(&proved.body)?;
     let device = core.store.device(&proved.tenant, proved.device).await?;
     let device = device.ok_or(Code::Locked)?.value;
-    let key = PayloadKey::from(*device.payload_key.expose());
+    let key = PayloadKey::from(device.payload_key.expose());
     let plaintext =
         jwe::open(&key, &proved.name, Purpose::Pin, &body.pin).map_err(|_| Code::BadRequest)?;
     let change: body::PinChange = read(&plaintext)?;
-    let digest = Secret::new(*change.digest.as_bytes());
+    let digest = Secret::copied(change.digest.as_bytes());
     let new = PinDigest { digest, version: change.version };
     let proof = change.proof.as_ref().map(body::PinProof::as_str);
     core.set_pin(&proved.tenant, proved.device, &new, proof).await?;

@@ -212,8 +212,8 @@ impl Devices {
             serial_number,
             status: DeviceStatus::Active,
             auth_key: *asked.auth_key.point(),
-            payload_key: Secret::new(*secrets.payload_key.as_bytes()),
-            code_key: Secret::new(*secrets.code_key.as_bytes()),
+            payload_key: Secret::copied(secrets.payload_key.as_bytes()),
+            code_key: Secret::copied(secrets.code_key.as_bytes()),
             pin: None,
             identities,
             about: About {

@@ -142,7 +142,7 @@ async fn rotate(
             client.webhook_key_before.is_none(),
             "two secrets of {id} sign already: end the older one with --finish first"
         );
-        (Secret::new(*made), Some(client.webhook_key))
+        (Secret::copied(&made), Some(client.webhook_key))
     };
     let changed = desk.store.set_webhook_keys(tenant, id, newest, before).await?;
     ensure!(changed == Changed::Written, "client {id} has gone meanwhile");
@@ -184,7 +184,7 @@ pub(super) async fn create(
         id: id.clone(),
         name: name.to_owned(),
         secret_digest: secret_digest(&client_secret),
-        webhook_key: Secret::new(*webhook_key),
+        webhook_key: Secret::copied(&webhook_key),
         webhook_key_before: None,
         scopes,
         created_at: desk.now(),

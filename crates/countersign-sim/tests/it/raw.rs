@@ -71,6 +71,25 @@ fn text_and_digests_are_signed_each_by_the_identity_for_it() {
 }
 
 #[test]
+fn one_raw_signature_ends_one_transaction_and_not_another_over_the_same_text() {
+    everywhere(async |play: Play| {
+        let first = taken(&play, html(&play)).await;
+        let value = janes(0).sign_raw_as(Purpose::Content, &first.terms);
+        let submission = janes(0).raw_submission(Purpose::Content, &value);
+        let done = play.hand_in(janes(0), &first, &submission).await.unwrap();
+        let second = taken(&play, html(&play)).await;
+        assert_eq!(second.terms.content, first.terms.content);
+        let reason = refused(&play, &second, &submission).await;
+        assert_eq!(reason, Refusal::BadProof(BadProof::UsedBefore));
+        // The same again for the first is answered as before, and a new one ends the second.
+        assert_eq!(play.hand_in(janes(0), &first, &submission).await.unwrap(), done);
+        let value = janes(0).sign_raw_as(Purpose::Content, &second.terms);
+        let submission = janes(0).raw_submission(Purpose::Content, &value);
+        play.hand_in(janes(0), &second, &submission).await.unwrap();
+    });
+}
+
+#[test]
 fn where_raw_is_asked_for_a_cms_is_refused_and_the_other_way_round() {
     everywhere(async |play: Play| {
         let wants_raw = taken(&play, html(&play)).await;

@@ -232,6 +232,14 @@ CREATE INDEX evidence_by_key ON evidence (tenant, request_key);
 CREATE UNIQUE INDEX evidence_by_reference ON evidence (tenant, client, reference)
     WHERE reference IS NOT NULL;
 
+-- A row is a signature that may be used once: a raw ECDSA signature, which names no transaction. Written with the
+-- end that it signed, and never removed, so that it is refused for every other transaction.
+CREATE TABLE used_signatures (
+    tenant TEXT NOT NULL,
+    mark   BLOB NOT NULL, -- SHA-256 of the signature's r
+    PRIMARY KEY (tenant, mark)
+) STRICT, WITHOUT ROWID;
+
 -- Deliveries by receiver, so that a slow one delays nobody else, and what became of them.
 CREATE TABLE deliveries (
     seq            INTEGER PRIMARY KEY,

@@ -22,6 +22,7 @@ use super::proof::{self, RawBody};
 use super::terms::Body;
 use super::trouble::Trouble;
 use super::{delivery, device, evidence, user};
+use crate::single_use_mark;
 
 mod read;
 
@@ -64,6 +65,8 @@ pub(super) struct Unit {
     takes: String,
     /// Of a new transaction only.
     body: Option<String>,
+    /// Of an end with a signature that may be used once.
+    mark: Option<[u8; 32]>,
 }
 
 impl Unit {
@@ -71,7 +74,7 @@ impl Unit {
         let takes: Vec<_> = commit.transaction.takes.iter().map(TakeBody::of).collect();
         let is_new = commit.expected.is_none();
         let body = is_new.then(|| json(&Body::of(&commit.transaction.terms)));
-        Self { takes: json(&takes), body, commit }
+        Self { takes: json(&takes), body, mark: single_use_mark(&commit), commit }
     }
 
     /// Judges the commit on what the ledger holds, and writes it if it stands.
@@ -88,6 +91,12 @@ impl Unit {
         {
             return Ok(Committed::Stale);
         }
+        if let Some(mark) = &self.mark {
+            let key = params![terms.tenant.as_str(), mark];
+            if sql.prepare_cached(SIGNATURE_IS_USED)?.exists(key)? {
+                return Ok(Committed::SignatureUsed);
+            }
+        }
         if let Some(body) = &self.body {
             if let Some(obstacle) = self.obstacle(sql)? {
                 return Ok(obstacle);
@@ -95,6 +104,9 @@ impl Unit {
             self.insert(sql, body)?;
         } else {
             self.update(sql)?;
+        }
+        if let Some(mark) = &self.mark {
+            sql.prepare_cached(USE_SIGNATURE)?.execute(params![terms.tenant.as_str(), mark])?;
         }
         if let (Some(standing), Some(version)) = (self.commit.standing, self.commit.grounds.user) {
             user::set_standing(sql, &terms.tenant, &terms.user, version, standing)?;
@@ -248,6 +260,9 @@ const INSERT: &str = "INSERT INTO transactions (tenant, id, version, state, reac
         user, request_key, reference, device, started_at, body, content)
     VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
         ?19, ?20, ?21)";
+
+const SIGNATURE_IS_USED: &str = "SELECT 1 FROM used_signatures WHERE tenant = ?1 AND mark = ?2";
+const USE_SIGNATURE: &str = "INSERT INTO used_signatures (tenant, mark) VALUES (?1, ?2)";
 
 const REFERENCE_IS_TAKEN: &str = "SELECT 1 FROM transactions
         WHERE tenant = ?1 AND client = ?2 AND reference = ?3

@@ -9,8 +9,10 @@ use countersign_core::port::{
 };
 use countersign_core::terms::{Content, Terms};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{End, State, Transaction};
+use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
 use countersign_core::user::{Lock, Standing};
+use countersign_proof::raw::{Algorithm, Hash};
+use countersign_proof::{Proof, Raw};
 use countersign_store::Store;
 
 use crate::on_every_store;
@@ -65,6 +67,49 @@ async fn of_a_signed_transaction_the_evidence_stays_and_is_found_as_before() {
         }
         let beta = store.load(&"beta".parse().unwrap(), &named).await.unwrap();
         assert_eq!(beta, None);
+    })
+    .await;
+}
+
+/// A proof that is a raw ECDSA signature of this *r* and *s*.
+fn ecdsa(id: u128, algorithm: Algorithm, r: u8, s: u8) -> Proof {
+    let raw = Raw { algorithm, ..raw(id, None).raw().unwrap().clone() };
+    let signature = vec![0x30, 0x06, 0x02, 0x01, r, 0x02, 0x01, s];
+    Proof::recorded_raw(id.to_be_bytes(), [11; 32], [12; 32], signature, raw)
+}
+
+#[tokio::test]
+async fn an_ecdsa_signature_is_used_once_in_its_tenant_even_after_retention() {
+    on_every_store(async |store| {
+        let finish = async |tenant: &str, id: u128, proof: Proof| {
+            let terms = Terms { tenant: tenant.parse().unwrap(), ..terms(id) };
+            store.commit(commit(waiting(terms.clone()), None)).await.unwrap();
+            let end = End::Finished { by: device_id(1), proof };
+            let event = Event::Ended(Outcome::Finished);
+            let finish = Commit { event, ..commit(ended(terms, 200, end), Some(1)) };
+            let answer = store.commit(finish.clone()).await.unwrap();
+            (answer, finish)
+        };
+        let p256 = Algorithm::Ecdsa(Hash::Sha256);
+        let (first, finish_1) = finish("acme", 1, ecdsa(1, p256, 7, 8)).await;
+        assert_eq!(first, Committed::Written);
+        // Deleting it afterwards uses nothing again.
+        let discarded = Transaction { discarded: true, ..finish_1.transaction.clone() };
+        let discard = Commit { event: Event::Discarded, ..commit(discarded, Some(2)) };
+        assert_eq!(store.commit(discard).await.unwrap(), Committed::Written);
+        // (r, -s) is as good as (r, s), so r alone counts.
+        let (again, refused) = finish("acme", 2, ecdsa(2, p256, 7, 9)).await;
+        assert_eq!(again, Committed::SignatureUsed);
+        assert_eq!(by_id(&store, 2).await, Some(waiting(terms(2))), "nothing was written");
+        assert_eq!(finish("beta", 1, ecdsa(1, p256, 7, 8)).await.0, Committed::Written);
+        let rsa = Algorithm::RsaPkcs1(Hash::Sha256);
+        for id in [3, 4] {
+            let (same_bytes, _) = finish("acme", id, ecdsa(id, rsa, 7, 8)).await;
+            assert_eq!(same_bytes, Committed::Written, "PKCS #1 v1.5 is deterministic");
+        }
+        assert_eq!(forget(&store, 200, 9).await, 4);
+        assert_eq!(store.commit(refused).await.unwrap(), Committed::SignatureUsed);
+        assert_eq!(finish("acme", 5, ecdsa(5, p256, 8, 7)).await.0, Committed::Written);
     })
     .await;
 }

@@ -75,13 +75,15 @@ async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
         assert_eq!((read.name.as_str(), read.secret_digest), ("Bank", [3; 32]));
         assert_eq!(read.webhook_key.expose(), &WEBHOOK_KEY);
         let before = Some(read.webhook_key);
-        let set = store.set_webhook_keys(&read.tenant, &read.id, Key32::new([9; 32]), before).await;
+        let set =
+            store.set_webhook_keys(&read.tenant, &read.id, Key32::copied(&[9; 32]), before).await;
         assert_eq!(set.unwrap(), Changed::Written);
         let read = store.client(&read.tenant, &read.id).await.unwrap().unwrap();
         assert_eq!(read.webhook_key.expose(), &[9; 32]);
         assert_eq!(read.webhook_key_before.unwrap().expose(), &WEBHOOK_KEY);
         let nobody = "nobody".parse().unwrap();
-        let set = store.set_webhook_keys(&read.tenant, &nobody, Key32::new([9; 32]), None).await;
+        let set =
+            store.set_webhook_keys(&read.tenant, &nobody, Key32::copied(&[9; 32]), None).await;
         assert_eq!(set.unwrap(), Changed::Stale);
         assert!(store.client(&acme(), &"id3".parse().unwrap()).await.unwrap().is_none());
         assert_eq!(make(client("beta", "id4", "Mill")).await, Created::Made);
@@ -236,7 +238,7 @@ async fn a_pin_changes_with_its_users_standing_or_neither_does() {
     on_every_store(async |store| {
         populate(&store).await;
         let jane: UserName = "jane".parse().unwrap();
-        let digest = Key32::new([42; 32]);
+        let digest = Key32::copied(&[42; 32]);
         let pin = Some(PinDigest { digest, version: 2 });
         let changed = Device { pin: pin.clone(), ..device("acme", "jane", 1, 1) };
         let wrong = Standing { wrong_pins: 3, ..Standing::default() };
@@ -268,7 +270,7 @@ async fn a_device_changes_in_what_may_change_and_on_the_version_that_was_read() 
         populate(&store).await;
         let mut changed = device("acme", "jane", 1, 1);
         changed.status = DeviceStatus::Locked;
-        changed.pin = Some(PinDigest { digest: Key32::new([42; 32]), version: 2 });
+        changed.pin = Some(PinDigest { digest: Key32::copied(&[42; 32]), version: 2 });
         changed.push = push("https://push.example/other");
         changed.identities[0].enabled = false;
         assert_eq!(store.change_device(changed.clone(), 2).await.unwrap(), Changed::Stale);

@@ -59,7 +59,7 @@ fn messages_are_sealed_as_the_specification_says() {
 fn the_two_directions_have_keys_of_their_own() {
     let vectors = vectors();
     let id = TransactionId([0; 16]);
-    let key = |purpose| *direction_key(&vectors.payload_key, purpose);
+    let key = |purpose| **direction_key(&vectors.payload_key, purpose);
     assert_eq!(key(Purpose::Content(id)), *vectors.to_device_key.as_bytes());
     assert_eq!(key(Purpose::Pin), *vectors.to_server_key.as_bytes());
     assert_eq!(key(Purpose::Information(id)), *vectors.to_server_key.as_bytes());
@@ -158,7 +158,7 @@ proptest! {
         plaintext: Vec<u8>,
         which in 0..4_usize,
     ) {
-        let key = PayloadKey::from(key);
+        let key = PayloadKey::from(&key);
         let device = DeviceName::new("bank", crate::id::DeviceId::new(device).unwrap()).unwrap();
         let id = TransactionId(id);
         let information = Purpose::Information(id);
@@ -172,7 +172,7 @@ proptest! {
 
     #[test]
     fn no_message_with_a_bit_flipped_opens(plaintext: Vec<u8>, place: prop::sample::Index, bit in 0..8_u8) {
-        let key = PayloadKey::from([7; 32]);
+        let key = PayloadKey::from(&[7; 32]);
         let device: DeviceName = "bank/1".parse().unwrap();
         let purpose = Purpose::Content(TransactionId([3; 16]));
         let mut sealed = seal(&key, &device, purpose, &plaintext).into_bytes();

@@ -46,6 +46,9 @@ pub(in crate::cli) struct Run {
     /// Look at TrustedX's processes where they are, and end them by their links
     #[arg(long)]
     links: bool,
+    /// Sign with SHA-1 where the transaction accepts nothing better
+    #[arg(long)]
+    allow_sha1: bool,
     /// Ask the server again and again, for where no WebSocket gets through
     #[arg(long)]
     poll: bool,
@@ -83,6 +86,7 @@ impl Run {
         device.listen(if self.poll { Listen::Poll } else { Listen::Channel });
         device.prefer_codes(self.code);
         device.prefer_links(self.links);
+        device.allow_sha1(self.allow_sha1);
         let paint = Paint::new(self.color);
         if !self.json {
             let phone = device.phone();

@@ -225,7 +225,7 @@ fn parsed(key: &str) -> Result<RequestKey, Refusal> {
 
 /// Opens what this device sealed, for this purpose.
 fn open(device: &Device, purpose: Purpose, sealed: &str) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-    let key = PayloadKey::from(*device.payload_key.expose());
+    let key = PayloadKey::from(device.payload_key.expose());
     let name = answer::name(device.tenant.as_str(), device.id);
     jwe::open(&key, &name, purpose, sealed).map_err(|_| Refusal::OtherForm)
 }
