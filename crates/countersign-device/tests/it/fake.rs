@@ -156,6 +156,12 @@ impl Fake {
         let _ = self.say.send(Say::Close(close));
     }
 
+    /// From now on the transaction accepts nothing but a raw signature by this algorithm.
+    pub(crate) fn accept_raw(&self, id: TransactionId, algorithm: Algorithm) {
+        let content = &mut self.world().transactions.get_mut(&id).unwrap().content;
+        (content.forms, content.algorithms) = (vec![Form::Raw], vec![algorithm]);
+    }
+
     pub(crate) fn state(&self, id: TransactionId) -> Option<State> {
         self.world().transactions[&id].ended
     }

@@ -3,8 +3,9 @@
 
 use countersign_core::Refusal;
 use countersign_core::device::Purpose;
-use countersign_core::engine::{Manner, Order, Submission};
-use countersign_core::terms::{Document, Forms, RawTerms};
+use countersign_core::engine::{Manner, Order, Request, Submission};
+use countersign_core::port::Registry as _;
+use countersign_core::terms::{Document, Forms, Operation, RawTerms};
 use countersign_core::transaction::{Event, Outcome, Transaction};
 use countersign_proof::BadProof;
 use countersign_proof::raw::{Algorithm, Hash};
@@ -86,6 +87,30 @@ fn one_raw_signature_ends_one_transaction_and_not_another_over_the_same_text() {
         let value = janes(0).sign_raw_as(Purpose::Content, &second.terms);
         let submission = janes(0).raw_submission(Purpose::Content, &value);
         play.hand_in(janes(0), &second, &submission).await.unwrap();
+    });
+}
+
+#[test]
+fn through_a_gateway_nothing_is_fetched_or_completed_that_takes_a_raw_signature() {
+    everywhere(async |play: Play| {
+        for (order, purpose) in [(html(&play), Purpose::Content), (digest(&play), Purpose::Digest)]
+        {
+            let started = play.start(order).await;
+            let tenant = janes(0).tenant().clone();
+            let device = play.engine.store.device(&tenant, janes(0).id()).await.unwrap().unwrap();
+            let (key, operation) = (started.terms.request_key, Operation::Sign);
+            let request = Request { tenant, key, operation, client: None };
+            let fetched = play.engine.fetch(&request, device.value.serial_number).await;
+            assert_eq!(refusal(fetched), Refusal::Unknown);
+
+            play.take(janes(0), &started).await.unwrap();
+            let value = janes(0).sign_raw_as(purpose, &started.terms);
+            let submission = janes(0).raw_submission(purpose, &value);
+            let completed = play.engine.complete(&request, janes(0).user(), &submission).await;
+            assert_eq!(refusal(completed), Refusal::OtherForm);
+            assert!(play.found(&started).await.end().is_none());
+            play.hand_in(janes(0), &started, &submission).await.unwrap();
+        }
     });
 }
 

@@ -259,6 +259,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_may_be_signed_with_is_read_from_the_content_and_from_nothing_beside_the_seal() {
+        let beside = json!({
+            "sealed": "a..b.c.d", "deadline": 1, "forms": ["raw"], "algorithms": ["rsa-sha1"],
+            "identities": ["weak"],
+        });
+        let taken: Taken = serde_json::from_value(beside).unwrap();
+        let kept = serde_json::to_value(&taken).unwrap();
+        assert_eq!(kept, json!({"sealed": "a..b.c.d", "deadline": 1}));
+        let written = json!({
+            "id": "00000000000000000000000000000001", "client": "Bank", "media_type": "text/plain",
+            "bytes": "", "forms": ["raw"], "algorithms": ["ecdsa-sha256", "rsa-sha256"],
+            "identities": ["7d3c"],
+        });
+        let content: Content = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(content.algorithms, [Algorithm::EcdsaSha256, Algorithm::RsaSha256]);
+        assert_eq!(serde_json::to_value(&content).unwrap(), written);
+    }
+
+    #[test]
     fn a_document_reads_as_it_was_written_and_says_nothing_in_debug() {
         let written = json!({
             "id": "00000000000000000000000000000001", "client": "Bank",
