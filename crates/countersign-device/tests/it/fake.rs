@@ -158,7 +158,8 @@ impl Fake {
 
     /// From now on the transaction accepts nothing but a raw signature by this algorithm.
     pub(crate) fn accept_raw(&self, id: TransactionId, algorithm: Algorithm) {
-        let content = &mut self.world().transactions.get_mut(&id).unwrap().content;
+        let mut world = self.world();
+        let content = &mut world.transactions.get_mut(&id).unwrap().content;
         (content.forms, content.algorithms) = (vec![Form::Raw], vec![algorithm]);
     }
 
