@@ -7,7 +7,6 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// A secret: shown by `Debug` as `Secret`, compared in constant time. It stands in one place on the heap,
 /// which clones share and the last of them wipes; to move or clone one copies no byte of it.
-#[derive(Clone)]
 pub struct Secret<T: Zeroize>(Arc<Zeroizing<T>>);
 
 /// Key material of 32 bytes.
@@ -37,6 +36,12 @@ impl<T: Zeroize> Secret<T> {
     /// The secret itself, for the one call that needs it.
     pub fn expose(&self) -> &T {
         &self.0
+    }
+}
+
+impl<T: Zeroize> Clone for Secret<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
