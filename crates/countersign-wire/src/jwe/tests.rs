@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::body::{Content, Document, Form, PinChange, Push, Text};
+use crate::body::{Algorithm, Content, Document, Form, PinChange, Push, Text};
 use crate::vectors::{Refused, read, unhex};
 
 #[derive(Deserialize)]
@@ -107,8 +107,8 @@ fn the_largest_document_fits_a_sealed_message() {
         media_type: "application/vnd.countersign.digest+json".to_owned(),
         bytes: vec![7; crate::limits::DIGEST_BYTES_MAX],
         forms: vec![Form::Raw],
-        algorithms: Vec::new(),
-        identities: None,
+        algorithms: vec![Algorithm::EcdsaSha256; 9],
+        identities: Some(vec!["f".repeat(32); 8]),
         code_digits: None,
         document: Some(Document {
             digest_algorithm: Some("sha512".to_owned()),
@@ -133,8 +133,8 @@ fn the_largest_content_fits_a_sealed_message() {
         media_type: "m".repeat(255),
         bytes: vec![7; crate::limits::CONTENT_BYTES_MAX],
         forms: vec![Form::Code, Form::Cms],
-        algorithms: Vec::new(),
-        identities: None,
+        algorithms: vec![Algorithm::EcdsaSha256; 9],
+        identities: Some(vec!["f".repeat(32); 8]),
         code_digits: Some(10),
         document: None,
     };
