@@ -34,6 +34,7 @@ impl<const N: usize> Secret<[u8; N]> {
 
 impl<T: Zeroize> Secret<T> {
     /// The secret itself, for the one call that needs it.
+    #[must_use]
     pub fn expose(&self) -> &T {
         &self.0
     }

@@ -124,7 +124,7 @@ impl ActivationCode {
             Side::Request => b"countersign enrol",
             Side::Answer => b"countersign enrolled",
         };
-        hmac::Key::new(hmac::HMAC_SHA256, &**derive(self.0.as_bytes(), info))
+        hmac::Key::new(hmac::HMAC_SHA256, &*derive(self.0.as_bytes(), info))
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
         for case in vectors.codes {
             let code = code(&case.code);
             assert_eq!(*code.grouped(), case.grouped);
-            let key = |info: &[u8]| hex::encode(**derive(case.code.as_bytes(), info));
+            let key = |info: &[u8]| hex::encode(*derive(case.code.as_bytes(), info));
             assert_eq!(key(b"countersign enrol"), case.request_key, "{}", case.code);
             assert_eq!(key(b"countersign enrolled"), case.answer_key, "{}", case.code);
             assert_eq!(code.mac(Side::Request, request), case.request_mac, "{}", case.code);

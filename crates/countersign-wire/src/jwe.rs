@@ -140,7 +140,7 @@ pub(crate) fn derive(secret: &[u8], info: &[u8]) -> Bytes32 {
     hkdf::Salt::none(hkdf::HKDF_SHA256)
         .extract(secret)
         .expand(&[info], hkdf::HKDF_SHA256)
-        .and_then(|okm| okm.fill(&mut **key))
+        .and_then(|okm| okm.fill(&mut *key))
         .expect("32 bytes are within HKDF's reach");
     key
 }

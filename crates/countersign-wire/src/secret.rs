@@ -4,6 +4,7 @@
 //! heap, is wiped when dropped, and is never seen in `Debug`. In JSON a secret is base64url without padding.
 
 use core::fmt;
+use core::ops::{Deref, DerefMut};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -22,7 +23,7 @@ macro_rules! secret {
             #[must_use]
             pub fn generate() -> Self {
                 let mut bytes = zeros();
-                fill_random(&mut **bytes);
+                fill_random(&mut *bytes);
                 Self(bytes)
             }
 
@@ -77,11 +78,26 @@ secret! {
 }
 
 /// 32 secret bytes in one place: to move them moves a pointer.
-pub(crate) type Bytes32 = Box<Zeroizing<[u8; 32]>>;
+#[derive(Clone)]
+pub(crate) struct Bytes32(Box<Zeroizing<[u8; 32]>>);
+
+impl Deref for Bytes32 {
+    type Target = [u8; 32];
+
+    fn deref(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Bytes32 {
+    fn deref_mut(&mut self) -> &mut [u8; 32] {
+        &mut self.0
+    }
+}
 
 /// A place for a secret.
 pub(crate) fn zeros() -> Bytes32 {
-    Box::new(Zeroizing::new([0; 32]))
+    Bytes32(Box::new(Zeroizing::new([0; 32])))
 }
 
 /// A copy of these bytes, in a place of its own.

@@ -59,7 +59,7 @@ fn messages_are_sealed_as_the_specification_says() {
 fn the_two_directions_have_keys_of_their_own() {
     let vectors = vectors();
     let id = TransactionId([0; 16]);
-    let key = |purpose| **direction_key(&vectors.payload_key, purpose);
+    let key = |purpose| *direction_key(&vectors.payload_key, purpose);
     assert_eq!(key(Purpose::Content(id)), *vectors.to_device_key.as_bytes());
     assert_eq!(key(Purpose::Pin), *vectors.to_server_key.as_bytes());
     assert_eq!(key(Purpose::Information(id)), *vectors.to_server_key.as_bytes());

@@ -298,7 +298,7 @@ async fn a_process_that_takes_a_bare_signature_is_neither_fetched_nor_completed_
         let identity = stage.jane.phone().identity(usage).unwrap();
         let finish = match usage {
             Use::Content => trustedx::over_html(identity, "<p>Pay 5 €?</p>"),
-            _ => trustedx::finish(identity, "ecdsa-sha256", &digest),
+            Use::Digest => trustedx::finish(identity, "ecdsa-sha256", &digest),
         };
         let [first, second] = [shop.creates(path, &body).await, shop.creates(path, &body).await]
             .map(|made| trustedx::id(&made));
