@@ -118,6 +118,9 @@ pub enum BadProof {
     /// A key of a kind or size that is not allowed.
     #[error("the certificate's key is of a kind or size that is not allowed")]
     Key,
+    /// A request for a certificate that is not PKCS#10 in DER, or too long.
+    #[error("the request for a certificate is malformed")]
+    Request,
 }
 
 /// The signed attributes of a proof: these six, each once, and no other.
