@@ -21,6 +21,6 @@ pub use bodies::{device_bodies, frames};
 pub use configuration::configuration;
 pub use delivery::guard;
 pub use jose::{jwe, jws};
-pub use proofs::{ber, certificate, cms};
+pub use proofs::{ber, certificate, cms, request};
 pub use surface::{kobil, kobil_people, onespan_rest, onespan_soap, trustedx};
 pub use texts::{ocra, texts};

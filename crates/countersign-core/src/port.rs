@@ -369,6 +369,19 @@ pub enum Changed {
     Stale,
 }
 
+/// Whether new identities were written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Registered {
+    /// They are durable, and so are the marks of their keys.
+    Written,
+    /// Something it was decided on has changed meanwhile: decide again.
+    Stale,
+    /// One of the keys is, or was, another identity's of the tenant.
+    KeyUsed,
+    /// A certificate of the tenant's authority has one of the serial numbers: issue again.
+    SerialUsed,
+}
+
 /// News for those who are on the line. Never a row, and free to be lost.
 #[derive(Clone, Debug)]
 pub enum Bell {

@@ -34,6 +34,9 @@ pub enum Refusal {
     /// The tenant has no such identity.
     #[error("no such signing identity")]
     UnknownIdentity,
+    /// The public key is, or was, another identity's of the tenant.
+    #[error("the key belongs, or belonged, to another signing identity")]
+    KeyUsed,
     /// The device holds as many identities as may be.
     #[error("the device has too many signing identities")]
     ManyIdentities,

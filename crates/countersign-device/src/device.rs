@@ -248,10 +248,10 @@ impl Device {
     pub async fn add_identity(
         &mut self,
         usage: Use,
-        labels: &[String],
+        proposed_labels: &[String],
         source: &Source,
     ) -> Result<String, Error> {
-        let wanted = Wanted::new(&self.phone, usage, labels, source)?;
+        let wanted = Wanted::new(&self.phone, usage, proposed_labels, source)?;
         let mut backoff = Backoff::default();
         let mut tries = 0;
         let issued = loop {

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
-use countersign_core::enrolment::{Activation, Enrolment};
+use countersign_core::enrolment::{Activation, Addition, Enrolment};
 use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registry, Unpaid,
-    Versioned,
+    Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, Registered, Registry,
+    Unpaid, Versioned,
 };
 use countersign_core::push::Contact;
 use countersign_core::secret::Key32;
@@ -416,8 +416,20 @@ impl<S: Registry, I: Interference> Registry for Stage<S, I> {
         self.act(Call::LookUp, self.inner.activations(tenant, user, now)).await
     }
 
-    async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
+    async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
         self.act(Call::Register, self.inner.enrol(enrolment)).await
+    }
+
+    async fn add_identity(&self, addition: Addition) -> Result<Registered, Fault> {
+        let work = async {
+            let noted = addition.device.clone();
+            let answer = self.inner.add_identity(addition).await?;
+            if answer == Registered::Written {
+                self.note(Written::Device(Box::new(noted)));
+            }
+            Ok(answer)
+        };
+        self.act(Call::Register, work).await
     }
 
     async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {

@@ -6,11 +6,11 @@ use core::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
 use countersign_core::engine::{Announcement, Order};
-use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
+use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
 };
-use countersign_core::port::{Changed, Created, Registry};
+use countersign_core::port::{Created, Registered, Registry};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
@@ -206,6 +206,7 @@ async fn enrol(registry: &impl Registry, phone: &Phone) {
         code: Secret::new(b"CODE".to_vec()),
         not_after: START + Duration::from_secs(1),
         secret: false,
+        labels: Vec::new(),
         state: ActivationState::Open,
     };
     let made = registry.create_activation(activation.clone()).await;
@@ -219,9 +220,21 @@ async fn enrol(registry: &impl Registry, phone: &Phone) {
         request: [0; 32],
         answer: Vec::new(),
         device: Device { serial_number, ..phone.device.clone() },
+        keys: phone.device.identities.iter().map(key).collect(),
     };
     let enrolled = registry.enrol(enrolment).await;
-    assert_eq!(enrolled.expect("a store that works"), Changed::Written);
+    assert_eq!(enrolled.expect("a store that works"), Registered::Written);
+}
+
+/// The key of an identity as a store keeps it. The authority of a world issues every certificate for a key of
+/// its own, so a certificate's digest stands for the key's.
+fn key(identity: &Identity) -> IdentityKey {
+    let certificate = digest(&SHA256, &identity.certificate);
+    IdentityKey {
+        identity: identity.id,
+        key_digest: certificate.as_ref().try_into().expect("SHA-256 is 32 bytes"),
+        certificate_serial: Some(identity.id.0),
+    }
 }
 
 /// A selector of the identities that are labelled with their purpose, as all are.
@@ -241,6 +254,7 @@ fn phone(authority: &Authority, tenant: &str, user: &str, nth: usize) -> Phone {
         certificate,
         chain: Vec::new(),
         labels: vec![purpose.as_str().into()],
+        proposed_labels: Vec::new(),
         enabled: true,
         status_reason: String::new(),
     };

@@ -13,13 +13,13 @@ use std::path::Path;
 use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
-use countersign_core::enrolment::{Activation, Enrolment};
+use countersign_core::enrolment::{Activation, Addition, Enrolment};
 use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
     Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
-    Ledger, Registry, Unpaid, Versioned,
+    Ledger, Registered, Registry, Unpaid, Versioned,
 };
 use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
@@ -402,8 +402,12 @@ impl Registry for Store {
         ask!(self, store => store.activations(tenant, user, now))
     }
 
-    async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
+    async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
         ask!(self, store => store.enrol(enrolment))
+    }
+
+    async fn add_identity(&self, addition: Addition) -> Result<Registered, Fault> {
+        ask!(self, store => store.add_identity(addition))
     }
 
     async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {

@@ -9,7 +9,9 @@ use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::Activation;
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::id::{
+    ClientId, DeliveryId, DeviceId, IdentityId, TenantName, TransactionId, UserName,
+};
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{
     Claim, Claimed, Commit, Committed, Due, Grounds, Handle, Ledger, Unpaid, Versioned,
@@ -54,6 +56,9 @@ struct World {
     devices: BTreeMap<(TenantName, DeviceId), Versioned<Device>>,
     /// In the order in which they were made.
     activations: Vec<Versioned<Activation>>,
+    /// SHA-256 of every public key that an identity has or had, whose it is, and the serial number of the
+    /// certificate that the tenant's authority issued for it.
+    identity_keys: BTreeMap<(TenantName, [u8; 32]), (IdentityId, Option<u128>)>,
     commits: u64,
 }
 

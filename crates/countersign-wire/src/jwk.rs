@@ -87,6 +87,12 @@ impl VerifyingKey {
         ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map(Self).map_err(|_| BadKey)
     }
 
+    /// The uncompressed point: 0x04 ‖ x ‖ y.
+    #[must_use]
+    pub fn point(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+
     /// Whether `signature`, r ‖ s, is this key's over `message` (RFC 7518, section 3.4).
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.0.verify_sig(message, signature).is_ok()

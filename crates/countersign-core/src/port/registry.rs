@@ -2,9 +2,9 @@
 
 use core::future::Future;
 
-use super::{Changed, Created, Household, Versioned};
+use super::{Changed, Created, Household, Registered, Versioned};
 use crate::device::Device;
-use crate::enrolment::{Activation, Enrolment};
+use crate::enrolment::{Activation, Addition, Enrolment};
 use crate::id::{ClientId, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use crate::refusal::Fault;
 use crate::secret::Key32;
@@ -178,7 +178,7 @@ pub trait Registry: Send + Sync {
     }
 
     /// Changes a device's status, PIN, push address or identities, if the version still holds.
-    /// Everything else in `device` is as it was read.
+    /// Everything else in `device` is as it was read. No identity is added this way.
     ///
     /// An address is one device's in a tenant: whichever other device has it loses it in the same commit, as
     /// [`crate::push::Retirement::Moved`]. So it is when a device enrols.
@@ -214,7 +214,19 @@ pub trait Registry: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Versioned<Activation>>, Fault>> + Send;
 
     /// Uses an activation and makes its device, if both versions still hold.
-    fn enrol(&self, enrolment: Enrolment) -> impl Future<Output = Result<Changed, Fault>> + Send;
+    ///
+    /// A public key is one identity's in a tenant for good: the digest of each key, and the serial number of
+    /// each certificate that the tenant's authority issued, are written in the same commit and never removed,
+    /// whatever becomes of the identity, its device and its user.
+    fn enrol(&self, enrolment: Enrolment)
+    -> impl Future<Output = Result<Registered, Fault>> + Send;
+
+    /// Gives a device one more identity, if the versions of the device and of its user still hold. Keys and
+    /// serial numbers are held as [`Self::enrol`] holds them.
+    fn add_identity(
+        &self,
+        addition: Addition,
+    ) -> impl Future<Output = Result<Registered, Fault>> + Send;
 
     /// Removes at most `limit` activations that had expired by `before`, used ones included, and
     /// answers how many.

@@ -13,7 +13,7 @@ fn enrolment(key: KeyKind) -> Enrolment {
         tenant: "bank".to_owned(),
         user: "ann".to_owned(),
         code: ActivationCode::parse("7K2M-Q0XR-ZV4C-9HTD").unwrap(),
-        labels: vec!["work".to_owned()],
+        proposed_labels: vec!["work".to_owned()],
         device: DeviceDescription { name: "Ann's".to_owned(), ..DeviceDescription::default() },
         pin: None,
         key,
@@ -126,9 +126,9 @@ fn what_the_server_would_refuse_is_not_sent() {
     for bad in [
         Enrolment { tenant: "ba/nk".to_owned(), ..good.clone() },
         Enrolment { user: String::new(), ..good.clone() },
-        Enrolment { labels: vec![String::new()], ..good.clone() },
-        Enrolment { labels: vec!["l".to_owned(); LABELS_MAX + 1], ..good.clone() },
-        Enrolment { labels: vec!["a\nb".to_owned()], ..good },
+        Enrolment { proposed_labels: vec![String::new()], ..good.clone() },
+        Enrolment { proposed_labels: vec!["l".to_owned(); LABELS_MAX + 1], ..good.clone() },
+        Enrolment { proposed_labels: vec!["a\nb".to_owned()], ..good },
     ] {
         assert!(matches!(Request::new(&bad).err(), Some(Error::Name(_))), "{bad:?}");
     }

@@ -38,7 +38,7 @@ impl Stage {
             tenant: "bank".to_owned(),
             user: "ann".to_owned(),
             code: ActivationCode::parse(CODE).unwrap(),
-            labels: Vec::new(),
+            proposed_labels: Vec::new(),
             device: DeviceDescription::default(),
             pin: pin.map(|pin| Pin::parse(pin).unwrap()),
             key: KeyKind::P256,

@@ -105,6 +105,7 @@ fn refused(refusal: &Refusal) -> RefusalBody {
             let message = why.to_string();
             return RefusalBody { message, ..RefusalBody::new(Code::BadSignature) };
         }
+        Refusal::KeyUsed => Code::KeyUsed,
         Refusal::NotActivated => Code::EnrolmentRefused,
         // What only relying parties are told.
         Refusal::OtherOrder

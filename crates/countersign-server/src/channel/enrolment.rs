@@ -12,22 +12,21 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use countersign_core::Refusal;
-use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
-use countersign_core::enrolment::{Activation, Enrolment, Redeemed};
+use countersign_core::device::{About, Device, DeviceStatus, Identity};
+use countersign_core::enrolment::{Activation, Enrolment, IdentityKey, Redeemed};
 use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::limits::{COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, IDENTITIES_PER_DEVICE_MAX};
-use countersign_core::port::{Chance as _, Changed, Registry as _, Versioned};
+use countersign_core::port::{Chance as _, Registered, Registry as _, Versioned};
 use countersign_core::push::{Push, Registration};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
 use countersign_core::user::User;
-use countersign_wire::body::{
-    Code, EnrolmentAnswer, EnrolmentRequest, IssuedIdentity, Server, Use,
-};
+use countersign_wire::body::{Code, EnrolmentAnswer, EnrolmentRequest, IssuedIdentity, Server};
 use countersign_wire::code::{self, ActivationCode, Side};
 use countersign_wire::jwe::secrets::{self, Secrets};
 use countersign_wire::jws;
+use countersign_wire::key_proof::{KeyStatement, Subject};
 use countersign_wire::secret::{CodeKey, PayloadKey};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -35,7 +34,7 @@ use tracing::{error, info};
 
 use super::Devices;
 use super::answer::{self, Refused};
-use super::push;
+use super::{identities, push};
 use crate::authority;
 use crate::listen::Peer;
 use crate::surface::intake;
@@ -105,8 +104,8 @@ impl Devices {
         }
         self.room_for_one_more(&admitted).await?;
 
-        let (device, answer) = self.issue(asked, &admitted, now)?;
-        info!(device.id = %device.id, "Device {} is enrolled", device.serial_number);
+        let (device, keys, answer) = self.issue(asked, &admitted, now)?;
+        let (id, serial_number) = (device.id, device.serial_number);
         let enrolment = Enrolment {
             activation: admitted.activation.value,
             expected: admitted.activation.version,
@@ -114,10 +113,15 @@ impl Devices {
             request,
             answer: answer.clone(),
             device,
+            keys,
         };
         match self.0.core.store.enrol(enrolment).await? {
-            Changed::Written => Ok(Some(created(answer, &admitted.code))),
-            Changed::Stale => Ok(None),
+            Registered::Written => {
+                info!(device.id = %id, "Device {serial_number} is enrolled");
+                Ok(Some(created(answer, &admitted.code)))
+            }
+            Registered::Stale | Registered::SerialUsed => Ok(None),
+            Registered::KeyUsed => Err(Code::KeyUsed.into()),
         }
     }
 
@@ -168,36 +172,40 @@ impl Devices {
         Ok(())
     }
 
-    /// Makes the device: its names, its certificates and its secrets.
+    /// Makes the device: its names, its certificates and its secrets; and the keys of its identities.
     fn issue(
         &self,
         asked: &EnrolmentRequest,
         admitted: &Admitted,
         now: Timestamp,
-    ) -> Result<(Device, Vec<u8>), Refused> {
+    ) -> Result<(Device, Vec<IdentityKey>, Vec<u8>), Refused> {
         let (tenant, user) = (&admitted.tenant, &admitted.user.value);
         let draw = || self.0.core.world.draw();
         let id = DeviceId::drawn(draw());
         let serial_number =
             SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };
-        let mut identities = Vec::new();
+        let (mut identities, mut keys) = (Vec::new(), Vec::new());
         for (request, wanted) in requests(asked)?.into_iter().zip(&asked.identities) {
-            let certificate =
-                request.issue(tenant, &user.name, serial_number, now).map_err(|fault| {
-                    error!("Failed while issuing a certificate: {fault:#}");
-                    Refused::from(Code::Internal)
-                })?;
+            let issued = request.issue(tenant, &user.name, serial_number, draw(), now);
+            let issued = issued.map_err(|fault| {
+                error!("Failed while issuing a certificate: {fault:#}");
+                Refused::from(Code::Internal)
+            })?;
+            let id = IdentityId(draw());
             identities.push(Identity {
-                id: IdentityId(draw()),
-                purpose: match wanted.usage {
-                    Use::Content => Purpose::Content,
-                    Use::Digest => Purpose::Digest,
-                },
-                certificate,
+                id,
+                purpose: identities::purpose(wanted.usage),
+                certificate: issued.certificate,
                 chain: vec![tenant.authority.certificate.clone()],
-                labels: wanted.labels.clone(),
+                labels: admitted.activation.value.labels.clone(),
+                proposed_labels: wanted.proposed_labels.clone(),
                 enabled: true,
                 status_reason: String::new(),
+            });
+            keys.push(IdentityKey {
+                identity: id,
+                key_digest: request.key_digest(),
+                certificate_serial: Some(issued.serial),
             });
         }
         let secrets =
@@ -227,7 +235,7 @@ impl Devices {
             enrolled_at: now,
         };
         let answer = self.answer(&device, asked, sealed);
-        Ok((device, answer))
+        Ok((device, keys, answer))
     }
 
     fn answer(&self, device: &Device, asked: &EnrolmentRequest, secrets: String) -> Vec<u8> {
@@ -251,7 +259,7 @@ impl Devices {
     }
 }
 
-/// The requests for certificates: each signed by its own key, and no key in two places.
+/// The requests for certificates: each by a key that proved this enrolment, and no key in two places.
 fn requests(asked: &EnrolmentRequest) -> Result<Vec<authority::Request>, Refused> {
     if asked.identities.is_empty() || asked.identities.len() > IDENTITIES_PER_DEVICE_MAX {
         return Err(Code::BadRequest.into());
@@ -263,7 +271,15 @@ fn requests(asked: &EnrolmentRequest) -> Result<Vec<authority::Request>, Refused
     }
     let mut requests = Vec::new();
     for identity in &asked.identities {
-        let request = authority::Request::parse(&identity.csr).map_err(|_| Code::BadRequest)?;
+        let statement = KeyStatement {
+            tenant: &asked.tenant,
+            subject: Subject::Enrolment(&asked.user),
+            usage: identity.usage,
+            auth_key: asked.auth_key.point(),
+            csr: &identity.csr,
+        };
+        let request = authority::Request::parse(&statement, &identity.proof);
+        let request = request.map_err(|_| Code::BadRequest)?;
         if !keys.insert(request.public_key().to_vec()) {
             return Err(Code::BadRequest.into());
         }

@@ -31,6 +31,8 @@ pub(crate) struct Proved {
     pub(crate) device: DeviceId,
     /// Both, as the wire writes them.
     pub(super) name: DeviceName,
+    /// The authentication key that it proved itself with.
+    pub(super) auth_key: Arc<VerifyingKey>,
     /// The body that the proof covers.
     pub(crate) body: Bytes,
 }
@@ -80,7 +82,7 @@ impl Devices {
         if !room.replays.admits(&name, &proven, now) {
             return Err(self.stranger(BadToken::Stale));
         }
-        Ok(Proved { tenant, device, name, body })
+        Ok(Proved { tenant, device, name, auth_key: key, body })
     }
 
     /// The registered authentication key of a device, whatever its status: what a locked device is told

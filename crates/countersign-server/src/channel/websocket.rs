@@ -139,7 +139,8 @@ impl Channel {
         let origins = &self.devices.0.rules.origins;
         jws::verify_hello(&hello.proof, &key, &hello.device, origins, nonce)
             .map_err(|_| stranger)?;
-        Ok(Proved { tenant, device, name: hello.device.clone(), body: Bytes::new() })
+        let (name, body) = (hello.device.clone(), Bytes::new());
+        Ok(Proved { tenant, device, name, auth_key: key, body })
     }
 
     /// Puts the device on the board, and then tells it what is open, so that nothing falls in between.

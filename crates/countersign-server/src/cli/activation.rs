@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::answer;
 use super::desk::{Desk, Place};
+use super::identity::check_labels;
 use super::qr::qr;
 use crate::clock::World;
 use crate::config::PublicAddress;
@@ -45,6 +46,10 @@ pub(super) enum Command {
         /// How long the code is good [default: as configured, 86400]
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=VALID_SECONDS_MAX))]
         valid: Option<u64>,
+        /// A label of the identities that are enrolled with the code, which relying parties select them by; may
+        /// be repeated
+        #[arg(long = "label", value_name = "LABEL")]
+        labels: Vec<String>,
         #[command(flatten)]
         place: Place,
     },
@@ -68,14 +73,15 @@ pub(super) struct Made {
 
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self::Create { user, tenant, server, valid, place } = self;
+        let Self::Create { user, tenant, server, valid, labels, place } = self;
+        check_labels(&labels)?;
         let desk = Desk::at(&place)?;
         let server = match server {
             Some(server) => server,
             None => configured(&desk)?,
         };
         let valid = valid.map_or(desk.config.enrolment.code_lifetime, Duration::from_secs);
-        let made = create(&desk, &tenant, &user, valid).await?;
+        let made = create(&desk, &tenant, &user, valid, labels).await?;
         let uri = EnrolUri {
             server: server.to_string(),
             tenant: tenant.to_string(),
@@ -114,7 +120,7 @@ fn configured(desk: &Desk) -> anyhow::Result<PublicAddress> {
     Ok(address)
 }
 
-/// Makes a code for a device of the user's, good for `valid`.
+/// Makes a code for a device of the user's, good for `valid`; its identities get the labels.
 ///
 /// # Errors
 /// When there is no such user, or they have too many usable codes, or the ledger fails.
@@ -123,6 +129,7 @@ pub(super) async fn create(
     tenant: &TenantName,
     user: &UserName,
     valid: Duration,
+    labels: Vec<String>,
 ) -> anyhow::Result<Made> {
     desk.user(tenant, user).await?;
     let now = desk.now();
@@ -144,6 +151,7 @@ pub(super) async fn create(
         code: Secret::new(code.as_str().as_bytes().to_vec()),
         not_after: expires_at,
         secret: false,
+        labels,
         state: ActivationState::Open,
     };
     let made = desk.store.create_activation(activation).await?;

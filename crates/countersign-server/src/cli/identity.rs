@@ -79,6 +79,8 @@ struct Shown {
     user: String,
     device_id: String,
     labels: Vec<String>,
+    /// What the device asked to be labelled.
+    proposed_labels: Vec<String>,
     enabled: bool,
     status_reason: String,
     /// Base64 of DER.
@@ -100,11 +102,7 @@ impl Command {
             Self::Enable(status) => status.set(true).await,
             Self::Disable(status) => status.set(false).await,
             Self::Label { one, labels } => {
-                let fits = |label: &String| (1..=NAME_BYTES_MAX).contains(&label.len());
-                ensure!(
-                    labels.len() <= LABELS_PER_IDENTITY_MAX && labels.iter().all(fits),
-                    "an identity has at most {LABELS_PER_IDENTITY_MAX} labels of 1 to                      {NAME_BYTES_MAX} bytes"
-                );
+                check_labels(&labels)?;
                 let desk = one.desk().await?;
                 let held = desk.core().set_identity_labels(&one.tenant, one.id, &labels).await;
                 one.done(desk, held, "has other labels").await
@@ -116,6 +114,20 @@ impl Command {
             }
         }
     }
+}
+
+/// # Errors
+/// Refuses labels that no identity may have.
+pub(super) fn check_labels(labels: &[String]) -> anyhow::Result<()> {
+    let fits = |label: &String| {
+        (1..=NAME_BYTES_MAX).contains(&label.len()) && !label.chars().any(char::is_control)
+    };
+    ensure!(
+        labels.len() <= LABELS_PER_IDENTITY_MAX && labels.iter().all(fits),
+        "an identity has at most {LABELS_PER_IDENTITY_MAX} labels of 1 to {NAME_BYTES_MAX} bytes, without \
+         control characters"
+    );
+    Ok(())
 }
 
 impl Status {
@@ -157,6 +169,7 @@ fn shown(held: &Held) -> Shown {
         user: held.device.user.to_string(),
         device_id: held.device.id.to_string(),
         labels: identity.labels.clone(),
+        proposed_labels: identity.proposed_labels.clone(),
         enabled: identity.enabled,
         status_reason: identity.status_reason.clone(),
         certificate: BASE64.encode(&identity.certificate),
@@ -164,7 +177,8 @@ fn shown(held: &Held) -> Shown {
 }
 
 fn table(identities: &[Shown]) -> String {
-    let mut table = Table::new(&["IDENTITY", "USE", "USER", "DEVICE", "STATE", "LABELS"]);
+    let mut table =
+        Table::new(&["IDENTITY", "USE", "USER", "DEVICE", "STATE", "LABELS", "PROPOSED"]);
     for shown in identities {
         table.row(&[
             &shown.id,
@@ -173,6 +187,7 @@ fn table(identities: &[Shown]) -> String {
             &shown.device_id,
             if shown.enabled { "enabled" } else { "disabled" },
             &shown.labels.join(", "),
+            &shown.proposed_labels.join(", "),
         ]);
     }
     table.text("There are no such identities.")

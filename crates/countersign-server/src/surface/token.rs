@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn tenant(name: &str) -> Tenant {
-        found_tenant(name.parse().unwrap(), Timestamp(1_000_000)).unwrap()
+        found_tenant(name.parse().unwrap(), 7, Timestamp(1_000_000)).unwrap()
     }
 
     fn issue(tokens: &Tokens, issuer: Issuer, tenant: &Tenant) -> String {

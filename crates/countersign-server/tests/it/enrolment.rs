@@ -1,22 +1,28 @@
 //! Enrolment: what lets a device in, what does not, and what a lost answer costs.
 
 use countersign_device::{Code, Error, KeyKind, PhoneFile, enrol};
-use countersign_wire::body::{EnrolmentAnswer, EnrolmentRequest, IdentityRequest, Use};
+use countersign_wire::body::{
+    EnrolmentAnswer, EnrolmentRequest, IdentityRequest, NewIdentity, Use,
+};
 use countersign_wire::code::{self, ActivationCode, Side};
 use countersign_wire::jwe::secrets;
 use countersign_wire::jwk::PrivateJwk;
 use countersign_wire::jws;
-use rcgen::{CertificateParams, KeyPair};
+use countersign_wire::key_proof::{KeyStatement, Subject};
+use rcgen::{CertificateParams, KeyPair, SigningKey as _};
 use reqwest::{Response, StatusCode};
 
 use crate::house::{House, read};
 use crate::person::{Person, enrolment};
+use crate::trustedx::proof_of;
 
 /// An enrolment made by hand, to be spoilt.
 struct Draft {
     request: EnrolmentRequest,
     auth_key: PrivateJwk,
     seal_key: PrivateJwk,
+    /// The keys of the identities.
+    keys: Vec<KeyPair>,
 }
 
 fn csr(key: &KeyPair) -> Vec<u8> {
@@ -26,15 +32,17 @@ fn csr(key: &KeyPair) -> Vec<u8> {
 impl Draft {
     fn new(user: &str) -> Self {
         let (auth_key, seal_key) = (PrivateJwk::generate(), PrivateJwk::generate());
-        let identity = |usage| IdentityRequest {
+        let keys = vec![KeyPair::generate().unwrap(), KeyPair::generate().unwrap()];
+        let identity = |usage, key| IdentityRequest {
             usage,
-            csr: csr(&KeyPair::generate().unwrap()),
-            labels: Vec::new(),
+            csr: csr(key),
+            proof: Vec::new(),
+            proposed_labels: Vec::new(),
         };
         let request = EnrolmentRequest {
             tenant: "acme".into(),
             user: user.into(),
-            identities: vec![identity(Use::Content), identity(Use::Digest)],
+            identities: vec![identity(Use::Content, &keys[0]), identity(Use::Digest, &keys[1])],
             auth_key: auth_key.public().clone(),
             seal_key: seal_key.public().clone(),
             device: countersign_device::DeviceDescription {
@@ -43,7 +51,31 @@ impl Draft {
             },
             push: None,
         };
-        Self { request, auth_key, seal_key }
+        let mut draft = Self { request, auth_key, seal_key, keys };
+        draft.prove();
+        draft
+    }
+
+    /// Has each key prove that it is enrolled by this very request.
+    fn prove(&mut self) {
+        let request = &mut self.request;
+        for (identity, key) in request.identities.iter_mut().zip(&self.keys) {
+            let statement = KeyStatement {
+                tenant: &request.tenant,
+                subject: Subject::Enrolment(&request.user),
+                usage: identity.usage,
+                auth_key: request.auth_key.point(),
+                csr: &identity.csr,
+            };
+            identity.proof = key.sign(&statement.to_bytes()).unwrap();
+        }
+    }
+
+    /// Puts another key and its request in an identity's place.
+    fn put(&mut self, at: usize, key: &KeyPair, csr: Vec<u8>) {
+        self.keys[at] = KeyPair::from_pem(&key.serialize_pem()).unwrap();
+        self.request.identities[at].csr = csr;
+        self.prove();
     }
 
     fn body(&self) -> Vec<u8> {
@@ -132,15 +164,16 @@ async fn keys_that_are_weak_shared_or_not_ones_own_are_refused_and_use_up_no_cod
     let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
     house.user("jane");
     let code = house.code("jane");
-    let shared = csr(&KeyPair::generate().unwrap());
+    let shared_key = KeyPair::generate().unwrap();
+    let shared = csr(&shared_key);
     let mut twice = Draft::new("jane");
-    twice.request.identities[0].csr = shared.clone();
-    twice.request.identities[1].csr = shared.clone();
+    twice.put(0, &shared_key, shared.clone());
+    twice.put(1, &shared_key, csr(&shared_key));
     assert_eq!(refused(twice.send(&house, &code).await).await, "400 bad_request");
 
     let mut forged = Draft::new("jane");
     let last = shared.len() - 1;
-    forged.request.identities[0].csr = [&shared[..last], &[shared[last] ^ 1]].concat();
+    forged.put(0, &shared_key, [&shared[..last], &[shared[last] ^ 1]].concat());
     assert_eq!(refused(forged.send(&house, &code).await).await, "400 bad_request");
 
     let weak = std::process::Command::new("openssl")
@@ -215,4 +248,132 @@ async fn a_person_is_told_what_to_do_about_a_wrong_code() {
     let second = Person::enrolled(&house, "jane", None).await;
     let base = first.phone().serial_number.strip_suffix("-1").unwrap().to_owned();
     assert_eq!(second.phone().serial_number, format!("{base}-2"));
+}
+
+#[tokio::test]
+async fn a_request_that_somebody_saw_certifies_its_key_for_nobody_else() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    house.user("jane");
+    house.user("mallory");
+    let janes = Draft::new("jane");
+    let (code, used) = (house.code("mallory"), house.code("jane"));
+    // Before Jane's key is known, and after.
+    for known in [false, true] {
+        let mut thief = Draft::new("mallory");
+        thief.request.identities[0] = janes.request.identities[0].clone();
+        assert_eq!(refused(thief.send(&house, &code).await).await, "400 bad_request");
+        // With a proof of the thief's own key, and with none.
+        thief.request.identities[0].proof =
+            Draft::new("mallory").request.identities[0].proof.clone();
+        assert_eq!(refused(thief.send(&house, &code).await).await, "400 bad_request");
+        thief.request.identities[0].proof.clear();
+        assert_eq!(refused(thief.send(&house, &code).await).await, "400 bad_request");
+        // Her proof for the other use.
+        let mut other_use = Draft::new("jane");
+        other_use.request.auth_key = janes.request.auth_key.clone();
+        other_use.auth_key = janes.auth_key.clone();
+        other_use.request.identities[1] = janes.request.identities[0].clone();
+        other_use.request.identities[1].usage = Use::Digest;
+        if !known {
+            assert_eq!(refused(other_use.send(&house, &used).await).await, "400 bad_request");
+            assert_eq!(janes.send(&house, &used).await.status(), StatusCode::CREATED);
+        }
+    }
+    let mallory = Draft::new("mallory");
+    assert_eq!(mallory.send(&house, &code).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_request_that_somebody_saw_adds_no_identity_to_another_device() {
+    let house = House::new();
+    house.user("jane");
+    house.user("mallory");
+    let (jane, mallory) = (
+        Person::enrolled(&house, "jane", None).await,
+        Person::enrolled(&house, "mallory", None).await,
+    );
+    let key = KeyPair::generate().unwrap();
+    let request = csr(&key);
+    let body = |phone: &countersign_device::Phone| {
+        let statement = KeyStatement {
+            tenant: &phone.tenant,
+            subject: Subject::Addition(phone.device_id),
+            usage: Use::Content,
+            auth_key: phone.auth_key.public().point(),
+            csr: &request,
+        };
+        let proof = key.sign(&statement.to_bytes()).unwrap();
+        let (csr, proposed_labels) = (request.clone(), Vec::new());
+        let usage = Use::Content;
+        let wanted = NewIdentity { usage, csr, proof, proposed_labels, imported: None };
+        serde_json::to_vec(&wanted).unwrap()
+    };
+    let path = "/device/v1/identities";
+    let send = async |phone: &countersign_device::Phone, body: Vec<u8>| {
+        let token = proof_of(phone, "POST", path, &body);
+        let call = house.http.post(format!("{}{path}", house.address)).bearer_auth(token);
+        call.header("content-type", "application/json").body(body).send().await.unwrap()
+    };
+    let seen = body(jane.phone());
+    let stolen = send(mallory.phone(), seen.clone()).await;
+    assert_eq!(refused(stolen).await, "400 bad_request");
+    assert_eq!(send(jane.phone(), seen.clone()).await.status(), StatusCode::CREATED);
+    assert_eq!(send(jane.phone(), seen).await.status(), StatusCode::CREATED, "again");
+    // Mallory, who could have the key sign one statement, has it certified no second time.
+    let refused_as_used = refused(send(mallory.phone(), body(mallory.phone())).await).await;
+    assert_eq!(refused_as_used, "409 key_used");
+}
+
+#[tokio::test]
+async fn a_key_that_was_enrolled_once_is_enrolled_no_second_time() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    house.user("jane");
+    house.user("bob");
+    let janes = Draft::new("jane");
+    assert_eq!(janes.send(&house, &house.code("jane")).await.status(), StatusCode::CREATED);
+    let bobs = house.code("bob");
+    // Her content key as a key for digests, and the other way round.
+    for (from, to) in [(0, 1), (1, 0), (0, 0)] {
+        let mut draft = Draft::new("bob");
+        draft.put(to, &janes.keys[from], csr(&janes.keys[from]));
+        assert_eq!(refused(draft.send(&house, &bobs).await).await, "409 key_used");
+    }
+    let (status, answer) = house.call(reqwest::Method::DELETE, "v3_user/jane", None).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let mut draft = Draft::new("bob");
+    draft.put(0, &janes.keys[0], csr(&janes.keys[0]));
+    assert_eq!(refused(draft.send(&house, &bobs).await).await, "409 key_used");
+    // None of that has used up the code.
+    assert_eq!(Draft::new("bob").send(&house, &bobs).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_certificate_has_the_curve_of_its_key_whatever_hash_its_request_is_signed_with() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    house.user("jane");
+    let directory = tempfile::tempdir().unwrap();
+    let openssl = |arguments: &str| {
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args(arguments.split_whitespace()).current_dir(directory.path());
+        let output = openssl.output().unwrap();
+        assert!(output.status.success(), "{arguments}: {output:?}");
+        output.stdout
+    };
+    for (curve, hash) in
+        [("P-384", "sha256"), ("P-384", "sha512"), ("P-256", "sha384"), ("P-256", "sha512")]
+    {
+        openssl(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:{curve} -out key.pem"));
+        let request =
+            openssl(&format!("req -new -key key.pem -{hash} -subj /CN=jane -outform DER"));
+        let pem = std::fs::read_to_string(directory.path().join("key.pem")).unwrap();
+        let mut draft = Draft::new("jane");
+        draft.put(0, &KeyPair::from_pem(&pem).unwrap(), request);
+        let answer = draft.send(&house, &house.code("jane")).await;
+        assert_eq!(answer.status(), StatusCode::CREATED, "{curve} {hash}");
+        let answer: EnrolmentAnswer = answer.json().await.unwrap();
+        std::fs::write(directory.path().join("own.der"), &answer.identities[0].certificate)
+            .unwrap();
+        let certified = openssl("x509 -inform DER -in own.der -noout -pubkey");
+        assert_eq!(certified, openssl("pkey -in key.pem -pubout"), "{curve} {hash}");
+    }
 }

@@ -82,8 +82,14 @@ impl House {
 
     /// An activation code for a user.
     pub(crate) fn code(&self, user: &str) -> String {
-        let made = self.cli(&["activation", "create", user, "--tenant", "acme"]).unwrap();
-        made["code"].as_str().unwrap().to_owned()
+        self.code_with(user, &["test"])
+    }
+
+    /// A code whose device's identities get these labels.
+    pub(crate) fn code_with(&self, user: &str, labels: &[&str]) -> String {
+        let mut words = vec!["activation", "create", user, "--tenant", "acme"];
+        words.extend(labels.iter().flat_map(|label| ["--label", label]));
+        self.cli(&words).unwrap()["code"].as_str().unwrap().to_owned()
     }
 
     /// The tenant's root, in a file.
@@ -297,13 +303,13 @@ pub(crate) fn serve(directory: &Path, port: u16) -> Command {
     command
 }
 
-/// Whether `openssl cms -verify` accepts a message, and the content that it finds.
+/// Whether `openssl cms -verify -cades` accepts a message, and the content that it finds.
 pub(crate) fn openssl_verifies(message: &[u8], ca: &Path) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let (file, out) = (directory.path().join("m.p7m"), directory.path().join("content"));
     std::fs::write(&file, message).unwrap();
     let output = Command::new("openssl")
-        .args(["cms", "-verify", "-binary", "-inform", "DER", "-in"])
+        .args(["cms", "-verify", "-cades", "-binary", "-inform", "DER", "-in"])
         .arg(&file)
         .arg("-CAfile")
         .arg(ca)

@@ -91,7 +91,7 @@ pub(crate) fn enrolment(
         tenant: "acme".into(),
         user: user.into(),
         code: ActivationCode::parse(code).unwrap(),
-        labels: vec!["test".into()],
+        proposed_labels: vec!["proposed".into()],
         device: DeviceDescription { name: "a phone".into(), ..DeviceDescription::default() },
         pin: pin.map(|pin| Pin::parse(pin).unwrap()),
         key,

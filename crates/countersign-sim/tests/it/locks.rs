@@ -6,11 +6,16 @@ use core::future::Future;
 use core::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use countersign_core::device::Device;
+use countersign_core::device::{Device, DeviceStatus, Identity, Purpose};
+use countersign_core::enrolment::{IdentityKey, NewIdentity};
+use countersign_core::id::IdentityId;
+use countersign_core::port::Registry as _;
 use countersign_core::push::Push;
+use countersign_core::tenant::Tenant;
 use countersign_core::transaction::{Decline, Event, Outcome};
 use countersign_core::user::{Lock, Standing};
-use countersign_core::{Fault, Refusal};
+use countersign_core::{Error, Fault, Refusal};
+use countersign_proof::raw::Hash;
 use countersign_sim::{Call, Interference};
 use countersign_store::Store;
 
@@ -106,7 +111,9 @@ impl InBetween {
 impl Interference for InBetween {
     async fn before(&self, call: Call) -> Result<(), Fault> {
         let deed = match call {
-            Call::Commit => self.0.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Call::Commit | Call::Register => {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+            }
             _ => None,
         };
         if let Some(deed) = deed {
@@ -170,6 +177,68 @@ fn an_identity_disabled_while_the_signature_is_verified_does_not_finish() {
     everywhere_with(InBetween::default, async |play: Play<InBetween>| {
         assert_eq!(finish_while(&play, disable_identity).await, Refusal::UnfitIdentity);
     });
+}
+
+/// Gives jane's first phone one more identity.
+async fn add_identity<I: Interference>(play: &Play<I>) -> Result<Identity, Error> {
+    let (tenant, phone) = (janes(0).tenant(), janes(0).id());
+    let (_, certificate) = acme().authority.issue("one more");
+    let id = IdentityId(7);
+    let key = countersign_proof::public_key(&certificate).unwrap();
+    let issue = |_: &Tenant, _: &Device| {
+        let identity = Identity {
+            id,
+            purpose: Purpose::Digest,
+            certificate: certificate.clone(),
+            chain: Vec::new(),
+            labels: Vec::new(),
+            proposed_labels: Vec::new(),
+            enabled: true,
+            status_reason: String::new(),
+        };
+        let key_digest = Hash::Sha256.of(&certificate).try_into().unwrap();
+        let certificate_serial = Some(7);
+        Ok(NewIdentity {
+            identity,
+            key: IdentityKey { identity: id, key_digest, certificate_serial },
+        })
+    };
+    play.engine.add_identity(tenant, phone, &key, Purpose::Digest, issue).await
+}
+
+#[test]
+fn a_device_gets_no_identity_after_its_user_was_locked_meanwhile() {
+    everywhere_with(InBetween::default, async |play: Play<InBetween>| {
+        let tricks = &play.engine.store.interference;
+        for deed in [lock_user_boxed as fn(Store) -> Boxed, lock_device_boxed] {
+            let store = play.store.clone();
+            tricks.plan(move || deed(store));
+            let refused = refusal(add_identity(&play).await);
+            assert!(matches!(refused, Refusal::UserLocked | Refusal::DeviceLocked), "{refused}");
+            assert!(tricks.is_done());
+            let read = play.store.device(janes(0).tenant(), janes(0).id()).await.unwrap().unwrap();
+            assert_eq!(read.value.identities.len(), 2);
+            play.set_lock(janes(0), Lock::Open).await;
+        }
+        // A change that locks nobody only makes it try again.
+        change_device(&play.store, janes(0), |device| device.status = DeviceStatus::Active).await;
+        let store = play.store.clone();
+        tricks.plan(move || async move {
+            change_device(&store, janes(0), |device| device.push = Push::None).await;
+        });
+        add_identity(&play).await.unwrap();
+        assert!(tricks.is_done());
+    });
+}
+
+type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn lock_user_boxed(store: Store) -> Boxed {
+    Box::pin(lock_user(store))
+}
+
+fn lock_device_boxed(store: Store) -> Boxed {
+    Box::pin(lock_device(store))
 }
 
 #[test]

@@ -152,6 +152,7 @@ fn a_code_is_made_for_somebody_once() {
             code: Secret::new(b"BLUE-HORSE".to_vec()),
             not_after: play.time.now() + core::time::Duration::from_secs(9),
             secret: false,
+            labels: Vec::new(),
             state: ActivationState::Open,
         };
         play.engine.invite(code(1)).await.unwrap();

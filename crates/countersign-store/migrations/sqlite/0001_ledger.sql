@@ -132,6 +132,19 @@ BEGIN
          WHERE new.status <> 'retired';
 END;
 
+-- The public keys that identities of a tenant have or had. A row is never removed: a key is one identity's for
+-- good, whatever becomes of the identity, its device and its user.
+CREATE TABLE identity_keys (
+    tenant             TEXT NOT NULL,
+    key_digest         BLOB NOT NULL, -- SHA-256 of the SubjectPublicKeyInfo in DER
+    identity           TEXT NOT NULL, -- hex, as in devices.identities
+    certificate_serial BLOB,          -- 16 bytes; NULL where another authority issued the certificate
+    PRIMARY KEY (tenant, key_digest)
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX identity_keys_by_serial ON identity_keys (tenant, certificate_serial)
+    WHERE certificate_serial IS NOT NULL;
+
 CREATE TABLE activations (
     seq       INTEGER PRIMARY KEY,
     tenant    TEXT    NOT NULL,
@@ -141,6 +154,7 @@ CREATE TABLE activations (
     code      BLOB    NOT NULL, -- sealed
     not_after INTEGER NOT NULL,
     secret    INTEGER NOT NULL, -- 0 or 1
+    labels    TEXT    NOT NULL, -- JSON: the labels of the identities that are enrolled with it
     state     TEXT    NOT NULL, -- open, used
     request   BLOB,             -- where used: SHA-256 of the request
     answer    BLOB,             -- where used

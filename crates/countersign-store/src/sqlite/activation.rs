@@ -3,14 +3,14 @@
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
-use countersign_core::port::{Changed, Created, Versioned};
+use countersign_core::port::{Created, Registered, Versioned};
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::column::{Columns, moment};
+use super::column::{Columns, json, moment};
 use super::trouble::Trouble;
-use super::{device, tenant, user};
+use super::{device, identity_key, tenant, user};
 use crate::seal::{MasterKeys, Owner, Place};
 
 /// Activations that one listing gives.
@@ -39,8 +39,8 @@ impl Row {
         let made = sql
             .prepare_cached(
                 "INSERT INTO activations (tenant, id, version, user, code, not_after, secret,
-                                          state, request, answer)
-                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                                          labels, state, request, answer)
+                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
                  ON CONFLICT DO NOTHING",
             )?
             .execute(params![
@@ -50,6 +50,7 @@ impl Row {
                 self.code,
                 moment(activation.not_after),
                 activation.secret,
+                json(&activation.labels),
                 state,
                 request,
                 answer,
@@ -66,7 +67,8 @@ pub(super) fn list(
     keys: &MasterKeys,
 ) -> Result<Vec<Versioned<Activation>>, Trouble> {
     let mut select = sql.prepare_cached(
-        "SELECT tenant, id, version, user, code, not_after, secret, state, request, answer
+        "SELECT tenant, id, version, user, code, not_after, secret, labels, state,
+                request, answer
            FROM activations WHERE tenant = ?1 AND user = ?2 AND not_after > ?3
           ORDER BY seq DESC LIMIT ?4",
     )?;
@@ -87,6 +89,7 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Activati
     let code = columns.secret("code", keys, &tenant, Owner::ActivationCode(id))?;
     let not_after = columns.moment("not_after")?;
     let secret = columns.next("secret")?;
+    let labels = columns.json("labels")?;
     let state: String = columns.next("state")?;
     let request: Option<[u8; 32]> = columns.next("request")?;
     let answer: Option<Vec<u8>> = columns.next("answer")?;
@@ -96,7 +99,7 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Activati
         _ => return Err(columns.corrupt("state", format!("no such state as {state:?}"))),
     };
     let code = Secret::new(code.to_vec());
-    let value = Activation { id, tenant, user, code, not_after, secret, state };
+    let value = Activation { id, tenant, user, code, not_after, secret, labels, state };
     Ok(Versioned { value, version })
 }
 
@@ -136,17 +139,24 @@ impl Unit {
         Self { enrolment, device }
     }
 
-    pub(super) fn write(&self, sql: &Connection) -> Result<Changed, Trouble> {
-        let Enrolment { activation, device, .. } = &self.enrolment;
+    pub(super) fn write(&self, sql: &Connection) -> Result<Registered, Trouble> {
+        let Enrolment { activation, device, keys, .. } = &self.enrolment;
         let tenant = &device.tenant;
+        if !self.enrolment.keys_fit() {
+            return Err(Trouble::Misused(Enrolment::KEYS_UNFIT));
+        }
         if !self.holds(sql)? || device::version(sql, tenant, device.id)?.is_some() {
-            return Ok(Changed::Stale);
+            return Ok(Registered::Stale);
         }
         let devices_made: u32 = sql
             .prepare_cached("SELECT devices_made FROM users WHERE tenant = ?1 AND name = ?2")?
             .query_row([tenant.as_str(), device.user.as_str()], |row| row.get(0))?;
         if device.serial_number.sequence != devices_made + 1 {
             return Err(Trouble::Misused("the device's sequence number is not the next"));
+        }
+        let checked = identity_key::check(sql, tenant, keys)?;
+        if checked != Registered::Written {
+            return Ok(checked);
         }
 
         sql.prepare_cached(
@@ -161,7 +171,8 @@ impl Unit {
         ])?;
         user::count_device(sql, tenant, &device.user)?;
         self.device.insert(sql)?;
-        Ok(Changed::Written)
+        identity_key::insert(sql, tenant, keys)?;
+        Ok(Registered::Written)
     }
 
     /// Whether what was decided on is as it was.

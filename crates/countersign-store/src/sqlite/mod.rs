@@ -21,6 +21,7 @@ mod delivery;
 mod device;
 mod evidence;
 mod identity;
+mod identity_key;
 mod key;
 mod open;
 mod proof;
@@ -42,13 +43,13 @@ use std::sync::Arc;
 use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
-use countersign_core::enrolment::{Activation, Enrolment};
+use countersign_core::enrolment::{Activation, Addition, Enrolment};
 use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
     Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
-    Ledger, Registry, Unpaid, Versioned,
+    Ledger, Registered, Registry, Unpaid, Versioned,
 };
 use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
@@ -472,9 +473,14 @@ impl Registry for Sqlite {
         self.0.readers.read(doing, |sql| activation::list(sql, tenant, user, now, &self.0.keys))
     }
 
-    async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
+    async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
         let unit = activation::Unit::of(enrolment, &self.0.keys);
         self.0.writer.write("enrolling a device", move |sql| unit.write(sql)).await
+    }
+
+    async fn add_identity(&self, addition: Addition) -> Result<Registered, Fault> {
+        let row = device::AdditionRow::of(addition, &self.0.keys);
+        self.0.writer.write("adding an identity", move |sql| row.write(sql)).await
     }
 
     async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use countersign_core::delivery::Debt;
 use countersign_core::id::TransactionId;
 use countersign_core::limits::COMMITS_QUEUED_MAX;
-use countersign_core::port::{Changed, Commit, Committed, Handle, Ledger as _, Registry as _};
+use countersign_core::port::{Commit, Committed, Handle, Ledger as _, Registered, Registry as _};
 use countersign_core::terms::{Content, Terms};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -262,7 +262,7 @@ async fn what_a_user_holds_is_found_as_fast_among_many_users_as_among_few() {
         let code = activation("acme", "joe", u128::from(number));
         store.create_activation(code.clone()).await.unwrap();
         let enrolled = store.enrol(enrolment(code, device("acme", "joe", number, nth), nth)).await;
-        assert_eq!(enrolled.unwrap(), Changed::Written);
+        assert_eq!(enrolled.unwrap(), Registered::Written);
     }
     let many = std::env::var("USERS").map_or(20_000, |users| users.parse().unwrap());
     crowd(&store, 1, 1_000).await;

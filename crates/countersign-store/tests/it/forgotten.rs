@@ -5,7 +5,7 @@ use countersign_core::device::DeviceStatus;
 use countersign_core::enrolment::Activation;
 use countersign_core::id::{RequestKey, SerialBase, TransactionId};
 use countersign_core::port::{
-    Changed, Commit, Committed, Created, Grounds, Handle, Ledger, Registry, Versioned,
+    Changed, Commit, Committed, Created, Grounds, Handle, Ledger, Registered, Registry, Versioned,
 };
 use countersign_core::terms::{Content, Terms};
 use countersign_core::time::Timestamp;
@@ -246,7 +246,10 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         let code = activation("acme", "jane", 3);
         store.create_activation(code.clone()).await.unwrap();
         let phone = device("acme", "jane", 5, 1);
-        assert_eq!(store.enrol(enrolment(code, phone.clone(), 1)).await.unwrap(), Changed::Written);
+        assert_eq!(
+            store.enrol(enrolment(code, phone.clone(), 1)).await.unwrap(),
+            Registered::Written
+        );
         let listed = store.devices(&acme, Some(&jane)).await.unwrap();
         assert_eq!(listed, [Versioned { value: phone, version: 1 }]);
         let on_old_phone = Grounds { user: Some(2), device: Some((device_id(1), 1)) };

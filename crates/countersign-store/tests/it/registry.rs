@@ -4,7 +4,7 @@ use countersign_core::device::{Device, DeviceStatus, PinDigest};
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{SerialBase, TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
-use countersign_core::port::{Changed, Created, Registry, Versioned};
+use countersign_core::port::{Changed, Created, Registered, Registry, Versioned};
 use countersign_core::push::Push;
 use countersign_core::secret::Key32;
 use countersign_core::tenant::Client;
@@ -173,12 +173,12 @@ async fn an_activation_brings_one_device_in_and_both_versions_must_hold() {
             let enrolment = countersign_core::enrolment::Enrolment { expected, ..enrolment };
             store.enrol(enrolment).await.unwrap()
         };
-        assert_eq!(enrol(2, 1).await, Changed::Stale);
-        assert_eq!(enrol(1, 2).await, Changed::Stale);
+        assert_eq!(enrol(2, 1).await, Registered::Stale);
+        assert_eq!(enrol(1, 2).await, Registered::Stale);
         assert!(store.device(&acme(), device_id(2)).await.unwrap().is_none());
-        assert_eq!(enrol(1, 1).await, Changed::Written);
-        assert_eq!(enrol(1, 1).await, Changed::Stale);
-        assert_eq!(enrol(2, 2).await, Changed::Stale, "a device of that id is there");
+        assert_eq!(enrol(1, 1).await, Registered::Written);
+        assert_eq!(enrol(1, 1).await, Registered::Stale);
+        assert_eq!(enrol(2, 2).await, Registered::Stale, "a device of that id is there");
 
         let read = store.device(&acme(), device_id(2)).await.unwrap().unwrap();
         assert_eq!(read, Versioned { value: phone.clone(), version: 1 });
@@ -297,7 +297,7 @@ async fn devices_are_listed_by_user_and_sequence_without_the_retired() {
             let code = activation("acme", user, u128::from(number));
             store.create_activation(code.clone()).await.unwrap();
             let enrolment = enrolment(code, device("acme", user, number, sequence), version);
-            assert_eq!(store.enrol(enrolment).await.unwrap(), Changed::Written);
+            assert_eq!(store.enrol(enrolment).await.unwrap(), Registered::Written);
         }
         let mut retired = device("acme", "jane", 4, 2);
         retired.status = DeviceStatus::Retired;

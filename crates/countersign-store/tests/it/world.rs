@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use countersign_core::delivery::{Debt, Lane, Owed, Room};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Purpose};
-use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
+use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::id::{
     DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
-use countersign_core::port::{Changed, Claim, Commit, Created, Grounds, Registry};
+use countersign_core::port::{Claim, Commit, Created, Grounds, Registered, Registry};
 use countersign_core::push::{Provider, Push, PushAddress, Registration, SubscriptionKeys};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
@@ -65,6 +65,7 @@ pub(crate) fn activation(tenant: &str, user: &str, id: u128) -> Activation {
         code: Secret::new(CODE.to_vec()),
         not_after: Timestamp(1_000),
         secret: false,
+        labels: vec!["vip".into()],
         state: ActivationState::Open,
     }
 }
@@ -90,6 +91,7 @@ pub(crate) fn device(tenant: &str, user: &str, number: u64, sequence: u32) -> De
             certificate: vec![6, 7],
             chain: vec![vec![8], vec![9]],
             labels: vec!["private".into(), "größer".into()],
+            proposed_labels: vec!["ceo".into()],
             enabled: true,
             status_reason: "enrolled".into(),
         }],
@@ -114,7 +116,15 @@ pub(crate) fn push(token: &str) -> Push {
 
 pub(crate) fn enrolment(activation: Activation, device: Device, user_expected: u32) -> Enrolment {
     let (request, answer) = ([1; 32], b"welcome".to_vec());
-    Enrolment { activation, expected: 1, user_expected, request, answer, device }
+    let keys = device.identities.iter().map(|identity| identity_key(identity.id.0)).collect();
+    Enrolment { activation, expected: 1, user_expected, request, answer, device, keys }
+}
+
+/// The key of the identity with this id, which no other has.
+pub(crate) fn identity_key(id: u128) -> IdentityKey {
+    let mut key_digest = [0; 32];
+    key_digest[..16].copy_from_slice(&id.to_be_bytes());
+    IdentityKey { identity: IdentityId(id), key_digest, certificate_serial: Some(id) }
 }
 
 /// Tenants `acme` and `beta`, each with users `jane` and `joe`, jane with device 1. Afterwards jane's
@@ -130,7 +140,7 @@ pub(crate) async fn populate(store: &impl Registry) {
         let code = activation(name, "jane", 1);
         assert_eq!(store.create_activation(code.clone()).await.unwrap(), Created::Made);
         let enrolled = store.enrol(enrolment(code, device(name, "jane", 1, 1), 1)).await.unwrap();
-        assert_eq!(enrolled, Changed::Written);
+        assert_eq!(enrolled, Registered::Written);
     }
 }
 

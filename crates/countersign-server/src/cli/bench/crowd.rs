@@ -7,21 +7,23 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
-use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
+use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::id::{ClientId, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
-use countersign_core::port::{Chance as _, Changed, Clock as _, Registry as _};
+use countersign_core::port::{Chance as _, Clock as _, Registered, Registry as _};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::{Client, KeyKind, Tenant};
 use countersign_core::user::User;
 use countersign_device::cms::SigningKey;
 use countersign_store::Store;
+use countersign_wire::body::Use;
 use countersign_wire::id::DeviceName;
 use countersign_wire::jwk::PrivateJwk;
+use countersign_wire::key_proof::{KeyStatement, Subject};
 use countersign_wire::phone::Phone;
 use countersign_wire::secret::{CodeKey, PayloadKey};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, KeyPair, SigningKey as _};
 
 use super::Bar;
 use crate::authority::{self, found_tenant};
@@ -68,7 +70,7 @@ impl Crowd {
         bar: &Bar,
     ) -> anyhow::Result<Self> {
         let (store, world) = (Store::sqlite(directory, None)?, World::default());
-        let tenant = found_tenant("bench".parse()?, world.now())?;
+        let tenant = found_tenant("bench".parse()?, world.draw(), world.now())?;
         store.create_tenant(tenant.clone()).await?;
         let client_secret = BASE64URL.encode(CodeKey::generate().as_bytes());
         let client = Client {
@@ -123,10 +125,11 @@ async fn enrol(
         code: Secret::new(world.draw().to_be_bytes().to_vec()),
         not_after: now + CODE_LIFE,
         secret: true,
+        labels: Vec::new(),
         state: ActivationState::Open,
     };
     store.create_activation(activation.clone()).await?;
-    let (mut device, mut keys) = device(world, tenant, &user.value)?;
+    let (mut device, mut keys, key) = device(world, tenant, &user.value)?;
     if is_woken {
         let token = format!("{:032x}{:032x}", world.draw(), world.draw());
         keys.push_token = Some(token.clone());
@@ -140,20 +143,36 @@ async fn enrol(
         request: [0; 32],
         answer: Vec::new(),
         device,
+        keys: vec![key],
     };
     let enrolled = store.enrol(enrolment).await?;
-    ensure!(enrolled == Changed::Written, "the ledger refused a device");
+    ensure!(enrolled == Registered::Written, "the ledger refused a device");
     Ok(keys)
 }
 
-/// A device as the server knows it, and what it keeps.
-fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device, Keys)> {
+/// A device as the server knows it, what it keeps, and its identity's key.
+fn device(
+    world: &World,
+    tenant: &Tenant,
+    user: &User,
+) -> anyhow::Result<(Device, Keys, IdentityKey)> {
     let (now, id) = (world.now(), DeviceId::drawn(world.draw()));
     let serial_number = SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };
     let pair = KeyPair::generate().context("making a key")?;
     let request = CertificateParams::default().serialize_request(&pair);
-    let request = authority::Request::parse(request.context("asking for a certificate")?.der())?;
-    let certificate = request.issue(tenant, &user.name, serial_number, now)?;
+    let request = request.context("asking for a certificate")?;
+    let auth_key = PrivateJwk::generate();
+    let statement = KeyStatement {
+        tenant: tenant.name.as_str(),
+        subject: Subject::Enrolment(user.name.as_str()),
+        usage: Use::Content,
+        auth_key: auth_key.public().point(),
+        csr: request.der(),
+    };
+    let proof = pair.sign(&statement.to_bytes()).context("proving a key")?;
+    let request = authority::Request::parse(&statement, &proof)?;
+    let issued = request.issue(tenant, &user.name, serial_number, world.draw(), now)?;
+    let certificate = issued.certificate;
     let device_id = countersign_wire::id::DeviceId::new(id.number())?;
     let phone = Phone {
         server: String::new(),
@@ -163,7 +182,7 @@ fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device
         user: user.name.to_string(),
         device_id,
         serial_number: serial_number.to_string(),
-        auth_key: PrivateJwk::generate(),
+        auth_key,
         payload_key: PayloadKey::generate(),
         code_key: CodeKey::generate(),
         identities: Vec::new(),
@@ -176,8 +195,14 @@ fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device
         certificate: certificate.clone(),
         chain: vec![tenant.authority.certificate.clone()],
         labels: Vec::new(),
+        proposed_labels: Vec::new(),
         enabled: true,
         status_reason: String::new(),
+    };
+    let key = IdentityKey {
+        identity: identity.id,
+        key_digest: request.key_digest(),
+        certificate_serial: Some(issued.serial),
     };
     let device = Device {
         tenant: tenant.name.clone(),
@@ -210,5 +235,5 @@ fn device(world: &World, tenant: &Tenant, user: &User) -> anyhow::Result<(Device
         key: SigningKey::from_der(&pair.serialize_der())?,
         push_token: None,
     };
-    Ok((device, keys))
+    Ok((device, keys, key))
 }

@@ -131,7 +131,8 @@ impl<'a> Play<'a> {
         }
         let enrol = async {
             let made =
-                activation::create(&set.desk, &set.tenant.name, &set.user, CODE_VALID).await?;
+                activation::create(&set.desk, &set.tenant.name, &set.user, CODE_VALID, Vec::new())
+                    .await?;
             let (out, ca) = (self.home.file(PHONE), own_ca(self.home.path()));
             let (out, ca) = (out.to_string_lossy(), ca.to_string_lossy());
             let code = made.code.as_str();

@@ -39,9 +39,10 @@ pub(in crate::cli) struct Enrol {
     /// The PIN to begin with
     #[arg(long, value_parser = Pin::parse)]
     pin: Option<Pin>,
-    /// A name that relying parties may select the identities by; may be repeated
+    /// A label that the device proposes for its identities; may be repeated. Relying parties do not find them
+    /// by it: labels that they do find come from `activation create --label` or `identity label`
     #[arg(long = "label", value_name = "LABEL")]
-    labels: Vec<String>,
+    proposed_labels: Vec<String>,
     /// What the device is called
     #[arg(long, default_value = "Command line")]
     name: String,
@@ -93,7 +94,7 @@ impl Enrol {
             tenant: self.tenant,
             user: self.user,
             code: self.code,
-            labels: self.labels,
+            proposed_labels: self.proposed_labels,
             device: DeviceDescription {
                 name: self.name,
                 platform: platform().to_owned(),

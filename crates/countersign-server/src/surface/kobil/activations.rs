@@ -106,6 +106,7 @@ async fn create(
         ),
         not_after: new.not_after.unwrap_or(lasting),
         secret: new.secret,
+        labels: Vec::new(),
         state: ActivationState::Open,
     };
     let row = kobil.row(&activation, asked.qr_type || asked.qr_code)?;

@@ -236,6 +236,7 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         | Refusal::PinOutOfTurn
         | Refusal::OtherForm
         | Refusal::UnfitIdentity
+        | Refusal::KeyUsed
         | Refusal::BadProof(_)
         | Refusal::NotActivated => refused(CONFLICT, "CONFLICT", sentence(refusal), by),
     }

@@ -82,6 +82,7 @@ impl Status {
             | Refusal::ManyCodes
             | Refusal::NoIdentity
             | Refusal::ManyIdentities
+            | Refusal::KeyUsed
             | Refusal::SeveralUsers => Self::Error,
         }
     }

@@ -214,6 +214,7 @@ fn of_refusal(refusal: &Refusal) -> Response {
         | Refusal::NotTaken
         | Refusal::OtherDevice
         | Refusal::Exists
+        | Refusal::KeyUsed
         | Refusal::Unchanged
         | Refusal::PinOutOfTurn
         | Refusal::BadExpiry => (StatusCode::CONFLICT, "conflict"),

@@ -298,6 +298,7 @@ fn held() -> Held {
         certificate: vec![1, 2, 3],
         chain: Vec::new(),
         labels: vec!["a".into()],
+        proposed_labels: vec!["b".into()],
         enabled: true,
         status_reason: String::new(),
     };
