@@ -7,7 +7,9 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
-use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
+use countersign_core::enrolment::{
+    Activation, ActivationState, Enrolment, IdentityKey, NewIdentity,
+};
 use countersign_core::id::{ClientId, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::port::{Chance as _, Clock as _, Registered, Registry as _};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
@@ -159,20 +161,9 @@ fn device(
     let (now, id) = (world.now(), DeviceId::drawn(world.draw()));
     let serial_number = SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };
     let pair = KeyPair::generate().context("making a key")?;
-    let request = CertificateParams::default().serialize_request(&pair);
-    let request = request.context("asking for a certificate")?;
     let auth_key = PrivateJwk::generate();
-    let statement = KeyStatement {
-        tenant: tenant.name.as_str(),
-        subject: Subject::Enrolment(user.name.as_str()),
-        usage: Use::Content,
-        auth_key: auth_key.public().point(),
-        csr: request.der(),
-    };
-    let proof = pair.sign(&statement.to_bytes()).context("proving a key")?;
-    let request = authority::Request::parse(&statement, &proof)?;
-    let issued = request.issue(tenant, &user.name, serial_number, world.draw(), now)?;
-    let certificate = issued.certificate;
+    let NewIdentity { identity, key } =
+        identity(world, tenant, user, serial_number, &pair, &auth_key)?;
     let device_id = countersign_wire::id::DeviceId::new(id.number())?;
     let phone = Phone {
         server: String::new(),
@@ -188,21 +179,6 @@ fn device(
         identities: Vec::new(),
         pin: None,
         pin_next: None,
-    };
-    let identity = Identity {
-        id: IdentityId(world.draw()),
-        purpose: Purpose::Content,
-        certificate: certificate.clone(),
-        chain: vec![tenant.authority.certificate.clone()],
-        labels: Vec::new(),
-        proposed_labels: Vec::new(),
-        enabled: true,
-        status_reason: String::new(),
-    };
-    let key = IdentityKey {
-        identity: identity.id,
-        key_digest: request.key_digest(),
-        certificate_serial: Some(issued.serial),
     };
     let device = Device {
         tenant: tenant.name.clone(),
@@ -230,10 +206,49 @@ fn device(
         name: phone.device_name()?,
         phone,
         identity: identity.id,
-        certificate,
+        certificate: identity.certificate,
         chain: identity.chain,
         key: SigningKey::from_der(&pair.serialize_der())?,
         push_token: None,
     };
     Ok((device, keys, key))
+}
+
+/// An identity for content, whose key proves itself as a device's does.
+fn identity(
+    world: &World,
+    tenant: &Tenant,
+    user: &User,
+    serial_number: SerialNumber,
+    pair: &KeyPair,
+    auth_key: &PrivateJwk,
+) -> anyhow::Result<NewIdentity> {
+    let request = CertificateParams::default().serialize_request(pair);
+    let request = request.context("asking for a certificate")?;
+    let statement = KeyStatement {
+        tenant: tenant.name.as_str(),
+        subject: Subject::Enrolment(user.name.as_str()),
+        usage: Use::Content,
+        auth_key: auth_key.public().point(),
+        csr: request.der(),
+    };
+    let proof = pair.sign(&statement.to_bytes()).context("proving a key")?;
+    let request = authority::Request::parse(&statement, &proof)?;
+    let issued = request.issue(tenant, &user.name, serial_number, world.draw(), world.now())?;
+    let identity = Identity {
+        id: IdentityId(world.draw()),
+        purpose: Purpose::Content,
+        certificate: issued.certificate,
+        chain: vec![tenant.authority.certificate.clone()],
+        labels: Vec::new(),
+        proposed_labels: Vec::new(),
+        enabled: true,
+        status_reason: String::new(),
+    };
+    let key = IdentityKey {
+        identity: identity.id,
+        key_digest: request.key_digest(),
+        certificate_serial: Some(issued.serial),
+    };
+    Ok(NewIdentity { identity, key })
 }
