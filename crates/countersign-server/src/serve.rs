@@ -31,7 +31,7 @@ use crate::delivery::push::Pushes;
 use crate::delivery::resolve::Resolver;
 use crate::delivery::{self, Callers, worker};
 use crate::doorbell::Local;
-use crate::listen::Listener;
+use crate::listen::{KnownNetworks, Listener, Places};
 use crate::surface::caller::Gate;
 use crate::surface::kobil::{self, Invitations, Kobil};
 use crate::surface::onespan::phone::{self, Phones};
@@ -65,20 +65,21 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     observe::log(&config.observe)?;
     let tasks = Shutdown::default();
     tasks.begin_on_signals()?;
-    allow_connections(config.server.connections_max);
+    allow_connections(config.server.shares.connections_max);
 
     let store = open(&config)?;
     let core =
         Arc::new(Engine::new(store.clone(), Local::default(), World::default(), policy(&config)));
     let tls = tls::prepare(&config.server, &config.store.data, clock::system_time(core.now()))?;
-    let listener = Listener::public(&config.server, tls).await?;
+    let known = KnownNetworks::default();
+    let listener = Listener::public(&config.server, tls, known.clone()).await?;
     let port = listener.address().port();
     let resolver = Resolver::new(Guard::new(config.delivery.allowed_networks.clone()));
     let callers = Callers::new(&config, resolver.clone())?;
     let witness = Witness::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
     let address = config.server.public_addresses(port)[0].to_string();
-    let gate = gate(&config, &core, Callbacks::new(resolver), &address)?;
-    let devices = devices(&config, &core, &callers.pushes, witness, &tasks, port);
+    let gate = gate(&config, &core, Callbacks::new(resolver), &known, &address)?;
+    let devices = devices(&config, &core, &callers.pushes, witness, &tasks, &known, port);
     let phones = phones(&config, &core, &devices);
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
@@ -88,9 +89,11 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
 
     let admin = observe::bind(&config.observe).await?;
     let metrics = observe::record(&tasks)?;
-    let (ready, counted) = (store.clone(), Arc::clone(&core));
-    let ready = move || std::future::ready(ready.ready().is_ok());
-    observe::serve(admin, metrics, ready, move || count(&counted), &tasks);
+    let (checked, counted) = (store.clone(), Arc::clone(&core));
+    let (places, counted_places) = (listener.places(), listener.places());
+    let ready = move || std::future::ready(ready(&checked, &places));
+    let count = move || count(&counted, &counted_places);
+    observe::serve(admin, metrics, ready, count, &tasks);
     let checking = callers.pushes.clone().check(core.now());
     tasks.spawn("check of push senders", Weight::Passing, checking);
     let rules = delivery::rules(&config);
@@ -113,6 +116,15 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     info!("The ledger is closed");
     ensure!(tasks.failed().is_none(), "{} failed", tasks.failed().unwrap_or_default());
     Ok(())
+}
+
+/// What keeps this node from taking requests, if anything does.
+fn ready(store: &Store, places: &Places) -> Result<(), &'static str> {
+    store.ready().map_err(|_| "the ledger does not answer\n")?;
+    match places.is_full() {
+        true => Err("connections are full\n"),
+        false => Ok(()),
+    }
 }
 
 /// Opens the ledger that the configuration names.
@@ -150,6 +162,7 @@ fn gate(
     config: &Config,
     core: &Arc<Core>,
     callbacks: Callbacks,
+    known: &KnownNetworks,
     address: &str,
 ) -> anyhow::Result<Gate> {
     let default_tenant = config.server.default_tenant.as_deref().map(str::parse).transpose();
@@ -158,6 +171,7 @@ fn gate(
         Arc::clone(core),
         Tokens::new(config.tokens.lifetime, address),
         callbacks,
+        known.clone(),
         quota(config.tokens.failed_tries_per_minute),
         &config.server.hostname,
         default_tenant,
@@ -220,6 +234,7 @@ fn devices(
     pushes: &Pushes,
     witness: Witness,
     tasks: &Shutdown,
+    known: &KnownNetworks,
     port: u16,
 ) -> Devices {
     let addresses = config.server.public_addresses(port);
@@ -228,6 +243,7 @@ fn devices(
         pushes.clone(),
         witness,
         tasks.clone(),
+        known.clone(),
         channel::Rules {
             origins: addresses.iter().map(ToString::to_string).collect(),
             server_name: config.server.name.clone(),
@@ -264,7 +280,7 @@ async fn tidy(gate: Gate, devices: Devices, phones: Phones, tasks: Shutdown) {
 }
 
 /// Tells the metrics what there is now.
-fn count(core: &Core) {
+fn count(core: &Core, places: &Places) {
     let (lines, waiters) = core.doorbell.counts();
     let stats = core.store.stats();
     #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
@@ -272,6 +288,8 @@ fn count(core: &Core) {
         metrics::gauge!("countersign_devices_connected").set(lines as f64);
         metrics::gauge!("countersign_callers_held").set(waiters as f64);
     }
+    metrics::gauge!("countersign_connections_max").set(places.connections_max());
+    metrics::gauge!("countersign_connections_full").set(u8::from(places.is_full()));
     metrics::counter!("countersign_ledger_commits_total").absolute(stats.commits);
     metrics::counter!("countersign_ledger_syncs_total").absolute(stats.syncs);
 }

@@ -30,6 +30,7 @@ use countersign_core::user::{Standing, User};
 
 mod claim;
 mod memory;
+pub mod private;
 mod seal;
 mod sqlite;
 

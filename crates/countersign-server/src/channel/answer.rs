@@ -19,6 +19,7 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::surface::caller::log;
+use crate::surface::intake;
 
 /// A refusal on its way to a device, over HTTP or on the channel.
 #[derive(Debug)]
@@ -39,6 +40,18 @@ impl From<Error> for Refused {
                 Code::Unavailable.into()
             }
         }
+    }
+}
+
+impl From<intake::Refused> for Refused {
+    fn from(refused: intake::Refused) -> Self {
+        match refused {
+            intake::Refused::NotJson => Code::UnsupportedMediaType,
+            intake::Refused::TooLarge => Code::TooLarge,
+            intake::Refused::Busy => Code::Unavailable,
+            intake::Refused::Broken => Code::BadRequest,
+        }
+        .into()
     }
 }
 

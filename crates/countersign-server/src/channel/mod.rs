@@ -26,6 +26,7 @@ use self::keys::Keys;
 pub(crate) use self::proof::Proved;
 use self::proof::Replays;
 use crate::delivery::push::Pushes;
+use crate::listen::KnownNetworks;
 use crate::serve::Core;
 use crate::task::Shutdown;
 use crate::witness::Witness;
@@ -54,6 +55,8 @@ struct Room {
     pushes: Pushes,
     witness: Witness,
     tasks: Shutdown,
+    /// Networks that have places reserved for them.
+    known: KnownNetworks,
     rules: Rules,
     replays: Replays,
     keys: Keys,
@@ -68,6 +71,7 @@ impl Devices {
         pushes: Pushes,
         witness: Witness,
         tasks: Shutdown,
+        known: KnownNetworks,
         rules: Rules,
     ) -> Self {
         let replays = Replays::since(core.now());
@@ -78,6 +82,7 @@ impl Devices {
             pushes,
             witness,
             tasks,
+            known,
             rules,
             replays,
             keys: Keys::default(),

@@ -13,7 +13,7 @@ use countersign_core::time::Timestamp;
 use countersign_wire::body::{Code, RefusalBody};
 use countersign_wire::id::DeviceName;
 use countersign_wire::jwk::VerifyingKey;
-use countersign_wire::jws::{self, BadToken, Call};
+use countersign_wire::jws::{self, BadToken};
 use http::Method;
 use http::header::AUTHORIZATION;
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use tracing::debug;
 
 use super::Devices;
 use super::answer::{Refused, since_epoch};
+use crate::listen::Peer;
 use crate::surface::intake;
 
 /// A device that has proved itself, and what it sent.
@@ -61,21 +62,21 @@ impl Devices {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim().to_owned());
-        let body = intake::any(request).await.map_err(|refused| match refused {
-            intake::Refused::NotJson => Code::UnsupportedMediaType,
-            intake::Refused::TooLarge => Code::TooLarge,
-            intake::Refused::Broken => Code::BadRequest,
-        })?;
         let token = token.ok_or_else(|| self.stranger(BadToken::Malformed))?;
         let name = jws::device_of_call(&token).map_err(|bad| self.stranger(bad))?;
         let (tenant, device) = ids(&name).ok_or_else(|| self.stranger(BadToken::Malformed))?;
         let key = self.auth_key(&tenant, device).await?;
         let key = key.ok_or_else(|| self.stranger(BadToken::OtherDevice))?;
         let (room, now) = (&self.0, self.0.core.now());
-        let call = Call { method: &method, path: &path, body: &body };
-        let proven =
-            jws::verify_call(&token, &key, &name, &room.rules.origins, call, since_epoch(now))
-                .map_err(|bad| self.stranger(bad))?;
+        let (origins, call) = (&room.rules.origins, (method.as_str(), path.as_str()));
+        // A stranger's body is not read.
+        let head = jws::verify_call_head(&token, &key, &name, origins, call, since_epoch(now))
+            .map_err(|bad| self.stranger(bad))?;
+        if let Some(Peer(peer)) = request.extensions().get() {
+            room.known.remember(peer.ip());
+        }
+        let body = intake::any(request).await?;
+        let proven = head.with_body(&body).map_err(|bad| self.stranger(bad))?;
         room.keys.remember(&tenant, device, &key);
         if !room.replays.admits(&name, &proven, now) {
             return Err(self.stranger(BadToken::Stale));

@@ -11,16 +11,26 @@ use futures_util::StreamExt as _;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::{Config, Overrides};
 
+mod strangers;
+
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(50);
 
 fn limits() -> Limits {
-    Limits { handshake_wait: LONG, header_wait: LONG, body_wait: LONG, ..Limits::new(100, LONG) }
+    Limits {
+        handshake_wait: LONG,
+        header_wait: LONG,
+        body_wait: LONG,
+        idle_wait: LONG,
+        write_wait: LONG,
+        ..Limits::new(LONG)
+    }
 }
 
 struct Server {
@@ -49,7 +59,22 @@ impl Server {
         tls: Option<Arc<rustls::ServerConfig>>,
         ca: Option<Vec<u8>>,
     ) -> Self {
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls, limits).await.unwrap();
+        Self::start_sharing(router, limits, tls, ca, Shares::unshared(100)).await
+    }
+
+    async fn sharing(router: Router, limits: Limits, shares: Shares) -> Self {
+        Self::start_sharing(router, limits, None, None, shares).await
+    }
+
+    async fn start_sharing(
+        router: Router,
+        limits: Limits,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        ca: Option<Vec<u8>>,
+        shares: Shares,
+    ) -> Self {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(any, tls, limits, shares).await.unwrap();
         let (address, tasks) = (listener.address(), Shutdown::default());
         let served = tokio::spawn(listener.serve(router, tasks.clone(), tasks.draining()));
         Self { address, tasks, served, ca }
@@ -203,7 +228,7 @@ async fn a_connection_beyond_the_bound_waits_until_another_closes() {
         seen.lock().unwrap().push(request.uri().path().to_owned());
         "done!"
     });
-    let server = Server::plain(router, Limits { connections_max: 1, ..limits() }).await;
+    let server = Server::sharing(router, limits(), Shares::unshared(1)).await;
     let mut first = server.connect().await;
     ask(&mut first, "/first").await;
     let mut second = server.connect().await;
@@ -330,7 +355,7 @@ async fn behind_a_proxy_the_peer_is_its_client() {
     let mut config = Config::load(None, Overrides::default()).unwrap().server;
     config.listen = "127.0.0.1:0".parse().unwrap();
     config.client_address_header = Some(HeaderName::from_static("host"));
-    let listener = Listener::public(&config, None).await.unwrap();
+    let listener = Listener::public(&config, None, KnownNetworks::default()).await.unwrap();
     let (address, tasks) = (listener.address(), Shutdown::default());
     let served = tokio::spawn(listener.serve(hello_router(), tasks.clone(), tasks.draining()));
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -344,6 +369,7 @@ async fn behind_a_proxy_the_peer_is_its_client() {
 async fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let error = Listener::bind(address, None, limits()).await.err().expect("it is taken");
+    let bound = Listener::bind(address, None, limits(), Shares::unshared(1)).await;
+    let error = bound.err().expect("it is taken");
     assert!(format!("{error:#}").contains(&format!("cannot listen on {address}")), "{error:#}");
 }

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::order::Callbacks;
 use super::token::{Bearer, Held, Issuer, Tokens};
+use crate::listen::KnownNetworks;
 use crate::serve::Core;
 
 /// What every surface needs to know who is asking.
@@ -33,6 +34,8 @@ pub(crate) struct Gate {
     pub(crate) tokens: Arc<Tokens>,
     /// Where callers may be called back.
     pub(crate) callbacks: Callbacks,
+    /// Networks that have places reserved for them.
+    known: KnownNetworks,
     tries: Arc<DefaultKeyedRateLimiter<IpAddr>>,
     hostname: Arc<str>,
     default_tenant: Option<TenantName>,
@@ -78,13 +81,14 @@ impl Gate {
         core: Arc<Core>,
         tokens: Tokens,
         callbacks: Callbacks,
+        known: KnownNetworks,
         tries_per_minute: NonZeroU32,
         hostname: &str,
         default_tenant: Option<TenantName>,
     ) -> Self {
         let tries = Arc::new(RateLimiter::keyed(Quota::per_minute(tries_per_minute)));
         let (tokens, hostname) = (Arc::new(tokens), hostname.into());
-        Self { core, tokens, callbacks, tries, hostname, default_tenant }
+        Self { core, tokens, callbacks, known, tries, hostname, default_tenant }
     }
 
     /// The tenant that the host names by its first label, or else the default one.
@@ -210,7 +214,10 @@ impl Gate {
         let expected = client.as_ref().map_or([0; 32], |client| client.secret_digest);
         let given = secret_digest(secret);
         match client {
-            Some(client) if bool::from(expected.ct_eq(&given)) => Ok(client),
+            Some(client) if bool::from(expected.ct_eq(&given)) => {
+                self.known.remember(address);
+                Ok(client)
+            }
             _ if self.tries.check_key(&address).is_err() => Err(Stranger::TooManyTries),
             _ => Err(Stranger::NotAuthenticated),
         }
@@ -234,6 +241,7 @@ impl Gate {
             if let Some(key) = found.filter(|key| key.kind == kind)
                 && bool::from(key.digest.ct_eq(&digest))
             {
+                self.known.remember(address);
                 return Ok(key);
             }
         }

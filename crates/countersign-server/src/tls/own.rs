@@ -64,6 +64,9 @@ impl Own {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).with_context(
             || format!("cannot make {}; may this user write there?", self.directory.display()),
         )?;
+        if self.ca_key.exists() {
+            super::check_private(&self.ca_key)?;
+        }
         if !self.ca.exists() {
             self.make_ca(now)?;
             self.make_certificate(hostname, now)?;

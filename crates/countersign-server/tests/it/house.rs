@@ -10,6 +10,13 @@ use tempfile::TempDir;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
+/// Writes a file that only its owner may use, as secrets must be.
+pub(crate) fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, private).unwrap();
+}
+
 /// A running server with one tenant, `acme`, and one client of it.
 pub(crate) struct House {
     directory: TempDir,

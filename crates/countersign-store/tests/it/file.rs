@@ -149,7 +149,7 @@ async fn a_master_key_that_others_may_read_is_refused() {
     for mode in [0o640, 0o604, 0o620] {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         let error = refused(directory.path());
-        assert!(matches!(error, OpenError::MasterKey(MasterKeyError::Exposed { .. })), "{error}");
+        assert!(matches!(error, OpenError::MasterKey(MasterKeyError::Exposed(_))), "{error}");
     }
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o400)).unwrap();
     drop(open(&directory));

@@ -83,6 +83,7 @@ impl Server {
             .env_clear()
             .env("COUNTERSIGN__ONESPAN__FETCHES_PER_MINUTE", "1000000")
             .env("COUNTERSIGN__OBSERVE__LISTEN", "127.0.0.1:0")
+            .env("COUNTERSIGN__SERVER__CONNECTIONS_EXEMPT_NETWORKS", "127.0.0.0/8,::1/128")
             .env("COUNTERSIGN__SERVER__DRAIN_SECONDS", "1");
         if let Some(file) = config {
             command.arg("--config").arg(file);

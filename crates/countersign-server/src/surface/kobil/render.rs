@@ -126,6 +126,11 @@ pub(super) const SERVICE_UNAVAILABLE: Literal = Literal(
     "SERVICE_UNAVAILABLE",
     "The server is stopping; send the same request again to get its result",
 );
+pub(super) const BUSY: Literal = Literal(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "SERVICE_UNAVAILABLE",
+    "The server is busy; send the same request again",
+);
 const INTERNAL_ERROR: Literal = Literal(
     StatusCode::SERVICE_UNAVAILABLE,
     "INTERNAL_ERROR",

@@ -123,8 +123,8 @@ async fn start(
 ) -> Result<Response, Problem> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
     let user = named.user()?;
-    let body = json(request).await?;
-    let start = Start::parse(&body, &user)?;
+    // The body is not kept while the caller waits.
+    let start = Start::parse(&json(request).await?, &user)?;
     if let Some(callback) = &start.callback {
         let allowed = kobil.gate.callbacks.check(callback, kobil.gate.core.now()).await;
         allowed.map_err(|reason| BadBody::of_callback(&reason))?;
@@ -240,6 +240,7 @@ pub(super) async fn json(request: Request) -> Result<Bytes, Problem> {
     intake::json(request).await.map_err(|refused| match refused {
         intake::Refused::NotJson => render::UNSUPPORTED_MEDIA_TYPE.into(),
         intake::Refused::TooLarge => render::PAYLOAD_TOO_LARGE.into(),
+        intake::Refused::Busy => render::BUSY.into(),
         intake::Refused::Broken => Problem::Bad("The body did not arrive whole".into()),
     })
 }

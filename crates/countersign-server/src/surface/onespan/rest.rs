@@ -294,6 +294,7 @@ impl From<intake::Refused> for Problem {
     fn from(refused: intake::Refused) -> Self {
         Self::Unasked(match refused {
             intake::Refused::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            intake::Refused::Busy => StatusCode::SERVICE_UNAVAILABLE,
             intake::Refused::NotJson | intake::Refused::Broken => StatusCode::BAD_REQUEST,
         })
     }

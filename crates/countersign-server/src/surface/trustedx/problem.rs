@@ -49,6 +49,11 @@ pub(super) const STOPPING: Problem = Problem::Told(
     "temporarily_unavailable",
     "the server is stopping; send the same request again",
 );
+const BUSY: Problem = Problem::Told(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "temporarily_unavailable",
+    "the server is busy; send the same request again",
+);
 const NOT_JSON: Problem = Problem::Told(
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
     "unsupported_media_type",
@@ -113,6 +118,7 @@ impl From<intake::Refused> for Problem {
         match refused {
             intake::Refused::NotJson => NOT_JSON,
             intake::Refused::TooLarge => TOO_LARGE,
+            intake::Refused::Busy => BUSY,
             intake::Refused::Broken => Self::Bad("The body did not arrive whole".into()),
         }
     }

@@ -9,6 +9,9 @@ mod drain;
 mod report;
 mod wake;
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
@@ -134,7 +137,11 @@ impl Bench {
 
 /// Writes the server's configuration: one sender, to this service. Answers where it is.
 fn configure(directory: &Path, services: &Services) -> anyhow::Result<PathBuf> {
-    let write = |name: &str, text: &str| std::fs::write(directory.join(name), text);
+    let write = |name: &str, text: &str| {
+        let mut file = OpenOptions::new();
+        let file = file.write(true).create(true).truncate(true).mode(0o600);
+        file.open(directory.join(name))?.write_all(text.as_bytes())
+    };
     write("services.pem", services.authority())?;
     write("apns.p8", &services.apns_key())?;
     let url = services.url();

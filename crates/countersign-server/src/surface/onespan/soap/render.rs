@@ -225,6 +225,7 @@ impl From<intake::Refused> for Fault {
             intake::Refused::TooLarge => {
                 Self::client(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large")
             }
+            intake::Refused::Busy => Self::server("the server is busy; try again"),
             intake::Refused::NotJson | intake::Refused::Broken => {
                 Self::client(StatusCode::BAD_REQUEST, "the message did not arrive whole")
             }
