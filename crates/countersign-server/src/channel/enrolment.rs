@@ -15,7 +15,9 @@ use countersign_core::Refusal;
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
 use countersign_core::enrolment::{Activation, Enrolment, Redeemed};
 use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
-use countersign_core::limits::{COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, IDENTITIES_PER_DEVICE_MAX};
+use countersign_core::limits::{
+    COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, FRAME_BYTES_MAX, IDENTITIES_PER_DEVICE_MAX,
+};
 use countersign_core::port::{Chance as _, Changed, Registry as _, Versioned};
 use countersign_core::push::{Push, Registration};
 use countersign_core::secret::Secret;
@@ -40,8 +42,8 @@ use crate::authority;
 use crate::listen::Peer;
 use crate::surface::intake;
 
-/// Largest request to enrol. Eight identities with RSA keys of 4,096 bits take a third of it.
-const ENROLMENT_BYTES_MAX: usize = 64 * 1024;
+/// Largest request to enrol: what the protocol says of all device calls.
+const ENROLMENT_BYTES_MAX: usize = FRAME_BYTES_MAX;
 
 /// Enrols a device.
 pub(super) async fn enrol(

@@ -25,7 +25,8 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), BadHead> {
     }
     match (host, request.uri().authority()) {
         (Some(host), Some(authority))
-            if !is_http1 && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
+            if !is_http1
+                && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
         {
             Err(BadHead::OtherHost)
         }

@@ -62,8 +62,11 @@ const UNKNOWN_CLIENT: Refusal =
     Refusal(StatusCode::UNAUTHORIZED, "invalid_client", "no such client, or another secret");
 const TOO_MANY_TRIES: Refusal =
     Refusal(StatusCode::TOO_MANY_REQUESTS, "invalid_client", "too many wrong tries; wait a minute");
-const BUSY: Refusal =
-    Refusal(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", "too much at once; try again");
+const BUSY: Refusal = Refusal(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "temporarily_unavailable",
+    "too much at once; try again",
+);
 const FAILED: Refusal =
     Refusal(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server failed; try again");
 

@@ -121,6 +121,21 @@ fn a_key_that_is_another_certificates_is_refused_by_name() {
 }
 
 #[test]
+fn a_private_key_that_others_may_use_is_refused_with_what_to_do() {
+    for name in ["ca.key", "server.key"] {
+        let data = tempfile::tempdir().unwrap();
+        prepare(&config(), data.path(), now()).unwrap();
+        let key = data.path().join("tls").join(name);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = prepare(&config(), data.path(), now()).unwrap_err();
+        assert!(
+            format!("{error:#}").contains(&format!("chmod 600 {}", key.display())),
+            "{error:#}"
+        );
+    }
+}
+
+#[test]
 fn missing_and_empty_files_are_refused_by_name() {
     let data = tempfile::tempdir().unwrap();
     let empty = data.path().join("empty.pem");

@@ -156,6 +156,23 @@ async fn a_master_key_that_others_may_read_is_refused() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_others_may_use_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(&directory));
+    let ledger = directory.path().join("ledger.db");
+    for (path, mode, wanted) in [(ledger.as_path(), 0o640, 600), (directory.path(), 0o750, 700)] {
+        let before = std::fs::metadata(path).unwrap().permissions();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let error = refused(directory.path());
+        assert!(matches!(error, OpenError::Exposed(_)), "{error}");
+        let told = format!("chmod {wanted} {}", path.display());
+        assert!(error.to_string().contains(&told), "{error}");
+        std::fs::set_permissions(path, before).unwrap();
+    }
+    drop(open(&directory));
+}
+
+#[tokio::test]
 async fn another_ledgers_master_key_is_refused() {
     let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fill(&open(&directory)).await;

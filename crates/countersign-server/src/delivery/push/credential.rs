@@ -83,7 +83,10 @@ impl<T> Credential<T> {
     fn load(&self) -> anyhow::Result<T> {
         let metadata = std::fs::metadata(&self.path).context("it cannot be read")?;
         private::check(&self.path, &metadata)?;
-        anyhow::ensure!(metadata.len() <= FILE_BYTES_MAX, "it is longer than {FILE_BYTES_MAX} bytes");
+        anyhow::ensure!(
+            metadata.len() <= FILE_BYTES_MAX,
+            "it is longer than {FILE_BYTES_MAX} bytes"
+        );
         let bytes = Zeroizing::new(std::fs::read(&self.path).context("it cannot be read")?);
         (self.read)(&bytes)
     }
