@@ -1,10 +1,10 @@
-//! Files and directories that nobody but their owner may use.
+//! Files that nobody but their owner may use, and directories that nobody else may change.
 
 use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// A file or a directory that its group or others may use.
+/// A file that its group or others may use, or a directory that they may change.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "{path} has mode {mode:04o}, so that others may use it; make it its owner's only: \
@@ -16,16 +16,19 @@ pub struct Exposed {
     wanted: u32,
 }
 
-/// Checks that only its owner may use what lies at `path`, of which `metadata` was read.
+/// Checks that only its owner may use the file at `path`, or change the directory; `metadata` was read of it.
+///
+/// Others may list a directory: each file in it that holds a secret is checked by itself. Whoever may write
+/// there could put another file in its place.
 ///
 /// # Errors
 /// [`Exposed`], which says what to do.
 pub fn check(path: &Path, metadata: &Metadata) -> Result<(), Exposed> {
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 {
+    let (others, wanted) = if metadata.is_dir() { (0o022, 0o700) } else { (0o077, 0o600) };
+    if mode & others == 0 {
         return Ok(());
     }
-    let wanted = if metadata.is_dir() { 0o700 } else { 0o600 };
     Err(Exposed { path: path.into(), mode, wanted })
 }
 
@@ -49,8 +52,13 @@ mod tests {
         }
         let said = check(&file, &fs::metadata(&file).unwrap()).unwrap_err().to_string();
         assert!(said.contains("mode 0620") && said.contains("chmod 600 "), "{said}");
-        fs::set_permissions(directory.path(), Permissions::from_mode(0o750)).unwrap();
-        let said = check(directory.path(), &fs::metadata(directory.path()).unwrap());
-        assert!(said.unwrap_err().to_string().contains("chmod 700 "));
+        for (mode, exposed) in [(0o755, false), (0o770, true), (0o702, true)] {
+            fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
+            let checked = check(directory.path(), &fs::metadata(directory.path()).unwrap());
+            assert_eq!(checked.is_err(), exposed, "{mode:o}");
+            if let Err(said) = checked {
+                assert!(said.to_string().contains("chmod 700 "), "{said}");
+            }
+        }
     }
 }

@@ -56,7 +56,7 @@ pub enum OpenError {
         /// What the system said.
         source: Box<dyn core::error::Error + Send + Sync>,
     },
-    /// Others may use the directory or a file in it.
+    /// Others may change the directory, or use the ledger in it.
     #[error(transparent)]
     Exposed(#[from] Exposed),
     /// The disk is full.
@@ -153,7 +153,7 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Checks that nobody else may use the directory, the ledger and its log. By their names: see [`make_file`].
+/// Checks that nobody else may change the directory, or use the ledger and its log. By their names: see [`make_file`].
 fn check_private(directory: &Path, ledger: &Path) -> Result<(), OpenError> {
     let [mut log, mut index] = [ledger, ledger].map(|path| path.as_os_str().to_owned());
     log.push("-wal");

@@ -160,7 +160,7 @@ async fn a_ledger_that_others_may_use_is_refused_with_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(&directory));
     let ledger = directory.path().join("ledger.db");
-    for (path, mode, wanted) in [(ledger.as_path(), 0o640, 600), (directory.path(), 0o750, 700)] {
+    for (path, mode, wanted) in [(ledger.as_path(), 0o640, 600), (directory.path(), 0o770, 700)] {
         let before = std::fs::metadata(path).unwrap().permissions();
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         let error = refused(directory.path());
