@@ -109,12 +109,12 @@ pub(super) fn open(directory: &Path, master_key: Option<&Path>) -> Result<Parts,
     make_directory(directory)?;
     let path = directory.join("ledger.db");
     make_file(&path)?;
-    check_private(directory, &path)?;
     let failed = |error| sql_failed(&path, error);
 
     let mut writer = connect(&path).map_err(failed)?;
     writer.busy_handler(Some(pause_while_busy)).map_err(failed)?;
     claim_file(&path, &writer)?;
+    check_private(directory, &path)?;
     migrate(&path, &mut writer)?;
     let keys = open_keys(&path, directory, master_key, &writer)?;
 
