@@ -12,6 +12,7 @@ pub mod engine;
 pub mod enrolment;
 pub mod id;
 pub mod limits;
+pub mod name;
 pub mod port;
 pub mod push;
 pub mod refusal;

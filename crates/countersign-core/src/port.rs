@@ -51,6 +51,24 @@ pub struct Commit {
     pub standing: Option<Standing>,
     /// The bound on open transactions of the user, checked where `expected` is `None`.
     pub open_max: u16,
+    /// The bounds on what is stored, checked where `expected` is `None`.
+    pub stored_max: StoredMax,
+}
+
+/// How many bytes stored transactions may occupy: their contents, their terms, and
+/// [`STORED_ROW_BYTES`](crate::limits::STORED_ROW_BYTES) for each. What retention has removed counts no more,
+/// nor does the evidence that stays.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StoredMax {
+    /// Of one client.
+    pub client: u64,
+    /// Of all clients of one tenant together.
+    pub tenant: u64,
+}
+
+impl StoredMax {
+    /// No bound.
+    pub const NONE: Self = Self { client: u64::MAX, tenant: u64::MAX };
 }
 
 /// The versions of what a decision stood on. Locks are held this way: a lock acknowledged before the
@@ -76,6 +94,10 @@ pub enum Committed {
     KeyTaken,
     /// The user has as many open transactions as may be.
     Crowded,
+    /// The client's stored transactions occupy as many bytes as may be.
+    ClientFull,
+    /// The tenant's stored transactions occupy as many bytes as may be.
+    TenantFull,
 }
 
 /// How a transaction is found.

@@ -26,7 +26,7 @@ use countersign_proof::Proof;
 
 pub use self::end::{Clock, Decline, End, Outcome};
 use crate::id::DeviceId;
-use crate::limits::DEVICES_PER_USER_MAX;
+use crate::limits::TAKES_MAX;
 use crate::refusal::Refusal;
 use crate::terms::{Clocks, Terms};
 use crate::time::Timestamp;
@@ -269,7 +269,9 @@ impl Transaction {
             let event = self.terms.pin_required.then_some(Event::PinProved);
             return Ok(Step { next: self, event });
         }
-        assert!(self.takes.len() < 2 * DEVICES_PER_USER_MAX, "takes are bounded by devices");
+        if self.takes.len() >= TAKES_MAX {
+            return Err(Refusal::ManyTakes);
+        }
         if matches!(self.state, State::Waiting { .. }) {
             let deadline = match self.terms.clocks {
                 Clocks::Two { sign, .. } => self.last_moment().min(now + sign),

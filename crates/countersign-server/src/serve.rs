@@ -19,6 +19,7 @@ use anyhow::{Context as _, ensure};
 use axum::Router;
 use countersign_core::engine::{Engine, Policy};
 use countersign_core::session::Pace;
+use countersign_core::time::Timestamp;
 use countersign_core::user::LockPolicy;
 use countersign_store::Store;
 use tracing::{info, warn};
@@ -27,6 +28,7 @@ use crate::channel::{self, Devices};
 use crate::clock::{self, World};
 use crate::config::{Config, Overrides};
 use crate::delivery::guard::Guard;
+use crate::delivery::names::Names;
 use crate::delivery::push::Pushes;
 use crate::delivery::resolve::Resolver;
 use crate::delivery::{self, Callers, worker};
@@ -68,17 +70,20 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     allow_connections(config.server.connections_max);
 
     let store = open(&config)?;
-    let core =
-        Arc::new(Engine::new(store.clone(), Local::default(), World::default(), policy(&config)));
+    let doorbell = Local::new(config.transactions.waiting_per_client_max);
+    let core = Arc::new(Engine::new(store.clone(), doorbell, World::default(), policy(&config)));
+    let begun = core.now();
     let tls = tls::prepare(&config.server, &config.store.data, clock::system_time(core.now()))?;
     let listener = Listener::public(&config.server, tls).await?;
     let port = listener.address().port();
-    let resolver = Resolver::new(Guard::new(config.delivery.allowed_networks.clone()));
-    let callers = Callers::new(&config, resolver.clone())?;
+    let names = Names::of_system();
+    let guard = Guard::new(config.delivery.allowed_networks.clone());
+    let resolver = Resolver::new(guard, names.clone());
+    let callers = Callers::new(&config, &names, resolver.clone())?;
     let witness = Witness::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
     let address = config.server.public_addresses(port)[0].to_string();
     let gate = gate(&config, &core, Callbacks::new(resolver), &address)?;
-    let devices = devices(&config, &core, &callers.pushes, witness, &tasks, port);
+    let devices = devices(&config, &core, &callers.pushes, witness, &tasks, port, begun);
     let phones = phones(&config, &core, &devices);
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
@@ -99,6 +104,8 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let forgetting = retention::work(Arc::clone(&core), config.retention.clone(), tasks.clone());
     tasks.spawn("retention", Weight::Essential, forgetting);
     tasks.spawn("sweeper", Weight::Essential, sweep(Arc::clone(&core), tasks.clone()));
+    // About a second, in which no device's token could be told from one that was used before.
+    tokio::time::sleep(core.now().until(devices.opens_at())).await;
     tasks.spawn("tidier", Weight::Essential, tidy(gate, devices, phones, tasks.clone()));
     info!("Listening on {}; applications and devices reach it at {address}", listener.address());
     // The one line on standard output, for whoever started this process and waits for it.
@@ -142,6 +149,8 @@ pub(crate) fn policy(config: &Config) -> Policy {
     Policy {
         locks: LockPolicy { wrong_max: locks.wrong_max, first: locks.first, max: locks.max },
         open_per_user_max: config.transactions.open_per_user_max,
+        start_rates: config.transactions.start_rates,
+        stored_max: config.transactions.stored_max,
         push: config.push.policy,
     }
 }
@@ -221,6 +230,7 @@ fn devices(
     witness: Witness,
     tasks: &Shutdown,
     port: u16,
+    begun: Timestamp,
 ) -> Devices {
     let addresses = config.server.public_addresses(port);
     Devices::new(
@@ -235,6 +245,7 @@ fn devices(
             tries_per_user: quota(config.enrolment.tries_per_user_per_minute),
             tries_per_address: quota(config.enrolment.tries_per_address_per_minute),
         },
+        begun,
     )
 }
 

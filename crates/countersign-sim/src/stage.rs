@@ -155,7 +155,11 @@ impl<S: Ledger, I: Interference> Ledger for Stage<S, I> {
                 Committed::Stale => {
                     self.races_lost.fetch_add(1, Ordering::Relaxed);
                 }
-                Committed::ReferenceTaken | Committed::KeyTaken | Committed::Crowded => {}
+                Committed::ReferenceTaken
+                | Committed::KeyTaken
+                | Committed::Crowded
+                | Committed::ClientFull
+                | Committed::TenantFull => {}
             }
             Ok(answer)
         };

@@ -12,10 +12,11 @@ use countersign_core::enrolment::Activation;
 use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Due, Grounds, Handle, Ledger, Unpaid, Versioned,
+    Claim, Claimed, Commit, Committed, Due, Grounds, Handle, Ledger, StoredMax, Unpaid, Versioned,
 };
 use countersign_core::push::Contact;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
+use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, Transaction};
 use countersign_core::user::User;
@@ -279,7 +280,21 @@ impl World {
         {
             Some(Committed::Crowded)
         } else {
-            None
+            self.full(terms, commit.stored_max)
+        }
+    }
+
+    /// The quota that leaves no room for one more transaction of this client, if one does.
+    fn full(&self, terms: &Terms, max: StoredMax) -> Option<Committed> {
+        let (mut all, mut own) = (0, 0);
+        for stored in self.of(&terms.tenant).map(|t| &t.value.terms) {
+            all += stored.stored_bytes();
+            own += if stored.client == terms.client { stored.stored_bytes() } else { 0 };
+        }
+        if own >= max.client {
+            Some(Committed::ClientFull)
+        } else {
+            (all >= max.tenant).then_some(Committed::TenantFull)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A resolver for programs without a network: it judges what can be judged without asking.
 
+use countersign_core::id::TenantName;
 use countersign_core::time::Timestamp;
 use url::Url;
 
@@ -11,7 +12,12 @@ pub(crate) struct Resolver;
 
 impl Resolver {
     #[allow(clippy::unused_async, reason = "the server's own asks the network")]
-    pub(crate) async fn check(&self, url: &Url, _: Timestamp) -> Result<(), Forbidden> {
+    pub(crate) async fn check(
+        &self,
+        _: &TenantName,
+        url: &Url,
+        _: Timestamp,
+    ) -> Result<(), Forbidden> {
         Guard::default().check_url(url).map(drop)
     }
 }

@@ -22,6 +22,7 @@ mod gateway;
 mod identities;
 mod people;
 mod pin;
+mod rates;
 mod scene;
 mod scenes;
 mod signers;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 pub use answer::{Completed, Manner, Submission, Taken};
 pub use gateway::Request;
+pub use rates::StartRates;
 pub use start::{Announcement, Order};
 
 use self::scenes::{Scenes, Source};
@@ -42,6 +44,7 @@ use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, FORGET_MAX, SWEEP_MAX};
 use crate::port::{
     Bell, Chance, Clock, Commit, Committed, Doorbell, Due, Grounds, Handle, Ledger, Registry,
+    StoredMax,
 };
 use crate::push::PushPolicy;
 use crate::refusal::{Error, Fault, Refusal};
@@ -56,6 +59,10 @@ pub struct Policy {
     pub locks: LockPolicy,
     /// Open transactions of one user.
     pub open_per_user_max: u16,
+    /// How fast transactions may be started.
+    pub start_rates: StartRates,
+    /// How many bytes stored transactions may occupy.
+    pub stored_max: StoredMax,
     /// Which devices are pushed, and when.
     pub push: PushPolicy,
 }
@@ -72,13 +79,15 @@ pub struct Engine<S, D, W> {
     policy: Policy,
     signers: signers::Signers,
     scenes: Scenes,
+    starts: rates::Starts,
 }
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Joins the parts.
     pub fn new(store: S, doorbell: D, world: W, policy: Policy) -> Self {
         let (signers, scenes) = (signers::Signers::default(), Scenes::default());
-        Self { store, doorbell, world, policy, signers, scenes }
+        let starts = rates::Starts::default();
+        Self { store, doorbell, world, policy, signers, scenes, starts }
     }
 
     /// Which devices are pushed, and when.
@@ -174,6 +183,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             grounds: decision.grounds,
             standing: decision.standing,
             open_max: self.policy.open_per_user_max,
+            stored_max: self.policy.stored_max,
         };
         if self.store.commit(commit).await? != Committed::Written {
             // Somebody else moved first: decide again, on what they wrote.

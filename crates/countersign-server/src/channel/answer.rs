@@ -87,7 +87,8 @@ fn refused(refusal: &Refusal) -> RefusalBody {
             return RefusalBody { state, ..RefusalBody::new(Code::Late) };
         }
         Refusal::NotTaken => Code::NotTaken,
-        Refusal::OtherDevice => Code::OtherDevice,
+        Refusal::OtherDevice | Refusal::ManyTakes => Code::OtherDevice,
+        Refusal::Quota(_) => Code::TooMany,
         Refusal::PinRequired => Code::PinRequired,
         Refusal::PinUnset => Code::PinNotSet,
         Refusal::PinWrong { tries_left } => {

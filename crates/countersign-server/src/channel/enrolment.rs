@@ -14,8 +14,9 @@ use bytes::Bytes;
 use countersign_core::Refusal;
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
 use countersign_core::enrolment::{Activation, Enrolment, Redeemed};
-use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
+use countersign_core::id::{BadName, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::limits::{COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, IDENTITIES_PER_DEVICE_MAX};
+use countersign_core::name;
 use countersign_core::port::{Chance as _, Changed, Registry as _, Versioned};
 use countersign_core::push::{Push, Registration};
 use countersign_core::secret::Secret;
@@ -53,7 +54,9 @@ pub(super) async fn enrol(
         intake::Refused::TooLarge => Code::TooLarge,
         intake::Refused::Broken => Code::BadRequest,
     })?;
-    let asked: EnrolmentRequest = serde_json::from_slice(&body).map_err(|_| Code::BadRequest)?;
+    let mut asked: EnrolmentRequest =
+        serde_json::from_slice(&body).map_err(|_| Code::BadRequest)?;
+    normalize(&mut asked).map_err(|_| Code::BadRequest)?;
     let try_of_user = (asked.tenant.clone(), asked.user.clone());
     let room = &devices.0;
     if room.address_tries.check_key(&address).is_err()
@@ -152,7 +155,8 @@ impl Devices {
         let push = match &asked.push {
             None => Push::None,
             Some(push) => {
-                let (address, language) = self.address(push).await.map_err(push::refused)?;
+                let (address, language) =
+                    self.address(&tenant.name, push).await.map_err(push::refused)?;
                 Push::At(Registration { address, language, since: now })
             }
         };
@@ -249,6 +253,22 @@ impl Devices {
         };
         serde_json::to_vec(&answer).expect("an answer is plain JSON")
     }
+}
+
+/// Brings what people are shown of the device into the form that names have. Nothing is found by what a
+/// device says of itself, so what is not plain is left out of it; a label that is not plain is refused.
+fn normalize(asked: &mut EnrolmentRequest) -> Result<(), BadName> {
+    let device = &mut asked.device;
+    for text in [
+        &mut device.name,
+        &mut device.platform,
+        &mut device.os_version,
+        &mut device.app,
+        &mut device.app_version,
+    ] {
+        *text = name::cleaned(text);
+    }
+    asked.identities.iter_mut().try_for_each(|identity| name::normalize(&mut identity.labels))
 }
 
 /// The requests for certificates: each signed by its own key, and no key in two places.

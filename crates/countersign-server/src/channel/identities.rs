@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use countersign_core::device::{Identity, Purpose};
 use countersign_core::id::IdentityId;
+use countersign_core::name;
 use countersign_core::port::{Chance as _, Registry as _};
 use countersign_proof::public_key;
 use countersign_wire::body::{Code, Imported, IssuedIdentity, NewIdentity, Use};
@@ -21,7 +22,9 @@ pub(super) async fn add(
     request: Request,
 ) -> Result<(StatusCode, Json<IssuedIdentity>), Refused> {
     let proved = devices.prove(request).await?;
-    let asked: NewIdentity = serde_json::from_slice(&proved.body).map_err(|_| Code::BadRequest)?;
+    let mut asked: NewIdentity =
+        serde_json::from_slice(&proved.body).map_err(|_| Code::BadRequest)?;
+    name::normalize(&mut asked.labels).map_err(|_| Code::BadRequest)?;
     let request = authority::Request::parse(&asked.csr).map_err(|_| Code::BadRequest)?;
     let (certificate, chain) = match asked.imported {
         Some(Imported { certificate, chain }) => {

@@ -10,6 +10,7 @@ mod identities;
 mod keys;
 mod proof;
 mod push;
+mod replays;
 mod websocket;
 
 use std::net::IpAddr;
@@ -19,12 +20,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodRouter, any, get, post, put};
 use countersign_core::session::Pace;
+use countersign_core::time::Timestamp;
 use countersign_wire::body::Code;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use self::keys::Keys;
 pub(crate) use self::proof::Proved;
-use self::proof::Replays;
+use self::replays::Replays;
 use crate::delivery::push::Pushes;
 use crate::serve::Core;
 use crate::task::Shutdown;
@@ -62,15 +64,16 @@ struct Room {
 }
 
 impl Devices {
-    /// Joins the parts.
+    /// Joins the parts of a process that began at `begun`.
     pub(crate) fn new(
         core: Arc<Core>,
         pushes: Pushes,
         witness: Witness,
         tasks: Shutdown,
         rules: Rules,
+        begun: Timestamp,
     ) -> Self {
-        let replays = Replays::since(core.now());
+        let replays = Replays::since(begun);
         let user_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_user));
         let address_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_address));
         Self(Arc::new(Room {
@@ -91,8 +94,15 @@ impl Devices {
         &self.0.witness
     }
 
+    /// When devices' calls can be answered: the first tokens that cannot have been used before this process
+    /// began are made then.
+    pub(crate) fn opens_at(&self) -> Timestamp {
+        self.0.replays.opens_at()
+    }
+
     /// Forgets who has not tried lately.
     pub(crate) fn tidy(&self) {
+        self.0.replays.tidy(self.0.core.now());
         self.0.user_tries.retain_recent();
         self.0.address_tries.retain_recent();
     }

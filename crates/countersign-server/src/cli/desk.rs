@@ -77,7 +77,7 @@ impl Desk {
     /// The engine over this ledger, with nobody on the line.
     pub(super) fn core(&self) -> Core {
         let policy = serve::policy(&self.config);
-        Core::new(self.store.clone(), Local::default(), World::default(), policy)
+        Core::new(self.store.clone(), Local::new(0), World::default(), policy)
     }
 
     /// A tenant that there is.

@@ -5,10 +5,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use countersign_core::Error;
-use countersign_core::id::{DeviceId, IdentityId, TenantName, UserName};
-use countersign_core::limits::{
-    LABELS_PER_IDENTITY_MAX, LISTED_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX,
-};
+use countersign_core::id::{BadName, DeviceId, IdentityId, TenantName, UserName};
+use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX, REASON_BYTES_MAX};
+use countersign_core::name::normal_form;
 use countersign_core::selector::{Filter, Held};
 use serde::Serialize;
 
@@ -100,11 +99,14 @@ impl Command {
             Self::Enable(status) => status.set(true).await,
             Self::Disable(status) => status.set(false).await,
             Self::Label { one, labels } => {
-                let fits = |label: &String| (1..=NAME_BYTES_MAX).contains(&label.len());
                 ensure!(
-                    labels.len() <= LABELS_PER_IDENTITY_MAX && labels.iter().all(fits),
-                    "an identity has at most {LABELS_PER_IDENTITY_MAX} labels of 1 to                      {NAME_BYTES_MAX} bytes"
+                    labels.len() <= LABELS_PER_IDENTITY_MAX,
+                    "an identity has at most {LABELS_PER_IDENTITY_MAX} labels"
                 );
+                let labels: Vec<String> = labels
+                    .iter()
+                    .map(|label| Ok(normal_form(label)?.into_owned()))
+                    .collect::<Result<_, BadName>>()?;
                 let desk = one.desk().await?;
                 let held = desk.core().set_identity_labels(&one.tenant, one.id, &labels).await;
                 one.done(desk, held, "has other labels").await

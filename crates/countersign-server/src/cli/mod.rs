@@ -23,6 +23,7 @@ mod paint;
 mod parent;
 mod qr;
 mod serve;
+mod shell;
 mod table;
 mod tenant;
 mod transaction;

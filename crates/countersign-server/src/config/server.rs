@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::ensure;
+use countersign_core::id::BadName;
+use countersign_core::name::normal_form;
 use http::HeaderName;
 
 use super::layers::Layers;
@@ -171,10 +173,11 @@ impl FromStr for Name {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if !(1..=64).contains(&text.chars().count()) || text.chars().any(char::is_control) {
+        if !(1..=64).contains(&text.chars().count()) {
             return Err("it is 1 to 64 characters on one line");
         }
-        Ok(Self(text.to_owned()))
+        let name = normal_form(text).map_err(|BadName(reason)| reason)?;
+        Ok(Self(name.into_owned()))
     }
 }
 

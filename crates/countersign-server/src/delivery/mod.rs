@@ -12,6 +12,7 @@
 
 mod book;
 pub(crate) mod guard;
+pub(crate) mod names;
 pub(crate) mod outbound;
 pub(crate) mod push;
 pub(crate) mod resolve;
@@ -24,6 +25,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use reqwest::Certificate;
 
+use self::names::Names;
 use self::outbound::Outbound;
 use self::push::Pushes;
 use self::resolve::Resolver;
@@ -42,14 +44,14 @@ impl Callers {
     ///
     /// # Errors
     /// Says what is wrong with a file of certificates.
-    pub(crate) fn new(config: &Config, resolver: Resolver) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, names: &Names, resolver: Resolver) -> anyhow::Result<Self> {
         let delivery = &config.delivery;
         let roots = roots("delivery.extra_ca_file", delivery.extra_ca_file.as_deref())?;
         let guarded = Outbound::guarded(resolver.clone(), &roots, delivery.timeout)?;
         let webhook = Webhook::new(guarded.clone());
         let file = config.push.extra_ca_file.as_deref();
         let roots = self::roots("push.extra_ca_file", file)?;
-        let trusting = Outbound::trusting(&roots, delivery.timeout)?;
+        let trusting = Outbound::trusting(names, &roots, delivery.timeout)?;
         let pushes = Pushes::new(&config.push, guarded, trusting, resolver);
         Ok(Self { webhook, pushes })
     }

@@ -16,6 +16,7 @@ use tracing::warn;
 use url::Url;
 
 use super::guard::Forbidden;
+use super::names::Names;
 use super::resolve::Resolver;
 
 /// What is read of an answer's body, so that its connection can be used again; the rest is dropped.
@@ -74,9 +75,14 @@ impl Outbound {
     ///
     /// # Errors
     /// When a root is none.
-    pub(crate) fn trusting(roots: &[Certificate], timeout: Duration) -> anyhow::Result<Self> {
+    pub(crate) fn trusting(
+        names: &Names,
+        roots: &[Certificate],
+        timeout: Duration,
+    ) -> anyhow::Result<Self> {
         let client = build(roots, timeout, |builder| {
             builder
+                .dns_resolver(names.clone())
                 .http2_prior_knowledge()
                 .http2_initial_stream_window_size(64 * 1024)
                 .http2_keep_alive_interval(IDLE_WAIT_MAX)

@@ -9,14 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_core::id::TenantName;
 use countersign_core::time::Timestamp;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Url;
 
 use super::guard::{Forbidden, Guard, Target};
+use super::names::{self, Names};
 
 /// What a caller that starts a transaction waits for an answer, at the most.
 const CHECK_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -25,9 +25,6 @@ const CHECK_REMEMBERED: Duration = Duration::from_mins(1);
 /// Names that are remembered.
 const CHECKS_MAX: usize = 4_096;
 
-/// Looks a name up.
-type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
-
 /// What was found of each name, and when.
 type Checks = HashMap<String, (Timestamp, Result<(), Forbidden>)>;
 
@@ -35,40 +32,35 @@ type Checks = HashMap<String, (Timestamp, Result<(), Forbidden>)>;
 #[derive(Clone)]
 pub(crate) struct Resolver {
     guard: Guard,
-    lookup: Lookup,
+    names: Names,
     checks: Arc<Mutex<Checks>>,
 }
 
 impl Resolver {
-    /// One that asks the system.
-    pub(crate) fn new(guard: Guard) -> Self {
-        let system = |name: String| {
-            async move {
-                let found = tokio::net::lookup_host((name, 443)).await?;
-                Ok(found.map(|address| address.ip()).collect())
-            }
-            .boxed()
-        };
-        Self::asking(guard, Arc::new(system))
-    }
-
-    fn asking(guard: Guard, lookup: Lookup) -> Self {
-        Self { guard, lookup, checks: Arc::default() }
+    /// One that judges the addresses that `names` have.
+    pub(crate) fn new(guard: Guard, names: Names) -> Self {
+        Self { guard, names, checks: Arc::default() }
     }
 
     /// Judges where a caller wants to be called, when it says so: by what its host's name means now. A
-    /// name that nobody knows now is not refused; the delivery will tell.
+    /// name that nobody knows now is not refused; the delivery will tell. The look-up counts for `tenant`.
     ///
     /// # Errors
     /// [`Forbidden`].
-    pub(crate) async fn check(&self, url: &Url, now: Timestamp) -> Result<(), Forbidden> {
+    pub(crate) async fn check(
+        &self,
+        tenant: &TenantName,
+        url: &Url,
+        now: Timestamp,
+    ) -> Result<(), Forbidden> {
         let Target::Name(name) = self.guard.check_url(url)? else { return Ok(()) };
         if let Some((until, known)) = self.checks.lock().get(&name)
             && now < *until
         {
             return *known;
         }
-        let looked = tokio::time::timeout(CHECK_WAIT_MAX, self.addresses(&name)).await;
+        let looking = names::on_behalf_of(tenant, self.addresses(&name));
+        let looked = tokio::time::timeout(CHECK_WAIT_MAX, looking).await;
         let judged = match looked {
             Ok(Ok(addresses)) => self.guard.check(&addresses),
             Ok(Err(_)) | Err(_) => Ok(()),
@@ -95,7 +87,7 @@ impl Resolver {
     async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         match self.guard.localhost(name) {
             Some(addresses) => Ok(addresses),
-            None => (self.lookup)(name.to_owned()).await,
+            None => self.names.addresses(name).await,
         }
     }
 }
@@ -104,7 +96,7 @@ impl Resolver {
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = self.clone();
-        Box::pin(async move {
+        names::in_this_tasks_name(async move {
             let name = name.as_str();
             let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
             let addresses = resolver.addresses(&name).await?;
@@ -118,6 +110,8 @@ impl Resolve for Resolver {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::FutureExt as _;
 
     use super::*;
 
@@ -137,7 +131,11 @@ mod tests {
             std::future::ready(found).boxed()
         };
         let guard = Guard::new(allowed.iter().map(|net| net.parse().unwrap()).collect());
-        (Resolver::asking(guard, Arc::new(lookup)), asked)
+        (Resolver::new(guard, Names::answered_by(lookup)), asked)
+    }
+
+    fn acme() -> TenantName {
+        "acme".parse().unwrap()
     }
 
     fn url(text: &str) -> Url {
@@ -153,7 +151,7 @@ mod tests {
     async fn a_name_that_turns_to_the_loopback_later_is_not_connected_to() {
         let (resolver, _) = world(&[], &[&["8.8.8.8"], &["127.0.0.1"], &["8.8.8.8", "10.0.0.1"]]);
         let shop = url("https://rebind.example/");
-        assert_eq!(resolver.check(&shop, Timestamp(0)).await, Ok(()));
+        assert_eq!(resolver.check(&acme(), &shop, Timestamp(0)).await, Ok(()));
         assert_eq!(connected_to(&resolver, "rebind.example").await, None);
         assert_eq!(connected_to(&resolver, "rebind.example.").await, None, "one of two");
     }
@@ -163,38 +161,47 @@ mod tests {
         let (resolver, asked) = world(&[], &[&["10.0.0.1"], &["8.8.8.8"]]);
         let shop = url("https://shop.example/");
         let refused = Err(Forbidden::NotPublic);
-        assert_eq!(resolver.check(&shop, Timestamp(0)).await, refused);
-        assert_eq!(resolver.check(&shop, Timestamp(59_999)).await, refused, "remembered");
-        assert_eq!(resolver.check(&shop, Timestamp(60_000)).await, Ok(()));
+        assert_eq!(resolver.check(&acme(), &shop, Timestamp(0)).await, refused);
+        assert_eq!(resolver.check(&acme(), &shop, Timestamp(59_999)).await, refused, "remembered");
+        assert_eq!(resolver.check(&acme(), &shop, Timestamp(60_000)).await, Ok(()));
         assert_eq!(asked.load(Ordering::Relaxed), 2);
-        assert_eq!(resolver.check(&url("https://127.1/"), Timestamp(0)).await, refused);
+        assert_eq!(resolver.check(&acme(), &url("https://127.1/"), Timestamp(0)).await, refused);
         assert_eq!(asked.load(Ordering::Relaxed), 2, "an address is nobody's to look up");
     }
 
     #[tokio::test]
     async fn a_name_that_nobody_knows_now_is_left_to_the_delivery() {
         let (resolver, _) = world(&[], &[&[]]);
-        assert_eq!(resolver.check(&url("https://later.example/"), Timestamp(0)).await, Ok(()));
+        assert_eq!(
+            resolver.check(&acme(), &url("https://later.example/"), Timestamp(0)).await,
+            Ok(())
+        );
         assert_eq!(connected_to(&resolver, "later.example").await, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_name_server_that_hangs_holds_a_caller_for_two_seconds() {
-        let lookup: Lookup = Arc::new(|_| std::future::pending().boxed());
-        let resolver = Resolver::asking(Guard::default(), lookup);
+        let hanging = Names::answered_by(|_| std::future::pending().boxed());
+        let resolver = Resolver::new(Guard::default(), hanging);
         let begun = tokio::time::Instant::now();
-        assert_eq!(resolver.check(&url("https://slow.example/"), Timestamp(0)).await, Ok(()));
+        assert_eq!(
+            resolver.check(&acme(), &url("https://slow.example/"), Timestamp(0)).await,
+            Ok(())
+        );
         assert_eq!(begun.elapsed(), CHECK_WAIT_MAX);
     }
 
     #[tokio::test]
     async fn localhost_is_not_looked_up() {
         let (resolver, asked) = world(&["127.0.0.0/8"], &[&["8.8.8.8"]]);
-        assert_eq!(resolver.check(&url("https://localhost:8443/"), Timestamp(0)).await, Ok(()));
+        assert_eq!(
+            resolver.check(&acme(), &url("https://localhost:8443/"), Timestamp(0)).await,
+            Ok(())
+        );
         assert_eq!(connected_to(&resolver, "localhost").await, Some(vec!["127.0.0.1".into()]));
         assert_eq!(asked.load(Ordering::Relaxed), 0);
         let (elsewhere, _) = world(&["10.0.0.0/8"], &[&["8.8.8.8"]]);
-        assert!(elsewhere.check(&url("https://localhost/"), Timestamp(0)).await.is_err());
+        assert!(elsewhere.check(&acme(), &url("https://localhost/"), Timestamp(0)).await.is_err());
         assert_eq!(connected_to(&elsewhere, "a.localhost").await, None);
     }
 
@@ -203,10 +210,10 @@ mod tests {
         let (resolver, _) = world(&[], &[&["8.8.8.8"]]);
         for nth in 0..=CHECKS_MAX {
             let name = url(&format!("https://n{nth}.example/"));
-            resolver.check(&name, Timestamp(0)).await.unwrap();
+            resolver.check(&acme(), &name, Timestamp(0)).await.unwrap();
         }
         assert_eq!(resolver.checks.lock().len(), CHECKS_MAX);
-        resolver.check(&url("https://next.example/"), Timestamp(60_000)).await.unwrap();
+        resolver.check(&acme(), &url("https://next.example/"), Timestamp(60_000)).await.unwrap();
         assert_eq!(resolver.checks.lock().len(), 1);
     }
 }

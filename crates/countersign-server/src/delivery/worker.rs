@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 
 use super::Callers;
 use super::book::Book;
+use super::names;
 use super::push::Pushes;
 use super::webhook::{Message, Outcome, Webhook};
 use crate::serve::Core;
@@ -257,7 +258,10 @@ impl Desk {
         seen: Option<Waking>,
     ) -> impl Future<Output = Paid> + use<> {
         let (desk, id, lane) = (Arc::clone(self), delivery.id, delivery.lane.clone());
-        let paying = async move { desk.pay(delivery, seen).await };
+        let paying = async move {
+            let tenant = delivery.lane.tenant.clone();
+            names::on_behalf_of(&tenant, desk.pay(delivery, seen)).await
+        };
         AssertUnwindSafe(paying).catch_unwind().map(move |paid| {
             paid.unwrap_or_else(|panic| {
                 let said = panic_message(&*panic);

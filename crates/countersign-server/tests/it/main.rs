@@ -19,6 +19,7 @@ mod locks;
 mod operations;
 mod person;
 mod push;
+mod quotas;
 mod receiver;
 mod soap;
 mod spine;

@@ -9,6 +9,7 @@ mod locks;
 mod people;
 mod pins;
 mod play;
+mod quotas;
 mod raw;
 mod retention;
 mod selectors;

@@ -8,9 +8,11 @@ use std::sync::{Arc, LazyLock};
 
 use countersign_core::delivery::Debt;
 use countersign_core::device::{Device, DeviceStatus};
-use countersign_core::engine::{Engine, Order, Policy, Submission, Taken};
+use countersign_core::engine::{Engine, Order, Policy, StartRates, Submission, Taken};
 use countersign_core::id::{TenantName, TransactionId, UserName};
-use countersign_core::port::{Chance, Changed, Clock, Commit, Handle, Ledger, Registry, Versioned};
+use countersign_core::port::{
+    Chance, Changed, Clock, Commit, Handle, Ledger, Registry, StoredMax, Versioned,
+};
 use countersign_core::push::{PushPolicy, When};
 use countersign_core::terms::{Callback, Reference};
 use countersign_core::time::Timestamp;
@@ -30,6 +32,8 @@ pub(crate) static WORLD: LazyLock<World> =
 pub(crate) const POLICY: Policy = Policy {
     locks: LockPolicy { wrong_max: 5, first: Duration::from_mins(1), max: Duration::from_mins(3) },
     open_per_user_max: 4,
+    start_rates: StartRates { client: None, tenant: None },
+    stored_max: StoredMax::NONE,
     push: PushPolicy { when: When::Absent, after: Duration::ZERO },
 };
 

@@ -181,9 +181,33 @@ CREATE TABLE transactions (
     device      INTEGER,          -- the addressed one; NULL is any
     started_at  INTEGER NOT NULL,
     body        TEXT    NOT NULL, -- JSON: the terms that nothing is found by
+    stored_bytes INTEGER NOT NULL, -- what it counts in table stored
     content     BLOB    NOT NULL, -- what is shown and signed
     UNIQUE (tenant, id)
 ) STRICT;
+
+-- What the transactions of each client occupy, for its quota and its tenant's; kept by the triggers below.
+CREATE TABLE stored (
+    tenant       TEXT    NOT NULL,
+    client       TEXT    NOT NULL,
+    transactions INTEGER NOT NULL, -- rows of transactions
+    bytes        INTEGER NOT NULL, -- the sum of their stored_bytes
+    PRIMARY KEY (tenant, client)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER transaction_stored AFTER INSERT ON transactions
+BEGIN
+    INSERT INTO stored (tenant, client, transactions, bytes)
+        VALUES (new.tenant, new.client, 1, new.stored_bytes)
+        ON CONFLICT (tenant, client) DO UPDATE
+        SET transactions = transactions + 1, bytes = bytes + excluded.bytes;
+END;
+
+CREATE TRIGGER transaction_removed AFTER DELETE ON transactions
+BEGIN
+    UPDATE stored SET transactions = transactions - 1, bytes = bytes - old.stored_bytes
+     WHERE tenant = old.tenant AND client = old.client;
+END;
 
 CREATE INDEX transactions_by_tenant ON transactions (tenant);
 CREATE INDEX transactions_by_user ON transactions (tenant, user);

@@ -25,6 +25,7 @@ mod key;
 mod open;
 mod proof;
 mod readers;
+mod stored;
 mod tenant;
 mod terms;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::column::{Columns, json, moment, number};
 use super::proof::{self, RawBody};
 use super::terms::Body;
 use super::trouble::Trouble;
-use super::{delivery, device, evidence, user};
+use super::{delivery, device, evidence, stored, user};
 
 mod read;
 
@@ -122,7 +122,10 @@ impl Unit {
         let open: u32 = sql
             .prepare_cached(COUNT_OPEN)?
             .query_row([terms.tenant.as_str(), terms.user.as_str()], |row| row.get(0))?;
-        Ok((open >= u32::from(self.commit.open_max)).then_some(Committed::Crowded))
+        if open >= u32::from(self.commit.open_max) {
+            return Ok(Some(Committed::Crowded));
+        }
+        stored::full(sql, &terms.tenant, &terms.client, self.commit.stored_max)
     }
 
     fn insert(&self, sql: &Connection, body: &str) -> Result<(), Trouble> {
@@ -152,6 +155,7 @@ impl Unit {
             },
             moment(terms.started_at),
             body,
+            number(terms.stored_bytes()),
             terms.content.bytes,
         ])?;
         Ok(())
@@ -229,9 +233,9 @@ struct Life<'a> {
 
 const INSERT: &str = "INSERT INTO transactions (tenant, id, version, state, reached, due_at, takes,
         ended_at, ended_by, end_reason, proof_content, proof_signer, evidence, surface, client,
-        user, request_key, reference, device, started_at, body, content)
+        user, request_key, reference, device, started_at, body, stored_bytes, content)
     VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-        ?19, ?20, ?21)";
+        ?19, ?20, ?21, ?22)";
 
 const REFERENCE_IS_TAKEN: &str = "SELECT 1 FROM transactions
         WHERE tenant = ?1 AND client = ?2 AND reference = ?3

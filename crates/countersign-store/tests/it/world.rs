@@ -9,7 +9,7 @@ use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{
     DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
-use countersign_core::port::{Changed, Claim, Commit, Created, Grounds, Registry};
+use countersign_core::port::{Changed, Claim, Commit, Created, Grounds, Registry, StoredMax};
 use countersign_core::push::{Provider, Push, PushAddress, Registration, SubscriptionKeys};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
@@ -231,6 +231,7 @@ pub(crate) fn commit(transaction: Transaction, expected: Option<u32>) -> Commit 
         grounds: Grounds::default(),
         standing: None,
         open_max: 100,
+        stored_max: StoredMax::NONE,
     }
 }
 

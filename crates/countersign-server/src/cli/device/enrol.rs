@@ -10,6 +10,7 @@ use countersign_device::{
 use serde::Serialize;
 
 use crate::cli::answer;
+use crate::cli::shell::quoted;
 use crate::config::platform;
 
 /// Make a device of this program: with an activation code, at a server, into a file.
@@ -130,9 +131,11 @@ impl Enrol {
         answer::print(self.json, &enrolled, || {
             let Enrolled { device_id, serial_number, user, .. } = &enrolled;
             let out = self.out.display();
+            let argument = self.out.to_string_lossy();
+            let argument = quoted(&argument);
             format!(
                 "Device {serial_number} of {user} is enrolled, with id {device_id}, in {out}.\n\
-                 Run it: `countersign device run {out}`."
+                 Run it: `countersign device run {argument}`."
             )
         })
     }

@@ -231,6 +231,7 @@ impl Pushes {
     /// [`BadRegistration`].
     pub(crate) async fn read(
         &self,
+        tenant: &TenantName,
         push: &Push,
         now: Timestamp,
     ) -> Result<(PushAddress, Option<String>), BadRegistration> {
@@ -251,7 +252,7 @@ impl Pushes {
                     return Err(BadRegistration::Endpoint);
                 }
                 url.set_fragment(None);
-                self.0.resolver.check(&url, now).await?;
+                self.0.resolver.check(tenant, &url, now).await?;
                 let (p256dh, auth) = (*subscription.p256dh.point(), subscription.auth);
                 let keys = Some(SubscriptionKeys { p256dh, auth });
                 PushAddress { provider: Provider::WebPush, token: url.into(), keys }

@@ -213,6 +213,13 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         Refusal::UnknownUser => USER_NOT_FOUND.told_by(by),
         Refusal::UnknownDevice => DEVICE_NOT_FOUND.told_by(by),
         Refusal::Crowded => TOO_MANY_REQUESTS.told_by(by),
+        Refusal::Quota(quota) => {
+            let (Literal(code, status, _), message) = (TOO_MANY_REQUESTS, sentence(refusal));
+            let mut response = refused(code, status, message, by);
+            let wait = HeaderValue::from(quota.retry_after_seconds());
+            response.headers_mut().insert(header::RETRY_AFTER, wait);
+            response
+        }
         Refusal::ManyCodes => TOO_MANY_CODES.told_by(by),
         Refusal::BadExpiry => BAD_EXPIRY.told_by(by),
         // To a relying party, what cannot be taken back is not there to be taken back.
@@ -229,6 +236,7 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         // What only devices are told.
         | Refusal::NotTaken
         | Refusal::OtherDevice
+        | Refusal::ManyTakes
         | Refusal::PinRequired
         | Refusal::PinUnset
         | Refusal::PinWrong { .. }

@@ -126,7 +126,8 @@ async fn start(
     let body = json(request).await?;
     let start = Start::parse(&body, &user)?;
     if let Some(callback) = &start.callback {
-        let allowed = kobil.gate.callbacks.check(callback, kobil.gate.core.now()).await;
+        let (callbacks, now) = (&kobil.gate.callbacks, kobil.gate.core.now());
+        let allowed = callbacks.check(&caller.tenant, callback, now).await;
         allowed.map_err(|reason| BadBody::of_callback(&reason))?;
     }
     if kobil.tasks.has_begun() {
@@ -139,7 +140,7 @@ async fn start(
         return Ok(render::created(&*core.start(order(id, caller, user, start)).await?));
     }
     // Listening begins before the start, so that no end falls in between.
-    let waiter = core.doorbell.wait(id);
+    let waiter = core.doorbell.wait(&caller.tenant, &caller.client, id).map_err(Error::from)?;
     let started = core.start(order(id, caller, user, start)).await?;
     let ended = held::until_ended(core, started, waiter, &kobil.tasks).await?;
     let ended = ended.ok_or(render::SERVICE_UNAVAILABLE)?;

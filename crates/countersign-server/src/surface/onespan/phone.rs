@@ -176,7 +176,8 @@ impl Phones {
         let plain =
             open(&device, Purpose::Notification, &unhexed(message).ok_or(Refusal::OtherForm)?)?;
         let push: Push = serde_json::from_slice(&plain).map_err(|_| Refusal::OtherForm)?;
-        let address = self.0.devices.address(&push).await.map_err(|_| Refusal::OtherForm)?;
+        let address =
+            self.0.devices.address(tenant, &push).await.map_err(|_| Refusal::OtherForm)?;
         self.0.core.set_push(tenant, device.id, Some(address)).await
     }
 

@@ -9,6 +9,7 @@ use countersign_core::Refusal;
 use countersign_core::device::{Device, Identity, Purpose};
 use countersign_core::id::{IdentityId, TenantName};
 use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX, REASON_BYTES_MAX};
+use countersign_core::name::normal_form;
 use countersign_core::selector::{Filter, Held};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use super::body::text_of;
 use super::extension::parameter;
 use super::problem::Problem;
 use super::routes::{Rules, TrustedX};
-use super::selector::{TYPE, labels};
+use super::selector::{TYPE, comparable, labels};
 use crate::surface::field::{Member, bad, object, required};
 use crate::surface::intake;
 
@@ -184,7 +185,7 @@ fn filter(query: Option<&str>, tenant: &TenantName) -> Option<Filter> {
         .split(',')
         .map(str::trim)
         .filter(|label| !label.is_empty())
-        .map(str::to_owned)
+        .map(comparable)
         .collect();
     Some(Filter {
         user: given("user_id").map(|user| user.parse()).transpose().ok()?,
@@ -242,6 +243,9 @@ pub(super) async fn set_labels(
     let body = intake::json(request).await?;
     let fields: LabelsFields = object(&body)?;
     let labels = labels(fields.labels, "labels")?;
+    if let Some(bad) = labels.iter().find_map(|label| normal_form(label).err()) {
+        return Err(Problem::Bad(format!("labels: {bad}")));
+    }
     trustedx.gate.core.set_identity_labels(&caller.tenant, identity_id(&id)?, &labels).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -187,6 +187,13 @@ fn of_device(body: &RefusalBody) -> Response {
 
 fn of_refusal(refusal: &Refusal) -> Response {
     let (status, error) = match refusal {
+        Refusal::Quota(quota) => {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let mut response = told(status, "too_many_requests", &refusal.to_string());
+            let wait = HeaderValue::from(quota.retry_after_seconds());
+            response.headers_mut().insert(RETRY_AFTER, wait);
+            return response;
+        }
         Refusal::Unknown => return Problem::Gone.into_response(),
         Refusal::UnknownIdentity => (StatusCode::GONE, "gone"),
         // Whether there is such a user is not told apart from whether anybody could sign.
@@ -213,6 +220,7 @@ fn of_refusal(refusal: &Refusal) -> Response {
         | Refusal::Late
         | Refusal::NotTaken
         | Refusal::OtherDevice
+        | Refusal::ManyTakes
         | Refusal::Exists
         | Refusal::Unchanged
         | Refusal::PinOutOfTurn

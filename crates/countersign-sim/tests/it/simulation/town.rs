@@ -8,9 +8,9 @@ use std::rc::Rc;
 use countersign_core::Error;
 use countersign_core::delivery::Debt;
 use countersign_core::device::{DeviceStatus, Purpose};
-use countersign_core::engine::{Engine, Manner, Policy};
+use countersign_core::engine::{Engine, Manner, Policy, StartRates};
 use countersign_core::id::{DeliveryId, DeviceId, IdentityId, TransactionId};
-use countersign_core::port::{Clock, Handle, Ledger};
+use countersign_core::port::{Clock, Handle, Ledger, StoredMax};
 use countersign_core::push::{PushPolicy, When};
 use countersign_core::selector::Selector;
 use countersign_core::terms::{Addressed, Clocks, Form};
@@ -30,6 +30,8 @@ use crate::play::{WORLD, callback, reference};
 pub(super) const POLICY: Policy = Policy {
     locks: LockPolicy { wrong_max: 3, first: Duration::from_secs(5), max: Duration::from_secs(20) },
     open_per_user_max: 4,
+    start_rates: StartRates { client: None, tenant: None },
+    stored_max: StoredMax::NONE,
     push: PushPolicy { when: When::Absent, after: Duration::ZERO },
 };
 

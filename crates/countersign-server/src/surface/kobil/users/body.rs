@@ -69,7 +69,7 @@ impl NewUser {
         let name = name.ok_or(BadUser::Nameless)?.parse();
         let name = match name {
             Ok(name) => name,
-            Err(_) => bad("username", "1 to 255 bytes without control characters")?,
+            Err(_) => bad("username", "1 to 255 bytes of visible characters")?,
         };
         let attributes = fields.attributes;
         if attributes.as_ref().is_some_and(|raw| !raw.get().starts_with('{')) {

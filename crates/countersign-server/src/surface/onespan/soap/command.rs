@@ -88,7 +88,8 @@ impl Soap {
     async fn sign(&self, order: Order) -> Result<Done, Not> {
         let core = &self.gate.core;
         // Listening begins before the start, so that no end falls in between.
-        let waiter = core.doorbell.wait(order.id);
+        let waiter = core.doorbell.wait(&order.tenant, &order.client, order.id);
+        let waiter = waiter.map_err(Error::from)?;
         let started = core.start(order).await?;
         let ended = held::until_ended(core, started, waiter, &self.tasks).await?;
         self.signed(&ended.ok_or_else(Fault::draining)?).await
@@ -129,7 +130,8 @@ impl Soap {
         if !asked || terms.operation != operation {
             return Err(Refusal::Unknown.into());
         }
-        let waiter = core.doorbell.wait(found.terms.id);
+        let waiter = core.doorbell.wait(&caller.tenant, &caller.client, found.terms.id);
+        let waiter = waiter.map_err(Error::from)?;
         let found = core.transaction(&caller.tenant, &Handle::Id(found.terms.id)).await?;
         let ended = held::until_ended(core, found, waiter, &self.tasks);
         match timeout(self.wait, ended).await {
@@ -247,6 +249,7 @@ impl From<Refusal> for Not {
 impl From<Error> for Not {
     fn from(error: Error) -> Self {
         match error {
+            Error::Refused(Refusal::Quota(quota)) => Self::Unanswered(Fault::quota(quota)),
             Error::Refused(refusal) => Self::Told(Status::of(&refusal), None),
             Error::Failed(fault) => {
                 log(&fault);

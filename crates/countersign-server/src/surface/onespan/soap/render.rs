@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::refusal::Quota;
 use countersign_core::terms::Operation;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -186,6 +187,12 @@ impl Fault {
         let header = Some((RETRY_AFTER, HeaderValue::from_static("60")));
         let sentence = "too many tries; wait a minute";
         Self { header, ..Self::client(StatusCode::TOO_MANY_REQUESTS, sentence) }
+    }
+
+    /// The client, or its tenant, has used up a quota.
+    pub(super) fn quota(quota: Quota) -> Self {
+        let header = Some((RETRY_AFTER, HeaderValue::from(quota.retry_after_seconds())));
+        Self { header, ..Self::client(StatusCode::TOO_MANY_REQUESTS, quota.to_string()) }
     }
 
     /// A message that does not say that it is XML.
