@@ -7,7 +7,8 @@
 The signature of a `sign:raw` or `sign:commitment:document` is over the digest that the application
 gave. If that is the document's own, it is what a CMS without signed attributes holds (RFC 5652,
 section 5.4), so the CMS can be made around it afterwards, by anyone, without a key. Certificates
-between the signer's and the root go behind it: `--chain intermediate.pem`.
+between the signer's and the root go behind it: `--chain intermediate.pem`. OpenSSL's `-cades` asks for a
+signed attribute, so it does not apply to such a message.
 
 With nothing but Python's standard library.
 """

@@ -7,13 +7,19 @@ use std::sync::{LazyLock, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign_proof::{Expected, Roots, Signer, ber as normaliser, cms as verifier};
+use countersign_proof::{Expected, Request, Roots, Signer, ber as normaliser, cms as verifier};
 use serde_json::Value;
 
 use crate::vectors;
 
 static VECTORS: LazyLock<Value> =
     LazyLock::new(|| vectors::read(include_str!("../../docs/vectors/cms.json")));
+static KEY_PROOFS: LazyLock<Value> =
+    LazyLock::new(|| vectors::read(include_str!("../../docs/vectors/key-proofs.json")));
+static REQUESTS: LazyLock<Vec<Request>> = LazyLock::new(|| {
+    let cases = vectors::list(&KEY_PROOFS, "accepted").iter();
+    cases.map(|case| Request::parse(&vectors::base64(case, "csr")).expect("it is good")).collect()
+});
 static KNOWN: LazyLock<Known> = LazyLock::new(Known::read);
 
 /// The one signer and the one thing signed.
@@ -156,5 +162,22 @@ pub fn certificate(bytes: &[u8]) {
     if let Ok(roots) = Roots::new([bytes]) {
         let _ = Signer::new(&known.certificate, &known.chain, &roots, known.now);
         let _ = Signer::new(bytes, &[], &roots, known.now);
+    }
+}
+
+/// As a request for a certificate, and as a proof by the key of a known one. Only the keys of the vectors ever
+/// signed a request, and none of them another statement than its own.
+pub fn request(bytes: &[u8]) {
+    let cases = vectors::list(&KEY_PROOFS, "accepted");
+    if let Ok(request) = Request::parse(bytes) {
+        let digest = hex::encode(request.key_digest());
+        let known = cases.iter().find(|case| vectors::text(case, "key_digest") == digest);
+        let known = known.expect("nobody else signed a request");
+        let statement = hex::decode(vectors::text(known, "statement")).expect("hex");
+        let proof = vectors::base64(known, "proof");
+        request.check_proof(&statement, &proof).expect("a request is its key");
+    }
+    for request in &*REQUESTS {
+        assert!(request.check_proof(b"another statement", bytes).is_err(), "nobody signed it");
     }
 }

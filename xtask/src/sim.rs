@@ -58,7 +58,7 @@ fn simulate(root: &Path, program: &str, first: u64, each: u64) -> anyhow::Result
         .arg("invariant")
         .env("SIM_FIRST", first.to_string())
         .env("SIM_SEEDS", each.to_string())
-        .current_dir(root.join("crates/countersign-sim"))
+        .current_dir(root.join("tools/countersign-sim"))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

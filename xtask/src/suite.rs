@@ -99,9 +99,8 @@ fn demo(root: &Path) -> anyhow::Result<Tally> {
     let mut openssl = Command::new("sh");
     match openssl_line(&output) {
         Some(line) => openssl.args(["-euc", &line]),
-        None => {
-            openssl.args(["-c", "echo 'the demo printed no `openssl cms -verify` line'; false"])
-        }
+        None => openssl
+            .args(["-c", "echo 'the demo printed no `openssl cms -verify -cades` line'; false"]),
     };
     openssl.current_dir(&directory.0);
     tally += Step::new("the demo's openssl line", openssl).check();
@@ -111,7 +110,7 @@ fn demo(root: &Path) -> anyhow::Result<Tally> {
 /// Finds the command in what the demo printed, without prompt and colours; it may be continued with `\`.
 fn openssl_line(output: &str) -> Option<String> {
     let plain = without_colours(output);
-    let mut lines = plain.lines().skip_while(|line| !line.contains("openssl cms -verify"));
+    let mut lines = plain.lines().skip_while(|line| !line.contains("openssl cms -verify -cades"));
     let first = lines.next()?;
     let mut command = first[first.find("openssl cms")?..].trim_end().to_owned();
     while let Some(unfinished) = command.strip_suffix('\\') {
@@ -155,10 +154,10 @@ mod tests {
 
     #[test]
     fn the_openssl_line_is_found_behind_a_prompt_and_colours_and_over_two_lines() {
-        let output = "saved\n  \u{1b}[1m$ openssl cms -verify -in 'a b.p7m' \\\n     -CAfile ca.pem\u{1b}[0m\n";
+        let output = "saved\n  \u{1b}[1m$ openssl cms -verify -cades -in 'a b.p7m' \\\n     -CAfile ca.pem\u{1b}[0m\n";
         let line = openssl_line(output).unwrap();
         assert_eq!(line.split_whitespace().last(), Some("ca.pem"));
-        assert!(line.starts_with("openssl cms -verify -in 'a b.p7m'"), "{line}");
+        assert!(line.starts_with("openssl cms -verify -cades -in 'a b.p7m'"), "{line}");
         assert!(!line.contains('\\') && !line.contains('\u{1b}'), "{line}");
     }
 

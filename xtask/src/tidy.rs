@@ -4,6 +4,7 @@
 
 mod fence;
 mod files;
+mod graph;
 mod manifests;
 mod shape;
 
@@ -47,6 +48,11 @@ const RULES: &[(&str, &str, Check)] = &[
         manifests::members,
     ),
     (
+        "no modules import each other in a circle",
+        "what is in a circle can be read, moved and tested only as one",
+        graph::circles,
+    ),
+    (
         "no module is a drawer",
         "what is put into `common` or `util` has no noun, and is found by nobody",
         shape::drawers,
@@ -60,7 +66,7 @@ const RULES: &[(&str, &str, Check)] = &[
         fence::check_all,
     ),
     (
-        "a surface names no other surface, no store and no delivery",
+        "a surface names no other surface, no store, no delivery and no egress",
         "a surface translates; it never decides",
         fence::surfaces,
     ),

@@ -10,14 +10,13 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use crate::device::Device;
 use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_BACKOFF_MAX, DELIVERY_FAILURES_MAX, DELIVERY_PAUSE_MAX,
 };
-use crate::push::{self, PushPolicy};
+use crate::push;
 use crate::time::Timestamp;
-use crate::transaction::{Event, Transaction};
+use crate::transaction::Transaction;
 
 /// What is owed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -117,41 +116,6 @@ pub struct Settlement {
     pub outcome: String,
     /// When.
     pub at: Timestamp,
-}
-
-/// What `event` owes to those who are not on the line. `addressed` are the devices that are to be told,
-/// and whether each is on the line.
-#[must_use]
-pub fn owed(
-    event: Event,
-    transaction: &Transaction,
-    addressed: &[(&Device, bool)],
-    policy: &PushPolicy,
-    mut draw: impl FnMut() -> DeliveryId,
-) -> Vec<Owed> {
-    match event {
-        Event::Started => {
-            let push = |(device, is_present): &(&Device, bool)| {
-                let wait = policy.wait(*is_present)?;
-                let address = &device.push.registration()?.address;
-                let host = address.lane(&device.about.app);
-                Some(Owed {
-                    id: draw(),
-                    debt: Debt::Push(device.id),
-                    lane: Lane { tenant: transaction.terms.tenant.clone(), host },
-                    due_at: transaction.terms.started_at + wait,
-                })
-            };
-            addressed.iter().filter_map(push).collect()
-        }
-        Event::Ended(_) => Owed::callback(draw(), transaction).into_iter().collect(),
-        Event::Reached
-        | Event::Taken
-        | Event::PinProved
-        | Event::PinMistaken
-        | Event::CodeMistaken
-        | Event::Discarded => Vec::new(),
-    }
 }
 
 impl Owed {

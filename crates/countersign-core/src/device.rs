@@ -83,8 +83,10 @@ pub struct Identity {
     pub certificate: Vec<u8>,
     /// The certificates above it, DER, nearest first.
     pub chain: Vec<Vec<u8>>,
-    /// What selectors find it by.
+    /// What selectors find it by: given by the activation code or by an administrator, never by the device.
     pub labels: Vec<String>,
+    /// The labels that the device asked for. They are listed, and no selector finds an identity by them.
+    pub proposed_labels: Vec<String>,
     /// Whether it may sign.
     pub enabled: bool,
     /// Why it may or may not, in the words of whoever said so last; at most

@@ -7,13 +7,13 @@
 //!
 //! The same request again, until the code expires, gets the same answer: a lost 201 burns nothing.
 
-use crate::device::Device;
-use crate::id::{TenantName, UserName};
+use crate::device::{Device, Identity};
+use crate::id::{IdentityId, TenantName, UserName};
 use crate::limits::{ACTIVATION_LIFE_MAX, ACTIVATIONS_PER_USER_MAX};
-use crate::port::Versioned;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 use crate::time::Timestamp;
+use crate::versioned::Versioned;
 
 /// A code that lets one device in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,6 +30,12 @@ pub struct Activation {
     pub not_after: Timestamp,
     /// Whether it is kept out of every list.
     pub secret: bool,
+    /// Whether somebody chose the code. It may be short then, so guesses of it are limited; a
+    /// generated one has 80 random bits or more.
+    pub chosen: bool,
+    /// The labels of the identities that are enrolled with it; at most
+    /// [`crate::limits::LABELS_PER_IDENTITY_MAX`].
+    pub labels: Vec<String>,
     /// Whether it has been used.
     pub state: ActivationState,
 }
@@ -110,6 +116,60 @@ pub struct Enrolment {
     pub answer: Vec<u8>,
     /// The device. Its sequence number is one more than its user's count of devices made.
     pub device: Device,
+    /// The key of each of the device's identities, in their order.
+    pub keys: Vec<IdentityKey>,
+}
+
+impl Enrolment {
+    /// What a store says of an enrolment or an addition whose keys do not fit.
+    pub const KEYS_UNFIT: &str = "the keys are not those of the identities";
+
+    /// Whether `keys` are those of the device's identities. A store refuses others as a fault.
+    #[must_use]
+    pub fn keys_fit(&self) -> bool {
+        self.keys.iter().map(|key| key.identity).eq(self.device.identities.iter().map(|i| i.id))
+    }
+}
+
+/// What the ledger keeps of an identity's key for good, so that no other identity of the tenant ever has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IdentityKey {
+    /// The identity.
+    pub identity: IdentityId,
+    /// SHA-256 of its `SubjectPublicKeyInfo`, DER.
+    pub key_digest: [u8; 32],
+    /// The serial number of its certificate, if the tenant's own authority issued it.
+    pub certificate_serial: Option<u128>,
+}
+
+/// An identity with its key, as it is added.
+#[derive(Clone, Debug)]
+pub struct NewIdentity {
+    /// The identity.
+    pub identity: Identity,
+    /// Its key.
+    pub key: IdentityKey,
+}
+
+/// One unit of work: a device has one more identity, and the identity's key is used up.
+#[derive(Clone, Debug)]
+pub struct Addition {
+    /// The device with the identity, which is its last one.
+    pub device: Device,
+    /// The device's version when it was decided on.
+    pub expected: u32,
+    /// The version of the device's user then: a lock of the user keeps the identity out.
+    pub user_expected: u32,
+    /// The key of the identity.
+    pub key: IdentityKey,
+}
+
+impl Addition {
+    /// Whether `key` is the new identity's. A store refuses another as a fault.
+    #[must_use]
+    pub fn key_fits(&self) -> bool {
+        self.device.identities.last().is_some_and(|added| added.id == self.key.identity)
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +184,8 @@ mod tests {
             code: Secret::new(b"CODE".to_vec()),
             not_after: Timestamp(10),
             secret: false,
+            chosen: true,
+            labels: Vec::new(),
             state,
         }
     }

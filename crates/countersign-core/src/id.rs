@@ -2,14 +2,12 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::limits::NAME_BYTES_MAX;
-
-/// What was given is no name of this kind.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadName(pub &'static str);
+pub use crate::name::BadName;
+use crate::name::normal_form;
 
 /// A transaction: 128 bits, never reused, written as 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -228,7 +226,7 @@ impl FromStr for SerialNumber {
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TenantName(Arc<str>);
 
-/// A user's name within a tenant: 1 to 255 bytes, no control characters.
+/// A user's name within a tenant, in its [normal form](crate::name::normal_form).
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct UserName(Arc<str>);
 
@@ -236,27 +234,23 @@ pub struct UserName(Arc<str>);
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ClientId(Arc<str>);
 
-fn label(text: &str) -> Result<(), BadName> {
+fn label(text: &str) -> Result<Cow<'_, str>, BadName> {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let edge = |b: Option<&u8>| b.is_some_and(|b| *b != b'-');
     let bytes = text.as_bytes();
     let good = bytes.len() <= 63 && bytes.iter().copied().all(inner);
-    (good && edge(bytes.first()) && edge(bytes.last())).then_some(()).ok_or(BadName(
+    let good = good && edge(bytes.first()) && edge(bytes.last());
+    good.then_some(text.into()).ok_or(BadName(
         "a tenant's name is 1 to 63 lower-case letters, digits and dashes, no dash at its ends",
     ))
 }
 
-fn printable(text: &str) -> Result<(), BadName> {
-    let good =
-        !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
-    good.then_some(()).ok_or(BadName("a name is 1 to 255 bytes without control characters"))
-}
-
-fn visible(text: &str) -> Result<(), BadName> {
+fn visible(text: &str) -> Result<Cow<'_, str>, BadName> {
     let good = !text.is_empty()
         && text.len() <= NAME_BYTES_MAX
         && text.bytes().all(|b| b.is_ascii_graphic() && b != b':');
-    good.then_some(()).ok_or(BadName("a client id is 1 to 255 visible ASCII characters, no colon"))
+    good.then_some(text.into())
+        .ok_or(BadName("a client id is 1 to 255 visible ASCII characters, no colon"))
 }
 
 macro_rules! text_name {
@@ -273,8 +267,7 @@ macro_rules! text_name {
             type Err = BadName;
 
             fn from_str(text: &str) -> Result<Self, BadName> {
-                $check(text)?;
-                Ok(Self(text.into()))
+                Ok(Self($check(text)?.into()))
             }
         }
 
@@ -285,7 +278,7 @@ macro_rules! text_name {
         }
     )*};
 }
-text_name!(TenantName: label, UserName: printable, ClientId: visible);
+text_name!(TenantName: label, UserName: normal_form, ClientId: visible);
 
 #[cfg(test)]
 mod tests {

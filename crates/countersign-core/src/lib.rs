@@ -12,6 +12,8 @@ pub mod engine;
 pub mod enrolment;
 pub mod id;
 pub mod limits;
+pub mod name;
+pub mod outcome;
 pub mod port;
 pub mod push;
 pub mod refusal;
@@ -23,5 +25,7 @@ pub mod terms;
 pub mod time;
 pub mod transaction;
 pub mod user;
+pub mod versioned;
+pub mod waking;
 
 pub use refusal::{Error, Fault, Refusal};

@@ -44,18 +44,27 @@ pub const CLOCK_DEFAULT: Duration = Duration::from_mins(5);
 pub const ROOTS_PER_TENANT_MAX: usize = 32;
 /// Devices that one user may hold, retired ones aside.
 pub const DEVICES_PER_USER_MAX: usize = 32;
+/// Devices that may take one transaction. Retired devices count, so it is more than a user may hold.
+pub const TAKES_MAX: usize = 2 * DEVICES_PER_USER_MAX;
 /// Identities of one device.
 pub const IDENTITIES_PER_DEVICE_MAX: usize = 8;
 /// Labels of one identity.
 pub const LABELS_PER_IDENTITY_MAX: usize = 16;
 /// Activation codes of one user that still could be used; each try checks them all.
 pub const ACTIVATIONS_PER_USER_MAX: usize = 16;
+/// Activations of one user that one listing gives, used ones included.
+pub const ACTIVATIONS_LISTED_MAX: usize = 2 * ACTIVATIONS_PER_USER_MAX;
 /// The longest that an activation code may be good.
 pub const ACTIVATION_LIFE_MAX: Duration = Duration::from_hours(365 * 24);
 /// What a surface may keep of a user, in bytes.
 pub const PROFILE_BYTES_MAX: usize = 16 * 1024;
 /// Open transactions of one user, where the configuration says nothing else; its upper bound too.
 pub const OPEN_PER_USER_MAX: u16 = 100;
+/// The length of the burst that a rate of starts allows: a client that was idle for this long may start
+/// as many transactions at once as the rate gives in this time.
+pub const START_BURST: Duration = Duration::from_secs(10);
+/// What one stored transaction counts besides its content and its terms, in bytes: its columns and indexes.
+pub const STORED_ROW_BYTES: u64 = 1_024;
 /// Rows that one listing gives.
 pub const LISTED_MAX: u16 = 1_000;
 
@@ -83,10 +92,21 @@ pub const CHANNEL_FRAMES_MAX: usize = 256;
 pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest wait of one long poll.
 pub const POLL_WAIT_MAX: Duration = Duration::from_mins(1);
-/// How far a device's clock may be off when it proves itself.
+/// How old a device's token may be.
 pub const PROOF_SKEW: Duration = Duration::from_mins(1);
-/// Device proofs remembered against replay; one lives for twice [`PROOF_SKEW`].
-pub const PROOFS_REMEMBERED_MAX: usize = 262_144;
+/// How far ahead of the server's clock a device's token may be dated. After a start, tokens dated up to
+/// this far after it are refused, since they may have been used before it.
+pub const PROOF_AHEAD_MAX: Duration = Duration::from_millis(250);
+/// Tokens of one device that a node remembers against replay, in about a minute. A device that makes more
+/// calls than this is refused until older ones are forgotten.
+pub const PROOFS_PER_DEVICE_MAX: usize = 2_048;
+/// Tokens of all devices that a node remembers against replay. Above it, a device has
+/// [`PROOFS_PER_DEVICE_MIN`] of its own and no more.
+pub const PROOFS_REMEMBERED_MAX: usize = 524_288;
+/// See [`PROOFS_REMEMBERED_MAX`].
+pub const PROOFS_PER_DEVICE_MIN: usize = 16;
+/// Connections and polls of one device at once; a further one replaces the oldest.
+pub const LINES_PER_DEVICE_MAX: usize = 2;
 
 /// Times one delivery is attempted, however short its waits were.
 pub const DELIVERY_ATTEMPTS_MAX: u16 = 1_000;
@@ -124,5 +144,9 @@ const _: () = assert!(DOCUMENT_BYTES_MAX + 2 * 1024 <= CONTENT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX > FRAME_BYTES_MAX);
 // A device that comes back is told of all that is open before its queue is full.
 const _: () = assert!(CHANNEL_FRAMES_MAX > OPEN_PER_USER_MAX as usize);
+// A device keeps its share of what is remembered.
+const _: () = assert!(PROOFS_PER_DEVICE_MIN < PROOFS_PER_DEVICE_MAX);
+// A token that is dated ahead is still within the age that tokens may have.
+const _: () = assert!(PROOF_AHEAD_MAX.as_millis() < PROOF_SKEW.as_millis());
 // A receiver that is held back is tried again long before its deliveries are given up.
 const _: () = assert!(DELIVERY_PAUSE_MAX.as_secs() < DELIVERY_BACKOFF_MAX.as_secs());

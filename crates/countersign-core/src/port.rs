@@ -16,21 +16,13 @@ use crate::device::{Device, Identity};
 use crate::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, RequestKey, TenantName, TransactionId, UserName,
 };
-use crate::push::{Contact, Waking};
 use crate::refusal::Fault;
 use crate::terms::{Addressed, Surface};
 use crate::time::Timestamp;
 use crate::transaction::{End, Event, Transaction};
 use crate::user::{Standing, User};
-
-/// Something read from the ledger, and the version that it was read at. Versions begin at 1.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Versioned<T> {
-    /// What was read.
-    pub value: T,
-    /// Grows by one with each write.
-    pub version: u32,
-}
+pub use crate::versioned::Versioned;
+use crate::waking::{Contact, Waking};
 
 /// One unit of work, as a value: it is written whole, or not at all.
 #[derive(Clone, Debug)]
@@ -51,6 +43,24 @@ pub struct Commit {
     pub standing: Option<Standing>,
     /// The bound on open transactions of the user, checked where `expected` is `None`.
     pub open_max: u16,
+    /// The bounds on what is stored, checked where `expected` is `None`.
+    pub stored_max: StoredMax,
+}
+
+/// How many bytes stored transactions may occupy: their contents, their terms, and
+/// [`STORED_ROW_BYTES`](crate::limits::STORED_ROW_BYTES) for each. What retention has removed counts no more,
+/// nor does the evidence that stays.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StoredMax {
+    /// Of one client.
+    pub client: u64,
+    /// Of all clients of one tenant together.
+    pub tenant: u64,
+}
+
+impl StoredMax {
+    /// No bound.
+    pub const NONE: Self = Self { client: u64::MAX, tenant: u64::MAX };
 }
 
 /// The versions of what a decision stood on. Locks are held this way: a lock acknowledged before the
@@ -76,6 +86,12 @@ pub enum Committed {
     KeyTaken,
     /// The user has as many open transactions as may be.
     Crowded,
+    /// It ends with a signature whose [`countersign_proof::Proof::single_use_mark`] the tenant has already.
+    SignatureUsed,
+    /// The client's stored transactions occupy as many bytes as may be.
+    ClientFull,
+    /// The tenant's stored transactions occupy as many bytes as may be.
+    TenantFull,
 }
 
 /// How a transaction is found.
@@ -98,6 +114,12 @@ pub struct Acting {
     pub user: Option<Versioned<User>>,
     /// The transaction, where there is one.
     pub transaction: Option<Versioned<Transaction>>,
+}
+
+impl From<Acting> for Waking {
+    fn from(Acting { device, user, transaction }: Acting) -> Self {
+        Self { device: device.into(), user, transaction }
+    }
 }
 
 /// A transaction, as of one moment, for somebody who waits for its end.
@@ -243,7 +265,8 @@ pub trait Ledger: Send + Sync {
     /// Finds at most `limit` open transactions whose deadline is `now` or earlier, earliest first.
     fn due(&self, now: Timestamp, limit: u16) -> impl Future<Output = Result<Due, Fault>> + Send;
 
-    /// Writes one unit of work, if everything that it was decided on still holds.
+    /// Writes one unit of work, if everything that it was decided on still holds. The mark of a signature
+    /// that may be used once is written with it and stays for good, whatever is removed later.
     fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed, Fault>> + Send;
 
     /// Leases deliveries that are due, as far as there is room for them. No other node gets them before
@@ -367,6 +390,19 @@ pub enum Changed {
     Written,
     /// The version did not hold, or there is no such thing: read again.
     Stale,
+}
+
+/// Whether new identities were written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Registered {
+    /// They are durable, and so are the marks of their keys.
+    Written,
+    /// Something it was decided on has changed meanwhile: decide again.
+    Stale,
+    /// One of the keys is, or was, another identity's of the tenant.
+    KeyUsed,
+    /// A certificate of the tenant's authority has one of the serial numbers: issue again.
+    SerialUsed,
 }
 
 /// News for those who are on the line. Never a row, and free to be lost.

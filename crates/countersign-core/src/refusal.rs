@@ -1,8 +1,10 @@
 //! The two ways in which a call ends badly: the caller asked for what cannot be, or we failed.
 
+use core::time::Duration;
+
 use countersign_proof::BadProof;
 
-use crate::transaction::Outcome;
+use crate::outcome::Outcome;
 
 /// Why a call was turned down. A refusal changes nothing and is safe to show to the caller.
 ///
@@ -34,6 +36,9 @@ pub enum Refusal {
     /// The tenant has no such identity.
     #[error("no such signing identity")]
     UnknownIdentity,
+    /// The public key is, or was, another identity's of the tenant.
+    #[error("the key belongs, or belonged, to another signing identity")]
+    KeyUsed,
     /// The device holds as many identities as may be.
     #[error("the device has too many signing identities")]
     ManyIdentities,
@@ -55,6 +60,12 @@ pub enum Refusal {
     /// It may be taken once, and another device did.
     #[error("another device has taken the transaction")]
     OtherDevice,
+    /// As many devices as may have taken it.
+    #[error("too many devices have taken the transaction")]
+    ManyTakes,
+    /// The client, or its tenant, has used up a quota.
+    #[error("{0}")]
+    Quota(Quota),
     /// It asks for a PIN and none was proved.
     #[error("the transaction asks for the PIN")]
     PinRequired,
@@ -100,6 +111,48 @@ pub enum Refusal {
     /// An activation code would be good for no time, or for longer than may be.
     #[error("the activation code must expire within a year from now")]
     BadExpiry,
+}
+
+/// What a client, or its tenant, has used up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Quota {
+    /// The rate at which the client may start transactions.
+    #[error("the client starts transactions faster than its quota allows")]
+    ClientStarts {
+        /// How long until one more may be started.
+        retry_after: Duration,
+    },
+    /// The rate at which all clients of the tenant together may start transactions.
+    #[error("the tenant's clients start transactions faster than the tenant's quota allows")]
+    TenantStarts {
+        /// How long until one more may be started.
+        retry_after: Duration,
+    },
+    /// The bytes that the client's transactions may occupy in the ledger.
+    #[error("the client's stored transactions have used up its quota")]
+    ClientStored,
+    /// The bytes that the tenant's transactions may occupy in the ledger.
+    #[error("the tenant's stored transactions have used up its quota")]
+    TenantStored,
+    /// The calls of the client that may wait at once.
+    #[error("the client has too many waiting calls")]
+    Waiting,
+}
+
+impl Quota {
+    /// How long to wait before the same call is tried again, in whole seconds, at least 1: `Retry-After`
+    /// (RFC 9110, section 10.2.3).
+    #[must_use]
+    pub fn retry_after_seconds(self) -> u64 {
+        match self {
+            Self::ClientStarts { retry_after } | Self::TenantStarts { retry_after } => {
+                (retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0)).max(1)
+            }
+            // Retention removes rows in batches; nothing is gained by asking sooner.
+            Self::ClientStored | Self::TenantStored => 60,
+            Self::Waiting => 5,
+        }
+    }
 }
 
 /// The infrastructure failed. Opaque on purpose: it is logged once, never matched on, never shown.

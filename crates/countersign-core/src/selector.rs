@@ -20,6 +20,12 @@ pub struct Selector {
 }
 
 impl Selector {
+    /// What it holds, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let labels = self.labels.iter().map(String::len).sum::<usize>();
+        labels + self.certificate.as_ref().map_or(0, Vec::len)
+    }
+
     /// Whether `identity`, held by `device`, meets every condition.
     #[must_use]
     pub fn matches(&self, device: &Device, identity: &Identity) -> bool {

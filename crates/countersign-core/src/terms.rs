@@ -9,7 +9,7 @@ use countersign_proof::raw::Hash;
 
 use crate::device::Purpose;
 use crate::id::{ClientId, DeviceId, RequestKey, TenantName, TransactionId, UserName};
-use crate::limits::DOCUMENT_BYTES_MAX;
+use crate::limits::{DOCUMENT_BYTES_MAX, STORED_ROW_BYTES};
 use crate::selector::Selector;
 use crate::time::Timestamp;
 
@@ -71,6 +71,22 @@ impl Terms {
     #[must_use]
     pub fn purpose(&self) -> Purpose {
         self.content.media_type.purpose()
+    }
+
+    /// What it counts as stored: what its caller chose, in bytes, and [`STORED_ROW_BYTES`] for all else.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        let texts = [&self.notice, &self.request].into_iter().flatten().map(String::len);
+        let document = self.document.as_ref().map_or(0, Document::bytes);
+        let callback = self.callback.as_ref().map_or(0, Callback::bytes);
+        let selectors = self.selectors.iter().map(Selector::bytes).sum::<usize>();
+        let chosen = texts.sum::<usize>()
+            + self.content.bytes.len()
+            + self.reference.as_ref().map_or(0, |reference| reference.name.len())
+            + document
+            + callback
+            + selectors;
+        STORED_ROW_BYTES + chosen as u64
     }
 }
 
@@ -218,11 +234,15 @@ impl Document {
     /// Whether all of it together is small enough to be sent to a device.
     #[must_use]
     pub fn fits(&self) -> bool {
+        self.bytes() <= DOCUMENT_BYTES_MAX
+    }
+
+    fn bytes(&self) -> usize {
         let Self { hash: _, digest_url, document_url, alias, html, root_certs } = self;
         let text: usize =
             [digest_url, document_url, alias, html].into_iter().flatten().map(String::len).sum();
         let certificates: usize = root_certs.iter().map(Vec::len).sum();
-        text + certificates <= DOCUMENT_BYTES_MAX
+        text + certificates
     }
 }
 
@@ -250,6 +270,16 @@ pub enum Form {
 }
 
 impl Form {
+    /// Whether a signature of this form is bound to its transaction. One that is not fits every transaction
+    /// over the same content, so it is accepted only from the device itself.
+    #[must_use]
+    pub fn names_transaction(self) -> bool {
+        match self {
+            Self::Cms | Self::Code => true,
+            Self::Raw => false,
+        }
+    }
+
     /// Its name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -374,6 +404,13 @@ pub struct Callback {
     pub url: String,
     /// Headers of the caller's own, checked when the transaction was started.
     pub headers: Vec<(String, String)>,
+}
+
+impl Callback {
+    fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        self.url.len() + headers.sum::<usize>()
+    }
 }
 
 #[cfg(test)]

@@ -24,9 +24,10 @@ use std::sync::Arc;
 
 use countersign_proof::Proof;
 
-pub use self::end::{Clock, Decline, End, Outcome};
+pub use self::end::{Clock, Decline, End};
 use crate::id::DeviceId;
-use crate::limits::DEVICES_PER_USER_MAX;
+use crate::limits::TAKES_MAX;
+pub use crate::outcome::Outcome;
 use crate::refusal::Refusal;
 use crate::terms::{Clocks, Terms};
 use crate::time::Timestamp;
@@ -37,7 +38,7 @@ use crate::user::Factor;
 pub struct Transaction {
     /// What was fixed at its start.
     pub terms: Arc<Terms>,
-    /// Which devices have shown it, in order, each once.
+    /// Which devices have its content, and from whom, in order; a device stands here once for each origin.
     pub takes: Vec<Take>,
     /// Where it is in its life.
     pub state: State,
@@ -45,13 +46,25 @@ pub struct Transaction {
     pub discarded: bool,
 }
 
-/// A device showed the content to the person.
+/// The content was released for a device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Take {
-    /// Which.
+    /// The device.
     pub device: DeviceId,
     /// When, for the first time.
     pub at: Timestamp,
+    /// To whom it was released.
+    pub origin: TakeOrigin,
+}
+
+/// To whom a content was released.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TakeOrigin {
+    /// To the device, which authenticated itself, because the person opened it.
+    Device,
+    /// To a gateway, which named the device and proved nothing of it. Whether the device got the content,
+    /// or showed it, is not known.
+    Gateway,
 }
 
 /// Where a transaction is in its life. Each state holds exactly what is known in it.
@@ -87,6 +100,11 @@ pub enum Input {
         device: DeviceId,
         /// What came of its proof of the PIN.
         pin: Pin,
+    },
+    /// A gateway fetches it for a device.
+    Fetch {
+        /// The device, one of the user's.
+        device: DeviceId,
     },
     /// A device hands in the signature.
     Finish {
@@ -147,7 +165,7 @@ pub enum Event {
     Started,
     /// An addressed device came online.
     Reached,
-    /// A device showed it, the first time or after others.
+    /// Its content was released for a device, the first time or after others.
     Taken,
     /// The PIN was proved once more by a device that has it already.
     PinProved,
@@ -223,6 +241,10 @@ impl Transaction {
             }
             (_, Input::Reach) => return Ok(self.same()),
             (_, Input::Take { device, pin }) => return self.take(device, pin, now),
+            (_, Input::Fetch { device }) => {
+                self.may_fetch(device)?;
+                (self.released(device, TakeOrigin::Gateway, now)?, Event::Taken)
+            }
             (_, Input::Finish { device, proof }) => {
                 self.may_finish(device)?;
                 if proof.transaction() != self.terms.id.bytes() {
@@ -250,7 +272,7 @@ impl Transaction {
         Ok(Step { next, event: Some(event) })
     }
 
-    fn take(mut self, device: DeviceId, pin: Pin, now: Timestamp) -> Result<Step, Refusal> {
+    fn take(self, device: DeviceId, pin: Pin, now: Timestamp) -> Result<Step, Refusal> {
         self.may_answer(device)?;
         match pin {
             _ if !self.terms.pin_required => {}
@@ -265,11 +287,24 @@ impl Transaction {
             }
             Pin::Right => {}
         }
-        if self.taken_by(device) {
+        if self.shown_by(device) {
             let event = self.terms.pin_required.then_some(Event::PinProved);
             return Ok(Step { next: self, event });
         }
-        assert!(self.takes.len() < 2 * DEVICES_PER_USER_MAX, "takes are bounded by devices");
+        let next = self.released(device, TakeOrigin::Device, now)?;
+        Ok(Step { next, event: Some(Event::Taken) })
+    }
+
+    /// The same, released to one more device.
+    fn released(
+        mut self,
+        device: DeviceId,
+        origin: TakeOrigin,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        if self.takes.len() >= TAKES_MAX {
+            return Err(Refusal::ManyTakes);
+        }
         if matches!(self.state, State::Waiting { .. }) {
             let deadline = match self.terms.clocks {
                 Clocks::Two { sign, .. } => self.last_moment().min(now + sign),
@@ -277,8 +312,8 @@ impl Transaction {
             };
             self.state = State::Taken { deadline };
         }
-        self.takes.push(Take { device, at: now });
-        Ok(Step { next: self, event: Some(Event::Taken) })
+        self.takes.push(Take { device, at: now, origin });
+        Ok(self)
     }
 
     /// Whether `device`, one of the user's, has anything to say here.
@@ -305,10 +340,34 @@ impl Transaction {
         Ok(())
     }
 
-    /// Whether `device` has shown it.
+    /// Whether a gateway may fetch it for `device`, one of the user's: once, before any take. Through a
+    /// gateway no PIN can be proved, and no signature is accepted that does not name its transaction.
+    ///
+    /// # Errors
+    /// Refuses what was taken, what asks for the PIN, and what could not be completed through a gateway.
+    pub fn may_fetch(&self, device: DeviceId) -> Result<(), Refusal> {
+        self.may_answer(device)?;
+        if !self.takes.is_empty() {
+            return Err(Refusal::OtherDevice);
+        }
+        if self.terms.pin_required {
+            return Err(Refusal::PinRequired);
+        }
+        let can_end = self.terms.forms.all().iter().any(|form| form.names_transaction());
+        can_end.then_some(()).ok_or(Refusal::OtherForm)
+    }
+
+    /// Whether its content was released for `device`, to the device itself or to a gateway.
     #[must_use]
     pub fn taken_by(&self, device: DeviceId) -> bool {
         self.takes.iter().any(|take| take.device == device)
+    }
+
+    /// Whether `device` took it itself, to show it.
+    #[must_use]
+    pub fn shown_by(&self, device: DeviceId) -> bool {
+        let itself = |take: &Take| take.device == device && take.origin == TakeOrigin::Device;
+        self.takes.iter().any(itself)
     }
 
     /// When it expires, if nothing happens; for an ended one, when it ended.

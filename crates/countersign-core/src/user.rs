@@ -17,6 +17,9 @@ pub struct User {
     pub serial_base: SerialBase,
     /// Devices ever enrolled; the next one's sequence number is one more.
     pub devices_made: u32,
+    /// Activation codes ever made for the user. A new code is decided on this count, and written only
+    /// if it still holds.
+    pub activations_made: u32,
     /// Whether the user may sign.
     pub standing: Standing,
     /// What the surface on which the user was made keeps of them: a document of its own, at most
@@ -28,15 +31,18 @@ pub struct User {
 
 /// What went wrong lately, and what follows from it.
 ///
-/// Wrong PINs and wrong codes count apart, and each count is reset by its own success only.
+/// Wrong PINs and wrong codes count apart, and so do the locks that they led to: whoever knows one of
+/// the two must not get more tries at the other. Each count is reset by its own success only.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Standing {
     /// Wrong PINs since the last right one.
     pub wrong_pins: u16,
     /// Wrong codes since the last right one.
     pub wrong_codes: u16,
-    /// Locks by policy since the last success; each is longer than the one before.
-    pub locks_in_a_row: u16,
+    /// Locks by wrong PINs since the last right one; each is longer than the one before.
+    pub pin_locks_in_a_row: u16,
+    /// Locks by wrong codes since the last right one; each is longer than the one before.
+    pub code_locks_in_a_row: u16,
     /// Whether the user is locked.
     pub lock: Lock,
 }
@@ -96,17 +102,17 @@ impl Standing {
         policy: &LockPolicy,
         now: Timestamp,
     ) -> (Self, bool) {
-        let count = match factor {
-            Factor::Pin => &mut self.wrong_pins,
-            Factor::Code => &mut self.wrong_codes,
+        let (wrong, locks_in_a_row) = match factor {
+            Factor::Pin => (&mut self.wrong_pins, &mut self.pin_locks_in_a_row),
+            Factor::Code => (&mut self.wrong_codes, &mut self.code_locks_in_a_row),
         };
-        *count = count.saturating_add(1);
-        let locks = *count >= policy.wrong_max;
+        *wrong = wrong.saturating_add(1);
+        let locks = *wrong >= policy.wrong_max;
         if locks {
-            *count = 0;
-            let doubled = policy.first.saturating_mul(1 << self.locks_in_a_row.min(30));
+            *wrong = 0;
+            let doubled = policy.first.saturating_mul(1 << (*locks_in_a_row).min(30));
             self.lock = Lock::Until(now + doubled.min(policy.max));
-            self.locks_in_a_row = self.locks_in_a_row.saturating_add(1);
+            *locks_in_a_row = locks_in_a_row.saturating_add(1);
         }
         (self, locks)
     }
@@ -115,10 +121,9 @@ impl Standing {
     #[must_use]
     pub fn after_right(self, factor: Factor) -> Self {
         let lock = if matches!(self.lock, Lock::Until(_)) { Lock::Open } else { self.lock };
-        let cleared = Self { locks_in_a_row: 0, lock, ..self };
         match factor {
-            Factor::Pin => Self { wrong_pins: 0, ..cleared },
-            Factor::Code => Self { wrong_codes: 0, ..cleared },
+            Factor::Pin => Self { wrong_pins: 0, pin_locks_in_a_row: 0, lock, ..self },
+            Factor::Code => Self { wrong_codes: 0, code_locks_in_a_row: 0, lock, ..self },
         }
     }
 
@@ -164,6 +169,25 @@ mod tests {
         assert!(locked(Lock::Until(Timestamp(5))).check(Timestamp(5)).is_ok());
         assert!(locked(Lock::Administrator).check(Timestamp(u64::MAX)).is_err());
         assert!(locked(Lock::Disowned).check(Timestamp(u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn a_right_try_of_one_factor_leaves_the_growth_of_the_other_factors_locks() {
+        for (wrong, right) in [(Factor::Pin, Factor::Code), (Factor::Code, Factor::Pin)] {
+            let (mut standing, mut now) = (Standing::default(), Timestamp(0));
+            for seconds in [10, 20, 25, 25] {
+                for _ in 0..POLICY.wrong_max {
+                    standing = standing.after_wrong(wrong, &POLICY, now).0;
+                }
+                let end = now + Duration::from_secs(seconds);
+                assert_eq!(standing.lock, Lock::Until(end), "{wrong:?}");
+                now = end;
+                standing = standing.after_right(right);
+            }
+            // Its own success ends the row.
+            standing = standing.after_right(wrong);
+            assert_eq!(standing, Standing::default());
+        }
     }
 
     #[test]

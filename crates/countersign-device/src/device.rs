@@ -3,6 +3,7 @@
 //! Two promises: it signs exactly the bytes that it showed, and a signature that it made is kept until
 //! the server has answered it. The same bytes are then sent again, never a second signature.
 
+mod answer;
 mod content;
 mod sign;
 
@@ -18,11 +19,11 @@ use countersign_wire::id::TransactionId;
 use countersign_wire::jwe::{self, Purpose};
 use countersign_wire::limits::REASON_BYTES_MAX;
 use countersign_wire::phone::{Phone, PhonePin};
-use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
+use self::answer::Answer;
 use crate::backoff::Backoff;
-use crate::document::Limits;
+use crate::document::{FetchPolicy, Limits};
 use crate::error::Error;
 use crate::file::PhoneFile;
 use crate::http::Http;
@@ -51,9 +52,11 @@ pub struct Device {
     line: Line,
     prefers_codes: bool,
     prefers_links: bool,
+    allows_sha1: bool,
     /// What was looked at, or is to be ended, by TrustedX's links.
     by_link: BTreeSet<TransactionId>,
     limits: Limits,
+    fetch_policy: FetchPolicy,
 }
 
 /// A finish that was kept, and what the server now said to it.
@@ -88,8 +91,10 @@ impl Device {
             line,
             prefers_codes: false,
             prefers_links: false,
+            allows_sha1: false,
             by_link: BTreeSet::new(),
             limits: Limits::default(),
+            fetch_policy: FetchPolicy::default(),
         })
     }
 
@@ -153,10 +158,10 @@ impl Device {
     pub async fn take(&mut self, offer: &Offer, pin: Option<&Pin>) -> Result<Shown, Error> {
         if self.prefers_links
             && !offer.pin_required
-            && let Ok((content, taken)) = self.look(offer).await
+            && let Ok(content) = self.look(offer).await
         {
             self.by_link.insert(offer.id);
-            return self.shown(offer, content, taken).await;
+            return self.shown(offer, content, offer.expires_at).await;
         }
         let pin_proof = match (offer.pin_required, pin) {
             (false, _) => None,
@@ -175,7 +180,7 @@ impl Device {
         let take = Request::Take(Take { id: offer.id, pin_proof });
         let taken: Taken = self.ask(&take, &patience).await?;
         let content = content::open(&self.phone, offer, &taken)?;
-        self.shown(offer, content, taken).await
+        self.shown(offer, content, taken.deadline).await
     }
 
     /// Signs what was shown, and sends it until it is answered or its time is over.
@@ -248,10 +253,10 @@ impl Device {
     pub async fn add_identity(
         &mut self,
         usage: Use,
-        labels: &[String],
+        proposed_labels: &[String],
         source: &Source,
     ) -> Result<String, Error> {
-        let wanted = Wanted::new(&self.phone, usage, labels, source)?;
+        let wanted = Wanted::new(&self.phone, usage, proposed_labels, source)?;
         let mut backoff = Backoff::default();
         let mut tries = 0;
         let issued = loop {
@@ -346,9 +351,20 @@ impl Device {
         self.prefers_links = prefers;
     }
 
+    /// Whether it signs with SHA-1 where nothing better is accepted. By default it does not, whatever the
+    /// server asks for: whoever chooses what is digested can find another text with the same SHA-1.
+    pub fn allow_sha1(&mut self, allows: bool) {
+        self.allows_sha1 = allows;
+    }
+
     /// How large a document may be that is fetched to be digested, and how long that may take.
     pub fn limit_documents(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Which hosts documents may be fetched from. By default only those on the public internet.
+    pub fn restrict_fetches(&mut self, policy: FetchPolicy) {
+        self.fetch_policy = policy;
     }
 
     /// Says goodbye to the server, if a channel is open.
@@ -459,30 +475,5 @@ impl Device {
             _ => return None,
         };
         self.by_link.contains(&id).then_some((id, link))
-    }
-}
-
-/// What an answer is, whichever way it came.
-trait Answer: DeserializeOwned {
-    fn of(message: Message) -> Option<Self>;
-}
-
-impl Answer for Taken {
-    fn of(message: Message) -> Option<Self> {
-        match message {
-            Message::Taken(taken) => Some(taken),
-            _ => None,
-        }
-    }
-}
-
-impl Answer for Ended {
-    fn of(message: Message) -> Option<Self> {
-        match message {
-            Message::Finished(ended) | Message::Declined(ended) | Message::Failed(ended) => {
-                Some(ended)
-            }
-            _ => None,
-        }
     }
 }

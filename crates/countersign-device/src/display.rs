@@ -1,9 +1,28 @@
-//! Text from a stranger, on a terminal: nothing in it moves the cursor, turns the line round or hides.
+//! Text from a stranger, on a terminal: no character moves the cursor, reverses the line, or is invisible.
 //!
 //! A character that would do so is shown as its number, such as `⟨U+202E⟩`. What is signed is never
-//! changed: this is for the eye only.
+//! changed: this is for the eye only. Which characters these are follows from their properties in the
+//! Unicode Character Database, so that a later version's characters are covered too.
 
 use core::fmt::Write as _;
+
+use icu_properties::props::{
+    CanonicalCombiningClass, DefaultIgnorableCodePoint, Emoji, ExtendedPictographic,
+    GeneralCategory, JoiningType, PrependedConcatenationMark,
+};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+/// Zero width non-joiner and joiner.
+const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
+/// Variation selectors for the text and the emoji presentation (UTS #51, section 1.4.3).
+const PRESENTATIONS: [char; 2] = ['\u{fe0e}', '\u{fe0f}'];
+/// Makes a keycap of a digit, `#` or `*`.
+const KEYCAP: char = '\u{20e3}';
+/// The blanks that people write between words and within numbers. Others have widths that lay text out.
+const BLANKS: [char; 5] = [' ', '\u{a0}', '\u{2009}', '\u{202f}', '\u{3000}'];
+/// Characters that are blank in every font and have no property that says so: a Braille pattern without
+/// dots, a note without a head, two hieroglyphs and a filler.
+const BLANK_SYMBOLS: [char; 5] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}', '\u{16fe4}'];
 
 /// One line: a line break in `text` is shown as a number, too.
 #[must_use]
@@ -11,37 +30,101 @@ pub fn line(text: &str) -> String {
     visible(text, false)
 }
 
-/// Text of several lines: `\n` and `\r\n` break a line, and are all that does.
+/// Text of several lines: `\n` and `\r\n` break a line, and no other character does.
 #[must_use]
 pub fn text(text: &str) -> String {
     visible(text, true)
 }
 
-fn visible(text: &str, breaks: bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\r' if breaks && letters.peek() == Some(&'\n') => {}
-            '\n' if breaks => shown.push('\n'),
-            letter if deceives(letter) => {
-                write!(shown, "⟨U+{:04X}⟩", u32::from(letter)).expect("a string takes any text");
-            }
-            letter => shown.push(letter),
+/// JSON with the same value, in which these characters are written as escapes (RFC 8259, section 7): they
+/// can stand in strings only. Line breaks and tabs between the values stay.
+#[must_use]
+pub fn json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    each(json, |letter, is_shown| {
+        if is_shown || matches!(letter, '\n' | '\t') {
+            return shown.push(letter);
         }
-    }
+        for unit in letter.encode_utf16(&mut [0; 2]) {
+            write!(shown, "\\u{unit:04x}").expect("a string takes any text");
+        }
+    });
     shown
 }
 
-/// Controls, breaks, marks of direction (UAX #9, section 2) and what takes no room. The joiners U+200C
-/// and U+200D stay: some scripts cannot be written without them.
+fn visible(text: &str, breaks: bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let plain;
+    let text = if breaks && text.contains("\r\n") {
+        plain = text.replace("\r\n", "\n");
+        &plain
+    } else {
+        text
+    };
+    each(text, |letter, is_shown| {
+        if is_shown || (breaks && letter == '\n') {
+            return shown.push(letter);
+        }
+        write!(shown, "⟨U+{:04X}⟩", u32::from(letter)).expect("a string takes any text");
+    });
+    shown
+}
+
+/// Calls `sink` for every character with whether it can be shown as it is, where it stands.
+fn each(text: &str, mut sink: impl FnMut(char, bool)) {
+    let mut before = None;
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let is_shown = match letter {
+            ' '..='~' => true,
+            joiner if JOINERS.contains(&joiner) => before.is_some_and(takes_joiner),
+            selector if PRESENTATIONS.contains(&selector) => {
+                let is_keycap = letters.peek() == Some(&KEYCAP);
+                before.is_some_and(|base| has_presentations(base, is_keycap))
+            }
+            other => !deceives(other),
+        };
+        sink(letter, is_shown);
+        before = is_shown.then_some(letter);
+    }
+}
+
+/// Controls, marks of direction, characters that take no room or are not defined to have a look, line and
+/// paragraph separators, and blanks of unusual width.
 fn deceives(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+    use GeneralCategory as Category;
+    let is_ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(letter);
+    let by_category = match CodePointMapData::<Category>::new().get(letter) {
+        Category::Control
+        | Category::LineSeparator
+        | Category::ParagraphSeparator
+        | Category::PrivateUse
+        | Category::Surrogate => true,
+        // Such as the sign before an Arabic number: a format character, and visible.
+        Category::Format => !CodePointSetData::new::<PrependedConcatenationMark>().contains(letter),
+        Category::SpaceSeparator => !BLANKS.contains(&letter),
+        _ => false,
+    };
+    is_ignorable || by_category || BLANK_SYMBOLS.contains(&letter)
+}
+
+/// Whether a joiner changes the look of what stands before it, so that it is not a character without any:
+/// after a virama, in a cursive script, and in a sequence of emoji (RFC 5892, appendix A.1 and A.2).
+fn takes_joiner(base: char) -> bool {
+    let joins = !matches!(
+        CodePointMapData::<JoiningType>::new().get(base),
+        JoiningType::NonJoining | JoiningType::Transparent | JoiningType::JoinCausing
+    );
+    let is_virama = CodePointMapData::<CanonicalCombiningClass>::new().get(base)
+        == CanonicalCombiningClass::Virama;
+    let is_emoji = CodePointSetData::new::<ExtendedPictographic>().contains(base)
+        || ('\u{1f3fb}'..='\u{1f3ff}').contains(&base)
+        || base == PRESENTATIONS[1];
+    joins || is_virama || is_emoji
+}
+
+fn has_presentations(base: char, is_keycap: bool) -> bool {
+    CodePointSetData::new::<Emoji>().contains(base) && (!base.is_ascii() || is_keycap)
 }
 
 #[cfg(test)]
@@ -67,14 +150,70 @@ mod tests {
     }
 
     #[test]
+    fn every_character_that_takes_no_room_is_shown_as_its_number() {
+        let ranges = [
+            ('\u{180b}', '\u{180f}'),
+            ('\u{1bca0}', '\u{1bca3}'),
+            ('\u{1d173}', '\u{1d17a}'),
+            ('\u{fff0}', '\u{fffb}'),
+            ('\u{fe00}', '\u{fe0f}'),
+            ('\u{2800}', '\u{2800}'),
+            ('\u{3164}', '\u{3164}'),
+            ('\u{115f}', '\u{1160}'),
+            ('\u{17b4}', '\u{17b5}'),
+            ('\u{200b}', '\u{200f}'),
+            ('\u{2000}', '\u{2008}'),
+            ('\u{e000}', '\u{f8ff}'),
+            ('\u{e0000}', '\u{e0fff}'),
+        ];
+        let examples = ranges.into_iter().flat_map(|(first, last)| first..=last);
+        // The property itself, read a second time, in the place of a list.
+        let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
+        let all =
+            ('\0'..=char::MAX).filter(|letter| ignorable.contains(*letter) || letter.is_control());
+        let mut tried = 0;
+        for letter in examples.chain(all) {
+            let hex = format!("{:04X}", u32::from(letter));
+            assert_eq!(line(&format!("a{letter}b")), format!("a⟨U+{hex}⟩b"));
+            tried += 1;
+        }
+        assert!(tried > 4_000, "{tried}");
+    }
+
+    #[test]
+    fn joiners_and_presentations_stay_only_where_they_change_a_look() {
+        for kept in ["❤\u{fe0f}", "1\u{fe0f}\u{20e3}", "👨🏽\u{200d}⚖\u{fe0f}", "क\u{94d}\u{200d}ष"]
+        {
+            assert_eq!(line(kept), kept);
+        }
+        assert_eq!(line("pay\u{200d}pal"), "pay⟨U+200D⟩pal");
+        assert_eq!(line("10\u{fe0f}0"), "10⟨U+FE0F⟩0");
+        assert_eq!(line("ب\u{200c}\u{200c}ب"), "ب\u{200c}⟨U+200C⟩ب");
+        assert_eq!(line("\u{200c}"), "⟨U+200C⟩");
+        assert_eq!(line("x\u{fe0f}\u{200d}y"), "x⟨U+FE0F⟩⟨U+200D⟩y");
+    }
+
+    #[test]
     fn only_text_has_lines() {
         assert_eq!(text("a\r\nb\nc\u{2028}d"), "a\nb\nc⟨U+2028⟩d");
         assert_eq!(line("a\r\nb"), "a⟨U+000D⟩⟨U+000A⟩b");
     }
 
     #[test]
+    fn json_keeps_its_value() {
+        let value = serde_json::json!({"a\u{202e}": ["\u{e0041}\n", "é\u{a0}€"]});
+        for written in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+            let shown = json(&written);
+            assert_eq!(line(&shown.replace('\n', "")), shown.replace('\n', ""));
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        }
+        assert_eq!(json("\"\u{202e}\""), r#""\u202e""#);
+    }
+
+    #[test]
     fn what_people_write_stays_as_it_is() {
-        let written = "Überweisung an Zoë: 5 €, سلام, می\u{200c}خواهم, 👩\u{200d}🚀, 漢字";
+        let written =
+            "Überweisung an Zoë: 5 €, 1\u{202f}000, سلام, می\u{200c}خواهم, 👩\u{200d}🚀, 漢字";
         assert_eq!(text(written), written);
     }
 }

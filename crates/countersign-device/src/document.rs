@@ -3,7 +3,8 @@
 //!
 //! The promise: a digest comes out of [`check`] only if everything that the application said of the
 //! document agrees with it. Who serves the document is told by the certificates that the application
-//! gave, and by no others.
+//! gave, and by no others. Why a check failed is not told to the application: the device may stand in a
+//! network that the application cannot see.
 //!
 //! ```text
 //! digest_value ───────────┐
@@ -12,6 +13,7 @@
 //! ```
 
 mod fetch;
+mod policy;
 
 use core::fmt;
 
@@ -23,6 +25,7 @@ use serde::Deserialize;
 
 use fetch::Fetch;
 pub use fetch::{CannotFetch, Limits};
+pub use policy::FetchPolicy;
 
 /// Longest answer of a `digest_url`.
 const DIGEST_ANSWER_BYTES_MAX: u64 = 4 * 1024;
@@ -53,8 +56,8 @@ pub struct Checked {
     pub length: Option<u64>,
 }
 
-/// Why a digest is not signed. The sentences are for the application, which made the mistake, and for the
-/// person.
+/// Why a digest is not signed. The sentences are for the person and the device's own log; the application
+/// is told [`BadDocument::REASON`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadDocument {
     /// It could not be fetched.
@@ -105,6 +108,11 @@ pub enum BadDocument {
     },
 }
 
+impl BadDocument {
+    /// The reason that the application is given, whatever went wrong.
+    pub const REASON: &str = "the document could not be checked";
+}
+
 /// What was to be fetched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum What {
@@ -118,13 +126,17 @@ pub enum What {
 ///
 /// # Errors
 /// The first that was found wrong.
-pub async fn check(claim: &Claim, limits: &Limits) -> Result<Checked, BadDocument> {
+pub async fn check(
+    claim: &Claim,
+    limits: &Limits,
+    policy: &FetchPolicy,
+) -> Result<Checked, BadDocument> {
     let (hash, digest) = match &claim.digest_url {
         None => {
             let hash = claim.hash.ok_or(BadDocument::NoHash)?;
             (hash, claim.digest.clone().ok_or(BadDocument::NoDigest)?)
         }
-        Some(url) => told(url, claim, limits).await?,
+        Some(url) => told(url, claim, limits, policy).await?,
     };
     if digest.len() != hash.length() {
         return Err(BadDocument::Length { hash, length: digest.len() });
@@ -132,7 +144,7 @@ pub async fn check(claim: &Claim, limits: &Limits) -> Result<Checked, BadDocumen
     let Some(url) = &claim.document_url else {
         return Ok(Checked { hash, digest, length: None });
     };
-    let (found, length) = digested(url, hash, claim, limits).await?;
+    let (found, length) = digested(url, hash, claim, limits, policy).await?;
     if found != digest {
         return Err(BadDocument::OtherDocument { hash, found, said: digest });
     }
@@ -140,7 +152,12 @@ pub async fn check(claim: &Claim, limits: &Limits) -> Result<Checked, BadDocumen
 }
 
 /// What `digest_url` tells, if it does not contradict what was said.
-async fn told(url: &str, claim: &Claim, limits: &Limits) -> Result<(Hash, Vec<u8>), BadDocument> {
+async fn told(
+    url: &str,
+    claim: &Claim,
+    limits: &Limits,
+    policy: &FetchPolicy,
+) -> Result<(Hash, Vec<u8>), BadDocument> {
     #[derive(Deserialize)]
     struct Answer {
         digest_value: String,
@@ -148,7 +165,7 @@ async fn told(url: &str, claim: &Claim, limits: &Limits) -> Result<(Hash, Vec<u8
     }
     let failed = |why| BadDocument::Fetch { what: What::Digest, why };
     let limits = Limits { bytes: DIGEST_ANSWER_BYTES_MAX, ..*limits };
-    let mut fetch = Fetch::begin(url, &claim.root_certs, &limits).await.map_err(failed)?;
+    let mut fetch = Fetch::begin(url, &claim.root_certs, &limits, policy).await.map_err(failed)?;
     let mut answer = Vec::new();
     while let Some(piece) = fetch.next().await.map_err(failed)? {
         answer.extend_from_slice(&piece);
@@ -171,9 +188,10 @@ async fn digested(
     hash: Hash,
     claim: &Claim,
     limits: &Limits,
+    policy: &FetchPolicy,
 ) -> Result<(Vec<u8>, u64), BadDocument> {
     let failed = |why| BadDocument::Fetch { what: What::Document, why };
-    let mut fetch = Fetch::begin(url, &claim.root_certs, limits).await.map_err(failed)?;
+    let mut fetch = Fetch::begin(url, &claim.root_certs, limits, policy).await.map_err(failed)?;
     let mut digest = Context::new(algorithm(hash));
     while let Some(piece) = fetch.next().await.map_err(failed)? {
         digest.update(&piece);

@@ -12,6 +12,7 @@ use countersign_wire::id::DeviceName;
 use countersign_wire::jwe::secrets;
 use countersign_wire::jwk::PrivateJwk;
 use countersign_wire::jws;
+use countersign_wire::key_proof::{KeyStatement, Subject};
 use countersign_wire::limits::{LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX};
 use countersign_wire::phone::{Phone, PhoneIdentity, PhonePin};
 use rcgen::KeyPair;
@@ -43,8 +44,8 @@ pub struct Enrolment {
     pub user: String,
     /// The activation code.
     pub code: ActivationCode,
-    /// Names that relying parties may select the identities by.
-    pub labels: Vec<String>,
+    /// Labels that the device asks for. Whoever manages the user may give them to the identities.
+    pub proposed_labels: Vec<String>,
     /// What the device says of itself.
     pub device: DeviceDescription,
     /// The PIN to begin with.
@@ -123,16 +124,25 @@ struct DeviceKeys {
 impl Request {
     fn new(enrolment: &Enrolment) -> Result<Self, Error> {
         check(enrolment)?;
+        let auth = PrivateJwk::generate();
         let mut identities = Vec::new();
         let mut requests = Vec::new();
         for usage in [Use::Content, Use::Digest] {
             let key = key::generate(enrolment.key)?;
             let csr = key::request(&key, &enrolment.user)?;
-            requests.push(IdentityRequest { usage, csr, labels: enrolment.labels.clone() });
+            let statement = KeyStatement {
+                tenant: &enrolment.tenant,
+                subject: Subject::Enrolment(&enrolment.user),
+                usage,
+                auth_key: auth.public().point(),
+                csr: &csr,
+            };
+            let proof = key::prove(&key, &statement)?;
+            let proposed_labels = enrolment.proposed_labels.clone();
+            requests.push(IdentityRequest { usage, csr, proof, proposed_labels });
             identities.push((usage, key));
         }
-        let device =
-            DeviceKeys { auth: PrivateJwk::generate(), seal: PrivateJwk::generate(), identities };
+        let device = DeviceKeys { auth, seal: PrivateJwk::generate(), identities };
         let body = EnrolmentRequest {
             tenant: enrolment.tenant.clone(),
             user: enrolment.user.clone(),
@@ -225,9 +235,8 @@ fn check(enrolment: &Enrolment) -> Result<(), Error> {
     if !described.iter().all(|text| text.is_empty() || fits(text, NAME_BYTES_MAX)) {
         return Err(Error::Name("the device's description"));
     }
-    if enrolment.labels.len() > LABELS_MAX
-        || !enrolment.labels.iter().all(|label| fits(label, LABEL_BYTES_MAX))
-    {
+    let labels = &enrolment.proposed_labels;
+    if labels.len() > LABELS_MAX || !labels.iter().all(|label| fits(label, LABEL_BYTES_MAX)) {
         return Err(Error::Name("a label"));
     }
     Ok(())

@@ -68,6 +68,11 @@ pub enum Error {
     /// The transaction accepts nothing that this device's identities can make.
     #[error("this device has no identity whose signatures this transaction accepts: enrol one")]
     NoIdentity,
+    /// The transaction accepts nothing but SHA-1, which the device's owner has not allowed.
+    #[error(
+        "this would be signed with SHA-1, which this device does not do unless its owner allows it"
+    )]
+    Sha1,
     /// An identity of `phone.json` cannot sign.
     #[error("the device's identity cannot sign: {0}")]
     CannotSign(#[from] CannotSign),

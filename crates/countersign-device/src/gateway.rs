@@ -43,9 +43,12 @@ pub fn code(phone: &Phone, content: &Content) -> Result<String, Error> {
 /// A CMS over the content, signed at `now`, in seconds since the Unix epoch; DER.
 ///
 /// # Errors
-/// [`Error::NoIdentity`] where the phone has none for content.
+/// [`Error::NoIdentity`] where the phone has none for content that may sign this.
 pub fn cms(phone: &Phone, content: &Content, now: u64) -> Result<Vec<u8>, Error> {
-    let identity = phone.identities.iter().find(|identity| identity.usage == Use::Content);
+    let mut content_identities =
+        phone.identities.iter().filter(|identity| identity.usage == Use::Content);
+    let named = |id: &String| content.identities.as_ref().is_none_or(|ids| ids.contains(id));
+    let identity = content_identities.find(|identity| named(&identity.id));
     let identity = identity.ok_or(Error::NoIdentity)?;
     let signing = SigningKey::from_pem(&identity.key)?;
     // Whoever checks a signature has the root already.

@@ -17,7 +17,7 @@ use countersign_wire::jws::{self, Call};
 use countersign_wire::limits::FRAME_BYTES_MAX;
 use countersign_wire::phone::Phone;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, Method, redirect};
+use reqwest::{Client, ClientBuilder, Method, redirect};
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -235,6 +235,11 @@ impl Caller {
 
 /// A client that follows no redirect and no proxy: its tokens are for one address.
 pub(crate) fn client(tls: &ClientConfig) -> Result<Client, Error> {
+    client_builder(tls).build().map_err(|error| Error::connection("", &error))
+}
+
+/// The same, not built yet.
+pub(crate) fn client_builder(tls: &ClientConfig) -> ClientBuilder {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Client::builder()
@@ -243,8 +248,6 @@ pub(crate) fn client(tls: &ClientConfig) -> Result<Client, Error> {
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("countersign-device/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| Error::connection("", &error))
 }
 
 /// Sends, and reads the answer up to [`FRAME_BYTES_MAX`].

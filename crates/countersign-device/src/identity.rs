@@ -2,6 +2,7 @@
 //! certificate of another authority.
 
 use countersign_wire::body::{Imported, NewIdentity, Use};
+use countersign_wire::key_proof::{KeyStatement, Subject};
 use countersign_wire::limits::{LABEL_BYTES_MAX, LABELS_MAX};
 use countersign_wire::phone::{Phone, PhoneIdentity};
 use rcgen::KeyPair;
@@ -40,13 +41,13 @@ impl Wanted {
     pub(crate) fn new(
         phone: &Phone,
         usage: Use,
-        labels: &[String],
+        proposed_labels: &[String],
         source: &Source,
     ) -> Result<Self, Error> {
         let fits = |label: &String| {
             (1..=LABEL_BYTES_MAX).contains(&label.len()) && !label.chars().any(char::is_control)
         };
-        if labels.len() > LABELS_MAX || !labels.iter().all(fits) {
+        if proposed_labels.len() > LABELS_MAX || !proposed_labels.iter().all(fits) {
             return Err(Error::Name("a label"));
         }
         let (key, imported) = match source {
@@ -67,7 +68,16 @@ impl Wanted {
             }
         };
         let csr = key::request(&key, &phone.user)?;
-        let body = NewIdentity { usage, csr, labels: labels.to_vec(), imported };
+        let statement = KeyStatement {
+            tenant: &phone.tenant,
+            subject: Subject::Addition(phone.device_id),
+            usage,
+            auth_key: phone.auth_key.public().point(),
+            csr: &csr,
+        };
+        let proof = key::prove(&key, &statement)?;
+        let proposed_labels = proposed_labels.to_vec();
+        let body = NewIdentity { usage, csr, proof, proposed_labels, imported };
         Ok(Self { body, key })
     }
 

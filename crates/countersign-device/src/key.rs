@@ -1,8 +1,9 @@
 //! The keys that a device makes for its identities.
 
 use countersign_wire::body::Algorithm;
+use countersign_wire::key_proof::KeyStatement;
 use der::Decode as _;
-use rcgen::{CertificateParams, DnType, KeyPair, RsaKeySize};
+use rcgen::{CertificateParams, DnType, KeyPair, RsaKeySize, SigningKey as _};
 use x509_cert::Certificate;
 
 use crate::error::Error;
@@ -40,6 +41,12 @@ pub(crate) fn request(key: &KeyPair, user: &str) -> Result<Vec<u8>, Error> {
     params.distinguished_name.push(DnType::CommonName, user);
     let request = params.serialize_request(key).map_err(|_| Error::NoKey)?;
     Ok(request.der().to_vec())
+}
+
+/// The key's signature over `statement`, which proves that this device holds it: ECDSA with SHA-256 on P-256
+/// and with SHA-384 on P-384, RSA PKCS#1 v1.5 with SHA-256, or Ed25519.
+pub(crate) fn prove(key: &KeyPair, statement: &KeyStatement<'_>) -> Result<Vec<u8>, Error> {
+    key.sign(&statement.to_bytes()).map_err(|_| Error::NoKey)
 }
 
 /// Whether `certificate` is for `key`.

@@ -27,7 +27,7 @@
 //!     tenant: "bank".to_owned(),
 //!     user: "ann".to_owned(),
 //!     code: ActivationCode::typed("7K2M-Q0XR-ZV4C-9HTD")?,
-//!     labels: vec!["payments".to_owned()],
+//!     proposed_labels: vec!["payments".to_owned()],
 //!     device: DeviceDescription { name: "Ann's phone".to_owned(), ..Default::default() },
 //!     pin: None,
 //!     key: KeyKind::P256,
@@ -76,6 +76,7 @@ pub use countersign_wire::body::{
 };
 pub use countersign_wire::code::ActivationCode;
 pub use countersign_wire::frame::{Close, Withdrawn};
+pub use countersign_wire::guard::AllowedHost;
 pub use countersign_wire::id::TransactionId;
 pub use countersign_wire::phone::Phone;
 pub use countersign_wire::uri::EnrolUri;

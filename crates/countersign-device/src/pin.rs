@@ -42,7 +42,8 @@ impl Pin {
             .hash_password_into(self.0.as_bytes(), &made.salt, &mut *hash)
             .expect("a PIN and a salt of these lengths are Argon2's");
         let digest = digest(&SHA256, &*hash);
-        PinDigest::from(<[u8; 32]>::try_from(digest.as_ref()).expect("SHA-256 has 32 bytes"))
+        let digest: &[u8; 32] = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
+        PinDigest::from(digest)
     }
 
     /// Proves the PIN for one transaction (RFC 6287).
@@ -100,7 +101,7 @@ mod tests {
     #[test]
     fn a_proof_is_what_the_server_makes_of_the_digest() {
         let made = PhonePin { version: 1, salt: [7; 16] };
-        let (key, id) = (CodeKey::from([1; 32]), TransactionId([2; 16]));
+        let (key, id) = (CodeKey::from(&[1; 32]), TransactionId([2; 16]));
         let proof = pin("2468").prove(made, &key, id);
         let digest = pin("2468").digest(made);
         let check =

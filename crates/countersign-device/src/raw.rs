@@ -54,7 +54,7 @@ fn fitted(digest: &[u8], curves: &'static digest::Algorithm) -> Digest {
 }
 
 /// The first of `offered` that the key of `certificate` can sign with, and whose hash is `hash` where
-/// that is fixed.
+/// that is fixed; one with SHA-1 only if there is no other.
 pub(crate) fn choose(
     certificate: &[u8],
     offered: &[body::Algorithm],
@@ -67,7 +67,8 @@ pub(crate) fn choose(
         _ => false,
     };
     let named = offered.iter().filter_map(|one| of_wire(*one)).filter(fits);
-    named.into_iter().find(|algorithm| hash.is_none_or(|hash| hash == algorithm.hash()))
+    let fit = named.filter(|algorithm| hash.is_none_or(|hash| hash == algorithm.hash()));
+    fit.min_by_key(|algorithm| algorithm.hash() == Hash::Sha1)
 }
 
 /// None, where it makes no raw signatures.
@@ -158,5 +159,9 @@ mod tests {
         assert_eq!(chosen(None), Some(Algorithm::Ecdsa(Hash::Sha384)));
         assert_eq!(chosen(Some(Hash::Sha256)), Some(Algorithm::Ecdsa(Hash::Sha256)));
         assert_eq!(chosen(Some(Hash::Sha512)), None);
+        let weak_first = [body::Algorithm::EcdsaSha1, body::Algorithm::EcdsaSha256];
+        let chosen = |offered| choose(&certificate, offered, None).map(Algorithm::hash);
+        assert_eq!(chosen(&weak_first[..]), Some(Hash::Sha256));
+        assert_eq!(chosen(&weak_first[..1]), Some(Hash::Sha1));
     }
 }

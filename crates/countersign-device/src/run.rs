@@ -10,6 +10,7 @@ use countersign_wire::frame::Withdrawn;
 use countersign_wire::id::TransactionId;
 
 use crate::device::Device;
+use crate::document::BadDocument;
 use crate::error::Error;
 use crate::listen::Notice;
 use crate::pin::Pin;
@@ -191,9 +192,9 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
                 self.fail(offer.id, "media_type").await
             }
             Err(Error::BadDocument(why)) => {
-                let reason = why.to_string();
+                // Why is the device's own to know: it tells of the network that the device is in.
                 (self.on_event)(Event::Left { id: offer.id, why: &why.into() });
-                self.fail(offer.id, &reason).await
+                self.fail(offer.id, BadDocument::REASON).await
             }
             // Saying no needs no PIN.
             Err(Error::PinNeeded | Error::NoPin) if matches!(self.answer, Answer::Decline) => {
@@ -308,6 +309,6 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
 
 /// Whether the transaction is still open because this device cannot sign as it wants.
 fn is_unsigned(error: &Error) -> bool {
-    matches!(error, Error::NoIdentity | Error::CannotSign(_))
+    matches!(error, Error::NoIdentity | Error::Sha1 | Error::CannotSign(_))
         || matches!(error.code(), Some(Code::WrongForm | Code::WrongIdentity | Code::BadSignature))
 }

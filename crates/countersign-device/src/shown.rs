@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use countersign_proof::raw::Hash;
-use countersign_wire::body::{Content, Document, Match, Offer, Operation, Taken};
+use countersign_wire::body::{Content, Document, Match, Offer, Operation};
 use countersign_wire::id::TransactionId;
 use countersign_wire::statement::{self, Statement};
 
@@ -30,7 +30,7 @@ pub struct Shown {
     pub(crate) offer: Offer,
     pub(crate) content: Content,
     pub(crate) view: View,
-    pub(crate) taken: Taken,
+    pub(crate) deadline: Duration,
     /// Whether the device had to learn the digest that it is going to sign.
     pub(crate) learnt: bool,
 }
@@ -112,7 +112,7 @@ impl Shown {
     /// Unanswered by then, since the Unix epoch, it expires.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        self.taken.deadline
+        self.deadline
     }
 
     /// Whether the person has to enter the code that the application shows.
@@ -151,13 +151,22 @@ impl View {
         let text = || String::from_utf8(bytes.to_vec()).map_err(|_| refused());
         match media_type {
             "text/plain; charset=utf-8" => Ok(Self::Text(text()?)),
-            "text/html; charset=utf-8" => Ok(Self::Html(html::text(&text()?))),
+            "text/html; charset=utf-8" => {
+                let shown = html::text(&text()?);
+                let refused = |why| Error::CannotShow(format!("{media_type} ({why})"));
+                shown.map(Self::Html).map_err(refused)
+            }
             "application/octet-stream" => Ok(Self::Bytes(bytes.to_vec())),
             statement::MEDIA_TYPE => {
                 Ok(Self::Statement(Statement::parse(bytes).map_err(|_| refused())?))
             }
             DIGEST_MEDIA_TYPE => {
-                DigestView::of(bytes, document).map(Self::Digest).ok_or_else(refused)
+                let document = document.ok_or_else(refused)?;
+                let html = document.html.as_ref().map(|html| html::text(&decoded(&html.0)));
+                let html = html.transpose().map_err(|why| {
+                    Error::CannotShow(format!("text/html, as a document's description ({why})"))
+                })?;
+                DigestView::of(bytes, document, html).map(Self::Digest).ok_or_else(refused)
             }
             _ => Err(refused()),
         }
@@ -178,10 +187,8 @@ impl DigestView {
         alias.into_iter().chain([("fetched", fetched), digest]).collect()
     }
 
-    fn of(digest: &[u8], document: Option<&Document>) -> Option<Self> {
-        let document = document?;
+    fn of(digest: &[u8], document: &Document, html: Option<String>) -> Option<Self> {
         let hash: Hash = document.digest_algorithm.as_ref()?.parse().ok()?;
-        let html = document.html.as_ref().map(|html| html::text(&decoded(&html.0)));
         let alias = document.alias.clone();
         let digest = digest.to_vec();
         (digest.len() == hash.length()).then_some(Self { hash, digest, alias, length: None, html })
@@ -263,6 +270,7 @@ fn dump(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD as STANDARD_BASE64;
     use countersign_wire::body::Text;
 
     use super::*;
@@ -303,9 +311,26 @@ mod tests {
 
     #[test]
     fn html_is_shown_as_its_text() {
-        let page = b"<p>Pay <b>5</b><script>x()</script></p><ul><li>now</ul>";
+        let page = b"<p>Pay <b>5</b></p><ul><li>now</ul>";
         let view = View::of("text/html; charset=utf-8", page).unwrap();
         assert_eq!(view.to_string(), "│ Pay 5\n│ \n│ - now\n");
+    }
+
+    #[test]
+    fn html_that_is_refused_is_not_shown_wherever_it_stands() {
+        let page = "<p>Pay 5</p><script>x()</script>";
+        let document = Document {
+            digest_algorithm: Some("sha1".to_owned()),
+            html: Some(Text(STANDARD_BASE64.encode(page))),
+            ..Document::default()
+        };
+        for shown in [
+            View::of("text/html; charset=utf-8", page.as_bytes()),
+            View::beside(DIGEST_MEDIA_TYPE, &[0xab; 20], Some(&document)),
+        ] {
+            let Err(Error::CannotShow(what)) = shown else { panic!("it was shown") };
+            assert!(what.contains("script"), "{what}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ const PREFIX: &str = "/trustedx-resources/esigp/v1";
 /// A process, as far as a device needs it.
 pub(crate) struct Process {
     /// What is shown and signed.
+    /// No identities are named in it yet, nor algorithms.
     pub(crate) content: Content,
     /// What its digest is made with, where that is said.
     pub(crate) hash: Option<Hash>,
@@ -159,6 +160,8 @@ impl Process {
             media_type: media_type.to_owned(),
             bytes,
             forms: vec![Form::Raw],
+            algorithms: Vec::new(),
+            identities: None,
             code_digits: None,
             document,
         };

@@ -85,6 +85,9 @@ pub enum BadProof {
     /// The signature is not by the signer over the signed attributes.
     #[error("the signature is not valid")]
     Signature,
+    /// Good, and accepted before for another transaction.
+    #[error("the signature has been used before")]
+    UsedBefore,
     /// Good perhaps, but over other bytes than were shown.
     #[error("the signature is over another content")]
     OtherContent,
@@ -118,6 +121,9 @@ pub enum BadProof {
     /// A key of a kind or size that is not allowed.
     #[error("the certificate's key is of a kind or size that is not allowed")]
     Key,
+    /// A request for a certificate that is not PKCS#10 in DER, or too long.
+    #[error("the request for a certificate is malformed")]
+    Request,
 }
 
 /// The signed attributes of a proof: these six, each once, and no other.

@@ -200,7 +200,7 @@ fn pss_hash(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<Hash, BadProof> {
     }
 }
 
-fn is_null_or_absent(algorithm: &AlgorithmIdentifierRef<'_>) -> bool {
+pub(crate) fn is_null_or_absent(algorithm: &AlgorithmIdentifierRef<'_>) -> bool {
     algorithm.parameters.is_none_or(AnyRef::is_null)
 }
 

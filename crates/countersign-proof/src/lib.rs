@@ -23,10 +23,12 @@ pub mod ocra;
 pub mod oid;
 mod proof;
 pub mod raw;
+mod request;
 mod signer;
 
 pub use bad::{Attribute, BadProof};
 pub use cms::{Expected, Inspected};
 pub use proof::Proof;
 pub use raw::Raw;
+pub use request::{REQUEST_BYTES_MAX, Request};
 pub use signer::{CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Roots, Signer, public_key};

@@ -1,5 +1,8 @@
 //! Evidence that a person signed.
 
+use aws_lc_rs::digest;
+
+use crate::raw::{self, Algorithm};
 use crate::{Raw, cms};
 
 /// Evidence that the content that `content_digest` names was signed for this transaction: by the holder
@@ -90,6 +93,23 @@ impl Proof {
     #[must_use]
     pub fn raw(&self) -> Option<&Raw> {
         self.raw.as_deref()
+    }
+
+    /// What no other proof of the tenant may have: SHA-256 of the *r* of a raw ECDSA signature. A signer
+    /// draws a new *r* for each signature, so the same *r* is the same signature once more.
+    ///
+    /// `None` for what names its transaction itself (a CMS, a code), and for RSA PKCS #1 v1.5: that is
+    /// deterministic, so a person who signs the same text twice makes the same bytes twice.
+    #[must_use]
+    pub fn single_use_mark(&self) -> Option<[u8; 32]> {
+        match self.raw()?.algorithm {
+            Algorithm::RsaPkcs1(_) => None,
+            Algorithm::Ecdsa(_) => {
+                let r = raw::ecdsa_r(&self.evidence)?;
+                let digest = digest::digest(&digest::SHA256, r);
+                Some(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+            }
+        }
     }
 
     /// Whether `submission` is this very message again, in whatever BER. It is not verified.

@@ -10,6 +10,7 @@ use core::str::FromStr;
 
 use aws_lc_rs::digest::{self, Digest};
 
+use crate::fields::{Fields, INTEGER, SEQUENCE};
 use crate::{BadProof, Proof, Signer};
 
 /// The digests of raw signatures. A CMS is never accepted with SHA-1, whatever is allowed here.
@@ -82,6 +83,9 @@ pub fn verify(
         Subject::Digest(digest) => (digest, hash.import(digest).ok_or(BadProof::DigestLength)?),
     };
     signer.key().verify_digest(algorithm, &digest, signature)?;
+    if matches!(algorithm, Algorithm::Ecdsa(_)) && ecdsa_r(signature).is_none() {
+        return Err(BadProof::Signature);
+    }
     let raw = Raw {
         algorithm,
         digest: matches!(subject, Subject::Digest(_)).then(|| bytes.into()),
@@ -91,6 +95,15 @@ pub fn verify(
     let content = digest::digest(&digest::SHA256, bytes);
     let content = content.as_ref().try_into().expect("SHA-256 has 32 bytes");
     Ok(Proof::raw_signature(transaction, content, signer.fingerprint(), signature.to_vec(), raw))
+}
+
+/// The *r* of an ECDSA signature in DER (RFC 3279, 2.2.3), without leading zeros. `None` if the bytes are
+/// no such signature.
+pub(crate) fn ecdsa_r(signature: &[u8]) -> Option<&[u8]> {
+    let mut fields = Fields::of(signature, SEQUENCE).ok()?;
+    let r = fields.content(INTEGER).ok()?;
+    let zeros = r.iter().take_while(|byte| **byte == 0).count();
+    Some(&r[zeros..])
 }
 
 impl Hash {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_core::Error;
 use countersign_core::port::Handle;
+use countersign_core::refusal::Quota;
 use countersign_core::transaction::Transaction;
+use countersign_core::{Error, Refusal};
 use tokio::time::sleep;
 
-use crate::doorbell::Waiter;
-use crate::serve::Core;
+use crate::doorbell::{TooMany, Waiter};
+use crate::node::Core;
 use crate::task::Shutdown;
 
 /// The doorbell may be deaf: how often the ledger is asked all the same.
@@ -23,7 +24,7 @@ const SWEEP_GRACE: Duration = Duration::from_millis(500);
 /// it already, under another id, that one is listened for instead.
 ///
 /// # Errors
-/// When the ledger fails.
+/// When the ledger fails, or the client has too many waiting callers.
 pub(crate) async fn until_ended(
     core: &Core,
     started: Arc<Transaction>,
@@ -33,7 +34,7 @@ pub(crate) async fn until_ended(
     let (tenant, handle) = (started.terms.tenant.clone(), Handle::Id(started.terms.id));
     let mut current = started;
     if waiter.id() != current.terms.id {
-        waiter = core.doorbell.wait(current.terms.id);
+        waiter = waiter.turn_to(current.terms.id)?;
         current = core.transaction(&tenant, &handle).await?;
     }
     while !current.state.is_ended() {
@@ -46,4 +47,16 @@ pub(crate) async fn until_ended(
         current = core.transaction(&tenant, &handle).await?;
     }
     Ok(Some(current))
+}
+
+impl From<TooMany> for Refusal {
+    fn from(TooMany: TooMany) -> Self {
+        Self::Quota(Quota::Waiting)
+    }
+}
+
+impl From<TooMany> for Error {
+    fn from(too_many: TooMany) -> Self {
+        Refusal::from(too_many).into()
+    }
 }

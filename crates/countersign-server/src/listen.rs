@@ -1,12 +1,18 @@
 //! The accept loop: sockets in, requests to a [`Router`] out.
 //!
-//! Everything that a stranger can hold open is counted or timed: connections by a semaphore (more wait in
-//! the system's bounded backlog), the TLS handshake, the first request, each header and each body by a clock.
+//! Everything that a stranger can hold open is counted or timed. Connections are counted by [`places`], more
+//! wait in the system's bounded backlog. The TLS handshake, each head, each body, each write, each answer,
+//! idleness and the whole life of a connection have a time; the memory of all bodies has a bound.
 //! A connection that was upgraded to a WebSocket still counts.
 //!
 //! At the end it stops accepting, tells every connection to finish what it is answering, waits for at most
 //! the drain time, and cuts what is left.
 
+mod activity;
+mod body;
+mod body_memory;
+mod head;
+mod places;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -23,21 +29,28 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName, Request, StatusCode};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::sleep_until;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, error, warn};
 
-use self::stream::{CountedStream, TimedBody};
-use crate::config::ServerConfig;
+use self::activity::{Activity, Next, OpenRequest, after};
+use self::body::RequestBody;
+use self::body_memory::BodyMemory;
+pub(crate) use self::body_memory::{BodyAccount, Sender};
+use self::places::NoPlace;
+pub(crate) use self::places::{KnownNetworks, Places};
+use self::stream::ConnectionStream;
+use crate::config::{ServerConfig, Shares};
 use crate::task::{Shutdown, Weight, panic_message};
 
 /// A request's head: RFC 9110 names no bound; a device's token and a proxy's additions fit well.
@@ -45,10 +58,24 @@ const HEADER_BYTES_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 100;
 /// Requests at once on one HTTP/2 connection; a relying party may hold that many open.
 const STREAMS_MAX: u32 = 256;
+/// What HTTP/2 takes of bodies before they are read: of one request, and of all on one connection.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+/// What HTTP/2 holds of one answer that its peer does not take.
+const STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
+/// What the system holds of one connection each way; it takes up to twice as much.
+const SOCKET_BUFFER_BYTES: u32 = 128 * 1024;
+/// Connections that wait for a place, in the system.
+const BACKLOG_MAX: u32 = 1024;
 const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// For the first request, for each header, and for an idle HTTP/1 connection.
 const HEADER_WAIT_MAX: Duration = Duration::from_secs(30);
 const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
+const IDLE_WAIT_MAX: Duration = Duration::from_secs(90);
+const WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// A connection that is older finishes what it answers and closes; its peer opens another one.
+const CONNECTION_AGE_MAX: Duration = Duration::from_hours(1);
+/// Memory for bodies of a listener that is not configured.
+const BODIES_BYTES_MAX: usize = 1024 * 1024;
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
 const HTTP2_PONG_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long to let things be when the process or the system is out of sockets.
@@ -59,31 +86,42 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// How many and how long.
+/// How long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Connections open at once.
-    pub(crate) connections_max: u32,
     /// For a TLS handshake.
     pub(crate) handshake_wait: Duration,
-    /// For a first request, and for each header.
+    /// For a first request, and for each head.
     pub(crate) header_wait: Duration,
     /// For a whole body.
     pub(crate) body_wait: Duration,
+    /// Without an open request, after the first one.
+    pub(crate) idle_wait: Duration,
+    /// For a write to make progress, and for a peer to take an answer.
+    pub(crate) write_wait: Duration,
+    /// For all of a connection, open requests aside.
+    pub(crate) age_max: Duration,
     /// For what is running when the end begins.
     pub(crate) drain: Duration,
 }
 
 impl Limits {
     /// With the usual times.
-    pub(crate) fn new(connections_max: u32, drain: Duration) -> Self {
+    pub(crate) fn new(drain: Duration) -> Self {
         Self {
-            connections_max,
             handshake_wait: HANDSHAKE_WAIT_MAX,
             header_wait: HEADER_WAIT_MAX,
             body_wait: BODY_WAIT_MAX,
+            idle_wait: IDLE_WAIT_MAX,
+            write_wait: WRITE_WAIT_MAX,
+            age_max: CONNECTION_AGE_MAX,
             drain,
         }
+    }
+
+    /// The shortest of the times that a connection is watched for.
+    fn shortest(&self) -> Duration {
+        self.header_wait.min(self.idle_wait).min(self.write_wait).min(self.age_max)
     }
 }
 
@@ -94,37 +132,56 @@ pub(crate) struct Listener {
     tls: Option<TlsAcceptor>,
     client_address_header: Option<HeaderName>,
     limits: Limits,
+    places: Arc<Places>,
+    bodies: Arc<BodyMemory>,
 }
 
 impl Listener {
-    /// Binds the public address, as configured; `tls` is what [`crate::tls::prepare`] gave.
+    /// Binds the public address, as configured; `tls` is what [`crate::tls::prepare`] gave, and `known` are
+    /// the networks that the reserved places are for.
     ///
     /// # Errors
     /// Names the address and what to do, when it is taken or not ours.
-    pub(crate) async fn public(
+    pub(crate) fn public(
         config: &ServerConfig,
         tls: Option<Arc<rustls::ServerConfig>>,
+        known: KnownNetworks,
     ) -> anyhow::Result<Self> {
-        let limits = Limits::new(config.connections_max, config.drain);
-        let listener = Self::bind(config.listen, tls, limits).await?;
-        Ok(Self { client_address_header: config.client_address_header.clone(), ..listener })
+        let limits = Limits {
+            header_wait: config.header,
+            body_wait: config.body,
+            idle_wait: config.idle,
+            write_wait: config.write,
+            ..Limits::new(config.drain)
+        };
+        let shares = config.shares.clone();
+        let listener = Self::bind(config.listen, tls, limits, shares)?;
+        Ok(Self {
+            client_address_header: config.client_address_header.clone(),
+            places: Places::new(config.shares.clone(), known),
+            bodies: BodyMemory::new(config.bodies_bytes_max),
+            ..listener
+        })
     }
 
     /// Binds `address`; without `tls` it speaks plain HTTP.
     ///
     /// # Errors
     /// As [`Listener::public`].
-    pub(crate) async fn bind(
+    pub(crate) fn bind(
         address: SocketAddr,
         tls: Option<Arc<rustls::ServerConfig>>,
         limits: Limits,
+        shares: Shares,
     ) -> anyhow::Result<Self> {
-        let tcp = TcpListener::bind(address).await.with_context(|| {
+        let tcp = bound(address).with_context(|| {
             format!("cannot listen on {address}; end what listens there, or choose another address")
         })?;
         let address = tcp.local_addr().context("the system does not say where it listens")?;
         let tls = tls.map(TlsAcceptor::from);
-        Ok(Self { tcp, address, tls, client_address_header: None, limits })
+        let places = Places::new(shares, KnownNetworks::default());
+        let bodies = BodyMemory::new(BODIES_BYTES_MAX);
+        Ok(Self { tcp, address, tls, client_address_header: None, limits, places, bodies })
     }
 
     /// Where it listens, with the port that the system chose where 0 was asked for.
@@ -132,9 +189,13 @@ impl Listener {
         self.address
     }
 
+    /// Its places for connections.
+    pub(crate) fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.places)
+    }
+
     /// Serves until `stop`, then drains; returns when no connection is left. `tasks` runs the connections.
     pub(crate) async fn serve(self, router: Router, tasks: Shutdown, stop: CancellationToken) {
-        let open = Arc::new(Semaphore::new(self.limits.connections_max as usize));
         let cut = CancellationToken::new();
         let connection = Connection {
             tls: self.tls,
@@ -142,12 +203,14 @@ impl Listener {
             http: http_builder(&self.limits),
             router,
             limits: self.limits,
+            places: Arc::clone(&self.places),
+            bodies: self.bodies,
             stop: stop.clone(),
             cut: cut.clone(),
         };
         loop {
             let accepted = async {
-                let permit = open.clone().acquire_owned().await.expect("never closed");
+                let permit = self.places.free().await;
                 (permit, self.tcp.accept().await)
             };
             let (permit, accepted) = tokio::select! {
@@ -156,11 +219,15 @@ impl Listener {
                 accepted = accepted => accepted,
             };
             match accepted {
-                Ok((tcp, peer)) => {
-                    let stream = CountedStream::new(tcp, permit);
-                    let work = connection.clone().run(stream, Peer(peer));
-                    tasks.spawn("connection", Weight::Passing, work);
-                }
+                Ok((tcp, peer)) => match self.places.admit(permit, peer.ip()) {
+                    Ok(place) => {
+                        let wait = self.limits.write_wait;
+                        let stream = ConnectionStream::new(tcp, Some(place), wait);
+                        let work = connection.clone().run(stream, Peer(peer));
+                        tasks.spawn("connection", Weight::Passing, work);
+                    }
+                    Err(reason) => refuse(&tcp, reason),
+                },
                 Err(error) => {
                     warn!(%error, "Cannot accept a connection: {error}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -169,13 +236,30 @@ impl Listener {
         }
         drop(self.tcp); // From here on the system refuses connections.
 
-        let all = open.acquire_many(self.limits.connections_max);
-        if tokio::time::timeout(self.limits.drain, all).await.is_err() {
-            let left = self.limits.connections_max as usize - open.available_permits();
+        let left = self.places.drained(self.limits.drain).await;
+        if left > 0 {
             warn!(connection.left = left, "Cutting {left} connections that did not end in time");
         }
         cut.cancel();
     }
+}
+
+/// A socket whose connections have bounded buffers in the system, which they inherit.
+fn bound(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG_MAX)
+}
+
+/// Closes a connection that has no place, without a word: a handshake would cost more than it is worth.
+fn refuse(tcp: &TcpStream, reason: NoPlace) {
+    metrics::counter!("countersign_connections_refused_total", "reason" => reason.as_str())
+        .increment(1);
+    // Nothing was sent; where the option is not to be had, the connection is closed all the same.
+    let _ = tcp.set_zero_linger();
 }
 
 fn http_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
@@ -192,6 +276,9 @@ fn http_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(HTTP2_PING_EVERY)
         .keep_alive_timeout(HTTP2_PONG_WAIT_MAX)
         .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(STREAM_SEND_BYTES_MAX)
         .max_header_list_size(HEADER_BYTES_MAX as u32);
     builder
 }
@@ -204,6 +291,8 @@ struct Connection {
     http: auto::Builder<TokioExecutor>,
     router: Router,
     limits: Limits,
+    places: Arc<Places>,
+    bodies: Arc<BodyMemory>,
     /// Finish what is being answered.
     stop: CancellationToken,
     /// Finish now.
@@ -211,7 +300,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: CountedStream<TcpStream>, peer: Peer) {
+    async fn run(self, stream: ConnectionStream<TcpStream>, peer: Peer) {
         // Answers are small and waited for. Where the option is not to be had, all still works.
         let _ = stream.inner().set_nodelay(true);
         let Some(acceptor) = self.tls.clone() else { return self.speak(stream, peer).await };
@@ -239,22 +328,30 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let asked = Arc::new(Notify::new());
+        let activity = Activity::new(&self.limits);
         let service = service_fn({
-            let (asked, router, body_wait) = (asked.clone(), self.router, self.limits.body_wait);
-            let header = self.client_address_header;
-            move |request: Request<Incoming>| {
-                asked.notify_one();
+            let (activity, router) = (Arc::clone(&activity), self.router);
+            let (header, body_wait) = (self.client_address_header, self.limits.body_wait);
+            let (places, bodies) = (self.places, self.bodies);
+            move |mut request: Request<Incoming>| {
+                let open = activity.open();
                 let named = header.as_ref().and_then(|header| client_in(request.headers(), header));
+                // Whoever the proxy names is counted; the proxy itself, if it is exempt, is not.
+                let network = match named {
+                    Some(client) => Some(client.0.ip().into()),
+                    None => places.shares().network(peer.0.ip()),
+                };
                 let peer = named.unwrap_or(peer);
-                answer(router.clone(), request, peer, body_wait).map(Ok::<_, Infallible>)
+                let account = bodies.account(network);
+                request.extensions_mut().insert(peer);
+                request.extensions_mut().insert(account);
+                answer(router.clone(), request, body_wait, open).map(Ok::<_, Infallible>)
             }
         });
         let mut connection =
             pin!(self.http.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        // Hyper times headers, but neither its wait for HTTP/2's preface nor for the protocol's first bytes.
-        let mut first = pin!(tokio::time::timeout(self.limits.header_wait, asked.notified()));
-        let (mut has_asked, mut is_stopping) = (false, false);
+        let mut look = pin!(sleep_until(after(self.limits.shortest())));
+        let mut is_finishing = false;
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
@@ -263,20 +360,32 @@ impl Connection {
                     }
                     return;
                 }
-                asked = first.as_mut(), if !has_asked => {
-                    if asked.is_err() {
-                        return debug!("No request from {} in time", peer.0);
+                () = look.as_mut() => match activity.next() {
+                    Next::LookAt(at) => look.as_mut().reset(at),
+                    Next::Finish(_) if !is_finishing => {
+                        is_finishing = true;
+                        connection.as_mut().graceful_shutdown();
+                        look.as_mut().reset(after(self.limits.write_wait));
                     }
-                    has_asked = true;
-                }
-                () = self.stop.cancelled(), if !is_stopping => {
-                    is_stopping = true;
+                    Next::Finish(_) if !activity.is_idle() => {
+                        look.as_mut().reset(after(self.limits.shortest()));
+                    }
+                    Next::Finish(reason) | Next::Close(reason) => return closed(peer, reason),
+                },
+                () = self.stop.cancelled(), if !is_finishing => {
+                    is_finishing = true;
                     connection.as_mut().graceful_shutdown();
                 }
                 () = self.cut.cancelled() => return,
             }
         }
     }
+}
+
+/// Counts a connection that is closed for its peer's fault.
+fn closed(peer: Peer, reason: &'static str) {
+    metrics::counter!("countersign_connections_closed_total", "reason" => reason).increment(1);
+    debug!("The connection with {} is closed: {reason}", peer.0);
 }
 
 /// The last address in the last line of `header`: what the nearest proxy wrote. Those before it are hearsay.
@@ -291,17 +400,29 @@ fn client_in(headers: &HeaderMap, header: &HeaderName) -> Option<Peer> {
 async fn answer(
     router: Router,
     request: Request<Incoming>,
-    peer: Peer,
     body_wait: Duration,
+    open: OpenRequest,
 ) -> Response {
-    let mut request = request.map(|body| Body::new(TimedBody::new(body, body_wait)));
-    request.extensions_mut().insert(peer);
-    match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+    if let Err(bad) = head::check(&request) {
+        let mut response = (StatusCode::BAD_REQUEST, bad.sentence()).into_response();
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return open.answer(response);
+    }
+    let awaits_leave = request.headers().contains_key(EXPECT);
+    let (head, body) = request.into_parts();
+    let (body, unread) = RequestBody::new(body, body_wait);
+    let request = Request::from_parts(head, Body::new(body));
+    let response = match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(panic) => {
             error!("A handler panicked: {}", panic_message(&*panic));
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
+    };
+    // A client that waits for leave to send its body is told that it need not (RFC 9110, section 10.1.1).
+    if !awaits_leave {
+        unread.discard().await;
     }
+    open.answer(response)
 }

@@ -18,7 +18,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogFormat, ObserveConfig};
+use crate::config::{LogFormat, ObserveConfig, Shares};
 use crate::listen::{Limits, Listener};
 use crate::task::{Shutdown, Weight};
 
@@ -68,13 +68,14 @@ pub(crate) fn record(tasks: &Shutdown) -> anyhow::Result<PrometheusHandle> {
 ///
 /// # Errors
 /// When an address that somebody chose is taken.
-pub(crate) async fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
-    let limits = Limits::new(ADMIN_CONNECTIONS_MAX, ADMIN_DRAIN);
-    let bound = Listener::bind(config.listen, None, limits).await;
+pub(crate) fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
+    let limits = Limits::new(ADMIN_DRAIN);
+    let shares = || Shares::unshared(ADMIN_CONNECTIONS_MAX);
+    let bound = Listener::bind(config.listen, None, limits, shares());
     let listener = match bound {
         Err(_) if !config.listen_chosen => {
             let free = SocketAddr::new(config.listen.ip(), 0);
-            let listener = Listener::bind(free, None, limits).await?;
+            let listener = Listener::bind(free, None, limits, shares())?;
             let (wanted, address) = (config.listen, listener.address());
             warn!(
                 "{wanted} is taken (by another Countersign?): health and metrics are on {address} \
@@ -88,8 +89,8 @@ pub(crate) async fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
     Ok(listener)
 }
 
-/// Serves health and metrics until all is over. `ready` asks whether the ledger answers; `count` tells
-/// the metrics what is only counted when somebody asks.
+/// Serves health and metrics until all is over. `ready` says what keeps the node from taking requests, if
+/// anything does; `count` tells the metrics what is only counted when somebody asks.
 pub(crate) fn serve<F, R>(
     listener: Listener,
     metrics: PrometheusHandle,
@@ -98,7 +99,7 @@ pub(crate) fn serve<F, R>(
     tasks: &Shutdown,
 ) where
     F: Fn() -> R + Send + Sync + 'static,
-    R: Future<Output = bool> + Send + 'static,
+    R: Future<Output = Result<(), &'static str>> + Send + 'static,
 {
     let (ready, count) = (Arc::new(move || ready().boxed()), Arc::new(count));
     let admin = Admin { metrics, ready, count, tasks: tasks.clone() };
@@ -109,7 +110,7 @@ pub(crate) fn serve<F, R>(
 #[derive(Clone)]
 struct Admin {
     metrics: PrometheusHandle,
-    ready: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+    ready: Arc<dyn Fn() -> BoxFuture<'static, Result<(), &'static str>> + Send + Sync>,
     count: Arc<dyn Fn() + Send + Sync>,
     tasks: Shutdown,
 }
@@ -128,8 +129,8 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
     match tokio::time::timeout(READY_WAIT_MAX, (admin.ready)()).await {
-        Ok(true) => (StatusCode::OK, "ready\n"),
-        Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "the ledger does not answer\n"),
+        Ok(Ok(())) => (StatusCode::OK, "ready\n"),
+        Ok(Err(reason)) => (StatusCode::SERVICE_UNAVAILABLE, reason),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the ledger does not answer in time\n"),
     }
 }
@@ -150,7 +151,9 @@ mod tests {
     use super::*;
     use crate::config::{Config, Overrides};
 
-    fn admin(ready: impl Fn() -> BoxFuture<'static, bool> + Send + Sync + 'static) -> Admin {
+    fn admin(
+        ready: impl Fn() -> BoxFuture<'static, Result<(), &'static str>> + Send + Sync + 'static,
+    ) -> Admin {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         Admin {
             metrics,
@@ -170,10 +173,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_is_ready_while_its_ledger_answers() {
-        let answers = admin(|| async { true }.boxed());
+        let answers = admin(|| async { Ok(()) }.boxed());
         assert_eq!(ask(answers, "/readyz").await, (200, "ready\n".into()));
-        let fails = admin(|| async { false }.boxed());
-        assert_eq!(ask(fails, "/readyz").await.0, 503);
+        let fails = admin(|| async { Err("it is full\n") }.boxed());
+        assert_eq!(ask(fails, "/readyz").await, (503, "it is full\n".into()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -187,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_draining_node_is_alive_and_not_ready() {
-        let admin = admin(|| async { true }.boxed());
+        let admin = admin(|| async { Ok(()) }.boxed());
         admin.tasks.begin();
         assert_eq!(ask(admin.clone(), "/readyz").await, (503, "draining\n".into()));
         assert_eq!(ask(admin, "/healthz").await, (200, "alive\n".into()));
@@ -201,7 +204,7 @@ mod tests {
         let count = move || {
             metrics::with_local_recorder(&recorder, || metrics::gauge!("held").set(2));
         };
-        let admin = Admin { metrics, count: Arc::new(count), ..admin(|| async { true }.boxed()) };
+        let admin = Admin { metrics, count: Arc::new(count), ..admin(|| async { Ok(()) }.boxed()) };
         let (status, text) = ask(admin, "/metrics").await;
         assert_eq!(status, 200);
         assert!(text.contains("signed_total 3") && text.contains("held 2"), "{text}");
@@ -212,12 +215,12 @@ mod tests {
         let mut config = Config::load(None, Overrides::default()).unwrap().observe;
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         config.listen = taken.local_addr().unwrap();
-        let listener = bind(&config).await.unwrap();
+        let listener = bind(&config).unwrap();
         assert_ne!(listener.address().port(), config.listen.port());
         assert!(listener.address().ip().is_loopback());
 
         config.listen_chosen = true;
-        let error = bind(&config).await.err().expect("it is taken");
+        let error = bind(&config).err().expect("it is taken");
         assert!(format!("{error:#}").contains(&config.listen.to_string()), "{error:#}");
     }
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::config::RetentionConfig;
-use crate::serve::Core;
-use crate::surface::caller::log;
+use crate::node::{Core, log};
 use crate::task::Shutdown;
 
 /// How often it is looked whether something may go.

@@ -26,12 +26,13 @@ use tracing::{info, warn};
 use crate::channel::{self, Devices};
 use crate::clock::{self, World};
 use crate::config::{Config, Overrides};
-use crate::delivery::guard::Guard;
-use crate::delivery::push::Pushes;
-use crate::delivery::resolve::Resolver;
 use crate::delivery::{self, Callers, worker};
 use crate::doorbell::Local;
-use crate::listen::Listener;
+use crate::egress::guard::Guard;
+use crate::egress::names::Names;
+use crate::egress::resolve::Resolver;
+use crate::listen::{KnownNetworks, Listener, Places};
+use crate::node::{Core, log};
 use crate::surface::caller::Gate;
 use crate::surface::kobil::{self, Invitations, Kobil};
 use crate::surface::onespan::phone::{self, Phones};
@@ -42,10 +43,7 @@ use crate::surface::token::Tokens;
 use crate::surface::trustedx::{self, TrustedX};
 use crate::task::{Shutdown, Weight};
 use crate::witness::Witness;
-use crate::{observe, retention, tls};
-
-/// The engine as this process runs it.
-pub(crate) type Core = Engine<Store, Local, World>;
+use crate::{observe, retention, surface, tls};
 
 /// How often the clocks of open transactions are looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
@@ -65,20 +63,32 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     observe::log(&config.observe)?;
     let tasks = Shutdown::default();
     tasks.begin_on_signals()?;
-    allow_connections(config.server.connections_max);
+    allow_connections(config.server.shares.connections_max);
 
     let store = open(&config)?;
-    let core =
-        Arc::new(Engine::new(store.clone(), Local::default(), World::default(), policy(&config)));
+    let doorbell = Local::new(config.transactions.waiting_per_client_max);
+    let core = Arc::new(Engine::new(store.clone(), doorbell, World::default(), policy(&config)));
+    let begun = core.now();
     let tls = tls::prepare(&config.server, &config.store.data, clock::system_time(core.now()))?;
-    let listener = Listener::public(&config.server, tls).await?;
+    let known = KnownNetworks::default();
+    let listener = Listener::public(&config.server, tls, known.clone())?;
     let port = listener.address().port();
-    let resolver = Resolver::new(Guard::new(config.delivery.allowed_networks.clone()));
-    let callers = Callers::new(&config, resolver.clone())?;
+    let names = Names::of_system();
+    let guard = Guard::new(config.delivery.allowed_networks.clone());
+    let resolver = Resolver::new(guard, names.clone());
+    let callers = Callers::new(&config, &names, resolver.clone(), surface::result_body)?;
     let witness = Witness::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
     let address = config.server.public_addresses(port)[0].to_string();
-    let gate = gate(&config, &core, Callbacks::new(resolver), &address)?;
-    let devices = devices(&config, &core, &callers.pushes, witness, &tasks, port);
+    let gate = gate(&config, &core, Callbacks::new(resolver), &known, &address)?;
+    let devices = Devices::new(
+        Arc::clone(&core),
+        callers.pushes.clone(),
+        witness,
+        tasks.clone(),
+        known,
+        device_rules(&config, port),
+        begun,
+    );
     let phones = phones(&config, &core, &devices);
     let router = Router::new()
         .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
@@ -86,11 +96,13 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
         .merge(trustedx::router(trustedx(&config, &gate, &devices, &tasks, &address)))
         .merge(channel::router(devices.clone()));
 
-    let admin = observe::bind(&config.observe).await?;
+    let admin = observe::bind(&config.observe)?;
     let metrics = observe::record(&tasks)?;
-    let (ready, counted) = (store.clone(), Arc::clone(&core));
-    let ready = move || std::future::ready(ready.ready().is_ok());
-    observe::serve(admin, metrics, ready, move || count(&counted), &tasks);
+    let (checked, counted) = (store.clone(), Arc::clone(&core));
+    let (places, counted_places) = (listener.places(), listener.places());
+    let ready = move || std::future::ready(ready(&checked, &places));
+    let count = move || count(&counted, &counted_places);
+    observe::serve(admin, metrics, ready, count, &tasks);
     let checking = callers.pushes.clone().check(core.now());
     tasks.spawn("check of push senders", Weight::Passing, checking);
     let rules = delivery::rules(&config);
@@ -99,6 +111,8 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let forgetting = retention::work(Arc::clone(&core), config.retention.clone(), tasks.clone());
     tasks.spawn("retention", Weight::Essential, forgetting);
     tasks.spawn("sweeper", Weight::Essential, sweep(Arc::clone(&core), tasks.clone()));
+    // About a second, in which no device's token could be told from one that was used before.
+    tokio::time::sleep(core.now().until(devices.opens_at())).await;
     tasks.spawn("tidier", Weight::Essential, tidy(gate, devices, phones, tasks.clone()));
     info!("Listening on {}; applications and devices reach it at {address}", listener.address());
     // The one line on standard output, for whoever started this process and waits for it.
@@ -113,6 +127,12 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     info!("The ledger is closed");
     ensure!(tasks.failed().is_none(), "{} failed", tasks.failed().unwrap_or_default());
     Ok(())
+}
+
+/// What keeps this node from taking requests, if anything does.
+fn ready(store: &Store, places: &Places) -> Result<(), &'static str> {
+    store.ready().map_err(|_| "the ledger does not answer\n")?;
+    if places.is_full() { Err("connections are full\n") } else { Ok(()) }
 }
 
 /// Opens the ledger that the configuration names.
@@ -142,6 +162,8 @@ pub(crate) fn policy(config: &Config) -> Policy {
     Policy {
         locks: LockPolicy { wrong_max: locks.wrong_max, first: locks.first, max: locks.max },
         open_per_user_max: config.transactions.open_per_user_max,
+        start_rates: config.transactions.start_rates,
+        stored_max: config.transactions.stored_max,
         push: config.push.policy,
     }
 }
@@ -150,6 +172,7 @@ fn gate(
     config: &Config,
     core: &Arc<Core>,
     callbacks: Callbacks,
+    known: &KnownNetworks,
     address: &str,
 ) -> anyhow::Result<Gate> {
     let default_tenant = config.server.default_tenant.as_deref().map(str::parse).transpose();
@@ -158,6 +181,7 @@ fn gate(
         Arc::clone(core),
         Tokens::new(config.tokens.lifetime, address),
         callbacks,
+        known.clone(),
         quota(config.tokens.failed_tries_per_minute),
         &config.server.hostname,
         default_tenant,
@@ -180,6 +204,7 @@ fn phones(config: &Config, core: &Arc<Core>, devices: &Devices) -> Phones {
         plain_cancel_keys: config.plain_cancel_keys,
         generic_status_codes: config.generic_status_codes,
         fetches_per_minute: quota(config.fetches_per_minute),
+        completions_per_minute: quota(config.completions_per_minute),
     };
     Phones::new(Arc::clone(core), devices.clone(), rules)
 }
@@ -210,32 +235,21 @@ fn trustedx(
     tasks: &Shutdown,
     address: &str,
 ) -> TrustedX {
-    let rules = Arc::new(trustedx::Rules::new(&config.trustedx, address));
+    let guard = Guard::new(config.delivery.allowed_networks.clone());
+    let rules = Arc::new(trustedx::Rules::new(&config.trustedx, guard, address));
     TrustedX { gate: gate.clone(), devices: devices.clone(), tasks: tasks.clone(), rules }
 }
 
-fn devices(
-    config: &Config,
-    core: &Arc<Core>,
-    pushes: &Pushes,
-    witness: Witness,
-    tasks: &Shutdown,
-    port: u16,
-) -> Devices {
+fn device_rules(config: &Config, port: u16) -> channel::Rules {
     let addresses = config.server.public_addresses(port);
-    Devices::new(
-        Arc::clone(core),
-        pushes.clone(),
-        witness,
-        tasks.clone(),
-        channel::Rules {
-            origins: addresses.iter().map(ToString::to_string).collect(),
-            server_name: config.server.name.clone(),
-            pace: Pace { ping: config.channel.ping, idle: config.channel.idle },
-            tries_per_user: quota(config.enrolment.tries_per_user_per_minute),
-            tries_per_address: quota(config.enrolment.tries_per_address_per_minute),
-        },
-    )
+    channel::Rules {
+        origins: addresses.iter().map(ToString::to_string).collect(),
+        server_name: config.server.name.clone(),
+        pace: Pace { ping: config.channel.ping, idle: config.channel.idle },
+        tries_per_user: quota(config.enrolment.tries_per_user_per_minute),
+        tries_per_address: quota(config.enrolment.tries_per_address_per_minute),
+        tries_per_user_in_all: quota(config.enrolment.tries_per_user_per_hour),
+    }
 }
 
 fn quota(per_minute: u32) -> NonZeroU32 {
@@ -248,7 +262,7 @@ async fn sweep(core: Arc<Core>, tasks: Shutdown) {
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while tasks.draining().run_until_cancelled(turns.tick()).await.is_some() {
         if let Err(fault) = core.sweep().await {
-            crate::surface::caller::log(&fault);
+            log(&fault);
         }
     }
 }
@@ -264,7 +278,7 @@ async fn tidy(gate: Gate, devices: Devices, phones: Phones, tasks: Shutdown) {
 }
 
 /// Tells the metrics what there is now.
-fn count(core: &Core) {
+fn count(core: &Core, places: &Places) {
     let (lines, waiters) = core.doorbell.counts();
     let stats = core.store.stats();
     #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
@@ -272,6 +286,8 @@ fn count(core: &Core) {
         metrics::gauge!("countersign_devices_connected").set(lines as f64);
         metrics::gauge!("countersign_callers_held").set(waiters as f64);
     }
+    metrics::gauge!("countersign_connections_max").set(places.connections_max());
+    metrics::gauge!("countersign_connections_full").set(u8::from(places.is_full()));
     metrics::counter!("countersign_ledger_commits_total").absolute(stats.commits);
     metrics::counter!("countersign_ledger_syncs_total").absolute(stats.syncs);
 }

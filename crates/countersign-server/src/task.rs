@@ -134,6 +134,17 @@ impl Shutdown {
     }
 }
 
+/// Runs `work`, which may block, on a thread that is kept for such work. It runs to its end, also if nobody
+/// waits for it any more: whoever calls this bounds how much of it there is at once.
+///
+/// # Errors
+/// If it panicked, or the runtime ends.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<T> {
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
 /// What a panic said.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();

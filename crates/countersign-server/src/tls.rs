@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use countersign_store::private;
 use rustls::crypto::CryptoProvider;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -47,6 +48,14 @@ pub(crate) fn prepare(
     Ok(Some(Arc::new(tls)))
 }
 
+/// Checks that nobody else may use a private key's file.
+fn check_private(key: &Path) -> anyhow::Result<()> {
+    let metadata = std::fs::metadata(key);
+    let metadata = metadata
+        .with_context(|| format!("cannot read a private key (PEM) from {}", key.display()))?;
+    Ok(private::check(key, &metadata)?)
+}
+
 fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
@@ -58,6 +67,7 @@ fn load(certificate: &Path, key: &Path) -> anyhow::Result<CertifiedKey> {
             || format!("cannot read certificates (PEM) from {}", certificate.display()),
         )?;
     anyhow::ensure!(!chain.is_empty(), "{} holds no PEM certificate", certificate.display());
+    check_private(key)?;
     let private = PrivateKeyDer::from_pem_file(key)
         .with_context(|| format!("cannot read a private key (PEM) from {}", key.display()))?;
     CertifiedKey::from_der(chain, private, &provider()).with_context(|| {

@@ -22,8 +22,9 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::config::FetchHost;
-use crate::delivery::resolve::Resolver;
-use crate::serve::Core;
+use crate::egress::names;
+use crate::egress::resolve::Resolver;
+use crate::node::Core;
 
 /// A digest and its algorithm are a hundred bytes or two.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
@@ -80,7 +81,8 @@ impl Witness {
         let Some(url) = self.asked(tenant, document) else { return Ok(()) };
         let given = Some(terms.content.bytes.as_slice()).filter(|bytes| !bytes.is_empty());
         let Some(signed) = given.or(submission.digest) else { return Ok(()) };
-        let (told, by) = self.ask(url, document).await.map_err(Error::Failed)?;
+        let asked = names::on_behalf_of(tenant, self.ask(url, document));
+        let (told, by) = asked.await.map_err(Error::Failed)?;
         if told != signed || by != algorithm.hash() {
             return Err(Refusal::BadProof(BadProof::OtherContent).into());
         }

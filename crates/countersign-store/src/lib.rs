@@ -13,23 +13,24 @@ use std::path::Path;
 use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
-use countersign_core::enrolment::{Activation, Enrolment};
+use countersign_core::enrolment::{Activation, Addition, Enrolment};
 use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
     Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
-    Ledger, Registry, Unpaid, Versioned,
+    Ledger, Registered, Registry, Unpaid, Versioned,
 };
-use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::Transaction;
+use countersign_core::transaction::{End, Event, Transaction};
 use countersign_core::user::{Standing, User};
+use countersign_core::waking::{Contact, Waking};
 
 mod claim;
 mod memory;
+pub mod private;
 mod seal;
 mod sqlite;
 
@@ -53,6 +54,14 @@ pub struct Stats {
     pub commits: u64,
     /// Times the disk was waited for. With many callers at once far fewer than `commits`.
     pub syncs: u64,
+}
+
+/// The mark that a commit uses up, if it ends a transaction with a signature that may be used once.
+fn single_use_mark(commit: &Commit) -> Option<[u8; 32]> {
+    match (commit.event, commit.transaction.end()) {
+        (Event::Ended(_), Some(End::Finished { proof, .. })) => proof.single_use_mark(),
+        _ => None,
+    }
 }
 
 impl Store {
@@ -389,8 +398,12 @@ impl Registry for Store {
         ask!(self, store => store.change_pin(device, expected, user_expected, standing))
     }
 
-    async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
-        ask!(self, store => store.create_activation(activation))
+    async fn create_activation(
+        &self,
+        activation: Activation,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
+        ask!(self, store => store.create_activation(activation, expected))
     }
 
     async fn activations(
@@ -402,8 +415,12 @@ impl Registry for Store {
         ask!(self, store => store.activations(tenant, user, now))
     }
 
-    async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
+    async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
         ask!(self, store => store.enrol(enrolment))
+    }
+
+    async fn add_identity(&self, addition: Addition) -> Result<Registered, Fault> {
+        ask!(self, store => store.add_identity(addition))
     }
 
     async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {

@@ -2,26 +2,29 @@
 //!
 //! For trials and tests. It promises all that a ledger promises except to outlive its process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::Activation;
-use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::id::{
+    ClientId, DeliveryId, DeviceId, IdentityId, TenantName, TransactionId, UserName,
+};
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Due, Grounds, Handle, Ledger, Unpaid, Versioned,
+    Claim, Claimed, Commit, Committed, Due, Grounds, Handle, Ledger, StoredMax, Unpaid, Versioned,
 };
-use countersign_core::push::Contact;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
+use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, Transaction};
 use countersign_core::user::User;
+use countersign_core::waking::Contact;
 use parking_lot::Mutex;
 
-use crate::Stats;
+use crate::{Stats, single_use_mark};
 
 mod contact;
 mod delivery;
@@ -43,6 +46,8 @@ struct World {
     places: BTreeMap<(TenantName, TransactionId), usize>,
     /// What stays of those that were removed, in the order in which they were.
     evidence: Vec<Versioned<Transaction>>,
+    /// Marks of signatures that may be used once. Never removed.
+    used_signatures: BTreeSet<(TenantName, [u8; 32])>,
     deliveries: Deliveries,
     contacts: BTreeMap<(TenantName, TransactionId, DeviceId), Contact>,
     tenants: BTreeMap<TenantName, Tenant>,
@@ -54,6 +59,9 @@ struct World {
     devices: BTreeMap<(TenantName, DeviceId), Versioned<Device>>,
     /// In the order in which they were made.
     activations: Vec<Versioned<Activation>>,
+    /// SHA-256 of every public key that an identity has or had, whose it is, and the serial number of the
+    /// certificate that the tenant's authority issued for it.
+    identity_keys: BTreeMap<(TenantName, [u8; 32]), (IdentityId, Option<u128>)>,
     commits: u64,
 }
 
@@ -224,10 +232,15 @@ impl World {
         {
             return Ok(obstacle);
         }
+        let mark = single_use_mark(&commit).map(|mark| (terms.tenant.clone(), mark));
+        if mark.as_ref().is_some_and(|mark| self.used_signatures.contains(mark)) {
+            return Ok(Committed::SignatureUsed);
+        }
         if commit.debts.iter().any(|owed| self.deliveries.has(&terms.tenant, owed.id)) {
             return Err(Fault::new("committing", "a delivery of that id is queued already"));
         }
 
+        self.used_signatures.extend(mark);
         if let Some(standing) = commit.standing {
             let user = self.users.get_mut(&(terms.tenant.clone(), terms.user.clone()));
             let user = user.ok_or_else(|| Fault::new("committing", "a standing of nobody"))?;
@@ -279,7 +292,21 @@ impl World {
         {
             Some(Committed::Crowded)
         } else {
-            None
+            self.full(terms, commit.stored_max)
+        }
+    }
+
+    /// The quota that leaves no room for one more transaction of this client, if one does.
+    fn full(&self, terms: &Terms, max: StoredMax) -> Option<Committed> {
+        let (mut all, mut own) = (0, 0);
+        for stored in self.of(&terms.tenant).map(|t| &t.value.terms) {
+            all += stored.stored_bytes();
+            own += if stored.client == terms.client { stored.stored_bytes() } else { 0 };
+        }
+        if own >= max.client {
+            Some(Committed::ClientFull)
+        } else {
+            (all >= max.tenant).then_some(Committed::TenantFull)
         }
     }
 }

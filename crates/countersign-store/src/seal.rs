@@ -10,13 +10,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{digest, rand};
 use countersign_core::id::{ClientId, DeviceId, TenantName};
 use zeroize::Zeroizing;
+
+use crate::private::{self, Exposed};
 
 /// The only form there is; another one begins with another byte.
 const FORM: u8 = 1;
@@ -79,16 +81,8 @@ pub enum MasterKeyError {
         path: PathBuf,
     },
     /// Others may read or change it.
-    #[error(
-        "the master key file {path} has mode {mode:04o}, so that others may use it; \
-         make it its owner's only: chmod 600 {path}"
-    )]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    #[error("the master key file {0}")]
+    Exposed(Exposed),
     /// It does not hold keys.
     #[error(
         "the master key file {path} is not one: line {line} is neither 64 hex digits nor a remark; \
@@ -136,10 +130,8 @@ impl MasterKeys {
             }
             opened => opened.map_err(unusable)?,
         };
-        let mode = file.metadata().map_err(unusable)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(MasterKeyError::Exposed { path: path.into(), mode });
-        }
+        let metadata = file.metadata().map_err(unusable)?;
+        private::check(path, &metadata).map_err(MasterKeyError::Exposed)?;
         let mut text = Zeroizing::new(String::new());
         file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unusable)?;
         Self::parse(&text).map_err(|line| MasterKeyError::Malformed { path: path.into(), line })

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::id::{DeviceName, TransactionId};
 use crate::limits::SEALED_BYTES_MAX;
-use crate::secret::{PayloadKey, fill_random};
+use crate::secret::{Bytes32, PayloadKey, fill_random, zeros};
 
 /// What a sealed message is for. It decides the direction, and so the key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -125,7 +125,7 @@ fn label_of(device: &DeviceName, purpose: Purpose) -> Label {
 }
 
 /// One key a direction, so that neither side can be sent its own words back.
-fn direction_key(key: &PayloadKey, purpose: Purpose) -> Zeroizing<[u8; 32]> {
+fn direction_key(key: &PayloadKey, purpose: Purpose) -> Bytes32 {
     match purpose {
         Purpose::Content(_) => derive(key.as_bytes(), b"countersign to device"),
         Purpose::Pin | Purpose::Information(_) | Purpose::Notification => {
@@ -135,8 +135,8 @@ fn direction_key(key: &PayloadKey, purpose: Purpose) -> Zeroizing<[u8; 32]> {
 }
 
 /// HKDF-SHA256 without salt, 32 bytes (RFC 5869).
-pub(crate) fn derive(secret: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
-    let mut key = Zeroizing::new([0; 32]);
+pub(crate) fn derive(secret: &[u8], info: &[u8]) -> Bytes32 {
+    let mut key = zeros();
     hkdf::Salt::none(hkdf::HKDF_SHA256)
         .extract(secret)
         .expand(&[info], hkdf::HKDF_SHA256)

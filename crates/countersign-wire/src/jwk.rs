@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::encoding::{from_base64url, to_base64url};
+use crate::secret::{Bytes32, copied};
 
 /// A public key: what a device's `auth_key` and `seal_key` are at enrolment.
 #[derive(Clone, Eq, Hash, PartialEq)]
@@ -31,7 +32,7 @@ pub struct VerifyingKey(ParsedPublicKey);
 /// A private key, with its public one: what a device keeps.
 #[derive(Clone)]
 pub struct PrivateJwk {
-    scalar: Zeroizing<[u8; 32]>,
+    scalar: Bytes32,
     public: PublicJwk,
 }
 
@@ -87,6 +88,12 @@ impl VerifyingKey {
         ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map(Self).map_err(|_| BadKey)
     }
 
+    /// The uncompressed point: 0x04 ‖ x ‖ y.
+    #[must_use]
+    pub fn point(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+
     /// Whether `signature`, r ‖ s, is this key's over `message` (RFC 7518, section 3.4).
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.0.verify_sig(message, signature).is_ok()
@@ -128,21 +135,21 @@ impl PrivateJwk {
 
     /// The key for an agreement.
     pub(crate) fn agreement(&self) -> agreement::PrivateKey {
-        agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, &*self.scalar)
+        agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, self.scalar.as_slice())
             .expect("a checked key is a key")
     }
 
     fn from_pair(pair: &EcdsaKeyPair) -> Result<Self, BadKey> {
         let scalar = pair.private_key().as_be_bytes().map_err(|_| BadKey)?;
-        let scalar = <[u8; 32]>::try_from(scalar.as_ref()).map_err(|_| BadKey)?;
+        let scalar = copied(scalar.as_ref().try_into().map_err(|_| BadKey)?);
         let public = PublicJwk::from_point(pair.public_key().as_ref())?;
-        Ok(Self { scalar: Zeroizing::new(scalar), public })
+        Ok(Self { scalar, public })
     }
 
     fn pair(&self) -> Result<EcdsaKeyPair, BadKey> {
         EcdsaKeyPair::from_private_key_and_public_key(
             &ECDSA_P256_SHA256_FIXED_SIGNING,
-            &*self.scalar,
+            self.scalar.as_slice(),
             &self.public.point,
         )
         .map_err(|_| BadKey)
@@ -195,8 +202,9 @@ impl Members {
     fn private(&self) -> Result<PrivateJwk, BadKey> {
         let public = self.public()?;
         let scalar = self.d.as_deref().and_then(|d| from_base64url(d)).map(Zeroizing::new);
-        let scalar = <[u8; 32]>::try_from(scalar.ok_or(BadKey)?.as_slice()).map_err(|_| BadKey)?;
-        let key = PrivateJwk { scalar: Zeroizing::new(scalar), public };
+        let scalar = scalar.ok_or(BadKey)?;
+        let scalar = copied(scalar.as_slice().try_into().map_err(|_| BadKey)?);
+        let key = PrivateJwk { scalar, public };
         key.pair()?;
         Ok(key)
     }

@@ -51,15 +51,15 @@ pub enum BadToken {
     /// It is for another address, or for another server.
     #[error("the token is for another address")]
     OtherAddress,
-    /// It is over another body.
-    #[error("the token is over another body")]
-    OtherBody,
     /// It is over another challenge.
     #[error("the token answers another challenge")]
     OtherNonce,
     /// It is from too long ago, or from a time to come.
     #[error("the token's time is too far from the server's")]
     Stale,
+    /// It is over another body.
+    #[error("the token is over another body")]
+    OtherBody,
 }
 
 /// An HTTP call, as both sides see it.
@@ -148,26 +148,60 @@ pub fn verify_call(
     call: Call<'_>,
     now: Duration,
 ) -> Result<Proven, BadToken> {
+    let Call { method, path, body } = call;
+    verify_call_head(token, key, device, origins, (method, path), now)?.with_body(body)
+}
+
+/// A call's token of which all but the body has been checked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CallHead {
+    proven: Proven,
+    body_hash: String,
+}
+
+/// The same before the body is there, so that a stranger's body need not be read: `call` is its method and path.
+///
+/// # Errors
+/// As [`verify_call`], [`BadToken::OtherBody`] aside.
+pub fn verify_call_head(
+    token: &str,
+    key: &VerifyingKey,
+    device: &DeviceName,
+    origins: &[String],
+    (method, path): (&str, &str),
+    now: Duration,
+) -> Result<CallHead, BadToken> {
     let claims: CallClaims = verify(token, key, CALL_TYPE, Some(device))?;
     if !(1..=NONCE_BYTES_MAX).contains(&claims.jti.len()) {
         return Err(BadToken::Malformed);
     }
-    if claims.htm != call.method {
+    if claims.htm != method {
         return Err(BadToken::OtherMethod);
     }
-    let path = |origin: &String| claims.htu.strip_prefix(origin.as_str()) == Some(call.path);
-    if !origins.iter().any(path) {
+    let is_path = |origin: &String| claims.htu.strip_prefix(origin.as_str()) == Some(path);
+    if !origins.iter().any(is_path) {
         return Err(BadToken::OtherAddress);
-    }
-    if claims.bh != body_hash(call.body) {
-        return Err(BadToken::OtherBody);
     }
     let issued_at = Duration::from_secs(claims.iat);
     // Whole seconds on both sides, so that 60 s is 60 s wherever in a second the server is.
     if now.as_secs().abs_diff(claims.iat) > SKEW_MAX.as_secs() {
         return Err(BadToken::Stale);
     }
-    Ok(Proven { jti: claims.jti, issued_at })
+    let proven = Proven { jti: claims.jti, issued_at };
+    Ok(CallHead { proven, body_hash: claims.bh })
+}
+
+impl CallHead {
+    /// Checks that the token is over this body.
+    ///
+    /// # Errors
+    /// [`BadToken::OtherBody`].
+    pub fn with_body(self, body: &[u8]) -> Result<Proven, BadToken> {
+        if self.body_hash != body_hash(body) {
+            return Err(BadToken::OtherBody);
+        }
+        Ok(self.proven)
+    }
 }
 
 /// Makes the proof of a `hello`, for the server whose public address is `origin`.

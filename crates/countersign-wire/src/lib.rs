@@ -9,20 +9,24 @@
 //! ```text
 //! body ── frame      what is said, over HTTP and on the channel
 //! jws                who says it
+//! key_proof          whose key it is
 //! jwe ── code        what nobody in between may read, or put in another's place
 //! statement ── uri   what a person sees
 //! phone              what a device keeps
 //! push ── webpush    how it is woken
+//! guard              which addresses may be called, whoever names them
 //! ```
 
 pub mod body;
 pub mod code;
 mod encoding;
 pub mod frame;
+pub mod guard;
 pub mod id;
 pub mod jwe;
 pub mod jwk;
 pub mod jws;
+pub mod key_proof;
 pub mod limits;
 pub mod phone;
 pub mod push;

@@ -26,6 +26,8 @@ pub const LABELS_MAX: usize = 16;
 pub const IDENTITIES_MAX: usize = 8;
 /// Largest PKCS#10 request.
 pub const CSR_BYTES_MAX: usize = 8 * 1024;
+/// Longest key proof: an RSA signature by a key of 8192 bits.
+pub const KEY_PROOF_BYTES_MAX: usize = 1024;
 /// Largest certificate.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// Longest push address, in bytes.
@@ -60,5 +62,7 @@ const fn base64(bytes: usize) -> usize {
 const _: () = assert!(SEALED_BYTES_MAX > base64(base64(CONTENT_BYTES_MAX) + 2 * 1024));
 const _: () = assert!(FRAME_BYTES_MAX > SEALED_BYTES_MAX + 4 * 1024);
 const _: () = assert!(
-    FRAME_BYTES_MAX > IDENTITIES_MAX * (base64(CSR_BYTES_MAX) + LABELS_MAX * LABEL_BYTES_MAX)
+    FRAME_BYTES_MAX
+        > IDENTITIES_MAX
+            * (base64(CSR_BYTES_MAX) + base64(KEY_PROOF_BYTES_MAX) + LABELS_MAX * LABEL_BYTES_MAX)
 );

@@ -1,9 +1,10 @@
 //! Secrets of 32 bytes that server and device share.
 //!
-//! Each is a type of its own, so that one cannot stand in for another; each is wiped when dropped and
-//! never seen in `Debug`. In JSON a secret is base64url without padding.
+//! Each is a type of its own, so that one cannot stand in for another; each stands in one place on the
+//! heap, is wiped when dropped, and is never seen in `Debug`. In JSON a secret is base64url without padding.
 
 use core::fmt;
+use core::ops::{Deref, DerefMut};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -15,13 +16,13 @@ macro_rules! secret {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone)]
-        pub struct $name(Zeroizing<[u8; 32]>);
+        pub struct $name(Bytes32);
 
         impl $name {
             /// Makes a new one from the system's random generator.
             #[must_use]
             pub fn generate() -> Self {
-                let mut bytes = Zeroizing::new([0; 32]);
+                let mut bytes = zeros();
                 fill_random(&mut *bytes);
                 Self(bytes)
             }
@@ -33,9 +34,10 @@ macro_rules! secret {
             }
         }
 
-        impl From<[u8; 32]> for $name {
-            fn from(bytes: [u8; 32]) -> Self {
-                Self(Zeroizing::new(bytes))
+        impl From<&[u8; 32]> for $name {
+            /// Copies them straight to their place; wiping the original is the caller's.
+            fn from(bytes: &[u8; 32]) -> Self {
+                Self(copied(bytes))
             }
         }
 
@@ -55,8 +57,8 @@ macro_rules! secret {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = Zeroizing::new(String::deserialize(deserializer)?);
                 let bytes = from_base64url(&text).map(Zeroizing::new);
-                let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
-                bytes.map(Self::from).ok_or_else(|| D::Error::custom("not 32 bytes of base64url"))
+                let bytes = bytes.as_ref().and_then(|bytes| bytes.as_slice().try_into().ok());
+                bytes.map(|bytes: &[u8; 32]| Self::from(bytes)).ok_or_else(|| D::Error::custom("not 32 bytes of base64url"))
             }
         }
     };
@@ -75,6 +77,36 @@ secret! {
     PinDigest
 }
 
+/// 32 secret bytes in one place: to move them moves a pointer.
+#[derive(Clone)]
+pub(crate) struct Bytes32(Box<Zeroizing<[u8; 32]>>);
+
+impl Deref for Bytes32 {
+    type Target = [u8; 32];
+
+    fn deref(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Bytes32 {
+    fn deref_mut(&mut self) -> &mut [u8; 32] {
+        &mut self.0
+    }
+}
+
+/// A place for a secret.
+pub(crate) fn zeros() -> Bytes32 {
+    Bytes32(Box::new(Zeroizing::new([0; 32])))
+}
+
+/// A copy of these bytes, in a place of its own.
+pub(crate) fn copied(bytes: &[u8; 32]) -> Bytes32 {
+    let mut place = zeros();
+    place.copy_from_slice(bytes);
+    place
+}
+
 /// Fills `bytes` from the system's random generator.
 pub(crate) fn fill_random(bytes: &mut [u8]) {
     aws_lc_rs::rand::fill(bytes).expect("the system's random generator does not fail");
@@ -86,14 +118,23 @@ mod tests {
 
     #[test]
     fn a_secret_never_appears_in_debug() {
-        let key = PayloadKey::from([0xab; 32]);
+        let key = PayloadKey::from(&[0xab; 32]);
         assert_eq!(format!("{key:?}"), "PayloadKey(…)");
+    }
+
+    #[test]
+    fn a_secret_moves_as_a_pointer() {
+        assert_eq!(size_of::<PayloadKey>(), size_of::<usize>());
+        let key = CodeKey::generate();
+        let place: *const [u8; 32] = key.as_bytes();
+        let moved = Box::new(key);
+        assert!(core::ptr::eq(moved.as_bytes(), place));
     }
 
     #[test]
     fn a_secret_of_another_length_is_refused() {
         assert!(serde_json::from_str::<CodeKey>("\"AAAA\"").is_err());
-        let text = serde_json::to_string(&CodeKey::from([7; 32])).unwrap();
+        let text = serde_json::to_string(&CodeKey::from(&[7; 32])).unwrap();
         assert_eq!(serde_json::from_str::<CodeKey>(&text).unwrap().as_bytes(), &[7; 32]);
     }
 

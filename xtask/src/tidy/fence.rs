@@ -26,7 +26,7 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         words: &["std::env", "std::{env", "env::var", "env::var_os", "env::vars", "env::args"],
-        forbidden_in: &["crates/"],
+        forbidden_in: &["crates/", "tools/countersign-sim/"],
         allowed_in: &["crates/countersign-server/src/config/"],
         is_quoted: false,
         reason: "only config/ reads the environment, so that config.default.toml is the whole manual",
@@ -41,45 +41,43 @@ const FENCES: &[Fence] = &[
             "thread::spawn",
             "thread::Builder",
         ],
-        forbidden_in: &["crates/"],
+        forbidden_in: &["crates/", "tools/countersign-sim/"],
         allowed_in: &[
             "crates/countersign-server/src/task.rs",
             "crates/countersign-store/src/sqlite",
             "crates/countersign-device/src/",
-            "crates/countersign-push-services/src/",
         ],
         is_quoted: false,
         reason: "only task.rs spawns, so that no task dies unseen or outlives the shutdown",
     },
     Fence {
         words: &["SystemTime::now", "Instant::now", "OffsetDateTime::now_utc", "UtcDateTime::now"],
-        forbidden_in: &["crates/"],
+        forbidden_in: &["crates/", "tools/countersign-sim/"],
         allowed_in: &[
             "crates/countersign-server/src/clock.rs",
             "crates/countersign-server/src/cli/",
             "crates/countersign-device/src/",
-            "crates/countersign-push-services/src/",
         ],
         is_quoted: false,
         reason: "time is an argument; only the adapter of `Clock` asks for it",
     },
     Fence {
         words: &["Proof::recorded"],
-        forbidden_in: &["crates/"],
+        forbidden_in: &["crates/", "tools/"],
         allowed_in: &["crates/countersign-proof/src/", "crates/countersign-store/src/"],
         is_quoted: false,
         reason: "a proof is made by `verify`, or read back from where a verified one was written",
     },
     Fence {
         words: &["SELECT", "INSERT INTO", "DELETE FROM", "CREATE TABLE", "PRAGMA"],
-        forbidden_in: &["crates/"],
+        forbidden_in: &["crates/", "tools/"],
         allowed_in: &["crates/countersign-store/"],
         is_quoted: true,
         reason: "only the store speaks SQL, so that one contract test covers all of it",
     },
     Fence {
         words: &["rusqlite"],
-        forbidden_in: &["crates/"],
+        forbidden_in: &["crates/", "tools/"],
         allowed_in: &["crates/countersign-store/"],
         is_quoted: false,
         reason: "only the store knows which database there is",
@@ -142,7 +140,7 @@ pub(super) fn surfaces(files: &Files) -> Vec<Finding> {
                 .find(|other| names_module(line, other))
                 .map(|other| format!("`{own}` names `{other}`"));
             let named = named.or_else(|| {
-                let room = ["countersign_store", "crate::delivery"];
+                let room = ["countersign_store", "crate::delivery", "crate::egress"];
                 let room = room.into_iter().find(|room| names(&line.code, room))?;
                 Some(format!("`{own}` names `{room}`"))
             });
@@ -186,6 +184,18 @@ mod tests {
     }
 
     #[test]
+    fn tools_make_no_evidence_and_speak_no_sql_and_the_simulation_asks_no_clock() {
+        for tool in ["tools/countersign-bench/src/a.rs", "tools/countersign-sim/src/a.rs"] {
+            assert_eq!(findings(tool, "let a = Proof::recorded(b);"), 1, "{tool}");
+            assert_eq!(findings(tool, "let a = \"SELECT b FROM c\";"), 1, "{tool}");
+        }
+        for code in ["let a = SystemTime::now();", "std::thread::spawn(a);", "std::env::var(b);"] {
+            assert_eq!(findings("tools/countersign-sim/src/a.rs", code), 1, "{code}");
+            assert_eq!(findings("tools/countersign-bench/src/a.rs", code), 0, "{code}");
+        }
+    }
+
+    #[test]
     fn nothing_in_core_or_proof_is_serialised() {
         for path in ["crates/countersign-core/src/a.rs", "crates/countersign-proof/src/a.rs"] {
             assert_eq!(findings(path, "#[derive(Serialize)]"), 1);
@@ -213,6 +223,7 @@ mod tests {
             "use super::super::onespan;",
             "use countersign_store::Store;",
             "use crate::delivery::webhook;",
+            "use crate::egress::outbound::Outbound;",
         ] {
             let files =
                 Files::of(&[(kobil, code), (onespan, "use crate::surface::caller::Caller;")]);

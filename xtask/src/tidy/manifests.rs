@@ -16,7 +16,6 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "countersign-core",
             "countersign-device",
             "countersign-proof",
-            "countersign-push-services", // for its bench
             "countersign-store",
             "countersign-wire",
         ],
@@ -26,13 +25,27 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &["countersign-core", "countersign-device", "countersign-proof", "countersign-store"],
     ),
     ("countersign-push-services", &[]), // as strange to us as Apple's
+    (
+        "countersign-bench", // it runs the server's program, and does not link it
+        &[
+            "countersign-core",
+            "countersign-device",
+            "countersign-proof",
+            "countersign-push-services",
+            "countersign-store",
+            "countersign-wire",
+        ],
+    ),
     ("xtask", &[]),
-    // Strangers' bytes go to where they are read.
-    ("countersign-fuzz", &["countersign-core", "countersign-proof", "countersign-wire"]),
+    // Fuzz targets call what reads bytes from outside, wherever it is.
+    (
+        "countersign-fuzz",
+        &["countersign-core", "countersign-proof", "countersign-server", "countersign-wire"],
+    ),
 ];
 
 /// What tests may use besides.
-const FOR_TESTS: &[&str] = &["countersign-sim"];
+const FOR_TESTS: &[&str] = &["countersign-push-services", "countersign-sim"];
 
 /// Dependencies that no crate of the domain has, whichever way.
 const DOMAIN: &[&str] = &["countersign-core", "countersign-proof"];
@@ -165,13 +178,15 @@ mod tests {
     }
 
     #[test]
-    fn only_tests_use_the_worlds_for_tests() {
-        assert_eq!(
-            manifest("countersign-server", "[dev-dependencies]\ncountersign-sim = \"1\""),
-            []
-        );
-        let found = manifest("countersign-server", "[dependencies]\ncountersign-sim = \"1\"");
-        assert_eq!(found.len(), 1);
+    fn nothing_that_ships_depends_on_a_tool_but_its_tests() {
+        for tool in FOR_TESTS {
+            let in_tests = format!("[dev-dependencies]\n{tool} = \"1\"");
+            assert_eq!(manifest("countersign-server", &in_tests), []);
+            let in_product = format!("[dependencies]\n{tool} = \"1\"");
+            assert_eq!(manifest("countersign-server", &in_product).len(), 1, "{tool}");
+        }
+        let bench = "[dev-dependencies]\ncountersign-bench = \"1\"";
+        assert_eq!(manifest("countersign-server", bench).len(), 1);
     }
 
     #[test]

@@ -255,7 +255,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 if scene.now >= transaction.deadline() {
                     return Err(Refusal::Late.into());
                 }
-                if manner == Manner::AtOnce && !transaction.taken_by(device) {
+                if manner == Manner::AtOnce && !transaction.shown_by(device) {
                     scene = scene.taken()?;
                 }
                 scene.transaction.value.may_finish(device)?;

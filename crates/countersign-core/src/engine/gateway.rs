@@ -10,14 +10,13 @@ use super::answer::{Completed, Manner, Submission, Taken};
 use super::scene::Scene;
 use super::scenes::Source;
 use super::{Engine, lost_every_race};
-use crate::device::Purpose;
-use crate::id::{DeviceId, RequestKey, SerialNumber, TenantName, UserName};
+use crate::id::{ClientId, DeviceId, RequestKey, SerialNumber, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Chance, Clock, Doorbell, Handle, Ledger, Registry};
 use crate::refusal::{Error, Refusal};
-use crate::terms::{Form, Operation};
+use crate::terms::Operation;
 use crate::time::Timestamp;
-use crate::transaction::{Decline, End, Input, Pin, Transaction};
+use crate::transaction::{Decline, End, Input, Transaction};
 
 /// A transaction that a gateway's caller names.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,14 +27,22 @@ pub struct Request {
     pub key: RequestKey,
     /// What its person is asked for; one of the other kind is not found.
     pub operation: Operation,
+    /// The client that must have started it; any, if the caller is a gateway of phones.
+    pub client: Option<ClientId>,
 }
 
 impl Request {
     /// Whether this is the transaction that is named, and open.
     fn fits(&self, transaction: &Transaction, now: Timestamp) -> bool {
         transaction.terms.operation == self.operation
+            && self.is_asker(transaction)
             && !transaction.state.is_ended()
             && now < transaction.deadline()
+    }
+
+    /// Whether the caller may act on what this transaction's client started.
+    fn is_asker(&self, transaction: &Transaction) -> bool {
+        self.client.as_ref().is_none_or(|client| *client == transaction.terms.client)
     }
 }
 
@@ -44,8 +51,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// a repeated fetch is refused as one by anybody else is.
     ///
     /// # Errors
-    /// [`Refusal::Unknown`] for a request that is unknown, over, taken, not for this device, or not
-    /// without a PIN. Of one that is, refuses a device or a user that is locked.
+    /// [`Refusal::Unknown`] for a request that is unknown, over, another client's, taken, not for this
+    /// device, or one that [`Transaction::may_fetch`] refuses. Of one that is fetchable, refuses a device
+    /// or a user that is locked.
     pub async fn fetch(&self, request: &Request, serial: SerialNumber) -> Result<Taken, Error> {
         let nobody: UserName = serial.to_string().parse().expect("a serial number is printable");
         for _ in 0..COMMIT_TRIES_MAX {
@@ -62,17 +70,14 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             let (found, by) = (&scene.transaction.value, scene.device.value.id);
             let fetchable = request.fits(found, scene.now)
                 && found.terms.user == scene.user.value.name
-                && found.terms.addressed.covers(by)
-                && found.takes.is_empty()
-                && !found.terms.pin_required;
+                && found.may_fetch(by).is_ok();
             if !fetchable {
                 return Err(Refusal::Unknown.into());
             }
             scene.device.value.check()?;
             let standing = scene.user.value.standing;
             standing.check(scene.now)?;
-            let (decision, device) =
-                scene.decide(Input::Take { device: by, pin: Pin::Absent }, |_| standing)?;
+            let (decision, device) = scene.decide(Input::Fetch { device: by }, |_| standing)?;
             if let Some(transaction) = self.conclude(decision).await? {
                 return Ok(Taken { transaction, device });
             }
@@ -80,21 +85,26 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Ends a transaction with a signature by the device that fetched it.
+    /// Ends a transaction with a signature by the device that it was fetched for.
     ///
     /// # Errors
-    /// [`Refusal::OtherForm`] for a raw signature over a digest, which is not handed in this way;
-    /// [`Refusal::Unknown`] for a request that is unknown, over, not this user's, or not fetched; else as
-    /// [`Engine::finish`].
+    /// [`Refusal::OtherForm`] for a signature that does not name its transaction: a gateway proves nothing
+    /// of the device, so it could hand in any signature that the person ever made over the same content.
+    /// [`Refusal::Unknown`] for a request that is unknown, over, another client's, not this user's, or not
+    /// fetched; else as [`Engine::finish`].
     pub async fn complete(
         &self,
         request: &Request,
         user: &UserName,
         submission: &Submission<'_>,
     ) -> Result<Completed, Error> {
+        if !submission.form.names_transaction() {
+            return Err(Refusal::OtherForm.into());
+        }
         let tenant = &request.tenant;
         let found = self.store.load(tenant, &Handle::Key(request.key)).await?;
-        let found = found.filter(|found| found.value.terms.user == *user);
+        let found =
+            found.filter(|found| found.value.terms.user == *user && request.is_asker(&found.value));
         let found = found.ok_or(Refusal::Unknown)?.value;
         let by = found.takes.first().ok_or(Refusal::Unknown)?.device;
         if let Some(End::Locked { .. }) = found.end() {
@@ -102,11 +112,6 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         }
         if !request.fits(&found, self.now()) {
             return Err(Refusal::Unknown.into());
-        }
-        // A gateway carries a signature and nothing else: neither what a document's own address said, nor which
-        // hash a digest is of.
-        if submission.form == Form::Raw && found.terms.purpose() == Purpose::Digest {
-            return Err(Refusal::OtherForm.into());
         }
         let completed = self.finish_in(Manner::Taken, tenant, by, found.terms.id, submission).await;
         completed.map_err(Error::hidden)

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use countersign_proof::public_key;
-
 use super::{Engine, lost_every_race};
 use crate::device::{Device, DeviceStatus, Identity, Purpose};
+use crate::enrolment::{Addition, NewIdentity};
 use crate::id::{DeviceId, IdentityId, TenantName, UserName};
 use crate::limits::{COMMIT_TRIES_MAX, IDENTITIES_PER_DEVICE_MAX, LISTED_MAX};
-use crate::port::{Chance, Changed, Clock, Doorbell, Ledger, Registry, Versioned};
-use crate::refusal::{Error, Refusal};
+use crate::port::{Chance, Changed, Clock, Doorbell, Ledger, Registered, Registry, Versioned};
+use crate::refusal::{Error, Fault, Refusal};
 use crate::selector::{Filter, Held, Selector};
+use crate::tenant::Tenant;
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// The identities that a filter gives, by user and device, at most `limit`.
@@ -102,39 +102,52 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         Ok(user.ok_or(Refusal::NoIdentity)?)
     }
 
-    /// Gives a device one more identity, whose key it has proved to hold. The same key again, for the same
-    /// purpose, is answered with the identity that it has.
+    /// Gives a device one more identity, which `issue` makes for the device and its tenant. `public_key` is
+    /// the identity's key as [`countersign_proof::public_key`] reads it from a certificate; the device has
+    /// proved that it holds it. The same key again, for the same purpose, is answered with the identity that
+    /// the device has.
     ///
     /// # Errors
     /// Refuses a device or a user that is locked or unknown, a certificate that does not chain to the tenant's
-    /// roots or is not valid now, a key that the device uses for something else, and one identity too many.
+    /// roots or is not valid now, a key that is or was in use for something else, and one identity too many.
+    /// Fails when the store or `issue` does.
     pub async fn add_identity(
         &self,
         tenant: &TenantName,
         device: DeviceId,
-        identity: &Identity,
+        public_key: &[u8],
+        purpose: Purpose,
+        issue: impl Fn(&Tenant, &Device) -> Result<NewIdentity, Fault> + Send + Sync,
     ) -> Result<Identity, Error> {
-        let key = public_key(&identity.certificate).map_err(Refusal::BadProof)?;
         for _ in 0..COMMIT_TRIES_MAX {
             let now = self.now();
             let (Versioned { value: mut holder, version }, user) =
                 self.actor(tenant, device).await?;
             user.value.standing.check(now)?;
-            let same = |own: &&Identity| public_key(&own.certificate).is_ok_and(|own| own == key);
+            let same = |own: &&Identity| {
+                countersign_proof::public_key(&own.certificate).is_ok_and(|own| own == public_key)
+            };
             match holder.identities.iter().find(same) {
-                Some(own) if own.purpose == identity.purpose => return Ok(own.clone()),
+                Some(own) if own.purpose == purpose => return Ok(own.clone()),
                 Some(_) => return Err(Refusal::UnfitIdentity.into()),
-                None if *key == holder.auth_key => return Err(Refusal::UnfitIdentity.into()),
+                None if *public_key == holder.auth_key => {
+                    return Err(Refusal::UnfitIdentity.into());
+                }
                 None => {}
             }
             if holder.identities.len() >= IDENTITIES_PER_DEVICE_MAX {
                 return Err(Refusal::ManyIdentities.into());
             }
             let known = self.store.tenant(tenant).await?.ok_or(Refusal::UnknownDevice)?;
-            self.signers.learn(&known, identity, now)?;
+            let NewIdentity { identity, key } = issue(&known, &holder)?;
+            self.signers.learn(&known, &identity, now)?;
             holder.identities.push(identity.clone());
-            if self.store.change_device(holder, version).await? == Changed::Written {
-                return Ok(identity.clone());
+            let addition =
+                Addition { device: holder, expected: version, user_expected: user.version, key };
+            match self.store.add_identity(addition).await? {
+                Registered::Written => return Ok(identity),
+                Registered::Stale | Registered::SerialUsed => {}
+                Registered::KeyUsed => return Err(Refusal::KeyUsed.into()),
             }
         }
         Err(lost_every_race())

@@ -20,8 +20,10 @@
 mod answer;
 mod gateway;
 mod identities;
+mod owed;
 mod people;
 mod pin;
+mod rates;
 mod scene;
 mod scenes;
 mod signers;
@@ -31,23 +33,28 @@ mod verify;
 use core::time::Duration;
 use std::sync::Arc;
 
+use countersign_proof::BadProof;
+
 pub use answer::{Completed, Manner, Submission, Taken};
 pub use gateway::Request;
+pub use people::invite;
+pub use rates::StartRates;
 pub use start::{Announcement, Order};
 
 use self::scenes::{Scenes, Source};
-use crate::delivery::{self, Owed};
+use crate::delivery::Owed;
 use crate::device::Device;
 use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, FORGET_MAX, SWEEP_MAX};
 use crate::port::{
     Bell, Chance, Clock, Commit, Committed, Doorbell, Due, Grounds, Handle, Ledger, Registry,
+    StoredMax,
 };
-use crate::push::PushPolicy;
 use crate::refusal::{Error, Fault, Refusal};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Step, Transaction};
 use crate::user::{LockPolicy, Standing};
+use crate::waking::PushPolicy;
 
 /// The rules that an operator sets.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +63,10 @@ pub struct Policy {
     pub locks: LockPolicy,
     /// Open transactions of one user.
     pub open_per_user_max: u16,
+    /// How fast transactions may be started.
+    pub start_rates: StartRates,
+    /// How many bytes stored transactions may occupy.
+    pub stored_max: StoredMax,
     /// Which devices are pushed, and when.
     pub push: PushPolicy,
 }
@@ -72,13 +83,15 @@ pub struct Engine<S, D, W> {
     policy: Policy,
     signers: signers::Signers,
     scenes: Scenes,
+    starts: rates::Starts,
 }
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Joins the parts.
     pub fn new(store: S, doorbell: D, world: W, policy: Policy) -> Self {
         let (signers, scenes) = (signers::Signers::default(), Scenes::default());
-        Self { store, doorbell, world, policy, signers, scenes }
+        let starts = rates::Starts::default();
+        Self { store, doorbell, world, policy, signers, scenes, starts }
     }
 
     /// Which devices are pushed, and when.
@@ -174,11 +187,21 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             grounds: decision.grounds,
             standing: decision.standing,
             open_max: self.policy.open_per_user_max,
+            stored_max: self.policy.stored_max,
         };
-        if self.store.commit(commit).await? != Committed::Written {
-            // Somebody else moved first: decide again, on what they wrote.
-            self.scenes.forget(id);
-            return Ok(None);
+        match self.store.commit(commit).await? {
+            Committed::Written => {}
+            Committed::SignatureUsed => return Err(Refusal::from(BadProof::UsedBefore).into()),
+            Committed::Stale
+            | Committed::ReferenceTaken
+            | Committed::KeyTaken
+            | Committed::Crowded
+            | Committed::ClientFull
+            | Committed::TenantFull => {
+                // Somebody else moved first: decide again, on what they wrote.
+                self.scenes.forget(id);
+                return Ok(None);
+            }
         }
         if next.state.is_ended() || decision.standing.is_some() {
             self.scenes.forget(id);
@@ -202,7 +225,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         addressed: &[(&Device, bool)],
     ) -> Vec<Owed> {
         let mint = || DeliveryId(self.world.mint(self.now()));
-        delivery::owed(event, transaction, addressed, &self.policy.push, mint)
+        owed::owed(event, transaction, addressed, &self.policy.push, mint)
     }
 }
 

@@ -6,27 +6,43 @@ use crate::device::{Device, DeviceStatus};
 use crate::enrolment::Activation;
 use crate::id::{DeviceId, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Bell, Chance, Changed, Clock, Created, Doorbell, Ledger, Registry};
+use crate::port::{Bell, Chance, Changed, Clock, Doorbell, Ledger, Registry};
 use crate::push::{Push, PushAddress, Registration};
 use crate::refusal::{Error, Refusal};
 use crate::terms::Addressed;
+use crate::time::Timestamp;
 use crate::transaction::Input;
+
+/// Makes an activation code at `now`. It is written only if no other code was made for the user since it was
+/// decided on, so the bound on open codes holds however many are made at once.
+///
+/// # Errors
+/// Refuses an unknown user, and what [`Activation::join`] refuses.
+pub async fn invite<S: Registry>(
+    store: &S,
+    activation: Activation,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let (tenant, name) = (&activation.tenant, &activation.user);
+    for _ in 0..COMMIT_TRIES_MAX {
+        let user = store.user(tenant, name).await?.ok_or(Refusal::UnknownUser)?.value;
+        let others = store.activations(tenant, name, now).await?;
+        activation.join(&others, now)?;
+        let made = store.create_activation(activation.clone(), user.activations_made).await?;
+        if made == Changed::Written {
+            return Ok(());
+        }
+    }
+    Err(lost_every_race())
+}
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Makes an activation code for a device of its user's.
     ///
     /// # Errors
-    /// Refuses an unknown user, and what [`Activation::join`] refuses.
+    /// As [`invite`].
     pub async fn invite(&self, activation: Activation) -> Result<(), Error> {
-        let (tenant, user) = (&activation.tenant, &activation.user);
-        self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
-        let now = self.now();
-        let others = self.store.activations(tenant, user, now).await?;
-        activation.join(&others, now)?;
-        match self.store.create_activation(activation).await? {
-            Created::Made => Ok(()),
-            Created::Exists => Err(Refusal::Exists.into()),
-        }
+        invite(&self.store, activation, self.now()).await
     }
 
     /// Locks, unlocks or retires a device. Whatever it has open goes on without it, and ends in its

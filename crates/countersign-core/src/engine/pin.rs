@@ -20,10 +20,13 @@ pub(super) fn proves(device: &Device, pin: &PinDigest, transaction: [u8; 16], gi
 
 impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Sets a device's PIN: the first, version 1, needs no proof; each next one proves the one
-    /// before it. The same again is accepted, and changes nothing.
+    /// before it. The same again is accepted, and changes nothing of the device.
     ///
-    /// A right proof clears the count of wrong ones in the same commit, which holds that the user is not
-    /// locked.
+    /// Every call that names the present PIN, by a proof or as the present version once more, is a guess:
+    /// whoever has the device's file could try every PIN there is. No guess is answered without a
+    /// commit that holds the user's version, the right one too. So guesses that were read before the
+    /// last wrong one was written are stale, and meet the lock. A right one clears the count of wrong
+    /// ones in that commit.
     ///
     /// # Errors
     /// Refuses a change out of turn or without proof; a wrong proof counts as a wrong PIN, and so does
@@ -40,25 +43,21 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             let (device, user) = self.actor(tenant, id).await?;
             let standing = user.value.standing;
             standing.check(now)?;
-            let present = device.value.pin.as_ref();
-            let of_version = present.map_or(0, |pin| pin.version);
-            if new.version != of_version && new.version != of_version + 1 {
-                return Err(Refusal::PinOutOfTurn.into());
-            }
-            if present == Some(new) {
-                return Ok(());
-            }
-            if present.is_some() && new.version == of_version + 1 && proof.is_none() {
-                return Err(Refusal::PinRequired.into());
-            }
-            // What names the present version and is not it is a guess, and counts as one: otherwise
-            // whoever has the device's file could try every PIN there is.
-            let proved = new.version == of_version + 1
-                && present.is_none_or(|pin| {
-                    proof.is_some_and(|proof| proves(&device.value, pin, NO_TRANSACTION, proof))
-                });
-            if proved {
-                let cleared = standing.after_right(Factor::Pin);
+            let is_right = match (&device.value.pin, proof) {
+                (None, _) if new.version == 1 => true,
+                (Some(present), _) if new.version == present.version => *present == *new,
+                (Some(present), Some(proof)) if new.version == present.version + 1 => {
+                    proves(&device.value, present, NO_TRANSACTION, proof)
+                }
+                (Some(present), None) if new.version == present.version + 1 => {
+                    return Err(Refusal::PinRequired.into());
+                }
+                _ => return Err(Refusal::PinOutOfTurn.into()),
+            };
+            if is_right {
+                // A first PIN proves nothing.
+                let is_first = device.value.pin.is_none();
+                let cleared = if is_first { standing } else { standing.after_right(Factor::Pin) };
                 let cleared = (cleared != standing).then_some(cleared);
                 let changed = Device { pin: Some(new.clone()), ..device.value };
                 let (expected, of_user) = (device.version, user.version);

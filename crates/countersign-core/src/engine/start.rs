@@ -10,7 +10,7 @@ use crate::port::{
     Bell, Chance, Clock, Commit, Committed, Doorbell, Grounds, Handle, Household, Ledger, Registry,
     Versioned,
 };
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{Error, Quota, Refusal};
 use crate::selector::Selector;
 use crate::terms::{
     Addressed, Callback, Clocks, Content, Document, Form, Forms, Operation, Reference, Surface,
@@ -82,7 +82,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     ///
     /// # Errors
     /// Refuses users and devices that are unknown or locked, selectors that no enabled identity matches, a
-    /// reference used for something else, and one open transaction too many.
+    /// reference used for something else, one open transaction too many, and what exceeds a [`Quota`].
     ///
     /// # Panics
     /// If raw signatures are asked for over bytes that are no text: see [`countersign_proof::raw`].
@@ -103,6 +103,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         mut seen: Option<Household>,
         order: Order,
     ) -> Result<Arc<Transaction>, Error> {
+        let rates = self.policy.start_rates;
+        let admitted = self.starts.admit(rates, &order.tenant, &order.client, self.now());
+        admitted.map_err(Refusal::Quota)?;
         for _ in 0..COMMIT_TRIES_MAX {
             let refused = match self.try_start(seen.take(), &order).await {
                 Ok(Some(started)) => return Ok(started),
@@ -168,11 +171,15 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             grounds,
             standing: None,
             open_max: self.policy.open_per_user_max,
+            stored_max: self.policy.stored_max,
         };
         match self.store.commit(commit).await? {
             Committed::Written => {}
             Committed::Crowded => return Err(Refusal::Crowded.into()),
+            Committed::ClientFull => return Err(Refusal::Quota(Quota::ClientStored).into()),
+            Committed::TenantFull => return Err(Refusal::Quota(Quota::TenantStored).into()),
             Committed::Stale | Committed::ReferenceTaken | Committed::KeyTaken => return Ok(None),
+            Committed::SignatureUsed => unreachable!("a start has no signature"),
         }
         let first = Versioned { value: transaction.clone(), version: 1 };
         self.scenes.keep(Household { user, devices }, first);

@@ -2,9 +2,9 @@
 
 use core::future::Future;
 
-use super::{Changed, Created, Household, Versioned};
+use super::{Changed, Created, Household, Registered, Versioned};
 use crate::device::Device;
-use crate::enrolment::{Activation, Enrolment};
+use crate::enrolment::{Activation, Addition, Enrolment};
 use crate::id::{ClientId, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use crate::refusal::Fault;
 use crate::secret::Key32;
@@ -178,7 +178,7 @@ pub trait Registry: Send + Sync {
     }
 
     /// Changes a device's status, PIN, push address or identities, if the version still holds.
-    /// Everything else in `device` is as it was read.
+    /// Everything else in `device` is as it was read. No identity is added this way.
     ///
     /// An address is one device's in a tenant: whichever other device has it loses it in the same commit, as
     /// [`crate::push::Retirement::Moved`]. So it is when a device enrols.
@@ -198,14 +198,18 @@ pub trait Registry: Send + Sync {
         standing: Option<Standing>,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
-    /// Makes an activation code.
+    /// Makes an activation code, if as many as `expected` were made for its user before. Stale as well
+    /// if there is no such user, or if the activation's id is taken.
+    ///
+    /// The user's version stays: nothing else is decided on this count.
     fn create_activation(
         &self,
         activation: Activation,
-    ) -> impl Future<Output = Result<Created, Fault>> + Send;
+        expected: u32,
+    ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
     /// Reads a user's activations that have not expired at `now`, newest first, used ones included,
-    /// at most twice [`crate::limits::ACTIVATIONS_PER_USER_MAX`].
+    /// at most [`crate::limits::ACTIVATIONS_LISTED_MAX`].
     fn activations(
         &self,
         tenant: &TenantName,
@@ -214,7 +218,19 @@ pub trait Registry: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Versioned<Activation>>, Fault>> + Send;
 
     /// Uses an activation and makes its device, if both versions still hold.
-    fn enrol(&self, enrolment: Enrolment) -> impl Future<Output = Result<Changed, Fault>> + Send;
+    ///
+    /// A public key is one identity's in a tenant for good: the digest of each key, and the serial number of
+    /// each certificate that the tenant's authority issued, are written in the same commit and never removed,
+    /// whatever becomes of the identity, its device and its user.
+    fn enrol(&self, enrolment: Enrolment)
+    -> impl Future<Output = Result<Registered, Fault>> + Send;
+
+    /// Gives a device one more identity, if the versions of the device and of its user still hold. Keys and
+    /// serial numbers are held as [`Self::enrol`] holds them.
+    fn add_identity(
+        &self,
+        addition: Addition,
+    ) -> impl Future<Output = Result<Registered, Fault>> + Send;
 
     /// Removes at most `limit` activations that had expired by `before`, used ones included, and
     /// answers how many.

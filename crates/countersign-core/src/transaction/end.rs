@@ -5,6 +5,7 @@ use core::fmt;
 use countersign_proof::Proof;
 
 use crate::id::DeviceId;
+use crate::outcome::Outcome;
 use crate::user::Factor;
 
 /// How a transaction ended.
@@ -62,23 +63,6 @@ pub enum Clock {
     GoOnline,
     /// Nobody signed.
     Sign,
-}
-
-/// An end without its particulars.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Outcome {
-    /// See [`End::Finished`].
-    Finished,
-    /// See [`End::Declined`].
-    Declined,
-    /// See [`End::Failed`].
-    Failed,
-    /// See [`End::Expired`].
-    Expired,
-    /// See [`End::Cancelled`].
-    Cancelled,
-    /// See [`End::Locked`].
-    Locked,
 }
 
 impl End {

@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::fmt::Write as _;
 
+use countersign_core::Refusal;
+use countersign_core::limits::TAKES_MAX;
 use countersign_core::terms::{Addressed, Clocks, Terms};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, Input, Pin, Transaction};
@@ -183,4 +185,21 @@ fn the_deadline_outranks_a_valid_signature_whatever_the_sweeper_does() {
             at 26000: the transaction has already ended: expired
         "]],
     );
+}
+
+#[test]
+fn more_devices_than_may_take_a_transaction_are_refused_and_those_that_took_it_go_on() {
+    let (mut transaction, _) = Transaction::start(Terms { online: true, ..terms() });
+    let device = |number: u64| number.try_into().unwrap();
+    for number in 1..=TAKES_MAX as u64 {
+        let step = transaction.step(take(device(number)), Timestamp(1_000)).unwrap();
+        transaction = step.next;
+    }
+    let one_more = take(device(TAKES_MAX as u64 + 1));
+    assert_eq!(
+        transaction.clone().step(one_more, Timestamp(1_000)).unwrap_err(),
+        Refusal::ManyTakes
+    );
+    let decline = Input::Decline { device: device(1), reason: Decline::User, words: String::new() };
+    assert!(transaction.step(decline, Timestamp(1_000)).is_ok());
 }

@@ -8,7 +8,7 @@ use countersign_core::id::TransactionId;
 use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{
-    Clock, Decline, End, Event, Input, Outcome, Pin, State, Step, Take, Transaction,
+    Clock, Decline, End, Event, Input, Outcome, Pin, State, Step, Take, TakeOrigin, Transaction,
 };
 use countersign_core::user::Factor;
 use expect_test::expect_file;
@@ -18,7 +18,7 @@ use super::{ID, ann, bob, proof, terms, transaction};
 fn states(terms: &Terms) -> Vec<(&'static str, Transaction)> {
     let waiting = |reached| transaction(terms.clone(), State::Waiting { reached });
     let taken = Transaction {
-        takes: vec![Take { device: ann(), at: Timestamp(1_000) }],
+        takes: vec![Take { device: ann(), at: Timestamp(1_000), origin: TakeOrigin::Device }],
         ..transaction(terms.clone(), State::Taken { deadline: Timestamp(21_000) })
     };
     let ended =
@@ -53,6 +53,8 @@ fn inputs() -> Vec<(&'static str, Input)> {
         ("take, Ann, wrong PIN", take(ann(), Pin::Wrong { locks: false })),
         ("take, Ann, last wrong PIN", take(ann(), Pin::Wrong { locks: true })),
         ("take, Bob, right PIN", take(bob(), Pin::Right)),
+        ("fetch, Ann", Input::Fetch { device: ann() }),
+        ("fetch, Bob", Input::Fetch { device: bob() }),
         ("finish, Ann", finish(ann(), proof(ID, 1))),
         ("finish, Ann, another signature", finish(ann(), proof(ID, 2))),
         ("finish, Ann, another transaction", finish(ann(), proof(TransactionId(6), 1))),

@@ -3,7 +3,9 @@
 //!
 //! The promise: what is shown is for this transaction, and a digest agrees with all that was said of it.
 
-use countersign_wire::body::{Content, Document, Form, Offer, Taken};
+use core::time::Duration;
+
+use countersign_wire::body::{Content, Document, Offer, Taken};
 use countersign_wire::jwe::{self, Purpose};
 use countersign_wire::phone::Phone;
 
@@ -25,20 +27,15 @@ pub(super) fn open(phone: &Phone, offer: &Offer, taken: &Taken) -> Result<Conten
 
 impl Device {
     /// A process, where TrustedX has it, as if it had been taken.
-    pub(super) async fn look(&mut self, offer: &Offer) -> Result<(Content, Taken), Error> {
+    pub(super) async fn look(&mut self, offer: &Offer) -> Result<Content, Error> {
         let process: Process = self.http.process(offer.id).await?;
         let hash = match (&process.content.document, process.hash) {
             (None, None) => Some(self.http.default_hash().await?),
             (_, said) => said,
         };
-        let taken = Taken {
-            sealed: String::new(),
-            deadline: offer.expires_at,
-            forms: vec![Form::Raw],
-            algorithms: trustedx::algorithms(hash),
-            identities: Some(process.identities(&self.phone)),
-        };
-        Ok((process.content, taken))
+        let identities = Some(process.identities(&self.phone));
+        let algorithms = trustedx::algorithms(hash);
+        Ok(Content { algorithms, identities, ..process.content })
     }
 
     /// Fetches what there is to fetch, and makes of it what is shown and signed.
@@ -46,16 +43,17 @@ impl Device {
         &mut self,
         offer: &Offer,
         mut content: Content,
-        taken: Taken,
+        deadline: Duration,
     ) -> Result<Shown, Error> {
         let (mut length, mut learnt) = (None, false);
         if content.media_type == DIGEST_MEDIA_TYPE
             && let Some(document) = &mut content.document
         {
             // Nothing is fetched for longer than there is time to sign.
-            let whole = self.limits.whole.min(self.until(taken.deadline));
+            let whole = self.limits.whole.min(self.until(deadline));
             let claim = claim(document, &content.bytes)?;
-            let checked = document::check(&claim, &Limits { whole, ..self.limits }).await?;
+            let limits = Limits { whole, ..self.limits };
+            let checked = document::check(&claim, &limits, &self.fetch_policy).await?;
             learnt = content.bytes.is_empty();
             length = checked.length;
             document.digest_algorithm = Some(checked.hash.to_string());
@@ -66,7 +64,7 @@ impl Device {
         if let View::Digest(view) = &mut view {
             view.length = length;
         }
-        Ok(Shown { offer: offer.clone(), content, view, taken, learnt })
+        Ok(Shown { offer: offer.clone(), content, view, deadline, learnt })
     }
 }
 

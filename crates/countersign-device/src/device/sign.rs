@@ -1,6 +1,7 @@
 //! Signatures over what was shown, by an identity of the right use.
 
-use countersign_wire::body::{Algorithm, Content, Form, Signature, Taken, Use};
+use countersign_proof::raw::Hash;
+use countersign_wire::body::{Algorithm, Content, Form, Signature, Use};
 use countersign_wire::phone::PhoneIdentity;
 
 use super::Device;
@@ -12,7 +13,7 @@ use crate::{gateway, key, raw};
 impl Device {
     /// A signature over exactly the bytes that were shown, in a form that the transaction accepts.
     pub(super) fn sign(&self, shown: &Shown) -> Result<Signature, Error> {
-        let accepts = |form| shown.taken.forms.contains(&form);
+        let accepts = |form| shown.content.forms.contains(&form);
         if accepts(Form::Code) && (self.prefers_codes || !accepts(Form::Cms)) {
             let value = gateway::code(&self.phone, &shown.content)?;
             return Ok(Signature::Code { value });
@@ -30,11 +31,17 @@ impl Device {
             View::Digest(view) => (Use::Digest, Some(view.hash)),
             View::Bytes(_) => return Err(Error::NoIdentity),
         };
-        let algorithms = &shown.taken.algorithms;
-        let mut fit = self.identities(usage, &shown.taken).filter_map(|identity| {
+        let algorithms = &shown.content.algorithms;
+        let fit = self.identities(usage, &shown.content).filter_map(|identity| {
             Some((identity, raw::choose(&identity.certificate, algorithms, hash)?))
         });
-        let (identity, algorithm) = fit.next().ok_or(Error::NoIdentity)?;
+        let mut fit: Vec<_> = fit.collect();
+        // What is better than SHA-1 comes first, whatever the server prefers.
+        fit.sort_by_key(|(_, algorithm)| algorithm.hash() == Hash::Sha1);
+        let (identity, algorithm) = fit.into_iter().next().ok_or(Error::NoIdentity)?;
+        if algorithm.hash() == Hash::Sha1 && !self.allows_sha1 {
+            return Err(Error::Sha1);
+        }
         let key = SigningKey::from_pem(&identity.key)?;
         let digest = match &shown.view {
             View::Digest(view) => view.digest.clone(),
@@ -50,16 +57,16 @@ impl Device {
     fn identities<'a>(
         &'a self,
         usage: Use,
-        taken: &'a Taken,
+        content: &'a Content,
     ) -> impl Iterator<Item = &'a PhoneIdentity> {
         self.phone.identities.iter().filter(move |identity| {
             let named = |ids: &Vec<String>| ids.contains(&identity.id);
-            identity.usage == usage && taken.identities.as_ref().is_none_or(named)
+            identity.usage == usage && content.identities.as_ref().is_none_or(named)
         })
     }
 
     fn sign_cms(&self, shown: &Shown) -> Result<Signature, Error> {
-        let (identity, algorithm) = self.signer(&shown.taken).ok_or(Error::NoIdentity)?;
+        let (identity, algorithm) = self.signer(&shown.content).ok_or(Error::NoIdentity)?;
         let key = SigningKey::from_pem(&identity.key)?;
         let now = self.http.caller.clock.now().as_secs();
         let Content { id, media_type, bytes, .. } = &shown.content;
@@ -72,12 +79,12 @@ impl Device {
     }
 
     /// The identity that may sign content, in a form and with an algorithm that the transaction takes.
-    fn signer<'a>(&'a self, taken: &'a Taken) -> Option<(&'a PhoneIdentity, Algorithm)> {
-        if !taken.forms.contains(&Form::Cms) {
+    fn signer<'a>(&'a self, content: &'a Content) -> Option<(&'a PhoneIdentity, Algorithm)> {
+        if !content.forms.contains(&Form::Cms) {
             return None;
         }
-        self.identities(Use::Content, taken)
+        self.identities(Use::Content, content)
             .filter_map(|identity| Some((identity, key::algorithm(&identity.certificate)?)))
-            .find(|(_, algorithm)| taken.algorithms.contains(algorithm))
+            .find(|(_, algorithm)| content.algorithms.contains(algorithm))
     }
 }

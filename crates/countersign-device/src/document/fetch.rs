@@ -2,7 +2,7 @@
 //!
 //! The promise: nothing is asked before the server has shown a certificate that chains to what the
 //! application gave, so that an address can be made to connect, and to nothing more; and whatever the
-//! server does, it is over within [`Limits`].
+//! server does, it is over within [`Limits`]. Only hosts that [`FetchPolicy`] permits are connected to.
 //!
 //! No redirect is followed: the application says where its document is and who vouches for that place; a
 //! redirect would lead to a place of somebody else's choice, in the device's own network too. No proxy is
@@ -12,6 +12,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use countersign_wire::guard::Forbidden;
 use der::Decode as _;
 use reqwest::{Response, StatusCode};
 use rustls::{ClientConfig, RootCertStore};
@@ -21,6 +22,7 @@ use url::Url;
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::BasicConstraints;
 
+use super::policy::FetchPolicy;
 use crate::display;
 use crate::error;
 use crate::http;
@@ -55,6 +57,9 @@ pub enum CannotFetch {
     /// Not `https://`, or with a name or a password in it.
     #[error("its address is not one of https://")]
     Address,
+    /// An address that the device does not connect to.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     /// Nobody vouches for the server.
     #[error("root_certs holds no certificate that can vouch for its server")]
     NoRoots,
@@ -99,10 +104,12 @@ impl Fetch {
         url: &str,
         roots: &[Vec<u8>],
         limits: &Limits,
+        policy: &FetchPolicy,
     ) -> Result<Self, CannotFetch> {
         let over = Instant::now() + limits.whole;
         let url = address(url)?;
-        let client = http::client(&tls(roots)?);
+        let resolver = policy.resolver(&url)?;
+        let client = http::client_builder(&tls(roots)?).dns_resolver(resolver).build();
         let client = client.map_err(|error| CannotFetch::Unreachable(error.to_string()))?;
         let response = within(limits, over, client.get(url).send()).await?;
         match response.status() {

@@ -13,7 +13,7 @@ fn enrolment(key: KeyKind) -> Enrolment {
         tenant: "bank".to_owned(),
         user: "ann".to_owned(),
         code: ActivationCode::parse("7K2M-Q0XR-ZV4C-9HTD").unwrap(),
-        labels: vec!["work".to_owned()],
+        proposed_labels: vec!["work".to_owned()],
         device: DeviceDescription { name: "Ann's".to_owned(), ..DeviceDescription::default() },
         pin: None,
         key,
@@ -39,7 +39,8 @@ fn answer(body: &[u8], spoil: impl FnOnce(&mut EnrolmentAnswer)) -> (Vec<u8>, St
     let identities = request.identities.iter().enumerate().map(issue).collect();
     let device_id = DeviceId::new(4711).unwrap();
     let name = DeviceName::new(&request.tenant, device_id).unwrap();
-    let made = Secrets { payload_key: PayloadKey::from([1; 32]), code_key: CodeKey::from([2; 32]) };
+    let made =
+        Secrets { payload_key: PayloadKey::from(&[1; 32]), code_key: CodeKey::from(&[2; 32]) };
     let address = "https://sign.example.com".to_owned();
     let mut answer = EnrolmentAnswer {
         device_id,
@@ -126,9 +127,9 @@ fn what_the_server_would_refuse_is_not_sent() {
     for bad in [
         Enrolment { tenant: "ba/nk".to_owned(), ..good.clone() },
         Enrolment { user: String::new(), ..good.clone() },
-        Enrolment { labels: vec![String::new()], ..good.clone() },
-        Enrolment { labels: vec!["l".to_owned(); LABELS_MAX + 1], ..good.clone() },
-        Enrolment { labels: vec!["a\nb".to_owned()], ..good },
+        Enrolment { proposed_labels: vec![String::new()], ..good.clone() },
+        Enrolment { proposed_labels: vec!["l".to_owned(); LABELS_MAX + 1], ..good.clone() },
+        Enrolment { proposed_labels: vec!["a\nb".to_owned()], ..good },
     ] {
         assert!(matches!(Request::new(&bad).err(), Some(Error::Name(_))), "{bad:?}");
     }

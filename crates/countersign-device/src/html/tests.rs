@@ -1,12 +1,166 @@
+use std::collections::BTreeSet;
+
 use expect_test::expect;
 use proptest::prelude::*;
+use serde::Deserialize;
 
 use super::*;
+use rule::{AttributeTreatment, Treatment};
+
+/// The text of a page that is not refused.
+#[track_caller]
+fn text(page: &str) -> String {
+    super::text(page).unwrap()
+}
+
+#[test]
+fn the_vectors_are_shown_or_refused_as_they_say() {
+    #[derive(Deserialize)]
+    struct Vectors {
+        pages: Vec<Page>,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Page {
+        name: String,
+        html: String,
+        shown: Option<String>,
+        refused: Option<String>,
+    }
+    let vectors = include_str!("../../../../docs/vectors/html.json");
+    let vectors: Vectors = serde_json::from_str(vectors).unwrap();
+    assert!(vectors.pages.len() > 60, "{}", vectors.pages.len());
+    for Page { name, html, shown, refused } in vectors.pages {
+        let outcome = super::text(&html).map_err(|why| match why {
+            CannotShowHtml::Has(what) => what,
+            CannotShowHtml::TooLarge => "too large".to_owned(),
+        });
+        let expected = match (shown, refused) {
+            (Some(shown), None) => Ok(shown),
+            (None, Some(refused)) => Err(refused),
+            both => panic!("{name}: {both:?}"),
+        };
+        assert_eq!(outcome, expected, "{name}: {html}");
+    }
+}
+
+/// Every element of the HTML Living Standard, and every obsolete one that it names (section 16.2).
+const ELEMENTS: &str = "a abbr address area article aside audio b base bdi bdo blockquote body br button \
+    canvas caption cite code col colgroup data datalist dd del details dfn dialog div dl dt em embed \
+    fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 head header hgroup hr html i iframe img input \
+    ins kbd label legend li link main map mark math menu meta meter nav noscript object ol optgroup option \
+    output p picture pre progress q rp rt ruby s samp script search section select selectedcontent slot \
+    small source span strong style sub summary sup svg table tbody td template textarea tfoot th thead \
+    time title tr track u ul var video wbr applet acronym bgsound dir frame frameset noframes isindex \
+    keygen listing menuitem nextid noembed param plaintext rb rtc strike xmp basefont big blink center font \
+    marquee multicol nobr spacer tt image fencedframe portal geolocation x-custom o:p svg:text";
+
+/// Every attribute of the HTML Living Standard, event handlers aside, and obsolete ones.
+const ATTRIBUTES: &str = "abbr accept accept-charset accesskey action allow allowfullscreen alpha alt as \
+    async autocapitalize autocomplete autocorrect autofocus autoplay blocking charset checked cite class \
+    closedby color colorspace cols colspan command commandfor content contenteditable controls coords \
+    crossorigin data datetime decoding default defer dir dirname disabled download draggable enctype \
+    enterkeyhint fetchpriority for form formaction formenctype formmethod formnovalidate formtarget \
+    headers headingoffset headingreset height hidden high href hreflang http-equiv id imagesizes \
+    imagesrcset inert inputmode integrity is ismap itemid itemprop itemref itemscope itemtype kind label \
+    lang list loading loop low max maxlength media method min minlength multiple muted name nomodule nonce \
+    novalidate open optimum pattern ping placeholder playsinline popover popovertarget \
+    popovertargetaction poster preload readonly referrerpolicy rel required reversed rows rowspan sandbox \
+    scope selected shadowrootclonable shadowrootcustomelementregistry shadowrootdelegatesfocus \
+    shadowrootmode shadowrootserializable shape size sizes slot span spellcheck src srclang srcset start \
+    step style tabindex target title translate type usemap value width wrap writingsuggestions align \
+    alink background bgcolor border cellpadding cellspacing char charoff clear clip compact face frame \
+    hspace link marginheight marginwidth noshade nowrap rules scrolling text valign vlink vspace summary \
+    version longdesc profile rev archive classid code codebase codetype declare standby x-new-attribute";
+
+#[test]
+fn every_element_of_the_standard_has_its_text_shown_or_is_marked_or_refused() {
+    let (mut shown, mut marked, mut refused) = (0, 0, 0);
+    for name in ELEMENTS.split_whitespace() {
+        // The parser lets an element stand only where it may.
+        let page = match name {
+            "caption" | "thead" | "tbody" | "tfoot" => format!("<table><{name}>word</table>"),
+            "tr" | "td" | "th" => format!("<table><tr><{name}>word</table>"),
+            "col" | "colgroup" => format!("<table><{name}></table>word"),
+            "frame" => "<frameset><frame src=x></frameset>".to_owned(),
+            "frameset" => "<frameset></frameset>".to_owned(),
+            name => format!("<{name}>word</{name}>"),
+        };
+        match super::text(&page) {
+            Err(CannotShowHtml::Has(what)) if what == name || name.starts_with("frame") => {
+                refused += 1;
+            }
+            Err(why) => panic!("{name}: {why}"),
+            Ok(text) if text.contains(&format!("not shown here: {name}]")) => marked += 1,
+            // What has no text in it, by the rule.
+            Ok(text) if text.contains("word") => shown += 1,
+            Ok(text) => panic!("{name}: {text:?}"),
+        }
+    }
+    assert!(shown > 80 && marked > 15 && refused > 9, "{shown} {marked} {refused}");
+}
+
+#[test]
+fn every_attribute_of_the_standard_is_shown_or_marked_or_named_as_never_seen() {
+    let page = include_str!("../../../../docs/showing-html.md");
+    let unseen = words_of(page, "Never seen, of any element:");
+    let mut judged = 0;
+    for element in ELEMENTS.split_whitespace() {
+        for name in ATTRIBUTES.split_whitespace() {
+            judged += 1;
+            let by_rule = rule::attribute(element, name, "word");
+            let is_refused = (element, name) == ("meta", "http-equiv");
+            let is_named = unseen.contains(name)
+                || (matches!(element, "link" | "meta") && !is_refused)
+                || is_named_for(page, element, name);
+            assert_eq!(by_rule == AttributeTreatment::Unseen, is_named, "{element} {name}");
+        }
+    }
+    assert!(judged > 10_000);
+    for name in ["onclick", "onload", "onanything", "srcdoc"] {
+        assert_eq!(rule::attribute("p", name, ""), AttributeTreatment::Refused, "{name}");
+    }
+}
+
+/// `cols`, `col` and the like are named in one row.
+fn is_named_for(page: &str, element: &str, name: &str) -> bool {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("Never seen, of some: "));
+    rows.flat_map(|row| row.split(", "))
+        .any(|pair| pair.trim_end_matches('.').trim_matches('`') == format!("{element} {name}"))
+}
+
+/// The names between backquotes on the line that begins so.
+fn words_of<'a>(page: &'a str, start: &str) -> BTreeSet<&'a str> {
+    let line = page.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_default();
+    line.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_page_names_every_element_in_its_place() {
+    let page = include_str!("../../../../docs/showing-html.md");
+    for (start, is) in [
+        ("Refused:", (|one| one == Treatment::Refused) as fn(Treatment) -> bool),
+        ("Text within the line:", |one| one == Treatment::Inline),
+        ("Lines of their own:", |one| matches!(one, Treatment::Block { is_apart: false })),
+        ("Lines of their own, with an empty line around:", |one| {
+            matches!(one, Treatment::Block { is_apart: true })
+        }),
+    ] {
+        let named = words_of(page, start);
+        assert!(!named.is_empty(), "{start}");
+        for name in &named {
+            assert!(is(rule::element(name)), "{start} {name}");
+        }
+        for name in ELEMENTS.split_whitespace().filter(|name| is(rule::element(name))) {
+            assert!(named.contains(name), "{start} {name}");
+        }
+    }
+}
 
 #[test]
 fn a_page_reads_as_a_page() {
-    let page = r#"<!DOCTYPE html><html><head><title>Order</title><style>p{display:none}</style></head>
-        <body onload="go()"><h1>Confirm the   transfer</h1>
+    let page = r#"<!DOCTYPE html><html><head><title>Order</title></head>
+        <body><h1>Confirm the   transfer</h1>
         <p>Dear <b>Ann</b>,<br>please <i>confirm</i>:</p>
         <table><caption>The transfer</caption><thead><tr><th>What</th><th>Value</th><th>Note</th></tr></thead>
           <tr><td>To</td><td><p>Bob</p></td><td></td></tr>
@@ -17,7 +171,7 @@ fn a_page_reads_as_a_page() {
         <blockquote>Never <q>share</q> codes</blockquote>
         <pre>a  b
 	c</pre><hr><img src="x.png" alt="A map"><input type=checkbox checked> I agree
-        <script>alert(1)</script></body></html>"#;
+        </body></html>"#;
     expect![[r"
         Order
 
@@ -49,37 +203,20 @@ fn a_page_reads_as_a_page() {
 }
 
 #[test]
-fn scripts_and_styles_are_gone_and_everything_else_is_there() {
+fn what_a_page_would_hide_is_shown() {
     for (page, read) in [
-        ("a<script>alert(1)</script>b", "ab"),
-        ("a<SCRIPT>alert(1)//", "a"),
-        ("<img src=x onerror=alert(1)>", "[image]"),
-        ("<p style='display:none'>hidden</p><p hidden>too</p>", "hidden\n\ntoo"),
         ("<!-- a -->b<!-- c", "b"),
-        ("<noscript>a</noscript><xmp><b></xmp><textarea><i></textarea>", "a<b>\n<i>"),
-        ("<iframe src='https://x'>a</iframe><object>b</object>c", "abc"),
+        ("<noscript>a</noscript><xmp><b></xmp><textarea><i></textarea>", "a\n\n<b>\n\n<i>"),
         ("<plaintext>a<b>", "a<b>"),
         ("<table><b>before</b><tr><td>1<td>2</table>", "before\n\n1 | 2"),
         ("<title>t</title>a<option>1<option>2", "t\na\n1\n2"),
-        ("<input type=hidden value=5><button>Pay</button>", "[5][Pay]"),
-        ("<x-amount>5</x-amount><o:p> €</o:p><span>!</span>", "5 €!"),
+        ("<input type=hidden value=5><button>Pay</button>", "[hidden: 5][Pay]"),
+        ("<p hidden>Pay 5</p><details><summary>More</summary>Pay 9</details>", {
+            "[hidden: Pay 5]\n\nMore\nPay 9"
+        }),
+        ("<img alt=a hidden>b", "[hidden: [image: a]]b"),
     ] {
         assert_eq!(text(page), read, "{page}");
-    }
-}
-
-#[test]
-fn what_is_left_out_is_told_of() {
-    for page in [
-        "<text>Pay 1000</text>Pay 5",
-        "<mtext >Pay 1000</mtext>Pay 5",
-        "<template shadowrootmode=open>Pay 1000</template>Pay 5",
-        "<svg><foreignObject><p>Pay 1000</p></foreignObject></svg>Pay 5",
-        "Pay 5<math><mtext>Pay 1000",
-        "<SVG/onload=alert(1)></svg>Pay 5",
-    ] {
-        let read = text(page);
-        assert_eq!(read, format!("Pay 5\n\n{LEFT_OUT}"), "{page}");
     }
 }
 
@@ -91,7 +228,6 @@ fn a_link_has_its_real_address() {
         }),
         ("<a href='/terms'>Terms</a>.", "Terms </terms>."),
         ("<a href='mailto:ann@example.com'></a>", "<mailto:ann@example.com>"),
-        ("<a href='javascript:alert(1)'>x</a>", "x"),
         ("<a href='https://a.example/\u{202e}\u{1b}[2J'>x</a>", {
             "x <https://a.example/⟨U+202E⟩⟨U+001B⟩[2J>"
         }),
@@ -109,8 +245,10 @@ fn nothing_moves_the_cursor_however_it_is_written() {
         ("a&#27;[2J&#x9b;1A&#x202E;b&rlm;&shy;", "a⟨U+001B⟩[2J›1A⟨U+202E⟩b⟨U+200F⟩⟨U+00AD⟩"),
         ("<pre>a\rb\u{8}\tc</pre>", "a\nb⟨U+0008⟩    c"),
         ("<img alt='a&#10;b&#13;'>", "[image: a⟨U+000A⟩b]"),
-        ("<input value='&#x9;x&#x7;'>", "[⟨U+0009⟩x⟨U+0007⟩]"),
+        ("<input value='a&#x9;x&#x7;'>", "[a⟨U+0009⟩x⟨U+0007⟩]"),
         ("<p>a\u{0}b\u{2028}c", "ab⟨U+2028⟩c"),
+        ("<x\u{202e}y>a", "[not shown here: x⟨U+202E⟩y]a"),
+        ("<p x\u{202e}y>a", "a\n\n[not shown here: x⟨U+202E⟩y]"),
     ] {
         assert_eq!(text(page), read, "{page:?}");
     }
@@ -138,7 +276,7 @@ fn what_is_no_html_is_shown_as_it_is() {
     for source in [
         "",
         "=",
-        "Pay 5 €\n  to Ann & Bob; now",
+        "Pay 5 €\n  to Ann & Bob; now, if 1 < 2",
         r#"{"html": "<b>Pay</b>", "amount": 5}"#,
         "[1, 2]\n",
     ] {
@@ -149,21 +287,21 @@ fn what_is_no_html_is_shown_as_it_is() {
 }
 
 #[test]
-fn a_page_that_would_be_too_much_of_a_tree_is_shown_as_its_source() {
-    let page = (0..1000).map(|at| format!("<p><b c={at}>x")).collect::<Vec<_>>().concat();
-    assert_eq!(text(&page), page);
-    let large = format!("<table>{}</table>", "<tr><td><b>1</b></td><td>2</td></tr>".repeat(200));
-    assert_eq!(text(&large), "1 | 2\n".repeat(200).trim_end());
+fn a_page_that_would_be_too_much_of_a_tree_is_refused_soon() {
+    let page = (0..3000).map(|at| format!("<p><b c={at}>x")).collect::<Vec<_>>().concat();
+    assert_eq!(super::text(&page), Err(CannotShowHtml::TooLarge));
+    let large = format!("<table>{}</table>", "<tr><td><b>1</b></td><td>2</td></tr>".repeat(1500));
+    assert_eq!(text(&large), "1 | 2\n".repeat(1500).trim_end());
+    let deep = "<div>".repeat(13_000) + "x";
+    assert_eq!(text(&deep), "x");
 }
 
 /// Pages of all that has a meaning to a parser or a terminal.
 fn pages() -> impl Strategy<Value = String> {
     let letters = any::<char>().prop_map(|letter| letter.to_string());
     let references = any::<u32>().prop_map(|number| format!("&#{};", number % 0x11_0000));
-    let elements = ELEMENTS.iter().chain(FORMATTING).chain(PROGRAMS).copied();
-    let others = ["svg", "math", "template", "noscript", "iframe", "xmp", "foreignObject", "mtext"];
-    let names = proptest::sample::select(elements.chain(others).collect::<Vec<_>>());
-    let starts = (names.clone(), "( (href|alt|value|start)=[\"']?[^>]{0,9})?");
+    let names = proptest::sample::select(ELEMENTS.split_whitespace().collect::<Vec<_>>());
+    let starts = (names.clone(), "( (href|alt|value|start|title|hidden|dir|x)=[\"']?[^>]{0,9})?");
     let pieces = prop_oneof![
         letters,
         references,
@@ -171,7 +309,7 @@ fn pages() -> impl Strategy<Value = String> {
         starts.prop_map(|(name, rest)| format!("<{name}{rest}>")),
         names.prop_map(|name| format!("</{name}>")),
     ];
-    proptest::collection::vec(pieces, 0..60).prop_map(|pieces| pieces.concat())
+    proptest::collection::vec(pieces, 0..40).prop_map(|pieces| pieces.concat())
 }
 
 /// UAX #9, table 4.
@@ -183,18 +321,20 @@ const BIDI: &[char] = &[
 proptest! {
     #[test]
     fn no_page_acts_on_a_terminal(page in pages()) {
-        let read = text(&page);
-        prop_assert_eq!(&display::text(&read), &read);
-        let acts = |letter: char| letter != '\n' && (letter.is_control() || BIDI.contains(&letter));
-        prop_assert_eq!(read.chars().find(|letter| acts(*letter)), None);
+        if let Ok(read) = super::text(&page) {
+            prop_assert_eq!(&display::text(&read), &read);
+            let acts = |letter: char| letter != '\n' && (letter.is_control() || BIDI.contains(&letter));
+            prop_assert_eq!(read.chars().find(|letter| acts(*letter)), None);
+        }
     }
 
     #[test]
     fn what_is_plainly_written_is_read_or_told_of(before in pages(), word in "[a-z]{12}") {
         // After what ends everything that swallows text.
-        let swallowing = ["title", "textarea", "style", "script", "xmp", "iframe", "noscript", "plaintext"];
+        let swallowing = ["title", "textarea", "style", "xmp", "noframes", "noembed", "plaintext"];
         let ends = swallowing.map(|name| format!("</{name}>")).concat();
-        let read = text(&format!("{before}\"'>'\">-->{ends}<p>{word}</p>"));
-        prop_assert!(read.contains(&word) || read.ends_with(LEFT_OUT), "{}", read);
+        if let Ok(read) = super::text(&format!("{before}\"'>'\">-->{ends}<p>{word}</p>")) {
+            prop_assert!(read.contains(&word) || read.contains("[not shown here: "), "{}", read);
+        }
     }
 }

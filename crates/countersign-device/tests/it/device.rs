@@ -4,7 +4,7 @@ use countersign_device::{
     ActivationCode, Answer, Choice, Close, DeclineReason, Device, DeviceDescription, Enrolment,
     Error, Event, KeyKind, Listen, Notice, PhoneFile, Pin, Run, State, enrol, run,
 };
-use countersign_wire::body::Code;
+use countersign_wire::body::{Algorithm, Code, Signature};
 use tempfile::TempDir;
 
 use crate::fake::{CODE, Fake};
@@ -38,7 +38,7 @@ impl Stage {
             tenant: "bank".to_owned(),
             user: "ann".to_owned(),
             code: ActivationCode::parse(CODE).unwrap(),
-            labels: Vec::new(),
+            proposed_labels: Vec::new(),
             device: DeviceDescription::default(),
             pin: pin.map(|pin| Pin::parse(pin).unwrap()),
             key: KeyKind::P256,
@@ -79,6 +79,27 @@ async fn what_was_open_before_is_signed_by_channel_and_by_poll() {
         assert_eq!(stage.fake.state(id), Some(State::Finished));
         assert_eq!(stage.pending(), 0);
     }
+}
+
+#[tokio::test]
+async fn nothing_is_signed_with_sha1_unless_its_owner_allows_it() {
+    let stage = Stage::enrolled(None).await;
+    let id = stage.fake.offer(TEXT, b"Pay 5", false);
+    stage.fake.accept_raw(id, Algorithm::EcdsaSha1);
+    let mut device = stage.device(Listen::Channel);
+    let offer = device.next_offer().await.unwrap();
+    let shown = device.take(&offer, None).await.unwrap();
+    let refused = device.approve(&shown, None).await.unwrap_err();
+    assert!(matches!(refused, Error::Sha1), "{refused}");
+    assert!(stage.fake.world().finishes.is_empty());
+    device.allow_sha1(true);
+    // This server takes no raw signature at all; what counts is that one came.
+    let refused = device.approve(&shown, None).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::WrongForm), "{refused}");
+    let Signature::Raw { algorithm, .. } = &stage.fake.world().finishes[0].signature else {
+        panic!("another form");
+    };
+    assert_eq!(*algorithm, Algorithm::EcdsaSha1);
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use countersign_device::document::{BadDocument, CannotFetch, Checked, Claim, Limits, What, check};
+use countersign_device::document::{
+    BadDocument, CannotFetch, Checked, Claim, FetchPolicy, Limits, What, check,
+};
 
 use countersign_proof::raw::Hash;
 
@@ -38,11 +40,16 @@ fn claim(site: &Site, authority: &Authority) -> Claim {
 const LIMITS: Limits =
     Limits { bytes: 1024, silence: Duration::from_millis(300), whole: Duration::from_millis(600) };
 
+/// The sites of these tests are on this machine.
+fn allowing_localhost() -> FetchPolicy {
+    FetchPolicy::allowing(vec!["localhost".parse().unwrap()])
+}
+
 /// What comes of a document's site that answers so.
 async fn fetched(answer: Vec<Say>) -> Result<Checked, BadDocument> {
     let authority = Authority::new();
     let site = authority.site(move |_| answer.clone()).await;
-    check(&claim(&site, &authority), &LIMITS).await
+    check(&claim(&site, &authority), &LIMITS, &allowing_localhost()).await
 }
 
 fn failed(why: CannotFetch) -> Result<Checked, BadDocument> {
@@ -61,7 +68,7 @@ async fn a_document_is_digested_as_it_comes() {
         digest: Some(digest.clone()),
         ..claim(&site, &authority)
     };
-    let checked = check(&claim, &Limits::default()).await.unwrap();
+    let checked = check(&claim, &Limits::default(), &allowing_localhost()).await.unwrap();
     assert_eq!(checked, Checked { hash: Hash::Sha512, digest, length: Some(3 * 1024 * 1024) });
     assert_eq!(site.asked(), 1);
 }
@@ -79,7 +86,7 @@ async fn a_digest_url_is_enough_and_may_repeat_what_was_said() {
     let both = Claim { digest_url, ..claim(&site, &authority) };
     let alone = Claim { hash: None, digest: None, document_url: None, ..both.clone() };
     for (claim, length) in [(both, Some(DOCUMENT.len() as u64)), (alone, None)] {
-        let checked = check(&claim, &LIMITS).await.unwrap();
+        let checked = check(&claim, &LIMITS, &allowing_localhost()).await.unwrap();
         let digest = sha256(DOCUMENT);
         assert_eq!(checked, Checked { hash: Hash::Sha256, digest, length });
     }
@@ -114,7 +121,7 @@ async fn a_digest_that_contradicts_what_was_said_is_not_signed() {
         let site = authority.site(move |_| answer.clone()).await;
         let digest_url = Some(format!("{}/digest", site.origin));
         let claim = Claim { digest_url, document_url: None, ..claim(&site, &authority) };
-        assert_eq!(check(&claim, &Limits::default()).await, Err(bad));
+        assert_eq!(check(&claim, &Limits::default(), &allowing_localhost()).await, Err(bad));
     }
 }
 
@@ -129,7 +136,7 @@ async fn a_digest_has_its_algorithms_length() {
         (said(Some(Hash::Sha256), None), BadDocument::NoDigest),
         (said(None, Some(sha256(DOCUMENT))), BadDocument::NoHash),
     ] {
-        assert_eq!(check(&claim, &LIMITS).await, Err(bad));
+        assert_eq!(check(&claim, &LIMITS, &allowing_localhost()).await, Err(bad));
     }
 }
 
@@ -144,7 +151,7 @@ async fn only_the_given_certificates_vouch_for_a_site() {
     aged.not_after = rcgen::date_time_ymd(2001, 1, 1);
     let expired = Site::start(authority.issue(&aged), |_| ok(DOCUMENT)).await;
     for (site, authority) in [(&right, &another), (&misnamed, &authority), (&expired, &authority)] {
-        let outcome = check(&claim(site, authority), &LIMITS).await;
+        let outcome = check(&claim(site, authority), &LIMITS, &allowing_localhost()).await;
         let Err(BadDocument::Fetch { why: CannotFetch::Untrusted(_), .. }) = outcome else {
             panic!("{outcome:?}");
         };
@@ -154,7 +161,7 @@ async fn only_the_given_certificates_vouch_for_a_site() {
         root_certs: vec![another.root.clone(), authority.root.clone()],
         ..claim(&right, &authority)
     };
-    assert!(check(&both, &LIMITS).await.is_ok());
+    assert!(check(&both, &LIMITS, &allowing_localhost()).await.is_ok());
 }
 
 #[tokio::test]
@@ -164,15 +171,15 @@ async fn a_sites_own_certificate_vouches_for_others_only_if_its_issuer_said_so()
     let leaf = issued.der.clone();
     let site = Site::start(issued, |_| ok(DOCUMENT)).await;
     let path = Claim { root_certs: vec![leaf.clone()], ..claim(&site, &authority) };
-    assert_eq!(check(&path, &LIMITS).await, failed(CannotFetch::NoRoots));
+    assert_eq!(check(&path, &LIMITS, &allowing_localhost()).await, failed(CannotFetch::NoRoots));
     let whole = Claim { root_certs: vec![leaf, authority.root.clone()], ..path };
-    assert!(check(&whole, &LIMITS).await.is_ok());
+    assert!(check(&whole, &LIMITS, &allowing_localhost()).await.is_ok());
 
     let alone = Certified::by_itself(&localhost());
     let root = alone.der.clone();
     let site = Site::start(alone, |_| ok(DOCUMENT)).await;
     let claim = Claim { root_certs: vec![root], ..claim(&site, &authority) };
-    assert!(check(&claim, &LIMITS).await.is_ok());
+    assert!(check(&claim, &LIMITS, &allowing_localhost()).await.is_ok());
 }
 
 #[tokio::test]
@@ -185,7 +192,7 @@ async fn without_certificates_nobody_is_asked() {
         (vec![authority.root[..100].to_vec()], CannotFetch::BadRoot),
     ] {
         let claim = Claim { root_certs, ..claim(&site, &authority) };
-        assert_eq!(check(&claim, &LIMITS).await, failed(why));
+        assert_eq!(check(&claim, &LIMITS, &allowing_localhost()).await, failed(why));
     }
     assert_eq!(site.asked(), 0);
 }
@@ -198,7 +205,11 @@ async fn only_https_is_an_address() {
     let named = site.origin.replace("//", "//ann:pin@");
     for url in [&plain, &named, "file:///etc/passwd", "ftp://localhost/x", "/document", ""] {
         let claim = Claim { document_url: Some(url.to_owned()), ..claim(&site, &authority) };
-        assert_eq!(check(&claim, &LIMITS).await, failed(CannotFetch::Address), "{url}");
+        assert_eq!(
+            check(&claim, &LIMITS, &allowing_localhost()).await,
+            failed(CannotFetch::Address),
+            "{url}"
+        );
     }
     assert_eq!(site.asked(), 0);
 }
@@ -210,7 +221,7 @@ async fn a_redirect_is_not_followed() {
     for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
         let location = format!("{status}\r\nLocation: {}/\r\nContent-Length: 0", target.origin);
         let site = authority.site(move |_| vec![head(&location)]).await;
-        let outcome = check(&claim(&site, &authority), &LIMITS).await;
+        let outcome = check(&claim(&site, &authority), &LIMITS, &allowing_localhost()).await;
         assert_eq!(outcome, failed(CannotFetch::Redirected));
     }
     assert_eq!(target.asked(), 0);
@@ -258,7 +269,7 @@ async fn a_site_that_falls_silent_is_left() {
     let authority = Authority::new();
     let site = authority.site(|_| ok(DOCUMENT)).await;
     let claim = Claim { document_url: Some(origin), ..claim(&site, &authority) };
-    assert_eq!(check(&claim, &LIMITS).await, silent);
+    assert_eq!(check(&claim, &LIMITS, &allowing_localhost()).await, silent);
 }
 
 #[tokio::test]
@@ -268,4 +279,25 @@ async fn half_a_document_is_none() {
     let Err(BadDocument::Fetch { why: CannotFetch::Unreachable(_), .. }) = outcome else {
         panic!("{outcome:?}");
     };
+}
+
+#[tokio::test]
+async fn a_host_that_the_owner_did_not_allow_is_not_connected_to() {
+    let authority = Authority::new();
+    let site = authority.site(|_| ok(DOCUMENT)).await;
+    let port = site.origin.rsplit_once(':').unwrap().1.to_owned();
+    let hosts = ["localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0x7f000001", "10.0.0.1"];
+    for host in hosts {
+        let document_url = Some(format!("https://{host}:{port}/document"));
+        for claim in [
+            Claim { document_url: document_url.clone(), ..claim(&site, &authority) },
+            Claim { digest_url: document_url, document_url: None, ..claim(&site, &authority) },
+        ] {
+            let outcome = check(&claim, &LIMITS, &FetchPolicy::default()).await;
+            let Err(BadDocument::Fetch { why: CannotFetch::Forbidden(_), .. }) = outcome else {
+                panic!("{host}: {outcome:?}");
+            };
+        }
+    }
+    assert_eq!(site.accepted(), 0, "not even a connection");
 }

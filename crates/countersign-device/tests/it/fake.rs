@@ -156,6 +156,13 @@ impl Fake {
         let _ = self.say.send(Say::Close(close));
     }
 
+    /// From now on the transaction accepts nothing but a raw signature by this algorithm.
+    pub(crate) fn accept_raw(&self, id: TransactionId, algorithm: Algorithm) {
+        let mut world = self.world();
+        let content = &mut world.transactions.get_mut(&id).unwrap().content;
+        (content.forms, content.algorithms) = (vec![Form::Raw], vec![algorithm]);
+    }
+
     pub(crate) fn state(&self, id: TransactionId) -> Option<State> {
         self.world().transactions[&id].ended
     }
@@ -180,9 +187,20 @@ impl World {
         };
         let (client, media_type) = (offer.client.clone(), media_type.to_owned());
         let (forms, code_digits) = (vec![Form::Cms], None);
+        let (algorithms, identities) = (vec![Algorithm::EcdsaSha256], None);
         let bytes = bytes.to_vec();
         let document = None;
-        let content = Content { id, client, media_type, bytes, forms, code_digits, document };
+        let content = Content {
+            id,
+            client,
+            media_type,
+            bytes,
+            forms,
+            algorithms,
+            identities,
+            code_digits,
+            document,
+        };
         let transaction =
             Transaction { offer: offer.clone(), content, taken: false, ended: None, finish: None };
         self.transactions.insert(id, transaction);
@@ -268,9 +286,6 @@ impl World {
         Ok(Message::Taken(Taken {
             sealed: jwe::seal(&device.secrets.payload_key, &device.name, purpose, &plain),
             deadline: transaction.offer.expires_at,
-            forms: vec![Form::Cms],
-            algorithms: vec![Algorithm::EcdsaSha256],
-            identities: None,
         }))
     }
 

@@ -24,6 +24,7 @@ pub(crate) enum Say {
 pub(crate) struct Site {
     /// Without a slash at the end.
     pub(crate) origin: String,
+    accepted: Arc<AtomicU32>,
     asked: Arc<AtomicU32>,
 }
 
@@ -98,16 +99,24 @@ impl Site {
         let origin = format!("https://localhost:{}", tcp.local_addr().unwrap().port());
         let (asked, answer) = (Arc::new(AtomicU32::new(0)), Arc::new(answer));
         let counted = Arc::clone(&asked);
+        let accepted = Arc::new(AtomicU32::new(0));
+        let connected = Arc::clone(&accepted);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = tcp.accept().await.unwrap();
+                connected.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, answer) = (acceptor.clone(), Arc::clone(&answer));
                 let asked = Arc::clone(&counted);
                 // A client that goes away is the client's affair.
                 tokio::spawn(async move { serve(stream, &acceptor, &*answer, &asked).await.ok() });
             }
         });
-        Self { origin, asked }
+        Self { origin, accepted, asked }
+    }
+
+    /// How many connections it took.
+    pub(crate) fn accepted(&self) -> u32 {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// How often it was asked for something.

@@ -10,4 +10,5 @@ mod forgeries;
 mod ocra;
 mod openssl;
 mod raw;
+mod request;
 mod vectors;

@@ -18,7 +18,8 @@ use countersign_wire::secret::PayloadKey;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
-use crate::surface::caller::log;
+use crate::http::intake;
+use crate::node::log;
 
 /// A refusal on its way to a device, over HTTP or on the channel.
 #[derive(Debug)]
@@ -39,6 +40,18 @@ impl From<Error> for Refused {
                 Code::Unavailable.into()
             }
         }
+    }
+}
+
+impl From<intake::Refused> for Refused {
+    fn from(refused: intake::Refused) -> Self {
+        match refused {
+            intake::Refused::NotJson => Code::UnsupportedMediaType,
+            intake::Refused::TooLarge => Code::TooLarge,
+            intake::Refused::Busy => Code::Unavailable,
+            intake::Refused::Broken => Code::BadRequest,
+        }
+        .into()
     }
 }
 
@@ -87,7 +100,8 @@ fn refused(refusal: &Refusal) -> RefusalBody {
             return RefusalBody { state, ..RefusalBody::new(Code::Late) };
         }
         Refusal::NotTaken => Code::NotTaken,
-        Refusal::OtherDevice => Code::OtherDevice,
+        Refusal::OtherDevice | Refusal::ManyTakes => Code::OtherDevice,
+        Refusal::Quota(_) => Code::TooMany,
         Refusal::PinRequired => Code::PinRequired,
         Refusal::PinUnset => Code::PinNotSet,
         Refusal::PinWrong { tries_left } => {
@@ -105,6 +119,7 @@ fn refused(refusal: &Refusal) -> RefusalBody {
             let message = why.to_string();
             return RefusalBody { message, ..RefusalBody::new(Code::BadSignature) };
         }
+        Refusal::KeyUsed => Code::KeyUsed,
         Refusal::NotActivated => Code::EnrolmentRefused,
         // What only relying parties are told.
         Refusal::OtherOrder
@@ -137,6 +152,14 @@ pub(super) fn offer(transaction: &Transaction) -> body::Offer {
 
 /// The answer to a take: the content, sealed to the device that took it.
 pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
+    body::Taken {
+        sealed: sealed(taken, device),
+        deadline: since_epoch(taken.transaction.deadline()),
+    }
+}
+
+/// The content of a transaction, for the device that took it and nobody else: a compact JWE.
+pub(crate) fn sealed(taken: &Taken, device: &DeviceName) -> String {
     let terms = &taken.transaction.terms;
     let algorithms = match terms.forms.raw() {
         None => CMS_ALGORITHMS.to_vec(),
@@ -147,29 +170,19 @@ pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
     };
     let chosen = !terms.selectors.is_empty() || terms.forms.accept(Form::Raw);
     let fit = taken.device.fit(terms.purpose(), &terms.selectors);
-    body::Taken {
-        sealed: sealed(taken, device),
-        deadline: since_epoch(taken.transaction.deadline()),
-        forms: terms.forms.all().iter().copied().map(form).collect(),
-        algorithms,
-        identities: chosen.then(|| fit.map(|identity| identity.id.to_string()).collect()),
-    }
-}
-
-/// The content of a transaction, for the device that took it and nobody else: a compact JWE.
-pub(crate) fn sealed(taken: &Taken, device: &DeviceName) -> String {
-    let terms = &taken.transaction.terms;
     let content = body::Content {
         id: wire_id(&taken.transaction),
         client: terms.client_name.clone(),
         media_type: terms.content.media_type.as_str().to_owned(),
         bytes: terms.content.bytes.clone(),
         forms: terms.forms.all().iter().copied().map(form).collect(),
+        algorithms,
+        identities: chosen.then(|| fit.map(|identity| identity.id.to_string()).collect()),
         code_digits: terms.forms.digits().map(Digits::count),
         document: terms.document.as_ref().map(document),
     };
     let plaintext = serde_json::to_vec(&content).expect("a content is plain JSON");
-    let key = PayloadKey::from(*taken.device.payload_key.expose());
+    let key = PayloadKey::from(taken.device.payload_key.expose());
     jwe::seal(&key, device, Purpose::Content(content.id), &plaintext)
 }
 

@@ -45,11 +45,11 @@ pub(super) async fn set_pin(
     let body: body::PinBody = read(&proved.body)?;
     let device = core.store.device(&proved.tenant, proved.device).await?;
     let device = device.ok_or(Code::Locked)?.value;
-    let key = PayloadKey::from(*device.payload_key.expose());
+    let key = PayloadKey::from(device.payload_key.expose());
     let plaintext =
         jwe::open(&key, &proved.name, Purpose::Pin, &body.pin).map_err(|_| Code::BadRequest)?;
     let change: body::PinChange = read(&plaintext)?;
-    let digest = Secret::new(*change.digest.as_bytes());
+    let digest = Secret::copied(change.digest.as_bytes());
     let new = PinDigest { digest, version: change.version };
     let proof = change.proof.as_ref().map(body::PinProof::as_str);
     core.set_pin(&proved.tenant, proved.device, &new, proof).await?;
@@ -76,7 +76,7 @@ pub(super) async fn offers(
         let open = room.core.offers(tenant, device).await?;
         let offers: Vec<body::Offer> = open
             .iter()
-            .filter(|open| !open.taken_by(device))
+            .filter(|open| !open.shown_by(device))
             .filter(|open| key.is_none_or(|key| open.terms.request_key == key))
             .map(|open| answer::offer(open))
             .collect();

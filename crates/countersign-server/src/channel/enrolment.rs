@@ -1,8 +1,10 @@
 //! `POST /device/v1/enrolments`: an activation code and keys in; names, certificates and secrets out.
 //!
 //! The code does not travel: the request's MAC proves that the device has it, and the answer's MAC that
-//! the server does. What is wrong is told to nobody: code, user and tenant are refused alike, after the
-//! same reads.
+//! the server does. A wrong code, user and tenant are refused alike, after the same reads and as many MACs.
+//!
+//! Wrong codes are limited, by user and address. The limit keeps nobody out who has a generated code: with
+//! 80 random bits it needs no limit. `docs/device-protocol.md` has the reasons.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,24 +12,26 @@ use std::net::{IpAddr, Ipv4Addr};
 use aws_lc_rs::digest;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use countersign_core::Refusal;
-use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
-use countersign_core::enrolment::{Activation, Enrolment, Redeemed};
-use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
-use countersign_core::limits::{COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, IDENTITIES_PER_DEVICE_MAX};
-use countersign_core::port::{Chance as _, Changed, Registry as _, Versioned};
+use countersign_core::device::{About, Device, DeviceStatus, Identity};
+use countersign_core::enrolment::{Activation, Enrolment, IdentityKey, Redeemed};
+use countersign_core::id::{BadName, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
+use countersign_core::limits::{
+    ACTIVATIONS_LISTED_MAX, COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, FRAME_BYTES_MAX,
+    IDENTITIES_PER_DEVICE_MAX,
+};
+use countersign_core::name;
+use countersign_core::port::{Chance as _, Registered, Registry as _, Versioned};
 use countersign_core::push::{Push, Registration};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
 use countersign_core::user::User;
-use countersign_wire::body::{
-    Code, EnrolmentAnswer, EnrolmentRequest, IssuedIdentity, Server, Use,
-};
+use countersign_wire::body::{Code, EnrolmentAnswer, EnrolmentRequest, IssuedIdentity, Server};
 use countersign_wire::code::{self, ActivationCode, Side};
 use countersign_wire::jwe::secrets::{self, Secrets};
 use countersign_wire::jws;
+use countersign_wire::key_proof::{KeyStatement, Subject};
 use countersign_wire::secret::{CodeKey, PayloadKey};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -35,10 +39,14 @@ use tracing::{error, info};
 
 use super::Devices;
 use super::answer::{self, Refused};
-use super::push;
+use super::{identities, push};
 use crate::authority;
+use crate::http::intake;
 use crate::listen::Peer;
-use crate::surface::intake;
+use crate::tries::{Counter, Quota, Wrong, network};
+
+/// Largest request to enrol: what the protocol says of all device calls.
+const ENROLMENT_BYTES_MAX: usize = FRAME_BYTES_MAX;
 
 /// Enrols a device.
 pub(super) async fn enrol(
@@ -48,27 +56,25 @@ pub(super) async fn enrol(
     let peer = request.extensions().get::<Peer>();
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let headers = request.headers().clone();
-    let body = intake::json(request).await.map_err(|refused| match refused {
-        intake::Refused::NotJson => Code::UnsupportedMediaType,
-        intake::Refused::TooLarge => Code::TooLarge,
-        intake::Refused::Broken => Code::BadRequest,
-    })?;
-    let asked: EnrolmentRequest = serde_json::from_slice(&body).map_err(|_| Code::BadRequest)?;
-    let try_of_user = (asked.tenant.clone(), asked.user.clone());
-    let room = &devices.0;
-    if room.address_tries.check_key(&address).is_err()
-        || room.user_tries.check_key(&try_of_user).is_err()
-    {
-        return Err(Code::TooMany.into());
+    if !intake::is(&headers, "application/json") {
+        return Err(Code::UnsupportedMediaType.into());
     }
+    let body = intake::of_stranger(request, ENROLMENT_BYTES_MAX).await?;
+    let mut asked: EnrolmentRequest =
+        serde_json::from_slice(&body).map_err(|_| Code::BadRequest)?;
+    normalize(&mut asked).map_err(|_| Code::BadRequest)?;
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let key = asked.auth_key.verifying();
     jws::verify_enrolment(header(jws::ENROLMENT_HEADER), &key, &body)
         .map_err(|_| Code::EnrolmentRefused)?;
-    let mac = header(code::HEADER).to_owned();
+    let proof = CodeProof {
+        mac: header(code::HEADER).to_owned(),
+        request: sha256(&body),
+        counters: devices.counters(&asked, address),
+    };
 
     for _ in 0..COMMIT_TRIES_MAX {
-        if let Some(answered) = devices.try_enrol(&asked, &body, &mac).await? {
+        if let Some(answered) = devices.try_enrol(&asked, &proof).await? {
             return Ok(answered);
         }
     }
@@ -76,12 +82,26 @@ pub(super) async fn enrol(
     Err(Code::Unavailable.into())
 }
 
+/// How a request proves its code, and what it counts against if it does not.
+struct CodeProof {
+    mac: String,
+    /// SHA-256 of the body.
+    request: [u8; 32],
+    counters: Vec<Counter>,
+}
+
+/// An activation whose code a request proved, and what the request may do with it.
+struct Redemption {
+    activation: Versioned<Activation>,
+    code: ActivationCode,
+    redeemed: Redeemed,
+}
+
 /// Who is to be enrolled, by which activation.
 struct Admitted {
     tenant: Tenant,
     user: Versioned<User>,
-    activation: Versioned<Activation>,
-    code: ActivationCode,
+    redemption: Redemption,
     push: Push,
 }
 
@@ -90,73 +110,87 @@ impl Devices {
     async fn try_enrol(
         &self,
         asked: &EnrolmentRequest,
-        body: &Bytes,
-        mac: &str,
+        proof: &CodeProof,
     ) -> Result<Option<Response>, Refused> {
         let now = self.0.core.now();
-        let admitted = self.admit(asked, body, mac, now).await?;
-        let request = sha256(body);
-        match admitted.activation.value.redeem(request, now) {
-            Err(_) => return Err(Code::EnrolmentRefused.into()),
-            Ok(Redeemed::Before(answer)) => {
-                return Ok(Some(created(answer, &admitted.code)));
-            }
-            Ok(Redeemed::Now) => {}
+        let admitted = self.admit(asked, proof, now).await?;
+        if let Redeemed::Before(answer) = &admitted.redemption.redeemed {
+            return Ok(Some(created(answer.clone(), &admitted.redemption.code)));
         }
         self.room_for_one_more(&admitted).await?;
 
-        let (device, answer) = self.issue(asked, &admitted, now)?;
-        info!(device.id = %device.id, "Device {} is enrolled", device.serial_number);
+        let (device, keys, answer) = self.issue(asked, &admitted, now)?;
+        let (id, serial_number) = (device.id, device.serial_number);
+        let Redemption { activation, code, .. } = admitted.redemption;
         let enrolment = Enrolment {
-            activation: admitted.activation.value,
-            expected: admitted.activation.version,
+            activation: activation.value,
+            expected: activation.version,
             user_expected: admitted.user.version,
-            request,
+            request: proof.request,
             answer: answer.clone(),
             device,
+            keys,
         };
         match self.0.core.store.enrol(enrolment).await? {
-            Changed::Written => Ok(Some(created(answer, &admitted.code))),
-            Changed::Stale => Ok(None),
+            Registered::Written => {
+                info!(device.id = %id, "Device {serial_number} is enrolled");
+                Ok(Some(created(answer, &code)))
+            }
+            Registered::Stale | Registered::SerialUsed => Ok(None),
+            Registered::KeyUsed => Err(Code::KeyUsed.into()),
         }
     }
 
-    /// Finds the activation whose code the request proves. Every open code of the user is tried, and a
-    /// user that there is not costs the same reads.
+    /// What a wrong code counts against: the user and the address, the address, and the user. The names
+    /// are as they were sent, whether there is such a user or not.
+    fn counters(&self, asked: &EnrolmentRequest, address: IpAddr) -> Vec<Counter> {
+        let (rules, tries, network) = (&self.0.rules, &self.0.tries, network(address));
+        let user = (&asked.tenant, &asked.user);
+        vec![
+            tries.counter(Quota::per_minute(rules.tries_per_user), ("pair", user, network)),
+            tries.counter(Quota::per_minute(rules.tries_per_address), ("address", network)),
+            tries.counter(Quota::per_hour(rules.tries_per_user_in_all), ("user", user)),
+        ]
+    }
+
+    /// Finds the activation whose code the request proves. A user that there is not costs the same reads
+    /// and as many MACs.
     async fn admit(
         &self,
         asked: &EnrolmentRequest,
-        body: &[u8],
-        mac: &str,
+        proof: &CodeProof,
         now: Timestamp,
     ) -> Result<Admitted, Refused> {
         let refused = || Refused::from(Code::EnrolmentRefused);
-        let tenant: TenantName = asked.tenant.parse().map_err(|_| refused())?;
+        let name: TenantName = asked.tenant.parse().map_err(|_| refused())?;
         let user: UserName = asked.user.parse().map_err(|_| refused())?;
         let store = &self.0.core.store;
-        let found = store.tenant(&tenant).await?;
-        let known = store.user(&tenant, &user).await?;
-        let activations = store.activations(&tenant, &user, now).await?;
-        let mut proved = None;
-        for activation in activations {
-            let text = String::from_utf8_lossy(activation.value.code.expose()).into_owned();
-            let Ok(code) = ActivationCode::parse(&text) else { continue };
-            if code.check(Side::Request, body, mac) {
-                proved = Some((activation, code));
+        let known = store.user(&name, &user).await?;
+        let tenant = store.tenant(&name).await?;
+        let activations = store.activations(&name, &user, now).await?;
+        let found = redemption(activations, proof, now);
+        let known = known.filter(|user| user.value.standing.check(now).is_ok());
+        let right = found.zip(tenant.zip(known));
+        let (redemption, (tenant, user)) = match right {
+            // The limit guards codes that can be guessed, and must keep out nobody who has another.
+            Some(right) if !right.0.activation.value.chosen => right,
+            right => {
+                self.0.tries.judge(&proof.counters, now, || right).map_err(|wrong| match wrong {
+                    Wrong::Guess => refused(),
+                    Wrong::TooMany => Code::TooMany.into(),
+                })?
             }
-        }
-        let ((activation, code), (tenant, user)) =
-            proved.zip(found.zip(known)).ok_or_else(refused)?;
-        user.value.standing.check(now).map_err(|_| refused())?;
+        };
         // Only who knows a code learns what is wrong with an address.
         let push = match &asked.push {
             None => Push::None,
             Some(push) => {
-                let (address, language) = self.address(push).await.map_err(push::refused)?;
+                let (address, language) =
+                    self.address(&tenant.name, push).await.map_err(push::refused)?;
                 Push::At(Registration { address, language, since: now })
             }
         };
-        Ok(Admitted { tenant, user, activation, code, push })
+        Ok(Admitted { tenant, user, redemption, push })
     }
 
     async fn room_for_one_more(&self, admitted: &Admitted) -> Result<(), Refused> {
@@ -168,36 +202,40 @@ impl Devices {
         Ok(())
     }
 
-    /// Makes the device: its names, its certificates and its secrets.
+    /// Makes the device: its names, its certificates and its secrets; and the keys of its identities.
     fn issue(
         &self,
         asked: &EnrolmentRequest,
         admitted: &Admitted,
         now: Timestamp,
-    ) -> Result<(Device, Vec<u8>), Refused> {
+    ) -> Result<(Device, Vec<IdentityKey>, Vec<u8>), Refused> {
         let (tenant, user) = (&admitted.tenant, &admitted.user.value);
         let draw = || self.0.core.world.draw();
         let id = DeviceId::drawn(draw());
         let serial_number =
             SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };
-        let mut identities = Vec::new();
+        let (mut identities, mut keys) = (Vec::new(), Vec::new());
         for (request, wanted) in requests(asked)?.into_iter().zip(&asked.identities) {
-            let certificate =
-                request.issue(tenant, &user.name, serial_number, now).map_err(|fault| {
-                    error!("Failed while issuing a certificate: {fault:#}");
-                    Refused::from(Code::Internal)
-                })?;
+            let issued = request.issue(tenant, &user.name, serial_number, draw(), now);
+            let issued = issued.map_err(|fault| {
+                error!("Failed while issuing a certificate: {fault:#}");
+                Refused::from(Code::Internal)
+            })?;
+            let id = IdentityId(draw());
             identities.push(Identity {
-                id: IdentityId(draw()),
-                purpose: match wanted.usage {
-                    Use::Content => Purpose::Content,
-                    Use::Digest => Purpose::Digest,
-                },
-                certificate,
+                id,
+                purpose: identities::purpose(wanted.usage),
+                certificate: issued.certificate,
                 chain: vec![tenant.authority.certificate.clone()],
-                labels: wanted.labels.clone(),
+                labels: admitted.redemption.activation.value.labels.clone(),
+                proposed_labels: wanted.proposed_labels.clone(),
                 enabled: true,
                 status_reason: String::new(),
+            });
+            keys.push(IdentityKey {
+                identity: id,
+                key_digest: request.key_digest(),
+                certificate_serial: Some(issued.serial),
             });
         }
         let secrets =
@@ -212,8 +250,8 @@ impl Devices {
             serial_number,
             status: DeviceStatus::Active,
             auth_key: *asked.auth_key.point(),
-            payload_key: Secret::new(*secrets.payload_key.as_bytes()),
-            code_key: Secret::new(*secrets.code_key.as_bytes()),
+            payload_key: Secret::copied(secrets.payload_key.as_bytes()),
+            code_key: Secret::copied(secrets.code_key.as_bytes()),
             pin: None,
             identities,
             about: About {
@@ -227,7 +265,7 @@ impl Devices {
             enrolled_at: now,
         };
         let answer = self.answer(&device, asked, sealed);
-        Ok((device, answer))
+        Ok((device, keys, answer))
     }
 
     fn answer(&self, device: &Device, asked: &EnrolmentRequest, secrets: String) -> Vec<u8> {
@@ -251,7 +289,58 @@ impl Devices {
     }
 }
 
-/// The requests for certificates: each signed by its own key, and no key in two places.
+/// The activation whose code the request's MAC was made with, if the request may use it. Of several that were
+/// made with the same code, the one that this very request used before, or else the open one.
+fn redemption(
+    activations: Vec<Versioned<Activation>>,
+    proof: &CodeProof,
+    now: Timestamp,
+) -> Option<Redemption> {
+    let mut best: Option<Redemption> = None;
+    for (code, activation) in candidates(activations) {
+        let is_right = code.check_digest(Side::Request, &proof.request, &proof.mac);
+        let Some(activation) = activation.filter(|_| is_right) else { continue };
+        match activation.value.redeem(proof.request, now) {
+            Ok(Redeemed::Now) if best.is_some() => {}
+            Ok(redeemed) => best = Some(Redemption { activation, code, redeemed }),
+            Err(_) => {}
+        }
+    }
+    best
+}
+
+/// The codes to try, as many as a user can have activations, with placeholders for those that they have not. So
+/// the time does not tell how many there are.
+fn candidates(
+    activations: Vec<Versioned<Activation>>,
+) -> impl Iterator<Item = (ActivationCode, Option<Versioned<Activation>>)> {
+    let real = activations.into_iter().filter_map(|activation| {
+        let code = ActivationCode::parse(str::from_utf8(activation.value.code.expose()).ok()?);
+        Some((code.ok()?, Some(activation)))
+    });
+    let placeholder = ActivationCode::generate();
+    let padding = std::iter::repeat_with(move || (placeholder.clone(), None));
+    real.chain(padding).take(ACTIVATIONS_LISTED_MAX)
+}
+
+/// Brings what people are shown of the device into the form that names have. Nothing is found by what a
+/// device says of itself, so what is not plain is left out of it; a label that is not plain is refused.
+fn normalize(asked: &mut EnrolmentRequest) -> Result<(), BadName> {
+    let device = &mut asked.device;
+    for text in [
+        &mut device.name,
+        &mut device.platform,
+        &mut device.os_version,
+        &mut device.app,
+        &mut device.app_version,
+    ] {
+        *text = name::cleaned(text);
+    }
+    let mut identities = asked.identities.iter_mut();
+    identities.try_for_each(|identity| name::normalize(&mut identity.proposed_labels))
+}
+
+/// The requests for certificates: each by a key that proved this enrolment, and no key in two places.
 fn requests(asked: &EnrolmentRequest) -> Result<Vec<authority::Request>, Refused> {
     if asked.identities.is_empty() || asked.identities.len() > IDENTITIES_PER_DEVICE_MAX {
         return Err(Code::BadRequest.into());
@@ -263,7 +352,15 @@ fn requests(asked: &EnrolmentRequest) -> Result<Vec<authority::Request>, Refused
     }
     let mut requests = Vec::new();
     for identity in &asked.identities {
-        let request = authority::Request::parse(&identity.csr).map_err(|_| Code::BadRequest)?;
+        let statement = KeyStatement {
+            tenant: &asked.tenant,
+            subject: Subject::Enrolment(&asked.user),
+            usage: identity.usage,
+            auth_key: asked.auth_key.point(),
+            csr: &identity.csr,
+        };
+        let request = authority::Request::parse(&statement, &identity.proof);
+        let request = request.map_err(|_| Code::BadRequest)?;
         if !keys.insert(request.public_key().to_vec()) {
             return Err(Code::BadRequest.into());
         }
@@ -290,5 +387,64 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         countersign_core::Error::from(refusal).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::enrolment::ActivationState;
+
+    use super::*;
+
+    fn activation(id: u128, code: &str, state: ActivationState) -> Versioned<Activation> {
+        let value = Activation {
+            id,
+            tenant: "acme".parse().unwrap(),
+            user: "jane".parse().unwrap(),
+            code: Secret::new(code.as_bytes().to_vec()),
+            not_after: Timestamp(10),
+            secret: false,
+            chosen: true,
+            labels: Vec::new(),
+            state,
+        };
+        Versioned { value, version: 1 }
+    }
+
+    #[test]
+    fn as_many_codes_are_tried_whether_a_user_has_none_or_all() {
+        for count in [0, 1, ACTIVATIONS_LISTED_MAX] {
+            let code = |nth: usize| activation(0, &nth.to_string(), ActivationState::Open);
+            let tried: Vec<_> = candidates((0..count).map(code).collect()).collect();
+            assert_eq!(tried.len(), ACTIVATIONS_LISTED_MAX);
+            assert_eq!(tried.iter().filter(|(_, real)| real.is_some()).count(), count);
+        }
+    }
+
+    #[test]
+    fn of_activations_with_one_code_a_request_finds_its_own_and_any_other_the_open_one() {
+        let used =
+            |request, answer: &[u8]| ActivationState::Used { request, answer: answer.into() };
+        let all = || {
+            vec![
+                activation(3, "CODE", ActivationState::Open),
+                activation(2, "CODE", used([2; 32], b"second")),
+                activation(1, "CODE", used([1; 32], b"first")),
+            ]
+        };
+        let code = ActivationCode::parse("CODE").unwrap();
+        let body = b"a request";
+        let request = sha256(body);
+        let mut proof =
+            CodeProof { mac: code.mac(Side::Request, body), request, counters: Vec::new() };
+        let found = redemption(all(), &proof, Timestamp(9)).unwrap();
+        assert_eq!((found.activation.value.id, found.redeemed), (3, Redeemed::Now));
+        let mut repeated = all();
+        repeated[2] = activation(1, "CODE", used(request, b"first"));
+        let found = redemption(repeated, &proof, Timestamp(9)).unwrap();
+        assert_eq!(found.redeemed, Redeemed::Before(b"first".to_vec()));
+        assert!(redemption(all().split_off(1), &proof, Timestamp(9)).is_none());
+        proof.mac = ActivationCode::parse("OTHER").unwrap().mac(Side::Request, body);
+        assert!(redemption(all(), &proof, Timestamp(9)).is_none());
     }
 }

@@ -3,16 +3,21 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use countersign_core::device::{Identity, Purpose};
+use countersign_core::Fault;
+use countersign_core::device::{Device, Identity, Purpose};
+use countersign_core::enrolment::{IdentityKey, NewIdentity};
 use countersign_core::id::IdentityId;
-use countersign_core::port::{Chance as _, Registry as _};
+use countersign_core::name;
+use countersign_core::port::{Chance as _, Clock as _};
+use countersign_core::tenant::Tenant;
 use countersign_proof::public_key;
-use countersign_wire::body::{Code, Imported, IssuedIdentity, NewIdentity, Use};
+use countersign_wire::body::{self, Code, Imported, IssuedIdentity, Use};
+use countersign_wire::key_proof::{KeyStatement, Subject};
 use http::StatusCode;
-use tracing::{error, info};
+use tracing::info;
 
-use super::Devices;
 use super::answer::Refused;
+use super::{Devices, Proved};
 use crate::authority;
 
 /// Adds an identity; the same key again is answered as before.
@@ -21,33 +26,21 @@ pub(super) async fn add(
     request: Request,
 ) -> Result<(StatusCode, Json<IssuedIdentity>), Refused> {
     let proved = devices.prove(request).await?;
-    let asked: NewIdentity = serde_json::from_slice(&proved.body).map_err(|_| Code::BadRequest)?;
-    let request = authority::Request::parse(&asked.csr).map_err(|_| Code::BadRequest)?;
-    let (certificate, chain) = match asked.imported {
-        Some(Imported { certificate, chain }) => {
-            // Whoever asks holds the key, and the certificate is for it.
-            if public_key(&certificate).ok().as_deref() != Some(request.public_key()) {
-                return Err(Code::BadRequest.into());
-            }
-            (certificate, chain)
+    let mut asked: body::NewIdentity =
+        serde_json::from_slice(&proved.body).map_err(|_| Code::BadRequest)?;
+    name::normalize(&mut asked.proposed_labels).map_err(|_| Code::BadRequest)?;
+    let request = proved_request(&proved, &asked)?;
+    if let Some(imported) = &asked.imported {
+        // The device holds the key, and the certificate is for it.
+        if public_key(&imported.certificate).ok().as_deref() != Some(request.public_key()) {
+            return Err(Code::BadRequest.into());
         }
-        None => devices.certify(&proved, request).await?,
-    };
-    let identity = Identity {
-        id: IdentityId(devices.0.core.world.draw()),
-        purpose: match asked.usage {
-            Use::Content => Purpose::Content,
-            Use::Digest => Purpose::Digest,
-        },
-        certificate,
-        chain,
-        labels: asked.labels,
-        enabled: true,
-        status_reason: String::new(),
-    };
-    let core = &devices.0.core;
-    let added = core.add_identity(&proved.tenant, proved.device, &identity).await?;
-    info!(device.id = %proved.device, "Device {} has the identity {}", proved.device, added.id);
+    }
+    let issue =
+        |tenant: &Tenant, device: &Device| devices.certify(&asked, &request, tenant, device);
+    let (device, key, purpose) = (proved.device, request.public_key(), purpose(asked.usage));
+    let added = devices.0.core.add_identity(&proved.tenant, device, key, purpose, issue).await?;
+    info!(device.id = %device, "Device {device} has the identity {}", added.id);
     let issued = IssuedIdentity {
         id: added.id.to_string(),
         usage: asked.usage,
@@ -57,22 +50,64 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(issued)))
 }
 
+/// The request for a certificate, whose key proved that it is this device's.
+fn proved_request(
+    proved: &Proved,
+    asked: &body::NewIdentity,
+) -> Result<authority::Request, Refused> {
+    let statement = KeyStatement {
+        tenant: proved.tenant.as_str(),
+        subject: Subject::Addition(proved.name.device()),
+        usage: asked.usage,
+        auth_key: proved.auth_key.point(),
+        csr: &asked.csr,
+    };
+    authority::Request::parse(&statement, &asked.proof).map_err(|_| Code::BadRequest.into())
+}
+
 impl Devices {
-    /// A certificate of the tenant's own authority, and what it chains by.
-    async fn certify(
+    /// The identity: with the certificate that was brought, or one of the tenant's own authority.
+    fn certify(
         &self,
-        proved: &super::Proved,
-        request: authority::Request,
-    ) -> Result<(Vec<u8>, Vec<Vec<u8>>), Refused> {
-        let core = &self.0.core;
-        let device = core.store.device(&proved.tenant, proved.device).await?;
-        let device = device.ok_or(Code::Locked)?.value;
-        let tenant = core.store.tenant(&proved.tenant).await?.ok_or(Code::Locked)?;
-        let issued = request.issue(&tenant, &device.user, device.serial_number, core.now());
-        let certificate = issued.map_err(|fault| {
-            error!("Failed while issuing a certificate: {fault:#}");
-            Refused::from(Code::Internal)
-        })?;
-        Ok((certificate, vec![tenant.authority.certificate]))
+        asked: &body::NewIdentity,
+        request: &authority::Request,
+        tenant: &Tenant,
+        device: &Device,
+    ) -> Result<NewIdentity, Fault> {
+        let world = &self.0.core.world;
+        let (certificate, chain, certificate_serial) =
+            if let Some(Imported { certificate, chain }) = &asked.imported {
+                (certificate.clone(), chain.clone(), None)
+            } else {
+                let (user, number) = (&device.user, device.serial_number);
+                let issued = request.issue(tenant, user, number, world.draw(), world.now());
+                let issued = issued.map_err(Fault::while_doing("issuing a certificate"))?;
+                let chain = vec![tenant.authority.certificate.clone()];
+                (issued.certificate, chain, Some(issued.serial))
+            };
+        let identity = Identity {
+            id: IdentityId(world.draw()),
+            purpose: purpose(asked.usage),
+            certificate,
+            chain,
+            labels: Vec::new(),
+            proposed_labels: asked.proposed_labels.clone(),
+            enabled: true,
+            status_reason: String::new(),
+        };
+        let key = IdentityKey {
+            identity: identity.id,
+            key_digest: request.key_digest(),
+            certificate_serial,
+        };
+        Ok(NewIdentity { identity, key })
+    }
+}
+
+/// The use in the core's terms.
+pub(super) fn purpose(usage: Use) -> Purpose {
+    match usage {
+        Use::Content => Purpose::Content,
+        Use::Digest => Purpose::Digest,
     }
 }

@@ -10,24 +10,26 @@ mod identities;
 mod keys;
 mod proof;
 mod push;
+mod replays;
 mod websocket;
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{MethodRouter, any, get, post, put};
 use countersign_core::session::Pace;
+use countersign_core::time::Timestamp;
 use countersign_wire::body::Code;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use self::keys::Keys;
 pub(crate) use self::proof::Proved;
-use self::proof::Replays;
+use self::replays::Replays;
 use crate::delivery::push::Pushes;
-use crate::serve::Core;
+use crate::listen::KnownNetworks;
+use crate::node::Core;
 use crate::task::Shutdown;
+use crate::tries::Tries;
 use crate::witness::Witness;
 
 /// What an operator decides about devices.
@@ -39,10 +41,12 @@ pub(crate) struct Rules {
     pub(crate) server_name: String,
     /// How channels are kept alive.
     pub(crate) pace: Pace,
-    /// Tries to enrol for one user in a minute.
+    /// Wrong activation codes for one user from one address in a minute.
     pub(crate) tries_per_user: NonZeroU32,
-    /// Tries to enrol from one address in a minute.
+    /// Wrong activation codes from one address in a minute.
     pub(crate) tries_per_address: NonZeroU32,
+    /// Wrong activation codes for one user from all addresses in an hour.
+    pub(crate) tries_per_user_in_all: NonZeroU32,
 }
 
 /// What the device calls share. Clones are handles to the same.
@@ -54,35 +58,36 @@ struct Room {
     pushes: Pushes,
     witness: Witness,
     tasks: Shutdown,
+    /// Networks that have places reserved for them.
+    known: KnownNetworks,
     rules: Rules,
     replays: Replays,
     keys: Keys,
-    user_tries: DefaultKeyedRateLimiter<(String, String)>,
-    address_tries: DefaultKeyedRateLimiter<IpAddr>,
+    tries: Tries,
 }
 
 impl Devices {
-    /// Joins the parts.
+    /// Joins the parts of a process that began at `begun`.
     pub(crate) fn new(
         core: Arc<Core>,
         pushes: Pushes,
         witness: Witness,
         tasks: Shutdown,
+        known: KnownNetworks,
         rules: Rules,
+        begun: Timestamp,
     ) -> Self {
-        let replays = Replays::since(core.now());
-        let user_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_user));
-        let address_tries = RateLimiter::keyed(Quota::per_minute(rules.tries_per_address));
+        let replays = Replays::since(begun);
         Self(Arc::new(Room {
             core,
             pushes,
             witness,
             tasks,
+            known,
             rules,
             replays,
             keys: Keys::default(),
-            user_tries,
-            address_tries,
+            tries: Tries::default(),
         }))
     }
 
@@ -91,10 +96,16 @@ impl Devices {
         &self.0.witness
     }
 
+    /// When devices' calls can be answered: the first tokens that cannot have been used before this process
+    /// began are made then.
+    pub(crate) fn opens_at(&self) -> Timestamp {
+        self.0.replays.opens_at()
+    }
+
     /// Forgets who has not tried lately.
     pub(crate) fn tidy(&self) {
-        self.0.user_tries.retain_recent();
-        self.0.address_tries.retain_recent();
+        self.0.replays.tidy(self.0.core.now());
+        self.0.tries.tidy(self.0.core.now());
     }
 }
 

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use countersign_core::device::Device;
+use countersign_core::id::TenantName;
 use countersign_core::port::Registry as _;
 use countersign_core::push::{Push, PushAddress};
 use countersign_wire::body::{self, Code, PushAnswer, PushState, RefusalBody};
@@ -20,7 +21,7 @@ pub(super) async fn register(
     let proved = devices.prove(request).await?;
     let body: body::PushBody = read(&proved.body)?;
     let asked = match &body.push {
-        Some(push) => Some(devices.address(push).await.map_err(refused)?),
+        Some(push) => Some(devices.address(&proved.tenant, push).await.map_err(refused)?),
         None => None,
     };
     devices.0.core.set_push(&proved.tenant, proved.device, asked).await?;
@@ -48,9 +49,10 @@ impl Devices {
     /// What is wrong, in a sentence that may be shown.
     pub(crate) async fn address(
         &self,
+        tenant: &TenantName,
         push: &body::Push,
     ) -> Result<(PushAddress, Option<String>), String> {
-        let read = self.0.pushes.read(push, self.0.core.now()).await;
+        let read = self.0.pushes.read(tenant, push, self.0.core.now()).await;
         read.map_err(|bad| format!("push: {bad}"))
     }
 

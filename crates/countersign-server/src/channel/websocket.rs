@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use countersign_core::limits::{FRAME_BYTES_MAX, HELLO_WAIT_MAX};
@@ -24,12 +24,15 @@ use countersign_wire::frame::{
     Withdrawn,
 };
 use countersign_wire::jws;
+use http::header::ORIGIN;
+use http::{HeaderMap, StatusCode};
 use tokio::time::{sleep, timeout};
 
 use super::Devices;
 use super::answer::{self, Refused};
 use super::proof::{Proved, ids};
 use crate::doorbell::{Kind, Line, Note};
+use crate::listen::Peer;
 
 /// A device that does not take what it is sent for this long is as good as gone.
 const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -40,9 +43,21 @@ const _: () = assert!(FRAME_BYTES_MAX == countersign_wire::limits::FRAME_BYTES_M
 /// `GET /device/v1/channel`
 pub(super) async fn open(
     State(devices): State<Devices>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
     let Ok(upgrade) = upgrade else { return Refused::from(Code::BadRequest).into_response() };
+    if let Some(origin) = headers.get(ORIGIN)
+        && !devices.0.rules.origins.iter().any(|own| own.as_bytes() == origin.as_bytes())
+    {
+        // A page of somebody else's opened it in a person's browser (RFC 6455, section 10.2).
+        return (StatusCode::FORBIDDEN, "the Origin is not this server's\n").into_response();
+    }
+    let upgrade = upgrade.protocols([SUBPROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        return Refused::from(Code::BadRequest).into_response();
+    }
     if devices.0.tasks.has_begun() {
         return Refused::from(Code::Unavailable).into_response();
     }
@@ -52,9 +67,9 @@ pub(super) async fn open(
         .max_write_buffer_size(4 * FRAME_BYTES_MAX)
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
-        .protocols([SUBPROTOCOL])
         .on_upgrade(move |socket| async move {
-            let mut channel = Channel { devices, socket, news: None };
+            let peer = peer.map(|Extension(peer)| peer);
+            let mut channel = Channel { devices, peer, socket, news: None };
             let close = channel.run().await;
             if let Some(close) = close {
                 Box::pin(channel.close(close)).await;
@@ -64,6 +79,7 @@ pub(super) async fn open(
 
 struct Channel {
     devices: Devices,
+    peer: Option<Peer>,
     socket: WebSocket,
     /// What the line rang for last, until it has been offered.
     news: Option<Arc<Transaction>>,
@@ -139,7 +155,11 @@ impl Channel {
         let origins = &self.devices.0.rules.origins;
         jws::verify_hello(&hello.proof, &key, &hello.device, origins, nonce)
             .map_err(|_| stranger)?;
-        Ok(Proved { tenant, device, name: hello.device.clone(), body: Bytes::new() })
+        if let Some(Peer(peer)) = self.peer {
+            self.devices.0.known.remember(peer.ip());
+        }
+        let (name, body) = (hello.device.clone(), Bytes::new());
+        Ok(Proved { tenant, device, name, auth_key: key, body })
     }
 
     /// Puts the device on the board, and then tells it what is open, so that nothing falls in between.
@@ -287,7 +307,7 @@ fn closed_by(error: Error) -> Close {
         Error::Refused(Refusal::UserLocked | Refusal::DeviceLocked) => Close::Locked,
         Error::Refused(_) => Close::Unauthorised,
         Error::Failed(fault) => {
-            crate::surface::caller::log(&fault);
+            crate::node::log(&fault);
             Close::Internal
         }
     }

@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::Subcommand;
+use countersign_core::engine;
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
-use countersign_core::port::{Chance as _, Created, Registry as _};
+use countersign_core::port::Chance as _;
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
+use countersign_core::{Error, Refusal};
 use countersign_wire::code::ActivationCode;
 use countersign_wire::uri::EnrolUri;
 use serde::Serialize;
 
 use super::answer;
 use super::desk::{Desk, Place};
+use super::identity::checked_labels;
 use super::qr::qr;
 use crate::clock::World;
 use crate::config::PublicAddress;
@@ -45,6 +48,10 @@ pub(super) enum Command {
         /// How long the code is good [default: as configured, 86400]
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=VALID_SECONDS_MAX))]
         valid: Option<u64>,
+        /// A label of the identities that are enrolled with the code, which relying parties select them by; may
+        /// be repeated
+        #[arg(long = "label", value_name = "LABEL")]
+        labels: Vec<String>,
         #[command(flatten)]
         place: Place,
     },
@@ -68,14 +75,15 @@ pub(super) struct Made {
 
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self::Create { user, tenant, server, valid, place } = self;
+        let Self::Create { user, tenant, server, valid, labels, place } = self;
+        let labels = checked_labels(labels)?;
         let desk = Desk::at(&place)?;
         let server = match server {
             Some(server) => server,
             None => configured(&desk)?,
         };
         let valid = valid.map_or(desk.config.enrolment.code_lifetime, Duration::from_secs);
-        let made = create(&desk, &tenant, &user, valid).await?;
+        let made = create(&desk, &tenant, &user, valid, labels).await?;
         let uri = EnrolUri {
             server: server.to_string(),
             tenant: tenant.to_string(),
@@ -114,7 +122,7 @@ fn configured(desk: &Desk) -> anyhow::Result<PublicAddress> {
     Ok(address)
 }
 
-/// Makes a code for a device of the user's, good for `valid`.
+/// Makes a code for a device of the user's, good for `valid`; its identities get the labels.
 ///
 /// # Errors
 /// When there is no such user, or they have too many usable codes, or the ledger fails.
@@ -123,17 +131,10 @@ pub(super) async fn create(
     tenant: &TenantName,
     user: &UserName,
     valid: Duration,
+    labels: Vec<String>,
 ) -> anyhow::Result<Made> {
     desk.user(tenant, user).await?;
     let now = desk.now();
-    let activations = desk.store.activations(tenant, user, now).await?;
-    let open =
-        activations.iter().filter(|found| found.value.state == ActivationState::Open).count();
-    ensure!(
-        open < ACTIVATIONS_PER_USER_MAX,
-        "user {user} of {tenant} has {open} usable activation codes, and no more may be made until one \
-         is used or has expired"
-    );
     let code = ActivationCode::generate();
     // A whole second, so that what is printed is what holds.
     let expires_at = Timestamp((now + valid).seconds() * 1_000);
@@ -144,9 +145,16 @@ pub(super) async fn create(
         code: Secret::new(code.as_str().as_bytes().to_vec()),
         not_after: expires_at,
         secret: false,
+        chosen: false,
+        labels,
         state: ActivationState::Open,
     };
-    let made = desk.store.create_activation(activation).await?;
-    ensure!(made == Created::Made, "the code could not be made: try again");
-    Ok(Made { code, expires_at })
+    match engine::invite(&desk.store, activation, now).await {
+        Ok(()) => Ok(Made { code, expires_at }),
+        Err(Error::Refused(Refusal::ManyCodes)) => bail!(
+            "user {user} of {tenant} has {ACTIVATIONS_PER_USER_MAX} usable activation codes, and no \
+             more may be made until one is used or has expired"
+        ),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -5,7 +5,8 @@ use std::io::{self, Write as _};
 use countersign_device::display;
 use serde::Serialize;
 
-/// Prints `value` as JSON, or for people what `text` says.
+/// Prints `value` as JSON, or for people what `text` says. No name or content in either acts on a terminal:
+/// `text` must not hold colours.
 ///
 /// # Errors
 /// When standard output takes no more, except where whoever read it has gone away.
@@ -14,8 +15,18 @@ pub(super) fn print(
     value: &impl Serialize,
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
-    let text = if json { serde_json::to_string_pretty(value)? } else { text() };
-    line(text.trim_end_matches('\n'))
+    line(terminal_safe(json, value, text)?.trim_end_matches('\n'))
+}
+
+fn terminal_safe(
+    json: bool,
+    value: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<String> {
+    if json {
+        return Ok(display::json(&serde_json::to_string_pretty(value)?));
+    }
+    Ok(display::text(&text()))
 }
 
 /// Prints one line, or several that are one text.
@@ -48,6 +59,15 @@ pub(super) fn sentence(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_acts_on_a_terminal_however_it_is_printed() {
+        let name = "ann\u{202e}\u{1b}[2J";
+        let text = || format!("User {name} is made.\nNext");
+        let said = terminal_safe(false, &name, text).unwrap();
+        assert_eq!(said, "User ann⟨U+202E⟩⟨U+001B⟩[2J is made.\nNext");
+        assert_eq!(terminal_safe(true, &name, text).unwrap(), r#""ann\u202e\u001b[2J""#);
+    }
 
     #[test]
     fn each_cause_is_said_once_and_moves_no_cursor() {

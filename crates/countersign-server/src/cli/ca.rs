@@ -14,7 +14,7 @@ use super::desk::{Desk, Place};
 pub(super) enum Command {
     /// Print a tenant's root certificates, PEM: with them anybody can verify its signatures.
     #[command(after_help = "Example:\n  countersign ca export --tenant acme > acme-ca.pem\n  \
-                            openssl cms -verify -inform DER -in payment.p7m -CAfile acme-ca.pem")]
+                            openssl cms -verify -cades -inform DER -in payment.p7m -CAfile acme-ca.pem")]
     Export {
         /// The tenant
         #[arg(long)]

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
 use clap::Subcommand;
 use countersign_core::id::{ClientId, TenantName};
-use countersign_core::limits::NAME_BYTES_MAX;
+use countersign_core::name::normal_form;
 use countersign_core::port::{Changed, Created, Registry as _};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Client;
@@ -142,7 +142,7 @@ async fn rotate(
             client.webhook_key_before.is_none(),
             "two secrets of {id} sign already: end the older one with --finish first"
         );
-        (Secret::new(*made), Some(client.webhook_key))
+        (Secret::copied(&made), Some(client.webhook_key))
     };
     let changed = desk.store.set_webhook_keys(tenant, id, newest, before).await?;
     ensure!(changed == Changed::Written, "client {id} has gone meanwhile");
@@ -184,7 +184,7 @@ pub(super) async fn create(
         id: id.clone(),
         name: name.to_owned(),
         secret_digest: secret_digest(&client_secret),
-        webhook_key: Secret::new(*webhook_key),
+        webhook_key: Secret::copied(&webhook_key),
         webhook_key_before: None,
         scopes,
         created_at: desk.now(),
@@ -225,12 +225,7 @@ pub(super) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
 }
 
 fn name(text: &str) -> anyhow::Result<String> {
-    let fits = (1..=NAME_BYTES_MAX).contains(&text.trim().len());
-    ensure!(
-        fits && text == text.trim() && !text.chars().any(char::is_control),
-        "a name is 1 to {NAME_BYTES_MAX} bytes on one line, with no blank at its ends"
-    );
-    Ok(text.to_owned())
+    Ok(normal_form(text)?.into_owned())
 }
 
 #[cfg(test)]

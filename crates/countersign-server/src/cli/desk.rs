@@ -14,7 +14,8 @@ use countersign_store::Store;
 use crate::clock::World;
 use crate::config::{Config, Overrides};
 use crate::doorbell::Local;
-use crate::serve::{self, Core};
+use crate::node::Core;
+use crate::serve;
 
 /// Where the ledger is, and for whom to print.
 #[derive(Args, Clone, Debug)]
@@ -77,7 +78,7 @@ impl Desk {
     /// The engine over this ledger, with nobody on the line.
     pub(super) fn core(&self) -> Core {
         let policy = serve::policy(&self.config);
-        Core::new(self.store.clone(), Local::default(), World::default(), policy)
+        Core::new(self.store.clone(), Local::new(0), World::default(), policy)
     }
 
     /// A tenant that there is.

@@ -6,9 +6,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use countersign_core::Error;
 use countersign_core::id::{DeviceId, IdentityId, TenantName, UserName};
-use countersign_core::limits::{
-    LABELS_PER_IDENTITY_MAX, LISTED_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX,
-};
+use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX, REASON_BYTES_MAX};
+use countersign_core::name;
 use countersign_core::selector::{Filter, Held};
 use serde::Serialize;
 
@@ -79,6 +78,8 @@ struct Shown {
     user: String,
     device_id: String,
     labels: Vec<String>,
+    /// What the device asked to be labelled.
+    proposed_labels: Vec<String>,
     enabled: bool,
     status_reason: String,
     /// Base64 of DER.
@@ -100,11 +101,7 @@ impl Command {
             Self::Enable(status) => status.set(true).await,
             Self::Disable(status) => status.set(false).await,
             Self::Label { one, labels } => {
-                let fits = |label: &String| (1..=NAME_BYTES_MAX).contains(&label.len());
-                ensure!(
-                    labels.len() <= LABELS_PER_IDENTITY_MAX && labels.iter().all(fits),
-                    "an identity has at most {LABELS_PER_IDENTITY_MAX} labels of 1 to                      {NAME_BYTES_MAX} bytes"
-                );
+                let labels = checked_labels(labels)?;
                 let desk = one.desk().await?;
                 let held = desk.core().set_identity_labels(&one.tenant, one.id, &labels).await;
                 one.done(desk, held, "has other labels").await
@@ -116,6 +113,17 @@ impl Command {
             }
         }
     }
+}
+
+/// # Errors
+/// Refuses labels that no identity may have.
+pub(super) fn checked_labels(mut labels: Vec<String>) -> anyhow::Result<Vec<String>> {
+    ensure!(
+        labels.len() <= LABELS_PER_IDENTITY_MAX,
+        "an identity has at most {LABELS_PER_IDENTITY_MAX} labels"
+    );
+    name::normalize(&mut labels)?;
+    Ok(labels)
 }
 
 impl Status {
@@ -157,6 +165,7 @@ fn shown(held: &Held) -> Shown {
         user: held.device.user.to_string(),
         device_id: held.device.id.to_string(),
         labels: identity.labels.clone(),
+        proposed_labels: identity.proposed_labels.clone(),
         enabled: identity.enabled,
         status_reason: identity.status_reason.clone(),
         certificate: BASE64.encode(&identity.certificate),
@@ -164,7 +173,8 @@ fn shown(held: &Held) -> Shown {
 }
 
 fn table(identities: &[Shown]) -> String {
-    let mut table = Table::new(&["IDENTITY", "USE", "USER", "DEVICE", "STATE", "LABELS"]);
+    let mut table =
+        Table::new(&["IDENTITY", "USE", "USER", "DEVICE", "STATE", "LABELS", "PROPOSED"]);
     for shown in identities {
         table.row(&[
             &shown.id,
@@ -173,6 +183,7 @@ fn table(identities: &[Shown]) -> String {
             &shown.device_id,
             if shown.enabled { "enabled" } else { "disabled" },
             &shown.labels.join(", "),
+            &shown.proposed_labels.join(", "),
         ]);
     }
     table.text("There are no such identities.")

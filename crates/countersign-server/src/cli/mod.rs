@@ -8,7 +8,6 @@
 
 mod activation;
 mod answer;
-mod bench;
 mod ca;
 mod client;
 mod delivery;
@@ -23,6 +22,7 @@ mod paint;
 mod parent;
 mod qr;
 mod serve;
+mod shell;
 mod table;
 mod tenant;
 mod transaction;
@@ -88,12 +88,11 @@ enum Noun {
     #[command(subcommand)]
     Ca(ca::Command),
     Verify(verify::Verify),
-    Bench(bench::Bench),
 }
 
 /// Does what the command line says; answers the process's exit status: 0, 1 where it failed, 2 where it
 /// was not understood.
-pub(crate) async fn run() -> i32 {
+pub async fn run() -> i32 {
     match Cli::parse().noun.run().await {
         Ok(()) => 0,
         Err(error) => {
@@ -119,7 +118,6 @@ impl Noun {
             Self::Delivery(command) => command.run().await,
             Self::Ca(command) => command.run().await,
             Self::Verify(verify) => verify.run(),
-            Self::Bench(bench) => Box::pin(bench.run()).await,
         }
     }
 }
@@ -179,7 +177,6 @@ mod tests {
             "delivery replay --all --tenant acme --data d",
             "ca export --tenant acme --data d --json",
             "verify a.p7m --ca ca.pem",
-            "bench --seconds 5 --concurrency 8 --devices 100 --idle 1000 --tls off --rate 50 --json f",
         ] {
             let words = std::iter::once("countersign").chain(line.split_whitespace());
             if let Err(error) = Cli::try_parse_from(words) {

@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use clap::Subcommand;
 use countersign_core::id::TenantName;
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
-use countersign_core::port::{Created, Registry as _};
+use countersign_core::port::{Chance as _, Created, Registry as _};
 use countersign_core::tenant::Tenant;
 use countersign_proof::Roots;
 use rustls_pki_types::CertificateDer;
@@ -18,6 +18,7 @@ use super::answer;
 use super::desk::{Desk, Place};
 use super::table::Table;
 use crate::authority::found_tenant;
+use crate::clock::World;
 use crate::moment;
 
 #[derive(Debug, Subcommand)]
@@ -133,7 +134,7 @@ fn made(tenant: &Tenant) -> Made {
 /// # Errors
 /// When the ledger fails.
 pub(super) async fn create(desk: &Desk, name: &TenantName) -> anyhow::Result<Option<Tenant>> {
-    let tenant = found_tenant(name.clone(), desk.now())?;
+    let tenant = found_tenant(name.clone(), World::default().draw(), desk.now())?;
     match desk.store.create_tenant(tenant.clone()).await? {
         Created::Made => Ok(Some(tenant)),
         Created::Exists => Ok(None),

@@ -9,10 +9,10 @@ use clap::{Args, Subcommand};
 use countersign_core::id::{ClientId, DeviceId, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Handle, Ledger as _};
-use countersign_core::push::Contact;
 use countersign_core::terms::Addressed;
-use countersign_core::transaction::{Clock, Decline, End, State, Transaction};
+use countersign_core::transaction::{Clock, Decline, End, State, TakeOrigin, Transaction};
 use countersign_core::user::Factor;
+use countersign_core::waking::Contact;
 use serde::Serialize;
 
 use super::answer;
@@ -114,6 +114,10 @@ struct Told {
     /// When it came by itself, or because it was woken.
     #[serde(skip_serializing_if = "Option::is_none")]
     reached_at: Option<String>,
+    /// When a gateway fetched it for this device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetched_at: Option<String>,
+    /// When the device took it itself, to show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     taken_at: Option<String>,
 }
@@ -138,6 +142,8 @@ struct Drawn {
 struct Take {
     device_id: String,
     at: String,
+    /// Who got the content: `device`, which shows it, or `gateway`, of which that is not known.
+    origin: &'static str,
 }
 
 #[derive(Serialize)]
@@ -226,8 +232,14 @@ fn shown(transaction: &Transaction, contacts: &[Contact]) -> Shown {
     };
     let deadline = end.is_none().then(|| moment::exact(transaction.deadline()));
     let takes = transaction.takes.iter();
-    let takes =
-        takes.map(|take| Take { device_id: take.device.to_string(), at: moment::exact(take.at) });
+    let takes = takes.map(|take| Take {
+        device_id: take.device.to_string(),
+        at: moment::exact(take.at),
+        origin: match take.origin {
+            TakeOrigin::Device => "device",
+            TakeOrigin::Gateway => "gateway",
+        },
+    });
     Shown {
         id: terms.id.to_string(),
         request_key: terms.request_key.to_string(),
@@ -269,7 +281,11 @@ fn told(transaction: &Transaction, contacts: &[Contact]) -> Vec<Told> {
         entry.reached_at = contact.reached_at.map(moment::exact);
     }
     for take in &transaction.takes {
-        told.entry(take.device).or_default().taken_at = Some(moment::exact(take.at));
+        let (entry, at) = (told.entry(take.device).or_default(), moment::exact(take.at));
+        match take.origin {
+            TakeOrigin::Device => entry.taken_at = Some(at),
+            TakeOrigin::Gateway => entry.fetched_at = Some(at),
+        }
     }
     let named = |(device, told)| Told { device_id: DeviceId::to_string(&device), ..told };
     told.into_iter().map(named).collect()
@@ -335,6 +351,10 @@ fn entries(shown: &Shown) -> String {
             ("pushed", format!("{at}, to {device}: {state} ({outcome})"))
         }));
         entries.extend(told.reached_at.as_ref().map(|at| ("reached", format!("{at}, {device}"))));
+        let fetched = told.fetched_at.as_ref();
+        entries.extend(
+            fetched.map(|at| ("fetched", format!("{at}, by a gateway for device {device}"))),
+        );
         entries.extend(
             told.taken_at.as_ref().map(|at| ("shown", format!("{at}, on device {device}"))),
         );

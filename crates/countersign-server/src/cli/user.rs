@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::answer;
 use super::desk::{Desk, Place};
+use super::shell::quoted;
 use crate::moment;
 
 #[derive(Debug, Subcommand)]
@@ -76,9 +77,10 @@ impl Command {
                 );
                 let made = Made { name: user.to_string(), tenant: tenant.to_string() };
                 answer::print(desk.json, &made, || {
+                    let argument = quoted(user.as_str());
                     format!(
                         "User {user} of {tenant} is made. For a device: \
-                         `countersign activation create '{user}' --tenant {tenant}`."
+                         `countersign activation create {argument} --tenant {tenant}`."
                     )
                 })?;
                 desk.close().await

@@ -150,7 +150,7 @@ impl VerifiedRaw {
         ]);
         let head = "The signature holds. It names neither its time nor its transaction.";
         let view = is_text.then(|| View::Text(String::from_utf8_lossy(signed).into_owned()));
-        let shown = view.map(|view| frame("What was signed", &view, Paint::new(Color::Auto)));
+        let shown = view.map(|view| frame("What was signed", &view, Paint::new(Color::Never)));
         let shown = shown.map(|lines| format!("\n\n{}", lines.join("\n"))).unwrap_or_default();
         format!("{head}\n\n{entries}{shown}")
     }
@@ -180,7 +180,7 @@ impl Verified {
             ("content", format!("{}, {} bytes", self.media_type, inspected.content.len())),
         ]);
         let shown = match View::of(&inspected.media_type, &inspected.content) {
-            Ok(view) => frame("What was signed", &view, Paint::new(Color::Auto)).join("\n"),
+            Ok(view) => frame("What was signed", &view, Paint::new(Color::Never)).join("\n"),
             Err(_) => "The content is nothing that can be shown here: see --out.".to_owned(),
         };
         format!("The signature holds.\n\n{entries}\n\n{shown}")

@@ -31,7 +31,7 @@ pub(crate) struct DeliveryConfig {
 }
 
 /// A network, or a single address.
-struct Network(IpNet);
+pub(super) struct Network(pub(super) IpNet);
 
 impl FromStr for Network {
     type Err = &'static str;

@@ -9,10 +9,12 @@ use super::layers::Layers;
 pub(crate) struct EnrolmentConfig {
     /// How long an activation code is good, unless its maker says otherwise.
     pub(crate) code_lifetime: Duration,
-    /// Tries for one user in a minute.
+    /// Wrong codes for one user from one client address in a minute.
     pub(crate) tries_per_user_per_minute: u32,
-    /// Tries from one client address in a minute.
+    /// Wrong codes from one client address in a minute.
     pub(crate) tries_per_address_per_minute: u32,
+    /// Wrong codes for one user in an hour, from wherever.
+    pub(crate) tries_per_user_per_hour: u32,
 }
 
 impl EnrolmentConfig {
@@ -25,6 +27,7 @@ impl EnrolmentConfig {
             tries_per_address_per_minute: layers
                 .take("enrolment.tries_per_address_per_minute")
                 .count()?,
+            tries_per_user_per_hour: layers.take("enrolment.tries_per_user_per_hour").count()?,
         })
     }
 }

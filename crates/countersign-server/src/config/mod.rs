@@ -36,7 +36,7 @@ pub(crate) use self::onespan::OneSpanConfig;
 pub(crate) use self::process::{own_program, platform, refuses_colours, temporary_directory};
 pub(crate) use self::push::{Kind, PushConfig, SenderConfig, ServiceConfig};
 pub(crate) use self::retention::RetentionConfig;
-pub(crate) use self::server::{PublicAddress, ServerConfig, Tls};
+pub(crate) use self::server::{PublicAddress, ServerConfig, Shares, Tls};
 pub(crate) use self::store::StoreConfig;
 pub(crate) use self::tokens::TokensConfig;
 pub(crate) use self::transactions::TransactionsConfig;
@@ -46,7 +46,7 @@ use self::layers::Layers;
 
 /// Everything that was decided, one field a section.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub struct Config {
     pub(crate) server: ServerConfig,
     pub(crate) transactions: TransactionsConfig,
     pub(crate) tokens: TokensConfig,
@@ -64,7 +64,7 @@ pub(crate) struct Config {
 
 /// What the command line says; it outranks every file.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Overrides {
+pub struct Overrides {
     /// `--data`: the data directory.
     pub(crate) data: Option<PathBuf>,
     /// `--listen`: where to serve applications and devices.
@@ -76,7 +76,7 @@ impl Config {
     ///
     /// # Errors
     /// Names the key, where its value came from, and what it may be instead.
-    pub(crate) fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
+    pub fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
         Self::from_layers(file, std::env::vars_os(), overrides)
     }
 

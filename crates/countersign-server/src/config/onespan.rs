@@ -22,6 +22,8 @@ pub(crate) struct OneSpanConfig {
     pub(crate) code_digits: Digits,
     /// Fetches that one API key may try for one serial number in a minute.
     pub(crate) fetches_per_minute: u32,
+    /// Completions that one API key may try for one user in a minute.
+    pub(crate) completions_per_minute: u32,
     /// Whether callers are kept from learning who is locked.
     pub(crate) generic_status_codes: bool,
     /// Whether a cancel may name its request by the plain key.
@@ -39,6 +41,7 @@ impl OneSpanConfig {
                 format!("{digits} is a number from 6 to 10, not {}", digits.value)
             })?,
             fetches_per_minute: layers.take("onespan.fetches_per_minute").count()?,
+            completions_per_minute: layers.take("onespan.completions_per_minute").count()?,
             generic_status_codes: layers.take("onespan.generic_status_codes").yes()?,
             plain_cancel_keys: layers.take("onespan.plain_cancel_keys").yes()?,
         })

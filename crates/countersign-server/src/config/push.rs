@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use countersign_core::id::TenantName;
 use countersign_core::limits::{NOTICE_BYTES_MAX, PUSH_PLACES_MAX};
-use countersign_core::push::{Provider, PushPolicy, When};
+use countersign_core::push::Provider;
+use countersign_core::waking::{PushPolicy, When};
 use serde::Deserialize;
 use url::Url;
 

@@ -7,9 +7,41 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::ensure;
+use countersign_core::id::BadName;
+use countersign_core::name::normal_form;
 use http::HeaderName;
+use ipnet::IpNet;
 
+use super::delivery::Network;
 use super::layers::Layers;
+
+/// Percent of all connections that may be reserved.
+const RESERVED_PERCENT_MAX: u32 = 90;
+/// The part of all connections that one address may have, unless the configuration says how many.
+const ADDRESS_SHARE: u32 = 10;
+/// Memory for bodies, in MiB.
+const BODIES_MEBIBYTES_MAX: u32 = 64 * 1024;
+
+/// How many connections may be open.
+#[derive(Clone, Debug)]
+pub(crate) struct Shares {
+    /// In all.
+    pub(crate) connections_max: u32,
+    /// From one network.
+    pub(crate) per_network_max: u32,
+    /// Of all, those that only known networks may take.
+    pub(crate) reserved: u32,
+    /// Networks that may take any number, such as those of proxies.
+    pub(crate) exempt: Vec<IpNet>,
+}
+
+impl Shares {
+    /// So many connections, from wherever they come.
+    pub(crate) fn unshared(connections_max: u32) -> Self {
+        let per_network_max = connections_max;
+        Self { connections_max, per_network_max, reserved: 0, exempt: Vec::new() }
+    }
+}
 
 /// The public side of the process.
 #[derive(Clone, Debug)]
@@ -26,8 +58,18 @@ pub(crate) struct ServerConfig {
     pub(crate) tls: Tls,
     /// The header in which the proxy in front names its client.
     pub(crate) client_address_header: Option<HeaderName>,
-    /// Connections open at once.
-    pub(crate) connections_max: u32,
+    /// Connections open at once, and who may have how many of them.
+    pub(crate) shares: Shares,
+    /// How long a request's head may take.
+    pub(crate) header: Duration,
+    /// How long a request's body may take.
+    pub(crate) body: Duration,
+    /// How long a connection may be open without a request.
+    pub(crate) idle: Duration,
+    /// How long a peer may take no bytes of what it is sent.
+    pub(crate) write: Duration,
+    /// Memory for the bodies of all requests, in bytes.
+    pub(crate) bodies_bytes_max: usize,
     /// How long requests may take to end after SIGTERM.
     pub(crate) drain: Duration,
     /// As configured; [`ServerConfig::public_addresses`] fills in the default.
@@ -59,17 +101,23 @@ impl ServerConfig {
         let addresses = layers.take("server.public_addresses");
         let header = layers.take("server.client_address_header");
         let default_tenant = layers.take("server.default_tenant");
+        let tls = read_tls(layers)?;
         let config = Self {
             listen: layers.take("server.listen").parse()?,
             hostname: layers.take("server.hostname").parse::<Hostname>()?.0,
             default_tenant: Some(default_tenant.text()?.to_owned()).filter(|name| !name.is_empty()),
             name: layers.take("server.name").parse::<Name>()?.0,
-            tls: read_tls(layers)?,
+            shares: read_shares(layers, tls == Tls::InFront)?,
+            tls,
+            header: layers.take("server.header_seconds").seconds()?,
+            body: layers.take("server.body_seconds").seconds()?,
+            idle: layers.take("server.idle_seconds").seconds()?,
+            write: layers.take("server.write_seconds").seconds()?,
+            bodies_bytes_max: read_bodies_bytes_max(layers)?,
             client_address_header: match header.text()? {
                 "" => None,
                 _ => Some(header.parse()?),
             },
-            connections_max: layers.take("server.connections_max").count()?,
             drain: layers.take("server.drain_seconds").seconds()?,
             public_addresses: addresses.list()?,
         };
@@ -112,6 +160,35 @@ fn read_tls(layers: &mut Layers) -> anyhow::Result<Tls> {
             anyhow::bail!("{tls} is \"own\", \"files\" or \"in_front\", not \"{other}\"")
         }
     }
+}
+
+/// Who may have how many connections. `in_front` is whether all of them come from a proxy.
+fn read_shares(layers: &mut Layers, in_front: bool) -> anyhow::Result<Shares> {
+    let connections_max = layers.take("server.connections_max").count()?;
+    let per_address = layers.take("server.connections_per_address_max").number()?;
+    let reserved = layers.take("server.connections_reserved_percent");
+    let percent = reserved.number()?;
+    ensure!(percent <= RESERVED_PERCENT_MAX, "{reserved} is at most {RESERVED_PERCENT_MAX}");
+    let networks: Vec<Network> = layers.take("server.connections_exempt_networks").list()?;
+    let mut exempt: Vec<IpNet> = networks.into_iter().map(|network| network.0).collect();
+    if in_front {
+        exempt.extend(["0.0.0.0/0", "::/0"].map(|all| all.parse::<IpNet>().expect("a network")));
+    }
+    let per_network_max = match per_address {
+        0 => connections_max.div_ceil(ADDRESS_SHARE),
+        some => some,
+    };
+    // Fits: a percentage of a number is no larger than the number.
+    let reserved = u64::from(connections_max) * u64::from(percent) / 100;
+    let reserved = u32::try_from(reserved).unwrap_or(connections_max);
+    Ok(Shares { connections_max, per_network_max, reserved, exempt })
+}
+
+fn read_bodies_bytes_max(layers: &mut Layers) -> anyhow::Result<usize> {
+    let key = layers.take("server.bodies_mebibytes_max");
+    let mebibytes = key.count()?;
+    ensure!(mebibytes <= BODIES_MEBIBYTES_MAX, "{key} is at most {BODIES_MEBIBYTES_MAX}");
+    Ok(mebibytes as usize * 1024 * 1024)
 }
 
 impl PublicAddress {
@@ -171,10 +248,11 @@ impl FromStr for Name {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if !(1..=64).contains(&text.chars().count()) || text.chars().any(char::is_control) {
+        if !(1..=64).contains(&text.chars().count()) {
             return Err("it is 1 to 64 characters on one line");
         }
-        Ok(Self(text.to_owned()))
+        let name = normal_form(text).map_err(|BadName(reason)| reason)?;
+        Ok(Self(name.into_owned()))
     }
 }
 
@@ -227,6 +305,26 @@ mod tests {
         let proxied = format!("tls = \"in_front\"\npublic_addresses = [\"https://a\"]\n{header}");
         let config = read(&proxied).unwrap();
         assert_eq!(config.client_address_header.unwrap(), "x-forwarded-for");
+    }
+
+    #[test]
+    fn one_address_has_a_tenth_of_the_connections_unless_a_number_says_otherwise() {
+        let shares = read("connections_max = 25").unwrap().shares;
+        assert_eq!((shares.connections_max, shares.per_network_max, shares.reserved), (25, 3, 2));
+        let shares = read("connections_per_address_max = 7\nconnections_reserved_percent = 0");
+        let shares = shares.unwrap().shares;
+        assert_eq!((shares.per_network_max, shares.reserved), (7, 0));
+        let error = read("connections_reserved_percent = 91").unwrap_err();
+        assert!(error.contains("`server.connections_reserved_percent` is at most 90"), "{error}");
+    }
+
+    #[test]
+    fn behind_a_proxy_no_address_has_a_share() {
+        let config = read("tls = \"in_front\"\npublic_addresses = [\"https://a\"]").unwrap();
+        let all = ["192.0.2.1", "2001:db8::1"].map(|one| one.parse::<std::net::IpAddr>().unwrap());
+        let exempt = |address| config.shares.exempt.iter().any(|net| net.contains(address));
+        assert!(all.iter().all(exempt));
+        assert!(read("").unwrap().shares.exempt.is_empty());
     }
 
     #[test]

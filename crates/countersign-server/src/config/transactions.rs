@@ -1,14 +1,27 @@
-//! `[transactions]`: how many may be open.
+//! `[transactions]`: how many may be open, started, stored, and waited for.
 
+use std::num::NonZeroU32;
+
+use countersign_core::engine::StartRates;
 use countersign_core::limits::OPEN_PER_USER_MAX;
+use countersign_core::port::StoredMax;
 
+use super::key::Key;
 use super::layers::Layers;
+
+const MEGABYTE: u64 = 1_000_000;
 
 /// Bounds on what relying parties may start.
 #[derive(Clone, Debug)]
 pub(crate) struct TransactionsConfig {
     /// Open transactions of one user.
     pub(crate) open_per_user_max: u16,
+    /// Starts in a second.
+    pub(crate) start_rates: StartRates,
+    /// Bytes that stored transactions may occupy.
+    pub(crate) stored_max: StoredMax,
+    /// Callers of one client that may wait at once.
+    pub(crate) waiting_per_client_max: usize,
 }
 
 impl TransactionsConfig {
@@ -19,6 +32,24 @@ impl TransactionsConfig {
             open_per_user_max <= OPEN_PER_USER_MAX,
             "{open} is at most {OPEN_PER_USER_MAX}"
         );
-        Ok(Self { open_per_user_max })
+        let client = layers.take("transactions.starts_per_client_per_second").number()?;
+        let tenant = layers.take("transactions.starts_per_tenant_per_second").number()?;
+        let start_rates =
+            StartRates { client: NonZeroU32::new(client), tenant: NonZeroU32::new(tenant) };
+        let stored_max = StoredMax {
+            client: megabytes(&layers.take("transactions.stored_megabytes_per_client_max"))?,
+            tenant: megabytes(&layers.take("transactions.stored_megabytes_per_tenant_max"))?,
+        };
+        let waiting = layers.take("transactions.waiting_per_client_max").count()?;
+        let waiting_per_client_max = usize::try_from(waiting).unwrap_or(usize::MAX);
+        Ok(Self { open_per_user_max, start_rates, stored_max, waiting_per_client_max })
     }
+}
+
+/// A number of megabytes, in bytes; zero is no bound.
+fn megabytes(key: &Key) -> anyhow::Result<u64> {
+    Ok(match key.number()? {
+        0 => u64::MAX,
+        megabytes => u64::from(megabytes) * MEGABYTE,
+    })
 }

@@ -15,8 +15,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _, join_all};
 use tokio::time::sleep;
 
-use crate::serve::Core;
-use crate::surface::caller::log;
+use crate::node::{Core, log};
 
 /// That are written together: no more than share a sync, so that nobody's commit waits behind more than that.
 const TOGETHER_MAX: usize = COMMITS_PER_SYNC_MAX;

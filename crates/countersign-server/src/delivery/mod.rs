@@ -11,10 +11,7 @@
 //! durable, and never to an address that the guard forbids.
 
 mod book;
-pub(crate) mod guard;
-pub(crate) mod outbound;
 pub(crate) mod push;
-pub(crate) mod resolve;
 mod wake;
 pub(crate) mod webhook;
 pub(crate) mod worker;
@@ -22,19 +19,26 @@ pub(crate) mod worker;
 use std::path::Path;
 
 use anyhow::Context as _;
+use countersign_core::transaction::Transaction;
 use reqwest::Certificate;
 
-use self::outbound::Outbound;
 use self::push::Pushes;
-use self::resolve::Resolver;
 use self::webhook::Webhook;
 use self::worker::Rules;
 use crate::config::{Config, DeliveryConfig};
+use crate::egress::names::Names;
+use crate::egress::outbound::Outbound;
+use crate::egress::resolve::Resolver;
+
+/// Renders what a callback says of a transaction's end, in the words of the API that it was started on.
+/// `None` before the end.
+pub(crate) type ResultBody = fn(&Transaction) -> Option<Vec<u8>>;
 
 /// What calls addresses, as the operator configured it.
 pub(crate) struct Callers {
     pub(crate) webhook: Webhook,
     pub(crate) pushes: Pushes,
+    pub(crate) result_body: ResultBody,
 }
 
 impl Callers {
@@ -42,16 +46,21 @@ impl Callers {
     ///
     /// # Errors
     /// Says what is wrong with a file of certificates.
-    pub(crate) fn new(config: &Config, resolver: Resolver) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        config: &Config,
+        names: &Names,
+        resolver: Resolver,
+        result_body: ResultBody,
+    ) -> anyhow::Result<Self> {
         let delivery = &config.delivery;
         let roots = roots("delivery.extra_ca_file", delivery.extra_ca_file.as_deref())?;
         let guarded = Outbound::guarded(resolver.clone(), &roots, delivery.timeout)?;
         let webhook = Webhook::new(guarded.clone());
         let file = config.push.extra_ca_file.as_deref();
         let roots = self::roots("push.extra_ca_file", file)?;
-        let trusting = Outbound::trusting(&roots, delivery.timeout)?;
+        let trusting = Outbound::trusting(names, &roots, delivery.timeout)?;
         let pushes = Pushes::new(&config.push, guarded, trusting, resolver);
-        Ok(Self { webhook, pushes })
+        Ok(Self { webhook, pushes, result_body })
     }
 }
 

@@ -3,13 +3,13 @@
 use countersign_core::delivery::{Debt, Delivery, Verdict};
 use countersign_core::id::DeviceId;
 use countersign_core::port::{Chance as _, Doorbell as _, Ledger as _};
-use countersign_core::push::{self, Needless, PATIENCE, Waking};
 use countersign_core::terms::Addressed;
+use countersign_core::waking::{self, Needless, PATIENCE, Waking};
 use tracing::warn;
 
 use super::push::Outcome;
 use super::worker::{Desk, Heard, Paid};
-use crate::surface::caller::log;
+use crate::node::log;
 
 impl Desk {
     /// Reads what the pushes among these stand on, all at once. What is not found here is looked for again by
@@ -87,7 +87,7 @@ impl Desk {
         let (now, jitter) = (core.now(), core.world.draw() as u8);
         let (count, deadline) = (delivery.attempts.saturating_add(1), transaction.deadline());
         let attempt = outcome.attempt();
-        let verdict = push::verdict(attempt, count, device.version, deadline, now, jitter);
+        let verdict = waking::verdict(attempt, count, device.version, deadline, now, jitter);
         let told = outcome.to_string();
         tell(delivery, id, verdict, &told);
         (verdict, told, heard(&outcome))

@@ -18,7 +18,7 @@ use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use url::Url;
 
-use super::outbound::{Outbound, Unanswered, is_outage};
+use crate::egress::outbound::{Outbound, Unanswered, is_outage};
 
 pub(super) const AGENT: &str = concat!("Countersign/", env!("CARGO_PKG_VERSION"));
 
@@ -166,7 +166,7 @@ mod tests {
         };
         assert_eq!(mac(&key), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         let ours = signature(
-            &Key32::new([7; 32]),
+            &Key32::copied(&[7; 32]),
             "msg_p5jXN8AQM9LWM0D4loKWxJek",
             "1614265330",
             br#"{"test": 2432232314}"#,
@@ -184,7 +184,7 @@ mod tests {
         for case in cases {
             let text = |name: &str| case[name].as_str().unwrap();
             let secret = text("secret").strip_prefix("whsec_").unwrap();
-            let key = Key32::new(BASE64.decode(secret).unwrap().try_into().unwrap());
+            let key = Key32::copied(&BASE64.decode(secret).unwrap().try_into().unwrap());
             let at = case["timestamp"].to_string();
             let ours = signature(&key, text("id"), &at, text("body").as_bytes());
             assert_eq!(ours, text("signature"));
@@ -201,8 +201,8 @@ mod tests {
                 ("User-Agent".into(), "Shop".into()),
             ],
         };
-        let key = Key32::new([1; 32]);
-        let before = Key32::new([2; 32]);
+        let key = Key32::copied(&[1; 32]);
+        let before = Key32::copied(&[2; 32]);
         let message = Message {
             id: DeliveryId(7),
             at: Timestamp(1_999),

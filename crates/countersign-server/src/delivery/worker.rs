@@ -18,21 +18,20 @@ use countersign_core::limits::{
     DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
 };
 use countersign_core::port::{Chance as _, Claim, Claimed, Handle, Ledger as _, Registry as _};
-use countersign_core::push::{PATIENCE, Waking};
 use countersign_core::time::Timestamp;
+use countersign_core::waking::{PATIENCE, Waking};
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use super::Callers;
 use super::book::Book;
 use super::push::Pushes;
 use super::webhook::{Message, Outcome, Webhook};
-use crate::serve::Core;
-use crate::surface;
-use crate::surface::caller::log;
+use super::{Callers, ResultBody};
+use crate::egress::names;
+use crate::node::{Core, log};
 use crate::task::{Shutdown, panic_message};
 
 /// How often the ledger is asked for what is due, when no bell rings: retries, and debts of other nodes.
@@ -63,8 +62,8 @@ pub(crate) async fn work(core: Arc<Core>, callers: Callers, rules: Rules, tasks:
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweeps = tokio::time::interval(FORSAKE_EVERY);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let Callers { webhook, pushes } = callers;
-    let desk = Arc::new(Desk { core, webhook, pushes, rules });
+    let Callers { webhook, pushes, result_body } = callers;
+    let desk = Arc::new(Desk { core, webhook, pushes, result_body, rules });
     let mut worker = Worker::new(Arc::clone(&desk));
     let mut book = Book::new(Arc::clone(&desk.core));
     let mut paying = FuturesUnordered::new();
@@ -111,6 +110,7 @@ pub(super) struct Desk {
     pub(super) core: Arc<Core>,
     webhook: Webhook,
     pub(super) pushes: Pushes,
+    result_body: ResultBody,
     rules: Rules,
 }
 
@@ -257,7 +257,10 @@ impl Desk {
         seen: Option<Waking>,
     ) -> impl Future<Output = Paid> + use<> {
         let (desk, id, lane) = (Arc::clone(self), delivery.id, delivery.lane.clone());
-        let paying = async move { desk.pay(delivery, seen).await };
+        let paying = async move {
+            let tenant = delivery.lane.tenant.clone();
+            names::on_behalf_of(&tenant, desk.pay(delivery, seen)).await
+        };
         AssertUnwindSafe(paying).catch_unwind().map(move |paid| {
             paid.unwrap_or_else(|panic| {
                 let said = panic_message(&*panic);
@@ -301,7 +304,7 @@ impl Desk {
         let Some(transaction) = store.load(tenant, &handle).await? else { return Ok(None) };
         let transaction = transaction.value;
         let Some(callback) = transaction.terms.callback.clone() else { return Ok(None) };
-        let Some(body) = surface::result_body(&transaction) else { return Ok(None) };
+        let Some(body) = (self.result_body)(&transaction) else { return Ok(None) };
         let client = store.client(tenant, &transaction.terms.client).await?;
         Ok(client.map(|client| Letter { callback, body: body.into(), client }))
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use countersign_core::id::{DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::limits::CHANNEL_FRAMES_MAX;
 use countersign_core::port::{Bell, Doorbell};
 use countersign_core::terms::Addressed;
@@ -16,44 +16,35 @@ use countersign_core::transaction::{Decline, End, Transaction};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::lines::{Connected, Lines, User};
+use super::waiters::{TooMany, Waiters};
+
 /// Devices whose last time on the line a node remembers; those seen longest ago are forgotten.
 const SEEN_MAX: usize = 131_072;
 
 /// Connected devices and waiting callers. Clones are handles to the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Local(Arc<Board>);
 
 #[derive(Debug, Default)]
 struct Board {
-    lines: Mutex<HashMap<User, Vec<Connected>>>,
-    waiters: Mutex<HashMap<TransactionId, Vec<Waiting>>>,
+    lines: Mutex<Lines>,
+    waiters: Mutex<Waiters<TransactionId, Client, oneshot::Sender<Arc<Transaction>>>>,
+    /// Callers of one client that may wait at once.
+    waiting_per_client_max: usize,
     seen: Mutex<Seen>,
     /// Rung when somebody is owed a call.
     owed: Notify,
     numbers: AtomicU64,
 }
 
-type User = (TenantName, UserName);
+type Client = (TenantName, ClientId);
 
 /// When devices last came on the line, in two generations: the older one goes when the newer is full.
 #[derive(Debug, Default)]
 struct Seen {
     new: HashMap<(TenantName, DeviceId), Timestamp>,
     old: HashMap<(TenantName, DeviceId), Timestamp>,
-}
-
-#[derive(Debug)]
-struct Connected {
-    number: u64,
-    device: DeviceId,
-    kind: Kind,
-    notes: mpsc::Sender<Note>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    number: u64,
-    ended: oneshot::Sender<Arc<Transaction>>,
 }
 
 /// How a device is connected.
@@ -72,7 +63,7 @@ pub(crate) enum Note {
     Offer(Arc<Transaction>),
     /// Something has ended.
     Ended(Arc<Transaction>),
-    /// The device opened another channel.
+    /// The device opened another channel, or one poll too many.
     Replaced,
     /// The user or the device was locked, logged out or deleted.
     Locked,
@@ -91,13 +82,20 @@ pub(crate) struct Line {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     board: Arc<Board>,
+    client: Client,
     id: TransactionId,
     number: u64,
     ended: oneshot::Receiver<Arc<Transaction>>,
 }
 
 impl Local {
-    /// Connects a device, at `now`. Its channel replaces the one that it had; a poll replaces nothing.
+    /// A board on which one client may have `waiting_per_client_max` callers that wait.
+    pub(crate) fn new(waiting_per_client_max: usize) -> Self {
+        Self(Arc::new(Board { waiting_per_client_max, ..Board::default() }))
+    }
+
+    /// Connects a device, at `now`. Its channel replaces the one that it had. A line beyond
+    /// [`LINES_PER_DEVICE_MAX`](countersign_core::limits::LINES_PER_DEVICE_MAX) replaces its oldest poll.
     pub(crate) fn connect(
         &self,
         tenant: &TenantName,
@@ -109,19 +107,8 @@ impl Local {
         self.0.seen.lock().see((tenant.clone(), device), now);
         let (sender, notes) = mpsc::channel(CHANNEL_FRAMES_MAX);
         let (user, number) = ((tenant.clone(), user.clone()), self.number());
-        let mut lines = self.0.lines.lock();
-        let lines = lines.entry(user.clone()).or_default();
-        if kind == Kind::Channel {
-            lines.retain(|line| {
-                let replaced = line.device == device && line.kind == Kind::Channel;
-                if replaced {
-                    // A full queue is cut by this anyway.
-                    let _ = line.notes.try_send(Note::Replaced);
-                }
-                !replaced
-            });
-        }
-        lines.push(Connected { number, device, kind, notes: sender });
+        let line = Connected { number, device, kind, notes: sender };
+        self.0.lines.lock().join(user.clone(), line);
         Line { board: Arc::clone(&self.0), user, number, notes }
     }
 
@@ -132,14 +119,22 @@ impl Local {
         seen.new.get(&device).or_else(|| seen.old.get(&device)).copied()
     }
 
-    /// Waits for the end of a transaction. To be called before it is looked at, so that no end falls
-    /// in between.
-    pub(crate) fn wait(&self, id: TransactionId) -> Waiter {
+    /// Waits for the end of a transaction, on behalf of a client. To be called before the transaction is
+    /// looked at, so that no end falls in between.
+    ///
+    /// # Errors
+    /// [`TooMany`], if as many callers of this client wait as may.
+    pub(crate) fn wait(
+        &self,
+        tenant: &TenantName,
+        client: &ClientId,
+        id: TransactionId,
+    ) -> Result<Waiter, TooMany> {
         let (sender, ended) = oneshot::channel();
-        let number = self.number();
-        let waiting = Waiting { number, ended: sender };
-        self.0.waiters.lock().entry(id).or_default().push(waiting);
-        Waiter { board: Arc::clone(&self.0), id, number, ended }
+        let (client, number) = ((tenant.clone(), client.clone()), self.number());
+        let max = self.0.waiting_per_client_max;
+        self.0.waiters.lock().join(client.clone(), id, number, sender, max)?;
+        Ok(Waiter { board: Arc::clone(&self.0), client, id, number, ended })
     }
 
     /// Waits until somebody is owed a call, since the last time that this was waited for.
@@ -149,8 +144,7 @@ impl Local {
 
     /// Devices connected, and callers waiting.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let lines = self.0.lines.lock().values().map(Vec::len).sum();
-        (lines, self.0.waiters.lock().values().map(Vec::len).sum())
+        (self.0.lines.lock().count(), self.0.waiters.lock().count())
     }
 
     fn number(&self) -> u64 {
@@ -161,12 +155,10 @@ impl Local {
     fn tell(&self, transaction: &Transaction, notes: &[Note]) {
         let terms = &transaction.terms;
         let user = (terms.tenant.clone(), terms.user.clone());
-        if let Some(lines) = self.0.lines.lock().get_mut(&user) {
-            lines.retain(|line| {
-                !terms.addressed.covers(line.device)
-                    || notes.iter().all(|note| line.notes.try_send(note.clone()).is_ok())
-            });
-        }
+        self.0.lines.lock().keep(&user, |line| {
+            !terms.addressed.covers(line.device)
+                || notes.iter().all(|note| line.notes.try_send(note.clone()).is_ok())
+        });
     }
 }
 
@@ -193,33 +185,29 @@ impl Doorbell for Local {
                     }
                     _ => self.tell(&transaction, &[ended]),
                 }
-                let waiting = self.0.waiters.lock().remove(&transaction.terms.id);
-                for waiting in waiting.into_iter().flatten() {
+                let waiting = self.0.waiters.lock().wake(transaction.terms.id);
+                for ended in waiting {
                     // A caller that hung up hears nothing; the ledger has the end.
-                    let _ = waiting.ended.send(Arc::clone(&transaction));
+                    let _ = ended.send(Arc::clone(&transaction));
                 }
             }
             Bell::Owed => self.0.owed.notify_one(),
             Bell::HungUp { tenant, user, addressed } => {
                 // Off the board at once: from here on the device is not online.
-                if let Some(lines) = self.0.lines.lock().get_mut(&(tenant, user)) {
-                    lines.retain(|line| {
-                        let hung_up = addressed.covers(line.device);
-                        if hung_up {
-                            // A full queue is cut by this anyway.
-                            let _ = line.notes.try_send(Note::Locked);
-                        }
-                        !hung_up
-                    });
-                }
+                self.0.lines.lock().keep(&(tenant, user), |line| {
+                    let hung_up = addressed.covers(line.device);
+                    if hung_up {
+                        // A full queue is cut by this anyway.
+                        let _ = line.notes.try_send(Note::Locked);
+                    }
+                    !hung_up
+                });
             }
         }
     }
 
     fn online(&self, tenant: &TenantName, user: &UserName, addressed: &Addressed) -> bool {
-        let lines = self.0.lines.lock();
-        let lines = lines.get(&(tenant.clone(), user.clone()));
-        lines.is_some_and(|lines| lines.iter().any(|line| addressed.covers(line.device)))
+        self.0.lines.lock().covers(&(tenant.clone(), user.clone()), addressed)
     }
 }
 
@@ -232,13 +220,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let mut lines = self.board.lines.lock();
-        if let Some(connected) = lines.get_mut(&self.user) {
-            connected.retain(|line| line.number != self.number);
-            if connected.is_empty() {
-                lines.remove(&self.user);
-            }
-        }
+        self.board.lines.lock().leave(&self.user, self.number);
     }
 }
 
@@ -246,6 +228,17 @@ impl Waiter {
     /// The transaction that is waited for.
     pub(crate) fn id(&self) -> TransactionId {
         self.id
+    }
+
+    /// Waits for another transaction's end instead.
+    ///
+    /// # Errors
+    /// [`TooMany`], if another caller of the client took the place meanwhile.
+    pub(crate) fn turn_to(self, id: TransactionId) -> Result<Self, TooMany> {
+        let board = Local(Arc::clone(&self.board));
+        let (tenant, client) = self.client.clone();
+        drop(self);
+        board.wait(&tenant, &client, id)
     }
 
     /// Waits for the end.
@@ -256,13 +249,7 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut waiters = self.board.waiters.lock();
-        if let Some(waiting) = waiters.get_mut(&self.id) {
-            waiting.retain(|waiting| waiting.number != self.number);
-            if waiting.is_empty() {
-                waiters.remove(&self.id);
-            }
-        }
+        self.board.waiters.lock().leave(&self.client, self.id, self.number);
     }
 }
 
@@ -283,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_hung_up_on_is_offline_at_once_and_hears_why() {
-        let board = Local::default();
+        let board = Local::new(2);
         let (mut one, mut two) = (connect(&board, "jane", 1, 5), connect(&board, "jane", 2, 5));
         let joes = connect(&board, "joe", 3, 5);
         let first = Addressed::Device(DeviceId::try_from(1).unwrap());
@@ -303,7 +290,7 @@ mod tests {
 
     #[test]
     fn when_a_device_came_is_remembered_after_it_has_gone_within_bounds() {
-        let board = Local::default();
+        let board = Local::new(2);
         let acme: TenantName = "acme".parse().unwrap();
         let seen = |device| board.last_seen(&acme, DeviceId::try_from(device).unwrap());
         drop(connect(&board, "jane", 1, 5));
@@ -318,5 +305,21 @@ mod tests {
         }
         let seen = board.0.seen.lock();
         assert!(seen.new.len() + seen.old.len() <= SEEN_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_may_have_two_waiting_callers_gets_no_third_until_one_leaves() {
+        let board = Local::new(2);
+        let (acme, shop) = ("acme".parse().unwrap(), "shop".parse().unwrap());
+        let wait = |id| board.wait(&acme, &shop, TransactionId(id));
+        let (one, two) = (wait(1).unwrap(), wait(1).unwrap());
+        assert_eq!(wait(2).err(), Some(TooMany));
+        assert!(board.wait(&acme, &"bank".parse().unwrap(), TransactionId(1)).is_ok());
+        let one = one.turn_to(TransactionId(3)).unwrap();
+        assert_eq!((one.id(), wait(2).err()), (TransactionId(3), Some(TooMany)));
+        drop(two);
+        assert!(wait(2).is_ok());
+        drop(one);
+        assert_eq!(board.counts(), (0, 0));
     }
 }

@@ -1,28 +1,47 @@
-//! What wraps a connection: a stream that counts while it lives, and a body that must come in time.
+//! What wraps a connection: a stream that has a place while it lives, and ends if its peer does not read.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::net::TcpStream;
 use tokio::time::Sleep;
+
+use super::places::Place;
+
+/// A transport whose unsent bytes can be given up.
+pub(super) trait Abort {
+    /// Closing sends a reset and drops what was not sent.
+    fn abort(&self);
+}
+
+impl Abort for TcpStream {
+    fn abort(&self) {
+        // If the option is not to be had, the system drops the bytes later.
+        let _ = self.set_zero_linger();
+    }
+}
 
 /// A stream that holds its place among the open connections until it is dropped, which after an upgrade
 /// is when the WebSocket is.
-pub(super) struct CountedStream<S> {
+///
+/// A write that makes no progress for the time allowed fails, and so does the next read: a peer that sends
+/// and never reads is closed as well.
+pub(super) struct ConnectionStream<S> {
     stream: S,
-    _permit: OwnedSemaphorePermit,
+    write_wait: Duration,
+    /// Runs while the peer takes no bytes.
+    stalled: Option<Pin<Box<Sleep>>>,
+    _place: Option<Place>,
 }
 
-impl<S> CountedStream<S> {
-    pub(super) fn new(stream: S, permit: OwnedSemaphorePermit) -> Self {
+impl<S> ConnectionStream<S> {
+    pub(super) fn new(stream: S, place: Option<Place>, write_wait: Duration) -> Self {
         metrics::gauge!("countersign_connections_open").increment(1);
         metrics::counter!("countersign_connections_total").increment(1);
-        Self { stream, _permit: permit }
+        Self { stream, write_wait, stalled: None, _place: place }
     }
 
     pub(super) fn inner(&self) -> &S {
@@ -30,29 +49,61 @@ impl<S> CountedStream<S> {
     }
 }
 
-impl<S> Drop for CountedStream<S> {
+impl<S: Abort> ConnectionStream<S> {
+    /// Starts the timer at a write that has to wait, and ends it at one that does not.
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let wait = self.write_wait;
+        self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        self.check(context)?;
+        Poll::Pending
+    }
+
+    /// Fails if the peer has taken no bytes for too long.
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let Some(timer) = &mut self.stalled else { return Ok(()) };
+        if timer.as_mut().poll(context).is_pending() {
+            return Ok(());
+        }
+        self.stream.abort();
+        metrics::counter!("countersign_connections_closed_total", "reason" => "peer_does_not_read")
+            .increment(1);
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"))
+    }
+}
+
+impl<S> Drop for ConnectionStream<S> {
     fn drop(&mut self) {
         metrics::gauge!("countersign_connections_open").decrement(1);
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
+impl<S: AsyncRead + Abort + Unpin> AsyncRead for ConnectionStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check(context)?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
+impl<S: AsyncWrite + Abort + Unpin> AsyncWrite for ConnectionStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(context, written)
     }
 
     fn poll_write_vectored(
@@ -60,7 +111,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -76,41 +128,55 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     }
 }
 
-/// A body that must be read whole within a time that starts when it is first waited for.
-pub(super) struct TimedBody {
-    body: Incoming,
-    wait: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-}
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::time::Instant;
 
-impl TimedBody {
-    pub(super) fn new(body: Incoming, wait: Duration) -> Self {
-        Self { body, wait, timer: None }
-    }
-}
+    use super::*;
 
-impl Body for TimedBody {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    const WAIT: Duration = Duration::from_secs(30);
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        let wait = self.wait;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
-        ready!(timer.as_mut().poll(context));
-        Poll::Ready(Some(Err("the body did not come in time".into())))
+    impl Abort for DuplexStream {
+        fn abort(&self) {}
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+    fn pair() -> (ConnectionStream<DuplexStream>, DuplexStream) {
+        let (server, peer) = tokio::io::duplex(8);
+        (ConnectionStream::new(server, None, WAIT), peer)
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_makes_no_progress_fails_after_the_time_allowed() {
+        let (mut stream, _peer) = pair();
+        let begun = Instant::now();
+        let error = stream.write_all(b"more than eight").await.unwrap_err();
+        assert_eq!((error.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, WAIT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_slowly_is_waited_for() {
+        let (mut stream, mut peer) = pair();
+        let read = async {
+            for _ in 0..4 {
+                tokio::time::sleep(WAIT / 2).await;
+                peer.read_exact(&mut [0; 8]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(stream.write_all(&[0; 32]), read);
+        written.unwrap();
+    }
+
+    /// A WebSocket that answers pings without end is read from, whatever becomes of the answers.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_sends_and_never_reads_is_not_read_from_any_longer() {
+        let (mut stream, mut peer) = pair();
+        let mut full = Box::pin(stream.write_all(b"more than eight"));
+        assert!(futures_util::poll!(&mut full).is_pending());
+        drop(full);
+        tokio::time::advance(WAIT).await;
+        peer.write_all(b"ping").await.unwrap();
+        let error = stream.read(&mut [0; 4]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -11,16 +11,26 @@ use futures_util::StreamExt as _;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::{Config, Overrides};
 
+mod strangers;
+
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(50);
 
 fn limits() -> Limits {
-    Limits { handshake_wait: LONG, header_wait: LONG, body_wait: LONG, ..Limits::new(100, LONG) }
+    Limits {
+        handshake_wait: LONG,
+        header_wait: LONG,
+        body_wait: LONG,
+        idle_wait: LONG,
+        write_wait: LONG,
+        ..Limits::new(LONG)
+    }
 }
 
 struct Server {
@@ -31,25 +41,40 @@ struct Server {
 }
 
 impl Server {
-    async fn plain(router: Router, limits: Limits) -> Self {
-        Self::start(router, limits, None, None).await
+    fn plain(router: Router, limits: Limits) -> Self {
+        Self::start(router, limits, None, None)
     }
 
-    async fn tls(router: Router, limits: Limits) -> Self {
+    fn tls(router: Router, limits: Limits) -> Self {
         let data = tempfile::tempdir().unwrap();
         let config = Config::load(None, Overrides::default()).unwrap().server;
         let tls = crate::tls::prepare(&config, data.path(), SystemTime::now()).unwrap();
         let ca = std::fs::read(crate::tls::own_ca(data.path())).unwrap();
-        Self::start(router, limits, tls, Some(ca)).await
+        Self::start(router, limits, tls, Some(ca))
     }
 
-    async fn start(
+    fn start(
         router: Router,
         limits: Limits,
         tls: Option<Arc<rustls::ServerConfig>>,
         ca: Option<Vec<u8>>,
     ) -> Self {
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls, limits).await.unwrap();
+        Self::start_sharing(router, limits, tls, ca, Shares::unshared(100))
+    }
+
+    fn sharing(router: Router, limits: Limits, shares: Shares) -> Self {
+        Self::start_sharing(router, limits, None, None, shares)
+    }
+
+    fn start_sharing(
+        router: Router,
+        limits: Limits,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        ca: Option<Vec<u8>>,
+        shares: Shares,
+    ) -> Self {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(any, tls, limits, shares).unwrap();
         let (address, tasks) = (listener.address(), Shutdown::default());
         let served = tokio::spawn(listener.serve(router, tasks.clone(), tasks.draining()));
         Self { address, tasks, served, ca }
@@ -99,7 +124,7 @@ fn hello_router() -> Router {
 
 #[tokio::test]
 async fn http2_is_spoken_over_tls_and_the_handler_sees_the_peer() {
-    let server = Server::tls(hello_router(), limits()).await;
+    let server = Server::tls(hello_router(), limits());
     let response = server.client().get(server.url("/")).send().await.unwrap();
     assert_eq!(response.version(), http::Version::HTTP_2);
     let body = response.text().await.unwrap();
@@ -109,7 +134,7 @@ async fn http2_is_spoken_over_tls_and_the_handler_sees_the_peer() {
 #[tokio::test]
 async fn http1_is_spoken_to_a_client_that_offers_no_more() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let server = Server::tls(hello_router(), limits()).await;
+        let server = Server::tls(hello_router(), limits());
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(server.ca.as_ref().unwrap()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -131,7 +156,7 @@ async fn http1_is_spoken_to_a_client_that_offers_no_more() {
 
 #[tokio::test]
 async fn a_panicking_handler_is_answered_500_and_its_neighbours_live_on() {
-    let server = Server::tls(hello_router(), limits()).await;
+    let server = Server::tls(hello_router(), limits());
     let client = server.client();
     let response = client.get(server.url("/panic")).send().await.unwrap();
     assert_eq!(response.status(), 500);
@@ -141,7 +166,7 @@ async fn a_panicking_handler_is_answered_500_and_its_neighbours_live_on() {
 
 #[tokio::test]
 async fn plain_http_is_not_answered_where_tls_is_spoken() {
-    let server = Server::tls(hello_router(), limits()).await;
+    let server = Server::tls(hello_router(), limits());
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -153,7 +178,7 @@ async fn plain_http_is_not_answered_where_tls_is_spoken() {
 #[tokio::test]
 async fn whoever_does_not_begin_is_closed() {
     for begun in ["", "PRI * HTTP/2.0", "GET / HTTP/1.1\r\nhost"] {
-        let server = Server::plain(hello_router(), Limits { header_wait: SHORT, ..limits() }).await;
+        let server = Server::plain(hello_router(), Limits { header_wait: SHORT, ..limits() });
         let mut stream = server.connect().await;
         stream.write_all(begun.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -164,7 +189,7 @@ async fn whoever_does_not_begin_is_closed() {
 
 #[tokio::test]
 async fn whoever_does_not_shake_hands_is_closed() {
-    let server = Server::tls(hello_router(), Limits { handshake_wait: SHORT, ..limits() }).await;
+    let server = Server::tls(hello_router(), Limits { handshake_wait: SHORT, ..limits() });
     let mut stream = server.connect().await;
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
 }
@@ -172,7 +197,7 @@ async fn whoever_does_not_shake_hands_is_closed() {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let router = Router::new().route("/", post(async |body: String| body));
-    let server = Server::plain(router, Limits { body_wait: SHORT, ..limits() }).await;
+    let server = Server::plain(router, Limits { body_wait: SHORT, ..limits() });
     let mut stream = server.connect().await;
     let request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf";
     stream.write_all(request).await.unwrap();
@@ -183,7 +208,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test]
 async fn headers_beyond_the_bound_are_refused() {
-    let server = Server::plain(hello_router(), limits()).await;
+    let server = Server::plain(hello_router(), limits());
     let long = format!("long: {}\r\n", "x".repeat(HEADER_BYTES_MAX));
     for headers in [long, "many: x\r\n".repeat(HEADERS_MAX + 1)] {
         let mut stream = server.connect().await;
@@ -203,7 +228,7 @@ async fn a_connection_beyond_the_bound_waits_until_another_closes() {
         seen.lock().unwrap().push(request.uri().path().to_owned());
         "done!"
     });
-    let server = Server::plain(router, Limits { connections_max: 1, ..limits() }).await;
+    let server = Server::sharing(router, limits(), Shares::unshared(1));
     let mut first = server.connect().await;
     ask(&mut first, "/first").await;
     let mut second = server.connect().await;
@@ -230,7 +255,7 @@ async fn what_is_being_answered_when_the_end_begins_is_answered() {
             "done!"
         }),
     );
-    let server = Server::plain(router, limits()).await;
+    let server = Server::plain(router, limits());
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     arrived.notified().await;
@@ -254,7 +279,7 @@ async fn what_does_not_end_in_the_drain_time_is_cut() {
             std::future::pending::<String>().await
         }),
     );
-    let server = Server::plain(router, Limits { drain: SHORT, ..limits() }).await;
+    let server = Server::plain(router, Limits { drain: SHORT, ..limits() });
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     arrived.notified().await;
@@ -265,7 +290,7 @@ async fn what_does_not_end_in_the_drain_time_is_cut() {
 
 #[tokio::test]
 async fn an_idle_connection_does_not_hold_up_the_end() {
-    let server = Server::plain(hello_router(), limits()).await;
+    let server = Server::plain(hello_router(), limits());
     let mut stream = server.connect().await;
     ask(&mut stream, "/").await;
     let silent = server.connect().await;
@@ -290,7 +315,7 @@ async fn a_channel_is_closed_with_its_reason_before_the_end() {
             while let Some(Ok(_)) = socket.recv().await {}
         })
     };
-    let server = Server::plain(Router::new().route("/", get(channel)), limits()).await;
+    let server = Server::plain(Router::new().route("/", get(channel)), limits());
     *told.lock().unwrap() = Some(server.tasks.clone());
     let url = format!("ws://{}/", server.address);
     let (mut socket, _) =
@@ -330,7 +355,7 @@ async fn behind_a_proxy_the_peer_is_its_client() {
     let mut config = Config::load(None, Overrides::default()).unwrap().server;
     config.listen = "127.0.0.1:0".parse().unwrap();
     config.client_address_header = Some(HeaderName::from_static("host"));
-    let listener = Listener::public(&config, None).await.unwrap();
+    let listener = Listener::public(&config, None, KnownNetworks::default()).unwrap();
     let (address, tasks) = (listener.address(), Shutdown::default());
     let served = tokio::spawn(listener.serve(hello_router(), tasks.clone(), tasks.draining()));
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -344,6 +369,7 @@ async fn behind_a_proxy_the_peer_is_its_client() {
 async fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let error = Listener::bind(address, None, limits()).await.err().expect("it is taken");
+    let bound = Listener::bind(address, None, limits(), Shares::unshared(1));
+    let error = bound.err().expect("it is taken");
     assert!(format!("{error:#}").contains(&format!("cannot listen on {address}")), "{error:#}");
 }

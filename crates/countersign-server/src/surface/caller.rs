@@ -1,7 +1,5 @@
 //! Who is asking: the tenant that an address names, and the client that a credential proves.
 
-use std::error::Error as _;
-use std::iter;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,16 +11,19 @@ use countersign_core::Fault;
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::port::Registry as _;
 use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq as _;
-use tracing::error;
 use zeroize::Zeroizing;
 
 use super::order::Callbacks;
 use super::token::{Bearer, Held, Issuer, Tokens};
-use crate::serve::Core;
+use crate::listen::KnownNetworks;
+use crate::node::{Core, log};
+use crate::tries::{Counter, Quota, Tries, Wrong, network};
+
+/// How many times the limit on one client's wrong secrets all clients of one address have together.
+const CLIENTS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
 
 /// What every surface needs to know who is asking.
 #[derive(Clone)]
@@ -33,7 +34,10 @@ pub(crate) struct Gate {
     pub(crate) tokens: Arc<Tokens>,
     /// Where callers may be called back.
     pub(crate) callbacks: Callbacks,
-    tries: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+    /// Networks that have places reserved for them.
+    known: KnownNetworks,
+    tries: Arc<Tries>,
+    tries_per_client: Quota,
     hostname: Arc<str>,
     default_tenant: Option<TenantName>,
 }
@@ -58,10 +62,19 @@ pub(crate) enum Stranger {
     NoTenant,
     /// The credential is absent or does not hold.
     NotAuthenticated,
-    /// It did not hold once too often.
+    /// Credentials did not hold too often lately; this one was not looked at.
     TooManyTries,
     /// The ledger failed; it has been logged.
     Failed,
+}
+
+impl From<Wrong> for Stranger {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Guess => Self::NotAuthenticated,
+            Wrong::TooMany => Self::TooManyTries,
+        }
+    }
 }
 
 /// Logged here, once: nobody further out learns more than that it failed.
@@ -73,18 +86,20 @@ impl From<Fault> for Stranger {
 }
 
 impl Gate {
-    /// Joins the parts. `tries_per_minute` is how often one address may fail to prove itself.
+    /// Joins the parts. `tries_per_minute` is how many wrong secrets are answered for one client from one
+    /// address.
     pub(crate) fn new(
         core: Arc<Core>,
         tokens: Tokens,
         callbacks: Callbacks,
+        known: KnownNetworks,
         tries_per_minute: NonZeroU32,
         hostname: &str,
         default_tenant: Option<TenantName>,
     ) -> Self {
-        let tries = Arc::new(RateLimiter::keyed(Quota::per_minute(tries_per_minute)));
+        let (tries, tries_per_client) = (Arc::default(), Quota::per_minute(tries_per_minute));
         let (tokens, hostname) = (Arc::new(tokens), hostname.into());
-        Self { core, tokens, callbacks, tries, hostname, default_tenant }
+        Self { core, tokens, callbacks, known, tries, tries_per_client, hostname, default_tenant }
     }
 
     /// The tenant that the host names by its first label, or else the default one.
@@ -165,8 +180,8 @@ impl Gate {
     /// The client whose id and secret these are, in this tenant.
     ///
     /// # Errors
-    /// [`Stranger::NotAuthenticated`] if they are not, and [`Stranger::TooManyTries`] if `address` has
-    /// been wrong too often lately.
+    /// [`Stranger::NotAuthenticated`] if they are not, and [`Stranger::TooManyTries`] without looking at
+    /// the secret if too many from `address` were wrong lately.
     pub(crate) async fn credentials(
         &self,
         tenant: &TenantName,
@@ -174,12 +189,16 @@ impl Gate {
         secret: &str,
         address: IpAddr,
     ) -> Result<(Tenant, Client), Stranger> {
-        let tenant = self.known_tenant(tenant).await?;
-        let client = match id.parse() {
-            Ok(id) => self.core.store.client(&tenant.name, &id).await?,
-            Err(_) => None,
+        let counters = self.counters(id, address);
+        self.tries.check(&counters, self.core.now())?;
+        let tenant = self.core.store.tenant(tenant).await?;
+        let client = match (&tenant, id.parse()) {
+            (Some(tenant), Ok(id)) => self.core.store.client(&tenant.name, &id).await?,
+            _ => None,
         };
-        Ok((tenant, self.proved(client, secret, address)?))
+        // A secret for a tenant that there is not counts as a wrong one does, so that 429 does not tell.
+        let client = self.proved(client, secret, &counters, address)?;
+        Ok((tenant.ok_or(Stranger::NoTenant)?, client))
     }
 
     /// The client whose id and secret these are, whichever tenant's it is.
@@ -192,11 +211,23 @@ impl Gate {
         secret: &str,
         address: IpAddr,
     ) -> Result<Client, Stranger> {
+        let counters = self.counters(id, address);
+        self.tries.check(&counters, self.core.now())?;
         let client = match id.parse() {
             Ok(id) => self.core.store.client_by_id(&id).await?,
             Err(_) => None,
         };
-        self.proved(client, secret, address)
+        self.proved(client, secret, &counters, address)
+    }
+
+    /// What a wrong secret counts against: the client that it names, if there is one or not, from this
+    /// address; and the address. A stranger elsewhere cannot use up either.
+    fn counters(&self, id: &str, address: IpAddr) -> [Counter; 2] {
+        let (tries, quota, network) = (&self.tries, self.tries_per_client, network(address));
+        [
+            tries.counter(quota, ("client", id, network)),
+            tries.counter(quota.times(CLIENTS_PER_ADDRESS), ("address", network)),
+        ]
     }
 
     /// The client that was found, if this is its secret.
@@ -204,20 +235,21 @@ impl Gate {
         &self,
         client: Option<Client>,
         secret: &str,
+        counters: &[Counter],
         address: IpAddr,
     ) -> Result<Client, Stranger> {
-        // An unknown client costs what a known one does.
-        let expected = client.as_ref().map_or([0; 32], |client| client.secret_digest);
         let given = secret_digest(secret);
-        match client {
-            Some(client) if bool::from(expected.ct_eq(&given)) => Ok(client),
-            _ if self.tries.check_key(&address).is_err() => Err(Stranger::TooManyTries),
-            _ => Err(Stranger::NotAuthenticated),
-        }
+        let client = self.tries.judge(counters, self.core.now(), || {
+            // An unknown client costs what a known one does.
+            let expected = client.as_ref().map_or([0; 32], |client| client.secret_digest);
+            client.filter(|_| expected.ct_eq(&given).into())
+        })?;
+        self.known.remember(address);
+        Ok(client)
     }
 
     /// The API key of that kind that the request bears, in HTTP Basic: as the password with any user name,
-    /// as the user name with an empty password, or as the bare payload.
+    /// as the user name with an empty password, or as the bare payload. A request without one is no guess.
     ///
     /// # Errors
     /// As [`Gate::credentials`].
@@ -227,20 +259,25 @@ impl Gate {
         kind: KeyKind,
         address: IpAddr,
     ) -> Result<ApiKey, Stranger> {
-        for text in key_spellings(headers) {
+        let spellings = key_spellings(headers);
+        if spellings.is_empty() {
+            return Err(Stranger::NotAuthenticated);
+        }
+        let counters = [self.tries.counter(self.tries_per_client, ("key", network(address)))];
+        self.tries.check(&counters, self.core.now())?;
+        let mut right = None;
+        for text in spellings {
             // Found by its digest, a wrong key is as far from the right one as any other.
             let digest = secret_digest(&text);
             let found = self.core.store.key(&digest).await?;
-            if let Some(key) = found.filter(|key| key.kind == kind)
-                && bool::from(key.digest.ct_eq(&digest))
-            {
-                return Ok(key);
+            right = found.filter(|key| key.kind == kind && key.digest.ct_eq(&digest).into());
+            if right.is_some() {
+                break;
             }
         }
-        if self.tries.check_key(&address).is_err() {
-            return Err(Stranger::TooManyTries);
-        }
-        Err(Stranger::NotAuthenticated)
+        let key = self.tries.judge(&counters, self.core.now(), || right)?;
+        self.known.remember(address);
+        Ok(key)
     }
 
     /// The tenant of that name.
@@ -254,7 +291,7 @@ impl Gate {
 
     /// Forgets addresses that have not failed lately.
     pub(crate) fn tidy(&self) {
-        self.tries.retain_recent();
+        self.tries.tidy(self.core.now());
     }
 
     async fn known_tenant(&self, tenant: &TenantName) -> Result<Tenant, Stranger> {
@@ -320,12 +357,4 @@ fn form_decoded(text: &str) -> String {
         (Some((decoded, _)), false) => decoded.into_owned(),
         _ => text.to_owned(),
     }
-}
-
-/// Logs a fault with everything that caused it, once, at the edge.
-pub(crate) fn log(fault: &Fault) {
-    let causes =
-        iter::successors(fault.source(), |cause: &&dyn std::error::Error| (*cause).source());
-    let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    error!(cause, "Failed while {fault}: {cause}");
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 /// The body does not say what it should; a sentence for the caller.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct BadBody(pub(crate) String);
+pub struct BadBody(pub String);
 
 /// A member whose value has not been looked at. `null` is none.
 pub(crate) type Member = Option<Box<RawValue>>;

@@ -5,13 +5,13 @@ pub(crate) mod caller;
 pub(crate) mod discovery;
 pub(crate) mod field;
 pub(crate) mod fingerprint;
-pub(crate) mod intake;
 pub(crate) mod kobil;
 pub(crate) mod oauth;
 pub(crate) mod onespan;
 pub(crate) mod order;
 pub(crate) mod picture;
 pub(crate) mod token;
+mod token_key;
 pub(crate) mod trustedx;
 
 use countersign_core::terms::Surface;

@@ -16,9 +16,12 @@ use serde::Serialize;
 use tracing::error;
 
 use super::caller::{Gate, Stranger, basic};
-use super::intake;
 use super::token::{Grant, Issuer};
+use crate::http::intake;
 use crate::listen::Peer;
+
+/// Largest form: a token to introspect and a client's credentials, form-encoded, take a part of it.
+const FORM_BYTES_MAX: usize = 16 * 1024;
 
 /// RFC 6749, section 5.1.
 #[derive(Serialize)]
@@ -59,6 +62,11 @@ const UNKNOWN_CLIENT: Refusal =
     Refusal(StatusCode::UNAUTHORIZED, "invalid_client", "no such client, or another secret");
 const TOO_MANY_TRIES: Refusal =
     Refusal(StatusCode::TOO_MANY_REQUESTS, "invalid_client", "too many wrong tries; wait a minute");
+const BUSY: Refusal = Refusal(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "temporarily_unavailable",
+    "too much at once; try again",
+);
 const FAILED: Refusal =
     Refusal(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server failed; try again");
 
@@ -113,7 +121,11 @@ impl Form {
         if !intake::is(request.headers(), "application/x-www-form-urlencoded") {
             return Err(NOT_A_FORM);
         }
-        let body = intake::any(request).await.map_err(|_| BROKEN)?;
+        let body = intake::of_stranger(request, FORM_BYTES_MAX).await;
+        let body = body.map_err(|refused| match refused {
+            intake::Refused::Busy => BUSY,
+            _ => BROKEN,
+        })?;
         Ok(Self { body, basic, address })
     }
 

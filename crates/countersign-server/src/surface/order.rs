@@ -1,5 +1,6 @@
 //! What callers of every surface may name, checked when a transaction is started and not hours later.
 
+use countersign_core::id::TenantName;
 use countersign_core::limits::{
     CALLBACK_HEADER_BYTES_MAX, CALLBACK_HEADERS_MAX, CALLBACK_URL_BYTES_MAX,
 };
@@ -8,8 +9,8 @@ use countersign_core::time::Timestamp;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
-use crate::delivery::guard::Forbidden;
-use crate::delivery::resolve::Resolver;
+use crate::egress::guard::Forbidden;
+use crate::egress::resolve::Resolver;
 
 /// Why a callback is refused; a sentence for the caller.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -59,17 +60,19 @@ impl Callbacks {
         Self(resolver)
     }
 
-    /// Whether an address that [`callback`] has read may be called, as far as can be told now.
+    /// Whether an address that [`callback`] has read may be called, as far as can be told now. The look-up of
+    /// its name counts for `tenant`.
     ///
     /// # Errors
     /// [`BadCallback::Forbidden`].
     pub(crate) async fn check(
         &self,
+        tenant: &TenantName,
         callback: &Callback,
         now: Timestamp,
     ) -> Result<(), BadCallback> {
         let url = Url::parse(&callback.url).map_err(|_| BadCallback::NotUrl)?;
-        Ok(self.0.check(&url, now).await?)
+        Ok(self.0.check(tenant, &url, now).await?)
     }
 }
 

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde::{Deserialize, Serialize};
 
-use super::discovery;
+use super::token_key;
 
 /// A token is a few hundred bytes; nothing longer is read.
 const TOKEN_BYTES_MAX: usize = 2 * 1024;
@@ -154,7 +154,7 @@ impl Tokens {
             exp: now.seconds() + self.lifetime.as_secs(),
             jti: format!("{jti:032x}"),
         };
-        let kid = Some(discovery::key_name(tenant)?);
+        let kid = Some(token_key::key_name(tenant)?);
         let header = Header { typ: Some(TYPE.into()), kid, ..Header::new(Algorithm::ES256) };
         let key = EncodingKey::from_ec_der(tenant.token_key.expose());
         jsonwebtoken::encode(&header, &claims, &key).context("signing an access token")
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn tenant(name: &str) -> Tenant {
-        found_tenant(name.parse().unwrap(), Timestamp(1_000_000)).unwrap()
+        found_tenant(name.parse().unwrap(), 7, Timestamp(1_000_000)).unwrap()
     }
 
     fn issue(tokens: &Tokens, issuer: Issuer, tenant: &Tenant) -> String {

@@ -12,17 +12,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
+use countersign_core::port::Chance as _;
 use der::oid::AssociatedOid as _;
 use der::{Decode as _, DecodePem as _};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
 };
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{NameConstraints as PkixConstraints, SubjectAltName};
+
+use crate::authority::certificate_serial;
+use crate::clock::World;
 
 const DAY: Duration = Duration::from_hours(24);
 /// A clock that is behind ours by less than this accepts a new certificate.
@@ -32,6 +36,9 @@ const CA_LIFE: Duration = Duration::from_hours(20 * 365 * 24);
 pub(super) const SERVER_LIFE: Duration = Duration::from_hours(397 * 24);
 /// What must be left of the server's certificate at a start, or it is made anew: 90 days.
 pub(super) const SERVER_LIFE_LEFT: Duration = Duration::from_hours(90 * 24);
+
+/// The addresses that the certificate on disk is for.
+const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// Where clients find what to trust, with `tls = "own"`.
 pub(crate) fn own_ca(data: &Path) -> PathBuf {
@@ -64,10 +71,16 @@ impl Own {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).with_context(
             || format!("cannot make {}; may this user write there?", self.directory.display()),
         )?;
-        if !self.ca.exists() {
-            self.make_ca(now)?;
-            self.make_certificate(hostname, now)?;
-        } else if !self.is_fit(hostname, now)? {
+        if self.ca_key.exists() {
+            super::check_private(&self.ca_key)?;
+        }
+        if self.ca.exists() {
+            self.check_constraints(hostname)?;
+            if !self.is_fit(hostname, now)? {
+                self.make_certificate(hostname, now)?;
+            }
+        } else {
+            self.make_ca(hostname, now)?;
             self.make_certificate(hostname, now)?;
         }
         Ok(OwnCertificates {
@@ -91,12 +104,29 @@ impl Own {
         Ok(ends >= now + SERVER_LIFE_LEFT && dns_names_of(&certificate) == dns_names(hostname))
     }
 
-    fn make_ca(&self, now: SystemTime) -> anyhow::Result<()> {
+    /// Refuses an authority that may not issue for these names. Its constraints are what clients rely on when
+    /// they trust it, so it is not replaced without a word.
+    fn check_constraints(&self, hostname: &str) -> anyhow::Result<()> {
+        let parsed = x509_cert::Certificate::from_pem(read(&self.ca)?)
+            .map_err(|error| anyhow!("{}: {error}", self.ca.display()))?;
+        if permitted_names_of(&parsed) == dns_parents(hostname) {
+            return Ok(());
+        }
+        let directory = self.directory.display();
+        bail!(
+            "the CA in {directory} was made for other names than {hostname}, and may issue for no others; \
+             delete {directory}, start again, and give the new ca.pem to every client"
+        )
+    }
+
+    fn make_ca(&self, hostname: &str, now: SystemTime) -> anyhow::Result<()> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "Countersign TLS CA of this server");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.serial_number = Some(certificate_serial(World::default().draw()));
+        params.name_constraints = Some(name_constraints(hostname));
         params.not_before = (now - BACKDATED).into();
         params.not_after = (now + CA_LIFE).into();
         let certificate = params.self_signed(&key)?;
@@ -115,7 +145,7 @@ impl Own {
         let key = KeyPair::generate()?;
         let mut params = server_params(dns_names(hostname), now - BACKDATED, now + SERVER_LIFE)?;
         params.distinguished_name.push(DnType::CommonName, hostname);
-        for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        for address in ADDRESSES {
             params.subject_alt_names.push(SanType::IpAddress(address));
         }
         let certificate = params.signed_by(&key, &issuer)?;
@@ -155,7 +185,7 @@ impl ResolvesServerCert for OwnCertificates {
 }
 
 impl OwnCertificates {
-    fn certificate_for(&self, name: &str) -> Option<CertifiedKey> {
+    pub(super) fn certificate_for(&self, name: &str) -> Option<CertifiedKey> {
         let (label, parent) = name.split_once('.')?;
         let is_beyond_wildcards = !parent.contains('.') && !label.is_empty();
         if !is_beyond_wildcards || !self.parents.iter().any(|known| known == parent) {
@@ -179,6 +209,8 @@ fn server_params(
     not_after: SystemTime,
 ) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(names)?;
+    // Not one that follows from the key: the certificates for tenants' names have one key.
+    params.serial_number = Some(certificate_serial(World::default().draw()));
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -188,10 +220,16 @@ fn server_params(
     Ok(params)
 }
 
-/// The names that the certificate on disk is for, besides the loopback addresses.
+/// The names that the certificate on disk is for, besides the loopback addresses. It has no wildcard below a
+/// name of one label: rustls-webpki refuses a whole certificate with one where its issuer has name constraints.
 fn dns_names(hostname: &str) -> Vec<String> {
-    let parents = dns_parents(hostname);
-    parents.into_iter().flat_map(|name| [name.clone(), format!("*.{name}")]).collect()
+    let mut names = Vec::new();
+    for name in dns_parents(hostname) {
+        let wildcard = name.contains('.').then(|| format!("*.{name}"));
+        names.push(name);
+        names.extend(wildcard);
+    }
+    names
 }
 
 /// The names below which tenants are.
@@ -201,6 +239,36 @@ fn dns_parents(hostname: &str) -> Vec<String> {
         parents.push(hostname.to_owned());
     }
     parents
+}
+
+/// What the authority may issue for (RFC 5280, section 4.2.1.10): the names, what is below them, and the
+/// loopback addresses. Whoever takes its key can be no other server to those who trust it.
+fn name_constraints(hostname: &str) -> NameConstraints {
+    let names = dns_parents(hostname).into_iter().map(GeneralSubtree::DnsName);
+    let addresses = ADDRESSES.map(|address| {
+        GeneralSubtree::IpAddress(match address {
+            IpAddr::V4(address) => CidrSubnet::V4(address.octets(), [u8::MAX; 4]),
+            IpAddr::V6(address) => CidrSubnet::V6(address.octets(), [u8::MAX; 16]),
+        })
+    });
+    NameConstraints {
+        permitted_subtrees: names.chain(addresses).collect(),
+        excluded_subtrees: Vec::new(),
+    }
+}
+
+/// The DNS names in an authority's constraints, in their order.
+fn permitted_names_of(authority: &x509_cert::Certificate) -> Vec<String> {
+    let extensions = authority.tbs_certificate.extensions.iter().flatten();
+    extensions
+        .filter(|extension| extension.extn_id == PkixConstraints::OID)
+        .filter_map(|extension| PkixConstraints::from_der(extension.extn_value.as_bytes()).ok())
+        .flat_map(|constraints| constraints.permitted_subtrees.unwrap_or_default())
+        .filter_map(|subtree| match subtree.base {
+            GeneralName::DnsName(name) => Some(name.to_string()),
+            _ => None,
+        })
+        .collect()
 }
 
 pub(super) fn dns_names_of(certificate: &x509_cert::Certificate) -> Vec<String> {

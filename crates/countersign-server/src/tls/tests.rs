@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use der::DecodePem as _;
+use der::{Decode as _, DecodePem as _};
 
 use super::own::{SERVER_LIFE, SERVER_LIFE_LEFT, dns_names_of};
 use super::*;
@@ -78,15 +78,79 @@ fn a_certificate_close_to_its_end_is_renewed_under_the_same_ca() {
 }
 
 #[test]
-fn another_hostname_makes_another_certificate() {
+fn the_hostname_is_among_the_names_of_the_certificate() {
     let data = tempfile::tempdir().unwrap();
-    prepare(&config(), data.path(), now()).unwrap();
-    let mut elsewhere = config();
-    elsewhere.hostname = "sign.example".into();
-    prepare(&elsewhere, data.path(), now()).unwrap();
+    let mut named = config();
+    named.hostname = "sign.example".into();
+    prepare(&named, data.path(), now()).unwrap();
     let certificate = x509_cert::Certificate::from_pem(read(data.path(), "server.pem")).unwrap();
     let names = dns_names_of(&certificate);
-    assert_eq!(names, ["localhost", "*.localhost", "sign.example", "*.sign.example"]);
+    assert_eq!(names, ["localhost", "sign.example", "*.sign.example"]);
+}
+
+#[test]
+fn another_hostname_needs_another_ca_and_is_told_so() {
+    let data = tempfile::tempdir().unwrap();
+    prepare(&config(), data.path(), now()).unwrap();
+    let ca = read(data.path(), "ca.pem");
+    let mut elsewhere = config();
+    elsewhere.hostname = "sign.example".into();
+    let error = prepare(&elsewhere, data.path(), now()).unwrap_err();
+    assert!(format!("{error:#}").contains("may issue for no others; delete"), "{error:#}");
+    assert_eq!(ca, read(data.path(), "ca.pem"));
+    fs::remove_dir_all(data.path().join("tls")).unwrap();
+    prepare(&elsewhere, data.path(), now()).unwrap();
+}
+
+#[test]
+fn openssl_takes_no_certificate_of_the_ca_for_other_names_and_addresses() {
+    let data = tempfile::tempdir().unwrap();
+    prepare(&config(), data.path(), now()).unwrap();
+    let tls = data.path().join("tls");
+    let openssl = |arguments: &str| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(arguments.split_whitespace()).current_dir(&tls).output().unwrap()
+    };
+    openssl("req -new -newkey rsa:2048 -nodes -keyout forged.key -subj /CN=forged -out forged.csr");
+    // As somebody would who has taken the authority's key.
+    for (names, accepted) in [
+        ("DNS:localhost", true),
+        ("DNS:acme.localhost,IP:127.0.0.1,IP:::1", true),
+        ("DNS:bank.example", false),
+        ("DNS:localhost,DNS:bank.example", false),
+        ("IP:10.0.0.1", false),
+        ("IP:fd00::1", false),
+    ] {
+        fs::write(tls.join("forged.ext"), format!("subjectAltName={names}\n")).unwrap();
+        let issued = openssl(
+            "x509 -req -in forged.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 \
+             -extfile forged.ext -out forged.pem",
+        );
+        assert!(issued.status.success(), "{issued:?}");
+        let verified = openssl("verify -CAfile ca.pem forged.pem");
+        assert_eq!(verified.status.success(), accepted, "{names}: {verified:?}");
+        let said = String::from_utf8_lossy(&verified.stderr);
+        assert!(accepted || said.contains("permitted subtree violation"), "{names}: {said}");
+    }
+}
+
+#[test]
+fn every_certificate_of_the_ca_has_a_serial_number_of_its_own() {
+    let data = tempfile::tempdir().unwrap();
+    let own = super::own::Own::in_directory(&data.path().join("tls"));
+    let made = own.open("localhost", now()).unwrap();
+    let mut serials = std::collections::HashSet::new();
+    for name in ["acme.localhost", "beta.localhost", "acme.localhost"] {
+        let certificate = made.certificate_for(name).unwrap();
+        let certificate = x509_cert::Certificate::from_der(&certificate.cert[0]).unwrap();
+        let serial = certificate.tbs_certificate.serial_number;
+        assert!(serials.insert(serial.as_bytes().to_vec()), "{name}");
+    }
+    for name in ["ca.pem", "server.pem"] {
+        let certificate = x509_cert::Certificate::from_pem(read(data.path(), name)).unwrap();
+        let serial = certificate.tbs_certificate.serial_number;
+        assert!(serials.insert(serial.as_bytes().to_vec()), "{name}");
+    }
 }
 
 #[test]
@@ -118,6 +182,21 @@ fn a_key_that_is_another_certificates_is_refused_by_name() {
     let key = other.path().join("tls/server.key");
     let error = prepare(&with_files(&certificate, &key), data.path(), now()).unwrap_err();
     assert!(format!("{error:#}").contains(key.to_str().unwrap()), "{error:#}");
+}
+
+#[test]
+fn a_private_key_that_others_may_use_is_refused_with_what_to_do() {
+    for name in ["ca.key", "server.key"] {
+        let data = tempfile::tempdir().unwrap();
+        prepare(&config(), data.path(), now()).unwrap();
+        let key = data.path().join("tls").join(name);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = prepare(&config(), data.path(), now()).unwrap_err();
+        assert!(
+            format!("{error:#}").contains(&format!("chmod 600 {}", key.display())),
+            "{error:#}"
+        );
+    }
 }
 
 #[test]

@@ -116,13 +116,54 @@ async fn guessing_a_clients_secret_ends_in_429() {
         assert_eq!((status.as_u16(), &body["error"]), (401, &json!("invalid_client")));
     }
     assert_eq!(guess("wrong").await.0.as_u16(), 429);
-    // Whoever knows it is let in all the same.
-    assert_eq!(guess(&house.client.1).await.0.as_u16(), 200);
-    let basic = house.http.post(&url).basic_auth(&house.client.0, Some(&house.client.1));
-    let basic = basic.header("content-type", "application/x-www-form-urlencoded");
-    let (status, body) =
-        read(basic.body("grant_type=client_credentials").send().await.unwrap()).await;
+    // A right guess does not pass the limit, or it would be no limit.
+    assert_eq!(guess(&house.client.1).await.0.as_u16(), 429);
+    // Another client of this address has tries of its own, and so has this client elsewhere.
+    let other = house.cli(&["client", "create", "Other", "--tenant", "acme"]).unwrap();
+    let other = ["client_id", "client_secret"].map(|name| other[name].as_str().unwrap().to_owned());
+    assert_eq!(house.token_answer(&house.http, &other[0], &other[1]).await.0.as_u16(), 200);
+    let elsewhere = house.http_from([127, 0, 0, 2]);
+    let (id, secret) = &house.client;
+    let (status, body) = house.token_answer(&elsewhere, id, secret).await;
     assert_eq!((status.as_u16(), &body["token_type"]), (200, &json!("Bearer")));
+}
+
+#[tokio::test]
+async fn secrets_guessed_at_once_get_no_more_answers_than_the_limit() {
+    let house = House::configured("[tokens]\nfailed_tries_per_minute = 3\n");
+    let (id, secret) = &house.client;
+    let wrong = (0..24).map(|nth| format!("wrong-{nth}"));
+    let guesses = wrong
+        .chain([secret.clone()])
+        .map(async |secret: String| house.token_answer(&house.http, id, &secret).await.0.as_u16());
+    let answers = futures_util::future::join_all(guesses).await;
+    let told = answers.iter().filter(|status| **status == 401).count();
+    assert_eq!(told, 3, "{answers:?}");
+    assert_eq!(house.token_answer(&house.http, id, secret).await.0.as_u16(), 429);
+}
+
+#[tokio::test]
+async fn guessing_api_keys_ends_in_429_for_the_right_one_too_and_elsewhere_in_nothing() {
+    let house = House::configured("[tokens]\nfailed_tries_per_minute = 3\n");
+    let made = house.cli(&["key", "create", "--tenant", "acme", "--kind", "front-end"]).unwrap();
+    let right = made["api_key"].as_str().unwrap().to_owned();
+    let call = async |http: &reqwest::Client, key: Option<&str>| {
+        let mut call =
+            http.post(format!("{}/rest/v2/provisioning/getServerTime", house.numeric_address()));
+        if let Some(key) = key {
+            call = call.basic_auth("app", Some(key));
+        }
+        call.json(&json!({})).send().await.unwrap().status().as_u16()
+    };
+    for _ in 0..9 {
+        assert_eq!(call(&house.http, None).await, 401, "a call without a key is no guess");
+    }
+    for _ in 0..3 {
+        assert_eq!(call(&house.http, Some("wrong")).await, 401);
+    }
+    assert_eq!(call(&house.http, Some("wrong")).await, 429);
+    assert_eq!(call(&house.http, Some(&right)).await, 429);
+    assert_eq!(call(&house.http_from([127, 0, 0, 2]), Some(&right)).await, 200);
 }
 
 #[tokio::test]

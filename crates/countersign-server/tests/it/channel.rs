@@ -13,15 +13,49 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::Response;
+use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
 use crate::house::{House, payment};
 use crate::person::Person;
+
+type Opened = (WebSocketStream<TlsStream<TcpStream>>, Response<Option<Vec<u8>>>);
+
+const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", SUBPROTOCOL);
+
+/// A connection over TLS, HTTP/1.1.
+async fn connect(house: &House) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    let ca = house.data().join("tls/ca.pem");
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let port = house.address.strip_prefix("https://localhost:").unwrap();
+    let tcp = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+}
+
+/// Asks for a channel with these headers besides.
+async fn upgrade(house: &House, headers: &[(&'static str, &str)]) -> Result<Opened, Error> {
+    let host = house.address.strip_prefix("https://").unwrap();
+    let url = format!("wss://{host}/device/v1/channel");
+    let mut request = url.into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    tokio_tungstenite::client_async(request, connect(house).await).await
+}
 
 /// A channel without an SDK around it.
 struct Wire {
@@ -32,24 +66,7 @@ struct Wire {
 impl Wire {
     /// Connects and hears the challenge.
     async fn open(house: &House) -> Self {
-        let mut roots = RootCertStore::empty();
-        let ca = house.data().join("tls/ca.pem");
-        roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let address = house.address.strip_prefix("https://localhost:").unwrap();
-        let tcp = TcpStream::connect(format!("127.0.0.1:{address}")).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-        let url = format!("wss://localhost:{address}/device/v1/channel");
-        let mut request = url.into_client_request().unwrap();
-        let protocol = SUBPROTOCOL.parse().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", protocol);
-        let (mut socket, answer) = tokio_tungstenite::client_async(request, tls).await.unwrap();
+        let (mut socket, answer) = upgrade(house, &[PROTOCOL]).await.unwrap();
         assert_eq!(answer.headers()["sec-websocket-protocol"], SUBPROTOCOL);
         let frame = socket.next().await.unwrap().unwrap();
         let Message::Challenge(challenge) =
@@ -128,6 +145,52 @@ async fn a_stranger_is_not_welcomed() {
     let hello = wire.hello(&house, &phone);
     wire.send(&hello.to_text()).await;
     assert_eq!(wire.close().await, 4003, "locked");
+}
+
+#[tokio::test]
+async fn a_channel_is_opened_neither_by_another_origins_page_nor_without_its_subprotocol() {
+    let house = House::new();
+    let own = ("origin", house.address.as_str());
+    assert!(upgrade(&house, &[PROTOCOL, own]).await.is_ok());
+    for (headers, status) in [
+        (&[PROTOCOL, ("origin", "https://evil.example")][..], 403),
+        (&[PROTOCOL, ("origin", "null")], 403),
+        (&[("sec-websocket-protocol", "chat")], 400),
+        (&[], 400),
+    ] {
+        match upgrade(&house, headers).await {
+            Err(Error::Http(answer)) => assert_eq!(answer.status(), status, "{headers:?}"),
+            other => panic!("{headers:?}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_strangers_body_is_not_waited_for_at_any_door_that_knows_its_callers_by_the_head() {
+    let house = House::new();
+    for (method, path) in [
+        ("POST", "/auth/realms/acme/v3_user/digitaniumsignature/jane"),
+        ("POST", "/onespan/soap"),
+        ("POST", "/rest/v2/signature/push/authSignature"),
+        ("POST", "/trustedx-resources/esigp/v1/signatures/device/raw"),
+        ("PUT", "/trustedx-resources/esigp/v1/signatures/0/finish"),
+        ("PUT", "/device/v1/pin"),
+        ("POST", "/device/v1/identities"),
+        ("PUT", "/device/v1/push"),
+        ("POST", "/device/v1/transactions/0/finish"),
+    ] {
+        let mut stream = connect(&house).await;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             authorization: Bearer x\r\ncontent-length: 1000000\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        let read = stream.read_exact(&mut answer);
+        let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+        read.unwrap_or_else(|_| panic!("{path} waits for the body")).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 401", "{path}");
+    }
 }
 
 #[tokio::test]

@@ -1,22 +1,29 @@
 //! Enrolment: what lets a device in, what does not, and what a lost answer costs.
 
 use countersign_device::{Code, Error, KeyKind, PhoneFile, enrol};
-use countersign_wire::body::{EnrolmentAnswer, EnrolmentRequest, IdentityRequest, Use};
+use countersign_wire::body::{
+    EnrolmentAnswer, EnrolmentRequest, IdentityRequest, NewIdentity, Use,
+};
 use countersign_wire::code::{self, ActivationCode, Side};
 use countersign_wire::jwe::secrets;
 use countersign_wire::jwk::PrivateJwk;
 use countersign_wire::jws;
-use rcgen::{CertificateParams, KeyPair};
-use reqwest::{Response, StatusCode};
+use countersign_wire::key_proof::{KeyStatement, Subject};
+use rcgen::{CertificateParams, KeyPair, SigningKey as _};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::json;
 
 use crate::house::{House, read};
 use crate::person::{Person, enrolment};
+use crate::trustedx::proof_of;
 
 /// An enrolment made by hand, to be spoilt.
 struct Draft {
     request: EnrolmentRequest,
     auth_key: PrivateJwk,
     seal_key: PrivateJwk,
+    /// The keys of the identities.
+    keys: Vec<KeyPair>,
 }
 
 fn csr(key: &KeyPair) -> Vec<u8> {
@@ -26,15 +33,17 @@ fn csr(key: &KeyPair) -> Vec<u8> {
 impl Draft {
     fn new(user: &str) -> Self {
         let (auth_key, seal_key) = (PrivateJwk::generate(), PrivateJwk::generate());
-        let identity = |usage| IdentityRequest {
+        let keys = vec![KeyPair::generate().unwrap(), KeyPair::generate().unwrap()];
+        let identity = |usage, key| IdentityRequest {
             usage,
-            csr: csr(&KeyPair::generate().unwrap()),
-            labels: Vec::new(),
+            csr: csr(key),
+            proof: Vec::new(),
+            proposed_labels: Vec::new(),
         };
         let request = EnrolmentRequest {
             tenant: "acme".into(),
             user: user.into(),
-            identities: vec![identity(Use::Content), identity(Use::Digest)],
+            identities: vec![identity(Use::Content, &keys[0]), identity(Use::Digest, &keys[1])],
             auth_key: auth_key.public().clone(),
             seal_key: seal_key.public().clone(),
             device: countersign_device::DeviceDescription {
@@ -43,7 +52,31 @@ impl Draft {
             },
             push: None,
         };
-        Self { request, auth_key, seal_key }
+        let mut draft = Self { request, auth_key, seal_key, keys };
+        draft.prove();
+        draft
+    }
+
+    /// Has each key prove that it is enrolled by this very request.
+    fn prove(&mut self) {
+        let request = &mut self.request;
+        for (identity, key) in request.identities.iter_mut().zip(&self.keys) {
+            let statement = KeyStatement {
+                tenant: &request.tenant,
+                subject: Subject::Enrolment(&request.user),
+                usage: identity.usage,
+                auth_key: request.auth_key.point(),
+                csr: &identity.csr,
+            };
+            identity.proof = key.sign(&statement.to_bytes()).unwrap();
+        }
+    }
+
+    /// Puts another key and its request in an identity's place.
+    fn put(&mut self, at: usize, key: &KeyPair, csr: Vec<u8>) {
+        self.keys[at] = KeyPair::from_pem(&key.serialize_pem()).unwrap();
+        self.request.identities[at].csr = csr;
+        self.prove();
     }
 
     fn body(&self) -> Vec<u8> {
@@ -51,15 +84,30 @@ impl Draft {
     }
 
     async fn send(&self, house: &House, code: &str) -> Response {
+        self.send_from(&house.http, house, code).await
+    }
+
+    async fn send_from(&self, http: &Client, house: &House, code: &str) -> Response {
         let body = self.body();
         let mac = ActivationCode::parse(code).unwrap().mac(Side::Request, &body);
         let proof = jws::sign_enrolment(&self.auth_key, &body);
-        send(house, body, &mac, &proof).await
+        send_by(http, house, body, &mac, &proof).await
     }
 }
 
+/// An activation code that jane's bank chose.
+async fn choose(house: &House, code: &str) {
+    let body = json!({"activationCode": code});
+    let (status, body) = house.call(Method::POST, "v3_activationcode/jane/", Some(&body)).await;
+    assert!(status.is_success(), "{status} {body}");
+}
+
 async fn send(house: &House, body: Vec<u8>, mac: &str, proof: &str) -> Response {
-    let call = house.http.post(format!("{}/device/v1/enrolments", house.address));
+    send_by(&house.http, house, body, mac, proof).await
+}
+
+async fn send_by(http: &Client, house: &House, body: Vec<u8>, mac: &str, proof: &str) -> Response {
+    let call = http.post(format!("{}/device/v1/enrolments", house.numeric_address()));
     let call = call.header("content-type", "application/json").header(code::HEADER, mac);
     call.header(jws::ENROLMENT_HEADER, proof).body(body).send().await.unwrap()
 }
@@ -98,7 +146,7 @@ async fn a_lost_answer_burns_nothing_and_a_used_code_lets_nobody_else_in() {
 
 #[tokio::test]
 async fn what_is_wrong_with_an_enrolment_is_told_to_nobody() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    let house = House::new();
     house.user("jane");
     house.user("bob");
     let (code, bobs) = (house.code("jane"), house.code("bob"));
@@ -129,18 +177,19 @@ async fn what_is_wrong_with_an_enrolment_is_told_to_nobody() {
 
 #[tokio::test]
 async fn keys_that_are_weak_shared_or_not_ones_own_are_refused_and_use_up_no_code() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    let house = House::new();
     house.user("jane");
     let code = house.code("jane");
-    let shared = csr(&KeyPair::generate().unwrap());
+    let shared_key = KeyPair::generate().unwrap();
+    let shared = csr(&shared_key);
     let mut twice = Draft::new("jane");
-    twice.request.identities[0].csr = shared.clone();
-    twice.request.identities[1].csr = shared.clone();
+    twice.put(0, &shared_key, shared.clone());
+    twice.put(1, &shared_key, csr(&shared_key));
     assert_eq!(refused(twice.send(&house, &code).await).await, "400 bad_request");
 
     let mut forged = Draft::new("jane");
     let last = shared.len() - 1;
-    forged.request.identities[0].csr = [&shared[..last], &[shared[last] ^ 1]].concat();
+    forged.put(0, &shared_key, [&shared[..last], &[shared[last] ^ 1]].concat());
     assert_eq!(refused(forged.send(&house, &code).await).await, "400 bad_request");
 
     let weak = std::process::Command::new("openssl")
@@ -184,20 +233,81 @@ async fn an_expired_code_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn tries_are_limited_per_user() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 3\n");
+async fn a_generated_code_lets_its_holder_in_however_often_others_were_wrong() {
+    let limits = "tries_per_user_per_minute = 3\ntries_per_user_per_hour = 5\n";
+    let house = House::configured(&format!("[enrolment]\n{limits}"));
     house.user("jane");
-    house.user("bob");
     let code = house.code("jane");
     for _ in 0..3 {
         let wrong = Draft::new("jane").send(&house, "WRONG").await;
         assert_eq!(refused(wrong).await, "403 enrolment_refused");
     }
-    let answer = Draft::new("jane").send(&house, &code).await;
-    assert!(answer.headers().contains_key("retry-after"));
-    assert_eq!(refused(answer).await, "429 too_many");
-    let bobs = house.code("bob");
-    assert_eq!(Draft::new("bob").send(&house, &bobs).await.status(), StatusCode::CREATED);
+    for _ in 0..8 {
+        let answer = Draft::new("jane").send(&house, "WRONG").await;
+        assert!(answer.headers().contains_key("retry-after"));
+        assert_eq!(refused(answer).await, "429 too_many");
+    }
+    // Nobody learns by it whether there is such a user.
+    for told in ["403 enrolment_refused"; 3].into_iter().chain(["429 too_many"]) {
+        let wrong = Draft::new("nobody").send(&house, "WRONG").await;
+        assert_eq!(refused(wrong).await, told);
+    }
+    assert_eq!(Draft::new("jane").send(&house, &code).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_chosen_code_guessed_at_once_gets_no_more_answers_than_the_limit() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 3\n");
+    house.user("jane");
+    choose(&house, "4711").await;
+    let guesses = (0..20).map(async |nth: u32| {
+        refused(Draft::new("jane").send(&house, &format!("{nth:04}")).await).await
+    });
+    let answers = futures_util::future::join_all(guesses).await;
+    let told = answers.iter().filter(|answer| *answer == "403 enrolment_refused").count();
+    assert_eq!(told, 3, "{answers:?}");
+    // The right guess is not looked at; it is no stranger's business, so its holder elsewhere is let in.
+    let right = Draft::new("jane").send(&house, "4711").await;
+    assert_eq!(refused(right).await, "429 too_many");
+    let elsewhere = house.http_from([127, 0, 0, 2]);
+    let answer = Draft::new("jane").send_from(&elsewhere, &house, "4711").await;
+    assert_eq!(answer.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn guesses_of_a_chosen_code_from_many_addresses_count_together() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_hour = 6\n");
+    house.user("jane");
+    choose(&house, "4711").await;
+    let generated = house.code("jane");
+    for nth in 2..8 {
+        let stranger = house.http_from([127, 0, 0, nth]);
+        let wrong = Draft::new("jane").send_from(&stranger, &house, "WRONG").await;
+        assert_eq!(refused(wrong).await, "403 enrolment_refused", "{nth}");
+    }
+    let right = Draft::new("jane").send(&house, "4711").await;
+    assert_eq!(refused(right).await, "429 too_many");
+    let answer = Draft::new("jane").send(&house, &generated).await;
+    assert_eq!(answer.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_chosen_code_that_was_used_and_is_made_again_lets_one_more_device_in() {
+    let house = House::new();
+    house.user("jane");
+    let first = Draft::new("jane");
+    choose(&house, "BLUE-HORSE").await;
+    let answer = first.send(&house, "BLUE-HORSE").await;
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    let answer = answer.bytes().await.unwrap();
+    choose(&house, "BLUE-HORSE").await;
+    // The first request again is still answered as it was, and uses up nothing.
+    let again = first.send(&house, "BLUE-HORSE").await;
+    assert_eq!(again.bytes().await.unwrap(), answer);
+    let second = Draft::new("jane").send(&house, "BLUE-HORSE").await;
+    assert_eq!(second.status(), StatusCode::CREATED);
+    let third = Draft::new("jane").send(&house, "BLUE-HORSE").await;
+    assert_eq!(refused(third).await, "403 enrolment_refused");
 }
 
 #[tokio::test]
@@ -215,4 +325,132 @@ async fn a_person_is_told_what_to_do_about_a_wrong_code() {
     let second = Person::enrolled(&house, "jane", None).await;
     let base = first.phone().serial_number.strip_suffix("-1").unwrap().to_owned();
     assert_eq!(second.phone().serial_number, format!("{base}-2"));
+}
+
+#[tokio::test]
+async fn a_request_that_somebody_saw_certifies_its_key_for_nobody_else() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    house.user("jane");
+    house.user("mallory");
+    let janes = Draft::new("jane");
+    let (code, used) = (house.code("mallory"), house.code("jane"));
+    // Before Jane's key is known, and after.
+    for known in [false, true] {
+        let mut thief = Draft::new("mallory");
+        thief.request.identities[0] = janes.request.identities[0].clone();
+        assert_eq!(refused(thief.send(&house, &code).await).await, "400 bad_request");
+        // With a proof of the thief's own key, and with none.
+        thief.request.identities[0].proof =
+            Draft::new("mallory").request.identities[0].proof.clone();
+        assert_eq!(refused(thief.send(&house, &code).await).await, "400 bad_request");
+        thief.request.identities[0].proof.clear();
+        assert_eq!(refused(thief.send(&house, &code).await).await, "400 bad_request");
+        // Her proof for the other use.
+        let mut other_use = Draft::new("jane");
+        other_use.request.auth_key = janes.request.auth_key.clone();
+        other_use.auth_key = janes.auth_key.clone();
+        other_use.request.identities[1] = janes.request.identities[0].clone();
+        other_use.request.identities[1].usage = Use::Digest;
+        if !known {
+            assert_eq!(refused(other_use.send(&house, &used).await).await, "400 bad_request");
+            assert_eq!(janes.send(&house, &used).await.status(), StatusCode::CREATED);
+        }
+    }
+    let mallory = Draft::new("mallory");
+    assert_eq!(mallory.send(&house, &code).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_request_that_somebody_saw_adds_no_identity_to_another_device() {
+    let house = House::new();
+    house.user("jane");
+    house.user("mallory");
+    let (jane, mallory) = (
+        Person::enrolled(&house, "jane", None).await,
+        Person::enrolled(&house, "mallory", None).await,
+    );
+    let key = KeyPair::generate().unwrap();
+    let request = csr(&key);
+    let body = |phone: &countersign_device::Phone| {
+        let statement = KeyStatement {
+            tenant: &phone.tenant,
+            subject: Subject::Addition(phone.device_id),
+            usage: Use::Content,
+            auth_key: phone.auth_key.public().point(),
+            csr: &request,
+        };
+        let proof = key.sign(&statement.to_bytes()).unwrap();
+        let (csr, proposed_labels) = (request.clone(), Vec::new());
+        let usage = Use::Content;
+        let wanted = NewIdentity { usage, csr, proof, proposed_labels, imported: None };
+        serde_json::to_vec(&wanted).unwrap()
+    };
+    let path = "/device/v1/identities";
+    let send = async |phone: &countersign_device::Phone, body: Vec<u8>| {
+        let token = proof_of(phone, "POST", path, &body);
+        let call = house.http.post(format!("{}{path}", house.address)).bearer_auth(token);
+        call.header("content-type", "application/json").body(body).send().await.unwrap()
+    };
+    let seen = body(jane.phone());
+    let stolen = send(mallory.phone(), seen.clone()).await;
+    assert_eq!(refused(stolen).await, "400 bad_request");
+    assert_eq!(send(jane.phone(), seen.clone()).await.status(), StatusCode::CREATED);
+    assert_eq!(send(jane.phone(), seen).await.status(), StatusCode::CREATED, "again");
+    // Mallory, who could have the key sign one statement, has it certified no second time.
+    let refused_as_used = refused(send(mallory.phone(), body(mallory.phone())).await).await;
+    assert_eq!(refused_as_used, "409 key_used");
+}
+
+#[tokio::test]
+async fn a_key_that_was_enrolled_once_is_enrolled_no_second_time() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    house.user("jane");
+    house.user("bob");
+    let janes = Draft::new("jane");
+    assert_eq!(janes.send(&house, &house.code("jane")).await.status(), StatusCode::CREATED);
+    let bobs = house.code("bob");
+    // Her content key as a key for digests, and the other way round.
+    for (from, to) in [(0, 1), (1, 0), (0, 0)] {
+        let mut draft = Draft::new("bob");
+        draft.put(to, &janes.keys[from], csr(&janes.keys[from]));
+        assert_eq!(refused(draft.send(&house, &bobs).await).await, "409 key_used");
+    }
+    let (status, answer) = house.call(reqwest::Method::DELETE, "v3_user/jane", None).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let mut draft = Draft::new("bob");
+    draft.put(0, &janes.keys[0], csr(&janes.keys[0]));
+    assert_eq!(refused(draft.send(&house, &bobs).await).await, "409 key_used");
+    // None of that has used up the code.
+    assert_eq!(Draft::new("bob").send(&house, &bobs).await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_certificate_has_the_curve_of_its_key_whatever_hash_its_request_is_signed_with() {
+    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    house.user("jane");
+    let directory = tempfile::tempdir().unwrap();
+    let openssl = |arguments: &str| {
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args(arguments.split_whitespace()).current_dir(directory.path());
+        let output = openssl.output().unwrap();
+        assert!(output.status.success(), "{arguments}: {output:?}");
+        output.stdout
+    };
+    for (curve, hash) in
+        [("P-384", "sha256"), ("P-384", "sha512"), ("P-256", "sha384"), ("P-256", "sha512")]
+    {
+        openssl(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:{curve} -out key.pem"));
+        let request =
+            openssl(&format!("req -new -key key.pem -{hash} -subj /CN=jane -outform DER"));
+        let pem = std::fs::read_to_string(directory.path().join("key.pem")).unwrap();
+        let mut draft = Draft::new("jane");
+        draft.put(0, &KeyPair::from_pem(&pem).unwrap(), request);
+        let answer = draft.send(&house, &house.code("jane")).await;
+        assert_eq!(answer.status(), StatusCode::CREATED, "{curve} {hash}");
+        let answer: EnrolmentAnswer = answer.json().await.unwrap();
+        std::fs::write(directory.path().join("own.der"), &answer.identities[0].certificate)
+            .unwrap();
+        let certified = openssl("x509 -inform DER -in own.der -noout -pubkey");
+        assert_eq!(certified, openssl("pkey -in key.pem -pubout"), "{curve} {hash}");
+    }
 }

@@ -10,6 +10,13 @@ use tempfile::TempDir;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
+/// Writes a file that only its owner may use, as secrets must be.
+pub(crate) fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, private).unwrap();
+}
+
 /// A running server with one tenant, `acme`, and one client of it.
 pub(crate) struct House {
     directory: TempDir,
@@ -82,8 +89,14 @@ impl House {
 
     /// An activation code for a user.
     pub(crate) fn code(&self, user: &str) -> String {
-        let made = self.cli(&["activation", "create", user, "--tenant", "acme"]).unwrap();
-        made["code"].as_str().unwrap().to_owned()
+        self.code_with(user, &["test"])
+    }
+
+    /// A code whose device's identities get these labels.
+    pub(crate) fn code_with(&self, user: &str, labels: &[&str]) -> String {
+        let mut words = vec!["activation", "create", user, "--tenant", "acme"];
+        words.extend(labels.iter().flat_map(|label| ["--label", label]));
+        self.cli(&words).unwrap()["code"].as_str().unwrap().to_owned()
     }
 
     /// The tenant's root, in a file.
@@ -99,6 +112,33 @@ impl House {
         let listed = self.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
         let of = |row: &&Value| row["reference"] == reference;
         listed.as_array().unwrap().iter().find(of).expect("it is listed").clone()
+    }
+
+    /// The same server by a numeric address.
+    pub(crate) fn numeric_address(&self) -> String {
+        self.address.replace("localhost", "127.0.0.1")
+    }
+
+    /// An HTTP client at another loopback address, which reaches the server by its numeric address only.
+    pub(crate) fn http_from(&self, address: [u8; 4]) -> Client {
+        let ca = std::fs::read(self.data().join("tls/ca.pem")).unwrap();
+        let ca = Certificate::from_pem(&ca).unwrap();
+        let client = Client::builder().local_address(std::net::IpAddr::from(address));
+        client.tls_certs_only([ca]).build().unwrap()
+    }
+
+    /// What the realm's token endpoint answers a client with these credentials.
+    pub(crate) async fn token_answer(
+        &self,
+        http: &Client,
+        id: &str,
+        secret: &str,
+    ) -> (StatusCode, Value) {
+        let realm = "auth/realms/acme/protocol/openid-connect/token";
+        let call = http.post(format!("{}/{realm}", self.numeric_address()));
+        let call = call.basic_auth(id, Some(secret));
+        let call = call.header("content-type", "application/x-www-form-urlencoded");
+        read(call.body("grant_type=client_credentials").send().await.unwrap()).await
     }
 
     /// An access token of the client.
@@ -297,13 +337,13 @@ pub(crate) fn serve(directory: &Path, port: u16) -> Command {
     command
 }
 
-/// Whether `openssl cms -verify` accepts a message, and the content that it finds.
+/// Whether `openssl cms -verify -cades` accepts a message, and the content that it finds.
 pub(crate) fn openssl_verifies(message: &[u8], ca: &Path) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let (file, out) = (directory.path().join("m.p7m"), directory.path().join("content"));
     std::fs::write(&file, message).unwrap();
     let output = Command::new("openssl")
-        .args(["cms", "-verify", "-binary", "-inform", "DER", "-in"])
+        .args(["cms", "-verify", "-cades", "-binary", "-inform", "DER", "-in"])
         .arg(&file)
         .arg("-CAfile")
         .arg(ca)

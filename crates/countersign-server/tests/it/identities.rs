@@ -6,11 +6,12 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use countersign_device::{Code, Error, KeyKind, Source, Use, View};
+use countersign_device::{Code, Error, KeyKind, PhoneFile, Source, Use, View, enrol};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::house::House;
-use crate::person::Person;
+use crate::person::{Person, enrolment};
 use crate::trustedx::{Shop, id, transaction};
 
 const RAW: &str = "/signatures/device/raw";
@@ -193,9 +194,13 @@ async fn a_certificate_of_another_authority_is_brought_once_its_root_is_trusted(
     let other_use = jane.device.add_identity(Use::Content, &labels, &source).await;
     assert_eq!(code(other_use), Some(Code::WrongIdentity), "a key has one use");
 
-    let listed = house.cli(&["identity", "list", "--tenant", "acme", "--label", "qualified"]);
-    let listed = listed.unwrap();
+    let find = ["identity", "list", "--tenant", "acme", "--label", "qualified"];
+    assert_eq!(house.cli(&find).unwrap(), json!([]), "what a device proposes finds nothing");
+    let label = ["identity", "label", &id_of, "--tenant", "acme", "--label", "qualified"];
+    house.cli(&label).unwrap();
+    let listed = house.cli(&find).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert_eq!(listed[0]["proposed_labels"], json!(["qualified"]));
     assert_eq!((&listed[0]["id"], &listed[0]["use"]), (&json!(id_of), &json!("digest")));
 
     let shop = Shop::new(&house).await;
@@ -276,4 +281,72 @@ async fn identities_are_disabled_labelled_and_deleted_on_the_command_line() {
     assert_eq!(listed.as_array().unwrap().len(), 1);
     // What it signed stands without it.
     openssl_accepts(&house, &shown(&house, &id(&started)));
+}
+
+#[tokio::test]
+async fn whoever_calls_themselves_the_ceo_is_not_asked_what_the_ceo_is_asked() {
+    let house = House::new();
+    let shop = Shop::new(&house).await;
+    for name in ["mallory", "ann"] {
+        house.user(name);
+    }
+    let code = house.code_with("mallory", &[]);
+    let mut asks = enrolment(&house, "mallory", &code, None, KeyKind::P256);
+    asks.proposed_labels = vec!["ceo".into()];
+    let file = house.path().join("mallory.json");
+    enrol(&PhoneFile::at(&file), &asks).await.unwrap();
+    let mut mallory = Person::opened(file);
+    let labels = ["ceo".to_owned()];
+    let made = Source::Made(KeyKind::P256);
+    mallory.device.add_identity(Use::Content, &labels, &made).await.unwrap();
+    let mut wanted = transaction();
+    wanted["sign_identities"] = json!([{"labels": ["ceo"]}]);
+    let (status, answer) = shop.call(reqwest::Method::POST, TRANSACTION, Some(&wanted)).await;
+    assert_eq!(status.as_u16(), 400, "{answer}");
+    let listed = house.cli(&["identity", "list", "--tenant", "acme", "--user", "mallory"]).unwrap();
+    for identity in listed.as_array().unwrap() {
+        let labels = (&identity["labels"], &identity["proposed_labels"]);
+        assert_eq!(labels, (&json!([]), &json!(["ceo"])));
+    }
+
+    // Whoever made the code for Ann said who she is.
+    let code = house.code_with("ann", &["ceo", "board"]);
+    let asks = enrolment(&house, "ann", &code, None, KeyKind::P256);
+    let file = house.path().join("ann.json");
+    enrol(&PhoneFile::at(&file), &asks).await.unwrap();
+    let mut ann = Person::opened(file);
+    let started = shop.creates(TRANSACTION, &wanted).await;
+    ann.signs().await;
+    assert_eq!(shown(&house, &id(&started))["state"], "finished");
+}
+
+#[tokio::test]
+async fn a_deleted_identity_does_not_come_back_and_its_key_gets_no_other_use() {
+    let house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let stranger = Stranger::new();
+    let root = stranger.path("ca.pem");
+    house.cli(&["tenant", "trust", "acme", "--root", root.to_str().unwrap()]).unwrap();
+    let (key, certificate) = stranger.issues("jane", "EC -pkeyopt ec_paramgen_curve:P-256");
+    let source = brought(&key, &certificate);
+    let added = jane.device.add_identity(Use::Digest, &[], &source).await.unwrap();
+    // Another device of hers, before it is deleted and after.
+    let mut other = Person::enrolled(&house, "jane", None).await;
+    let refused = other.device.add_identity(Use::Content, &[], &source).await;
+    assert_eq!(code(refused), Some(Code::KeyUsed), "a digest could be a text's");
+    house.cli(&["identity", "delete", &added, "--tenant", "acme"]).unwrap();
+    for usage in [Use::Content, Use::Digest] {
+        for person in [&mut jane, &mut other] {
+            let refused = person.device.add_identity(usage, &[], &source).await;
+            assert_eq!(code(refused), Some(Code::KeyUsed), "{usage:?}");
+        }
+    }
+    // Nor when its user is another's name.
+    let (status, answer) = house.call(reqwest::Method::DELETE, "v3_user/jane", None).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    house.user("jane");
+    let mut again = Person::enrolled(&house, "jane", None).await;
+    let refused = again.device.add_identity(Use::Digest, &[], &source).await;
+    assert_eq!(code(refused), Some(Code::KeyUsed));
 }

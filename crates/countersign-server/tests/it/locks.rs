@@ -1,11 +1,16 @@
 //! PINs, counts and locks: what a wrong one costs, and that a lock holds at every step.
 
-use countersign_device::{Code, Error, Pin};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use countersign_device::{Code, Error, Phone, Pin};
+use countersign_wire::body::{PinBody, PinChange};
+use countersign_wire::jwe::{self, Purpose};
+use countersign_wire::jws::{self, Call};
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::join;
 
-use crate::house::{House, openssl_verifies, payment};
+use crate::house::{House, openssl_verifies, payment, read};
 use crate::person::Person;
 
 fn with_pin(reference: &str) -> serde_json::Value {
@@ -88,6 +93,49 @@ async fn a_pin_is_changed_by_proving_the_old_one() {
         jane.device.approve(&shown, None).await.unwrap();
     });
     assert_eq!(answer.1["status"], "OK");
+}
+
+/// Names a PIN as the present one, by hand: what it came to.
+async fn guess_pin(house: &House, phone: &Phone, digest: [u8; 32]) -> (u16, serde_json::Value) {
+    let change = PinChange { version: 1, digest: (&digest).into(), proof: None };
+    let name = phone.device_name().unwrap();
+    let change = serde_json::to_vec(&change).unwrap();
+    let pin = jwe::seal(&phone.payload_key, &name, Purpose::Pin, &change);
+    let body = serde_json::to_vec(&PinBody { pin }).unwrap();
+    let (method, path) = ("PUT", "/device/v1/pin");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let call = Call { method, path, body: &body };
+    let token = jws::sign_call(&phone.auth_key, &name, &house.address, call, now);
+    let call = house.http.put(format!("{}{path}", house.address)).bearer_auth(token);
+    let call = call.header("content-type", "application/json").body(body);
+    let (status, body) = read(call.send().await.unwrap()).await;
+    (status.as_u16(), body)
+}
+
+#[tokio::test]
+async fn the_right_pin_named_beside_the_last_wrong_one_is_right_or_locked_out_and_never_both() {
+    let house = House::configured("[locks]\nfirst_seconds = 3600\n");
+    for round in 0..8 {
+        let user = format!("jane-{round}");
+        house.user(&user);
+        let jane = Person::enrolled(&house, &user, None).await;
+        let (right, wrong) = ([round; 32], [0xff; 32]);
+        assert_eq!(guess_pin(&house, jane.phone(), right).await.0, 200);
+        for left in [4, 3, 2, 1] {
+            let (status, body) = guess_pin(&house, jane.phone(), wrong).await;
+            assert_eq!((status, &body["tries_left"]), (403, &json!(left)), "{body}");
+        }
+        // What is right is told before the lock and forgives the wrong ones, or not at all.
+        let guesses = [wrong].into_iter().chain([right; 12]);
+        let guesses = guesses.map(|digest| guess_pin(&house, jane.phone(), digest));
+        let mut answers = futures_util::future::join_all(guesses).await;
+        let (_, last_wrong) = answers.remove(0);
+        let told = answers.iter().filter(|(status, _)| *status == 200).count();
+        match last_wrong["error"].as_str() {
+            Some("locked") => assert_eq!(told, 0, "{answers:?}"),
+            _ => assert_eq!((&last_wrong["tries_left"], told), (&json!(4), 12), "{answers:?}"),
+        }
+    }
 }
 
 #[tokio::test]

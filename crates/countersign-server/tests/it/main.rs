@@ -5,7 +5,6 @@
 
 mod administration;
 mod bad_input;
-mod bench;
 mod callbacks;
 mod channel;
 mod crashes;
@@ -19,6 +18,7 @@ mod locks;
 mod operations;
 mod person;
 mod push;
+mod quotas;
 mod receiver;
 mod soap;
 mod spine;

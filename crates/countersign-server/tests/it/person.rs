@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use countersign_device::document::FetchPolicy;
 use countersign_device::{
     ActivationCode, Device, DeviceDescription, Enrolment, Error, KeyKind, Listen, Offer, Phone,
     PhoneFile, Pin, Shown, enrol,
@@ -47,7 +48,10 @@ impl Person {
 
     /// A phone whose file is there already.
     pub(crate) fn opened(file: PathBuf) -> Self {
-        let device = Device::open(&PhoneFile::at(&file)).unwrap();
+        let mut device = Device::open(&PhoneFile::at(&file)).unwrap();
+        // What tests have fetched is on this machine.
+        let here = ["localhost", "127.0.0.1"].map(|host| host.parse().unwrap());
+        device.restrict_fetches(FetchPolicy::allowing(here.to_vec()));
         Self { file, device }
     }
 
@@ -91,7 +95,7 @@ pub(crate) fn enrolment(
         tenant: "acme".into(),
         user: user.into(),
         code: ActivationCode::parse(code).unwrap(),
-        labels: vec!["test".into()],
+        proposed_labels: vec!["proposed".into()],
         device: DeviceDescription { name: "a phone".into(), ..DeviceDescription::default() },
         pin: pin.map(|pin| Pin::parse(pin).unwrap()),
         key,

@@ -14,7 +14,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::house::{House, payment};
+use crate::house::{House, payment, write_private};
 use crate::person::Person;
 
 /// A server with a sender for each service, and the services.
@@ -33,7 +33,7 @@ impl Stage {
     fn with(push: &str, sections: &str) -> Self {
         let services = Services::start();
         let files = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(files.path().join(name), text).unwrap();
+        let write = |name: &str, text: &str| write_private(&files.path().join(name), text);
         write("ca.pem", services.authority());
         write("key.p8", &services.apns_key());
         write("account.json", &services.service_account());

@@ -45,9 +45,11 @@ CREATE TABLE users (
     version        INTEGER NOT NULL,
     serial_base    INTEGER NOT NULL,
     devices_made   INTEGER NOT NULL,
+    activations_made INTEGER NOT NULL, -- a new activation is held to it
     wrong_pins     INTEGER NOT NULL,
     wrong_codes    INTEGER NOT NULL,
-    locks_in_a_row INTEGER NOT NULL,
+    pin_locks_in_a_row  INTEGER NOT NULL, -- locks by wrong PINs since the last right one
+    code_locks_in_a_row INTEGER NOT NULL, -- locks by wrong codes since the last right one
     lock           TEXT    NOT NULL, -- open, until, disowned, administrator
     locked_until   INTEGER,          -- where lock is until
     profile        TEXT,             -- what the surface that made the user keeps of them, as it wrote it
@@ -132,6 +134,19 @@ BEGIN
          WHERE new.status <> 'retired';
 END;
 
+-- The public keys that identities of a tenant have or had. A row is never removed: a key is one identity's for
+-- good, whatever becomes of the identity, its device and its user.
+CREATE TABLE identity_keys (
+    tenant             TEXT NOT NULL,
+    key_digest         BLOB NOT NULL, -- SHA-256 of the SubjectPublicKeyInfo in DER
+    identity           TEXT NOT NULL, -- hex, as in devices.identities
+    certificate_serial BLOB,          -- 16 bytes; NULL where another authority issued the certificate
+    PRIMARY KEY (tenant, key_digest)
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX identity_keys_by_serial ON identity_keys (tenant, certificate_serial)
+    WHERE certificate_serial IS NOT NULL;
+
 CREATE TABLE activations (
     seq       INTEGER PRIMARY KEY,
     tenant    TEXT    NOT NULL,
@@ -141,6 +156,8 @@ CREATE TABLE activations (
     code      BLOB    NOT NULL, -- sealed
     not_after INTEGER NOT NULL,
     secret    INTEGER NOT NULL, -- 0 or 1
+    chosen    INTEGER NOT NULL, -- 0: generated, 1: chosen by somebody
+    labels    TEXT    NOT NULL, -- JSON: the labels of the identities that are enrolled with it
     state     TEXT    NOT NULL, -- open, used
     request   BLOB,             -- where used: SHA-256 of the request
     answer    BLOB,             -- where used
@@ -162,7 +179,7 @@ CREATE TABLE transactions (
     state       TEXT    NOT NULL, -- waiting, taken, finished, declined, failed, expired, cancelled, locked
     reached     INTEGER NOT NULL, -- 1 where waiting and an addressed device has been online
     due_at      INTEGER,          -- when it expires; NULL once it has ended
-    takes       TEXT    NOT NULL, -- JSON: [{"device":…,"at":…}, …]
+    takes       TEXT    NOT NULL, -- JSON: [{"device":…,"at":…,"origin":"gateway"}, …]; without origin: the device itself
     ended_at    INTEGER,
     ended_by    INTEGER,          -- a device
     end_reason  TEXT,             -- declined: user, not_me, and after a colon the device's words; expired: go_online, sign;
@@ -181,9 +198,33 @@ CREATE TABLE transactions (
     device      INTEGER,          -- the addressed one; NULL is any
     started_at  INTEGER NOT NULL,
     body        TEXT    NOT NULL, -- JSON: the terms that nothing is found by
+    stored_bytes INTEGER NOT NULL, -- what it counts in table stored
     content     BLOB    NOT NULL, -- what is shown and signed
     UNIQUE (tenant, id)
 ) STRICT;
+
+-- What the transactions of each client occupy, for its quota and its tenant's; kept by the triggers below.
+CREATE TABLE stored (
+    tenant       TEXT    NOT NULL,
+    client       TEXT    NOT NULL,
+    transactions INTEGER NOT NULL, -- rows of transactions
+    bytes        INTEGER NOT NULL, -- the sum of their stored_bytes
+    PRIMARY KEY (tenant, client)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER transaction_stored AFTER INSERT ON transactions
+BEGIN
+    INSERT INTO stored (tenant, client, transactions, bytes)
+        VALUES (new.tenant, new.client, 1, new.stored_bytes)
+        ON CONFLICT (tenant, client) DO UPDATE
+        SET transactions = transactions + 1, bytes = bytes + excluded.bytes;
+END;
+
+CREATE TRIGGER transaction_removed AFTER DELETE ON transactions
+BEGIN
+    UPDATE stored SET transactions = transactions - 1, bytes = bytes - old.stored_bytes
+     WHERE tenant = old.tenant AND client = old.client;
+END;
 
 CREATE INDEX transactions_by_tenant ON transactions (tenant);
 CREATE INDEX transactions_by_user ON transactions (tenant, user);
@@ -231,6 +272,14 @@ CREATE INDEX evidence_by_user ON evidence (tenant, user);
 CREATE INDEX evidence_by_key ON evidence (tenant, request_key);
 CREATE UNIQUE INDEX evidence_by_reference ON evidence (tenant, client, reference)
     WHERE reference IS NOT NULL;
+
+-- A row is a signature that may be used once: a raw ECDSA signature, which names no transaction. Written with the
+-- end that it signed, and never removed, so that it is refused for every other transaction.
+CREATE TABLE used_signatures (
+    tenant TEXT NOT NULL,
+    mark   BLOB NOT NULL, -- SHA-256 of the signature's r
+    PRIMARY KEY (tenant, mark)
+) STRICT, WITHOUT ROWID;
 
 -- Deliveries by receiver, so that a slow one delays nobody else, and what became of them.
 CREATE TABLE deliveries (

@@ -3,8 +3,9 @@
 use countersign_core::delivery::{Debt, Settlement, Verdict};
 use countersign_core::device::Device;
 use countersign_core::id::{DeviceId, TenantName, TransactionId};
-use countersign_core::push::{Contact, Push, PushState, Pushed, Retirement};
+use countersign_core::push::{Push, Retirement};
 use countersign_core::time::Timestamp;
+use countersign_core::waking::{Contact, PushState, Pushed};
 
 use super::World;
 

@@ -1,8 +1,9 @@
 //! Devices, and the identities that they hold.
 
 use countersign_core::device::{Device, DeviceStatus, Identity};
+use countersign_core::enrolment::{Addition, IdentityKey};
 use countersign_core::id::TenantName;
-use countersign_core::port::{Changed, Versioned};
+use countersign_core::port::{Changed, Registered, Versioned};
 
 use super::World;
 
@@ -31,6 +32,54 @@ impl World {
         is_such: impl Fn(&Identity) -> bool,
     ) -> Vec<Versioned<Device>> {
         self.listed(tenant, |device| device.identities.iter().any(&is_such))
+    }
+
+    /// Adds an identity to a device, if both versions still hold and its key is new.
+    pub(super) fn add_identity(&mut self, addition: Addition) -> Registered {
+        let Addition { device, expected, user_expected, key } = addition;
+        let user = self.users.get(&(device.tenant.clone(), device.user.clone()));
+        let present = self.devices.get(&(device.tenant.clone(), device.id));
+        if user.is_none_or(|user| user.version != user_expected)
+            || present.is_none_or(|device| device.version != expected)
+        {
+            return Registered::Stale;
+        }
+        let tenant = device.tenant.clone();
+        let checked = self.check_keys(&tenant, &[key]);
+        if checked == Registered::Written {
+            self.keep_keys(&tenant, &[key]);
+            self.change_device(device, expected);
+        }
+        checked
+    }
+
+    /// Whether none of these keys, nor a serial number of their certificates, was used before.
+    pub(super) fn check_keys(&self, tenant: &TenantName, keys: &[IdentityKey]) -> Registered {
+        let used = |serial: u128| {
+            let all = self.identity_keys.iter();
+            all.filter(|(key, _)| key.0 == *tenant).any(|(_, kept)| kept.1 == Some(serial))
+        };
+        for (at, key) in keys.iter().enumerate() {
+            let others = &keys[..at];
+            if self.identity_keys.contains_key(&(tenant.clone(), key.key_digest))
+                || others.iter().any(|other| other.key_digest == key.key_digest)
+            {
+                return Registered::KeyUsed;
+            }
+            let Some(serial) = key.certificate_serial else { continue };
+            if used(serial) || others.iter().any(|other| other.certificate_serial == Some(serial)) {
+                return Registered::SerialUsed;
+            }
+        }
+        Registered::Written
+    }
+
+    /// Keeps them for good.
+    pub(super) fn keep_keys(&mut self, tenant: &TenantName, keys: &[IdentityKey]) {
+        for key in keys {
+            let kept = (key.identity, key.certificate_serial);
+            self.identity_keys.insert((tenant.clone(), key.key_digest), kept);
+        }
     }
 
     /// Changes what may change in a device, if the version still holds.

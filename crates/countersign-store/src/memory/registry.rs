@@ -2,12 +2,12 @@
 
 use countersign_core::Fault;
 use countersign_core::device::{Device, DeviceStatus, Identity};
-use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
+use countersign_core::enrolment::{Activation, ActivationState, Addition, Enrolment};
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName,
 };
-use countersign_core::limits::{ACTIVATIONS_PER_USER_MAX, LISTED_MAX};
-use countersign_core::port::{Changed, Created, Registry, Versioned};
+use countersign_core::limits::{ACTIVATIONS_LISTED_MAX, LISTED_MAX};
+use countersign_core::port::{Changed, Created, Registered, Registry, Versioned};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -123,6 +123,7 @@ impl Registry for Memory {
             name: name.clone(),
             serial_base: SerialBase(*made),
             devices_made: 0,
+            activations_made: 0,
             standing: Standing::default(),
             profile: profile.map(str::to_owned),
             created_at: now,
@@ -246,14 +247,23 @@ impl Registry for Memory {
         Ok(changed)
     }
 
-    async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
+    async fn create_activation(
+        &self,
+        activation: Activation,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
         let mut world = self.0.lock();
         world.check_tenant(&activation.tenant, "making an activation")?;
         if world.activation(&activation).is_some() {
-            return Ok(Created::Exists);
+            return Ok(Changed::Stale);
         }
+        let user = world.users.get_mut(&(activation.tenant.clone(), activation.user.clone()));
+        let Some(user) = user.filter(|user| user.value.activations_made == expected) else {
+            return Ok(Changed::Stale);
+        };
+        user.value.activations_made += 1;
         world.activations.push(Versioned { value: activation, version: 1 });
-        Ok(Created::Made)
+        Ok(Changed::Written)
     }
 
     async fn activations(
@@ -267,24 +277,35 @@ impl Registry for Memory {
             a.value.tenant == *tenant && a.value.user == *user && now < a.value.not_after
         };
         let newest = world.activations.iter().rev().filter(theirs);
-        Ok(newest.take(2 * ACTIVATIONS_PER_USER_MAX).cloned().collect())
+        Ok(newest.take(ACTIVATIONS_LISTED_MAX).cloned().collect())
     }
 
-    async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
+    async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
         let mut world = self.0.lock();
-        let Enrolment { activation, expected, user_expected, request, answer, device } = enrolment;
-        let Some(at) = world.activation(&activation) else { return Ok(Changed::Stale) };
+        if !enrolment.keys_fit() {
+            return Err(Fault::new("enrolling a device", Enrolment::KEYS_UNFIT));
+        }
+        let Enrolment { activation, expected, user_expected, request, answer, device, keys } =
+            enrolment;
+        let Some(at) = world.activation(&activation) else { return Ok(Registered::Stale) };
         let key = (device.tenant.clone(), device.id);
         if world.activations[at].version != expected || world.devices.contains_key(&key) {
-            return Ok(Changed::Stale);
+            return Ok(Registered::Stale);
         }
-        let user = world.users.get_mut(&(device.tenant.clone(), device.user.clone()));
+        let user = world.users.get(&(device.tenant.clone(), device.user.clone()));
         let Some(user) = user.filter(|user| user.version == user_expected) else {
-            return Ok(Changed::Stale);
+            return Ok(Registered::Stale);
         };
         if device.serial_number.sequence != user.value.devices_made + 1 {
             return Err(Fault::new("enrolling a device", "its sequence number is not the next"));
         }
+        let checked = world.check_keys(&device.tenant, &keys);
+        if checked != Registered::Written {
+            return Ok(checked);
+        }
+        world.keep_keys(&device.tenant, &keys);
+        let user = world.users.get_mut(&(device.tenant.clone(), device.user.clone()));
+        let user = user.expect("looked at above");
         user.value.devices_made += 1;
         user.version += 1;
         let row = &mut world.activations[at];
@@ -292,7 +313,14 @@ impl Registry for Memory {
         row.version += 1;
         world.give_address_to(&device);
         world.devices.insert(key, Versioned { value: device, version: 1 });
-        Ok(Changed::Written)
+        Ok(Registered::Written)
+    }
+
+    async fn add_identity(&self, addition: Addition) -> Result<Registered, Fault> {
+        if !addition.key_fits() {
+            return Err(Fault::new("adding an identity", Enrolment::KEYS_UNFIT));
+        }
+        Ok(self.0.lock().add_identity(addition))
     }
 
     async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {

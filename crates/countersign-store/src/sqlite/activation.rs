@@ -2,19 +2,16 @@
 
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{TenantName, UserName};
-use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
-use countersign_core::port::{Changed, Created, Versioned};
+use countersign_core::limits::ACTIVATIONS_LISTED_MAX;
+use countersign_core::port::{Changed, Registered, Versioned};
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::column::{Columns, moment};
+use super::column::{Columns, json, moment};
 use super::trouble::Trouble;
-use super::{device, tenant, user};
+use super::{device, identity_key, tenant, user};
 use crate::seal::{MasterKeys, Owner, Place};
-
-/// Activations that one listing gives.
-const LISTED: u32 = 2 * ACTIVATIONS_PER_USER_MAX as u32;
 
 /// An activation as it is written: its code sealed.
 pub(super) struct Row {
@@ -29,33 +26,50 @@ impl Row {
         Self { activation, code }
     }
 
-    pub(super) fn insert(&self, sql: &Connection) -> Result<Created, Trouble> {
+    /// Writes it, if as many as `expected` were made for its user before.
+    pub(super) fn insert(&self, sql: &Connection, expected: u32) -> Result<Changed, Trouble> {
         let activation = &self.activation;
         tenant::check(sql, &activation.tenant)?;
+        if version(sql, activation)?.is_some()
+            || user::count_activation(sql, &activation.tenant, &activation.user, expected)?
+                == Changed::Stale
+        {
+            return Ok(Changed::Stale);
+        }
         let (state, request, answer) = match &activation.state {
             ActivationState::Open => ("open", None, None),
             ActivationState::Used { request, answer } => ("used", Some(request), Some(answer)),
         };
-        let made = sql
-            .prepare_cached(
-                "INSERT INTO activations (tenant, id, version, user, code, not_after, secret,
-                                          state, request, answer)
-                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-                 ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![
-                activation.tenant.as_str(),
-                activation.id.to_be_bytes(),
-                activation.user.as_str(),
-                self.code,
-                moment(activation.not_after),
-                activation.secret,
-                state,
-                request,
-                answer,
-            ])?;
-        Ok(if made == 1 { Created::Made } else { Created::Exists })
+        sql.prepare_cached(
+            "INSERT INTO activations (tenant, id, version, user, code, not_after, secret, chosen,
+                                      labels, state, request, answer)
+             VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            activation.tenant.as_str(),
+            activation.id.to_be_bytes(),
+            activation.user.as_str(),
+            self.code,
+            moment(activation.not_after),
+            activation.secret,
+            activation.chosen,
+            json(&activation.labels),
+            state,
+            request,
+            answer,
+        ])?;
+        Ok(Changed::Written)
     }
+}
+
+/// The version of an activation's row, if there is one.
+fn version(sql: &Connection, activation: &Activation) -> Result<Option<u32>, Trouble> {
+    Ok(sql
+        .prepare_cached("SELECT version FROM activations WHERE tenant = ?1 AND id = ?2")?
+        .query_row(params![activation.tenant.as_str(), activation.id.to_be_bytes()], |row| {
+            row.get(0)
+        })
+        .optional()?)
 }
 
 pub(super) fn list(
@@ -66,11 +80,13 @@ pub(super) fn list(
     keys: &MasterKeys,
 ) -> Result<Vec<Versioned<Activation>>, Trouble> {
     let mut select = sql.prepare_cached(
-        "SELECT tenant, id, version, user, code, not_after, secret, state, request, answer
+        "SELECT tenant, id, version, user, code, not_after, secret, chosen, labels, state,
+                request, answer
            FROM activations WHERE tenant = ?1 AND user = ?2 AND not_after > ?3
           ORDER BY seq DESC LIMIT ?4",
     )?;
-    let mut rows = select.query(params![tenant.as_str(), user.as_str(), moment(now), LISTED])?;
+    let listed = ACTIVATIONS_LISTED_MAX as u32;
+    let mut rows = select.query(params![tenant.as_str(), user.as_str(), moment(now), listed])?;
     let mut activations = Vec::new();
     while let Some(row) = rows.next()? {
         activations.push(read(row, keys)?);
@@ -87,6 +103,8 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Activati
     let code = columns.secret("code", keys, &tenant, Owner::ActivationCode(id))?;
     let not_after = columns.moment("not_after")?;
     let secret = columns.next("secret")?;
+    let chosen = columns.next("chosen")?;
+    let labels = columns.json("labels")?;
     let state: String = columns.next("state")?;
     let request: Option<[u8; 32]> = columns.next("request")?;
     let answer: Option<Vec<u8>> = columns.next("answer")?;
@@ -96,7 +114,7 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Activati
         _ => return Err(columns.corrupt("state", format!("no such state as {state:?}"))),
     };
     let code = Secret::new(code.to_vec());
-    let value = Activation { id, tenant, user, code, not_after, secret, state };
+    let value = Activation { id, tenant, user, code, not_after, secret, chosen, labels, state };
     Ok(Versioned { value, version })
 }
 
@@ -136,17 +154,24 @@ impl Unit {
         Self { enrolment, device }
     }
 
-    pub(super) fn write(&self, sql: &Connection) -> Result<Changed, Trouble> {
-        let Enrolment { activation, device, .. } = &self.enrolment;
+    pub(super) fn write(&self, sql: &Connection) -> Result<Registered, Trouble> {
+        let Enrolment { activation, device, keys, .. } = &self.enrolment;
         let tenant = &device.tenant;
+        if !self.enrolment.keys_fit() {
+            return Err(Trouble::Misused(Enrolment::KEYS_UNFIT));
+        }
         if !self.holds(sql)? || device::version(sql, tenant, device.id)?.is_some() {
-            return Ok(Changed::Stale);
+            return Ok(Registered::Stale);
         }
         let devices_made: u32 = sql
             .prepare_cached("SELECT devices_made FROM users WHERE tenant = ?1 AND name = ?2")?
             .query_row([tenant.as_str(), device.user.as_str()], |row| row.get(0))?;
         if device.serial_number.sequence != devices_made + 1 {
             return Err(Trouble::Misused("the device's sequence number is not the next"));
+        }
+        let checked = identity_key::check(sql, tenant, keys)?;
+        if checked != Registered::Written {
+            return Ok(checked);
         }
 
         sql.prepare_cached(
@@ -161,18 +186,14 @@ impl Unit {
         ])?;
         user::count_device(sql, tenant, &device.user)?;
         self.device.insert(sql)?;
-        Ok(Changed::Written)
+        identity_key::insert(sql, tenant, keys)?;
+        Ok(Registered::Written)
     }
 
     /// Whether what was decided on is as it was.
     fn holds(&self, sql: &Connection) -> Result<bool, Trouble> {
         let Enrolment { activation, device, .. } = &self.enrolment;
-        let version: Option<u32> = sql
-            .prepare_cached("SELECT version FROM activations WHERE tenant = ?1 AND id = ?2")?
-            .query_row(params![activation.tenant.as_str(), activation.id.to_be_bytes()], |row| {
-                row.get(0)
-            })
-            .optional()?;
+        let version = version(sql, activation)?;
         let user = user::version(sql, &device.tenant, &device.user)?;
         let enrolment = &self.enrolment;
         Ok(version == Some(enrolment.expected) && user == Some(enrolment.user_expected))

@@ -164,9 +164,9 @@ impl<'r> Columns<'r> {
         let Some(opened) = self.secret_or_none(column, keys, tenant, owner)? else {
             return Ok(None);
         };
-        let key = <[u8; 32]>::try_from(opened.as_slice());
+        let key = <&[u8; 32]>::try_from(opened.as_slice());
         let key = key.map_err(|_| self.corrupt(column, "the secret has not 32 bytes"))?;
-        Ok(Some(Key32::new(key)))
+        Ok(Some(Key32::copied(key)))
     }
 
     fn opened(

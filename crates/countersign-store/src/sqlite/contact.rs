@@ -1,8 +1,8 @@
 //! Rows of contacts: what came of waking a device for a transaction.
 
 use countersign_core::id::{DeviceId, TenantName, TransactionId};
-use countersign_core::push::{Contact, PushState, Pushed};
 use countersign_core::time::Timestamp;
+use countersign_core::waking::{Contact, PushState, Pushed};
 use rusqlite::{Connection, params};
 
 use super::column::{Columns, moment, number};

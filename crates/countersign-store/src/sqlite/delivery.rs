@@ -4,8 +4,8 @@ use countersign_core::delivery::{Debt, Delivery, Lane, Owed, Settlement, Verdict
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::{Claim, Unpaid};
-use countersign_core::push::{PushState, Pushed};
 use countersign_core::time::Timestamp;
+use countersign_core::waking::{PushState, Pushed};
 use rusqlite::{Connection, Rows, params};
 
 use super::column::{Columns, moment, number};

@@ -1,16 +1,17 @@
 //! Rows of devices, their identities included.
 
 use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Purpose};
+use countersign_core::enrolment::{Addition, Enrolment};
 use countersign_core::id::{DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::{Changed, Versioned};
+use countersign_core::port::{Changed, Registered, Versioned};
 use countersign_core::user::Standing;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{Base64, Columns, json, moment, number};
 use super::trouble::Trouble;
-use super::user;
+use super::{identity_key, user};
 use crate::seal::{MasterKeys, Owner, Place};
 
 mod push;
@@ -50,6 +51,8 @@ struct IdentityBody {
     certificate: Base64,
     chain: Vec<Base64>,
     labels: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    proposed_labels: Vec<String>,
     enabled: bool,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     status_reason: String,
@@ -156,6 +159,36 @@ impl Row {
             user::set_standing(sql, tenant, user, user_expected, standing)?;
         }
         self.update(sql, expected)
+    }
+}
+
+/// An addition of an identity as it is written.
+pub(super) struct AdditionRow {
+    row: Row,
+    addition: Addition,
+}
+
+impl AdditionRow {
+    pub(super) fn of(addition: Addition, keys: &MasterKeys) -> Self {
+        Self { row: Row::of(addition.device.clone(), keys), addition }
+    }
+
+    pub(super) fn write(&self, sql: &Connection) -> Result<Registered, Trouble> {
+        let Addition { device, expected, user_expected, key } = &self.addition;
+        if !self.addition.key_fits() {
+            return Err(Trouble::Misused(Enrolment::KEYS_UNFIT));
+        }
+        if version(sql, &device.tenant, device.id)? != Some(*expected)
+            || user::version(sql, &device.tenant, &device.user)? != Some(*user_expected)
+        {
+            return Ok(Registered::Stale);
+        }
+        let checked = identity_key::check(sql, &device.tenant, &[*key])?;
+        if checked == Registered::Written {
+            identity_key::insert(sql, &device.tenant, &[*key])?;
+            self.row.update(sql, *expected)?;
+        }
+        Ok(checked)
     }
 }
 
@@ -319,6 +352,7 @@ impl IdentityBody {
             certificate: Base64(identity.certificate.clone()),
             chain: identity.chain.iter().cloned().map(Base64).collect(),
             labels: identity.labels.clone(),
+            proposed_labels: identity.proposed_labels.clone(),
             enabled: identity.enabled,
             status_reason: identity.status_reason.clone(),
         }
@@ -334,6 +368,7 @@ impl IdentityBody {
             certificate: self.certificate.0,
             chain: self.chain.into_iter().map(|certificate| certificate.0).collect(),
             labels: self.labels,
+            proposed_labels: self.proposed_labels,
             enabled: self.enabled,
             status_reason: self.status_reason,
         })

@@ -21,10 +21,12 @@ mod delivery;
 mod device;
 mod evidence;
 mod identity;
+mod identity_key;
 mod key;
 mod open;
 mod proof;
 mod readers;
+mod stored;
 mod tenant;
 mod terms;
 #[cfg(test)]
@@ -42,20 +44,20 @@ use std::sync::Arc;
 use countersign_core::Fault;
 use countersign_core::delivery::{Lane, Settlement};
 use countersign_core::device::Device;
-use countersign_core::enrolment::{Activation, Enrolment};
+use countersign_core::enrolment::{Activation, Addition, Enrolment};
 use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
     Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
-    Ledger, Registry, Unpaid, Versioned,
+    Ledger, Registered, Registry, Unpaid, Versioned,
 };
-use countersign_core::push::{Contact, Waking};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{Standing, User};
+use countersign_core::waking::{Contact, Waking};
 use rusqlite::Connection;
 
 use crate::Stats;
@@ -457,9 +459,13 @@ impl Registry for Sqlite {
         self.0.writer.write("changing a PIN", change).await
     }
 
-    async fn create_activation(&self, activation: Activation) -> Result<Created, Fault> {
+    async fn create_activation(
+        &self,
+        activation: Activation,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
         let row = activation::Row::of(activation, &self.0.keys);
-        self.0.writer.write("making an activation", move |sql| row.insert(sql)).await
+        self.0.writer.write("making an activation", move |sql| row.insert(sql, expected)).await
     }
 
     async fn activations(
@@ -472,9 +478,14 @@ impl Registry for Sqlite {
         self.0.readers.read(doing, |sql| activation::list(sql, tenant, user, now, &self.0.keys))
     }
 
-    async fn enrol(&self, enrolment: Enrolment) -> Result<Changed, Fault> {
+    async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
         let unit = activation::Unit::of(enrolment, &self.0.keys);
         self.0.writer.write("enrolling a device", move |sql| unit.write(sql)).await
+    }
+
+    async fn add_identity(&self, addition: Addition) -> Result<Registered, Fault> {
+        let row = device::AdditionRow::of(addition, &self.0.keys);
+        self.0.writer.write("adding an identity", move |sql| row.write(sql)).await
     }
 
     async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {

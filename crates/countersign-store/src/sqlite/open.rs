@@ -16,6 +16,7 @@ use super::trouble::{Trouble, explained};
 use super::turn::Turn;
 use super::writer::{Writer, pause_while_busy};
 use super::{Parts, tenant};
+use crate::private::{self, Exposed};
 use crate::seal::{MasterKeyError, MasterKeys};
 
 /// The schema's steps; the number of a step is its place, from 1, and the file's `user_version`.
@@ -55,6 +56,9 @@ pub enum OpenError {
         /// What the system said.
         source: Box<dyn core::error::Error + Send + Sync>,
     },
+    /// Others may change the directory, or use the ledger in it.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// The disk is full.
     #[error("the disk of {path} is full; make room and start again")]
     DiskFull {
@@ -110,6 +114,7 @@ pub(super) fn open(directory: &Path, master_key: Option<&Path>) -> Result<Parts,
     let mut writer = connect(&path).map_err(failed)?;
     writer.busy_handler(Some(pause_while_busy)).map_err(failed)?;
     claim_file(&path, &writer)?;
+    check_private(directory, &path)?;
     migrate(&path, &mut writer)?;
     let keys = open_keys(&path, directory, master_key, &writer)?;
 
@@ -146,6 +151,20 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
         Err(error) => Err(not_writable(path, error)),
         Ok(_) => Ok(()),
     }
+}
+
+/// Checks that nobody else may change the directory, or use the ledger and its log. By their names: see [`make_file`].
+fn check_private(directory: &Path, ledger: &Path) -> Result<(), OpenError> {
+    let [mut log, mut index] = [ledger, ledger].map(|path| path.as_os_str().to_owned());
+    log.push("-wal");
+    index.push("-shm");
+    for path in [directory, ledger, log.as_ref(), index.as_ref()] {
+        // A log that is not there is made with the ledger's mode.
+        if let Ok(metadata) = std::fs::metadata(path) {
+            private::check(path, &metadata)?;
+        }
+    }
+    Ok(())
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use countersign_core::delivery::Debt;
 use countersign_core::id::TransactionId;
 use countersign_core::limits::COMMITS_QUEUED_MAX;
-use countersign_core::port::{Changed, Commit, Committed, Handle, Ledger as _, Registry as _};
+use countersign_core::port::{Commit, Committed, Handle, Ledger as _, Registered, Registry as _};
 use countersign_core::terms::{Content, Terms};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -21,7 +21,9 @@ use super::{Sqlite, activation, awaited, delivery, device, evidence, identity, t
 #[path = "../../tests/it/world.rs"]
 mod world;
 
-use world::{activation, commit, device, enrolment, owing, populate, taken, terms, waiting};
+use world::{
+    activation, commit, device, enrolment, invite, owing, populate, taken, terms, waiting,
+};
 
 fn store() -> (TempDir, Sqlite) {
     let directory = tempfile::tempdir().unwrap();
@@ -220,9 +222,9 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
 /// Users of acme with a device and an identity each, written by the writer itself.
 async fn crowd(store: &Sqlite, from: u32, to: u32) {
     const USERS: &str = "WITH RECURSIVE one (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM one WHERE n < ?2)
-        INSERT INTO users (tenant, name, version, serial_base, devices_made, wrong_pins, wrong_codes,
-                           locks_in_a_row, lock, created_at)
-        SELECT 'acme', printf('user-%07d', n), 2, 100 + n, 1, 0, 0, 0, 'open', 0 FROM one";
+        INSERT INTO users (tenant, name, version, serial_base, devices_made, activations_made, wrong_pins,
+                           wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock, created_at)
+        SELECT 'acme', printf('user-%07d', n), 2, 100 + n, 1, 1, 0, 0, 0, 0, 'open', 0 FROM one";
     const DEVICES: &str = "WITH RECURSIVE one (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM one WHERE n < ?2)
         INSERT INTO devices (tenant, id, version, user, serial_base, sequence, status, auth_key,
                              payload_key, code_key, enrolled_at, about, identities)
@@ -260,9 +262,9 @@ async fn what_a_user_holds_is_found_as_fast_among_many_users_as_among_few() {
     for nth in 1..=20 {
         let number = 100 + u64::from(nth);
         let code = activation("acme", "joe", u128::from(number));
-        store.create_activation(code.clone()).await.unwrap();
+        invite(&store, code.clone()).await;
         let enrolled = store.enrol(enrolment(code, device("acme", "joe", number, nth), nth)).await;
-        assert_eq!(enrolled.unwrap(), Changed::Written);
+        assert_eq!(enrolled.unwrap(), Registered::Written);
     }
     let many = std::env::var("USERS").map_or(20_000, |users| users.parse().unwrap());
     crowd(&store, 1, 1_000).await;

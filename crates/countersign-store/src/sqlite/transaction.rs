@@ -9,7 +9,9 @@ use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{Commit, Committed, Due, Grounds, Handle, Versioned};
 use countersign_core::terms::Addressed;
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Clock, Decline, End, Event, State, Transaction};
+use countersign_core::transaction::{
+    Clock, Decline, End, Event, State, Take, TakeOrigin, Transaction,
+};
 use countersign_core::user::Factor;
 use countersign_proof::Proof;
 use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
@@ -19,7 +21,8 @@ use super::column::{Columns, json, moment, number};
 use super::proof::{self, RawBody};
 use super::terms::Body;
 use super::trouble::Trouble;
-use super::{delivery, device, evidence, user};
+use super::{delivery, device, evidence, stored, user};
+use crate::single_use_mark;
 
 mod read;
 
@@ -35,6 +38,25 @@ const COLUMNS: &str = "tenant, id, version, state, reached, due_at, takes, ended
 struct TakeBody {
     device: u64,
     at: u64,
+    /// Absent if the device took it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<OriginBody>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum OriginBody {
+    Gateway,
+}
+
+impl TakeBody {
+    fn of(take: &Take) -> Self {
+        let origin = match take.origin {
+            TakeOrigin::Device => None,
+            TakeOrigin::Gateway => Some(OriginBody::Gateway),
+        };
+        Self { device: take.device.number(), at: take.at.0, origin }
+    }
 }
 
 /// A commit as it is written. What takes time to write down is written down before it queues.
@@ -43,19 +65,16 @@ pub(super) struct Unit {
     takes: String,
     /// Of a new transaction only.
     body: Option<String>,
+    /// Of an end with a signature that may be used once.
+    mark: Option<[u8; 32]>,
 }
 
 impl Unit {
     pub(super) fn of(commit: Commit) -> Self {
-        let takes: Vec<_> = commit
-            .transaction
-            .takes
-            .iter()
-            .map(|take| TakeBody { device: take.device.number(), at: take.at.0 })
-            .collect();
+        let takes: Vec<_> = commit.transaction.takes.iter().map(TakeBody::of).collect();
         let is_new = commit.expected.is_none();
         let body = is_new.then(|| json(&Body::of(&commit.transaction.terms)));
-        Self { takes: json(&takes), body, commit }
+        Self { takes: json(&takes), body, mark: single_use_mark(&commit), commit }
     }
 
     /// Judges the commit on what the ledger holds, and writes it if it stands.
@@ -72,6 +91,12 @@ impl Unit {
         {
             return Ok(Committed::Stale);
         }
+        if let Some(mark) = &self.mark {
+            let key = params![terms.tenant.as_str(), mark];
+            if sql.prepare_cached(SIGNATURE_IS_USED)?.exists(key)? {
+                return Ok(Committed::SignatureUsed);
+            }
+        }
         if let Some(body) = &self.body {
             if let Some(obstacle) = self.obstacle(sql)? {
                 return Ok(obstacle);
@@ -79,6 +104,9 @@ impl Unit {
             self.insert(sql, body)?;
         } else {
             self.update(sql)?;
+        }
+        if let Some(mark) = &self.mark {
+            sql.prepare_cached(USE_SIGNATURE)?.execute(params![terms.tenant.as_str(), mark])?;
         }
         if let (Some(standing), Some(version)) = (self.commit.standing, self.commit.grounds.user) {
             user::set_standing(sql, &terms.tenant, &terms.user, version, standing)?;
@@ -122,7 +150,10 @@ impl Unit {
         let open: u32 = sql
             .prepare_cached(COUNT_OPEN)?
             .query_row([terms.tenant.as_str(), terms.user.as_str()], |row| row.get(0))?;
-        Ok((open >= u32::from(self.commit.open_max)).then_some(Committed::Crowded))
+        if open >= u32::from(self.commit.open_max) {
+            return Ok(Some(Committed::Crowded));
+        }
+        stored::full(sql, &terms.tenant, &terms.client, self.commit.stored_max)
     }
 
     fn insert(&self, sql: &Connection, body: &str) -> Result<(), Trouble> {
@@ -152,6 +183,7 @@ impl Unit {
             },
             moment(terms.started_at),
             body,
+            number(terms.stored_bytes()),
             terms.content.bytes,
         ])?;
         Ok(())
@@ -229,9 +261,12 @@ struct Life<'a> {
 
 const INSERT: &str = "INSERT INTO transactions (tenant, id, version, state, reached, due_at, takes,
         ended_at, ended_by, end_reason, proof_content, proof_signer, evidence, surface, client,
-        user, request_key, reference, device, started_at, body, content)
+        user, request_key, reference, device, started_at, body, stored_bytes, content)
     VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-        ?19, ?20, ?21)";
+        ?19, ?20, ?21, ?22)";
+
+const SIGNATURE_IS_USED: &str = "SELECT 1 FROM used_signatures WHERE tenant = ?1 AND mark = ?2";
+const USE_SIGNATURE: &str = "INSERT INTO used_signatures (tenant, mark) VALUES (?1, ?2)";
 
 const REFERENCE_IS_TAKEN: &str = "SELECT 1 FROM transactions
         WHERE tenant = ?1 AND client = ?2 AND reference = ?3

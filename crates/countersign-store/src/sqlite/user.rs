@@ -28,9 +28,10 @@ pub(super) fn create(
         .optional()?
         .ok_or(Trouble::Misused("there is no such tenant"))?;
     sql.prepare_cached(
-        "INSERT INTO users (tenant, name, version, serial_base, devices_made, wrong_pins,
-                            wrong_codes, locks_in_a_row, lock, locked_until, profile, created_at)
-         VALUES (?1, ?2, 1, ?3, 0, 0, 0, 0, 'open', NULL, ?4, ?5)",
+        "INSERT INTO users (tenant, name, version, serial_base, devices_made, activations_made,
+                            wrong_pins, wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock,
+                            locked_until, profile, created_at)
+         VALUES (?1, ?2, 1, ?3, 0, 0, 0, 0, 0, 0, 'open', NULL, ?4, ?5)",
     )?
     .execute(params![tenant.as_str(), name.as_str(), serial_base, profile, moment(now)])?;
     Ok(Created::Made)
@@ -42,8 +43,9 @@ pub(super) fn load(
     name: &UserName,
 ) -> Result<Option<Versioned<User>>, Trouble> {
     let mut select = sql.prepare_cached(
-        "SELECT tenant, name, version, serial_base, devices_made, wrong_pins, wrong_codes,
-                locks_in_a_row, lock, locked_until, profile, created_at
+        "SELECT tenant, name, version, serial_base, devices_made, activations_made, wrong_pins,
+                wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock, locked_until, profile,
+                created_at
            FROM users WHERE tenant = ?1 AND name = ?2",
     )?;
     let mut rows = select.query([tenant.as_str(), name.as_str()])?;
@@ -53,15 +55,26 @@ pub(super) fn load(
     let version = columns.next("version")?;
     let serial_base = SerialBase(columns.next("serial_base")?);
     let devices_made = columns.next("devices_made")?;
+    let activations_made = columns.next("activations_made")?;
     let standing = Standing {
         wrong_pins: columns.next("wrong_pins")?,
         wrong_codes: columns.next("wrong_codes")?,
-        locks_in_a_row: columns.next("locks_in_a_row")?,
+        pin_locks_in_a_row: columns.next("pin_locks_in_a_row")?,
+        code_locks_in_a_row: columns.next("code_locks_in_a_row")?,
         lock: read_lock(&mut columns)?,
     };
     let profile = columns.next("profile")?;
     let created_at = columns.moment("created_at")?;
-    let value = User { tenant, name, serial_base, devices_made, standing, profile, created_at };
+    let value = User {
+        tenant,
+        name,
+        serial_base,
+        devices_made,
+        activations_made,
+        standing,
+        profile,
+        created_at,
+    };
     Ok(Some(Versioned { value, version }))
 }
 
@@ -88,7 +101,8 @@ pub(super) fn set_standing(
     let written = sql
         .prepare_cached(
             "UPDATE users SET version = version + 1, wrong_pins = ?4, wrong_codes = ?5,
-                              locks_in_a_row = ?6, lock = ?7, locked_until = ?8
+                              pin_locks_in_a_row = ?6, code_locks_in_a_row = ?7, lock = ?8,
+                              locked_until = ?9
               WHERE tenant = ?1 AND name = ?2 AND version = ?3",
         )?
         .execute(params![
@@ -97,7 +111,8 @@ pub(super) fn set_standing(
             expected,
             standing.wrong_pins,
             standing.wrong_codes,
-            standing.locks_in_a_row,
+            standing.pin_locks_in_a_row,
+            standing.code_locks_in_a_row,
             lock,
             until.map(moment),
         ])?;
@@ -140,6 +155,22 @@ pub(super) fn count_device(
     )?
     .execute([tenant.as_str(), name.as_str()])?;
     Ok(())
+}
+
+/// Counts one more activation made for a user, if so many were made before.
+pub(super) fn count_activation(
+    sql: &Connection,
+    tenant: &TenantName,
+    name: &UserName,
+    expected: u32,
+) -> Result<Changed, Trouble> {
+    let counted = sql
+        .prepare_cached(
+            "UPDATE users SET activations_made = activations_made + 1
+              WHERE tenant = ?1 AND name = ?2 AND activations_made = ?3",
+        )?
+        .execute(params![tenant.as_str(), name.as_str(), expected])?;
+    Ok(if counted == 1 { Changed::Written } else { Changed::Stale })
 }
 
 fn lock_columns(lock: Lock) -> (&'static str, Option<Timestamp>) {

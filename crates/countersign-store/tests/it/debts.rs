@@ -3,10 +3,11 @@
 use countersign_core::delivery::{Debt, Delivery, Lane, Room, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::port::{Changed, Claim, Claimed, Commit, Committed, Ledger, Registry as _};
-use countersign_core::push::{Contact, Provider, Push, PushState, Pushed, Retirement, Waking};
+use countersign_core::push::{Provider, Push, Retirement};
 use countersign_core::terms::{Callback, Terms};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
+use countersign_core::waking::{Contact, PushState, Pushed, Waking};
 use countersign_store::Store;
 
 use crate::world::{claim, commit, device, device_id, owing, populate, push, terms, waiting};
@@ -323,7 +324,7 @@ async fn an_address_is_the_last_ones_who_registered_it_and_nobody_elses() {
             let push =
                 if tenant == "acme" { push_of_jane() } else { push("https://push.example/x") };
             let (code, enrolment) = enrolled(tenant, "joe", number, 1, push);
-            store.create_activation(code).await.unwrap();
+            world::invite(&store, code).await;
             store.enrol(enrolment).await.unwrap();
         }
         let read = async |tenant: &str, number| {

@@ -149,9 +149,26 @@ async fn a_master_key_that_others_may_read_is_refused() {
     for mode in [0o640, 0o604, 0o620] {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         let error = refused(directory.path());
-        assert!(matches!(error, OpenError::MasterKey(MasterKeyError::Exposed { .. })), "{error}");
+        assert!(matches!(error, OpenError::MasterKey(MasterKeyError::Exposed(_))), "{error}");
     }
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o400)).unwrap();
+    drop(open(&directory));
+}
+
+#[tokio::test]
+async fn a_ledger_that_others_may_use_is_refused_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(&directory));
+    let ledger = directory.path().join("ledger.db");
+    for (path, mode, wanted) in [(ledger.as_path(), 0o640, 600), (directory.path(), 0o770, 700)] {
+        let before = std::fs::metadata(path).unwrap().permissions();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let error = refused(directory.path());
+        assert!(matches!(error, OpenError::Exposed(_)), "{error}");
+        let told = format!("chmod {wanted} {}", path.display());
+        assert!(error.to_string().contains(&told), "{error}");
+        std::fs::set_permissions(path, before).unwrap();
+    }
     drop(open(&directory));
 }
 

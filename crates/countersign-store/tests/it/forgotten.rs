@@ -5,18 +5,20 @@ use countersign_core::device::DeviceStatus;
 use countersign_core::enrolment::Activation;
 use countersign_core::id::{RequestKey, SerialBase, TransactionId};
 use countersign_core::port::{
-    Changed, Commit, Committed, Created, Grounds, Handle, Ledger, Registry, Versioned,
+    Changed, Commit, Committed, Created, Grounds, Handle, Ledger, Registered, Registry, Versioned,
 };
 use countersign_core::terms::{Content, Terms};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{End, State, Transaction};
+use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
 use countersign_core::user::{Lock, Standing};
+use countersign_proof::raw::{Algorithm, Hash};
+use countersign_proof::{Proof, Raw};
 use countersign_store::Store;
 
 use crate::on_every_store;
 use crate::world::{
-    activation, code, commit, device, device_id, enrolment, owing, populate, proof, raw, taken,
-    terms, waiting,
+    activation, code, commit, device, device_id, enrolment, invite, owing, populate, proof, raw,
+    taken, terms, waiting,
 };
 
 fn ended(terms: Terms, at: u64, end: End) -> Transaction {
@@ -65,6 +67,49 @@ async fn of_a_signed_transaction_the_evidence_stays_and_is_found_as_before() {
         }
         let beta = store.load(&"beta".parse().unwrap(), &named).await.unwrap();
         assert_eq!(beta, None);
+    })
+    .await;
+}
+
+/// A proof that is a raw ECDSA signature of this *r* and *s*.
+fn ecdsa(id: u128, algorithm: Algorithm, r: u8, s: u8) -> Proof {
+    let raw = Raw { algorithm, ..raw(id, None).raw().unwrap().clone() };
+    let signature = vec![0x30, 0x06, 0x02, 0x01, r, 0x02, 0x01, s];
+    Proof::recorded_raw(id.to_be_bytes(), [11; 32], [12; 32], signature, raw)
+}
+
+#[tokio::test]
+async fn an_ecdsa_signature_is_used_once_in_its_tenant_even_after_retention() {
+    on_every_store(async |store| {
+        let finish = async |tenant: &str, id: u128, proof: Proof| {
+            let terms = Terms { tenant: tenant.parse().unwrap(), ..terms(id) };
+            store.commit(commit(waiting(terms.clone()), None)).await.unwrap();
+            let end = End::Finished { by: device_id(1), proof };
+            let event = Event::Ended(Outcome::Finished);
+            let finish = Commit { event, ..commit(ended(terms, 200, end), Some(1)) };
+            let answer = store.commit(finish.clone()).await.unwrap();
+            (answer, finish)
+        };
+        let p256 = Algorithm::Ecdsa(Hash::Sha256);
+        let (first, finish_1) = finish("acme", 1, ecdsa(1, p256, 7, 8)).await;
+        assert_eq!(first, Committed::Written);
+        // Deleting it afterwards uses nothing again.
+        let discarded = Transaction { discarded: true, ..finish_1.transaction.clone() };
+        let discard = Commit { event: Event::Discarded, ..commit(discarded, Some(2)) };
+        assert_eq!(store.commit(discard).await.unwrap(), Committed::Written);
+        // (r, -s) is as good as (r, s), so r alone counts.
+        let (again, refused) = finish("acme", 2, ecdsa(2, p256, 7, 9)).await;
+        assert_eq!(again, Committed::SignatureUsed);
+        assert_eq!(by_id(&store, 2).await, Some(waiting(terms(2))), "nothing was written");
+        assert_eq!(finish("beta", 1, ecdsa(1, p256, 7, 8)).await.0, Committed::Written);
+        let rsa = Algorithm::RsaPkcs1(Hash::Sha256);
+        for id in [3, 4] {
+            let (same_bytes, _) = finish("acme", id, ecdsa(id, rsa, 7, 8)).await;
+            assert_eq!(same_bytes, Committed::Written, "PKCS #1 v1.5 is deterministic");
+        }
+        assert_eq!(forget(&store, 200, 9).await, 4);
+        assert_eq!(store.commit(refused).await.unwrap(), Committed::SignatureUsed);
+        assert_eq!(finish("acme", 5, ecdsa(5, p256, 8, 7)).await.0, Committed::Written);
     })
     .await;
 }
@@ -177,7 +222,7 @@ async fn expired_activations_go_used_or_not() {
         populate(&store).await; // One used activation in each of two tenants, good until 1000.
         let (acme, joe) = ("acme".parse().unwrap(), "joe".parse().unwrap());
         let lasting = Activation { not_after: Timestamp(2_000), ..activation("acme", "joe", 9) };
-        store.create_activation(lasting).await.unwrap();
+        invite(&store, lasting).await;
         assert_eq!(store.forget_activations(Timestamp(999), 9).await.unwrap(), 0);
         assert_eq!(store.forget_activations(Timestamp(1_000), 1).await.unwrap(), 1);
         assert_eq!(store.forget_activations(Timestamp(1_999), 9).await.unwrap(), 1);
@@ -212,7 +257,7 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         populate(&store).await;
         let (acme, beta) = ("acme".parse().unwrap(), "beta".parse().unwrap());
         let (jane, joe) = ("jane".parse().unwrap(), "joe".parse().unwrap());
-        store.create_activation(activation("acme", "jane", 2)).await.unwrap();
+        invite(&store, activation("acme", "jane", 2)).await;
         write(&store, waiting(terms(1))).await;
         let delete = async |expected| store.delete_user(&acme, &jane, expected).await.unwrap();
         assert_eq!(delete(2).await, Changed::Stale, "something is open");
@@ -244,9 +289,12 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         assert_eq!((read.value.serial_base, read.value.devices_made), (SerialBase(3), 0));
         assert!(store.devices(&acme, Some(&jane)).await.unwrap().is_empty());
         let code = activation("acme", "jane", 3);
-        store.create_activation(code.clone()).await.unwrap();
+        invite(&store, code.clone()).await;
         let phone = device("acme", "jane", 5, 1);
-        assert_eq!(store.enrol(enrolment(code, phone.clone(), 1)).await.unwrap(), Changed::Written);
+        assert_eq!(
+            store.enrol(enrolment(code, phone.clone(), 1)).await.unwrap(),
+            Registered::Written
+        );
         let listed = store.devices(&acme, Some(&jane)).await.unwrap();
         assert_eq!(listed, [Versioned { value: phone, version: 1 }]);
         let on_old_phone = Grounds { user: Some(2), device: Some((device_id(1), 1)) };

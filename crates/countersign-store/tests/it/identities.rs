@@ -2,12 +2,14 @@
 //! has changed.
 
 use countersign_core::device::{Device, DeviceStatus, Identity, Purpose};
+use countersign_core::enrolment::{Addition, IdentityKey};
 use countersign_core::id::{DeviceId, IdentityId, TenantName};
-use countersign_core::port::{Changed, Household, Registry};
+use countersign_core::port::{Changed, Household, Registered, Registry};
+use countersign_core::user::{Lock, Standing};
 use countersign_store::Store;
 
 use crate::on_every_store;
-use crate::world::{activation, device, device_id, enrolment, populate};
+use crate::world::{activation, device, device_id, enrolment, identity_key, invite, populate};
 
 fn acme() -> TenantName {
     "acme".parse().unwrap()
@@ -20,6 +22,7 @@ fn identity(id: u128, labels: &[&str]) -> Identity {
         certificate: vec![1],
         chain: Vec::new(),
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        proposed_labels: vec!["proposed".to_owned()],
         enabled: true,
         status_reason: String::new(),
     }
@@ -28,9 +31,9 @@ fn identity(id: u128, labels: &[&str]) -> Identity {
 /// Enrols a device of joe's at acme with these identities; the `nth` is the device's sequence number.
 async fn enrol(store: &Store, number: u64, nth: u32, identities: Vec<Identity>) {
     let code = activation("acme", "joe", u128::from(number) + 100);
-    store.create_activation(code.clone()).await.unwrap();
+    invite(store, code.clone()).await;
     let device = Device { identities, ..device("acme", "joe", number, nth) };
-    assert_eq!(store.enrol(enrolment(code, device, nth)).await.unwrap(), Changed::Written);
+    assert_eq!(store.enrol(enrolment(code, device, nth)).await.unwrap(), Registered::Written);
 }
 
 async fn labelled(store: &Store, labels: &[&str], limit: u16) -> Vec<DeviceId> {
@@ -127,6 +130,128 @@ async fn why_an_identity_is_disabled_is_kept() {
         let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap().value;
         assert!(!read.identities[0].enabled);
         assert_eq!(read.identities[0].status_reason, "lost \"for good\"");
+    })
+    .await;
+}
+
+/// The identity of a device that was read, with the key of that id.
+async fn add(store: &Store, number: u64, id: u128, key: u128) -> Registered {
+    let found = store.device(&acme(), device_id(number)).await.unwrap().unwrap();
+    let user = store.user(&acme(), &found.value.user).await.unwrap();
+    let user_expected = user.map_or(0, |user| user.version);
+    let addition = addition(found.value, found.version, user_expected, id, key);
+    store.add_identity(addition).await.unwrap()
+}
+
+fn addition(
+    mut device: Device,
+    expected: u32,
+    user_expected: u32,
+    id: u128,
+    key: u128,
+) -> Addition {
+    device.identities.push(identity(id, &[]));
+    let key = IdentityKey { identity: IdentityId(id), ..identity_key(key) };
+    Addition { device, expected, user_expected, key }
+}
+
+#[tokio::test]
+async fn an_identity_is_added_only_while_its_device_and_its_user_are_as_they_were() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let jane = "jane".parse().unwrap();
+        let phone = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
+        let user = store.user(&acme(), &jane).await.unwrap().unwrap();
+        // Locked, and acknowledged, after both were read.
+        let standing = Standing { lock: Lock::Administrator, ..Standing::default() };
+        let locked = store.set_standing(&acme(), &jane, user.version, standing).await.unwrap();
+        assert_eq!(locked, Changed::Written);
+        let late = addition(phone.value.clone(), phone.version, user.version, 7, 7);
+        assert_eq!(store.add_identity(late).await.unwrap(), Registered::Stale);
+        assert_eq!(holder(&store, 7).await, None);
+
+        let stale = addition(phone.value.clone(), phone.version + 1, user.version + 1, 7, 7);
+        assert_eq!(store.add_identity(stale).await.unwrap(), Registered::Stale);
+        let fit = addition(phone.value.clone(), phone.version, user.version + 1, 7, 7);
+        assert_eq!(store.add_identity(fit).await.unwrap(), Registered::Written);
+        assert_eq!(holder(&store, 7).await, Some(device_id(1)));
+        let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
+        assert_eq!((read.version, read.value.identities.len()), (phone.version + 1, 2));
+
+        let mut unfit = addition(read.value, read.version, user.version + 1, 8, 8);
+        unfit.key.identity = IdentityId(9);
+        assert!(store.add_identity(unfit).await.is_err(), "the key is another identity's");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_is_one_identitys_for_good_whatever_becomes_of_it() {
+    on_every_store(async |store| {
+        populate(&store).await; // Jane's device 1 holds identity 1 with key 1.
+        enrol(&store, 21, 1, vec![identity(7, &[]), identity(8, &[])]).await;
+        assert_eq!(add(&store, 21, 9, 1).await, Registered::KeyUsed, "jane's");
+        assert_eq!(add(&store, 21, 9, 7).await, Registered::KeyUsed, "the device's own");
+
+        change(&store, 21, |device| drop(device.identities.remove(0))).await;
+        assert_eq!(add(&store, 21, 9, 7).await, Registered::KeyUsed, "a deleted identity's");
+        change(&store, 1, |device| device.status = DeviceStatus::Retired).await;
+        assert_eq!(add(&store, 21, 9, 1).await, Registered::KeyUsed, "a retired device's");
+        let jane = "jane".parse().unwrap();
+        let deleted = store.delete_user(&acme(), &jane, 2).await.unwrap();
+        assert_eq!(deleted, Changed::Written);
+        assert_eq!(add(&store, 21, 9, 1).await, Registered::KeyUsed, "a deleted user's");
+        assert_eq!(add(&store, 21, 9, 9).await, Registered::Written);
+
+        // Another tenant is another world.
+        let read = store.device(&"beta".parse().unwrap(), device_id(1)).await.unwrap().unwrap();
+        let others = addition(read.value, 1, 2, 7, 7);
+        assert_eq!(store.add_identity(others).await.unwrap(), Registered::Written);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_enrolment_with_a_used_key_or_serial_number_writes_nothing() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let code = activation("acme", "joe", 121);
+        invite(&store, code.clone()).await;
+        let identities = vec![identity(7, &[]), identity(8, &[])];
+        let phone = Device { identities, ..device("acme", "joe", 21, 1) };
+        let with = |key: usize, change: fn(&mut IdentityKey)| {
+            let mut enrolment = enrolment(code.clone(), phone.clone(), 1);
+            change(&mut enrolment.keys[key]);
+            enrolment
+        };
+        let of_jane = identity_key(1);
+        assert_eq!(of_jane.certificate_serial, Some(1));
+        for (enrolment, answer) in [
+            (with(1, |key| key.key_digest = identity_key(1).key_digest), Registered::KeyUsed),
+            (with(1, |key| key.key_digest = identity_key(7).key_digest), Registered::KeyUsed),
+            (with(0, |key| key.certificate_serial = Some(1)), Registered::SerialUsed),
+            (with(1, |key| key.certificate_serial = Some(7)), Registered::SerialUsed),
+        ] {
+            assert_eq!(store.enrol(enrolment).await.unwrap(), answer);
+            assert!(store.device(&acme(), device_id(21)).await.unwrap().is_none());
+        }
+        let mut unfit = with(0, |_| {});
+        unfit.keys.pop();
+        assert!(store.enrol(unfit).await.is_err(), "an identity without its key");
+        assert_eq!(store.enrol(with(0, |_| {})).await.unwrap(), Registered::Written);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_proposed_label_finds_nothing() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        enrol(&store, 21, 1, vec![identity(7, &["work"])]).await;
+        let read = store.device(&acme(), device_id(21)).await.unwrap().unwrap();
+        assert_eq!(read.value.identities[0].proposed_labels, ["proposed"]);
+        assert_eq!(labelled(&store, &["proposed"], 9).await, []);
+        assert_eq!(labelled(&store, &["work"], 9).await, [device_id(21)]);
     })
     .await;
 }

@@ -9,6 +9,7 @@ mod forgotten;
 mod identities;
 mod keys;
 mod model;
+mod quotas;
 mod registry;
 mod story;
 mod torn;

@@ -3,8 +3,8 @@
 use countersign_core::device::{Device, DeviceStatus, PinDigest};
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{SerialBase, TenantName, UserName};
-use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
-use countersign_core::port::{Changed, Created, Registry, Versioned};
+use countersign_core::limits::ACTIVATIONS_LISTED_MAX;
+use countersign_core::port::{Changed, Created, Registered, Registry, Versioned};
 use countersign_core::push::Push;
 use countersign_core::secret::Key32;
 use countersign_core::tenant::Client;
@@ -14,7 +14,7 @@ use countersign_core::user::{Lock, Standing};
 use crate::on_every_store;
 use crate::world::{
     AUTHORITY_KEY, TOKEN_KEY, WEBHOOK_KEY, activation, client, device, device_id, enrolment,
-    populate, push, tenant,
+    invite, populate, push, tenant,
 };
 
 fn acme() -> TenantName {
@@ -75,13 +75,15 @@ async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
         assert_eq!((read.name.as_str(), read.secret_digest), ("Bank", [3; 32]));
         assert_eq!(read.webhook_key.expose(), &WEBHOOK_KEY);
         let before = Some(read.webhook_key);
-        let set = store.set_webhook_keys(&read.tenant, &read.id, Key32::new([9; 32]), before).await;
+        let set =
+            store.set_webhook_keys(&read.tenant, &read.id, Key32::copied(&[9; 32]), before).await;
         assert_eq!(set.unwrap(), Changed::Written);
         let read = store.client(&read.tenant, &read.id).await.unwrap().unwrap();
         assert_eq!(read.webhook_key.expose(), &[9; 32]);
         assert_eq!(read.webhook_key_before.unwrap().expose(), &WEBHOOK_KEY);
         let nobody = "nobody".parse().unwrap();
-        let set = store.set_webhook_keys(&read.tenant, &nobody, Key32::new([9; 32]), None).await;
+        let set =
+            store.set_webhook_keys(&read.tenant, &nobody, Key32::copied(&[9; 32]), None).await;
         assert_eq!(set.unwrap(), Changed::Stale);
         assert!(store.client(&acme(), &"id3".parse().unwrap()).await.unwrap().is_none());
         assert_eq!(make(client("beta", "id4", "Mill")).await, Created::Made);
@@ -116,7 +118,7 @@ async fn nobody_is_made_in_a_tenant_that_is_not_there() {
     on_every_store(async |store| {
         assert!(store.create_client(client("acme", "id1", "Bank")).await.is_err());
         assert!(store.create_user(&acme(), &jane(), None, Timestamp(1)).await.is_err());
-        assert!(store.create_activation(activation("acme", "jane", 1)).await.is_err());
+        assert!(store.create_activation(activation("acme", "jane", 1), 0).await.is_err());
         assert!(store.user(&acme(), &jane()).await.unwrap().is_none());
     })
     .await;
@@ -143,8 +145,13 @@ async fn a_standing_is_changed_only_on_the_version_that_was_read() {
         populate(&store).await;
         let locks = [Lock::Until(Timestamp(77)), Lock::Disowned, Lock::Administrator, Lock::Open];
         for (version, lock) in (2..).zip(locks) {
-            let standing =
-                Standing { wrong_pins: 1, wrong_codes: 2, locks_in_a_row: u16::MAX, lock };
+            let standing = Standing {
+                wrong_pins: 1,
+                wrong_codes: 2,
+                pin_locks_in_a_row: u16::MAX,
+                code_locks_in_a_row: 3,
+                lock,
+            };
             let set = async |expected| {
                 store.set_standing(&acme(), &jane(), expected, standing).await.unwrap()
             };
@@ -165,20 +172,19 @@ async fn an_activation_brings_one_device_in_and_both_versions_must_hold() {
     on_every_store(async |store| {
         populate(&store).await;
         let code = activation("acme", "joe", 2);
-        assert_eq!(store.create_activation(code.clone()).await.unwrap(), Created::Made);
-        assert_eq!(store.create_activation(code.clone()).await.unwrap(), Created::Exists);
+        invite(&store, code.clone()).await;
         let phone = device("acme", "joe", 2, 1);
         let enrol = async |expected, user| {
             let enrolment = enrolment(code.clone(), phone.clone(), user);
             let enrolment = countersign_core::enrolment::Enrolment { expected, ..enrolment };
             store.enrol(enrolment).await.unwrap()
         };
-        assert_eq!(enrol(2, 1).await, Changed::Stale);
-        assert_eq!(enrol(1, 2).await, Changed::Stale);
+        assert_eq!(enrol(2, 1).await, Registered::Stale);
+        assert_eq!(enrol(1, 2).await, Registered::Stale);
         assert!(store.device(&acme(), device_id(2)).await.unwrap().is_none());
-        assert_eq!(enrol(1, 1).await, Changed::Written);
-        assert_eq!(enrol(1, 1).await, Changed::Stale);
-        assert_eq!(enrol(2, 2).await, Changed::Stale, "a device of that id is there");
+        assert_eq!(enrol(1, 1).await, Registered::Written);
+        assert_eq!(enrol(1, 1).await, Registered::Stale);
+        assert_eq!(enrol(2, 2).await, Registered::Stale, "a device of that id is there");
 
         let read = store.device(&acme(), device_id(2)).await.unwrap().unwrap();
         assert_eq!(read, Versioned { value: phone.clone(), version: 1 });
@@ -193,11 +199,48 @@ async fn an_activation_brings_one_device_in_and_both_versions_must_hold() {
 }
 
 #[tokio::test]
+async fn of_activations_that_are_made_at_once_on_one_count_one_is_written() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let joe: UserName = "joe".parse().unwrap();
+        let before = store.user(&acme(), &joe).await.unwrap().unwrap();
+        assert_eq!(before.value.activations_made, 0);
+        let made: Vec<_> = (10..30)
+            .map(|id| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    store.create_activation(activation("acme", "joe", id), 0).await.unwrap()
+                })
+            })
+            .collect();
+        let mut written = 0;
+        for made in made {
+            written += usize::from(made.await.unwrap() == Changed::Written);
+        }
+        assert_eq!(written, 1);
+        let listed = store.activations(&acme(), &joe, Timestamp(0)).await.unwrap();
+        assert_eq!(listed.len(), 1);
+
+        // An id that is taken, a count that is not the user's, a user that is not there.
+        let create = async |user, id, expected| {
+            store.create_activation(activation("acme", user, id), expected).await.unwrap()
+        };
+        assert_eq!(create("joe", listed[0].value.id, 1).await, Changed::Stale);
+        assert_eq!(create("joe", 30, 2).await, Changed::Stale);
+        assert_eq!(create("nobody", 30, 0).await, Changed::Stale);
+        assert_eq!(create("joe", 30, 1).await, Changed::Written);
+        let after = store.user(&acme(), &joe).await.unwrap().unwrap();
+        assert_eq!((after.version, after.value.activations_made), (before.version, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_device_out_of_sequence_is_a_fault_and_leaves_its_code_unused() {
     on_every_store(async |store| {
         populate(&store).await;
         let code = activation("acme", "joe", 2);
-        store.create_activation(code.clone()).await.unwrap();
+        invite(&store, code.clone()).await;
         assert!(store.enrol(enrolment(code, device("acme", "joe", 2, 7), 1)).await.is_err());
         let joe = "joe".parse().unwrap();
         let codes = store.activations(&acme(), &joe, Timestamp(0)).await.unwrap();
@@ -215,13 +258,13 @@ async fn activations_come_newest_first_without_the_expired_and_within_their_boun
         for id in 10..50 {
             let not_after = Timestamp(if id == 49 { 500 } else { 1_000 });
             let code = Activation { not_after, secret: id == 48, ..activation("acme", "joe", id) };
-            store.create_activation(code).await.unwrap();
+            invite(&store, code).await;
         }
         let ids = async |now| {
             let found = store.activations(&acme(), &joe, Timestamp(now)).await.unwrap();
             found.into_iter().map(|a| a.value.id).collect::<Vec<_>>()
         };
-        let bound = 2 * ACTIVATIONS_PER_USER_MAX;
+        let bound = ACTIVATIONS_LISTED_MAX;
         assert_eq!(ids(499).await, (10..50).rev().take(bound).collect::<Vec<_>>());
         assert_eq!(ids(500).await, (10..49).rev().take(bound).collect::<Vec<_>>());
         assert_eq!(ids(1_000).await, []);
@@ -236,7 +279,7 @@ async fn a_pin_changes_with_its_users_standing_or_neither_does() {
     on_every_store(async |store| {
         populate(&store).await;
         let jane: UserName = "jane".parse().unwrap();
-        let digest = Key32::new([42; 32]);
+        let digest = Key32::copied(&[42; 32]);
         let pin = Some(PinDigest { digest, version: 2 });
         let changed = Device { pin: pin.clone(), ..device("acme", "jane", 1, 1) };
         let wrong = Standing { wrong_pins: 3, ..Standing::default() };
@@ -268,7 +311,7 @@ async fn a_device_changes_in_what_may_change_and_on_the_version_that_was_read() 
         populate(&store).await;
         let mut changed = device("acme", "jane", 1, 1);
         changed.status = DeviceStatus::Locked;
-        changed.pin = Some(PinDigest { digest: Key32::new([42; 32]), version: 2 });
+        changed.pin = Some(PinDigest { digest: Key32::copied(&[42; 32]), version: 2 });
         changed.push = push("https://push.example/other");
         changed.identities[0].enabled = false;
         assert_eq!(store.change_device(changed.clone(), 2).await.unwrap(), Changed::Stale);
@@ -295,9 +338,9 @@ async fn devices_are_listed_by_user_and_sequence_without_the_retired() {
         let enrolled = [("joe", 9, 1, 1), ("jane", 4, 2, 2), ("jane", 3, 3, 3)];
         for (user, number, sequence, version) in enrolled {
             let code = activation("acme", user, u128::from(number));
-            store.create_activation(code.clone()).await.unwrap();
+            invite(&store, code.clone()).await;
             let enrolment = enrolment(code, device("acme", user, number, sequence), version);
-            assert_eq!(store.enrol(enrolment).await.unwrap(), Changed::Written);
+            assert_eq!(store.enrol(enrolment).await.unwrap(), Registered::Written);
         }
         let mut retired = device("acme", "jane", 4, 2);
         retired.status = DeviceStatus::Retired;

@@ -96,8 +96,11 @@ async fn versions(directory: &Path) -> Vec<u32> {
 /// Puts the files of a picture down, with another log.
 fn crashed(before: &Picture, log: &[u8], key: &[u8]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("ledger.db"), &before.ledger).unwrap();
-    std::fs::write(directory.path().join("ledger.db-wal"), log).unwrap();
+    for (name, bytes) in [("ledger.db", before.ledger.as_slice()), ("ledger.db-wal", log)] {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
     let key_file = directory.path().join("master.key");
     std::fs::write(&key_file, key).unwrap();
     std::fs::set_permissions(&key_file, Permissions::from_mode(0o600)).unwrap();

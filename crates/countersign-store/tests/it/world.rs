@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use countersign_core::delivery::{Debt, Lane, Owed, Room};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Purpose};
-use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
+use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::id::{
     DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
-use countersign_core::port::{Changed, Claim, Commit, Created, Grounds, Registry};
+use countersign_core::port::{
+    Changed, Claim, Commit, Created, Grounds, Registered, Registry, StoredMax,
+};
 use countersign_core::push::{Provider, Push, PushAddress, Registration, SubscriptionKeys};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
@@ -19,7 +21,7 @@ use countersign_core::terms::{
     Surface, Terms,
 };
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Event, State, Take, Transaction};
+use countersign_core::transaction::{Event, State, Take, TakeOrigin, Transaction};
 use countersign_proof::raw::{Algorithm, Hash};
 use countersign_proof::{Proof, Raw};
 
@@ -50,7 +52,7 @@ pub(crate) fn client(tenant: &str, id: &str, name: &str) -> Client {
         id: id.parse().unwrap(),
         name: name.into(),
         secret_digest: [3; 32],
-        webhook_key: Key32::new(WEBHOOK_KEY),
+        webhook_key: Key32::copied(&WEBHOOK_KEY),
         webhook_key_before: None,
         scopes: None,
         created_at: Timestamp(2),
@@ -65,6 +67,8 @@ pub(crate) fn activation(tenant: &str, user: &str, id: u128) -> Activation {
         code: Secret::new(CODE.to_vec()),
         not_after: Timestamp(1_000),
         secret: false,
+        chosen: true,
+        labels: vec!["vip".into()],
         state: ActivationState::Open,
     }
 }
@@ -81,15 +85,16 @@ pub(crate) fn device(tenant: &str, user: &str, number: u64, sequence: u32) -> De
         serial_number: SerialNumber { base: SerialBase(1), sequence },
         status: DeviceStatus::Active,
         auth_key: [4; 65],
-        payload_key: Key32::new(PAYLOAD_KEY),
-        code_key: Key32::new(CODE_KEY),
-        pin: Some(PinDigest { digest: Key32::new(PIN_DIGEST), version: 1 }),
+        payload_key: Key32::copied(&PAYLOAD_KEY),
+        code_key: Key32::copied(&CODE_KEY),
+        pin: Some(PinDigest { digest: Key32::copied(&PIN_DIGEST), version: 1 }),
         identities: vec![Identity {
             id: IdentityId(u128::from(number)),
             purpose: Purpose::Digest,
             certificate: vec![6, 7],
             chain: vec![vec![8], vec![9]],
             labels: vec!["private".into(), "größer".into()],
+            proposed_labels: vec!["ceo".into()],
             enabled: true,
             status_reason: "enrolled".into(),
         }],
@@ -114,7 +119,22 @@ pub(crate) fn push(token: &str) -> Push {
 
 pub(crate) fn enrolment(activation: Activation, device: Device, user_expected: u32) -> Enrolment {
     let (request, answer) = ([1; 32], b"welcome".to_vec());
-    Enrolment { activation, expected: 1, user_expected, request, answer, device }
+    let keys = device.identities.iter().map(|identity| identity_key(identity.id.0)).collect();
+    Enrolment { activation, expected: 1, user_expected, request, answer, device, keys }
+}
+
+/// The key of the identity with this id, which no other has.
+pub(crate) fn identity_key(id: u128) -> IdentityKey {
+    let mut key_digest = [0; 32];
+    key_digest[..16].copy_from_slice(&id.to_be_bytes());
+    IdentityKey { identity: IdentityId(id), key_digest, certificate_serial: Some(id) }
+}
+
+/// Makes an activation code, whatever others its user has.
+pub(crate) async fn invite(store: &impl Registry, activation: Activation) {
+    let user = store.user(&activation.tenant, &activation.user).await.unwrap().unwrap().value;
+    let made = store.create_activation(activation, user.activations_made).await.unwrap();
+    assert_eq!(made, Changed::Written);
 }
 
 /// Tenants `acme` and `beta`, each with users `jane` and `joe`, jane with device 1. Afterwards jane's
@@ -128,9 +148,9 @@ pub(crate) async fn populate(store: &impl Registry) {
             assert_eq!(made, Created::Made);
         }
         let code = activation(name, "jane", 1);
-        assert_eq!(store.create_activation(code.clone()).await.unwrap(), Created::Made);
+        invite(store, code.clone()).await;
         let enrolled = store.enrol(enrolment(code, device(name, "jane", 1, 1), 1)).await.unwrap();
-        assert_eq!(enrolled, Changed::Written);
+        assert_eq!(enrolled, Registered::Written);
     }
 }
 
@@ -190,7 +210,7 @@ pub(crate) fn waiting(terms: Terms) -> Transaction {
 }
 
 pub(crate) fn taken(transaction: Transaction, deadline: u64) -> Transaction {
-    let takes = vec![Take { device: device_id(1), at: Timestamp(120) }];
+    let takes = vec![Take { device: device_id(1), at: Timestamp(120), origin: TakeOrigin::Device }];
     Transaction { takes, state: State::Taken { deadline: Timestamp(deadline) }, ..transaction }
 }
 
@@ -231,6 +251,7 @@ pub(crate) fn commit(transaction: Transaction, expected: Option<u32>) -> Commit 
         grounds: Grounds::default(),
         standing: None,
         open_max: 100,
+        stored_max: StoredMax::NONE,
     }
 }
 

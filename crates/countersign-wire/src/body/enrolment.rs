@@ -7,8 +7,8 @@ use crate::encoding::{base64, base64_list, bounded, list, name, some, unbase64};
 use crate::id::{BadId, DeviceId, DeviceName};
 use crate::jwk::PublicJwk;
 use crate::limits::{
-    CERTIFICATE_BYTES_MAX, CSR_BYTES_MAX, IDENTITIES_MAX, LABEL_BYTES_MAX, LABELS_MAX,
-    NAME_BYTES_MAX,
+    CERTIFICATE_BYTES_MAX, CSR_BYTES_MAX, IDENTITIES_MAX, KEY_PROOF_BYTES_MAX, LABEL_BYTES_MAX,
+    LABELS_MAX, NAME_BYTES_MAX,
 };
 
 /// What a device asks for. Read strictly by the server.
@@ -45,9 +45,12 @@ pub struct IdentityRequest {
     /// PKCS#10, DER, signed by its own key.
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CSR_BYTES_MAX>")]
     pub csr: Vec<u8>,
-    /// Names that relying parties may select it by, each 1 to [`LABEL_BYTES_MAX`] bytes.
+    /// The signature by its own key over [`crate::key_proof::KeyStatement`].
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, KEY_PROOF_BYTES_MAX>")]
+    pub proof: Vec<u8>,
+    /// Labels that the device asks for, each 1 to [`LABEL_BYTES_MAX`] bytes. No selector finds it by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "labels")]
-    pub labels: Vec<String>,
+    pub proposed_labels: Vec<String>,
 }
 
 /// `POST /device/v1/identities`: one more identity of a device that is enrolled. Read strictly by the
@@ -61,9 +64,12 @@ pub struct NewIdentity {
     /// PKCS#10, DER, signed by its own key: proves that the device has it.
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CSR_BYTES_MAX>")]
     pub csr: Vec<u8>,
-    /// Names that relying parties may select it by, each 1 to [`LABEL_BYTES_MAX`] bytes.
+    /// The signature by its own key over [`crate::key_proof::KeyStatement`].
+    #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, KEY_PROOF_BYTES_MAX>")]
+    pub proof: Vec<u8>,
+    /// Labels that the device asks for, each 1 to [`LABEL_BYTES_MAX`] bytes. No selector finds it by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "labels")]
-    pub labels: Vec<String>,
+    pub proposed_labels: Vec<String>,
     /// A certificate for the key that another authority issued; without one the server issues it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
@@ -90,6 +96,17 @@ pub enum Use {
     Content,
     /// A raw signature over a digest that a caller gave.
     Digest,
+}
+
+impl Use {
+    /// Its name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Content => "content",
+            Self::Digest => "digest",
+        }
+    }
 }
 
 /// What a device says of itself: shown to people, decided on by nobody.
@@ -184,8 +201,8 @@ mod tests {
             "tenant": "bank",
             "user": "ann",
             "identities": [
-                {"use": "content", "csr": "MAA=", "labels": ["work", "2026"]},
-                {"use": "digest", "csr": "MAA="},
+                {"use": "content", "csr": "MAA=", "proof": "AQ==", "proposed_labels": ["work", "2026"]},
+                {"use": "digest", "csr": "MAA=", "proof": "AQ=="},
             ],
             "auth_key": PrivateJwk::generate().public(),
             "seal_key": PrivateJwk::generate().public(),
@@ -205,17 +222,19 @@ mod tests {
     #[test]
     fn a_new_identity_reads_as_it_was_written_and_no_other_way() {
         let whole = json!({
-            "use": "digest", "csr": "MAA=", "labels": ["work"],
+            "use": "digest", "csr": "MAA=", "proof": "AQ==", "proposed_labels": ["work"],
             "imported": {"certificate": "MAA=", "chain": ["MAAA"]},
         });
-        for written in [whole.clone(), json!({"use": "content", "csr": "MAA="})] {
+        for written in [whole.clone(), json!({"use": "content", "csr": "MAA=", "proof": "AQ=="})] {
             let read: NewIdentity = serde_json::from_value(written.clone()).unwrap();
             assert_eq!(serde_json::to_value(&read).unwrap(), written);
         }
         for (at, value) in [
             ("/use", json!("both")),
             ("/csr", json!("MAA")),
-            ("/labels", json!([""])),
+            ("/proof", json!("?")),
+            ("/proof", json!("AAAA".repeat(400))),
+            ("/proposed_labels", json!([""])),
             ("/imported", json!({"certificate": "MAA="})),
             ("/imported/certificate", json!("?")),
             ("/imported/chain/0", json!(7)),
@@ -227,6 +246,8 @@ mod tests {
         let mut more = whole;
         more["key"] = json!("MAA=");
         assert!(serde_json::from_value::<NewIdentity>(more).is_err());
+        let unproved = json!({"use": "content", "csr": "MAA="});
+        assert!(serde_json::from_value::<NewIdentity>(unproved).is_err());
     }
 
     #[test]
@@ -239,8 +260,8 @@ mod tests {
             ("/identities", json!(vec![request()["identities"][0].clone(); 9])),
             ("/identities/0/use", json!("both")),
             ("/identities/0/csr", json!("MAA")),
-            ("/identities/0/labels", json!([""])),
-            ("/identities/0/labels", json!(vec!["l"; 17])),
+            ("/identities/0/proposed_labels", json!([""])),
+            ("/identities/0/proposed_labels", json!(vec!["l"; 17])),
             ("/auth_key", serde_json::to_value(PrivateJwk::generate()).unwrap()),
             ("/auth_key/crv", json!("P-384")),
             ("/device/name", json!("x".repeat(256))),

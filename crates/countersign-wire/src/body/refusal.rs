@@ -98,6 +98,9 @@ pub enum Code {
     /// The signature does not verify, or is over something else.
     #[error("the signature is not good for this transaction")]
     BadSignature,
+    /// The public key is, or was, another identity's of the tenant.
+    #[error("the key belongs, or belonged, to another identity")]
+    KeyUsed,
     /// The body or frame is over the limit.
     #[error("the request is too large")]
     TooLarge,
@@ -133,7 +136,8 @@ impl Code {
             | Self::NotTaken
             | Self::OtherDevice
             | Self::PinNotSet
-            | Self::PinVersion => 409,
+            | Self::PinVersion
+            | Self::KeyUsed => 409,
             Self::Late => 410,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
@@ -150,7 +154,7 @@ impl Code {
     }
 
     /// Every code that the server says, in the order of the specification's table.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BadRequest,
         Self::Unauthorised,
         Self::EnrolmentRefused,
@@ -164,6 +168,7 @@ impl Code {
         Self::OtherDevice,
         Self::PinNotSet,
         Self::PinVersion,
+        Self::KeyUsed,
         Self::Late,
         Self::TooLarge,
         Self::UnsupportedMediaType,

@@ -83,16 +83,10 @@ pub struct Taken {
     /// Unended by then, it expires.
     #[serde(with = "millis")]
     pub deadline: Duration,
-    /// The forms that the transaction accepts, the preferred one first.
-    pub forms: Vec<Form>,
-    /// The algorithms that it accepts in `cms` and `raw`, the preferred one first.
-    pub algorithms: Vec<Algorithm>,
-    /// The device's identities that may sign it; absent, any of the right use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identities: Option<Vec<String>>,
 }
 
-/// What is to be shown and signed. Sealed in [`Taken`].
+/// What is to be shown and signed, and how it may be signed. Sealed in [`Taken`], so that whoever ends TLS
+/// in between can neither read it nor make the device sign with something weaker.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Content {
     /// The transaction, once more.
@@ -104,10 +98,15 @@ pub struct Content {
     /// What is shown, and exactly what is signed.
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CONTENT_BYTES_MAX>")]
     pub bytes: Vec<u8>,
-    /// The forms that the transaction accepts, the preferred one first: as in [`Taken`], for those who see
-    /// no more than this.
+    /// The forms that the transaction accepts, the preferred one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forms: Vec<Form>,
+    /// The algorithms that it accepts in `cms` and `raw`, the preferred one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub algorithms: Vec<Algorithm>,
+    /// The device's identities that may sign it; absent, any of the right use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identities: Option<Vec<String>>,
     /// How many digits a code has, where one is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_digits: Option<u8>,
@@ -258,6 +257,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_may_be_signed_with_is_read_from_the_content_and_from_nothing_beside_the_seal() {
+        let beside = json!({
+            "sealed": "a..b.c.d", "deadline": 1, "forms": ["raw"], "algorithms": ["rsa-sha1"],
+            "identities": ["weak"],
+        });
+        let taken: Taken = serde_json::from_value(beside).unwrap();
+        let kept = serde_json::to_value(&taken).unwrap();
+        assert_eq!(kept, json!({"sealed": "a..b.c.d", "deadline": 1}));
+        let written = json!({
+            "id": "00000000000000000000000000000001", "client": "Bank", "media_type": "text/plain",
+            "bytes": "", "forms": ["raw"], "algorithms": ["ecdsa-sha256", "rsa-sha256"],
+            "identities": ["7d3c"],
+        });
+        let content: Content = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(content.algorithms, [Algorithm::EcdsaSha256, Algorithm::RsaSha256]);
+        assert_eq!(serde_json::to_value(&content).unwrap(), written);
+    }
 
     #[test]
     fn a_document_reads_as_it_was_written_and_says_nothing_in_debug() {

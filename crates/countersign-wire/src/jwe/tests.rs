@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::body::{Content, Document, Form, PinChange, Push, Text};
+use crate::body::{Algorithm, Content, Document, Form, PinChange, Push, Text};
 use crate::vectors::{Refused, read, unhex};
 
 #[derive(Deserialize)]
@@ -107,6 +107,8 @@ fn the_largest_document_fits_a_sealed_message() {
         media_type: "application/vnd.countersign.digest+json".to_owned(),
         bytes: vec![7; crate::limits::DIGEST_BYTES_MAX],
         forms: vec![Form::Raw],
+        algorithms: vec![Algorithm::EcdsaSha256; 9],
+        identities: Some(vec!["f".repeat(32); 8]),
         code_digits: None,
         document: Some(Document {
             digest_algorithm: Some("sha512".to_owned()),
@@ -131,6 +133,8 @@ fn the_largest_content_fits_a_sealed_message() {
         media_type: "m".repeat(255),
         bytes: vec![7; crate::limits::CONTENT_BYTES_MAX],
         forms: vec![Form::Code, Form::Cms],
+        algorithms: vec![Algorithm::EcdsaSha256; 9],
+        identities: Some(vec!["f".repeat(32); 8]),
         code_digits: Some(10),
         document: None,
     };
@@ -158,7 +162,7 @@ proptest! {
         plaintext: Vec<u8>,
         which in 0..4_usize,
     ) {
-        let key = PayloadKey::from(key);
+        let key = PayloadKey::from(&key);
         let device = DeviceName::new("bank", crate::id::DeviceId::new(device).unwrap()).unwrap();
         let id = TransactionId(id);
         let information = Purpose::Information(id);
@@ -172,7 +176,7 @@ proptest! {
 
     #[test]
     fn no_message_with_a_bit_flipped_opens(plaintext: Vec<u8>, place: prop::sample::Index, bit in 0..8_u8) {
-        let key = PayloadKey::from([7; 32]);
+        let key = PayloadKey::from(&[7; 32]);
         let device: DeviceName = "bank/1".parse().unwrap();
         let purpose = Purpose::Content(TransactionId([3; 16]));
         let mut sealed = seal(&key, &device, purpose, &plaintext).into_bytes();

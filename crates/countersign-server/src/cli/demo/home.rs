@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::cli::shell;
 use crate::config::temporary_directory;
 
 /// The demo's directory. It is the server's data directory, too.
@@ -81,12 +82,7 @@ fn temporary_path() -> PathBuf {
 
 /// A path as a shell takes it.
 pub(super) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    shell::quoted(&path.to_string_lossy()).into_owned()
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl Play<'_> {
         let inspected = inspect(&set.tenant, signature)?;
         let file = self.home.write(SIGNATURE, signature)?;
         let ca = self.home.write(CA, ca::roots(&set.tenant)?.concat().as_bytes())?;
-        let arguments = ["cms", "-verify", "-inform", "DER", "-in"];
+        let arguments = ["cms", "-verify", "-cades", "-inform", "DER", "-in"];
         let mut openssl = tokio::process::Command::new("openssl");
         openssl.args(arguments).arg(&file).arg("-CAfile").arg(&ca);
         openssl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -10,6 +10,7 @@ use countersign_device::{
 use serde::Serialize;
 
 use crate::cli::answer;
+use crate::cli::shell::quoted;
 use crate::config::platform;
 
 /// Make a device of this program: with an activation code, at a server, into a file.
@@ -39,9 +40,10 @@ pub(in crate::cli) struct Enrol {
     /// The PIN to begin with
     #[arg(long, value_parser = Pin::parse)]
     pin: Option<Pin>,
-    /// A name that relying parties may select the identities by; may be repeated
+    /// A label that the device proposes for its identities; may be repeated. Relying parties do not find them
+    /// by it: labels that they do find come from `activation create --label` or `identity label`
     #[arg(long = "label", value_name = "LABEL")]
-    labels: Vec<String>,
+    proposed_labels: Vec<String>,
     /// What the device is called
     #[arg(long, default_value = "Command line")]
     name: String,
@@ -93,7 +95,7 @@ impl Enrol {
             tenant: self.tenant,
             user: self.user,
             code: self.code,
-            labels: self.labels,
+            proposed_labels: self.proposed_labels,
             device: DeviceDescription {
                 name: self.name,
                 platform: platform().to_owned(),
@@ -130,9 +132,11 @@ impl Enrol {
         answer::print(self.json, &enrolled, || {
             let Enrolled { device_id, serial_number, user, .. } = &enrolled;
             let out = self.out.display();
+            let argument = self.out.to_string_lossy();
+            let argument = quoted(&argument);
             format!(
                 "Device {serial_number} of {user} is enrolled, with id {device_id}, in {out}.\n\
-                 Run it: `countersign device run {out}`."
+                 Run it: `countersign device run {argument}`."
             )
         })
     }

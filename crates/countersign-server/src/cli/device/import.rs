@@ -29,9 +29,10 @@ pub(in crate::cli) struct Import {
     /// Its certificate, PEM, and behind it those that lead to the root
     #[arg(long, value_name = "FILE")]
     certificate: PathBuf,
-    /// A name that relying parties may select it by; may be repeated
+    /// A label that the device proposes for it; may be repeated. Relying parties do not find it by it:
+    /// `identity label` gives labels that they do find
     #[arg(long = "label", value_name = "LABEL")]
-    labels: Vec<String>,
+    proposed_labels: Vec<String>,
     /// Print JSON for programs, instead of text for people
     #[arg(long)]
     json: bool,
@@ -63,7 +64,7 @@ impl Import {
             Usage::Digest => Use::Digest,
         };
         let mut device = Device::open(&PhoneFile::at(&self.file))?;
-        let id = device.add_identity(usage, &self.labels, &source).await?;
+        let id = device.add_identity(usage, &self.proposed_labels, &source).await?;
         let imported = Imported { id };
         answer::print(self.json, &imported, || {
             format!("The device signs with identity {} from now on.", imported.id)

@@ -73,6 +73,8 @@ struct ShownIdentity {
     #[serde(rename = "use")]
     usage: &'static str,
     labels: Vec<String>,
+    /// What the device asked to be labelled.
+    proposed_labels: Vec<String>,
     enabled: bool,
     /// Base64 of DER.
     certificate: String,
@@ -169,6 +171,7 @@ fn shown_identity(identity: &Identity) -> ShownIdentity {
         id: identity.id.to_string(),
         usage: identity.purpose.as_str(),
         labels: identity.labels.clone(),
+        proposed_labels: identity.proposed_labels.clone(),
         enabled: identity.enabled,
         certificate: BASE64.encode(&identity.certificate),
         chain: identity.chain.iter().map(|der| BASE64.encode(der)).collect(),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use countersign_device::document::FetchPolicy;
 use countersign_device::{
-    Answer, Choice, DeclineReason, Device, Event, Listen, PhoneFile, Pin, Run as Running, display,
-    run,
+    AllowedHost, Answer, Choice, DeclineReason, Device, Event, Listen, PhoneFile, Pin,
+    Run as Running, display, run,
 };
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 use tokio::sync::{Mutex, mpsc};
@@ -46,9 +47,15 @@ pub(in crate::cli) struct Run {
     /// Look at TrustedX's processes where they are, and end them by their links
     #[arg(long)]
     links: bool,
+    /// Sign with SHA-1 where the transaction accepts nothing better
+    #[arg(long)]
+    allow_sha1: bool,
     /// Ask the server again and again, for where no WebSocket gets through
     #[arg(long)]
     poll: bool,
+    /// Fetch documents from this host, too, although it is not on the public internet
+    #[arg(long, value_name = "HOST[:PORT]")]
+    allow_fetch: Vec<AllowedHost>,
     /// Keep no line to the server, and be woken through a push service of the kind of ntfy (`UnifiedPush`)
     #[arg(long, value_name = "URL", conflicts_with = "poll")]
     web_push: Option<String>,
@@ -83,11 +90,14 @@ impl Run {
         device.listen(if self.poll { Listen::Poll } else { Listen::Channel });
         device.prefer_codes(self.code);
         device.prefer_links(self.links);
+        device.restrict_fetches(FetchPolicy::allowing(self.allow_fetch));
+        device.allow_sha1(self.allow_sha1);
         let paint = Paint::new(self.color);
         if !self.json {
             let phone = device.phone();
             let (serial, user) = (&phone.serial_number, display::line(&phone.user));
-            answer::line(&format!("Device {serial} of {user}, at {}", phone.server))?;
+            let server = display::line(&phone.server);
+            answer::line(&format!("Device {serial} of {user}, at {server}"))?;
         }
         let (wakes, woken) = mpsc::unbounded_channel();
         let receiver = match &self.web_push {
@@ -148,7 +158,7 @@ fn saying(json: bool, paint: Paint) -> impl FnMut(&Said) {
     move |said| {
         // Nobody may be reading any more; what is to be signed does not depend on that.
         let _ = match serde_json::to_string(said) {
-            Ok(line) if json => answer::line(&line),
+            Ok(line) if json => answer::line(&display::json(&line)),
             _ => said.lines(paint).iter().try_for_each(|line| answer::line(line)),
         };
     }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use countersign_device::{Device, PhoneFile, Pin, Run as Running, State, run_one};
+use countersign_device::document::FetchPolicy;
+use countersign_device::{AllowedHost, Device, PhoneFile, Pin, Run as Running, State, run_one};
 
 use super::run::{Say, telling};
 use crate::cli::paint::{Color, Paint};
@@ -31,6 +32,9 @@ pub(in crate::cli) struct Scan {
     /// Sign with a short code if one is accepted, and not only where nothing else is
     #[arg(long)]
     code: bool,
+    /// Fetch documents from this host, too, although it is not on the public internet
+    #[arg(long, value_name = "HOST[:PORT]")]
+    allow_fetch: Vec<AllowedHost>,
     /// Print JSON for programs, one event a line
     #[arg(long, conflicts_with = "color")]
     json: bool,
@@ -43,6 +47,7 @@ impl Scan {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let mut device = Device::open(&PhoneFile::at(&self.file))?;
         device.prefer_codes(self.code);
+        device.restrict_fetches(FetchPolicy::allowing(self.allow_fetch));
         let offer = device.scan(&self.text).await?;
         let once = Running { answer: self.answer.answer(), pin: self.pin, count: None };
         let tell = telling(self.json, Paint::new(self.color));

@@ -19,7 +19,7 @@ use url::Url;
 use super::credential::Credential;
 use super::{Outcome, Wake};
 use crate::config::{Kind, ServiceConfig};
-use crate::delivery::outbound::{Answer, Outbound};
+use crate::egress::outbound::{Answer, Outbound};
 
 /// A token is made anew no more than every 20 minutes, and at least every 60.
 const TOKEN_LIFE: Duration = Duration::from_mins(45);

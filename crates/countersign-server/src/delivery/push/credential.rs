@@ -3,12 +3,14 @@
 //! The promise: a file that was changed is read again within seconds; one that has become unreadable leaves
 //! what it held before in use; what is wrong is told once, and whoever asks.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use countersign_core::time::Timestamp;
+use countersign_store::private;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -27,8 +29,8 @@ pub(super) struct Credential<T> {
 
 struct Held<T> {
     looked_at: Option<Timestamp>,
-    /// Of the file as it was last read: when it was changed, and how long it was.
-    stamp: Option<(SystemTime, u64)>,
+    /// Of the file as it was last read: when it was changed, how long it was, and who might use it.
+    stamp: Option<(SystemTime, u64, u32)>,
     value: Option<Arc<T>>,
     trouble: Option<String>,
 }
@@ -56,7 +58,7 @@ impl<T> Credential<T> {
     fn look(&self, held: &mut Held<T>) {
         let path = self.path.display();
         let stamp = std::fs::metadata(&self.path).ok();
-        let stamp = stamp.and_then(|file| Some((file.modified().ok()?, file.len())));
+        let stamp = stamp.and_then(|file| Some((file.modified().ok()?, file.len(), file.mode())));
         if held.stamp == stamp && (stamp.is_some() || held.trouble.is_some()) {
             return;
         }
@@ -79,8 +81,12 @@ impl<T> Credential<T> {
     }
 
     fn load(&self) -> anyhow::Result<T> {
-        let length = std::fs::metadata(&self.path).context("it cannot be read")?.len();
-        anyhow::ensure!(length <= FILE_BYTES_MAX, "it is longer than {FILE_BYTES_MAX} bytes");
+        let metadata = std::fs::metadata(&self.path).context("it cannot be read")?;
+        private::check(&self.path, &metadata)?;
+        anyhow::ensure!(
+            metadata.len() <= FILE_BYTES_MAX,
+            "it is longer than {FILE_BYTES_MAX} bytes"
+        );
         let bytes = Zeroizing::new(std::fs::read(&self.path).context("it cannot be read")?);
         (self.read)(&bytes)
     }
@@ -88,6 +94,8 @@ impl<T> Credential<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn number(bytes: &[u8]) -> anyhow::Result<u32> {
@@ -105,22 +113,39 @@ mod tests {
         let held = Credential::at(&path, number);
         let told = held.get(second(0)).unwrap_err();
         assert!(told.contains("number") && told.contains("cannot be read"), "{told}");
-        std::fs::write(&path, "7").unwrap();
+        write(&path, "7", 0o600);
         assert!(held.get(second(1)).is_err(), "not looked at again yet");
         assert_eq!(*held.get(second(2)).unwrap(), 7);
-        std::fs::write(&path, "not a number").unwrap();
+        write(&path, "not a number", 0o600);
         assert_eq!(*held.get(second(5)).unwrap(), 7);
-        std::fs::write(&path, "4711").unwrap();
+        write(&path, "4711", 0o600);
         assert_eq!(*held.get(second(8)).unwrap(), 4711);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(*held.get(second(12)).unwrap(), 4711);
+    }
+
+    fn write(path: &Path, text: &str, mode: u32) {
+        std::fs::write(path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("number");
+        write(&path, "7", 0o640);
+        let held = Credential::at(&path, number);
+        assert!(held.get(second(0)).unwrap_err().contains("chmod 600"));
+        // Other permissions change nothing that the file's stamp shows; it is looked at all the same.
+        write(&path, "7", 0o600);
+        assert_eq!(*held.get(second(2)).unwrap(), 7);
     }
 
     #[test]
     fn a_file_that_is_far_too_long_is_not_taken_in() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("long");
-        std::fs::write(&path, vec![b'1'; FILE_BYTES_MAX as usize + 1]).unwrap();
+        write(&path, &"1".repeat(FILE_BYTES_MAX as usize + 1), 0o600);
         assert!(Credential::at(&path, number).get(second(0)).unwrap_err().contains("longer"));
     }
 }

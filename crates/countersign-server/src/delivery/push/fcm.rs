@@ -19,7 +19,7 @@ use url::Url;
 use super::credential::Credential;
 use super::{Outcome, Wake};
 use crate::config::ServiceConfig;
-use crate::delivery::outbound::{Answer, Outbound, Unanswered};
+use crate::egress::outbound::{Answer, Outbound, Unanswered};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 /// How long the assertion is good that an access token is asked for with; Google allows an hour.

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use countersign_core::delivery::Attempt;
 use countersign_core::id::{DeliveryId, TenantName};
-use countersign_core::push::{Provider, PushAddress, Registration, Sleeper, SubscriptionKeys};
+use countersign_core::push::{Provider, PushAddress, Registration, SubscriptionKeys};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
+use countersign_core::waking::Sleeper;
 use countersign_wire::body::Push;
 use countersign_wire::push::{Address, BadAddress, Fetch, Payload};
 use tracing::{info, warn};
@@ -28,10 +29,10 @@ use self::apns::Apns;
 use self::fcm::Fcm;
 use self::webhook::Webhook;
 use self::webpush::WebPush;
-use super::guard::Forbidden;
-use super::outbound::{Answer, Outbound, Unanswered};
-use super::resolve::Resolver;
 use crate::config::{PushConfig, SenderConfig};
+use crate::egress::guard::Forbidden;
+use crate::egress::outbound::{Answer, Outbound, Unanswered};
+use crate::egress::resolve::Resolver;
 
 /// The longest that a text may become as JSON, in bytes, so that every service takes the whole.
 const TEXT_BYTES_MAX: usize = 2_048;
@@ -231,6 +232,7 @@ impl Pushes {
     /// [`BadRegistration`].
     pub(crate) async fn read(
         &self,
+        tenant: &TenantName,
         push: &Push,
         now: Timestamp,
     ) -> Result<(PushAddress, Option<String>), BadRegistration> {
@@ -251,7 +253,7 @@ impl Pushes {
                     return Err(BadRegistration::Endpoint);
                 }
                 url.set_fragment(None);
-                self.0.resolver.check(&url, now).await?;
+                self.0.resolver.check(tenant, &url, now).await?;
                 let (p256dh, auth) = (*subscription.p256dh.point(), subscription.auth);
                 let keys = Some(SubscriptionKeys { p256dh, auth });
                 PushAddress { provider: Provider::WebPush, token: url.into(), keys }

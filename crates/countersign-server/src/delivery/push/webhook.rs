@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 use super::credential::Credential;
 use super::{Outcome, Wake};
 use crate::config::ServiceConfig;
-use crate::delivery::outbound::Outbound;
 use crate::delivery::webhook::{AGENT, Message, sign};
+use crate::egress::outbound::Outbound;
 
 /// One such sender.
 pub(super) struct Webhook {
@@ -66,6 +66,6 @@ fn read(text: &[u8]) -> anyhow::Result<Key32> {
     let text = str::from_utf8(text).ok().context(why)?.trim();
     let secret = text.strip_prefix("whsec_").context(why)?;
     let bytes = Zeroizing::new(BASE64.decode(secret).ok().context(why)?);
-    let key: [u8; 32] = bytes.as_slice().try_into().ok().context(why)?;
-    Ok(Key32::new(key))
+    let key: &[u8; 32] = bytes.as_slice().try_into().ok().context(why)?;
+    Ok(Key32::copied(key))
 }

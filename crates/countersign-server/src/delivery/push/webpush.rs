@@ -25,7 +25,7 @@ use url::Url;
 use super::credential::Credential;
 use super::{Outcome, Wake};
 use crate::config::ServiceConfig;
-use crate::delivery::outbound::Outbound;
+use crate::egress::outbound::Outbound;
 
 /// How long a token is good: at most a day (RFC 8292, section 2).
 const TOKEN_LIFE: Duration = Duration::from_hours(12);

@@ -1,7 +1,5 @@
 //! Activation codes: make one, list those that can still be used.
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -18,20 +16,11 @@ use countersign_wire::uri::EnrolUri;
 use serde::Serialize;
 
 use self::body::{Asked, NewCode};
+use super::context::{Kobil, Named, json, known};
 use super::render::{self, Problem, SubSystem};
-use super::routes::{Kobil, Named, json, known};
 use crate::surface::picture;
 
-mod body;
-
-/// What every activation code is made with.
-#[derive(Clone, Debug)]
-pub(crate) struct Invitations {
-    /// Where devices reach the server.
-    pub(crate) server: String,
-    /// How long a code is good, unless its maker says otherwise.
-    pub(crate) lifetime: Duration,
-}
+pub(crate) mod body;
 
 pub(super) fn routes() -> Router<Kobil> {
     let both = || known(get(list).post(create));
@@ -95,17 +84,21 @@ async fn create(
     let asked = Asked::of(request.uri())?;
     let new = NewCode::parse(&json(request).await?)?;
     let core = &kobil.gate.core;
+    let (code, chosen) = match new.code {
+        Some(code) => (code, true),
+        None => (ActivationCode::generate(), false),
+    };
     // A whole second, so that what is told is what holds.
     let lasting = Timestamp((core.now() + kobil.invitations.lifetime).seconds() * 1_000);
     let activation = Activation {
         id: core.world.draw(),
         tenant: caller.tenant,
         user,
-        code: Secret::new(
-            new.code.unwrap_or_else(ActivationCode::generate).as_str().as_bytes().to_vec(),
-        ),
+        code: Secret::new(code.as_str().as_bytes().to_vec()),
         not_after: new.not_after.unwrap_or(lasting),
         secret: new.secret,
+        chosen,
+        labels: Vec::new(),
         state: ActivationState::Open,
     };
     let row = kobil.row(&activation, asked.qr_type || asked.qr_code)?;

@@ -20,20 +20,20 @@ use crate::surface::order;
 
 /// A request to start a signature.
 #[derive(Clone, Debug)]
-pub(super) struct Start {
+pub struct Start {
     /// The caller's transaction id, and what it asks under it.
-    pub(super) reference: Reference,
+    pub reference: Reference,
     pub(super) addressed: Addressed,
     pub(super) clocks: Clocks,
     pub(super) pin_required: bool,
     pub(super) notice: Option<String>,
-    pub(super) content: Content,
-    pub(super) callback: Option<Callback>,
+    pub content: Content,
+    pub callback: Option<Callback>,
 }
 
 /// A request to take one back.
 #[derive(Clone, Debug)]
-pub(super) struct Cancel {
+pub struct Cancel {
     pub(super) transaction_id: String,
     pub(super) addressed: Vec<Addressed>,
 }
@@ -68,7 +68,7 @@ struct CancelFields {
 
 impl Start {
     /// Reads a body that asks for a signature by `user`.
-    pub(super) fn parse(body: &[u8], user: &UserName) -> Result<Self, BadBody> {
+    pub fn parse(body: &[u8], user: &UserName) -> Result<Self, BadBody> {
         let fields: StartFields = object(body)?;
         let transaction_id = transaction_id(fields.transaction_id)?;
         let go_online = seconds(fields.device_go_online_timeout, "deviceGoOnlineTimeout", 0)?;
@@ -125,7 +125,7 @@ impl Start {
 
 impl Cancel {
     /// Reads a body that takes a signature back. Here, and only here, `deviceId` is an array.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, BadBody> {
+    pub fn parse(body: &[u8]) -> Result<Self, BadBody> {
         let fields: CancelFields = object(body)?;
         let transaction_id = transaction_id(fields.transaction_id)?;
         let devices: Option<Vec<String>> =

@@ -13,9 +13,9 @@ use serde::Serialize;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
+use super::context::{Kobil, Named, known};
 use super::render::{self, DeviceProblem, Literal, Problem, SubSystem};
-use super::routes::{Kobil, Named, known};
-use crate::serve::Core;
+use crate::node::Core;
 
 pub(super) fn routes() -> Router<Kobil> {
     Router::new()

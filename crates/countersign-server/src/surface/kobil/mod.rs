@@ -5,13 +5,14 @@
 //! surface's. Each call has two addresses that reach the same handler: `/digitanium/v4/…` on a host whose
 //! first label is the tenant, and `/auth/realms/{tenant}/v3_…` on any.
 
-mod activations;
-mod body;
+pub(crate) mod activations;
+pub(crate) mod body;
+mod context;
 mod devices;
 mod render;
 mod routes;
-mod users;
+pub(crate) mod users;
 
-pub(crate) use activations::Invitations;
+pub(crate) use context::{Invitations, Kobil};
 pub(crate) use render::result_body;
-pub(crate) use routes::{Kobil, router};
+pub(crate) use routes::router;

@@ -10,7 +10,8 @@ use countersign_core::{Error, Refusal};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::surface::caller::{Stranger, log};
+use crate::node::log;
+use crate::surface::caller::Stranger;
 use crate::surface::field::BadBody;
 
 /// `{"data", "message", "status", "subSystem"}`, in the order of the vendor's sample.
@@ -126,6 +127,11 @@ pub(super) const SERVICE_UNAVAILABLE: Literal = Literal(
     "SERVICE_UNAVAILABLE",
     "The server is stopping; send the same request again to get its result",
 );
+pub(super) const BUSY: Literal = Literal(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "SERVICE_UNAVAILABLE",
+    "The server is busy; send the same request again",
+);
 const INTERNAL_ERROR: Literal = Literal(
     StatusCode::SERVICE_UNAVAILABLE,
     "INTERNAL_ERROR",
@@ -213,6 +219,13 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         Refusal::UnknownUser => USER_NOT_FOUND.told_by(by),
         Refusal::UnknownDevice => DEVICE_NOT_FOUND.told_by(by),
         Refusal::Crowded => TOO_MANY_REQUESTS.told_by(by),
+        Refusal::Quota(quota) => {
+            let (Literal(code, status, _), message) = (TOO_MANY_REQUESTS, sentence(refusal));
+            let mut response = refused(code, status, message, by);
+            let wait = HeaderValue::from(quota.retry_after_seconds());
+            response.headers_mut().insert(header::RETRY_AFTER, wait);
+            response
+        }
         Refusal::ManyCodes => TOO_MANY_CODES.told_by(by),
         Refusal::BadExpiry => BAD_EXPIRY.told_by(by),
         // To a relying party, what cannot be taken back is not there to be taken back.
@@ -229,6 +242,7 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         // What only devices are told.
         | Refusal::NotTaken
         | Refusal::OtherDevice
+        | Refusal::ManyTakes
         | Refusal::PinRequired
         | Refusal::PinUnset
         | Refusal::PinWrong { .. }
@@ -236,6 +250,7 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         | Refusal::PinOutOfTurn
         | Refusal::OtherForm
         | Refusal::UnfitIdentity
+        | Refusal::KeyUsed
         | Refusal::BadProof(_)
         | Refusal::NotActivated => refused(CONFLICT, "CONFLICT", sentence(refusal), by),
     }
@@ -383,7 +398,9 @@ pub(super) fn cancelled(transaction: &Transaction) -> Response {
     let discarded = |take: &countersign_core::transaction::Take| {
         row(Some(take.device), "TRANSACTION_DISCARDED_FROM_CLIENT")
     };
-    let mut rows: Vec<CancelRow<'_>> = transaction.takes.iter().map(discarded).collect();
+    let mut takes = transaction.takes.clone();
+    takes.dedup_by_key(|take| take.device);
+    let mut rows: Vec<CancelRow<'_>> = takes.iter().map(discarded).collect();
     if rows.is_empty() {
         let addressed = match transaction.terms.addressed {
             countersign_core::terms::Addressed::Any

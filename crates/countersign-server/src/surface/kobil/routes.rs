@@ -1,39 +1,23 @@
 //! The addresses of KOBIL's calls, each under its two names, and their handlers.
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
-use bytes::Bytes;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post};
 use countersign_core::engine::{Announcement, Order};
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{Chance as _, Handle, Registry as _};
 use countersign_core::terms::{Forms, Operation, Surface};
 use countersign_core::{Error, Refusal};
-use http::request::Parts;
-use http::{HeaderMap, Uri};
-use serde::Deserialize;
 
-use super::activations::{self, Invitations};
 use super::body::{Cancel, Start};
+use super::context::{Kobil, Named, json, known};
 use super::render::{self, Problem};
-use super::{devices, users};
+use super::{activations, devices, users};
 use crate::held;
-use crate::surface::caller::{Caller, Gate, Stranger};
+use crate::surface::caller::Caller;
 use crate::surface::field::BadBody;
-use crate::surface::{discovery, intake, oauth};
-use crate::task::Shutdown;
-
-/// What the handlers share.
-#[derive(Clone)]
-pub(crate) struct Kobil {
-    /// Who is asking, and the engine.
-    pub(crate) gate: Gate,
-    /// Whether the process is about to end.
-    pub(crate) tasks: Shutdown,
-    /// How activation codes are made.
-    pub(crate) invitations: Invitations,
-}
+use crate::surface::{discovery, oauth};
 
 /// KOBIL's calls at both of their addresses.
 pub(crate) fn router(kobil: Kobil) -> Router {
@@ -59,60 +43,6 @@ pub(crate) fn router(kobil: Kobil) -> Router {
         .with_state(kobil)
 }
 
-/// An address takes these methods, and says so of others in KOBIL's envelope.
-pub(super) fn known(methods: MethodRouter<Kobil>) -> MethodRouter<Kobil> {
-    methods.fallback(|| async { render::METHOD_NOT_ALLOWED.into_response() })
-}
-
-/// What the path names. A user or a device may be missing, so that its absence can be told in KOBIL's
-/// words.
-#[derive(Deserialize)]
-pub(super) struct Named {
-    realm: Option<String>,
-    user: Option<String>,
-    pub(super) device: Option<String>,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(named) = Path::from_request_parts(parts, state).await.map_err(|_| {
-            // What is percent-encoded must be UTF-8.
-            render::NOT_FOUND
-        })?;
-        Ok(named)
-    }
-}
-
-impl Kobil {
-    /// The caller, in the tenant that the realm names, or else the host.
-    pub(super) async fn caller(
-        &self,
-        named: &Named,
-        uri: &Uri,
-        headers: &HeaderMap,
-    ) -> Result<Caller, Stranger> {
-        let tenant = match &named.realm {
-            Some(realm) => realm.parse().map_err(|_| Stranger::NoTenant)?,
-            None => self.gate.tenant_of_host(uri, headers)?,
-        };
-        self.gate.bearer(&tenant, headers).await
-    }
-}
-
-impl Named {
-    /// The user.
-    pub(super) fn user(&self) -> Result<UserName, Problem> {
-        let name = self.user.as_deref().unwrap_or("").trim();
-        if name.is_empty() {
-            return Err(render::NO_USER.into());
-        }
-        // A name that no user can have is nobody's.
-        name.parse().map_err(|_| Error::from(Refusal::UnknownUser).into())
-    }
-}
-
 /// `POST …/users/{userId}/signature`: starts a signature.
 ///
 /// With a `callbackUrl` it is answered at once; without one when the transaction ends.
@@ -123,10 +53,11 @@ async fn start(
 ) -> Result<Response, Problem> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
     let user = named.user()?;
-    let body = json(request).await?;
-    let start = Start::parse(&body, &user)?;
+    // The body is not kept while the caller waits.
+    let start = Start::parse(&json(request).await?, &user)?;
     if let Some(callback) = &start.callback {
-        let allowed = kobil.gate.callbacks.check(callback, kobil.gate.core.now()).await;
+        let (callbacks, now) = (&kobil.gate.callbacks, kobil.gate.core.now());
+        let allowed = callbacks.check(&caller.tenant, callback, now).await;
         allowed.map_err(|reason| BadBody::of_callback(&reason))?;
     }
     if kobil.tasks.has_begun() {
@@ -139,7 +70,7 @@ async fn start(
         return Ok(render::created(&*core.start(order(id, caller, user, start)).await?));
     }
     // Listening begins before the start, so that no end falls in between.
-    let waiter = core.doorbell.wait(id);
+    let waiter = core.doorbell.wait(&caller.tenant, &caller.client, id).map_err(Error::from)?;
     let started = core.start(order(id, caller, user, start)).await?;
     let ended = held::until_ended(core, started, waiter, &kobil.tasks).await?;
     let ended = ended.ok_or(render::SERVICE_UNAVAILABLE)?;
@@ -233,13 +164,4 @@ async fn discovery(
 
 async fn not_found() -> Response {
     render::NOT_FOUND.into_response()
-}
-
-/// The body of a call that sends JSON.
-pub(super) async fn json(request: Request) -> Result<Bytes, Problem> {
-    intake::json(request).await.map_err(|refused| match refused {
-        intake::Refused::NotJson => render::UNSUPPORTED_MEDIA_TYPE.into(),
-        intake::Refused::TooLarge => render::PAYLOAD_TOO_LARGE.into(),
-        intake::Refused::Broken => Problem::Bad("The body did not arrive whole".into()),
-    })
 }

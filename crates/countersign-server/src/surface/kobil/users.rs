@@ -17,10 +17,10 @@ use serde_json::value::RawValue;
 use tracing::info;
 
 use self::body::{BadUser, NewUser, Profile};
+use super::context::{Kobil, Named, json, known};
 use super::render::{self, Problem, SubSystem};
-use super::routes::{Kobil, Named, json, known};
 
-mod body;
+pub(crate) mod body;
 
 pub(super) fn routes() -> Router<Kobil> {
     Router::new()

@@ -11,27 +11,27 @@ use serde_json::Value;
 /// The members that mean something in one call or another. Others are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Parameters {
+pub struct Parameters {
     #[serde(rename = "userID")]
-    pub(crate) user_id: Member,
-    pub(crate) domain: Member,
+    pub user_id: Member,
+    pub domain: Member,
     #[serde(rename = "requestKey")]
-    pub(crate) request_key: Member,
+    pub request_key: Member,
     #[serde(rename = "challengeKey")]
-    pub(crate) challenge_key: Member,
+    pub challenge_key: Member,
     #[serde(rename = "serialNumber")]
-    pub(crate) serial_number: Member,
-    pub(crate) signature: Member,
+    pub serial_number: Member,
+    pub signature: Member,
     #[serde(rename = "digipassInstanceID")]
-    pub(crate) digipass_instance_id: Member,
+    pub digipass_instance_id: Member,
     #[serde(rename = "encryptedNotificationID")]
-    pub(crate) encrypted_notification_id: Member,
+    pub encrypted_notification_id: Member,
 }
 
 /// A member of a body.
 #[derive(Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(from = "Value")]
-pub(crate) enum Member {
+pub enum Member {
     /// It is not there, or null, or an empty text.
     #[default]
     Absent,
@@ -43,7 +43,7 @@ pub(crate) enum Member {
 
 impl Parameters {
     /// Reads a body; none where it is no JSON object.
-    pub(crate) fn parse(body: &[u8]) -> Option<Self> {
+    pub fn parse(body: &[u8]) -> Option<Self> {
         let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
         (first == Some(&b'{')).then(|| serde_json::from_slice(body).ok()).flatten()
     }
@@ -51,7 +51,7 @@ impl Parameters {
 
 impl Member {
     /// Its text, if it is one.
-    pub(crate) fn text(&self) -> Option<&str> {
+    pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             Self::Absent | Self::Other => None,
@@ -72,7 +72,7 @@ impl From<Value> for Member {
 
 /// A code is 6 to 16 decimal or hex digits, by the vendor's word; ours are decimal, and one that cannot be
 /// right is a wrong one. Anything longer is the base64 of a CMS.
-pub(crate) fn read_signature(text: &str) -> Option<(Form, Vec<u8>)> {
+pub fn read_signature(text: &str) -> Option<(Form, Vec<u8>)> {
     let text = text.trim();
     if (6..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Some((Form::Code, text.as_bytes().to_vec()));
@@ -84,7 +84,7 @@ pub(crate) fn read_signature(text: &str) -> Option<(Form, Vec<u8>)> {
 }
 
 /// The text of a sealed message, which travels as the hex of its bytes.
-pub(crate) fn unhexed(message: &str) -> Option<String> {
+pub fn unhexed(message: &str) -> Option<String> {
     String::from_utf8(hex::decode(message).ok()?).ok()
 }
 

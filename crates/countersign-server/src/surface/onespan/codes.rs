@@ -68,7 +68,7 @@ impl Status {
             | Refusal::Ended(_)
             | Refusal::Late => Self::NotFound,
             Refusal::UserLocked | Refusal::DeviceLocked => Self::Locked,
-            Refusal::NotTaken | Refusal::OtherDevice => Self::NoSupport,
+            Refusal::NotTaken | Refusal::OtherDevice | Refusal::ManyTakes => Self::NoSupport,
             Refusal::OtherForm | Refusal::BadExpiry => Self::InvParam,
             Refusal::CodeWrong { .. }
             | Refusal::PinWrong { .. }
@@ -77,11 +77,13 @@ impl Status {
             Refusal::PinRequired | Refusal::PinUnset | Refusal::PinOutOfTurn => Self::Permission,
             Refusal::OtherOrder | Refusal::Exists => Self::Exists,
             Refusal::Crowded
+            | Refusal::Quota(_)
             | Refusal::NotActivated
             | Refusal::Unchanged
             | Refusal::ManyCodes
             | Refusal::NoIdentity
             | Refusal::ManyIdentities
+            | Refusal::KeyUsed
             | Refusal::SeveralUsers => Self::Error,
         }
     }

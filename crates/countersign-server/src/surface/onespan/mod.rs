@@ -1,7 +1,7 @@
 //! OneSpan's two sides: REST for phones, as its gateway speaks, and SOAP for the relying application, as
 //! its authentication server does. Both tell what something came to by the same codes.
 
-mod body;
+pub(crate) mod body;
 pub(crate) mod codes;
 pub(crate) mod phone;
 pub(crate) mod rest;

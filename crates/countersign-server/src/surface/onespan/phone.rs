@@ -10,9 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::device::Device;
 use countersign_core::engine::{Request, Submission};
-use countersign_core::id::{RequestKey, SerialNumber, TenantName, TransactionId, UserName};
+use countersign_core::id::{
+    ClientId, RequestKey, SerialNumber, TenantName, TransactionId, UserName,
+};
 use countersign_core::port::{Handle, Registry as _};
-use countersign_core::terms::{Digits, Form, Forms, Operation};
+use countersign_core::terms::{Digits, Forms, Operation};
 use countersign_core::{Error, Refusal};
 use countersign_proof::Proof;
 use countersign_wire::body::Push;
@@ -24,7 +26,7 @@ use zeroize::Zeroizing;
 use super::body::{read_signature, unhexed};
 use super::codes::Status;
 use crate::channel::{Devices, answer};
-use crate::serve::Core;
+use crate::node::Core;
 
 /// What an operator decides about this surface's phones.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,19 @@ pub(crate) struct Rules {
     pub(crate) generic_status_codes: bool,
     /// Fetches that one caller may try for one serial number in a minute.
     pub(crate) fetches_per_minute: NonZeroU32,
+    /// Completions that one caller may try for one user in a minute.
+    pub(crate) completions_per_minute: NonZeroU32,
+}
+
+/// On whose behalf a call is made, and about what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    /// The tenant whose requests are meant.
+    pub(crate) tenant: &'a TenantName,
+    /// The client that calls, which reaches nothing but what it started itself; none for a gateway.
+    pub(crate) client: Option<&'a ClientId>,
+    /// What the request's person is asked for.
+    pub(crate) operation: Operation,
 }
 
 /// What phones do. Clones are handles to the same.
@@ -48,13 +63,15 @@ struct Room {
     devices: Devices,
     rules: Rules,
     fetches: DefaultKeyedRateLimiter<(String, SerialNumber)>,
+    completions: DefaultKeyedRateLimiter<(String, TenantName, UserName)>,
 }
 
 impl Phones {
     /// Joins the parts.
     pub(crate) fn new(core: Arc<Core>, devices: Devices, rules: Rules) -> Self {
         let fetches = RateLimiter::keyed(Quota::per_minute(rules.fetches_per_minute));
-        Self(Arc::new(Room { core, devices, rules, fetches }))
+        let completions = RateLimiter::keyed(Quota::per_minute(rules.completions_per_minute));
+        Self(Arc::new(Room { core, devices, rules, fetches, completions }))
     }
 
     /// The forms that this surface's transactions accept.
@@ -74,9 +91,17 @@ impl Phones {
         self.0.fetches.check_key(&(caller.to_owned(), serial)).is_ok()
     }
 
-    /// Forgets who has not fetched lately.
+    /// Whether `caller` may try another completion for this user. Asked before the request is looked for,
+    /// so that whoever tries request keys learns of a hit no more than of a miss.
+    pub(crate) fn may_complete(&self, caller: &str, tenant: &TenantName, user: &UserName) -> bool {
+        let key = (caller.to_owned(), tenant.clone(), user.clone());
+        self.0.completions.check_key(&key).is_ok()
+    }
+
+    /// Forgets who has not fetched or completed lately.
     pub(crate) fn tidy(&self) {
         self.0.fetches.retain_recent();
+        self.0.completions.retain_recent();
     }
 
     /// Takes a transaction for a device: its content as a sealed message, the hex of its ASCII bytes.
@@ -85,45 +110,34 @@ impl Phones {
     /// As the engine's `fetch`.
     pub(crate) async fn fetch(
         &self,
-        tenant: &TenantName,
+        asker: Asker<'_>,
         serial: &str,
         key: &str,
-        operation: Operation,
     ) -> Result<String, Error> {
-        let request = request(tenant, key, operation)?;
+        let request = asker.request(parsed(key)?);
         let serial: SerialNumber = serial.parse().map_err(|_| Refusal::Unknown)?;
         let taken = self.0.core.fetch(&request, serial).await?;
-        let name = answer::name(tenant.as_str(), taken.device.id);
+        let name = answer::name(asker.tenant.as_str(), taken.device.id);
         Ok(hex::encode(answer::sealed(&taken, &name)))
     }
 
-    /// Ends a transaction with a code, or with a signature in base64: a CMS, or a raw one where the transaction
-    /// accepts no other. Answers whose serial number signed.
+    /// Ends a transaction with a code, or with a CMS in base64. Answers whose serial number signed.
     ///
     /// # Errors
     /// As the engine's `complete`; [`Refusal::OtherForm`] for what is no signature at all.
     pub(crate) async fn complete(
         &self,
-        tenant: &TenantName,
+        asker: Asker<'_>,
         user: &UserName,
         key: &str,
         signature: &str,
-        operation: Operation,
     ) -> Result<SerialNumber, Error> {
-        let request = request(tenant, key, operation)?;
+        let request = asker.request(parsed(key)?);
         let (form, value) = read_signature(signature).ok_or(Refusal::OtherForm)?;
-        let complete = async |form| {
-            let submission =
-                Submission { form, value: &value, identity: None, algorithm: None, digest: None };
-            self.0.core.complete(&request, user, &submission).await
-        };
-        let completed = match complete(form).await {
-            Err(Error::Refused(Refusal::OtherForm)) if form == Form::Cms => {
-                complete(Form::Raw).await
-            }
-            completed => completed,
-        };
-        Ok(completed?.device.serial_number)
+        let submission =
+            Submission { form, value: &value, identity: None, algorithm: None, digest: None };
+        let completed = self.0.core.complete(&request, user, &submission).await?;
+        Ok(completed.device.serial_number)
     }
 
     /// Ends a transaction with the person's no. `message` is the request key, as an information message
@@ -133,15 +147,14 @@ impl Phones {
     /// As the engine's `withdraw`; [`Refusal::OtherForm`] for what that device did not seal.
     pub(crate) async fn cancel(
         &self,
-        tenant: &TenantName,
+        asker: Asker<'_>,
         serial: &str,
         message: &str,
-        operation: Operation,
     ) -> Result<(), Error> {
         let (core, rules) = (&self.0.core, &self.0.rules);
-        let device = self.device(tenant, serial).await?.ok_or(Refusal::OtherForm)?;
+        let device = self.device(asker.tenant, serial).await?.ok_or(Refusal::OtherForm)?;
         let request = if let (true, Ok(key)) = (rules.plain_cancel_keys, message.parse()) {
-            Request { tenant: tenant.clone(), key, operation }
+            asker.request(key)
         } else {
             let sealed = unhexed(message).ok_or(Refusal::OtherForm)?;
             let (_, purpose) = jwe::peek(&sealed).map_err(|_| Refusal::OtherForm)?;
@@ -150,11 +163,11 @@ impl Phones {
             let key = str::from_utf8(&plain).ok().and_then(|key| key.parse().ok());
             let key: RequestKey = key.ok_or(Refusal::OtherForm)?;
             // Keys are drawn again; the message is good for its own transaction only.
-            let found = core.transaction(tenant, &Handle::Key(key)).await?;
+            let found = core.transaction(asker.tenant, &Handle::Key(key)).await?;
             if found.terms.id != TransactionId(u128::from_be_bytes(id.0)) {
                 return Err(Refusal::Unknown.into());
             }
-            Request { tenant: tenant.clone(), key, operation }
+            asker.request(key)
         };
         core.withdraw(&request, device.id).await.map(drop)
     }
@@ -176,7 +189,8 @@ impl Phones {
         let plain =
             open(&device, Purpose::Notification, &unhexed(message).ok_or(Refusal::OtherForm)?)?;
         let push: Push = serde_json::from_slice(&plain).map_err(|_| Refusal::OtherForm)?;
-        let address = self.0.devices.address(&push).await.map_err(|_| Refusal::OtherForm)?;
+        let address =
+            self.0.devices.address(tenant, &push).await.map_err(|_| Refusal::OtherForm)?;
         self.0.core.set_push(tenant, device.id, Some(address)).await
     }
 
@@ -195,14 +209,24 @@ pub(crate) fn written(proof: &Proof) -> String {
     }
 }
 
-fn request(tenant: &TenantName, key: &str, operation: Operation) -> Result<Request, Refusal> {
-    let key = key.parse().map_err(|_| Refusal::Unknown)?;
-    Ok(Request { tenant: tenant.clone(), key, operation })
+impl Asker<'_> {
+    fn request(&self, key: RequestKey) -> Request {
+        Request {
+            tenant: self.tenant.clone(),
+            key,
+            operation: self.operation,
+            client: self.client.cloned(),
+        }
+    }
+}
+
+fn parsed(key: &str) -> Result<RequestKey, Refusal> {
+    key.parse().map_err(|_| Refusal::Unknown)
 }
 
 /// Opens what this device sealed, for this purpose.
 fn open(device: &Device, purpose: Purpose, sealed: &str) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-    let key = PayloadKey::from(*device.payload_key.expose());
+    let key = PayloadKey::from(device.payload_key.expose());
     let name = answer::name(device.tenant.as_str(), device.id);
     jwe::open(&key, &name, purpose, sealed).map_err(|_| Refusal::OtherForm)
 }

@@ -20,10 +20,11 @@ use tracing::info;
 
 use super::body::{Member, Parameters};
 use super::codes::{ResultCodes, Status};
-use super::phone::Phones;
+use super::phone::{Asker, Phones};
+use crate::http::intake;
 use crate::listen::Peer;
-use crate::surface::caller::{Gate, Stranger, log};
-use crate::surface::intake;
+use crate::node::log;
+use crate::surface::caller::{Gate, Stranger};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -171,7 +172,8 @@ impl Rest {
         if !self.phones.may_fetch(&call.key.id.to_string(), serial) {
             return Err(Problem::Unasked(StatusCode::TOO_MANY_REQUESTS));
         }
-        let fetched = self.phones.fetch(call.tenant()?, serial, key, operation).await;
+        let asker = Asker { tenant: call.tenant()?, client: None, operation };
+        let fetched = self.phones.fetch(asker, serial, key).await;
         Ok(done(Some(Fetched { request_message: self.told(fetched)? })))
     }
 
@@ -181,7 +183,12 @@ impl Rest {
         let signature = required(&call.parameters.signature)?;
         let tenant = call.domain()?;
         let name = user.parse().map_err(|_| Status::NotFound)?;
-        let completed = self.phones.complete(&tenant, &name, key, signature, operation).await;
+        if !self.phones.may_complete(&call.key.id.to_string(), &tenant, &name) {
+            info!("A phone's call was refused: too many completions for one user in a minute");
+            return Err(Status::Error.into());
+        }
+        let asker = Asker { tenant: &tenant, client: None, operation };
+        let completed = self.phones.complete(asker, &name, key, signature).await;
         let serial = self.told(completed)?;
         Ok(done(Some(Completed {
             user_id: name.to_string(),
@@ -194,7 +201,8 @@ impl Rest {
     async fn cancel(&self, request: Request, operation: Operation) -> Answer {
         let call = self.read(request).await?;
         let (message, serial) = (call.key(operation)?, required(&call.parameters.serial_number)?);
-        self.told(self.phones.cancel(call.tenant()?, serial, message, operation).await)?;
+        let asker = Asker { tenant: call.tenant()?, client: None, operation };
+        self.told(self.phones.cancel(asker, serial, message).await)?;
         Ok(done::<()>(None))
     }
 
@@ -294,6 +302,7 @@ impl From<intake::Refused> for Problem {
     fn from(refused: intake::Refused) -> Self {
         Self::Unasked(match refused {
             intake::Refused::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            intake::Refused::Busy => StatusCode::SERVICE_UNAVAILABLE,
             intake::Refused::NotJson | intake::Refused::Broken => StatusCode::BAD_REQUEST,
         })
     }

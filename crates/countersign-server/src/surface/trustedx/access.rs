@@ -6,8 +6,8 @@ use countersign_wire::jws;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::context::TrustedX;
 use super::problem::Problem;
-use super::routes::TrustedX;
 use crate::channel::Proved;
 use crate::surface::caller::{Caller, bearer};
 

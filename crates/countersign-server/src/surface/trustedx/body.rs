@@ -30,7 +30,7 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// What is to be signed, and so which call asks for it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A digest.
     #[serde(rename = "sign:raw")]
     Raw,
@@ -47,16 +47,16 @@ pub(super) enum Kind {
 
 /// A request for a signature creation process.
 #[derive(Clone, Debug)]
-pub(super) struct Create {
+pub struct Create {
     pub(super) operation: Operation,
-    pub(super) content: Content,
-    pub(super) document: Option<Document>,
+    pub content: Content,
+    pub document: Option<Document>,
     /// The algorithm that was named, which is then fixed.
-    pub(super) hash: Option<Hash>,
+    pub hash: Option<Hash>,
     /// The application on whose behalf the client asks, as it was sent.
     pub(super) service: Option<Service>,
     /// Whose identities are meant.
-    pub(super) asked: Vec<Asked>,
+    pub asked: Vec<Asked>,
     /// Whose signature is wanted, where the selectors do not say it.
     pub(super) user: Option<UserName>,
     /// Whether devices that are not online are woken.
@@ -65,7 +65,7 @@ pub(super) struct Create {
 
 /// An application, as it calls itself. Nothing is decided on it, and no person is shown it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Service {
+pub struct Service {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +122,7 @@ impl Kind {
 
 impl Create {
     /// Reads a body of the call of that kind. `sha1` is whether the tenant allows SHA-1.
-    pub(super) fn parse(kind: Kind, body: &[u8], sha1: bool) -> Result<Self, BadBody> {
+    pub fn parse(kind: Kind, body: &[u8], sha1: bool) -> Result<Self, BadBody> {
         let Fields { input, sign_identities, user_id, notify } = object(body)?;
         let input = members(input, "input")?;
         let input: InputFields = input.ok_or_else(|| BadBody("input is required".into()))?;
@@ -293,5 +293,4 @@ pub(super) fn text_of(raw: Member, field: &str, most: usize) -> Result<Option<St
 }
 
 #[cfg(test)]
-#[path = "body/tests.rs"] // The fuzz targets take this file in by its path.
 mod tests;

@@ -9,8 +9,8 @@ use countersign_core::id::{DeviceId, TenantName};
 use countersign_proof::raw::{Algorithm, Hash};
 use serde::Serialize;
 
+use super::context::{Rules, TrustedX};
 use super::problem::Problem;
-use super::routes::{Rules, TrustedX};
 use crate::config::DeviceType;
 
 /// `result.device_type`: every field of the vendor's, empty where nothing is configured.

@@ -1,5 +1,7 @@
 //! Signing identities: which there are, and what is done to them.
 
+pub(crate) mod body;
+
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -8,20 +10,19 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::Refusal;
 use countersign_core::device::{Device, Identity, Purpose};
 use countersign_core::id::{IdentityId, TenantName};
-use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX, REASON_BYTES_MAX};
+use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX};
 use countersign_core::selector::{Filter, Held};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::{self, Decode as _, Reader as _, SliceReader};
 
-use super::body::text_of;
+use self::body::{StatusChange, read_labels};
+use super::context::{Rules, TrustedX};
 use super::extension::parameter;
 use super::problem::Problem;
-use super::routes::{Rules, TrustedX};
-use super::selector::{TYPE, labels};
-use crate::surface::field::{Member, bad, object, required};
-use crate::surface::intake;
+use super::selector::{TYPE, comparable};
+use crate::http::intake;
 
 /// A signing identity, as the vendor shows it.
 #[derive(Debug, Serialize)]
@@ -106,18 +107,6 @@ struct One {
     identity: SignIdentity,
 }
 
-#[derive(Deserialize)]
-struct StatusFields {
-    status: Member,
-    value: Member,
-    reason: Member,
-}
-
-#[derive(Deserialize)]
-struct LabelsFields {
-    labels: Member,
-}
-
 impl Rules {
     /// An identity of this device, all of it.
     pub(super) fn sign_identity(&self, device: &Device, identity: &Identity) -> SignIdentity {
@@ -184,7 +173,7 @@ fn filter(query: Option<&str>, tenant: &TenantName) -> Option<Filter> {
         .split(',')
         .map(str::trim)
         .filter(|label| !label.is_empty())
-        .map(str::to_owned)
+        .map(comparable)
         .collect();
     Some(Filter {
         user: given("user_id").map(|user| user.parse()).transpose().ok()?,
@@ -212,20 +201,10 @@ pub(super) async fn set_status(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    const WHAT: &str = "enabled or disabled";
     let scope = &trustedx.rules.scopes.manage;
     let caller = trustedx.application(request.headers(), scope).await?;
     let body = intake::json(request).await?;
-    let mut fields: StatusFields = object(&body)?;
-    if let Some(inner) = fields.status.take() {
-        fields = object(inner.get().as_bytes())?;
-    }
-    let enabled = match required::<String>(fields.value, "value", WHAT)?.as_str() {
-        "enabled" => true,
-        "disabled" => false,
-        _ => return Err(bad::<()>("value", WHAT).expect_err("it is a refusal").into()),
-    };
-    let reason = text_of(fields.reason, "reason", REASON_BYTES_MAX)?.unwrap_or_default();
+    let StatusChange { enabled, reason } = StatusChange::parse(&body)?;
     let core = &trustedx.gate.core;
     core.set_identity_status(&caller.tenant, identity_id(&id)?, enabled, &reason).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -240,8 +219,7 @@ pub(super) async fn set_labels(
     let scope = &trustedx.rules.scopes.manage;
     let caller = trustedx.application(request.headers(), scope).await?;
     let body = intake::json(request).await?;
-    let fields: LabelsFields = object(&body)?;
-    let labels = labels(fields.labels, "labels")?;
+    let labels = read_labels(&body)?;
     trustedx.gate.core.set_identity_labels(&caller.tenant, identity_id(&id)?, &labels).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,17 +5,20 @@
 //! its own. A token names its tenant: what is another tenant's is unknown to it.
 
 mod access;
-mod body;
+pub(crate) mod body;
+mod context;
 mod device;
 mod extension;
-mod identity;
-mod links;
+mod fetch_rules;
+pub(crate) mod identity;
+pub(crate) mod links;
 mod oauth;
 mod problem;
 mod process;
 mod render;
 mod routes;
-mod selector;
+pub(crate) mod selector;
 
+pub(crate) use context::{Rules, TrustedX};
 pub(crate) use render::result_body;
-pub(crate) use routes::{Rules, TrustedX, router};
+pub(crate) use routes::router;

@@ -10,7 +10,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::routes::TrustedX;
+use super::context::TrustedX;
 use crate::config::Scopes;
 use crate::surface::caller::{Gate, Stranger};
 use crate::surface::discovery;
@@ -158,7 +158,7 @@ mod tests {
             id: "shop".parse().unwrap(),
             name: "Shop".into(),
             secret_digest: [0; 32],
-            webhook_key: Secret::new([0; 32]),
+            webhook_key: Secret::copied(&[0; 32]),
             webhook_key_before: None,
             scopes: scopes.map(|all| all.iter().map(ToString::to_string).collect()),
             created_at: Timestamp(0),

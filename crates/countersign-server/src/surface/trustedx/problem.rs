@@ -10,9 +10,10 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::channel::answer::Refused;
-use crate::surface::caller::{Stranger, log};
+use crate::http::intake;
+use crate::node::log;
+use crate::surface::caller::Stranger;
 use crate::surface::field::BadBody;
-use crate::surface::intake;
 
 /// What a call ended in, when it did not do what was asked.
 #[derive(Debug)]
@@ -48,6 +49,11 @@ pub(super) const STOPPING: Problem = Problem::Told(
     StatusCode::SERVICE_UNAVAILABLE,
     "temporarily_unavailable",
     "the server is stopping; send the same request again",
+);
+const BUSY: Problem = Problem::Told(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "temporarily_unavailable",
+    "the server is busy; send the same request again",
 );
 const NOT_JSON: Problem = Problem::Told(
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -113,6 +119,7 @@ impl From<intake::Refused> for Problem {
         match refused {
             intake::Refused::NotJson => NOT_JSON,
             intake::Refused::TooLarge => TOO_LARGE,
+            intake::Refused::Busy => BUSY,
             intake::Refused::Broken => Self::Bad("The body did not arrive whole".into()),
         }
     }
@@ -187,6 +194,13 @@ fn of_device(body: &RefusalBody) -> Response {
 
 fn of_refusal(refusal: &Refusal) -> Response {
     let (status, error) = match refusal {
+        Refusal::Quota(quota) => {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let mut response = told(status, "too_many_requests", &refusal.to_string());
+            let wait = HeaderValue::from(quota.retry_after_seconds());
+            response.headers_mut().insert(RETRY_AFTER, wait);
+            return response;
+        }
         Refusal::Unknown => return Problem::Gone.into_response(),
         Refusal::UnknownIdentity => (StatusCode::GONE, "gone"),
         // Whether there is such a user is not told apart from whether anybody could sign.
@@ -213,7 +227,9 @@ fn of_refusal(refusal: &Refusal) -> Response {
         | Refusal::Late
         | Refusal::NotTaken
         | Refusal::OtherDevice
+        | Refusal::ManyTakes
         | Refusal::Exists
+        | Refusal::KeyUsed
         | Refusal::Unchanged
         | Refusal::PinOutOfTurn
         | Refusal::BadExpiry => (StatusCode::CONFLICT, "conflict"),

@@ -18,14 +18,14 @@ use http::{HeaderValue, StatusCode};
 
 use super::access::{Either, permit};
 use super::body::{Create, Kind};
+use super::context::TrustedX;
 use super::extension::{Extensions, wait};
 use super::problem::{Problem, STOPPING};
 use super::render::{Kept, Signer, json};
-use super::routes::TrustedX;
 use crate::held;
+use crate::http::intake;
 use crate::surface::caller::Caller;
 use crate::surface::fingerprint::Fingerprint;
-use crate::surface::intake;
 
 /// `POST …/signatures/device/raw`
 pub(super) async fn create_raw(state: State<TrustedX>, request: Request) -> Answer {
@@ -55,8 +55,12 @@ async fn create(State(trustedx): State<TrustedX>, kind: Kind, request: Request) 
     let extensions = Extensions::read(request.uri().query(), request.headers())?;
     let body = intake::json(request).await?;
     let create = Create::parse(kind, &body, rules.allows_sha1(&caller.tenant))?;
+    if let Some(document) = &create.document {
+        rules.fetches.check(&caller.tenant, document)?;
+    }
     if let Some(callback) = &extensions.callback {
-        let allowed = trustedx.gate.callbacks.check(callback, core.now()).await;
+        let callbacks = &trustedx.gate.callbacks;
+        let allowed = callbacks.check(&caller.tenant, callback, core.now()).await;
         allowed.map_err(|reason| Problem::Bad(format!("callbackUrl: {reason}")))?;
     }
     if trustedx.tasks.has_begun() {
@@ -203,7 +207,8 @@ impl TrustedX {
     async fn wait(&self, caller: &Caller, id: &str, patience: Duration) -> Result<(), Problem> {
         let core = &self.gate.core;
         // Listens first, so that no end falls in between.
-        let waiter = id.parse().ok().map(|id: TransactionId| core.doorbell.wait(id));
+        let wait = |id: TransactionId| core.doorbell.wait(&caller.tenant, &caller.client, id);
+        let waiter = id.parse().ok().map(wait).transpose().map_err(Refusal::from)?;
         let found = self.own(caller, id).await?;
         let Some(waiter) = waiter.filter(|_| !found.state.is_ended()) else { return Ok(()) };
         let ended = held::until_ended(core, found, waiter, &self.tasks);

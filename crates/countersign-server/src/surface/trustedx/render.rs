@@ -17,9 +17,9 @@ use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::body::{Kind, Service};
+use super::context::{Rules, TrustedX};
 use super::device::ShownType;
 use super::identity::SignIdentity;
-use super::routes::{Rules, TrustedX};
 use super::selector::Shown;
 use crate::moment;
 

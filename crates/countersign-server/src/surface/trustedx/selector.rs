@@ -3,11 +3,14 @@
 //! They are shown as they were sent, but for one that names an identity by its `id`: the resource has no
 //! such member, so its `device_id`, `type` and certificate stand for it.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::device::{Device, Identity};
 use countersign_core::id::{DeviceId, IdentityId};
 use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, NAME_BYTES_MAX, SELECTORS_MAX};
+use countersign_core::name::normal_form;
 use countersign_core::selector::Selector;
 use serde::{Deserialize, Serialize};
 
@@ -20,16 +23,16 @@ const TYPE_AS_WELL: &str = "pki_x509";
 
 /// A selector that was read.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub struct Asked {
     /// Its conditions; none, where one of them is on something that there cannot be.
     pub(super) selector: Option<Selector>,
     /// As it is shown.
-    pub(super) shown: Shown,
+    pub shown: Shown,
 }
 
 /// A selector as it is shown.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Shown {
+pub struct Shown {
     labels: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_id: Option<String>,
@@ -119,7 +122,13 @@ pub(super) fn labels(raw: Member, field: &str) -> Result<Vec<String>, BadBody> {
     let labels: Vec<String> = optional(raw, field, &what)?.unwrap_or_default();
     let fit = labels.len() <= LABELS_PER_IDENTITY_MAX
         && labels.iter().all(|label| label.len() <= NAME_BYTES_MAX);
-    if fit { Ok(labels) } else { bad(field, &what) }
+    if fit { Ok(labels.iter().map(|label| comparable(label)).collect()) } else { bad(field, &what) }
+}
+
+/// A label as identities' labels are kept, so that both ways of writing a letter find it. One that no
+/// identity can have is left as it is, and finds none.
+pub(super) fn comparable(label: &str) -> String {
+    normal_form(label).map_or_else(|_| label.to_owned(), Cow::into_owned)
 }
 
 /// Conditions on identities of this type.

@@ -285,39 +285,89 @@ async fn what_the_time_has_ended_is_not_found() {
     assert_eq!(stage.state(&key), "expired");
 }
 
+/// A bare signature names no transaction, so whoever has an old one could end another process with it.
 #[tokio::test]
-async fn what_trustedx_started_is_completed_with_the_bare_signature_that_it_asks_for() {
-    let stage = Stage::new().await;
-    let shop = Shop::new(&stage.house).await;
-    let process = trustedx::id(&shop.creates(TRANSACTION, &trustedx::transaction()).await);
-    let key = stage.started().await;
-    stage.fetch(&key).await;
-    let identity = stage.jane.phone().identity(Use::Content).unwrap();
-    let over = |data| trustedx::over_html(identity, data)["value"].as_str().unwrap().to_owned();
-    let other = stage.complete(&key, &over("<p>Pay 500 €?</p>")).await;
-    assert_eq!(other.0, "STAT_INVCREDENTIALS");
-    // As everywhere, a code is no signature where a signature is asked for.
-    assert_eq!(stage.complete(&key, "38337914").await.0, "STAT_INVPARAM");
-    let signature = over("<p>Pay 5 €?</p>");
-    let (status, result) = stage.complete(&key, &signature).await;
-    assert_eq!((status.as_str(), &result["serialNo"]), ("STAT_SUCCESS", &json!(stage.serial())));
-    let (status, result) = shop.result(&process).await;
-    assert_eq!((status, &result["status"]), (StatusCode::OK, &json!("finished")), "{result}");
-    assert_eq!(result["value"], json!(signature));
-    assert_eq!(result["signature_algorithm"], "ecdsa-sha256");
-}
-
-#[tokio::test]
-async fn a_digest_is_not_signed_through_the_gateway() {
+async fn a_process_that_takes_a_bare_signature_is_neither_fetched_nor_completed_by_the_gateway() {
     let stage = Stage::new().await;
     let shop = Shop::new(&stage.house).await;
     let digest = trustedx::openssl_digest("sha256", b"x");
-    let process = trustedx::id(&shop.creates(RAW, &trustedx::raw(&digest, "sha256")).await);
-    let key = stage.started().await;
+    let of_digest = trustedx::raw(&digest, "sha256");
+    for (path, body, usage) in
+        [(TRANSACTION, trustedx::transaction(), Use::Content), (RAW, of_digest, Use::Digest)]
+    {
+        let identity = stage.jane.phone().identity(usage).unwrap();
+        let finish = match usage {
+            Use::Content => trustedx::over_html(identity, "<p>Pay 5 €?</p>"),
+            Use::Digest => trustedx::finish(identity, "ecdsa-sha256", &digest),
+        };
+        let [first, second] = [shop.creates(path, &body).await, shop.creates(path, &body).await]
+            .map(|made| trustedx::id(&made));
+        let link = format!("/signatures/{first}/finish");
+        let (status, answer) =
+            trustedx::put(&stage.house, stage.jane.phone(), &link, &finish).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+
+        let shown = ["transaction", "show", &second, "--tenant", "acme"];
+        let key = stage.house.cli(&shown).unwrap()["request_key"].as_str().unwrap().to_owned();
+        assert_eq!(stage.fetch_status(&key, &stage.serial()).await, "STAT_NOT_FOUND");
+        let old = finish["value"].as_str().unwrap();
+        assert_eq!(stage.complete(&key, old).await.0, "STAT_NOT_FOUND");
+        // Nor after the phone itself has looked at it, and by no link a second time.
+        stage.jane_takes(&second).await;
+        assert_eq!(stage.complete(&key, old).await.0, "STAT_INVPARAM");
+        let link = format!("/signatures/{second}/finish");
+        let (status, answer) =
+            trustedx::put(&stage.house, stage.jane.phone(), &link, &finish).await;
+        assert_eq!((status.as_u16(), &answer["error"]), (400, &json!("invalid_signature")));
+        assert_eq!(shop.result(&second).await.0, StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_gateway_fetched_is_not_said_to_have_been_shown_on_the_device() {
+    let stage = Stage::new().await;
+    let key = stage.request().await;
     stage.fetch(&key).await;
-    let identity = stage.jane.phone().identity(Use::Digest).unwrap();
-    let good = trustedx::finish(identity, "ecdsa-sha256", &digest);
-    let (status, _) = stage.complete(&key, good["value"].as_str().unwrap()).await;
-    assert_eq!(status, "STAT_INVPARAM");
-    assert_eq!(shop.result(&process).await.0, StatusCode::NOT_FOUND);
+    let shown = stage.house.cli(&["transaction", "show", &key, "--tenant", "acme"]).unwrap();
+    assert_eq!(shown["takes"][0]["origin"], "gateway");
+    let device = &shown["devices"][0];
+    assert!(device["fetched_at"].is_string() && device.get("taken_at").is_none(), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_fetches_completes_and_cancels_over_soap_only_what_it_asked_for_itself() {
+    let stage = Stage::new().await;
+    let key = stage.request().await;
+    let made = ["client", "create", "Other", "--tenant", "acme"];
+    let other = stage.house.cli(&made).unwrap();
+    let other = ["client_id", "client_secret"].map(|name| other[name].as_str().unwrap().to_owned());
+    let serial = stage.serial();
+    let fetch = |component: &str| {
+        format!(
+            "<componentType>{component}</componentType><serialNumber>{serial}</serialNumber>\
+             <requestKey>{key}</requestKey>"
+        )
+    };
+    let others = async |command: &str, parameters: String| {
+        let (id, secret) = (&other[0], &other[1]);
+        let answer = stage.send_soap_as(id, secret, command, &parameters).await;
+        let answer = answer.text().await.unwrap();
+        text(&answer, "statusCodeEnum").to_owned()
+    };
+    let missed = others("getPreparedSignatureRequest", fetch("Other")).await;
+    assert_eq!(missed, "STAT_NOT_FOUND");
+    // It burned nothing: the client that asked has it.
+    let answer = stage.soap("getPreparedSignatureRequest", &fetch("Shop")).await;
+    let content = gateway::open(stage.jane.phone(), text(&answer, "requestMessage")).unwrap();
+    let code = gateway::code(stage.jane.phone(), &content).unwrap();
+    let complete = JANE.replace("Shop", "Other")
+        + &format!("<requestKey>{key}</requestKey><signature>{code}</signature>");
+    assert_eq!(others("authSignature", complete).await, "STAT_NOT_FOUND");
+    let message = gateway::information(stage.jane.phone(), &content, &key).unwrap();
+    let cancel = format!(
+        "<componentType>Other</componentType><serialNumber>{serial}</serialNumber>\
+         <requestKeyMessage>{message}</requestKeyMessage>"
+    );
+    assert_eq!(others("cancelAuthSignatureRequest", cancel).await, "STAT_NOT_FOUND");
+    assert_eq!(stage.state(&key), "taken");
 }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::house::{House, program, read};
 use crate::person::Person;
+use crate::trustedx;
 
 const FIELDS: &str =
     "<dataFieldList><dataField><key>To</key><value>Ann</value></dataField></dataFieldList>";
@@ -100,12 +101,22 @@ impl Stage {
     }
 
     async fn send_soap(&self, command: &str, parameters: &str) -> Response {
+        let (id, secret) = &self.house.client;
+        self.send_soap_as(id, secret, command, parameters).await
+    }
+
+    async fn send_soap_as(
+        &self,
+        id: &str,
+        secret: &str,
+        command: &str,
+        parameters: &str,
+    ) -> Response {
         let body = format!(
             "<s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/' xmlns:sig='http://\
              www.vasco.com/IdentikeyServer/IdentikeyTypes/Signature'><s:Body><sig:{command}>\
              {parameters}</sig:{command}></s:Body></s:Envelope>"
         );
-        let (id, secret) = &self.house.client;
         let call = self.house.http.post(format!("{}/onespan/soap", self.house.address));
         let call = call.basic_auth(id, Some(secret)).header("content-type", "text/xml").body(body);
         call.send().await.unwrap()
@@ -121,6 +132,17 @@ impl Stage {
                 return key.to_owned();
             }
         }
+    }
+
+    /// Jane's phone takes this transaction itself.
+    async fn jane_takes(&self, id: &str) {
+        let path = format!("/device/v1/transactions/{id}/take");
+        let body = json!({"id": id}).to_string();
+        let proof = trustedx::proof_of(self.jane.phone(), "POST", &path, body.as_bytes());
+        let call = self.house.http.post(format!("{}{path}", self.house.address));
+        let call = call.bearer_auth(proof).header("content-type", "application/json").body(body);
+        let (status, answer) = read(call.send().await.unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
     }
 
     fn state(&self, key: &str) -> String {

@@ -62,6 +62,21 @@ async fn guesses_over_soap_are_bounded_as_those_over_rest_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_tries_request_keys_completes_no_more_than_a_minutes_worth_and_not_by_luck() {
+    let stage = Stage::configured("[onespan]\ncompletions_per_minute = 3\n").await;
+    let key = stage.request().await;
+    let code = gateway::code(stage.jane.phone(), &stage.fetch(&key).await).unwrap();
+    for guess in 0..3 {
+        let guess = format!("{guess:010}");
+        assert_eq!(stage.complete(&guess, &code).await.0, "STAT_NOT_FOUND");
+    }
+    for guess in ["0000000003", &key] {
+        assert_eq!(stage.complete(guess, &code).await.0, "STAT_ERROR", "asked before the look");
+    }
+    assert_eq!(stage.state(&key), "taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_was_not_addressed_finds_nothing() {
     let stage = Stage::new().await;
     let tablet = Person::enrolled(&stage.house, "jane", None).await;

@@ -6,7 +6,7 @@ use countersign_device::push::{Keys, Push};
 use serde_json::{Value, json};
 
 use super::{Stage, apple, browser, fetched, google, token};
-use crate::house::{House, payment};
+use crate::house::{House, payment, write_private};
 use crate::person::Person;
 use crate::receiver::{self, Authority, Receiver};
 
@@ -62,7 +62,8 @@ async fn a_sender_of_ones_own_is_told_in_a_signed_call() {
     let files = tempfile::tempdir().unwrap();
     let path = |name: &str| files.path().join(name).display().to_string();
     std::fs::write(path("own.pem"), &authority.pem).unwrap();
-    std::fs::write(path("secret"), "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n").unwrap();
+    let secret = "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
+    write_private(path("secret").as_ref(), secret);
     let house = House::configured(&format!(
         "[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\nextra_ca_file = \"{}\"\n\
          [[push.sender]]\nprovider = \"webhook\"\nurl = \"{}\"\nsecret_file = \"{}\"",

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_device::{Answer, Event, KeyKind, Run, State, View, run};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
@@ -16,6 +16,11 @@ use super::{DOCUMENT, RAW, Shop, TRANSACTION, id, openssl_digest, openssl_verifi
 use crate::house::{BINARY, House};
 use crate::person::Person;
 use crate::receiver::{Act, Authority, Receiver};
+
+/// A server that lets applications name addresses of this machine.
+fn house() -> House {
+    House::configured("[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\n")
+}
 
 /// A PDF of one page with one line, as small as they get (ISO 32000-1, annex H.3).
 fn pdf(line: &str) -> Vec<u8> {
@@ -107,7 +112,7 @@ fn openssl_reads(cms: &Path, document: &Path, ca: &Path) -> Output {
 
 #[tokio::test]
 async fn a_pdf_is_signed_where_it_lies_and_openssl_verifies_it_in_a_cms() {
-    let house = House::new();
+    let house = house();
     house.user("jane");
     let mut jane = Person::enrolled(&house, "jane", None).await;
     let document = pdf("Flat 7, 500 EUR a month");
@@ -139,7 +144,7 @@ async fn a_pdf_is_signed_where_it_lies_and_openssl_verifies_it_in_a_cms() {
 
 #[tokio::test]
 async fn the_command_line_device_does_the_same_by_the_links_with_another_kind_of_key() {
-    let house = House::new();
+    let house = house();
     house.user("jane");
     let jane = Person::with_key(&house, "jane", None, KeyKind::Rsa2048).await;
     let document = pdf("Flat 8");
@@ -150,7 +155,7 @@ async fn the_command_line_device_does_the_same_by_the_links_with_another_kind_of
 
     let output = tokio::process::Command::new(BINARY)
         .args(["device", "run", jane.file.to_str().unwrap(), "--links", "--count", "1"])
-        .args(["--answer", "approve", "--color", "never"])
+        .args(["--answer", "approve", "--color", "never", "--allow-fetch", "127.0.0.1"])
         .output();
     let output = output.await.unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
@@ -183,8 +188,8 @@ async fn approves(person: &mut Person) -> State {
 }
 
 #[tokio::test]
-async fn what_is_not_as_the_application_says_fails_the_process_which_says_why() {
-    let house = House::new();
+async fn what_is_not_as_the_application_says_fails_the_process_in_one_sentence() {
+    let house = house();
     house.user("jane");
     let mut jane = Person::enrolled(&house, "jane", None).await;
     let document = pdf("Flat 7, 500 EUR a month");
@@ -202,32 +207,52 @@ async fn what_is_not_as_the_application_says_fails_the_process_which_says_why() 
         request["input"]["digest_url"] = at("/lease.digest");
         request
     };
-    let (found, said) = (BASE64.encode(&right), BASE64.encode(&other));
-    for (request, why) in [
-        (archive.request(&other), format!("its sha256 is {found}, not {said}")),
-        (digest_url, "digest_url answers with another digest than digest_value".to_owned()),
-        (with("document_url", at("/elsewhere.pdf")), "redirects".to_owned()),
-        (with("document_url", at("/nothing.pdf")), "answers 404".to_owned()),
-        (with("root_certs", json!([BASE64.encode(der(&Authority::new()))])), {
-            "root_certs does not vouch for its server".to_owned()
-        }),
-        (with("root_certs", json!([])), "root_certs holds no certificate".to_owned()),
+    for request in [
+        archive.request(&other),
+        digest_url,
+        with("document_url", at("/elsewhere.pdf")),
+        with("document_url", at("/nothing.pdf")),
+        // Nobody listens at the first, and the phone's owner did not allow the second.
+        with("document_url", json!("https://localhost:1/")),
+        with("document_url", json!("https://127.0.0.2:1/")),
+        with("root_certs", json!([BASE64.encode(der(&Authority::new()))])),
+        with("root_certs", json!([])),
     ] {
         for links in [false, true] {
             jane.device.prefer_links(links);
             let process = id(&shop.creates(DOCUMENT, &request).await);
             assert_eq!(approves(&mut jane).await, State::Failed);
             let (status, result) = shop.result(&process).await;
-            assert_eq!((status, &result["status"]), (StatusCode::OK, &json!("failed")));
-            let value = result["value"].as_str().unwrap();
-            assert!(value.contains(&why), "{why}: {value}");
+            let failed = json!({"status": "failed", "value": "the document could not be checked"});
+            assert_eq!((status, result), (StatusCode::OK, failed));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_process_whose_document_is_not_on_the_public_internet_is_not_started() {
+    let house = House::new();
+    house.user("jane");
+    let _jane = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    for host in ["localhost:8443", "127.0.0.1", "10.0.0.1", "[::1]", "169.254.169.254", "0x7f.1"] {
+        for name in ["document_url", "digest_url"] {
+            let mut request = json!({
+                "input": {"digest_value": BASE64.encode([0; 32]), "digest_algorithm": "sha256"},
+                "sign_identities": [{"labels": ["test"]}],
+            });
+            request["input"][name] = json!(format!("https://{host}/1"));
+            let (status, answer) = shop.call(Method::POST, DOCUMENT, Some(&request)).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+            let sentence = format!("input.{name} must be on the public internet");
+            assert!(answer.to_string().contains(&sentence), "{answer}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_digest_that_only_its_address_tells_is_learnt_and_reported() {
-    let house = House::new();
+    let house = house();
     house.user("jane");
     let mut jane = Person::enrolled(&house, "jane", None).await;
     let document = pdf("Flat 7");
@@ -266,7 +291,7 @@ async fn html_is_shown_as_text_and_signed_as_it_was_sent_by_the_links_too() {
     let mut jane = Person::enrolled(&house, "jane", None).await;
     let shop = Shop::new(&house).await;
     let data = "<h1>Pay</h1><p>5\u{a0}€ to <a href='https://bob.example/'>Bob</a>\
-                <script>alert(1)</script></p>";
+                <span style='color:red'>now</span></p>";
     for links in [false, true] {
         jane.device.prefer_links(links);
         let mut request = transaction();
@@ -277,11 +302,29 @@ async fn html_is_shown_as_text_and_signed_as_it_was_sent_by_the_links_too() {
         // A look takes nothing.
         assert_eq!(looked["state"], if links { "waiting" } else { "taken" });
         jane.device.approve(&shown, None).await.unwrap();
-        let text = "│ Pay\n│ \n│ 5\u{a0}€ to Bob <https://bob.example/>\n";
+        let text = "│ Pay\n│ \n│ 5\u{a0}€ to Bob <https://bob.example/>now\n\
+                    │ \n│ [not shown here: style]\n";
         assert_eq!(shown.view().to_string(), text);
         assert_eq!(shown.bytes(), data.as_bytes());
         let (_, result) = shop.result(&process).await;
         assert_is_over(&result, &openssl_digest("sha256", data.as_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn html_with_a_script_is_not_signed_and_fails_the_process() {
+    let house = House::new();
+    house.user("jane");
+    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let shop = Shop::new(&house).await;
+    let mut request = transaction();
+    request["input"]["data"] = json!("<p>Pay 5</p><script>alert(1)</script>");
+    for links in [false, true] {
+        jane.device.prefer_links(links);
+        let process = id(&shop.creates(TRANSACTION, &request).await);
+        assert_eq!(approves(&mut jane).await, State::Failed);
+        let (_, result) = shop.result(&process).await;
+        assert_eq!(result, json!({"status": "failed", "value": "media_type"}));
     }
 }
 

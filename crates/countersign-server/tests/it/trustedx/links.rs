@@ -312,7 +312,9 @@ async fn a_certificate_that_has_expired_signs_nothing() {
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, &authority).unwrap().pem();
     let source = Source::Brought { key: key.serialize_pem().into(), certificates: certificate };
-    let brought = jane.device.add_identity(Use::Content, &["brief".into()], &source).await.unwrap();
+    let brought = jane.device.add_identity(Use::Content, &[], &source).await.unwrap();
+    let label = ["identity", "label", &brought, "--tenant", "acme", "--label", "brief"];
+    house.cli(&label).unwrap();
     let shop = Shop::new(&house).await;
     let mut body = transaction();
     body["sign_identities"] = json!([{"labels": ["brief"]}]);

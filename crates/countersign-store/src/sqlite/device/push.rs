@@ -4,9 +4,10 @@ use aws_lc_rs::digest;
 use countersign_core::device::Device;
 use countersign_core::id::{DeviceId, TenantName};
 use countersign_core::push::{
-    Provider, Push, PushAddress, Registration, Retirement, Sleeper, SubscriptionKeys,
+    Provider, Push, PushAddress, Registration, Retirement, SubscriptionKeys,
 };
 use countersign_core::time::Timestamp;
+use countersign_core::waking::Sleeper;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;

@@ -6,10 +6,10 @@ use countersign_core::id::{RequestKey, TenantName, TransactionId};
 use countersign_core::port::Versioned;
 use countersign_core::terms::{Addressed, Content, Reference, Surface, Terms};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Clock, Decline, End, State, Take, Transaction};
+use countersign_core::transaction::{Clock, Decline, End, State, Take, TakeOrigin, Transaction};
 use countersign_core::user::Factor;
 
-use super::TakeBody;
+use super::{OriginBody, TakeBody};
 use crate::sqlite::column::Columns;
 use crate::sqlite::terms::{Body, Digest};
 use crate::sqlite::trouble::Trouble;
@@ -37,7 +37,13 @@ fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec
     let takes: Vec<TakeBody> = columns.json("takes")?;
     let takes: Result<_, _> = takes
         .into_iter()
-        .map(|take| Ok(Take { device: take.device.try_into()?, at: Timestamp(take.at) }))
+        .map(|TakeBody { device, at, origin }| {
+            let origin = match origin {
+                None => TakeOrigin::Device,
+                Some(OriginBody::Gateway) => TakeOrigin::Gateway,
+            };
+            Ok(Take { device: device.try_into()?, at: Timestamp(at), origin })
+        })
         .collect();
     let takes =
         takes.map_err(|error: countersign_core::id::BadName| columns.corrupt("takes", error))?;

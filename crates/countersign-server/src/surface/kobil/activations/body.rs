@@ -10,9 +10,9 @@ use crate::surface::field::{BadBody, bad, object, optional};
 
 /// A request to make a code.
 #[derive(Debug)]
-pub(crate) struct NewCode {
+pub struct NewCode {
     /// None: it is generated.
-    pub(crate) code: Option<ActivationCode>,
+    pub code: Option<ActivationCode>,
     /// None: as configured.
     pub(crate) not_after: Option<Timestamp>,
     /// Whether it is left out of lists.
@@ -28,7 +28,7 @@ struct Fields {
 }
 
 impl NewCode {
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, BadBody> {
+    pub fn parse(body: &[u8]) -> Result<Self, BadBody> {
         let fields: Fields = object(body)?;
         let code: Option<String> = optional(fields.activation_code, "activationCode", "a string")?;
         let code = match code.filter(|code| !code.is_empty()) {
@@ -72,13 +72,13 @@ fn moment(raw: Option<Box<RawValue>>) -> Result<Option<Timestamp>, BadBody> {
 
 /// What the query asks for. Pictures of both types hold the same here: what a device enrols with.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub(crate) struct Asked {
+pub struct Asked {
     pub(crate) qr_type: bool,
     pub(crate) qr_code: bool,
 }
 
 impl Asked {
-    pub(crate) fn of(uri: &Uri) -> Result<Self, BadBody> {
+    pub fn of(uri: &Uri) -> Result<Self, BadBody> {
         let mut asked = Self::default();
         let query = uri.query().unwrap_or("").as_bytes();
         for (name, value) in url::form_urlencoded::parse(query) {

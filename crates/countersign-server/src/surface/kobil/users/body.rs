@@ -10,7 +10,7 @@ use crate::surface::field::{BadBody, bad, object, optional};
 /// What is kept of a user, in the ledger and in this form.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Profile {
+pub struct Profile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) first_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,15 +25,15 @@ pub(crate) struct Profile {
 
 /// A request to make a user.
 #[derive(Debug)]
-pub(crate) struct NewUser {
-    pub(crate) name: UserName,
+pub struct NewUser {
+    pub name: UserName,
     /// A [`Profile`], as it is kept.
-    pub(crate) profile: String,
+    pub profile: String,
 }
 
 /// Why nobody can be made of a body.
 #[derive(Debug)]
-pub(crate) enum BadUser {
+pub enum BadUser {
     /// It names nobody.
     Nameless,
     Body(BadBody),
@@ -61,7 +61,7 @@ struct Fields {
 }
 
 impl NewUser {
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, BadUser> {
+    pub fn parse(body: &[u8]) -> Result<Self, BadUser> {
         let fields: Fields = object(body)?;
         let name: Option<String> = optional(fields.username, "username", "a string")?;
         // What an address names is trimmed as well, so that whoever is made can be addressed.
@@ -69,7 +69,7 @@ impl NewUser {
         let name = name.ok_or(BadUser::Nameless)?.parse();
         let name = match name {
             Ok(name) => name,
-            Err(_) => bad("username", "1 to 255 bytes without control characters")?,
+            Err(_) => bad("username", "1 to 255 bytes of visible characters")?,
         };
         let attributes = fields.attributes;
         if attributes.as_ref().is_some_and(|raw| !raw.get().starts_with('{')) {

@@ -22,7 +22,7 @@ pub(super) enum Command {
 
 /// How a command's parameters are written, and its answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Style {
+pub enum Style {
     /// Elements with names of their own; the answer is `status` and `result`.
     Elements,
     /// A list of attributes, each with an id and a value; the answer is `results`, with such a list.
@@ -31,15 +31,15 @@ pub(super) enum Style {
 
 /// A command, found in its envelope.
 #[derive(Debug)]
-pub(super) struct Call {
+pub struct Call {
     pub(super) command: Command,
-    pub(super) style: Style,
+    pub style: Style,
     element: Element,
 }
 
 /// Why a message is no request; a fault for its sender.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum NotSoap {
+pub enum NotSoap {
     #[error("{0}")]
     Xml(#[from] BadXml),
     #[error("the body is not an envelope of SOAP 1.1")]
@@ -60,21 +60,21 @@ pub(super) enum NotSoap {
 
 /// A parameter does not say what it should; a sentence for the caller.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct BadParameter(pub(super) String);
+pub struct BadParameter(pub String);
 
 /// What is shown and signed at a login for which the application has no words of its own.
 const LOGIN: &str = "Log in?";
 
 /// What a caller asks, with the component that it says it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Asked {
-    pub(super) component: String,
-    pub(super) what: What,
+pub struct Asked {
+    pub component: String,
+    pub what: What,
 }
 
 /// What is asked. Names are as they were written: whose they are is found out later.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum What {
+pub enum What {
     /// Have this signed, and answer when it is.
     Sign { operation: Operation, user: User, serial: Option<String>, data: Data },
     /// Answer when what has this key is signed.
@@ -91,14 +91,14 @@ pub(super) enum What {
 
 /// Who is to sign.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct User {
-    pub(super) id: String,
+pub struct User {
+    pub id: String,
     pub(super) domain: Option<String>,
 }
 
 /// What is to be signed.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Data {
+pub enum Data {
     /// A title, which may be empty, and rows of key and value.
     Fields(String, Vec<(String, String)>),
     /// A body that only the application on the device can read.
@@ -169,7 +169,7 @@ impl Call {
     ///
     /// # Errors
     /// [`NotSoap`], the first reason found.
-    pub(super) fn find(message: &[u8]) -> Result<Self, NotSoap> {
+    pub fn find(message: &[u8]) -> Result<Self, NotSoap> {
         let envelope = xml::parse(message)?;
         match (envelope.space, &*envelope.name) {
             (Space::Soap, "Envelope") => {}
@@ -215,7 +215,7 @@ impl Call {
     ///
     /// # Errors
     /// [`BadParameter`], the first reason found.
-    pub(super) fn asked(&self) -> Result<Asked, BadParameter> {
+    pub fn asked(&self) -> Result<Asked, BadParameter> {
         match self.style {
             Style::Elements => self.of_elements(),
             Style::Attributes => self.of_attributes(),
@@ -484,5 +484,4 @@ fn bad<T>(sentence: &str) -> Result<T, BadParameter> {
 }
 
 #[cfg(test)]
-#[path = "body/tests.rs"] // The fuzz targets take this file in by its path.
 mod tests;

@@ -17,9 +17,10 @@ use super::Soap;
 use super::body::{Asked, BadParameter, Call, Data, User, What};
 use super::render::{Answer, Done, Fault};
 use crate::held;
-use crate::surface::caller::{Caller, log};
+use crate::node::log;
+use crate::surface::caller::Caller;
 use crate::surface::onespan::codes::Status;
-use crate::surface::onespan::phone;
+use crate::surface::onespan::phone::{self, Asker};
 use crate::surface::picture;
 
 /// Why a command did not do what was asked.
@@ -51,6 +52,9 @@ async fn done(soap: &Soap, caller: Caller, call: &Call) -> Result<Done, Not> {
     if component != caller.name {
         return Err(BadParameter("componentType is not the name of this client".into()).into());
     }
+    // A twin of a phone's call reaches only what this client asked for itself.
+    let (tenant, client) = (caller.tenant.clone(), caller.client.clone());
+    let asker = Asker { tenant: &tenant, client: Some(&client), operation: Operation::Sign };
     match what {
         What::Sign { operation, user, serial, data } => {
             let asked = soap.order(operation, caller, user, serial, data).await?;
@@ -66,18 +70,18 @@ async fn done(soap: &Soap, caller: Caller, call: &Call) -> Result<Done, Not> {
             if !soap.phones.may_fetch(caller.client.as_str(), &serial) {
                 return Err(Fault::too_many().into());
             }
-            let fetched = soap.phones.fetch(&caller.tenant, &serial, &key, Operation::Sign).await;
-            Ok(Done::Fetched { message: fetched? })
+            Ok(Done::Fetched { message: soap.phones.fetch(asker, &serial, &key).await? })
         }
         What::Complete { user, key, signature } => {
             let name = user_name(&caller, &user)?;
-            let completed =
-                soap.phones.complete(&caller.tenant, &name, &key, &signature, Operation::Sign);
-            let serial = completed.await?.to_string();
-            Ok(Done::Completed { user: user.id, domain: caller.tenant.to_string(), serial })
+            if !soap.phones.may_complete(client.as_str(), &tenant, &name) {
+                return Err(Not::Told(Status::Error, None));
+            }
+            let serial = soap.phones.complete(asker, &name, &key, &signature).await?.to_string();
+            Ok(Done::Completed { user: user.id, domain: tenant.to_string(), serial })
         }
         What::Cancel { serial, message } => {
-            soap.phones.cancel(&caller.tenant, &serial, &message, Operation::Sign).await?;
+            soap.phones.cancel(asker, &serial, &message).await?;
             Ok(Done::Cancelled)
         }
     }
@@ -88,7 +92,8 @@ impl Soap {
     async fn sign(&self, order: Order) -> Result<Done, Not> {
         let core = &self.gate.core;
         // Listening begins before the start, so that no end falls in between.
-        let waiter = core.doorbell.wait(order.id);
+        let waiter = core.doorbell.wait(&order.tenant, &order.client, order.id);
+        let waiter = waiter.map_err(Error::from)?;
         let started = core.start(order).await?;
         let ended = held::until_ended(core, started, waiter, &self.tasks).await?;
         self.signed(&ended.ok_or_else(Fault::draining)?).await
@@ -129,7 +134,8 @@ impl Soap {
         if !asked || terms.operation != operation {
             return Err(Refusal::Unknown.into());
         }
-        let waiter = core.doorbell.wait(found.terms.id);
+        let waiter = core.doorbell.wait(&caller.tenant, &caller.client, found.terms.id);
+        let waiter = waiter.map_err(Error::from)?;
         let found = core.transaction(&caller.tenant, &Handle::Id(found.terms.id)).await?;
         let ended = held::until_ended(core, found, waiter, &self.tasks);
         match timeout(self.wait, ended).await {
@@ -247,6 +253,7 @@ impl From<Refusal> for Not {
 impl From<Error> for Not {
     fn from(error: Error) -> Self {
         match error {
+            Error::Refused(Refusal::Quota(quota)) => Self::Unanswered(Fault::quota(quota)),
             Error::Refused(refusal) => Self::Told(Status::of(&refusal), None),
             Error::Failed(fault) => {
                 log(&fault);

@@ -4,10 +4,10 @@
 //! Who asks is a client, by HTTP Basic with its id and secret; its tenant is the one that it is in. What
 //! is no request gets a fault and a 4xx; whatever a command comes to is HTTP 200 and a status.
 
-mod body;
+pub(crate) mod body;
 mod command;
 mod render;
-mod xml;
+pub(crate) mod xml;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use quick_xml::escape::escape;
 
 use self::body::Call;
 use self::render::Fault;
+use crate::http::intake;
 use crate::listen::Peer;
 use crate::surface::caller::{Caller, Gate, Stranger, basic};
-use crate::surface::intake;
 use crate::surface::onespan::phone::Phones;
 use crate::task::Shutdown;
 

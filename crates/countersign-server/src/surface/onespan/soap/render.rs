@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::refusal::Quota;
 use countersign_core::terms::Operation;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -12,8 +13,8 @@ use quick_xml::escape::escape;
 
 use super::body::{Call, NotSoap, Style};
 use super::xml;
+use crate::http::intake;
 use crate::surface::caller::Stranger;
-use crate::surface::intake;
 use crate::surface::onespan::codes::Status;
 
 /// What a command came to.
@@ -188,6 +189,12 @@ impl Fault {
         Self { header, ..Self::client(StatusCode::TOO_MANY_REQUESTS, sentence) }
     }
 
+    /// The client, or its tenant, has used up a quota.
+    pub(super) fn quota(quota: Quota) -> Self {
+        let header = Some((RETRY_AFTER, HeaderValue::from(quota.retry_after_seconds())));
+        Self { header, ..Self::client(StatusCode::TOO_MANY_REQUESTS, quota.to_string()) }
+    }
+
     /// A message that does not say that it is XML.
     pub(super) fn not_xml() -> Self {
         let sentence = "the Content-Type must be text/xml";
@@ -225,6 +232,7 @@ impl From<intake::Refused> for Fault {
             intake::Refused::TooLarge => {
                 Self::client(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large")
             }
+            intake::Refused::Busy => Self::server("the server is busy; try again"),
             intake::Refused::NotJson | intake::Refused::Broken => {
                 Self::client(StatusCode::BAD_REQUEST, "the message did not arrive whole")
             }

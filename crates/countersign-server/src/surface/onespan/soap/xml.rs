@@ -58,7 +58,7 @@ pub(super) enum Space {
 
 /// Why bytes are not taken as XML; a sentence for the caller.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum BadXml {
+pub enum BadXml {
     #[error("the body is not UTF-8")]
     NotUtf8,
     #[error("the body is not well-formed XML")]

@@ -298,6 +298,7 @@ fn held() -> Held {
         certificate: vec![1, 2, 3],
         chain: Vec::new(),
         labels: vec!["a".into()],
+        proposed_labels: vec!["b".into()],
         enabled: true,
         status_reason: String::new(),
     };
@@ -308,8 +309,8 @@ fn held() -> Held {
         serial_number: "CSN0000001-1".parse().unwrap(),
         status: DeviceStatus::Active,
         auth_key: [0; 65],
-        payload_key: Secret::new([0; 32]),
-        code_key: Secret::new([0; 32]),
+        payload_key: Secret::copied(&[0; 32]),
+        code_key: Secret::copied(&[0; 32]),
         pin: None,
         identities: vec![identity.clone()],
         about: About::default(),

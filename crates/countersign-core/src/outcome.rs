@@ -1,0 +1,22 @@
+//! How a transaction ended, in one word.
+//!
+//! [`End`] says with whom, and why.
+//!
+//! [`End`]: crate::transaction::End
+
+/// An end without its particulars.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Outcome {
+    /// See [`End::Finished`](crate::transaction::End::Finished).
+    Finished,
+    /// See [`End::Declined`](crate::transaction::End::Declined).
+    Declined,
+    /// See [`End::Failed`](crate::transaction::End::Failed).
+    Failed,
+    /// See [`End::Expired`](crate::transaction::End::Expired).
+    Expired,
+    /// See [`End::Cancelled`](crate::transaction::End::Cancelled).
+    Cancelled,
+    /// See [`End::Locked`](crate::transaction::End::Locked).
+    Locked,
+}

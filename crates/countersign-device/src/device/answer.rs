@@ -1,0 +1,31 @@
+//! The answers to a device's calls, whichever way they came.
+
+use countersign_wire::body::{Ended, Taken};
+use countersign_wire::frame::Message;
+use serde::de::DeserializeOwned;
+
+/// An answer over the channel or over HTTP.
+pub(super) trait Answer: DeserializeOwned {
+    /// The answer in a frame, if it is one of this kind.
+    fn of(message: Message) -> Option<Self>;
+}
+
+impl Answer for Taken {
+    fn of(message: Message) -> Option<Self> {
+        match message {
+            Message::Taken(taken) => Some(taken),
+            _ => None,
+        }
+    }
+}
+
+impl Answer for Ended {
+    fn of(message: Message) -> Option<Self> {
+        match message {
+            Message::Finished(ended) | Message::Declined(ended) | Message::Failed(ended) => {
+                Some(ended)
+            }
+            _ => None,
+        }
+    }
+}

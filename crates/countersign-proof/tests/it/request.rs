@@ -1,0 +1,100 @@
+//! Requests for certificates and key proofs, against `docs/vectors/key-proofs.json`, which Python's
+//! `cryptography` made.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use countersign_proof::{BadProof, Request};
+use serde_json::Value;
+
+fn vectors() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/vectors/key-proofs.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap()
+}
+
+/// The statement of a case, as `docs/device-protocol.md` says it.
+fn statement(case: &Value) -> Vec<u8> {
+    let (occasion, subject) = match case["user"].as_str() {
+        Some(user) => ("enrolment", user),
+        None => ("addition", case["device"].as_str().unwrap()),
+    };
+    let texts = [
+        "countersign identity",
+        occasion,
+        case["tenant"].as_str().unwrap(),
+        subject,
+        case["use"].as_str().unwrap(),
+    ];
+    let mut statement = Vec::new();
+    for text in texts {
+        statement.extend_from_slice(text.as_bytes());
+        statement.push(0xff);
+    }
+    let auth_key = hex::decode(case["auth_key"].as_str().unwrap()).unwrap();
+    for hashed in [auth_key, bytes(&case["csr"])] {
+        statement.extend_from_slice(&countersign_proof::raw::Hash::Sha256.of(&hashed));
+    }
+    statement
+}
+
+#[test]
+fn every_accepted_proof_is_by_the_key_of_its_request() {
+    let all = vectors();
+    let cases = all["accepted"].as_array().unwrap();
+    assert_eq!(cases.len(), 6);
+    for case in cases {
+        let request = Request::parse(&bytes(&case["csr"])).unwrap();
+        assert_eq!(hex::encode(request.key_digest()), case["key_digest"].as_str().unwrap());
+        assert_eq!(hex::encode(statement(case)), case["statement"].as_str().unwrap());
+        request.check_proof(&statement(case), &bytes(&case["proof"])).unwrap();
+    }
+}
+
+#[test]
+fn every_refused_proof_is_refused() {
+    let all = vectors();
+    let cases = all["refused"].as_array().unwrap();
+    assert_eq!(cases.len(), 11);
+    for case in cases {
+        let checked = Request::parse(&bytes(&case["csr"]))
+            .and_then(|request| request.check_proof(&statement(case), &bytes(&case["proof"])));
+        assert_eq!(checked, Err(BadProof::Signature), "{}: {}", case["name"], case["why"]);
+    }
+}
+
+/// A P-256 request of the vectors with its key written otherwise. Its signature does not hold then; what
+/// counts is that it is not asked for.
+fn respelt(from: &[u8], to: &[u8]) -> BadProof {
+    let mut request = bytes(&vectors()["accepted"][0]["csr"]);
+    let at = request.windows(from.len()).position(|window| window == from).unwrap();
+    request.splice(at..at + from.len(), to.iter().copied());
+    Request::parse(&request).unwrap_err()
+}
+
+#[test]
+fn a_second_spelling_of_a_key_is_refused() {
+    // The BIT STRING of the point; a hybrid point (X9.62, section 4.3.6) has the same length.
+    for hybrid in [6, 7] {
+        assert_eq!(respelt(&[0x03, 0x42, 0x00, 0x04], &[0x03, 0x42, 0x00, hybrid]), BadProof::Key);
+    }
+    // Longer lengths than needed are no DER.
+    let request = bytes(&vectors()["accepted"][0]["csr"]);
+    let padded = [&[0x30, 0x83, 0x00], &request[2..]].concat();
+    assert_eq!(Request::parse(&padded).unwrap_err(), BadProof::Request);
+}
+
+#[test]
+fn a_request_with_anything_behind_it_or_of_another_version_is_refused() {
+    let request = bytes(&vectors()["accepted"][0]["csr"]);
+    let longer = [request.as_slice(), &[0]].concat();
+    assert_eq!(Request::parse(&longer).unwrap_err(), BadProof::Request);
+    assert_eq!(respelt(&[0x02, 0x01, 0x00], &[0x02, 0x01, 0x01]), BadProof::Request);
+    let long = vec![0x30; countersign_proof::REQUEST_BYTES_MAX + 1];
+    assert_eq!(Request::parse(&long).unwrap_err(), BadProof::Request);
+    for end in 0..request.len() {
+        assert!(Request::parse(&request[..end]).is_err(), "{end}");
+    }
+}

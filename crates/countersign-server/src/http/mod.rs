@@ -1,0 +1,3 @@
+//! What every edge that speaks HTTP needs.
+
+pub(crate) mod intake;

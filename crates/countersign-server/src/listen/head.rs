@@ -1,0 +1,45 @@
+//! What is refused by a request's head, whatever it asks for.
+
+use http::header::HOST;
+use http::{Request, Version};
+
+/// Why a request is none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum BadHead {
+    /// HTTP/1.1 without a host, or any with two (RFC 9112, section 3.2).
+    Host,
+    /// HTTP/2 with a host that is not its authority (RFC 9113, section 8.3.1).
+    OtherHost,
+}
+
+/// Checks that a request names one host.
+///
+/// `Content-Length` with `Transfer-Encoding` cannot be seen here: hyper removes the former and closes the
+/// connection after the answer (RFC 9112, section 6.1), so that no second request is read from the body.
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), BadHead> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    let is_http1 = request.version() <= Version::HTTP_11;
+    if second.is_some() || (host.is_none() && request.version() == Version::HTTP_11) {
+        return Err(BadHead::Host);
+    }
+    match (host, request.uri().authority()) {
+        (Some(host), Some(authority))
+            if !is_http1
+                && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
+        {
+            Err(BadHead::OtherHost)
+        }
+        _ => Ok(()),
+    }
+}
+
+impl BadHead {
+    /// A sentence for the caller.
+    pub(super) fn sentence(self) -> &'static str {
+        match self {
+            Self::Host => "the request must name one Host\n",
+            Self::OtherHost => "Host must be what :authority is\n",
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Cycles, and the devices that are idle.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::bar::Bar;
+use crate::command::{Bench, Tls};
+use crate::crowd::{Crowd, Keys};
+use crate::idle;
+use crate::kobil::Kobil;
+use crate::load::{Load, TURN};
+use crate::onespan::OneSpan;
+use crate::process::Server;
+use crate::report::{Asked, Found, Handshakes, Report};
+use crate::room::{self, Room};
+use crate::surface::{Name, Surface};
+use crate::tally::Measured;
+use crate::task::Tasks;
+use crate::text;
+use crate::trustedx::TrustedX;
+use crate::verification;
+
+impl Bench {
+    /// Measures cycles, and prints what was found.
+    pub(crate) async fn cycles(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.devices >= self.concurrency,
+            "a device signs one thing at a time: --devices must be {} at least",
+            self.concurrency
+        );
+        let devices = match self.surface {
+            Name::Kobil => self.devices,
+            Name::Onespan | Name::Trustedx => 2 * self.devices,
+        };
+        let program = self.server()?;
+        room::for_connections((devices + 2 * self.concurrency).max(self.idle))?;
+        let room = Room::make(self.data.as_deref())?;
+        let before = verification::cpu();
+        let bar = Bar::new("making devices", u64::from(devices.max(self.idle)));
+        let crowd = Crowd::make(&program, room.path(), devices.max(self.idle), 0, &bar).await?;
+        bar.end();
+
+        let idle = match self.idle {
+            0 => None,
+            count => Some(self.idle(&program, &room, &crowd, count).await?),
+        };
+        let found = self.load(&program, &room, crowd).await?;
+        let verification = before.min(verification::cpu());
+        let asked = Asked {
+            surface: self.surface,
+            seconds: self.seconds,
+            concurrency: self.concurrency,
+            devices: self.devices,
+            tls: self.tls == Tls::On,
+            rate: self.rate,
+        };
+        let report = Report::new(&asked, room.file_system(), verification, &found, idle);
+        self.write_json(&report)?;
+        text::print(&report.text())
+    }
+
+    /// Measures idle devices, in a server that has done nothing else.
+    async fn idle(
+        &self,
+        program: &Path,
+        room: &Room,
+        crowd: &Crowd,
+        count: u32,
+    ) -> anyhow::Result<idle::Idle> {
+        let server = Server::start(program, room.path(), self.tls, None).await?;
+        let bar = Bar::new("connecting idle devices", u64::from(count));
+        let devices = &crowd.devices[..count as usize];
+        let measured = idle::measure(&server, devices, &bar).await;
+        bar.end();
+        server.stop().await;
+        measured
+    }
+
+    /// Measures cycles.
+    async fn load(&self, program: &Path, room: &Room, mut crowd: Crowd) -> anyhow::Result<Found> {
+        let server = Server::start(program, room.path(), self.tls, None).await?;
+        let tasks = Tasks::default();
+        let found = async {
+            let target = &server.target;
+            let own = crowd.devices.split_off(crowd.devices.len() - self.devices as usize);
+            let kobil = Kobil::prepare(target, &crowd, &tasks).await?;
+            match self.surface {
+                Name::Kobil => self.alone(&server, kobil, own, &tasks).await,
+                Name::Onespan => {
+                    let surface = OneSpan::prepare(target, &crowd, room.path(), &tasks)?;
+                    crowd.devices.truncate(self.devices as usize);
+                    let (own, kobils) = ((surface, own), (kobil, crowd.devices));
+                    self.in_turns(&server, own, kobils, &tasks).await
+                }
+                Name::Trustedx => {
+                    let surface = TrustedX::prepare(target, &crowd, &tasks).await?;
+                    crowd.devices.truncate(self.devices as usize);
+                    let (own, kobils) = ((surface, own), (kobil, crowd.devices));
+                    self.in_turns(&server, own, kobils, &tasks).await
+                }
+            }
+        };
+        let found = found.await;
+        tasks.finish().await;
+        server.stop().await;
+        found
+    }
+
+    /// Measures one surface.
+    async fn alone<S: Surface>(
+        &self,
+        server: &Server,
+        surface: S,
+        devices: Vec<Keys>,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Found> {
+        let (mut load, handshakes) = self.connect(server, surface, devices, tasks).await?;
+        let bar = Bar::seconds(self.seconds);
+        load.measure(Duration::from_secs(self.seconds), server, &bar).await?;
+        bar.end();
+        let server_memory = server.memory()?;
+        Ok(Found { measured: load.measured, kobil: None, handshakes, server_memory })
+    }
+
+    /// Measures a surface and KOBIL's, each for as long, turn by turn.
+    async fn in_turns<S: Surface>(
+        &self,
+        server: &Server,
+        (surface, own): (S, Vec<Keys>),
+        (kobil, kobils): (Kobil, Vec<Keys>),
+        tasks: &Tasks,
+    ) -> anyhow::Result<Found> {
+        let (mut kobil, _) = self.connect(server, kobil, kobils, tasks).await?;
+        let (mut load, handshakes) = self.connect(server, surface, own, tasks).await?;
+        let bar = Bar::seconds(2 * self.seconds);
+        for turn in 0..self.seconds {
+            // Who is first takes turns as well, so that what changes slowly changes nothing.
+            if turn % 2 == 0 {
+                kobil.measure(TURN, server, &bar).await?;
+                load.measure(TURN, server, &bar).await?;
+            } else {
+                load.measure(TURN, server, &bar).await?;
+                kobil.measure(TURN, server, &bar).await?;
+            }
+        }
+        bar.end();
+        let (server_memory, kobil): (_, Option<Measured>) =
+            (server.memory()?, Some(kobil.measured));
+        Ok(Found { measured: load.measured, kobil, handshakes, server_memory })
+    }
+
+    /// Connects a surface's devices and application.
+    pub(crate) async fn connect<S: Surface>(
+        &self,
+        server: &Server,
+        surface: S,
+        devices: Vec<Keys>,
+        tasks: &Tasks,
+    ) -> anyhow::Result<(Load<S>, Handshakes)> {
+        let bar = Bar::new("connecting", devices.len() as u64);
+        let (concurrency, rate) = (self.concurrency, self.rate);
+        let load = Load::connect(surface, server, devices, concurrency, rate, tasks, &bar).await;
+        bar.end();
+        load
+    }
+}

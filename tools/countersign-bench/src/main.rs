@@ -1,0 +1,53 @@
+//! `countersign-bench`: how fast a server is on this machine, measured from outside, over TLS, on a real
+//! ledger.
+//!
+//! A *cycle* is the whole product once, as one API speaks it: from the application's call to its answer,
+//! with all that the device does between, verified and durable. The server is a process of its own; the load
+//! comes from this one. What is measured is divided by what one verification costs here, so that machines
+//! can be compared; and for other APIs than KOBIL's by KOBIL's cycle, which is measured in turns with
+//! theirs, so that both have the same server, ledger and neighbours.
+
+mod bar;
+mod command;
+mod connect;
+mod crowd;
+mod cycles;
+mod idle;
+mod kobil;
+mod line;
+mod load;
+mod onespan;
+mod phone;
+mod process;
+mod push;
+mod report;
+mod room;
+mod surface;
+mod tally;
+mod task;
+mod text;
+mod trustedx;
+mod verification;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::command::Bench;
+
+/// The server's own allocator, so that the load's costs compare with the server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let bench = Bench::parse();
+    let measured = if bench.push { bench.pushes().await } else { bench.cycles().await };
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", countersign_device::display::text(&format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}

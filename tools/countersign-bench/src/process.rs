@@ -1,0 +1,194 @@
+//! The server under load: a process of its own, and what the system and its metrics tell of it.
+
+use std::fs::{self, OpenOptions};
+use std::net::SocketAddr;
+use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::timeout;
+
+use crate::command::Tls;
+use crate::connect::Target;
+
+const START_WAIT: Duration = Duration::from_secs(30);
+/// More than the server's drain.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+/// What `/proc` counts CPU time in: `USER_HZ` is 100 on every Linux.
+const TICK: Duration = Duration::from_millis(10);
+/// Behind a proxy that is not there, devices sign its address.
+const IN_FRONT: &str = "https://bench.example";
+
+/// A running server.
+pub(super) struct Server {
+    child: Child,
+    id: u32,
+    pub(super) target: Target,
+    metrics: SocketAddr,
+    /// Held open for as long as it is to live.
+    _alive: ChildStdin,
+}
+
+/// What the server has used and done until now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    /// User and system time of all its threads.
+    pub(super) cpu: Duration,
+    /// Units of work that its ledger's writer answered.
+    pub(super) commits: u64,
+    /// Times that its writer waited for the disk.
+    pub(super) syncs: u64,
+}
+
+impl Usage {
+    /// What came since `before`.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            commits: self.commits - before.commits,
+            syncs: self.syncs - before.syncs,
+        }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.cpu += other.cpu;
+        self.commits += other.commits;
+        self.syncs += other.syncs;
+    }
+}
+
+impl Server {
+    /// Starts `program` as a server, on the ledger in `data`. `config` is laid over the default
+    /// configuration.
+    pub(super) async fn start(
+        program: &Path,
+        data: &Path,
+        tls: Tls,
+        config: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let log = data.join("server.log");
+        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&log)?;
+        let mut command = Command::new(program);
+        command
+            .args(["serve", "--with-parent", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            // The default configuration, whatever the environment says; but for addresses, for the drain,
+            // and for how often one phone may fetch and one client start, since few stand for many.
+            .env_clear()
+            .env("COUNTERSIGN__ONESPAN__FETCHES_PER_MINUTE", "1000000")
+            .env("COUNTERSIGN__TRANSACTIONS__STARTS_PER_CLIENT_PER_SECOND", "0")
+            .env("COUNTERSIGN__TRANSACTIONS__STARTS_PER_TENANT_PER_SECOND", "0")
+            .env("COUNTERSIGN__OBSERVE__LISTEN", "127.0.0.1:0")
+            .env("COUNTERSIGN__SERVER__CONNECTIONS_EXEMPT_NETWORKS", "127.0.0.0/8,::1/128")
+            .env("COUNTERSIGN__SERVER__DRAIN_SECONDS", "1");
+        if let Some(file) = config {
+            command.arg("--config").arg(file);
+        }
+        if tls == Tls::Off {
+            command
+                .env("COUNTERSIGN__SERVER__TLS", "in_front")
+                .env("COUNTERSIGN__SERVER__PUBLIC_ADDRESSES", IN_FRONT);
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .context("the server cannot be started")?;
+        let alive = child.stdin.take().expect("it is piped");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let line = timeout(START_WAIT, lines.next_line()).await;
+        let line = line.context("the server took too long to start")??.unwrap_or_default();
+        let Some(origin) = line.strip_prefix("ready ") else {
+            bail!("the server did not start: {}", last_line(&log));
+        };
+        let listening = logged(&log, "Listening on ").context("the server does not listen")?;
+        let metrics = logged(&log, "metrics on http://").context("the server has no metrics")?;
+        let id = child.id().context("the server ended")?;
+        let target = Target::new(listening, origin, data, tls)?;
+        Ok(Self { child, id, target, metrics, _alive: alive })
+    }
+
+    /// What it has used and done until now.
+    pub(super) async fn usage(&self) -> anyhow::Result<Usage> {
+        let text = reqwest::get(format!("http://{}/metrics", self.metrics)).await?.text().await?;
+        let count = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let count = line.and_then(|count| count.parse().ok());
+            count.with_context(|| format!("the server's metrics have no {name}"))
+        };
+        Ok(Usage {
+            commits: count("countersign_ledger_commits_total")?,
+            syncs: count("countersign_ledger_syncs_total")?,
+            cpu: self.cpu()?,
+        })
+    }
+
+    /// The CPU time that it has used.
+    pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
+        cpu_of(&fs::read_to_string(format!("/proc/{}/stat", self.id))?)
+    }
+
+    /// Its resident memory, in bytes.
+    pub(super) fn memory(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        Ok(kibibytes.context("the system does not tell how much memory the server has")? * 1024)
+    }
+
+    /// Asks it to end, and sees that it does.
+    pub(super) async fn stop(mut self) {
+        let mut kill = Command::new("kill");
+        let _ = kill.args(["-TERM", &self.id.to_string()]).status().await;
+        if timeout(STOP_WAIT, self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
+/// Fields 14 and 15 of `/proc/PID/stat`, `utime` and `stime`: proc(5).
+fn cpu_of(stat: &str) -> anyhow::Result<Duration> {
+    // The second field is a name in parentheses, and may hold anything.
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace().collect());
+    let fields: Vec<&str> = fields.context("/proc is not as it is documented")?;
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok());
+    let ticks = ticks(11).zip(ticks(12)).context("/proc is not as it is documented")?;
+    Ok(TICK * (ticks.0 + ticks.1))
+}
+
+/// The CPU time that this very process has used.
+pub(super) fn own_cpu() -> anyhow::Result<Duration> {
+    cpu_of(&fs::read_to_string("/proc/self/stat")?)
+}
+
+/// The address that stands in the log after these words.
+fn logged(log: &PathBuf, words: &str) -> Option<SocketAddr> {
+    let text = fs::read_to_string(log).ok()?;
+    let (_, rest) = text.split_once(words)?;
+    rest.split([';', '\n', ' ']).next()?.parse().ok()
+}
+
+fn last_line(log: &PathBuf) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines().next_back().unwrap_or("it said nothing").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_read_behind_whatever_name_a_process_has() {
+        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 9 0 1 2";
+        assert_eq!(cpu_of(stat).unwrap(), Duration::from_secs(3));
+        assert!(cpu_of("7 (a) S 1").is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! What a push costs, and how soon it comes: to a service that holds Apple's rules, in the bench's own
+//! process, over TLS and HTTP/2.
+//!
+//! Two measurements. *Live*: an application starts something, and a push comes; in turns with starts for
+//! devices that nobody can wake, so that what is more is the push's. *Drained*: a service that was away comes
+//! back, and is sent what it is owed, so that the server has nothing else to do.
+
+mod drain;
+mod report;
+mod wake;
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use countersign_push_services::{KEY_ID, Services, TEAM, TOPIC};
+
+use self::drain::{Backlog, Drained};
+use self::report::Report;
+use self::wake::{Arrivals, Started};
+use crate::bar::Bar;
+use crate::command::Bench;
+use crate::crowd::Crowd;
+use crate::kobil::Kobil;
+use crate::load::TURN;
+use crate::process::Server;
+use crate::room::{self, Room};
+use crate::tally::Measured;
+use crate::task::Tasks;
+use crate::text;
+use crate::verification;
+
+/// What may be open for one user; what is started here stays open.
+const OPEN_PER_USER: u64 = 100;
+/// More starts in a second than this are not reckoned with, where their rate is not given.
+const STARTS_PER_SECOND: u64 = 3_000;
+
+/// What was found.
+struct Found {
+    /// Starts, each until its push came.
+    pushed: Measured,
+    /// Starts for those whom nobody can wake, each until its answer.
+    bare: Measured,
+    drained: Drained,
+    /// From the server to the service.
+    connections: usize,
+    server_memory: u64,
+}
+
+impl Bench {
+    /// Measures pushes.
+    pub(crate) async fn pushes(&self) -> anyhow::Result<()> {
+        self.ensure_room()?;
+        let program = self.server()?;
+        room::for_connections(4 * self.concurrency)?;
+        let room = Room::make(self.data.as_deref())?;
+        let before = verification::cpu();
+        let bar = Bar::new("making devices", 2 * u64::from(self.devices));
+        let crowd =
+            Crowd::make(&program, room.path(), 2 * self.devices, self.devices, &bar).await?;
+        bar.end();
+        let found = self.push(&program, &room, crowd).await?;
+        let verification = before.min(verification::cpu());
+        let report = Report::new(self, room.file_system(), verification, &found);
+        self.write_json(&report)?;
+        text::print(&report.text())
+    }
+
+    /// Nobody is to have more open than may be, whichever worker is how fast.
+    fn ensure_room(&self) -> anyhow::Result<()> {
+        let rate = self.rate.map_or(STARTS_PER_SECOND, u64::from);
+        let started = self.seconds * rate + u64::from(self.owed);
+        let needed = (2 * started).div_ceil(OPEN_PER_USER).max(self.concurrency.into());
+        ensure!(
+            u64::from(self.devices) >= needed,
+            "what is started stays open, and for one user no more than {OPEN_PER_USER}: --devices must be \
+             {needed} at least"
+        );
+        Ok(())
+    }
+
+    async fn push(&self, program: &Path, room: &Room, crowd: Crowd) -> anyhow::Result<Found> {
+        let mut services = Services::start();
+        let config = configure(room.path(), &services)?;
+        let server = Server::start(program, room.path(), self.tls, Some(&config)).await?;
+        let tasks = Tasks::default();
+        let found = self.measure(&server, &mut services, crowd, room.path(), &tasks).await;
+        drop(services);
+        tasks.finish().await;
+        server.stop().await;
+        found
+    }
+
+    async fn measure(
+        &self,
+        server: &Server,
+        services: &mut Services,
+        mut crowd: Crowd,
+        data: &Path,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Found> {
+        let kobil = Kobil::prepare(&server.target, &crowd, tasks).await?;
+        let arrivals = Arrivals::of(services, tasks);
+        let started = Started { kobil, arrivals };
+        let bare = crowd.devices.extract_if(.., |keys| keys.push_token.is_none()).collect();
+        let users = crowd.devices.iter().map(|keys| keys.user.clone()).collect();
+
+        let (mut bare, _) = self.connect(server, started.clone(), bare, tasks).await?;
+        let (mut live, _) = self.connect(server, started.clone(), crowd.devices, tasks).await?;
+        let bar = Bar::seconds(2 * self.seconds);
+        for turn in 0..self.seconds {
+            // Who is first takes turns as well, so that what changes slowly changes nothing.
+            if turn % 2 == 0 {
+                bare.measure(TURN, server, &bar).await?;
+                live.measure(TURN, server, &bar).await?;
+            } else {
+                live.measure(TURN, server, &bar).await?;
+                bare.measure(TURN, server, &bar).await?;
+            }
+        }
+        bar.end();
+        let backlog = Backlog {
+            started: &started,
+            tenant: crowd.tenant,
+            users,
+            data,
+            owed: self.owed,
+            concurrency: self.concurrency,
+        };
+        let drained = backlog.drain(server, services).await?;
+        Ok(Found {
+            pushed: live.measured,
+            bare: bare.measured,
+            drained,
+            connections: services.connections(),
+            server_memory: server.memory()?,
+        })
+    }
+}
+
+/// Writes the server's configuration: one sender, to this service. Answers where it is.
+fn configure(directory: &Path, services: &Services) -> anyhow::Result<PathBuf> {
+    let write = |name: &str, text: &str| {
+        let mut file = OpenOptions::new();
+        let file = file.write(true).create(true).truncate(true).mode(0o600);
+        file.open(directory.join(name))?.write_all(text.as_bytes())
+    };
+    write("services.pem", services.authority())?;
+    write("apns.p8", &services.apns_key())?;
+    let url = services.url();
+    let config = format!(
+        r#"
+        # Nobody calls there: nothing ends.
+        [delivery]
+        allowed_networks = ["127.0.0.0/8"]
+        # Few users stand for many.
+        [transactions]
+        open_per_user_max = {OPEN_PER_USER}
+        [push]
+        extra_ca_file = "services.pem"
+        [[push.sender]]
+        provider = "apns"
+        endpoint = "{url}"
+        key_file = "apns.p8"
+        key_id = "{KEY_ID}"
+        team_id = "{TEAM}"
+        topic = "{TOPIC}"
+        "#
+    );
+    write("push.toml", &config)?;
+    Ok(directory.join("push.toml"))
+}

@@ -1,0 +1,117 @@
+//! A start whose push comes, and one that wakes nobody.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use countersign_push_services::{Received, Services};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::crowd::Keys;
+use crate::kobil::{CALLED_BACK, Kobil};
+use crate::line::Line;
+use crate::surface::{Cycle, Surface};
+use crate::task::Tasks;
+
+/// A push that came.
+pub(super) struct Arrival {
+    pub(super) at: Instant,
+    /// The same when it comes again.
+    pub(super) id: String,
+}
+
+/// Who waits for a push, by the device's token. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Arrivals(Arc<Mutex<HashMap<String, mpsc::UnboundedSender<Arrival>>>>);
+
+impl Arrivals {
+    /// Those at these services, for as long as they run.
+    pub(super) fn of(services: &mut Services, tasks: &Tasks) -> Self {
+        let (arrivals, mut received) = (Self::default(), services.received());
+        let told = arrivals.clone();
+        tasks.spawn(async move {
+            while let Some(push) = received.recv().await {
+                told.tell(&push);
+            }
+        });
+        arrivals
+    }
+
+    fn tell(&self, push: &Received) {
+        let id = push.headers.get("apns-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let arrival = Arrival { at: push.at.into(), id: id.to_owned() };
+        if let Some(waiting) = self.0.lock().get(&push.token) {
+            let _ = waiting.send(arrival); // Its device has failed.
+        }
+    }
+
+    /// Whoever waits for this device's pushes from now on.
+    fn expect(&self, token: &str) -> mpsc::UnboundedReceiver<Arrival> {
+        let (waiting, arriving) = mpsc::unbounded_channel();
+        self.0.lock().insert(token.to_owned(), waiting);
+        arriving
+    }
+
+    /// From now on all devices' pushes go there.
+    pub(super) fn expect_all(&self) -> mpsc::UnboundedReceiver<Arrival> {
+        let (all, arriving) = mpsc::unbounded_channel();
+        self.0.lock().values_mut().for_each(|waiting| waiting.clone_from(&all));
+        arriving
+    }
+}
+
+/// One turn of an application: a start, until its push came; where nobody can be woken, until its answer.
+#[derive(Clone)]
+pub(super) struct Started {
+    pub(super) kobil: Kobil,
+    pub(super) arrivals: Arrivals,
+}
+
+impl Surface for Started {
+    type Application = Line;
+    /// The pushes of a device that can be woken.
+    type Device = Option<mpsc::UnboundedReceiver<Arrival>>;
+
+    async fn application(&self) -> anyhow::Result<Line> {
+        self.kobil.application().await
+    }
+
+    async fn device(&self, keys: &Keys) -> anyhow::Result<Self::Device> {
+        Ok(keys.push_token.as_ref().map(|token| self.arrivals.expect(token)))
+    }
+
+    async fn cycle(
+        &self,
+        line: &mut Line,
+        device: &mut Self::Device,
+        keys: &Keys,
+        number: u64,
+    ) -> anyhow::Result<Cycle> {
+        let asked = async {
+            self.kobil.ask(line, &keys.user, number, CALLED_BACK).await?;
+            anyhow::Ok(Instant::now())
+        };
+        let (began, came) = match device {
+            None => {
+                let began = asked.await?;
+                (began, began)
+            }
+            Some(pushes) => {
+                let pushed = async { pushes.recv().await.context("the service is gone") };
+                let (began, arrival) = tokio::try_join!(asked, pushed)?;
+                (began, arrival.at)
+            }
+        };
+        Ok(Cycle { completed: began, acknowledged: began, answered: came, polls: 0 })
+    }
+
+    async fn look_after(_: &mut Self::Device) -> anyhow::Result<()> {
+        Ok(()) // It is not there.
+    }
+
+    async fn renew(&self) -> anyhow::Result<()> {
+        self.kobil.renew().await
+    }
+}

@@ -1,0 +1,138 @@
+//! A phone: a device as the server knows it, and the keys that the server never sees.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use countersign_core::device::{Device, Identity, PinDigest, Purpose};
+use countersign_core::engine::Submission;
+use countersign_core::id::{DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::secret::Key32;
+use countersign_core::terms::{Form, MediaType, Terms};
+use countersign_device::cms::{self, SigningKey};
+use countersign_device::raw;
+use countersign_proof::ocra;
+use countersign_proof::raw::{Algorithm, Hash};
+
+/// What every phone here makes its raw signatures with.
+pub const RAW: Algorithm = Algorithm::Ecdsa(Hash::Sha256);
+
+/// Somebody's phone, with one identity for content and one for digests.
+#[derive(Debug)]
+pub struct Phone {
+    /// As it is enrolled, but for its serial number.
+    pub device: Device,
+    pub(crate) content_key: SigningKey,
+    pub(crate) digest_key: SigningKey,
+}
+
+/// What the server is given of a PIN. No salt and no Argon2 here: nobody guesses.
+#[must_use]
+pub fn pin_digest(pin: &str, version: u32) -> PinDigest {
+    let digest = digest(&SHA256, pin.as_bytes());
+    let digest = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
+    PinDigest { digest: Key32::copied(&digest), version }
+}
+
+impl Phone {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> DeviceId {
+        self.device.id
+    }
+
+    /// Its tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantName {
+        &self.device.tenant
+    }
+
+    /// Who holds it.
+    #[must_use]
+    pub fn user(&self) -> &UserName {
+        &self.device.user
+    }
+
+    /// Its identity for this purpose.
+    #[must_use]
+    pub fn identity(&self, purpose: Purpose) -> &Identity {
+        let mut all = self.device.identities.iter();
+        all.find(|identity| identity.purpose == purpose).expect("a phone has one of each")
+    }
+
+    /// Signs the content of these terms, with the identity for content.
+    #[must_use]
+    pub fn sign(&self, terms: &Terms) -> Vec<u8> {
+        self.sign_as(Purpose::Content, terms)
+    }
+
+    /// Signs the content of these terms with either identity.
+    #[must_use]
+    pub fn sign_as(&self, purpose: Purpose, terms: &Terms) -> Vec<u8> {
+        let identity = self.identity(purpose);
+        let key = match purpose {
+            Purpose::Content => &self.content_key,
+            Purpose::Digest => &self.digest_key,
+        };
+        cms::sign(
+            &terms.content.bytes,
+            terms.content.media_type.as_str(),
+            terms.id.bytes(),
+            terms.started_at.seconds(),
+            &identity.certificate,
+            &identity.chain,
+            key,
+        )
+        .expect("the key is its certificate's")
+    }
+
+    /// Hands in `value` as a signature by the identity for content.
+    #[must_use]
+    pub fn submission<'a>(&self, value: &'a [u8]) -> Submission<'a> {
+        let identity = self.identity(Purpose::Content).id;
+        let identity = Some(identity);
+        Submission { form: Form::Cms, value, identity, algorithm: None, digest: None }
+    }
+
+    /// Signs the content of these terms raw, with the identity for this purpose, right or not: text by its
+    /// SHA-256, a digest as it is.
+    #[must_use]
+    pub fn sign_raw_as(&self, purpose: Purpose, terms: &Terms) -> Vec<u8> {
+        let content = &terms.content;
+        let digest = match content.media_type {
+            MediaType::Digest => content.bytes.clone(),
+            _ => Hash::Sha256.of(&content.bytes),
+        };
+        self.sign_digest_as(purpose, &digest)
+    }
+
+    /// Signs this SHA-256 with the identity for this purpose.
+    #[must_use]
+    pub fn sign_digest_as(&self, purpose: Purpose, digest: &[u8]) -> Vec<u8> {
+        let key = match purpose {
+            Purpose::Content => &self.content_key,
+            Purpose::Digest => &self.digest_key,
+        };
+        raw::sign(key, RAW, digest).expect("the key is a P-256 key")
+    }
+
+    /// Hands in `value` as a raw signature by the identity for this purpose.
+    #[must_use]
+    pub fn raw_submission<'a>(&self, purpose: Purpose, value: &'a [u8]) -> Submission<'a> {
+        let identity = Some(self.identity(purpose).id);
+        Submission { form: Form::Raw, value, identity, algorithm: Some(RAW), digest: None }
+    }
+
+    /// Signs these terms as they ask for it.
+    #[must_use]
+    pub fn sign_rightly(&self, terms: &Terms) -> Vec<u8> {
+        match terms.forms.raw() {
+            None => self.sign(terms),
+            Some(_) => self.sign_raw_as(terms.purpose(), terms),
+        }
+    }
+
+    /// Proves this PIN, right or wrong, for a transaction.
+    #[must_use]
+    pub fn prove_pin(&self, pin: &str, id: TransactionId) -> String {
+        let digest = pin_digest(pin, 1).digest;
+        ocra::pin_proof(self.device.code_key.expose(), digest.expose(), id.bytes())
+    }
+}

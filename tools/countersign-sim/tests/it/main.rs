@@ -1,0 +1,19 @@
+//! The engine in its world: stories, every call failing once, and simulation from seeds.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
+
+mod clocks;
+mod ends;
+mod faults;
+mod guesses;
+mod locks;
+mod people;
+mod pins;
+mod play;
+mod quotas;
+mod raw;
+mod retention;
+mod selectors;
+mod signatures;
+mod simulation;
+mod starts;
