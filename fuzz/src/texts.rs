@@ -43,7 +43,9 @@ pub fn texts(bytes: &[u8]) {
         assert_eq!(name.to_string(), text);
     }
     if let Ok(user) = text.parse::<core_id::UserName>() {
-        assert_eq!(user.as_str(), text);
+        let again = user.as_str().parse::<core_id::UserName>();
+        assert_eq!(again.as_ref(), Ok(&user), "a name's normal form is its own normal form");
+        assert!(!text.is_ascii() || user.as_str() == text, "only what ASCII lacks is normalized");
     }
     let _ = text.parse::<core_id::TenantName>();
     let _ = text.parse::<core_id::RequestKey>();
