@@ -5,7 +5,7 @@
 //! do not keep it out. Networks of proxies, behind which many clients stand, are exempt from both.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use crate::config::Shares;
+use crate::tries::network;
 
 /// Networks that are remembered as known; the oldest half is forgotten first.
 const KNOWN_NETWORKS_MAX: usize = 131_072;
@@ -74,10 +75,7 @@ impl Shares {
 
 impl From<IpAddr> for PeerNetwork {
     fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self(address.into()),
-            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into()),
-        }
+        Self(network(address))
     }
 }
 

@@ -254,7 +254,7 @@ async fn shortest_listing(store: &Sqlite) -> Duration {
     shortest
 }
 
-/// `USERS=1000000` measures what `docs/performance.md` tells.
+/// `USERS=1000000` measures what `docs/performance-history.md` tells.
 #[tokio::test]
 async fn what_a_user_holds_is_found_as_fast_among_many_users_as_among_few() {
     let (directory, mut store) = store();

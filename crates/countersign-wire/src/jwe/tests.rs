@@ -43,7 +43,7 @@ fn vectors() -> Vectors {
 #[test]
 fn messages_are_sealed_as_the_specification_says() {
     let vectors = vectors();
-    assert_eq!(vectors.cases.len(), 4);
+    assert_eq!(vectors.cases.len(), 5);
     for case in &vectors.cases {
         let (purpose, iv) = (case.purpose(), unhex(&case.iv));
         let key = &vectors.payload_key;
@@ -93,6 +93,10 @@ fn the_sealed_examples_are_the_bodies_that_they_seem() {
     assert!(change.proof.is_none());
     let push: Push = serde_json::from_str(&cases[3].plaintext).unwrap();
     assert_eq!(push.provider, "fcm");
+    let content: Content = serde_json::from_str(&cases[4].plaintext).unwrap();
+    assert_eq!(content.forms, [Form::Code, Form::Cms]);
+    assert_eq!(content.algorithms, [Algorithm::EcdsaSha256, Algorithm::RsaSha256]);
+    assert_eq!(content.identities.map(|ids| ids.len()), Some(1));
 }
 
 /// What the server lets through of a document is 60 KiB, all parts together.
