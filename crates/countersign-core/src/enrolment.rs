@@ -121,7 +121,7 @@ pub struct Enrolment {
 }
 
 impl Enrolment {
-    /// What a store says of an enrolment or an addition whose keys do not fit.
+    /// The fault's text for an enrolment or an addition whose keys do not fit.
     pub const KEYS_UNFIT: &str = "the keys are not those of the identities";
 
     /// Whether `keys` are those of the device's identities. A store refuses others as a fault.

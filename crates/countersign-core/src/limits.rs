@@ -63,7 +63,7 @@ pub const OPEN_PER_USER_MAX: u16 = 100;
 /// The length of the burst that a rate of starts allows: a client that was idle for this long may start
 /// as many transactions at once as the rate gives in this time.
 pub const START_BURST: Duration = Duration::from_secs(10);
-/// What one stored transaction counts besides its content and its terms, in bytes: its columns and indexes.
+/// Bytes that a stored transaction counts besides its content and its terms: its columns and indexes.
 pub const STORED_ROW_BYTES: u64 = 1_024;
 /// Rows that one listing gives.
 pub const LISTED_MAX: u16 = 1_000;

@@ -12,7 +12,7 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 
 use crate::limits::NAME_BYTES_MAX;
 
-/// What was given is no name of this kind.
+/// The text is not a name of this kind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadName(pub &'static str);
@@ -30,7 +30,7 @@ pub fn normal_form(text: &str) -> Result<Cow<'_, str>, BadName> {
     let name = if is_ascii {
         Cow::Borrowed(text)
     } else {
-        // Bounded first, so that nobody has a long text normalized.
+        // Bounded first, so that no long text is normalized.
         if text.len() > NAME_BYTES_MAX || !text.chars().all(is_plain) {
             return Err(NOT_A_NAME);
         }

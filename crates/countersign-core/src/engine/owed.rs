@@ -1,4 +1,4 @@
-//! The decision what an event owes to those who are not on the line.
+//! Which deliveries an event requires.
 
 use crate::delivery::{Debt, Lane, Owed};
 use crate::device::Device;

@@ -27,7 +27,7 @@ pub struct StartRates {
     pub tenant: Option<NonZeroU32>,
 }
 
-/// What was started lately.
+/// The recent starts of each client and tenant.
 #[derive(Debug, Default)]
 pub(super) struct Starts(Mutex<Recent>);
 
