@@ -1,7 +1,7 @@
 //! KOBIL's bodies.
 
 use countersign_core::limits::{CONTENT_BYTES_MAX, PROFILE_BYTES_MAX};
-use countersign_core::terms::MediaType;
+use countersign_core::spec::MediaType;
 use countersign_server::parsers::kobil::{Asked, Cancel, NewCode, NewUser, Profile, Start};
 use countersign_wire::statement::Statement;
 use http::Uri;

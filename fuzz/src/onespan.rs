@@ -1,12 +1,12 @@
 //! OneSpan's bodies: JSON of phones' applications.
 
 use countersign_core::limits::SIGNATURE_BYTES_MAX;
-use countersign_core::terms::Form;
-use countersign_server::parsers::onespan::{Parameters, read_signature, unhexed};
+use countersign_core::spec::SignatureFormat;
+use countersign_server::parsers::onespan::{BodyParameters, read_signature, unhexed};
 
 /// What is read as a signature can be nothing else, and a body says each thing once.
 pub fn onespan_rest(bytes: &[u8]) {
-    let Some(parameters) = Parameters::parse(bytes) else { return };
+    let Some(parameters) = BodyParameters::parse(bytes) else { return };
     let texts = [
         &parameters.user_id,
         &parameters.domain,
@@ -24,11 +24,11 @@ pub fn onespan_rest(bytes: &[u8]) {
         }
         match read_signature(text) {
             None => {}
-            Some((Form::Code, digits)) => {
+            Some((SignatureFormat::Code, digits)) => {
                 assert!((6..=16).contains(&digits.len()));
                 assert!(digits.iter().all(u8::is_ascii_hexdigit));
             }
-            Some((Form::Cms | Form::Raw, value)) => {
+            Some((SignatureFormat::Cms | SignatureFormat::Raw, value)) => {
                 assert!((1..=SIGNATURE_BYTES_MAX).contains(&value.len()));
             }
         }

@@ -6,17 +6,17 @@ use countersign_core::limits::{
     CONTENT_BYTES_MAX, LABELS_PER_IDENTITY_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX, SELECTORS_MAX,
     SIGNATURE_BYTES_MAX,
 };
-use countersign_core::terms::MediaType;
+use countersign_core::spec::MediaType;
 use countersign_proof::raw::{Algorithm, Hash};
 use countersign_server::parsers::trustedx::{
-    BadBody, Create, Finish, Kind, Shown, StatusChange, read_labels, words,
+    BadBody, Create, Finish, ProcessKind, Shown, StatusChange, read_labels, words,
 };
 
 /// The first byte says which call, and whether SHA-1 is allowed; the rest is its body. What is read can be
 /// shown, and signed by what may sign it.
 pub fn trustedx(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
-    let all = [Kind::Raw, Kind::Transaction, Kind::Document, Kind::Authentication];
+    let all = [ProcessKind::Raw, ProcessKind::Transaction, ProcessKind::Document, ProcessKind::Authentication];
     let (kind, sha1) = (all[usize::from(which % 4)], which & 4 != 0);
     let Ok(create) = Create::parse(kind, body, sha1) else { return };
     assert!(sha1 || create.hash != Some(Hash::Sha1), "SHA-1 is where it is allowed");

@@ -1,4 +1,4 @@
-"""Drives the SOAP surface of a real server with zeep, a stock client: the description is loaded as it is served.
+"""Drives the SOAP dialect of a real server with zeep, a stock client: the description is loaded as it is served.
 
 The device is the command line's; where the bank's system speaks for it, its code is made here, by RFC 6287.
 """

@@ -82,18 +82,18 @@ fn soap(root: &Path) -> Step {
 }
 
 /// The README's first command, and the `openssl` line that it prints, as a reader would try them; and the
-/// demos of the other surfaces.
+/// demos of the other dialects.
 fn demo(root: &Path) -> anyhow::Result<Tally> {
     let directory = Scratch::make()?;
-    let demo = |surface: &[&str]| {
+    let demo = |dialect: &[&str]| {
         let mut command = Command::new("cargo");
         command.args(["run", "--quiet", "--package", "countersign-server", "--manifest-path"]);
-        command.arg(root.join("Cargo.toml")).args(["--", "demo", "--once"]).args(surface);
+        command.arg(root.join("Cargo.toml")).args(["--", "demo", "--once"]).args(dialect);
         command.current_dir(&directory.0);
         command
     };
     let (mut tally, output) = Step::new("demo", demo(&[])).within(DEMO_MAX).check_and_keep();
-    let onespan = demo(&["--surface", "onespan"]);
+    let onespan = demo(&["--dialect", "onespan"]);
     tally += Step::new("OneSpan's demo", onespan).within(DEMO_MAX).check();
 
     let mut openssl = Command::new("sh");

@@ -66,9 +66,9 @@ const RULES: &[(&str, &str, Check)] = &[
         fence::check_all,
     ),
     (
-        "a surface names no other surface, no store, no delivery and no egress",
-        "a surface translates; it never decides",
-        fence::surfaces,
+        "a dialect names no other dialect, no store, no delivery and no egress",
+        "a dialect translates; it never decides",
+        fence::dialects,
     ),
     (
         "no machine's paths",

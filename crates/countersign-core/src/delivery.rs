@@ -3,7 +3,7 @@
 //! A debt is written in the commit of the event that creates it, and paid afterwards by any node, as
 //! often as needed. Waking a connected device or a waiting caller is a doorbell, never a debt.
 //!
-//! Each delivery stands in a [`Lane`], one for each receiver of each tenant. Places ([`Room`]) and
+//! Each delivery stands in a [`Destination`], one for each receiver of each tenant. Places ([`Capacity`]) and
 //! circuits ([`Circuit`]) are kept by lane, so that a slow receiver delays nobody but itself. Pushes have
 //! places of their own, so that neither kind of debt holds up the other.
 
@@ -20,7 +20,7 @@ use crate::transaction::Transaction;
 
 /// What is owed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Debt {
+pub enum DeliveryKind {
     /// Tell the caller's address how the transaction ended.
     Callback,
     /// Wake this device through its push service.
@@ -29,7 +29,7 @@ pub enum Debt {
 
 /// A tenant's way to one receiver.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Lane {
+pub struct Destination {
     /// Whose debts.
     pub tenant: TenantName,
     /// To whom: host and port as the callback's URL writes them; `push/`, the service and what is behind it
@@ -39,13 +39,13 @@ pub struct Lane {
 
 /// A debt that a commit creates.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Owed {
+pub struct NewDelivery {
     /// The id of its delivery.
     pub id: DeliveryId,
     /// What is owed.
-    pub debt: Debt,
+    pub kind: DeliveryKind,
     /// To whom.
-    pub lane: Lane,
+    pub destination: Destination,
     /// From when on.
     pub due_at: Timestamp,
 }
@@ -56,13 +56,13 @@ pub struct Delivery {
     /// Its id, the same in each attempt.
     pub id: DeliveryId,
     /// Whose it is, and who gets it.
-    pub lane: Lane,
+    pub destination: Destination,
     /// What it is about.
     pub transaction: TransactionId,
     /// What is owed.
-    pub debt: Debt,
+    pub kind: DeliveryKind,
     /// Since when it is owed, or when it was replayed.
-    pub owed_at: Timestamp,
+    pub queued_at: Timestamp,
     /// Attempts made before this one, since it was owed or replayed.
     pub attempts: u16,
     /// Which of its leases this is. What is settled names it, so that a verdict that comes after the
@@ -78,7 +78,7 @@ pub enum Attempt {
     /// It will never be taken.
     Rejected,
     /// It will never be taken, and nothing else that goes there: the address is nobody's.
-    Dead,
+    Gone,
     /// Not now; the receiver may have said how long to wait.
     Deferred(Option<Duration>),
 }
@@ -89,7 +89,7 @@ pub enum Verdict {
     /// Paid.
     Done,
     /// Not owed any more.
-    Needless,
+    Skipped,
     /// Try again at this moment.
     Retry(Timestamp),
     /// A callback is put aside for a person to look at; a push, which is of no use later, is let go.
@@ -118,29 +118,29 @@ pub struct Settlement {
     pub at: Timestamp,
 }
 
-impl Owed {
+impl NewDelivery {
     /// The callback that is owed for what `transaction` tells last, if one was asked for.
     #[must_use]
     pub fn callback(id: DeliveryId, transaction: &Transaction) -> Option<Self> {
-        let terms = &transaction.terms;
-        // The surface wrote the URL in its normal form.
-        let host = push::host(&terms.callback.as_ref()?.url).to_owned();
-        let lane = Lane { tenant: terms.tenant.clone(), host };
-        Some(Self { id, debt: Debt::Callback, lane, due_at: transaction.moment() })
+        let spec = &transaction.spec;
+        // The dialect wrote the URL in its normal form.
+        let host = push::host(&spec.callback.as_ref()?.url).to_owned();
+        let destination = Destination { tenant: spec.tenant.clone(), host };
+        Some(Self { id, kind: DeliveryKind::Callback, destination, due_at: transaction.moment() })
     }
 }
 
-impl Lane {
+impl Destination {
     /// Whether it leads to a push service.
     #[must_use]
     pub fn is_push(&self) -> bool {
-        push::is_lane(&self.host)
+        push::is_push_endpoint(&self.host)
     }
 }
 
 /// How long a receiver is tried.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// The wait after the first failure; each further one is twice as long.
     pub first: Duration,
     /// The longest wait, unless the receiver asks for a longer one.
@@ -149,8 +149,8 @@ pub struct Patience {
     pub give_up_after: Duration,
 }
 
-impl Patience {
-    /// Decides what follows attempt number `count`, the first being 1, of what is owed since `owed_at`.
+impl RetryPolicy {
+    /// Decides what follows attempt number `count`, the first being 1, of what is owed since `queued_at`.
     ///
     /// Waits double, or are what the receiver asked for if that is longer. `jitter`, 0 to 255, takes
     /// from a sixteenth to nine sixteenths off, so that deliveries that failed together do not come
@@ -160,14 +160,14 @@ impl Patience {
         &self,
         attempt: Attempt,
         count: u16,
-        owed_at: Timestamp,
+        queued_at: Timestamp,
         now: Timestamp,
         jitter: u8,
     ) -> Verdict {
-        let over = owed_at + self.give_up_after;
+        let over = queued_at + self.give_up_after;
         match attempt {
             Attempt::Accepted => Verdict::Done,
-            Attempt::Rejected | Attempt::Dead => Verdict::GiveUp,
+            Attempt::Rejected | Attempt::Gone => Verdict::GiveUp,
             Attempt::Deferred(_) if count >= DELIVERY_ATTEMPTS_MAX || now >= over => {
                 Verdict::GiveUp
             }
@@ -207,7 +207,7 @@ impl Circuit {
     }
 
     /// The receiver failed. Answers whether that opened the circuit.
-    pub fn failed(&mut self, now: Timestamp, patience: &Patience, asked: Option<Duration>) -> bool {
+    pub fn failed(&mut self, now: Timestamp, retry: &RetryPolicy, asked: Option<Duration>) -> bool {
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.failed_at = now;
         let was_called = self.shut_until.is_none_or(|until| now >= until);
@@ -216,7 +216,7 @@ impl Circuit {
         }
         let first = self.openings == 0;
         self.openings = self.openings.saturating_add(1);
-        let pause = patience.doubled(self.openings, DELIVERY_PAUSE_MAX.min(patience.longest));
+        let pause = retry.doubled(self.openings, DELIVERY_PAUSE_MAX.min(retry.longest));
         let asked = asked.unwrap_or_default().min(DELIVERY_PAUSE_MAX);
         self.shut_until = Some(now + pause.max(asked));
         first
@@ -239,43 +239,43 @@ impl Circuit {
 /// Places for deliveries on their way: in all, for one tenant, in one lane. So no receiver can hold
 /// every place, nor can a tenant with many receivers. Callbacks and pushes have places of their own.
 #[derive(Clone, Debug)]
-pub struct Room {
-    callbacks: Places,
-    pushes: Places,
-    narrowed: BTreeMap<Lane, u16>,
+pub struct Capacity {
+    callbacks: Permits,
+    pushes: Permits,
+    limited: BTreeMap<Destination, u16>,
 }
 
 #[derive(Clone, Debug)]
-struct Places {
+struct Permits {
     free: u16,
-    lane_max: u16,
+    destination_max: u16,
     tenant_max: u16,
-    lanes: BTreeMap<Lane, u16>,
+    destinations: BTreeMap<Destination, u16>,
     tenants: BTreeMap<TenantName, u16>,
 }
 
-impl Places {
-    /// `places` in all, `lane_max` for one lane, three quarters for one tenant.
-    fn new(places: u16, lane_max: u16) -> Self {
-        let tenant_max = places - places / 4;
-        let (lanes, tenants) = Default::default();
-        Self { free: places, lane_max, tenant_max, lanes, tenants }
+impl Permits {
+    /// `permits` in all, `destination_max` for one lane, three quarters for one tenant.
+    fn new(permits: u16, destination_max: u16) -> Self {
+        let tenant_max = permits - permits / 4;
+        let (destinations, tenants) = Default::default();
+        Self { free: permits, destination_max, tenant_max, destinations, tenants }
     }
 }
 
-impl Room {
-    /// An empty one: `places` in all, `lane_max` for one lane, three quarters for one tenant; and as many
+impl Capacity {
+    /// An empty one: `permits` in all, `destination_max` for one lane, three quarters for one tenant; and as many
     /// again for pushes.
     #[must_use]
-    pub fn new(places: u16, lane_max: u16) -> Self {
-        let callbacks = Places::new(places, lane_max);
-        Self { pushes: callbacks.clone(), callbacks, narrowed: BTreeMap::new() }
+    pub fn new(permits: u16, destination_max: u16) -> Self {
+        let callbacks = Permits::new(permits, destination_max);
+        Self { pushes: callbacks.clone(), callbacks, limited: BTreeMap::new() }
     }
 
     /// With so many places for pushes.
     #[must_use]
-    pub fn for_pushes(self, places: u16, lane_max: u16) -> Self {
-        Self { pushes: Places::new(places, lane_max), ..self }
+    pub fn for_pushes(self, permits: u16, destination_max: u16) -> Self {
+        Self { pushes: Permits::new(permits, destination_max), ..self }
     }
 
     /// Places that are free.
@@ -286,55 +286,55 @@ impl Room {
 
     /// Places that a lane has.
     #[must_use]
-    pub fn held(&self, lane: &Lane) -> u16 {
-        let places = if lane.is_push() { &self.pushes } else { &self.callbacks };
-        places.lanes.get(lane).copied().unwrap_or(0)
+    pub fn in_use(&self, destination: &Destination) -> u16 {
+        let permits = if destination.is_push() { &self.pushes } else { &self.callbacks };
+        permits.destinations.get(destination).copied().unwrap_or(0)
     }
 
     /// Places that a lane may still have.
     #[must_use]
-    pub fn left(&self, lane: &Lane) -> u16 {
-        let places = if lane.is_push() { &self.pushes } else { &self.callbacks };
-        let held = self.held(lane);
-        let narrowed = self.narrowed.get(lane).copied().unwrap_or(u16::MAX);
-        let lane_max = places.lane_max.min(narrowed);
-        let tenant_held = places.tenants.get(&lane.tenant).copied().unwrap_or(0);
-        let tenant_left = places.tenant_max.saturating_sub(tenant_held);
-        places.free.min(lane_max.saturating_sub(held)).min(tenant_left)
+    pub fn available(&self, destination: &Destination) -> u16 {
+        let permits = if destination.is_push() { &self.pushes } else { &self.callbacks };
+        let in_use = self.in_use(destination);
+        let limited = self.limited.get(destination).copied().unwrap_or(u16::MAX);
+        let destination_max = permits.destination_max.min(limited);
+        let tenant_held = permits.tenants.get(&destination.tenant).copied().unwrap_or(0);
+        let tenant_left = permits.tenant_max.saturating_sub(tenant_held);
+        permits.free.min(destination_max.saturating_sub(in_use)).min(tenant_left)
     }
 
-    fn places(&mut self, lane: &Lane) -> &mut Places {
-        if lane.is_push() { &mut self.pushes } else { &mut self.callbacks }
+    fn permits(&mut self, destination: &Destination) -> &mut Permits {
+        if destination.is_push() { &mut self.pushes } else { &mut self.callbacks }
     }
 
-    /// Takes places for a lane; no more than [`Room::left`].
-    pub fn take(&mut self, lane: &Lane, count: u16) {
-        let places = self.places(lane);
-        places.free = places.free.checked_sub(count).expect("no more than are left");
+    /// Takes places for a lane; no more than [`Capacity::available`].
+    pub fn acquire(&mut self, destination: &Destination, count: u16) {
+        let permits = self.permits(destination);
+        permits.free = permits.free.checked_sub(count).expect("no more than are left");
         if count > 0 {
-            *places.lanes.entry(lane.clone()).or_default() += count;
-            *places.tenants.entry(lane.tenant.clone()).or_default() += count;
+            *permits.destinations.entry(destination.clone()).or_default() += count;
+            *permits.tenants.entry(destination.tenant.clone()).or_default() += count;
         }
     }
 
     /// Gives a lane's place back.
-    pub fn leave(&mut self, lane: &Lane) {
-        fn less<K: Ord>(held: &mut BTreeMap<K, u16>, key: &K) {
-            let count = held.get_mut(key).expect("who leaves a place had it");
+    pub fn release(&mut self, destination: &Destination) {
+        fn less<K: Ord>(in_use: &mut BTreeMap<K, u16>, key: &K) {
+            let count = in_use.get_mut(key).expect("who leaves a place had it");
             *count -= 1;
             if *count == 0 {
-                held.remove(key);
+                in_use.remove(key);
             }
         }
-        let places = self.places(lane);
-        less(&mut places.lanes, lane);
-        less(&mut places.tenants, &lane.tenant);
-        places.free += 1;
+        let permits = self.permits(destination);
+        less(&mut permits.destinations, destination);
+        less(&mut permits.tenants, &destination.tenant);
+        permits.free += 1;
     }
 
     /// Bounds some lanes further, and no others.
-    pub fn narrow(&mut self, lanes: impl IntoIterator<Item = (Lane, u16)>) {
-        self.narrowed = lanes.into_iter().collect();
+    pub fn limit(&mut self, destinations: impl IntoIterator<Item = (Destination, u16)>) {
+        self.limited = destinations.into_iter().collect();
     }
 }
 
@@ -342,22 +342,22 @@ impl Room {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience {
+    const RETRY: RetryPolicy = RetryPolicy {
         first: Duration::from_secs(2),
         longest: DELIVERY_BACKOFF_MAX,
         give_up_after: Duration::from_hours(24),
     };
     const LATER: Attempt = Attempt::Deferred(None);
 
-    fn lane(tenant: &str, host: &str) -> Lane {
-        Lane { tenant: tenant.parse().expect("a name"), host: host.into() }
+    fn destination(tenant: &str, host: &str) -> Destination {
+        Destination { tenant: tenant.parse().expect("a name"), host: host.into() }
     }
 
     #[test]
     fn the_first_retries_come_within_two_four_and_eight_seconds() {
         for (count, within) in [(1, 2_000), (2, 4_000), (3, 8_000)] {
             for jitter in [0, 255] {
-                let verdict = PATIENCE.after(LATER, count, Timestamp(0), Timestamp(0), jitter);
+                let verdict = RETRY.after(LATER, count, Timestamp(0), Timestamp(0), jitter);
                 let Verdict::Retry(at) = verdict else { panic!("given up at {count}") };
                 // A sixteenth is left to whoever looks for what is due.
                 assert!(at.0 <= within * 15 / 16 && at.0 >= within * 7 / 16, "{count}: {at:?}");
@@ -369,14 +369,14 @@ mod tests {
     fn a_receiver_that_asks_for_longer_gets_it_until_the_time_is_over() {
         let after = |asked, count, now| {
             let asked = Attempt::Deferred(Some(Duration::from_secs(asked)));
-            PATIENCE.after(asked, count, Timestamp(0), Timestamp(now), 9)
+            RETRY.after(asked, count, Timestamp(0), Timestamp(now), 9)
         };
         assert_eq!(after(90, 1, 0), Verdict::Retry(Timestamp(90_000)));
         let day = 86_400_000;
         assert_eq!(after(u64::MAX, 1, 5), Verdict::Retry(Timestamp(day)), "the last try");
         assert_eq!(after(90, 2, day), Verdict::GiveUp);
         assert_eq!(after(90, DELIVERY_ATTEMPTS_MAX, 0), Verdict::GiveUp);
-        let rejected = PATIENCE.after(Attempt::Rejected, 1, Timestamp(0), Timestamp(0), 9);
+        let rejected = RETRY.after(Attempt::Rejected, 1, Timestamp(0), Timestamp(0), 9);
         assert_eq!(rejected, Verdict::GiveUp);
     }
 
@@ -385,7 +385,7 @@ mod tests {
         let (mut now, mut count) = (Timestamp(0), 0);
         let last = loop {
             count += 1;
-            match PATIENCE.after(LATER, count, Timestamp(0), now, 255) {
+            match RETRY.after(LATER, count, Timestamp(0), now, 255) {
                 Verdict::Retry(at) => {
                     assert!(now.until(at) <= DELIVERY_BACKOFF_MAX);
                     now = at;
@@ -401,17 +401,17 @@ mod tests {
     fn a_circuit_opens_at_the_tenth_failure_in_a_row_and_lets_one_try_again() {
         let mut circuit = Circuit::default();
         for _ in 1..DELIVERY_FAILURES_MAX {
-            assert!(!circuit.failed(Timestamp(0), &PATIENCE, None));
+            assert!(!circuit.failed(Timestamp(0), &RETRY, None));
             assert_eq!(circuit.lets(8, Timestamp(0)), 8);
         }
-        assert!(circuit.failed(Timestamp(0), &PATIENCE, None));
-        assert!(!circuit.failed(Timestamp(1), &PATIENCE, None), "it was on its way before");
+        assert!(circuit.failed(Timestamp(0), &RETRY, None));
+        assert!(!circuit.failed(Timestamp(1), &RETRY, None), "it was on its way before");
         assert_eq!(circuit.lets(8, Timestamp(3_999)), 0);
         assert_eq!(circuit.lets(8, Timestamp(4_000)), 1);
-        circuit.failed(Timestamp(5_000), &PATIENCE, None);
+        circuit.failed(Timestamp(5_000), &RETRY, None);
         assert_eq!(circuit.lets(8, Timestamp(12_999)), 0, "the next pause is longer");
         for _ in 0..40 {
-            circuit.failed(Timestamp(1 << 40), &PATIENCE, Some(Duration::MAX));
+            circuit.failed(Timestamp(1 << 40), &RETRY, Some(Duration::MAX));
         }
         let pause = Timestamp(1 << 40) + DELIVERY_PAUSE_MAX;
         assert_eq!(circuit.lets(8, pause), 1, "no pause is longer than the longest");
@@ -419,23 +419,33 @@ mod tests {
 
     #[test]
     fn no_lane_and_no_tenant_gets_every_place() {
-        let mut room = Room::new(8, 3);
-        for (host, left) in [("a", 3), ("b", 3), ("c", 0)] {
-            let lane = lane("acme", host);
-            assert_eq!(room.left(&lane), left);
-            room.take(&lane, left);
+        let mut capacity = Capacity::new(8, 3);
+        for (host, available) in [("a", 3), ("b", 3), ("c", 0)] {
+            let destination = destination("acme", host);
+            assert_eq!(capacity.available(&destination), available);
+            capacity.acquire(&destination, available);
         }
-        assert_eq!(room.left(&lane("beta", "a")), 2, "what is free");
-        room.leave(&lane("acme", "a"));
-        assert_eq!(room.left(&lane("acme", "c")), 1);
-        room.narrow([(lane("beta", "a"), 0), (lane("acme", "c"), 7)]);
-        assert_eq!((room.left(&lane("beta", "a")), room.left(&lane("beta", "b"))), (0, 3));
-        assert_eq!(room.left(&lane("acme", "c")), 1);
-        assert_eq!(Room::new(1, 1).left(&lane("acme", "a")), 1);
-        let push = lane("acme", "push/apns/app");
-        let mut room = Room::new(8, 3).for_pushes(4, 2);
-        assert_eq!((room.left(&push), room.free()), (2, 12));
-        room.take(&push, 2);
-        assert_eq!((room.left(&push), room.left(&lane("acme", "a"))), (0, 3), "each has its own");
+        assert_eq!(capacity.available(&destination("beta", "a")), 2, "what is free");
+        capacity.release(&destination("acme", "a"));
+        assert_eq!(capacity.available(&destination("acme", "c")), 1);
+        capacity.limit([(destination("beta", "a"), 0), (destination("acme", "c"), 7)]);
+        assert_eq!(
+            (
+                capacity.available(&destination("beta", "a")),
+                capacity.available(&destination("beta", "b"))
+            ),
+            (0, 3)
+        );
+        assert_eq!(capacity.available(&destination("acme", "c")), 1);
+        assert_eq!(Capacity::new(1, 1).available(&destination("acme", "a")), 1);
+        let push = destination("acme", "push/apns/app");
+        let mut capacity = Capacity::new(8, 3).for_pushes(4, 2);
+        assert_eq!((capacity.available(&push), capacity.free()), (2, 12));
+        capacity.acquire(&push, 2);
+        assert_eq!(
+            (capacity.available(&push), capacity.available(&destination("acme", "a"))),
+            (0, 3),
+            "each has its own"
+        );
     }
 }

@@ -78,7 +78,7 @@ pub struct Identity {
     /// Its id.
     pub id: IdentityId,
     /// What its signatures are good for; the other use never matches it.
-    pub purpose: Purpose,
+    pub usage: Usage,
     /// Its certificate, DER.
     pub certificate: Vec<u8>,
     /// The certificates above it, DER, nearest first.
@@ -97,7 +97,7 @@ pub struct Identity {
 /// The one use of an identity, fixed at enrolment. Were there one key for both, a caller could have
 /// the digest of a CMS's signed attributes signed as "raw", and so forge a CMS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Purpose {
+pub enum Usage {
     /// Signs bytes that the server holds.
     Content,
     /// Signs a digest that a caller gave.
@@ -131,9 +131,9 @@ impl Device {
 
     /// Whether it could make signatures of that purpose.
     #[must_use]
-    pub fn signs(&self, purpose: Purpose) -> bool {
+    pub fn signs(&self, usage: Usage) -> bool {
         self.status == DeviceStatus::Active
-            && self.identities.iter().any(|i| i.enabled && i.purpose == purpose)
+            && self.identities.iter().any(|i| i.enabled && i.usage == usage)
     }
 }
 
@@ -149,7 +149,7 @@ impl DeviceStatus {
     }
 }
 
-impl Purpose {
+impl Usage {
     /// Its name on the wire and in the ledger.
     #[must_use]
     pub fn as_str(self) -> &'static str {

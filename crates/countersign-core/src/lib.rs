@@ -16,16 +16,16 @@ pub mod name;
 pub mod outcome;
 pub mod port;
 pub mod push;
+pub mod push_policy;
 pub mod refusal;
 pub mod secret;
 pub mod selector;
 pub mod session;
+pub mod spec;
 pub mod tenant;
-pub mod terms;
 pub mod time;
 pub mod transaction;
 pub mod user;
 pub mod versioned;
-pub mod waking;
 
 pub use refusal::{Error, Fault, Refusal};

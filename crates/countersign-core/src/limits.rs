@@ -16,7 +16,7 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// What is shown beside a digest, in bytes, all its parts together; sealed, it fits where a content does.
 pub const DOCUMENT_BYTES_MAX: usize = 60 * 1024;
-/// What a surface may keep of a request, in bytes: a content, as JSON, and what goes with it.
+/// What a dialect may keep of a request, in bytes: a content, as JSON, and what goes with it.
 pub const REQUEST_BYTES_MAX: usize = BODY_BYTES_MAX;
 /// Selectors of one transaction.
 pub const SELECTORS_MAX: usize = 16;
@@ -37,7 +37,7 @@ pub const CALLBACK_HEADER_BYTES_MAX: usize = 4_096;
 
 /// Longest either of a transaction's clocks may be set to.
 pub const CLOCK_MAX: Duration = Duration::from_hours(7 * 24);
-/// How long a transaction lives on surfaces that set no clocks of their own.
+/// How long a transaction lives on dialects that set no clocks of their own.
 pub const CLOCK_DEFAULT: Duration = Duration::from_mins(5);
 
 /// Roots that one tenant may trust, its own authority's among them.
@@ -56,7 +56,7 @@ pub const ACTIVATIONS_PER_USER_MAX: usize = 16;
 pub const ACTIVATIONS_LISTED_MAX: usize = 2 * ACTIVATIONS_PER_USER_MAX;
 /// The longest that an activation code may be good.
 pub const ACTIVATION_LIFE_MAX: Duration = Duration::from_hours(365 * 24);
-/// What a surface may keep of a user, in bytes.
+/// What a dialect may keep of a user, in bytes.
 pub const PROFILE_BYTES_MAX: usize = 16 * 1024;
 /// Open transactions of one user, where the configuration says nothing else; its upper bound too.
 pub const OPEN_PER_USER_MAX: u16 = 100;
@@ -78,13 +78,13 @@ pub const COMMITS_PER_SYNC_MAX: usize = 512;
 pub const SWEEP_MAX: u16 = 512;
 /// Ended transactions, or expired activations, removed in one commit: a few milliseconds of the
 /// writer's time.
-pub const FORGET_MAX: u16 = 50;
+pub const PURGE_MAX: u16 = 50;
 /// Verified certificates that a node remembers.
 pub const SIGNERS_CACHED_MAX: usize = 65_536;
 /// Devices whose authentication keys a node remembers.
 pub const AUTH_KEYS_REMEMBERED_MAX: usize = 65_536;
 /// What a node remembers of open transactions and who may act on them, in bytes, about.
-pub const SCENES_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const CONTEXT_CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Frames queued for one device before its channel is closed; it resumes from the ledger.
 pub const CHANNEL_FRAMES_MAX: usize = 256;
@@ -131,7 +131,7 @@ pub const PUSH_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Places for pushes, whatever the configuration says.
 pub const PUSH_PLACES_MAX: u16 = 8_192;
 /// Receivers that one claim looks at; the next claim goes on from there.
-pub const LANES_PER_CLAIM_MAX: usize = 1_024;
+pub const DESTINATIONS_PER_CLAIM_MAX: usize = 1_024;
 /// Deliveries that one call replays or gives up; whoever wants more calls again.
 pub const DELIVERIES_CHANGED_MAX: u16 = 1_000;
 

@@ -1,7 +1,7 @@
 //! What the core needs of the world: all the traits there are.
 //!
-//! [`Ledger`] and [`Registry`] are the durable truth; [`Doorbell`] wakes those who are on the line,
-//! and may be deaf; [`Clock`] and [`Chance`] are time and randomness. The contract of each is written
+//! [`Ledger`] and [`Registry`] are the durable truth; [`Notifier`] wakes those who are on the line,
+//! and may be deaf; [`Clock`] and [`Entropy`] are time and randomness. The contract of each is written
 //! here and tested once, against every adapter.
 
 mod registry;
@@ -11,18 +11,18 @@ use std::sync::Arc;
 
 pub use registry::Registry;
 
-use crate::delivery::{Delivery, Lane, Owed, Room, Settlement};
+use crate::delivery::{Capacity, Delivery, Destination, NewDelivery, Settlement};
 use crate::device::{Device, Identity};
 use crate::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, RequestKey, TenantName, TransactionId, UserName,
 };
+use crate::push_policy::{Contact, PushSnapshot};
 use crate::refusal::Fault;
-use crate::terms::{Addressed, Surface};
+use crate::spec::{Dialect, Recipients};
 use crate::time::Timestamp;
 use crate::transaction::{End, Event, Transaction};
-use crate::user::{Standing, User};
+use crate::user::{LockState, User};
 pub use crate::versioned::Versioned;
-use crate::waking::{Contact, Waking};
 
 /// One unit of work, as a value: it is written whole, or not at all.
 #[derive(Clone, Debug)]
@@ -36,11 +36,11 @@ pub struct Commit {
     pub event: Event,
     /// What is owed for it, queued in the same commit. Where it ends, the pushes that were owed for it and
     /// not sent are owed no more.
-    pub debts: Vec<Owed>,
+    pub deliveries: Vec<NewDelivery>,
     /// What else the decision stood on; found changed, the commit is stale.
-    pub grounds: Grounds,
-    /// The user's new standing, where this event changed it. Needs `grounds.user`.
-    pub standing: Option<Standing>,
+    pub preconditions: Preconditions,
+    /// The user's new standing, where this event changed it. Needs `preconditions.user`.
+    pub lock_state: Option<LockState>,
     /// The bound on open transactions of the user, checked where `expected` is `None`.
     pub open_max: u16,
     /// The bounds on what is stored, checked where `expected` is `None`.
@@ -66,7 +66,7 @@ impl StoredMax {
 /// The versions of what a decision stood on. Locks are held this way: a lock acknowledged before the
 /// commit has changed the version, and the commit is stale.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Grounds {
+pub struct Preconditions {
     /// The transaction's user.
     pub user: Option<u32>,
     /// A device.
@@ -83,9 +83,9 @@ pub enum Committed {
     /// The tenant's client has a transaction with that reference already.
     ReferenceTaken,
     /// An open transaction of the tenant has that request key: draw another.
-    KeyTaken,
+    RequestKeyTaken,
     /// The user has as many open transactions as may be.
-    Crowded,
+    TooManyOpen,
     /// It ends with a signature whose [`countersign_proof::Proof::single_use_mark`] the tenant has already.
     SignatureUsed,
     /// The client's stored transactions occupy as many bytes as may be.
@@ -107,7 +107,7 @@ pub enum Handle {
 
 /// Who acts on what, as of one moment.
 #[derive(Clone, Debug)]
-pub struct Acting {
+pub struct StepSnapshot {
     /// The device.
     pub device: Versioned<Device>,
     /// Its user, unless it was deleted.
@@ -116,8 +116,8 @@ pub struct Acting {
     pub transaction: Option<Versioned<Transaction>>,
 }
 
-impl From<Acting> for Waking {
-    fn from(Acting { device, user, transaction }: Acting) -> Self {
+impl From<StepSnapshot> for PushSnapshot {
+    fn from(StepSnapshot { device, user, transaction }: StepSnapshot) -> Self {
         Self { device: device.into(), user, transaction }
     }
 }
@@ -125,11 +125,11 @@ impl From<Acting> for Waking {
 /// A transaction, as of one moment, for somebody who waits for its end.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "one for each call, and gone with its answer")]
-pub enum Awaited {
+pub enum EndSnapshot {
     /// It is open.
     Open {
         /// Where it was started.
-        surface: Surface,
+        dialect: Dialect,
         /// Who asks.
         client: ClientId,
     },
@@ -144,14 +144,14 @@ pub enum Awaited {
 
 /// A user and their devices, as of one moment.
 #[derive(Clone, Debug)]
-pub struct Household {
+pub struct UserWithDevices {
     /// The user.
     pub user: Versioned<User>,
     /// Their devices, by sequence.
     pub devices: Vec<Versioned<Device>>,
 }
 
-impl Household {
+impl UserWithDevices {
     /// An identity of theirs, and the device that holds it.
     #[must_use]
     pub fn identity(&self, id: IdentityId) -> Option<(&Device, &Identity)> {
@@ -186,12 +186,12 @@ pub trait Ledger: Send + Sync {
 
     /// Reads a device, its user and a transaction of its tenant's, together where a store can. `None` where
     /// there is no such device.
-    fn acting(
+    fn step_snapshot(
         &self,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
-    ) -> impl Future<Output = Result<Option<Acting>, Fault>> + Send
+    ) -> impl Future<Output = Result<Option<StepSnapshot>, Fault>> + Send
     where
         Self: Registry + Sized,
     {
@@ -199,23 +199,23 @@ pub trait Ledger: Send + Sync {
             let Some(device) = self.device(tenant, device).await? else { return Ok(None) };
             let user = self.user(tenant, &device.value.user).await?;
             let transaction = self.load(tenant, &Handle::Id(id)).await?;
-            Ok(Some(Acting { device, user, transaction }))
+            Ok(Some(StepSnapshot { device, user, transaction }))
         }
     }
 
     /// Reads what pushes stand on, each a device's for a transaction, in their order; as of one moment where a
     /// store can. `None` where there is no such device.
-    fn waking(
+    fn push_snapshots(
         &self,
         who: &[(TenantName, DeviceId, TransactionId)],
-    ) -> impl Future<Output = Result<Vec<Option<Waking>>, Fault>> + Send
+    ) -> impl Future<Output = Result<Vec<Option<PushSnapshot>>, Fault>> + Send
     where
         Self: Registry + Sized,
     {
         async move {
             let mut each = Vec::with_capacity(who.len());
             for (tenant, device, id) in who {
-                each.push(self.acting(tenant, *device, *id).await?.map(Waking::from));
+                each.push(self.step_snapshot(tenant, *device, *id).await?.map(PushSnapshot::from));
             }
             Ok(each)
         }
@@ -223,11 +223,11 @@ pub trait Ledger: Send + Sync {
 
     /// Reads what came of a transaction, and who signed it, together where a store can. Of an open one next
     /// to nothing is read, so that asking for it again and again costs little.
-    fn awaited(
+    fn end_snapshot(
         &self,
         tenant: &TenantName,
         id: TransactionId,
-    ) -> impl Future<Output = Result<Option<Awaited>, Fault>> + Send
+    ) -> impl Future<Output = Result<Option<EndSnapshot>, Fault>> + Send
     where
         Self: Registry + Sized,
     {
@@ -236,14 +236,14 @@ pub trait Ledger: Send + Sync {
             let transaction = found.value;
             let signer = match transaction.end() {
                 None => {
-                    let (surface, client) =
-                        (transaction.terms.surface, transaction.terms.client.clone());
-                    return Ok(Some(Awaited::Open { surface, client }));
+                    let (dialect, client) =
+                        (transaction.spec.dialect, transaction.spec.client.clone());
+                    return Ok(Some(EndSnapshot::Open { dialect, client }));
                 }
                 Some(End::Finished { by, .. }) => self.device(tenant, *by).await?,
                 Some(_) => None,
             };
-            Ok(Some(Awaited::Ended { transaction, signer: signer.map(|device| device.value) }))
+            Ok(Some(EndSnapshot::Ended { transaction, signer: signer.map(|device| device.value) }))
         }
     }
 
@@ -273,7 +273,7 @@ pub trait Ledger: Send + Sync {
     /// the lease ends; each lease has a number of its own.
     ///
     /// Lanes are visited in order, beginning after `claim.after` and going around, at most
-    /// [`crate::limits::LANES_PER_CLAIM_MAX`] of them; in each the earliest come first.
+    /// [`crate::limits::DESTINATIONS_PER_CLAIM_MAX`] of them; in each the earliest come first.
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, Fault>> + Send;
 
     /// Records what became of a claimed delivery, if its lease is the last one. Paid ones are removed, and
@@ -298,13 +298,13 @@ pub trait Ledger: Send + Sync {
         id: TransactionId,
     ) -> impl Future<Output = Result<Vec<Contact>, Fault>> + Send;
 
-    /// Gives up deliveries of one lane that are due and were owed at `owed_before` or earlier, at most
+    /// Gives up deliveries of one lane that are due and were owed at `queued_before` or earlier, at most
     /// [`crate::limits::DELIVERIES_CHANGED_MAX`]; answers how many. `outcome` is kept with them.
-    fn forsake(
+    fn give_up_expired(
         &self,
-        lane: &Lane,
+        destination: &Destination,
         now: Timestamp,
-        owed_before: Timestamp,
+        queued_before: Timestamp,
         outcome: &str,
     ) -> impl Future<Output = Result<u16, Fault>> + Send;
 
@@ -313,9 +313,9 @@ pub trait Ledger: Send + Sync {
     fn deliveries(
         &self,
         tenant: &TenantName,
-        given_up: bool,
+        dead_letters: bool,
         limit: u16,
-    ) -> impl Future<Output = Result<Vec<Unpaid>, Fault>> + Send;
+    ) -> impl Future<Output = Result<Vec<OutboxEntry>, Fault>> + Send;
 
     /// Makes what was given up due again, as if it were owed only now: one delivery, or all of the
     /// tenant's, at most [`crate::limits::DELIVERIES_CHANGED_MAX`]. Answers how many.
@@ -331,9 +331,9 @@ pub trait Ledger: Send + Sync {
     /// which has no use by then, goes with it.
     ///
     /// Of a finished one the evidence stays: everything but its content, where the signature is a CMS and
-    /// holds it, its callback, its notice, and what its surface kept of the request. It is found as before, after those that were not removed; its
+    /// holds it, its callback, its notice, and what its dialect kept of the request. It is found as before, after those that were not removed; its
     /// reference stays taken, and its caller may still delete it. Any other is gone, and its reference is free.
-    fn forget(
+    fn purge(
         &self,
         before: Timestamp,
         limit: u16,
@@ -348,9 +348,9 @@ pub struct Claim {
     /// When the lease ends.
     pub lease_end: Timestamp,
     /// How much of it.
-    pub room: Room,
+    pub capacity: Capacity,
     /// The lane after which to begin; the first, where there is none.
-    pub after: Option<Lane>,
+    pub after: Option<Destination>,
 }
 
 /// What was leased.
@@ -360,12 +360,12 @@ pub struct Claimed {
     pub deliveries: Vec<Delivery>,
     /// Where the next claim should begin, so that each lane is first at some time: after the first lane
     /// that got something. Where none did, after the last one visited if there were more; else as before.
-    pub resume: Option<Lane>,
+    pub resume: Option<Destination>,
 }
 
 /// A delivery that is not paid.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Unpaid {
+pub struct OutboxEntry {
     /// As it stands.
     pub delivery: Delivery,
     /// When it is tried, or its lease ends; none where it was given up.
@@ -407,32 +407,32 @@ pub enum Registered {
 
 /// News for those who are on the line. Never a row, and free to be lost.
 #[derive(Clone, Debug)]
-pub enum Bell {
+pub enum Notification {
     /// There is something for the user's addressed devices.
     Offer(Arc<Transaction>),
     /// It has ended: devices that hold it withdraw it, and its caller is answered.
     Ended(Arc<Transaction>),
     /// Something is owed to somebody who is not on the line.
-    Owed,
+    NewDelivery,
     /// The user, or some of their devices, were locked, logged out or deleted: their channels are
     /// closed.
-    HungUp {
+    Disconnect {
         /// Whose user it is.
         tenant: TenantName,
         /// The user.
         user: UserName,
         /// Which of the user's devices.
-        addressed: Addressed,
+        recipients: Recipients,
     },
 }
 
 /// Wakes connected devices and waiting callers, wherever they are connected.
-pub trait Doorbell: Send + Sync {
+pub trait Notifier: Send + Sync {
     /// Rings. Does not wait, and does not tell whether anybody heard.
-    fn ring(&self, bell: Bell);
+    fn notify(&self, bell: Notification);
 
     /// Whether one of the user's addressed devices is connected, as far as is known.
-    fn online(&self, tenant: &TenantName, user: &UserName, addressed: &Addressed) -> bool;
+    fn online(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool;
 }
 
 /// The only source of time.
@@ -442,14 +442,14 @@ pub trait Clock: Send + Sync {
 }
 
 /// The only source of randomness.
-pub trait Chance: Send + Sync {
+pub trait Entropy: Send + Sync {
     /// 128 bits that nobody can guess.
-    fn draw(&self) -> u128;
+    fn random_u128(&self) -> u128;
 
     /// A name for what begins now: the time, and 80 bits that nobody can guess; as a UUID of version 7 is made
     /// (RFC 9562, section 5.7), so that what is made together stands together in every index.
-    fn mint(&self, now: Timestamp) -> u128 {
-        u128::from(now.0) << 80 | self.draw() >> 48
+    fn new_id(&self, now: Timestamp) -> u128 {
+        u128::from(now.0) << 80 | self.random_u128() >> 48
     }
 }
 
@@ -459,8 +459,8 @@ mod tests {
 
     struct Drawn(u128);
 
-    impl Chance for Drawn {
-        fn draw(&self) -> u128 {
+    impl Entropy for Drawn {
+        fn random_u128(&self) -> u128 {
             self.0
         }
     }
@@ -469,7 +469,7 @@ mod tests {
     fn a_minted_name_is_the_time_and_eighty_bits_of_chance() {
         let (early, late) = (Timestamp(0x0102_0304_0506), Timestamp(0x0102_0304_0507));
         let chance = 0xffee_ddcc_bbaa_9988_7766_5544_3322_1100;
-        assert_eq!(Drawn(chance).mint(early), 0x0102_0304_0506_ffee_ddcc_bbaa_9988_7766);
-        assert!(Drawn(u128::MAX).mint(early) < Drawn(0).mint(late));
+        assert_eq!(Drawn(chance).new_id(early), 0x0102_0304_0506_ffee_ddcc_bbaa_9988_7766);
+        assert!(Drawn(u128::MAX).new_id(early) < Drawn(0).new_id(late));
     }
 }

@@ -88,7 +88,7 @@ pub enum Push {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Retirement {
     /// Its service said that it is nobody's.
-    Dead,
+    Gone,
     /// Another device registered it.
     Moved,
 }
@@ -98,7 +98,7 @@ impl Retirement {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Dead => "dead",
+            Self::Gone => "gone",
             Self::Moved => "moved",
         }
     }
@@ -116,10 +116,10 @@ impl Push {
 }
 
 impl PushAddress {
-    /// The receiver's name within its tenant, as [`crate::delivery::Lane`] has it. `app` is what the device
+    /// The receiver's name within its tenant, as [`crate::delivery::Destination`] has it. `app` is what the device
     /// says that it is. No callback's host looks so: a host holds no slash.
     #[must_use]
-    pub fn lane(&self, app: &str) -> String {
+    pub fn destination(&self, app: &str) -> String {
         let whose = match self.provider {
             Provider::WebPush => host(&self.token),
             Provider::Apns | Provider::Fcm | Provider::Webhook => app,
@@ -132,7 +132,7 @@ impl PushAddress {
 const LANE: &str = "push/";
 
 /// Whether this is the lane of pushes, and not a callback's host.
-pub(crate) fn is_lane(host: &str) -> bool {
+pub(crate) fn is_push_endpoint(host: &str) -> bool {
     host.starts_with(LANE)
 }
 

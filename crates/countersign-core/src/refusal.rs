@@ -8,8 +8,8 @@ use crate::outcome::Outcome;
 
 /// Why a call was turned down. A refusal changes nothing and is safe to show to the caller.
 ///
-/// Closed on purpose: each surface matches it once, so that a new one does not compile until every
-/// surface has said how it tells it.
+/// Closed on purpose: each dialect matches it once, so that a new one does not compile until every
+/// dialect has said how it tells it.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such transaction, or it is not the caller's.
@@ -47,7 +47,7 @@ pub enum Refusal {
     OtherOrder,
     /// The user has too many open transactions.
     #[error("the user has too many open transactions")]
-    Crowded,
+    TooManyOpen,
     /// It has already ended, and how.
     #[error("the transaction has already ended: {0}")]
     Ended(Outcome),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Device, Identity, Purpose};
+use crate::device::{Device, Identity, Usage};
 use crate::id::{DeviceId, IdentityId, UserName};
 
 /// Conditions on an identity. One without any condition matches every identity.
@@ -44,7 +44,7 @@ impl Selector {
 
 /// An identity, with the device that holds it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Held {
+pub struct HeldIdentity {
     /// The device.
     pub device: Arc<Device>,
     /// The identity, one of the device's.
@@ -73,16 +73,14 @@ impl Filter {
 }
 
 impl Device {
-    /// The identities that may sign for `purpose` now, and that one of `selectors` matches.
+    /// The identities that may sign for `usage` now, and that one of `selectors` matches.
     pub fn fit<'a>(
         &'a self,
-        purpose: Purpose,
+        usage: Usage,
         selectors: &'a [Selector],
     ) -> impl Iterator<Item = &'a Identity> {
         self.identities.iter().filter(move |identity| {
-            identity.enabled
-                && identity.purpose == purpose
-                && Selector::any(selectors, self, identity)
+            identity.enabled && identity.usage == usage && Selector::any(selectors, self, identity)
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::transaction::Outcome;
 #[derive(Debug)]
 pub struct Session {
     known: BTreeSet<TransactionId>,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<SessionOutput>,
     pace: Pace,
     ping_at: Timestamp,
     silent_at: Timestamp,
@@ -34,7 +34,7 @@ pub struct Pace {
 
 /// What happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Input {
+pub enum SessionInput {
     /// The device sent something, a pong included.
     Heard,
     /// There is something for it.
@@ -57,7 +57,7 @@ pub enum Input {
 
 /// What to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Output {
+pub enum SessionOutput {
     /// Send an offer.
     Offer(TransactionId),
     /// Say that an offered transaction has ended elsewhere.
@@ -102,51 +102,51 @@ impl Session {
     }
 
     /// Takes in what happened.
-    pub fn handle(&mut self, input: Input, now: Timestamp) {
+    pub fn handle(&mut self, input: SessionInput, now: Timestamp) {
         if self.closed {
             return;
         }
         match input {
-            Input::Heard => self.silent_at = now + self.pace.idle,
-            Input::Offer(id) => {
+            SessionInput::Heard => self.silent_at = now + self.pace.idle,
+            SessionInput::Offer(id) => {
                 if self.known.insert(id) {
-                    self.send(Output::Offer(id));
+                    self.send(SessionOutput::Offer(id));
                 }
             }
-            Input::Ended(id, outcome) => {
+            SessionInput::Ended(id, outcome) => {
                 if self.known.remove(&id) {
-                    self.send(Output::Withdrawn(id, outcome));
+                    self.send(SessionOutput::Withdrawn(id, outcome));
                 }
             }
-            Input::Told(id) => {
+            SessionInput::Told(id) => {
                 self.known.remove(&id);
             }
-            Input::Replaced => self.close(Reason::Replaced),
-            Input::Locked => self.close(Reason::Locked),
-            Input::Overrun => self.close(Reason::Slow),
-            Input::Stopping => self.close(Reason::Stopping),
-            Input::Timeout if now >= self.silent_at => self.close(Reason::Idle),
-            Input::Timeout if now >= self.ping_at => {
+            SessionInput::Replaced => self.close(Reason::Replaced),
+            SessionInput::Locked => self.close(Reason::Locked),
+            SessionInput::Overrun => self.close(Reason::Slow),
+            SessionInput::Stopping => self.close(Reason::Stopping),
+            SessionInput::Timeout if now >= self.silent_at => self.close(Reason::Idle),
+            SessionInput::Timeout if now >= self.ping_at => {
                 self.ping_at = now + self.pace.ping;
-                self.send(Output::Ping);
+                self.send(SessionOutput::Ping);
             }
-            Input::Timeout => {}
+            SessionInput::Timeout => {}
         }
     }
 
     /// Gives the next thing to do, until there is none.
-    pub fn poll(&mut self) -> Option<Output> {
+    pub fn poll(&mut self) -> Option<SessionOutput> {
         self.outputs.pop_front()
     }
 
-    /// When to call back with [`Input::Timeout`].
+    /// When to call back with [`SessionInput::Timeout`].
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         self.ping_at.min(self.silent_at)
     }
 
     /// A slow reader is closed, not buffered.
-    fn send(&mut self, output: Output) {
+    fn send(&mut self, output: SessionOutput) {
         if self.outputs.len() >= CHANNEL_FRAMES_MAX {
             self.close(Reason::Slow);
         } else {
@@ -156,7 +156,7 @@ impl Session {
 
     fn close(&mut self, reason: Reason) {
         self.outputs.clear();
-        self.outputs.push_back(Output::Close(reason));
+        self.outputs.push_back(SessionOutput::Close(reason));
         self.closed = true;
     }
 }
@@ -169,7 +169,7 @@ mod tests {
     const ONE: TransactionId = TransactionId(1);
     const TWO: TransactionId = TransactionId(2);
 
-    fn told(inputs: &[(Input, u64)]) -> Vec<Output> {
+    fn told(inputs: &[(SessionInput, u64)]) -> Vec<SessionOutput> {
         let mut session = Session::welcomed([ONE], PACE, Timestamp(0));
         for (input, at) in inputs {
             session.handle(*input, Timestamp(*at));
@@ -180,37 +180,48 @@ mod tests {
     #[test]
     fn each_transaction_is_offered_once_and_withdrawn_only_if_it_was() {
         assert_eq!(
-            told(&[(Input::Offer(ONE), 1), (Input::Offer(TWO), 1), (Input::Offer(TWO), 2)]),
-            [Output::Offer(TWO)]
+            told(&[
+                (SessionInput::Offer(ONE), 1),
+                (SessionInput::Offer(TWO), 1),
+                (SessionInput::Offer(TWO), 2)
+            ]),
+            [SessionOutput::Offer(TWO)]
         );
-        let ended = |id| (Input::Ended(id, Outcome::Cancelled), 3);
+        let ended = |id| (SessionInput::Ended(id, Outcome::Cancelled), 3);
         assert_eq!(
             told(&[ended(ONE), ended(ONE), ended(TWO)]),
-            [Output::Withdrawn(ONE, Outcome::Cancelled)]
+            [SessionOutput::Withdrawn(ONE, Outcome::Cancelled)]
         );
-        assert_eq!(told(&[(Input::Told(ONE), 1), ended(ONE)]), []);
+        assert_eq!(told(&[(SessionInput::Told(ONE), 1), ended(ONE)]), []);
     }
 
     #[test]
     fn a_silent_device_is_pinged_and_then_closed() {
-        assert_eq!(told(&[(Input::Timeout, 29_999)]), []);
+        assert_eq!(told(&[(SessionInput::Timeout, 29_999)]), []);
         assert_eq!(
-            told(&[(Input::Timeout, 30_000), (Input::Timeout, 60_000)]),
-            [Output::Ping, Output::Ping]
+            told(&[(SessionInput::Timeout, 30_000), (SessionInput::Timeout, 60_000)]),
+            [SessionOutput::Ping, SessionOutput::Ping]
         );
-        assert_eq!(told(&[(Input::Timeout, 75_000)]), [Output::Close(Reason::Idle)]);
-        assert_eq!(told(&[(Input::Heard, 74_000), (Input::Timeout, 75_000)]), [Output::Ping]);
+        assert_eq!(told(&[(SessionInput::Timeout, 75_000)]), [SessionOutput::Close(Reason::Idle)]);
+        assert_eq!(
+            told(&[(SessionInput::Heard, 74_000), (SessionInput::Timeout, 75_000)]),
+            [SessionOutput::Ping]
+        );
     }
 
     #[test]
     fn a_device_that_does_not_read_is_closed_and_told_nothing_more() {
         let flood: Vec<_> = (10..11 + CHANNEL_FRAMES_MAX as u128)
-            .map(|n| (Input::Offer(TransactionId(n)), 1))
+            .map(|n| (SessionInput::Offer(TransactionId(n)), 1))
             .collect();
-        assert_eq!(told(&flood), [Output::Close(Reason::Slow)]);
+        assert_eq!(told(&flood), [SessionOutput::Close(Reason::Slow)]);
         assert_eq!(
-            told(&[(Input::Replaced, 1), (Input::Offer(TWO), 2), (Input::Stopping, 3)]),
-            [Output::Close(Reason::Replaced)]
+            told(&[
+                (SessionInput::Replaced, 1),
+                (SessionInput::Offer(TWO), 2),
+                (SessionInput::Stopping, 3)
+            ]),
+            [SessionOutput::Close(Reason::Replaced)]
         );
     }
 }

@@ -44,7 +44,7 @@ pub struct Client {
     pub webhook_key: Key32,
     /// The one before it, while its receivers change over: both sign.
     pub webhook_key_before: Option<Key32>,
-    /// What its tokens may be good for, by names that surfaces give; everything where `None`.
+    /// What its tokens may be good for, by names that dialects give; everything where `None`.
     pub scopes: Option<Vec<String>>,
     /// When it was made.
     pub created_at: Timestamp,

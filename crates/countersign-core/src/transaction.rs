@@ -24,12 +24,12 @@ use std::sync::Arc;
 
 use countersign_proof::Proof;
 
-pub use self::end::{Clock, Decline, End};
+pub use self::end::{Decline, End, Timeout};
 use crate::id::DeviceId;
 use crate::limits::TAKES_MAX;
 pub use crate::outcome::Outcome;
 use crate::refusal::Refusal;
-use crate::terms::{Clocks, Terms};
+use crate::spec::{Clocks, TransactionSpec};
 use crate::time::Timestamp;
 use crate::user::Factor;
 
@@ -37,12 +37,12 @@ use crate::user::Factor;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Transaction {
     /// What was fixed at its start.
-    pub terms: Arc<Terms>,
+    pub spec: Arc<TransactionSpec>,
     /// Which devices have its content, and from whom, in order; a device stands here once for each origin.
     pub takes: Vec<Take>,
     /// Where it is in its life.
     pub state: State,
-    /// Whether its caller has deleted it: it stays, and its surface knows it no more.
+    /// Whether its caller has deleted it: it stays, and its dialect knows it no more.
     pub discarded: bool,
 }
 
@@ -192,11 +192,11 @@ impl Transaction {
     /// A transaction begins. Where no device is online and the terms leave no time to come online, it
     /// has ended when it begins.
     #[must_use]
-    pub fn start(terms: Terms) -> (Self, Event) {
-        let at = terms.started_at;
-        let state = State::Waiting { reached: terms.online };
-        let terms = Arc::new(terms);
-        let waiting = Self { terms, takes: Vec::new(), state, discarded: false };
+    pub fn start(spec: TransactionSpec) -> (Self, Event) {
+        let at = spec.started_at;
+        let state = State::Waiting { reached: spec.online };
+        let spec = Arc::new(spec);
+        let waiting = Self { spec, takes: Vec::new(), state, discarded: false };
         if at < waiting.deadline() {
             return (waiting, Event::Started);
         }
@@ -247,7 +247,7 @@ impl Transaction {
             }
             (_, Input::Finish { device, proof }) => {
                 self.may_finish(device)?;
-                if proof.transaction() != self.terms.id.bytes() {
+                if proof.transaction() != self.spec.id.bytes() {
                     return Err(Refusal::BadProof(countersign_proof::BadProof::OtherTransaction));
                 }
                 self.ended(now, End::Finished { by: device, proof })
@@ -275,7 +275,7 @@ impl Transaction {
     fn take(self, device: DeviceId, pin: Pin, now: Timestamp) -> Result<Step, Refusal> {
         self.may_answer(device)?;
         match pin {
-            _ if !self.terms.pin_required => {}
+            _ if !self.spec.pin_required => {}
             Pin::Absent => return Err(Refusal::PinRequired),
             Pin::Wrong { locks: false } => {
                 return Ok(Step { next: self, event: Some(Event::PinMistaken) });
@@ -288,7 +288,7 @@ impl Transaction {
             Pin::Right => {}
         }
         if self.shown_by(device) {
-            let event = self.terms.pin_required.then_some(Event::PinProved);
+            let event = self.spec.pin_required.then_some(Event::PinProved);
             return Ok(Step { next: self, event });
         }
         let next = self.released(device, TakeOrigin::Device, now)?;
@@ -306,7 +306,7 @@ impl Transaction {
             return Err(Refusal::ManyTakes);
         }
         if matches!(self.state, State::Waiting { .. }) {
-            let deadline = match self.terms.clocks {
+            let deadline = match self.spec.clocks {
                 Clocks::Two { sign, .. } => self.last_moment().min(now + sign),
                 Clocks::One(_) => self.last_moment(),
             };
@@ -318,11 +318,11 @@ impl Transaction {
 
     /// Whether `device`, one of the user's, has anything to say here.
     fn may_answer(&self, device: DeviceId) -> Result<(), Refusal> {
-        if !self.terms.addressed.covers(device) {
+        if !self.spec.recipients.includes(device) {
             return Err(Refusal::Unknown);
         }
         match self.takes.first() {
-            Some(first) if self.terms.once && first.device != device => Err(Refusal::OtherDevice),
+            Some(first) if self.spec.once && first.device != device => Err(Refusal::OtherDevice),
             _ => Ok(()),
         }
     }
@@ -350,10 +350,10 @@ impl Transaction {
         if !self.takes.is_empty() {
             return Err(Refusal::OtherDevice);
         }
-        if self.terms.pin_required {
+        if self.spec.pin_required {
             return Err(Refusal::PinRequired);
         }
-        let can_end = self.terms.forms.all().iter().any(|form| form.names_transaction());
+        let can_end = self.spec.formats.all().iter().any(|form| form.names_transaction());
         can_end.then_some(()).ok_or(Refusal::OtherForm)
     }
 
@@ -373,9 +373,9 @@ impl Transaction {
     /// When it expires, if nothing happens; for an ended one, when it ended.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
-        match (&self.state, self.terms.clocks) {
+        match (&self.state, self.spec.clocks) {
             (State::Waiting { reached: false }, Clocks::Two { go_online, .. }) => {
-                self.terms.started_at + go_online
+                self.spec.started_at + go_online
             }
             (State::Waiting { .. }, _) => self.last_moment(),
             (State::Taken { deadline }, _) => *deadline,
@@ -386,9 +386,9 @@ impl Transaction {
     /// The moment after which it cannot be open, whatever happens.
     #[must_use]
     pub fn last_moment(&self) -> Timestamp {
-        match self.terms.clocks {
-            Clocks::Two { go_online, sign } => self.terms.started_at + go_online + sign,
-            Clocks::One(total) => self.terms.started_at + total,
+        match self.spec.clocks {
+            Clocks::Two { go_online, sign } => self.spec.started_at + go_online + sign,
+            Clocks::One(total) => self.spec.started_at + total,
         }
     }
 
@@ -398,7 +398,7 @@ impl Transaction {
         match &self.state {
             State::Ended { at, .. } => *at,
             State::Waiting { .. } | State::Taken { .. } => {
-                self.takes.last().map_or(self.terms.started_at, |take| take.at)
+                self.takes.last().map_or(self.spec.started_at, |take| take.at)
             }
         }
     }
@@ -413,10 +413,10 @@ impl Transaction {
     }
 
     /// The clock that runs now.
-    fn clock(&self) -> Clock {
-        match (&self.state, self.terms.clocks) {
-            (State::Waiting { reached: false }, Clocks::Two { .. }) => Clock::GoOnline,
-            _ => Clock::Sign,
+    fn clock(&self) -> Timeout {
+        match (&self.state, self.spec.clocks) {
+            (State::Waiting { reached: false }, Clocks::Two { .. }) => Timeout::GoOnline,
+            _ => Timeout::Sign,
         }
     }
 

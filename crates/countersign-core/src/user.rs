@@ -21,8 +21,8 @@ pub struct User {
     /// if it still holds.
     pub activations_made: u32,
     /// Whether the user may sign.
-    pub standing: Standing,
-    /// What the surface on which the user was made keeps of them: a document of its own, at most
+    pub lock_state: LockState,
+    /// What the dialect on which the user was made keeps of them: a document of its own, at most
     /// [`crate::limits::PROFILE_BYTES_MAX`] bytes. Nothing is decided on it.
     pub profile: Option<String>,
     /// When the user was made.
@@ -34,7 +34,7 @@ pub struct User {
 /// Wrong PINs and wrong codes count apart, and so do the locks that they led to: whoever knows one of
 /// the two must not get more tries at the other. Each count is reset by its own success only.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Standing {
+pub struct LockState {
     /// Wrong PINs since the last right one.
     pub wrong_pins: u16,
     /// Wrong codes since the last right one.
@@ -56,7 +56,7 @@ pub enum Lock {
     /// By policy, after too many wrong tries; opens by itself at this moment.
     Until(Timestamp),
     /// The person said "this was not me": no offers until somebody with the right lifts it.
-    Disowned,
+    ReportedByUser,
     /// By an administrator; never opens by itself.
     Administrator,
 }
@@ -81,7 +81,7 @@ pub struct LockPolicy {
     pub max: Duration,
 }
 
-impl Standing {
+impl LockState {
     /// Whether the user may start, take or finish at `now`.
     ///
     /// # Errors
@@ -90,13 +90,13 @@ impl Standing {
         match self.lock {
             Lock::Open => Ok(()),
             Lock::Until(end) if now >= end => Ok(()),
-            Lock::Until(_) | Lock::Disowned | Lock::Administrator => Err(Refusal::UserLocked),
+            Lock::Until(_) | Lock::ReportedByUser | Lock::Administrator => Err(Refusal::UserLocked),
         }
     }
 
     /// The standing after a wrong try, and whether that try locked the user.
     #[must_use]
-    pub fn after_wrong(
+    pub fn record_failure(
         mut self,
         factor: Factor,
         policy: &LockPolicy,
@@ -119,7 +119,7 @@ impl Standing {
 
     /// The standing after a right try.
     #[must_use]
-    pub fn after_right(self, factor: Factor) -> Self {
+    pub fn record_success(self, factor: Factor) -> Self {
         let lock = if matches!(self.lock, Lock::Until(_)) { Lock::Open } else { self.lock };
         match factor {
             Factor::Pin => Self { wrong_pins: 0, pin_locks_in_a_row: 0, lock, ..self },
@@ -145,15 +145,16 @@ mod tests {
     const POLICY: LockPolicy =
         LockPolicy { wrong_max: 3, first: Duration::from_secs(10), max: Duration::from_secs(25) };
 
-    fn wrong(standing: Standing, tries: u16, now: Timestamp) -> (Standing, bool) {
-        (0..tries).fold((standing, false), |(s, _), _| s.after_wrong(Factor::Pin, &POLICY, now))
+    fn wrong(lock_state: LockState, tries: u16, now: Timestamp) -> (LockState, bool) {
+        (0..tries)
+            .fold((lock_state, false), |(s, _), _| s.record_failure(Factor::Pin, &POLICY, now))
     }
 
     #[test]
     fn the_third_wrong_pin_locks_and_the_lock_grows_up_to_its_bound() {
         let now = Timestamp(0);
-        assert!(!wrong(Standing::default(), 2, now).1);
-        let (first, locked) = wrong(Standing::default(), 3, now);
+        assert!(!wrong(LockState::default(), 2, now).1);
+        let (first, locked) = wrong(LockState::default(), 3, now);
         assert!(locked);
         assert_eq!(first.lock, Lock::Until(Timestamp(10_000)));
         let (second, _) = wrong(first, 3, now);
@@ -164,36 +165,36 @@ mod tests {
 
     #[test]
     fn a_policy_lock_opens_by_itself_and_an_administrators_never() {
-        let locked = |lock| Standing { lock, ..Standing::default() };
+        let locked = |lock| LockState { lock, ..LockState::default() };
         assert!(locked(Lock::Until(Timestamp(5))).check(Timestamp(4)).is_err());
         assert!(locked(Lock::Until(Timestamp(5))).check(Timestamp(5)).is_ok());
         assert!(locked(Lock::Administrator).check(Timestamp(u64::MAX)).is_err());
-        assert!(locked(Lock::Disowned).check(Timestamp(u64::MAX)).is_err());
+        assert!(locked(Lock::ReportedByUser).check(Timestamp(u64::MAX)).is_err());
     }
 
     #[test]
     fn a_right_try_of_one_factor_leaves_the_growth_of_the_other_factors_locks() {
         for (wrong, right) in [(Factor::Pin, Factor::Code), (Factor::Code, Factor::Pin)] {
-            let (mut standing, mut now) = (Standing::default(), Timestamp(0));
+            let (mut lock_state, mut now) = (LockState::default(), Timestamp(0));
             for seconds in [10, 20, 25, 25] {
                 for _ in 0..POLICY.wrong_max {
-                    standing = standing.after_wrong(wrong, &POLICY, now).0;
+                    lock_state = lock_state.record_failure(wrong, &POLICY, now).0;
                 }
                 let end = now + Duration::from_secs(seconds);
-                assert_eq!(standing.lock, Lock::Until(end), "{wrong:?}");
+                assert_eq!(lock_state.lock, Lock::Until(end), "{wrong:?}");
                 now = end;
-                standing = standing.after_right(right);
+                lock_state = lock_state.record_success(right);
             }
             // Its own success ends the row.
-            standing = standing.after_right(wrong);
-            assert_eq!(standing, Standing::default());
+            lock_state = lock_state.record_success(wrong);
+            assert_eq!(lock_state, LockState::default());
         }
     }
 
     #[test]
     fn a_right_code_leaves_the_count_of_wrong_pins() {
-        let (standing, _) = wrong(Standing::default(), 2, Timestamp(0));
-        assert_eq!(standing.after_right(Factor::Code).wrong_pins, 2);
-        assert_eq!(standing.after_right(Factor::Pin).wrong_pins, 0);
+        let (lock_state, _) = wrong(LockState::default(), 2, Timestamp(0));
+        assert_eq!(lock_state.record_success(Factor::Code).wrong_pins, 2);
+        assert_eq!(lock_state.record_success(Factor::Pin).wrong_pins, 0);
     }
 }

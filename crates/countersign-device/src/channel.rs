@@ -157,8 +157,8 @@ impl Channel {
     /// The next frame of text. Nothing is lost where this is given up half-way.
     async fn read(&mut self) -> Result<FromServer, Lost> {
         loop {
-            let patience = if self.pinged { SILENCE + GRACE } else { SILENCE };
-            let frame = match timeout_at(self.heard + patience, self.socket.next()).await {
+            let reconnect = if self.pinged { SILENCE + GRACE } else { SILENCE };
+            let frame = match timeout_at(self.heard + reconnect, self.socket.next()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Err(Lost::Broken(error.to_string())),
                 Ok(None) => return Err(Lost::Broken("the connection was cut".to_owned())),

@@ -21,17 +21,17 @@ use countersign_wire::limits::REASON_BYTES_MAX;
 use countersign_wire::phone::{Phone, PhonePin};
 use tokio::sync::mpsc;
 
-use self::answer::Answer;
+use self::answer::FromAnswer;
 use crate::backoff::Backoff;
 use crate::document::{FetchPolicy, Limits};
 use crate::error::Error;
 use crate::file::PhoneFile;
 use crate::http::Http;
-use crate::identity::{Source, Wanted};
-use crate::listen::{Line, Listen, Notice};
+use crate::identity::{IdentityChoice, Source};
+use crate::listen::{Listen, Notice, ServerConnection};
 use crate::pin::Pin;
 use crate::push::Wake;
-use crate::shown::Shown;
+use crate::shown::RenderedContent;
 use crate::trustedx::Link;
 
 /// After a deadline the server is asked for so much longer how it ended.
@@ -49,7 +49,7 @@ pub struct Device {
     file: PhoneFile,
     phone: Phone,
     http: Http,
-    line: Line,
+    line: ServerConnection,
     prefers_codes: bool,
     prefers_links: bool,
     allows_sha1: bool,
@@ -69,7 +69,7 @@ pub struct Resumed {
 }
 
 /// How long a call is repeated while nothing is decided.
-enum Patience {
+enum ReconnectPolicy {
     Tries(u32),
     /// Since the Unix epoch.
     Until(Duration),
@@ -83,7 +83,7 @@ impl Device {
     pub fn open(file: &PhoneFile) -> Result<Self, Error> {
         let phone = file.read()?;
         let http = Http::new(&phone)?;
-        let (file, line) = (file.clone(), Line::new(Listen::default()));
+        let (file, line) = (file.clone(), ServerConnection::new(Listen::default()));
         Ok(Self {
             file,
             phone,
@@ -100,7 +100,7 @@ impl Device {
 
     /// Chooses how to hear of offers; a channel that is open is let go.
     pub fn listen(&mut self, way: Listen) {
-        self.line = Line::new(way);
+        self.line = ServerConnection::new(way);
     }
 
     /// What the device keeps.
@@ -155,7 +155,11 @@ impl Device {
     /// # Errors
     /// [`Error::PinNeeded`] and [`Error::NoPin`] before anything is sent. After [`Error::BadContent`],
     /// [`Error::CannotShow`] and [`Error::BadDocument`] the transaction is taken; [`Self::fail`] ends it.
-    pub async fn take(&mut self, offer: &Offer, pin: Option<&Pin>) -> Result<Shown, Error> {
+    pub async fn take(
+        &mut self,
+        offer: &Offer,
+        pin: Option<&Pin>,
+    ) -> Result<RenderedContent, Error> {
         if self.prefers_links
             && !offer.pin_required
             && let Ok(content) = self.look(offer).await
@@ -173,12 +177,12 @@ impl Device {
                 Some(pin.prove(made, &self.phone.code_key, offer.id))
             }
         };
-        let patience = match pin_proof {
-            Some(_) => Patience::Tries(PIN_TRIES),
-            None => Patience::Until(offer.expires_at),
+        let reconnect = match pin_proof {
+            Some(_) => ReconnectPolicy::Tries(PIN_TRIES),
+            None => ReconnectPolicy::Until(offer.expires_at),
         };
         let take = Request::Take(Take { id: offer.id, pin_proof });
-        let taken: Taken = self.ask(&take, &patience).await?;
+        let taken: Taken = self.ask(&take, &reconnect).await?;
         let content = content::open(&self.phone, offer, &taken)?;
         self.shown(offer, content, taken.deadline).await
     }
@@ -190,7 +194,7 @@ impl Device {
     /// refusal it is not.
     pub async fn approve(
         &mut self,
-        shown: &Shown,
+        shown: &RenderedContent,
         match_code: Option<&str>,
     ) -> Result<Ended, Error> {
         let finish = if let Some(kept) = self.file.kept(shown.id())? {
@@ -202,8 +206,8 @@ impl Device {
             self.file.keep(&finish)?;
             finish
         };
-        let patience = Patience::Until(shown.deadline() + AFTER_DEADLINE);
-        self.finish(finish, &patience).await
+        let reconnect = ReconnectPolicy::Until(shown.deadline() + AFTER_DEADLINE);
+        self.finish(finish, &reconnect).await
     }
 
     /// Sends every finish that was kept and not answered.
@@ -214,7 +218,7 @@ impl Device {
         let mut resumed = Vec::new();
         for id in self.file.all_kept()? {
             let outcome = match self.file.kept(id) {
-                Ok(Some(finish)) => self.finish(finish, &Patience::Tries(TRIES)).await,
+                Ok(Some(finish)) => self.finish(finish, &ReconnectPolicy::Tries(TRIES)).await,
                 Ok(None) => continue,
                 Err(error) => Err(error),
             };
@@ -232,7 +236,7 @@ impl Device {
         id: TransactionId,
         reason: DeclineReason,
     ) -> Result<Ended, Error> {
-        self.ask(&Request::Decline(Decline { id, reason }), &Patience::Tries(TRIES)).await
+        self.ask(&Request::Decline(Decline { id, reason }), &ReconnectPolicy::Tries(TRIES)).await
     }
 
     /// The device cannot; `reason` is a word, such as `media_type`, or a sentence for the application. More
@@ -243,7 +247,7 @@ impl Device {
     pub async fn fail(&mut self, id: TransactionId, reason: &str) -> Result<Ended, Error> {
         let reason = reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned();
         let fail = Fail { id, reason };
-        self.ask(&Request::Fail(fail), &Patience::Tries(TRIES)).await
+        self.ask(&Request::Fail(fail), &ReconnectPolicy::Tries(TRIES)).await
     }
 
     /// Gives this device one more identity, and keeps it; answers its id.
@@ -256,7 +260,7 @@ impl Device {
         proposed_labels: &[String],
         source: &Source,
     ) -> Result<String, Error> {
-        let wanted = Wanted::new(&self.phone, usage, proposed_labels, source)?;
+        let wanted = IdentityChoice::new(&self.phone, usage, proposed_labels, source)?;
         let mut backoff = Backoff::default();
         let mut tries = 0;
         let issued = loop {
@@ -336,7 +340,7 @@ impl Device {
 
     /// From now on looks at what there is once, and then each time that it is woken, and keeps no line.
     pub fn listen_for_wakes(&mut self, wakes: mpsc::UnboundedReceiver<Wake>) {
-        self.line = Line::woken(wakes);
+        self.line = ServerConnection::woken(wakes);
     }
 
     /// Whether it signs with a code wherever one is accepted. By default it does where nothing else is: a
@@ -405,14 +409,18 @@ impl Device {
     }
 
     /// Sends a kept finish, and lets go of it once it is answered.
-    async fn finish(&mut self, finish: Finish, patience: &Patience) -> Result<Ended, Error> {
+    async fn finish(
+        &mut self,
+        finish: Finish,
+        reconnect: &ReconnectPolicy,
+    ) -> Result<Ended, Error> {
         let id = finish.id;
         let request = Request::Finish(finish);
-        let mut outcome = self.ask(&request, patience).await;
+        let mut outcome = self.ask(&request, reconnect).await;
         // It may have been looked at by its link, before this device was started.
         if matches!(&outcome, Err(error) if error.code() == Some(Code::NotTaken)) {
             self.by_link.insert(id);
-            outcome = self.ask(&request, patience).await;
+            outcome = self.ask(&request, reconnect).await;
         }
         let answered = match &outcome {
             Ok(_) => true,
@@ -428,7 +436,11 @@ impl Device {
     }
 
     /// Asks by the link, over the channel where there is one, else by HTTP; again, while nothing is decided.
-    async fn ask<T: Answer>(&mut self, request: &Request, patience: &Patience) -> Result<T, Error> {
+    async fn ask<T: FromAnswer>(
+        &mut self,
+        request: &Request,
+        reconnect: &ReconnectPolicy,
+    ) -> Result<T, Error> {
         let mut backoff = Backoff::default();
         let mut tries = 0;
         loop {
@@ -452,9 +464,9 @@ impl Device {
                 _ => Duration::ZERO,
             };
             let wait = backoff.next().max(retry_after);
-            let on = match patience {
-                Patience::Tries(most) => tries < *most,
-                Patience::Until(then) => wait < self.until(*then),
+            let on = match reconnect {
+                ReconnectPolicy::Tries(most) => tries < *most,
+                ReconnectPolicy::Until(then) => wait < self.until(*then),
             };
             match outcome {
                 Err(error) if error.is_transient() && on => tokio::time::sleep(wait).await,

@@ -159,7 +159,7 @@ async fn told(
     policy: &FetchPolicy,
 ) -> Result<(Hash, Vec<u8>), BadDocument> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct FetchAnswer {
         digest_value: String,
         digest_algorithm: String,
     }
@@ -170,7 +170,7 @@ async fn told(
     while let Some(piece) = fetch.next().await.map_err(failed)? {
         answer.extend_from_slice(&piece);
     }
-    let answer: Answer = serde_json::from_slice(&answer).map_err(|_| BadDocument::NoAnswer)?;
+    let answer: FetchAnswer = serde_json::from_slice(&answer).map_err(|_| BadDocument::NoAnswer)?;
     let told = answer.digest_algorithm.parse().map_err(|_| BadDocument::NoAnswer)?;
     let digest = BASE64.decode(answer.digest_value).map_err(|_| BadDocument::NoAnswer)?;
     match claim {

@@ -10,9 +10,9 @@
 //!
 //! What a style sheet would hide is shown all the same, and a link with the address that it really has.
 
-mod paper;
 mod reader;
 mod rule;
+mod text_layout;
 mod tree;
 
 use crate::display;

@@ -55,7 +55,7 @@ pub(crate) struct Caller {
 }
 
 /// An answer, read whole.
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
@@ -184,7 +184,7 @@ impl Http {
     /// Makes a call whose refusals are written in another way.
     pub(crate) async fn call_in<T: DeserializeOwned>(
         &self,
-        refusal: fn(&Address, &Answer) -> Error,
+        refusal: fn(&Address, &HttpAnswer) -> Error,
         method: Method,
         path: &str,
         body: Vec<u8>,
@@ -194,7 +194,7 @@ impl Http {
 
     async fn call_reading<T: DeserializeOwned>(
         &self,
-        refusal: fn(&Address, &Answer) -> Error,
+        refusal: fn(&Address, &HttpAnswer) -> Error,
         method: Method,
         path: &str,
         query: &str,
@@ -254,7 +254,7 @@ pub(crate) fn client_builder(tls: &ClientConfig) -> ClientBuilder {
 pub(crate) async fn send(
     address: &Address,
     request: reqwest::RequestBuilder,
-) -> Result<Answer, Error> {
+) -> Result<HttpAnswer, Error> {
     let lost = |error: reqwest::Error| {
         if error.is_timeout() {
             return Error::unreachable(address.origin(), "it did not answer in time");
@@ -270,11 +270,11 @@ pub(crate) async fn send(
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, headers, body })
+    Ok(HttpAnswer { status, headers, body })
 }
 
 /// What an answer of another status than 2xx says.
-pub(crate) fn refusal(address: &Address, answer: &Answer) -> Error {
+pub(crate) fn refusal(address: &Address, answer: &HttpAnswer) -> Error {
     let retry_after = retry_after(answer);
     match serde_json::from_slice::<RefusalBody>(&answer.body) {
         // A newer server's word; the status still says what kind it is.
@@ -295,7 +295,7 @@ pub(crate) fn refusal(address: &Address, answer: &Answer) -> Error {
 }
 
 /// What an answer asks to wait before the next try.
-pub(crate) fn retry_after(answer: &Answer) -> Option<Duration> {
+pub(crate) fn retry_after(answer: &HttpAnswer) -> Option<Duration> {
     let seconds = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }

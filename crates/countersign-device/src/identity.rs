@@ -30,12 +30,12 @@ pub enum Source {
 
 /// The request for it, with the key behind it. It is the same however often it is sent.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct IdentityChoice {
     pub(crate) body: NewIdentity,
     key: KeyPair,
 }
 
-impl Wanted {
+impl IdentityChoice {
     /// # Errors
     /// Refuses a key or a certificate that cannot be read, and a certificate of another key.
     pub(crate) fn new(

@@ -10,8 +10,8 @@
 //!                                 └── decline ──▶ the server
 //! ```
 //!
-//! Two promises: a device signs exactly the bytes that it showed ([`Shown`] is made of them and of
-//! nothing else, and only a [`Shown`] can be approved), and one signature is good for one transaction
+//! Two promises: a device signs exactly the bytes that it showed ([`RenderedContent`] is made of them and of
+//! nothing else, and only a [`RenderedContent`] can be approved), and one signature is good for one transaction
 //! (its id is inside). The protocol is specified in `docs/device-protocol.md`; this crate knows nothing
 //! of the server's inside.
 //!
@@ -90,4 +90,4 @@ pub use key::KeyKind;
 pub use listen::{Listen, Notice};
 pub use pin::Pin;
 pub use run::{Answer, Ask, Choice, Event, Run, run, run_one};
-pub use shown::{DigestView, Shown, View};
+pub use shown::{DigestView, RenderedContent, View};

@@ -50,8 +50,8 @@ pub enum Notice {
 
 /// The device's end of the line.
 #[derive(Debug)]
-pub(crate) struct Line {
-    way: Way,
+pub(crate) struct ServerConnection {
+    way: Transport,
     channel: Option<Channel>,
     /// Whether the server was reached the last time.
     connected: bool,
@@ -65,27 +65,27 @@ pub(crate) struct Line {
 
 /// How the line hears.
 #[derive(Debug)]
-enum Way {
+enum Transport {
     Channel,
     Poll,
     /// Once, and then each time that somebody knocks.
     Woken(mpsc::UnboundedReceiver<Wake>),
 }
 
-impl Line {
+impl ServerConnection {
     pub(crate) fn new(way: Listen) -> Self {
         Self::by(match way {
-            Listen::Channel => Way::Channel,
-            Listen::Poll => Way::Poll,
+            Listen::Channel => Transport::Channel,
+            Listen::Poll => Transport::Poll,
         })
     }
 
     /// One that looks once, and then each time that it is woken.
     pub(crate) fn woken(wakes: mpsc::UnboundedReceiver<Wake>) -> Self {
-        Self::by(Way::Woken(wakes))
+        Self::by(Transport::Woken(wakes))
     }
 
-    fn by(way: Way) -> Self {
+    fn by(way: Transport) -> Self {
         Self {
             way,
             channel: None,
@@ -112,9 +112,9 @@ impl Line {
             }
             sleep_until(self.not_before).await;
             match &mut self.way {
-                Way::Channel => self.open(http).await,
-                Way::Poll => self.poll(http, WAIT).await,
-                Way::Woken(wakes) => {
+                Transport::Channel => self.open(http).await,
+                Transport::Poll => self.poll(http, WAIT).await,
+                Transport::Woken(wakes) => {
                     // Whoever was not reached is tried again by itself.
                     if self.connected && wakes.recv().await.is_none() {
                         self.given_up(Error::Unexpected("nobody wakes it any more"));
@@ -169,7 +169,7 @@ impl Line {
     }
 
     async fn poll(&mut self, http: &Http, wait: Duration) {
-        let is_woken = matches!(self.way, Way::Woken(_));
+        let is_woken = matches!(self.way, Transport::Woken(_));
         self.not_before = Instant::now() + if is_woken { Duration::ZERO } else { POLL_PAUSE };
         match http.offers_within(wait).await {
             Ok(offers) => {
@@ -274,7 +274,7 @@ mod tests {
     }
 
     /// What was told since the last time: offers by number.
-    fn told(line: &mut Line) -> Vec<u8> {
+    fn told(line: &mut ServerConnection) -> Vec<u8> {
         let offers = line.notices.drain(..).filter_map(|notice| match notice {
             Ok(Notice::Offer(offer)) => Some(offer.id.0[0]),
             _ => None,
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_offer_is_told_once_for_as_long_as_it_is_open() {
-        let mut line = Line::new(Listen::Poll);
+        let mut line = ServerConnection::new(Listen::Poll);
         line.open_are(vec![offer(1), offer(2)]);
         assert_eq!(told(&mut line), [1, 2]);
         line.open_are(vec![offer(2), offer(3)]);
@@ -302,7 +302,7 @@ mod tests {
             body: RefusalBody::new(Code::TooMany),
             retry_after: Some(Duration::from_secs(40)),
         };
-        let mut line = Line::new(Listen::Channel);
+        let mut line = ServerConnection::new(Listen::Channel);
         line.lost(Lost::Closed(Close::Restart));
         assert!(line.not_before > Instant::now());
         line.lost(Lost::Closed(Close::Replaced));

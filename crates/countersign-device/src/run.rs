@@ -14,7 +14,7 @@ use crate::document::BadDocument;
 use crate::error::Error;
 use crate::listen::Notice;
 use crate::pin::Pin;
-use crate::shown::Shown;
+use crate::shown::RenderedContent;
 
 /// What to say to everything that is shown.
 pub enum Answer {
@@ -27,7 +27,8 @@ pub enum Answer {
 }
 
 /// Asks the person. The future is dropped once there is nothing to choose any more.
-pub type Ask = Box<dyn FnMut(&Shown) -> Pinned<Box<dyn Future<Output = Choice> + Send>> + Send>;
+pub type Ask =
+    Box<dyn FnMut(&RenderedContent) -> Pinned<Box<dyn Future<Output = Choice> + Send>> + Send>;
 
 /// What the person chose.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -68,7 +69,7 @@ pub enum Event<'a> {
     /// There is something to sign.
     Offered(&'a Offer),
     /// It was taken, and is to be shown to the person.
-    Shown(&'a Shown),
+    Shown(&'a RenderedContent),
     /// It ended elsewhere.
     Withdrawn(Withdrawn),
     /// Nobody chose in time.
@@ -205,7 +206,7 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
         }
     }
 
-    async fn shown(&mut self, shown: &Shown) -> Result<(), Error> {
+    async fn shown(&mut self, shown: &RenderedContent) -> Result<(), Error> {
         (self.on_event)(Event::Shown(shown));
         let id = shown.id();
         let choice = match self.choose(shown).await? {
@@ -236,7 +237,7 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
     }
 
     /// Keeps listening while the person chooses: pings are answered, and a withdrawal is heard.
-    async fn choose(&mut self, shown: &Shown) -> Result<Chosen, Error> {
+    async fn choose(&mut self, shown: &RenderedContent) -> Result<Chosen, Error> {
         let mut choosing = match &mut self.answer {
             Answer::Approve => {
                 return Ok(Chosen::Choice(Choice::Approve { match_code: None }));

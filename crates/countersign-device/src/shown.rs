@@ -26,7 +26,7 @@ pub(crate) const DIGEST_MEDIA_TYPE: &str = "application/vnd.countersign.digest+j
 
 /// A transaction that was taken and can be shown. Only a device makes one, and only one can be approved:
 /// so what is signed is what was shown.
-pub struct Shown {
+pub struct RenderedContent {
     pub(crate) offer: Offer,
     pub(crate) content: Content,
     pub(crate) view: View,
@@ -43,7 +43,7 @@ pub enum View {
     /// A message with rows of label and value.
     Statement(Statement),
     /// `text/html; charset=utf-8`: its [text](html::text), for a screen that renders none. The source is
-    /// in [`Shown::bytes`].
+    /// in [`RenderedContent::bytes`].
     Html(String),
     /// `application/octet-stream`.
     Bytes(Vec<u8>),
@@ -66,7 +66,7 @@ pub struct DigestView {
     pub html: Option<String>,
 }
 
-impl Shown {
+impl RenderedContent {
     /// The transaction.
     #[must_use]
     pub fn id(&self) -> TransactionId {
@@ -123,7 +123,7 @@ impl Shown {
 }
 
 /// Holds no content.
-impl fmt::Debug for Shown {
+impl fmt::Debug for RenderedContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shown").field("content", &self.content).finish_non_exhaustive()
     }

@@ -44,12 +44,12 @@ pub(crate) enum Link<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer<T> {
+struct LinkAnswer<T> {
     signature: T,
 }
 
 #[derive(Deserialize)]
-struct Resource {
+struct IdentityResource {
     input: Input,
     #[serde(default)]
     sign_identity_selectors: Vec<Selector>,
@@ -95,7 +95,7 @@ impl Http {
     /// Looks at a process. `NotFound` says that it is none of TrustedX's, or not for this device.
     pub(crate) async fn process(&self, id: TransactionId) -> Result<Process, Error> {
         let path = format!("{PREFIX}/signatures/{id}");
-        let answer: Answer<Resource> =
+        let answer: LinkAnswer<IdentityResource> =
             self.call_in(refusal, Method::GET, &path, Vec::new()).await?;
         Process::of(id, answer.signature)
     }
@@ -123,7 +123,7 @@ impl Http {
         link: Link<'_>,
     ) -> Result<Ended, Error> {
         #[derive(Deserialize)]
-        struct Resource {
+        struct ChoiceResource {
             result: Outcome,
         }
         #[derive(Deserialize)]
@@ -132,7 +132,8 @@ impl Http {
         }
         let (verb, body) = link.body();
         let path = format!("{PREFIX}/signatures/{id}/{verb}");
-        let answer: Answer<Resource> = self.call_in(refusal, Method::PUT, &path, body).await?;
+        let answer: LinkAnswer<ChoiceResource> =
+            self.call_in(refusal, Method::PUT, &path, body).await?;
         let state = match answer.signature.result.status.as_str() {
             "finished" => State::Finished,
             "failed" => State::Failed,
@@ -144,8 +145,8 @@ impl Http {
 }
 
 impl Process {
-    fn of(id: TransactionId, resource: Resource) -> Result<Self, Error> {
-        let Resource { mut input, sign_identity_selectors, service } = resource;
+    fn of(id: TransactionId, resource: IdentityResource) -> Result<Self, Error> {
+        let IdentityResource { mut input, sign_identity_selectors, service } = resource;
         let hash = input.digest_algorithm.as_deref().map(str::parse::<Hash>).transpose();
         let hash = hash.map_err(|_| Error::Unexpected("the digest's algorithm is unknown"))?;
         let (media_type, bytes, document) = if let Some(data) = input.data.take() {
@@ -263,7 +264,7 @@ impl Link<'_> {
 }
 
 /// What an answer of another status than 2xx says, in the device protocol's words.
-fn refusal(address: &Address, answer: &http::Answer) -> Error {
+fn refusal(address: &Address, answer: &http::HttpAnswer) -> Error {
     #[derive(Deserialize)]
     struct Body {
         error_description: String,

@@ -142,18 +142,18 @@ pub struct Inputs<'a> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Suite {
     text: String,
-    hash: Hash,
+    hash: OcraHash,
     /// 0 for the whole HMAC, else 4 to 10.
     digits: u8,
     counter: bool,
     question: Question,
-    pin: Option<Hash>,
+    pin: Option<OcraHash>,
     session_bytes: Option<usize>,
     timestamp: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Hash {
+enum OcraHash {
     Sha1,
     Sha256,
     Sha512,
@@ -173,9 +173,9 @@ impl Suite {
     /// Refuses inputs that are not the ones that the suite names.
     pub fn code(&self, key: &[u8], inputs: &Inputs<'_>) -> Result<String, BadOcra> {
         let algorithm = match self.hash {
-            Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-            Hash::Sha256 => hmac::HMAC_SHA256,
-            Hash::Sha512 => hmac::HMAC_SHA512,
+            OcraHash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            OcraHash::Sha256 => hmac::HMAC_SHA256,
+            OcraHash::Sha512 => hmac::HMAC_SHA512,
         };
         let tag = hmac::sign(&hmac::Key::new(algorithm, key), &self.data(inputs)?);
         Ok(truncate(tag.as_ref(), self.digits))
@@ -184,7 +184,7 @@ impl Suite {
     /// `DataInput`: suite ‖ 0x00 ‖ C ‖ Q ‖ P ‖ S ‖ T, without those that the suite does not name.
     fn data(&self, inputs: &Inputs<'_>) -> Result<Vec<u8>, BadOcra> {
         let named = self.counter == inputs.counter.is_some()
-            && self.pin.map(Hash::length) == inputs.pin.map(<[u8]>::len)
+            && self.pin.map(OcraHash::length) == inputs.pin.map(<[u8]>::len)
             && self.session_bytes.is_some() == inputs.session.is_some()
             && self.timestamp == inputs.timestamp.is_some();
         if !named {
@@ -262,7 +262,7 @@ fn decimal_to_hex(decimal: &str) -> Option<String> {
     Some(nibbles.iter().rev().filter_map(|nibble| char::from_digit(*nibble, 16)).collect())
 }
 
-impl Hash {
+impl OcraHash {
     fn parse(name: &str) -> Option<Self> {
         match name {
             "SHA1" => Some(Self::Sha1),
@@ -301,7 +301,7 @@ fn parse(text: &str) -> Option<Suite> {
     let counter = inputs.next_if_eq(&"C").is_some();
     let question = question_form(inputs.next()?)?;
     let pin = match inputs.next_if(|input| input.starts_with('P')) {
-        Some(input) => Some(Hash::parse(&input[1..])?),
+        Some(input) => Some(OcraHash::parse(&input[1..])?),
         None => None,
     };
     let session_bytes = match inputs.next_if(|input| input.starts_with('S')) {
@@ -316,7 +316,7 @@ fn parse(text: &str) -> Option<Suite> {
     if inputs.next().is_some() {
         return None;
     }
-    let hash = Hash::parse(hash)?;
+    let hash = OcraHash::parse(hash)?;
     let text = text.to_owned();
     Some(Suite { text, hash, digits, counter, question, pin, session_bytes, timestamp })
 }

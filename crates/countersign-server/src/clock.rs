@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use countersign_core::port::{Chance, Clock};
+use countersign_core::port::{Clock, Entropy};
 use countersign_core::time::Timestamp;
 
 /// The machine's clock and the system's randomness.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct World {
+pub(crate) struct System {
     latest: Arc<AtomicU64>,
 }
 
 /// A clock that was set back stands still until the time that it told before has come: deadlines were
 /// set and certificates judged by that time.
-impl Clock for World {
+impl Clock for System {
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let read = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
@@ -23,8 +23,8 @@ impl Clock for World {
     }
 }
 
-impl Chance for World {
-    fn draw(&self) -> u128 {
+impl Entropy for System {
+    fn random_u128(&self) -> u128 {
         let mut bytes = [0; 16];
         aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
         u128::from_be_bytes(bytes)
@@ -42,9 +42,9 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumps_back_stands_still() {
-        let world = World::default();
-        let ahead = world.now().0 + 60_000;
-        world.latest.store(ahead, Ordering::Relaxed);
-        assert_eq!(world.now(), Timestamp(ahead));
+        let system = System::default();
+        let ahead = system.now().0 + 60_000;
+        system.latest.store(ahead, Ordering::Relaxed);
+        assert_eq!(system.now(), Timestamp(ahead));
     }
 }

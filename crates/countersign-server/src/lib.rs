@@ -14,22 +14,22 @@ mod cli;
 mod clock;
 mod config;
 mod delivery;
-mod doorbell;
+mod dialect;
+mod digest_url;
 mod egress;
-mod held;
 mod http;
 mod listen;
-mod moment;
 mod node;
+mod notifier;
 mod observe;
 #[doc(hidden)]
 pub mod parsers;
 mod retention;
 mod serve;
-mod surface;
 mod task;
+mod time_format;
 mod tls;
 mod tries;
-mod witness;
+mod wait;
 
 pub use cli::run;

@@ -1,6 +1,6 @@
 //! The accept loop: sockets in, requests to a [`Router`] out.
 //!
-//! Everything that a stranger can hold open is counted or timed. Connections are counted by [`places`], more
+//! Everything that a stranger can hold open is counted or timed. Connections are counted by [`limit`], more
 //! wait in the system's bounded backlog. The TLS handshake, each head, each body, each write, each answer,
 //! idleness and the whole life of a connection have a time; the memory of all bodies has a bound.
 //! A connection that was upgraded to a WebSocket still counts.
@@ -11,8 +11,8 @@
 mod activity;
 mod body;
 mod body_memory;
+mod connection_limit;
 mod head;
-mod places;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -46,12 +46,12 @@ use tracing::{debug, error, warn};
 use self::activity::{Activity, Next, OpenRequest, after};
 use self::body::RequestBody;
 use self::body_memory::BodyMemory;
-pub(crate) use self::body_memory::{BodyAccount, Sender};
-use self::places::NoPlace;
-pub(crate) use self::places::{KnownNetworks, Places};
+pub(crate) use self::body_memory::{BodyAccount, BodySender};
+use self::connection_limit::NoPermit;
+pub(crate) use self::connection_limit::{ConnectionLimit, KnownNetworks};
 use self::stream::ConnectionStream;
 use crate::config::{ServerConfig, Shares};
-use crate::task::{Shutdown, Weight, panic_message};
+use crate::task::{Criticality, Shutdown, panic_message};
 
 /// A request's head: RFC 9110 names no bound; a device's token and a proxy's additions fit well.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
@@ -132,7 +132,7 @@ pub(crate) struct Listener {
     tls: Option<TlsAcceptor>,
     client_address_header: Option<HeaderName>,
     limits: Limits,
-    places: Arc<Places>,
+    limit: Arc<ConnectionLimit>,
     bodies: Arc<BodyMemory>,
 }
 
@@ -158,7 +158,7 @@ impl Listener {
         let listener = Self::bind(config.listen, tls, limits, shares)?;
         Ok(Self {
             client_address_header: config.client_address_header.clone(),
-            places: Places::new(config.shares.clone(), known),
+            limit: ConnectionLimit::new(config.shares.clone(), known),
             bodies: BodyMemory::new(config.bodies_bytes_max),
             ..listener
         })
@@ -179,9 +179,9 @@ impl Listener {
         })?;
         let address = tcp.local_addr().context("the system does not say where it listens")?;
         let tls = tls.map(TlsAcceptor::from);
-        let places = Places::new(shares, KnownNetworks::default());
+        let limit = ConnectionLimit::new(shares, KnownNetworks::default());
         let bodies = BodyMemory::new(BODIES_BYTES_MAX);
-        Ok(Self { tcp, address, tls, client_address_header: None, limits, places, bodies })
+        Ok(Self { tcp, address, tls, client_address_header: None, limits, limit, bodies })
     }
 
     /// Where it listens, with the port that the system chose where 0 was asked for.
@@ -190,8 +190,8 @@ impl Listener {
     }
 
     /// Its places for connections.
-    pub(crate) fn places(&self) -> Arc<Places> {
-        Arc::clone(&self.places)
+    pub(crate) fn limit(&self) -> Arc<ConnectionLimit> {
+        Arc::clone(&self.limit)
     }
 
     /// Serves until `stop`, then drains; returns when no connection is left. `tasks` runs the connections.
@@ -203,14 +203,14 @@ impl Listener {
             http: http_builder(&self.limits),
             router,
             limits: self.limits,
-            places: Arc::clone(&self.places),
+            limit: Arc::clone(&self.limit),
             bodies: self.bodies,
             stop: stop.clone(),
             cut: cut.clone(),
         };
         loop {
             let accepted = async {
-                let permit = self.places.free().await;
+                let permit = self.limit.free().await;
                 (permit, self.tcp.accept().await)
             };
             let (permit, accepted) = tokio::select! {
@@ -219,12 +219,12 @@ impl Listener {
                 accepted = accepted => accepted,
             };
             match accepted {
-                Ok((tcp, peer)) => match self.places.admit(permit, peer.ip()) {
+                Ok((tcp, peer)) => match self.limit.admit(permit, peer.ip()) {
                     Ok(place) => {
                         let wait = self.limits.write_wait;
                         let stream = ConnectionStream::new(tcp, Some(place), wait);
                         let work = connection.clone().run(stream, Peer(peer));
-                        tasks.spawn("connection", Weight::Passing, work);
+                        tasks.spawn("connection", Criticality::Passing, work);
                     }
                     Err(reason) => refuse(&tcp, reason),
                 },
@@ -236,7 +236,7 @@ impl Listener {
         }
         drop(self.tcp); // From here on the system refuses connections.
 
-        let left = self.places.drained(self.limits.drain).await;
+        let left = self.limit.drained(self.limits.drain).await;
         if left > 0 {
             warn!(connection.left = left, "Cutting {left} connections that did not end in time");
         }
@@ -255,7 +255,7 @@ fn bound(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Closes a connection that has no place, without a word: a handshake would cost more than it is worth.
-fn refuse(tcp: &TcpStream, reason: NoPlace) {
+fn refuse(tcp: &TcpStream, reason: NoPermit) {
     metrics::counter!("countersign_connections_refused_total", "reason" => reason.as_str())
         .increment(1);
     // Nothing was sent; where the option is not to be had, the connection is closed all the same.
@@ -291,7 +291,7 @@ struct Connection {
     http: auto::Builder<TokioExecutor>,
     router: Router,
     limits: Limits,
-    places: Arc<Places>,
+    limit: Arc<ConnectionLimit>,
     bodies: Arc<BodyMemory>,
     /// Finish what is being answered.
     stop: CancellationToken,
@@ -332,14 +332,14 @@ impl Connection {
         let service = service_fn({
             let (activity, router) = (Arc::clone(&activity), self.router);
             let (header, body_wait) = (self.client_address_header, self.limits.body_wait);
-            let (places, bodies) = (self.places, self.bodies);
+            let (limit, bodies) = (self.limit, self.bodies);
             move |mut request: Request<Incoming>| {
                 let open = activity.open();
                 let named = header.as_ref().and_then(|header| client_in(request.headers(), header));
                 // Whoever the proxy names is counted; the proxy itself, if it is exempt, is not.
                 let network = match named {
                     Some(client) => Some(client.0.ip().into()),
-                    None => places.shares().network(peer.0.ip()),
+                    None => limit.shares().network(peer.0.ip()),
                 };
                 let peer = named.unwrap_or(peer);
                 let account = bodies.account(network);

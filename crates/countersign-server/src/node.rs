@@ -8,11 +8,11 @@ use countersign_core::engine::Engine;
 use countersign_store::Store;
 use tracing::error;
 
-use crate::clock::World;
-use crate::doorbell::Local;
+use crate::clock::System;
+use crate::notifier::LocalNotifier;
 
 /// The engine as this process runs it.
-pub(crate) type Core = Engine<Store, Local, World>;
+pub(crate) type Core = Engine<Store, LocalNotifier, System>;
 
 /// Logs a fault with everything that caused it, once, at the edge.
 pub(crate) fn log(fault: &Fault) {

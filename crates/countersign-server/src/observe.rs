@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, ObserveConfig, Shares};
 use crate::listen::{Limits, Listener};
-use crate::task::{Shutdown, Weight};
+use crate::task::{Criticality, Shutdown};
 
 /// Scrapers and probes; more than a handful is a mistake.
 const ADMIN_CONNECTIONS_MAX: u32 = 64;
@@ -55,7 +55,7 @@ pub(crate) fn record(tasks: &Shutdown) -> anyhow::Result<PrometheusHandle> {
     let metrics =
         PrometheusBuilder::new().install_recorder().context("the metrics cannot be set up")?;
     let (tidied, over) = (metrics.clone(), tasks.over());
-    tasks.spawn("metrics", Weight::Essential, async move {
+    tasks.spawn("metrics", Criticality::Essential, async move {
         let mut turns = tokio::time::interval(UPKEEP_EVERY);
         while over.run_until_cancelled(turns.tick()).await.is_some() {
             tidied.run_upkeep();
@@ -102,20 +102,20 @@ pub(crate) fn serve<F, R>(
     R: Future<Output = Result<(), &'static str>> + Send + 'static,
 {
     let (ready, count) = (Arc::new(move || ready().boxed()), Arc::new(count));
-    let admin = Admin { metrics, ready, count, tasks: tasks.clone() };
+    let admin = AdminEndpoint { metrics, ready, count, tasks: tasks.clone() };
     let work = listener.serve(router(admin), tasks.clone(), tasks.over());
-    tasks.spawn("admin listener", Weight::Essential, work);
+    tasks.spawn("admin listener", Criticality::Essential, work);
 }
 
 #[derive(Clone)]
-struct Admin {
+struct AdminEndpoint {
     metrics: PrometheusHandle,
     ready: Arc<dyn Fn() -> BoxFuture<'static, Result<(), &'static str>> + Send + Sync>,
     count: Arc<dyn Fn() + Send + Sync>,
     tasks: Shutdown,
 }
 
-fn router(admin: Admin) -> Router {
+fn router(admin: AdminEndpoint) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
@@ -124,7 +124,7 @@ fn router(admin: Admin) -> Router {
 }
 
 /// `GET /readyz`: 200, or 503 with the reason. Whoever balances load sends nothing to a node that says 503.
-async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+async fn readyz(State(admin): State<AdminEndpoint>) -> (StatusCode, &'static str) {
     if admin.tasks.has_begun() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
@@ -136,7 +136,9 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
 }
 
 /// `GET /metrics`: Prometheus' text format 0.0.4.
-async fn metrics(State(admin): State<Admin>) -> ([(&'static str, &'static str); 1], String) {
+async fn metrics(
+    State(admin): State<AdminEndpoint>,
+) -> ([(&'static str, &'static str); 1], String) {
     let form = "text/plain; version=0.0.4; charset=utf-8";
     (admin.count)();
     ([("content-type", form)], admin.metrics.render())
@@ -153,9 +155,9 @@ mod tests {
 
     fn admin(
         ready: impl Fn() -> BoxFuture<'static, Result<(), &'static str>> + Send + Sync + 'static,
-    ) -> Admin {
+    ) -> AdminEndpoint {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        Admin {
+        AdminEndpoint {
             metrics,
             ready: Arc::new(ready),
             count: Arc::new(|| ()),
@@ -163,7 +165,7 @@ mod tests {
         }
     }
 
-    async fn ask(admin: Admin, path: &str) -> (u16, String) {
+    async fn ask(admin: AdminEndpoint, path: &str) -> (u16, String) {
         let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
         let response = router(admin).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
@@ -204,7 +206,8 @@ mod tests {
         let count = move || {
             metrics::with_local_recorder(&recorder, || metrics::gauge!("held").set(2));
         };
-        let admin = Admin { metrics, count: Arc::new(count), ..admin(|| async { Ok(()) }.boxed()) };
+        let admin =
+            AdminEndpoint { metrics, count: Arc::new(count), ..admin(|| async { Ok(()) }.boxed()) };
         let (status, text) = ask(admin, "/metrics").await;
         assert_eq!(status, 200);
         assert!(text.contains("signed_total 3") && text.contains("held 2"), "{text}");

@@ -13,30 +13,30 @@ pub mod egress {
 
 /// Bodies of KOBIL's calls.
 pub mod kobil {
-    pub use crate::surface::field::BadBody;
-    pub use crate::surface::kobil::activations::body::{Asked, NewCode};
-    pub use crate::surface::kobil::body::{Cancel, Start};
-    pub use crate::surface::kobil::users::body::{BadUser, NewUser, Profile};
+    pub use crate::dialect::json_members::BadBody;
+    pub use crate::dialect::kobil::activations::body::{ActivationRequest, NewCode};
+    pub use crate::dialect::kobil::body::{Cancel, Start};
+    pub use crate::dialect::kobil::users::body::{BadUser, NewUser, Profile};
 }
 
 /// Bodies of `OneSpan`'s calls.
 pub mod onespan {
-    pub use crate::surface::onespan::body::{Member, Parameters, read_signature, unhexed};
+    pub use crate::dialect::onespan::body::{BodyMember, BodyParameters, read_signature, unhexed};
 
     /// Commands in SOAP.
     pub mod soap {
-        pub use crate::surface::onespan::soap::body::{
-            Asked, BadParameter, Call, Data, NotSoap, Style, User, What,
+        pub use crate::dialect::onespan::soap::body::{
+            BadParameter, Data, NamedUser, NotSoap, RequestedAttributes, SoapCall, Style, What,
         };
-        pub use crate::surface::onespan::soap::xml::BadXml;
+        pub use crate::dialect::onespan::soap::xml::BadXml;
     }
 }
 
 /// Bodies of `TrustedX`'s calls.
 pub mod trustedx {
-    pub use crate::surface::field::BadBody;
-    pub use crate::surface::trustedx::body::{Create, Kind, Service};
-    pub use crate::surface::trustedx::identity::body::{StatusChange, read_labels};
-    pub use crate::surface::trustedx::links::body::{Finish, words};
-    pub use crate::surface::trustedx::selector::{Asked, Shown};
+    pub use crate::dialect::json_members::BadBody;
+    pub use crate::dialect::trustedx::body::{Create, ProcessKind, ServiceName};
+    pub use crate::dialect::trustedx::identity::body::{StatusChange, read_labels};
+    pub use crate::dialect::trustedx::links::body::{Finish, words};
+    pub use crate::dialect::trustedx::selector::{SelectorQuery, SelectorView};
 }

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn work(core: Arc<Core>, rules: RetentionConfig, tasks: Shutdown) {
     let draining = tasks.draining();
     loop {
-        let wait = match core.forget(rules.ended_transactions).await {
+        let wait = match core.purge(rules.ended_transactions).await {
             Ok(true) => PAUSE,
             Ok(false) => LOOK_EVERY,
             Err(fault) => {

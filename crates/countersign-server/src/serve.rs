@@ -1,7 +1,7 @@
 //! The process: what it is made of, how it begins, and how it ends.
 //!
 //! ```text
-//! config ─▶ store ─▶ engine ─┬─ surfaces (relying parties) ─┐
+//! config ─▶ store ─▶ engine ─┬─ dialects (relying parties) ─┐
 //!                            ├─ channel  (devices) ─────────┴─ listener
 //!                            ├─ deliveries (debts)
 //!                            └─ sweeper  (time)
@@ -24,26 +24,26 @@ use countersign_store::Store;
 use tracing::{info, warn};
 
 use crate::channel::{self, Devices};
-use crate::clock::{self, World};
+use crate::clock::{self, System};
 use crate::config::{Config, Overrides};
-use crate::delivery::{self, Callers, worker};
-use crate::doorbell::Local;
+use crate::delivery::{self, Callers, dispatcher};
+use crate::dialect::callback_url::Callbacks;
+use crate::dialect::caller::Authenticator;
+use crate::dialect::kobil::{self, ActivationSettings, Kobil};
+use crate::dialect::onespan::phone::{self, Phones};
+use crate::dialect::onespan::rest::{self, Rest};
+use crate::dialect::onespan::soap::{self, Soap};
+use crate::dialect::token::Tokens;
+use crate::dialect::trustedx::{self, TrustedX};
+use crate::digest_url::DigestUrlVerifier;
 use crate::egress::guard::Guard;
 use crate::egress::names::Names;
 use crate::egress::resolve::Resolver;
-use crate::listen::{KnownNetworks, Listener, Places};
+use crate::listen::{ConnectionLimit, KnownNetworks, Listener};
 use crate::node::{Core, log};
-use crate::surface::caller::Gate;
-use crate::surface::kobil::{self, Invitations, Kobil};
-use crate::surface::onespan::phone::{self, Phones};
-use crate::surface::onespan::rest::{self, Rest};
-use crate::surface::onespan::soap::{self, Soap};
-use crate::surface::order::Callbacks;
-use crate::surface::token::Tokens;
-use crate::surface::trustedx::{self, TrustedX};
-use crate::task::{Shutdown, Weight};
-use crate::witness::Witness;
-use crate::{observe, retention, surface, tls};
+use crate::notifier::LocalNotifier;
+use crate::task::{Criticality, Shutdown};
+use crate::{dialect, observe, retention, tls};
 
 /// How often the clocks of open transactions are looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
@@ -66,8 +66,8 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     allow_connections(config.server.shares.connections_max);
 
     let store = open(&config)?;
-    let doorbell = Local::new(config.transactions.waiting_per_client_max);
-    let core = Arc::new(Engine::new(store.clone(), doorbell, World::default(), policy(&config)));
+    let notifier = LocalNotifier::new(config.transactions.waiting_per_client_max);
+    let core = Arc::new(Engine::new(store.clone(), notifier, System::default(), policy(&config)));
     let begun = core.now();
     let tls = tls::prepare(&config.server, &config.store.data, clock::system_time(core.now()))?;
     let known = KnownNetworks::default();
@@ -76,14 +76,14 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let names = Names::of_system();
     let guard = Guard::new(config.delivery.allowed_networks.clone());
     let resolver = Resolver::new(guard, names.clone());
-    let callers = Callers::new(&config, &names, resolver.clone(), surface::result_body)?;
-    let witness = Witness::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
+    let callers = Callers::new(&config, &names, resolver.clone(), dialect::result_body)?;
+    let digest_url = DigestUrlVerifier::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
     let address = config.server.public_addresses(port)[0].to_string();
-    let gate = gate(&config, &core, Callbacks::new(resolver), &known, &address)?;
+    let authenticator = authenticator(&config, &core, Callbacks::new(resolver), &known, &address)?;
     let devices = Devices::new(
         Arc::clone(&core),
         callers.pushes.clone(),
-        witness,
+        digest_url,
         tasks.clone(),
         known,
         device_rules(&config, port),
@@ -91,34 +91,31 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     );
     let phones = phones(&config, &core, &devices);
     let router = Router::new()
-        .merge(kobil::router(kobil(&config, &gate, &tasks, &address)))
-        .merge(onespan(&config, &gate, &phones, &tasks, &address))
-        .merge(trustedx::router(trustedx(&config, &gate, &devices, &tasks, &address)))
+        .merge(kobil::router(kobil(&config, &authenticator, &tasks, &address)))
+        .merge(onespan(&config, &authenticator, &phones, &tasks, &address))
+        .merge(trustedx::router(trustedx(&config, &authenticator, &devices, &tasks, &address)))
         .merge(channel::router(devices.clone()));
 
     let admin = observe::bind(&config.observe)?;
     let metrics = observe::record(&tasks)?;
     let (checked, counted) = (store.clone(), Arc::clone(&core));
-    let (places, counted_places) = (listener.places(), listener.places());
-    let ready = move || std::future::ready(ready(&checked, &places));
+    let (limit, counted_places) = (listener.limit(), listener.limit());
+    let ready = move || std::future::ready(ready(&checked, &limit));
     let count = move || count(&counted, &counted_places);
     observe::serve(admin, metrics, ready, count, &tasks);
-    let checking = callers.pushes.clone().check(core.now());
-    tasks.spawn("check of push senders", Weight::Passing, checking);
-    let rules = delivery::rules(&config);
-    let deliveries = worker::work(Arc::clone(&core), callers, rules, tasks.clone());
-    tasks.spawn("deliveries", Weight::Essential, deliveries);
-    let forgetting = retention::work(Arc::clone(&core), config.retention.clone(), tasks.clone());
-    tasks.spawn("retention", Weight::Essential, forgetting);
-    tasks.spawn("sweeper", Weight::Essential, sweep(Arc::clone(&core), tasks.clone()));
+    spawn_workers(&config, &core, callers, &tasks);
     // About a second, in which no device's token could be told from one that was used before.
     tokio::time::sleep(core.now().until(devices.opens_at())).await;
-    tasks.spawn("tidier", Weight::Essential, tidy(gate, devices, phones, tasks.clone()));
+    tasks.spawn(
+        "tidier",
+        Criticality::Essential,
+        tidy(authenticator, devices, phones, tasks.clone()),
+    );
     info!("Listening on {}; applications and devices reach it at {address}", listener.address());
     // The one line on standard output, for whoever started this process and waits for it.
     println!("ready {address}");
     let served = listener.serve(router, tasks.clone(), tasks.draining());
-    tasks.spawn("listener", Weight::Essential, served);
+    tasks.spawn("listener", Criticality::Essential, served);
 
     tasks.begun().await;
     info!("Draining: no new transactions; waiting for what is under way");
@@ -129,10 +126,22 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     Ok(())
 }
 
+/// Starts what works beside the requests: deliveries, retention and the ends of transactions.
+fn spawn_workers(config: &Config, core: &Arc<Core>, callers: Callers, tasks: &Shutdown) {
+    let checking = callers.pushes.clone().check(core.now());
+    tasks.spawn("check of push senders", Criticality::Passing, checking);
+    let settings = delivery::rules(config);
+    let deliveries = dispatcher::work(Arc::clone(core), callers, settings, tasks.clone());
+    tasks.spawn("deliveries", Criticality::Essential, deliveries);
+    let retention = retention::work(Arc::clone(core), config.retention.clone(), tasks.clone());
+    tasks.spawn("retention", Criticality::Essential, retention);
+    tasks.spawn("sweeper", Criticality::Essential, sweep(Arc::clone(core), tasks.clone()));
+}
+
 /// What keeps this node from taking requests, if anything does.
-fn ready(store: &Store, places: &Places) -> Result<(), &'static str> {
+fn ready(store: &Store, limit: &ConnectionLimit) -> Result<(), &'static str> {
     store.ready().map_err(|_| "the ledger does not answer\n")?;
-    if places.is_full() { Err("connections are full\n") } else { Ok(()) }
+    if limit.is_full() { Err("connections are full\n") } else { Ok(()) }
 }
 
 /// Opens the ledger that the configuration names.
@@ -168,16 +177,16 @@ pub(crate) fn policy(config: &Config) -> Policy {
     }
 }
 
-fn gate(
+fn authenticator(
     config: &Config,
     core: &Arc<Core>,
     callbacks: Callbacks,
     known: &KnownNetworks,
     address: &str,
-) -> anyhow::Result<Gate> {
+) -> anyhow::Result<Authenticator> {
     let default_tenant = config.server.default_tenant.as_deref().map(str::parse).transpose();
     let default_tenant = default_tenant.context("`server.default_tenant` is no tenant's name")?;
-    Ok(Gate::new(
+    Ok(Authenticator::new(
         Arc::clone(core),
         Tokens::new(config.tokens.lifetime, address),
         callbacks,
@@ -188,18 +197,18 @@ fn gate(
     ))
 }
 
-fn kobil(config: &Config, gate: &Gate, tasks: &Shutdown, address: &str) -> Kobil {
+fn kobil(config: &Config, authenticator: &Authenticator, tasks: &Shutdown, address: &str) -> Kobil {
     let lifetime = config.enrolment.code_lifetime;
     Kobil {
-        gate: gate.clone(),
+        authenticator: authenticator.clone(),
         tasks: tasks.clone(),
-        invitations: Invitations { server: address.to_owned(), lifetime },
+        invitations: ActivationSettings { server: address.to_owned(), lifetime },
     }
 }
 
 fn phones(config: &Config, core: &Arc<Core>, devices: &Devices) -> Phones {
     let config = &config.onespan;
-    let rules = phone::Rules {
+    let rules = phone::PhoneSettings {
         digits: config.code_digits,
         plain_cancel_keys: config.plain_cancel_keys,
         generic_status_codes: config.generic_status_codes,
@@ -209,17 +218,17 @@ fn phones(config: &Config, core: &Arc<Core>, devices: &Devices) -> Phones {
     Phones::new(Arc::clone(core), devices.clone(), rules)
 }
 
-/// Both sides of OneSpan's surface.
+/// Both sides of OneSpan's dialect.
 fn onespan(
     config: &Config,
-    gate: &Gate,
+    authenticator: &Authenticator,
     phones: &Phones,
     tasks: &Shutdown,
     address: &str,
 ) -> Router {
-    let rest = Rest { gate: gate.clone(), phones: phones.clone() };
+    let rest = Rest { authenticator: authenticator.clone(), phones: phones.clone() };
     let soap = Soap {
-        gate: gate.clone(),
+        authenticator: authenticator.clone(),
         phones: phones.clone(),
         tasks: tasks.clone(),
         wait: config.onespan.wait,
@@ -230,19 +239,24 @@ fn onespan(
 
 fn trustedx(
     config: &Config,
-    gate: &Gate,
+    authenticator: &Authenticator,
     devices: &Devices,
     tasks: &Shutdown,
     address: &str,
 ) -> TrustedX {
     let guard = Guard::new(config.delivery.allowed_networks.clone());
-    let rules = Arc::new(trustedx::Rules::new(&config.trustedx, guard, address));
-    TrustedX { gate: gate.clone(), devices: devices.clone(), tasks: tasks.clone(), rules }
+    let rules = Arc::new(trustedx::TrustedXSettings::new(&config.trustedx, guard, address));
+    TrustedX {
+        authenticator: authenticator.clone(),
+        devices: devices.clone(),
+        tasks: tasks.clone(),
+        rules,
+    }
 }
 
-fn device_rules(config: &Config, port: u16) -> channel::Rules {
+fn device_rules(config: &Config, port: u16) -> channel::ChannelSettings {
     let addresses = config.server.public_addresses(port);
-    channel::Rules {
+    channel::ChannelSettings {
         origins: addresses.iter().map(ToString::to_string).collect(),
         server_name: config.server.name.clone(),
         pace: Pace { ping: config.channel.ping, idle: config.channel.idle },
@@ -268,26 +282,26 @@ async fn sweep(core: Arc<Core>, tasks: Shutdown) {
 }
 
 /// Forgets what need not be remembered any longer.
-async fn tidy(gate: Gate, devices: Devices, phones: Phones, tasks: Shutdown) {
+async fn tidy(authenticator: Authenticator, devices: Devices, phones: Phones, tasks: Shutdown) {
     let mut turns = tokio::time::interval(TIDY_EVERY);
     while tasks.over().run_until_cancelled(turns.tick()).await.is_some() {
-        gate.tidy();
+        authenticator.tidy();
         devices.tidy();
         phones.tidy();
     }
 }
 
 /// Tells the metrics what there is now.
-fn count(core: &Core, places: &Places) {
-    let (lines, waiters) = core.doorbell.counts();
+fn count(core: &Core, limit: &ConnectionLimit) {
+    let (lines, waiters) = core.notifier.counts();
     let stats = core.store.stats();
     #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
     {
         metrics::gauge!("countersign_devices_connected").set(lines as f64);
         metrics::gauge!("countersign_callers_held").set(waiters as f64);
     }
-    metrics::gauge!("countersign_connections_max").set(places.connections_max());
-    metrics::gauge!("countersign_connections_full").set(u8::from(places.is_full()));
+    metrics::gauge!("countersign_connections_max").set(limit.connections_max());
+    metrics::gauge!("countersign_connections_full").set(u8::from(limit.is_full()));
     metrics::counter!("countersign_ledger_commits_total").absolute(stats.commits);
     metrics::counter!("countersign_ledger_syncs_total").absolute(stats.syncs);
 }

@@ -29,7 +29,7 @@ pub(crate) struct Shutdown {
 
 /// What the end of a task means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Weight {
+pub(crate) enum Criticality {
     /// The process cannot do without: its end before [`Shutdown::begin`] begins the shutdown.
     Essential,
     /// It ends when its work is done.
@@ -71,13 +71,13 @@ impl Shutdown {
     pub(crate) fn spawn(
         &self,
         name: &'static str,
-        weight: Weight,
+        weight: Criticality,
         work: impl Future<Output = ()> + Send + 'static,
     ) {
         let shutdown = self.clone();
         self.tasks.spawn(async move {
             let ended = AssertUnwindSafe(work).catch_unwind().await;
-            let early = weight == Weight::Essential && !shutdown.has_begun();
+            let early = weight == Criticality::Essential && !shutdown.has_begun();
             match &ended {
                 Err(panic) => {
                     error!(task.name = name, "Task {name} panicked: {}", panic_message(&**panic));
@@ -114,7 +114,7 @@ impl Shutdown {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
-        self.spawn("signals", Weight::Passing, async move {
+        self.spawn("signals", Criticality::Passing, async move {
             let over = shutdown.over();
             for count in 1.. {
                 let name = tokio::select! {
@@ -158,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_in_an_essential_task_begins_the_end_and_is_told() {
         let shutdown = Shutdown::default();
-        shutdown.spawn("sweeper", Weight::Essential, async { panic!("no broom") });
+        shutdown.spawn("sweeper", Criticality::Essential, async { panic!("no broom") });
         shutdown.begun().await;
         assert_eq!(shutdown.failed(), Some("sweeper"));
     }
@@ -166,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn an_essential_task_that_merely_ends_begins_the_end_too() {
         let shutdown = Shutdown::default();
-        shutdown.spawn("listener", Weight::Essential, async {});
+        shutdown.spawn("listener", Criticality::Essential, async {});
         shutdown.begun().await;
         assert_eq!(shutdown.failed(), Some("listener"));
     }
@@ -174,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_in_a_passing_task_stops_nothing_else() {
         let shutdown = Shutdown::default();
-        shutdown.spawn("request", Weight::Passing, async { panic!("a bug") });
+        shutdown.spawn("request", Criticality::Passing, async { panic!("a bug") });
         shutdown.tasks.close();
         shutdown.tasks.wait().await;
         assert!(!shutdown.has_begun());
@@ -184,7 +184,7 @@ mod tests {
     async fn an_essential_task_that_ends_after_the_beginning_is_no_failure() {
         let shutdown = Shutdown::default();
         let told = shutdown.draining();
-        shutdown.spawn("listener", Weight::Essential, async move { told.cancelled().await });
+        shutdown.spawn("listener", Criticality::Essential, async move { told.cancelled().await });
         assert!(shutdown.finish(Duration::from_mins(1)).await);
         assert_eq!(shutdown.failed(), None);
     }
@@ -192,7 +192,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_task_that_never_ends_does_not_hold_the_process() {
         let shutdown = Shutdown::default();
-        shutdown.spawn("stuck", Weight::Passing, std::future::pending());
+        shutdown.spawn("stuck", Criticality::Passing, std::future::pending());
         assert!(!shutdown.finish(Duration::from_secs(5)).await);
     }
 

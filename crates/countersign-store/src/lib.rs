@@ -11,22 +11,22 @@
 use std::path::Path;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Lane, Settlement};
+use countersign_core::delivery::{Destination, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Addition, Enrolment};
 use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
-    Ledger, Registered, Registry, Unpaid, Versioned,
+    Changed, Claim, Claimed, Commit, Committed, Created, Due, EndSnapshot, Handle, Ledger,
+    OutboxEntry, Registered, Registry, StepSnapshot, UserWithDevices, Versioned,
 };
+use countersign_core::push_policy::{Contact, PushSnapshot};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Transaction};
-use countersign_core::user::{Standing, User};
-use countersign_core::waking::{Contact, Waking};
+use countersign_core::user::{LockState, User};
 
 mod claim;
 mod memory;
@@ -131,28 +131,28 @@ impl Ledger for Store {
         ask!(self, store => store.load(tenant, handle))
     }
 
-    async fn acting(
+    async fn step_snapshot(
         &self,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
-    ) -> Result<Option<Acting>, Fault> {
-        ask!(self, store => store.acting(tenant, device, id))
+    ) -> Result<Option<StepSnapshot>, Fault> {
+        ask!(self, store => store.step_snapshot(tenant, device, id))
     }
 
-    async fn waking(
+    async fn push_snapshots(
         &self,
         who: &[(TenantName, DeviceId, TransactionId)],
-    ) -> Result<Vec<Option<Waking>>, Fault> {
-        ask!(self, store => store.waking(who))
+    ) -> Result<Vec<Option<PushSnapshot>>, Fault> {
+        ask!(self, store => store.push_snapshots(who))
     }
 
-    async fn awaited(
+    async fn end_snapshot(
         &self,
         tenant: &TenantName,
         id: TransactionId,
-    ) -> Result<Option<Awaited>, Fault> {
-        ask!(self, store => store.awaited(tenant, id))
+    ) -> Result<Option<EndSnapshot>, Fault> {
+        ask!(self, store => store.end_snapshot(tenant, id))
     }
 
     async fn open(
@@ -206,23 +206,23 @@ impl Ledger for Store {
         ask!(self, store => store.contacts(tenant, id))
     }
 
-    async fn forsake(
+    async fn give_up_expired(
         &self,
-        lane: &Lane,
+        destination: &Destination,
         now: Timestamp,
-        owed_before: Timestamp,
+        queued_before: Timestamp,
         outcome: &str,
     ) -> Result<u16, Fault> {
-        ask!(self, store => store.forsake(lane, now, owed_before, outcome))
+        ask!(self, store => store.give_up_expired(destination, now, queued_before, outcome))
     }
 
     async fn deliveries(
         &self,
         tenant: &TenantName,
-        given_up: bool,
+        dead_letters: bool,
         limit: u16,
-    ) -> Result<Vec<Unpaid>, Fault> {
-        ask!(self, store => store.deliveries(tenant, given_up, limit))
+    ) -> Result<Vec<OutboxEntry>, Fault> {
+        ask!(self, store => store.deliveries(tenant, dead_letters, limit))
     }
 
     async fn replay(
@@ -234,8 +234,8 @@ impl Ledger for Store {
         ask!(self, store => store.replay(tenant, which, now))
     }
 
-    async fn forget(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        ask!(self, store => store.forget(before, limit))
+    async fn purge(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        ask!(self, store => store.purge(before, limit))
     }
 }
 
@@ -308,14 +308,14 @@ impl Registry for Store {
         ask!(self, store => store.user(tenant, name))
     }
 
-    async fn set_standing(
+    async fn set_lock_state(
         &self,
         tenant: &TenantName,
         user: &UserName,
         expected: u32,
-        standing: Standing,
+        lock_state: LockState,
     ) -> Result<Changed, Fault> {
-        ask!(self, store => store.set_standing(tenant, user, expected, standing))
+        ask!(self, store => store.set_lock_state(tenant, user, expected, lock_state))
     }
 
     async fn delete_user(
@@ -368,19 +368,19 @@ impl Registry for Store {
         ask!(self, store => store.devices_by_labels(tenant, labels, limit))
     }
 
-    async fn household(
+    async fn user_with_devices(
         &self,
         tenant: &TenantName,
         name: &UserName,
-    ) -> Result<Option<Household>, Fault> {
-        ask!(self, store => store.household(tenant, name))
+    ) -> Result<Option<UserWithDevices>, Fault> {
+        ask!(self, store => store.user_with_devices(tenant, name))
     }
 
     async fn holder(
         &self,
         tenant: &TenantName,
         id: IdentityId,
-    ) -> Result<Option<Household>, Fault> {
+    ) -> Result<Option<UserWithDevices>, Fault> {
         ask!(self, store => store.holder(tenant, id))
     }
 
@@ -393,9 +393,9 @@ impl Registry for Store {
         device: Device,
         expected: u32,
         user_expected: u32,
-        standing: Option<Standing>,
+        lock_state: Option<LockState>,
     ) -> Result<Changed, Fault> {
-        ask!(self, store => store.change_pin(device, expected, user_expected, standing))
+        ask!(self, store => store.change_pin(device, expected, user_expected, lock_state))
     }
 
     async fn create_activation(
@@ -423,7 +423,7 @@ impl Registry for Store {
         ask!(self, store => store.add_identity(addition))
     }
 
-    async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        ask!(self, store => store.forget_activations(before, limit))
+    async fn purge_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        ask!(self, store => store.purge_activations(before, limit))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Lane, Settlement};
+use countersign_core::delivery::{Destination, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::Activation;
 use countersign_core::id::{
@@ -14,14 +14,15 @@ use countersign_core::id::{
 };
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Due, Grounds, Handle, Ledger, StoredMax, Unpaid, Versioned,
+    Claim, Claimed, Commit, Committed, Due, Handle, Ledger, OutboxEntry, Preconditions, StoredMax,
+    Versioned,
 };
+use countersign_core::push_policy::Contact;
+use countersign_core::spec::TransactionSpec;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
-use countersign_core::terms::Terms;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, Transaction};
 use countersign_core::user::User;
-use countersign_core::waking::Contact;
 use parking_lot::Mutex;
 
 use crate::{Stats, single_use_mark};
@@ -29,7 +30,7 @@ use crate::{Stats, single_use_mark};
 mod contact;
 mod delivery;
 mod device;
-mod forget;
+mod purge;
 mod registry;
 
 use delivery::Deliveries;
@@ -37,10 +38,10 @@ pub(crate) use delivery::begun;
 
 /// A store in memory. Clones are the same store.
 #[derive(Clone, Debug, Default)]
-pub struct Memory(Arc<Mutex<World>>);
+pub struct Memory(Arc<Mutex<Tables>>);
 
 #[derive(Debug, Default)]
-struct World {
+struct Tables {
     /// In the order in which they began.
     transactions: Vec<Versioned<Transaction>>,
     places: BTreeMap<(TenantName, TransactionId), usize>,
@@ -77,17 +78,17 @@ impl Ledger for Memory {
         tenant: &TenantName,
         handle: &Handle,
     ) -> Result<Option<Versioned<Transaction>>, Fault> {
-        let world = self.0.lock();
+        let tables = self.0.lock();
         let found = match handle {
-            Handle::Id(id) => match world.places.get(&(tenant.clone(), *id)) {
-                Some(place) => Some(world.transactions[*place].clone()),
-                None => world.newest(tenant, |t| t.terms.id == *id),
+            Handle::Id(id) => match tables.places.get(&(tenant.clone(), *id)) {
+                Some(place) => Some(tables.transactions[*place].clone()),
+                None => tables.newest(tenant, |t| t.spec.id == *id),
             },
             Handle::Key(key) => {
                 // Nobody is given the key of an open one, so an open one is always the last.
-                world.newest(tenant, |t| t.terms.request_key == *key)
+                tables.newest(tenant, |t| t.spec.request_key == *key)
             }
-            Handle::Reference(client, name) => world.newest(tenant, |t| named(t, client, name)),
+            Handle::Reference(client, name) => tables.newest(tenant, |t| named(t, client, name)),
         };
         Ok(found)
     }
@@ -97,8 +98,8 @@ impl Ledger for Memory {
         tenant: &TenantName,
         user: &UserName,
     ) -> Result<Vec<Versioned<Transaction>>, Fault> {
-        let world = self.0.lock();
-        let all = world.of(tenant).filter(|t| t.value.terms.user == *user);
+        let tables = self.0.lock();
+        let all = tables.of(tenant).filter(|t| t.value.spec.user == *user);
         let open = all.filter(|t| t.value.end().is_none());
         Ok(open.take(OPEN_PER_USER_MAX.into()).cloned().collect())
     }
@@ -109,32 +110,32 @@ impl Ledger for Memory {
         user: Option<&UserName>,
         limit: u16,
     ) -> Result<Vec<Versioned<Transaction>>, Fault> {
-        let world = self.0.lock();
-        let all = world.of(tenant).rev().chain(world.evidence_of(tenant).rev());
-        let theirs = all.filter(|t| user.is_none_or(|user| t.value.terms.user == *user));
+        let tables = self.0.lock();
+        let all = tables.of(tenant).rev().chain(tables.evidence_of(tenant).rev());
+        let theirs = all.filter(|t| user.is_none_or(|user| t.value.spec.user == *user));
         Ok(theirs.take(limit.into()).cloned().collect())
     }
 
     async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
-        let world = self.0.lock();
-        let open = world.transactions.iter().map(|t| &t.value).filter(|t| t.end().is_none());
+        let tables = self.0.lock();
+        let open = tables.transactions.iter().map(|t| &t.value).filter(|t| t.end().is_none());
         let (mut late, coming): (Vec<_>, Vec<_>) = open.partition(|t| t.deadline() <= now);
         late.sort_by_key(|t| t.deadline());
         late.truncate(limit.into());
         Ok(Due {
-            now: late.into_iter().map(|t| (t.terms.tenant.clone(), t.terms.id)).collect(),
+            now: late.into_iter().map(|t| (t.spec.tenant.clone(), t.spec.id)).collect(),
             next: coming.into_iter().map(Transaction::deadline).min(),
         })
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
         assert!(
-            commit.standing.is_none() || commit.grounds.user.is_some(),
+            commit.lock_state.is_none() || commit.preconditions.user.is_some(),
             "a standing is changed on the version that it was read at"
         );
-        let mut world = self.0.lock();
-        world.commits += 1;
-        world.commit(commit)
+        let mut tables = self.0.lock();
+        tables.commits += 1;
+        tables.commit(commit)
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
@@ -153,9 +154,9 @@ impl Ledger for Memory {
         transactions: Vec<TransactionId>,
         now: Timestamp,
     ) -> Result<(), Fault> {
-        let mut world = self.0.lock();
+        let mut tables = self.0.lock();
         for id in transactions {
-            world.contact(tenant, id, device).reached_at.get_or_insert(now);
+            tables.contact(tenant, id, device).reached_at.get_or_insert(now);
         }
         Ok(())
     }
@@ -165,28 +166,28 @@ impl Ledger for Memory {
         tenant: &TenantName,
         id: TransactionId,
     ) -> Result<Vec<Contact>, Fault> {
-        let world = self.0.lock();
+        let tables = self.0.lock();
         let about = |key: &&(TenantName, TransactionId, DeviceId)| key.0 == *tenant && key.1 == id;
-        Ok(world.contacts.keys().filter(about).map(|key| world.contacts[key].clone()).collect())
+        Ok(tables.contacts.keys().filter(about).map(|key| tables.contacts[key].clone()).collect())
     }
 
-    async fn forsake(
+    async fn give_up_expired(
         &self,
-        lane: &Lane,
+        destination: &Destination,
         now: Timestamp,
-        owed_before: Timestamp,
+        queued_before: Timestamp,
         outcome: &str,
     ) -> Result<u16, Fault> {
-        Ok(self.0.lock().deliveries.forsake(lane, now, owed_before, outcome))
+        Ok(self.0.lock().deliveries.give_up_expired(destination, now, queued_before, outcome))
     }
 
     async fn deliveries(
         &self,
         tenant: &TenantName,
-        given_up: bool,
+        dead_letters: bool,
         limit: u16,
-    ) -> Result<Vec<Unpaid>, Fault> {
-        Ok(self.0.lock().deliveries.list(tenant, given_up, limit))
+    ) -> Result<Vec<OutboxEntry>, Fault> {
+        Ok(self.0.lock().deliveries.list(tenant, dead_letters, limit))
     }
 
     async fn replay(
@@ -198,14 +199,14 @@ impl Ledger for Memory {
         Ok(self.0.lock().deliveries.replay(tenant, which, now))
     }
 
-    async fn forget(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        Ok(self.0.lock().forget(before, limit))
+    async fn purge(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        Ok(self.0.lock().purge(before, limit))
     }
 }
 
-impl World {
+impl Tables {
     fn of(&self, tenant: &TenantName) -> impl DoubleEndedIterator<Item = &Versioned<Transaction>> {
-        self.transactions.iter().filter(move |t| t.value.terms.tenant == *tenant)
+        self.transactions.iter().filter(move |t| t.value.spec.tenant == *tenant)
     }
 
     fn newest(
@@ -218,13 +219,13 @@ impl World {
     }
 
     fn commit(&mut self, commit: Commit) -> Result<Committed, Fault> {
-        let terms = commit.transaction.terms.clone();
-        let place = self.places.get(&(terms.tenant.clone(), terms.id)).copied();
+        let spec = commit.transaction.spec.clone();
+        let place = self.places.get(&(spec.tenant.clone(), spec.id)).copied();
         let found = place.map(|place| self.transactions[place].version);
         if let (None, Some(expected), Event::Discarded) = (found, commit.expected, commit.event) {
-            return Ok(self.discard_evidence(&terms, expected));
+            return Ok(self.discard_evidence(&spec, expected));
         }
-        if found != commit.expected || !self.holds(&terms.tenant, &terms.user, commit.grounds) {
+        if found != commit.expected || !self.holds(&spec.tenant, &spec.user, commit.preconditions) {
             return Ok(Committed::Stale);
         }
         if found.is_none()
@@ -232,44 +233,44 @@ impl World {
         {
             return Ok(obstacle);
         }
-        let mark = single_use_mark(&commit).map(|mark| (terms.tenant.clone(), mark));
+        let mark = single_use_mark(&commit).map(|mark| (spec.tenant.clone(), mark));
         if mark.as_ref().is_some_and(|mark| self.used_signatures.contains(mark)) {
             return Ok(Committed::SignatureUsed);
         }
-        if commit.debts.iter().any(|owed| self.deliveries.has(&terms.tenant, owed.id)) {
+        if commit.deliveries.iter().any(|delivery| self.deliveries.has(&spec.tenant, delivery.id)) {
             return Err(Fault::new("committing", "a delivery of that id is queued already"));
         }
 
         self.used_signatures.extend(mark);
-        if let Some(standing) = commit.standing {
-            let user = self.users.get_mut(&(terms.tenant.clone(), terms.user.clone()));
+        if let Some(lock_state) = commit.lock_state {
+            let user = self.users.get_mut(&(spec.tenant.clone(), spec.user.clone()));
             let user = user.ok_or_else(|| Fault::new("committing", "a standing of nobody"))?;
-            user.value.standing = standing;
+            user.value.lock_state = lock_state;
             user.version += 1;
         }
         if let Event::Ended(_) = commit.event {
-            self.deliveries.call_off(&terms.tenant, terms.id);
+            self.deliveries.call_off(&spec.tenant, spec.id);
         }
-        for owed in commit.debts {
-            self.deliveries.queue(terms.id, owed);
+        for delivery in commit.deliveries {
+            self.deliveries.queue(spec.id, delivery);
         }
         if let Some(place) = place {
             let row = &mut self.transactions[place];
             *row = Versioned { value: commit.transaction, version: row.version + 1 };
         } else {
-            self.places.insert((terms.tenant.clone(), terms.id), self.transactions.len());
+            self.places.insert((spec.tenant.clone(), spec.id), self.transactions.len());
             self.transactions.push(Versioned { value: commit.transaction, version: 1 });
         }
         Ok(Committed::Written)
     }
 
     /// Whether what a decision stood on is as it was.
-    fn holds(&self, tenant: &TenantName, user: &UserName, grounds: Grounds) -> bool {
-        let user_holds = grounds.user.is_none_or(|version| {
+    fn holds(&self, tenant: &TenantName, user: &UserName, preconditions: Preconditions) -> bool {
+        let user_holds = preconditions.user.is_none_or(|version| {
             let user = self.users.get(&(tenant.clone(), user.clone()));
             user.is_some_and(|user| user.version == version)
         });
-        let device_holds = grounds.device.is_none_or(|(id, version)| {
+        let device_holds = preconditions.device.is_none_or(|(id, version)| {
             let device = self.devices.get(&(tenant.clone(), id));
             device.is_some_and(|device| device.version == version)
         });
@@ -278,30 +279,30 @@ impl World {
 
     /// What keeps a new transaction out.
     fn obstacle(&self, commit: &Commit) -> Option<Committed> {
-        let terms = &commit.transaction.terms;
-        let open = || self.of(&terms.tenant).map(|t| &t.value).filter(|t| t.end().is_none());
-        let reference = terms.reference.as_ref();
+        let spec = &commit.transaction.spec;
+        let open = || self.of(&spec.tenant).map(|t| &t.value).filter(|t| t.end().is_none());
+        let reference = spec.reference.as_ref();
         if reference.is_some_and(|reference| {
-            self.newest(&terms.tenant, |t| named(t, &terms.client, &reference.name)).is_some()
+            self.newest(&spec.tenant, |t| named(t, &spec.client, &reference.name)).is_some()
         }) {
             Some(Committed::ReferenceTaken)
-        } else if open().any(|t| t.terms.request_key == terms.request_key) {
-            Some(Committed::KeyTaken)
-        } else if open().filter(|t| t.terms.user == terms.user).count()
+        } else if open().any(|t| t.spec.request_key == spec.request_key) {
+            Some(Committed::RequestKeyTaken)
+        } else if open().filter(|t| t.spec.user == spec.user).count()
             >= usize::from(commit.open_max)
         {
-            Some(Committed::Crowded)
+            Some(Committed::TooManyOpen)
         } else {
-            self.full(terms, commit.stored_max)
+            self.full(spec, commit.stored_max)
         }
     }
 
     /// The quota that leaves no room for one more transaction of this client, if one does.
-    fn full(&self, terms: &Terms, max: StoredMax) -> Option<Committed> {
+    fn full(&self, spec: &TransactionSpec, max: StoredMax) -> Option<Committed> {
         let (mut all, mut own) = (0, 0);
-        for stored in self.of(&terms.tenant).map(|t| &t.value.terms) {
+        for stored in self.of(&spec.tenant).map(|t| &t.value.spec) {
             all += stored.stored_bytes();
-            own += if stored.client == terms.client { stored.stored_bytes() } else { 0 };
+            own += if stored.client == spec.client { stored.stored_bytes() } else { 0 };
         }
         if own >= max.client {
             Some(Committed::ClientFull)
@@ -312,6 +313,6 @@ impl World {
 }
 
 fn named(transaction: &Transaction, client: &ClientId, name: &str) -> bool {
-    let terms = &transaction.terms;
-    terms.client == *client && terms.reference.as_ref().is_some_and(|r| r.name == name)
+    let spec = &transaction.spec;
+    spec.client == *client && spec.reference.as_ref().is_some_and(|r| r.name == name)
 }

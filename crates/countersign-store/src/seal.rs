@@ -39,7 +39,7 @@ struct MasterKey {
 
 /// Where a sealed value belongs. It opens nowhere else.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct SealContext<'a> {
     pub(crate) tenant: &'a TenantName,
     pub(crate) owner: Owner<'a>,
 }
@@ -153,7 +153,7 @@ impl MasterKeys {
     }
 
     /// Seals `secret` for `place`.
-    pub(crate) fn seal(&self, place: Place<'_>, secret: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(&self, place: SealContext<'_>, secret: &[u8]) -> Vec<u8> {
         let newest = self.keys.first().expect("a file without keys is refused");
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).expect("the system has randomness");
@@ -172,7 +172,7 @@ impl MasterKeys {
     /// Opens what was sealed for `place`.
     pub(crate) fn open(
         &self,
-        place: Place<'_>,
+        place: SealContext<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Unopened> {
         if sealed.len() < HEAD_BYTES + AES_256_GCM.tag_len() || sealed[0] != FORM {
@@ -205,10 +205,10 @@ impl MasterKey {
     }
 }
 
-impl Place<'_> {
+impl SealContext<'_> {
     /// The associated data: each part after its length, so that no two places give the same bytes.
     fn bytes(self) -> Vec<u8> {
-        let (purpose, owner) = match self.owner {
+        let (usage, owner) = match self.owner {
             Owner::AuthorityKey => ("authority key", Vec::new()),
             Owner::TokenKey => ("token key", Vec::new()),
             Owner::WebhookKey(client) => ("webhook key", client.as_str().into()),
@@ -219,7 +219,7 @@ impl Place<'_> {
             Owner::ActivationCode(id) => ("activation code", id.to_be_bytes().to_vec()),
         };
         let mut bytes = Vec::new();
-        for part in [self.tenant.as_str().as_bytes(), purpose.as_bytes(), &owner] {
+        for part in [self.tenant.as_str().as_bytes(), usage.as_bytes(), &owner] {
             bytes.extend((part.len() as u64).to_be_bytes());
             bytes.extend(part);
         }
@@ -270,7 +270,7 @@ mod tests {
         let (acme, other): (TenantName, TenantName) =
             ("acme".parse().unwrap(), "other".parse().unwrap());
         let (one, two) = (DeviceId::drawn(2), DeviceId::drawn(4));
-        let place = |tenant, owner| Place { tenant, owner };
+        let place = |tenant, owner| SealContext { tenant, owner };
         let here = place(&acme, Owner::PayloadKey(one));
         let keys = keys(OLD);
         let sealed = keys.seal(here, b"secret");
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn the_same_secret_is_never_sealed_to_the_same_bytes() {
         let acme = "acme".parse().unwrap();
-        let place = Place { tenant: &acme, owner: Owner::TokenKey };
+        let place = SealContext { tenant: &acme, owner: Owner::TokenKey };
         let keys = keys(OLD);
         assert_ne!(keys.seal(place, b"secret"), keys.seal(place, b"secret"));
     }
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn every_changed_or_missing_byte_keeps_it_shut() {
         let acme = "acme".parse().unwrap();
-        let place = Place { tenant: &acme, owner: Owner::TokenKey };
+        let place = SealContext { tenant: &acme, owner: Owner::TokenKey };
         let keys = keys(OLD);
         let sealed = keys.seal(place, b"secret");
         for at in 0..sealed.len() {
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn a_newer_key_seals_and_the_older_one_still_opens() {
         let acme = "acme".parse().unwrap();
-        let place = Place { tenant: &acme, owner: Owner::TokenKey };
+        let place = SealContext { tenant: &acme, owner: Owner::TokenKey };
         let before = keys(OLD).seal(place, b"secret");
         let both = keys(&format!("# newest first\n{NEW}\n\n{OLD}\n"));
         assert_eq!(both.open(place, &before).unwrap().as_slice(), b"secret");

@@ -255,9 +255,9 @@ impl RawFrame {
 
 impl<'de> Deserialize<'de> for RawFrame {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Frame;
+        struct FrameVisitor;
 
-        impl<'de> Visitor<'de> for Frame {
+        impl<'de> Visitor<'de> for FrameVisitor {
             type Value = RawFrame;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -278,7 +278,7 @@ impl<'de> Deserialize<'de> for RawFrame {
             }
         }
 
-        deserializer.deserialize_map(Frame)
+        deserializer.deserialize_map(FrameVisitor)
     }
 }
 
@@ -287,9 +287,9 @@ fn read<T: DeserializeOwned>(body: &RawValue) -> Option<T> {
 }
 
 fn write<T: Serialize>(n: u64, verb: &str, body: &T) -> String {
-    struct Frame<'a, T>(u64, &'a str, &'a T);
+    struct FrameText<'a, T>(u64, &'a str, &'a T);
 
-    impl<T: Serialize> Serialize for Frame<'_, T> {
+    impl<T: Serialize> Serialize for FrameText<'_, T> {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let mut map = serializer.serialize_map(Some(2))?;
             map.serialize_entry("n", &self.0)?;
@@ -298,7 +298,7 @@ fn write<T: Serialize>(n: u64, verb: &str, body: &T) -> String {
         }
     }
 
-    serde_json::to_string(&Frame(n, verb, body)).expect("bodies are plain JSON")
+    serde_json::to_string(&FrameText(n, verb, body)).expect("bodies are plain JSON")
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub enum BadSealed {
 /// The protected header, in the order in which it is written.
 #[derive(Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Label {
+struct ProtectedHeader {
     alg: String,
     enc: String,
     typ: String,
@@ -74,7 +74,7 @@ pub fn open(
     sealed: &str,
 ) -> Result<Zeroizing<Vec<u8>>, BadSealed> {
     let parts = compact::split(sealed, SEALED_BYTES_MAX)?;
-    let label: Label = parts.header()?;
+    let label: ProtectedHeader = parts.header()?;
     if label != label_of(device, purpose) {
         return Err(BadSealed::OtherLabel);
     }
@@ -90,7 +90,7 @@ pub fn open(
 /// # Errors
 /// [`BadSealed::Malformed`].
 pub fn peek(sealed: &str) -> Result<(DeviceName, Purpose), BadSealed> {
-    let label: Label = compact::split(sealed, SEALED_BYTES_MAX)?.header()?;
+    let label: ProtectedHeader = compact::split(sealed, SEALED_BYTES_MAX)?.header()?;
     let purpose = match (label.typ.as_str(), label.id) {
         ("content", Some(id)) => Purpose::Content(id),
         ("pin", None) => Purpose::Pin,
@@ -113,7 +113,7 @@ fn seal_with(
     compact::seal(&header, &[], &direction_key(key, purpose), iv, plaintext)
 }
 
-fn label_of(device: &DeviceName, purpose: Purpose) -> Label {
+fn label_of(device: &DeviceName, purpose: Purpose) -> ProtectedHeader {
     let (typ, id) = match purpose {
         Purpose::Content(id) => ("content", Some(id)),
         Purpose::Pin => ("pin", None),
@@ -121,7 +121,7 @@ fn label_of(device: &DeviceName, purpose: Purpose) -> Label {
         Purpose::Information(id) => ("information", Some(id)),
     };
     let (alg, enc, typ) = ("dir".to_owned(), "A256GCM".to_owned(), typ.to_owned());
-    Label { alg, enc, typ, kid: device.clone(), id }
+    ProtectedHeader { alg, enc, typ, kid: device.clone(), id }
 }
 
 /// One key a direction, so that neither side can be sent its own words back.

@@ -134,7 +134,7 @@ impl Keys {
         let sender = PublicJwk::from_point(point).map_err(|_| Unopened)?;
         let receiver = self.private.public();
         let shared = agree(&self.private, &sender);
-        let secrets = Secrets::of(&shared, &self.auth, receiver, &sender, salt);
+        let secrets = MessageSecrets::of(&shared, &self.auth, receiver, &sender, salt);
         let mut text = Zeroizing::new(record.to_vec());
         let (key, nonce) = secrets.parts();
         let length = key.open_in_place(nonce, Aad::empty(), &mut text);
@@ -166,7 +166,7 @@ fn seal_with(
 ) -> Vec<u8> {
     assert!(text.len() <= TEXT_BYTES_MAX, "what is pushed is bounded by its makers");
     let shared = agree(sender, &to.p256dh);
-    let secrets = Secrets::of(&shared, &to.auth, &to.p256dh, sender.public(), salt);
+    let secrets = MessageSecrets::of(&shared, &to.auth, &to.p256dh, sender.public(), salt);
     let mut record = text.to_vec();
     record.push(LAST);
     let (key, nonce) = secrets.parts();
@@ -184,12 +184,12 @@ fn agree(mine: &PrivateJwk, theirs: &PublicJwk) -> Zeroizing<Vec<u8>> {
 }
 
 /// A message's key and nonce.
-struct Secrets {
+struct MessageSecrets {
     key: Zeroizing<[u8; 16]>,
     nonce: [u8; 12],
 }
 
-impl Secrets {
+impl MessageSecrets {
     fn of(
         shared: &[u8],
         auth: &[u8; 16],
@@ -273,7 +273,7 @@ mod tests {
         let sender = private(rfc::SENDER, rfc::SENDER_PUBLIC);
         let salt = bytes(rfc::SALT);
         let shared = agree(&sender, &to.p256dh);
-        let secrets = Secrets::of(&shared, &to.auth, &to.p256dh, sender.public(), &salt);
+        let secrets = MessageSecrets::of(&shared, &to.auth, &to.p256dh, sender.public(), &salt);
         assert_eq!(to_base64url(*secrets.key), rfc::KEY);
         assert_eq!(to_base64url(secrets.nonce), rfc::NONCE);
         let message = seal_with(&to, rfc::TEXT.as_bytes(), &sender, &salt);

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
-use crate::surface::Name;
+use crate::dialect::Name;
 
 /// The file name of the server's program.
 const SERVER: &str = "countersign";
@@ -15,20 +15,20 @@ const SERVER: &str = "countersign";
 ///
 /// Starts the server as a process of its own, on a ledger of its own, with its default configuration. A
 /// cycle is a signature from the application's call to its answer: started, shown, signed, verified and
-/// durable. With another surface than KOBIL's, KOBIL's cycle is measured too, in turns with it.
+/// durable. With another dialect than KOBIL's, KOBIL's cycle is measured too, in turns with it.
 #[derive(Debug, Parser)]
 #[command(name = "countersign-bench", version, max_term_width = 100)]
 pub(crate) struct Bench {
     /// Whose calls make a cycle
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) surface: Name,
-    /// How long to measure each surface
+    pub(crate) dialect: Name,
+    /// How long to measure each dialect
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,
     /// Cycles in flight at once, each on a connection of its own
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub(crate) concurrency: u32,
-    /// Distinct devices of each surface, each of another user and with a connection of its own
+    /// Distinct devices of each dialect, each of another user and with a connection of its own
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) devices: u32,
     /// Measure the memory that so many idle devices take, too, in a server of their own
@@ -36,11 +36,11 @@ pub(crate) struct Bench {
     pub(crate) idle: u32,
     /// Measure pushes instead of cycles: what one costs the server, and how soon it comes, to a service of
     /// Apple's rules that the bench runs
-    #[arg(long, conflicts_with_all = ["surface", "idle"])]
+    #[arg(long, conflicts_with_all = ["dialect", "idle"])]
     pub(crate) push: bool,
-    /// With --push: how many pushes the service is owed when it comes back
+    /// With --push: how many pushes the service is queued when it comes back
     #[arg(long, value_name = "N", default_value_t = 10_000, requires = "push", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) owed: u32,
+    pub(crate) queued: u32,
     /// With TLS, or with plain HTTP as behind a proxy that ends TLS
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tls: Tls,
@@ -115,8 +115,8 @@ mod tests {
     fn the_flags_that_the_documents_name_are_accepted() {
         for line in [
             "--seconds 5 --concurrency 8 --devices 100 --idle 1000 --tls off --rate 50 --json f",
-            "--surface onespan --seconds 4 --json f",
-            "--push --owed 300 --server s --data d",
+            "--dialect onespan --seconds 4 --json f",
+            "--push --queued 300 --server s --data d",
         ] {
             let words = std::iter::once("countersign-bench").chain(line.split_whitespace());
             if let Err(error) = Bench::try_parse_from(words) {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
-use countersign_core::device::{About, Device, DeviceStatus, Identity, Purpose};
+use countersign_core::device::{About, Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::port::{Changed, Registered, Registry as _};
@@ -236,7 +236,7 @@ fn device(
     let phone = phone(tenant, user, id, serial_number)?;
     let identity = Identity {
         id: IdentityId(draw()),
-        purpose: Purpose::Content,
+        usage: Usage::Content,
         certificate: certificate.clone(),
         chain: vec![tenant.authority.certificate.clone()],
         labels: Vec::new(),

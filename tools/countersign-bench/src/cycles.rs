@@ -8,19 +8,19 @@ use anyhow::ensure;
 use crate::bar::Bar;
 use crate::command::{Bench, Tls};
 use crate::crowd::{Crowd, Keys};
+use crate::dialect::{Dialect, Name};
 use crate::idle;
 use crate::kobil::Kobil;
 use crate::load::{Load, TURN};
 use crate::onespan::OneSpan;
 use crate::process::Server;
 use crate::report::{Asked, Found, Handshakes, Report};
-use crate::room::{self, Room};
-use crate::surface::{Name, Surface};
 use crate::tally::Measured;
 use crate::task::Tasks;
 use crate::text;
 use crate::trustedx::TrustedX;
 use crate::verification;
+use crate::work_directory::{self, WorkDirectory};
 
 impl Bench {
     /// Measures cycles, and prints what was found.
@@ -30,13 +30,13 @@ impl Bench {
             "a device signs one thing at a time: --devices must be {} at least",
             self.concurrency
         );
-        let devices = match self.surface {
+        let devices = match self.dialect {
             Name::Kobil => self.devices,
             Name::Onespan | Name::Trustedx => 2 * self.devices,
         };
         let program = self.server()?;
-        room::for_connections((devices + 2 * self.concurrency).max(self.idle))?;
-        let room = Room::make(self.data.as_deref())?;
+        work_directory::for_connections((devices + 2 * self.concurrency).max(self.idle))?;
+        let room = WorkDirectory::make(self.data.as_deref())?;
         let before = verification::cpu();
         let bar = Bar::new("making devices", u64::from(devices.max(self.idle)));
         let crowd = Crowd::make(&program, room.path(), devices.max(self.idle), 0, &bar).await?;
@@ -49,7 +49,7 @@ impl Bench {
         let found = self.load(&program, &room, crowd).await?;
         let verification = before.min(verification::cpu());
         let asked = Asked {
-            surface: self.surface,
+            dialect: self.dialect,
             seconds: self.seconds,
             concurrency: self.concurrency,
             devices: self.devices,
@@ -65,7 +65,7 @@ impl Bench {
     async fn idle(
         &self,
         program: &Path,
-        room: &Room,
+        room: &WorkDirectory,
         crowd: &Crowd,
         count: u32,
     ) -> anyhow::Result<idle::Idle> {
@@ -79,25 +79,30 @@ impl Bench {
     }
 
     /// Measures cycles.
-    async fn load(&self, program: &Path, room: &Room, mut crowd: Crowd) -> anyhow::Result<Found> {
+    async fn load(
+        &self,
+        program: &Path,
+        room: &WorkDirectory,
+        mut crowd: Crowd,
+    ) -> anyhow::Result<Found> {
         let server = Server::start(program, room.path(), self.tls, None).await?;
         let tasks = Tasks::default();
         let found = async {
             let target = &server.target;
             let own = crowd.devices.split_off(crowd.devices.len() - self.devices as usize);
             let kobil = Kobil::prepare(target, &crowd, &tasks).await?;
-            match self.surface {
+            match self.dialect {
                 Name::Kobil => self.alone(&server, kobil, own, &tasks).await,
                 Name::Onespan => {
-                    let surface = OneSpan::prepare(target, &crowd, room.path(), &tasks)?;
+                    let dialect = OneSpan::prepare(target, &crowd, room.path(), &tasks)?;
                     crowd.devices.truncate(self.devices as usize);
-                    let (own, kobils) = ((surface, own), (kobil, crowd.devices));
+                    let (own, kobils) = ((dialect, own), (kobil, crowd.devices));
                     self.in_turns(&server, own, kobils, &tasks).await
                 }
                 Name::Trustedx => {
-                    let surface = TrustedX::prepare(target, &crowd, &tasks).await?;
+                    let dialect = TrustedX::prepare(target, &crowd, &tasks).await?;
                     crowd.devices.truncate(self.devices as usize);
-                    let (own, kobils) = ((surface, own), (kobil, crowd.devices));
+                    let (own, kobils) = ((dialect, own), (kobil, crowd.devices));
                     self.in_turns(&server, own, kobils, &tasks).await
                 }
             }
@@ -108,15 +113,15 @@ impl Bench {
         found
     }
 
-    /// Measures one surface.
-    async fn alone<S: Surface>(
+    /// Measures one dialect.
+    async fn alone<S: Dialect>(
         &self,
         server: &Server,
-        surface: S,
+        dialect: S,
         devices: Vec<Keys>,
         tasks: &Tasks,
     ) -> anyhow::Result<Found> {
-        let (mut load, handshakes) = self.connect(server, surface, devices, tasks).await?;
+        let (mut load, handshakes) = self.connect(server, dialect, devices, tasks).await?;
         let bar = Bar::seconds(self.seconds);
         load.measure(Duration::from_secs(self.seconds), server, &bar).await?;
         bar.end();
@@ -124,16 +129,16 @@ impl Bench {
         Ok(Found { measured: load.measured, kobil: None, handshakes, server_memory })
     }
 
-    /// Measures a surface and KOBIL's, each for as long, turn by turn.
-    async fn in_turns<S: Surface>(
+    /// Measures a dialect and KOBIL's, each for as long, turn by turn.
+    async fn in_turns<S: Dialect>(
         &self,
         server: &Server,
-        (surface, own): (S, Vec<Keys>),
+        (dialect, own): (S, Vec<Keys>),
         (kobil, kobils): (Kobil, Vec<Keys>),
         tasks: &Tasks,
     ) -> anyhow::Result<Found> {
         let (mut kobil, _) = self.connect(server, kobil, kobils, tasks).await?;
-        let (mut load, handshakes) = self.connect(server, surface, own, tasks).await?;
+        let (mut load, handshakes) = self.connect(server, dialect, own, tasks).await?;
         let bar = Bar::seconds(2 * self.seconds);
         for turn in 0..self.seconds {
             // Who is first takes turns as well, so that what changes slowly changes nothing.
@@ -151,17 +156,17 @@ impl Bench {
         Ok(Found { measured: load.measured, kobil, handshakes, server_memory })
     }
 
-    /// Connects a surface's devices and application.
-    pub(crate) async fn connect<S: Surface>(
+    /// Connects a dialect's devices and application.
+    pub(crate) async fn connect<S: Dialect>(
         &self,
         server: &Server,
-        surface: S,
+        dialect: S,
         devices: Vec<Keys>,
         tasks: &Tasks,
     ) -> anyhow::Result<(Load<S>, Handshakes)> {
         let bar = Bar::new("connecting", devices.len() as u64);
         let (concurrency, rate) = (self.concurrency, self.rate);
-        let load = Load::connect(surface, server, devices, concurrency, rate, tasks, &bar).await;
+        let load = Load::connect(dialect, server, devices, concurrency, rate, tasks, &bar).await;
         bar.end();
         load
     }

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 
 use crate::connect::Target;
 use crate::crowd::{Crowd, Keys};
-use crate::line::Line;
+use crate::dialect::{Cycle, Dialect};
+use crate::http_connection::HttpConnection;
 use crate::phone::Phone;
-use crate::surface::{Cycle, Surface};
 use crate::task::Tasks;
 
 /// The answer is held until the end.
@@ -66,7 +66,7 @@ impl Kobil {
     /// Asks `user` to sign, and waits as `how` says: the answer's body.
     pub(super) async fn ask(
         &self,
-        line: &mut Line,
+        line: &mut HttpConnection,
         user: &UserName,
         number: u64,
         how: &str,
@@ -89,12 +89,12 @@ impl Kobil {
     }
 }
 
-impl Surface for Kobil {
-    type Application = Line;
+impl Dialect for Kobil {
+    type Application = HttpConnection;
     type Device = Phone;
 
-    async fn application(&self) -> anyhow::Result<Line> {
-        Line::open(&self.target, &self.tasks).await
+    async fn application(&self) -> anyhow::Result<HttpConnection> {
+        HttpConnection::open(&self.target, &self.tasks).await
     }
 
     async fn device(&self, keys: &Keys) -> anyhow::Result<Phone> {
@@ -103,7 +103,7 @@ impl Surface for Kobil {
 
     async fn cycle(
         &self,
-        line: &mut Line,
+        line: &mut HttpConnection,
         phone: &mut Phone,
         keys: &Keys,
         number: u64,
@@ -133,7 +133,7 @@ impl Surface for Kobil {
             .header(HOST, "localhost")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Full::from(self.form.to_string()))?;
-        let mut line = Line::open(&self.target, &self.tasks).await?;
+        let mut line = HttpConnection::open(&self.target, &self.tasks).await?;
         let answer = line.call(request).await.context("the server gave no token")?;
         let token: Token = serde_json::from_slice(&answer)?;
         *self.token.lock() = format!("Bearer {}", token.access_token).parse()?;

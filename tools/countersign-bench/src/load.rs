@@ -13,13 +13,13 @@ use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use crate::bar::Bar;
 use crate::crowd::Keys;
+use crate::dialect::{CYCLE_MAX, Dialect};
 use crate::process::{Server, own_cpu};
 use crate::report::Handshakes;
-use crate::surface::{CYCLE_MAX, Surface};
 use crate::tally::{Measured, Tally};
 use crate::task::Tasks;
 
-/// The time of one surface, before it is the other one's: long for a cycle, and short for what else this
+/// The time of one dialect, before it is the other one's: long for a cycle, and short for what else this
 /// machine does.
 pub(crate) const TURN: Duration = Duration::from_secs(1);
 /// Shorter than a token's life.
@@ -29,9 +29,9 @@ const LOOK_AFTER_EVERY: Duration = Duration::from_secs(15);
 /// Connected at once.
 const TOGETHER: usize = 16;
 
-/// Everybody connected to one surface.
-pub(super) struct Load<S: Surface> {
-    surface: S,
+/// Everybody connected to one dialect.
+pub(super) struct Load<S: Dialect> {
+    dialect: S,
     rate: Option<u32>,
     workers: Vec<Worker<S>>,
     renewed: Instant,
@@ -39,8 +39,8 @@ pub(super) struct Load<S: Surface> {
     pub(super) measured: Measured,
 }
 
-struct Worker<S: Surface> {
-    surface: S,
+struct Worker<S: Dialect> {
+    dialect: S,
     application: S::Application,
     devices: VecDeque<(Keys, S::Device)>,
     made: u64,
@@ -66,11 +66,11 @@ struct Schedule {
     open: Option<(Duration, Arc<AtomicU32>)>,
 }
 
-impl<S: Surface> Load<S> {
+impl<S: Dialect> Load<S> {
     /// Connects devices and application, and has each device sign once, so that chains are verified and
     /// statements prepared.
     pub(super) async fn connect(
-        surface: S,
+        dialect: S,
         server: &Server,
         devices: Vec<Keys>,
         concurrency: u32,
@@ -81,9 +81,9 @@ impl<S: Surface> Load<S> {
         let count = u32::try_from(devices.len()).expect("they were counted by one");
         let (began, before) = (Instant::now(), server.cpu()?);
         let connecting = devices.into_iter().map(|keys| {
-            let surface = &surface;
+            let dialect = &dialect;
             async move {
-                let device = surface.device(&keys).await?;
+                let device = dialect.device(&keys).await?;
                 bar.add(1);
                 anyhow::Ok((keys, device))
             }
@@ -95,8 +95,8 @@ impl<S: Surface> Load<S> {
         for left in (1..=concurrency as usize).rev() {
             let each = devices.len() / left;
             workers.push(Worker {
-                surface: surface.clone(),
-                application: surface.application().await?,
+                dialect: dialect.clone(),
+                application: dialect.application().await?,
                 devices: devices.drain(..each).collect(),
                 made: 0,
                 looked_after: Instant::now(),
@@ -105,7 +105,7 @@ impl<S: Surface> Load<S> {
         }
         let (tasks, renewed) = (tasks.clone(), Instant::now());
         let measured = Measured::nothing();
-        let mut load = Self { surface, rate, workers, renewed, tasks, measured };
+        let mut load = Self { dialect, rate, workers, renewed, tasks, measured };
         load.work(Work::Each, None).await?;
         for worker in &mut load.workers {
             let failed = worker.tally.reset();
@@ -159,7 +159,7 @@ impl<S: Surface> Load<S> {
                     }
                     if self.renewed.elapsed() > RENEW_EVERY {
                         self.renewed = Instant::now();
-                        self.surface.renew().await?;
+                        self.dialect.renew().await?;
                     }
                 }
             }
@@ -167,7 +167,7 @@ impl<S: Surface> Load<S> {
     }
 }
 
-impl<S: Surface> Worker<S> {
+impl<S: Dialect> Worker<S> {
     async fn work(&mut self, work: Work) {
         match work {
             Work::Each => {
@@ -190,7 +190,7 @@ impl<S: Surface> Worker<S> {
             return self.tally.fail("every device of a worker has failed".to_owned());
         };
         self.made += 1;
-        let cycle = self.surface.cycle(&mut self.application, &mut device, &keys, self.made);
+        let cycle = self.dialect.cycle(&mut self.application, &mut device, &keys, self.made);
         let outcome = timeout(CYCLE_MAX, cycle).await;
         match outcome.context("a cycle took too long").and_then(|outcome| outcome) {
             Ok(cycle) => {

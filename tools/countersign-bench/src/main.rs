@@ -12,22 +12,22 @@ mod command;
 mod connect;
 mod crowd;
 mod cycles;
+mod dialect;
+mod http_connection;
 mod idle;
 mod kobil;
-mod line;
 mod load;
 mod onespan;
 mod phone;
 mod process;
 mod push;
 mod report;
-mod room;
-mod surface;
 mod tally;
 mod task;
 mod text;
 mod trustedx;
 mod verification;
+mod work_directory;
 
 use std::process::ExitCode;
 

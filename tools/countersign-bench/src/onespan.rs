@@ -25,8 +25,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::connect::Target;
 use crate::crowd::{Crowd, Keys};
-use crate::line::Line;
-use crate::surface::{Cycle, Surface};
+use crate::dialect::{Cycle, Dialect};
+use crate::http_connection::HttpConnection;
 use crate::task::Tasks;
 
 /// How often the ledger is looked at for a request that was started.
@@ -68,7 +68,7 @@ impl OneSpan {
     }
 
     /// Asks a user to sign, and waits for it: the answer's body.
-    async fn ask(&self, line: &mut Line, keys: &Keys) -> anyhow::Result<Bytes> {
+    async fn ask(&self, line: &mut HttpConnection, keys: &Keys) -> anyhow::Result<Bytes> {
         let (component, user, tenant) = (&self.component, &keys.user, &self.tenant);
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
@@ -95,7 +95,7 @@ impl OneSpan {
     /// Fetches what the user was asked for, and completes it: the code, when it was sent and when answered.
     async fn complete(
         &self,
-        line: &mut Line,
+        line: &mut HttpConnection,
         keys: &Keys,
     ) -> anyhow::Result<(String, Instant, Instant)> {
         #[derive(Deserialize)]
@@ -130,7 +130,7 @@ impl OneSpan {
         loop {
             sleep(LOOK_EVERY).await;
             if let Some(open) = self.store.open(&self.tenant, &keys.user).await?.first() {
-                return Ok(open.value.terms.request_key.to_string());
+                return Ok(open.value.spec.request_key.to_string());
             }
         }
     }
@@ -138,7 +138,7 @@ impl OneSpan {
     /// Makes one of a phone's calls; answers the body, which says that it succeeded.
     async fn call(
         &self,
-        line: &mut Line,
+        line: &mut HttpConnection,
         call: &str,
         body: &serde_json::Value,
     ) -> anyhow::Result<Bytes> {
@@ -153,22 +153,22 @@ impl OneSpan {
     }
 }
 
-impl Surface for OneSpan {
-    type Application = Line;
-    type Device = Line;
+impl Dialect for OneSpan {
+    type Application = HttpConnection;
+    type Device = HttpConnection;
 
-    async fn application(&self) -> anyhow::Result<Line> {
-        Line::open(&self.target, &self.tasks).await
+    async fn application(&self) -> anyhow::Result<HttpConnection> {
+        HttpConnection::open(&self.target, &self.tasks).await
     }
 
-    async fn device(&self, _: &Keys) -> anyhow::Result<Line> {
-        Line::open(&self.target, &self.tasks).await
+    async fn device(&self, _: &Keys) -> anyhow::Result<HttpConnection> {
+        HttpConnection::open(&self.target, &self.tasks).await
     }
 
     async fn cycle(
         &self,
-        application: &mut Line,
-        phone: &mut Line,
+        application: &mut HttpConnection,
+        phone: &mut HttpConnection,
         keys: &Keys,
         _: u64,
     ) -> anyhow::Result<Cycle> {
@@ -188,7 +188,7 @@ impl Surface for OneSpan {
     }
 
     /// A phone that has nothing to do is not there.
-    async fn look_after(_: &mut Line) -> anyhow::Result<()> {
+    async fn look_after(_: &mut HttpConnection) -> anyhow::Result<()> {
         Ok(())
     }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::dialect::Name;
 use crate::idle::Idle;
-use crate::surface::Name;
 use crate::tally::Measured;
 use crate::text;
 
 /// What was asked for.
 pub(super) struct Asked {
-    pub(super) surface: Name,
+    pub(super) dialect: Name,
     pub(super) seconds: u64,
     pub(super) concurrency: u32,
     pub(super) devices: u32,
@@ -23,7 +23,7 @@ pub(super) struct Asked {
 
 /// What was found.
 pub(super) struct Found {
-    /// Of the surface that was asked for.
+    /// Of the dialect that was asked for.
     pub(super) measured: Measured,
     /// Of KOBIL's, in turns with it, where another one was asked for.
     pub(super) kobil: Option<Measured>,
@@ -45,7 +45,7 @@ pub(super) struct Report {
     processor: String,
     processors: usize,
     ledger_file_system: String,
-    surface: &'static str,
+    dialect: &'static str,
     seconds: u64,
     concurrency: u32,
     devices: u32,
@@ -73,7 +73,7 @@ pub(super) struct Report {
     idle: Option<Idle>,
 }
 
-/// Of one surface's cycles.
+/// Of one dialect's cycles.
 #[derive(Debug, Serialize)]
 struct Figures {
     cycles: u64,
@@ -111,7 +111,7 @@ impl Report {
         let kobil = found.kobil.as_ref().map(Figures::of);
         let (cpu, one) = (figures.server_cpu_microseconds_per_cycle, micros(verification));
         let kobil_cpu = kobil.as_ref().map(|kobil| kobil.server_cpu_microseconds_per_cycle);
-        let bound = kobil_cpu.and_then(|kobil| asked.surface.bound(kobil, one));
+        let bound = kobil_cpu.and_then(|kobil| asked.dialect.bound(kobil, one));
         let handshakes = &found.handshakes;
         let count = f64::from(handshakes.count);
         Self {
@@ -119,7 +119,7 @@ impl Report {
             processor: processor(),
             processors: std::thread::available_parallelism().map_or(0, usize::from),
             ledger_file_system,
-            surface: asked.surface.as_str(),
+            dialect: asked.dialect.as_str(),
             seconds: asked.seconds,
             concurrency: asked.concurrency,
             devices: asked.devices,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
+use crate::dialect::{CYCLE_MAX, Cycle};
 use crate::process::Usage;
-use crate::surface::{CYCLE_MAX, Cycle};
 
 /// What one worker counts.
 pub(super) struct Tally {

@@ -25,8 +25,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::connect::Target;
 use crate::crowd::{Crowd, Keys};
-use crate::line::Line;
-use crate::surface::{Cycle, Surface};
+use crate::dialect::{Cycle, Dialect};
+use crate::http_connection::HttpConnection;
 use crate::task::Tasks;
 
 const PREFIX: &str = "/trustedx-resources/esigp/v1";
@@ -82,7 +82,7 @@ impl TrustedX {
     }
 
     /// Asks whoever holds this identity to sign.
-    async fn create(&self, line: &mut Line, keys: &Keys) -> anyhow::Result<Process> {
+    async fn create(&self, line: &mut HttpConnection, keys: &Keys) -> anyhow::Result<Process> {
         #[derive(Deserialize)]
         struct Created {
             signature: Process,
@@ -101,7 +101,11 @@ impl TrustedX {
     }
 
     /// Asks once for what came of it: none before the end.
-    async fn poll(&self, line: &mut Line, process: &Process) -> anyhow::Result<Option<Bytes>> {
+    async fn poll(
+        &self,
+        line: &mut HttpConnection,
+        process: &Process,
+    ) -> anyhow::Result<Option<Bytes>> {
         let request = Request::get(format!("{PREFIX}/signatures/{}/result", process.id))
             .header(HOST, "localhost")
             .header(AUTHORIZATION, self.token.lock().clone())
@@ -115,7 +119,7 @@ impl TrustedX {
     /// Polls from the second time on: the answer, when it came, and how many polls that took.
     async fn result(
         &self,
-        line: &mut Line,
+        line: &mut HttpConnection,
         process: &Process,
     ) -> anyhow::Result<(Bytes, Instant, u32)> {
         let mut next = interval_at(Instant::now() + POLL_EVERY, POLL_EVERY);
@@ -134,7 +138,7 @@ impl TrustedX {
     /// Signs the text, and hands the signature in: what it is, when it was sent and when answered.
     async fn finish(
         &self,
-        line: &mut Line,
+        line: &mut HttpConnection,
         keys: &Keys,
         process: &Process,
     ) -> anyhow::Result<(String, Instant, Instant)> {
@@ -163,22 +167,22 @@ impl TrustedX {
     }
 }
 
-impl Surface for TrustedX {
-    type Application = Line;
-    type Device = Line;
+impl Dialect for TrustedX {
+    type Application = HttpConnection;
+    type Device = HttpConnection;
 
-    async fn application(&self) -> anyhow::Result<Line> {
-        Line::open(&self.target, &self.tasks).await
+    async fn application(&self) -> anyhow::Result<HttpConnection> {
+        HttpConnection::open(&self.target, &self.tasks).await
     }
 
-    async fn device(&self, _: &Keys) -> anyhow::Result<Line> {
-        Line::open(&self.target, &self.tasks).await
+    async fn device(&self, _: &Keys) -> anyhow::Result<HttpConnection> {
+        HttpConnection::open(&self.target, &self.tasks).await
     }
 
     async fn cycle(
         &self,
-        application: &mut Line,
-        device: &mut Line,
+        application: &mut HttpConnection,
+        device: &mut HttpConnection,
         keys: &Keys,
         _: u64,
     ) -> anyhow::Result<Cycle> {
@@ -199,13 +203,13 @@ impl Surface for TrustedX {
     }
 
     /// A device that has nothing to do is not there.
-    async fn look_after(_: &mut Line) -> anyhow::Result<()> {
+    async fn look_after(_: &mut HttpConnection) -> anyhow::Result<()> {
         Ok(())
     }
 
     async fn renew(&self) -> anyhow::Result<()> {
         #[derive(Deserialize)]
-        struct Token {
+        struct TokenBody {
             access_token: String,
         }
         let request = Request::post(&*self.token_path)
@@ -214,7 +218,8 @@ impl Surface for TrustedX {
             .header(AUTHORIZATION, self.basic.clone())
             .body(Full::from("grant_type=client_credentials"))?;
         let answer = self.application().await?.call(request).await;
-        let token: Token = serde_json::from_slice(&answer.context("the server gave no token")?)?;
+        let token: TokenBody =
+            serde_json::from_slice(&answer.context("the server gave no token")?)?;
         *self.token.lock() = format!("Bearer {}", token.access_token).parse()?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 
-use crate::{Answer, Asked, PAYLOAD_BYTES_MAX, Room, jwt, now, troubled};
+use crate::{Answer, PAYLOAD_BYTES_MAX, ReceivedPush, ServiceState, jwt, now, outage_answer};
 
 /// The team that may send.
 pub const TEAM: &str = "DEF123GHIJ";
@@ -39,18 +39,18 @@ impl Apns {
         self.pair.serialize_pem()
     }
 
-    pub(crate) fn send(&self, room: &Room, asked: &Asked, token: &str) -> Answer {
-        if let Some(trouble) = room.trouble() {
-            return troubled(&trouble, &json!({"reason": trouble.reason}));
+    pub(crate) fn send(&self, state: &ServiceState, asked: &ReceivedPush, token: &str) -> Answer {
+        if let Some(trouble) = state.trouble() {
+            return outage_answer(&trouble, &json!({"reason": trouble.reason}));
         }
-        match self.judge(room, asked, token) {
+        match self.judge(state, asked, token) {
             Ok(()) => {
-                room.took(asked, "apns", token);
+                state.took(asked, "apns", token);
                 crate::plain(http::StatusCode::OK)
             }
             Err((status, reason)) => {
                 let mut body = json!({"reason": reason});
-                if let (410, Some(since)) = (status, room.dead_since(token)) {
+                if let (410, Some(since)) = (status, state.dead_since(token)) {
                     body["timestamp"] = json!(since);
                 }
                 crate::json(status, &body)
@@ -58,7 +58,12 @@ impl Apns {
         }
     }
 
-    fn judge(&self, room: &Room, asked: &Asked, token: &str) -> Result<(), (u16, &'static str)> {
+    fn judge(
+        &self,
+        state: &ServiceState,
+        asked: &ReceivedPush,
+        token: &str,
+    ) -> Result<(), (u16, &'static str)> {
         if asked.head.version != Version::HTTP_2 {
             return Err((505, "HttpVersionNotSupported"));
         }
@@ -98,14 +103,14 @@ impl Apns {
         if !is_hex || token.len() < 64 {
             return Err((400, "BadDeviceToken"));
         }
-        if room.dead_since(token).is_some() {
+        if state.dead_since(token).is_some() {
             return Err((410, "Unregistered"));
         }
         Ok(())
     }
 
     /// The provider token: whose, by which key, how old.
-    fn authorized(&self, asked: &Asked) -> Result<(), (u16, &'static str)> {
+    fn authorized(&self, asked: &ReceivedPush) -> Result<(), (u16, &'static str)> {
         let token = asked.header("authorization").and_then(|value| value.strip_prefix("bearer "));
         let token = token.ok_or((403, "MissingProviderToken"))?;
         let invalid = (403, "InvalidProviderToken");

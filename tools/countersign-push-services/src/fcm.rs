@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::{Answer, Asked, PAYLOAD_BYTES_MAX, Room, jwt, now, troubled};
+use crate::{Answer, PAYLOAD_BYTES_MAX, ReceivedPush, ServiceState, jwt, now, outage_answer};
 
 /// The project whose devices are woken.
 pub const PROJECT: &str = "example-bank";
@@ -57,7 +57,7 @@ impl Fcm {
     }
 
     /// `POST /token` (RFC 7523).
-    pub(crate) fn token(&self, asked: &Asked, url: &str) -> Answer {
+    pub(crate) fn token(&self, asked: &ReceivedPush, url: &str) -> Answer {
         let refused = |error: &str| crate::json(400, &json!({"error": error}));
         let form: BTreeMap<_, _> = url::form_urlencoded::parse(&asked.body).into_owned().collect();
         if form.get("grant_type").map(String::as_str)
@@ -96,7 +96,7 @@ impl Fcm {
     }
 
     /// `POST /v1/projects/{project}/messages:send`
-    pub(crate) fn send(&self, room: &Room, asked: &Asked, project: &str) -> Answer {
+    pub(crate) fn send(&self, state: &ServiceState, asked: &ReceivedPush, project: &str) -> Answer {
         let token = asked.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let until = token.and_then(|token| self.tokens.lock().get(token).copied());
         if until.is_none_or(|until| until <= now().as_secs()) {
@@ -105,9 +105,9 @@ impl Fcm {
         if project != PROJECT {
             return crate::json(403, &error(403, "PERMISSION_DENIED", Some("SENDER_ID_MISMATCH")));
         }
-        if let Some(trouble) = room.trouble() {
+        if let Some(trouble) = state.trouble() {
             let (status, reason) = (trouble.status, trouble.reason);
-            return troubled(&trouble, &error(status, reason, Some(reason)));
+            return outage_answer(&trouble, &error(status, reason, Some(reason)));
         }
         let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
         let message = &body["message"];
@@ -138,10 +138,10 @@ impl Fcm {
         if !ttl.is_some_and(|ttl: f64| (0.0..=TTL_MAX).contains(&ttl)) {
             return invalid("message.android.ttl");
         }
-        if room.dead_since(token).is_some() {
+        if state.dead_since(token).is_some() {
             return crate::json(404, &error(404, "NOT_FOUND", Some("UNREGISTERED")));
         }
-        room.took(asked, "fcm", token);
+        state.took(asked, "fcm", token);
         let name = URL_SAFE_NO_PAD.encode(token.as_bytes());
         crate::json(200, &json!({"name": format!("projects/{PROJECT}/messages/{name}")}))
     }

@@ -48,7 +48,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// All services, on one port. They end when it is dropped.
 pub struct Services {
     address: SocketAddr,
-    room: Arc<Room>,
+    state: Arc<ServiceState>,
     received: mpsc::UnboundedReceiver<Received>,
     /// Dropped, they end.
     _running: oneshot::Sender<Infallible>,
@@ -73,7 +73,7 @@ pub struct Received {
 
 /// What a service says to everybody for a while, instead of doing its work.
 #[derive(Clone, Debug)]
-pub struct Trouble {
+pub struct Outage {
     /// With which status.
     pub status: u16,
     /// With which reason in its own form.
@@ -91,14 +91,14 @@ enum Cut {
     HangUp,
 }
 
-struct Room {
+struct ServiceState {
     address: SocketAddr,
     authority: String,
     apns: apns::Apns,
     fcm: fcm::Fcm,
     ntfy: ntfy::Ntfy,
     dead: Mutex<BTreeMap<String, u64>>,
-    trouble: Mutex<Option<Trouble>>,
+    trouble: Mutex<Option<Outage>>,
     /// After how many requests, counted from when that was asked for, connections are cut.
     cut_in: Mutex<Option<(usize, Cut)>>,
     cuts: broadcast::Sender<Cut>,
@@ -111,7 +111,7 @@ struct Room {
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 /// A request, read.
-struct Asked {
+struct ReceivedPush {
     head: http::request::Parts,
     body: Bytes,
     connection: usize,
@@ -129,7 +129,7 @@ impl Services {
         listener.set_nonblocking(true).expect("it can");
         let (acceptor, authority) = tls();
         let (told, received) = mpsc::unbounded_channel();
-        let room = Arc::new(Room {
+        let state = Arc::new(ServiceState {
             address,
             authority,
             apns: apns::Apns::new(),
@@ -144,7 +144,7 @@ impl Services {
             requests: AtomicUsize::new(0),
         });
         let (running, ended) = oneshot::channel();
-        let listening = Arc::clone(&room);
+        let listening = Arc::clone(&state);
         // On a thread of its own: whoever waits for a push may block.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -156,7 +156,7 @@ impl Services {
                 }
             });
         });
-        Self { address, room, received, _running: running }
+        Self { address, state, received, _running: running }
     }
 
     /// `https://localhost:PORT`.
@@ -168,39 +168,39 @@ impl Services {
     /// The root of its certificate, PEM.
     #[must_use]
     pub fn authority(&self) -> &str {
-        &self.room.authority
+        &self.state.authority
     }
 
     /// The key of team [`apns::TEAM`], PEM, as in Apple's `.p8` file.
     #[must_use]
     pub fn apns_key(&self) -> String {
-        self.room.apns.key_pem()
+        self.state.apns.key_pem()
     }
 
     /// A service account's file, JSON.
     #[must_use]
     pub fn service_account(&self) -> String {
-        self.room.fcm.account(&self.url())
+        self.state.fcm.account(&self.url())
     }
 
     /// From now on this token, or subscription's path, is nobody's.
     pub fn kill(&self, token: &str) {
-        self.room.dead.lock().insert(token.to_owned(), now().as_millis() as u64);
+        self.state.dead.lock().insert(token.to_owned(), now().as_millis() as u64);
     }
 
     /// From now on every push is answered so; `None`: as usual again.
-    pub fn trouble(&self, trouble: Option<Trouble>) {
-        *self.room.trouble.lock() = trouble;
+    pub fn trouble(&self, trouble: Option<Outage>) {
+        *self.state.trouble.lock() = trouble;
     }
 
     /// Every connection is told to go away once so many more requests have come.
     pub fn go_away_in(&self, requests: usize) {
-        *self.room.cut_in.lock() = Some((self.requests() + requests, Cut::GoAway));
+        *self.state.cut_in.lock() = Some((self.requests() + requests, Cut::GoAway));
     }
 
     /// Every connection is hung up on once so many more requests have come.
     pub fn hang_up_in(&self, requests: usize) {
-        *self.room.cut_in.lock() = Some((self.requests() + requests, Cut::HangUp));
+        *self.state.cut_in.lock() = Some((self.requests() + requests, Cut::HangUp));
     }
 
     /// The next push that was taken.
@@ -226,13 +226,13 @@ impl Services {
     /// Connections that were accepted.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.room.connections.load(Ordering::Relaxed)
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     /// Requests that came, whatever they were answered.
     #[must_use]
     pub fn requests(&self) -> usize {
-        self.room.requests.load(Ordering::Relaxed)
+        self.state.requests.load(Ordering::Relaxed)
     }
 }
 
@@ -262,24 +262,24 @@ fn tls() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), authority)
 }
 
-async fn listen(listener: TcpListener, acceptor: TlsAcceptor, room: Arc<Room>) {
+async fn listen(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<ServiceState>) {
     // The connections go with the listener.
     let mut open = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, room) = (acceptor.clone(), Arc::clone(&room));
-        open.spawn(async move { serve(stream, acceptor, room).await });
+        let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
+        open.spawn(async move { serve(stream, acceptor, state).await });
         while open.try_join_next().is_some() {}
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, room: Arc<Room>) -> Option<()> {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ServiceState>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let stream = TokioIo::new(acceptor.accept(stream).await.ok()?);
-    let number = room.connections.fetch_add(1, Ordering::Relaxed) + 1;
-    let mut cuts = room.cuts.subscribe();
+    let number = state.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut cuts = state.cuts.subscribe();
     let service = service_fn(move |request| {
-        let room = Arc::clone(&room);
-        async move { Ok::<_, Infallible>(room.answer(request, number).await) }
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(state.answer(request, number).await) }
     });
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http2().max_concurrent_streams(1_000);
@@ -295,14 +295,14 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, room: Arc<Room>) -> Opt
     }
 }
 
-impl Room {
+impl ServiceState {
     async fn answer(&self, request: Request<Incoming>, connection: usize) -> Answer {
         let count = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         self.cut(count);
         let (head, body) = request.into_parts();
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
         let Ok(body) = body else { return plain(StatusCode::PAYLOAD_TOO_LARGE) };
-        let asked = Asked { head, body: body.to_bytes(), connection };
+        let asked = ReceivedPush { head, body: body.to_bytes(), connection };
         let path = asked.head.uri.path().to_owned();
         if path == "/token" {
             return self.fcm.token(&asked, &self.url());
@@ -335,7 +335,7 @@ impl Room {
         format!("https://localhost:{}", self.address.port())
     }
 
-    fn trouble(&self) -> Option<Trouble> {
+    fn trouble(&self) -> Option<Outage> {
         self.trouble.lock().clone()
     }
 
@@ -344,7 +344,7 @@ impl Room {
         self.dead.lock().get(token).copied()
     }
 
-    fn took(&self, asked: &Asked, service: &'static str, token: &str) {
+    fn took(&self, asked: &ReceivedPush, service: &'static str, token: &str) {
         let _ = self.told.send(Received {
             service,
             token: token.to_owned(),
@@ -356,7 +356,7 @@ impl Room {
     }
 }
 
-impl Asked {
+impl ReceivedPush {
     fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.get(name)?.to_str().ok()
     }
@@ -381,7 +381,7 @@ fn said(status: StatusCode, body: Bytes) -> Answer {
 }
 
 /// The same, with what a service in trouble asks for.
-fn troubled(trouble: &Trouble, body: &Value) -> Answer {
+fn outage_answer(trouble: &Outage, body: &Value) -> Answer {
     let mut answer = json(trouble.status, body);
     if let Some(seconds) = trouble.retry_after {
         answer.headers_mut().insert("retry-after", seconds.into());

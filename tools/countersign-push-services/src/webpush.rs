@@ -6,22 +6,24 @@ use http::{Method, StatusCode};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::json;
 
-use crate::{Answer, Asked, PAYLOAD_BYTES_MAX, Room, jwt, now, plain, troubled};
+use crate::{
+    Answer, PAYLOAD_BYTES_MAX, ReceivedPush, ServiceState, jwt, now, outage_answer, plain,
+};
 
 /// The longest that a token may be good, in seconds: a day.
 const TOKEN_LIFE_MAX: u64 = 86_400;
 
-pub(crate) fn send(room: &Room, asked: &Asked, service: &'static str) -> Answer {
-    if let Some(trouble) = room.trouble() {
-        return troubled(&trouble, &json!({"reason": trouble.reason}));
+pub(crate) fn send(state: &ServiceState, asked: &ReceivedPush, service: &'static str) -> Answer {
+    if let Some(trouble) = state.trouble() {
+        return outage_answer(&trouble, &json!({"reason": trouble.reason}));
     }
     let path = asked.head.uri.path();
-    match judge(room, asked, path) {
+    match judge(state, asked, path) {
         Ok(()) => {
-            room.took(asked, service, path);
-            room.ntfy.took(path, &asked.body);
+            state.took(asked, service, path);
+            state.ntfy.took(path, &asked.body);
             let mut answer = plain(StatusCode::CREATED);
-            let message = format!("{}/message/{}", room.url(), asked.connection);
+            let message = format!("{}/message/{}", state.url(), asked.connection);
             answer.headers_mut().insert("location", message.parse().expect("a URL"));
             answer
         }
@@ -29,11 +31,11 @@ pub(crate) fn send(room: &Room, asked: &Asked, service: &'static str) -> Answer 
     }
 }
 
-fn judge(room: &Room, asked: &Asked, path: &str) -> Result<(), u16> {
+fn judge(state: &ServiceState, asked: &ReceivedPush, path: &str) -> Result<(), u16> {
     if asked.head.method != Method::POST {
         return Err(405);
     }
-    identified(room, asked)?;
+    identified(state, asked)?;
     let number = |name| asked.header(name).and_then(|value| value.parse::<u32>().ok());
     number("ttl").ok_or(400_u16)?; // RFC 8030, section 5.2.
     if !matches!(asked.header("urgency"), None | Some("very-low" | "low" | "normal" | "high")) {
@@ -52,11 +54,11 @@ fn judge(room: &Room, asked: &Asked, path: &str) -> Result<(), u16> {
     if !is_encrypted || asked.body.len() < 16 + 4 + 1 + 65 + 17 || asked.body[20] != 65 {
         return Err(400);
     }
-    if room.dead_since(path).is_some() { Err(410) } else { Ok(()) }
+    if state.dead_since(path).is_some() { Err(410) } else { Ok(()) }
 }
 
 /// RFC 8292, sections 2 to 4.
-fn identified(room: &Room, asked: &Asked) -> Result<(), u16> {
+fn identified(state: &ServiceState, asked: &ReceivedPush) -> Result<(), u16> {
     let header = asked.header("authorization").and_then(|value| value.strip_prefix("vapid "));
     let parts = header.ok_or(401_u16)?.split(',').map(str::trim);
     let parts: Vec<_> = parts.filter_map(|part| part.split_once('=')).collect();
@@ -68,7 +70,7 @@ fn identified(room: &Room, asked: &Asked) -> Result<(), u16> {
     let now = now().as_secs();
     let exp = claims["exp"].as_u64().unwrap_or_default();
     let sub = claims["sub"].as_str().unwrap_or_default();
-    let is_good = claims["aud"] == room.url()
+    let is_good = claims["aud"] == state.url()
         && exp > now
         && exp <= now + TOKEN_LIFE_MAX
         && (sub.starts_with("mailto:") || sub.starts_with("https://"));

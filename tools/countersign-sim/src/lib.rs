@@ -4,28 +4,28 @@
 //! seed, a store fails where it is asked to, and a doorbell hears what it may hear. What signs, signs
 //! for real, so that a test stands on the verifier and not on its absence.
 //!
-//! * [`World`]: tenants with authorities of their own, their people, and [`Phone`]s that sign.
-//! * [`Dice`] and [`Timeline`]: chance and time.
-//! * [`Stage`]: a store on which an [`Interference`] plays tricks, and a tape of what was written.
-//! * [`Board`]: a doorbell, good or bad.
-//! * [`Crowd`] and [`block_on`]: futures polled in the order that the dice say, or one to its end.
+//! * [`Population`]: tenants with authorities of their own, their people, and [`Phone`]s that sign.
+//! * [`Prng`] and [`Timeline`]: chance and time.
+//! * [`FaultyStore`]: a store on which an [`Interference`] plays tricks, and a tape of what was written.
+//! * [`FakeNotifier`]: a doorbell, good or bad.
+//! * [`Scheduler`] and [`block_on`]: futures polled in the order that the dice say, or one to its end.
 
 mod authority;
-mod board;
-mod crowd;
-mod dice;
+mod fault;
+mod faulty_store;
+mod notifier;
 mod phone;
-mod stage;
+mod population;
+mod prng;
+mod scheduler;
 mod timeline;
-mod trick;
-mod world;
 
 pub use authority::Authority;
-pub use board::{Board, Ring};
-pub use crowd::{Crowd, at_once, block_on};
-pub use dice::Dice;
+pub use fault::{FailsOnce, NoFaults, RandomFaults, SlowWrites, When, is_injected};
+pub use faulty_store::{Call, FaultyStore, Interference, Written};
+pub use notifier::{FakeNotifier, Received};
 pub use phone::{Phone, RAW, pin_digest};
-pub use stage::{Call, Interference, Stage, Written};
+pub use population::{Population, TestTenant};
+pub use prng::Prng;
+pub use scheduler::{Scheduler, at_once, block_on};
 pub use timeline::{START, Timeline};
-pub use trick::{FailsOnce, SlowWrites, Unsteady, Untouched, When, is_injected};
-pub use world::{House, World};

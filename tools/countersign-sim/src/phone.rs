@@ -1,11 +1,11 @@
 //! A phone: a device as the server knows it, and the keys that the server never sees.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use countersign_core::device::{Device, Identity, PinDigest, Purpose};
+use countersign_core::device::{Device, Identity, PinDigest, Usage};
 use countersign_core::engine::Submission;
 use countersign_core::id::{DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::secret::Key32;
-use countersign_core::terms::{Form, MediaType, Terms};
+use countersign_core::spec::{MediaType, SignatureFormat, TransactionSpec};
 use countersign_device::cms::{self, SigningKey};
 use countersign_device::raw;
 use countersign_proof::ocra;
@@ -52,30 +52,30 @@ impl Phone {
 
     /// Its identity for this purpose.
     #[must_use]
-    pub fn identity(&self, purpose: Purpose) -> &Identity {
+    pub fn identity(&self, usage: Usage) -> &Identity {
         let mut all = self.device.identities.iter();
-        all.find(|identity| identity.purpose == purpose).expect("a phone has one of each")
+        all.find(|identity| identity.usage == usage).expect("a phone has one of each")
     }
 
     /// Signs the content of these terms, with the identity for content.
     #[must_use]
-    pub fn sign(&self, terms: &Terms) -> Vec<u8> {
-        self.sign_as(Purpose::Content, terms)
+    pub fn sign(&self, spec: &TransactionSpec) -> Vec<u8> {
+        self.sign_as(Usage::Content, spec)
     }
 
     /// Signs the content of these terms with either identity.
     #[must_use]
-    pub fn sign_as(&self, purpose: Purpose, terms: &Terms) -> Vec<u8> {
-        let identity = self.identity(purpose);
-        let key = match purpose {
-            Purpose::Content => &self.content_key,
-            Purpose::Digest => &self.digest_key,
+    pub fn sign_as(&self, usage: Usage, spec: &TransactionSpec) -> Vec<u8> {
+        let identity = self.identity(usage);
+        let key = match usage {
+            Usage::Content => &self.content_key,
+            Usage::Digest => &self.digest_key,
         };
         cms::sign(
-            &terms.content.bytes,
-            terms.content.media_type.as_str(),
-            terms.id.bytes(),
-            terms.started_at.seconds(),
+            &spec.content.bytes,
+            spec.content.media_type.as_str(),
+            spec.id.bytes(),
+            spec.started_at.seconds(),
             &identity.certificate,
             &identity.chain,
             key,
@@ -86,46 +86,52 @@ impl Phone {
     /// Hands in `value` as a signature by the identity for content.
     #[must_use]
     pub fn submission<'a>(&self, value: &'a [u8]) -> Submission<'a> {
-        let identity = self.identity(Purpose::Content).id;
+        let identity = self.identity(Usage::Content).id;
         let identity = Some(identity);
-        Submission { form: Form::Cms, value, identity, algorithm: None, digest: None }
+        Submission { form: SignatureFormat::Cms, value, identity, algorithm: None, digest: None }
     }
 
     /// Signs the content of these terms raw, with the identity for this purpose, right or not: text by its
     /// SHA-256, a digest as it is.
     #[must_use]
-    pub fn sign_raw_as(&self, purpose: Purpose, terms: &Terms) -> Vec<u8> {
-        let content = &terms.content;
+    pub fn sign_raw_as(&self, usage: Usage, spec: &TransactionSpec) -> Vec<u8> {
+        let content = &spec.content;
         let digest = match content.media_type {
             MediaType::Digest => content.bytes.clone(),
             _ => Hash::Sha256.of(&content.bytes),
         };
-        self.sign_digest_as(purpose, &digest)
+        self.sign_digest_as(usage, &digest)
     }
 
     /// Signs this SHA-256 with the identity for this purpose.
     #[must_use]
-    pub fn sign_digest_as(&self, purpose: Purpose, digest: &[u8]) -> Vec<u8> {
-        let key = match purpose {
-            Purpose::Content => &self.content_key,
-            Purpose::Digest => &self.digest_key,
+    pub fn sign_digest_as(&self, usage: Usage, digest: &[u8]) -> Vec<u8> {
+        let key = match usage {
+            Usage::Content => &self.content_key,
+            Usage::Digest => &self.digest_key,
         };
         raw::sign(key, RAW, digest).expect("the key is a P-256 key")
     }
 
     /// Hands in `value` as a raw signature by the identity for this purpose.
     #[must_use]
-    pub fn raw_submission<'a>(&self, purpose: Purpose, value: &'a [u8]) -> Submission<'a> {
-        let identity = Some(self.identity(purpose).id);
-        Submission { form: Form::Raw, value, identity, algorithm: Some(RAW), digest: None }
+    pub fn raw_submission<'a>(&self, usage: Usage, value: &'a [u8]) -> Submission<'a> {
+        let identity = Some(self.identity(usage).id);
+        Submission {
+            form: SignatureFormat::Raw,
+            value,
+            identity,
+            algorithm: Some(RAW),
+            digest: None,
+        }
     }
 
     /// Signs these terms as they ask for it.
     #[must_use]
-    pub fn sign_rightly(&self, terms: &Terms) -> Vec<u8> {
-        match terms.forms.raw() {
-            None => self.sign(terms),
-            Some(_) => self.sign_raw_as(terms.purpose(), terms),
+    pub fn sign_rightly(&self, spec: &TransactionSpec) -> Vec<u8> {
+        match spec.formats.raw() {
+            None => self.sign(spec),
+            Some(_) => self.sign_raw_as(spec.usage(), spec),
         }
     }
 

@@ -1,13 +1,13 @@
-//! Virtual time, and chance to go with it: a `Clock` and `Chance` that do what a test says.
+//! Virtual time, and chance to go with it: a `Clock` and `Entropy` that do what a test says.
 
 use core::time::Duration;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use countersign_core::port::{Chance, Clock};
+use countersign_core::port::{Clock, Entropy};
 use countersign_core::time::Timestamp;
 
-use crate::Dice;
+use crate::Prng;
 
 /// When every timeline begins: in January 2027, well inside the certificates' validity.
 pub const START: Timestamp = Timestamp(1_800_000_000_000);
@@ -18,7 +18,7 @@ pub struct Timeline {
     now: Arc<AtomicU64>,
     /// How far this node's clock is ahead of the others.
     ahead: Duration,
-    dice: Arc<Mutex<Dice>>,
+    prng: Arc<Mutex<Prng>>,
 }
 
 impl Timeline {
@@ -28,7 +28,7 @@ impl Timeline {
         Self {
             now: Arc::new(AtomicU64::new(START.0)),
             ahead: Duration::ZERO,
-            dice: Arc::new(Mutex::new(Dice::seeded(seed))),
+            prng: Arc::new(Mutex::new(Prng::seeded(seed))),
         }
     }
 
@@ -56,8 +56,8 @@ impl Clock for Timeline {
     }
 }
 
-impl Chance for Timeline {
-    fn draw(&self) -> u128 {
-        self.dice.lock().unwrap_or_else(PoisonError::into_inner).draw()
+impl Entropy for Timeline {
+    fn random_u128(&self) -> u128 {
+        self.prng.lock().unwrap_or_else(PoisonError::into_inner).random_u128()
     }
 }

@@ -119,23 +119,23 @@ fn names(line: &str, word: &str) -> bool {
     })
 }
 
-const SURFACES: &str = "crates/countersign-server/src/surface/";
+const DIALECTS: &str = "crates/countersign-server/src/dialect/";
 
-/// No surface names another one, the store, or the deliveries; its tests no more than its code.
-pub(super) fn surfaces(files: &Files) -> Vec<Finding> {
-    let surface_of = |file: &File| {
-        let (surface, _) = file.path.strip_prefix(SURFACES)?.split_once('/')?;
-        Some(surface.to_owned())
+/// No dialect names another one, the store, or the deliveries; its tests no more than its code.
+pub(super) fn dialects(files: &Files) -> Vec<Finding> {
+    let dialect_of = |file: &File| {
+        let (dialect, _) = file.path.strip_prefix(DIALECTS)?.split_once('/')?;
+        Some(dialect.to_owned())
     };
-    let mut surfaces: Vec<String> = files.rust().filter_map(surface_of).collect();
-    surfaces.sort();
-    surfaces.dedup();
+    let mut dialects: Vec<String> = files.rust().filter_map(dialect_of).collect();
+    dialects.sort();
+    dialects.dedup();
 
     let mut findings = Vec::new();
     for file in files.rust() {
-        let Some(own) = surface_of(file) else { continue };
+        let Some(own) = dialect_of(file) else { continue };
         for (number, line) in (1..).zip(&file.lines) {
-            let mut others = surfaces.iter().filter(|other| **other != own);
+            let mut others = dialects.iter().filter(|other| **other != own);
             let named = others
                 .find(|other| names_module(line, other))
                 .map(|other| format!("`{own}` names `{other}`"));
@@ -153,7 +153,7 @@ pub(super) fn surfaces(files: &Files) -> Vec<Finding> {
 }
 
 fn names_module(line: &Line, module: &str) -> bool {
-    names(&line.code, &format!("surface::{module}"))
+    names(&line.code, &format!("dialect::{module}"))
         || names(&line.code, &format!("super::{module}"))
 }
 
@@ -215,19 +215,19 @@ mod tests {
     }
 
     #[test]
-    fn a_surface_that_looks_beside_itself_is_found() {
-        let kobil = "crates/countersign-server/src/surface/kobil/routes.rs";
-        let onespan = "crates/countersign-server/src/surface/onespan/routes.rs";
+    fn a_dialect_that_looks_beside_itself_is_found() {
+        let kobil = "crates/countersign-server/src/dialect/kobil/routes.rs";
+        let onespan = "crates/countersign-server/src/dialect/onespan/routes.rs";
         for code in [
-            "use crate::surface::onespan::body;",
+            "use crate::dialect::onespan::body;",
             "use super::super::onespan;",
             "use countersign_store::Store;",
             "use crate::delivery::webhook;",
             "use crate::egress::outbound::Outbound;",
         ] {
             let files =
-                Files::of(&[(kobil, code), (onespan, "use crate::surface::caller::Caller;")]);
-            let found = surfaces(&files);
+                Files::of(&[(kobil, code), (onespan, "use crate::dialect::caller::Caller;")]);
+            let found = dialects(&files);
             assert_eq!(found.len(), 1, "{code}: {found:?}");
             assert_eq!(found[0].path, kobil);
         }

@@ -8,23 +8,23 @@ use std::sync::Arc;
 use countersign_proof::Proof;
 use countersign_proof::raw::Algorithm;
 
-use super::scene::Scene;
-use super::scenes::{Source, Tried, sources};
+use super::context::StepContext;
+use super::context_cache::{ReadFrom, StepAttempt, read_order};
 use super::{Engine, lost_every_race};
 use crate::device::Device;
 use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Chance, Clock, Doorbell, Ledger, Registry};
+use crate::port::{Clock, Entropy, Ledger, Notifier, Registry};
 use crate::refusal::{Error, Refusal};
-use crate::terms::Form;
+use crate::spec::SignatureFormat;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
-use crate::user::{Factor, Lock, Standing};
+use crate::user::{Factor, Lock, LockState};
 
 /// A signature as a device hands it in.
 #[derive(Clone, Debug)]
 pub struct Submission<'a> {
     /// The form that it claims.
-    pub form: Form,
+    pub form: SignatureFormat,
     /// Its bytes.
     pub value: &'a [u8],
     /// The identity that made it; where none is named, the one of the device's that fits. A code has none.
@@ -38,7 +38,7 @@ pub struct Submission<'a> {
 
 /// How a signature is handed in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Manner {
+pub enum FinishMode {
     /// By a device that took the transaction before.
     Taken,
     /// By a call that may be the device's first: it takes and finishes at once.
@@ -63,7 +63,7 @@ pub struct Taken {
     pub device: Device,
 }
 
-impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// What is open for this device, oldest first. Being asked for it, the device is online: the
     /// clock *go online* of what it is offered stops.
     ///
@@ -74,26 +74,26 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         tenant: &TenantName,
         device: DeviceId,
     ) -> Result<Vec<Arc<Transaction>>, Error> {
-        let (device, user) = self.actor(tenant, device).await?;
-        user.value.standing.check(self.now())?;
+        let (device, user) = self.load_actor(tenant, device).await?;
+        user.value.lock_state.check(self.now())?;
         let mut offers = Vec::new();
         let mut reached = Vec::new();
         for open in self.store.open(tenant, &user.value.name).await? {
             let open = open.value;
-            let taken_once = open.terms.once
+            let taken_once = open.spec.once
                 && open.takes.first().is_some_and(|take| take.device != device.value.id);
-            if !open.terms.addressed.covers(device.value.id) || taken_once {
+            if !open.spec.recipients.includes(device.value.id) || taken_once {
                 continue;
             }
-            let is_known = open.terms.present.contains(&device.value.id);
+            let is_known = open.spec.present.contains(&device.value.id);
             if !is_known && !open.taken_by(device.value.id) {
-                reached.push(open.terms.id);
+                reached.push(open.spec.id);
             }
             if open.state != (State::Waiting { reached: false }) {
                 offers.push(Arc::new(open));
                 continue;
             }
-            match self.apply(tenant, open.terms.id, Input::Reach).await {
+            match self.apply(tenant, open.spec.id, Input::Reach).await {
                 Ok(reached) => offers.push(reached),
                 Err(Error::Refused(_)) => {} // It ended, or is about to.
                 Err(failed) => return Err(failed),
@@ -110,8 +110,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// # Errors
     /// Refuses a device or a user that is locked or unknown.
     pub async fn check(&self, tenant: &TenantName, device: DeviceId) -> Result<(), Error> {
-        let (_, user) = self.actor(tenant, device).await?;
-        Ok(user.value.standing.check(self.now())?)
+        let (_, user) = self.load_actor(tenant, device).await?;
+        Ok(user.value.lock_state.check(self.now())?)
     }
 
     /// Takes a transaction: the person has opened it. Content is released only by this, and where the
@@ -126,10 +126,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         pin_proof: Option<&str>,
     ) -> Result<Taken, Error> {
-        for source in sources() {
-            let scene = self.scene_in_good_standing(source, tenant, device, id).await;
-            let tried = self.try_take(scene, pin_proof).await;
-            if let Some(answer) = source.answer(tried) {
+        for read_from in read_order() {
+            let context = self.unlocked_context(read_from, tenant, device, id).await;
+            let attempt = self.try_take(context, pin_proof).await;
+            if let Some(answer) = read_from.answer(attempt) {
                 return answer;
             }
         }
@@ -138,22 +138,23 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
 
     async fn try_take(
         &self,
-        scene: Result<Scene, Error>,
+        context: Result<StepContext, Error>,
         pin_proof: Option<&str>,
-    ) -> Result<Tried<Taken>, Error> {
-        let scene = scene?;
-        let device = scene.device.value.id;
-        let pin = self.pin(&scene, pin_proof)?;
-        let (before, now) = (scene.user.value.standing, scene.now);
-        let (decision, taker) = scene.decide(Input::Take { device, pin }, |event| match event {
-            Event::PinMistaken | Event::Ended(Outcome::Locked) => {
-                before.after_wrong(Factor::Pin, &self.policy.locks, now).0
-            }
-            _ if pin == Pin::Right => before.after_right(Factor::Pin),
-            _ => before,
-        })?;
+    ) -> Result<StepAttempt<Taken>, Error> {
+        let context = context?;
+        let device = context.device.value.id;
+        let pin = self.pin(&context, pin_proof)?;
+        let (before, now) = (context.user.value.lock_state, context.now);
+        let (decision, taker) =
+            context.decide(Input::Take { device, pin }, |event| match event {
+                Event::PinMistaken | Event::Ended(Outcome::Locked) => {
+                    before.record_failure(Factor::Pin, &self.policy.locks, now).0
+                }
+                _ if pin == Pin::Right => before.record_success(Factor::Pin),
+                _ => before,
+            })?;
         let event = decision.step.event;
-        let after = decision.standing.unwrap_or(before);
+        let after = decision.lock_state.unwrap_or(before);
         let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };
         Ok(Some(match event {
             Some(Event::PinMistaken) => {
@@ -176,12 +177,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         device: DeviceId,
         id: TransactionId,
     ) -> Result<Arc<Transaction>, Error> {
-        let transaction = self
-            .scene_in_good_standing(Source::Ledger, tenant, device, id)
-            .await?
-            .transaction
-            .value;
-        if transaction.terms.pin_required && !transaction.taken_by(device) {
+        let transaction =
+            self.unlocked_context(ReadFrom::Store, tenant, device, id).await?.transaction.value;
+        if transaction.spec.pin_required && !transaction.taken_by(device) {
             return Err(Refusal::PinRequired.into());
         }
         Ok(Arc::new(transaction))
@@ -201,7 +199,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         submission: &Submission<'_>,
     ) -> Result<Arc<Transaction>, Error> {
-        Ok(self.finish_in(Manner::Taken, tenant, device, id, submission).await?.transaction)
+        Ok(self.finish_in(FinishMode::Taken, tenant, device, id, submission).await?.transaction)
     }
 
     /// As [`finish`](Self::finish), in that manner; says which device it was, too. At once, a device that has not taken it takes it in the
@@ -211,17 +209,17 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// As [`finish`](Self::finish).
     pub async fn finish_in(
         &self,
-        manner: Manner,
+        mode: FinishMode,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
         submission: &Submission<'_>,
     ) -> Result<Completed, Error> {
         let mut verified = None;
-        for source in sources() {
-            let scene = self.scene(source, tenant, device, id).await;
-            let tried = self.try_finish(scene, manner, submission, &mut verified).await;
-            if let Some(answer) = source.answer(tried) {
+        for read_from in read_order() {
+            let context = self.context(read_from, tenant, device, id).await;
+            let attempt = self.try_finish(context, mode, submission, &mut verified).await;
+            if let Some(answer) = read_from.answer(attempt) {
                 return answer;
             }
         }
@@ -231,53 +229,54 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// `verified` is what came of verifying, and for which version of the device.
     async fn try_finish(
         &self,
-        scene: Result<Scene, Error>,
-        manner: Manner,
+        context: Result<StepContext, Error>,
+        mode: FinishMode,
         submission: &Submission<'_>,
         verified: &mut Option<(u32, Option<Proof>)>,
-    ) -> Result<Tried<Completed>, Error> {
-        let mut scene = scene?;
-        let device = scene.device.value.id;
-        let transaction = &scene.transaction.value;
+    ) -> Result<StepAttempt<Completed>, Error> {
+        let mut context = context?;
+        let device = context.device.value.id;
+        let transaction = &context.transaction.value;
         match transaction.end() {
             // Said again, it is answered again, though the user was locked since.
             Some(End::Finished { by, proof })
                 if *by == device && proof.repeats(submission.value) =>
             {
-                let transaction = Arc::new(scene.transaction.value);
-                return Ok(Some(Ok(Completed { transaction, device: scene.device.value })));
+                let transaction = Arc::new(context.transaction.value);
+                return Ok(Some(Ok(Completed { transaction, device: context.device.value })));
             }
             ended => {
-                scene.user.value.standing.check(scene.now)?;
+                context.user.value.lock_state.check(context.now)?;
                 if let Some(end) = ended {
                     return Err(Refusal::Ended(end.outcome()).into());
                 }
-                if scene.now >= transaction.deadline() {
+                if context.now >= transaction.deadline() {
                     return Err(Refusal::Late.into());
                 }
-                if manner == Manner::AtOnce && !transaction.shown_by(device) {
-                    scene = scene.taken()?;
+                if mode == FinishMode::AtOnce && !transaction.shown_by(device) {
+                    context = context.taken()?;
                 }
-                scene.transaction.value.may_finish(device)?;
+                context.transaction.value.may_finish(device)?;
             }
         }
         // A device that changed meanwhile may have lost the identity: it is looked at again.
-        let version = scene.device.version;
+        let version = context.device.version;
         let proof = match verified.take() {
             Some((then, proof)) if then == version => proof,
-            _ => self.verify(&scene, submission).await?,
+            _ => self.verify(&context, submission).await?,
         };
         *verified = Some((version, proof.clone()));
-        let (before, now, policy) = (scene.user.value.standing, scene.now, &self.policy.locks);
-        let wrong = before.after_wrong(Factor::Code, policy, now);
+        let (before, now, policy) =
+            (context.user.value.lock_state, context.now, &self.policy.locks);
+        let wrong = before.record_failure(Factor::Code, policy, now);
         let input = match proof {
             Some(proof) => Input::Finish { device, proof },
             None => Input::MistakeCode { device, locks: wrong.1 },
         };
-        let (decision, device) = scene.decide(input, |event| match (event, submission.form) {
+        let (decision, device) = context.decide(input, |event| match (event, submission.form) {
             (Event::CodeMistaken | Event::Ended(Outcome::Locked), _) => wrong.0,
-            (_, Form::Code) => before.after_right(Factor::Code),
-            (_, Form::Cms | Form::Raw) => before,
+            (_, SignatureFormat::Code) => before.record_success(Factor::Code),
+            (_, SignatureFormat::Cms | SignatureFormat::Raw) => before,
         })?;
         let event = decision.step.event;
         let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };
@@ -319,10 +318,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         reason: Decline,
         words: String,
     ) -> Result<Arc<Transaction>, Error> {
-        self.answer(tenant, device, id, Input::Decline { device, reason, words }, |standing| {
+        self.answer(tenant, device, id, Input::Decline { device, reason, words }, |lock_state| {
             match reason {
-                Decline::NotMe => Standing { lock: Lock::Disowned, ..standing },
-                Decline::User => standing,
+                Decline::NotMe => LockState { lock: Lock::ReportedByUser, ..lock_state },
+                Decline::User => lock_state,
             }
         })
         .await
@@ -339,7 +338,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
         reason: String,
     ) -> Result<Arc<Transaction>, Error> {
-        self.answer(tenant, device, id, Input::Fail { device, reason }, |standing| standing).await
+        self.answer(tenant, device, id, Input::Fail { device, reason }, |lock_state| lock_state)
+            .await
     }
 
     async fn answer(
@@ -348,16 +348,16 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         device: DeviceId,
         id: TransactionId,
         input: Input,
-        standing: impl Fn(Standing) -> Standing + Send + Sync,
+        lock_state: impl Fn(LockState) -> LockState + Send + Sync,
     ) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let scene = self.scene(Source::Ledger, tenant, device, id).await?;
+            let context = self.context(ReadFrom::Store, tenant, device, id).await?;
             // "This was not me", said again, comes from a user whom it has locked.
-            if !scene.transaction.value.state.is_ended() {
-                scene.user.value.standing.check(scene.now)?;
+            if !context.transaction.value.state.is_ended() {
+                context.user.value.lock_state.check(context.now)?;
             }
-            let before = scene.user.value.standing;
-            let (decision, _) = scene.decide(input.clone(), |_| standing(before))?;
+            let before = context.user.value.lock_state;
+            let (decision, _) = context.decide(input.clone(), |_| lock_state(before))?;
             if let Some(done) = self.conclude(decision).await? {
                 return Ok(done);
             }
@@ -366,20 +366,20 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     }
 
     /// What comes of the proof of the PIN, if this transaction asks for one.
-    fn pin(&self, scene: &Scene, given: Option<&str>) -> Result<Pin, Refusal> {
-        let transaction = &scene.transaction.value;
-        if !transaction.terms.pin_required || transaction.state.is_ended() {
+    fn pin(&self, context: &StepContext, given: Option<&str>) -> Result<Pin, Refusal> {
+        let transaction = &context.transaction.value;
+        if !transaction.spec.pin_required || transaction.state.is_ended() {
             return Ok(Pin::Absent);
         }
-        let device = &scene.device.value;
+        let device = &context.device.value;
         let Some(pin) = &device.pin else { return Err(Refusal::PinUnset) };
         let Some(given) = given else { return Ok(Pin::Absent) };
-        let id = transaction.terms.id.bytes();
+        let id = transaction.spec.id.bytes();
         if super::pin::proves(device, pin, id, given) {
             return Ok(Pin::Right);
         }
-        let standing = scene.user.value.standing;
-        let (_, locks) = standing.after_wrong(Factor::Pin, &self.policy.locks, scene.now);
+        let lock_state = context.user.value.lock_state;
+        let (_, locks) = lock_state.record_failure(Factor::Pin, &self.policy.locks, context.now);
         Ok(Pin::Wrong { locks })
     }
 }

@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 
-use super::answer::{Completed, Manner, Submission, Taken};
-use super::scene::Scene;
-use super::scenes::Source;
+use super::answer::{Completed, FinishMode, Submission, Taken};
+use super::context::StepContext;
+use super::context_cache::ReadFrom;
 use super::{Engine, lost_every_race};
 use crate::id::{ClientId, DeviceId, RequestKey, SerialNumber, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Chance, Clock, Doorbell, Handle, Ledger, Registry};
+use crate::port::{Clock, Entropy, Handle, Ledger, Notifier, Registry};
 use crate::refusal::{Error, Refusal};
-use crate::terms::Operation;
+use crate::spec::Operation;
 use crate::time::Timestamp;
 use crate::transaction::{Decline, End, Input, Transaction};
 
@@ -34,7 +34,7 @@ pub struct Request {
 impl Request {
     /// Whether this is the transaction that is named, and open.
     fn fits(&self, transaction: &Transaction, now: Timestamp) -> bool {
-        transaction.terms.operation == self.operation
+        transaction.spec.operation == self.operation
             && self.is_asker(transaction)
             && !transaction.state.is_ended()
             && now < transaction.deadline()
@@ -42,11 +42,11 @@ impl Request {
 
     /// Whether the caller may act on what this transaction's client started.
     fn is_asker(&self, transaction: &Transaction) -> bool {
-        self.client.as_ref().is_none_or(|client| *client == transaction.terms.client)
+        self.client.as_ref().is_none_or(|client| *client == transaction.spec.client)
     }
 }
 
-impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Takes a transaction that nobody has taken, for the device of that serial number. It is good once:
     /// a repeated fetch is refused as one by anybody else is.
     ///
@@ -65,19 +65,24 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             let (Some(device), Some(user), Some(transaction)) = (device, user, transaction) else {
                 return Err(Refusal::Unknown.into());
             };
-            let scene =
-                Scene { source: Source::Ledger, device, user, transaction, now: self.now() };
-            let (found, by) = (&scene.transaction.value, scene.device.value.id);
-            let fetchable = request.fits(found, scene.now)
-                && found.terms.user == scene.user.value.name
+            let context = StepContext {
+                read_from: ReadFrom::Store,
+                device,
+                user,
+                transaction,
+                now: self.now(),
+            };
+            let (found, by) = (&context.transaction.value, context.device.value.id);
+            let fetchable = request.fits(found, context.now)
+                && found.spec.user == context.user.value.name
                 && found.may_fetch(by).is_ok();
             if !fetchable {
                 return Err(Refusal::Unknown.into());
             }
-            scene.device.value.check()?;
-            let standing = scene.user.value.standing;
-            standing.check(scene.now)?;
-            let (decision, device) = scene.decide(Input::Fetch { device: by }, |_| standing)?;
+            context.device.value.check()?;
+            let lock_state = context.user.value.lock_state;
+            lock_state.check(context.now)?;
+            let (decision, device) = context.decide(Input::Fetch { device: by }, |_| lock_state)?;
             if let Some(transaction) = self.conclude(decision).await? {
                 return Ok(Taken { transaction, device });
             }
@@ -104,7 +109,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         let tenant = &request.tenant;
         let found = self.store.load(tenant, &Handle::Key(request.key)).await?;
         let found =
-            found.filter(|found| found.value.terms.user == *user && request.is_asker(&found.value));
+            found.filter(|found| found.value.spec.user == *user && request.is_asker(&found.value));
         let found = found.ok_or(Refusal::Unknown)?.value;
         let by = found.takes.first().ok_or(Refusal::Unknown)?.device;
         if let Some(End::Locked { .. }) = found.end() {
@@ -113,7 +118,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         if !request.fits(&found, self.now()) {
             return Err(Refusal::Unknown.into());
         }
-        let completed = self.finish_in(Manner::Taken, tenant, by, found.terms.id, submission).await;
+        let completed =
+            self.finish_in(FinishMode::Taken, tenant, by, found.spec.id, submission).await;
         completed.map_err(Error::hidden)
     }
 
@@ -128,16 +134,17 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         device: DeviceId,
     ) -> Result<Arc<Transaction>, Error> {
         let tenant = &request.tenant;
-        let (acting, _) = self.actor(tenant, device).await?;
+        let (step_snapshot, _) = self.load_actor(tenant, device).await?;
         let found = self.store.load(tenant, &Handle::Key(request.key)).await?;
         let found = found.filter(|found| {
-            found.value.terms.user == acting.value.user && request.fits(&found.value, self.now())
+            found.value.spec.user == step_snapshot.value.user
+                && request.fits(&found.value, self.now())
         });
         let found = found.ok_or(Refusal::Unknown)?.value;
         if found.takes.first().is_none_or(|first| first.device != device) {
             return Err(Refusal::OtherDevice.into());
         }
-        let declined = self.decline(tenant, device, found.terms.id, Decline::User).await;
+        let declined = self.decline(tenant, device, found.spec.id, Decline::User).await;
         declined.map_err(Error::hidden)
     }
 }

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 
 use super::{Engine, lost_every_race};
-use crate::device::{Device, DeviceStatus, Identity, Purpose};
+use crate::device::{Device, DeviceStatus, Identity, Usage};
 use crate::enrolment::{Addition, NewIdentity};
 use crate::id::{DeviceId, IdentityId, TenantName, UserName};
 use crate::limits::{COMMIT_TRIES_MAX, IDENTITIES_PER_DEVICE_MAX, LISTED_MAX};
-use crate::port::{Chance, Changed, Clock, Doorbell, Ledger, Registered, Registry, Versioned};
+use crate::port::{Changed, Clock, Entropy, Ledger, Notifier, Registered, Registry, Versioned};
 use crate::refusal::{Error, Fault, Refusal};
-use crate::selector::{Filter, Held, Selector};
+use crate::selector::{Filter, HeldIdentity, Selector};
 use crate::tenant::Tenant;
 
-impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// The identities that a filter gives, by user and device, at most `limit`.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         tenant: &TenantName,
         filter: &Filter,
         limit: u16,
-    ) -> Result<Vec<Held>, Error> {
+    ) -> Result<Vec<HeldIdentity>, Error> {
         let devices = match filter {
             Filter { device: Some(id), .. } => {
                 self.store.device(tenant, *id).await?.into_iter().collect()
@@ -47,7 +47,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 if held.len() == usize::from(limit) {
                     return Ok(held);
                 }
-                held.push(Held { device: Arc::clone(&device), identity: identity.clone() });
+                held.push(HeldIdentity { device: Arc::clone(&device), identity: identity.clone() });
             }
         }
         Ok(held)
@@ -57,13 +57,17 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     ///
     /// # Errors
     /// Refuses one that is unknown, or whose device is retired.
-    pub async fn identity(&self, tenant: &TenantName, id: IdentityId) -> Result<Held, Error> {
+    pub async fn identity(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<HeldIdentity, Error> {
         let (device, place) = self.holder(tenant, id).await?;
         let identity = device.value.identities[place].clone();
-        Ok(Held { device: Arc::new(device.value), identity })
+        Ok(HeldIdentity { device: Arc::new(device.value), identity })
     }
 
-    /// The user whose identities the selectors mean: the one who holds an enabled identity for `purpose`,
+    /// The user whose identities the selectors mean: the one who holds an enabled identity for `usage`,
     /// on a device that is not locked, that one of them matches.
     ///
     /// # Errors
@@ -73,7 +77,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         &self,
         tenant: &TenantName,
         selectors: &[Selector],
-        purpose: Purpose,
+        usage: Usage,
     ) -> Result<UserName, Error> {
         let mut user: Option<UserName> = None;
         for selector in selectors {
@@ -90,7 +94,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 }
             };
             for Versioned { value: device, .. } in devices {
-                if device.check().is_err() || device.fit(purpose, one).next().is_none() {
+                if device.check().is_err() || device.fit(usage, one).next().is_none() {
                     continue;
                 }
                 match &user {
@@ -116,19 +120,19 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         tenant: &TenantName,
         device: DeviceId,
         public_key: &[u8],
-        purpose: Purpose,
+        usage: Usage,
         issue: impl Fn(&Tenant, &Device) -> Result<NewIdentity, Fault> + Send + Sync,
     ) -> Result<Identity, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
             let now = self.now();
             let (Versioned { value: mut holder, version }, user) =
-                self.actor(tenant, device).await?;
-            user.value.standing.check(now)?;
+                self.load_actor(tenant, device).await?;
+            user.value.lock_state.check(now)?;
             let same = |own: &&Identity| {
                 countersign_proof::public_key(&own.certificate).is_ok_and(|own| own == public_key)
             };
             match holder.identities.iter().find(same) {
-                Some(own) if own.purpose == purpose => return Ok(own.clone()),
+                Some(own) if own.usage == usage => return Ok(own.clone()),
                 Some(_) => return Err(Refusal::UnfitIdentity.into()),
                 None if *public_key == holder.auth_key => {
                     return Err(Refusal::UnfitIdentity.into());
@@ -163,7 +167,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: IdentityId,
         enabled: bool,
         reason: &str,
-    ) -> Result<Held, Error> {
+    ) -> Result<HeldIdentity, Error> {
         let change = |identity: &mut Identity| {
             identity.enabled = enabled;
             reason.clone_into(&mut identity.status_reason);
@@ -180,7 +184,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         tenant: &TenantName,
         id: IdentityId,
         labels: &[String],
-    ) -> Result<Held, Error> {
+    ) -> Result<HeldIdentity, Error> {
         self.change_identity(tenant, id, |identity| identity.labels = labels.to_vec()).await
     }
 
@@ -192,11 +196,11 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         &self,
         tenant: &TenantName,
         id: IdentityId,
-    ) -> Result<Held, Error> {
+    ) -> Result<HeldIdentity, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
             let (Versioned { value: mut device, version }, place) = self.holder(tenant, id).await?;
             let identity = device.identities.remove(place);
-            let held = Held { device: Arc::new(device.clone()), identity };
+            let held = HeldIdentity { device: Arc::new(device.clone()), identity };
             if self.store.change_device(device, version).await? == Changed::Written {
                 return Ok(held);
             }
@@ -209,12 +213,12 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         tenant: &TenantName,
         id: IdentityId,
         change: impl Fn(&mut Identity) + Send + Sync,
-    ) -> Result<Held, Error> {
+    ) -> Result<HeldIdentity, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
             let (Versioned { value: mut device, version }, place) = self.holder(tenant, id).await?;
             change(&mut device.identities[place]);
             let identity = device.identities[place].clone();
-            let held = Held { device: Arc::new(device.clone()), identity };
+            let held = HeldIdentity { device: Arc::new(device.clone()), identity };
             if self.store.change_device(device, version).await? == Changed::Written {
                 return Ok(held);
             }

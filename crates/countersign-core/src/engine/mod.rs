@@ -3,7 +3,7 @@
 //! Each use case loads what it decides on, decides with a pure function, and commits the decision and
 //! its debts against the versions that it was decided on. Found stale, it begins again; a bounded loop,
 //! since whoever moved first has made progress. A device's step is tried first on what is remembered of
-//! its transaction (`scenes.rs`), which only a commit can confirm.
+//! its transaction (`context_cache.rs`), which only a commit can confirm.
 //!
 //! * [`start`](Engine::start), [`cancel`](Engine::cancel) and [`discard`](Engine::discard): what relying
 //!   parties do (`start.rs`).
@@ -15,17 +15,17 @@
 //!   is done to people and their devices (`people.rs`).
 //! * [`identities`](Engine::identities), [`whose`](Engine::whose), … : which signing identities there
 //!   are, and what is done to them (`identities.rs`).
-//! * [`sweep`](Engine::sweep), [`forget`](Engine::forget): what time does.
+//! * [`sweep`](Engine::sweep), [`purge`](Engine::forget): what time does.
 
 mod answer;
+mod context;
+mod context_cache;
 mod gateway;
 mod identities;
-mod owed;
+mod outbox;
 mod people;
 mod pin;
 mod rates;
-mod scene;
-mod scenes;
 mod signers;
 mod start;
 mod verify;
@@ -35,26 +35,26 @@ use std::sync::Arc;
 
 use countersign_proof::BadProof;
 
-pub use answer::{Completed, Manner, Submission, Taken};
+pub use answer::{Completed, FinishMode, Submission, Taken};
 pub use gateway::Request;
-pub use people::invite;
+pub use people::create_activation;
 pub use rates::StartRates;
-pub use start::{Announcement, Order};
+pub use start::{Notify, SignatureRequest};
 
-use self::scenes::{Scenes, Source};
-use crate::delivery::Owed;
+use self::context_cache::{ContextCache, ReadFrom};
+use crate::delivery::NewDelivery;
 use crate::device::Device;
 use crate::id::{DeliveryId, TenantName, TransactionId};
-use crate::limits::{COMMIT_TRIES_MAX, FORGET_MAX, SWEEP_MAX};
+use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX, SWEEP_MAX};
 use crate::port::{
-    Bell, Chance, Clock, Commit, Committed, Doorbell, Due, Grounds, Handle, Ledger, Registry,
-    StoredMax,
+    Clock, Commit, Committed, Due, Entropy, Handle, Ledger, Notification, Notifier, Preconditions,
+    Registry, StoredMax,
 };
+use crate::push_policy::PushPolicy;
 use crate::refusal::{Error, Fault, Refusal};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Step, Transaction};
-use crate::user::{LockPolicy, Standing};
-use crate::waking::PushPolicy;
+use crate::user::{LockPolicy, LockState};
 
 /// The rules that an operator sets.
 #[derive(Clone, Copy, Debug)]
@@ -77,21 +77,21 @@ pub struct Engine<S, D, W> {
     /// The durable truth.
     pub store: S,
     /// Who is on the line.
-    pub doorbell: D,
+    pub notifier: D,
     /// Time and randomness.
-    pub world: W,
+    pub system: W,
     policy: Policy,
     signers: signers::Signers,
-    scenes: Scenes,
+    context_cache: ContextCache,
     starts: rates::Starts,
 }
 
-impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Joins the parts.
-    pub fn new(store: S, doorbell: D, world: W, policy: Policy) -> Self {
-        let (signers, scenes) = (signers::Signers::default(), Scenes::default());
+    pub fn new(store: S, notifier: D, system: W, policy: Policy) -> Self {
+        let (signers, context_cache) = (signers::Signers::default(), ContextCache::default());
         let starts = rates::Starts::default();
-        Self { store, doorbell, world, policy, signers, scenes, starts }
+        Self { store, notifier, system, policy, signers, context_cache, starts }
     }
 
     /// Which devices are pushed, and when.
@@ -101,7 +101,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        self.world.now()
+        self.system.now()
     }
 
     /// Reads a transaction.
@@ -137,17 +137,17 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     ///
     /// # Errors
     /// Fails when the ledger does; what was not removed then goes with the next batch.
-    pub async fn forget(&self, keep: Option<Duration>) -> Result<bool, Fault> {
+    pub async fn purge(&self, keep: Option<Duration>) -> Result<bool, Fault> {
         let now = self.now();
-        let codes = self.store.forget_activations(now, FORGET_MAX).await?;
+        let codes = self.store.purge_activations(now, PURGE_MAX).await?;
         let ended = match keep.map(|keep| u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)) {
             None => 0,
             Some(keep) => {
                 let before = Timestamp(now.0.saturating_sub(keep));
-                self.store.forget(before, FORGET_MAX).await?
+                self.store.purge(before, PURGE_MAX).await?
             }
         };
-        Ok(codes == FORGET_MAX || ended == FORGET_MAX)
+        Ok(codes == PURGE_MAX || ended == PURGE_MAX)
     }
 
     /// Applies an input that stands on the transaction alone.
@@ -174,18 +174,18 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     async fn conclude(&self, decision: Decision) -> Result<Option<Arc<Transaction>>, Error> {
         let Step { next, event } = decision.step;
         let Some(event) = event else {
-            return Ok((decision.source == Source::Ledger).then(|| Arc::new(next)));
+            return Ok((decision.read_from == ReadFrom::Store).then(|| Arc::new(next)));
         };
-        let debts = self.debts(event, &next, &[]);
-        let owes = !debts.is_empty();
-        let id = next.terms.id;
+        let deliveries = self.deliveries(event, &next, &[]);
+        let has_deliveries = !deliveries.is_empty();
+        let id = next.spec.id;
         let commit = Commit {
-            debts,
+            deliveries,
             transaction: next.clone(),
             expected: Some(decision.expected),
             event,
-            grounds: decision.grounds,
-            standing: decision.standing,
+            preconditions: decision.preconditions,
+            lock_state: decision.lock_state,
             open_max: self.policy.open_per_user_max,
             stored_max: self.policy.stored_max,
         };
@@ -194,55 +194,55 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             Committed::SignatureUsed => return Err(Refusal::from(BadProof::UsedBefore).into()),
             Committed::Stale
             | Committed::ReferenceTaken
-            | Committed::KeyTaken
-            | Committed::Crowded
+            | Committed::RequestKeyTaken
+            | Committed::TooManyOpen
             | Committed::ClientFull
             | Committed::TenantFull => {
                 // Somebody else moved first: decide again, on what they wrote.
-                self.scenes.forget(id);
+                self.context_cache.remove(id);
                 return Ok(None);
             }
         }
-        if next.state.is_ended() || decision.standing.is_some() {
-            self.scenes.forget(id);
+        if next.state.is_ended() || decision.lock_state.is_some() {
+            self.context_cache.remove(id);
         } else {
-            self.scenes.advance(&next, decision.expected + 1);
+            self.context_cache.advance(&next, decision.expected + 1);
         }
         let next = Arc::new(next);
         if let Event::Ended(_) = event {
-            self.doorbell.ring(Bell::Ended(Arc::clone(&next)));
+            self.notifier.notify(Notification::Ended(Arc::clone(&next)));
         }
-        if owes {
-            self.doorbell.ring(Bell::Owed);
+        if has_deliveries {
+            self.notifier.notify(Notification::NewDelivery);
         }
         Ok(Some(next))
     }
 
-    fn debts(
+    fn deliveries(
         &self,
         event: Event,
         transaction: &Transaction,
-        addressed: &[(&Device, bool)],
-    ) -> Vec<Owed> {
-        let mint = || DeliveryId(self.world.mint(self.now()));
-        owed::owed(event, transaction, addressed, &self.policy.push, mint)
+        recipients: &[(&Device, bool)],
+    ) -> Vec<NewDelivery> {
+        let new_id = || DeliveryId(self.system.new_id(self.now()));
+        outbox::deliveries_for(event, transaction, recipients, &self.policy.push, new_id)
     }
 }
 
 /// What was decided, and what it stands on.
 struct Decision {
-    source: Source,
+    read_from: ReadFrom,
     step: Step,
     expected: u32,
-    grounds: Grounds,
-    standing: Option<Standing>,
+    preconditions: Preconditions,
+    lock_state: Option<LockState>,
 }
 
 impl Decision {
     /// A decision that stands on the transaction alone.
     fn on_transaction(step: Step, expected: u32) -> Self {
-        let grounds = Grounds::default();
-        Self { source: Source::Ledger, step, expected, grounds, standing: None }
+        let preconditions = Preconditions::default();
+        Self { read_from: ReadFrom::Store, step, expected, preconditions, lock_state: None }
     }
 }
 

@@ -6,10 +6,10 @@ use crate::device::{Device, DeviceStatus};
 use crate::enrolment::Activation;
 use crate::id::{DeviceId, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Bell, Chance, Changed, Clock, Doorbell, Ledger, Registry};
+use crate::port::{Changed, Clock, Entropy, Ledger, Notification, Notifier, Registry};
 use crate::push::{Push, PushAddress, Registration};
 use crate::refusal::{Error, Refusal};
-use crate::terms::Addressed;
+use crate::spec::Recipients;
 use crate::time::Timestamp;
 use crate::transaction::Input;
 
@@ -18,7 +18,7 @@ use crate::transaction::Input;
 ///
 /// # Errors
 /// Refuses an unknown user, and what [`Activation::join`] refuses.
-pub async fn invite<S: Registry>(
+pub async fn create_activation<S: Registry>(
     store: &S,
     activation: Activation,
     now: Timestamp,
@@ -36,13 +36,13 @@ pub async fn invite<S: Registry>(
     Err(lost_every_race())
 }
 
-impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Makes an activation code for a device of its user's.
     ///
     /// # Errors
-    /// As [`invite`].
-    pub async fn invite(&self, activation: Activation) -> Result<(), Error> {
-        invite(&self.store, activation, self.now()).await
+    /// As [`create_activation`].
+    pub async fn create_activation(&self, activation: Activation) -> Result<(), Error> {
+        create_activation(&self.store, activation, self.now()).await
     }
 
     /// Locks, unlocks or retires a device. Whatever it has open goes on without it, and ends in its
@@ -64,7 +64,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 continue;
             }
             if status != DeviceStatus::Active {
-                self.hang_up(tenant, &user, Addressed::Device(id));
+                self.disconnect(tenant, &user, Recipients::Device(id));
             }
             return Ok(());
         }
@@ -113,10 +113,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// Refuses an unknown user, and one who has no device on the line.
     pub async fn log_out(&self, tenant: &TenantName, user: &UserName) -> Result<(), Error> {
         self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
-        if !self.doorbell.online(tenant, user, &Addressed::Any) {
+        if !self.notifier.online(tenant, user, &Recipients::Any) {
             return Err(Refusal::Unchanged.into());
         }
-        self.hang_up(tenant, user, Addressed::Any);
+        self.disconnect(tenant, user, Recipients::Any);
         Ok(())
     }
 
@@ -129,7 +129,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         for _ in 0..COMMIT_TRIES_MAX {
             let found = self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
             for open in self.store.open(tenant, user).await? {
-                let id = open.value.terms.id;
+                let id = open.value.spec.id;
                 let late = self.now() >= open.value.deadline();
                 let input = if late { Input::Tick } else { Input::Cancel };
                 match self.apply(tenant, id, input).await {
@@ -139,15 +139,15 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             }
             // Stale where something was started, or the user changed, meanwhile.
             if self.store.delete_user(tenant, user, found.version).await? == Changed::Written {
-                self.hang_up(tenant, user, Addressed::Any);
+                self.disconnect(tenant, user, Recipients::Any);
                 return Ok(());
             }
         }
         Err(lost_every_race())
     }
 
-    fn hang_up(&self, tenant: &TenantName, user: &UserName, addressed: Addressed) {
+    fn disconnect(&self, tenant: &TenantName, user: &UserName, recipients: Recipients) {
         let (tenant, user) = (tenant.clone(), user.clone());
-        self.doorbell.ring(Bell::HungUp { tenant, user, addressed });
+        self.notifier.notify(Notification::Disconnect { tenant, user, recipients });
     }
 }

@@ -6,7 +6,7 @@ use super::{Engine, lost_every_race};
 use crate::device::{Device, PinDigest};
 use crate::id::{DeviceId, TenantName};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Chance, Changed, Clock, Doorbell, Ledger, Registry};
+use crate::port::{Changed, Clock, Entropy, Ledger, Notifier, Registry};
 use crate::refusal::{Error, Refusal};
 use crate::user::Factor;
 
@@ -18,7 +18,7 @@ pub(super) fn proves(device: &Device, pin: &PinDigest, transaction: [u8; 16], gi
     ocra::check_pin_proof(device.code_key.expose(), pin.digest.expose(), transaction, given)
 }
 
-impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Sets a device's PIN: the first, version 1, needs no proof; each next one proves the one
     /// before it. The same again is accepted, and changes nothing of the device.
     ///
@@ -40,9 +40,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     ) -> Result<(), Error> {
         for _ in 0..COMMIT_TRIES_MAX {
             let now = self.now();
-            let (device, user) = self.actor(tenant, id).await?;
-            let standing = user.value.standing;
-            standing.check(now)?;
+            let (device, user) = self.load_actor(tenant, id).await?;
+            let lock_state = user.value.lock_state;
+            lock_state.check(now)?;
             let is_right = match (&device.value.pin, proof) {
                 (None, _) if new.version == 1 => true,
                 (Some(present), _) if new.version == present.version => *present == *new,
@@ -57,8 +57,9 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
             if is_right {
                 // A first PIN proves nothing.
                 let is_first = device.value.pin.is_none();
-                let cleared = if is_first { standing } else { standing.after_right(Factor::Pin) };
-                let cleared = (cleared != standing).then_some(cleared);
+                let cleared =
+                    if is_first { lock_state } else { lock_state.record_success(Factor::Pin) };
+                let cleared = (cleared != lock_state).then_some(cleared);
                 let changed = Device { pin: Some(new.clone()), ..device.value };
                 let (expected, of_user) = (device.version, user.version);
                 if self.store.change_pin(changed, expected, of_user, cleared).await?
@@ -69,9 +70,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
                 continue;
             }
             let policy = &self.policy.locks;
-            let (after, locks) = standing.after_wrong(Factor::Pin, policy, now);
+            let (after, locks) = lock_state.record_failure(Factor::Pin, policy, now);
             let name = &user.value.name;
-            if self.store.set_standing(tenant, name, user.version, after).await? == Changed::Stale {
+            if self.store.set_lock_state(tenant, name, user.version, after).await? == Changed::Stale
+            {
                 continue;
             }
             let tries_left = after.tries_left(Factor::Pin, policy);

@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use super::{Engine, lost_every_race};
-use crate::device::{Device, Purpose};
+use crate::device::{Device, Usage};
 use crate::id::{ClientId, RequestKey, TenantName, TransactionId, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{
-    Bell, Chance, Clock, Commit, Committed, Doorbell, Grounds, Handle, Household, Ledger, Registry,
-    Versioned,
+    Clock, Commit, Committed, Entropy, Handle, Ledger, Notification, Notifier, Preconditions,
+    Registry, UserWithDevices, Versioned,
 };
 use crate::refusal::{Error, Quota, Refusal};
 use crate::selector::Selector;
-use crate::terms::{
-    Addressed, Callback, Clocks, Content, Document, Form, Forms, Operation, Reference, Surface,
-    Terms,
+use crate::spec::{
+    AcceptedFormats, Callback, Clocks, Content, Dialect, Document, Operation, Recipients,
+    Reference, SignatureFormat, TransactionSpec,
 };
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Transaction};
 
 /// Who is told that a transaction has started.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Announcement {
+pub enum Notify {
     /// Nobody: its request key reaches a device some other way.
     Nobody,
     /// Addressed devices that are on the line.
@@ -32,13 +32,13 @@ pub enum Announcement {
 
 /// What a relying party asks for: the terms, before the server has given them a time and a handle.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct SignatureRequest {
     /// The transaction's id, drawn by the caller, so that it can listen before there is news.
     pub id: TransactionId,
     /// Whose transaction it is.
     pub tenant: TenantName,
     /// Where it is started.
-    pub surface: Surface,
+    pub dialect: Dialect,
     /// Who asks.
     pub client: ClientId,
     /// Who asks, as people know them.
@@ -48,7 +48,7 @@ pub struct Order {
     /// What the caller calls it.
     pub reference: Option<Reference>,
     /// Which devices are offered it; with selectors, those of them that hold an identity that matches.
-    pub addressed: Addressed,
+    pub recipients: Recipients,
     /// Which identities may sign it; any, where there is none.
     pub selectors: Vec<Selector>,
     /// What is shown and signed.
@@ -58,7 +58,7 @@ pub struct Order {
     /// What the person is asked for.
     pub operation: Operation,
     /// The forms that its signature may have.
-    pub forms: Forms,
+    pub formats: AcceptedFormats,
     /// Whether the PIN is asked for.
     pub pin_required: bool,
     /// Whether only one device may take it.
@@ -66,16 +66,16 @@ pub struct Order {
     /// How long it lives.
     pub clocks: Clocks,
     /// Who is told of it.
-    pub announced: Announcement,
+    pub announced: Notify,
     /// Where its end is told.
     pub callback: Option<Callback>,
     /// Public words for a push.
     pub notice: Option<String>,
-    /// What the surface keeps of the request.
+    /// What the dialect keeps of the request.
     pub request: Option<String>,
 }
 
-impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Starts a transaction, and offers it to the addressed devices that are online.
     ///
     /// The same order under the same reference is answered with the transaction that it started.
@@ -86,8 +86,8 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     ///
     /// # Panics
     /// If raw signatures are asked for over bytes that are no text: see [`countersign_proof::raw`].
-    pub async fn start(&self, order: Order) -> Result<Arc<Transaction>, Error> {
-        self.start_among(None, order).await
+    pub async fn start(&self, request: SignatureRequest) -> Result<Arc<Transaction>, Error> {
+        self.start_among(None, request).await
     }
 
     /// As [`start`](Self::start), by a caller that has just read the user, and those of their devices that the
@@ -100,21 +100,21 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// As [`start`](Self::start); and if what was read is another user's.
     pub async fn start_among(
         &self,
-        mut seen: Option<Household>,
-        order: Order,
+        mut seen: Option<UserWithDevices>,
+        request: SignatureRequest,
     ) -> Result<Arc<Transaction>, Error> {
         let rates = self.policy.start_rates;
-        let admitted = self.starts.admit(rates, &order.tenant, &order.client, self.now());
+        let admitted = self.starts.admit(rates, &request.tenant, &request.client, self.now());
         admitted.map_err(Refusal::Quota)?;
         for _ in 0..COMMIT_TRIES_MAX {
-            let refused = match self.try_start(seen.take(), &order).await {
+            let refused = match self.try_start(seen.take(), &request).await {
                 Ok(Some(started)) => return Ok(started),
                 Ok(None) => None,
                 Err(Error::Refused(refusal)) => Some(refusal),
                 Err(failed) => return Err(failed),
             };
             // Looked for only now: most orders are new, and for those the commit has looked.
-            if let Some(before) = self.started_before(&order).await? {
+            if let Some(before) = self.started_before(&request).await? {
                 return Ok(before);
             }
             if let Some(refusal) = refused {
@@ -127,94 +127,101 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     /// `None` where it has to be looked at again: something changed meanwhile, or the reference is taken.
     async fn try_start(
         &self,
-        seen: Option<Household>,
-        order: &Order,
+        seen: Option<UserWithDevices>,
+        request: &SignatureRequest,
     ) -> Result<Option<Arc<Transaction>>, Error> {
         let now = self.now();
-        let Household { user, devices } = self.household(seen, order).await?;
-        let addressed = addressed(order, &devices)?;
-        user.value.standing.check(now)?;
+        let UserWithDevices { user, devices } = self.user_with_devices(seen, request).await?;
+        let recipients = recipients(request, &devices)?;
+        user.value.lock_state.check(now)?;
 
-        let grounds = Grounds {
-            user: Some(user.version),
-            device: match order.addressed {
-                Addressed::Any | Addressed::Devices(_) => None,
-                Addressed::Device(id) => Some((id, addressed[0].version)),
-            },
+        let named = match request.recipients {
+            Recipients::Any | Recipients::Devices(_) => None,
+            Recipients::Device(id) => Some((id, recipients[0].version)),
         };
-        let request_key = RequestKey::drawn(self.world.draw());
-        let mut terms = order.terms(request_key, now);
-        if !order.selectors.is_empty() && !matches!(order.addressed, Addressed::Device(_)) {
-            let matched = addressed.iter().map(|device| device.value.id);
-            terms.addressed = Addressed::Devices(matched.collect());
+        let preconditions = Preconditions { user: Some(user.version), device: named };
+        let request_key = RequestKey::drawn(self.system.random_u128());
+        let mut spec = request.spec(request_key, now);
+        if !request.selectors.is_empty() && !matches!(request.recipients, Recipients::Device(_)) {
+            let matched = recipients.iter().map(|device| device.value.id);
+            spec.recipients = Recipients::Devices(matched.collect());
         }
-        terms.online = self.doorbell.online(&order.tenant, &order.user, &terms.addressed);
+        spec.online = self.notifier.online(&request.tenant, &request.user, &spec.recipients);
         let present = |device: &Device| {
-            self.doorbell.online(&order.tenant, &order.user, &Addressed::Device(device.id))
+            self.notifier.online(&request.tenant, &request.user, &Recipients::Device(device.id))
         };
-        let told = addressed.iter().map(|device| (&device.value, present(&device.value)));
-        let told: Vec<_> = match order.announced {
-            Announcement::Nobody => Vec::new(),
+        let told = recipients.iter().map(|device| (&device.value, present(&device.value)));
+        let told: Vec<_> = match request.announced {
+            Notify::Nobody => Vec::new(),
             _ => told.collect(),
         };
         let present = told.iter().filter(|(_, present)| *present).map(|(device, _)| device.id);
-        terms.present = present.collect();
-        let (transaction, event) = Transaction::start(terms);
-        let pushed = if order.announced == Announcement::Everybody { &told[..] } else { &[] };
-        let debts = self.debts(event, &transaction, pushed);
-        let owes = !debts.is_empty();
+        spec.present = present.collect();
+        let (transaction, event) = Transaction::start(spec);
+        let pushed = if request.announced == Notify::Everybody { &told[..] } else { &[] };
+        let deliveries = self.deliveries(event, &transaction, pushed);
+        let has_deliveries = !deliveries.is_empty();
         let commit = Commit {
-            debts,
+            deliveries,
             transaction: transaction.clone(),
             expected: None,
             event,
-            grounds,
-            standing: None,
+            preconditions,
+            lock_state: None,
             open_max: self.policy.open_per_user_max,
             stored_max: self.policy.stored_max,
         };
         match self.store.commit(commit).await? {
             Committed::Written => {}
-            Committed::Crowded => return Err(Refusal::Crowded.into()),
+            Committed::TooManyOpen => return Err(Refusal::TooManyOpen.into()),
             Committed::ClientFull => return Err(Refusal::Quota(Quota::ClientStored).into()),
             Committed::TenantFull => return Err(Refusal::Quota(Quota::TenantStored).into()),
-            Committed::Stale | Committed::ReferenceTaken | Committed::KeyTaken => return Ok(None),
+            Committed::Stale | Committed::ReferenceTaken | Committed::RequestKeyTaken => {
+                return Ok(None);
+            }
             Committed::SignatureUsed => unreachable!("a start has no signature"),
         }
         let first = Versioned { value: transaction.clone(), version: 1 };
-        self.scenes.keep(Household { user, devices }, first);
+        self.context_cache.insert(UserWithDevices { user, devices }, first);
         let transaction = Arc::new(transaction);
         match event {
-            Event::Ended(_) => self.doorbell.ring(Bell::Ended(Arc::clone(&transaction))),
-            _ if order.announced == Announcement::Nobody => {}
-            _ => self.doorbell.ring(Bell::Offer(Arc::clone(&transaction))),
+            Event::Ended(_) => self.notifier.notify(Notification::Ended(Arc::clone(&transaction))),
+            _ if request.announced == Notify::Nobody => {}
+            _ => self.notifier.notify(Notification::Offer(Arc::clone(&transaction))),
         }
-        if owes {
-            self.doorbell.ring(Bell::Owed);
+        if has_deliveries {
+            self.notifier.notify(Notification::NewDelivery);
         }
         Ok(Some(transaction))
     }
 
     /// Whom an order is for, as just seen or as read.
-    async fn household(&self, seen: Option<Household>, order: &Order) -> Result<Household, Error> {
+    async fn user_with_devices(
+        &self,
+        seen: Option<UserWithDevices>,
+        request: &SignatureRequest,
+    ) -> Result<UserWithDevices, Error> {
         let found = match seen {
-            None => self.store.household(&order.tenant, &order.user).await?,
+            None => self.store.user_with_devices(&request.tenant, &request.user).await?,
             seen => seen,
         };
         let found = found.ok_or(Refusal::UnknownUser)?;
         let user = &found.user.value;
-        let is_theirs = user.tenant == order.tenant && user.name == order.user;
+        let is_theirs = user.tenant == request.tenant && user.name == request.user;
         assert!(is_theirs, "an order is decided on whom it is for");
         Ok(found)
     }
 
     /// The transaction that the same order started before, if one did.
-    async fn started_before(&self, order: &Order) -> Result<Option<Arc<Transaction>>, Error> {
-        let Some(reference) = &order.reference else { return Ok(None) };
-        let handle = Handle::Reference(order.client.clone(), reference.name.clone());
-        match self.store.load(&order.tenant, &handle).await? {
+    async fn started_before(
+        &self,
+        request: &SignatureRequest,
+    ) -> Result<Option<Arc<Transaction>>, Error> {
+        let Some(reference) = &request.reference else { return Ok(None) };
+        let handle = Handle::Reference(request.client.clone(), reference.name.clone());
+        match self.store.load(&request.tenant, &handle).await? {
             None => Ok(None),
-            Some(before) if before.value.terms.reference.as_ref() == Some(reference) => {
+            Some(before) if before.value.spec.reference.as_ref() == Some(reference) => {
                 Ok(Some(Arc::new(before.value)))
             }
             Some(_) => Err(Refusal::OtherOrder.into()),
@@ -233,10 +240,10 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         handle: &Handle,
     ) -> Result<Arc<Transaction>, Error> {
         let found = self.store.load(tenant, handle).await?.ok_or(Refusal::Unknown)?.value;
-        if found.terms.client != *client || found.terms.user != *user {
+        if found.spec.client != *client || found.spec.user != *user {
             return Err(Refusal::Unknown.into());
         }
-        self.apply(tenant, found.terms.id, Input::Cancel).await
+        self.apply(tenant, found.spec.id, Input::Cancel).await
     }
 
     /// Deletes a transaction for its client: an open one is cancelled; its evidence and its callback stay.
@@ -250,7 +257,7 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
         id: TransactionId,
     ) -> Result<Arc<Transaction>, Error> {
         let found = self.store.load(tenant, &Handle::Id(id)).await?.ok_or(Refusal::Unknown)?.value;
-        if found.terms.client != *client {
+        if found.spec.client != *client {
             return Err(Refusal::Unknown.into());
         }
         self.apply(tenant, id, Input::Discard).await
@@ -258,64 +265,64 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
 }
 
 /// The devices that an order addresses: the user's, fit to sign.
-fn addressed<'a>(
-    order: &Order,
+fn recipients<'a>(
+    request: &SignatureRequest,
     devices: &'a [Versioned<Device>],
 ) -> Result<Vec<&'a Versioned<Device>>, Refusal> {
-    if let Addressed::Device(id) = order.addressed {
+    if let Recipients::Device(id) = request.recipients {
         let device = devices.iter().find(|device| device.value.id == id);
         device.ok_or(Refusal::UnknownDevice)?.value.check()?;
     }
-    let covered = || devices.iter().filter(|device| order.addressed.covers(device.value.id));
-    let purpose = order.content.media_type.purpose();
+    let covered = || devices.iter().filter(|device| request.recipients.includes(device.value.id));
+    let usage = request.content.media_type.usage();
     let fit = |device: &&Versioned<Device>| {
-        device.value.check().is_ok() && device.value.fit(purpose, &order.selectors).next().is_some()
+        device.value.check().is_ok() && device.value.fit(usage, &request.selectors).next().is_some()
     };
     let fit: Vec<_> = covered().filter(fit).collect();
     if !fit.is_empty() {
         return Ok(fit);
     }
-    match &order.addressed {
-        _ if !order.selectors.is_empty() || purpose == Purpose::Digest => Err(Refusal::NoIdentity),
+    match &request.recipients {
+        _ if !request.selectors.is_empty() || usage == Usage::Digest => Err(Refusal::NoIdentity),
         _ if devices.is_empty() => Err(Refusal::UnknownDevice),
-        Addressed::Device(_) => Ok(covered().collect()),
-        Addressed::Any | Addressed::Devices(_) => Err(Refusal::DeviceLocked),
+        Recipients::Device(_) => Ok(covered().collect()),
+        Recipients::Any | Recipients::Devices(_) => Err(Refusal::DeviceLocked),
     }
 }
 
-impl Order {
-    fn terms(&self, request_key: RequestKey, started_at: Timestamp) -> Terms {
+impl SignatureRequest {
+    fn spec(&self, request_key: RequestKey, started_at: Timestamp) -> TransactionSpec {
         assert!(
-            !self.forms.accept(Form::Raw)
-                || self.content.media_type.purpose() == Purpose::Digest
+            !self.formats.accept(SignatureFormat::Raw)
+                || self.content.media_type.usage() == Usage::Digest
                 || str::from_utf8(&self.content.bytes).is_ok(),
             "what is signed raw is text"
         );
-        let order = self.clone();
-        Terms {
-            id: order.id,
-            tenant: order.tenant,
-            surface: order.surface,
-            client: order.client,
-            client_name: order.client_name,
-            user: order.user,
+        let request = self.clone();
+        TransactionSpec {
+            id: request.id,
+            tenant: request.tenant,
+            dialect: request.dialect,
+            client: request.client,
+            client_name: request.client_name,
+            user: request.user,
             request_key,
-            reference: order.reference,
-            addressed: order.addressed,
-            selectors: order.selectors,
-            content: order.content,
-            document: order.document,
-            operation: order.operation,
-            forms: order.forms,
-            pin_required: order.pin_required,
-            once: order.once,
+            reference: request.reference,
+            recipients: request.recipients,
+            selectors: request.selectors,
+            content: request.content,
+            document: request.document,
+            operation: request.operation,
+            formats: request.formats,
+            pin_required: request.pin_required,
+            once: request.once,
             started_at,
             online: false,
             present: Vec::new(),
-            clocks: order.clocks,
-            callback: order.callback,
-            notice: order.notice,
-            request: order.request,
+            clocks: request.clocks,
+            callback: request.callback,
+            notice: request.notice,
+            request: request.request,
         }
     }
 }

@@ -8,70 +8,72 @@ use countersign_proof::{BadProof, Expected, Proof, Signer, cms, ocra, raw};
 
 use super::Engine;
 use super::answer::Submission;
-use super::scene::Scene;
+use super::context::StepContext;
 use crate::device::Identity;
 use crate::id::IdentityId;
-use crate::port::{Chance, Clock, Doorbell, Ledger, Registry};
+use crate::port::{Clock, Entropy, Ledger, Notifier, Registry};
 use crate::refusal::{Error, Refusal};
-use crate::terms::{Form, Forms, MediaType, RawTerms};
+use crate::spec::{AcceptedFormats, MediaType, RawTerms, SignatureFormat};
 
-impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Verifies a signature over this transaction by this device. `None` for a code that is wrong.
     pub(super) async fn verify(
         &self,
-        scene: &Scene,
+        context: &StepContext,
         submission: &Submission<'_>,
     ) -> Result<Option<Proof>, Error> {
-        let terms = &scene.transaction.value.terms;
-        let device = &scene.device.value;
-        match (submission.form, &terms.forms) {
-            (Form::Code, Forms::CodeOrCms(digits)) => {
-                let content = &terms.content;
+        let spec = &context.transaction.value.spec;
+        let device = &context.device.value;
+        match (submission.form, &spec.formats) {
+            (SignatureFormat::Code, AcceptedFormats::CodeOrCms(digits)) => {
+                let content = &spec.content;
                 let verified = ocra::verify(
                     device.code_key.expose(),
                     digits.count(),
-                    terms.id.bytes(),
+                    spec.id.bytes(),
                     content.media_type.as_str(),
                     &content.bytes,
                     submission.value,
                 );
                 Ok(verified.expect("digits are as many as a code may have"))
             }
-            (Form::Cms, Forms::Cms | Forms::CodeOrCms(_)) => {
+            (SignatureFormat::Cms, AcceptedFormats::Cms | AcceptedFormats::CodeOrCms(_)) => {
                 let expected = Expected {
-                    transaction: terms.id.bytes(),
-                    content: &terms.content.bytes,
-                    media_type: terms.content.media_type.as_str(),
+                    transaction: spec.id.bytes(),
+                    content: &spec.content.bytes,
+                    media_type: spec.content.media_type.as_str(),
                 };
                 let verify = |signer: &Signer| {
-                    cms::verify(submission.value, &expected, signer, scene.now.seconds())
+                    cms::verify(submission.value, &expected, signer, context.now.seconds())
                 };
-                self.verify_by_one(scene, submission.identity, verify).await.map(Some)
+                self.verify_by_one(context, submission.identity, verify).await.map(Some)
             }
-            (Form::Raw, Forms::Raw(wanted)) => {
-                let verify = |signer: &Signer| verify_raw(scene, wanted, submission, signer);
-                self.verify_by_one(scene, submission.identity, verify).await.map(Some)
+            (SignatureFormat::Raw, AcceptedFormats::Raw(wanted)) => {
+                let verify = |signer: &Signer| verify_raw(context, wanted, submission, signer);
+                self.verify_by_one(context, submission.identity, verify).await.map(Some)
             }
-            (Form::Code, Forms::Cms | Forms::Raw(_))
-            | (Form::Cms, Forms::Raw(_))
-            | (Form::Raw, Forms::Cms | Forms::CodeOrCms(_)) => Err(Refusal::OtherForm.into()),
+            (SignatureFormat::Code, AcceptedFormats::Cms | AcceptedFormats::Raw(_))
+            | (SignatureFormat::Cms, AcceptedFormats::Raw(_))
+            | (SignatureFormat::Raw, AcceptedFormats::Cms | AcceptedFormats::CodeOrCms(_)) => {
+                Err(Refusal::OtherForm.into())
+            }
         }
     }
 
     /// Verifies a signature by the identity that is named, or by any that may sign this.
     async fn verify_by_one(
         &self,
-        scene: &Scene,
+        context: &StepContext,
         named: Option<IdentityId>,
         verify: impl Fn(&Signer) -> Result<Proof, BadProof> + Send + Sync,
     ) -> Result<Proof, Error> {
-        let terms = &scene.transaction.value.terms;
+        let spec = &context.transaction.value.spec;
         let mut refused = Refusal::UnfitIdentity;
-        for identity in scene.device.value.fit(terms.purpose(), &terms.selectors) {
+        for identity in context.device.value.fit(spec.usage(), &spec.selectors) {
             if named.is_some_and(|named| named != identity.id) {
                 continue;
             }
-            match self.signer(scene, identity).await {
+            match self.signer(context, identity).await {
                 Ok(signer) => match verify(&signer) {
                     Ok(proof) => return Ok(proof),
                     Err(bad) => refused = bad.into(),
@@ -84,37 +86,41 @@ impl<S: Ledger + Registry, D: Doorbell, W: Clock + Chance> Engine<S, D, W> {
     }
 
     /// The signer that an identity is, if its certificate is good now.
-    async fn signer(&self, scene: &Scene, identity: &Identity) -> Result<Arc<Signer>, Error> {
-        let tenant = &scene.transaction.value.terms.tenant;
-        if let Some(signer) = self.signers.known(tenant, identity, scene.now) {
+    async fn signer(
+        &self,
+        context: &StepContext,
+        identity: &Identity,
+    ) -> Result<Arc<Signer>, Error> {
+        let tenant = &context.transaction.value.spec.tenant;
+        if let Some(signer) = self.signers.known(tenant, identity, context.now) {
             return Ok(signer);
         }
         let tenant = self.store.tenant(tenant).await?.ok_or(Refusal::Unknown)?;
-        Ok(self.signers.learn(&tenant, identity, scene.now)?)
+        Ok(self.signers.learn(&tenant, identity, context.now)?)
     }
 }
 
 /// Verifies a raw signature over what the terms say, or over the digest that the device reports where
 /// they do not say it.
 fn verify_raw(
-    scene: &Scene,
+    context: &StepContext,
     wanted: &RawTerms,
     submission: &Submission<'_>,
     signer: &Signer,
 ) -> Result<Proof, BadProof> {
-    let terms = &scene.transaction.value.terms;
+    let spec = &context.transaction.value.spec;
     let algorithm = match submission.algorithm {
         Some(named) => named,
-        None => preferred(scene, wanted, signer)?,
+        None => preferred(context, wanted, signer)?,
     };
-    if !wanted.hashes(scene.device.value.id).any(|hash| hash == algorithm.hash()) {
+    if !wanted.hashes(context.device.value.id).any(|hash| hash == algorithm.hash()) {
         return Err(BadProof::DigestAlgorithm);
     }
     if signer.rsa_bits().is_some_and(|bits| bits < usize::from(wanted.rsa_bits_min)) {
         return Err(BadProof::Key);
     }
-    let bytes = terms.content.bytes.as_slice();
-    let subject = match (terms.content.media_type, submission.digest) {
+    let bytes = spec.content.bytes.as_slice();
+    let subject = match (spec.content.media_type, submission.digest) {
         (MediaType::Digest, reported) if bytes.is_empty() => {
             Subject::Digest(reported.ok_or(BadProof::DigestLength)?)
         }
@@ -123,14 +129,18 @@ fn verify_raw(
         (MediaType::Digest, _) => Subject::Digest(bytes),
         _ => Subject::Text(str::from_utf8(bytes).map_err(|_| BadProof::OtherMediaType)?),
     };
-    let (id, now) = (terms.id.bytes(), scene.now.seconds());
+    let (id, now) = (spec.id.bytes(), context.now.seconds());
     raw::verify(submission.value, algorithm, subject, id, signer, now)
 }
 
 /// What a signature is made with that names nothing: the scheme of its key, with the hash that this device is
 /// to prefer.
-fn preferred(scene: &Scene, wanted: &RawTerms, signer: &Signer) -> Result<Algorithm, BadProof> {
-    let hash = wanted.hashes(scene.device.value.id).next().ok_or(BadProof::DigestAlgorithm)?;
+fn preferred(
+    context: &StepContext,
+    wanted: &RawTerms,
+    signer: &Signer,
+) -> Result<Algorithm, BadProof> {
+    let hash = wanted.hashes(context.device.value.id).next().ok_or(BadProof::DigestAlgorithm)?;
     let scheme = if signer.rsa_bits().is_some() { Algorithm::RsaPkcs1 } else { Algorithm::Ecdsa };
     Ok(scheme(hash))
 }

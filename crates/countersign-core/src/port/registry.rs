@@ -2,7 +2,7 @@
 
 use core::future::Future;
 
-use super::{Changed, Created, Household, Registered, Versioned};
+use super::{Changed, Created, Registered, UserWithDevices, Versioned};
 use crate::device::Device;
 use crate::enrolment::{Activation, Addition, Enrolment};
 use crate::id::{ClientId, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
@@ -10,7 +10,7 @@ use crate::refusal::Fault;
 use crate::secret::Key32;
 use crate::tenant::{ApiKey, Client, Tenant};
 use crate::time::Timestamp;
-use crate::user::{Standing, User};
+use crate::user::{LockState, User};
 
 /// Who there is: tenants, clients, users, devices, activation codes. Secrets are sealed at rest by
 /// the adapter; in memory they are `Secret`s.
@@ -90,12 +90,12 @@ pub trait Registry: Send + Sync {
     ) -> impl Future<Output = Result<Option<Versioned<User>>, Fault>> + Send;
 
     /// Changes a user's standing, if the version still holds.
-    fn set_standing(
+    fn set_lock_state(
         &self,
         tenant: &TenantName,
         user: &UserName,
         expected: u32,
-        standing: Standing,
+        lock_state: LockState,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
     /// Removes a user, if the version still holds and none of their transactions is open. In the same
@@ -151,15 +151,15 @@ pub trait Registry: Send + Sync {
 
     /// Reads a user and their devices, retired ones aside, together where a store can. `None` where there
     /// is no such user.
-    fn household(
+    fn user_with_devices(
         &self,
         tenant: &TenantName,
         name: &UserName,
-    ) -> impl Future<Output = Result<Option<Household>, Fault>> + Send {
+    ) -> impl Future<Output = Result<Option<UserWithDevices>, Fault>> + Send {
         async move {
             let Some(user) = self.user(tenant, name).await? else { return Ok(None) };
             let devices = self.devices(tenant, Some(name)).await?;
-            Ok(Some(Household { user, devices }))
+            Ok(Some(UserWithDevices { user, devices }))
         }
     }
 
@@ -169,11 +169,11 @@ pub trait Registry: Send + Sync {
         &self,
         tenant: &TenantName,
         id: IdentityId,
-    ) -> impl Future<Output = Result<Option<Household>, Fault>> + Send {
+    ) -> impl Future<Output = Result<Option<UserWithDevices>, Fault>> + Send {
         async move {
             let Some(device) = self.device_by_identity(tenant, id).await? else { return Ok(None) };
             let user = self.user(tenant, &device.value.user).await?;
-            Ok(user.map(|user| Household { user, devices: vec![device] }))
+            Ok(user.map(|user| UserWithDevices { user, devices: vec![device] }))
         }
     }
 
@@ -195,7 +195,7 @@ pub trait Registry: Send + Sync {
         device: Device,
         expected: u32,
         user_expected: u32,
-        standing: Option<Standing>,
+        lock_state: Option<LockState>,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
     /// Makes an activation code, if as many as `expected` were made for its user before. Stale as well
@@ -234,7 +234,7 @@ pub trait Registry: Send + Sync {
 
     /// Removes at most `limit` activations that had expired by `before`, used ones included, and
     /// answers how many.
-    fn forget_activations(
+    fn purge_activations(
         &self,
         before: Timestamp,
         limit: u16,

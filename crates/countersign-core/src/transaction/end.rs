@@ -35,7 +35,7 @@ pub enum End {
         reason: String,
     },
     /// Nobody answered in time.
-    Expired(Clock),
+    Expired(Timeout),
     /// The relying party took it back.
     Cancelled,
     /// Wrong PINs, or wrong codes, locked the user.
@@ -58,7 +58,7 @@ pub enum Decline {
 
 /// The clock that ran out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Clock {
+pub enum Timeout {
     /// No addressed device came online.
     GoOnline,
     /// Nobody signed.

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use countersign_core::delivery::{Attempt, Circuit, Patience, Verdict};
+use countersign_core::delivery::{Attempt, Circuit, RetryPolicy, Verdict};
 use countersign_core::limits::{
     DELIVERY_AGE_MAX, DELIVERY_ATTEMPTS_MAX, DELIVERY_BACKOFF_MAX, DELIVERY_FAILURES_MAX,
     DELIVERY_PAUSE_MAX,
@@ -11,10 +11,10 @@ use countersign_core::time::Timestamp;
 use proptest::prelude::*;
 
 /// As a configuration can have it.
-fn patience() -> impl Strategy<Value = Patience> {
+fn retry() -> impl Strategy<Value = RetryPolicy> {
     let first = 1..=DELIVERY_BACKOFF_MAX.as_secs();
     let give_up_after = 1..=DELIVERY_AGE_MAX.as_secs();
-    (first, give_up_after).prop_map(|(first, give_up_after)| Patience {
+    (first, give_up_after).prop_map(|(first, give_up_after)| RetryPolicy {
         first: Duration::from_secs(first),
         longest: DELIVERY_BACKOFF_MAX,
         give_up_after: Duration::from_secs(give_up_after),
@@ -31,17 +31,17 @@ fn asked() -> impl Strategy<Value = Option<Duration>> {
 }
 
 /// A delivery's life: it is tried whenever it is due, and each time put off.
-fn waits(patience: Patience, asked: &[Option<Duration>], jitter: &[u8]) -> (Vec<Timestamp>, u16) {
-    let (owed_at, mut now, mut tries) = (Timestamp(1_000), Timestamp(1_000), Vec::new());
+fn waits(retry: RetryPolicy, asked: &[Option<Duration>], jitter: &[u8]) -> (Vec<Timestamp>, u16) {
+    let (queued_at, mut now, mut tries) = (Timestamp(1_000), Timestamp(1_000), Vec::new());
     for count in 1.. {
         tries.push(now);
         let of = |at: usize| usize::from(count) % at;
         let (asked, jitter) = (asked[of(asked.len())], jitter[of(jitter.len())]);
-        match patience.after(Attempt::Deferred(asked), count, owed_at, now, jitter) {
+        match retry.after(Attempt::Deferred(asked), count, queued_at, now, jitter) {
             Verdict::Retry(at) => now = at,
             Verdict::GiveUp => return (tries, count),
             Verdict::Done => panic!("nobody took it"),
-            Verdict::Needless | Verdict::Retire { .. } => panic!("nobody said so"),
+            Verdict::Skipped | Verdict::Retire { .. } => panic!("nobody said so"),
         }
     }
     unreachable!("it is given up some time")
@@ -50,12 +50,12 @@ fn waits(patience: Patience, asked: &[Option<Duration>], jitter: &[u8]) -> (Vec<
 proptest! {
     #[test]
     fn every_delivery_is_given_up_in_time_and_never_before(
-        patience in patience(),
+        retry in retry(),
         asked in proptest::collection::vec(asked(), 1..6),
         jitter in proptest::collection::vec(any::<u8>(), 1..6),
     ) {
-        let (tries, count) = waits(patience, &asked, &jitter);
-        let over = Timestamp(1_000) + patience.give_up_after;
+        let (tries, count) = waits(retry, &asked, &jitter);
+        let over = Timestamp(1_000) + retry.give_up_after;
         let last = *tries.last().unwrap();
         prop_assert!(tries.windows(2).all(|two| two[0] < two[1]), "nothing spins");
         prop_assert!(last <= over, "nothing is tried after its time");
@@ -64,7 +64,7 @@ proptest! {
 
     #[test]
     fn a_wait_is_what_was_asked_for_or_longer_and_never_much_longer(
-        patience in patience(),
+        retry in retry(),
         asked in asked(),
         count in 1..DELIVERY_ATTEMPTS_MAX,
         jitter: u8,
@@ -72,17 +72,17 @@ proptest! {
     ) {
         let now = Timestamp(now);
         let attempt = Attempt::Deferred(asked);
-        let Verdict::Retry(at) = patience.after(attempt, count, now, now, jitter) else {
+        let Verdict::Retry(at) = retry.after(attempt, count, now, now, jitter) else {
             panic!("its time has only begun");
         };
-        let over = now + patience.give_up_after;
+        let over = now + retry.give_up_after;
         let asked = asked.unwrap_or_default();
-        let doubled = patience.first.saturating_mul(1 << (count - 1).min(20));
+        let doubled = retry.first.saturating_mul(1 << (count - 1).min(20));
         let longest = doubled.min(DELIVERY_BACKOFF_MAX);
         prop_assert!(at >= (now + asked).min(over), "what it asks for is kept");
         prop_assert!(at >= (now + longest * 7 / 16).min(over), "chance takes nine sixteenths");
         prop_assert!(at <= (now + asked.max(longest * 15 / 16)).min(over), "and one at least");
-        let next = patience.after(attempt, count + 1, now, now, jitter);
+        let next = retry.after(attempt, count + 1, now, now, jitter);
         prop_assert!(
             matches!(next, Verdict::Retry(next) if next >= at) || count + 1 >= DELIVERY_ATTEMPTS_MAX,
             "waits never become shorter"
@@ -91,22 +91,22 @@ proptest! {
 
     #[test]
     fn a_receiver_that_fails_in_a_row_is_left_alone_and_then_tried_by_one(
-        patience in patience(),
+        retry in retry(),
         asked in asked(),
         rounds in 1..40_u64,
     ) {
         let (mut circuit, mut now) = (Circuit::default(), Timestamp(1_000));
         for nth in 1..DELIVERY_FAILURES_MAX {
-            prop_assert!(!circuit.failed(now, &patience, asked), "failure {nth} is one of few");
+            prop_assert!(!circuit.failed(now, &retry, asked), "failure {nth} is one of few");
             prop_assert_eq!(circuit.lets(9, now), 9);
         }
         for round in 0..rounds {
-            let opened = circuit.failed(now, &patience, asked);
+            let opened = circuit.failed(now, &retry, asked);
             prop_assert_eq!(opened, round == 0, "it is told once");
             prop_assert_eq!(circuit.lets(9, now), 0, "it is left alone");
             // Those that were on their way before fail as well, and make the pause no longer.
             let before = circuit;
-            circuit.failed(now, &patience, asked);
+            circuit.failed(now, &retry, asked);
             now = now + DELIVERY_PAUSE_MAX;
             prop_assert_eq!(circuit.lets(9, now), 1, "no pause is longer than the longest");
             prop_assert_eq!(before.lets(9, now), 1);

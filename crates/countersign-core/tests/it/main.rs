@@ -9,8 +9,8 @@ mod table;
 use core::time::Duration;
 
 use countersign_core::id::{DeviceId, RequestKey, TransactionId};
-use countersign_core::terms::{
-    Addressed, Clocks, Content, Forms, MediaType, Operation, Surface, Terms,
+use countersign_core::spec::{
+    AcceptedFormats, Clocks, Content, Dialect, MediaType, Operation, Recipients, TransactionSpec,
 };
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{State, Transaction};
@@ -32,22 +32,22 @@ fn proof(of: TransactionId, evidence: u8) -> Proof {
 }
 
 /// Started at 0; ten seconds to come online, twenty to sign.
-fn terms() -> Terms {
-    Terms {
+fn spec() -> TransactionSpec {
+    TransactionSpec {
         id: ID,
         tenant: "acme".parse().unwrap(),
-        surface: Surface::Kobil,
+        dialect: Dialect::Kobil,
         client: "shop".parse().unwrap(),
         client_name: "Shop".into(),
         user: "jane".parse().unwrap(),
         request_key: RequestKey::drawn(42),
         reference: None,
-        addressed: Addressed::Any,
+        recipients: Recipients::Any,
         selectors: Vec::new(),
         content: Content { media_type: MediaType::Text, bytes: b"pay 5".to_vec() },
         document: None,
         operation: Operation::Sign,
-        forms: Forms::Cms,
+        formats: AcceptedFormats::Cms,
         pin_required: false,
         once: false,
         started_at: Timestamp(0),
@@ -60,6 +60,6 @@ fn terms() -> Terms {
     }
 }
 
-fn transaction(terms: Terms, state: State) -> Transaction {
-    Transaction { terms: terms.into(), takes: Vec::new(), state, discarded: false }
+fn transaction(spec: TransactionSpec, state: State) -> Transaction {
+    Transaction { spec: spec.into(), takes: Vec::new(), state, discarded: false }
 }

@@ -5,16 +5,16 @@ use std::fmt::Write as _;
 
 use countersign_core::Refusal;
 use countersign_core::limits::TAKES_MAX;
-use countersign_core::terms::{Addressed, Clocks, Terms};
+use countersign_core::spec::{Clocks, Recipients, TransactionSpec};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, Input, Pin, Transaction};
 use expect_test::{Expect, expect};
 
-use super::{ID, ann, bob, proof, terms};
+use super::{ID, ann, bob, proof, spec};
 
 #[track_caller]
-fn check(terms: Terms, online: bool, inputs: &[(Input, u64)], expected: &Expect) {
-    let (mut transaction, event) = Transaction::start(Terms { online, ..terms });
+fn check(spec: TransactionSpec, online: bool, inputs: &[(Input, u64)], expected: &Expect) {
+    let (mut transaction, event) = Transaction::start(TransactionSpec { online, ..spec });
     let mut story = format!("at 0: {event:?}, until {}\n", transaction.deadline().0);
     for (input, now) in inputs {
         match transaction.clone().step(input.clone(), Timestamp(*now)) {
@@ -36,7 +36,7 @@ fn take(device: countersign_core::id::DeviceId) -> Input {
 #[test]
 fn the_first_take_sets_the_deadline_and_later_takes_do_not_move_it() {
     check(
-        terms(),
+        spec(),
         true,
         &[(take(ann()), 4_000), (take(bob()), 9_000), (take(ann()), 9_500)],
         &expect![[r"
@@ -51,7 +51,7 @@ fn the_first_take_sets_the_deadline_and_later_takes_do_not_move_it() {
 #[test]
 fn a_take_at_the_last_moment_gains_no_time() {
     check(
-        terms(),
+        spec(),
         true,
         &[(take(ann()), 29_000), (Input::Tick, 29_999), (Input::Tick, 30_000)],
         &expect![[r"
@@ -66,7 +66,7 @@ fn a_take_at_the_last_moment_gains_no_time() {
 #[test]
 fn a_device_that_comes_online_in_time_stops_the_first_clock() {
     check(
-        terms(),
+        spec(),
         false,
         &[(Input::Reach, 9_999), (Input::Tick, 10_000), (Input::Reach, 11_000)],
         &expect![[r"
@@ -81,7 +81,7 @@ fn a_device_that_comes_online_in_time_stops_the_first_clock() {
 #[test]
 fn nobody_comes_online() {
     check(
-        terms(),
+        spec(),
         false,
         &[(Input::Reach, 10_000), (Input::Tick, 10_100), (take(ann()), 10_200)],
         &expect![[r"
@@ -96,9 +96,9 @@ fn nobody_comes_online() {
 #[test]
 fn without_time_to_come_online_it_ends_where_it_begins() {
     let clocks = Clocks::Two { go_online: Duration::ZERO, sign: Duration::from_secs(20) };
-    let terms = Terms { clocks, ..terms() };
+    let spec = TransactionSpec { clocks, ..spec() };
     check(
-        terms.clone(),
+        spec.clone(),
         false,
         &[],
         &expect![[r"
@@ -106,7 +106,7 @@ fn without_time_to_come_online_it_ends_where_it_begins() {
     "]],
     );
     check(
-        terms,
+        spec,
         true,
         &[(take(ann()), 1_000)],
         &expect![[r"
@@ -118,9 +118,9 @@ fn without_time_to_come_online_it_ends_where_it_begins() {
 
 #[test]
 fn one_clock_runs_from_start_to_end() {
-    let terms = Terms { clocks: Clocks::One(Duration::from_mins(5)), ..terms() };
+    let spec = TransactionSpec { clocks: Clocks::One(Duration::from_mins(5)), ..spec() };
     check(
-        terms,
+        spec,
         false,
         &[(Input::Reach, 1_000), (take(ann()), 299_000), (Input::Tick, 300_000)],
         &expect![[r"
@@ -137,7 +137,7 @@ fn the_first_answer_wins_whichever_it_is() {
     let decline = Input::Decline { device: bob(), reason: Decline::User, words: String::new() };
     let finish = Input::Finish { device: ann(), proof: proof(ID, 1) };
     check(
-        terms(),
+        spec(),
         true,
         &[
             (take(ann()), 1_000),
@@ -157,9 +157,9 @@ fn the_first_answer_wins_whichever_it_is() {
 
 #[test]
 fn a_device_that_is_not_addressed_learns_nothing() {
-    let terms = Terms { addressed: Addressed::Device(ann()), ..terms() };
+    let spec = TransactionSpec { recipients: Recipients::Device(ann()), ..spec() };
     check(
-        terms,
+        spec,
         true,
         &[(take(bob()), 1_000), (Input::Fail { device: bob(), reason: String::new() }, 2_000)],
         &expect![[r"
@@ -174,7 +174,7 @@ fn a_device_that_is_not_addressed_learns_nothing() {
 fn the_deadline_outranks_a_valid_signature_whatever_the_sweeper_does() {
     let finish = Input::Finish { device: ann(), proof: proof(ID, 1) };
     check(
-        terms(),
+        spec(),
         true,
         &[(take(ann()), 0), (finish.clone(), 20_000), (Input::Tick, 25_000), (finish, 26_000)],
         &expect![[r"
@@ -189,7 +189,7 @@ fn the_deadline_outranks_a_valid_signature_whatever_the_sweeper_does() {
 
 #[test]
 fn more_devices_than_may_take_a_transaction_are_refused_and_those_that_took_it_go_on() {
-    let (mut transaction, _) = Transaction::start(Terms { online: true, ..terms() });
+    let (mut transaction, _) = Transaction::start(TransactionSpec { online: true, ..spec() });
     let device = |number: u64| number.try_into().unwrap();
     for number in 1..=TAKES_MAX as u64 {
         let step = transaction.step(take(device(number)), Timestamp(1_000)).unwrap();

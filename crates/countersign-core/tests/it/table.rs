@@ -5,21 +5,21 @@ use std::fmt::Write as _;
 
 use countersign_core::Refusal;
 use countersign_core::id::TransactionId;
-use countersign_core::terms::Terms;
+use countersign_core::spec::TransactionSpec;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{
-    Clock, Decline, End, Event, Input, Outcome, Pin, State, Step, Take, TakeOrigin, Transaction,
+    Decline, End, Event, Input, Outcome, Pin, State, Step, Take, TakeOrigin, Timeout, Transaction,
 };
 use countersign_core::user::Factor;
 use expect_test::expect_file;
 
-use super::{ID, ann, bob, proof, terms, transaction};
+use super::{ID, ann, bob, proof, spec, transaction};
 
-fn states(terms: &Terms) -> Vec<(&'static str, Transaction)> {
-    let waiting = |reached| transaction(terms.clone(), State::Waiting { reached });
+fn states(spec: &TransactionSpec) -> Vec<(&'static str, Transaction)> {
+    let waiting = |reached| transaction(spec.clone(), State::Waiting { reached });
     let taken = Transaction {
         takes: vec![Take { device: ann(), at: Timestamp(1_000), origin: TakeOrigin::Device }],
-        ..transaction(terms.clone(), State::Taken { deadline: Timestamp(21_000) })
+        ..transaction(spec.clone(), State::Taken { deadline: Timestamp(21_000) })
     };
     let ended =
         |end| Transaction { state: State::Ended { at: Timestamp(2_000), end }, ..taken.clone() };
@@ -30,7 +30,7 @@ fn states(terms: &Terms) -> Vec<(&'static str, Transaction)> {
         ("Finished by Ann", ended(End::Finished { by: ann(), proof: proof(ID, 1) })),
         ("Declined by Ann", ended(declined(Decline::User))),
         ("Failed by Ann", ended(End::Failed { by: ann(), reason: "broken".into() })),
-        ("Expired", ended(End::Expired(Clock::Sign))),
+        ("Expired", ended(End::Expired(Timeout::Sign))),
         ("Cancelled", ended(End::Cancelled)),
         ("Cancelled, discarded", Transaction { discarded: true, ..ended(End::Cancelled) }),
         ("Locked by Ann", ended(End::Locked { by: ann(), factor: Factor::Pin })),
@@ -92,16 +92,16 @@ fn cell(before: &Transaction, outcome: Result<Step, Refusal>) -> String {
 
 #[test]
 fn every_state_meets_every_input_before_and_at_the_deadline_as_written() {
-    let once = Terms { once: true, ..terms() };
-    let pin = Terms { pin_required: true, ..terms() };
+    let once = TransactionSpec { once: true, ..spec() };
+    let pin = TransactionSpec { pin_required: true, ..spec() };
     let mut page = String::new();
-    for (title, terms) in [
-        ("Without PIN, several devices", terms()),
+    for (title, spec) in [
+        ("Without PIN, several devices", spec()),
         ("Without PIN, only one device", once),
         ("With PIN, several devices", pin),
     ] {
         writeln!(page, "{title}\n{}", "=".repeat(title.len())).unwrap();
-        for (state, before) in states(&terms) {
+        for (state, before) in states(&spec) {
             writeln!(page, "\n{state:<18} | {:<43} | at the deadline", "before the deadline")
                 .unwrap();
             for (name, input) in inputs() {
@@ -118,7 +118,7 @@ fn every_state_meets_every_input_before_and_at_the_deadline_as_written() {
 
 #[test]
 fn what_has_ended_is_deleted_once_and_never_changes_otherwise() {
-    for (name, before) in states(&terms()).into_iter().filter(|(_, t)| t.state.is_ended()) {
+    for (name, before) in states(&spec()).into_iter().filter(|(_, t)| t.state.is_ended()) {
         for (input_name, input) in inputs() {
             let outcome = before.clone().step(input, Timestamp(3_000));
             let Ok(Step { event: Some(event), next }) = outcome else { continue };

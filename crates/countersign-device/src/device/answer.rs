@@ -5,12 +5,12 @@ use countersign_wire::frame::Message;
 use serde::de::DeserializeOwned;
 
 /// An answer over the channel or over HTTP.
-pub(super) trait Answer: DeserializeOwned {
+pub(super) trait FromAnswer: DeserializeOwned {
     /// The answer in a frame, if it is one of this kind.
     fn of(message: Message) -> Option<Self>;
 }
 
-impl Answer for Taken {
+impl FromAnswer for Taken {
     fn of(message: Message) -> Option<Self> {
         match message {
             Message::Taken(taken) => Some(taken),
@@ -19,7 +19,7 @@ impl Answer for Taken {
     }
 }
 
-impl Answer for Ended {
+impl FromAnswer for Ended {
     fn of(message: Message) -> Option<Self> {
         match message {
             Message::Finished(ended) | Message::Declined(ended) | Message::Failed(ended) => {

@@ -12,7 +12,7 @@ use countersign_wire::phone::Phone;
 use super::Device;
 use crate::document::{self, BadDocument, Claim, Limits};
 use crate::error::Error;
-use crate::shown::{DIGEST_MEDIA_TYPE, Shown, View};
+use crate::shown::{DIGEST_MEDIA_TYPE, RenderedContent, View};
 use crate::trustedx::{self, Process};
 
 /// Opens what came, and checks twice over that it is this transaction's.
@@ -44,7 +44,7 @@ impl Device {
         offer: &Offer,
         mut content: Content,
         deadline: Duration,
-    ) -> Result<Shown, Error> {
+    ) -> Result<RenderedContent, Error> {
         let (mut length, mut learnt) = (None, false);
         if content.media_type == DIGEST_MEDIA_TYPE
             && let Some(document) = &mut content.document
@@ -64,7 +64,7 @@ impl Device {
         if let View::Digest(view) = &mut view {
             view.length = length;
         }
-        Ok(Shown { offer: offer.clone(), content, view, deadline, learnt })
+        Ok(RenderedContent { offer: offer.clone(), content, view, deadline, learnt })
     }
 }
 

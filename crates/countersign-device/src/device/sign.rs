@@ -7,12 +7,12 @@ use countersign_wire::phone::PhoneIdentity;
 use super::Device;
 use crate::cms::{self, SigningKey};
 use crate::error::Error;
-use crate::shown::{Shown, View};
+use crate::shown::{RenderedContent, View};
 use crate::{gateway, key, raw};
 
 impl Device {
     /// A signature over exactly the bytes that were shown, in a form that the transaction accepts.
-    pub(super) fn sign(&self, shown: &Shown) -> Result<Signature, Error> {
+    pub(super) fn sign(&self, shown: &RenderedContent) -> Result<Signature, Error> {
         let accepts = |form| shown.content.forms.contains(&form);
         if accepts(Form::Code) && (self.prefers_codes || !accepts(Form::Cms)) {
             let value = gateway::code(&self.phone, &shown.content)?;
@@ -25,7 +25,7 @@ impl Device {
     }
 
     /// Text by an identity for content, a digest by one for digests: never the other way round.
-    fn sign_raw(&self, shown: &Shown) -> Result<Signature, Error> {
+    fn sign_raw(&self, shown: &RenderedContent) -> Result<Signature, Error> {
         let (usage, hash) = match &shown.view {
             View::Text(_) | View::Html(_) | View::Statement(_) => (Use::Content, None),
             View::Digest(view) => (Use::Digest, Some(view.hash)),
@@ -65,7 +65,7 @@ impl Device {
         })
     }
 
-    fn sign_cms(&self, shown: &Shown) -> Result<Signature, Error> {
+    fn sign_cms(&self, shown: &RenderedContent) -> Result<Signature, Error> {
         let (identity, algorithm) = self.signer(&shown.content).ok_or(Error::NoIdentity)?;
         let key = SigningKey::from_pem(&identity.key)?;
         let now = self.http.caller.clock.now().as_secs();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::paper::{Gap, Paper};
 use super::rule::{self, AttributeTreatment, Treatment};
+use super::text_layout::{Break, TextLayout};
 use super::tree::{Element, Node, Tree};
 use super::{CannotShowHtml, short};
 
@@ -42,7 +42,7 @@ pub(super) fn read(tree: &Tree) -> String {
                     Node::Root => true,
                     Node::Comment => false,
                     Node::Text(text) => {
-                        reader.paper.text(text);
+                        reader.layout.text(text);
                         false
                     }
                     Node::Element(element) => {
@@ -69,7 +69,7 @@ enum Step {
 
 #[derive(Default)]
 struct Reader {
-    paper: Paper,
+    layout: TextLayout,
     /// What is marked at the end of the page.
     marked: BTreeSet<String>,
 }
@@ -86,17 +86,17 @@ impl Reader {
                 return false;
             }
             Treatment::Marked | Treatment::MarkedWhole => {
-                self.paper.mark(&format!("[not shown here: {}]", short(name)));
+                self.layout.mark(&format!("[not shown here: {}]", short(name)));
             }
             Treatment::Inline | Treatment::Unseen => self.note(element),
             Treatment::Block { is_apart } => {
-                self.paper.need(if is_apart { Gap::Paragraph } else { Gap::Line });
+                self.layout.need(if is_apart { Break::Paragraph } else { Break::Line });
                 self.note(element);
             }
             Treatment::Special if rule::is_void(name) => {
                 self.note(element);
                 if is_hidden(element, treatment) {
-                    self.paper.mark("[hidden: ");
+                    self.layout.mark("[hidden: ");
                 }
                 self.open_special(element);
                 return true;
@@ -109,7 +109,7 @@ impl Reader {
         }
         let is_read = treatment != Treatment::MarkedWhole;
         if is_read && is_hidden(element, treatment) {
-            self.paper.mark("[hidden: ");
+            self.layout.mark("[hidden: ");
         }
         is_read
     }
@@ -123,7 +123,7 @@ impl Reader {
                     self.marked.insert(short(name));
                 }
                 AttributeTreatment::Shown if name == "title" && !value.is_empty() => {
-                    self.paper.mark(&format!("[title: {value}]"));
+                    self.layout.mark(&format!("[title: {value}]"));
                 }
                 _ => {}
             }
@@ -131,49 +131,49 @@ impl Reader {
     }
 
     fn open_special(&mut self, element: &Element) {
-        let paper = &mut self.paper;
+        let layout = &mut self.layout;
         let attribute = |name: &str| element.attribute(name);
         match element.name() {
-            "br" => paper.line_break(),
-            "hr" => paper.rule(),
-            "a" => paper.link(attribute("href")),
-            "img" => paper.mark(&image(attribute("alt"))),
-            "input" => paper.mark(&input(element)),
-            "del" | "s" | "strike" => paper.mark("[struck out: "),
-            "bdo" => paper.mark(direction(element).unwrap_or_default()),
-            "sup" => paper.mark("^("),
-            "sub" => paper.mark("_("),
-            "rt" => paper.mark("[above: "),
-            "q" => paper.mark("“"),
-            "button" => paper.mark("["),
-            "meter" | "progress" => paper.mark(&gauge(element)),
+            "br" => layout.line_break(),
+            "hr" => layout.rule(),
+            "a" => layout.link(attribute("href")),
+            "img" => layout.mark(&image(attribute("alt"))),
+            "input" => layout.mark(&input(element)),
+            "del" | "s" | "strike" => layout.mark("[struck out: "),
+            "bdo" => layout.mark(direction(element).unwrap_or_default()),
+            "sup" => layout.mark("^("),
+            "sub" => layout.mark("_("),
+            "rt" => layout.mark("[above: "),
+            "q" => layout.mark("“"),
+            "button" => layout.mark("["),
+            "meter" | "progress" => layout.mark(&gauge(element)),
             "textarea" => {
-                paper.need(Gap::Line);
+                layout.need(Break::Line);
                 if let Some(text) = attribute("placeholder").filter(|text| !text.is_empty()) {
-                    paper.mark(&format!("[placeholder: {text}]"));
+                    layout.mark(&format!("[placeholder: {text}]"));
                 }
             }
             "option" | "optgroup" => {
-                paper.need(Gap::Line);
+                layout.need(Break::Line);
                 if attribute("selected").is_some() {
-                    paper.mark("[x] ");
+                    layout.mark("[x] ");
                 }
                 if let Some(label) = attribute("label").filter(|label| !label.is_empty()) {
-                    paper.mark(&format!("[label: {label}]"));
-                    paper.need(Gap::Word);
+                    layout.mark(&format!("[label: {label}]"));
+                    layout.need(Break::Word);
                 }
             }
             "ol" => {
                 let start = attribute("start").and_then(|start| start.parse().ok());
-                paper.list(Some(start.unwrap_or(1)));
+                layout.list(Some(start.unwrap_or(1)));
             }
-            "ul" | "menu" | "dir" => paper.list(None),
-            "li" => paper.item(attribute("value").and_then(|value| value.parse().ok())),
-            "blockquote" => paper.indent(Gap::Paragraph),
-            "dd" => paper.indent(Gap::Line),
-            "tr" => paper.row(),
-            "td" | "th" => paper.cell(),
-            name if rule::is_preformatted(name) => paper.preformatted(),
+            "ul" | "menu" | "dir" => layout.list(None),
+            "li" => layout.item(attribute("value").and_then(|value| value.parse().ok())),
+            "blockquote" => layout.indent(Break::Paragraph),
+            "dd" => layout.indent(Break::Line),
+            "tr" => layout.row(),
+            "td" | "th" => layout.cell(),
+            name if rule::is_preformatted(name) => layout.preformatted(),
             name => unreachable!("no way to show {name}"),
         }
     }
@@ -182,19 +182,19 @@ impl Reader {
         let name = element.name();
         let treatment = rule::element(name);
         if is_hidden(element, treatment) {
-            self.paper.mark("]");
+            self.layout.mark("]");
         }
         match treatment {
             Treatment::Block { is_apart } => {
-                self.paper.need(if is_apart { Gap::Paragraph } else { Gap::Line });
+                self.layout.need(if is_apart { Break::Paragraph } else { Break::Line });
             }
-            Treatment::Special => close_special(&mut self.paper, element),
+            Treatment::Special => close_special(&mut self.layout, element),
             _ => {}
         }
     }
 
     fn finish(self) -> String {
-        let text = self.paper.finish();
+        let text = self.layout.finish();
         if self.marked.is_empty() {
             return text;
         }
@@ -206,21 +206,21 @@ impl Reader {
     }
 }
 
-fn close_special(paper: &mut Paper, element: &Element) {
+fn close_special(layout: &mut TextLayout, element: &Element) {
     match element.name() {
-        "a" => paper.link_end(),
-        "button" | "del" | "s" | "strike" | "rt" => paper.mark("]"),
-        "bdo" if direction(element).is_some() => paper.mark("]"),
-        "sup" | "sub" => paper.mark(")"),
-        "q" => paper.mark("”"),
-        "option" | "optgroup" | "textarea" => paper.need(Gap::Line),
-        "ol" | "ul" | "menu" | "dir" => paper.list_end(),
-        "li" => paper.item_end(),
-        "blockquote" => paper.indent_end(Gap::Paragraph),
-        "dd" => paper.indent_end(Gap::Line),
-        "tr" => paper.row_end(),
-        "td" | "th" => paper.cell_end(),
-        name if rule::is_preformatted(name) => paper.preformatted_end(),
+        "a" => layout.link_end(),
+        "button" | "del" | "s" | "strike" | "rt" => layout.mark("]"),
+        "bdo" if direction(element).is_some() => layout.mark("]"),
+        "sup" | "sub" => layout.mark(")"),
+        "q" => layout.mark("”"),
+        "option" | "optgroup" | "textarea" => layout.need(Break::Line),
+        "ol" | "ul" | "menu" | "dir" => layout.list_end(),
+        "li" => layout.item_end(),
+        "blockquote" => layout.indent_end(Break::Paragraph),
+        "dd" => layout.indent_end(Break::Line),
+        "tr" => layout.row_end(),
+        "td" | "th" => layout.cell_end(),
+        name if rule::is_preformatted(name) => layout.preformatted_end(),
         _ => {}
     }
 }

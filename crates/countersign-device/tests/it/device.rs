@@ -12,17 +12,17 @@ use crate::fake::{CODE, Fake};
 const TEXT: &str = "text/plain; charset=utf-8";
 const STATEMENT: &str = "application/vnd.countersign.statement+json";
 
-struct Stage {
+struct Fixture {
     fake: Fake,
     file: PhoneFile,
     _directory: TempDir,
 }
 
-impl Stage {
+impl Fixture {
     async fn enrolled(pin: Option<&str>) -> Self {
-        let stage = Self::empty().await;
-        enrol(&stage.file, &stage.enrolment(pin)).await.unwrap();
-        stage
+        let fixture = Self::empty().await;
+        enrol(&fixture.file, &fixture.enrolment(pin)).await.unwrap();
+        fixture
     }
 
     async fn empty() -> Self {
@@ -65,9 +65,9 @@ fn once(answer: Answer, pin: Option<&str>) -> Run {
 #[tokio::test]
 async fn what_was_open_before_is_signed_by_channel_and_by_poll() {
     for way in [Listen::Channel, Listen::Poll] {
-        let stage = Stage::enrolled(None).await;
-        let id = stage.fake.offer(TEXT, "Pay 5 € to Ann?".as_bytes(), false);
-        let mut device = stage.device(way);
+        let fixture = Fixture::enrolled(None).await;
+        let id = fixture.fake.offer(TEXT, "Pay 5 € to Ann?".as_bytes(), false);
+        let mut device = fixture.device(way);
         let mut shown = String::new();
         let ended = run(&mut device, once(Answer::Approve, None), |event| {
             if let Event::Shown(what) = event {
@@ -76,27 +76,27 @@ async fn what_was_open_before_is_signed_by_channel_and_by_poll() {
         });
         assert_eq!(ended.await.unwrap(), 1, "{way:?}");
         assert_eq!(shown, "│ Pay 5 € to Ann?\n");
-        assert_eq!(stage.fake.state(id), Some(State::Finished));
-        assert_eq!(stage.pending(), 0);
+        assert_eq!(fixture.fake.state(id), Some(State::Finished));
+        assert_eq!(fixture.pending(), 0);
     }
 }
 
 #[tokio::test]
 async fn nothing_is_signed_with_sha1_unless_its_owner_allows_it() {
-    let stage = Stage::enrolled(None).await;
-    let id = stage.fake.offer(TEXT, b"Pay 5", false);
-    stage.fake.accept_raw(id, Algorithm::EcdsaSha1);
-    let mut device = stage.device(Listen::Channel);
+    let fixture = Fixture::enrolled(None).await;
+    let id = fixture.fake.offer(TEXT, b"Pay 5", false);
+    fixture.fake.accept_raw(id, Algorithm::EcdsaSha1);
+    let mut device = fixture.device(Listen::Channel);
     let offer = device.next_offer().await.unwrap();
     let shown = device.take(&offer, None).await.unwrap();
     let refused = device.approve(&shown, None).await.unwrap_err();
     assert!(matches!(refused, Error::Sha1), "{refused}");
-    assert!(stage.fake.world().finishes.is_empty());
+    assert!(fixture.fake.tables().finishes.is_empty());
     device.allow_sha1(true);
     // This server takes no raw signature at all; what counts is that one came.
     let refused = device.approve(&shown, None).await.unwrap_err();
     assert_eq!(refused.code(), Some(Code::WrongForm), "{refused}");
-    let Signature::Raw { algorithm, .. } = &stage.fake.world().finishes[0].signature else {
+    let Signature::Raw { algorithm, .. } = &fixture.fake.tables().finishes[0].signature else {
         panic!("another form");
     };
     assert_eq!(*algorithm, Algorithm::EcdsaSha1);
@@ -104,9 +104,9 @@ async fn nothing_is_signed_with_sha1_unless_its_owner_allows_it() {
 
 #[tokio::test]
 async fn what_is_offered_later_is_signed_one_after_the_other() {
-    let stage = Stage::enrolled(None).await;
-    let mut device = stage.device(Listen::Channel);
-    let fake = stage.fake.clone();
+    let fixture = Fixture::enrolled(None).await;
+    let mut device = fixture.device(Listen::Channel);
+    let fake = fixture.fake.clone();
     let mut ids = Vec::new();
     let three = Run { answer: Answer::Approve, pin: None, count: Some(3) };
     let ended = run(&mut device, three, |event| {
@@ -122,44 +122,44 @@ async fn what_is_offered_later_is_signed_one_after_the_other() {
 
 #[tokio::test]
 async fn a_pin_of_the_enrolment_opens_what_needs_one() {
-    let stage = Stage::enrolled(Some("2468")).await;
-    let id = stage.fake.offer(TEXT, b"x", true);
-    let mut device = stage.device(Listen::Channel);
+    let fixture = Fixture::enrolled(Some("2468")).await;
+    let id = fixture.fake.offer(TEXT, b"x", true);
+    let mut device = fixture.device(Listen::Channel);
     let wrong = run(&mut device, once(Answer::Approve, Some("1357")), |_| {}).await.unwrap_err();
     assert_eq!(wrong.code(), Some(Code::WrongPin), "{wrong}");
-    assert_eq!(stage.fake.state(id), None);
+    assert_eq!(fixture.fake.state(id), None);
 
-    let mut device = stage.device(Listen::Channel);
+    let mut device = fixture.device(Listen::Channel);
     run(&mut device, once(Answer::Approve, Some("2468")), |_| {}).await.unwrap();
-    assert_eq!(stage.fake.state(id), Some(State::Finished));
+    assert_eq!(fixture.fake.state(id), Some(State::Finished));
 }
 
 #[tokio::test]
 async fn a_device_whose_pin_was_refused_is_kept_and_sets_it_later() {
-    let stage = Stage::empty().await;
-    stage.fake.world().locked = true;
-    let error = enrol(&stage.file, &stage.enrolment(Some("2468"))).await.unwrap_err();
+    let fixture = Fixture::empty().await;
+    fixture.fake.tables().locked = true;
+    let error = enrol(&fixture.file, &fixture.enrolment(Some("2468"))).await.unwrap_err();
     assert!(matches!(error, Error::PinNotSet(_)), "{error}");
 
-    stage.fake.world().locked = false;
+    fixture.fake.tables().locked = false;
     let pin = Pin::parse("2468").unwrap();
-    stage.device(Listen::Channel).set_pin(&pin).await.unwrap();
-    stage.fake.offer(TEXT, b"x", true);
-    let mut device = stage.device(Listen::Channel);
+    fixture.device(Listen::Channel).set_pin(&pin).await.unwrap();
+    fixture.fake.offer(TEXT, b"x", true);
+    let mut device = fixture.device(Listen::Channel);
     assert_eq!(run(&mut device, once(Answer::Approve, Some("2468")), |_| {}).await.unwrap(), 1);
 }
 
 #[tokio::test]
 async fn a_changed_pin_is_the_one_that_holds() {
-    let stage = Stage::enrolled(Some("2468")).await;
-    let mut device = stage.device(Listen::Channel);
+    let fixture = Fixture::enrolled(Some("2468")).await;
+    let mut device = fixture.device(Listen::Channel);
     let (old, new) = (Pin::parse("2468").unwrap(), Pin::parse("9753").unwrap());
     let wrong = device.change_pin(&new, &new).await.unwrap_err();
     assert_eq!(wrong.code(), Some(Code::WrongPin));
     device.change_pin(&old, &new).await.unwrap();
 
-    stage.fake.offer(TEXT, b"x", true);
-    let mut device = stage.device(Listen::Poll);
+    fixture.fake.offer(TEXT, b"x", true);
+    let mut device = fixture.device(Listen::Poll);
     let offer = device.next_offer().await.unwrap();
     assert_eq!(device.take(&offer, Some(&old)).await.unwrap_err().code(), Some(Code::WrongPin));
     device.take(&offer, Some(&new)).await.unwrap();
@@ -167,42 +167,42 @@ async fn a_changed_pin_is_the_one_that_holds() {
 
 #[tokio::test]
 async fn without_a_pin_nothing_is_sent_and_saying_no_needs_none() {
-    let stage = Stage::enrolled(None).await;
-    let id = stage.fake.offer(TEXT, b"x", true);
-    let mut device = stage.device(Listen::Channel);
+    let fixture = Fixture::enrolled(None).await;
+    let id = fixture.fake.offer(TEXT, b"x", true);
+    let mut device = fixture.device(Listen::Channel);
     let offer = device.next_offer().await.unwrap();
     assert!(matches!(device.take(&offer, None).await, Err(Error::NoPin)));
-    let mut device = stage.device(Listen::Channel);
+    let mut device = fixture.device(Listen::Channel);
     run(&mut device, once(Answer::Decline, None), |_| {}).await.unwrap();
-    assert_eq!(stage.fake.state(id), Some(State::Declined));
+    assert_eq!(fixture.fake.state(id), Some(State::Declined));
 }
 
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_with_the_same_bytes() {
     for way in [Listen::Channel, Listen::Poll] {
-        let stage = Stage::enrolled(None).await;
-        stage.fake.world().lost_answers = 2;
-        stage.fake.offer(TEXT, b"x", false);
-        let mut device = stage.device(way);
+        let fixture = Fixture::enrolled(None).await;
+        fixture.fake.tables().lost_answers = 2;
+        fixture.fake.offer(TEXT, b"x", false);
+        let mut device = fixture.device(way);
         assert_eq!(run(&mut device, once(Answer::Approve, None), |_| {}).await.unwrap(), 1);
-        let finishes = stage.fake.world().finishes.clone();
+        let finishes = fixture.fake.tables().finishes.clone();
         assert_eq!(finishes.len(), 3, "{way:?}");
         assert!(finishes.iter().all(|finish| *finish == finishes[0]));
-        assert_eq!(stage.pending(), 0);
+        assert_eq!(fixture.pending(), 0);
     }
 }
 
 #[tokio::test]
 async fn a_signature_outlives_the_program_that_made_it() {
-    let stage = Stage::enrolled(None).await;
-    let id = stage.fake.offer(TEXT, b"x", false);
-    let mut device = stage.device(Listen::Poll);
+    let fixture = Fixture::enrolled(None).await;
+    let id = fixture.fake.offer(TEXT, b"x", false);
+    let mut device = fixture.device(Listen::Poll);
     let offer = device.next_offer().await.unwrap();
     let shown = device.take(&offer, None).await.unwrap();
-    stage.fake.world().lost_answers = u32::MAX;
-    let fake = stage.fake.clone();
+    fixture.fake.tables().lost_answers = u32::MAX;
+    let fake = fixture.fake.clone();
     let arrived = async {
-        while fake.world().finishes.is_empty() {
+        while fake.tables().finishes.is_empty() {
             tokio::task::yield_now().await;
         }
     };
@@ -211,16 +211,16 @@ async fn a_signature_outlives_the_program_that_made_it() {
         () = arrived => {}
     }
     drop(device);
-    assert_eq!(stage.pending(), 1);
+    assert_eq!(fixture.pending(), 1);
 
-    stage.fake.world().lost_answers = 0;
-    let mut device = stage.device(Listen::Channel);
+    fixture.fake.tables().lost_answers = 0;
+    let mut device = fixture.device(Listen::Channel);
     let resumed = device.resume().await.unwrap();
     assert_eq!(resumed.len(), 1);
     assert_eq!((resumed[0].id, resumed[0].outcome.as_ref().unwrap().state), (id, State::Finished));
-    let finishes = stage.fake.world().finishes.clone();
+    let finishes = fixture.fake.tables().finishes.clone();
     assert!(finishes.len() >= 2 && finishes.iter().all(|finish| *finish == finishes[0]));
-    assert_eq!(stage.pending(), 0);
+    assert_eq!(fixture.pending(), 0);
 }
 
 #[tokio::test]
@@ -232,9 +232,9 @@ async fn a_clock_that_is_wrong_is_put_right_by_the_server() {
         (Listen::Channel, hours(9), hours(0)),
         (Listen::Channel, hours(0), hours(9)),
     ] {
-        let stage = Stage::enrolled(None).await;
-        (stage.fake.world().ahead, stage.fake.world().behind) = (ahead, behind);
-        let id = stage.fake.offer(TEXT, b"x", false);
+        let fixture = Fixture::enrolled(None).await;
+        (fixture.fake.tables().ahead, fixture.fake.tables().behind) = (ahead, behind);
+        let id = fixture.fake.offer(TEXT, b"x", false);
         // Whoever thinks for a moment would be late, by a clock that is nine hours ahead.
         let ask = Answer::Ask(Box::new(|_| {
             Box::pin(async {
@@ -242,33 +242,33 @@ async fn a_clock_that_is_wrong_is_put_right_by_the_server() {
                 Choice::Approve { match_code: None }
             })
         }));
-        run(&mut stage.device(way), once(ask, None), |event| {
+        run(&mut fixture.device(way), once(ask, None), |event| {
             assert!(!matches!(event, Event::Late(_)), "{way:?}");
         })
         .await
         .unwrap();
-        assert_eq!(stage.fake.state(id), Some(State::Finished), "{way:?}");
+        assert_eq!(fixture.fake.state(id), Some(State::Finished), "{way:?}");
     }
 }
 
 #[tokio::test]
 async fn a_server_that_restarts_is_waited_for() {
-    let stage = Stage::enrolled(None).await;
-    let mut device = stage.device(Listen::Channel);
+    let fixture = Fixture::enrolled(None).await;
+    let mut device = fixture.device(Listen::Channel);
     assert!(matches!(device.next().await.unwrap(), Notice::Connected));
-    stage.fake.close(Close::Restart);
+    fixture.fake.close(Close::Restart);
     assert!(matches!(device.next().await.unwrap(), Notice::Lost { .. }));
-    let id = stage.fake.offer(TEXT, b"x", false);
+    let id = fixture.fake.offer(TEXT, b"x", false);
     run(&mut device, once(Answer::Approve, None), |_| {}).await.unwrap();
-    assert_eq!(stage.fake.state(id), Some(State::Finished));
-    assert_eq!(stage.fake.world().welcomes, 2);
+    assert_eq!(fixture.fake.state(id), Some(State::Finished));
+    assert_eq!(fixture.fake.tables().welcomes, 2);
 }
 
 #[tokio::test]
 async fn a_device_that_was_replaced_does_not_come_back_by_itself() {
-    let stage = Stage::enrolled(None).await;
-    let mut device = stage.device(Listen::Channel);
-    let fake = stage.fake.clone();
+    let fixture = Fixture::enrolled(None).await;
+    let mut device = fixture.device(Listen::Channel);
+    let fake = fixture.fake.clone();
     let ended = run(&mut device, once(Answer::Approve, None), |event| {
         if matches!(event, Event::Connected) {
             fake.close(Close::Replaced);
@@ -276,15 +276,15 @@ async fn a_device_that_was_replaced_does_not_come_back_by_itself() {
     });
     let error = ended.await.unwrap_err();
     assert!(matches!(error, Error::Closed(Close::Replaced)), "{error}");
-    assert_eq!(stage.fake.world().welcomes, 1);
+    assert_eq!(fixture.fake.tables().welcomes, 1);
 }
 
 #[tokio::test]
 async fn a_withdrawal_is_heard_while_the_person_thinks() {
-    let stage = Stage::enrolled(None).await;
+    let fixture = Fixture::enrolled(None).await;
     let (first, second) =
-        (stage.fake.offer(TEXT, b"1", false), stage.fake.offer(TEXT, b"2", false));
-    let fake = stage.fake.clone();
+        (fixture.fake.offer(TEXT, b"1", false), fixture.fake.offer(TEXT, b"2", false));
+    let fake = fixture.fake.clone();
     let mut asked = 0;
     let ask = Answer::Ask(Box::new(move |shown| {
         asked += 1;
@@ -295,7 +295,7 @@ async fn a_withdrawal_is_heard_while_the_person_thinks() {
         }
         Box::pin(async { Choice::Decline(DeclineReason::NotMe) })
     }));
-    let mut device = stage.device(Listen::Channel);
+    let mut device = fixture.device(Listen::Channel);
     let mut withdrawn = Vec::new();
     let ended = run(&mut device, once(ask, None), |event| {
         if let Event::Withdrawn(it) = event {
@@ -304,50 +304,50 @@ async fn a_withdrawal_is_heard_while_the_person_thinks() {
     });
     assert_eq!(ended.await.unwrap(), 1);
     assert_eq!(withdrawn, [(first, State::Cancelled)]);
-    assert_eq!(stage.fake.state(second), Some(State::Declined));
+    assert_eq!(fixture.fake.state(second), Some(State::Declined));
 }
 
 #[tokio::test]
 async fn what_cannot_be_shown_is_failed_and_never_signed() {
-    let stage = Stage::enrolled(None).await;
-    stage.fake.offer(STATEMENT, br#"{"rows":[],"message":"Pay"}"#, false);
-    stage.fake.offer("application/pdf", b"%PDF", false);
-    let mut device = stage.device(Listen::Channel);
+    let fixture = Fixture::enrolled(None).await;
+    fixture.fake.offer(STATEMENT, br#"{"rows":[],"message":"Pay"}"#, false);
+    fixture.fake.offer("application/pdf", b"%PDF", false);
+    let mut device = fixture.device(Listen::Channel);
     let two = Run { answer: Answer::Approve, pin: None, count: Some(2) };
     assert_eq!(run(&mut device, two, |_| {}).await.unwrap(), 2);
-    assert_eq!(stage.fake.world().fails, ["media_type", "media_type"]);
-    assert!(stage.fake.world().finishes.is_empty());
+    assert_eq!(fixture.fake.tables().fails, ["media_type", "media_type"]);
+    assert!(fixture.fake.tables().finishes.is_empty());
 }
 
 #[tokio::test]
 async fn a_lost_enrolment_is_repeated_byte_for_byte() {
-    let stage = Stage::empty().await;
-    stage.fake.world().unavailable = 2;
-    enrol(&stage.file, &stage.enrolment(None)).await.unwrap();
-    let enrolments = stage.fake.world().enrolments.clone();
+    let fixture = Fixture::empty().await;
+    fixture.fake.tables().unavailable = 2;
+    enrol(&fixture.file, &fixture.enrolment(None)).await.unwrap();
+    let enrolments = fixture.fake.tables().enrolments.clone();
     assert_eq!(enrolments.len(), 3);
     assert!(enrolments.iter().all(|body| *body == enrolments[0]));
 }
 
 #[tokio::test]
 async fn no_code_is_spent_where_the_device_could_not_be_kept() {
-    let stage = Stage::enrolled(None).await;
-    let again = enrol(&stage.file, &stage.enrolment(None)).await;
+    let fixture = Fixture::enrolled(None).await;
+    let again = enrol(&fixture.file, &fixture.enrolment(None)).await;
     assert!(matches!(again, Err(Error::Exists(_))), "{again:?}");
-    assert_eq!(stage.fake.world().enrolments.len(), 1);
+    assert_eq!(fixture.fake.tables().enrolments.len(), 1);
 }
 
 #[tokio::test]
 async fn a_wrong_code_and_a_wrong_ca_are_told_apart() {
-    let stage = Stage::empty().await;
+    let fixture = Fixture::empty().await;
     let code = ActivationCode::parse("another").unwrap();
-    let wrong = Enrolment { code, ..stage.enrolment(None) };
-    let error = enrol(&stage.file, &wrong).await.unwrap_err();
+    let wrong = Enrolment { code, ..fixture.enrolment(None) };
+    let error = enrol(&fixture.file, &wrong).await.unwrap_err();
     assert_eq!(error.code(), Some(Code::EnrolmentRefused), "{error}");
 
     let other = Fake::start().await;
-    let wrong = Enrolment { server_ca: Some(other.ca_pem), ..stage.enrolment(None) };
-    let error = enrol(&stage.file, &wrong).await.unwrap_err();
+    let wrong = Enrolment { server_ca: Some(other.ca_pem), ..fixture.enrolment(None) };
+    let error = enrol(&fixture.file, &wrong).await.unwrap_err();
     assert!(matches!(error, Error::Untrusted(_)), "{error}");
-    assert!(!stage.file.path().exists());
+    assert!(!fixture.file.path().exists());
 }

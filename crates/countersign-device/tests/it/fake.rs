@@ -38,13 +38,13 @@ enum Say {
 /// A handle on the running server. It ends with the test's runtime.
 #[derive(Clone)]
 pub(crate) struct Fake {
-    world: Arc<Mutex<World>>,
+    state: Arc<Mutex<FakeServerState>>,
     say: broadcast::Sender<Say>,
     pub(crate) address: String,
     pub(crate) ca_pem: String,
 }
 
-pub(crate) struct World {
+pub(crate) struct FakeServerState {
     ca: Issuer<'static, KeyPair>,
     root: Vec<u8>,
     address: String,
@@ -98,7 +98,7 @@ impl Fake {
 
         let tcp = TcpListener::bind("localhost:0").await.unwrap();
         let address = format!("https://localhost:{}", tcp.local_addr().unwrap().port());
-        let world = World {
+        let state = FakeServerState {
             ca,
             root: root.der().to_vec(),
             address: address.clone(),
@@ -116,19 +116,19 @@ impl Fake {
         };
         let ca_pem = root.pem();
         let fake = Self {
-            world: Arc::new(Mutex::new(world)),
+            state: Arc::new(Mutex::new(state)),
             say: broadcast::Sender::new(16),
             address,
             ca_pem,
         };
-        let listener = Tls::new(tcp, &fake.world().ca);
+        let listener = Tls::new(tcp, &fake.tables().ca);
         let router = front::router(fake.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         fake
     }
 
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap()
+    pub(crate) fn tables(&self) -> MutexGuard<'_, FakeServerState> {
+        self.state.lock().unwrap()
     }
 
     /// Starts a transaction and offers it to whoever listens.
@@ -138,7 +138,7 @@ impl Fake {
         bytes: &[u8],
         pin_required: bool,
     ) -> TransactionId {
-        let offer = self.world().start(media_type, bytes, pin_required);
+        let offer = self.tables().start(media_type, bytes, pin_required);
         let id = offer.id;
         let _ = self.say.send(Say::Frame(Message::Offer(offer)));
         id
@@ -146,7 +146,7 @@ impl Fake {
 
     /// The application takes a transaction back.
     pub(crate) fn cancel(&self, id: TransactionId) {
-        self.world().transactions.get_mut(&id).unwrap().ended = Some(State::Cancelled);
+        self.tables().transactions.get_mut(&id).unwrap().ended = Some(State::Cancelled);
         let withdrawn = Withdrawn { id, why: State::Cancelled };
         let _ = self.say.send(Say::Frame(Message::Withdrawn(withdrawn)));
     }
@@ -158,17 +158,17 @@ impl Fake {
 
     /// From now on the transaction accepts nothing but a raw signature by this algorithm.
     pub(crate) fn accept_raw(&self, id: TransactionId, algorithm: Algorithm) {
-        let mut world = self.world();
-        let content = &mut world.transactions.get_mut(&id).unwrap().content;
+        let mut state = self.tables();
+        let content = &mut state.transactions.get_mut(&id).unwrap().content;
         (content.forms, content.algorithms) = (vec![Form::Raw], vec![algorithm]);
     }
 
     pub(crate) fn state(&self, id: TransactionId) -> Option<State> {
-        self.world().transactions[&id].ended
+        self.tables().transactions[&id].ended
     }
 }
 
-impl World {
+impl FakeServerState {
     fn now(&self) -> Duration {
         (SystemTime::now() + self.ahead).duration_since(UNIX_EPOCH + self.behind).unwrap()
     }

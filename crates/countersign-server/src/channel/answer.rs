@@ -6,7 +6,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use countersign_core::engine::{Submission, Taken};
 use countersign_core::id::{DeviceId, IdentityId};
-use countersign_core::terms::{self, Digits, Document, Form};
+use countersign_core::spec::{self, Digits, Document, SignatureFormat};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Outcome, State, Transaction};
 use countersign_core::{Error, Refusal};
@@ -18,7 +18,7 @@ use countersign_wire::secret::PayloadKey;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
-use crate::http::intake;
+use crate::http::body_limit;
 use crate::node::log;
 
 /// A refusal on its way to a device, over HTTP or on the channel.
@@ -43,13 +43,13 @@ impl From<Error> for Refused {
     }
 }
 
-impl From<intake::Refused> for Refused {
-    fn from(refused: intake::Refused) -> Self {
+impl From<body_limit::BodyRefusal> for Refused {
+    fn from(refused: body_limit::BodyRefusal) -> Self {
         match refused {
-            intake::Refused::NotJson => Code::UnsupportedMediaType,
-            intake::Refused::TooLarge => Code::TooLarge,
-            intake::Refused::Busy => Code::Unavailable,
-            intake::Refused::Broken => Code::BadRequest,
+            body_limit::BodyRefusal::NotJson => Code::UnsupportedMediaType,
+            body_limit::BodyRefusal::TooLarge => Code::TooLarge,
+            body_limit::BodyRefusal::Busy => Code::Unavailable,
+            body_limit::BodyRefusal::Broken => Code::BadRequest,
         }
         .into()
     }
@@ -126,7 +126,7 @@ fn refused(refusal: &Refusal) -> RefusalBody {
         | Refusal::ManyIdentities
         | Refusal::NoIdentity
         | Refusal::SeveralUsers
-        | Refusal::Crowded
+        | Refusal::TooManyOpen
         | Refusal::Exists
         | Refusal::Unchanged
         | Refusal::ManyCodes
@@ -139,13 +139,13 @@ fn refused(refusal: &Refusal) -> RefusalBody {
 pub(super) fn offer(transaction: &Transaction) -> body::Offer {
     body::Offer {
         id: wire_id(transaction),
-        operation: match transaction.terms.operation {
-            terms::Operation::Sign => body::Operation::Sign,
-            terms::Operation::Login => body::Operation::Login,
+        operation: match transaction.spec.operation {
+            spec::Operation::Sign => body::Operation::Sign,
+            spec::Operation::Login => body::Operation::Login,
         },
-        client: transaction.terms.client_name.clone(),
+        client: transaction.spec.client_name.clone(),
         expires_at: since_epoch(transaction.deadline()),
-        pin_required: transaction.terms.pin_required,
+        pin_required: transaction.spec.pin_required,
         matching: body::Match::None,
     }
 }
@@ -160,26 +160,26 @@ pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
 
 /// The content of a transaction, for the device that took it and nobody else: a compact JWE.
 pub(crate) fn sealed(taken: &Taken, device: &DeviceName) -> String {
-    let terms = &taken.transaction.terms;
-    let algorithms = match terms.forms.raw() {
+    let spec = &taken.transaction.spec;
+    let algorithms = match spec.formats.raw() {
         None => CMS_ALGORITHMS.to_vec(),
         Some(wanted) => {
             let ways = |hash| [Algorithm::Ecdsa(hash), Algorithm::RsaPkcs1(hash)];
             wanted.hashes(taken.device.id).flat_map(ways).map(wire_algorithm).collect()
         }
     };
-    let chosen = !terms.selectors.is_empty() || terms.forms.accept(Form::Raw);
-    let fit = taken.device.fit(terms.purpose(), &terms.selectors);
+    let chosen = !spec.selectors.is_empty() || spec.formats.accept(SignatureFormat::Raw);
+    let fit = taken.device.fit(spec.usage(), &spec.selectors);
     let content = body::Content {
         id: wire_id(&taken.transaction),
-        client: terms.client_name.clone(),
-        media_type: terms.content.media_type.as_str().to_owned(),
-        bytes: terms.content.bytes.clone(),
-        forms: terms.forms.all().iter().copied().map(form).collect(),
+        client: spec.client_name.clone(),
+        media_type: spec.content.media_type.as_str().to_owned(),
+        bytes: spec.content.bytes.clone(),
+        forms: spec.formats.all().iter().copied().map(form).collect(),
         algorithms,
         identities: chosen.then(|| fit.map(|identity| identity.id.to_string()).collect()),
-        code_digits: terms.forms.digits().map(Digits::count),
-        document: terms.document.as_ref().map(document),
+        code_digits: spec.formats.digits().map(Digits::count),
+        document: spec.document.as_ref().map(document),
     };
     let plaintext = serde_json::to_vec(&content).expect("a content is plain JSON");
     let key = PayloadKey::from(taken.device.payload_key.expose());
@@ -198,11 +198,11 @@ fn document(document: &Document) -> body::Document {
     }
 }
 
-fn form(form: Form) -> body::Form {
+fn form(form: SignatureFormat) -> body::Form {
     match form {
-        Form::Cms => body::Form::Cms,
-        Form::Raw => body::Form::Raw,
-        Form::Code => body::Form::Code,
+        SignatureFormat::Cms => body::Form::Cms,
+        SignatureFormat::Raw => body::Form::Raw,
+        SignatureFormat::Code => body::Form::Code,
     }
 }
 
@@ -239,12 +239,18 @@ pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refuse
         Signature::Cms { identity, value, .. } => {
             let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
             let identity = Some(identity);
-            Ok(Submission { form: Form::Cms, value, identity, algorithm: None, digest: None })
+            Ok(Submission {
+                form: SignatureFormat::Cms,
+                value,
+                identity,
+                algorithm: None,
+                digest: None,
+            })
         }
         Signature::Code { value } => {
             let value = value.as_bytes();
             Ok(Submission {
-                form: Form::Code,
+                form: SignatureFormat::Code,
                 value,
                 identity: None,
                 algorithm: None,
@@ -255,7 +261,7 @@ pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refuse
             let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
             let named = Algorithm::ALL.into_iter().find(|one| wire_algorithm(*one) == *algorithm);
             Ok(Submission {
-                form: Form::Raw,
+                form: SignatureFormat::Raw,
                 value,
                 identity: Some(identity),
                 algorithm: Some(named.ok_or(Code::WrongForm)?),
@@ -272,7 +278,7 @@ pub(super) fn ended(transaction: &Transaction) -> body::Ended {
 
 /// The transaction's id, as the wire writes it.
 pub(super) fn wire_id(transaction: &Transaction) -> countersign_wire::id::TransactionId {
-    countersign_wire::id::TransactionId(transaction.terms.id.bytes())
+    countersign_wire::id::TransactionId(transaction.spec.id.bytes())
 }
 
 /// What a device is called outside its tenant.

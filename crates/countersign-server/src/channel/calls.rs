@@ -20,16 +20,16 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::answer::{self, Refused};
-use super::proof::Proved;
-use super::{Devices, Room};
-use crate::doorbell::{Kind, Note};
+use super::device_auth::AuthenticatedDevice;
+use super::{Devices, StrangerPermit};
+use crate::notifier::{ConnectionEvent, ConnectionKind};
 
 type Answer<T> = Result<Json<T>, Refused>;
 
 /// `?wait=30`: how many seconds to wait for an offer. `?request_key=0123456789`: only the one that has
 /// this key, as a person has scanned it.
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct OffersQuery {
     #[serde(default)]
     wait: u64,
     request_key: Option<String>,
@@ -40,53 +40,54 @@ pub(super) async fn set_pin(
     State(devices): State<Devices>,
     request: Request,
 ) -> Answer<body::PinAnswer> {
-    let proved = devices.prove(request).await?;
+    let device_auth = devices.prove(request).await?;
     let core = &devices.0.core;
-    let body: body::PinBody = read(&proved.body)?;
-    let device = core.store.device(&proved.tenant, proved.device).await?;
+    let body: body::PinBody = read(&device_auth.body)?;
+    let device = core.store.device(&device_auth.tenant, device_auth.device).await?;
     let device = device.ok_or(Code::Locked)?.value;
     let key = PayloadKey::from(device.payload_key.expose());
-    let plaintext =
-        jwe::open(&key, &proved.name, Purpose::Pin, &body.pin).map_err(|_| Code::BadRequest)?;
+    let plaintext = jwe::open(&key, &device_auth.name, Purpose::Pin, &body.pin)
+        .map_err(|_| Code::BadRequest)?;
     let change: body::PinChange = read(&plaintext)?;
     let digest = Secret::copied(change.digest.as_bytes());
     let new = PinDigest { digest, version: change.version };
     let proof = change.proof.as_ref().map(body::PinProof::as_str);
-    core.set_pin(&proved.tenant, proved.device, &new, proof).await?;
+    core.set_pin(&device_auth.tenant, device_auth.device, &new, proof).await?;
     Ok(Json(body::PinAnswer { version: change.version }))
 }
 
 /// `GET /device/v1/offers?wait=30`: what is open and not taken by this device; waits where there is none.
 pub(super) async fn offers(
     State(devices): State<Devices>,
-    Query(Wanted { wait, request_key }): Query<Wanted>,
+    Query(OffersQuery { wait, request_key }): Query<OffersQuery>,
     request: Request,
 ) -> Answer<body::Offers> {
-    let proved = devices.prove(request).await?;
+    let device_auth = devices.prove(request).await?;
     let room = &devices.0;
-    let (tenant, device) = (&proved.tenant, proved.device);
+    let (tenant, device) = (&device_auth.tenant, device_auth.device);
     let key = request_key.map(|key| key.parse::<RequestKey>()).transpose();
     let key = key.map_err(|_| Code::BadRequest)?;
     let found = room.core.store.device(tenant, device).await?;
     let user = found.ok_or(Code::Locked)?.value.user;
     // On the board before the look, so that nothing falls in between.
-    let mut line = room.core.doorbell.connect(tenant, &user, device, Kind::Poll, room.core.now());
+    let mut connection =
+        room.core.notifier.connect(tenant, &user, device, ConnectionKind::Poll, room.core.now());
     let until = room.core.now() + Duration::from_secs(wait).min(POLL_WAIT_MAX);
     loop {
         let open = room.core.offers(tenant, device).await?;
         let offers: Vec<body::Offer> = open
             .iter()
             .filter(|open| !open.shown_by(device))
-            .filter(|open| key.is_none_or(|key| open.terms.request_key == key))
+            .filter(|open| key.is_none_or(|key| open.spec.request_key == key))
             .map(|open| answer::offer(open))
             .collect();
         if !offers.is_empty() {
             return Ok(Json(body::Offers { offers }));
         }
         tokio::select! {
-            note = timeout(room.core.now().until(until), line.next()) => match note {
-                Ok(Some(Note::Offer(_) | Note::Ended(_) | Note::Replaced)) => {}
-                Ok(Some(Note::Locked)) => return Err(Code::Locked.into()),
+            note = timeout(room.core.now().until(until), connection.next()) => match note {
+                Ok(Some(ConnectionEvent::Offer(_) | ConnectionEvent::Ended(_) | ConnectionEvent::Replaced)) => {}
+                Ok(Some(ConnectionEvent::Locked)) => return Err(Code::Locked.into()),
                 Ok(None) | Err(_) => return Ok(Json(body::Offers { offers })),
             },
             () = room.tasks.begun() => return Err(Code::Unavailable.into()),
@@ -100,8 +101,8 @@ pub(super) async fn take(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer<body::Taken> {
-    let (proved, take) = named::<body::Take>(&devices, &id, request).await?;
-    devices.take(&proved, &take).await.map(Json)
+    let (device_auth, take) = named::<body::Take>(&devices, &id, request).await?;
+    devices.take(&device_auth, &take).await.map(Json)
 }
 
 /// `POST /device/v1/transactions/{id}/finish`
@@ -110,8 +111,8 @@ pub(super) async fn finish(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer<body::Ended> {
-    let (proved, finish) = named::<body::Finish>(&devices, &id, request).await?;
-    devices.finish(&proved, &finish).await.map(|ended| Json(answer::ended(&ended)))
+    let (device_auth, finish) = named::<body::Finish>(&devices, &id, request).await?;
+    devices.finish(&device_auth, &finish).await.map(|ended| Json(answer::ended(&ended)))
 }
 
 /// `POST /device/v1/transactions/{id}/decline`
@@ -120,8 +121,8 @@ pub(super) async fn decline(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer<body::Ended> {
-    let (proved, decline) = named::<body::Decline>(&devices, &id, request).await?;
-    devices.decline(&proved, &decline).await.map(|ended| Json(answer::ended(&ended)))
+    let (device_auth, decline) = named::<body::Decline>(&devices, &id, request).await?;
+    devices.decline(&device_auth, &decline).await.map(|ended| Json(answer::ended(&ended)))
 }
 
 /// `POST /device/v1/transactions/{id}/fail`
@@ -130,18 +131,18 @@ pub(super) async fn fail(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer<body::Ended> {
-    let (proved, fail) = named::<body::Fail>(&devices, &id, request).await?;
-    devices.fail(&proved, fail).await.map(|ended| Json(answer::ended(&ended)))
+    let (device_auth, fail) = named::<body::Fail>(&devices, &id, request).await?;
+    devices.fail(&device_auth, fail).await.map(|ended| Json(answer::ended(&ended)))
 }
 
 /// What device calls say of the transaction that they are about.
-trait Named: DeserializeOwned {
+trait NamesTransaction: DeserializeOwned {
     fn id(&self) -> countersign_wire::id::TransactionId;
 }
 
 macro_rules! named {
     ($($body:ident),*) => {$(
-        impl Named for body::$body {
+        impl NamesTransaction for body::$body {
             fn id(&self) -> countersign_wire::id::TransactionId {
                 self.id
             }
@@ -151,18 +152,18 @@ macro_rules! named {
 named!(Take, Finish, Decline, Fail);
 
 /// Who calls, and a body that names the transaction of the path.
-async fn named<T: Named>(
+async fn named<T: NamesTransaction>(
     devices: &Devices,
     id: &str,
     request: Request,
-) -> Result<(Proved, T), Refused> {
-    let proved = devices.prove(request).await?;
-    let body: T = read(&proved.body)?;
+) -> Result<(AuthenticatedDevice, T), Refused> {
+    let device_auth = devices.prove(request).await?;
+    let body: T = read(&device_auth.body)?;
     let path = countersign_wire::id::TransactionId::from_str(id).map_err(|_| Code::NotFound)?;
     if body.id() != path {
         return Err(Code::BadRequest.into());
     }
-    Ok((proved, body))
+    Ok((device_auth, body))
 }
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
@@ -177,7 +178,7 @@ fn core_id(id: countersign_wire::id::TransactionId) -> TransactionId {
 impl Devices {
     pub(super) async fn take(
         &self,
-        who: &Proved,
+        who: &AuthenticatedDevice,
         take: &body::Take,
     ) -> Result<body::Taken, Refused> {
         let proof = take.pin_proof.as_ref().map(body::PinProof::as_str);
@@ -188,19 +189,19 @@ impl Devices {
 
     pub(super) async fn finish(
         &self,
-        who: &Proved,
+        who: &AuthenticatedDevice,
         finish: &body::Finish,
     ) -> Result<Arc<Transaction>, Refused> {
         let submission = answer::submission(&finish.signature)?;
         let id = core_id(finish.id);
-        let Room { core, witness, .. } = &*self.0;
-        witness.hear(core, &who.tenant, id, &submission).await?;
+        let StrangerPermit { core, digest_url, .. } = &*self.0;
+        digest_url.check(core, &who.tenant, id, &submission).await?;
         Ok(core.finish(&who.tenant, who.device, id, &submission).await?)
     }
 
     pub(super) async fn decline(
         &self,
-        who: &Proved,
+        who: &AuthenticatedDevice,
         decline: &body::Decline,
     ) -> Result<Arc<Transaction>, Refused> {
         let reason = match decline.reason {
@@ -213,7 +214,7 @@ impl Devices {
 
     pub(super) async fn fail(
         &self,
-        who: &Proved,
+        who: &AuthenticatedDevice,
         fail: body::Fail,
     ) -> Result<Arc<Transaction>, Refused> {
         let id = core_id(fail.id);

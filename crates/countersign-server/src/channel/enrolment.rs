@@ -21,7 +21,7 @@ use countersign_core::limits::{
     IDENTITIES_PER_DEVICE_MAX,
 };
 use countersign_core::name;
-use countersign_core::port::{Chance as _, Registered, Registry as _, Versioned};
+use countersign_core::port::{Entropy as _, Registered, Registry as _, Versioned};
 use countersign_core::push::{Push, Registration};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Tenant;
@@ -41,7 +41,7 @@ use super::Devices;
 use super::answer::{self, Refused};
 use super::{identities, push};
 use crate::authority;
-use crate::http::intake;
+use crate::http::body_limit;
 use crate::listen::Peer;
 use crate::tries::{Counter, Quota, Wrong, network};
 
@@ -56,10 +56,10 @@ pub(super) async fn enrol(
     let peer = request.extensions().get::<Peer>();
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let headers = request.headers().clone();
-    if !intake::is(&headers, "application/json") {
+    if !body_limit::is(&headers, "application/json") {
         return Err(Code::UnsupportedMediaType.into());
     }
-    let body = intake::of_stranger(request, ENROLMENT_BYTES_MAX).await?;
+    let body = body_limit::of_stranger(request, ENROLMENT_BYTES_MAX).await?;
     let mut asked: EnrolmentRequest =
         serde_json::from_slice(&body).map_err(|_| Code::BadRequest)?;
     normalize(&mut asked).map_err(|_| Code::BadRequest)?;
@@ -169,7 +169,7 @@ impl Devices {
         let tenant = store.tenant(&name).await?;
         let activations = store.activations(&name, &user, now).await?;
         let found = redemption(activations, proof, now);
-        let known = known.filter(|user| user.value.standing.check(now).is_ok());
+        let known = known.filter(|user| user.value.lock_state.check(now).is_ok());
         let right = found.zip(tenant.zip(known));
         let (redemption, (tenant, user)) = match right {
             // The limit guards codes that can be guessed, and must keep out nobody who has another.
@@ -210,21 +210,21 @@ impl Devices {
         now: Timestamp,
     ) -> Result<(Device, Vec<IdentityKey>, Vec<u8>), Refused> {
         let (tenant, user) = (&admitted.tenant, &admitted.user.value);
-        let draw = || self.0.core.world.draw();
-        let id = DeviceId::drawn(draw());
+        let random_u128 = || self.0.core.system.random_u128();
+        let id = DeviceId::drawn(random_u128());
         let serial_number =
             SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };
         let (mut identities, mut keys) = (Vec::new(), Vec::new());
         for (request, wanted) in requests(asked)?.into_iter().zip(&asked.identities) {
-            let issued = request.issue(tenant, &user.name, serial_number, draw(), now);
+            let issued = request.issue(tenant, &user.name, serial_number, random_u128(), now);
             let issued = issued.map_err(|fault| {
                 error!("Failed while issuing a certificate: {fault:#}");
                 Refused::from(Code::Internal)
             })?;
-            let id = IdentityId(draw());
+            let id = IdentityId(random_u128());
             identities.push(Identity {
                 id,
-                purpose: identities::purpose(wanted.usage),
+                usage: identities::usage(wanted.usage),
                 certificate: issued.certificate,
                 chain: vec![tenant.authority.certificate.clone()],
                 labels: admitted.redemption.activation.value.labels.clone(),

@@ -4,11 +4,11 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use countersign_core::Fault;
-use countersign_core::device::{Device, Identity, Purpose};
+use countersign_core::device::{Device, Identity, Usage};
 use countersign_core::enrolment::{IdentityKey, NewIdentity};
 use countersign_core::id::IdentityId;
 use countersign_core::name;
-use countersign_core::port::{Chance as _, Clock as _};
+use countersign_core::port::{Clock as _, Entropy as _};
 use countersign_core::tenant::Tenant;
 use countersign_proof::public_key;
 use countersign_wire::body::{self, Code, Imported, IssuedIdentity, Use};
@@ -17,7 +17,7 @@ use http::StatusCode;
 use tracing::info;
 
 use super::answer::Refused;
-use super::{Devices, Proved};
+use super::{AuthenticatedDevice, Devices};
 use crate::authority;
 
 /// Adds an identity; the same key again is answered as before.
@@ -25,11 +25,11 @@ pub(super) async fn add(
     State(devices): State<Devices>,
     request: Request,
 ) -> Result<(StatusCode, Json<IssuedIdentity>), Refused> {
-    let proved = devices.prove(request).await?;
+    let device_auth = devices.prove(request).await?;
     let mut asked: body::NewIdentity =
-        serde_json::from_slice(&proved.body).map_err(|_| Code::BadRequest)?;
+        serde_json::from_slice(&device_auth.body).map_err(|_| Code::BadRequest)?;
     name::normalize(&mut asked.proposed_labels).map_err(|_| Code::BadRequest)?;
-    let request = proved_request(&proved, &asked)?;
+    let request = proved_request(&device_auth, &asked)?;
     if let Some(imported) = &asked.imported {
         // The device holds the key, and the certificate is for it.
         if public_key(&imported.certificate).ok().as_deref() != Some(request.public_key()) {
@@ -38,8 +38,8 @@ pub(super) async fn add(
     }
     let issue =
         |tenant: &Tenant, device: &Device| devices.certify(&asked, &request, tenant, device);
-    let (device, key, purpose) = (proved.device, request.public_key(), purpose(asked.usage));
-    let added = devices.0.core.add_identity(&proved.tenant, device, key, purpose, issue).await?;
+    let (device, key, usage) = (device_auth.device, request.public_key(), usage(asked.usage));
+    let added = devices.0.core.add_identity(&device_auth.tenant, device, key, usage, issue).await?;
     info!(device.id = %device, "Device {device} has the identity {}", added.id);
     let issued = IssuedIdentity {
         id: added.id.to_string(),
@@ -52,14 +52,14 @@ pub(super) async fn add(
 
 /// The request for a certificate, whose key proved that it is this device's.
 fn proved_request(
-    proved: &Proved,
+    device_auth: &AuthenticatedDevice,
     asked: &body::NewIdentity,
 ) -> Result<authority::Request, Refused> {
     let statement = KeyStatement {
-        tenant: proved.tenant.as_str(),
-        subject: Subject::Addition(proved.name.device()),
+        tenant: device_auth.tenant.as_str(),
+        subject: Subject::Addition(device_auth.name.device()),
         usage: asked.usage,
-        auth_key: proved.auth_key.point(),
+        auth_key: device_auth.auth_key.point(),
         csr: &asked.csr,
     };
     authority::Request::parse(&statement, &asked.proof).map_err(|_| Code::BadRequest.into())
@@ -74,20 +74,21 @@ impl Devices {
         tenant: &Tenant,
         device: &Device,
     ) -> Result<NewIdentity, Fault> {
-        let world = &self.0.core.world;
+        let system = &self.0.core.system;
         let (certificate, chain, certificate_serial) =
             if let Some(Imported { certificate, chain }) = &asked.imported {
                 (certificate.clone(), chain.clone(), None)
             } else {
                 let (user, number) = (&device.user, device.serial_number);
-                let issued = request.issue(tenant, user, number, world.draw(), world.now());
+                let issued =
+                    request.issue(tenant, user, number, system.random_u128(), system.now());
                 let issued = issued.map_err(Fault::while_doing("issuing a certificate"))?;
                 let chain = vec![tenant.authority.certificate.clone()];
                 (issued.certificate, chain, Some(issued.serial))
             };
         let identity = Identity {
-            id: IdentityId(world.draw()),
-            purpose: purpose(asked.usage),
+            id: IdentityId(system.random_u128()),
+            usage: usage(asked.usage),
             certificate,
             chain,
             labels: Vec::new(),
@@ -105,9 +106,9 @@ impl Devices {
 }
 
 /// The use in the core's terms.
-pub(super) fn purpose(usage: Use) -> Purpose {
+pub(super) fn usage(usage: Use) -> Usage {
     match usage {
-        Use::Content => Purpose::Content,
-        Use::Digest => Purpose::Digest,
+        Use::Content => Usage::Content,
+        Use::Digest => Usage::Digest,
     }
 }

@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 
 /// By tenant too: one tenant's device 7 is not another's.
 #[derive(Default)]
-pub(super) struct Keys(Mutex<HashMap<(TenantName, DeviceId), Arc<VerifyingKey>>>);
+pub(super) struct DeviceKeys(Mutex<HashMap<(TenantName, DeviceId), Arc<VerifyingKey>>>);
 
-impl Keys {
+impl DeviceKeys {
     /// The key of this device, if it proved itself before.
     pub(super) fn known(&self, tenant: &TenantName, device: DeviceId) -> Option<Arc<VerifyingKey>> {
         self.0.lock().get(&(tenant.clone(), device)).cloned()
@@ -44,7 +44,7 @@ mod tests {
         let (acme, beta): (TenantName, TenantName) =
             ("acme".parse().unwrap(), "beta".parse().unwrap());
         let [seven, eight] = [7, 8].map(|number| DeviceId::try_from(number).unwrap());
-        let keys = Keys::default();
+        let keys = DeviceKeys::default();
         assert!(keys.known(&acme, seven).is_none());
         let key = Arc::new(PrivateJwk::generate().public().verifying());
         keys.remember(&acme, seven, &key);
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn no_more_keys_are_remembered_than_may_be() {
         let acme: TenantName = "acme".parse().unwrap();
-        let keys = Keys::default();
+        let keys = DeviceKeys::default();
         let key = Arc::new(PrivateJwk::generate().public().verifying());
         for number in 1..=AUTH_KEYS_REMEMBERED_MAX as u64 + 1 {
             keys.remember(&acme, DeviceId::try_from(number).unwrap(), &key);

@@ -5,10 +5,10 @@
 
 pub(crate) mod answer;
 mod calls;
+mod device_auth;
 mod enrolment;
 mod identities;
 mod keys;
-mod proof;
 mod push;
 mod replays;
 mod websocket;
@@ -22,19 +22,19 @@ use countersign_core::session::Pace;
 use countersign_core::time::Timestamp;
 use countersign_wire::body::Code;
 
-use self::keys::Keys;
-pub(crate) use self::proof::Proved;
+pub(crate) use self::device_auth::AuthenticatedDevice;
+use self::keys::DeviceKeys;
 use self::replays::Replays;
 use crate::delivery::push::Pushes;
+use crate::digest_url::DigestUrlVerifier;
 use crate::listen::KnownNetworks;
 use crate::node::Core;
 use crate::task::Shutdown;
 use crate::tries::Tries;
-use crate::witness::Witness;
 
 /// What an operator decides about devices.
 #[derive(Debug)]
-pub(crate) struct Rules {
+pub(crate) struct ChannelSettings {
     /// The server's public addresses; proofs are made for one of them.
     pub(crate) origins: Vec<String>,
     /// What people call the server.
@@ -51,18 +51,18 @@ pub(crate) struct Rules {
 
 /// What the device calls share. Clones are handles to the same.
 #[derive(Clone)]
-pub(crate) struct Devices(Arc<Room>);
+pub(crate) struct Devices(Arc<StrangerPermit>);
 
-struct Room {
+struct StrangerPermit {
     core: Arc<Core>,
     pushes: Pushes,
-    witness: Witness,
+    digest_url: DigestUrlVerifier,
     tasks: Shutdown,
     /// Networks that have places reserved for them.
     known: KnownNetworks,
-    rules: Rules,
+    rules: ChannelSettings,
     replays: Replays,
-    keys: Keys,
+    keys: DeviceKeys,
     tries: Tries,
 }
 
@@ -71,29 +71,29 @@ impl Devices {
     pub(crate) fn new(
         core: Arc<Core>,
         pushes: Pushes,
-        witness: Witness,
+        digest_url: DigestUrlVerifier,
         tasks: Shutdown,
         known: KnownNetworks,
-        rules: Rules,
+        rules: ChannelSettings,
         begun: Timestamp,
     ) -> Self {
         let replays = Replays::since(begun);
-        Self(Arc::new(Room {
+        Self(Arc::new(StrangerPermit {
             core,
             pushes,
-            witness,
+            digest_url,
             tasks,
             known,
             rules,
             replays,
-            keys: Keys::default(),
+            keys: DeviceKeys::default(),
             tries: Tries::default(),
         }))
     }
 
     /// Who says what a digest's own address says.
-    pub(crate) fn witness(&self) -> &Witness {
-        &self.0.witness
+    pub(crate) fn digest_url(&self) -> &DigestUrlVerifier {
+        &self.0.digest_url
     }
 
     /// When devices' calls can be answered: the first tokens that cannot have been used before this process

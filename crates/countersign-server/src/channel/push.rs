@@ -11,21 +11,21 @@ use countersign_wire::body::{self, Code, PushAnswer, PushState, RefusalBody};
 use super::Devices;
 use super::answer::Refused;
 use super::calls::read;
-use super::proof::Proved;
+use super::device_auth::AuthenticatedDevice;
 
 /// Registers an address, or takes it back.
 pub(super) async fn register(
     State(devices): State<Devices>,
     request: Request,
 ) -> Result<Json<PushAnswer>, Refused> {
-    let proved = devices.prove(request).await?;
-    let body: body::PushBody = read(&proved.body)?;
+    let device_auth = devices.prove(request).await?;
+    let body: body::PushBody = read(&device_auth.body)?;
     let asked = match &body.push {
-        Some(push) => Some(devices.address(&proved.tenant, push).await.map_err(refused)?),
+        Some(push) => Some(devices.address(&device_auth.tenant, push).await.map_err(refused)?),
         None => None,
     };
-    devices.0.core.set_push(&proved.tenant, proved.device, asked).await?;
-    devices.how_it_is_woken(&proved).await
+    devices.0.core.set_push(&device_auth.tenant, device_auth.device, asked).await?;
+    devices.how_it_is_woken(&device_auth).await
 }
 
 /// Tells whether the device can be woken, and how it could be.
@@ -33,8 +33,8 @@ pub(super) async fn registered(
     State(devices): State<Devices>,
     request: Request,
 ) -> Result<Json<PushAnswer>, Refused> {
-    let proved = devices.prove(request).await?;
-    devices.how_it_is_woken(&proved).await
+    let device_auth = devices.prove(request).await?;
+    devices.how_it_is_woken(&device_auth).await
 }
 
 /// `bad_request`, with what is wrong.
@@ -56,11 +56,15 @@ impl Devices {
         read.map_err(|bad| format!("push: {bad}"))
     }
 
-    async fn how_it_is_woken(&self, proved: &Proved) -> Result<Json<PushAnswer>, Refused> {
+    async fn how_it_is_woken(
+        &self,
+        device_auth: &AuthenticatedDevice,
+    ) -> Result<Json<PushAnswer>, Refused> {
         let core = &self.0.core;
-        let found = core.store.device(&proved.tenant, proved.device).await?;
+        let found = core.store.device(&device_auth.tenant, device_auth.device).await?;
         let Device { about, push, .. } = found.ok_or(Code::Locked)?.value;
-        let (providers, vapid_key) = self.0.pushes.offered(&proved.tenant, &about.app, core.now());
+        let (providers, vapid_key) =
+            self.0.pushes.offered(&device_auth.tenant, &about.app, core.now());
         let state = match push {
             Push::None => PushState::None,
             Push::At(_) => PushState::Registered,

@@ -37,13 +37,13 @@ pub(super) enum Unaccepted {
 
 #[derive(Default)]
 struct Used {
-    devices: HashMap<DeviceName, Tokens>,
+    devices: HashMap<DeviceName, SeenTokens>,
     /// Marks of all devices.
     count: usize,
 }
 
 /// The tokens of one device, in two generations, each remembered while it and the next one fill.
-struct Tokens {
+struct SeenTokens {
     turned: Timestamp,
     new: HashSet<Mark>,
     old: HashSet<Mark>,
@@ -100,7 +100,7 @@ impl Used {
         mark: Mark,
         now: Timestamp,
     ) -> Result<(), Unaccepted> {
-        let tokens = self.devices.entry(device.clone()).or_insert_with(|| Tokens {
+        let tokens = self.devices.entry(device.clone()).or_insert_with(|| SeenTokens {
             turned: now,
             new: HashSet::new(),
             old: HashSet::new(),
@@ -120,7 +120,7 @@ impl Used {
     }
 }
 
-impl Tokens {
+impl SeenTokens {
     /// Forgets what cannot be used again at `now`, and answers how many that were.
     fn turn(&mut self, now: Timestamp) -> usize {
         let before = self.new.len() + self.old.len();

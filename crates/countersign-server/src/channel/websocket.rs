@@ -14,7 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use countersign_core::limits::{FRAME_BYTES_MAX, HELLO_WAIT_MAX};
 use countersign_core::port::Registry as _;
-use countersign_core::session::{Input, Output, Reason, Session};
+use countersign_core::session::{Reason, Session, SessionInput, SessionOutput};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::{Error, Refusal};
@@ -30,9 +30,9 @@ use tokio::time::{sleep, timeout};
 
 use super::Devices;
 use super::answer::{self, Refused};
-use super::proof::{Proved, ids};
-use crate::doorbell::{Kind, Line, Note};
+use super::device_auth::{AuthenticatedDevice, ids};
 use crate::listen::Peer;
+use crate::notifier::{Connection, ConnectionEvent, ConnectionKind};
 
 /// A device that does not take what it is sent for this long is as good as gone.
 const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -103,13 +103,15 @@ impl Channel {
         self.say(FromServer::push(Message::Challenge(challenge))).await?;
         let first = timeout(HELLO_WAIT_MAX, self.socket.recv()).await;
         let first = first.map_err(|_| Some(Close::Unauthorised))?;
-        let Heard::Request(FromDevice { n, request: Request::Hello(hello) }) = heard(first)? else {
+        let DeviceMessage::Request(FromDevice { n, request: Request::Hello(hello) }) =
+            heard(first)?
+        else {
             return Err(Some(Close::Unauthorised));
         };
         // Boxed, as all that a channel does but waiting: its task would be as large as the largest of them,
         // for as long as it waits.
         let who = Box::pin(self.greeted(&hello, &nonce)).await?;
-        let (mut session, mut line) = Box::pin(self.welcome(n, &who)).await?;
+        let (mut session, mut connection) = Box::pin(self.welcome(n, &who)).await?;
         drop((hello, nonce));
         let tasks = self.devices.0.tasks.clone();
         loop {
@@ -121,33 +123,33 @@ impl Channel {
             let input = tokio::select! {
                 frame = self.socket.recv() => {
                     match heard(frame)? {
-                        Heard::Request(request) => {
+                        DeviceMessage::Request(request) => {
                             Box::pin(self.answer(request, &who, &mut session)).await?;
                         }
-                        Heard::Nonsense(n) => {
+                        DeviceMessage::Nonsense(n) => {
                             let refusal = Refused::from(Code::BadRequest).0;
                             let answer = FromServer::answer(n, Message::Refused(refusal));
                             Box::pin(self.say(answer)).await?;
                         }
-                        Heard::Life => {}
+                        DeviceMessage::Life => {}
                     }
-                    Input::Heard
+                    SessionInput::Heard
                 }
-                note = line.next() => {
-                    if let Some(Note::Offer(transaction)) = &note {
+                note = connection.next() => {
+                    if let Some(ConnectionEvent::Offer(transaction)) = &note {
                         self.news = Some(Arc::clone(transaction));
                     }
                     input(note)
                 }
-                () = sleep(patience) => Input::Timeout,
-                () = tasks.begun() => Input::Stopping,
+                () = sleep(patience) => SessionInput::Timeout,
+                () = tasks.begun() => SessionInput::Stopping,
             };
             session.handle(input, self.now());
         }
     }
 
     /// Checks a `hello`.
-    async fn greeted(&mut self, hello: &Hello, nonce: &str) -> Result<Proved, Closed> {
+    async fn greeted(&mut self, hello: &Hello, nonce: &str) -> Result<AuthenticatedDevice, Closed> {
         let stranger = Some(Close::Unauthorised);
         let (tenant, device) = ids(&hello.device).ok_or(stranger)?;
         let key = self.devices.auth_key(&tenant, device).await;
@@ -159,41 +161,55 @@ impl Channel {
             self.devices.0.known.remember(peer.ip());
         }
         let (name, body) = (hello.device.clone(), Bytes::new());
-        Ok(Proved { tenant, device, name, auth_key: key, body })
+        Ok(AuthenticatedDevice { tenant, device, name, auth_key: key, body })
     }
 
     /// Puts the device on the board, and then tells it what is open, so that nothing falls in between.
-    async fn welcome(&mut self, n: u64, who: &Proved) -> Result<(Session, Line), Closed> {
+    async fn welcome(
+        &mut self,
+        n: u64,
+        who: &AuthenticatedDevice,
+    ) -> Result<(Session, Connection), Closed> {
         let core = &self.devices.0.core;
         let found = core.store.device(&who.tenant, who.device).await;
         let device = found.map_err(|_| Some(Close::Internal))?.ok_or(Some(Close::Unauthorised))?;
         let user = device.value.user;
-        let line = core.doorbell.connect(&who.tenant, &user, who.device, Kind::Channel, core.now());
+        let connection = core.notifier.connect(
+            &who.tenant,
+            &user,
+            who.device,
+            ConnectionKind::Channel,
+            core.now(),
+        );
         let open =
             core.offers(&who.tenant, who.device).await.map_err(|error| Some(closed_by(error)))?;
         let pace = self.devices.0.rules.pace;
-        let session = Session::welcomed(open.iter().map(|open| open.terms.id), pace, core.now());
+        let session = Session::welcomed(open.iter().map(|open| open.spec.id), pace, core.now());
         let open = open.iter().map(|open| answer::offer(open)).collect();
         self.say(FromServer::answer(n, Message::Welcome(Welcome { open }))).await?;
-        Ok((session, line))
+        Ok((session, connection))
     }
 
     /// Does what the session wants done.
-    async fn put(&mut self, output: Output, who: &Proved) -> Result<(), Closed> {
+    async fn put(
+        &mut self,
+        output: SessionOutput,
+        who: &AuthenticatedDevice,
+    ) -> Result<(), Closed> {
         match output {
             // What rang is committed. Ended since then, it is withdrawn by the next note.
-            Output::Offer(id) => match self.news.take().filter(|news| news.terms.id == id) {
+            SessionOutput::Offer(id) => match self.news.take().filter(|news| news.spec.id == id) {
                 Some(open) => {
                     self.say(FromServer::push(Message::Offer(answer::offer(&open)))).await
                 }
                 None => Ok(()),
             },
-            Output::Withdrawn(id, outcome) => {
+            SessionOutput::Withdrawn(id, outcome) => {
                 let id = countersign_wire::id::TransactionId(id.bytes());
                 let why = answer::outcome_state(outcome);
                 self.say(FromServer::push(Message::Withdrawn(Withdrawn { id, why }))).await
             }
-            Output::Ping => {
+            SessionOutput::Ping => {
                 // A lock by another process rings no bell; it is seen here at the latest.
                 let core = &self.devices.0.core;
                 core.check(&who.tenant, who.device)
@@ -201,7 +217,7 @@ impl Channel {
                     .map_err(|error| Some(closed_by(error)))?;
                 self.send(Frame::Ping(Bytes::new())).await
             }
-            Output::Close(reason) => Err(Some(close(reason))),
+            SessionOutput::Close(reason) => Err(Some(close(reason))),
         }
     }
 
@@ -209,7 +225,7 @@ impl Channel {
     async fn answer(
         &mut self,
         frame: FromDevice,
-        who: &Proved,
+        who: &AuthenticatedDevice,
         session: &mut Session,
     ) -> Result<(), Closed> {
         let devices = self.devices.clone();
@@ -218,15 +234,15 @@ impl Channel {
             Request::Hello(_) => Err(Code::BadRequest.into()),
             Request::Take(take) => devices.take(who, take).await.map(Message::Taken),
             Request::Finish(finish) => devices.finish(who, finish).await.map(|done| {
-                session.handle(Input::Told(done.terms.id), self.now());
+                session.handle(SessionInput::Told(done.spec.id), self.now());
                 Message::Finished(ended(&done))
             }),
             Request::Decline(decline) => devices.decline(who, decline).await.map(|done| {
-                session.handle(Input::Told(done.terms.id), self.now());
+                session.handle(SessionInput::Told(done.spec.id), self.now());
                 Message::Declined(ended(&done))
             }),
             Request::Fail(fail) => devices.fail(who, fail.clone()).await.map(|done| {
-                session.handle(Input::Told(done.terms.id), self.now());
+                session.handle(SessionInput::Told(done.spec.id), self.now());
                 Message::Failed(ended(&done))
             }),
         };
@@ -258,7 +274,7 @@ impl Channel {
 }
 
 /// What came from a device.
-enum Heard {
+enum DeviceMessage {
     Request(FromDevice),
     /// No frame, but one with a number to refuse it under.
     Nonsense(u64),
@@ -266,29 +282,29 @@ enum Heard {
     Life,
 }
 
-fn heard(frame: Option<Result<Frame, axum::Error>>) -> Result<Heard, Closed> {
+fn heard(frame: Option<Result<Frame, axum::Error>>) -> Result<DeviceMessage, Closed> {
     match frame {
         Some(Ok(Frame::Text(text))) => match FromDevice::parse(&text) {
-            Ok(request) => Ok(Heard::Request(request)),
-            Err(bad) => bad.n.map(Heard::Nonsense).ok_or(Some(Close::Malformed)),
+            Ok(request) => Ok(DeviceMessage::Request(request)),
+            Err(bad) => bad.n.map(DeviceMessage::Nonsense).ok_or(Some(Close::Malformed)),
         },
         Some(Ok(Frame::Binary(_))) => Err(Some(Close::Binary)),
-        Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(Heard::Life),
+        Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(DeviceMessage::Life),
         Some(Ok(Frame::Close(_))) | None => Err(None),
         Some(Err(error)) => Err(too_large(&error).then_some(Close::TooLarge)),
     }
 }
 
-fn input(note: Option<Note>) -> Input {
+fn input(note: Option<ConnectionEvent>) -> SessionInput {
     match note {
-        Some(Note::Offer(transaction)) => Input::Offer(transaction.terms.id),
-        Some(Note::Ended(transaction)) => match transaction.end() {
-            Some(end) => Input::Ended(transaction.terms.id, end.outcome()),
-            None => Input::Told(transaction.terms.id),
+        Some(ConnectionEvent::Offer(transaction)) => SessionInput::Offer(transaction.spec.id),
+        Some(ConnectionEvent::Ended(transaction)) => match transaction.end() {
+            Some(end) => SessionInput::Ended(transaction.spec.id, end.outcome()),
+            None => SessionInput::Told(transaction.spec.id),
         },
-        Some(Note::Replaced) => Input::Replaced,
-        Some(Note::Locked) => Input::Locked,
-        None => Input::Overrun,
+        Some(ConnectionEvent::Replaced) => SessionInput::Replaced,
+        Some(ConnectionEvent::Locked) => SessionInput::Locked,
+        None => SessionInput::Overrun,
     }
 }
 

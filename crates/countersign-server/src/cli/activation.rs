@@ -8,7 +8,7 @@ use countersign_core::engine;
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
-use countersign_core::port::Chance as _;
+use countersign_core::port::Entropy as _;
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
 use countersign_core::{Error, Refusal};
@@ -16,13 +16,13 @@ use countersign_wire::code::ActivationCode;
 use countersign_wire::uri::EnrolUri;
 use serde::Serialize;
 
+use super::admin::{Admin, LedgerArgs};
 use super::answer;
-use super::desk::{Desk, Place};
 use super::identity::checked_labels;
 use super::qr::qr;
-use crate::clock::World;
+use crate::clock::System;
 use crate::config::PublicAddress;
-use crate::moment;
+use crate::time_format;
 
 /// The longest that a code may be good, in seconds: a year.
 const VALID_SECONDS_MAX: u64 = 365 * 86_400;
@@ -53,12 +53,12 @@ pub(super) enum Command {
         #[arg(long = "label", value_name = "LABEL")]
         labels: Vec<String>,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ActivationView<'a> {
     code: &'a str,
     expires_at: String,
     uri: &'a str,
@@ -68,7 +68,7 @@ struct Shown<'a> {
 
 /// A code that was made.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct CreatedActivation {
     pub(super) code: ActivationCode,
     pub(super) expires_at: Timestamp,
 }
@@ -77,13 +77,13 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self::Create { user, tenant, server, valid, labels, place } = self;
         let labels = checked_labels(labels)?;
-        let desk = Desk::at(&place)?;
+        let admin = Admin::at(&place)?;
         let server = match server {
             Some(server) => server,
-            None => configured(&desk)?,
+            None => configured(&admin)?,
         };
-        let valid = valid.map_or(desk.config.enrolment.code_lifetime, Duration::from_secs);
-        let made = create(&desk, &tenant, &user, valid, labels).await?;
+        let valid = valid.map_or(admin.config.enrolment.code_lifetime, Duration::from_secs);
+        let made = create(&admin, &tenant, &user, valid, labels).await?;
         let uri = EnrolUri {
             server: server.to_string(),
             tenant: tenant.to_string(),
@@ -91,14 +91,14 @@ impl Command {
             code: made.code.clone(),
         };
         let uri = uri.to_text();
-        let shown = Shown {
+        let shown = ActivationView {
             code: made.code.as_str(),
-            expires_at: moment::exact(made.expires_at),
+            expires_at: time_format::exact(made.expires_at),
             uri: &uri,
             tenant: tenant.to_string(),
             user: user.to_string(),
         };
-        answer::print(desk.json, &shown, || {
+        answer::print(admin.json, &shown, || {
             let (code, expires) = (made.code.grouped(), &shown.expires_at);
             let qr = qr(&uri).unwrap_or_default();
             format!(
@@ -106,12 +106,12 @@ impl Command {
                 *code, *uri
             )
         })?;
-        desk.close().await
+        admin.close().await
     }
 }
 
-fn configured(desk: &Desk) -> anyhow::Result<PublicAddress> {
-    let server = &desk.config.server;
+fn configured(admin: &Admin) -> anyhow::Result<PublicAddress> {
+    let server = &admin.config.server;
     let port = server.listen.port();
     let address = server.public_addresses(port).swap_remove(0);
     // Only the server knows which free port it took.
@@ -127,19 +127,19 @@ fn configured(desk: &Desk) -> anyhow::Result<PublicAddress> {
 /// # Errors
 /// When there is no such user, or they have too many usable codes, or the ledger fails.
 pub(super) async fn create(
-    desk: &Desk,
+    admin: &Admin,
     tenant: &TenantName,
     user: &UserName,
     valid: Duration,
     labels: Vec<String>,
-) -> anyhow::Result<Made> {
-    desk.user(tenant, user).await?;
-    let now = desk.now();
+) -> anyhow::Result<CreatedActivation> {
+    admin.user(tenant, user).await?;
+    let now = admin.now();
     let code = ActivationCode::generate();
     // A whole second, so that what is printed is what holds.
     let expires_at = Timestamp((now + valid).seconds() * 1_000);
     let activation = Activation {
-        id: World::default().draw(),
+        id: System::default().random_u128(),
         tenant: tenant.clone(),
         user: user.clone(),
         code: Secret::new(code.as_str().as_bytes().to_vec()),
@@ -149,8 +149,8 @@ pub(super) async fn create(
         labels,
         state: ActivationState::Open,
     };
-    match engine::invite(&desk.store, activation, now).await {
-        Ok(()) => Ok(Made { code, expires_at }),
+    match engine::create_activation(&admin.store, activation, now).await {
+        Ok(()) => Ok(CreatedActivation { code, expires_at }),
         Err(Error::Refused(Refusal::ManyCodes)) => bail!(
             "user {user} of {tenant} has {ACTIVATIONS_PER_USER_MAX} usable activation codes, and no \
              more may be made until one is used or has expired"

@@ -7,8 +7,8 @@ use countersign_core::tenant::Tenant;
 use der::pem::{LineEnding, encode_string};
 use serde::Serialize;
 
+use super::admin::{Admin, LedgerArgs};
 use super::answer;
-use super::desk::{Desk, Place};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -20,23 +20,23 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: TenantName,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
 }
 
 #[derive(Serialize)]
-struct Exported {
+struct ExportedAuthority {
     certificates: Vec<String>,
 }
 
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self::Export { tenant, place } = self;
-        let desk = Desk::at(&place)?;
-        let certificates = roots(&desk.tenant(&tenant).await?)?;
-        let exported = Exported { certificates };
-        answer::print(desk.json, &exported, || exported.certificates.concat())?;
-        desk.close().await
+        let admin = Admin::at(&place)?;
+        let certificates = roots(&admin.tenant(&tenant).await?)?;
+        let exported = ExportedAuthority { certificates };
+        answer::print(admin.json, &exported, || exported.certificates.concat())?;
+        admin.close().await
     }
 }
 

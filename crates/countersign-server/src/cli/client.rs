@@ -12,11 +12,11 @@ use countersign_core::tenant::Client;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
+use super::admin::{Admin, LedgerArgs};
 use super::answer;
-use super::desk::{Desk, Place};
 use super::table;
 use crate::config::Scopes;
-use crate::surface::caller::secret_digest;
+use crate::dialect::caller::secret_digest;
 
 /// Letters of the name that a client id begins with.
 const SLUG_MAX: usize = 32;
@@ -37,11 +37,11 @@ pub(super) enum Command {
         /// The tenant
         #[arg(long)]
         tenant: TenantName,
-        /// What its tokens may be good for on TrustedX's surface, a scope each time [default: all]
+        /// What its tokens may be good for on TrustedX's dialect, a scope each time [default: all]
         #[arg(long, value_name = "SCOPE")]
         scope: Vec<String>,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
     /// Change the secret that a client's callbacks are signed with.
     ///
@@ -61,7 +61,7 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: TenantName,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
 }
 
@@ -98,12 +98,12 @@ impl Command {
                 return rotate(&id, finish, &tenant, &place).await;
             }
         };
-        let desk = Desk::at(&place)?;
-        let scopes = (!scope.is_empty()).then(|| known(&desk.config.trustedx.scopes, scope));
-        let Some(made) = create(&desk, &tenant, &name, scopes.transpose()?).await? else {
+        let admin = Admin::at(&place)?;
+        let scopes = (!scope.is_empty()).then(|| known(&admin.config.trustedx.scopes, scope));
+        let Some(made) = create(&admin, &tenant, &name, scopes.transpose()?).await? else {
             bail!("tenant {tenant} has a client \"{name}\" already");
         };
-        answer::print(desk.json, &made, || {
+        answer::print(admin.json, &made, || {
             let entries = table::list(&[
                 ("client_id", made.client_id.clone()),
                 ("client_secret", made.client_secret.clone()),
@@ -111,7 +111,7 @@ impl Command {
             ]);
             format!("Client \"{name}\" of {tenant} is made. These are shown once:\n\n{entries}")
         })?;
-        desk.close().await
+        admin.close().await
     }
 }
 
@@ -128,11 +128,11 @@ async fn rotate(
     id: &ClientId,
     finish: bool,
     tenant: &TenantName,
-    place: &Place,
+    place: &LedgerArgs,
 ) -> anyhow::Result<()> {
-    let desk = Desk::at(place)?;
-    desk.tenant(tenant).await?;
-    let found = desk.store.client(tenant, id).await?;
+    let admin = Admin::at(place)?;
+    admin.tenant(tenant).await?;
+    let found = admin.store.client(tenant, id).await?;
     let client = found.with_context(|| format!("tenant {tenant} has no client {id}"))?;
     let made = random::<32>();
     let (newest, before) = if finish {
@@ -144,20 +144,20 @@ async fn rotate(
         );
         (Secret::copied(&made), Some(client.webhook_key))
     };
-    let changed = desk.store.set_webhook_keys(tenant, id, newest, before).await?;
+    let changed = admin.store.set_webhook_keys(tenant, id, newest, before).await?;
     ensure!(changed == Changed::Written, "client {id} has gone meanwhile");
     let rotated = Rotated {
         client_id: id.to_string(),
         webhook_secret: (!finish).then(|| webhook_secret(&made)),
         both_sign: !finish,
     };
-    answer::print(desk.json, &rotated, || match &rotated.webhook_secret {
+    answer::print(admin.json, &rotated, || match &rotated.webhook_secret {
         Some(secret) => {
             format!("Callbacks carry two signatures now. The new secret is shown once:\n\n{secret}")
         }
         None => "Callbacks are signed with the newest secret only.".to_owned(),
     })?;
-    desk.close().await
+    admin.close().await
 }
 
 /// A key as Standard Webhooks writes it.
@@ -170,12 +170,12 @@ fn webhook_secret(key: &[u8; 32]) -> String {
 /// # Errors
 /// When there is no such tenant, or the ledger fails.
 pub(super) async fn create(
-    desk: &Desk,
+    admin: &Admin,
     tenant: &TenantName,
     name: &str,
     scopes: Option<Vec<String>>,
 ) -> anyhow::Result<Option<Credentials>> {
-    desk.tenant(tenant).await?;
+    admin.tenant(tenant).await?;
     let id = client_id(name);
     let client_secret = format!("cs_{}", BASE64URL.encode(*random::<32>()));
     let mut webhook_key = random::<32>();
@@ -187,9 +187,9 @@ pub(super) async fn create(
         webhook_key: Secret::copied(&webhook_key),
         webhook_key_before: None,
         scopes,
-        created_at: desk.now(),
+        created_at: admin.now(),
     };
-    let made = desk.store.create_client(client).await?;
+    let made = admin.store.create_client(client).await?;
     let credentials = Credentials {
         name: name.to_owned(),
         client_id: id.to_string(),

@@ -2,16 +2,16 @@
 
 use anyhow::ensure;
 use clap::Subcommand;
-use countersign_core::delivery::Debt;
+use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::{DeliveryId, TenantName};
 use countersign_core::limits::{DELIVERIES_CHANGED_MAX, LISTED_MAX};
-use countersign_core::port::{Ledger as _, Unpaid};
+use countersign_core::port::{Ledger as _, OutboxEntry};
 use serde::Serialize;
 
+use super::admin::{Admin, LedgerArgs};
 use super::answer;
-use super::desk::{Desk, Place};
 use super::table::Table;
-use crate::moment;
+use crate::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -22,13 +22,13 @@ pub(super) enum Command {
         tenant: TenantName,
         /// Only what was given up, and waits for `replay`
         #[arg(long)]
-        given_up: bool,
+        dead_letters: bool,
         /// How many at the most
         #[arg(long, value_name = "N", default_value_t = 100,
               value_parser = clap::value_parser!(u16).range(1..=i64::from(LISTED_MAX)))]
         limit: u16,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
     /// Try again what was given up, as if it were owed only now: one delivery, or all.
     #[command(after_help = "Example:\n  countersign delivery replay --all --tenant acme")]
@@ -43,21 +43,21 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: TenantName,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct DeliveryView {
     id: String,
     transaction: String,
-    debt: &'static str,
+    kind: &'static str,
     /// Host and port of a callback; the service of a push, and what is behind it.
     host: String,
     state: &'static str,
     /// Since it was owed, or replayed.
     attempts: u16,
-    owed_at: String,
+    queued_at: String,
     /// When it is tried next; while it is being tried, when that is over at the latest.
     #[serde(skip_serializing_if = "Option::is_none")]
     due_at: Option<String>,
@@ -73,20 +73,20 @@ struct Replayed {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::List { tenant, given_up, limit, place } => {
-                let desk = Desk::at(&place)?;
-                desk.tenant(&tenant).await?;
-                let unpaid = desk.store.deliveries(&tenant, given_up, limit).await?;
-                let shown: Vec<Shown> = unpaid.into_iter().map(shown).collect();
-                answer::print(desk.json, &shown, || table(&shown))?;
-                desk.close().await
+            Self::List { tenant, dead_letters, limit, place } => {
+                let admin = Admin::at(&place)?;
+                admin.tenant(&tenant).await?;
+                let outbox = admin.store.deliveries(&tenant, dead_letters, limit).await?;
+                let shown: Vec<DeliveryView> = outbox.into_iter().map(shown).collect();
+                answer::print(admin.json, &shown, || table(&shown))?;
+                admin.close().await
             }
             Self::Replay { id, all: _, tenant, place } => {
-                let desk = Desk::at(&place)?;
-                desk.tenant(&tenant).await?;
+                let admin = Admin::at(&place)?;
+                admin.tenant(&tenant).await?;
                 let mut replayed = 0;
                 loop {
-                    let count = desk.store.replay(&tenant, id, desk.now()).await?;
+                    let count = admin.store.replay(&tenant, id, admin.now()).await?;
                     replayed += u64::from(count);
                     if count < DELIVERIES_CHANGED_MAX {
                         break;
@@ -95,36 +95,36 @@ impl Command {
                 if let Some(id) = id {
                     ensure!(replayed == 1, "tenant {tenant} has given up no delivery {id}");
                 }
-                answer::print(desk.json, &Replayed { replayed }, || {
+                answer::print(admin.json, &Replayed { replayed }, || {
                     format!("{replayed} deliveries of {tenant} are tried again")
                 })?;
-                desk.close().await
+                admin.close().await
             }
         }
     }
 }
 
-fn shown(unpaid: Unpaid) -> Shown {
-    let delivery = unpaid.delivery;
-    Shown {
+fn shown(outbox: OutboxEntry) -> DeliveryView {
+    let delivery = outbox.delivery;
+    DeliveryView {
         id: delivery.id.to_string(),
         transaction: delivery.transaction.to_string(),
-        debt: match delivery.debt {
-            Debt::Callback => "callback",
-            Debt::Push(_) => "push",
+        kind: match delivery.kind {
+            DeliveryKind::Callback => "callback",
+            DeliveryKind::Push(_) => "push",
         },
-        host: delivery.lane.host,
-        state: if unpaid.due_at.is_some() { "waiting" } else { "given_up" },
+        host: delivery.destination.host,
+        state: if outbox.due_at.is_some() { "waiting" } else { "dead_letter" },
         attempts: delivery.attempts,
-        owed_at: moment::exact(delivery.owed_at),
-        due_at: unpaid.due_at.map(moment::exact),
-        outcome: unpaid.outcome,
+        queued_at: time_format::exact(delivery.queued_at),
+        due_at: outbox.due_at.map(time_format::exact),
+        outcome: outbox.outcome,
     }
 }
 
-fn table(unpaid: &[Shown]) -> String {
+fn table(outbox: &[DeliveryView]) -> String {
     let mut table = Table::new(&["ID", "HOST", "STATE", "ATTEMPTS", "NEXT", "LAST OUTCOME"]);
-    for shown in unpaid {
+    for shown in outbox {
         table.row(&[
             &shown.id,
             &shown.host,

@@ -27,7 +27,7 @@ pub(super) struct RawEvidence {
 
 /// What `transaction show --json` prints, as far as it is read again.
 #[derive(Deserialize)]
-pub(super) struct Exported {
+pub(super) struct ExportedEvidence {
     id: String,
     end: End,
 }
@@ -40,7 +40,7 @@ struct End {
 }
 
 /// A raw signature that holds.
-pub(super) struct Checked {
+pub(super) struct CheckedSignature {
     pub(super) proof: Proof,
     pub(super) transaction: String,
     /// The text, or the digest.
@@ -60,7 +60,7 @@ impl RawEvidence {
     }
 }
 
-impl Exported {
+impl ExportedEvidence {
     /// Reads what was exported; nothing, where it is something else.
     pub(super) fn read(file: &[u8]) -> Option<Self> {
         serde_json::from_slice(file).ok()
@@ -70,7 +70,7 @@ impl Exported {
     ///
     /// # Errors
     /// Where it does not hold, or is not whole.
-    pub(super) fn verify(&self, roots: &Roots, now: u64) -> anyhow::Result<Checked> {
+    pub(super) fn verify(&self, roots: &Roots, now: u64) -> anyhow::Result<CheckedSignature> {
         let End { signature, raw: evidence } = &self.end;
         let bytes = |what: &str, text: &str| {
             BASE64.decode(text).with_context(|| format!("{what} is not base64"))
@@ -94,6 +94,6 @@ impl Exported {
         let id = id.context("its id is not 32 hex digits")?;
         let signature = bytes("the signature", signature)?;
         let proof = raw::verify(&signature, algorithm, subject, id, &signer, now)?;
-        Ok(Checked { proof, transaction: self.id.clone(), signed })
+        Ok(CheckedSignature { proof, transaction: self.id.clone(), signed })
     }
 }

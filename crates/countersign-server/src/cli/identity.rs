@@ -8,11 +8,11 @@ use countersign_core::Error;
 use countersign_core::id::{DeviceId, IdentityId, TenantName, UserName};
 use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX, REASON_BYTES_MAX};
 use countersign_core::name;
-use countersign_core::selector::{Filter, Held};
+use countersign_core::selector::{Filter, HeldIdentity};
 use serde::Serialize;
 
+use super::admin::{Admin, LedgerArgs};
 use super::answer;
-use super::desk::{Desk, Place};
 use super::table::Table;
 
 #[derive(Debug, Subcommand)]
@@ -32,46 +32,46 @@ pub(super) enum Command {
         #[arg(long = "label", value_name = "LABEL")]
         labels: Vec<String>,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
     /// Let an identity sign again.
-    Enable(Status),
+    Enable(IdentityStatusView),
     /// Keep an identity from signing, until `enable`.
-    Disable(Status),
+    Disable(IdentityStatusView),
     /// Give an identity other labels, in place of those that it has.
     Label {
         #[command(flatten)]
-        one: One,
+        one: IdentityArgs,
         /// A label; may be repeated
         #[arg(long = "label", value_name = "LABEL")]
         labels: Vec<String>,
     },
     /// Delete an identity, for good. What it signed stays verifiable.
-    Delete(One),
+    Delete(IdentityArgs),
 }
 
 #[derive(Args, Debug)]
-pub(super) struct One {
+pub(super) struct IdentityArgs {
     /// The identity's id: `countersign identity list`
     id: IdentityId,
     /// The tenant
     #[arg(long)]
     tenant: TenantName,
     #[command(flatten)]
-    place: Place,
+    place: LedgerArgs,
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Status {
+pub(super) struct IdentityStatusView {
     #[command(flatten)]
-    one: One,
+    one: IdentityArgs,
     /// Why, for whoever asks
     #[arg(long, default_value = "")]
     reason: String,
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct IdentityView {
     id: String,
     #[serde(rename = "use")]
     usage: &'static str,
@@ -90,26 +90,26 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::List { tenant, user, device, labels, place } => {
-                let desk = Desk::at(&place)?;
-                desk.tenant(&tenant).await?;
+                let admin = Admin::at(&place)?;
+                admin.tenant(&tenant).await?;
                 let filter = Filter { user, device, labels };
-                let held = desk.core().identities(&tenant, &filter, LISTED_MAX).await?;
-                let shown: Vec<Shown> = held.iter().map(shown).collect();
-                answer::print(desk.json, &shown, || table(&shown))?;
-                desk.close().await
+                let held = admin.core().identities(&tenant, &filter, LISTED_MAX).await?;
+                let shown: Vec<IdentityView> = held.iter().map(shown).collect();
+                answer::print(admin.json, &shown, || table(&shown))?;
+                admin.close().await
             }
             Self::Enable(status) => status.set(true).await,
             Self::Disable(status) => status.set(false).await,
             Self::Label { one, labels } => {
                 let labels = checked_labels(labels)?;
-                let desk = one.desk().await?;
-                let held = desk.core().set_identity_labels(&one.tenant, one.id, &labels).await;
-                one.done(desk, held, "has other labels").await
+                let admin = one.admin().await?;
+                let held = admin.core().set_identity_labels(&one.tenant, one.id, &labels).await;
+                one.done(admin, held, "has other labels").await
             }
             Self::Delete(one) => {
-                let desk = one.desk().await?;
-                let held = desk.core().delete_identity(&one.tenant, one.id).await;
-                one.done(desk, held, "is deleted").await
+                let admin = one.admin().await?;
+                let held = admin.core().delete_identity(&one.tenant, one.id).await;
+                one.done(admin, held, "is deleted").await
             }
         }
     }
@@ -126,42 +126,42 @@ pub(super) fn checked_labels(mut labels: Vec<String>) -> anyhow::Result<Vec<Stri
     Ok(labels)
 }
 
-impl Status {
+impl IdentityStatusView {
     async fn set(self, enabled: bool) -> anyhow::Result<()> {
         let Self { one, reason } = self;
         ensure!(reason.len() <= REASON_BYTES_MAX, "a reason has at most {REASON_BYTES_MAX} bytes");
-        let desk = one.desk().await?;
-        let set = desk.core().set_identity_status(&one.tenant, one.id, enabled, &reason).await;
-        one.done(desk, set, if enabled { "is enabled" } else { "is disabled" }).await
+        let admin = one.admin().await?;
+        let set = admin.core().set_identity_status(&one.tenant, one.id, enabled, &reason).await;
+        one.done(admin, set, if enabled { "is enabled" } else { "is disabled" }).await
     }
 }
 
-impl One {
-    async fn desk(&self) -> anyhow::Result<Desk> {
-        let desk = Desk::at(&self.place)?;
-        desk.tenant(&self.tenant).await?;
-        Ok(desk)
+impl IdentityArgs {
+    async fn admin(&self) -> anyhow::Result<Admin> {
+        let admin = Admin::at(&self.place)?;
+        admin.tenant(&self.tenant).await?;
+        Ok(admin)
     }
 
     async fn done(
         &self,
-        desk: Desk,
-        outcome: Result<Held, Error>,
+        admin: Admin,
+        outcome: Result<HeldIdentity, Error>,
         what: &str,
     ) -> anyhow::Result<()> {
         let held = outcome.with_context(|| format!("identity {} of {}", self.id, self.tenant))?;
-        answer::print(desk.json, &shown(&held), || {
+        answer::print(admin.json, &shown(&held), || {
             format!("Identity {} of {} {what}.", held.identity.id, held.device.user)
         })?;
-        desk.close().await
+        admin.close().await
     }
 }
 
-fn shown(held: &Held) -> Shown {
+fn shown(held: &HeldIdentity) -> IdentityView {
     let identity = &held.identity;
-    Shown {
+    IdentityView {
         id: identity.id.to_string(),
-        usage: identity.purpose.as_str(),
+        usage: identity.usage.as_str(),
         user: held.device.user.to_string(),
         device_id: held.device.id.to_string(),
         labels: identity.labels.clone(),
@@ -172,7 +172,7 @@ fn shown(held: &Held) -> Shown {
     }
 }
 
-fn table(identities: &[Shown]) -> String {
+fn table(identities: &[IdentityView]) -> String {
     let mut table =
         Table::new(&["IDENTITY", "USE", "USER", "DEVICE", "STATE", "LABELS", "PROPOSED"]);
     for shown in identities {

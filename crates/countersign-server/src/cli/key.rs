@@ -12,12 +12,12 @@ use countersign_store::Store;
 use serde::Serialize;
 use zeroize::ZeroizeOnDrop;
 
+use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::client::random;
-use super::desk::{Desk, Place};
 use super::table::Table;
-use crate::moment;
-use crate::surface::caller::secret_digest;
+use crate::dialect::caller::secret_digest;
+use crate::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -33,9 +33,9 @@ pub(super) enum Command {
         tenant: Option<TenantName>,
         /// What it may be used for
         #[arg(long)]
-        kind: Kind,
+        kind: KeyScope,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
     /// List API keys: what they are for, and never the keys themselves.
     List {
@@ -43,13 +43,13 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: Option<TenantName>,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
 }
 
 /// What an API key may be used for.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Kind {
+pub(super) enum KeyScope {
     /// What phones do
     FrontEnd,
     /// What a bank's own systems do
@@ -58,7 +58,7 @@ pub(super) enum Kind {
 
 /// A new key. Only its digest is kept.
 #[derive(Serialize, ZeroizeOnDrop)]
-struct Made {
+struct CreatedKey {
     id: String,
     /// 256 random bits.
     api_key: String,
@@ -69,7 +69,7 @@ struct Made {
 }
 
 #[derive(Serialize)]
-struct Listed {
+struct KeyView {
     id: String,
     kind: &'static str,
     tenant: Option<String>,
@@ -85,20 +85,24 @@ impl Command {
     }
 }
 
-async fn create(tenant: Option<TenantName>, kind: KeyKind, place: &Place) -> anyhow::Result<()> {
-    let desk = Desk::at(place)?;
+async fn create(
+    tenant: Option<TenantName>,
+    kind: KeyKind,
+    place: &LedgerArgs,
+) -> anyhow::Result<()> {
+    let admin = Admin::at(place)?;
     if let Some(tenant) = &tenant {
-        desk.tenant(tenant).await?;
+        admin.tenant(tenant).await?;
     }
-    let (id, api_key) = make(&desk.store, tenant.as_ref(), kind, desk.now()).await?;
+    let (id, api_key) = make(&admin.store, tenant.as_ref(), kind, admin.now()).await?;
     let tenant = tenant.map(|tenant| tenant.to_string());
-    let made = Made { id: id.to_string(), api_key, kind: kind.as_str(), tenant };
-    answer::print(desk.json, &made, || {
+    let made = CreatedKey { id: id.to_string(), api_key, kind: kind.as_str(), tenant };
+    answer::print(admin.json, &made, || {
         let whose = made.tenant.as_deref().unwrap_or("all tenants");
         let kind = made.kind;
         format!("A {kind} key for {whose} is made. It is shown once:\n\n{}", made.api_key)
     })?;
-    desk.close().await
+    admin.close().await
 }
 
 /// Makes a key that is good for `tenant`, or for all. It stands nowhere but in what this answers.
@@ -117,23 +121,23 @@ pub(super) async fn make(
     Ok((id, api_key))
 }
 
-async fn list(tenant: Option<&TenantName>, place: &Place) -> anyhow::Result<()> {
-    let desk = Desk::at(place)?;
-    let keys = desk.store.keys(tenant).await?;
-    let rows: Vec<Listed> = keys
+async fn list(tenant: Option<&TenantName>, place: &LedgerArgs) -> anyhow::Result<()> {
+    let admin = Admin::at(place)?;
+    let keys = admin.store.keys(tenant).await?;
+    let rows: Vec<KeyView> = keys
         .iter()
-        .map(|key| Listed {
+        .map(|key| KeyView {
             id: key.id.to_string(),
             kind: key.kind.as_str(),
             tenant: key.tenant.as_ref().map(ToString::to_string),
-            created_at: moment::exact(key.created_at),
+            created_at: time_format::exact(key.created_at),
         })
         .collect();
-    answer::print(desk.json, &rows, || shown(&rows))?;
-    desk.close().await
+    answer::print(admin.json, &rows, || shown(&rows))?;
+    admin.close().await
 }
 
-fn shown(rows: &[Listed]) -> String {
+fn shown(rows: &[KeyView]) -> String {
     let mut table = Table::new(&["ID", "KIND", "TENANT", "MADE"]);
     for row in rows {
         let tenant = row.tenant.as_deref().unwrap_or("(all)");
@@ -142,11 +146,11 @@ fn shown(rows: &[Listed]) -> String {
     table.text("There are no API keys.")
 }
 
-impl From<Kind> for KeyKind {
-    fn from(kind: Kind) -> Self {
+impl From<KeyScope> for KeyKind {
+    fn from(kind: KeyScope) -> Self {
         match kind {
-            Kind::FrontEnd => Self::FrontEnd,
-            Kind::BackEnd => Self::BackEnd,
+            KeyScope::FrontEnd => Self::FrontEnd,
+            KeyScope::BackEnd => Self::BackEnd,
         }
     }
 }

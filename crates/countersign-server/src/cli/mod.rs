@@ -7,12 +7,12 @@
 //! Administration opens the ledger itself, so it works while the server runs and while it does not.
 
 mod activation;
+mod admin;
 mod answer;
 mod ca;
 mod client;
 mod delivery;
 mod demo;
-mod desk;
 mod device;
 mod evidence;
 mod frame;
@@ -172,7 +172,7 @@ mod tests {
             "transaction list --tenant acme --data d --json",
             "transaction show 0000000042 --tenant acme --data d --json",
             "transaction show --client c --reference r --tenant acme",
-            "delivery list --tenant acme --given-up --limit 10 --data d --json",
+            "delivery list --tenant acme --dead-letters --limit 10 --data d --json",
             "delivery replay 0123456789abcdef0123456789abcdef --tenant acme --json",
             "delivery replay --all --tenant acme --data d",
             "ca export --tenant acme --data d --json",

@@ -7,19 +7,19 @@ use aws_lc_rs::digest;
 use clap::Subcommand;
 use countersign_core::id::TenantName;
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
-use countersign_core::port::{Chance as _, Created, Registry as _};
+use countersign_core::port::{Created, Entropy as _, Registry as _};
 use countersign_core::tenant::Tenant;
 use countersign_proof::Roots;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::Serialize;
 
+use super::admin::{Admin, LedgerArgs};
 use super::answer;
-use super::desk::{Desk, Place};
 use super::table::Table;
 use crate::authority::found_tenant;
-use crate::clock::World;
-use crate::moment;
+use crate::clock::System;
+use crate::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -32,7 +32,7 @@ pub(super) enum Command {
         /// The tenant's name: lower-case letters, digits and dashes
         name: TenantName,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
     /// Have a tenant trust one more root: identities whose certificates chain to it may be brought to its
     /// devices.
@@ -45,17 +45,17 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         root: PathBuf,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
     /// List the tenants.
     List {
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
 }
 
 #[derive(Serialize)]
-struct Made {
+struct CreatedTenant {
     name: String,
     created_at: String,
 }
@@ -64,33 +64,33 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create { name, place } => {
-                let desk = Desk::at_new(&place)?;
-                let Some(tenant) = create(&desk, &name).await? else {
+                let admin = Admin::at_new(&place)?;
+                let Some(tenant) = create(&admin, &name).await? else {
                     bail!("there is a tenant {name} already");
                 };
                 let made = made(&tenant);
-                answer::print(desk.json, &made, || {
+                answer::print(admin.json, &made, || {
                     format!(
                         "Tenant {name} is made, with its own CA: `countersign ca export --tenant {name}`."
                     )
                 })?;
-                desk.close().await
+                admin.close().await
             }
             Self::Trust { name, root, place } => trust(&name, &root, &place).await,
             Self::List { place } => {
-                let desk = Desk::at(&place)?;
+                let admin = Admin::at(&place)?;
                 let mut tenants = Vec::new();
-                for name in desk.store.tenants().await? {
-                    tenants.extend(desk.store.tenant(&name).await?.as_ref().map(made));
+                for name in admin.store.tenants().await? {
+                    tenants.extend(admin.store.tenant(&name).await?.as_ref().map(made));
                 }
-                answer::print(desk.json, &tenants, || {
+                answer::print(admin.json, &tenants, || {
                     let mut table = Table::new(&["TENANT", "CREATED"]);
                     for made in &tenants {
                         table.row(&[&made.name, &made.created_at]);
                     }
                     table.text("There are no tenants yet: `countersign tenant create NAME`.")
                 })?;
-                desk.close().await
+                admin.close().await
             }
         }
     }
@@ -104,9 +104,9 @@ struct Trusted {
 }
 
 /// Has a tenant trust the one root in a file.
-async fn trust(name: &TenantName, root: &Path, place: &Place) -> anyhow::Result<()> {
-    let desk = Desk::at(place)?;
-    let tenant = desk.tenant(name).await?;
+async fn trust(name: &TenantName, root: &Path, place: &LedgerArgs) -> anyhow::Result<()> {
+    let admin = Admin::at(place)?;
+    let tenant = admin.tenant(name).await?;
     let pem = std::fs::read(root).with_context(|| format!("{} cannot be read", root.display()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.ok().filter(|found| found.len() == 1);
@@ -116,26 +116,29 @@ async fn trust(name: &TenantName, root: &Path, place: &Place) -> anyhow::Result<
         tenant.roots.len() < ROOTS_PER_TENANT_MAX,
         "a tenant trusts at most {ROOTS_PER_TENANT_MAX} roots"
     );
-    if desk.store.trust(name, &der).await? == Created::Exists {
+    if admin.store.trust(name, &der).await? == Created::Exists {
         bail!("tenant {name} trusts this root already");
     }
     let digest = digest::digest(&digest::SHA256, &der);
     let trusted = Trusted { name: name.to_string(), root: hex::encode(digest) };
-    answer::print(desk.json, &trusted, || format!("Tenant {name} trusts {}.", trusted.root))?;
-    desk.close().await
+    answer::print(admin.json, &trusted, || format!("Tenant {name} trusts {}.", trusted.root))?;
+    admin.close().await
 }
 
-fn made(tenant: &Tenant) -> Made {
-    Made { name: tenant.name.to_string(), created_at: moment::brief(tenant.created_at) }
+fn made(tenant: &Tenant) -> CreatedTenant {
+    CreatedTenant {
+        name: tenant.name.to_string(),
+        created_at: time_format::brief(tenant.created_at),
+    }
 }
 
 /// Makes a tenant. `None`: there is one of that name already.
 ///
 /// # Errors
 /// When the ledger fails.
-pub(super) async fn create(desk: &Desk, name: &TenantName) -> anyhow::Result<Option<Tenant>> {
-    let tenant = found_tenant(name.clone(), World::default().draw(), desk.now())?;
-    match desk.store.create_tenant(tenant.clone()).await? {
+pub(super) async fn create(admin: &Admin, name: &TenantName) -> anyhow::Result<Option<Tenant>> {
+    let tenant = found_tenant(name.clone(), System::default().random_u128(), admin.now())?;
+    match admin.store.create_tenant(tenant.clone()).await? {
         Created::Made => Ok(Some(tenant)),
         Created::Exists => Ok(None),
     }

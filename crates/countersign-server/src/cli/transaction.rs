@@ -9,19 +9,19 @@ use clap::{Args, Subcommand};
 use countersign_core::id::{ClientId, DeviceId, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Handle, Ledger as _};
-use countersign_core::terms::Addressed;
-use countersign_core::transaction::{Clock, Decline, End, State, TakeOrigin, Transaction};
+use countersign_core::push_policy::Contact;
+use countersign_core::spec::Recipients;
+use countersign_core::transaction::{Decline, End, State, TakeOrigin, Timeout, Transaction};
 use countersign_core::user::Factor;
-use countersign_core::waking::Contact;
 use serde::Serialize;
 
+use super::admin::{Admin, LedgerArgs};
 use super::answer;
-use super::desk::{Desk, Place};
 use super::evidence::RawEvidence;
 use super::qr::qr;
 use super::table::{self, Table};
-use crate::moment;
-use crate::surface::picture;
+use crate::dialect::qr;
+use crate::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -38,7 +38,7 @@ pub(super) enum Command {
               value_parser = clap::value_parser!(u16).range(1..=i64::from(LISTED_MAX)))]
         limit: u16,
         #[command(flatten)]
-        place: Place,
+        place: LedgerArgs,
     },
     /// Show one transaction, by its id, its request key, or what its client called it.
     ///
@@ -51,7 +51,7 @@ pub(super) enum Command {
     Show(Show),
     /// Draw one that is open as a QR code, for a device to scan.
     ///
-    /// The code holds the request key and nothing else, whatever surface the transaction was started on.
+    /// The code holds the request key and nothing else, whatever dialect the transaction was started on.
     /// With --json it is a PNG, in base64.
     #[command(after_help = "Example:\n  countersign transaction qr 0047110815 --tenant acme")]
     Qr(Show),
@@ -72,14 +72,14 @@ pub(super) struct Show {
     #[arg(long)]
     tenant: TenantName,
     #[command(flatten)]
-    place: Place,
+    place: LedgerArgs,
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct TransactionView {
     id: String,
     request_key: String,
-    surface: &'static str,
+    dialect: &'static str,
     user: String,
     state: &'static str,
     client: String,
@@ -97,14 +97,14 @@ struct Shown {
     ended_at: Option<String>,
     takes: Vec<Take>,
     /// What was done to tell each device, and what came of it. In a list, only what stands in the transaction.
-    devices: Vec<Told>,
+    devices: Vec<ContactView>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<Ended>,
+    end: Option<EndView>,
 }
 
 /// How a device was told of a transaction.
 #[derive(Default, Serialize)]
-struct Told {
+struct ContactView {
     device_id: String,
     /// When it was offered on the line, or told when it came.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,14 +124,14 @@ struct Told {
 
 #[derive(Serialize)]
 struct Push {
-    /// `sent`, `needless`, `waiting`, `failed` or `dead`.
+    /// `sent`, `skipped`, `waiting`, `failed` or `gone`.
     state: &'static str,
     at: String,
     outcome: String,
 }
 
 #[derive(Serialize)]
-struct Drawn {
+struct QrView {
     id: String,
     request_key: String,
     /// Base64 of a PNG.
@@ -147,7 +147,7 @@ struct Take {
 }
 
 #[derive(Serialize)]
-struct Ended {
+struct EndView {
     outcome: &'static str,
     /// The device that ended it.
     by: Option<String>,
@@ -163,48 +163,48 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::List { tenant, user, limit, place } => {
-                let desk = Desk::at(&place)?;
+                let admin = Admin::at(&place)?;
                 match &user {
-                    Some(user) => drop(desk.user(&tenant, user).await?),
-                    None => drop(desk.tenant(&tenant).await?),
+                    Some(user) => drop(admin.user(&tenant, user).await?),
+                    None => drop(admin.tenant(&tenant).await?),
                 }
-                let found = desk.store.list(&tenant, user.as_ref(), limit).await?;
-                let shown: Vec<Shown> =
+                let found = admin.store.list(&tenant, user.as_ref(), limit).await?;
+                let shown: Vec<TransactionView> =
                     found.iter().map(|found| shown(&found.value, &[])).collect();
-                answer::print(desk.json, &shown, || table(&shown))?;
-                desk.close().await
+                answer::print(admin.json, &shown, || table(&shown))?;
+                admin.close().await
             }
             Self::Show(show) => {
-                let (desk, found) = show.found().await?;
-                let contacts = desk.store.contacts(&show.tenant, found.terms.id).await?;
+                let (admin, found) = show.found().await?;
+                let contacts = admin.store.contacts(&show.tenant, found.spec.id).await?;
                 let shown = shown(&found, &contacts);
-                answer::print(desk.json, &shown, || entries(&shown))?;
-                desk.close().await
+                answer::print(admin.json, &shown, || entries(&shown))?;
+                admin.close().await
             }
             Self::Qr(show) => {
-                let (desk, found) = show.found().await?;
+                let (admin, found) = show.found().await?;
                 if let Some(end) = found.end() {
                     bail!("there is nothing to scan any more: {}", end.outcome());
                 }
-                let (id, request_key) = (found.terms.id.to_string(), found.terms.request_key);
+                let (id, request_key) = (found.spec.id.to_string(), found.spec.request_key);
                 let request_key = request_key.to_string();
-                let png = BASE64.encode(picture::qr(&request_key).context("too long for a QR")?);
+                let png = BASE64.encode(qr::qr(&request_key).context("too long for a QR")?);
                 let text = format!("{}\n{request_key}", qr(&request_key)?);
-                answer::print(desk.json, &Drawn { id, request_key, png }, || text)?;
-                desk.close().await
+                answer::print(admin.json, &QrView { id, request_key, png }, || text)?;
+                admin.close().await
             }
         }
     }
 }
 
 impl Show {
-    async fn found(&self) -> anyhow::Result<(Desk, Transaction)> {
-        let desk = Desk::at(&self.place)?;
-        desk.tenant(&self.tenant).await?;
-        let found = desk.store.load(&self.tenant, &self.handle()?).await?;
+    async fn found(&self) -> anyhow::Result<(Admin, Transaction)> {
+        let admin = Admin::at(&self.place)?;
+        admin.tenant(&self.tenant).await?;
+        let found = admin.store.load(&self.tenant, &self.handle()?).await?;
         let found =
             found.with_context(|| format!("tenant {} has no such transaction", self.tenant))?;
-        Ok((desk, found.value))
+        Ok((admin, found.value))
     }
 
     fn handle(&self) -> anyhow::Result<Handle> {
@@ -222,40 +222,40 @@ impl Show {
     }
 }
 
-fn shown(transaction: &Transaction, contacts: &[Contact]) -> Shown {
-    let terms = &transaction.terms;
+fn shown(transaction: &Transaction, contacts: &[Contact]) -> TransactionView {
+    let spec = &transaction.spec;
     let (ended_at, end) = match &transaction.state {
         State::Ended { at, end } => {
-            (Some(moment::exact(*at)), Some(ended(end, &terms.content.bytes)))
+            (Some(time_format::exact(*at)), Some(ended(end, &spec.content.bytes)))
         }
         State::Waiting { .. } | State::Taken { .. } => (None, None),
     };
-    let deadline = end.is_none().then(|| moment::exact(transaction.deadline()));
+    let deadline = end.is_none().then(|| time_format::exact(transaction.deadline()));
     let takes = transaction.takes.iter();
     let takes = takes.map(|take| Take {
         device_id: take.device.to_string(),
-        at: moment::exact(take.at),
+        at: time_format::exact(take.at),
         origin: match take.origin {
             TakeOrigin::Device => "device",
             TakeOrigin::Gateway => "gateway",
         },
     });
-    Shown {
-        id: terms.id.to_string(),
-        request_key: terms.request_key.to_string(),
-        surface: terms.surface.as_str(),
-        user: terms.user.to_string(),
+    TransactionView {
+        id: spec.id.to_string(),
+        request_key: spec.request_key.to_string(),
+        dialect: spec.dialect.as_str(),
+        user: spec.user.to_string(),
         state: transaction.state.as_str(),
-        client: terms.client.to_string(),
-        client_name: terms.client_name.clone(),
-        reference: terms.reference.as_ref().map(|reference| reference.name.clone()),
-        device_id: match terms.addressed {
-            Addressed::Any | Addressed::Devices(_) => None,
-            Addressed::Device(device) => Some(device.to_string()),
+        client: spec.client.to_string(),
+        client_name: spec.client_name.clone(),
+        reference: spec.reference.as_ref().map(|reference| reference.name.clone()),
+        device_id: match spec.recipients {
+            Recipients::Any | Recipients::Devices(_) => None,
+            Recipients::Device(device) => Some(device.to_string()),
         },
-        media_type: terms.content.media_type.as_str(),
-        pin_required: terms.pin_required,
-        started_at: moment::exact(terms.started_at),
+        media_type: spec.content.media_type.as_str(),
+        pin_required: spec.pin_required,
+        started_at: time_format::exact(spec.started_at),
         deadline,
         ended_at,
         takes: takes.collect(),
@@ -265,39 +265,39 @@ fn shown(transaction: &Transaction, contacts: &[Contact]) -> Shown {
 }
 
 /// By device: those that were there when it began, those that were pushed or came, those that took it.
-fn told(transaction: &Transaction, contacts: &[Contact]) -> Vec<Told> {
-    let mut told: BTreeMap<DeviceId, Told> = BTreeMap::new();
-    for device in &transaction.terms.present {
-        let offered_at = Some(moment::exact(transaction.terms.started_at));
-        told.insert(*device, Told { offered_at, ..Told::default() });
+fn told(transaction: &Transaction, contacts: &[Contact]) -> Vec<ContactView> {
+    let mut told: BTreeMap<DeviceId, ContactView> = BTreeMap::new();
+    for device in &transaction.spec.present {
+        let offered_at = Some(time_format::exact(transaction.spec.started_at));
+        told.insert(*device, ContactView { offered_at, ..ContactView::default() });
     }
     for contact in contacts {
         let entry = told.entry(contact.device).or_default();
         entry.push = contact.push.as_ref().map(|push| Push {
             state: push.state.as_str(),
-            at: moment::exact(push.at),
+            at: time_format::exact(push.at),
             outcome: push.outcome.clone(),
         });
-        entry.reached_at = contact.reached_at.map(moment::exact);
+        entry.reached_at = contact.reached_at.map(time_format::exact);
     }
     for take in &transaction.takes {
-        let (entry, at) = (told.entry(take.device).or_default(), moment::exact(take.at));
+        let (entry, at) = (told.entry(take.device).or_default(), time_format::exact(take.at));
         match take.origin {
             TakeOrigin::Device => entry.taken_at = Some(at),
             TakeOrigin::Gateway => entry.fetched_at = Some(at),
         }
     }
-    let named = |(device, told)| Told { device_id: DeviceId::to_string(&device), ..told };
+    let named = |(device, told)| ContactView { device_id: DeviceId::to_string(&device), ..told };
     told.into_iter().map(named).collect()
 }
 
-fn ended(end: &End, content: &[u8]) -> Ended {
+fn ended(end: &End, content: &[u8]) -> EndView {
     let reason = match end {
         End::Declined { reason: Decline::User, .. } => Some("user".to_owned()),
         End::Declined { reason: Decline::NotMe, .. } => Some("not-me".to_owned()),
         End::Failed { reason, .. } => Some(reason.clone()),
-        End::Expired(Clock::GoOnline) => Some("go-online".to_owned()),
-        End::Expired(Clock::Sign) => Some("sign".to_owned()),
+        End::Expired(Timeout::GoOnline) => Some("go-online".to_owned()),
+        End::Expired(Timeout::Sign) => Some("sign".to_owned()),
         End::Locked { factor: Factor::Pin, .. } => Some("wrong-pins".to_owned()),
         End::Locked { factor: Factor::Code, .. } => Some("wrong-codes".to_owned()),
         End::Finished { .. } | End::Cancelled => None,
@@ -311,10 +311,10 @@ fn ended(end: &End, content: &[u8]) -> Ended {
         _ => None,
     };
     let by = end.by().map(|device| device.to_string());
-    Ended { outcome: end.outcome().as_str(), by, reason, signature, raw }
+    EndView { outcome: end.outcome().as_str(), by, reason, signature, raw }
 }
 
-fn table(transactions: &[Shown]) -> String {
+fn table(transactions: &[TransactionView]) -> String {
     let mut table = Table::new(&["REQUEST KEY", "USER", "STATE", "CLIENT", "REFERENCE", "STARTED"]);
     for shown in transactions {
         table.row(&[
@@ -329,11 +329,11 @@ fn table(transactions: &[Shown]) -> String {
     table.text("There are no transactions.")
 }
 
-fn entries(shown: &Shown) -> String {
+fn entries(shown: &TransactionView) -> String {
     let mut entries = vec![
         ("id", shown.id.clone()),
         ("request key", shown.request_key.clone()),
-        ("surface", shown.surface.to_owned()),
+        ("dialect", shown.dialect.to_owned()),
         ("user", shown.user.clone()),
         ("client", format!("{} ({})", shown.client_name, shown.client)),
         ("reference", shown.reference.clone().unwrap_or_else(|| "-".to_owned())),
@@ -378,7 +378,7 @@ mod tests {
     use super::*;
 
     fn show(handle: &str) -> anyhow::Result<Handle> {
-        let place = Place { data: None, config: None, json: false };
+        let place = LedgerArgs { data: None, config: None, json: false };
         let tenant = "acme".parse().unwrap();
         Show { handle: Some(handle.to_owned()), client: None, reference: None, tenant, place }
             .handle()

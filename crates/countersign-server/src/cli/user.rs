@@ -5,13 +5,13 @@ use clap::Subcommand;
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::limits::COMMIT_TRIES_MAX;
 use countersign_core::port::{Changed, Created, Registry as _};
-use countersign_core::user::{Lock, Standing};
+use countersign_core::user::{Lock, LockState};
 use serde::Serialize;
 
+use super::admin::{Admin, LedgerArgs};
 use super::answer;
-use super::desk::{Desk, Place};
 use super::shell::quoted;
-use crate::moment;
+use crate::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -45,17 +45,17 @@ pub(super) struct Who {
     #[arg(long)]
     tenant: TenantName,
     #[command(flatten)]
-    place: Place,
+    place: LedgerArgs,
 }
 
 #[derive(Serialize)]
-struct Made {
+struct CreatedUser {
     name: String,
     tenant: String,
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct UserView {
     name: String,
     tenant: String,
     locked: bool,
@@ -69,21 +69,21 @@ impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create { who } => {
-                let desk = Desk::at(&who.place)?;
+                let admin = Admin::at(&who.place)?;
                 let (user, tenant) = (&who.user, &who.tenant);
                 ensure!(
-                    create(&desk, tenant, user).await?,
+                    create(&admin, tenant, user).await?,
                     "tenant {tenant} has a user {user} already"
                 );
-                let made = Made { name: user.to_string(), tenant: tenant.to_string() };
-                answer::print(desk.json, &made, || {
+                let made = CreatedUser { name: user.to_string(), tenant: tenant.to_string() };
+                answer::print(admin.json, &made, || {
                     let argument = quoted(user.as_str());
                     format!(
                         "User {user} of {tenant} is made. For a device: \
                          `countersign activation create {argument} --tenant {tenant}`."
                     )
                 })?;
-                desk.close().await
+                admin.close().await
             }
             Self::Lock { who } => who.set(Lock::Administrator).await,
             Self::Unlock { who } => who.set(Lock::Open).await,
@@ -94,43 +94,43 @@ impl Command {
 impl Who {
     /// Sets the lock; whoever decides on the user's standing as it was before, decides again.
     async fn set(self, lock: Lock) -> anyhow::Result<()> {
-        let desk = Desk::at(&self.place)?;
+        let admin = Admin::at(&self.place)?;
         let (tenant, user) = (&self.tenant, &self.user);
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = desk.user(tenant, user).await?;
-            let standing = found.value.standing;
+            let found = admin.user(tenant, user).await?;
+            let lock_state = found.value.lock_state;
             let next = match lock {
-                Lock::Open => Standing::default(),
-                lock => Standing { lock, ..standing },
+                Lock::Open => LockState::default(),
+                lock => LockState { lock, ..lock_state },
             };
             ensure!(
-                next != standing,
+                next != lock_state,
                 "user {user} of {tenant} is {} already",
-                said(&standing.lock)
+                said(&lock_state.lock)
             );
-            let changed = desk.store.set_standing(tenant, user, found.version, next).await?;
+            let changed = admin.store.set_lock_state(tenant, user, found.version, next).await?;
             if changed == Changed::Stale {
                 continue;
             }
             let shown = shown(tenant, user, &next.lock);
-            answer::print(desk.json, &shown, || {
+            answer::print(admin.json, &shown, || {
                 format!("User {user} of {tenant} is {}.", said(&next.lock))
             })?;
-            return desk.close().await;
+            return admin.close().await;
         }
         bail!("user {user} of {tenant} kept changing meanwhile: try again")
     }
 }
 
-fn shown(tenant: &TenantName, user: &UserName, lock: &Lock) -> Shown {
+fn shown(tenant: &TenantName, user: &UserName, lock: &Lock) -> UserView {
     let (by, until) = match lock {
         Lock::Open => (None, None),
         Lock::Administrator => (Some("administrator"), None),
-        Lock::Disowned => (Some("not-me"), None),
-        Lock::Until(end) => (Some("wrong-tries"), Some(moment::exact(*end))),
+        Lock::ReportedByUser => (Some("not-me"), None),
+        Lock::Until(end) => (Some("wrong-tries"), Some(time_format::exact(*end))),
     };
     let locked = by.is_some();
-    Shown { name: user.to_string(), tenant: tenant.to_string(), locked, by, until }
+    UserView { name: user.to_string(), tenant: tenant.to_string(), locked, by, until }
 }
 
 fn said(lock: &Lock) -> &'static str {
@@ -145,10 +145,10 @@ fn said(lock: &Lock) -> &'static str {
 /// # Errors
 /// When there is no such tenant, or the ledger fails.
 pub(super) async fn create(
-    desk: &Desk,
+    admin: &Admin,
     tenant: &TenantName,
     user: &UserName,
 ) -> anyhow::Result<bool> {
-    desk.tenant(tenant).await?;
-    Ok(desk.store.create_user(tenant, user, None, desk.now()).await? == Created::Made)
+    admin.tenant(tenant).await?;
+    Ok(admin.store.create_user(tenant, user, None, admin.now()).await? == Created::Made)
 }

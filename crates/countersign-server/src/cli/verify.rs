@@ -19,12 +19,12 @@ use serde::Serialize;
 use x509_cert::Certificate;
 
 use super::answer;
-use super::evidence::Exported;
+use super::evidence::ExportedEvidence;
 use super::frame::frame;
 use super::paint::{Color, Paint};
 use super::table;
-use crate::clock::World;
-use crate::moment;
+use crate::clock::System;
+use crate::time_format;
 
 /// A signature in base64, with room for PEM's lines; of a raw one, JSON with the text.
 const FILE_BYTES_MAX: u64 = 2 * SIGNATURE_BYTES_MAX as u64;
@@ -57,7 +57,7 @@ pub(super) struct Verify {
 }
 
 #[derive(Serialize)]
-struct Verified {
+struct VerificationView {
     signer: String,
     serial_number: String,
     issuer: String,
@@ -75,7 +75,7 @@ impl Verify {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let file = read(&self.file, FILE_BYTES_MAX)?;
         let roots = roots(&self.ca)?;
-        if let Some(exported) = Exported::read(&file) {
+        if let Some(exported) = ExportedEvidence::read(&file) {
             return self.raw(&exported, &roots);
         }
         let submission = to_binary(&file)
@@ -83,22 +83,22 @@ impl Verify {
         let inspected = if self.when_signed {
             cms::inspect_when_signed(&submission, &roots)
         } else {
-            cms::inspect(&submission, &roots, World::default().now().seconds())
+            cms::inspect(&submission, &roots, System::default().now().seconds())
         };
         let inspected = inspected.context("the signature does not hold")?;
         if let Some(out) = &self.out {
             std::fs::write(out, &inspected.content)
                 .with_context(|| format!("{} cannot be written", out.display()))?;
         }
-        let verified = Verified::of(&inspected)?;
+        let verified = VerificationView::of(&inspected)?;
         answer::print(self.json, &verified, || verified.text(&inspected))
     }
 
     /// A raw signature, as `transaction show --json` prints it.
-    fn raw(&self, exported: &Exported, roots: &Roots) -> anyhow::Result<()> {
+    fn raw(&self, exported: &ExportedEvidence, roots: &Roots) -> anyhow::Result<()> {
         // Nothing in it says when it was signed.
         ensure!(!self.when_signed, "a raw signature does not say when it was signed");
-        let now = World::default().now().seconds();
+        let now = System::default().now().seconds();
         let checked = exported.verify(roots, now).context("the signature does not hold")?;
         if let Some(out) = &self.out {
             std::fs::write(out, &checked.signed)
@@ -156,14 +156,14 @@ impl VerifiedRaw {
     }
 }
 
-impl Verified {
+impl VerificationView {
     fn of(inspected: &Inspected) -> anyhow::Result<Self> {
         let signer = Signer::of(&inspected.certificate)?;
         Ok(Self {
             signer: signer.name,
             serial_number: signer.serial_number,
             issuer: signer.issuer,
-            signing_time: moment::of_seconds(inspected.signing_time),
+            signing_time: time_format::of_seconds(inspected.signing_time),
             transaction: hex::encode(inspected.transaction),
             media_type: inspected.media_type.clone(),
             content: BASE64.encode(&inspected.content),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use countersign_core::delivery::Patience;
+use countersign_core::delivery::RetryPolicy;
 use countersign_core::limits::{DELIVERY_AGE_MAX, DELIVERY_BACKOFF_MAX, DELIVERY_TIMEOUT_MAX};
 use ipnet::IpNet;
 
@@ -27,7 +27,7 @@ pub(crate) struct DeliveryConfig {
     /// How long a receiver has to answer.
     pub(crate) timeout: Duration,
     /// How long a receiver is tried.
-    pub(crate) patience: Patience,
+    pub(crate) retry: RetryPolicy,
 }
 
 /// A network, or a single address.
@@ -61,19 +61,19 @@ impl DeliveryConfig {
             concurrency: u16::try_from(concurrency.count()?).unwrap_or(u16::MAX),
             per_host_concurrency: u16::try_from(per_host.count()?).unwrap_or(u16::MAX),
             timeout: timeout.seconds()?,
-            patience: Patience {
+            retry: RetryPolicy {
                 first: first.seconds()?,
                 longest: DELIVERY_BACKOFF_MAX,
                 give_up_after: give_up_after.seconds()?,
             },
         };
-        let within = |key: &super::key::Key, value: Duration, max: Duration| {
+        let within = |key: &super::key::UncheckedValue, value: Duration, max: Duration| {
             anyhow::ensure!(value <= max, "{key} is at most {}", max.as_secs());
             Ok(())
         };
         within(&timeout, config.timeout, DELIVERY_TIMEOUT_MAX)?;
-        within(&give_up_after, config.patience.give_up_after, DELIVERY_AGE_MAX)?;
-        within(&first, config.patience.first, DELIVERY_BACKOFF_MAX)?;
+        within(&give_up_after, config.retry.give_up_after, DELIVERY_AGE_MAX)?;
+        within(&first, config.retry.first, DELIVERY_BACKOFF_MAX)?;
         let max = CONCURRENCY_MAX;
         anyhow::ensure!(config.concurrency <= max, "{concurrency} is at most {max}");
         anyhow::ensure!(

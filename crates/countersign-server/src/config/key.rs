@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 /// A value that is not yet checked.
 #[derive(Clone)]
-pub(super) struct Key {
+pub(super) struct UncheckedValue {
     pub(super) name: String,
     pub(super) value: toml::Value,
     pub(super) source: Source,
@@ -24,7 +24,7 @@ pub(super) enum Source {
     Flag(&'static str),
 }
 
-impl Key {
+impl UncheckedValue {
     pub(super) fn is_default(&self) -> bool {
         matches!(self.source, Source::Default)
     }
@@ -55,7 +55,10 @@ impl Key {
         T: FromStr<Err: fmt::Display>,
     {
         let entries = self.value.as_array().with_context(|| format!("{self} is a list"))?;
-        entries.iter().map(|value| Key { value: value.clone(), ..self.clone() }.parse()).collect()
+        entries
+            .iter()
+            .map(|value| UncheckedValue { value: value.clone(), ..self.clone() }.parse())
+            .collect()
     }
 
     /// A path, or none for "".
@@ -104,7 +107,7 @@ impl Key {
 }
 
 /// How a refusal begins: where to look, and at which key.
-impl fmt::Display for Key {
+impl fmt::Display for UncheckedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: `{}`", self.source, self.name)
     }

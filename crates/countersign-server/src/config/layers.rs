@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use super::key::{Key, Source};
+use super::key::{Source, UncheckedValue};
 
 /// The compiled-in default, which is also the manual.
 pub(super) const DEFAULT: &str = include_str!("config.default.toml");
@@ -16,7 +16,7 @@ pub(super) const DEFAULT: &str = include_str!("config.default.toml");
 const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN__";
 
 /// Every key that there is, by its name (`server.listen`). Sections take their keys out of it.
-pub(super) struct Layers(BTreeMap<String, Key>);
+pub(super) struct Layers(BTreeMap<String, UncheckedValue>);
 
 impl Layers {
     pub(super) fn compiled_in() -> Self {
@@ -28,7 +28,7 @@ impl Layers {
             };
             for (key, value) in content {
                 let name = format!("{section}.{key}");
-                keys.insert(name.clone(), Key { name, value, source: Source::Default });
+                keys.insert(name.clone(), UncheckedValue { name, value, source: Source::Default });
             }
         }
         Self(keys)
@@ -75,7 +75,7 @@ impl Layers {
     }
 
     /// Takes a key out, so that what is left at the end was read by nobody.
-    pub(super) fn take(&mut self, name: &str) -> Key {
+    pub(super) fn take(&mut self, name: &str) -> UncheckedValue {
         self.0
             .remove(name)
             .unwrap_or_else(|| panic!("config.default.toml lacks `{name}`, or it is read twice"))
@@ -98,7 +98,7 @@ impl Layers {
             }
             bail!("{source}: `{name}` is not a key; `{section}` has {}", near.join(", "));
         };
-        *key = Key { name, value, source };
+        *key = UncheckedValue { name, value, source };
         Ok(())
     }
 

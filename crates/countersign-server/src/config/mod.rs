@@ -34,7 +34,7 @@ pub(crate) use self::locks::LocksConfig;
 pub(crate) use self::observe::{LogFormat, ObserveConfig};
 pub(crate) use self::onespan::OneSpanConfig;
 pub(crate) use self::process::{own_program, platform, refuses_colours, temporary_directory};
-pub(crate) use self::push::{Kind, PushConfig, SenderConfig, ServiceConfig};
+pub(crate) use self::push::{ApnsPushType, PushConfig, SenderConfig, ServiceConfig};
 pub(crate) use self::retention::RetentionConfig;
 pub(crate) use self::server::{PublicAddress, ServerConfig, Shares, Tls};
 pub(crate) use self::store::StoreConfig;

@@ -1,17 +1,17 @@
-//! `[onespan]`: the surface that speaks as OneSpan's servers do.
+//! `[onespan]`: the dialect that speaks as OneSpan's servers do.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use countersign_core::terms::Digits;
+use countersign_core::spec::Digits;
 
-use super::key::Key;
+use super::key::UncheckedValue;
 use super::layers::Layers;
 
 /// The longest that a suspended call may be let wait.
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
-/// How transactions of this surface are run.
+/// How transactions of this dialect are run.
 #[derive(Clone, Debug)]
 pub(crate) struct OneSpanConfig {
     /// How long a suspended call waits for the person, and with it what it started lives.
@@ -49,7 +49,7 @@ impl OneSpanConfig {
 }
 
 /// Path segments, with no slash around them.
-fn context(key: &Key) -> anyhow::Result<String> {
+fn context(key: &UncheckedValue) -> anyhow::Result<String> {
     let text = key.text()?.trim_matches('/');
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b);
     ensure!(
@@ -60,7 +60,7 @@ fn context(key: &Key) -> anyhow::Result<String> {
     Ok(text.to_owned())
 }
 
-fn wait(key: &Key) -> anyhow::Result<Duration> {
+fn wait(key: &UncheckedValue) -> anyhow::Result<Duration> {
     let seconds = key.value.as_integer().map(u64::try_from);
     match seconds.and_then(Result::ok).map(Duration::from_secs) {
         Some(wait) if wait <= WAIT_MAX => Ok(wait),

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use countersign_core::id::TenantName;
 use countersign_core::limits::{NOTICE_BYTES_MAX, PUSH_PLACES_MAX};
 use countersign_core::push::Provider;
-use countersign_core::waking::{PushPolicy, When};
+use countersign_core::push_policy::{PushPolicy, When};
 use serde::Deserialize;
 use url::Url;
 
@@ -62,7 +62,7 @@ pub(crate) enum ServiceConfig {
         key_id: String,
         team_id: String,
         topic: String,
-        kind: Kind,
+        kind: ApnsPushType,
     },
     Fcm {
         endpoint: Url,
@@ -80,7 +80,7 @@ pub(crate) enum ServiceConfig {
 
 /// What a phone of Apple's does about a push.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum ApnsPushType {
     /// It shows the text.
     Alert,
     /// It wakes the application, when it sees fit.
@@ -108,7 +108,7 @@ impl PushConfig {
         let after = layers.take("push.after_seconds");
         let senders = read_senders(layers)?;
         let (texts, language) = read_texts(layers)?;
-        let places = |key: &super::key::Key| {
+        let places = |key: &super::key::UncheckedValue| {
             let count = u16::try_from(key.count()?).unwrap_or(u16::MAX);
             ensure!(count <= PUSH_PLACES_MAX, "{key} is at most {PUSH_PLACES_MAX}");
             Ok(count)
@@ -166,7 +166,7 @@ fn read_texts(layers: &mut Layers) -> anyhow::Result<(BTreeMap<String, String>, 
 /// A `[[push.sender]]` before it is known which service it is for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct SenderTable {
     provider: String,
     tenant: Option<String>,
     app: Option<String>,
@@ -189,13 +189,13 @@ fn read_senders(layers: &mut Layers) -> anyhow::Result<Vec<SenderConfig>> {
     let mut senders = Vec::new();
     for (at, body) in (1..).zip(bodies) {
         let what = || format!("{key}, number {at}");
-        let body: Body = body.clone().try_into().with_context(what)?;
+        let body: SenderTable = body.clone().try_into().with_context(what)?;
         senders.push(body.read().with_context(what)?);
     }
     Ok(senders)
 }
 
-impl Body {
+impl SenderTable {
     fn read(mut self) -> anyhow::Result<SenderConfig> {
         let tenant = self.tenant.take().map(|name| name.parse()).transpose();
         let tenant = tenant.context("`tenant` is no tenant's name")?;
@@ -240,8 +240,8 @@ impl Body {
             team_id: visible(needed(&mut self.team_id, "team_id")?, "team_id")?,
             topic: visible(topic.context("`topic` or `app` must be given")?, "topic")?,
             kind: match self.kind.take().as_deref() {
-                None | Some("alert") => Kind::Alert,
-                Some("background") => Kind::Background,
+                None | Some("alert") => ApnsPushType::Alert,
+                Some("background") => ApnsPushType::Background,
                 Some(other) => bail!("`kind` is \"alert\" or \"background\", not \"{other}\""),
             },
         })
@@ -321,7 +321,7 @@ mod tests {
             (endpoint.as_str(), topic.as_str()),
             ("https://api.push.apple.com/", "com.example")
         );
-        assert_eq!((key_file.as_path(), *kind), (Path::new("/etc/a.p8"), Kind::Alert));
+        assert_eq!((key_file.as_path(), *kind), (Path::new("/etc/a.p8"), ApnsPushType::Alert));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use countersign_core::engine::StartRates;
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::StoredMax;
 
-use super::key::Key;
+use super::key::UncheckedValue;
 use super::layers::Layers;
 
 const MEGABYTE: u64 = 1_000_000;
@@ -47,7 +47,7 @@ impl TransactionsConfig {
 }
 
 /// A number of megabytes, in bytes; zero is no bound.
-fn megabytes(key: &Key) -> anyhow::Result<u64> {
+fn megabytes(key: &UncheckedValue) -> anyhow::Result<u64> {
     Ok(match key.number()? {
         0 => u64::MAX,
         megabytes => u64::from(megabytes) * MEGABYTE,

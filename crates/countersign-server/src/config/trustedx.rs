@@ -1,4 +1,4 @@
-//! `[trustedx]`: the surface that speaks as Safelayer's `TrustedX` does.
+//! `[trustedx]`: the dialect that speaks as Safelayer's `TrustedX` does.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use countersign_core::limits::CLOCK_MAX;
 use countersign_proof::raw::Hash;
 use serde::Deserialize;
 
-use super::key::Key;
+use super::key::UncheckedValue;
 use super::layers::Layers;
 
 /// Device types that may be told apart.
 const DEVICE_TYPES_MAX: usize = 64;
 
-/// How this surface is run.
+/// How this dialect is run.
 #[derive(Clone, Debug)]
 pub(crate) struct TrustedXConfig {
     /// What its tokens are good for.
@@ -106,21 +106,21 @@ impl TrustedXConfig {
     }
 }
 
-fn lifetime(key: &Key) -> anyhow::Result<Duration> {
+fn lifetime(key: &UncheckedValue) -> anyhow::Result<Duration> {
     let lifetime = key.seconds()?;
     ensure!(lifetime <= CLOCK_MAX, "{key} is at most {}, not {}", CLOCK_MAX.as_secs(), key.value);
     Ok(lifetime)
 }
 
 /// Below 2,048 bits a signature is no evidence (NIST SP 800-131A).
-fn bits(key: &Key) -> anyhow::Result<u16> {
+fn bits(key: &UncheckedValue) -> anyhow::Result<u16> {
     match key.value.as_integer().map(u16::try_from) {
         Some(Ok(bits)) if (2_048..=8_192).contains(&bits) => Ok(bits),
         _ => bail!("{key} is a whole number from 2048 to 8192, not {}", key.value),
     }
 }
 
-fn device_types(key: &Key) -> anyhow::Result<Vec<DeviceType>> {
+fn device_types(key: &UncheckedValue) -> anyhow::Result<Vec<DeviceType>> {
     let entries = key.value.as_array().with_context(|| format!("{key} is a list of tables"))?;
     ensure!(entries.len() <= DEVICE_TYPES_MAX, "{key} are at most {DEVICE_TYPES_MAX}");
     let each = entries.iter().enumerate();
@@ -183,7 +183,7 @@ impl Scopes {
 }
 
 /// RFC 6749, section 3.3.
-fn scope(key: &Key) -> anyhow::Result<String> {
+fn scope(key: &UncheckedValue) -> anyhow::Result<String> {
     let text = key.text()?;
     let fits = text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
     ensure!(

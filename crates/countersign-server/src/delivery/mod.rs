@@ -10,11 +10,11 @@
 //! The promise: at least once, always with the same id and the same bytes, never before the end is
 //! durable, and never to an address that the guard forbids.
 
-mod book;
+pub(crate) mod dispatcher;
 pub(crate) mod push;
+mod settlements;
 mod wake;
 pub(crate) mod webhook;
-pub(crate) mod worker;
 
 use std::path::Path;
 
@@ -22,9 +22,9 @@ use anyhow::Context as _;
 use countersign_core::transaction::Transaction;
 use reqwest::Certificate;
 
+use self::dispatcher::DeliverySettings;
 use self::push::Pushes;
-use self::webhook::Webhook;
-use self::worker::Rules;
+use self::webhook::CallbackClient;
 use crate::config::{Config, DeliveryConfig};
 use crate::egress::names::Names;
 use crate::egress::outbound::Outbound;
@@ -36,7 +36,7 @@ pub(crate) type ResultBody = fn(&Transaction) -> Option<Vec<u8>>;
 
 /// What calls addresses, as the operator configured it.
 pub(crate) struct Callers {
-    pub(crate) webhook: Webhook,
+    pub(crate) webhook: CallbackClient,
     pub(crate) pushes: Pushes,
     pub(crate) result_body: ResultBody,
 }
@@ -55,7 +55,7 @@ impl Callers {
         let delivery = &config.delivery;
         let roots = roots("delivery.extra_ca_file", delivery.extra_ca_file.as_deref())?;
         let guarded = Outbound::guarded(resolver.clone(), &roots, delivery.timeout)?;
-        let webhook = Webhook::new(guarded.clone());
+        let webhook = CallbackClient::new(guarded.clone());
         let file = config.push.extra_ca_file.as_deref();
         let roots = self::roots("push.extra_ca_file", file)?;
         let trusting = Outbound::trusting(names, &roots, delivery.timeout)?;
@@ -75,15 +75,14 @@ fn roots(key: &str, file: Option<&Path>) -> anyhow::Result<Vec<Certificate>> {
 }
 
 /// What the worker keeps to.
-pub(crate) fn rules(config: &Config) -> Rules {
-    let DeliveryConfig { concurrency, per_host_concurrency, timeout, patience, .. } =
-        config.delivery;
-    Rules {
+pub(crate) fn rules(config: &Config) -> DeliverySettings {
+    let DeliveryConfig { concurrency, per_host_concurrency, timeout, retry, .. } = config.delivery;
+    DeliverySettings {
         concurrency,
         per_host: per_host_concurrency,
         pushes: config.push.concurrency,
         pushes_per_sender: config.push.per_sender_concurrency,
         timeout,
-        patience,
+        retry,
     }
 }

@@ -1,31 +1,34 @@
 //! One push that is due: is it still needed, what came of it, and what follows.
 
-use countersign_core::delivery::{Debt, Delivery, Verdict};
+use countersign_core::delivery::{Delivery, DeliveryKind, Verdict};
 use countersign_core::id::DeviceId;
-use countersign_core::port::{Chance as _, Doorbell as _, Ledger as _};
-use countersign_core::terms::Addressed;
-use countersign_core::waking::{self, Needless, PATIENCE, Waking};
+use countersign_core::port::{Entropy as _, Ledger as _, Notifier as _};
+use countersign_core::push_policy::{self, PushSnapshot, RETRY, SkipReason};
+use countersign_core::spec::Recipients;
 use tracing::warn;
 
-use super::push::Outcome;
-use super::worker::{Desk, Heard, Paid};
+use super::dispatcher::{Dispatcher, ReceiverHealth, Sent};
+use super::push::PushOutcome;
 use crate::node::log;
 
-impl Desk {
+impl Dispatcher {
     /// Reads what the pushes among these stand on, all at once. What is not found here is looked for again by
     /// each.
-    pub(super) async fn look(&self, deliveries: Vec<Delivery>) -> Vec<(Delivery, Option<Waking>)> {
-        let device = |delivery: &Delivery| match delivery.debt {
-            Debt::Push(device) => Some(device),
-            Debt::Callback => None,
+    pub(super) async fn look(
+        &self,
+        deliveries: Vec<Delivery>,
+    ) -> Vec<(Delivery, Option<PushSnapshot>)> {
+        let device = |delivery: &Delivery| match delivery.kind {
+            DeliveryKind::Push(device) => Some(device),
+            DeliveryKind::Callback => None,
         };
-        let who = deliveries
-            .iter()
-            .filter_map(|one| Some((one.lane.tenant.clone(), device(one)?, one.transaction)));
+        let who = deliveries.iter().filter_map(|one| {
+            Some((one.destination.tenant.clone(), device(one)?, one.transaction))
+        });
         let who: Vec<_> = who.collect();
         let mut seen = Vec::new();
         if !who.is_empty() {
-            seen = self.core.store.waking(&who).await.unwrap_or_default();
+            seen = self.core.store.push_snapshots(&who).await.unwrap_or_default();
         }
         let mut seen = seen.into_iter();
         let with_seen = |one: Delivery| match device(&one) {
@@ -40,82 +43,82 @@ impl Desk {
         &self,
         delivery: Delivery,
         device: DeviceId,
-        seen: Option<Waking>,
-    ) -> Paid {
+        seen: Option<PushSnapshot>,
+    ) -> Sent {
         let (verdict, told, heard) = self.attempt(&delivery, device, seen).await;
-        self.paid(delivery, verdict, told, heard)
+        self.sent(delivery, verdict, told, heard)
     }
 
     async fn attempt(
         &self,
         delivery: &Delivery,
         id: DeviceId,
-        seen: Option<Waking>,
-    ) -> (Verdict, String, Heard) {
+        seen: Option<PushSnapshot>,
+    ) -> (Verdict, String, ReceiverHealth) {
         let core = &self.core;
-        let needless = |why: &str| (Verdict::Needless, why.to_owned(), Heard::Nothing);
-        let tenant = &delivery.lane.tenant;
-        let waking = if seen.is_some() {
+        let skip = |why: &str| (Verdict::Skipped, why.to_owned(), ReceiverHealth::Nothing);
+        let tenant = &delivery.destination.tenant;
+        let push_snapshots = if seen.is_some() {
             Ok(seen)
         } else {
             let who = [(tenant.clone(), id, delivery.transaction)];
-            core.store.waking(&who).await.map(|mut found| found.pop().flatten())
+            core.store.push_snapshots(&who).await.map(|mut found| found.pop().flatten())
         };
-        let Waking { device, user, transaction } = match waking {
-            Ok(Some(waking)) => waking,
-            Ok(None) => return needless("the device is gone"),
+        let PushSnapshot { device, user, transaction } = match push_snapshots {
+            Ok(Some(push_snapshots)) => push_snapshots,
+            Ok(None) => return skip("the device is gone"),
             Err(fault) => {
                 log(&fault);
-                let again = Verdict::Retry(core.now() + PATIENCE.first);
-                return (again, "the ledger failed".to_owned(), Heard::Nothing);
+                let again = Verdict::Retry(core.now() + RETRY.first);
+                return (again, "the ledger failed".to_owned(), ReceiverHealth::Nothing);
             }
         };
         let (Some(user), Some(transaction)) = (user, transaction) else {
-            return needless("its transaction or its user is gone");
+            return skip("its transaction or its user is gone");
         };
         let (transaction, now) = (transaction.value, core.now());
-        let is_present = core.doorbell.online(tenant, &device.user, &Addressed::Device(id));
+        let is_present = core.notifier.online(tenant, &device.user, &Recipients::Device(id));
         let policy = core.push_policy();
-        let still = user.value.standing.check(now).map_err(|_| Needless::Locked);
+        let still = user.value.lock_state.check(now).map_err(|_| SkipReason::Locked);
         let still = still.and_then(|()| policy.still(&transaction, &device, is_present, now));
         let registration = match still {
             Ok(registration) => registration,
-            Err(why) => return needless(&why.to_string()),
+            Err(why) => return skip(&why.to_string()),
         };
         let sending = self.pushes.send(delivery.id, &transaction, &device, registration, now);
         let outcome = sending.await;
-        let (now, jitter) = (core.now(), core.world.draw() as u8);
+        let (now, jitter) = (core.now(), core.system.random_u128() as u8);
         let (count, deadline) = (delivery.attempts.saturating_add(1), transaction.deadline());
         let attempt = outcome.attempt();
-        let verdict = waking::verdict(attempt, count, device.version, deadline, now, jitter);
+        let verdict = push_policy::verdict(attempt, count, device.version, deadline, now, jitter);
         let told = outcome.to_string();
         tell(delivery, id, verdict, &told);
         (verdict, told, heard(&outcome))
     }
 }
 
-fn heard(outcome: &Outcome) -> Heard {
+fn heard(outcome: &PushOutcome) -> ReceiverHealth {
     match outcome {
-        Outcome::NoSender => Heard::Nothing,
+        PushOutcome::NoSender => ReceiverHealth::Nothing,
         outcome if outcome.is_outage() => {
-            Heard::Outage { asked: outcome.asked(), told: outcome.to_string() }
+            ReceiverHealth::Outage { asked: outcome.asked(), told: outcome.to_string() }
         }
-        _ => Heard::Well,
+        _ => ReceiverHealth::Well,
     }
 }
 
 /// Logs what an operator can do something about, once for each push.
 fn tell(delivery: &Delivery, device: DeviceId, verdict: Verdict, told: &str) {
-    let (tenant, lane) = (&delivery.lane.tenant, &delivery.lane.host);
+    let (tenant, destination) = (&delivery.destination.tenant, &delivery.destination.host);
     match verdict {
         Verdict::Retire { .. } => warn!(
-            %tenant, device.id = %device, delivery.host = lane,
+            %tenant, device.id = %device, delivery.host = destination,
             "Device {device} cannot be woken any more, until it registers again: {told}"
         ),
         Verdict::GiveUp => warn!(
-            %tenant, device.id = %device, delivery.host = lane,
+            %tenant, device.id = %device, delivery.host = destination,
             "Device {device} was not woken: {told}"
         ),
-        Verdict::Done | Verdict::Needless | Verdict::Retry(_) => {}
+        Verdict::Done | Verdict::Skipped | Verdict::Retry(_) => {}
     }
 }

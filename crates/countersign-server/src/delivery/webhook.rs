@@ -12,7 +12,7 @@ use bytes::Bytes;
 use countersign_core::delivery::Attempt;
 use countersign_core::id::DeliveryId;
 use countersign_core::secret::Key32;
-use countersign_core::terms::Callback;
+use countersign_core::spec::Callback;
 use countersign_core::time::Timestamp;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -24,7 +24,7 @@ pub(super) const AGENT: &str = concat!("Countersign/", env!("CARGO_PKG_VERSION")
 
 /// Calls the addresses of callbacks. Clones share their connections.
 #[derive(Clone)]
-pub(crate) struct Webhook(Outbound);
+pub(crate) struct CallbackClient(Outbound);
 
 /// What is said in one call.
 pub(crate) struct Message<'a> {
@@ -32,7 +32,7 @@ pub(crate) struct Message<'a> {
     pub(crate) id: DeliveryId,
     /// When this attempt is made.
     pub(crate) at: Timestamp,
-    /// The result, in its surface's words.
+    /// The result, in its dialect's words.
     pub(crate) body: Bytes,
     /// What it is signed with, newest first.
     pub(crate) keys: &'a [&'a Key32],
@@ -40,29 +40,29 @@ pub(crate) struct Message<'a> {
 
 /// What came of a call.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum CallOutcome {
     /// A complete head of an answer, and how long it asked to be left alone.
     Answered(StatusCode, Option<Duration>),
     /// None.
     Unanswered(Unanswered),
 }
 
-impl Webhook {
+impl CallbackClient {
     /// Calls as `outbound` does.
     pub(crate) fn new(outbound: Outbound) -> Self {
         Self(outbound)
     }
 
     /// Makes one call. What counts is the head of the answer.
-    pub(crate) async fn call(&self, callback: &Callback, message: Message<'_>) -> Outcome {
+    pub(crate) async fn call(&self, callback: &Callback, message: Message<'_>) -> CallOutcome {
         // What was checked when the transaction started is checked by today's configuration.
         let Ok(url) = Url::parse(&callback.url) else {
-            return Outcome::Unanswered(Unanswered::Broken("the address is no URL".into()));
+            return CallOutcome::Unanswered(Unanswered::Broken("the address is no URL".into()));
         };
         let headers = headers(callback, &message);
         match self.0.post(url, headers, message.body).await {
-            Ok(answer) => Outcome::Answered(answer.status, answer.retry_after(message.at)),
-            Err(unanswered) => Outcome::Unanswered(unanswered),
+            Ok(answer) => CallOutcome::Answered(answer.status, answer.retry_after(message.at)),
+            Err(unanswered) => CallOutcome::Unanswered(unanswered),
         }
     }
 }
@@ -104,7 +104,7 @@ fn signature(key: &Key32, id: &str, at: &str, body: &[u8]) -> String {
     format!("v1,{}", BASE64.encode(mac.sign()))
 }
 
-impl Outcome {
+impl CallOutcome {
     /// What it means for the delivery.
     ///
     /// Whatever is not 2xx is tried again until the time is over, redirects and refusals too: a receiver
@@ -142,7 +142,7 @@ impl Outcome {
 }
 
 /// For the log and the ledger; nothing of what was sent.
-impl fmt::Display for Outcome {
+impl fmt::Display for CallOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered(status, _) => write!(f, "answered {}", status.as_u16()),
@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn everything_but_a_2xx_is_tried_again_and_gone_is_gone() {
-        let answered = |status: u16| Outcome::Answered(StatusCode::from_u16(status).unwrap(), None);
+        let answered =
+            |status: u16| CallOutcome::Answered(StatusCode::from_u16(status).unwrap(), None);
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(answered(status).attempt(), Attempt::Accepted, "{status}");
         }

@@ -37,7 +37,7 @@ pub(crate) struct Outbound {
 }
 
 /// A complete head of an answer, and what was read of its body.
-pub(crate) struct Answer {
+pub(crate) struct OutboundAnswer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -100,7 +100,7 @@ impl Outbound {
         url: Url,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, Unanswered> {
+    ) -> Result<OutboundAnswer, Unanswered> {
         if let Some(resolver) = &self.resolver {
             resolver.check_url(&url).map_err(Unanswered::Forbidden)?;
         }
@@ -112,7 +112,7 @@ impl Outbound {
             Ok(Ok(mut answer)) => {
                 let body = read(&mut answer).await;
                 let headers = std::mem::take(answer.headers_mut());
-                Ok(Answer { status: answer.status(), headers, body })
+                Ok(OutboundAnswer { status: answer.status(), headers, body })
             }
             Ok(Err(error)) => Err(Unanswered::of(&error)),
             Err(_) => Err(Unanswered::TimedOut),
@@ -161,7 +161,7 @@ async fn read(answer: &mut Response) -> Bytes {
     body.freeze()
 }
 
-impl Answer {
+impl OutboundAnswer {
     /// How long the receiver asks to be left alone (RFC 9110, section 10.2.3): seconds, or a date.
     pub(crate) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         retry_after(&self.headers, now)

@@ -1,3 +1,3 @@
 //! What every edge that speaks HTTP needs.
 
-pub(crate) mod intake;
+pub(crate) mod body_limit;

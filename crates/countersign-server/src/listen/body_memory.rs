@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::places::PeerNetwork;
+use super::connection_limit::PeerNetwork;
 
 /// Strangers' bodies of one network, in bytes, together.
 const STRANGER_NETWORK_BYTES_MAX: usize = 1024 * 1024;
@@ -19,11 +19,11 @@ const STRANGER_NETWORK_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct BodyMemory {
     bytes_max: usize,
-    held: Mutex<Held>,
+    held: Mutex<BytesInUse>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct BytesInUse {
     all: usize,
     strangers: usize,
     networks: HashMap<PeerNetwork, usize>,
@@ -38,7 +38,7 @@ pub(crate) struct BodyAccount {
 
 /// Who sends a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Sender {
+pub(crate) enum BodySender {
     /// Somebody who has proved who they are.
     Known,
     /// Anybody.
@@ -49,7 +49,7 @@ pub(crate) enum Sender {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     account: BodyAccount,
-    sender: Sender,
+    sender: BodySender,
     bytes: usize,
 }
 
@@ -72,7 +72,7 @@ impl BodyMemory {
 
 impl BodyAccount {
     /// Begins to hold a body.
-    pub(crate) fn reservation(&self, sender: Sender) -> Reservation {
+    pub(crate) fn reservation(&self, sender: BodySender) -> Reservation {
         Reservation { account: self.clone(), sender, bytes: 0 }
     }
 }
@@ -86,7 +86,7 @@ impl Reservation {
         if !fits(held.all, memory.bytes_max) {
             return Err(Exhausted);
         }
-        if self.sender == Sender::Stranger {
+        if self.sender == BodySender::Stranger {
             if !fits(held.strangers, memory.bytes_max / 2) {
                 return Err(Exhausted);
             }
@@ -125,7 +125,7 @@ impl Drop for Reservation {
         let BodyAccount { memory, network } = &self.account;
         let mut held = memory.held.lock();
         held.all -= self.bytes;
-        if self.sender == Sender::Known {
+        if self.sender == BodySender::Known {
             return;
         }
         held.strangers -= self.bytes;
@@ -154,9 +154,9 @@ mod tests {
     fn bodies_take_no_more_memory_than_they_may_and_give_it_back() {
         let memory = BodyMemory::new(MAX);
         let account = account(&memory, "192.0.2.1");
-        let mut one = account.reservation(Sender::Known);
+        let mut one = account.reservation(BodySender::Known);
         one.grow(MAX).unwrap();
-        assert_eq!(account.reservation(Sender::Known).grow(1), Err(Exhausted));
+        assert_eq!(account.reservation(BodySender::Known).grow(1), Err(Exhausted));
         let body = one.hold(Bytes::from_static(b"body"));
         let part = body.slice(1..3);
         drop(body);
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_network_of_strangers_keeps_out_neither_others_nor_who_is_known() {
         let memory = BodyMemory::new(MAX);
-        let stranger = |host: &str| account(&memory, host).reservation(Sender::Stranger);
+        let stranger = |host: &str| account(&memory, host).reservation(BodySender::Stranger);
         let mut first = stranger("192.0.2.1");
         first.grow(STRANGER_NETWORK_BYTES_MAX).unwrap();
         assert_eq!(stranger("192.0.2.1").grow(1), Err(Exhausted));
@@ -178,7 +178,7 @@ mod tests {
             other
         });
         assert_eq!(stranger("192.0.2.5").grow(1), Err(Exhausted), "strangers have half");
-        account(&memory, "192.0.2.1").reservation(Sender::Known).grow(MAX / 2).unwrap();
+        account(&memory, "192.0.2.1").reservation(BodySender::Known).grow(MAX / 2).unwrap();
         drop((first, others));
         let held = memory.held.lock();
         assert!((held.all, held.strangers) == (0, 0) && held.networks.is_empty());

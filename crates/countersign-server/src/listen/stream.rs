@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::places::Place;
+use super::connection_limit::ConnectionPermit;
 
 /// A transport whose unsent bytes can be given up.
 pub(super) trait Abort {
@@ -34,11 +34,11 @@ pub(super) struct ConnectionStream<S> {
     write_wait: Duration,
     /// Runs while the peer takes no bytes.
     stalled: Option<Pin<Box<Sleep>>>,
-    _place: Option<Place>,
+    _place: Option<ConnectionPermit>,
 }
 
 impl<S> ConnectionStream<S> {
-    pub(super) fn new(stream: S, place: Option<Place>, write_wait: Duration) -> Self {
+    pub(super) fn new(stream: S, place: Option<ConnectionPermit>, write_wait: Duration) -> Self {
         metrics::gauge!("countersign_connections_open").increment(1);
         metrics::counter!("countersign_connections_total").increment(1);
         Self { stream, write_wait, stalled: None, _place: place }

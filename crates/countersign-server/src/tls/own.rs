@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
-use countersign_core::port::Chance as _;
+use countersign_core::port::Entropy as _;
 use der::oid::AssociatedOid as _;
 use der::{Decode as _, DecodePem as _};
 use rcgen::{
@@ -26,7 +26,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{NameConstraints as PkixConstraints, SubjectAltName};
 
 use crate::authority::certificate_serial;
-use crate::clock::World;
+use crate::clock::System;
 
 const DAY: Duration = Duration::from_hours(24);
 /// A clock that is behind ours by less than this accepts a new certificate.
@@ -125,7 +125,7 @@ impl Own {
         params.distinguished_name.push(DnType::CommonName, "Countersign TLS CA of this server");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.serial_number = Some(certificate_serial(World::default().draw()));
+        params.serial_number = Some(certificate_serial(System::default().random_u128()));
         params.name_constraints = Some(name_constraints(hostname));
         params.not_before = (now - BACKDATED).into();
         params.not_after = (now + CA_LIFE).into();
@@ -210,7 +210,7 @@ fn server_params(
 ) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(names)?;
     // Not one that follows from the key: the certificates for tenants' names have one key.
-    params.serial_number = Some(certificate_serial(World::default().draw()));
+    params.serial_number = Some(certificate_serial(System::default().random_u128()));
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

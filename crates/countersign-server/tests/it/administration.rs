@@ -11,8 +11,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::house::{House, payment, read};
-use crate::person::{Person, enrolment};
+use crate::test_device::{TestDevice, enrolment};
+use crate::test_server::{TestServer, payment, read};
 
 /// Every call: its method, its two addresses, and the subsystem that answers.
 const CALLS: [(&str, &str, &str, u8); 10] = [
@@ -30,19 +30,19 @@ const CALLS: [(&str, &str, &str, u8); 10] = [
 
 #[tokio::test]
 async fn no_call_is_answered_without_a_token_of_its_own_tenant() {
-    let house = House::configured("[server]\ndefault_tenant = \"acme\"\n");
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::configured("[server]\ndefault_tenant = \"acme\"\n");
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
     let device = jane.phone().device_id.to_string();
-    house.cli(&["tenant", "create", "other"]).unwrap();
-    let stranger = house.cli(&["client", "create", "Stranger", "--tenant", "other"]).unwrap();
+    server.cli(&["tenant", "create", "other"]).unwrap();
+    let stranger = server.cli(&["client", "create", "Stranger", "--tenant", "other"]).unwrap();
     let field = |name: &str| stranger[name].as_str().unwrap().to_owned();
-    let theirs = house.token_of("other", &(field("client_id"), field("client_secret"))).await;
-    let ours = house.token().await;
+    let theirs = server.token_of("other", &(field("client_id"), field("client_secret"))).await;
+    let ours = server.token().await;
     for (method, by_host, by_realm, sub_system) in CALLS {
         let send = async |path: &str, token: Option<&str>| {
-            let url = format!("{}{}", house.address, path.replace("{device}", &device));
-            let mut call = house.http.request(method.parse().unwrap(), url).json(&json!({}));
+            let url = format!("{}{}", server.address, path.replace("{device}", &device));
+            let mut call = server.http.request(method.parse().unwrap(), url).json(&json!({}));
             if let Some(token) = token {
                 call = call.bearer_auth(token);
             }
@@ -64,20 +64,20 @@ async fn no_call_is_answered_without_a_token_of_its_own_tenant() {
         let (status, answer) = send(&format!("/auth/realms/nowhere/{by_realm}"), Some(&ours)).await;
         assert_eq!((status.as_u16(), &answer["status"]), (404, &json!("TENANT_NOT_FOUND")));
     }
-    let (status, answer) = house.call(Method::GET, "v3_user/devices/jane", None).await;
+    let (status, answer) = server.call(Method::GET, "v3_user/devices/jane", None).await;
     assert_eq!((status.as_u16(), answer["data"][0]["locked"].as_bool()), (200, Some(false)));
 }
 
 #[tokio::test]
 async fn a_body_that_is_none_makes_nothing() {
-    let house = House::new();
-    house.user("jane");
-    let token = house.token().await;
+    let server = TestServer::new();
+    server.user("jane");
+    let token = server.token().await;
     for path in ["v3_user", "v3_activationcode/jane/"] {
         let send = async |content_type: &str, body: &str| {
-            let url = format!("{}/auth/realms/acme/{path}", house.address);
+            let url = format!("{}/auth/realms/acme/{path}", server.address);
             let call =
-                house.http.post(url).bearer_auth(&token).header("content-type", content_type);
+                server.http.post(url).bearer_auth(&token).header("content-type", content_type);
             let (status, answer) = read(call.body(body.to_owned()).send().await.unwrap()).await;
             assert_eq!(answer["subSystem"], 5, "it is not in KOBIL's envelope: {answer}");
             status.as_u16()
@@ -101,47 +101,48 @@ async fn a_body_that_is_none_makes_nothing() {
             assert_eq!(send(content_type, body).await, status, "{path} {content_type} {body:.40}");
         }
     }
-    let (_, answer) = house.call(Method::GET, "v3_activationcode/jane/", None).await;
+    let (_, answer) = server.call(Method::GET, "v3_activationcode/jane/", None).await;
     assert_eq!(answer["data"], json!([]));
-    let (status, _) = house.call(Method::GET, "v3_user/ann", None).await;
+    let (status, _) = server.call(Method::GET, "v3_user/ann", None).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let (status, answer) = house.call(Method::GET, "v3_user/%ff", None).await;
+    let (status, answer) = server.call(Method::GET, "v3_user/%ff", None).await;
     assert_eq!((status.as_u16(), &answer["status"]), (404, &json!("NOT_FOUND")));
 }
 
 #[tokio::test]
 async fn a_code_that_an_application_made_lets_one_phone_in() {
-    let house = House::new();
+    let server = TestServer::new();
     let body = json!({"username": "jane"});
-    let (status, _) = house.call(Method::POST, "v3_user", Some(&body)).await;
+    let (status, _) = server.call(Method::POST, "v3_user", Some(&body)).await;
     assert_eq!(status, StatusCode::CREATED);
     let path = "v3_activationcode/jane/";
     let asked = format!("{path}?responseQrType=mpower");
-    let (status, made) = house.call(Method::POST, &asked, Some(&json!({"secret": true}))).await;
+    let (status, made) = server.call(Method::POST, &asked, Some(&json!({"secret": true}))).await;
     assert_eq!(status, StatusCode::OK, "{made}");
     let picture = BASE64.decode(made["data"]["qrCode"].as_str().unwrap()).unwrap();
     assert!(picture.starts_with(b"\x89PNG\r\n"));
     let code = made["data"]["activationCode"].as_str().unwrap();
-    let (_, listed) = house.call(Method::GET, path, None).await;
+    let (_, listed) = server.call(Method::GET, path, None).await;
     assert_eq!(listed["data"], json!([]), "a secret one is never listed");
 
-    let file = house.path().join("phone.json");
-    let asks = enrolment(&house, "jane", code, None, KeyKind::default());
+    let file = server.path().join("phone.json");
+    let asks = enrolment(&server, "jane", code, None, KeyKind::default());
     enrol(&PhoneFile::at(&file), &asks).await.unwrap();
-    let mut jane = Person::opened(file);
+    let mut jane = TestDevice::opened(file);
     // Made with the vendor's default, `Enabled` false, she signs all the same.
     let request = payment("first");
-    let (answer, _) = join!(house.start_signature("jane", &request), jane.signs());
+    let (answer, _) = join!(server.start_signature("jane", &request), jane.signs());
     assert_eq!(answer.1["status"], "OK", "{}", answer.1);
-    let (_, info) = house.call(Method::GET, "v3_user/jane", None).await;
+    let (_, info) = server.call(Method::GET, "v3_user/jane", None).await;
     assert_eq!(info["data"]["enabled"], false);
 }
 
 #[tokio::test]
 async fn a_user_has_a_few_codes_and_no_more() {
-    let house = House::new();
-    house.user("jane");
-    let make = async || house.call(Method::POST, "v3_activationcode/jane/", Some(&json!({}))).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let make =
+        async || server.call(Method::POST, "v3_activationcode/jane/", Some(&json!({}))).await;
     for _ in 0..16 {
         assert_eq!(make().await.0, StatusCode::OK);
     }
@@ -151,49 +152,49 @@ async fn a_user_has_a_few_codes_and_no_more() {
 
 #[tokio::test]
 async fn a_device_that_is_locked_is_hung_up_on_and_does_nothing_until_it_is_unlocked() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let device = format!("v3_device/{}", jane.phone().device_id);
     let request = payment("interrupted");
-    let (answer, ()) = join!(house.start_signature("jane", &request), async {
+    let (answer, ()) = join!(server.start_signature("jane", &request), async {
         let (_, shown) = jane.opens(None).await.unwrap();
-        let lock = house.call(Method::POST, &format!("{device}/lock"), None).await;
+        let lock = server.call(Method::POST, &format!("{device}/lock"), None).await;
         assert_eq!(lock.1["data"], true);
         let refused = jane.device.approve(&shown, None).await.unwrap_err();
         assert_eq!(refused.code(), Some(Code::Locked), "{refused}");
         let closed = jane.device.next().await.unwrap_err();
         assert!(matches!(closed, Error::Closed(Close::Locked)), "{closed}");
-        assert_eq!(house.device_state("jane").await, "OFFLINE");
-        house.call(Method::POST, &format!("{device}/unlock"), None).await;
+        assert_eq!(server.device_state("jane").await, "OFFLINE");
+        server.call(Method::POST, &format!("{device}/unlock"), None).await;
         // The transaction is still hers to end.
-        jane = Person::opened(jane.file.clone());
+        jane = TestDevice::opened(jane.file.clone());
         jane.signs().await;
     });
     assert_eq!(answer.1["status"], "OK", "{}", answer.1);
-    let (status, _) = house.call(Method::DELETE, &device, None).await;
+    let (status, _) = server.call(Method::DELETE, &device, None).await;
     assert_eq!(status, StatusCode::OK);
-    let refused = Person::opened(jane.file.clone()).polling().device.next().await.unwrap_err();
+    let refused = TestDevice::opened(jane.file.clone()).polling().device.next().await.unwrap_err();
     assert_eq!(refused.code(), Some(Code::Locked), "{refused}");
 }
 
 #[tokio::test]
 async fn who_is_logged_out_is_hung_up_on_and_may_come_back() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
-    let log_out = async || house.call(Method::PUT, "v3_user/jane/ssms/logout", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let log_out = async || server.call(Method::PUT, "v3_user/jane/ssms/logout", None).await;
     assert_eq!(log_out().await.0, StatusCode::CONFLICT);
     let request = payment("after");
-    let (answer, ()) = join!(house.start_signature("jane", &request), async {
+    let (answer, ()) = join!(server.start_signature("jane", &request), async {
         jane.device.next_offer().await.unwrap();
-        assert_eq!(house.device_state("jane").await, "ONLINE");
+        assert_eq!(server.device_state("jane").await, "ONLINE");
         let (status, said) = log_out().await;
         assert_eq!((status, &said["data"]), (StatusCode::OK, &json!(true)));
         let closed = jane.device.next().await.unwrap_err();
         assert!(matches!(closed, Error::Closed(Close::Locked)), "{closed}");
         assert_eq!(log_out().await.0, StatusCode::CONFLICT);
-        jane = Person::opened(jane.file.clone());
+        jane = TestDevice::opened(jane.file.clone());
         jane.signs().await;
     });
     assert_eq!(answer.1["status"], "OK", "{}", answer.1);
@@ -201,55 +202,55 @@ async fn who_is_logged_out_is_hung_up_on_and_may_come_back() {
 
 #[tokio::test]
 async fn a_deleted_user_is_gone_and_the_next_of_the_name_is_somebody_else() {
-    let house = House::new();
+    let server = TestServer::new();
     let body = json!({"username": "jane"});
-    house.call(Method::POST, "v3_user", Some(&body)).await;
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    server.call(Method::POST, "v3_user", Some(&body)).await;
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let (first, request) = (payment("signed"), payment("open"));
-    let (answer, _) = join!(house.start_signature("jane", &first), jane.signs());
+    let (answer, _) = join!(server.start_signature("jane", &first), jane.signs());
     assert_eq!(answer.1["status"], "OK");
-    let (held, ()) = join!(house.start_signature("jane", &request), async {
+    let (held, ()) = join!(server.start_signature("jane", &request), async {
         let (_, shown) = jane.opens(None).await.unwrap();
-        let (status, _) = house.call(Method::DELETE, "v3_user/jane", None).await;
+        let (status, _) = server.call(Method::DELETE, "v3_user/jane", None).await;
         assert_eq!(status, StatusCode::OK);
         let refused = jane.device.approve(&shown, None).await.unwrap_err();
         assert_eq!(refused.code(), Some(Code::Locked), "{refused}");
     });
     assert_eq!(held.1["data"]["resultCode"], "SERVER_CANCEL", "{}", held.1);
-    let (status, answer) = house.start_signature("jane", &payment("late")).await;
+    let (status, answer) = server.start_signature("jane", &payment("late")).await;
     assert_eq!((status.as_u16(), &answer["status"]), (404, &json!("USER_NOT_FOUND")));
 
-    house.call(Method::POST, "v3_user", Some(&body)).await;
-    let mut other = Person::enrolled(&house, "jane", None).await;
-    let base = |phone: &Person| phone.phone().serial_number[..10].to_owned();
+    server.call(Method::POST, "v3_user", Some(&body)).await;
+    let mut other = TestDevice::enrolled(&server, "jane", None).await;
+    let base = |phone: &TestDevice| phone.phone().serial_number[..10].to_owned();
     assert_ne!(base(&jane), base(&other));
-    let (_, devices) = house.call(Method::GET, "v3_user/devices/jane", None).await;
+    let (_, devices) = server.call(Method::GET, "v3_user/devices/jane", None).await;
     let ids: Vec<&Value> = rows(&devices).iter().map(|row| &row["deviceId"]).collect();
     assert_eq!(ids, [&json!(other.phone().device_id.to_string())]);
     let request = payment("hers");
-    let (answer, shown) = join!(house.start_signature("jane", &request), other.signs());
+    let (answer, shown) = join!(server.start_signature("jane", &request), other.signs());
     assert_eq!(answer.1["data"]["transactionId"], "hers", "{shown:?}");
     // What the one before signed stays, and so does its number.
-    assert_eq!(house.transaction("signed")["state"], "finished");
+    assert_eq!(server.transaction("signed")["state"], "finished");
     let old = format!("v3_device/{}/unlock", jane.phone().device_id);
-    assert_eq!(house.call(Method::POST, &old, None).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(server.call(Method::POST, &old, None).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn of_what_was_kept_long_enough_the_signature_stays_and_is_told_again() {
-    let mut house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let mut server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let (signed, cancelled, young) = (payment("signed"), payment("cancelled"), payment("young"));
-    let (first, _) = join!(house.start_signature("jane", &signed), jane.signs());
-    let (_, ()) = join!(house.start_signature("jane", &cancelled), async {
+    let (first, _) = join!(server.start_signature("jane", &signed), jane.signs());
+    let (_, ()) = join!(server.start_signature("jane", &cancelled), async {
         jane.device.next_offer().await.unwrap();
-        house.cancel("jane", "cancelled").await;
+        server.cancel("jane", "cancelled").await;
     });
-    let (_, _) = join!(house.start_signature("jane", &young), jane.signs());
-    let shown = house.transaction("signed");
+    let (_, _) = join!(server.start_signature("jane", &young), jane.signs());
+    let shown = server.transaction("signed");
     let aged = Command::new("sqlite3")
-        .arg(house.data().join("ledger.db"))
+        .arg(server.data().join("ledger.db"))
         .arg(
             "UPDATE transactions SET ended_at = ended_at - 90 * 86400000
               WHERE reference <> 'young'",
@@ -257,27 +258,27 @@ async fn of_what_was_kept_long_enough_the_signature_stays_and_is_told_again() {
         .output()
         .unwrap();
     assert!(aged.status.success(), "{}", String::from_utf8_lossy(&aged.stderr));
-    house.crash();
+    server.crash();
 
     let references = async || {
-        let listed = house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+        let listed = server.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
         let rows = listed.as_array().unwrap().iter();
         rows.map(|row| row["reference"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     while references().await != ["young", "signed"] {}
     let found =
-        house.cli(&["transaction", "show", shown["id"].as_str().unwrap(), "--tenant", "acme"]);
+        server.cli(&["transaction", "show", shown["id"].as_str().unwrap(), "--tenant", "acme"]);
     let found = found.unwrap();
     for field in
         ["id", "request_key", "client", "client_name", "user", "takes", "end", "started_at"]
     {
         assert_eq!(found[field], shown[field], "{field}");
     }
-    let again = house.start_signature("jane", &signed).await;
+    let again = server.start_signature("jane", &signed).await;
     assert_eq!(again, first, "the same call is answered as it was");
     let mut other = signed;
     other["signatureMessage"] = json!("Pay 6 € to Ann?");
-    let (status, answer) = house.start_signature("jane", &other).await;
+    let (status, answer) = server.start_signature("jane", &other).await;
     assert_eq!((status.as_u16(), &answer["status"]), (409, &json!("CONFLICT")));
 }
 

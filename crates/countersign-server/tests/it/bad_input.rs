@@ -1,4 +1,4 @@
-//! What strangers send: a clear error in the surface's own form, and nothing changed.
+//! What strangers send: a clear error in the dialect's own form, and nothing changed.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,13 +10,13 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::house::{House, payment, read, run};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, payment, read, run};
 
 /// Sends a start as it is, and says what became of it.
-async fn sent(house: &House, token: &str, content_type: &str, body: String) -> (u16, Value) {
-    let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/jane", house.address);
-    let call = house.http.post(url).bearer_auth(token).header("content-type", content_type);
+async fn sent(server: &TestServer, token: &str, content_type: &str, body: String) -> (u16, Value) {
+    let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/jane", server.address);
+    let call = server.http.post(url).bearer_auth(token).header("content-type", content_type);
     let (status, body) = read(call.body(body).send().await.unwrap()).await;
     assert_eq!(body["subSystem"], 5, "it is not in KOBIL's envelope: {body}");
     (status.as_u16(), body)
@@ -24,10 +24,10 @@ async fn sent(house: &House, token: &str, content_type: &str, body: String) -> (
 
 #[tokio::test]
 async fn a_body_that_is_none_is_refused_in_kobils_envelope() {
-    let house = House::new();
-    house.user("jane");
-    Person::enrolled(&house, "jane", None).await;
-    let token = house.token().await;
+    let server = TestServer::new();
+    server.user("jane");
+    TestDevice::enrolled(&server, "jane", None).await;
+    let token = server.token().await;
     let whole = payment("x").to_string();
     for (content_type, body, status) in [
         ("multipart/form-data; boundary=x", "--x--", 415),
@@ -42,32 +42,32 @@ async fn a_body_that_is_none_is_refused_in_kobils_envelope() {
         ("application/json", &format!("{{\"a\":{}", "[".repeat(100_000)), 400),
         ("application/json", &format!("{{\"x\":\"{}\"}}", "x".repeat(300_000)), 413),
     ] {
-        let (got, answer) = sent(&house, &token, content_type, body.to_owned()).await;
+        let (got, answer) = sent(&server, &token, content_type, body.to_owned()).await;
         assert_eq!(got, status, "{content_type} {}: {answer}", &body[..body.len().min(40)]);
     }
     let mut long = payment("long");
     long["signatureMessage"] = json!("é".repeat(40_000));
-    let (status, answer) = sent(&house, &token, "application/json", long.to_string()).await;
+    let (status, answer) = sent(&server, &token, "application/json", long.to_string()).await;
     assert_eq!(status, 400, "{answer}");
     assert!(
         answer["message"].as_str().unwrap().starts_with("signatureMessage must be"),
         "{answer}"
     );
-    let listed = house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+    let listed = server.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
     assert_eq!(listed, json!([]), "something was started");
 }
 
 #[tokio::test]
 async fn a_token_holds_for_its_tenant_only_and_not_for_long() {
-    let house = House::configured("[tokens]\nlifetime_seconds = 1\n");
-    house.user("jane");
-    house.cli(&["tenant", "create", "other"]).unwrap();
-    house.cli(&["user", "create", "jane", "--tenant", "other"]).unwrap();
-    let token = house.token().await;
+    let server = TestServer::configured("[tokens]\nlifetime_seconds = 1\n");
+    server.user("jane");
+    server.cli(&["tenant", "create", "other"]).unwrap();
+    server.cli(&["user", "create", "jane", "--tenant", "other"]).unwrap();
+    let token = server.token().await;
     let start = async |tenant: &str, authorization: Option<String>| {
         let url =
-            format!("{}/auth/realms/{tenant}/v3_user/digitaniumsignature/jane", house.address);
-        let mut call = house.http.post(url).json(&payment("x"));
+            format!("{}/auth/realms/{tenant}/v3_user/digitaniumsignature/jane", server.address);
+        let mut call = server.http.post(url).json(&payment("x"));
         if let Some(authorization) = authorization {
             call = call.header("authorization", authorization);
         }
@@ -97,18 +97,18 @@ async fn a_token_holds_for_its_tenant_only_and_not_for_long() {
 
 #[tokio::test]
 async fn guessing_a_clients_secret_ends_in_429() {
-    let house = House::configured("[tokens]\nfailed_tries_per_minute = 3\n");
-    let url = format!("{}/auth/realms/acme//protocol/openid-connect/token/", house.address);
+    let server = TestServer::configured("[tokens]\nfailed_tries_per_minute = 3\n");
+    let url = format!("{}/auth/realms/acme//protocol/openid-connect/token/", server.address);
     let url = url.replace("acme//", "acme/");
     let guess = async |secret: &str| {
         let form = [
             ("grant_type", "client_credentials"),
-            ("client_id", &house.client.0),
+            ("client_id", &server.client.0),
             ("client_secret", secret),
         ];
         let form = form.map(|(name, value)| format!("{name}={value}")).join("&");
         let call =
-            house.http.post(&url).header("content-type", "application/x-www-form-urlencoded");
+            server.http.post(&url).header("content-type", "application/x-www-form-urlencoded");
         read(call.body(form).send().await.unwrap()).await
     };
     for _ in 0..3 {
@@ -117,73 +117,73 @@ async fn guessing_a_clients_secret_ends_in_429() {
     }
     assert_eq!(guess("wrong").await.0.as_u16(), 429);
     // A right guess does not pass the limit, or it would be no limit.
-    assert_eq!(guess(&house.client.1).await.0.as_u16(), 429);
+    assert_eq!(guess(&server.client.1).await.0.as_u16(), 429);
     // Another client of this address has tries of its own, and so has this client elsewhere.
-    let other = house.cli(&["client", "create", "Other", "--tenant", "acme"]).unwrap();
+    let other = server.cli(&["client", "create", "Other", "--tenant", "acme"]).unwrap();
     let other = ["client_id", "client_secret"].map(|name| other[name].as_str().unwrap().to_owned());
-    assert_eq!(house.token_answer(&house.http, &other[0], &other[1]).await.0.as_u16(), 200);
-    let elsewhere = house.http_from([127, 0, 0, 2]);
-    let (id, secret) = &house.client;
-    let (status, body) = house.token_answer(&elsewhere, id, secret).await;
+    assert_eq!(server.token_answer(&server.http, &other[0], &other[1]).await.0.as_u16(), 200);
+    let elsewhere = server.http_from([127, 0, 0, 2]);
+    let (id, secret) = &server.client;
+    let (status, body) = server.token_answer(&elsewhere, id, secret).await;
     assert_eq!((status.as_u16(), &body["token_type"]), (200, &json!("Bearer")));
 }
 
 #[tokio::test]
 async fn secrets_guessed_at_once_get_no_more_answers_than_the_limit() {
-    let house = House::configured("[tokens]\nfailed_tries_per_minute = 3\n");
-    let (id, secret) = &house.client;
+    let server = TestServer::configured("[tokens]\nfailed_tries_per_minute = 3\n");
+    let (id, secret) = &server.client;
     let wrong = (0..24).map(|nth| format!("wrong-{nth}"));
-    let guesses = wrong
-        .chain([secret.clone()])
-        .map(async |secret: String| house.token_answer(&house.http, id, &secret).await.0.as_u16());
+    let guesses = wrong.chain([secret.clone()]).map(async |secret: String| {
+        server.token_answer(&server.http, id, &secret).await.0.as_u16()
+    });
     let answers = futures_util::future::join_all(guesses).await;
     let told = answers.iter().filter(|status| **status == 401).count();
     assert_eq!(told, 3, "{answers:?}");
-    assert_eq!(house.token_answer(&house.http, id, secret).await.0.as_u16(), 429);
+    assert_eq!(server.token_answer(&server.http, id, secret).await.0.as_u16(), 429);
 }
 
 #[tokio::test]
 async fn guessing_api_keys_ends_in_429_for_the_right_one_too_and_elsewhere_in_nothing() {
-    let house = House::configured("[tokens]\nfailed_tries_per_minute = 3\n");
-    let made = house.cli(&["key", "create", "--tenant", "acme", "--kind", "front-end"]).unwrap();
+    let server = TestServer::configured("[tokens]\nfailed_tries_per_minute = 3\n");
+    let made = server.cli(&["key", "create", "--tenant", "acme", "--kind", "front-end"]).unwrap();
     let right = made["api_key"].as_str().unwrap().to_owned();
     let call = async |http: &reqwest::Client, key: Option<&str>| {
         let mut call =
-            http.post(format!("{}/rest/v2/provisioning/getServerTime", house.numeric_address()));
+            http.post(format!("{}/rest/v2/provisioning/getServerTime", server.numeric_address()));
         if let Some(key) = key {
             call = call.basic_auth("app", Some(key));
         }
         call.json(&json!({})).send().await.unwrap().status().as_u16()
     };
     for _ in 0..9 {
-        assert_eq!(call(&house.http, None).await, 401, "a call without a key is no guess");
+        assert_eq!(call(&server.http, None).await, 401, "a call without a key is no guess");
     }
     for _ in 0..3 {
-        assert_eq!(call(&house.http, Some("wrong")).await, 401);
+        assert_eq!(call(&server.http, Some("wrong")).await, 401);
     }
-    assert_eq!(call(&house.http, Some("wrong")).await, 429);
-    assert_eq!(call(&house.http, Some(&right)).await, 429);
-    assert_eq!(call(&house.http_from([127, 0, 0, 2]), Some(&right)).await, 200);
+    assert_eq!(call(&server.http, Some("wrong")).await, 429);
+    assert_eq!(call(&server.http, Some(&right)).await, 429);
+    assert_eq!(call(&server.http_from([127, 0, 0, 2]), Some(&right)).await, 200);
 }
 
 #[tokio::test]
 async fn a_user_is_not_buried_in_requests() {
-    let house = House::configured("[transactions]\nopen_per_user_max = 2\n");
-    house.user("jane");
-    let _phone = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::configured("[transactions]\nopen_per_user_max = 2\n");
+    server.user("jane");
+    let _phone = TestDevice::enrolled(&server, "jane", None).await;
     let start = async |reference: &str| {
         let mut request = payment(reference);
         request["callbackUrl"] = json!("https://shop.example/");
-        house.start_signature("jane", &request).await
+        server.start_signature("jane", &request).await
     };
     assert_eq!(start("1").await.0.as_u16(), 200);
     assert_eq!(start("2").await.0.as_u16(), 200);
     let (status, body) = start("3").await;
     assert_eq!((status.as_u16(), &body["status"]), (429, &json!("TOO_MANY_REQUESTS")));
-    assert_eq!(house.cancel("jane", "1").await.0.as_u16(), 200);
+    assert_eq!(server.cancel("jane", "1").await.0.as_u16(), 200);
     assert_eq!(start("3").await.0.as_u16(), 200);
-    assert_eq!(house.cancel("jane", "nothing").await.0.as_u16(), 404);
-    assert_eq!(house.cancel("nobody", "2").await.1["status"], "USER_NOT_FOUND");
+    assert_eq!(server.cancel("jane", "nothing").await.0.as_u16(), 404);
+    assert_eq!(server.cancel("nobody", "2").await.1["status"], "USER_NOT_FOUND");
 }
 
 fn now() -> Duration {
@@ -191,10 +191,15 @@ fn now() -> Duration {
 }
 
 /// A device call made by hand.
-async fn device_call(house: &House, token: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+async fn device_call(
+    server: &TestServer,
+    token: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> (u16, Value) {
     let method = if body.is_some() { Method::POST } else { Method::GET };
     let mut call =
-        house.http.request(method, format!("{}{path}", house.address)).bearer_auth(token);
+        server.http.request(method, format!("{}{path}", server.address)).bearer_auth(token);
     if let Some(body) = body {
         call = call.header("content-type", "application/json").body(body.to_string());
     }
@@ -210,14 +215,14 @@ fn signed(phone: &Phone, origin: &str, path: &str, body: &str, at: Duration) -> 
 
 #[tokio::test]
 async fn a_devices_proof_is_for_one_call_and_one_time() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let bob = Person::enrolled(&house, "jane", None).await;
-    let (phone, path, origin) = (jane.phone(), "/device/v1/offers", house.address.as_str());
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let bob = TestDevice::enrolled(&server, "jane", None).await;
+    let (phone, path, origin) = (jane.phone(), "/device/v1/offers", server.address.as_str());
     let token = signed(phone, origin, path, "", now());
-    assert_eq!(device_call(&house, &token, path, None).await, (200, json!({"offers": []})));
-    let (status, body) = device_call(&house, &token, path, None).await;
+    assert_eq!(device_call(&server, &token, path, None).await, (200, json!({"offers": []})));
+    let (status, body) = device_call(&server, &token, path, None).await;
     assert_eq!((status, &body["error"]), (401, &json!("unauthorised")), "replayed");
     assert!(body["server_time"].is_u64(), "{body}");
 
@@ -232,22 +237,22 @@ async fn a_devices_proof_is_for_one_call_and_one_time() {
         ("another body", signed(phone, origin, path, "{}", now())),
         ("none", String::from("x")),
     ] {
-        assert_eq!(device_call(&house, &token, path, None).await.0, 401, "{what}");
+        assert_eq!(device_call(&server, &token, path, None).await.0, 401, "{what}");
     }
 }
 
 #[tokio::test]
 async fn a_signature_counts_for_what_it_is_over_and_by_whom() {
-    let house = House::configured("[transactions]\nopen_per_user_max = 9\n");
-    house.user("jane");
-    house.user("eve");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
-    let mut tablet = Person::enrolled(&house, "jane", None).await;
-    let mut eve = Person::enrolled(&house, "eve", None).await;
+    let server = TestServer::configured("[transactions]\nopen_per_user_max = 9\n");
+    server.user("jane");
+    server.user("eve");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let mut tablet = TestDevice::enrolled(&server, "jane", None).await;
+    let mut eve = TestDevice::enrolled(&server, "eve", None).await;
     for reference in ["one", "two"] {
         let mut request = payment(reference);
         request["callbackUrl"] = json!("https://shop.example/");
-        assert_eq!(house.start_signature("jane", &request).await.0.as_u16(), 200);
+        assert_eq!(server.start_signature("jane", &request).await.0.as_u16(), 200);
     }
     let (_, one) = jane.opens(None).await.unwrap();
     let (_, two) = jane.opens(None).await.unwrap();
@@ -277,8 +282,8 @@ async fn a_signature_counts_for_what_it_is_over_and_by_whom() {
         let signature = Signature::Cms { identity: identity.into(), algorithm: None, value };
         let body = serde_json::to_value(Finish { id, signature, match_code: None }).unwrap();
         let path = format!("/device/v1/transactions/{id}/finish");
-        let token = signed(who, &house.address, &path, &body.to_string(), now());
-        let (status, body) = device_call(&house, &token, &path, Some(&body)).await;
+        let token = signed(who, &server.address, &path, &body.to_string(), now());
+        let (status, body) = device_call(&server, &token, &path, Some(&body)).await;
         format!("{status} {}", body["error"].as_str().or(body["state"].as_str()).unwrap())
     };
 
@@ -304,18 +309,18 @@ async fn a_signature_counts_for_what_it_is_over_and_by_whom() {
     assert_eq!(finish(eve.phone(), one.id(), &eves.id, by_eve).await, "404 not_found");
     let raw = json!({"id": one.id(), "signature": {"form": "raw", "algorithm": "ecdsa-sha256", "identity": content.id, "value": "AAAA"}});
     let path = format!("/device/v1/transactions/{}/finish", one.id());
-    let token = signed(&phone, &house.address, &path, &raw.to_string(), now());
-    let (status, body) = device_call(&house, &token, &path, Some(&raw)).await;
+    let token = signed(&phone, &server.address, &path, &raw.to_string(), now());
+    let (status, body) = device_call(&server, &token, &path, Some(&raw)).await;
     assert_eq!((status, &body["error"]), (422, &json!("wrong_form")));
     for broken in [
         json!({}),
         json!({"id": one.id(), "signature": 5}),
         json!({"id": two.id(), "signature": raw["signature"]}),
     ] {
-        let token = signed(&phone, &house.address, &path, &broken.to_string(), now());
-        assert_eq!(device_call(&house, &token, &path, Some(&broken)).await.0, 400, "{broken}");
+        let token = signed(&phone, &server.address, &path, &broken.to_string(), now());
+        assert_eq!(device_call(&server, &token, &path, Some(&broken)).await.0, 400, "{broken}");
     }
-    assert_eq!(house.transaction("one")["state"], "taken", "something of that was taken for good");
+    assert_eq!(server.transaction("one")["state"], "taken", "something of that was taken for good");
 
     // The right one, twice; then another one.
     assert_eq!(finish(&phone, one.id(), &content.id, good.clone()).await, "200 finished");
@@ -329,16 +334,16 @@ async fn a_signature_counts_for_what_it_is_over_and_by_whom() {
 
 #[tokio::test]
 async fn a_chain_to_another_tenants_authority_signs_nothing() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
-    house.cli(&["tenant", "create", "other"]).unwrap();
-    let other_ca = run(&house.data(), &["ca", "export", "--tenant", "other", "--json"]).unwrap();
-    let mine = house.cli(&["ca", "export", "--tenant", "acme"]).unwrap();
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    server.cli(&["tenant", "create", "other"]).unwrap();
+    let other_ca = run(&server.data(), &["ca", "export", "--tenant", "other", "--json"]).unwrap();
+    let mine = server.cli(&["ca", "export", "--tenant", "acme"]).unwrap();
     assert_ne!(other_ca, mine);
     // The same names and another key: what another authority would issue.
     let request = payment("other-ca");
-    let (answer, ()) = join!(house.start_signature("jane", &request), async {
+    let (answer, ()) = join!(server.start_signature("jane", &request), async {
         let (_, shown) = jane.opens(None).await.unwrap();
         let identity = jane.phone().identities[0].clone();
         let forged = rcgen::KeyPair::generate().unwrap();
@@ -360,8 +365,8 @@ async fn a_chain_to_another_tenants_authority_signs_nothing() {
         let body = Finish { id: shown.id(), signature, match_code: None };
         let body = serde_json::to_value(body).unwrap();
         let path = format!("/device/v1/transactions/{}/finish", shown.id());
-        let token = signed(jane.phone(), &house.address, &path, &body.to_string(), now());
-        let (status, said) = device_call(&house, &token, &path, Some(&body)).await;
+        let token = signed(jane.phone(), &server.address, &path, &body.to_string(), now());
+        let (status, said) = device_call(&server, &token, &path, Some(&body)).await;
         assert_eq!((status, &said["error"]), (422, &json!("bad_signature")));
         jane.device.approve(&shown, None).await.unwrap();
     });
@@ -370,19 +375,19 @@ async fn a_chain_to_another_tenants_authority_signs_nothing() {
 
 #[tokio::test]
 async fn a_device_of_another_tenant_sees_nothing() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let mut request = payment("ours");
     request["callbackUrl"] = json!("https://shop.example/");
-    house.start_signature("jane", &request).await;
+    server.start_signature("jane", &request).await;
     let (_, shown) = jane.opens(None).await.unwrap();
-    house.cli(&["tenant", "create", "other"]).unwrap();
+    server.cli(&["tenant", "create", "other"]).unwrap();
     let mut stranger = jane.phone().clone();
     stranger.tenant = "other".into();
     let path = "/device/v1/offers";
-    let token = signed(&stranger, &house.address, path, "", now());
-    assert_eq!(device_call(&house, &token, path, None).await.0, 401);
+    let token = signed(&stranger, &server.address, path, "", now());
+    assert_eq!(device_call(&server, &token, path, None).await.0, 401);
     let done = jane.device.fail(shown.id(), "internal").await;
     assert!(done.is_ok(), "{done:?}");
     let ended = jane.device.approve(&shown, None).await.unwrap_err();

@@ -13,13 +13,13 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::house::{House, payment, read};
-use crate::person::Person;
 use crate::receiver::{self, Act, Authority, Call, OK, Receiver};
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, payment, read};
 
 /// An application of its own that is called back, and a server that may call the loopback.
 struct Shop {
-    house: House,
+    server: TestServer,
     authority: Authority,
     _certificates: TempDir,
     client: String,
@@ -34,29 +34,29 @@ impl Shop {
         std::fs::write(certificates.path().join("ca.pem"), &authority.pem).unwrap();
         // Relative to the configuration's file, which stands in another temporary directory.
         let directory = certificates.path().file_name().unwrap().to_str().unwrap();
-        let house = House::configured(&format!(
+        let server = TestServer::configured(&format!(
             "[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\nextra_ca_file = \"../{directory}/ca.pem\"\n{delivery}"
         ));
-        let client = house.cli(&["client", "create", "Callee", "--tenant", "acme"]).unwrap();
+        let client = server.cli(&["client", "create", "Callee", "--tenant", "acme"]).unwrap();
         let field = |name: &str| client[name].as_str().unwrap().to_owned();
-        let url = format!("{}/auth/realms/acme/protocol/openid-connect/token", house.address);
+        let url = format!("{}/auth/realms/acme/protocol/openid-connect/token", server.address);
         let form = format!(
             "grant_type=client_credentials&client_id={}&client_secret={}",
             field("client_id"),
             field("client_secret")
         );
-        let answer = house.http.post(url).body(form);
+        let answer = server.http.post(url).body(form);
         let answer = answer.header("content-type", "application/x-www-form-urlencoded");
         let answer = read(answer.send().await.unwrap()).await.1;
-        house.user("jane");
-        Person::enrolled(&house, "jane", None).await;
+        server.user("jane");
+        TestDevice::enrolled(&server, "jane", None).await;
         Self {
             authority,
             _certificates: certificates,
             client: field("client_id"),
             webhook_secret: field("webhook_secret"),
             token: answer["access_token"].as_str().unwrap().to_owned(),
-            house,
+            server,
         }
     }
 
@@ -69,7 +69,7 @@ impl Shop {
 
     async fn starts(&self, body: &Value) -> (StatusCode, Value) {
         let path = "/auth/realms/acme/v3_user/digitaniumsignature/jane";
-        let call = self.house.http.post(format!("{}{path}", self.house.address));
+        let call = self.server.http.post(format!("{}{path}", self.server.address));
         read(call.bearer_auth(&self.token).json(body).send().await.unwrap()).await
     }
 
@@ -83,9 +83,9 @@ impl Shop {
     }
 
     /// What was not taken yet.
-    fn unpaid(&self) -> Vec<Value> {
+    fn outbox(&self) -> Vec<Value> {
         let listed =
-            self.house.cli(&["delivery", "list", "--tenant", "acme", "--limit", "1000"]).unwrap();
+            self.server.cli(&["delivery", "list", "--tenant", "acme", "--limit", "1000"]).unwrap();
         listed.as_array().unwrap().clone()
     }
 
@@ -93,18 +93,18 @@ impl Shop {
     fn unpaid_until(&self, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let begun = Instant::now();
         loop {
-            let unpaid = self.unpaid();
-            if wanted(&unpaid) {
-                return unpaid;
+            let outbox = self.outbox();
+            if wanted(&outbox) {
+                return outbox;
             }
-            assert!(begun.elapsed() < Duration::from_mins(1), "{unpaid:?}");
+            assert!(begun.elapsed() < Duration::from_mins(1), "{outbox:?}");
         }
     }
 
     /// Looks at the one delivery until its last outcome is told, and is this.
     fn unpaid_with(&self, outcome: &str) -> Value {
         let told = |one: &Value| one["outcome"].as_str().is_some_and(|told| told.contains(outcome));
-        self.unpaid_until(|unpaid| unpaid.iter().any(told)).remove(0)
+        self.unpaid_until(|outbox| outbox.iter().any(told)).remove(0)
     }
 
     /// Whether a call is signed with the client's secret and nothing else.
@@ -135,7 +135,7 @@ fn result(call: &Call) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_callback_carries_the_result_once_and_can_be_checked() {
     let shop = Shop::open("").await;
-    let mut jane = Person::enrolled(&shop.house, "jane", None).await;
+    let mut jane = TestDevice::enrolled(&shop.server, "jane", None).await;
     let mut receiver = shop.receiver(|_, _| OK).await;
     let mut body = payment("order-1");
     body["callbackUrl"] = json!(receiver.url());
@@ -160,7 +160,7 @@ async fn a_callback_carries_the_result_once_and_can_be_checked() {
     assert!(!shop.signed(&other));
 
     // What the ledger says of the transaction, in the form of a held response.
-    let shown = shop.house.cli(&[
+    let shown = shop.server.cli(&[
         "transaction",
         "show",
         "--client",
@@ -190,8 +190,8 @@ async fn a_held_response_and_a_callback_are_the_same_bytes() {
     let mut held = payment("same");
     held["deviceGoOnlineTimeout"] = json!(0);
     let path = "/auth/realms/acme/v3_user/digitaniumsignature/jane";
-    let url = format!("{}{path}", shop.house.address);
-    let answer = shop.house.http.post(url).bearer_auth(shop.house.token().await).json(&held);
+    let url = format!("{}{path}", shop.server.address);
+    let answer = shop.server.http.post(url).bearer_auth(shop.server.token().await).json(&held);
     let held = answer.send().await.unwrap().bytes().await.unwrap();
     // Another client may call its own transaction the same.
     shop.ends("same", &receiver.url()).await;
@@ -204,7 +204,7 @@ async fn while_a_secret_is_changed_both_sign() {
     let mut receiver = shop.receiver(|_, _| OK).await;
     let rotate = |finish: &[&str]| {
         let rotate = ["client", "rotate-webhook-secret", &shop.client, "--tenant", "acme"];
-        shop.house.cli(&[&rotate, finish].concat())
+        shop.server.cli(&[&rotate, finish].concat())
     };
     let newest = rotate(&[]).unwrap()["webhook_secret"].as_str().unwrap().to_owned();
     shop.ends("both", &receiver.url()).await;
@@ -278,8 +278,8 @@ async fn whatever_a_receiver_does_costs_no_more_than_its_time() {
         shop.ends(reference, &receiver.url()).await;
         receiver.next().await;
         let host = format!("127.0.0.1:{}", receiver.address.port());
-        shop.unpaid_until(|unpaid| {
-            unpaid.iter().any(|one| {
+        shop.unpaid_until(|outbox| {
+            outbox.iter().any(|one| {
                 one["host"] == *host
                     && one["outcome"].as_str().is_some_and(|outcome| outcome.contains(told))
             })
@@ -293,7 +293,7 @@ async fn whatever_a_receiver_does_costs_no_more_than_its_time() {
     shop.ends("flood", &flood.url()).await;
     flood.next().await;
     let host = format!("127.0.0.1:{}", flood.address.port());
-    shop.unpaid_until(|unpaid| unpaid.iter().all(|one| one["host"] != *host));
+    shop.unpaid_until(|outbox| outbox.iter().all(|one| one["host"] != *host));
     let taken = flood.sent.load(Ordering::Relaxed);
     assert!(taken < 16 * 1024 * 1024, "{taken} bytes were taken");
 }
@@ -312,7 +312,7 @@ async fn a_redirect_is_not_followed() {
         shop.ends(reference, &receiver.url()).await;
         receiver.next().await;
         let told = |one: &Value| one["outcome"] == told;
-        shop.unpaid_until(|unpaid| unpaid.iter().any(told));
+        shop.unpaid_until(|outbox| outbox.iter().any(told));
     }
     assert!(!elsewhere.has_more());
     assert_eq!(elsewhere.connections.load(Ordering::Relaxed), 0);
@@ -327,17 +327,17 @@ async fn a_receiver_that_cannot_prove_its_name_is_told_nothing() {
     assert_eq!(shop.unpaid_with("certificate")["state"], "waiting");
     let mut other_authority = Receiver::new(&strangers, |_, _| OK).await;
     shop.ends("other-authority", &other_authority.url()).await;
-    shop.unpaid_until(|unpaid| {
-        unpaid.iter().filter(|one| one["outcome"].to_string().contains("certificate")).count() == 2
+    shop.unpaid_until(|outbox| {
+        outbox.iter().filter(|one| one["outcome"].to_string().contains("certificate")).count() == 2
     });
     assert!(!other_name.has_more() && !other_authority.has_more());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_may_not_be_called_is_refused_when_the_transaction_starts() {
-    let house = House::new();
-    house.user("jane");
-    Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    TestDevice::enrolled(&server, "jane", None).await;
     for (reference, url) in [
         "https://127.0.0.1/",
         "https://2130706433/",
@@ -363,7 +363,7 @@ async fn an_address_that_may_not_be_called_is_refused_when_the_transaction_start
     {
         let mut body = payment(&format!("bad-{reference}"));
         body["callbackUrl"] = json!(url);
-        let (status, answer) = house.start_signature("jane", &body).await;
+        let (status, answer) = server.start_signature("jane", &body).await;
         assert_eq!(
             (status, &answer["status"]),
             (StatusCode::BAD_REQUEST, &json!("BAD_REQUEST")),
@@ -371,7 +371,7 @@ async fn an_address_that_may_not_be_called_is_refused_when_the_transaction_start
         );
         assert!(answer["message"].as_str().unwrap().starts_with("callbackUrl: "), "{answer}");
     }
-    let listed = house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+    let listed = server.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
     assert_eq!(listed, json!([]), "nothing was started");
 }
 
@@ -382,14 +382,14 @@ async fn an_address_that_was_allowed_once_is_not_called_when_it_no_longer_is() {
     shop.ends("before", &receiver.url()).await;
     receiver.next().await;
     shop.unpaid_with("answered 503");
-    let file = shop.house.path().join("countersign.toml");
+    let file = shop.server.path().join("countersign.toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(shop.house.stop(), Some(0));
+    assert_eq!(shop.server.stop(), Some(0));
     while receiver.has_more() {
         receiver.next().await;
     }
     std::fs::write(&file, text.replace("\"127.0.0.0/8\"", "")).unwrap();
-    shop.house.restart();
+    shop.server.restart();
     shop.unpaid_with("not called: its host is not on the public internet");
     assert!(!receiver.has_more());
 }
@@ -400,7 +400,7 @@ async fn a_result_outlives_the_process_that_owed_it() {
     let port = shop.receiver(|_, _| OK).await.address.port(); // Nobody listens there any more.
     shop.ends("survivor", &format!("https://localhost:{port}/")).await;
     let owed = shop.unpaid_with("not reached");
-    shop.house.crash();
+    shop.server.crash();
     let mut receiver = Receiver::at(&shop.authority, port).await;
     let call = receiver.next().await;
     assert_eq!(call.id(), owed["id"].as_str().unwrap());
@@ -420,19 +420,19 @@ async fn what_was_given_up_is_listed_and_replayed() {
         })
         .await;
     shop.ends("dead", &receiver.url()).await;
-    let given_up = |unpaid: &[Value]| unpaid.iter().all(|one| one["state"] == "given_up");
-    let dead = shop.unpaid_until(given_up).remove(0);
+    let dead_letters = |outbox: &[Value]| outbox.iter().all(|one| one["state"] == "dead_letter");
+    let dead = shop.unpaid_until(dead_letters).remove(0);
     assert_eq!(dead["outcome"], "answered 500");
     let id = dead["id"].as_str().unwrap();
-    let log = shop.house.log();
+    let log = shop.server.log();
     assert_eq!(log.matches(&format!("Delivery {id} to")).count(), 1, "once: {log}");
 
-    let replay = |which: &str| shop.house.cli(&["delivery", "replay", which, "--tenant", "acme"]);
+    let replay = |which: &str| shop.server.cli(&["delivery", "replay", which, "--tenant", "acme"]);
     let mut first = receiver.next().await;
     // Given up as often as the receiver is broken, whatever became of it before.
     for _ in 0..8 {
-        shop.unpaid_until(given_up);
-        if shop.unpaid().is_empty() {
+        shop.unpaid_until(dead_letters);
+        if shop.outbox().is_empty() {
             break;
         }
         assert_eq!(replay(id).unwrap(), json!({"replayed": 1}));

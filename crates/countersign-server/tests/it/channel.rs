@@ -22,17 +22,17 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::Response;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame};
 
-use crate::house::{House, payment};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, payment};
 
 type Opened = (WebSocketStream<TlsStream<TcpStream>>, Response<Option<Vec<u8>>>);
 
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", SUBPROTOCOL);
 
 /// A connection over TLS, HTTP/1.1.
-async fn connect(house: &House) -> TlsStream<TcpStream> {
+async fn connect(server: &TestServer) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
-    let ca = house.data().join("tls/ca.pem");
+    let ca = server.data().join("tls/ca.pem");
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -40,21 +40,21 @@ async fn connect(house: &House) -> TlsStream<TcpStream> {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let port = house.address.strip_prefix("https://localhost:").unwrap();
+    let port = server.address.strip_prefix("https://localhost:").unwrap();
     let tcp = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
 }
 
 /// Asks for a channel with these headers besides.
-async fn upgrade(house: &House, headers: &[(&'static str, &str)]) -> Result<Opened, Error> {
-    let host = house.address.strip_prefix("https://").unwrap();
+async fn upgrade(server: &TestServer, headers: &[(&'static str, &str)]) -> Result<Opened, Error> {
+    let host = server.address.strip_prefix("https://").unwrap();
     let url = format!("wss://{host}/device/v1/channel");
     let mut request = url.into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
-    tokio_tungstenite::client_async(request, connect(house).await).await
+    tokio_tungstenite::client_async(request, connect(server).await).await
 }
 
 /// A channel without an SDK around it.
@@ -65,8 +65,8 @@ struct Wire {
 
 impl Wire {
     /// Connects and hears the challenge.
-    async fn open(house: &House) -> Self {
-        let (mut socket, answer) = upgrade(house, &[PROTOCOL]).await.unwrap();
+    async fn open(server: &TestServer) -> Self {
+        let (mut socket, answer) = upgrade(server, &[PROTOCOL]).await.unwrap();
         assert_eq!(answer.headers()["sec-websocket-protocol"], SUBPROTOCOL);
         let frame = socket.next().await.unwrap().unwrap();
         let Message::Challenge(challenge) =
@@ -78,18 +78,18 @@ impl Wire {
     }
 
     /// Connects and is welcomed.
-    async fn welcomed(house: &House, phone: &Phone) -> Self {
-        let mut wire = Self::open(house).await;
-        let hello = wire.hello(house, phone);
+    async fn welcomed(server: &TestServer, phone: &Phone) -> Self {
+        let mut wire = Self::open(server).await;
+        let hello = wire.hello(server, phone);
         wire.send(&hello.to_text()).await;
         assert!(matches!(wire.hear().await.message, Message::Welcome(_)));
         wire
     }
 
-    fn hello(&self, house: &House, phone: &Phone) -> FromDevice {
+    fn hello(&self, server: &TestServer, phone: &Phone) -> FromDevice {
         let device = phone.device_name().unwrap();
         let proof =
-            jws::sign_hello(&phone.auth_key, &device, &house.address, &self.challenge.nonce);
+            jws::sign_hello(&phone.auth_key, &device, &server.address, &self.challenge.nonce);
         FromDevice { n: 1, request: Request::Hello(Hello { device, proof }) }
     }
 
@@ -119,46 +119,46 @@ impl Wire {
 
 #[tokio::test]
 async fn a_stranger_is_not_welcomed() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let other = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let other = TestDevice::enrolled(&server, "jane", None).await;
     let (phone, mut thief) = (jane.phone().clone(), jane.phone().clone());
     thief.auth_key = other.phone().auth_key.clone();
 
-    let mut wire = Wire::open(&house).await;
-    let hello = wire.hello(&house, &thief);
+    let mut wire = Wire::open(&server).await;
+    let hello = wire.hello(&server, &thief);
     wire.send(&hello.to_text()).await;
     assert_eq!(wire.close().await, 4001, "another key");
 
-    let (earlier, mut wire) = (Wire::open(&house).await, Wire::open(&house).await);
-    let replayed = earlier.hello(&house, &phone);
+    let (earlier, mut wire) = (Wire::open(&server).await, Wire::open(&server).await);
+    let replayed = earlier.hello(&server, &phone);
     wire.send(&replayed.to_text()).await;
     assert_eq!(wire.close().await, 4001, "another challenge");
 
-    let mut wire = Wire::open(&house).await;
+    let mut wire = Wire::open(&server).await;
     wire.send(&json!({"n": 1, "take": {"id": "0".repeat(32)}}).to_string()).await;
     assert_eq!(wire.close().await, 4001, "no hello");
 
-    house.cli(&["device", "lock", &phone.device_id.to_string(), "--tenant", "acme"]).unwrap();
-    let mut wire = Wire::open(&house).await;
-    let hello = wire.hello(&house, &phone);
+    server.cli(&["device", "lock", &phone.device_id.to_string(), "--tenant", "acme"]).unwrap();
+    let mut wire = Wire::open(&server).await;
+    let hello = wire.hello(&server, &phone);
     wire.send(&hello.to_text()).await;
     assert_eq!(wire.close().await, 4003, "locked");
 }
 
 #[tokio::test]
 async fn a_channel_is_opened_neither_by_another_origins_page_nor_without_its_subprotocol() {
-    let house = House::new();
-    let own = ("origin", house.address.as_str());
-    assert!(upgrade(&house, &[PROTOCOL, own]).await.is_ok());
+    let server = TestServer::new();
+    let own = ("origin", server.address.as_str());
+    assert!(upgrade(&server, &[PROTOCOL, own]).await.is_ok());
     for (headers, status) in [
         (&[PROTOCOL, ("origin", "https://evil.example")][..], 403),
         (&[PROTOCOL, ("origin", "null")], 403),
         (&[("sec-websocket-protocol", "chat")], 400),
         (&[], 400),
     ] {
-        match upgrade(&house, headers).await {
+        match upgrade(&server, headers).await {
             Err(Error::Http(answer)) => assert_eq!(answer.status(), status, "{headers:?}"),
             other => panic!("{headers:?}: {other:?}"),
         }
@@ -167,7 +167,7 @@ async fn a_channel_is_opened_neither_by_another_origins_page_nor_without_its_sub
 
 #[tokio::test]
 async fn a_strangers_body_is_not_waited_for_at_any_door_that_knows_its_callers_by_the_head() {
-    let house = House::new();
+    let server = TestServer::new();
     for (method, path) in [
         ("POST", "/auth/realms/acme/v3_user/digitaniumsignature/jane"),
         ("POST", "/onespan/soap"),
@@ -179,7 +179,7 @@ async fn a_strangers_body_is_not_waited_for_at_any_door_that_knows_its_callers_b
         ("PUT", "/device/v1/push"),
         ("POST", "/device/v1/transactions/0/finish"),
     ] {
-        let mut stream = connect(&house).await;
+        let mut stream = connect(&server).await;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              authorization: Bearer x\r\ncontent-length: 1000000\r\n\r\n"
@@ -195,11 +195,11 @@ async fn a_strangers_body_is_not_waited_for_at_any_door_that_knows_its_callers_b
 
 #[tokio::test]
 async fn what_is_no_frame_is_refused_or_closes_the_channel() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
     let phone = jane.phone();
-    let mut wire = Wire::welcomed(&house, phone).await;
+    let mut wire = Wire::welcomed(&server, phone).await;
     for nonsense in [
         json!({"n": 7, "dance": {}}),
         json!({"n": 7, "take": {}}),
@@ -222,26 +222,26 @@ async fn what_is_no_frame_is_refused_or_closes_the_channel() {
     wire.send("{").await;
     assert_eq!(wire.close().await, 4000);
 
-    let mut wire = Wire::welcomed(&house, phone).await;
+    let mut wire = Wire::welcomed(&server, phone).await;
     wire.socket.send(Frame::binary(vec![1, 2, 3])).await.unwrap();
     assert_eq!(wire.close().await, 1003);
 
-    let mut wire = Wire::welcomed(&house, phone).await;
+    let mut wire = Wire::welcomed(&server, phone).await;
     let _ = wire.socket.send(Frame::text("x".repeat(200_000))).await;
     assert_eq!(wire.close().await, 1009);
 }
 
 #[tokio::test]
 async fn a_second_channel_of_a_device_replaces_the_first() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let mut first = Wire::welcomed(&house, jane.phone()).await;
-    let mut second = Wire::welcomed(&house, jane.phone()).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let mut first = Wire::welcomed(&server, jane.phone()).await;
+    let mut second = Wire::welcomed(&server, jane.phone()).await;
     assert_eq!(first.close().await, 4002);
     let mut request = payment("to the second");
     request["callbackUrl"] = json!("https://shop.example/");
-    let (_, body) = house.start_signature("jane", &request).await;
+    let (_, body) = server.start_signature("jane", &request).await;
     assert_eq!(body["status"], "OK", "the device is online");
     let offer = second.hear().await;
     assert!(matches!(offer.message, Message::Offer(_)), "{offer:?}");
@@ -250,21 +250,21 @@ async fn a_second_channel_of_a_device_replaces_the_first() {
 
 #[tokio::test]
 async fn a_lock_is_seen_by_an_idle_channel_at_its_next_ping() {
-    let house = House::configured("[channel]\nping_seconds = 1\nidle_seconds = 5\n");
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let mut wire = Wire::welcomed(&house, jane.phone()).await;
-    house.cli(&["user", "lock", "jane", "--tenant", "acme"]).unwrap();
+    let server = TestServer::configured("[channel]\nping_seconds = 1\nidle_seconds = 5\n");
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let mut wire = Wire::welcomed(&server, jane.phone()).await;
+    server.cli(&["user", "lock", "jane", "--tenant", "acme"]).unwrap();
     assert_eq!(wire.close().await, 4003);
 }
 
 #[tokio::test]
 async fn a_stopping_server_says_so() {
-    let mut house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let mut wire = Wire::welcomed(&house, jane.phone()).await;
+    let mut server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let mut wire = Wire::welcomed(&server, jane.phone()).await;
     let closed = tokio::spawn(async move { wire.close().await });
-    assert_eq!(house.stop(), Some(0));
+    assert_eq!(server.stop(), Some(0));
     assert_eq!(closed.await.unwrap(), 1012);
 }

@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use crate::house::BINARY;
+use crate::test_server::BINARY;
 
 #[test]
 fn onespans_demo_ends_with_the_code_that_the_gateway_was_sent() {
     let output = Command::new(BINARY)
-        .args(["demo", "--surface", "onespan", "--once", "--color", "never"])
+        .args(["demo", "--dialect", "onespan", "--once", "--color", "never"])
         .output()
         .unwrap();
     let (said, stderr) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
@@ -21,7 +21,7 @@ fn onespans_demo_ends_with_the_code_that_the_gateway_was_sent() {
 #[test]
 fn trustedxs_demo_ends_with_what_openssl_verified() {
     let output = Command::new(BINARY)
-        .args(["demo", "--surface", "trustedx", "--once", "--color", "never"])
+        .args(["demo", "--dialect", "trustedx", "--once", "--color", "never"])
         .output()
         .unwrap();
     let (said, stderr) = (String::from_utf8(output.stdout).unwrap(), output.stderr);

@@ -13,8 +13,8 @@ use rcgen::{CertificateParams, KeyPair, SigningKey as _};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::json;
 
-use crate::house::{House, read};
-use crate::person::{Person, enrolment};
+use crate::test_device::{TestDevice, enrolment};
+use crate::test_server::{TestServer, read};
 use crate::trustedx::proof_of;
 
 /// An enrolment made by hand, to be spoilt.
@@ -83,31 +83,37 @@ impl Draft {
         serde_json::to_vec(&self.request).unwrap()
     }
 
-    async fn send(&self, house: &House, code: &str) -> Response {
-        self.send_from(&house.http, house, code).await
+    async fn send(&self, server: &TestServer, code: &str) -> Response {
+        self.send_from(&server.http, server, code).await
     }
 
-    async fn send_from(&self, http: &Client, house: &House, code: &str) -> Response {
+    async fn send_from(&self, http: &Client, server: &TestServer, code: &str) -> Response {
         let body = self.body();
         let mac = ActivationCode::parse(code).unwrap().mac(Side::Request, &body);
         let proof = jws::sign_enrolment(&self.auth_key, &body);
-        send_by(http, house, body, &mac, &proof).await
+        send_by(http, server, body, &mac, &proof).await
     }
 }
 
 /// An activation code that jane's bank chose.
-async fn choose(house: &House, code: &str) {
+async fn choose(server: &TestServer, code: &str) {
     let body = json!({"activationCode": code});
-    let (status, body) = house.call(Method::POST, "v3_activationcode/jane/", Some(&body)).await;
+    let (status, body) = server.call(Method::POST, "v3_activationcode/jane/", Some(&body)).await;
     assert!(status.is_success(), "{status} {body}");
 }
 
-async fn send(house: &House, body: Vec<u8>, mac: &str, proof: &str) -> Response {
-    send_by(&house.http, house, body, mac, proof).await
+async fn send(server: &TestServer, body: Vec<u8>, mac: &str, proof: &str) -> Response {
+    send_by(&server.http, server, body, mac, proof).await
 }
 
-async fn send_by(http: &Client, house: &House, body: Vec<u8>, mac: &str, proof: &str) -> Response {
-    let call = http.post(format!("{}/device/v1/enrolments", house.numeric_address()));
+async fn send_by(
+    http: &Client,
+    server: &TestServer,
+    body: Vec<u8>,
+    mac: &str,
+    proof: &str,
+) -> Response {
+    let call = http.post(format!("{}/device/v1/enrolments", server.numeric_address()));
     let call = call.header("content-type", "application/json").header(code::HEADER, mac);
     call.header(jws::ENROLMENT_HEADER, proof).body(body).send().await.unwrap()
 }
@@ -120,16 +126,16 @@ async fn refused(answer: Response) -> String {
 
 #[tokio::test]
 async fn a_lost_answer_burns_nothing_and_a_used_code_lets_nobody_else_in() {
-    let house = House::new();
-    house.user("jane");
-    let code = house.code("jane");
+    let server = TestServer::new();
+    server.user("jane");
+    let code = server.code("jane");
     let draft = Draft::new("jane");
-    let first = draft.send(&house, &code).await;
+    let first = draft.send(&server, &code).await;
     assert_eq!(first.status(), StatusCode::CREATED);
     let mac = first.headers()[code::HEADER].to_str().unwrap().to_owned();
     let first = first.bytes().await.unwrap();
     assert!(ActivationCode::parse(&code).unwrap().check(Side::Answer, &first, &mac));
-    let again = draft.send(&house, &code).await;
+    let again = draft.send(&server, &code).await;
     assert_eq!(again.status(), StatusCode::CREATED);
     assert_eq!(again.bytes().await.unwrap(), first, "the same request, the same answer");
 
@@ -138,25 +144,25 @@ async fn a_lost_answer_burns_nothing_and_a_used_code_lets_nobody_else_in() {
     let name = answer.device_name("acme").unwrap();
     assert!(secrets::open(&draft.seal_key, &name, &answer.secrets).is_ok());
 
-    let other = Draft::new("jane").send(&house, &code).await;
+    let other = Draft::new("jane").send(&server, &code).await;
     assert_eq!(refused(other).await, "403 enrolment_refused");
-    let listed = house.cli(&["device", "list", "--tenant", "acme"]).unwrap();
+    let listed = server.cli(&["device", "list", "--tenant", "acme"]).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn what_is_wrong_with_an_enrolment_is_told_to_nobody() {
-    let house = House::new();
-    house.user("jane");
-    house.user("bob");
-    let (code, bobs) = (house.code("jane"), house.code("bob"));
+    let server = TestServer::new();
+    server.user("jane");
+    server.user("bob");
+    let (code, bobs) = (server.code("jane"), server.code("bob"));
     let mut told = Vec::new();
-    told.push(refused(Draft::new("jane").send(&house, "WRONG").await).await);
-    told.push(refused(Draft::new("jane").send(&house, &bobs).await).await);
-    told.push(refused(Draft::new("nobody").send(&house, &code).await).await);
+    told.push(refused(Draft::new("jane").send(&server, "WRONG").await).await);
+    told.push(refused(Draft::new("jane").send(&server, &bobs).await).await);
+    told.push(refused(Draft::new("nobody").send(&server, &code).await).await);
     let mut elsewhere = Draft::new("jane");
     elsewhere.request.tenant = "nowhere".into();
-    told.push(refused(elsewhere.send(&house, &code).await).await);
+    told.push(refused(elsewhere.send(&server, &code).await).await);
     // A body changed on its way, and a key that is not the sender's.
     let draft = Draft::new("jane");
     let mac = ActivationCode::parse(&code).unwrap().mac(Side::Request, &draft.body());
@@ -164,33 +170,33 @@ async fn what_is_wrong_with_an_enrolment_is_told_to_nobody() {
     let mut changed = Draft::new("jane");
     changed.auth_key = draft.auth_key.clone();
     changed.request.auth_key = draft.request.auth_key.clone();
-    told.push(refused(send(&house, changed.body(), &mac, &proof).await).await);
+    told.push(refused(send(&server, changed.body(), &mac, &proof).await).await);
     let mut thief = Draft::new("jane");
     thief.auth_key = PrivateJwk::generate();
-    told.push(refused(thief.send(&house, &code).await).await);
-    told.push(refused(send(&house, draft.body(), "", "").await).await);
+    told.push(refused(thief.send(&server, &code).await).await);
+    told.push(refused(send(&server, draft.body(), "", "").await).await);
     told.dedup();
     assert_eq!(told, ["403 enrolment_refused"]);
     // None of that has used up the code.
-    assert_eq!(draft.send(&house, &code).await.status(), StatusCode::CREATED);
+    assert_eq!(draft.send(&server, &code).await.status(), StatusCode::CREATED);
 }
 
 #[tokio::test]
 async fn keys_that_are_weak_shared_or_not_ones_own_are_refused_and_use_up_no_code() {
-    let house = House::new();
-    house.user("jane");
-    let code = house.code("jane");
+    let server = TestServer::new();
+    server.user("jane");
+    let code = server.code("jane");
     let shared_key = KeyPair::generate().unwrap();
     let shared = csr(&shared_key);
     let mut twice = Draft::new("jane");
     twice.put(0, &shared_key, shared.clone());
     twice.put(1, &shared_key, csr(&shared_key));
-    assert_eq!(refused(twice.send(&house, &code).await).await, "400 bad_request");
+    assert_eq!(refused(twice.send(&server, &code).await).await, "400 bad_request");
 
     let mut forged = Draft::new("jane");
     let last = shared.len() - 1;
     forged.put(0, &shared_key, [&shared[..last], &[shared[last] ^ 1]].concat());
-    assert_eq!(refused(forged.send(&house, &code).await).await, "400 bad_request");
+    assert_eq!(refused(forged.send(&server, &code).await).await, "400 bad_request");
 
     let weak = std::process::Command::new("openssl")
         .args(["req", "-new", "-newkey", "rsa:1024", "-nodes", "-keyout", "/dev/null"])
@@ -199,30 +205,30 @@ async fn keys_that_are_weak_shared_or_not_ones_own_are_refused_and_use_up_no_cod
         .unwrap();
     let mut small = Draft::new("jane");
     small.request.identities[0].csr = weak.stdout;
-    assert_eq!(refused(small.send(&house, &code).await).await, "400 bad_request");
+    assert_eq!(refused(small.send(&server, &code).await).await, "400 bad_request");
 
     let mut none = Draft::new("jane");
     none.request.identities.clear();
-    assert_eq!(refused(none.send(&house, &code).await).await, "400 bad_request");
+    assert_eq!(refused(none.send(&server, &code).await).await, "400 bad_request");
     let mut many = Draft::new("jane");
     while many.request.identities.len() < 9 {
         let identity = many.request.identities[0].clone();
         many.request.identities.push(identity);
     }
-    assert_eq!(refused(many.send(&house, &code).await).await, "400 bad_request");
-    assert_eq!(Draft::new("jane").send(&house, &code).await.status(), StatusCode::CREATED);
+    assert_eq!(refused(many.send(&server, &code).await).await, "400 bad_request");
+    assert_eq!(Draft::new("jane").send(&server, &code).await.status(), StatusCode::CREATED);
 }
 
 #[tokio::test]
 async fn an_expired_code_lets_nobody_in() {
-    let house = House::configured("[enrolment]\ncode_lifetime_seconds = 1\n");
-    house.user("jane");
-    let code = house.code("jane");
+    let server = TestServer::configured("[enrolment]\ncode_lifetime_seconds = 1\n");
+    server.user("jane");
+    let code = server.code("jane");
     // The clock is the server's own: until it refuses, the same request is answered alike.
     let draft = Draft::new("jane");
     let mut last = String::new();
     for _ in 0..9 {
-        let answer = draft.send(&house, &code).await;
+        let answer = draft.send(&server, &code).await;
         last = answer.status().as_u16().to_string();
         if last != "201" {
             break;
@@ -235,116 +241,116 @@ async fn an_expired_code_lets_nobody_in() {
 #[tokio::test]
 async fn a_generated_code_lets_its_holder_in_however_often_others_were_wrong() {
     let limits = "tries_per_user_per_minute = 3\ntries_per_user_per_hour = 5\n";
-    let house = House::configured(&format!("[enrolment]\n{limits}"));
-    house.user("jane");
-    let code = house.code("jane");
+    let server = TestServer::configured(&format!("[enrolment]\n{limits}"));
+    server.user("jane");
+    let code = server.code("jane");
     for _ in 0..3 {
-        let wrong = Draft::new("jane").send(&house, "WRONG").await;
+        let wrong = Draft::new("jane").send(&server, "WRONG").await;
         assert_eq!(refused(wrong).await, "403 enrolment_refused");
     }
     for _ in 0..8 {
-        let answer = Draft::new("jane").send(&house, "WRONG").await;
+        let answer = Draft::new("jane").send(&server, "WRONG").await;
         assert!(answer.headers().contains_key("retry-after"));
         assert_eq!(refused(answer).await, "429 too_many");
     }
     // Nobody learns by it whether there is such a user.
     for told in ["403 enrolment_refused"; 3].into_iter().chain(["429 too_many"]) {
-        let wrong = Draft::new("nobody").send(&house, "WRONG").await;
+        let wrong = Draft::new("nobody").send(&server, "WRONG").await;
         assert_eq!(refused(wrong).await, told);
     }
-    assert_eq!(Draft::new("jane").send(&house, &code).await.status(), StatusCode::CREATED);
+    assert_eq!(Draft::new("jane").send(&server, &code).await.status(), StatusCode::CREATED);
 }
 
 #[tokio::test]
 async fn a_chosen_code_guessed_at_once_gets_no_more_answers_than_the_limit() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 3\n");
-    house.user("jane");
-    choose(&house, "4711").await;
+    let server = TestServer::configured("[enrolment]\ntries_per_user_per_minute = 3\n");
+    server.user("jane");
+    choose(&server, "4711").await;
     let guesses = (0..20).map(async |nth: u32| {
-        refused(Draft::new("jane").send(&house, &format!("{nth:04}")).await).await
+        refused(Draft::new("jane").send(&server, &format!("{nth:04}")).await).await
     });
     let answers = futures_util::future::join_all(guesses).await;
     let told = answers.iter().filter(|answer| *answer == "403 enrolment_refused").count();
     assert_eq!(told, 3, "{answers:?}");
     // The right guess is not looked at; it is no stranger's business, so its holder elsewhere is let in.
-    let right = Draft::new("jane").send(&house, "4711").await;
+    let right = Draft::new("jane").send(&server, "4711").await;
     assert_eq!(refused(right).await, "429 too_many");
-    let elsewhere = house.http_from([127, 0, 0, 2]);
-    let answer = Draft::new("jane").send_from(&elsewhere, &house, "4711").await;
+    let elsewhere = server.http_from([127, 0, 0, 2]);
+    let answer = Draft::new("jane").send_from(&elsewhere, &server, "4711").await;
     assert_eq!(answer.status(), StatusCode::CREATED);
 }
 
 #[tokio::test]
 async fn guesses_of_a_chosen_code_from_many_addresses_count_together() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_hour = 6\n");
-    house.user("jane");
-    choose(&house, "4711").await;
-    let generated = house.code("jane");
+    let server = TestServer::configured("[enrolment]\ntries_per_user_per_hour = 6\n");
+    server.user("jane");
+    choose(&server, "4711").await;
+    let generated = server.code("jane");
     for nth in 2..8 {
-        let stranger = house.http_from([127, 0, 0, nth]);
-        let wrong = Draft::new("jane").send_from(&stranger, &house, "WRONG").await;
+        let stranger = server.http_from([127, 0, 0, nth]);
+        let wrong = Draft::new("jane").send_from(&stranger, &server, "WRONG").await;
         assert_eq!(refused(wrong).await, "403 enrolment_refused", "{nth}");
     }
-    let right = Draft::new("jane").send(&house, "4711").await;
+    let right = Draft::new("jane").send(&server, "4711").await;
     assert_eq!(refused(right).await, "429 too_many");
-    let answer = Draft::new("jane").send(&house, &generated).await;
+    let answer = Draft::new("jane").send(&server, &generated).await;
     assert_eq!(answer.status(), StatusCode::CREATED);
 }
 
 #[tokio::test]
 async fn a_chosen_code_that_was_used_and_is_made_again_lets_one_more_device_in() {
-    let house = House::new();
-    house.user("jane");
+    let server = TestServer::new();
+    server.user("jane");
     let first = Draft::new("jane");
-    choose(&house, "BLUE-HORSE").await;
-    let answer = first.send(&house, "BLUE-HORSE").await;
+    choose(&server, "BLUE-HORSE").await;
+    let answer = first.send(&server, "BLUE-HORSE").await;
     assert_eq!(answer.status(), StatusCode::CREATED);
     let answer = answer.bytes().await.unwrap();
-    choose(&house, "BLUE-HORSE").await;
+    choose(&server, "BLUE-HORSE").await;
     // The first request again is still answered as it was, and uses up nothing.
-    let again = first.send(&house, "BLUE-HORSE").await;
+    let again = first.send(&server, "BLUE-HORSE").await;
     assert_eq!(again.bytes().await.unwrap(), answer);
-    let second = Draft::new("jane").send(&house, "BLUE-HORSE").await;
+    let second = Draft::new("jane").send(&server, "BLUE-HORSE").await;
     assert_eq!(second.status(), StatusCode::CREATED);
-    let third = Draft::new("jane").send(&house, "BLUE-HORSE").await;
+    let third = Draft::new("jane").send(&server, "BLUE-HORSE").await;
     assert_eq!(refused(third).await, "403 enrolment_refused");
 }
 
 #[tokio::test]
 async fn a_person_is_told_what_to_do_about_a_wrong_code() {
-    let house = House::new();
-    house.user("jane");
-    let file = PhoneFile::at(house.path().join("phone.json"));
-    let wrong = enrolment(&house, "jane", "WRONG", None, KeyKind::default());
+    let server = TestServer::new();
+    server.user("jane");
+    let file = PhoneFile::at(server.path().join("phone.json"));
+    let wrong = enrolment(&server, "jane", "WRONG", None, KeyKind::default());
     let error = enrol(&file, &wrong).await.unwrap_err();
     assert_eq!(error.code(), Some(Code::EnrolmentRefused), "{error}");
-    assert!(!house.path().join("phone.json").exists());
+    assert!(!server.path().join("phone.json").exists());
     let Error::Refused { .. } = error else { panic!("{error}") };
     // Sequence numbers are the user's own, and never given twice.
-    let first = Person::enrolled(&house, "jane", None).await;
-    let second = Person::enrolled(&house, "jane", None).await;
+    let first = TestDevice::enrolled(&server, "jane", None).await;
+    let second = TestDevice::enrolled(&server, "jane", None).await;
     let base = first.phone().serial_number.strip_suffix("-1").unwrap().to_owned();
     assert_eq!(second.phone().serial_number, format!("{base}-2"));
 }
 
 #[tokio::test]
 async fn a_request_that_somebody_saw_certifies_its_key_for_nobody_else() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
-    house.user("jane");
-    house.user("mallory");
+    let server = TestServer::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    server.user("jane");
+    server.user("mallory");
     let janes = Draft::new("jane");
-    let (code, used) = (house.code("mallory"), house.code("jane"));
+    let (code, used) = (server.code("mallory"), server.code("jane"));
     // Before Jane's key is known, and after.
     for known in [false, true] {
         let mut thief = Draft::new("mallory");
         thief.request.identities[0] = janes.request.identities[0].clone();
-        assert_eq!(refused(thief.send(&house, &code).await).await, "400 bad_request");
+        assert_eq!(refused(thief.send(&server, &code).await).await, "400 bad_request");
         // With a proof of the thief's own key, and with none.
         thief.request.identities[0].proof =
             Draft::new("mallory").request.identities[0].proof.clone();
-        assert_eq!(refused(thief.send(&house, &code).await).await, "400 bad_request");
+        assert_eq!(refused(thief.send(&server, &code).await).await, "400 bad_request");
         thief.request.identities[0].proof.clear();
-        assert_eq!(refused(thief.send(&house, &code).await).await, "400 bad_request");
+        assert_eq!(refused(thief.send(&server, &code).await).await, "400 bad_request");
         // Her proof for the other use.
         let mut other_use = Draft::new("jane");
         other_use.request.auth_key = janes.request.auth_key.clone();
@@ -352,22 +358,22 @@ async fn a_request_that_somebody_saw_certifies_its_key_for_nobody_else() {
         other_use.request.identities[1] = janes.request.identities[0].clone();
         other_use.request.identities[1].usage = Use::Digest;
         if !known {
-            assert_eq!(refused(other_use.send(&house, &used).await).await, "400 bad_request");
-            assert_eq!(janes.send(&house, &used).await.status(), StatusCode::CREATED);
+            assert_eq!(refused(other_use.send(&server, &used).await).await, "400 bad_request");
+            assert_eq!(janes.send(&server, &used).await.status(), StatusCode::CREATED);
         }
     }
     let mallory = Draft::new("mallory");
-    assert_eq!(mallory.send(&house, &code).await.status(), StatusCode::CREATED);
+    assert_eq!(mallory.send(&server, &code).await.status(), StatusCode::CREATED);
 }
 
 #[tokio::test]
 async fn a_request_that_somebody_saw_adds_no_identity_to_another_device() {
-    let house = House::new();
-    house.user("jane");
-    house.user("mallory");
+    let server = TestServer::new();
+    server.user("jane");
+    server.user("mallory");
     let (jane, mallory) = (
-        Person::enrolled(&house, "jane", None).await,
-        Person::enrolled(&house, "mallory", None).await,
+        TestDevice::enrolled(&server, "jane", None).await,
+        TestDevice::enrolled(&server, "mallory", None).await,
     );
     let key = KeyPair::generate().unwrap();
     let request = csr(&key);
@@ -388,7 +394,7 @@ async fn a_request_that_somebody_saw_adds_no_identity_to_another_device() {
     let path = "/device/v1/identities";
     let send = async |phone: &countersign_device::Phone, body: Vec<u8>| {
         let token = proof_of(phone, "POST", path, &body);
-        let call = house.http.post(format!("{}{path}", house.address)).bearer_auth(token);
+        let call = server.http.post(format!("{}{path}", server.address)).bearer_auth(token);
         call.header("content-type", "application/json").body(body).send().await.unwrap()
     };
     let seen = body(jane.phone());
@@ -403,31 +409,31 @@ async fn a_request_that_somebody_saw_adds_no_identity_to_another_device() {
 
 #[tokio::test]
 async fn a_key_that_was_enrolled_once_is_enrolled_no_second_time() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
-    house.user("jane");
-    house.user("bob");
+    let server = TestServer::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    server.user("jane");
+    server.user("bob");
     let janes = Draft::new("jane");
-    assert_eq!(janes.send(&house, &house.code("jane")).await.status(), StatusCode::CREATED);
-    let bobs = house.code("bob");
+    assert_eq!(janes.send(&server, &server.code("jane")).await.status(), StatusCode::CREATED);
+    let bobs = server.code("bob");
     // Her content key as a key for digests, and the other way round.
     for (from, to) in [(0, 1), (1, 0), (0, 0)] {
         let mut draft = Draft::new("bob");
         draft.put(to, &janes.keys[from], csr(&janes.keys[from]));
-        assert_eq!(refused(draft.send(&house, &bobs).await).await, "409 key_used");
+        assert_eq!(refused(draft.send(&server, &bobs).await).await, "409 key_used");
     }
-    let (status, answer) = house.call(reqwest::Method::DELETE, "v3_user/jane", None).await;
+    let (status, answer) = server.call(reqwest::Method::DELETE, "v3_user/jane", None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     let mut draft = Draft::new("bob");
     draft.put(0, &janes.keys[0], csr(&janes.keys[0]));
-    assert_eq!(refused(draft.send(&house, &bobs).await).await, "409 key_used");
+    assert_eq!(refused(draft.send(&server, &bobs).await).await, "409 key_used");
     // None of that has used up the code.
-    assert_eq!(Draft::new("bob").send(&house, &bobs).await.status(), StatusCode::CREATED);
+    assert_eq!(Draft::new("bob").send(&server, &bobs).await.status(), StatusCode::CREATED);
 }
 
 #[tokio::test]
 async fn a_certificate_has_the_curve_of_its_key_whatever_hash_its_request_is_signed_with() {
-    let house = House::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
-    house.user("jane");
+    let server = TestServer::configured("[enrolment]\ntries_per_user_per_minute = 100\n");
+    server.user("jane");
     let directory = tempfile::tempdir().unwrap();
     let openssl = |arguments: &str| {
         let mut openssl = std::process::Command::new("openssl");
@@ -445,7 +451,7 @@ async fn a_certificate_has_the_curve_of_its_key_whatever_hash_its_request_is_sig
         let pem = std::fs::read_to_string(directory.path().join("key.pem")).unwrap();
         let mut draft = Draft::new("jane");
         draft.put(0, &KeyPair::from_pem(&pem).unwrap(), request);
-        let answer = draft.send(&house, &house.code("jane")).await;
+        let answer = draft.send(&server, &server.code("jane")).await;
         assert_eq!(answer.status(), StatusCode::CREATED, "{curve} {hash}");
         let answer: EnrolmentAnswer = answer.json().await.unwrap();
         std::fs::write(directory.path().join("own.der"), &answer.identities[0].certificate)

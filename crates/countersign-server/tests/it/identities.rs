@@ -10,8 +10,8 @@ use countersign_device::{Code, Error, KeyKind, PhoneFile, Source, Use, View, enr
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::house::House;
-use crate::person::{Person, enrolment};
+use crate::test_device::{TestDevice, enrolment};
+use crate::test_server::TestServer;
 use crate::trustedx::{Shop, id, transaction};
 
 const RAW: &str = "/signatures/device/raw";
@@ -83,12 +83,12 @@ fn raw(digest: &[u8], label: &str) -> Value {
 }
 
 /// What `transaction show` says of it.
-fn shown(house: &House, id: &str) -> Value {
-    house.cli(&["transaction", "show", id, "--tenant", "acme"]).unwrap()
+fn shown(server: &TestServer, id: &str) -> Value {
+    server.cli(&["transaction", "show", id, "--tenant", "acme"]).unwrap()
 }
 
 /// Verifies a raw signature by OpenSSL, with nothing but what is shown and the roots.
-fn openssl_accepts(house: &House, shown: &Value) {
+fn openssl_accepts(server: &TestServer, shown: &Value) {
     let directory = tempfile::tempdir().unwrap();
     let end = &shown["end"];
     let bytes = |value: &Value| BASE64.decode(value.as_str().unwrap()).unwrap();
@@ -96,7 +96,7 @@ fn openssl_accepts(house: &House, shown: &Value) {
         std::fs::write(directory.path().join(name), bytes).unwrap();
     };
     let run = |arguments: &str| openssl(directory.path(), arguments);
-    let exported = house.cli(&["ca", "export", "--tenant", "acme"]).unwrap();
+    let exported = server.cli(&["ca", "export", "--tenant", "acme"]).unwrap();
     let roots = exported["certificates"].as_array().unwrap();
     let roots: String = roots.iter().map(|root| root.as_str().unwrap()).collect();
     write("roots.pem", roots.as_bytes());
@@ -119,13 +119,13 @@ fn openssl_accepts(house: &House, shown: &Value) {
 }
 
 /// Verifies it by `countersign verify`.
-fn we_accept(house: &House, shown: &Value) -> Value {
-    let file = house.path().join("shown.json");
+fn we_accept(server: &TestServer, shown: &Value) -> Value {
+    let file = server.path().join("shown.json");
     std::fs::write(&file, shown.to_string()).unwrap();
-    let exported = house.cli(&["ca", "export", "--tenant", "acme"]).unwrap();
+    let exported = server.cli(&["ca", "export", "--tenant", "acme"]).unwrap();
     let roots = exported["certificates"].as_array().unwrap();
     let roots: String = roots.iter().map(|root| root.as_str().unwrap()).collect();
-    let ca = house.path().join("roots.pem");
+    let ca = server.path().join("roots.pem");
     std::fs::write(&ca, roots).unwrap();
     let run = ["verify", file.to_str().unwrap(), "--ca", ca.to_str().unwrap(), "--json"];
     let mut verify = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -136,19 +136,19 @@ fn we_accept(house: &House, shown: &Value) -> Value {
 
 #[tokio::test]
 async fn text_and_digests_are_signed_raw_on_the_channel_and_anybody_can_verify_them() {
-    let house = House::new();
-    house.user("jane");
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let shop = Shop::new(&server).await;
     for kind in [KeyKind::P256, KeyKind::P384, KeyKind::Rsa2048] {
-        let mut jane = Person::with_key(&house, "jane", None, kind).await;
+        let mut jane = TestDevice::with_key(&server, "jane", None, kind).await;
         let device = jane.phone().device_id.to_string();
         let started = shop.creates(TRANSACTION, &transaction_for(&device)).await;
         let seen = jane.signs().await;
         assert_eq!(seen.bytes(), b"<p>Pay 5 \xe2\x82\xac?</p>");
-        let text = shown(&house, &id(&started));
+        let text = shown(&server, &id(&started));
         assert_eq!(text["end"]["text"], json!(BASE64.encode("<p>Pay 5 €?</p>")));
-        openssl_accepts(&house, &text);
-        let verified = we_accept(&house, &text);
+        openssl_accepts(&server, &text);
+        let verified = we_accept(&server, &text);
         assert_eq!(verified["transaction"], text["id"]);
 
         let digest = [7; 32];
@@ -158,10 +158,10 @@ async fn text_and_digests_are_signed_raw_on_the_channel_and_anybody_can_verify_t
         let seen = jane.signs().await;
         assert!(matches!(seen.view(), View::Digest(view) if view.digest == digest));
         assert!(seen.view().to_string().contains("The lease"), "{}", seen.view());
-        let signed = shown(&house, &id(&started));
+        let signed = shown(&server, &id(&started));
         assert_eq!(signed["end"]["digest"], json!(BASE64.encode(digest)));
-        openssl_accepts(&house, &signed);
-        assert_eq!(we_accept(&house, &signed)["algorithm"], signed["end"]["algorithm"]);
+        openssl_accepts(&server, &signed);
+        assert_eq!(we_accept(&server, &signed)["algorithm"], signed["end"]["algorithm"]);
     }
 }
 
@@ -174,9 +174,9 @@ fn transaction_for(device: &str) -> Value {
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_is_brought_once_its_root_is_trusted() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let stranger = Stranger::new();
     let (key, certificate) = stranger.issues("jane", "EC -pkeyopt ec_paramgen_curve:P-256");
     let source = brought(&key, &certificate);
@@ -186,8 +186,8 @@ async fn a_certificate_of_another_authority_is_brought_once_its_root_is_trusted(
 
     let root = stranger.path("ca.pem");
     let trust = ["tenant", "trust", "acme", "--root", root.to_str().unwrap()];
-    house.cli(&trust).unwrap();
-    assert!(house.cli(&trust).unwrap_err().stderr.contains("trusts this root already"));
+    server.cli(&trust).unwrap();
+    assert!(server.cli(&trust).unwrap_err().stderr.contains("trusts this root already"));
     let id_of = jane.device.add_identity(Use::Digest, &labels, &source).await.unwrap();
     let again = jane.device.add_identity(Use::Digest, &labels, &source).await.unwrap();
     assert_eq!(again, id_of, "the same key again is the same identity");
@@ -195,35 +195,35 @@ async fn a_certificate_of_another_authority_is_brought_once_its_root_is_trusted(
     assert_eq!(code(other_use), Some(Code::WrongIdentity), "a key has one use");
 
     let find = ["identity", "list", "--tenant", "acme", "--label", "qualified"];
-    assert_eq!(house.cli(&find).unwrap(), json!([]), "what a device proposes finds nothing");
+    assert_eq!(server.cli(&find).unwrap(), json!([]), "what a device proposes finds nothing");
     let label = ["identity", "label", &id_of, "--tenant", "acme", "--label", "qualified"];
-    house.cli(&label).unwrap();
-    let listed = house.cli(&find).unwrap();
+    server.cli(&label).unwrap();
+    let listed = server.cli(&find).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
     assert_eq!(listed[0]["proposed_labels"], json!(["qualified"]));
     assert_eq!((&listed[0]["id"], &listed[0]["use"]), (&json!(id_of), &json!("digest")));
 
-    let shop = Shop::new(&house).await;
+    let shop = Shop::new(&server).await;
     let started = shop.creates(RAW, &raw(&[9; 32], "qualified")).await;
     jane.signs().await;
-    let signed = shown(&house, &id(&started));
+    let signed = shown(&server, &id(&started));
     assert_eq!(signed["state"], "finished");
     assert_eq!(signed["end"]["certificate"], listed[0]["certificate"]);
-    openssl_accepts(&house, &signed);
+    openssl_accepts(&server, &signed);
 }
 
 #[tokio::test]
 async fn a_certificate_that_is_not_for_the_key_or_not_for_signatures_is_not_brought() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let stranger = Stranger::new();
-    house
+    server
         .cli(&["tenant", "trust", "acme", "--root", stranger.path("ca.pem").to_str().unwrap()])
         .unwrap();
     let (key, _) = stranger.issues("one", "EC -pkeyopt ec_paramgen_curve:P-256");
     let (_, others) = stranger.issues("two", "EC -pkeyopt ec_paramgen_curve:P-256");
-    let add = async |jane: &mut Person, source: &Source| {
+    let add = async |jane: &mut TestDevice, source: &Source| {
         jane.device.add_identity(Use::Digest, &[], source).await
     };
     let refused = add(&mut jane, &brought(&key, &others)).await.unwrap_err();
@@ -233,13 +233,13 @@ async fn a_certificate_that_is_not_for_the_key_or_not_for_signatures_is_not_brou
     assert_eq!(code(refused), Some(Code::BadSignature), "an authority's own key signs no contents");
 
     let content = jane.phone().identity(Use::Content).unwrap().clone();
-    let certificate = house.path().join("content.pem");
+    let certificate = server.path().join("content.pem");
     let pem = |der: &[u8]| {
         let base64 = BASE64.encode(der);
         format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
     };
     std::fs::write(&certificate, pem(&content.certificate)).unwrap();
-    let key = house.path().join("content.key");
+    let key = server.path().join("content.key");
     std::fs::write(&key, content.key.as_bytes()).unwrap();
     let refused = add(&mut jane, &brought(&key, &certificate)).await;
     assert_eq!(code(refused), Some(Code::WrongIdentity), "the key signs content already");
@@ -253,15 +253,15 @@ async fn a_certificate_that_is_not_for_the_key_or_not_for_signatures_is_not_brou
 
 #[tokio::test]
 async fn identities_are_disabled_labelled_and_deleted_on_the_command_line() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let content = jane.phone().identity(Use::Content).unwrap().id.clone();
     let act = |words: &[&str]| {
         let (verb, rest) = words.split_first().unwrap();
-        house.cli(&[&["identity", verb, &content, "--tenant", "acme"], rest].concat())
+        server.cli(&[&["identity", verb, &content, "--tenant", "acme"], rest].concat())
     };
-    let shop = Shop::new(&house).await;
+    let shop = Shop::new(&server).await;
     let started = shop.creates(TRANSACTION, &transaction()).await;
     let (_, seen) = jane.opens(None).await.unwrap();
     let disabled = act(&["disable", "--reason", "under review"]).unwrap();
@@ -270,32 +270,32 @@ async fn identities_are_disabled_labelled_and_deleted_on_the_command_line() {
     assert_eq!(code(refused), Some(Code::WrongIdentity));
     act(&["enable"]).unwrap();
     jane.device.approve(&seen, None).await.unwrap();
-    assert_eq!(shown(&house, &id(&started))["state"], "finished");
+    assert_eq!(shown(&server, &id(&started))["state"], "finished");
 
     act(&["label", "--label", "work", "--label", "home"]).unwrap();
-    let listed = house.cli(&["identity", "list", "--tenant", "acme", "--label", "home"]).unwrap();
+    let listed = server.cli(&["identity", "list", "--tenant", "acme", "--label", "home"]).unwrap();
     assert_eq!(listed[0]["labels"], json!(["work", "home"]));
     act(&["delete"]).unwrap();
     assert!(act(&["enable"]).unwrap_err().stderr.contains("no such signing identity"));
-    let listed = house.cli(&["identity", "list", "--tenant", "acme", "--user", "jane"]).unwrap();
+    let listed = server.cli(&["identity", "list", "--tenant", "acme", "--user", "jane"]).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
     // What it signed stands without it.
-    openssl_accepts(&house, &shown(&house, &id(&started)));
+    openssl_accepts(&server, &shown(&server, &id(&started)));
 }
 
 #[tokio::test]
 async fn whoever_calls_themselves_the_ceo_is_not_asked_what_the_ceo_is_asked() {
-    let house = House::new();
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    let shop = Shop::new(&server).await;
     for name in ["mallory", "ann"] {
-        house.user(name);
+        server.user(name);
     }
-    let code = house.code_with("mallory", &[]);
-    let mut asks = enrolment(&house, "mallory", &code, None, KeyKind::P256);
+    let code = server.code_with("mallory", &[]);
+    let mut asks = enrolment(&server, "mallory", &code, None, KeyKind::P256);
     asks.proposed_labels = vec!["ceo".into()];
-    let file = house.path().join("mallory.json");
+    let file = server.path().join("mallory.json");
     enrol(&PhoneFile::at(&file), &asks).await.unwrap();
-    let mut mallory = Person::opened(file);
+    let mut mallory = TestDevice::opened(file);
     let labels = ["ceo".to_owned()];
     let made = Source::Made(KeyKind::P256);
     mallory.device.add_identity(Use::Content, &labels, &made).await.unwrap();
@@ -303,50 +303,51 @@ async fn whoever_calls_themselves_the_ceo_is_not_asked_what_the_ceo_is_asked() {
     wanted["sign_identities"] = json!([{"labels": ["ceo"]}]);
     let (status, answer) = shop.call(reqwest::Method::POST, TRANSACTION, Some(&wanted)).await;
     assert_eq!(status.as_u16(), 400, "{answer}");
-    let listed = house.cli(&["identity", "list", "--tenant", "acme", "--user", "mallory"]).unwrap();
+    let listed =
+        server.cli(&["identity", "list", "--tenant", "acme", "--user", "mallory"]).unwrap();
     for identity in listed.as_array().unwrap() {
         let labels = (&identity["labels"], &identity["proposed_labels"]);
         assert_eq!(labels, (&json!([]), &json!(["ceo"])));
     }
 
     // Whoever made the code for Ann said who she is.
-    let code = house.code_with("ann", &["ceo", "board"]);
-    let asks = enrolment(&house, "ann", &code, None, KeyKind::P256);
-    let file = house.path().join("ann.json");
+    let code = server.code_with("ann", &["ceo", "board"]);
+    let asks = enrolment(&server, "ann", &code, None, KeyKind::P256);
+    let file = server.path().join("ann.json");
     enrol(&PhoneFile::at(&file), &asks).await.unwrap();
-    let mut ann = Person::opened(file);
+    let mut ann = TestDevice::opened(file);
     let started = shop.creates(TRANSACTION, &wanted).await;
     ann.signs().await;
-    assert_eq!(shown(&house, &id(&started))["state"], "finished");
+    assert_eq!(shown(&server, &id(&started))["state"], "finished");
 }
 
 #[tokio::test]
 async fn a_deleted_identity_does_not_come_back_and_its_key_gets_no_other_use() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let stranger = Stranger::new();
     let root = stranger.path("ca.pem");
-    house.cli(&["tenant", "trust", "acme", "--root", root.to_str().unwrap()]).unwrap();
+    server.cli(&["tenant", "trust", "acme", "--root", root.to_str().unwrap()]).unwrap();
     let (key, certificate) = stranger.issues("jane", "EC -pkeyopt ec_paramgen_curve:P-256");
     let source = brought(&key, &certificate);
     let added = jane.device.add_identity(Use::Digest, &[], &source).await.unwrap();
     // Another device of hers, before it is deleted and after.
-    let mut other = Person::enrolled(&house, "jane", None).await;
+    let mut other = TestDevice::enrolled(&server, "jane", None).await;
     let refused = other.device.add_identity(Use::Content, &[], &source).await;
     assert_eq!(code(refused), Some(Code::KeyUsed), "a digest could be a text's");
-    house.cli(&["identity", "delete", &added, "--tenant", "acme"]).unwrap();
+    server.cli(&["identity", "delete", &added, "--tenant", "acme"]).unwrap();
     for usage in [Use::Content, Use::Digest] {
-        for person in [&mut jane, &mut other] {
-            let refused = person.device.add_identity(usage, &[], &source).await;
+        for test_device in [&mut jane, &mut other] {
+            let refused = test_device.device.add_identity(usage, &[], &source).await;
             assert_eq!(code(refused), Some(Code::KeyUsed), "{usage:?}");
         }
     }
     // Nor when its user is another's name.
-    let (status, answer) = house.call(reqwest::Method::DELETE, "v3_user/jane", None).await;
+    let (status, answer) = server.call(reqwest::Method::DELETE, "v3_user/jane", None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    house.user("jane");
-    let mut again = Person::enrolled(&house, "jane", None).await;
+    server.user("jane");
+    let mut again = TestDevice::enrolled(&server, "jane", None).await;
     let refused = again.device.add_identity(Use::Digest, &[], &source).await;
     assert_eq!(code(refused), Some(Code::KeyUsed));
 }

@@ -10,8 +10,8 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tokio::join;
 
-use crate::house::{House, openssl_verifies, payment, read};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, openssl_verifies, payment, read};
 
 fn with_pin(reference: &str) -> serde_json::Value {
     let mut request = payment(reference);
@@ -28,11 +28,11 @@ fn tries_left(error: &Error) -> Option<u32> {
 
 #[tokio::test]
 async fn the_right_pin_opens_and_a_wrong_one_releases_nothing() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", Some("2580")).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", Some("2580")).await;
     let request = with_pin("pin");
-    let (answer, ()) = join!(house.start_signature("jane", &request), async {
+    let (answer, ()) = join!(server.start_signature("jane", &request), async {
         let offer = jane.device.next_offer().await.unwrap();
         assert!(offer.pin_required);
         let wrong = Pin::parse("1111").unwrap();
@@ -49,11 +49,11 @@ async fn the_right_pin_opens_and_a_wrong_one_releases_nothing() {
 
 #[tokio::test]
 async fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction() {
-    let house = House::configured("[locks]\nfirst_seconds = 3600\n");
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", Some("2580")).await;
+    let server = TestServer::configured("[locks]\nfirst_seconds = 3600\n");
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", Some("2580")).await;
     let request = with_pin("guessed");
-    let (answer, ()) = join!(house.start_signature("jane", &request), async {
+    let (answer, ()) = join!(server.start_signature("jane", &request), async {
         let offer = jane.device.next_offer().await.unwrap();
         let wrong = Pin::parse("1111").unwrap();
         for left in [4, 3, 2, 1] {
@@ -68,22 +68,22 @@ async fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction() {
     });
     assert_eq!(answer.1["status"], "INVALID_PIN");
     assert_eq!(answer.1["data"]["deviceId"], jane.phone().device_id.to_string());
-    assert_eq!(house.transaction("guessed")["state"], "locked");
-    let (status, body) = house.start_signature("jane", &with_pin("more")).await;
+    assert_eq!(server.transaction("guessed")["state"], "locked");
+    let (status, body) = server.start_signature("jane", &with_pin("more")).await;
     assert_eq!((status, &body["status"]), (StatusCode::CONFLICT, &json!("CONFLICT")));
 }
 
 #[tokio::test]
 async fn a_pin_is_changed_by_proving_the_old_one() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", Some("2580")).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", Some("2580")).await;
     let [old, new] = ["2580", "7913"].map(|pin| Pin::parse(pin).unwrap());
     let refused = jane.device.change_pin(&new, &old).await.unwrap_err();
     assert_eq!(refused.code(), Some(Code::WrongPin), "{refused}");
     jane.device.change_pin(&old, &new).await.unwrap();
     let request = with_pin("changed");
-    let (answer, ()) = join!(house.start_signature("jane", &request), async {
+    let (answer, ()) = join!(server.start_signature("jane", &request), async {
         let offer = jane.device.next_offer().await.unwrap();
         assert_eq!(
             jane.device.take(&offer, Some(&old)).await.unwrap_err().code(),
@@ -96,7 +96,11 @@ async fn a_pin_is_changed_by_proving_the_old_one() {
 }
 
 /// Names a PIN as the present one, by hand: what it came to.
-async fn guess_pin(house: &House, phone: &Phone, digest: [u8; 32]) -> (u16, serde_json::Value) {
+async fn guess_pin(
+    server: &TestServer,
+    phone: &Phone,
+    digest: [u8; 32],
+) -> (u16, serde_json::Value) {
     let change = PinChange { version: 1, digest: (&digest).into(), proof: None };
     let name = phone.device_name().unwrap();
     let change = serde_json::to_vec(&change).unwrap();
@@ -105,8 +109,8 @@ async fn guess_pin(house: &House, phone: &Phone, digest: [u8; 32]) -> (u16, serd
     let (method, path) = ("PUT", "/device/v1/pin");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let call = Call { method, path, body: &body };
-    let token = jws::sign_call(&phone.auth_key, &name, &house.address, call, now);
-    let call = house.http.put(format!("{}{path}", house.address)).bearer_auth(token);
+    let token = jws::sign_call(&phone.auth_key, &name, &server.address, call, now);
+    let call = server.http.put(format!("{}{path}", server.address)).bearer_auth(token);
     let call = call.header("content-type", "application/json").body(body);
     let (status, body) = read(call.send().await.unwrap()).await;
     (status.as_u16(), body)
@@ -114,20 +118,20 @@ async fn guess_pin(house: &House, phone: &Phone, digest: [u8; 32]) -> (u16, serd
 
 #[tokio::test]
 async fn the_right_pin_named_beside_the_last_wrong_one_is_right_or_locked_out_and_never_both() {
-    let house = House::configured("[locks]\nfirst_seconds = 3600\n");
+    let server = TestServer::configured("[locks]\nfirst_seconds = 3600\n");
     for round in 0..8 {
         let user = format!("jane-{round}");
-        house.user(&user);
-        let jane = Person::enrolled(&house, &user, None).await;
+        server.user(&user);
+        let jane = TestDevice::enrolled(&server, &user, None).await;
         let (right, wrong) = ([round; 32], [0xff; 32]);
-        assert_eq!(guess_pin(&house, jane.phone(), right).await.0, 200);
+        assert_eq!(guess_pin(&server, jane.phone(), right).await.0, 200);
         for left in [4, 3, 2, 1] {
-            let (status, body) = guess_pin(&house, jane.phone(), wrong).await;
+            let (status, body) = guess_pin(&server, jane.phone(), wrong).await;
             assert_eq!((status, &body["tries_left"]), (403, &json!(left)), "{body}");
         }
         // What is right is told before the lock and forgives the wrong ones, or not at all.
         let guesses = [wrong].into_iter().chain([right; 12]);
-        let guesses = guesses.map(|digest| guess_pin(&house, jane.phone(), digest));
+        let guesses = guesses.map(|digest| guess_pin(&server, jane.phone(), digest));
         let mut answers = futures_util::future::join_all(guesses).await;
         let (_, last_wrong) = answers.remove(0);
         let told = answers.iter().filter(|(status, _)| *status == 200).count();
@@ -140,41 +144,44 @@ async fn the_right_pin_named_beside_the_last_wrong_one_is_right_or_locked_out_an
 
 #[tokio::test]
 async fn a_lock_between_take_and_finish_holds_whoever_is_locked() {
-    let house = House::new();
+    let server = TestServer::new();
     for (user, lock) in [("jane", "user"), ("bob", "device")] {
-        house.user(user);
-        let mut person = Person::enrolled(&house, user, None).await;
+        server.user(user);
+        let mut test_device = TestDevice::enrolled(&server, user, None).await;
         let mut request = payment(user);
         request["callbackUrl"] = json!("https://shop.example/");
-        house.start_signature(user, &request).await;
-        let (_, shown) = person.opens(None).await.unwrap();
-        let whom =
-            if lock == "user" { user.to_owned() } else { person.phone().device_id.to_string() };
-        house.cli(&[lock, "lock", &whom, "--tenant", "acme"]).unwrap();
-        let refused = person.device.approve(&shown, None).await.unwrap_err();
+        server.start_signature(user, &request).await;
+        let (_, shown) = test_device.opens(None).await.unwrap();
+        let whom = if lock == "user" {
+            user.to_owned()
+        } else {
+            test_device.phone().device_id.to_string()
+        };
+        server.cli(&[lock, "lock", &whom, "--tenant", "acme"]).unwrap();
+        let refused = test_device.device.approve(&shown, None).await.unwrap_err();
         assert_eq!(refused.code(), Some(Code::Locked), "{lock}: {refused}");
-        assert_eq!(house.transaction(user)["state"], "taken");
-        let (status, _) = house.start_signature(user, &payment(&format!("{user}-2"))).await;
+        assert_eq!(server.transaction(user)["state"], "taken");
+        let (status, _) = server.start_signature(user, &payment(&format!("{user}-2"))).await;
         assert_eq!(status, StatusCode::CONFLICT);
 
-        house.cli(&[lock, "unlock", &whom, "--tenant", "acme"]).unwrap();
-        let mut person = Person::opened(person.file.clone());
-        let offer = person.device.next_offer().await.unwrap();
-        let shown = person.device.take(&offer, None).await.unwrap();
-        person.device.approve(&shown, None).await.unwrap();
-        assert_eq!(house.transaction(user)["state"], "finished");
+        server.cli(&[lock, "unlock", &whom, "--tenant", "acme"]).unwrap();
+        let mut test_device = TestDevice::opened(test_device.file.clone());
+        let offer = test_device.device.next_offer().await.unwrap();
+        let shown = test_device.device.take(&offer, None).await.unwrap();
+        test_device.device.approve(&shown, None).await.unwrap();
+        assert_eq!(server.transaction(user)["state"], "finished");
     }
-    openssl_verifies_all(&house);
+    openssl_verifies_all(&server);
 }
 
-fn openssl_verifies_all(house: &House) {
+fn openssl_verifies_all(server: &TestServer) {
     use base64::Engine as _;
-    let listed = house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+    let listed = server.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
     for row in listed.as_array().unwrap() {
         let id = row["id"].as_str().unwrap();
-        let shown = house.cli(&["transaction", "show", id, "--tenant", "acme"]).unwrap();
+        let shown = server.cli(&["transaction", "show", id, "--tenant", "acme"]).unwrap();
         let signature = shown["end"]["signature"].as_str().unwrap();
         let message = base64::engine::general_purpose::STANDARD.decode(signature).unwrap();
-        openssl_verifies(&message, &house.tenant_ca());
+        openssl_verifies(&message, &server.tenant_ca());
     }
 }

@@ -6,12 +6,12 @@ use std::process::Command;
 use serde_json::json;
 use tokio::join;
 
-use crate::house::{House, payment, run, serve};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, payment, run, serve};
 
 /// What `serve` says on a directory that it cannot serve.
-fn refusal(house: &House) -> String {
-    let output = serve(house.path(), 0).output().unwrap();
+fn refusal(server: &TestServer) -> String {
+    let output = serve(server.path(), 0).output().unwrap();
     assert!(!output.status.success(), "it served");
     assert!(output.stdout.is_empty(), "it said that it was ready");
     String::from_utf8(output.stderr).unwrap()
@@ -19,22 +19,22 @@ fn refusal(house: &House) -> String {
 
 #[tokio::test]
 async fn secrets_without_their_key_are_not_served() {
-    let mut house = House::new();
-    assert_eq!(house.stop(), Some(0));
-    let key = house.data().join("master.key");
+    let mut server = TestServer::new();
+    assert_eq!(server.stop(), Some(0));
+    let key = server.data().join("master.key");
     assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     let kept = std::fs::read(&key).unwrap();
     std::fs::remove_file(&key).unwrap();
-    let said = refusal(&house);
+    let said = refusal(&server);
     assert!(said.contains("master.key"), "{said}");
     assert!(!key.exists(), "a new key would open nothing");
 
     std::fs::write(&key, kept).unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let said = refusal(&house);
+    let said = refusal(&server);
     assert!(said.contains("master.key"), "{said}");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    house.restart();
+    server.restart();
 }
 
 #[tokio::test]
@@ -53,48 +53,48 @@ async fn a_directory_that_is_none_is_refused_with_a_sentence() {
 
 #[tokio::test]
 async fn what_the_command_line_changes_is_seen_by_the_servers_next_step() {
-    let house = House::new();
-    let (status, body) = house.start_signature("late", &payment("a")).await;
+    let server = TestServer::new();
+    let (status, body) = server.start_signature("late", &payment("a")).await;
     assert_eq!((status.as_u16(), &body["status"]), (404, &json!("USER_NOT_FOUND")));
-    house.user("late");
-    let (status, body) = house.start_signature("late", &payment("a")).await;
+    server.user("late");
+    let (status, body) = server.start_signature("late", &payment("a")).await;
     assert_eq!((status.as_u16(), &body["status"]), (404, &json!("DEVICE_NOT_FOUND")));
-    let mut late = Person::enrolled(&house, "late", None).await;
+    let mut late = TestDevice::enrolled(&server, "late", None).await;
     let request = payment("a");
-    let (answer, _) = join!(house.start_signature("late", &request), late.signs());
+    let (answer, _) = join!(server.start_signature("late", &request), late.signs());
     assert_eq!(answer.1["status"], "OK");
-    let again = house.cli(&["user", "create", "late", "--tenant", "acme"]).unwrap_err();
+    let again = server.cli(&["user", "create", "late", "--tenant", "acme"]).unwrap_err();
     assert_eq!(again.code, Some(1), "{}", again.stderr);
 }
 
 #[tokio::test]
 async fn a_corrupt_row_is_named_in_the_log_and_told_to_nobody() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let mut request = payment("broken");
     request["callbackUrl"] = json!("https://shop.example/");
-    house.start_signature("jane", &request).await;
+    server.start_signature("jane", &request).await;
     let offer = jane.device.next_offer().await.unwrap();
-    let ledger = house.data().join("ledger.db");
+    let ledger = server.data().join("ledger.db");
     let broken = Command::new("sqlite3")
         .arg(&ledger)
         .arg("UPDATE transactions SET body = '{'")
         .output()
         .unwrap();
     assert!(broken.status.success(), "{}", String::from_utf8_lossy(&broken.stderr));
-    let (status, body) = house.start_signature("jane", &request).await;
+    let (status, body) = server.start_signature("jane", &request).await;
     assert_eq!((status.as_u16(), &body["status"]), (503, &json!("INTERNAL_ERROR")));
     assert!(!body.to_string().contains("transactions"), "{body}");
-    let log = house.log();
+    let log = server.log();
     assert!(log.contains("transactions") && log.contains("body"), "{log}");
     assert!(log.contains(&offer.id.to_string()), "the row is not named: {log}");
 }
 
 #[tokio::test]
 async fn health_and_metrics_are_on_an_address_of_their_own() {
-    let house = House::new();
-    let log = house.log();
+    let server = TestServer::new();
+    let log = server.log();
     let address = log.split("Health and metrics on ").nth(1).unwrap().split_whitespace().next();
     let get = async |path: &str| {
         let url = format!("{}{path}", address.unwrap());
@@ -106,23 +106,23 @@ async fn health_and_metrics_are_on_an_address_of_their_own() {
     let (status, metrics) = get("/metrics").await;
     assert_eq!(status, 200);
     assert!(metrics.contains("countersign_ledger_commits_total"), "{metrics}");
-    let outside = house.http.get(format!("{}/metrics", house.address)).send().await.unwrap();
+    let outside = server.http.get(format!("{}/metrics", server.address)).send().await.unwrap();
     assert_eq!(outside.status().as_u16(), 404);
 }
 
 #[tokio::test]
 async fn nothing_secret_is_logged() {
-    let house = House::configured("[server]\nname = \"Quiet\"\n");
-    house.user("jane");
-    let code = house.code("jane");
-    let mut jane = Person::enrolled(&house, "jane", Some("2580")).await;
+    let server = TestServer::configured("[server]\nname = \"Quiet\"\n");
+    server.user("jane");
+    let code = server.code("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", Some("2580")).await;
     let request = payment("secret-content");
-    let (answer, shown) = join!(house.start_signature("jane", &request), jane.signs());
+    let (answer, shown) = join!(server.start_signature("jane", &request), jane.signs());
     assert_eq!(answer.1["status"], "OK");
-    let log = house.log();
+    let log = server.log();
     let message = String::from_utf8(shown.bytes().to_vec()).unwrap();
     let signature = answer.1["data"]["signature"].as_str().unwrap();
-    for secret in [&code, &message, signature, &house.client.1, "eyJ"] {
+    for secret in [&code, &message, signature, &server.client.1, "eyJ"] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
 }

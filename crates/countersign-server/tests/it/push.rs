@@ -14,17 +14,17 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::house::{House, payment, write_private};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, payment, write_private};
 
 /// A server with a sender for each service, and the services.
-struct Stage {
-    house: House,
+struct Fixture {
+    server: TestServer,
     services: Services,
     files: TempDir,
 }
 
-impl Stage {
+impl Fixture {
     fn new() -> Self {
         Self::with("", "")
     }
@@ -39,7 +39,7 @@ impl Stage {
         write("account.json", &services.service_account());
         write("vapid.pem", &rcgen::KeyPair::generate().unwrap().serialize_pem());
         let (directory, url) = (files.path().display(), services.url());
-        let house = House::configured(&format!(
+        let server = TestServer::configured(&format!(
             r#"
             [delivery]
             allowed_networks = ["127.0.0.0/8"]
@@ -66,15 +66,15 @@ impl Stage {
             contact = "mailto:push@example.com"
             "#
         ));
-        Self { house, services, files }
+        Self { server, services, files }
     }
 
     /// A person whose only device is woken there; it is not on the line.
-    async fn person(&self, user: &str, push: Push) -> Person {
-        self.house.user(user);
-        let person = Person::running(&self.house, user, TOPIC).await;
-        person.device.set_push(Some(push)).await.unwrap();
-        person
+    async fn test_device(&self, user: &str, push: Push) -> TestDevice {
+        self.server.user(user);
+        let test_device = TestDevice::running(&self.server, user, TOPIC).await;
+        test_device.device.set_push(Some(push)).await.unwrap();
+        test_device
     }
 
     /// Starts a signature, and does not wait for its end.
@@ -85,14 +85,14 @@ impl Stage {
 
     async fn start_with(&self, user: &str, mut body: Value) {
         body["callbackUrl"] = json!("https://127.0.0.1:9/nobody");
-        let (status, answer) = self.house.start_signature(user, &body).await;
+        let (status, answer) = self.server.start_signature(user, &body).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
 
     /// What the ledger says of the devices of a transaction.
     fn told(&self, reference: &str) -> Value {
-        let id = self.house.transaction(reference)["id"].as_str().unwrap().to_owned();
-        self.house.cli(&["transaction", "show", &id, "--tenant", "acme"]).unwrap()["devices"]
+        let id = self.server.transaction(reference)["id"].as_str().unwrap().to_owned();
+        self.server.cli(&["transaction", "show", &id, "--tenant", "acme"]).unwrap()["devices"]
             .clone()
     }
 
@@ -115,7 +115,7 @@ impl Stage {
     /// How a user's first device is woken, as the ledger has it.
     fn registration(&self, user: &str) -> Value {
         let listed =
-            self.house.cli(&["device", "list", "--tenant", "acme", "--user", user]).unwrap();
+            self.server.cli(&["device", "list", "--tenant", "acme", "--user", user]).unwrap();
         listed[0]["push"].clone()
     }
 }
@@ -157,18 +157,18 @@ fn says_nothing(received: &Received, body: &[u8]) {
 
 #[tokio::test]
 async fn each_service_wakes_an_absent_device_and_learns_nothing_of_what_is_asked() {
-    let mut stage = Stage::new();
+    let mut fixture = Fixture::new();
     let keys = Keys::generate();
-    stage.person("jane", apple(7)).await;
-    stage.person("joe", google(7)).await;
-    let endpoint = format!("{}/push/kim", stage.services.url());
-    stage.person("kim", browser(&keys, endpoint)).await;
+    fixture.test_device("jane", apple(7)).await;
+    fixture.test_device("joe", google(7)).await;
+    let endpoint = format!("{}/push/kim", fixture.services.url());
+    fixture.test_device("kim", browser(&keys, endpoint)).await;
 
     for (user, service) in [("jane", "apns"), ("joe", "fcm"), ("kim", "webpush")] {
         let mut body = payment(&format!("order of {user}"));
         body["pushNotificationMessage"] = json!("Something waits");
-        stage.start_with(user, body).await;
-        let received = stage.services.next().await;
+        fixture.start_with(user, body).await;
+        let received = fixture.services.next().await;
         assert_eq!(received.service, service);
         let (payload, text) = match service {
             "apns" => {
@@ -188,7 +188,7 @@ async fn each_service_wakes_an_absent_device_and_learns_nothing_of_what_is_asked
         };
         assert_eq!(text, "Something waits");
         says_nothing(&received, &payload);
-        let shown = stage.house.transaction(&format!("order of {user}"));
+        let shown = fixture.server.transaction(&format!("order of {user}"));
         let fetch = fetched(&payload);
         assert_eq!(fetch.key, shown["request_key"].as_str().unwrap());
         // It is told within the clock that runs, and not later than the services may keep it.
@@ -201,82 +201,82 @@ async fn each_service_wakes_an_absent_device_and_learns_nothing_of_what_is_asked
             }
             _ => {}
         }
-        let pushed = stage.pushed(&format!("order of {user}"), "sent");
+        let pushed = fixture.pushed(&format!("order of {user}"), "sent");
         assert_eq!(pushed["outcome"], "sent");
     }
-    assert_eq!(stage.services.connections(), 2, "each client keeps its connection");
+    assert_eq!(fixture.services.connections(), 2, "each client keeps its connection");
 }
 
 #[tokio::test]
 async fn a_device_on_the_line_is_offered_and_not_pushed() {
-    let mut stage = Stage::new();
-    let mut jane = stage.person("jane", apple(1)).await;
+    let mut fixture = Fixture::new();
+    let mut jane = fixture.test_device("jane", apple(1)).await;
     let held = {
         let body = payment("one");
-        let house = &stage.house;
+        let server = &fixture.server;
         // She is there before it begins.
         let here = tokio::join!(jane.device.next(), async {
-            while house.device_state("jane").await != "ONLINE" {}
+            while server.device_state("jane").await != "ONLINE" {}
         });
         here.0.unwrap();
-        let (held, ()) = tokio::join!(house.start_signature("jane", &body), async {
+        let (held, ()) = tokio::join!(server.start_signature("jane", &body), async {
             jane.signs().await;
         });
         held
     };
     assert_eq!(held.1["status"], "OK");
-    let told = stage.told("one");
+    let told = fixture.told("one");
     assert!(told[0]["offered_at"].is_string() && told[0]["taken_at"].is_string(), "{told}");
     assert!(told[0]["push"].is_null() && told[0]["reached_at"].is_null(), "{told}");
     // Were one on its way, it would come before this.
-    stage.person("joe", apple(2)).await;
-    stage.start("joe", "two").await;
-    assert_eq!(stage.services.next().await.token, hex::encode([2; 32]));
+    fixture.test_device("joe", apple(2)).await;
+    fixture.start("joe", "two").await;
+    assert_eq!(fixture.services.next().await.token, hex::encode([2; 32]));
 }
 
 #[tokio::test]
 async fn a_device_that_comes_when_it_is_woken_is_seen_to_have_come() {
-    let mut stage = Stage::new();
-    let mut jane = stage.person("jane", apple(1)).await;
-    stage.start("jane", "one").await;
-    stage.services.next().await;
+    let mut fixture = Fixture::new();
+    let mut jane = fixture.test_device("jane", apple(1)).await;
+    fixture.start("jane", "one").await;
+    fixture.services.next().await;
     jane.signs().await;
-    let told = stage.told_until("one", |told| told["push"]["state"] == "sent");
+    let told = fixture.told_until("one", |told| told["push"]["state"] == "sent");
     assert!(told["offered_at"].is_null());
     assert!(told["reached_at"].is_string() && told["taken_at"].is_string(), "{told}");
 }
 
 #[tokio::test]
 async fn a_wait_lets_a_device_come_by_itself_and_an_end_calls_the_push_off() {
-    let mut stage = Stage::with("after_seconds = 2", "");
-    let mut jane = stage.person("jane", apple(1)).await;
-    stage.person("joe", apple(2)).await;
-    stage.person("kim", apple(3)).await;
-    stage.start("jane", "comes").await;
-    stage.start("joe", "ends").await;
-    stage.start("kim", "stays away").await;
+    let mut fixture = Fixture::with("after_seconds = 2", "");
+    let mut jane = fixture.test_device("jane", apple(1)).await;
+    fixture.test_device("joe", apple(2)).await;
+    fixture.test_device("kim", apple(3)).await;
+    fixture.start("jane", "comes").await;
+    fixture.start("joe", "ends").await;
+    fixture.start("kim", "stays away").await;
     jane.opens(None).await.unwrap();
-    assert_eq!(stage.house.cancel("joe", "ends").await.0, StatusCode::OK);
-    assert_eq!(stage.services.next().await.token, hex::encode([3; 32]));
-    let why = stage.pushed("comes", "needless");
+    assert_eq!(fixture.server.cancel("joe", "ends").await.0, StatusCode::OK);
+    assert_eq!(fixture.services.next().await.token, hex::encode([3; 32]));
+    let why = fixture.pushed("comes", "skipped");
     assert!(
         ["the device has taken it", "the device is on the line"]
             .contains(&why["outcome"].as_str().unwrap()),
         "{why}"
     );
-    assert_eq!(stage.told("ends"), json!([]), "nothing was done about it");
-    assert!(stage.services.take().is_none());
+    assert_eq!(fixture.told("ends"), json!([]), "nothing was done about it");
+    assert!(fixture.services.take().is_none());
 }
 
 #[tokio::test]
 async fn a_device_that_keeps_no_line_is_woken_through_a_service_that_anybody_can_run() {
-    let stage = Stage::new();
-    stage.house.user("jane");
-    let jane = Person::running(&stage.house, "jane", "countersign").await;
-    let ca = stage.files.path().join("ca.pem");
-    let mut command = House::device(&jane.file);
+    let fixture = Fixture::new();
+    fixture.server.user("jane");
+    let jane = TestDevice::running(&fixture.server, "jane", "countersign").await;
+    let ca = fixture.files.path().join("ca.pem");
+    let mut command = TestServer::device(&jane.file);
     command.args(["--answer", "approve", "--count", "1", "--json", "--web-push"]);
-    command.arg(format!("{}/up", stage.services.url())).arg("--web-push-ca").arg(ca);
+    command.arg(format!("{}/up", fixture.services.url())).arg("--web-push-ca").arg(ca);
     let mut device = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(device.stdout.take().unwrap()).lines();
     let mut heard = |event: &str| loop {
@@ -286,11 +286,11 @@ async fn a_device_that_keeps_no_line_is_woken_through_a_service_that_anybody_can
         }
     };
     heard("connected");
-    let (status, answer) = stage.house.start_signature("jane", &payment("one")).await;
+    let (status, answer) = fixture.server.start_signature("jane", &payment("one")).await;
     assert_eq!((status, &answer["status"]), (StatusCode::OK, &json!("OK")));
-    assert_eq!(heard("woken")["key"], stage.house.transaction("one")["request_key"]);
+    assert_eq!(heard("woken")["key"], fixture.server.transaction("one")["request_key"]);
     heard("ended");
     assert!(device.wait().unwrap().success());
-    let told = stage.told("one");
+    let told = fixture.told("one");
     assert!(told[0]["offered_at"].is_null() && told[0]["reached_at"].is_string(), "{told}");
 }

@@ -6,10 +6,10 @@ use futures_util::future::join_all;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::house::{BINARY, House, payment, read};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{BINARY, TestServer, payment, read};
 
-impl House {
+impl TestServer {
     /// Starts a signature of jane's with this token.
     async fn start_of_jane(&self, token: &str, request: &Value) -> Response {
         let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/jane", self.address);
@@ -30,12 +30,12 @@ fn ended_at_once(reference: &str) -> Value {
 
 #[tokio::test]
 async fn starts_that_end_as_they_start_are_refused_beyond_the_clients_rate() {
-    let house = House::configured("[transactions]\nstarts_per_client_per_second = 1\n");
-    house.user("jane");
-    let _phone = Person::enrolled(&house, "jane", None).await;
-    let token = house.token().await;
+    let server = TestServer::configured("[transactions]\nstarts_per_client_per_second = 1\n");
+    server.user("jane");
+    let _phone = TestDevice::enrolled(&server, "jane", None).await;
+    let token = server.token().await;
     let requests: Vec<_> = (0..60).map(|nth| ended_at_once(&nth.to_string())).collect();
-    let answers = requests.iter().map(|request| house.start_of_jane(&token, request));
+    let answers = requests.iter().map(|request| server.start_of_jane(&token, request));
     let answers = join_all(answers).await;
     let (refused, started): (Vec<_>, Vec<_>) =
         answers.into_iter().partition(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS);
@@ -52,24 +52,24 @@ async fn starts_that_end_as_they_start_are_refused_beyond_the_clients_rate() {
 
 #[tokio::test]
 async fn a_client_has_no_more_calls_waiting_than_it_may() {
-    let house = House::configured("[transactions]\nwaiting_per_client_max = 1\n");
-    house.user("jane");
-    let _phone = Person::enrolled(&house, "jane", None).await;
-    let token = house.token().await;
+    let server = TestServer::configured("[transactions]\nwaiting_per_client_max = 1\n");
+    server.user("jane");
+    let _phone = TestDevice::enrolled(&server, "jane", None).await;
+    let token = server.token().await;
     let (one, two) = (payment("1"), payment("2"));
-    let first = house.start_of_jane(&token, &one);
+    let first = server.start_of_jane(&token, &one);
     let second = async {
         // The first call is held until it is cancelled, so one of the two is refused, and only then is the
         // other one's transaction cancelled.
-        let answer = house.start_of_jane(&token, &two).await;
-        house.cancel("jane", "1").await;
-        house.cancel("jane", "2").await;
+        let answer = server.start_of_jane(&token, &two).await;
+        server.cancel("jane", "1").await;
+        server.cancel("jane", "2").await;
         answer
     };
     let first = async {
         let answer = first.await;
-        house.cancel("jane", "1").await;
-        house.cancel("jane", "2").await;
+        server.cancel("jane", "1").await;
+        server.cancel("jane", "2").await;
         answer
     };
     let answers = [tokio::join!(first, second)];
@@ -83,10 +83,10 @@ async fn a_client_has_no_more_calls_waiting_than_it_may() {
 /// The printed command is read back by a shell, and names the same user.
 #[tokio::test]
 async fn what_is_printed_for_a_user_with_a_quote_in_the_name_can_be_pasted() {
-    let house = House::new();
+    let server = TestServer::new();
     let output = Command::new(BINARY)
         .args(["user", "create", "o'brien", "--tenant", "acme", "--data"])
-        .arg(house.data())
+        .arg(server.data())
         .output()
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
@@ -95,8 +95,8 @@ async fn what_is_printed_for_a_user_with_a_quote_in_the_name_can_be_pasted() {
     let script = format!("\"$0\" {arguments} --json --data \"$1\" --server \"$2\"");
     let output = Command::new("sh")
         .args(["-c", &script, BINARY])
-        .arg(house.data())
-        .arg(&house.address)
+        .arg(server.data())
+        .arg(&server.address)
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -105,22 +105,22 @@ async fn what_is_printed_for_a_user_with_a_quote_in_the_name_can_be_pasted() {
 
 #[tokio::test]
 async fn a_name_that_does_not_look_like_what_it_is_is_refused_at_every_door() {
-    let house = House::new();
+    let server = TestServer::new();
     for name in [" lead", "trail ", "ann\u{a0}", "\u{3000}wide", "\u{feff}ann"] {
-        let made = house.cli(&["user", "create", name, "--tenant", "acme"]);
+        let made = server.cli(&["user", "create", name, "--tenant", "acme"]);
         assert!(made.is_err(), "{name:?} on the command line");
     }
     for letter in ['\u{a0}', '\u{3000}', '\u{202e}', '\u{200b}', '\u{feff}'] {
         let name = format!("an{letter}n");
-        let made = house.cli(&["user", "create", &name, "--tenant", "acme"]);
+        let made = server.cli(&["user", "create", &name, "--tenant", "acme"]);
         assert!(made.is_err(), "{name:?} on the command line");
-        let made = house.cli(&["client", "create", &name, "--tenant", "acme"]);
+        let made = server.cli(&["client", "create", &name, "--tenant", "acme"]);
         assert!(made.is_err(), "{name:?} as a client");
         let body = json!({"username": name});
-        let (status, _) = house.call(reqwest::Method::POST, "v3_user", Some(&body)).await;
+        let (status, _) = server.call(reqwest::Method::POST, "v3_user", Some(&body)).await;
         assert!(status.is_client_error(), "{name:?} over KOBIL's call: {status}");
     }
-    house.user("J\u{fc}rgen");
-    let again = house.cli(&["user", "create", "Ju\u{308}rgen", "--tenant", "acme"]);
+    server.user("J\u{fc}rgen");
+    let again = server.cli(&["user", "create", "Ju\u{308}rgen", "--tenant", "acme"]);
     assert!(again.unwrap_err().stderr.contains("already"));
 }

@@ -12,8 +12,8 @@ use countersign_wire::jwe::{self, Purpose};
 use reqwest::{Method, Response, StatusCode};
 use tokio::time::{Instant, timeout};
 
-use crate::house::{House, openssl_verifies};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, openssl_verifies};
 
 const STATEMENT: &[u8] = br#"{"message":"Pay?","rows":[["To","Ann"]]}"#;
 const FIELDS: &str = "<dataFieldList><dataField><key>To</key><value>Ann</value></dataField>\
@@ -21,7 +21,7 @@ const FIELDS: &str = "<dataFieldList><dataField><key>To</key><value>Ann</value><
 const JANE: &str = "<componentType>Shop</componentType><user><userID>jane</userID>\
     <domain>acme</domain></user>";
 
-impl House {
+impl TestServer {
     /// Sends a command with these parameters, and gives the text of the answer.
     async fn soap(&self, command: &str, parameters: &str) -> String {
         let body = envelope(&format!("<sig:{command}>{parameters}</sig:{command}>"));
@@ -69,9 +69,9 @@ fn status(answer: &str) -> &str {
 }
 
 /// What the person's device answers for the content that it fetched under a sealed message.
-fn opened(person: &Person, message: &str) -> (TransactionId, String) {
+fn opened(test_device: &TestDevice, message: &str) -> (TransactionId, String) {
     let sealed = String::from_utf8(hex::decode(message).unwrap()).unwrap();
-    let phone = person.phone();
+    let phone = test_device.phone();
     let (device, Purpose::Content(id)) = jwe::peek(&sealed).unwrap() else { panic!("content") };
     assert_eq!(device, phone.device_name().unwrap());
     jwe::open(&phone.payload_key, &device, Purpose::Content(id), &sealed).unwrap();
@@ -82,45 +82,45 @@ fn opened(person: &Person, message: &str) -> (TransactionId, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_asked_for_by_soap_is_given_on_our_own_channel() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let asked = format!("{JANE}<push><title>Pay?</title>{FIELDS}</push>");
-    let (answer, shown) = tokio::join!(house.soap("authSignatureRequest", &asked), jane.signs());
+    let (answer, shown) = tokio::join!(server.soap("authSignatureRequest", &asked), jane.signs());
     assert_eq!(shown.bytes(), STATEMENT);
     assert_eq!(status(&answer), "STAT_SUCCESS");
     assert_eq!((text(&answer, "userID"), text(&answer, "domain")), ("jane", "acme"));
     assert_eq!(text(&answer, "serialNumber"), jane.phone().serial_number);
     let signature = BASE64.decode(text(&answer, "signature")).unwrap();
-    assert_eq!(openssl_verifies(&signature, &house.tenant_ca()), STATEMENT);
+    assert_eq!(openssl_verifies(&signature, &server.tenant_ca()), STATEMENT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_made_fetched_once_and_completed_with_a_code() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let key = house.request_key().await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let key = server.request_key().await;
     let waiting = format!("{JANE}<requestKey>{key}</requestKey>");
-    let waiting = house.soap("authSignatureRequest", &waiting);
+    let waiting = server.soap("authSignatureRequest", &waiting);
     let serial = &jane.phone().serial_number;
     let phone = async {
         let complete = |signature: &str| {
             format!("{JANE}<requestKey>{key}</requestKey><signature>{signature}</signature>")
         };
-        let early = house.soap("authSignature", &complete("00000000")).await;
+        let early = server.soap("authSignature", &complete("00000000")).await;
         assert_eq!(status(&early), "STAT_NOT_FOUND", "before the fetch");
         let fetch = format!(
             "<componentType>Shop</componentType><serialNumber>{serial}</serialNumber>\
              <requestKey>{key}</requestKey>"
         );
-        let fetched = house.soap("getPreparedSignatureRequest", &fetch).await;
+        let fetched = server.soap("getPreparedSignatureRequest", &fetch).await;
         assert_eq!(status(&fetched), "STAT_SUCCESS");
-        let again = house.soap("getPreparedSignatureRequest", &fetch).await;
+        let again = server.soap("getPreparedSignatureRequest", &fetch).await;
         assert_eq!(status(&again), "STAT_NOT_FOUND", "only once");
         let (_, code) = opened(&jane, text(&fetched, "requestMessage"));
         let wrong = format!("{:08}", (code.parse::<u32>().unwrap() + 1) % 100_000_000);
-        let mistaken = house.soap("authSignature", &complete(&wrong)).await;
+        let mistaken = server.soap("authSignature", &complete(&wrong)).await;
         assert_eq!(status(&mistaken), "STAT_INVCREDENTIALS");
         let listed = format!(
             "<attributeSet>{}</attributeSet>",
@@ -135,7 +135,7 @@ async fn a_key_is_made_fetched_once_and_completed_with_a_code() {
             ))
             .concat()
         );
-        let completed = house.soap("authSignature", &listed).await;
+        let completed = server.soap("authSignature", &listed).await;
         assert_eq!(status(&completed), "STAT_SUCCESS", "{completed}");
         assert!(completed.contains(&format!("SIGNFLD_SERIAL_NO</attributeID><value>{serial}")));
         code
@@ -143,35 +143,35 @@ async fn a_key_is_made_fetched_once_and_completed_with_a_code() {
     let (answer, code) = tokio::join!(waiting, phone);
     assert_eq!((status(&answer), text(&answer, "signature")), ("STAT_SUCCESS", code.as_str()));
     let after = format!("{JANE}<requestKey>{key}</requestKey>");
-    let after = house.soap("authSignatureRequest", &after).await;
+    let after = server.soap("authSignatureRequest", &after).await;
     assert_eq!(text(&after, "signature"), code, "who asks again is answered the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_sealed_by_the_device_ends_the_suspended_call() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let key = house.request_key().await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let key = server.request_key().await;
     let waiting = format!("{JANE}<requestKey>{key}</requestKey>");
-    let waiting = house.soap("authSignatureRequest", &waiting);
+    let waiting = server.soap("authSignatureRequest", &waiting);
     let phone = async {
         let head = format!(
             "<componentType>Shop</componentType><serialNumber>{}</serialNumber>",
             jane.phone().serial_number
         );
         let fetch = format!("{head}<requestKey>{key}</requestKey>");
-        let fetched = house.soap("getPreparedSignatureRequest", &fetch).await;
+        let fetched = server.soap("getPreparedSignatureRequest", &fetch).await;
         let (id, _) = opened(&jane, text(&fetched, "requestMessage"));
         let cancel =
             |message: &str| format!("{head}<requestKeyMessage>{message}</requestKeyMessage>");
-        let plain = house.soap("cancelAuthSignatureRequest", &cancel(&key)).await;
+        let plain = server.soap("cancelAuthSignatureRequest", &cancel(&key)).await;
         assert_eq!(status(&plain), "STAT_INVPARAM", "a plain key proves nothing");
         let device = jane.phone().device_name().unwrap();
         let purpose = Purpose::Information(id);
         let message = jwe::seal(&jane.phone().payload_key, &device, purpose, key.as_bytes());
         let sealed = cancel(&hex::encode(message));
-        let cancelled = house.soap("cancelAuthSignatureRequest", &sealed).await;
+        let cancelled = server.soap("cancelAuthSignatureRequest", &sealed).await;
         assert_eq!(status(&cancelled), "STAT_SUCCESS", "{cancelled}");
     };
     let (answer, ()) = tokio::join!(waiting, phone);
@@ -181,38 +181,38 @@ async fn a_cancel_sealed_by_the_device_ends_the_suspended_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_declines_and_who_does_not_answer_are_told_apart() {
-    let house = House::configured("[onespan]\nwait_seconds = 3\n");
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::configured("[onespan]\nwait_seconds = 3\n");
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let asked = format!("{JANE}<push><title>Pay?</title>{FIELDS}</push>");
     let declined = async {
         let offer = jane.device.next_offer().await.unwrap();
         jane.device.decline(offer.id, DeclineReason::User).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(house.soap("authSignatureRequest", &asked), declined);
+    let (answer, ()) = tokio::join!(server.soap("authSignatureRequest", &asked), declined);
     assert_eq!(status(&answer), "STAT_PERMISSION");
     let begun = Instant::now();
-    let silent = house.soap("authSignatureRequest", &asked);
+    let silent = server.soap("authSignatureRequest", &asked);
     let answer = timeout(Duration::from_secs(20), silent).await.unwrap();
     assert_eq!(status(&answer), "STAT_EXP_CHALLENGE");
     assert!(begun.elapsed() >= Duration::from_secs(3));
-    let key = house.request_key().await;
+    let key = server.request_key().await;
     let waiting = format!("{JANE}<requestKey>{key}</requestKey>");
-    let answer = house.soap("authSignatureRequest", &waiting).await;
+    let answer = server.soap("authSignatureRequest", &waiting).await;
     assert_eq!(status(&answer), "STAT_EXP_CHALLENGE");
     let fetch = format!(
         "<componentType>Shop</componentType><serialNumber>{}</serialNumber>\
          <requestKey>{key}</requestKey>",
         jane.phone().serial_number
     );
-    let fetched = house.soap("getPreparedSignatureRequest", &fetch).await;
+    let fetched = server.soap("getPreparedSignatureRequest", &fetch).await;
     assert_eq!(status(&fetched), "STAT_SUCCESS", "a key outlives who waits for it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_parameter_is_a_status_and_the_same_for_whoever_is_unknown() {
-    let house = House::new();
-    house.user("jane");
+    let server = TestServer::new();
+    server.user("jane");
     let push = format!("<push><title>Pay?</title>{FIELDS}</push>");
     let user = |component: &str, user: &str, domain: &str| {
         format!(
@@ -232,7 +232,7 @@ async fn a_wrong_parameter_is_a_status_and_the_same_for_whoever_is_unknown() {
         (JANE.to_owned(), push.clone(), "STAT_NOT_FOUND"),
         (JANE.to_owned(), format!("<serialNumber>x</serialNumber>{push}"), "STAT_NOT_FOUND"),
     ] {
-        let answer = house.soap("authSignatureRequest", &format!("{head}{rest}")).await;
+        let answer = server.soap("authSignatureRequest", &format!("{head}{rest}")).await;
         assert_eq!(status(&answer), expected, "{head}{rest}");
         assert_eq!(answer.contains("<errorDesc>"), expected == "STAT_INVPARAM", "{answer}");
     }
@@ -240,7 +240,7 @@ async fn a_wrong_parameter_is_a_status_and_the_same_for_whoever_is_unknown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_request_gets_a_fault_and_a_4xx() {
-    let house = House::new();
+    let server = TestServer::new();
     let lol = "<!DOCTYPE a [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;'>]>";
     let good = envelope("<sig:authSignature/>");
     let deep = format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(10));
@@ -258,30 +258,30 @@ async fn what_is_no_request_gets_a_fault_and_a_4xx() {
         (soap12, 400, "VersionMismatch"),
     ] {
         let shown: String = body.chars().take(200).collect();
-        let answer = house.post_soap(&house.client, "text/xml", body).await;
+        let answer = server.post_soap(&server.client, "text/xml", body).await;
         assert_eq!(answer.status(), status, "{shown}");
         let answer = answer.text().await.unwrap();
         assert_eq!(text(&answer, "faultcode"), format!("soapenv:{code}"), "{shown}");
     }
-    let json = house.post_soap(&house.client, "application/json", good.clone()).await;
+    let json = server.post_soap(&server.client, "application/json", good.clone()).await;
     assert_eq!(json.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
-    let url = format!("{}/onespan/soap", house.address);
+    let url = format!("{}/onespan/soap", server.address);
     for (id, secret) in
-        [(house.client.0.as_str(), "x"), ("nobody", house.client.1.as_str()), ("", "")]
+        [(server.client.0.as_str(), "x"), ("nobody", server.client.1.as_str()), ("", "")]
     {
         let stranger = (id.to_owned(), secret.to_owned());
-        let answer = house.post_soap(&stranger, "text/xml", good.clone()).await;
+        let answer = server.post_soap(&stranger, "text/xml", good.clone()).await;
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(answer.headers()["www-authenticate"], "Basic realm=\"countersign\"");
     }
-    let answer = house.http.request(Method::PUT, &url).body(good).send().await.unwrap();
+    let answer = server.http.request(Method::PUT, &url).body(good).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_description_names_this_servers_own_address() {
-    let house = House::new();
-    let answer = house.http.get(format!("{}/onespan/soap?wsdl", house.address)).send();
+    let server = TestServer::new();
+    let answer = server.http.get(format!("{}/onespan/soap?wsdl", server.address)).send();
     let description = answer.await.unwrap().text().await.unwrap();
-    assert!(description.contains(&format!("location=\"{}/onespan/soap\"", house.address)));
+    assert!(description.contains(&format!("location=\"{}/onespan/soap\"", server.address)));
 }

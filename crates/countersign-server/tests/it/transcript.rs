@@ -17,8 +17,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::house::House;
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::TestServer;
 use crate::trustedx;
 
 /// One exchange of a recording.
@@ -43,8 +43,8 @@ fn exchanges(recording: &str) -> (String, Vec<Exchange>) {
     (preface.to_owned(), rest.split("\n### ").map(cut).collect())
 }
 
-struct Stage {
-    house: House,
+struct Fixture {
+    server: TestServer,
     token: String,
     /// One of TrustedX's authorization server, with all its scopes.
     trustedx_token: String,
@@ -70,14 +70,14 @@ struct Said {
     process: String,
 }
 
-impl Stage {
+impl Fixture {
     /// Sends a request as it is written, on a connection of its own, and reads until that is closed.
     fn exchange(&self, request: &str) -> String {
         let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
         let tomorrow = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 86_400;
         let mut body = body
-            .replace("{{client_id}}", &self.house.client.0)
-            .replace("{{client_secret}}", &self.house.client.1)
+            .replace("{{client_id}}", &self.server.client.0)
+            .replace("{{client_secret}}", &self.server.client.1)
             .replace("{{token}}", &self.token)
             .replace("{{trustedx token}}", &self.trustedx_token)
             .replace("{{tomorrow}}", &tomorrow.to_string())
@@ -85,8 +85,8 @@ impl Stage {
             .replace("{{serial of absent}}", &self.held.serial_number);
         body = self.follow(body);
         let mut head = head.to_owned();
-        for (person, device) in &self.devices {
-            let placeholder = format!("{{{{device of {person}}}}}");
+        for (test_device, device) in &self.devices {
+            let placeholder = format!("{{{{device of {test_device}}}}}");
             body = body.replace(&placeholder, device);
             head = head.replace(&placeholder, device);
         }
@@ -105,7 +105,7 @@ impl Stage {
             .replace('\n', "\r\n");
         let host = "localhost".try_into().unwrap();
         let host: ServerName<'static> = host;
-        let port = self.house.address.rsplit(':').next().unwrap();
+        let port = self.server.address.rsplit(':').next().unwrap();
         let tcp = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
         let connection = ClientConnection::new(Arc::clone(&self.tls), host).unwrap();
         let mut stream = StreamOwned::new(connection, tcp);
@@ -227,7 +227,7 @@ impl Stage {
 }
 
 /// TrustedX's links, and the device that calls them: `absent`'s.
-impl Stage {
+impl Fixture {
     fn at_links(&self, head: &str) -> String {
         let mut head = head.replace("{{process}}", &self.said.lock().process);
         for (usage, identity) in self.identities() {
@@ -249,7 +249,7 @@ impl Stage {
 
     /// The same answer with names for what is drawn.
     fn named(&self, answer: &str) -> String {
-        let mut answer = answer.replace(&self.house.client.0, "{{client_id}}");
+        let mut answer = answer.replace(&self.server.client.0, "{{client_id}}");
         for (usage, identity) in self.identities() {
             answer = answer.replace(identity, &format!("{{{{{usage} identity}}}}"));
         }
@@ -280,19 +280,20 @@ impl Said {
 
 /// A house with people of habits: `signer` signs, `decliner` declines, `watcher` only looks, `absent` has a
 /// phone that is off, but for what its application says to a gateway, and `nobody` has none.
-async fn stage() -> Stage {
+async fn fixture() -> Fixture {
     // The first in the list of accepted hosts is `acme.localhost`, too.
-    let house = House::configured("[server]\ndefault_tenant = \"acme\"\n");
+    let server = TestServer::configured("[server]\ndefault_tenant = \"acme\"\n");
     for user in ["signer", "decliner", "watcher", "absent", "nobody"] {
-        house.user(user);
+        server.user(user);
     }
-    let mut signer = Person::enrolled(&house, "signer", None).await;
-    let mut decliner = Person::enrolled(&house, "decliner", None).await;
-    let mut watcher = Person::enrolled(&house, "watcher", None).await;
-    let absent = Person::enrolled(&house, "absent", None).await;
+    let mut signer = TestDevice::enrolled(&server, "signer", None).await;
+    let mut decliner = TestDevice::enrolled(&server, "decliner", None).await;
+    let mut watcher = TestDevice::enrolled(&server, "watcher", None).await;
+    let absent = TestDevice::enrolled(&server, "absent", None).await;
     let devices = [("signer", &signer), ("watcher", &watcher), ("absent", &absent)];
-    let devices =
-        devices.map(|(name, person)| (name, person.phone().device_id.to_string())).to_vec();
+    let devices = devices
+        .map(|(name, test_device)| (name, test_device.phone().device_id.to_string()))
+        .to_vec();
     tokio::spawn(async move {
         loop {
             signer.signs().await;
@@ -305,37 +306,37 @@ async fn stage() -> Stage {
     });
     tokio::spawn(async move { while watcher.device.next().await.is_ok() {} });
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(house.data().join("tls/ca.pem")).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_file(server.data().join("tls/ca.pem")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let token = house.token().await;
-    let trustedx_token = house.trustedx_token(&house.client, "").await;
+    let token = server.token().await;
+    let trustedx_token = server.trustedx_token(&server.client, "").await;
     let basic = {
         use base64::Engine as _;
-        let (id, secret) = &house.client;
+        let (id, secret) = &server.client;
         base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"))
     };
-    house.cli(&["tenant", "create", "other"]).unwrap();
-    let stranger = house.cli(&["client", "create", "Stranger", "--tenant", "other"]).unwrap();
+    server.cli(&["tenant", "create", "other"]).unwrap();
+    let stranger = server.cli(&["client", "create", "Stranger", "--tenant", "other"]).unwrap();
     let field = |name: &str| stranger[name].as_str().unwrap().to_owned();
     let stranger = (field("client_id"), field("client_secret"));
-    let strangers_token = house.token_of("other", &stranger).await;
-    for person in ["signer", "watcher"] {
-        while house.device_state(person).await != "ONLINE" {}
+    let strangers_token = server.token_of("other", &stranger).await;
+    for test_device in ["signer", "watcher"] {
+        while server.device_state(test_device).await != "ONLINE" {}
     }
     let front_end_key = {
         use base64::Engine as _;
         let made = ["key", "create", "--tenant", "acme", "--kind", "front-end"];
-        let made = house.cli(&made).unwrap();
+        let made = server.cli(&made).unwrap();
         let key = format!("app:{}", made["api_key"].as_str().unwrap());
         base64::engine::general_purpose::STANDARD.encode(key)
     };
-    Stage {
-        house,
+    Fixture {
+        server,
         token,
         trustedx_token,
         basic,
@@ -353,10 +354,10 @@ async fn replay(name: &str) {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/transcripts").join(name);
     let recording = std::fs::read_to_string(&path).unwrap();
     let (preface, recorded) = exchanges(&recording);
-    let stage = Arc::new(stage().await);
+    let fixture = Arc::new(fixture().await);
     let mut replayed = preface;
     for (number, exchange) in recorded.iter().enumerate() {
-        let (sender, request) = (Arc::clone(&stage), exchange.request.clone());
+        let (sender, request) = (Arc::clone(&fixture), exchange.request.clone());
         let answer = tokio::task::spawn_blocking(move || sender.exchange(&request)).await.unwrap();
         let Exchange { title, request, response } = exchange;
         if std::env::var_os("UPDATE_EXPECT").is_none() {

@@ -50,9 +50,9 @@ CREATE TABLE users (
     wrong_codes    INTEGER NOT NULL,
     pin_locks_in_a_row  INTEGER NOT NULL, -- locks by wrong PINs since the last right one
     code_locks_in_a_row INTEGER NOT NULL, -- locks by wrong codes since the last right one
-    lock           TEXT    NOT NULL, -- open, until, disowned, administrator
+    lock           TEXT    NOT NULL, -- open, until, reported, administrator
     locked_until   INTEGER,          -- where lock is until
-    profile        TEXT,             -- what the surface that made the user keeps of them, as it wrote it
+    profile        TEXT,             -- what the dialect that made the user keeps of them, as it wrote it
     created_at     INTEGER NOT NULL,
     PRIMARY KEY (tenant, name)
 ) STRICT, WITHOUT ROWID;
@@ -190,7 +190,7 @@ CREATE TABLE transactions (
     raw         TEXT,             -- finished with a raw signature: JSON, what else it takes to verify it
     discarded   INTEGER NOT NULL DEFAULT 0, -- 1 where its caller deleted it
     -- its terms
-    surface     TEXT    NOT NULL,
+    dialect     TEXT    NOT NULL,
     client      TEXT    NOT NULL,
     user        TEXT    NOT NULL,
     request_key INTEGER NOT NULL,
@@ -253,7 +253,7 @@ CREATE TABLE evidence (
     proof_content BLOB    NOT NULL,
     proof_signer  BLOB    NOT NULL,
     evidence      BLOB    NOT NULL,
-    surface       TEXT    NOT NULL,
+    dialect       TEXT    NOT NULL,
     client        TEXT    NOT NULL,
     user          TEXT    NOT NULL,
     request_key   INTEGER NOT NULL,
@@ -287,10 +287,10 @@ CREATE TABLE deliveries (
     tenant         TEXT    NOT NULL,
     id             BLOB    NOT NULL,
     transaction_id BLOB    NOT NULL,
-    debt           TEXT    NOT NULL, -- callback, push
+    kind           TEXT    NOT NULL, -- callback, push
     device         INTEGER,          -- where it is a push
     host           TEXT    NOT NULL DEFAULT '', -- host and port of a callback, or a push service and its application
-    owed_at        INTEGER NOT NULL DEFAULT 0,  -- since when, or when it was replayed
+    queued_at        INTEGER NOT NULL DEFAULT 0,  -- since when, or when it was replayed
     attempts       INTEGER NOT NULL, -- begun
     lease          INTEGER NOT NULL DEFAULT 0,  -- grows by one with each claim
     due_at         INTEGER,          -- when it is tried, or its lease ends; NULL is given up
@@ -299,8 +299,8 @@ CREATE TABLE deliveries (
 ) STRICT;
 
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX deliveries_by_lane ON deliveries (tenant, host, due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX deliveries_given_up ON deliveries (tenant) WHERE due_at IS NULL;
+CREATE INDEX deliveries_by_destination ON deliveries (tenant, host, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_dead_letters ON deliveries (tenant) WHERE due_at IS NULL;
 CREATE INDEX deliveries_of_transaction ON deliveries (tenant, transaction_id);
 
 -- A row is a device that was pushed for a transaction, or that came to it after it began.
@@ -308,7 +308,7 @@ CREATE TABLE contacts (
     tenant         TEXT    NOT NULL,
     transaction_id BLOB    NOT NULL,
     device         INTEGER NOT NULL,
-    push           TEXT,    -- sent, needless, waiting, failed, dead; NULL is not pushed
+    push           TEXT,    -- sent, skipped, waiting, failed, gone; NULL is not pushed
     push_at        INTEGER, -- since when
     push_outcome   TEXT,    -- what came of the last attempt
     reached_at     INTEGER, -- when it first asked what there is

@@ -1,15 +1,15 @@
 //! What came of waking devices, and whose a push address is.
 
-use countersign_core::delivery::{Debt, Settlement, Verdict};
+use countersign_core::delivery::{DeliveryKind, Settlement, Verdict};
 use countersign_core::device::Device;
 use countersign_core::id::{DeviceId, TenantName, TransactionId};
 use countersign_core::push::{Push, Retirement};
+use countersign_core::push_policy::{Contact, PushState, Pushed};
 use countersign_core::time::Timestamp;
-use countersign_core::waking::{Contact, PushState, Pushed};
 
-use super::World;
+use super::Tables;
 
-impl World {
+impl Tables {
     pub(super) fn contact(
         &mut self,
         tenant: &TenantName,
@@ -22,7 +22,7 @@ impl World {
 
     pub(super) fn settle(&mut self, settlement: &Settlement) {
         let Some(delivery) = self.deliveries.settle(settlement) else { return };
-        let Debt::Push(device) = delivery.debt else { return };
+        let DeliveryKind::Push(device) = delivery.kind else { return };
         let tenant = &settlement.tenant;
         self.contact(tenant, delivery.transaction, device).push = Some(Pushed {
             state: PushState::after(settlement.verdict),
@@ -34,7 +34,7 @@ impl World {
             && row.version == version
             && row.value.push.registration().is_some()
         {
-            retire(&mut row.value, settlement.at, Retirement::Dead);
+            retire(&mut row.value, settlement.at, Retirement::Gone);
             row.version += 1;
         }
     }

@@ -2,17 +2,19 @@
 
 use std::convert::Infallible;
 
-use countersign_core::delivery::{Debt, Delivery, Lane, Owed, Settlement, Verdict};
+use countersign_core::delivery::{
+    Delivery, DeliveryKind, Destination, NewDelivery, Settlement, Verdict,
+};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
-use countersign_core::port::{Claim, Claimed, Unpaid};
+use countersign_core::port::{Claim, Claimed, OutboxEntry};
 use countersign_core::time::Timestamp;
 
-use crate::claim::walk;
+use crate::claim::claim_round_robin;
 
 /// In the order in which they were queued.
 #[derive(Debug, Default)]
-pub(super) struct Deliveries(Vec<Unpaid>);
+pub(super) struct Deliveries(Vec<OutboxEntry>);
 
 impl Deliveries {
     pub(super) fn has(&self, tenant: &TenantName, id: DeliveryId) -> bool {
@@ -21,102 +23,110 @@ impl Deliveries {
 
     /// Whether a callback is owed for a transaction, given up or not.
     pub(super) fn owe(&self, tenant: &TenantName, transaction: TransactionId) -> bool {
-        let mut theirs = self.0.iter().filter(|unpaid| is_for(unpaid, tenant, transaction));
-        theirs.any(|unpaid| unpaid.delivery.debt == Debt::Callback)
+        let mut theirs = self.0.iter().filter(|outbox| is_for(outbox, tenant, transaction));
+        theirs.any(|outbox| outbox.delivery.kind == DeliveryKind::Callback)
     }
 
     /// Removes what is owed for a transaction.
-    pub(super) fn forget(&mut self, tenant: &TenantName, transaction: TransactionId) {
-        self.0.retain(|unpaid| !is_for(unpaid, tenant, transaction));
+    pub(super) fn purge(&mut self, tenant: &TenantName, transaction: TransactionId) {
+        self.0.retain(|outbox| !is_for(outbox, tenant, transaction));
     }
 
     /// Removes the pushes that are owed for a transaction.
     pub(super) fn call_off(&mut self, tenant: &TenantName, transaction: TransactionId) {
-        self.0.retain(|unpaid| {
-            let is_push = matches!(unpaid.delivery.debt, Debt::Push(_));
-            !(is_push && is_for(unpaid, tenant, transaction))
+        self.0.retain(|outbox| {
+            let is_push = matches!(outbox.delivery.kind, DeliveryKind::Push(_));
+            !(is_push && is_for(outbox, tenant, transaction))
         });
     }
 
     /// Queues what a transaction owes.
-    pub(super) fn queue(&mut self, transaction: TransactionId, owed: Owed) {
-        let Owed { id, debt, lane, due_at } = owed;
-        let (owed_at, attempts, lease) = (due_at, 0, 0);
-        let delivery = Delivery { id, lane, transaction, debt, owed_at, attempts, lease };
-        self.0.push(Unpaid { delivery, due_at: Some(due_at), outcome: None });
+    pub(super) fn queue(&mut self, transaction: TransactionId, delivery: NewDelivery) {
+        let NewDelivery { id, kind, destination, due_at } = delivery;
+        let (queued_at, attempts, lease) = (due_at, 0, 0);
+        let delivery = Delivery { id, destination, transaction, kind, queued_at, attempts, lease };
+        self.0.push(OutboxEntry { delivery, due_at: Some(due_at), outcome: None });
     }
 
     pub(super) fn claim(&mut self, claim: Claim) -> Claimed {
         let (now, lease_end) = (claim.now, claim.lease_end);
         let all = &self.0;
-        let waiting = || all.iter().filter(|unpaid| unpaid.due_at.is_some());
-        let next = |after: Option<&Lane>| {
-            let lanes = waiting().map(|unpaid| &unpaid.delivery.lane);
-            let lane = lanes.filter(|lane| after.is_none_or(|after| *lane > after)).min();
-            Ok::<_, Infallible>(lane.cloned())
+        let waiting = || all.iter().filter(|outbox| outbox.due_at.is_some());
+        let next = |after: Option<&Destination>| {
+            let destinations = waiting().map(|outbox| &outbox.delivery.destination);
+            let destination = destinations
+                .filter(|destination| after.is_none_or(|after| *destination > after))
+                .min();
+            Ok::<_, Infallible>(destination.cloned())
         };
-        let due = |lane: &Lane, places: u16| {
+        let due = |destination: &Destination, permits: u16| {
             let mut due: Vec<usize> = (0..all.len()).collect();
             due.retain(|at| {
-                all[*at].delivery.lane == *lane && all[*at].due_at.is_some_and(|at| at <= now)
+                all[*at].delivery.destination == *destination
+                    && all[*at].due_at.is_some_and(|at| at <= now)
             });
             due.sort_by_key(|at| all[*at].due_at);
-            due.truncate(places.into());
+            due.truncate(permits.into());
             Ok(due)
         };
-        let Ok((places, resume)) = walk(claim, next, due);
+        let Ok((permits, resume)) = claim_round_robin(claim, next, due);
         let lease = |at: usize| {
-            let unpaid = &mut self.0[at];
-            unpaid.due_at = Some(lease_end);
-            unpaid.delivery.lease += 1;
-            let claimed = unpaid.delivery.clone();
-            unpaid.delivery.attempts = begun(claimed.attempts);
+            let outbox = &mut self.0[at];
+            outbox.due_at = Some(lease_end);
+            outbox.delivery.lease += 1;
+            let claimed = outbox.delivery.clone();
+            outbox.delivery.attempts = begun(claimed.attempts);
             claimed
         };
-        Claimed { deliveries: places.into_iter().map(lease).collect(), resume }
+        Claimed { deliveries: permits.into_iter().map(lease).collect(), resume }
     }
 
     /// Answers the delivery that was settled, if its lease is the last one.
     pub(super) fn settle(&mut self, settlement: &Settlement) -> Option<Delivery> {
         let at = self.place(&settlement.tenant, settlement.id)?;
-        let unpaid = &mut self.0[at];
-        if unpaid.delivery.lease != settlement.lease {
+        let outbox = &mut self.0[at];
+        if outbox.delivery.lease != settlement.lease {
             return None;
         }
-        let delivery = unpaid.delivery.clone();
-        unpaid.outcome = Some(settlement.outcome.clone());
-        match (settlement.verdict, delivery.debt) {
-            (Verdict::Done | Verdict::Needless | Verdict::Retire { .. }, _)
-            | (Verdict::GiveUp, Debt::Push(_)) => drop(self.0.remove(at)),
-            (Verdict::Retry(due_at), _) => unpaid.due_at = Some(due_at),
-            (Verdict::GiveUp, Debt::Callback) => unpaid.due_at = None,
+        let delivery = outbox.delivery.clone();
+        outbox.outcome = Some(settlement.outcome.clone());
+        match (settlement.verdict, delivery.kind) {
+            (Verdict::Done | Verdict::Skipped | Verdict::Retire { .. }, _)
+            | (Verdict::GiveUp, DeliveryKind::Push(_)) => drop(self.0.remove(at)),
+            (Verdict::Retry(due_at), _) => outbox.due_at = Some(due_at),
+            (Verdict::GiveUp, DeliveryKind::Callback) => outbox.due_at = None,
         }
         Some(delivery)
     }
 
-    pub(super) fn forsake(
+    pub(super) fn give_up_expired(
         &mut self,
-        lane: &Lane,
+        destination: &Destination,
         now: Timestamp,
-        owed_before: Timestamp,
+        queued_before: Timestamp,
         outcome: &str,
     ) -> u16 {
-        let old = |unpaid: &&mut Unpaid| {
-            unpaid.delivery.lane == *lane
-                && unpaid.due_at.is_some_and(|at| at <= now)
-                && unpaid.delivery.owed_at <= owed_before
+        let old = |outbox: &&mut OutboxEntry| {
+            outbox.delivery.destination == *destination
+                && outbox.due_at.is_some_and(|at| at <= now)
+                && outbox.delivery.queued_at <= queued_before
         };
         let old = self.0.iter_mut().filter(old).take(DELIVERIES_CHANGED_MAX.into());
-        old.fold(0, |count, unpaid| {
-            unpaid.due_at = None;
-            unpaid.outcome = Some(outcome.to_owned());
+        old.fold(0, |count, outbox| {
+            outbox.due_at = None;
+            outbox.outcome = Some(outcome.to_owned());
             count + 1
         })
     }
 
-    pub(super) fn list(&self, tenant: &TenantName, given_up: bool, limit: u16) -> Vec<Unpaid> {
-        let theirs = self.0.iter().filter(|unpaid| unpaid.delivery.lane.tenant == *tenant);
-        let asked = theirs.filter(|unpaid| !given_up || unpaid.due_at.is_none());
+    pub(super) fn list(
+        &self,
+        tenant: &TenantName,
+        dead_letters: bool,
+        limit: u16,
+    ) -> Vec<OutboxEntry> {
+        let theirs = self.0.iter().filter(|outbox| outbox.delivery.destination.tenant == *tenant);
+        let asked = theirs.filter(|outbox| !dead_letters || outbox.due_at.is_none());
         asked.take(limit.into()).cloned().collect()
     }
 
@@ -126,24 +136,25 @@ impl Deliveries {
         which: Option<DeliveryId>,
         now: Timestamp,
     ) -> u16 {
-        let asked = |unpaid: &&mut Unpaid| {
-            let delivery = &unpaid.delivery;
-            delivery.lane.tenant == *tenant
+        let asked = |outbox: &&mut OutboxEntry| {
+            let delivery = &outbox.delivery;
+            delivery.destination.tenant == *tenant
                 && which.is_none_or(|id| delivery.id == id)
-                && unpaid.due_at.is_none()
+                && outbox.due_at.is_none()
         };
         let asked = self.0.iter_mut().filter(asked).take(DELIVERIES_CHANGED_MAX.into());
-        asked.fold(0, |count, unpaid| {
-            unpaid.due_at = Some(now);
-            unpaid.delivery.owed_at = now;
-            unpaid.delivery.attempts = 0;
+        asked.fold(0, |count, outbox| {
+            outbox.due_at = Some(now);
+            outbox.delivery.queued_at = now;
+            outbox.delivery.attempts = 0;
             count + 1
         })
     }
 
     fn place(&self, tenant: &TenantName, id: DeliveryId) -> Option<usize> {
-        let this = |delivery: &Delivery| delivery.lane.tenant == *tenant && delivery.id == id;
-        self.0.iter().position(|unpaid| this(&unpaid.delivery))
+        let this =
+            |delivery: &Delivery| delivery.destination.tenant == *tenant && delivery.id == id;
+        self.0.iter().position(|outbox| this(&outbox.delivery))
     }
 }
 
@@ -153,6 +164,6 @@ pub(crate) fn begun(attempts: u16) -> u16 {
     attempts.saturating_add(1).min(u16::MAX - 1)
 }
 
-fn is_for(unpaid: &Unpaid, tenant: &TenantName, transaction: TransactionId) -> bool {
-    unpaid.delivery.lane.tenant == *tenant && unpaid.delivery.transaction == transaction
+fn is_for(outbox: &OutboxEntry, tenant: &TenantName, transaction: TransactionId) -> bool {
+    outbox.delivery.destination.tenant == *tenant && outbox.delivery.transaction == transaction
 }

@@ -5,9 +5,9 @@ use countersign_core::enrolment::{Addition, IdentityKey};
 use countersign_core::id::TenantName;
 use countersign_core::port::{Changed, Registered, Versioned};
 
-use super::World;
+use super::Tables;
 
-impl World {
+impl Tables {
     /// A tenant's devices, retired ones aside, by user and sequence.
     pub(super) fn listed(
         &self,

@@ -11,17 +11,17 @@ use countersign_core::port::{Changed, Created, Registered, Registry, Versioned};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
-use countersign_core::user::{Standing, User};
+use countersign_core::user::{LockState, User};
 
-use super::{Memory, World};
+use super::{Memory, Tables};
 
 impl Registry for Memory {
     async fn create_tenant(&self, tenant: Tenant) -> Result<Created, Fault> {
-        let mut world = self.0.lock();
-        if world.tenants.contains_key(&tenant.name) {
+        let mut tables = self.0.lock();
+        if tables.tenants.contains_key(&tenant.name) {
             return Ok(Created::Exists);
         }
-        world.tenants.insert(tenant.name.clone(), tenant);
+        tables.tenants.insert(tenant.name.clone(), tenant);
         Ok(Created::Made)
     }
 
@@ -30,9 +30,9 @@ impl Registry for Memory {
     }
 
     async fn trust(&self, tenant: &TenantName, root: &[u8]) -> Result<Created, Fault> {
-        let mut world = self.0.lock();
-        world.check_tenant(tenant, "trusting a root")?;
-        let found = world.tenants.get_mut(tenant).expect("it was looked for");
+        let mut tables = self.0.lock();
+        tables.check_tenant(tenant, "trusting a root")?;
+        let found = tables.tenants.get_mut(tenant).expect("it was looked for");
         if found.roots.iter().any(|one| one == root) {
             return Ok(Created::Exists);
         }
@@ -45,15 +45,15 @@ impl Registry for Memory {
     }
 
     async fn create_client(&self, client: Client) -> Result<Created, Fault> {
-        let mut world = self.0.lock();
-        world.check_tenant(&client.tenant, "making a client")?;
+        let mut tables = self.0.lock();
+        tables.check_tenant(&client.tenant, "making a client")?;
         let taken = |(_, other): (_, &Client)| {
             other.tenant == client.tenant && (other.id == client.id || other.name == client.name)
         };
-        if world.clients.iter().any(taken) {
+        if tables.clients.iter().any(taken) {
             return Ok(Created::Exists);
         }
-        world.clients.insert((client.tenant.clone(), client.id.clone()), client);
+        tables.clients.insert((client.tenant.clone(), client.id.clone()), client);
         Ok(Created::Made)
     }
 
@@ -72,8 +72,8 @@ impl Registry for Memory {
         newest: Key32,
         before: Option<Key32>,
     ) -> Result<Changed, Fault> {
-        let mut world = self.0.lock();
-        let Some(client) = world.clients.get_mut(&(tenant.clone(), id.clone())) else {
+        let mut tables = self.0.lock();
+        let Some(client) = tables.clients.get_mut(&(tenant.clone(), id.clone())) else {
             return Ok(Changed::Stale);
         };
         client.webhook_key = newest;
@@ -82,14 +82,14 @@ impl Registry for Memory {
     }
 
     async fn create_key(&self, key: ApiKey) -> Result<Created, Fault> {
-        let mut world = self.0.lock();
+        let mut tables = self.0.lock();
         if let Some(tenant) = &key.tenant {
-            world.check_tenant(tenant, "making an API key")?;
+            tables.check_tenant(tenant, "making an API key")?;
         }
-        if world.keys.iter().any(|other| other.id == key.id || other.digest == key.digest) {
+        if tables.keys.iter().any(|other| other.id == key.id || other.digest == key.digest) {
             return Ok(Created::Exists);
         }
-        world.keys.push(key);
+        tables.keys.push(key);
         Ok(Created::Made)
     }
 
@@ -98,8 +98,8 @@ impl Registry for Memory {
     }
 
     async fn keys(&self, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Fault> {
-        let world = self.0.lock();
-        let good = world.keys.iter().filter(|key| tenant.is_none_or(|tenant| key.covers(tenant)));
+        let tables = self.0.lock();
+        let good = tables.keys.iter().filter(|key| tenant.is_none_or(|tenant| key.covers(tenant)));
         Ok(good.take(LISTED_MAX.into()).cloned().collect())
     }
 
@@ -110,13 +110,13 @@ impl Registry for Memory {
         profile: Option<&str>,
         now: Timestamp,
     ) -> Result<Created, Fault> {
-        let mut world = self.0.lock();
-        world.check_tenant(tenant, "making a user")?;
+        let mut tables = self.0.lock();
+        tables.check_tenant(tenant, "making a user")?;
         let key = (tenant.clone(), name.clone());
-        if world.users.contains_key(&key) {
+        if tables.users.contains_key(&key) {
             return Ok(Created::Exists);
         }
-        let made = world.users_made.entry(tenant.clone()).or_default();
+        let made = tables.users_made.entry(tenant.clone()).or_default();
         *made += 1;
         let value = User {
             tenant: tenant.clone(),
@@ -124,11 +124,11 @@ impl Registry for Memory {
             serial_base: SerialBase(*made),
             devices_made: 0,
             activations_made: 0,
-            standing: Standing::default(),
+            lock_state: LockState::default(),
             profile: profile.map(str::to_owned),
             created_at: now,
         };
-        world.users.insert(key, Versioned { value, version: 1 });
+        tables.users.insert(key, Versioned { value, version: 1 });
         Ok(Created::Made)
     }
 
@@ -140,17 +140,17 @@ impl Registry for Memory {
         Ok(self.0.lock().users.get(&(tenant.clone(), name.clone())).cloned())
     }
 
-    async fn set_standing(
+    async fn set_lock_state(
         &self,
         tenant: &TenantName,
         user: &UserName,
         expected: u32,
-        standing: Standing,
+        lock_state: LockState,
     ) -> Result<Changed, Fault> {
-        let mut world = self.0.lock();
-        match world.users.get_mut(&(tenant.clone(), user.clone())) {
+        let mut tables = self.0.lock();
+        match tables.users.get_mut(&(tenant.clone(), user.clone())) {
             Some(user) if user.version == expected => {
-                user.value.standing = standing;
+                user.value.lock_state = lock_state;
                 user.version += 1;
                 Ok(Changed::Written)
             }
@@ -180,13 +180,13 @@ impl Registry for Memory {
         tenant: &TenantName,
         serial: SerialNumber,
     ) -> Result<Option<Versioned<Device>>, Fault> {
-        let world = self.0.lock();
+        let tables = self.0.lock();
         let this = |d: &&Versioned<Device>| {
             d.value.tenant == *tenant
                 && d.value.serial_number == serial
                 && d.value.status != DeviceStatus::Retired
         };
-        Ok(world.devices.values().find(this).cloned())
+        Ok(tables.devices.values().find(this).cloned())
     }
 
     async fn devices(
@@ -231,17 +231,17 @@ impl Registry for Memory {
         device: Device,
         expected: u32,
         user_expected: u32,
-        standing: Option<Standing>,
+        lock_state: Option<LockState>,
     ) -> Result<Changed, Fault> {
-        let mut world = self.0.lock();
+        let mut tables = self.0.lock();
         let whose = (device.tenant.clone(), device.user.clone());
-        if world.users.get(&whose).is_none_or(|user| user.version != user_expected) {
+        if tables.users.get(&whose).is_none_or(|user| user.version != user_expected) {
             return Ok(Changed::Stale);
         }
-        let changed = world.change_device(device, expected);
-        if let (Changed::Written, Some(standing)) = (changed, standing) {
-            let user = world.users.get_mut(&whose).expect("looked at above");
-            user.value.standing = standing;
+        let changed = tables.change_device(device, expected);
+        if let (Changed::Written, Some(lock_state)) = (changed, lock_state) {
+            let user = tables.users.get_mut(&whose).expect("looked at above");
+            user.value.lock_state = lock_state;
             user.version += 1;
         }
         Ok(changed)
@@ -252,17 +252,17 @@ impl Registry for Memory {
         activation: Activation,
         expected: u32,
     ) -> Result<Changed, Fault> {
-        let mut world = self.0.lock();
-        world.check_tenant(&activation.tenant, "making an activation")?;
-        if world.activation(&activation).is_some() {
+        let mut tables = self.0.lock();
+        tables.check_tenant(&activation.tenant, "making an activation")?;
+        if tables.activation(&activation).is_some() {
             return Ok(Changed::Stale);
         }
-        let user = world.users.get_mut(&(activation.tenant.clone(), activation.user.clone()));
+        let user = tables.users.get_mut(&(activation.tenant.clone(), activation.user.clone()));
         let Some(user) = user.filter(|user| user.value.activations_made == expected) else {
             return Ok(Changed::Stale);
         };
         user.value.activations_made += 1;
-        world.activations.push(Versioned { value: activation, version: 1 });
+        tables.activations.push(Versioned { value: activation, version: 1 });
         Ok(Changed::Written)
     }
 
@@ -272,47 +272,47 @@ impl Registry for Memory {
         user: &UserName,
         now: Timestamp,
     ) -> Result<Vec<Versioned<Activation>>, Fault> {
-        let world = self.0.lock();
+        let tables = self.0.lock();
         let theirs = |a: &&Versioned<Activation>| {
             a.value.tenant == *tenant && a.value.user == *user && now < a.value.not_after
         };
-        let newest = world.activations.iter().rev().filter(theirs);
+        let newest = tables.activations.iter().rev().filter(theirs);
         Ok(newest.take(ACTIVATIONS_LISTED_MAX).cloned().collect())
     }
 
     async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
-        let mut world = self.0.lock();
+        let mut tables = self.0.lock();
         if !enrolment.keys_fit() {
             return Err(Fault::new("enrolling a device", Enrolment::KEYS_UNFIT));
         }
         let Enrolment { activation, expected, user_expected, request, answer, device, keys } =
             enrolment;
-        let Some(at) = world.activation(&activation) else { return Ok(Registered::Stale) };
+        let Some(at) = tables.activation(&activation) else { return Ok(Registered::Stale) };
         let key = (device.tenant.clone(), device.id);
-        if world.activations[at].version != expected || world.devices.contains_key(&key) {
+        if tables.activations[at].version != expected || tables.devices.contains_key(&key) {
             return Ok(Registered::Stale);
         }
-        let user = world.users.get(&(device.tenant.clone(), device.user.clone()));
+        let user = tables.users.get(&(device.tenant.clone(), device.user.clone()));
         let Some(user) = user.filter(|user| user.version == user_expected) else {
             return Ok(Registered::Stale);
         };
         if device.serial_number.sequence != user.value.devices_made + 1 {
             return Err(Fault::new("enrolling a device", "its sequence number is not the next"));
         }
-        let checked = world.check_keys(&device.tenant, &keys);
+        let checked = tables.check_keys(&device.tenant, &keys);
         if checked != Registered::Written {
             return Ok(checked);
         }
-        world.keep_keys(&device.tenant, &keys);
-        let user = world.users.get_mut(&(device.tenant.clone(), device.user.clone()));
+        tables.keep_keys(&device.tenant, &keys);
+        let user = tables.users.get_mut(&(device.tenant.clone(), device.user.clone()));
         let user = user.expect("looked at above");
         user.value.devices_made += 1;
         user.version += 1;
-        let row = &mut world.activations[at];
+        let row = &mut tables.activations[at];
         row.value.state = ActivationState::Used { request, answer };
         row.version += 1;
-        world.give_address_to(&device);
-        world.devices.insert(key, Versioned { value: device, version: 1 });
+        tables.give_address_to(&device);
+        tables.devices.insert(key, Versioned { value: device, version: 1 });
         Ok(Registered::Written)
     }
 
@@ -323,12 +323,12 @@ impl Registry for Memory {
         Ok(self.0.lock().add_identity(addition))
     }
 
-    async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        Ok(self.0.lock().forget_activations(before, limit))
+    async fn purge_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        Ok(self.0.lock().purge_activations(before, limit))
     }
 }
 
-impl World {
+impl Tables {
     fn check_tenant(&self, tenant: &TenantName, doing: &'static str) -> Result<(), Fault> {
         if self.tenants.contains_key(tenant) {
             return Ok(());

@@ -9,9 +9,9 @@ use countersign_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::column::{Columns, json, moment};
-use super::trouble::Trouble;
+use super::error::StoreError;
 use super::{device, identity_key, tenant, user};
-use crate::seal::{MasterKeys, Owner, Place};
+use crate::seal::{MasterKeys, Owner, SealContext};
 
 /// An activation as it is written: its code sealed.
 pub(super) struct Row {
@@ -22,12 +22,13 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn of(activation: Activation, keys: &MasterKeys) -> Self {
         let owner = Owner::ActivationCode(activation.id);
-        let code = keys.seal(Place { tenant: &activation.tenant, owner }, activation.code.expose());
+        let code =
+            keys.seal(SealContext { tenant: &activation.tenant, owner }, activation.code.expose());
         Self { activation, code }
     }
 
     /// Writes it, if as many as `expected` were made for its user before.
-    pub(super) fn insert(&self, sql: &Connection, expected: u32) -> Result<Changed, Trouble> {
+    pub(super) fn insert(&self, sql: &Connection, expected: u32) -> Result<Changed, StoreError> {
         let activation = &self.activation;
         tenant::check(sql, &activation.tenant)?;
         if version(sql, activation)?.is_some()
@@ -63,7 +64,7 @@ impl Row {
 }
 
 /// The version of an activation's row, if there is one.
-fn version(sql: &Connection, activation: &Activation) -> Result<Option<u32>, Trouble> {
+fn version(sql: &Connection, activation: &Activation) -> Result<Option<u32>, StoreError> {
     Ok(sql
         .prepare_cached("SELECT version FROM activations WHERE tenant = ?1 AND id = ?2")?
         .query_row(params![activation.tenant.as_str(), activation.id.to_be_bytes()], |row| {
@@ -78,7 +79,7 @@ pub(super) fn list(
     user: &UserName,
     now: Timestamp,
     keys: &MasterKeys,
-) -> Result<Vec<Versioned<Activation>>, Trouble> {
+) -> Result<Vec<Versioned<Activation>>, StoreError> {
     let mut select = sql.prepare_cached(
         "SELECT tenant, id, version, user, code, not_after, secret, chosen, labels, state,
                 request, answer
@@ -94,7 +95,7 @@ pub(super) fn list(
     Ok(activations)
 }
 
-fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Activation>, Trouble> {
+fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Activation>, StoreError> {
     let mut columns = Columns::of("activations", 2, row);
     let tenant: TenantName = columns.text("tenant")?;
     let id = columns.id("id")?;
@@ -125,14 +126,14 @@ pub(super) fn expired(
     sql: &Connection,
     before: Timestamp,
     limit: u16,
-) -> Result<Vec<i64>, Trouble> {
+) -> Result<Vec<i64>, StoreError> {
     let mut select = sql.prepare_cached(EXPIRED)?;
     let rows = select.query_map(params![moment(before), limit], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Removes those of these activations that are still there, and answers how many.
-pub(super) fn forget(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result<u16, Trouble> {
+pub(super) fn purge(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result<u16, StoreError> {
     let mut delete =
         sql.prepare_cached("DELETE FROM activations WHERE seq = ?1 AND not_after <= ?2")?;
     let mut gone = 0;
@@ -143,22 +144,22 @@ pub(super) fn forget(sql: &Connection, seqs: &[i64], before: Timestamp) -> Resul
 }
 
 /// An enrolment as it is written.
-pub(super) struct Unit {
+pub(super) struct EnrolmentWork {
     enrolment: Enrolment,
     device: device::Row,
 }
 
-impl Unit {
+impl EnrolmentWork {
     pub(super) fn of(enrolment: Enrolment, keys: &MasterKeys) -> Self {
         let device = device::Row::of(enrolment.device.clone(), keys);
         Self { enrolment, device }
     }
 
-    pub(super) fn write(&self, sql: &Connection) -> Result<Registered, Trouble> {
+    pub(super) fn write(&self, sql: &Connection) -> Result<Registered, StoreError> {
         let Enrolment { activation, device, keys, .. } = &self.enrolment;
         let tenant = &device.tenant;
         if !self.enrolment.keys_fit() {
-            return Err(Trouble::Misused(Enrolment::KEYS_UNFIT));
+            return Err(StoreError::Misused(Enrolment::KEYS_UNFIT));
         }
         if !self.holds(sql)? || device::version(sql, tenant, device.id)?.is_some() {
             return Ok(Registered::Stale);
@@ -167,7 +168,7 @@ impl Unit {
             .prepare_cached("SELECT devices_made FROM users WHERE tenant = ?1 AND name = ?2")?
             .query_row([tenant.as_str(), device.user.as_str()], |row| row.get(0))?;
         if device.serial_number.sequence != devices_made + 1 {
-            return Err(Trouble::Misused("the device's sequence number is not the next"));
+            return Err(StoreError::Misused("the device's sequence number is not the next"));
         }
         let checked = identity_key::check(sql, tenant, keys)?;
         if checked != Registered::Written {
@@ -191,7 +192,7 @@ impl Unit {
     }
 
     /// Whether what was decided on is as it was.
-    fn holds(&self, sql: &Connection) -> Result<bool, Trouble> {
+    fn holds(&self, sql: &Connection) -> Result<bool, StoreError> {
         let Enrolment { activation, device, .. } = &self.enrolment;
         let version = version(sql, activation)?;
         let user = user::version(sql, &device.tenant, &device.user)?;

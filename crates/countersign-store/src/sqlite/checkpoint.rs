@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::trouble::explained;
+use super::error::explained;
 
 /// Pages that the log may grow by before the thread is woken: 8 MiB.
 const WAKE_PAGES: u32 = 1_024;

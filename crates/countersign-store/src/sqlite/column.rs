@@ -12,8 +12,8 @@ use rusqlite::types::{FromSql, ValueRef};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::trouble::{Corrupt, Trouble};
-use crate::seal::{MasterKeys, Owner, Place};
+use super::error::{Corrupt, StoreError};
+use crate::seal::{MasterKeys, Owner, SealContext};
 
 /// The columns of one row. The first ones are its key, and name it where one of them is corrupt.
 pub(super) struct Columns<'r> {
@@ -34,20 +34,20 @@ impl<'r> Columns<'r> {
     }
 
     /// The next column, as it is.
-    pub(super) fn next<T: FromSql>(&mut self, column: &'static str) -> Result<T, Trouble> {
+    pub(super) fn next<T: FromSql>(&mut self, column: &'static str) -> Result<T, StoreError> {
         let value = self.row.get(self.at).map_err(|error| self.corrupt(column, error));
         self.at += 1;
         value
     }
 
     /// The next column, a number that is never negative.
-    pub(super) fn number(&mut self, column: &'static str) -> Result<u64, Trouble> {
+    pub(super) fn number(&mut self, column: &'static str) -> Result<u64, StoreError> {
         let number: i64 = self.next(column)?;
         u64::try_from(number).map_err(|error| self.corrupt(column, error))
     }
 
     /// The next column, a moment.
-    pub(super) fn moment(&mut self, column: &'static str) -> Result<Timestamp, Trouble> {
+    pub(super) fn moment(&mut self, column: &'static str) -> Result<Timestamp, StoreError> {
         self.number(column).map(Timestamp)
     }
 
@@ -55,7 +55,7 @@ impl<'r> Columns<'r> {
     pub(super) fn moment_or_none(
         &mut self,
         column: &'static str,
-    ) -> Result<Option<Timestamp>, Trouble> {
+    ) -> Result<Option<Timestamp>, StoreError> {
         match self.next::<Option<i64>>(column)? {
             None => Ok(None),
             Some(number) => match u64::try_from(number) {
@@ -66,7 +66,7 @@ impl<'r> Columns<'r> {
     }
 
     /// The next column, text with a parser of its own.
-    pub(super) fn text<T>(&mut self, column: &'static str) -> Result<T, Trouble>
+    pub(super) fn text<T>(&mut self, column: &'static str) -> Result<T, StoreError>
     where
         T: FromStr<Err: Error + Send + Sync + 'static>,
     {
@@ -80,7 +80,7 @@ impl<'r> Columns<'r> {
         column: &'static str,
         all: [T; N],
         name: impl Fn(T) -> &'static str,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, StoreError> {
         let text: String = self.next(column)?;
         let found = all.into_iter().find(|one| name(*one) == text);
         found.ok_or_else(|| self.corrupt(column, format!("no such thing as {text:?}")))
@@ -90,7 +90,7 @@ impl<'r> Columns<'r> {
     pub(super) fn bytes<const N: usize>(
         &mut self,
         column: &'static str,
-    ) -> Result<[u8; N], Trouble> {
+    ) -> Result<[u8; N], StoreError> {
         let bytes: Vec<u8> = self.next(column)?;
         let length = bytes.len();
         let wrong = |_| self.corrupt(column, format!("{length} bytes, not {N}"));
@@ -98,12 +98,15 @@ impl<'r> Columns<'r> {
     }
 
     /// The next column, a BLOB of 16 bytes that is an id.
-    pub(super) fn id(&mut self, column: &'static str) -> Result<u128, Trouble> {
+    pub(super) fn id(&mut self, column: &'static str) -> Result<u128, StoreError> {
         self.bytes(column).map(u128::from_be_bytes)
     }
 
     /// The next column, JSON.
-    pub(super) fn json<T: DeserializeOwned>(&mut self, column: &'static str) -> Result<T, Trouble> {
+    pub(super) fn json<T: DeserializeOwned>(
+        &mut self,
+        column: &'static str,
+    ) -> Result<T, StoreError> {
         let text: String = self.next(column)?;
         serde_json::from_str(&text).map_err(|error| self.corrupt(column, error))
     }
@@ -112,7 +115,7 @@ impl<'r> Columns<'r> {
     pub(super) fn json_or_none<T: DeserializeOwned>(
         &mut self,
         column: &'static str,
-    ) -> Result<Option<T>, Trouble> {
+    ) -> Result<Option<T>, StoreError> {
         let Some(text) = self.next::<Option<String>>(column)? else { return Ok(None) };
         serde_json::from_str(&text).map(Some).map_err(|error| self.corrupt(column, error))
     }
@@ -124,9 +127,9 @@ impl<'r> Columns<'r> {
         keys: &MasterKeys,
         tenant: &TenantName,
         owner: Owner<'_>,
-    ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let sealed: Vec<u8> = self.next(column)?;
-        self.opened(column, &sealed, keys, Place { tenant, owner })
+        self.opened(column, &sealed, keys, SealContext { tenant, owner })
     }
 
     /// The next column, opened, or nothing.
@@ -136,9 +139,9 @@ impl<'r> Columns<'r> {
         keys: &MasterKeys,
         tenant: &TenantName,
         owner: Owner<'_>,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, Trouble> {
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let Some(sealed) = self.next::<Option<Vec<u8>>>(column)? else { return Ok(None) };
-        self.opened(column, &sealed, keys, Place { tenant, owner }).map(Some)
+        self.opened(column, &sealed, keys, SealContext { tenant, owner }).map(Some)
     }
 
     /// The next column, opened: a key of 32 bytes.
@@ -148,7 +151,7 @@ impl<'r> Columns<'r> {
         keys: &MasterKeys,
         tenant: &TenantName,
         owner: Owner<'_>,
-    ) -> Result<Key32, Trouble> {
+    ) -> Result<Key32, StoreError> {
         let opened = self.secret32_or_none(column, keys, tenant, owner)?;
         opened.ok_or_else(|| self.corrupt(column, "it is NULL"))
     }
@@ -160,7 +163,7 @@ impl<'r> Columns<'r> {
         keys: &MasterKeys,
         tenant: &TenantName,
         owner: Owner<'_>,
-    ) -> Result<Option<Key32>, Trouble> {
+    ) -> Result<Option<Key32>, StoreError> {
         let Some(opened) = self.secret_or_none(column, keys, tenant, owner)? else {
             return Ok(None);
         };
@@ -174,8 +177,8 @@ impl<'r> Columns<'r> {
         column: &'static str,
         sealed: &[u8],
         keys: &MasterKeys,
-        place: Place<'_>,
-    ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+        place: SealContext<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         keys.open(place, sealed).map_err(|error| self.corrupt(column, error))
     }
 
@@ -184,7 +187,7 @@ impl<'r> Columns<'r> {
         &self,
         column: &'static str,
         why: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Trouble {
+    ) -> StoreError {
         let part = |at| match self.row.get_ref(at) {
             Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
             Ok(ValueRef::Integer(number)) => number.to_string(),

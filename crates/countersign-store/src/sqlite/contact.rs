@@ -1,13 +1,13 @@
 //! Rows of contacts: what came of waking a device for a transaction.
 
 use countersign_core::id::{DeviceId, TenantName, TransactionId};
+use countersign_core::push_policy::{Contact, PushState, Pushed};
 use countersign_core::time::Timestamp;
-use countersign_core::waking::{Contact, PushState, Pushed};
 use rusqlite::{Connection, params};
 
 use super::column::{Columns, moment, number};
 use super::device;
-use super::trouble::Trouble;
+use super::error::StoreError;
 
 /// Notes how the push of a device stands.
 pub(super) fn note_push(
@@ -16,7 +16,7 @@ pub(super) fn note_push(
     transaction: TransactionId,
     device: DeviceId,
     pushed: &Pushed,
-) -> Result<(), Trouble> {
+) -> Result<(), StoreError> {
     sql.prepare_cached(
         "INSERT INTO contacts (tenant, transaction_id, device, push, push_at, push_outcome)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -40,7 +40,7 @@ pub(super) fn note_reached(
     transactions: &[TransactionId],
     device: DeviceId,
     at: Timestamp,
-) -> Result<(), Trouble> {
+) -> Result<(), StoreError> {
     let mut note = sql.prepare_cached(
         "INSERT INTO contacts (tenant, transaction_id, device, reached_at) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT DO UPDATE SET reached_at = ?4 WHERE reached_at IS NULL",
@@ -59,7 +59,7 @@ pub(super) fn list(
     sql: &Connection,
     tenant: &TenantName,
     transaction: TransactionId,
-) -> Result<Vec<Contact>, Trouble> {
+) -> Result<Vec<Contact>, StoreError> {
     let mut select = sql.prepare_cached(LIST)?;
     let mut rows = select.query(params![tenant.as_str(), transaction.bytes()])?;
     let mut contacts = Vec::new();
@@ -73,7 +73,7 @@ pub(super) fn list(
     Ok(contacts)
 }
 
-fn read_push(columns: &mut Columns<'_>) -> Result<Option<Pushed>, Trouble> {
+fn read_push(columns: &mut Columns<'_>) -> Result<Option<Pushed>, StoreError> {
     let state: Option<String> = columns.next("push")?;
     let at = columns.moment_or_none("push_at")?;
     let outcome = columns.next("push_outcome")?;

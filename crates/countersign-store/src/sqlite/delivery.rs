@@ -1,55 +1,57 @@
 //! Rows of deliveries: debts that wait to be paid.
 
-use countersign_core::delivery::{Debt, Delivery, Lane, Owed, Settlement, Verdict};
+use countersign_core::delivery::{
+    Delivery, DeliveryKind, Destination, NewDelivery, Settlement, Verdict,
+};
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
-use countersign_core::port::{Claim, Unpaid};
+use countersign_core::port::{Claim, OutboxEntry};
+use countersign_core::push_policy::{PushState, Pushed};
 use countersign_core::time::Timestamp;
-use countersign_core::waking::{PushState, Pushed};
 use rusqlite::{Connection, Rows, params};
 
 use super::column::{Columns, moment, number};
-use super::trouble::Trouble;
+use super::error::StoreError;
 use super::{contact, device};
-use crate::claim::walk;
+use crate::claim::claim_round_robin;
 use crate::memory::begun;
 
 /// Queues a debt.
 pub(super) fn insert(
     sql: &Connection,
     transaction: TransactionId,
-    owed: &Owed,
-) -> Result<(), Trouble> {
-    let (debt, device) = match owed.debt {
-        Debt::Callback => ("callback", None),
-        Debt::Push(device) => ("push", Some(number(device.number()))),
+    new: &NewDelivery,
+) -> Result<(), StoreError> {
+    let (kind, device) = match new.kind {
+        DeliveryKind::Callback => ("callback", None),
+        DeliveryKind::Push(device) => ("push", Some(number(device.number()))),
     };
     sql.prepare_cached(
-        "INSERT INTO deliveries (tenant, id, transaction_id, debt, device, attempts, due_at,
-                                 host, owed_at, lease)
+        "INSERT INTO deliveries (tenant, id, transaction_id, kind, device, attempts, due_at,
+                                 host, queued_at, lease)
          VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?6, 0)",
     )?
     .execute(params![
-        owed.lane.tenant.as_str(),
-        owed.id.0.to_be_bytes(),
+        new.destination.tenant.as_str(),
+        new.id.0.to_be_bytes(),
         transaction.bytes(),
-        debt,
+        kind,
         device,
-        moment(owed.due_at),
-        owed.lane.host,
+        moment(new.due_at),
+        new.destination.host,
     ])?;
     Ok(())
 }
 
 pub(super) const CALL_OFF: &str =
-    "DELETE FROM deliveries WHERE tenant = ?1 AND transaction_id = ?2 AND debt = 'push'";
+    "DELETE FROM deliveries WHERE tenant = ?1 AND transaction_id = ?2 AND kind = 'push'";
 
 /// Removes the pushes that are owed for a transaction.
 pub(super) fn call_off(
     sql: &Connection,
     tenant: &TenantName,
     transaction: TransactionId,
-) -> Result<(), Trouble> {
+) -> Result<(), StoreError> {
     sql.prepare_cached(CALL_OFF)?.execute(params![tenant.as_str(), transaction.bytes()])?;
     Ok(())
 }
@@ -57,11 +59,11 @@ pub(super) fn call_off(
 pub(super) const ANY_DUE: &str = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE due_at <= ?1)";
 // Two statements, since `(tenant, host) > (?1, ?2)` would begin at the first delivery of the lane that it is to
 // skip, and look at each: SQLite makes no strict bound of a row of values.
-pub(super) const NEXT_LANE: &str = "SELECT tenant, host FROM deliveries
+pub(super) const NEXT_DESTINATION: &str = "SELECT tenant, host FROM deliveries
       WHERE due_at IS NOT NULL AND tenant = ?1 AND host > ?2 ORDER BY host LIMIT 1";
 pub(super) const NEXT_TENANT: &str = "SELECT tenant, host FROM deliveries
       WHERE due_at IS NOT NULL AND tenant > ?1 ORDER BY tenant, host LIMIT 1";
-pub(super) const DUE_IN_LANE: &str = "SELECT seq, due_at FROM deliveries
+pub(super) const DUE_AT_DESTINATION: &str = "SELECT seq, due_at FROM deliveries
       WHERE tenant = ?1 AND host = ?2 AND due_at <= ?3
       ORDER BY due_at, seq LIMIT ?4";
 
@@ -77,36 +79,37 @@ pub(super) struct Candidate {
 pub(super) fn candidates(
     sql: &Connection,
     claim: Claim,
-) -> Result<(Vec<Candidate>, Option<Lane>), Trouble> {
+) -> Result<(Vec<Candidate>, Option<Destination>), StoreError> {
     let now = moment(claim.now);
     if !sql.prepare_cached(ANY_DUE)?.query_row([now], |row| row.get(0))? {
         return Ok((Vec::new(), claim.after));
     }
-    let (mut lane, mut tenant) = (sql.prepare_cached(NEXT_LANE)?, sql.prepare_cached(NEXT_TENANT)?);
-    let next = |after: Option<&Lane>| -> Result<Option<Lane>, Trouble> {
-        if let Some(Lane { tenant, host }) = after
-            && let Some(found) = read_lane(lane.query([tenant.as_str(), host])?)?
+    let (mut destination, mut tenant) =
+        (sql.prepare_cached(NEXT_DESTINATION)?, sql.prepare_cached(NEXT_TENANT)?);
+    let next = |after: Option<&Destination>| -> Result<Option<Destination>, StoreError> {
+        if let Some(Destination { tenant, host }) = after
+            && let Some(found) = read_lane(destination.query([tenant.as_str(), host])?)?
         {
             return Ok(Some(found));
         }
-        let after = after.map_or("", |lane| lane.tenant.as_str());
+        let after = after.map_or("", |destination| destination.tenant.as_str());
         read_lane(tenant.query([after])?)
     };
-    let mut due = sql.prepare_cached(DUE_IN_LANE)?;
-    let due = |lane: &Lane, places: u16| -> Result<Vec<Candidate>, Trouble> {
-        let found = due
-            .query_map(params![lane.tenant.as_str(), lane.host, now, places], |row| {
-                Ok(Candidate { seq: row.get(0)?, due_at: row.get(1)? })
-            })?;
+    let mut due = sql.prepare_cached(DUE_AT_DESTINATION)?;
+    let due = |destination: &Destination, permits: u16| -> Result<Vec<Candidate>, StoreError> {
+        let found = due.query_map(
+            params![destination.tenant.as_str(), destination.host, now, permits],
+            |row| Ok(Candidate { seq: row.get(0)?, due_at: row.get(1)? }),
+        )?;
         Ok(found.collect::<Result<_, _>>()?)
     };
-    walk(claim, next, due)
+    claim_round_robin(claim, next, due)
 }
 
-fn read_lane(mut rows: Rows<'_>) -> Result<Option<Lane>, Trouble> {
+fn read_lane(mut rows: Rows<'_>) -> Result<Option<Destination>, StoreError> {
     let Some(row) = rows.next()? else { return Ok(None) };
     let mut columns = Columns::of("deliveries", 2, row);
-    Ok(Some(Lane { tenant: columns.text("tenant")?, host: columns.next("host")? }))
+    Ok(Some(Destination { tenant: columns.text("tenant")?, host: columns.next("host")? }))
 }
 
 /// Leases those that nobody else has leased since they were found. The attempt counts from now on, so
@@ -115,10 +118,10 @@ pub(super) fn lease(
     sql: &Connection,
     candidates: &[Candidate],
     lease_end: Timestamp,
-) -> Result<Vec<Delivery>, Trouble> {
+) -> Result<Vec<Delivery>, StoreError> {
     let mut leased = Vec::with_capacity(candidates.len());
     let mut select = sql.prepare_cached(
-        "SELECT tenant, id, transaction_id, debt, device, attempts, host, owed_at, lease
+        "SELECT tenant, id, transaction_id, kind, device, attempts, host, queued_at, lease
            FROM deliveries WHERE seq = ?1 AND due_at = ?2",
     )?;
     for candidate in candidates {
@@ -138,7 +141,7 @@ pub(super) fn lease(
     Ok(leased.into_iter().map(|(_, delivery)| delivery).collect())
 }
 
-pub(super) fn settle(sql: &Connection, settlement: &Settlement) -> Result<(), Trouble> {
+pub(super) fn settle(sql: &Connection, settlement: &Settlement) -> Result<(), StoreError> {
     let Settlement { tenant, id, lease, verdict, outcome, at } = settlement;
     let which = params![tenant.as_str(), id.0.to_be_bytes(), lease];
     let mut find = sql.prepare_cached(
@@ -155,7 +158,7 @@ pub(super) fn settle(sql: &Connection, settlement: &Settlement) -> Result<(), Tr
     let kept = match verdict {
         Verdict::Retry(due_at) => Some(Some(moment(*due_at))),
         Verdict::GiveUp if device.is_none() => Some(None),
-        Verdict::Done | Verdict::Needless | Verdict::GiveUp | Verdict::Retire { .. } => None,
+        Verdict::Done | Verdict::Skipped | Verdict::GiveUp | Verdict::Retire { .. } => None,
     };
     match kept {
         Some(due_at) => sql
@@ -174,22 +177,22 @@ pub(super) fn settle(sql: &Connection, settlement: &Settlement) -> Result<(), Tr
     Ok(())
 }
 
-pub(super) const FORSAKE: &str = "UPDATE deliveries SET due_at = NULL, outcome = ?5
+pub(super) const GIVE_UP_EXPIRED: &str = "UPDATE deliveries SET due_at = NULL, outcome = ?5
       WHERE seq IN (SELECT seq FROM deliveries
-                     WHERE tenant = ?1 AND host = ?2 AND due_at <= ?3 AND owed_at <= ?4 LIMIT ?6)";
+                     WHERE tenant = ?1 AND host = ?2 AND due_at <= ?3 AND queued_at <= ?4 LIMIT ?6)";
 
-pub(super) fn forsake(
+pub(super) fn give_up_expired(
     sql: &Connection,
-    lane: &Lane,
+    destination: &Destination,
     now: Timestamp,
-    owed_before: Timestamp,
+    queued_before: Timestamp,
     outcome: &str,
-) -> Result<u16, Trouble> {
-    let changed = sql.prepare_cached(FORSAKE)?.execute(params![
-        lane.tenant.as_str(),
-        lane.host,
+) -> Result<u16, StoreError> {
+    let changed = sql.prepare_cached(GIVE_UP_EXPIRED)?.execute(params![
+        destination.tenant.as_str(),
+        destination.host,
         moment(now),
-        moment(owed_before),
+        moment(queued_before),
         outcome,
         DELIVERIES_CHANGED_MAX,
     ])?;
@@ -197,33 +200,34 @@ pub(super) fn forsake(
 }
 
 const LIST: &str =
-    "SELECT tenant, id, transaction_id, debt, device, attempts, host, owed_at, lease, due_at, outcome
+    "SELECT tenant, id, transaction_id, kind, device, attempts, host, queued_at, lease, due_at, outcome
        FROM deliveries WHERE tenant = ?1 ORDER BY seq LIMIT ?2";
-pub(super) const LIST_GIVEN_UP: &str =
-    "SELECT tenant, id, transaction_id, debt, device, attempts, host, owed_at, lease, due_at, outcome
-       FROM deliveries INDEXED BY deliveries_given_up
+pub(super) const LIST_DEAD_LETTERS: &str =
+    "SELECT tenant, id, transaction_id, kind, device, attempts, host, queued_at, lease, due_at, outcome
+       FROM deliveries INDEXED BY deliveries_dead_letters
       WHERE tenant = ?1 AND due_at IS NULL ORDER BY seq LIMIT ?2";
 
 pub(super) fn list(
     sql: &Connection,
     tenant: &TenantName,
-    given_up: bool,
+    dead_letters: bool,
     limit: u16,
-) -> Result<Vec<Unpaid>, Trouble> {
-    let mut select = sql.prepare_cached(if given_up { LIST_GIVEN_UP } else { LIST })?;
+) -> Result<Vec<OutboxEntry>, StoreError> {
+    let mut select = sql.prepare_cached(if dead_letters { LIST_DEAD_LETTERS } else { LIST })?;
     let mut rows = select.query(params![tenant.as_str(), limit])?;
     let mut listed = Vec::new();
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of("deliveries", 2, row);
         let delivery = read(&mut columns)?;
         let due_at = columns.moment_or_none("due_at")?;
-        listed.push(Unpaid { delivery, due_at, outcome: columns.next("outcome")? });
+        listed.push(OutboxEntry { delivery, due_at, outcome: columns.next("outcome")? });
     }
     Ok(listed)
 }
 
-pub(super) const REPLAY_ALL: &str = "UPDATE deliveries SET due_at = ?2, owed_at = ?2, attempts = 0
-      WHERE seq IN (SELECT seq FROM deliveries INDEXED BY deliveries_given_up
+pub(super) const REPLAY_ALL: &str =
+    "UPDATE deliveries SET due_at = ?2, queued_at = ?2, attempts = 0
+      WHERE seq IN (SELECT seq FROM deliveries INDEXED BY deliveries_dead_letters
                      WHERE tenant = ?1 AND due_at IS NULL ORDER BY seq LIMIT ?3)";
 
 pub(super) fn replay(
@@ -231,12 +235,12 @@ pub(super) fn replay(
     tenant: &TenantName,
     which: Option<DeliveryId>,
     now: Timestamp,
-) -> Result<u16, Trouble> {
+) -> Result<u16, StoreError> {
     let (tenant, now) = (tenant.as_str(), moment(now));
     let changed = match which {
         Some(id) => sql
             .prepare_cached(
-                "UPDATE deliveries SET due_at = ?3, owed_at = ?3, attempts = 0
+                "UPDATE deliveries SET due_at = ?3, queued_at = ?3, attempts = 0
                   WHERE tenant = ?1 AND id = ?2 AND due_at IS NULL",
             )?
             .execute(params![tenant, id.0.to_be_bytes(), now])?,
@@ -248,20 +252,20 @@ pub(super) fn replay(
 }
 
 /// Reads the columns from `tenant` to `lease`.
-fn read(columns: &mut Columns<'_>) -> Result<Delivery, Trouble> {
+fn read(columns: &mut Columns<'_>) -> Result<Delivery, StoreError> {
     let tenant = columns.text("tenant")?;
     let id = DeliveryId(columns.id("id")?);
     let transaction = TransactionId(columns.id("transaction_id")?);
-    let debt: String = columns.next("debt")?;
+    let kind: String = columns.next("kind")?;
     let device = device::id_or_none(columns, "device")?;
-    let debt = match (debt.as_str(), device) {
-        ("callback", None) => Debt::Callback,
-        ("push", Some(device)) => Debt::Push(device),
-        _ => return Err(columns.corrupt("debt", format!("no such debt as {debt:?}"))),
+    let kind = match (kind.as_str(), device) {
+        ("callback", None) => DeliveryKind::Callback,
+        ("push", Some(device)) => DeliveryKind::Push(device),
+        _ => return Err(columns.corrupt("kind", format!("no such kind as {kind:?}"))),
     };
     let attempts = columns.next("attempts")?;
-    let lane = Lane { tenant, host: columns.next("host")? };
-    let owed_at = columns.moment("owed_at")?;
+    let destination = Destination { tenant, host: columns.next("host")? };
+    let queued_at = columns.moment("queued_at")?;
     let lease = columns.next("lease")?;
-    Ok(Delivery { id, lane, transaction, debt, owed_at, attempts, lease })
+    Ok(Delivery { id, destination, transaction, kind, queued_at, attempts, lease })
 }

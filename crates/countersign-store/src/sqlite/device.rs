@@ -1,18 +1,18 @@
 //! Rows of devices, their identities included.
 
-use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Purpose};
+use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Usage};
 use countersign_core::enrolment::{Addition, Enrolment};
 use countersign_core::id::{DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
 use countersign_core::port::{Changed, Registered, Versioned};
-use countersign_core::user::Standing;
+use countersign_core::user::LockState;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{Base64, Columns, json, moment, number};
-use super::trouble::Trouble;
+use super::error::StoreError;
 use super::{identity_key, user};
-use crate::seal::{MasterKeys, Owner, Place};
+use crate::seal::{MasterKeys, Owner, SealContext};
 
 mod push;
 
@@ -28,7 +28,7 @@ pub(super) struct Row {
     payload_key: Vec<u8>,
     code_key: Vec<u8>,
     pin_digest: Option<Vec<u8>>,
-    push: push::Columns,
+    push: push::PushColumns,
     about: String,
     identities: String,
 }
@@ -47,7 +47,7 @@ struct AboutBody {
 #[serde(deny_unknown_fields)]
 struct IdentityBody {
     id: String,
-    purpose: PurposeBody,
+    usage: PurposeBody,
     certificate: Base64,
     chain: Vec<Base64>,
     labels: Vec<String>,
@@ -67,20 +67,21 @@ enum PurposeBody {
 
 impl Row {
     pub(super) fn of(device: Device, keys: &MasterKeys) -> Self {
-        let seal =
-            |owner, secret: &[u8; 32]| keys.seal(Place { tenant: &device.tenant, owner }, secret);
+        let seal = |owner, secret: &[u8; 32]| {
+            keys.seal(SealContext { tenant: &device.tenant, owner }, secret)
+        };
         let payload_key = seal(Owner::PayloadKey(device.id), device.payload_key.expose());
         let code_key = seal(Owner::CodeKey(device.id), device.code_key.expose());
         let pin_digest =
             device.pin.as_ref().map(|pin| seal(Owner::Pin(device.id), pin.digest.expose()));
-        let push = push::Columns::of(&device, keys);
+        let push = push::PushColumns::of(&device, keys);
         let about = json(&AboutBody::of(&device.about));
         let identities: Vec<_> = device.identities.iter().map(IdentityBody::of).collect();
         let identities = json(&identities);
         Self { device, payload_key, code_key, pin_digest, push, about, identities }
     }
 
-    pub(super) fn insert(&self, sql: &Connection) -> Result<(), Trouble> {
+    pub(super) fn insert(&self, sql: &Connection) -> Result<(), StoreError> {
         let device = &self.device;
         self.push.take_from_others(sql, device)?;
         let statement = format!(
@@ -113,7 +114,7 @@ impl Row {
     }
 
     /// Writes what may change in a device.
-    pub(super) fn update(&self, sql: &Connection, expected: u32) -> Result<Changed, Trouble> {
+    pub(super) fn update(&self, sql: &Connection, expected: u32) -> Result<Changed, StoreError> {
         let device = &self.device;
         if version(sql, &device.tenant, device.id)? != Some(expected) {
             return Ok(Changed::Stale);
@@ -147,16 +148,16 @@ impl Row {
         sql: &Connection,
         expected: u32,
         user_expected: u32,
-        standing: Option<Standing>,
-    ) -> Result<Changed, Trouble> {
+        lock_state: Option<LockState>,
+    ) -> Result<Changed, StoreError> {
         let (tenant, user) = (&self.device.tenant, &self.device.user);
         if version(sql, tenant, self.device.id)? != Some(expected)
             || user::version(sql, tenant, user)? != Some(user_expected)
         {
             return Ok(Changed::Stale);
         }
-        if let Some(standing) = standing {
-            user::set_standing(sql, tenant, user, user_expected, standing)?;
+        if let Some(lock_state) = lock_state {
+            user::set_lock_state(sql, tenant, user, user_expected, lock_state)?;
         }
         self.update(sql, expected)
     }
@@ -173,10 +174,10 @@ impl AdditionRow {
         Self { row: Row::of(addition.device.clone(), keys), addition }
     }
 
-    pub(super) fn write(&self, sql: &Connection) -> Result<Registered, Trouble> {
+    pub(super) fn write(&self, sql: &Connection) -> Result<Registered, StoreError> {
         let Addition { device, expected, user_expected, key } = &self.addition;
         if !self.addition.key_fits() {
-            return Err(Trouble::Misused(Enrolment::KEYS_UNFIT));
+            return Err(StoreError::Misused(Enrolment::KEYS_UNFIT));
         }
         if version(sql, &device.tenant, device.id)? != Some(*expected)
             || user::version(sql, &device.tenant, &device.user)? != Some(*user_expected)
@@ -197,7 +198,7 @@ pub(super) fn load(
     tenant: &TenantName,
     id: DeviceId,
     keys: &MasterKeys,
-) -> Result<Option<Versioned<Device>>, Trouble> {
+) -> Result<Option<Versioned<Device>>, StoreError> {
     let select = format!("SELECT {COLUMNS} FROM devices WHERE tenant = ?1 AND id = ?2");
     let mut select = sql.prepare_cached(&select)?;
     let mut rows = select.query(params![tenant.as_str(), number(id.number())])?;
@@ -209,7 +210,7 @@ pub(super) fn load_by_serial(
     tenant: &TenantName,
     serial: SerialNumber,
     keys: &MasterKeys,
-) -> Result<Option<Versioned<Device>>, Trouble> {
+) -> Result<Option<Versioned<Device>>, StoreError> {
     let mut select = sql.prepare_cached(&by_serial_statement())?;
     let mut rows = select.query(params![tenant.as_str(), serial.base.0, serial.sequence])?;
     rows.next()?.map(|row| read(row, keys)).transpose()
@@ -227,7 +228,7 @@ pub(super) fn list(
     tenant: &TenantName,
     user: Option<&UserName>,
     keys: &MasterKeys,
-) -> Result<Vec<Versioned<Device>>, Trouble> {
+) -> Result<Vec<Versioned<Device>>, StoreError> {
     let mut select = sql.prepare_cached(&list_statement(user.is_some()))?;
     let mut rows = select.query(params![tenant.as_str(), user.map(UserName::as_str)])?;
     let mut devices = Vec::new();
@@ -252,7 +253,7 @@ pub(super) fn version(
     sql: &Connection,
     tenant: &TenantName,
     id: DeviceId,
-) -> Result<Option<u32>, Trouble> {
+) -> Result<Option<u32>, StoreError> {
     Ok(sql
         .prepare_cached("SELECT version FROM devices WHERE tenant = ?1 AND id = ?2")?
         .query_row(params![tenant.as_str(), number(id.number())], |row| row.get(0))
@@ -260,7 +261,7 @@ pub(super) fn version(
 }
 
 /// The next column, a device's id.
-pub(super) fn id(columns: &mut Columns<'_>, column: &'static str) -> Result<DeviceId, Trouble> {
+pub(super) fn id(columns: &mut Columns<'_>, column: &'static str) -> Result<DeviceId, StoreError> {
     let number = columns.number(column)?;
     DeviceId::try_from(number).map_err(|error| columns.corrupt(column, error))
 }
@@ -269,13 +270,13 @@ pub(super) fn id(columns: &mut Columns<'_>, column: &'static str) -> Result<Devi
 pub(super) fn id_or_none(
     columns: &mut Columns<'_>,
     column: &'static str,
-) -> Result<Option<DeviceId>, Trouble> {
+) -> Result<Option<DeviceId>, StoreError> {
     let Some(number) = columns.next::<Option<i64>>(column)? else { return Ok(None) };
     let id = u64::try_from(number).ok().and_then(|number| DeviceId::try_from(number).ok());
     id.map(Some).ok_or_else(|| columns.corrupt(column, "not a device id"))
 }
 
-fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Device>, Trouble> {
+fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Device>, StoreError> {
     let mut columns = Columns::of("devices", 2, row);
     let tenant: TenantName = columns.text("tenant")?;
     let id = id(&mut columns, "id")?;
@@ -303,7 +304,7 @@ fn read(row: &rusqlite::Row<'_>, keys: &MasterKeys) -> Result<Versioned<Device>,
     Ok(Versioned { value, version })
 }
 
-fn read_status(columns: &mut Columns<'_>) -> Result<DeviceStatus, Trouble> {
+fn read_status(columns: &mut Columns<'_>) -> Result<DeviceStatus, StoreError> {
     let all = [DeviceStatus::Active, DeviceStatus::Locked, DeviceStatus::Retired];
     columns.one_of("status", all, DeviceStatus::as_str)
 }
@@ -313,7 +314,7 @@ fn read_pin(
     keys: &MasterKeys,
     tenant: &TenantName,
     id: DeviceId,
-) -> Result<Option<PinDigest>, Trouble> {
+) -> Result<Option<PinDigest>, StoreError> {
     let digest = columns.secret32_or_none("pin_digest", keys, tenant, Owner::Pin(id))?;
     let version: Option<u32> = columns.next("pin_version")?;
     match (digest, version) {
@@ -323,7 +324,7 @@ fn read_pin(
     }
 }
 
-fn read_identities(columns: &mut Columns<'_>) -> Result<Vec<Identity>, Trouble> {
+fn read_identities(columns: &mut Columns<'_>) -> Result<Vec<Identity>, StoreError> {
     let bodies: Vec<IdentityBody> = columns.json("identities")?;
     let identities: Result<_, _> = bodies.into_iter().map(IdentityBody::into_identity).collect();
     identities.map_err(|error| columns.corrupt("identities", error))
@@ -345,9 +346,9 @@ impl IdentityBody {
     fn of(identity: &Identity) -> Self {
         Self {
             id: identity.id.to_string(),
-            purpose: match identity.purpose {
-                Purpose::Content => PurposeBody::Content,
-                Purpose::Digest => PurposeBody::Digest,
+            usage: match identity.usage {
+                Usage::Content => PurposeBody::Content,
+                Usage::Digest => PurposeBody::Digest,
             },
             certificate: Base64(identity.certificate.clone()),
             chain: identity.chain.iter().cloned().map(Base64).collect(),
@@ -361,9 +362,9 @@ impl IdentityBody {
     fn into_identity(self) -> Result<Identity, countersign_core::id::BadName> {
         Ok(Identity {
             id: self.id.parse::<IdentityId>()?,
-            purpose: match self.purpose {
-                PurposeBody::Content => Purpose::Content,
-                PurposeBody::Digest => Purpose::Digest,
+            usage: match self.usage {
+                PurposeBody::Content => Usage::Content,
+                PurposeBody::Digest => Usage::Digest,
             },
             certificate: self.certificate.0,
             chain: self.chain.into_iter().map(|certificate| certificate.0).collect(),

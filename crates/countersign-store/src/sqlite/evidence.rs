@@ -2,31 +2,31 @@
 //! which somebody signed.
 
 use countersign_core::port::{Committed, Versioned};
-use countersign_core::terms::Terms;
+use countersign_core::spec::TransactionSpec;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use rusqlite::{Connection, ToSql, params};
 
 use super::column::moment;
+use super::error::StoreError;
 use super::transaction;
-use super::trouble::Trouble;
 
 /// A row as [`transaction::read`] takes it: finished, and without the content that its signature holds.
 const AS_TRANSACTION: &str = "tenant, id, version, 'finished', 0, NULL, takes, ended_at, ended_by,
-    NULL, proof_content, proof_signer, evidence, raw, discarded, surface, client, user, request_key,
+    NULL, proof_content, proof_signer, evidence, raw, discarded, dialect, client, user, request_key,
     reference, device, started_at, body, coalesce(content, x'')";
 
 /// No callback is owed for it, and none was given up that could be replayed.
 const NOTHING_OWED: &str = "NOT EXISTS (SELECT 1 FROM deliveries
     WHERE deliveries.tenant = transactions.tenant AND deliveries.transaction_id = transactions.id
-      AND debt = 'callback')";
+      AND kind = 'callback')";
 
 /// Reads evidence as the transactions that it is of.
 pub(super) fn select(
     sql: &Connection,
     which: &'static str,
     given: &[&dyn ToSql],
-) -> Result<Vec<Versioned<Transaction>>, Trouble> {
+) -> Result<Vec<Versioned<Transaction>>, StoreError> {
     let select = format!("SELECT {AS_TRANSACTION} FROM evidence WHERE {which}");
     let mut select = sql.prepare_cached(&select)?;
     let mut rows = select.query(given)?;
@@ -40,14 +40,14 @@ pub(super) fn select(
 /// Hides it from its own caller, if the version still holds.
 pub(super) fn discard(
     sql: &Connection,
-    terms: &Terms,
+    spec: &TransactionSpec,
     expected: u32,
-) -> Result<Committed, Trouble> {
+) -> Result<Committed, StoreError> {
     let mut discard = sql.prepare_cached(
         "UPDATE evidence SET version = version + 1, discarded = 1
           WHERE tenant = ?1 AND id = ?2 AND version = ?3",
     )?;
-    let changed = discard.execute(params![terms.tenant.as_str(), terms.id.bytes(), expected])?;
+    let changed = discard.execute(params![spec.tenant.as_str(), spec.id.bytes(), expected])?;
     Ok(if changed == 0 { Committed::Stale } else { Committed::Written })
 }
 
@@ -63,22 +63,22 @@ pub(super) fn forgettable(
     sql: &Connection,
     before: Timestamp,
     limit: u16,
-) -> Result<Vec<i64>, Trouble> {
+) -> Result<Vec<i64>, StoreError> {
     let mut select = sql.prepare_cached(&forgettable_statement())?;
     let rows = select.query_map(params![moment(before), limit], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Removes those of these transactions that may still go, and answers how many did.
-pub(super) fn forget(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result<u16, Trouble> {
+pub(super) fn purge(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result<u16, StoreError> {
     let may_go = format!("seq = ?1 AND ended_at <= ?2 AND {NOTHING_OWED}");
     let mut keep = sql.prepare_cached(&format!(
         "INSERT INTO evidence (tenant, id, version, takes, ended_at, ended_by, proof_content,
-                proof_signer, evidence, raw, discarded, surface, client, user, request_key,
+                proof_signer, evidence, raw, discarded, dialect, client, user, request_key,
                 reference, device, started_at, body, content)
          SELECT tenant, id, version, takes, ended_at, ended_by, proof_content, proof_signer,
-                evidence, raw, discarded, surface, client, user, request_key, reference, device,
-                started_at, json_remove(body, '$.callback', '$.notice', '$.surface_request'),
+                evidence, raw, discarded, dialect, client, user, request_key, reference, device,
+                started_at, json_remove(body, '$.callback', '$.notice', '$.dialect_request'),
                 CASE WHEN raw IS NULL AND proof_signer <> x'' THEN NULL ELSE content END
            FROM transactions WHERE {may_go} AND state = 'finished'"
     ))?;

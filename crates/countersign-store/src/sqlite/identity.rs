@@ -3,11 +3,11 @@
 use countersign_core::device::Device;
 use countersign_core::id::{DeviceId, IdentityId, TenantName};
 use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::{Household, Versioned};
+use countersign_core::port::{UserWithDevices, Versioned};
 use rusqlite::{Connection, params};
 
 use super::column::{Columns, json};
-use super::trouble::Trouble;
+use super::error::StoreError;
 use super::{device, user};
 use crate::seal::MasterKeys;
 
@@ -19,7 +19,7 @@ pub(super) fn load_device(
     tenant: &TenantName,
     id: IdentityId,
     keys: &MasterKeys,
-) -> Result<Option<Versioned<Device>>, Trouble> {
+) -> Result<Option<Versioned<Device>>, StoreError> {
     let mut select = sql.prepare_cached(DEVICE_OF)?;
     let mut rows = select.query([tenant.as_str(), &id.to_string()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -33,7 +33,7 @@ pub(super) fn load_holder(
     tenant: &TenantName,
     id: IdentityId,
     keys: &MasterKeys,
-) -> Result<Option<Household>, Trouble> {
+) -> Result<Option<UserWithDevices>, StoreError> {
     let mut select = sql.prepare_cached(DEVICE_OF)?;
     // Until this statement is done with, the others see the moment that it sees.
     let mut rows = select.query([tenant.as_str(), &id.to_string()])?;
@@ -41,7 +41,7 @@ pub(super) fn load_holder(
     let held_by = device::id(&mut Columns::of("identities", 0, row), "device")?;
     let Some(device) = device::load(sql, tenant, held_by, keys)? else { return Ok(None) };
     let Some(user) = user::load(sql, tenant, &device.value.user)? else { return Ok(None) };
-    Ok(Some(Household { user, devices: vec![device] }))
+    Ok(Some(UserWithDevices { user, devices: vec![device] }))
 }
 
 pub(super) const COUNT: &str = "SELECT count(*) FROM
@@ -66,7 +66,7 @@ pub(super) fn devices_with(
     labels: &[String],
     limit: u16,
     keys: &MasterKeys,
-) -> Result<Vec<Versioned<Device>>, Trouble> {
+) -> Result<Vec<Versioned<Device>>, StoreError> {
     let mut counted = Vec::new();
     for label in labels {
         let mut count = sql.prepare_cached(COUNT)?;

@@ -5,7 +5,7 @@ use countersign_core::id::TenantName;
 use countersign_core::port::Registered;
 use rusqlite::{Connection, params};
 
-use super::trouble::Trouble;
+use super::error::StoreError;
 
 /// Whether none of these keys, nor a serial number of their certificates, was used before. Reads only, as
 /// whatever may refuse a unit of work does.
@@ -13,7 +13,7 @@ pub(super) fn check(
     sql: &Connection,
     tenant: &TenantName,
     keys: &[IdentityKey],
-) -> Result<Registered, Trouble> {
+) -> Result<Registered, StoreError> {
     let mut by_key =
         sql.prepare_cached("SELECT 1 FROM identity_keys WHERE tenant = ?1 AND key_digest = ?2")?;
     let mut by_serial = sql.prepare_cached(
@@ -41,7 +41,7 @@ pub(super) fn insert(
     sql: &Connection,
     tenant: &TenantName,
     keys: &[IdentityKey],
-) -> Result<(), Trouble> {
+) -> Result<(), StoreError> {
     let mut insert = sql.prepare_cached(
         "INSERT INTO identity_keys (tenant, key_digest, identity, certificate_serial)
          VALUES (?1, ?2, ?3, ?4)",

@@ -7,10 +7,10 @@ use countersign_core::tenant::{ApiKey, KeyKind};
 use rusqlite::{Connection, ToSql, params};
 
 use super::column::{Columns, moment};
+use super::error::StoreError;
 use super::tenant;
-use super::trouble::Trouble;
 
-pub(super) fn insert(sql: &Connection, key: &ApiKey) -> Result<Created, Trouble> {
+pub(super) fn insert(sql: &Connection, key: &ApiKey) -> Result<Created, StoreError> {
     if let Some(tenant) = &key.tenant {
         tenant::check(sql, tenant)?;
     }
@@ -30,11 +30,14 @@ pub(super) fn insert(sql: &Connection, key: &ApiKey) -> Result<Created, Trouble>
     Ok(if made == 1 { Created::Made } else { Created::Exists })
 }
 
-pub(super) fn load(sql: &Connection, digest: &[u8; 32]) -> Result<Option<ApiKey>, Trouble> {
+pub(super) fn load(sql: &Connection, digest: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
     Ok(select(sql, "digest = ?1", params![digest])?.pop())
 }
 
-pub(super) fn list(sql: &Connection, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Trouble> {
+pub(super) fn list(
+    sql: &Connection,
+    tenant: Option<&TenantName>,
+) -> Result<Vec<ApiKey>, StoreError> {
     const ALL: &str = "?1 IS NULL ORDER BY seq LIMIT ?2";
     const GOOD_FOR: &str = "(tenant = ?1 OR tenant IS NULL) ORDER BY seq LIMIT ?2";
     let which = if tenant.is_some() { GOOD_FOR } else { ALL };
@@ -45,7 +48,7 @@ fn select(
     sql: &Connection,
     which: &'static str,
     given: &[&dyn ToSql],
-) -> Result<Vec<ApiKey>, Trouble> {
+) -> Result<Vec<ApiKey>, StoreError> {
     let select = format!("SELECT id, tenant, kind, digest, created_at FROM api_keys WHERE {which}");
     let mut select = sql.prepare_cached(&select)?;
     let mut rows = select.query(given)?;

@@ -13,12 +13,13 @@
 //! ```
 
 mod activation;
-mod awaited;
 mod checkpoint;
 mod column;
 mod contact;
 mod delivery;
 mod device;
+mod end_snapshot;
+mod error;
 mod evidence;
 mod identity;
 mod identity_key;
@@ -26,15 +27,14 @@ mod key;
 mod open;
 mod proof;
 mod readers;
+mod spec;
 mod stored;
 mod tenant;
-mod terms;
 #[cfg(test)]
 mod tests;
 mod transaction;
-mod trouble;
-mod turn;
 mod user;
+mod write_queue_lock;
 mod writer;
 
 use std::fmt;
@@ -42,22 +42,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Lane, Settlement};
+use countersign_core::delivery::{Destination, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Addition, Enrolment};
 use countersign_core::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Acting, Awaited, Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Household,
-    Ledger, Registered, Registry, Unpaid, Versioned,
+    Changed, Claim, Claimed, Commit, Committed, Created, Due, EndSnapshot, Handle, Ledger,
+    OutboxEntry, Registered, Registry, StepSnapshot, UserWithDevices, Versioned,
 };
+use countersign_core::push_policy::{Contact, PushSnapshot};
 use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
-use countersign_core::user::{Standing, User};
-use countersign_core::waking::{Contact, Waking};
+use countersign_core::user::{LockState, User};
 use rusqlite::Connection;
 
 use crate::Stats;
@@ -112,12 +112,12 @@ impl Ledger for Sqlite {
         self.0.readers.read("loading a transaction", |sql| transaction::load(sql, tenant, handle))
     }
 
-    async fn acting(
+    async fn step_snapshot(
         &self,
         tenant: &TenantName,
         id: DeviceId,
         transaction: TransactionId,
-    ) -> Result<Option<Acting>, Fault> {
+    ) -> Result<Option<StepSnapshot>, Fault> {
         let doing = "reading who acts on what";
         self.0.readers.read_at_once(doing, |sql| {
             let Some(device) = device::load(sql, tenant, id, &self.0.keys)? else {
@@ -125,34 +125,34 @@ impl Ledger for Sqlite {
             };
             let user = user::load(sql, tenant, &device.value.user)?;
             let transaction = transaction::load(sql, tenant, &Handle::Id(transaction))?;
-            Ok(Some(Acting { device, user, transaction }))
+            Ok(Some(StepSnapshot { device, user, transaction }))
         })
     }
 
-    async fn waking(
+    async fn push_snapshots(
         &self,
         who: &[(TenantName, DeviceId, TransactionId)],
-    ) -> Result<Vec<Option<Waking>>, Fault> {
+    ) -> Result<Vec<Option<PushSnapshot>>, Fault> {
         let read = |sql: &Connection, tenant, id, on| {
             let Some(device) = device::load_sleeper(sql, tenant, id, &self.0.keys)? else {
                 return Ok(None);
             };
             let user = user::load(sql, tenant, &device.user)?;
             let transaction = transaction::load(sql, tenant, &Handle::Id(on))?;
-            Ok(Some(Waking { device, user, transaction }))
+            Ok(Some(PushSnapshot { device, user, transaction }))
         };
         self.0.readers.read_at_once("reading what pushes stand on", |sql| {
             who.iter().map(|(tenant, id, on)| read(sql, tenant, *id, *on)).collect()
         })
     }
 
-    async fn awaited(
+    async fn end_snapshot(
         &self,
         tenant: &TenantName,
         id: TransactionId,
-    ) -> Result<Option<Awaited>, Fault> {
+    ) -> Result<Option<EndSnapshot>, Fault> {
         let doing = "reading what came of a transaction";
-        self.0.readers.read(doing, |sql| awaited::load(sql, tenant, id, &self.0.keys))
+        self.0.readers.read(doing, |sql| end_snapshot::load(sql, tenant, id, &self.0.keys))
     }
 
     async fn open(
@@ -181,10 +181,10 @@ impl Ledger for Sqlite {
 
     async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
         assert!(
-            commit.standing.is_none() || commit.grounds.user.is_some(),
+            commit.lock_state.is_none() || commit.preconditions.user.is_some(),
             "a standing is changed on the version that it was read at"
         );
-        let unit = transaction::Unit::of(commit);
+        let unit = transaction::CommitWork::of(commit);
         self.0.writer.write("committing", move |sql| unit.write(sql)).await
     }
 
@@ -225,26 +225,28 @@ impl Ledger for Sqlite {
         self.0.readers.read("reading contacts", |sql| contact::list(sql, tenant, id))
     }
 
-    async fn forsake(
+    async fn give_up_expired(
         &self,
-        lane: &Lane,
+        destination: &Destination,
         now: Timestamp,
-        owed_before: Timestamp,
+        queued_before: Timestamp,
         outcome: &str,
     ) -> Result<u16, Fault> {
-        let (lane, outcome) = (lane.clone(), outcome.to_owned());
-        let forsake = move |sql: &_| delivery::forsake(sql, &lane, now, owed_before, &outcome);
-        self.0.writer.write("giving deliveries up", forsake).await
+        let (destination, outcome) = (destination.clone(), outcome.to_owned());
+        let give_up_expired = move |sql: &_| {
+            delivery::give_up_expired(sql, &destination, now, queued_before, &outcome)
+        };
+        self.0.writer.write("giving deliveries up", give_up_expired).await
     }
 
     async fn deliveries(
         &self,
         tenant: &TenantName,
-        given_up: bool,
+        dead_letters: bool,
         limit: u16,
-    ) -> Result<Vec<Unpaid>, Fault> {
+    ) -> Result<Vec<OutboxEntry>, Fault> {
         let doing = "listing deliveries";
-        self.0.readers.read(doing, |sql| delivery::list(sql, tenant, given_up, limit))
+        self.0.readers.read(doing, |sql| delivery::list(sql, tenant, dead_letters, limit))
     }
 
     async fn replay(
@@ -258,14 +260,14 @@ impl Ledger for Sqlite {
         self.0.writer.write("replaying deliveries", replay).await
     }
 
-    async fn forget(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+    async fn purge(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
         let doing = "removing ended transactions";
         // What may go is found beside the writer, which then only has to look at each of them again.
         let seqs = self.0.readers.read(doing, |sql| evidence::forgettable(sql, before, limit))?;
         if seqs.is_empty() {
             return Ok(0);
         }
-        self.0.writer.write(doing, move |sql| evidence::forget(sql, &seqs, before)).await
+        self.0.writer.write(doing, move |sql| evidence::purge(sql, &seqs, before)).await
     }
 }
 
@@ -348,15 +350,15 @@ impl Registry for Sqlite {
         self.0.readers.read("reading a user", |sql| user::load(sql, tenant, name))
     }
 
-    async fn set_standing(
+    async fn set_lock_state(
         &self,
         tenant: &TenantName,
         user: &UserName,
         expected: u32,
-        standing: Standing,
+        lock_state: LockState,
     ) -> Result<Changed, Fault> {
         let (tenant, user) = (tenant.clone(), user.clone());
-        let set = move |sql: &_| user::set_standing(sql, &tenant, &user, expected, standing);
+        let set = move |sql: &_| user::set_lock_state(sql, &tenant, &user, expected, lock_state);
         self.0.writer.write("changing a user's standing", set).await
     }
 
@@ -420,15 +422,15 @@ impl Registry for Sqlite {
         self.0.readers.read_at_once("finding identities by labels", find)
     }
 
-    async fn household(
+    async fn user_with_devices(
         &self,
         tenant: &TenantName,
         name: &UserName,
-    ) -> Result<Option<Household>, Fault> {
+    ) -> Result<Option<UserWithDevices>, Fault> {
         self.0.readers.read_at_once("reading a user and their devices", |sql| {
             let Some(user) = user::load(sql, tenant, name)? else { return Ok(None) };
             let devices = device::list(sql, tenant, Some(name), &self.0.keys)?;
-            Ok(Some(Household { user, devices }))
+            Ok(Some(UserWithDevices { user, devices }))
         })
     }
 
@@ -436,7 +438,7 @@ impl Registry for Sqlite {
         &self,
         tenant: &TenantName,
         id: IdentityId,
-    ) -> Result<Option<Household>, Fault> {
+    ) -> Result<Option<UserWithDevices>, Fault> {
         let keys = &self.0.keys;
         let find = |sql: &_| identity::load_holder(sql, tenant, id, keys);
         self.0.readers.read("finding who holds an identity", find)
@@ -452,10 +454,10 @@ impl Registry for Sqlite {
         device: Device,
         expected: u32,
         user_expected: u32,
-        standing: Option<Standing>,
+        lock_state: Option<LockState>,
     ) -> Result<Changed, Fault> {
         let row = device::Row::of(device, &self.0.keys);
-        let change = move |sql: &_| row.change_pin(sql, expected, user_expected, standing);
+        let change = move |sql: &_| row.change_pin(sql, expected, user_expected, lock_state);
         self.0.writer.write("changing a PIN", change).await
     }
 
@@ -479,7 +481,7 @@ impl Registry for Sqlite {
     }
 
     async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
-        let unit = activation::Unit::of(enrolment, &self.0.keys);
+        let unit = activation::EnrolmentWork::of(enrolment, &self.0.keys);
         self.0.writer.write("enrolling a device", move |sql| unit.write(sql)).await
     }
 
@@ -488,12 +490,12 @@ impl Registry for Sqlite {
         self.0.writer.write("adding an identity", move |sql| row.write(sql)).await
     }
 
-    async fn forget_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+    async fn purge_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
         let doing = "removing expired activations";
         let seqs = self.0.readers.read(doing, |sql| activation::expired(sql, before, limit))?;
         if seqs.is_empty() {
             return Ok(0);
         }
-        self.0.writer.write(doing, move |sql| activation::forget(sql, &seqs, before)).await
+        self.0.writer.write(doing, move |sql| activation::purge(sql, &seqs, before)).await
     }
 }

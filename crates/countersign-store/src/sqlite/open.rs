@@ -11,9 +11,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::checkpoint::Checkpoints;
+use super::error::{StoreError, explained};
 use super::readers::{READERS_MAX, Readers};
-use super::trouble::{Trouble, explained};
-use super::turn::Turn;
+use super::write_queue_lock::WriteQueueLock;
 use super::writer::{Writer, pause_while_busy};
 use super::{Parts, tenant};
 use crate::private::{self, Exposed};
@@ -119,7 +119,8 @@ pub(super) fn open(directory: &Path, master_key: Option<&Path>) -> Result<Parts,
     let keys = open_keys(&path, directory, master_key, &writer)?;
 
     let turn_path = directory.join("ledger.turn");
-    let turn = Turn::open(&turn_path).map_err(|source| not_writable(&turn_path, source))?;
+    let turn =
+        WriteQueueLock::open(&turn_path).map_err(|source| not_writable(&turn_path, source))?;
     let copier = connect(&path).map_err(failed)?;
     let checkpoints = Checkpoints::start(&mut writer, copier).map_err(failed)?;
     let readers = thread::available_parallelism().map_or(2, |n| n.get().clamp(2, READERS_MAX));
@@ -243,7 +244,7 @@ fn open_keys(
 ) -> Result<MasterKeys, OpenError> {
     let path = named.map_or_else(|| directory.join("master.key"), Path::to_path_buf);
     let failed = |trouble| match trouble {
-        Trouble::Sql(error) => sql_failed(ledger, error),
+        StoreError::Sql(error) => sql_failed(ledger, error),
         other => OpenError::Corrupt { path: ledger.into(), why: other.to_string() },
     };
     let sealed = tenant::any(sql).map_err(failed)?;

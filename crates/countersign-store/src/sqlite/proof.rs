@@ -5,7 +5,7 @@ use countersign_proof::{Proof, Raw};
 use serde::{Deserialize, Serialize};
 
 use super::column::{Base64, Columns, json};
-use super::trouble::Trouble;
+use super::error::StoreError;
 
 /// Column `proof_signer`: empty for a code, which no certificate stands behind.
 pub(super) fn signer(proof: &Proof) -> Vec<u8> {
@@ -13,7 +13,10 @@ pub(super) fn signer(proof: &Proof) -> Vec<u8> {
 }
 
 /// The next columns, a proof or nothing.
-pub(super) fn read(columns: &mut Columns<'_>, id: TransactionId) -> Result<Option<Proof>, Trouble> {
+pub(super) fn read(
+    columns: &mut Columns<'_>,
+    id: TransactionId,
+) -> Result<Option<Proof>, StoreError> {
     let content_digest: Option<[u8; 32]> = columns.next("proof_content")?;
     let signer: Option<Vec<u8>> = columns.next("proof_signer")?;
     let signer = signer.map(|digest| match <[u8; 32]>::try_from(digest.as_slice()) {

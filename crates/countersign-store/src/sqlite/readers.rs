@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 use tracing::warn;
 
-use super::trouble::{Trouble, explained};
+use super::error::{StoreError, explained};
 
 /// The most connections that are kept for reading.
 pub(super) const READERS_MAX: usize = 16;
@@ -30,7 +30,7 @@ impl Readers {
     pub(super) fn read<T>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(&Connection) -> Result<T, Trouble>,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, Fault> {
         work(&self.connection()).map_err(|trouble| trouble.while_doing(doing))
     }
@@ -40,7 +40,7 @@ impl Readers {
     pub(super) fn read_at_once<T>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(&Connection) -> Result<T, Trouble>,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, Fault> {
         let sql = self.connection();
         let read = || {
@@ -62,7 +62,7 @@ impl Readers {
 struct Moment<'a>(&'a Connection);
 
 impl<'a> Moment<'a> {
-    fn begin(sql: &'a Connection) -> Result<Self, Trouble> {
+    fn begin(sql: &'a Connection) -> Result<Self, StoreError> {
         sql.prepare_cached("BEGIN")?.execute([])?;
         Ok(Self(sql))
     }

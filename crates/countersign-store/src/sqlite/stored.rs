@@ -5,7 +5,7 @@ use countersign_core::port::{Committed, StoredMax};
 use rusqlite::Connection;
 
 use super::column::Columns;
-use super::trouble::Trouble;
+use super::error::StoreError;
 
 /// Reads a tenant's rows, one for each of its clients.
 pub(super) const SUM: &str = "SELECT coalesce(sum(bytes), 0),
@@ -18,7 +18,7 @@ pub(super) fn full(
     tenant: &TenantName,
     client: &ClientId,
     max: StoredMax,
-) -> Result<Option<Committed>, Trouble> {
+) -> Result<Option<Committed>, StoreError> {
     if max == StoredMax::NONE {
         return Ok(None);
     }

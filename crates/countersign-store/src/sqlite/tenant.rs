@@ -7,8 +7,8 @@ use countersign_core::tenant::{Authority, Client, Tenant};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::column::{Base64, Columns, json, moment};
-use super::trouble::Trouble;
-use crate::seal::{MasterKeys, Owner, Place};
+use super::error::StoreError;
+use crate::seal::{MasterKeys, Owner, SealContext};
 
 /// A tenant as it is written.
 pub(super) struct Row {
@@ -23,7 +23,7 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn of(tenant: &Tenant, keys: &MasterKeys) -> Self {
         let seal = |owner, secret: &Secret<Vec<u8>>| {
-            keys.seal(Place { tenant: &tenant.name, owner }, secret.expose())
+            keys.seal(SealContext { tenant: &tenant.name, owner }, secret.expose())
         };
         let roots: Vec<_> = tenant.roots.iter().cloned().map(Base64).collect();
         Self {
@@ -36,7 +36,7 @@ impl Row {
         }
     }
 
-    pub(super) fn insert(&self, sql: &Connection) -> Result<Created, Trouble> {
+    pub(super) fn insert(&self, sql: &Connection) -> Result<Created, StoreError> {
         let made = sql
             .prepare_cached(
                 "INSERT INTO tenants (name, authority_certificate, authority_key, roots,
@@ -60,7 +60,7 @@ pub(super) fn load(
     sql: &Connection,
     name: &TenantName,
     keys: &MasterKeys,
-) -> Result<Option<Tenant>, Trouble> {
+) -> Result<Option<Tenant>, StoreError> {
     let mut select = sql.prepare_cached(
         "SELECT name, authority_certificate, authority_key, roots, token_key, created_at
            FROM tenants WHERE name = ?1",
@@ -83,7 +83,11 @@ pub(super) fn load(
 }
 
 /// Has a tenant trust one more root.
-pub(super) fn trust(sql: &Connection, name: &TenantName, root: &[u8]) -> Result<Created, Trouble> {
+pub(super) fn trust(
+    sql: &Connection,
+    name: &TenantName,
+    root: &[u8],
+) -> Result<Created, StoreError> {
     let mut select = sql.prepare_cached("SELECT name, roots FROM tenants WHERE name = ?1")?;
     let mut rows = select.query([name.as_str()])?;
     let Some(row) = rows.next()? else { return Err(rusqlite::Error::QueryReturnedNoRows.into()) };
@@ -99,7 +103,7 @@ pub(super) fn trust(sql: &Connection, name: &TenantName, root: &[u8]) -> Result<
     Ok(Created::Made)
 }
 
-pub(super) fn names(sql: &Connection) -> Result<Vec<TenantName>, Trouble> {
+pub(super) fn names(sql: &Connection) -> Result<Vec<TenantName>, StoreError> {
     let mut select = sql.prepare_cached("SELECT name FROM tenants ORDER BY name")?;
     let mut rows = select.query([])?;
     let mut names = Vec::new();
@@ -110,19 +114,19 @@ pub(super) fn names(sql: &Connection) -> Result<Vec<TenantName>, Trouble> {
 }
 
 /// Whether there is a tenant; and so, whether anything is sealed.
-pub(super) fn any(sql: &Connection) -> Result<bool, Trouble> {
+pub(super) fn any(sql: &Connection) -> Result<bool, StoreError> {
     Ok(sql.prepare_cached("SELECT EXISTS (SELECT 1 FROM tenants)")?.query_row([], |r| r.get(0))?)
 }
 
 /// A tenant whose key these keys do not open.
-pub(super) fn shut(sql: &Connection, keys: &MasterKeys) -> Result<Option<TenantName>, Trouble> {
+pub(super) fn shut(sql: &Connection, keys: &MasterKeys) -> Result<Option<TenantName>, StoreError> {
     let mut select = sql.prepare("SELECT name, authority_key FROM tenants ORDER BY name")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of("tenants", 1, row);
         let name: TenantName = columns.text("name")?;
         let sealed: Vec<u8> = columns.next("authority_key")?;
-        if keys.open(Place { tenant: &name, owner: Owner::AuthorityKey }, &sealed).is_err() {
+        if keys.open(SealContext { tenant: &name, owner: Owner::AuthorityKey }, &sealed).is_err() {
             return Ok(Some(name));
         }
     }
@@ -151,13 +155,13 @@ impl WebhookKeys {
         before: Option<&Key32>,
         keys: &MasterKeys,
     ) -> Self {
-        let place = Place { tenant, owner: Owner::WebhookKey(id) };
+        let place = SealContext { tenant, owner: Owner::WebhookKey(id) };
         let seal = |key: &Key32| keys.seal(place, key.expose());
         let (newest, before) = (seal(newest), before.map(seal));
         Self { tenant: tenant.clone(), id: id.clone(), newest, before }
     }
 
-    pub(super) fn update(&self, sql: &Connection) -> Result<Changed, Trouble> {
+    pub(super) fn update(&self, sql: &Connection) -> Result<Changed, StoreError> {
         let changed = sql
             .prepare_cached(
                 "UPDATE clients SET webhook_key = ?3, webhook_key_before = ?4
@@ -175,7 +179,7 @@ impl ClientRow {
         Self { client, keys }
     }
 
-    pub(super) fn insert(&self, sql: &Connection) -> Result<Created, Trouble> {
+    pub(super) fn insert(&self, sql: &Connection) -> Result<Created, StoreError> {
         check(sql, &self.client.tenant)?;
         let made = sql
             .prepare_cached(
@@ -204,7 +208,7 @@ pub(super) fn load_client(
     tenant: Option<&TenantName>,
     id: &ClientId,
     keys: &MasterKeys,
-) -> Result<Option<Client>, Trouble> {
+) -> Result<Option<Client>, StoreError> {
     let which = if tenant.is_some() { "id = ?1 AND tenant = ?2" } else { "id = ?1 AND ?2 IS NULL" };
     let mut select = sql.prepare_cached(&format!(
         "SELECT tenant, id, name, secret_digest, webhook_key, webhook_key_before, scopes,
@@ -234,9 +238,9 @@ pub(super) fn load_client(
 }
 
 /// Makes sure that there is such a tenant.
-pub(super) fn check(sql: &Connection, name: &TenantName) -> Result<(), Trouble> {
+pub(super) fn check(sql: &Connection, name: &TenantName) -> Result<(), StoreError> {
     sql.prepare_cached("SELECT 1 FROM tenants WHERE name = ?1")?
         .query_row([name.as_str()], |_| Ok(()))
         .optional()?
-        .ok_or(Trouble::Misused("there is no such tenant"))
+        .ok_or(StoreError::Misused("there is no such tenant"))
 }

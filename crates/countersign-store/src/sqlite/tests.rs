@@ -5,24 +5,25 @@ use std::sync::mpsc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use countersign_core::delivery::Debt;
+use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::TransactionId;
 use countersign_core::limits::COMMITS_QUEUED_MAX;
 use countersign_core::port::{Commit, Committed, Handle, Ledger as _, Registered, Registry as _};
-use countersign_core::terms::{Content, Terms};
+use countersign_core::spec::{Content, TransactionSpec};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use super::trouble::Trouble;
-use super::{Sqlite, activation, awaited, delivery, device, evidence, identity, transaction};
+use super::error::StoreError;
+use super::{Sqlite, activation, delivery, device, end_snapshot, evidence, identity, transaction};
 
 #[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
 #[path = "../../tests/it/world.rs"]
 mod world;
 
 use world::{
-    activation, commit, device, enrolment, invite, owing, populate, taken, terms, waiting,
+    activation, commit, create_activation, device, enrolment, populate, spec, taken, waiting,
+    with_deliveries,
 };
 
 fn store() -> (TempDir, Sqlite) {
@@ -64,13 +65,13 @@ async fn load(store: &Sqlite, id: u128) -> Option<u32> {
 #[tokio::test]
 async fn a_stale_commit_writes_nothing_and_does_not_spoil_its_batch() {
     let (_directory, store) = store();
-    store.commit(commit(waiting(terms(1)), None)).await.unwrap();
+    store.commit(commit(waiting(spec(1)), None)).await.unwrap();
     let syncs = store.stats().syncs;
     let held = hold(&store).await;
     let asked = [
-        begin(&store, commit(taken(waiting(terms(1)), 500), Some(1))),
-        begin(&store, commit(taken(waiting(terms(1)), 600), Some(1))),
-        begin(&store, commit(waiting(terms(2)), None)),
+        begin(&store, commit(taken(waiting(spec(1)), 500), Some(1))),
+        begin(&store, commit(taken(waiting(spec(1)), 600), Some(1))),
+        begin(&store, commit(waiting(spec(2)), None)),
     ];
     tokio::task::yield_now().await;
     drop(held);
@@ -86,13 +87,14 @@ async fn a_stale_commit_writes_nothing_and_does_not_spoil_its_batch() {
 #[tokio::test]
 async fn a_unit_that_breaks_a_constraint_fails_alone_and_leaves_nothing() {
     let (_directory, store) = store();
-    let owing = |id| owing(commit(waiting(terms(id)), None), &[(7, Debt::Callback)]);
-    store.commit(owing(1)).await.unwrap();
+    let with_deliveries =
+        |id| with_deliveries(commit(waiting(spec(id)), None), &[(7, DeliveryKind::Callback)]);
+    store.commit(with_deliveries(1)).await.unwrap();
     let held = hold(&store).await;
     let asked = [
-        begin(&store, commit(waiting(terms(2)), None)),
-        begin(&store, owing(3)),
-        begin(&store, commit(waiting(terms(4)), None)),
+        begin(&store, commit(waiting(spec(2)), None)),
+        begin(&store, with_deliveries(3)),
+        begin(&store, commit(waiting(spec(4)), None)),
     ];
     tokio::task::yield_now().await;
     drop(held);
@@ -110,7 +112,7 @@ async fn a_unit_that_breaks_a_constraint_fails_alone_and_leaves_nothing() {
 async fn on_a_full_disk_every_unit_of_the_batch_fails_and_none_is_half_there() {
     let (_directory, store) = store();
     let limit = async |pages: &'static str| {
-        let set = move |sql: &Connection| -> Result<(), Trouble> {
+        let set = move |sql: &Connection| -> Result<(), StoreError> {
             let now: u32 = sql.query_row("PRAGMA page_count", [], |row| row.get(0))?;
             let pages = if pages == "tight" { now + 4 } else { now + 1_000 };
             sql.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
@@ -119,13 +121,13 @@ async fn on_a_full_disk_every_unit_of_the_batch_fails_and_none_is_half_there() {
         store.0.writer.write("limiting the file", set).await.unwrap();
     };
     let big = |id| {
-        let content = Content { bytes: vec![7; 60_000], ..terms(id).content };
-        let commit = commit(waiting(Terms { content, ..terms(id) }), None);
-        owing(commit, &[(id, Debt::Callback)])
+        let content = Content { bytes: vec![7; 60_000], ..spec(id).content };
+        let commit = commit(waiting(TransactionSpec { content, ..spec(id) }), None);
+        with_deliveries(commit, &[(id, DeliveryKind::Callback)])
     };
     limit("tight").await;
     let held = hold(&store).await;
-    let asked = [begin(&store, commit(waiting(terms(1)), None)), begin(&store, big(2))];
+    let asked = [begin(&store, commit(waiting(spec(1)), None)), begin(&store, big(2))];
     tokio::task::yield_now().await;
     drop(held);
     for asked in asked {
@@ -137,7 +139,7 @@ async fn on_a_full_disk_every_unit_of_the_batch_fails_and_none_is_half_there() {
 
     limit("wide").await;
     assert_eq!(store.commit(big(2)).await.unwrap(), Committed::Written);
-    assert_eq!(store.commit(commit(waiting(terms(1)), None)).await.unwrap(), Committed::Written);
+    assert_eq!(store.commit(commit(waiting(spec(1)), None)).await.unwrap(), Committed::Written);
 }
 
 #[tokio::test]
@@ -146,15 +148,15 @@ async fn more_than_may_queue_are_told_to_come_back() {
     let held = hold(&store).await;
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..COMMITS_QUEUED_MAX {
-        let mut asked = pin!(store.commit(commit(waiting(terms(1)), Some(9))));
+        let mut asked = pin!(store.commit(commit(waiting(spec(1)), Some(9))));
         assert!(asked.as_mut().poll(&mut context).is_pending());
     }
-    let fault = store.commit(commit(waiting(terms(1)), None)).await.unwrap_err();
+    let fault = store.commit(commit(waiting(spec(1)), None)).await.unwrap_err();
     let source = std::error::Error::source(&fault).unwrap().to_string();
     assert_eq!(source, "too many commits wait for the disk");
     drop(held);
     // `close` finishes what is queued; it may find the queue full for a moment.
-    while store.commit(commit(waiting(terms(2)), None)).await.is_err() {
+    while store.commit(commit(waiting(spec(2)), None)).await.is_err() {
         tokio::task::yield_now().await;
     }
     assert_eq!(load(&store, 2).await, Some(1));
@@ -171,18 +173,18 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
         (of_transactions(transaction::OPEN_BY_USER), "transactions_open_by_user"),
         (of_transactions(transaction::LIST_BY_USER), "transactions_by_user"),
         (of_transactions(transaction::LIST), "transactions_by_tenant"),
-        (awaited::STANDS.into(), "sqlite_autoindex_transactions_1"),
+        (end_snapshot::STANDS.into(), "sqlite_autoindex_transactions_1"),
         (transaction::KEY_IS_OPEN.into(), "transactions_open_by_key"),
         (transaction::COUNT_OPEN.into(), "transactions_open_by_user"),
         (transaction::DUE_NOW.into(), "transactions_due"),
         (transaction::DUE_NEXT.into(), "transactions_due"),
         (delivery::ANY_DUE.into(), "deliveries_due"),
-        (delivery::NEXT_LANE.into(), "deliveries_by_lane"),
-        (delivery::NEXT_TENANT.into(), "deliveries_by_lane"),
-        (delivery::DUE_IN_LANE.into(), "deliveries_by_lane"),
-        (delivery::FORSAKE.into(), "deliveries_by_lane"),
-        (delivery::LIST_GIVEN_UP.into(), "deliveries_given_up"),
-        (delivery::REPLAY_ALL.into(), "deliveries_given_up"),
+        (delivery::NEXT_DESTINATION.into(), "deliveries_by_destination"),
+        (delivery::NEXT_TENANT.into(), "deliveries_by_destination"),
+        (delivery::DUE_AT_DESTINATION.into(), "deliveries_by_destination"),
+        (delivery::GIVE_UP_EXPIRED.into(), "deliveries_by_destination"),
+        (delivery::LIST_DEAD_LETTERS.into(), "deliveries_dead_letters"),
+        (delivery::REPLAY_ALL.into(), "deliveries_dead_letters"),
         (evidence::forgettable_statement(), "transactions_ended"),
         (activation::EXPIRED.into(), "activations_expired"),
         (device::list_statement(true), "devices_listed"),
@@ -262,7 +264,7 @@ async fn what_a_user_holds_is_found_as_fast_among_many_users_as_among_few() {
     for nth in 1..=20 {
         let number = 100 + u64::from(nth);
         let code = activation("acme", "joe", u128::from(number));
-        invite(&store, code.clone()).await;
+        create_activation(&store, code.clone()).await;
         let enrolled = store.enrol(enrolment(code, device("acme", "joe", number, nth), nth)).await;
         assert_eq!(enrolled.unwrap(), Registered::Written);
     }

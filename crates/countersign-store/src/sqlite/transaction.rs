@@ -6,11 +6,11 @@ use std::borrow::Cow;
 
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::limits::OPEN_PER_USER_MAX;
-use countersign_core::port::{Commit, Committed, Due, Grounds, Handle, Versioned};
-use countersign_core::terms::Addressed;
+use countersign_core::port::{Commit, Committed, Due, Handle, Preconditions, Versioned};
+use countersign_core::spec::Recipients;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{
-    Clock, Decline, End, Event, State, Take, TakeOrigin, Transaction,
+    Decline, End, Event, State, Take, TakeOrigin, Timeout, Transaction,
 };
 use countersign_core::user::Factor;
 use countersign_proof::Proof;
@@ -18,9 +18,9 @@ use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{Columns, json, moment, number};
+use super::error::StoreError;
 use super::proof::{self, RawBody};
-use super::terms::Body;
-use super::trouble::Trouble;
+use super::spec::SpecBody;
 use super::{delivery, device, evidence, stored, user};
 use crate::single_use_mark;
 
@@ -29,7 +29,7 @@ mod read;
 pub(super) use self::read::read;
 
 const COLUMNS: &str = "tenant, id, version, state, reached, due_at, takes, ended_at, ended_by,
-    end_reason, proof_content, proof_signer, evidence, raw, discarded, surface, client, user,
+    end_reason, proof_content, proof_signer, evidence, raw, discarded, dialect, client, user,
     request_key, reference, device, started_at, body, content";
 
 /// One of column `takes`.
@@ -60,7 +60,7 @@ impl TakeBody {
 }
 
 /// A commit as it is written. What takes time to write down is written down before it queues.
-pub(super) struct Unit {
+pub(super) struct CommitWork {
     commit: Commit,
     takes: String,
     /// Of a new transaction only.
@@ -69,30 +69,30 @@ pub(super) struct Unit {
     mark: Option<[u8; 32]>,
 }
 
-impl Unit {
+impl CommitWork {
     pub(super) fn of(commit: Commit) -> Self {
         let takes: Vec<_> = commit.transaction.takes.iter().map(TakeBody::of).collect();
         let is_new = commit.expected.is_none();
-        let body = is_new.then(|| json(&Body::of(&commit.transaction.terms)));
+        let body = is_new.then(|| json(&SpecBody::of(&commit.transaction.spec)));
         Self { takes: json(&takes), body, mark: single_use_mark(&commit), commit }
     }
 
     /// Judges the commit on what the ledger holds, and writes it if it stands.
-    pub(super) fn write(&self, sql: &Connection) -> Result<Committed, Trouble> {
-        let terms = &*self.commit.transaction.terms;
+    pub(super) fn write(&self, sql: &Connection) -> Result<Committed, StoreError> {
+        let spec = &*self.commit.transaction.spec;
         let version = self.version(sql)?;
         if let (None, Some(expected), Event::Discarded) =
             (version, self.commit.expected, self.commit.event)
         {
-            return evidence::discard(sql, terms, expected);
+            return evidence::discard(sql, spec, expected);
         }
         if version != self.commit.expected
-            || !holds(sql, &terms.tenant, &terms.user, self.commit.grounds)?
+            || !holds(sql, &spec.tenant, &spec.user, self.commit.preconditions)?
         {
             return Ok(Committed::Stale);
         }
         if let Some(mark) = &self.mark {
-            let key = params![terms.tenant.as_str(), mark];
+            let key = params![spec.tenant.as_str(), mark];
             if sql.prepare_cached(SIGNATURE_IS_USED)?.exists(key)? {
                 return Ok(Committed::SignatureUsed);
             }
@@ -106,62 +106,64 @@ impl Unit {
             self.update(sql)?;
         }
         if let Some(mark) = &self.mark {
-            sql.prepare_cached(USE_SIGNATURE)?.execute(params![terms.tenant.as_str(), mark])?;
+            sql.prepare_cached(USE_SIGNATURE)?.execute(params![spec.tenant.as_str(), mark])?;
         }
-        if let (Some(standing), Some(version)) = (self.commit.standing, self.commit.grounds.user) {
-            user::set_standing(sql, &terms.tenant, &terms.user, version, standing)?;
+        if let (Some(lock_state), Some(version)) =
+            (self.commit.lock_state, self.commit.preconditions.user)
+        {
+            user::set_lock_state(sql, &spec.tenant, &spec.user, version, lock_state)?;
         }
         if let Event::Ended(_) = self.commit.event
             && self.body.is_none()
         {
-            delivery::call_off(sql, &terms.tenant, terms.id)?;
+            delivery::call_off(sql, &spec.tenant, spec.id)?;
         }
-        for owed in &self.commit.debts {
-            delivery::insert(sql, terms.id, owed)?;
+        for delivery in &self.commit.deliveries {
+            delivery::insert(sql, spec.id, delivery)?;
         }
         Ok(Committed::Written)
     }
 
-    fn version(&self, sql: &Connection) -> Result<Option<u32>, Trouble> {
-        let terms = &self.commit.transaction.terms;
+    fn version(&self, sql: &Connection) -> Result<Option<u32>, StoreError> {
+        let spec = &self.commit.transaction.spec;
         Ok(sql
             .prepare_cached("SELECT version FROM transactions WHERE tenant = ?1 AND id = ?2")?
-            .query_row(params![terms.tenant.as_str(), terms.id.bytes()], |row| row.get(0))
+            .query_row(params![spec.tenant.as_str(), spec.id.bytes()], |row| row.get(0))
             .optional()?)
     }
 
     /// What keeps a new transaction out.
-    fn obstacle(&self, sql: &Connection) -> Result<Option<Committed>, Trouble> {
-        let terms = &self.commit.transaction.terms;
-        if let Some(reference) = &terms.reference {
+    fn obstacle(&self, sql: &Connection) -> Result<Option<Committed>, StoreError> {
+        let spec = &self.commit.transaction.spec;
+        if let Some(reference) = &spec.reference {
             let taken = sql.prepare_cached(REFERENCE_IS_TAKEN)?.exists([
-                terms.tenant.as_str(),
-                terms.client.as_str(),
+                spec.tenant.as_str(),
+                spec.client.as_str(),
                 &reference.name,
             ])?;
             if taken {
                 return Ok(Some(Committed::ReferenceTaken));
             }
         }
-        let key = number(terms.request_key.number());
-        if sql.prepare_cached(KEY_IS_OPEN)?.exists(params![terms.tenant.as_str(), key])? {
-            return Ok(Some(Committed::KeyTaken));
+        let key = number(spec.request_key.number());
+        if sql.prepare_cached(KEY_IS_OPEN)?.exists(params![spec.tenant.as_str(), key])? {
+            return Ok(Some(Committed::RequestKeyTaken));
         }
         let open: u32 = sql
             .prepare_cached(COUNT_OPEN)?
-            .query_row([terms.tenant.as_str(), terms.user.as_str()], |row| row.get(0))?;
+            .query_row([spec.tenant.as_str(), spec.user.as_str()], |row| row.get(0))?;
         if open >= u32::from(self.commit.open_max) {
-            return Ok(Some(Committed::Crowded));
+            return Ok(Some(Committed::TooManyOpen));
         }
-        stored::full(sql, &terms.tenant, &terms.client, self.commit.stored_max)
+        stored::full(sql, &spec.tenant, &spec.client, self.commit.stored_max)
     }
 
-    fn insert(&self, sql: &Connection, body: &str) -> Result<(), Trouble> {
-        let terms = &*self.commit.transaction.terms;
+    fn insert(&self, sql: &Connection, body: &str) -> Result<(), StoreError> {
+        let spec = &*self.commit.transaction.spec;
         let life = self.life();
         sql.prepare_cached(INSERT)?.execute(params![
-            terms.tenant.as_str(),
-            terms.id.bytes(),
+            spec.tenant.as_str(),
+            spec.id.bytes(),
             life.state,
             life.reached,
             life.due_at,
@@ -172,25 +174,25 @@ impl Unit {
             life.proof.map(Proof::content_digest),
             life.proof.map(proof::signer),
             life.proof.map(Proof::evidence),
-            terms.surface.as_str(),
-            terms.client.as_str(),
-            terms.user.as_str(),
-            number(terms.request_key.number()),
-            terms.reference.as_ref().map(|reference| &reference.name),
-            match terms.addressed {
-                Addressed::Any | Addressed::Devices(_) => None,
-                Addressed::Device(device) => Some(number(device.number())),
+            spec.dialect.as_str(),
+            spec.client.as_str(),
+            spec.user.as_str(),
+            number(spec.request_key.number()),
+            spec.reference.as_ref().map(|reference| &reference.name),
+            match spec.recipients {
+                Recipients::Any | Recipients::Devices(_) => None,
+                Recipients::Device(device) => Some(number(device.number())),
             },
-            moment(terms.started_at),
+            moment(spec.started_at),
             body,
-            number(terms.stored_bytes()),
-            terms.content.bytes,
+            number(spec.stored_bytes()),
+            spec.content.bytes,
         ])?;
         Ok(())
     }
 
-    fn update(&self, sql: &Connection) -> Result<(), Trouble> {
-        let terms = &*self.commit.transaction.terms;
+    fn update(&self, sql: &Connection) -> Result<(), StoreError> {
+        let spec = &*self.commit.transaction.spec;
         let life = self.life();
         sql.prepare_cached(
             "UPDATE transactions SET version = version + 1, state = ?3, reached = ?4, due_at = ?5,
@@ -199,8 +201,8 @@ impl Unit {
               WHERE tenant = ?1 AND id = ?2",
         )?
         .execute(params![
-            terms.tenant.as_str(),
-            terms.id.bytes(),
+            spec.tenant.as_str(),
+            spec.id.bytes(),
             life.state,
             life.reached,
             life.due_at,
@@ -260,7 +262,7 @@ struct Life<'a> {
 }
 
 const INSERT: &str = "INSERT INTO transactions (tenant, id, version, state, reached, due_at, takes,
-        ended_at, ended_by, end_reason, proof_content, proof_signer, evidence, surface, client,
+        ended_at, ended_by, end_reason, proof_content, proof_signer, evidence, dialect, client,
         user, request_key, reference, device, started_at, body, stored_bytes, content)
     VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
         ?19, ?20, ?21, ?22)";
@@ -288,10 +290,10 @@ fn decline(reason: Decline, words: &str) -> Cow<'static, str> {
     if words.is_empty() { why.into() } else { format!("{why}:{words}").into() }
 }
 
-fn ran_out(clock: Clock) -> &'static str {
+fn ran_out(clock: Timeout) -> &'static str {
     match clock {
-        Clock::GoOnline => "go_online",
-        Clock::Sign => "sign",
+        Timeout::GoOnline => "go_online",
+        Timeout::Sign => "sign",
     }
 }
 
@@ -307,14 +309,14 @@ fn holds(
     sql: &Connection,
     tenant: &TenantName,
     user: &UserName,
-    grounds: Grounds,
-) -> Result<bool, Trouble> {
-    if let Some(version) = grounds.user
+    preconditions: Preconditions,
+) -> Result<bool, StoreError> {
+    if let Some(version) = preconditions.user
         && user::version(sql, tenant, user)? != Some(version)
     {
         return Ok(false);
     }
-    if let Some((id, version)) = grounds.device
+    if let Some((id, version)) = preconditions.device
         && device::version(sql, tenant, id)? != Some(version)
     {
         return Ok(false);
@@ -326,7 +328,7 @@ pub(super) fn load(
     sql: &Connection,
     tenant: &TenantName,
     handle: &Handle,
-) -> Result<Option<Versioned<Transaction>>, Trouble> {
+) -> Result<Option<Versioned<Transaction>>, StoreError> {
     let tenant = tenant.as_str();
     match handle {
         Handle::Id(id) => find(sql, BY_ID, params![tenant, id.bytes()]),
@@ -345,7 +347,7 @@ fn find(
     sql: &Connection,
     which: &'static str,
     given: &[&dyn ToSql],
-) -> Result<Option<Versioned<Transaction>>, Trouble> {
+) -> Result<Option<Versioned<Transaction>>, StoreError> {
     let found = select(sql, which, given)?.pop();
     Ok(if found.is_none() { evidence::select(sql, which, given)?.pop() } else { found })
 }
@@ -354,7 +356,7 @@ pub(super) fn open(
     sql: &Connection,
     tenant: &TenantName,
     user: &UserName,
-) -> Result<Vec<Versioned<Transaction>>, Trouble> {
+) -> Result<Vec<Versioned<Transaction>>, StoreError> {
     select(sql, OPEN_BY_USER, params![tenant.as_str(), user.as_str(), OPEN_PER_USER_MAX])
 }
 
@@ -363,7 +365,7 @@ pub(super) fn list(
     tenant: &TenantName,
     user: Option<&UserName>,
     limit: u16,
-) -> Result<Vec<Versioned<Transaction>>, Trouble> {
+) -> Result<Vec<Versioned<Transaction>>, StoreError> {
     let list = |from: Select, limit: u16| match user {
         Some(user) => from(sql, LIST_BY_USER, params![tenant.as_str(), user.as_str(), limit]),
         None => from(sql, LIST, params![tenant.as_str(), limit]),
@@ -377,7 +379,7 @@ pub(super) fn list(
 }
 
 type Select =
-    fn(&Connection, &'static str, &[&dyn ToSql]) -> Result<Vec<Versioned<Transaction>>, Trouble>;
+    fn(&Connection, &'static str, &[&dyn ToSql]) -> Result<Vec<Versioned<Transaction>>, StoreError>;
 
 pub(super) const BY_ID: &str = "tenant = ?1 AND id = ?2";
 pub(super) const LAST_BY_KEY: &str = "tenant = ?1 AND request_key = ?2 ORDER BY seq DESC LIMIT 1";
@@ -391,7 +393,7 @@ fn select(
     sql: &Connection,
     which: &'static str,
     given: &[&dyn ToSql],
-) -> Result<Vec<Versioned<Transaction>>, Trouble> {
+) -> Result<Vec<Versioned<Transaction>>, StoreError> {
     let select = format!("SELECT {COLUMNS} FROM transactions WHERE {which}");
     let mut select = sql.prepare_cached(&select)?;
     let mut rows = select.query(given)?;
@@ -406,7 +408,7 @@ pub(super) const DUE_NOW: &str = "SELECT tenant, id FROM transactions
     WHERE due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
 pub(super) const DUE_NEXT: &str = "SELECT min(due_at) FROM transactions WHERE due_at > ?1";
 
-pub(super) fn due(sql: &Connection, now: Timestamp, limit: u16) -> Result<Due, Trouble> {
+pub(super) fn due(sql: &Connection, now: Timestamp, limit: u16) -> Result<Due, StoreError> {
     let mut due = Due::default();
     let mut select = sql.prepare_cached(DUE_NOW)?;
     let mut rows = select.query(params![moment(now), limit])?;

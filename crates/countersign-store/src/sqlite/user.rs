@@ -3,12 +3,12 @@
 use countersign_core::id::{SerialBase, TenantName, UserName};
 use countersign_core::port::{Changed, Created, Versioned};
 use countersign_core::time::Timestamp;
-use countersign_core::user::{Lock, Standing, User};
+use countersign_core::user::{Lock, LockState, User};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::column::{Columns, moment};
+use super::error::StoreError;
 use super::transaction::COUNT_OPEN;
-use super::trouble::Trouble;
 
 pub(super) fn create(
     sql: &Connection,
@@ -16,7 +16,7 @@ pub(super) fn create(
     name: &UserName,
     profile: Option<&str>,
     now: Timestamp,
-) -> Result<Created, Trouble> {
+) -> Result<Created, StoreError> {
     if version(sql, tenant, name)?.is_some() {
         return Ok(Created::Exists);
     }
@@ -26,7 +26,7 @@ pub(super) fn create(
         )?
         .query_row([tenant.as_str()], |row| row.get(0))
         .optional()?
-        .ok_or(Trouble::Misused("there is no such tenant"))?;
+        .ok_or(StoreError::Misused("there is no such tenant"))?;
     sql.prepare_cached(
         "INSERT INTO users (tenant, name, version, serial_base, devices_made, activations_made,
                             wrong_pins, wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock,
@@ -41,7 +41,7 @@ pub(super) fn load(
     sql: &Connection,
     tenant: &TenantName,
     name: &UserName,
-) -> Result<Option<Versioned<User>>, Trouble> {
+) -> Result<Option<Versioned<User>>, StoreError> {
     let mut select = sql.prepare_cached(
         "SELECT tenant, name, version, serial_base, devices_made, activations_made, wrong_pins,
                 wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock, locked_until, profile,
@@ -56,7 +56,7 @@ pub(super) fn load(
     let serial_base = SerialBase(columns.next("serial_base")?);
     let devices_made = columns.next("devices_made")?;
     let activations_made = columns.next("activations_made")?;
-    let standing = Standing {
+    let lock_state = LockState {
         wrong_pins: columns.next("wrong_pins")?,
         wrong_codes: columns.next("wrong_codes")?,
         pin_locks_in_a_row: columns.next("pin_locks_in_a_row")?,
@@ -71,7 +71,7 @@ pub(super) fn load(
         serial_base,
         devices_made,
         activations_made,
-        standing,
+        lock_state,
         profile,
         created_at,
     };
@@ -83,21 +83,21 @@ pub(super) fn version(
     sql: &Connection,
     tenant: &TenantName,
     name: &UserName,
-) -> Result<Option<u32>, Trouble> {
+) -> Result<Option<u32>, StoreError> {
     Ok(sql
         .prepare_cached("SELECT version FROM users WHERE tenant = ?1 AND name = ?2")?
         .query_row([tenant.as_str(), name.as_str()], |row| row.get(0))
         .optional()?)
 }
 
-pub(super) fn set_standing(
+pub(super) fn set_lock_state(
     sql: &Connection,
     tenant: &TenantName,
     name: &UserName,
     expected: u32,
-    standing: Standing,
-) -> Result<Changed, Trouble> {
-    let (lock, until) = lock_columns(standing.lock);
+    lock_state: LockState,
+) -> Result<Changed, StoreError> {
+    let (lock, until) = lock_columns(lock_state.lock);
     let written = sql
         .prepare_cached(
             "UPDATE users SET version = version + 1, wrong_pins = ?4, wrong_codes = ?5,
@@ -109,10 +109,10 @@ pub(super) fn set_standing(
             tenant.as_str(),
             name.as_str(),
             expected,
-            standing.wrong_pins,
-            standing.wrong_codes,
-            standing.pin_locks_in_a_row,
-            standing.code_locks_in_a_row,
+            lock_state.wrong_pins,
+            lock_state.wrong_codes,
+            lock_state.pin_locks_in_a_row,
+            lock_state.code_locks_in_a_row,
             lock,
             until.map(moment),
         ])?;
@@ -125,7 +125,7 @@ pub(super) fn delete(
     tenant: &TenantName,
     name: &UserName,
     expected: u32,
-) -> Result<Changed, Trouble> {
+) -> Result<Changed, StoreError> {
     let whose = [tenant.as_str(), name.as_str()];
     let open: u32 = sql.prepare_cached(COUNT_OPEN)?.query_row(whose, |row| row.get(0))?;
     if version(sql, tenant, name)? != Some(expected) || open != 0 {
@@ -148,7 +148,7 @@ pub(super) fn count_device(
     sql: &Connection,
     tenant: &TenantName,
     name: &UserName,
-) -> Result<(), Trouble> {
+) -> Result<(), StoreError> {
     sql.prepare_cached(
         "UPDATE users SET version = version + 1, devices_made = devices_made + 1
           WHERE tenant = ?1 AND name = ?2",
@@ -163,7 +163,7 @@ pub(super) fn count_activation(
     tenant: &TenantName,
     name: &UserName,
     expected: u32,
-) -> Result<Changed, Trouble> {
+) -> Result<Changed, StoreError> {
     let counted = sql
         .prepare_cached(
             "UPDATE users SET activations_made = activations_made + 1
@@ -177,18 +177,18 @@ fn lock_columns(lock: Lock) -> (&'static str, Option<Timestamp>) {
     match lock {
         Lock::Open => ("open", None),
         Lock::Until(end) => ("until", Some(end)),
-        Lock::Disowned => ("disowned", None),
+        Lock::ReportedByUser => ("reported", None),
         Lock::Administrator => ("administrator", None),
     }
 }
 
-fn read_lock(columns: &mut Columns<'_>) -> Result<Lock, Trouble> {
+fn read_lock(columns: &mut Columns<'_>) -> Result<Lock, StoreError> {
     let lock: String = columns.next("lock")?;
     let until = columns.moment_or_none("locked_until")?;
     match (lock.as_str(), until) {
         ("open", None) => Ok(Lock::Open),
         ("until", Some(end)) => Ok(Lock::Until(end)),
-        ("disowned", None) => Ok(Lock::Disowned),
+        ("reported", None) => Ok(Lock::ReportedByUser),
         ("administrator", None) => Ok(Lock::Administrator),
         _ => Err(columns.corrupt("lock", format!("no such lock as {lock:?}"))),
     }

@@ -17,8 +17,8 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::checkpoint::{Checkpoints, copy_all};
-use super::trouble::{Trouble, explained, is_of_one_unit};
-use super::turn::Turn;
+use super::error::{StoreError, explained, is_of_one_unit};
+use super::write_queue_lock::WriteQueueLock;
 use crate::Stats;
 
 /// How often the write lock is asked for while another process has it, and the pause between two
@@ -36,7 +36,7 @@ pub(super) struct Writer {
 }
 
 enum Message {
-    Write(Box<dyn Unit>),
+    Write(Box<dyn UnitOfWork>),
     Close(oneshot::Sender<Result<(), Fault>>),
 }
 
@@ -52,12 +52,12 @@ impl Writer {
     /// Starts the thread on a connection of its own.
     pub(super) fn start(
         sql: Connection,
-        turn: Turn,
+        turn: WriteQueueLock,
         checkpoints: Checkpoints,
     ) -> std::io::Result<Self> {
         let (queue, waiting) = sync_channel(COMMITS_QUEUED_MAX);
         let counts = Arc::new(Counts::default());
-        let desk = Desk { sql, turn, checkpoints, counts: counts.clone() };
+        let desk = WriterThread { sql, turn, checkpoints, counts: counts.clone() };
         let thread = thread::Builder::new()
             .name("ledger-writer".into())
             .spawn(move || desk.work(waiting))?;
@@ -69,7 +69,7 @@ impl Writer {
     pub(super) async fn write<T, W>(&self, doing: &'static str, work: W) -> Result<T, Fault>
     where
         T: Send + 'static,
-        W: Fn(&Connection) -> Result<T, Trouble> + Send + 'static,
+        W: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         self.send(doing, Message::Write(Box::new(Job { doing, work, outcome: None, reply })))?;
@@ -123,7 +123,7 @@ impl Drop for Writer {
 }
 
 /// Something to write, with somebody who waits for it.
-trait Unit: Send {
+trait UnitOfWork: Send {
     /// Judges it and writes it. An error spoils the batch.
     fn write(&mut self, sql: &Connection) -> rusqlite::Result<()>;
     /// Answers, now that what it wrote is kept, or is not.
@@ -133,18 +133,18 @@ trait Unit: Send {
 struct Job<T, W> {
     doing: &'static str,
     work: W,
-    outcome: Option<Result<T, Trouble>>,
+    outcome: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, Fault>>,
 }
 
-impl<T, W> Unit for Job<T, W>
+impl<T, W> UnitOfWork for Job<T, W>
 where
     T: Send,
-    W: Fn(&Connection) -> Result<T, Trouble> + Send,
+    W: Fn(&Connection) -> Result<T, StoreError> + Send,
 {
     fn write(&mut self, sql: &Connection) -> rusqlite::Result<()> {
         match (self.work)(sql) {
-            Err(Trouble::Sql(error)) => Err(error),
+            Err(StoreError::Sql(error)) => Err(error),
             outcome => {
                 self.outcome = Some(outcome);
                 Ok(())
@@ -164,14 +164,14 @@ where
 }
 
 /// Where the thread works.
-struct Desk {
+struct WriterThread {
     sql: Connection,
-    turn: Turn,
+    turn: WriteQueueLock,
     checkpoints: Checkpoints,
     counts: Arc<Counts>,
 }
 
-impl Desk {
+impl WriterThread {
     fn work(self, waiting: Receiver<Message>) {
         let mut batch = Vec::with_capacity(COMMITS_PER_SYNC_MAX);
         while let Ok(first) = waiting.recv() {
@@ -188,7 +188,7 @@ impl Desk {
             }
             self.keep(&mut batch);
             if let Some(reply) = close {
-                let closed = copy_all(&self.sql).map_err(Trouble::from);
+                let closed = copy_all(&self.sql).map_err(StoreError::from);
                 // What is queued behind this is refused when the queue goes.
                 drop(waiting);
                 drop(self);
@@ -201,7 +201,7 @@ impl Desk {
     }
 
     /// Writes the batch and answers it.
-    fn keep(&self, batch: &mut Vec<Box<dyn Unit>>) {
+    fn keep(&self, batch: &mut Vec<Box<dyn UnitOfWork>>) {
         self.counts.commits.fetch_add(batch.len() as u64, Ordering::Relaxed);
         let kept = self.commit(batch);
         let one_by_one = batch.len() > 1 && kept.as_ref().is_err_and(is_of_one_unit);
@@ -215,7 +215,7 @@ impl Desk {
         }
     }
 
-    fn commit(&self, batch: &mut [Box<dyn Unit>]) -> rusqlite::Result<()> {
+    fn commit(&self, batch: &mut [Box<dyn UnitOfWork>]) -> rusqlite::Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -242,7 +242,7 @@ impl Desk {
 }
 
 /// However the thread ends, by a panic too, what asks for it is told.
-impl Drop for Desk {
+impl Drop for WriterThread {
     fn drop(&mut self) {
         self.counts.closed.store(true, Ordering::Release);
     }

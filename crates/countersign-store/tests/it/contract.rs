@@ -2,7 +2,7 @@
 //! they answer, and what can be read afterwards, is the same.
 
 use countersign_core::id::{RequestKey, TransactionId};
-use countersign_core::port::{Awaited, Due, Handle, Ledger, Registry};
+use countersign_core::port::{Due, EndSnapshot, Handle, Ledger, Registry};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::End;
 use countersign_store::Store;
@@ -11,7 +11,7 @@ use proptest_state_machine::{StateMachineTest, prop_state_machine};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::model::{Act, Deed, Model};
+use crate::model::{Model, Operation, StoreCall};
 use crate::world::{device, device_id, populate};
 
 /// A store under test.
@@ -38,30 +38,30 @@ impl Tested {
         }
     }
 
-    fn does(&mut self, act: &Act) -> String {
-        if matches!(act, Act::Reopen) {
+    fn does(&mut self, act: &StoreCall) -> String {
+        if matches!(act, StoreCall::Reopen) {
             self.reopen();
         }
         let store = self.store.as_ref().unwrap();
         self.runtime.block_on(async {
             match act.clone() {
-                Act::Commit(commit) => format!("{:?}", store.commit(*commit).await.unwrap()),
-                Act::Lock(tenant, user, expected, standing) => {
-                    let set = store.set_standing(&tenant, &user, expected, standing).await;
+                StoreCall::Commit(commit) => format!("{:?}", store.commit(*commit).await.unwrap()),
+                StoreCall::Lock(tenant, user, expected, lock_state) => {
+                    let set = store.set_lock_state(&tenant, &user, expected, lock_state).await;
                     format!("{:?}", set.unwrap())
                 }
-                Act::Change(tenant, expected) => {
+                StoreCall::Change(tenant, expected) => {
                     let device = device(tenant.as_str(), "jane", 1, 1);
                     format!("{:?}", store.change_device(device, expected).await.unwrap())
                 }
-                Act::Claim(claim) => format!("{:?}", store.claim(*claim).await.unwrap()),
-                Act::Settle(settlement) => {
+                StoreCall::Claim(claim) => format!("{:?}", store.claim(*claim).await.unwrap()),
+                StoreCall::Settle(settlement) => {
                     format!("{:?}", store.settle(settlement).await.unwrap())
                 }
-                Act::Replay(tenant, which, now) => {
+                StoreCall::Replay(tenant, which, now) => {
                     format!("{:?}", store.replay(&tenant, which, now).await.unwrap())
                 }
-                Act::Reopen => String::new(),
+                StoreCall::Reopen => String::new(),
             }
         })
     }
@@ -70,9 +70,9 @@ impl Tested {
     async fn agrees(store: &Store, model: &Model) {
         for (tenant, user) in model.users.keys() {
             let theirs: Vec<_> =
-                model.transactions.iter().filter(|t| t.value.terms.tenant == *tenant).collect();
+                model.transactions.iter().filter(|t| t.value.spec.tenant == *tenant).collect();
             let users: Vec<_> =
-                theirs.iter().filter(|t| t.value.terms.user == *user).copied().collect();
+                theirs.iter().filter(|t| t.value.spec.user == *user).copied().collect();
             let open = users.iter().filter(|t| t.value.end().is_none());
             let open: Vec<_> = open.copied().cloned().collect();
             assert_eq!(store.open(tenant, user).await.unwrap(), open);
@@ -82,41 +82,41 @@ impl Tested {
             assert_eq!(store.list(tenant, None, 5).await.unwrap(), newest);
             for number in 0..8 {
                 let key = RequestKey::drawn(number);
-                let with_key = || theirs.iter().rev().filter(|t| t.value.terms.request_key == key);
+                let with_key = || theirs.iter().rev().filter(|t| t.value.spec.request_key == key);
                 let held = with_key().find(|t| t.value.end().is_none());
                 let held = held.or_else(|| with_key().next()).copied().cloned();
                 assert_eq!(store.load(tenant, &Handle::Key(key)).await.unwrap(), held);
             }
             let read = store.user(tenant, user).await.unwrap().unwrap();
             let expected = model.users[&(tenant.clone(), user.clone())];
-            assert_eq!((read.version, read.value.standing), expected);
+            assert_eq!((read.version, read.value.lock_state), expected);
             let device = store.device(tenant, device_id(1)).await.unwrap().unwrap();
             assert_eq!(device.version, model.devices[tenant]);
-            for given_up in [false, true] {
-                let unpaid = store.deliveries(tenant, given_up, 1_000).await.unwrap();
-                assert_eq!(unpaid, model.unpaid(tenant, given_up));
+            for dead_letters in [false, true] {
+                let outbox = store.deliveries(tenant, dead_letters, 1_000).await.unwrap();
+                assert_eq!(outbox, model.outbox(tenant, dead_letters));
             }
         }
         for row in &model.transactions {
-            let terms = &row.value.terms;
-            let by_id = store.load(&terms.tenant, &Handle::Id(terms.id)).await.unwrap();
+            let spec = &row.value.spec;
+            let by_id = store.load(&spec.tenant, &Handle::Id(spec.id)).await.unwrap();
             assert_eq!(by_id.as_ref(), Some(row));
-            let awaited = store.awaited(&terms.tenant, terms.id).await.unwrap().unwrap();
-            match (awaited, row.value.end()) {
-                (Awaited::Open { surface, client }, None) => {
-                    assert_eq!((surface, client), (terms.surface, terms.client.clone()));
+            let end_snapshot = store.end_snapshot(&spec.tenant, spec.id).await.unwrap().unwrap();
+            match (end_snapshot, row.value.end()) {
+                (EndSnapshot::Open { dialect, client }, None) => {
+                    assert_eq!((dialect, client), (spec.dialect, spec.client.clone()));
                 }
-                (Awaited::Ended { transaction, signer }, Some(end)) => {
+                (EndSnapshot::Ended { transaction, signer }, Some(end)) => {
                     assert_eq!(transaction, row.value);
                     let finished = matches!(end, End::Finished { .. });
                     let expected = end.by().filter(|_| finished);
                     assert_eq!(signer.map(|device| device.id), expected);
                 }
-                (awaited, end) => panic!("{awaited:?}, but {end:?}"),
+                (end_snapshot, end) => panic!("{end_snapshot:?}, but {end:?}"),
             }
-            if let Some(reference) = &terms.reference {
-                let handle = Handle::Reference(terms.client.clone(), reference.name.clone());
-                let named = store.load(&terms.tenant, &handle).await.unwrap();
+            if let Some(reference) = &spec.reference {
+                let handle = Handle::Reference(spec.client.clone(), reference.name.clone());
+                let named = store.load(&spec.tenant, &handle).await.unwrap();
                 assert_eq!(named.as_ref(), Some(row));
             }
         }
@@ -127,12 +127,12 @@ impl Tested {
         let unknown = Handle::Id(TransactionId(u128::MAX));
         assert_eq!(store.load(&"acme".parse().unwrap(), &unknown).await.unwrap(), None);
         for tenant in ["acme", "beta"].map(|name| name.parse().unwrap()) {
-            let others = model.transactions.iter().map(|t| &t.value.terms);
-            for other in others.filter(|terms| terms.tenant != tenant) {
-                let shared = model.transactions.iter().map(|t| &t.value.terms);
-                let mut shared = shared.filter(|terms| terms.tenant == tenant);
-                if !shared.any(|terms| terms.id == other.id) {
-                    assert!(store.awaited(&tenant, other.id).await.unwrap().is_none());
+            let others = model.transactions.iter().map(|t| &t.value.spec);
+            for other in others.filter(|spec| spec.tenant != tenant) {
+                let shared = model.transactions.iter().map(|t| &t.value.spec);
+                let mut shared = shared.filter(|spec| spec.tenant == tenant);
+                if !shared.any(|spec| spec.id == other.id) {
+                    assert!(store.end_snapshot(&tenant, other.id).await.unwrap().is_none());
                 }
             }
         }
@@ -141,11 +141,11 @@ impl Tested {
 
 fn due_in(model: &Model, now: u64) -> Due {
     let open = model.transactions.iter().map(|t| &t.value).filter(|t| t.end().is_none());
-    let mut open: Vec<_> = open.map(|t| (t.deadline(), &t.terms)).collect();
+    let mut open: Vec<_> = open.map(|t| (t.deadline(), &t.spec)).collect();
     open.sort_by_key(|(deadline, _)| *deadline);
     let late = open.iter().filter(|(deadline, _)| deadline.0 <= now);
     Due {
-        now: late.map(|(_, terms)| (terms.tenant.clone(), terms.id)).collect(),
+        now: late.map(|(_, spec)| (spec.tenant.clone(), spec.id)).collect(),
         next: open.iter().map(|(deadline, _)| *deadline).find(|deadline| deadline.0 > now),
     }
 }
@@ -167,7 +167,7 @@ impl StateMachineTest for InMemory {
         Tested::new(None)
     }
 
-    fn apply(tested: Tested, model: &Model, _: Deed) -> Tested {
+    fn apply(tested: Tested, model: &Model, _: Operation) -> Tested {
         check(tested, model)
     }
 }
@@ -182,7 +182,7 @@ impl StateMachineTest for OnDisk {
         Tested::new(Some(tempfile::tempdir().unwrap()))
     }
 
-    fn apply(tested: Tested, model: &Model, _: Deed) -> Tested {
+    fn apply(tested: Tested, model: &Model, _: Operation) -> Tested {
         check(tested, model)
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use countersign_core::Fault;
-use countersign_core::delivery::Debt;
+use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::{RequestKey, TenantName, TransactionId};
 use countersign_core::port::{Committed, Handle, Ledger, Registry};
-use countersign_core::terms::Terms;
+use countersign_core::spec::TransactionSpec;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
 use countersign_store::{MasterKeyError, OpenError, Store};
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::world::{
     AUTHORITY_KEY, CODE, CODE_KEY, PAYLOAD_KEY, PIN_DIGEST, TOKEN_KEY, WEBHOOK_KEY, claim, client,
-    commit, device_id, owing, populate, proof, taken, tenant, terms, waiting,
+    commit, device_id, populate, proof, spec, taken, tenant, waiting, with_deliveries,
 };
 
 fn open(directory: &TempDir) -> Store {
@@ -36,15 +36,15 @@ fn acme() -> TenantName {
 
 fn signed(id: u128) -> Transaction {
     let end = End::Finished { by: device_id(1), proof: proof(id) };
-    Transaction { state: State::Ended { at: Timestamp(200), end }, ..taken(waiting(terms(id)), 1) }
+    Transaction { state: State::Ended { at: Timestamp(200), end }, ..taken(waiting(spec(id)), 1) }
 }
 
 /// Tenants, users, devices, a client, a transaction that was signed and what is owed for it.
 async fn fill(store: &Store) {
     populate(store).await;
     store.create_client(client("acme", "bank", "The Bank")).await.unwrap();
-    store.commit(commit(waiting(terms(1)), None)).await.unwrap();
-    let signing = owing(commit(signed(1), Some(1)), &[(1, Debt::Callback)]);
+    store.commit(commit(waiting(spec(1)), None)).await.unwrap();
+    let signing = with_deliveries(commit(signed(1), Some(1)), &[(1, DeliveryKind::Callback)]);
     store.commit(signing).await.unwrap();
 }
 
@@ -246,7 +246,7 @@ async fn a_corrupt_row_names_its_table_its_column_and_itself() {
         ("end_reason", "'because'", "state"),
         ("ended_by", "0", "ended_by"),
         ("proof_signer", "x'00'", "proof_signer"),
-        ("surface", "'nobody'", "surface"),
+        ("dialect", "'nobody'", "dialect"),
         ("client", "''", "client"),
         ("request_key", "-1", "request_key"),
         ("reference", "NULL", "reference"),
@@ -266,9 +266,9 @@ async fn a_corrupt_row_names_its_table_its_column_and_itself() {
     sql.execute("UPDATE devices SET code_key = payload_key", []).unwrap();
     let told = whole(&store.device(&acme(), device_id(1)).await.unwrap_err());
     assert!(told.contains("row acme/1 of table devices is corrupt: column code_key"), "{told}");
-    sql.execute("UPDATE deliveries SET debt = 'push'", []).unwrap();
+    sql.execute("UPDATE deliveries SET kind = 'push'", []).unwrap();
     let told = whole(&store.claim(claim(500, 500, 9)).await.unwrap_err());
-    assert!(told.contains("of table deliveries is corrupt: column debt"), "{told}");
+    assert!(told.contains("of table deliveries is corrupt: column kind"), "{told}");
 }
 
 #[tokio::test]
@@ -277,17 +277,17 @@ async fn two_processes_see_each_others_writes_and_the_version_decides_between_th
     let (one, two) = (open(&directory), open(&directory));
     populate(&one).await;
     assert_eq!(two.tenants().await.unwrap().len(), 2);
-    one.commit(commit(waiting(terms(1)), None)).await.unwrap();
+    one.commit(commit(waiting(spec(1)), None)).await.unwrap();
     let read = two.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap().unwrap();
     let next = || commit(taken(read.value.clone(), 500), Some(read.version));
     let (first, second) = tokio::join!(one.commit(next()), two.commit(next()));
     let mut outcomes = [first.unwrap(), second.unwrap()];
     outcomes.sort_by_key(|outcome| *outcome != Committed::Written);
     assert_eq!(outcomes, [Committed::Written, Committed::Stale]);
-    let taken_too = Terms { request_key: terms(2).request_key, ..terms(3) };
-    one.commit(commit(waiting(terms(2)), None)).await.unwrap();
+    let taken_too = TransactionSpec { request_key: spec(2).request_key, ..spec(3) };
+    one.commit(commit(waiting(spec(2)), None)).await.unwrap();
     let outcome = two.commit(commit(waiting(taken_too), None)).await.unwrap();
-    assert_eq!(outcome, Committed::KeyTaken);
+    assert_eq!(outcome, Committed::RequestKeyTaken);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,10 +302,10 @@ async fn a_second_process_gets_its_turn_while_the_first_writes_without_pause() {
             let mut id = writer << 64;
             while !done.load(Ordering::Relaxed) {
                 id += 1;
-                let terms = Terms { reference: None, ..terms(id) };
+                let spec = TransactionSpec { reference: None, ..spec(id) };
                 let user = format!("user {id}").parse().unwrap();
-                let terms = Terms { user, request_key: RequestKey::drawn(id), ..terms };
-                busy.commit(commit(waiting(terms), None)).await.unwrap();
+                let spec = TransactionSpec { user, request_key: RequestKey::drawn(id), ..spec };
+                busy.commit(commit(waiting(spec), None)).await.unwrap();
             }
         });
     }
@@ -330,7 +330,7 @@ async fn many_who_commit_at_once_share_their_syncs() {
         let store = store.clone();
         callers.spawn(async move {
             let user = format!("user {id}").parse().unwrap();
-            let start = commit(waiting(Terms { user, ..terms(id) }), None);
+            let start = commit(waiting(TransactionSpec { user, ..spec(id) }), None);
             store.commit(start).await.unwrap()
         });
     }
@@ -353,7 +353,7 @@ async fn a_closed_ledger_is_tidy_and_takes_no_more() {
     let log = std::fs::metadata(directory.path().join("ledger.db-wal")).unwrap();
     assert_eq!(log.len(), 0);
     assert!(store.ready().is_err());
-    assert!(store.commit(commit(waiting(terms(2)), None)).await.is_err());
+    assert!(store.commit(commit(waiting(spec(2)), None)).await.is_err());
     assert!(store.close().await.is_err());
     let found = store.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap();
     assert!(found.is_some(), "reads still work");

@@ -1,15 +1,17 @@
 //! Identities are found by id and by labels, on every store; and after a device, its user or the file
 //! has changed.
 
-use countersign_core::device::{Device, DeviceStatus, Identity, Purpose};
+use countersign_core::device::{Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Addition, IdentityKey};
 use countersign_core::id::{DeviceId, IdentityId, TenantName};
-use countersign_core::port::{Changed, Household, Registered, Registry};
-use countersign_core::user::{Lock, Standing};
+use countersign_core::port::{Changed, Registered, Registry, UserWithDevices};
+use countersign_core::user::{Lock, LockState};
 use countersign_store::Store;
 
 use crate::on_every_store;
-use crate::world::{activation, device, device_id, enrolment, identity_key, invite, populate};
+use crate::world::{
+    activation, create_activation, device, device_id, enrolment, identity_key, populate,
+};
 
 fn acme() -> TenantName {
     "acme".parse().unwrap()
@@ -18,7 +20,7 @@ fn acme() -> TenantName {
 fn identity(id: u128, labels: &[&str]) -> Identity {
     Identity {
         id: IdentityId(id),
-        purpose: Purpose::Content,
+        usage: Usage::Content,
         certificate: vec![1],
         chain: Vec::new(),
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
@@ -31,7 +33,7 @@ fn identity(id: u128, labels: &[&str]) -> Identity {
 /// Enrols a device of joe's at acme with these identities; the `nth` is the device's sequence number.
 async fn enrol(store: &Store, number: u64, nth: u32, identities: Vec<Identity>) {
     let code = activation("acme", "joe", u128::from(number) + 100);
-    invite(store, code.clone()).await;
+    create_activation(store, code.clone()).await;
     let device = Device { identities, ..device("acme", "joe", number, nth) };
     assert_eq!(store.enrol(enrolment(code, device, nth)).await.unwrap(), Registered::Written);
 }
@@ -49,7 +51,7 @@ async fn holder(store: &Store, id: u128) -> Option<DeviceId> {
     let holder = store.holder(&acme(), IdentityId(id)).await.unwrap();
     let held = holder.as_ref().and_then(|holder| holder.identity(IdentityId(id)));
     assert_eq!(held.map(|(device, _)| device.id), found);
-    if let Some(Household { user, devices }) = holder {
+    if let Some(UserWithDevices { user, devices }) = holder {
         assert_eq!(store.user(&acme(), &user.value.name).await.unwrap(), Some(user));
         let device = store.device(&acme(), found.unwrap()).await.unwrap();
         assert_eq!(devices, [device.unwrap()]);
@@ -163,8 +165,8 @@ async fn an_identity_is_added_only_while_its_device_and_its_user_are_as_they_wer
         let phone = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
         let user = store.user(&acme(), &jane).await.unwrap().unwrap();
         // Locked, and acknowledged, after both were read.
-        let standing = Standing { lock: Lock::Administrator, ..Standing::default() };
-        let locked = store.set_standing(&acme(), &jane, user.version, standing).await.unwrap();
+        let lock_state = LockState { lock: Lock::Administrator, ..LockState::default() };
+        let locked = store.set_lock_state(&acme(), &jane, user.version, lock_state).await.unwrap();
         assert_eq!(locked, Changed::Written);
         let late = addition(phone.value.clone(), phone.version, user.version, 7, 7);
         assert_eq!(store.add_identity(late).await.unwrap(), Registered::Stale);
@@ -216,7 +218,7 @@ async fn an_enrolment_with_a_used_key_or_serial_number_writes_nothing() {
     on_every_store(async |store| {
         populate(&store).await;
         let code = activation("acme", "joe", 121);
-        invite(&store, code.clone()).await;
+        create_activation(&store, code.clone()).await;
         let identities = vec![identity(7, &[]), identity(8, &[])];
         let phone = Device { identities, ..device("acme", "joe", 21, 1) };
         let with = |key: usize, change: fn(&mut IdentityKey)| {

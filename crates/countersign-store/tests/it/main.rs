@@ -3,14 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
 mod contract;
-mod debts;
+mod deliveries;
 mod file;
-mod forgotten;
 mod identities;
 mod keys;
 mod model;
 mod quotas;
 mod registry;
+mod retention;
 mod story;
 mod torn;
 mod world;

@@ -1,32 +1,32 @@
 //! The ledger's contract on quotas: what stored transactions may occupy.
 
 use countersign_core::port::{Commit, Committed, Ledger, StoredMax};
-use countersign_core::terms::{Content, MediaType, Terms};
+use countersign_core::spec::{Content, MediaType, TransactionSpec};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Clock, End, State, Transaction};
+use countersign_core::transaction::{End, State, Timeout, Transaction};
 use countersign_store::Store;
 
 use crate::on_every_store;
-use crate::world::{commit, terms, waiting};
+use crate::world::{commit, spec, waiting};
 
 const CONTENT_BYTES: usize = 50_000;
 /// Room for two transactions and no third: the bound is looked at before one is added.
 const TWO: u64 = 60_000;
 
-fn large(id: u128, tenant: &str, client: &str) -> Terms {
+fn large(id: u128, tenant: &str, client: &str) -> TransactionSpec {
     let content = Content { media_type: MediaType::Text, bytes: vec![b'a'; CONTENT_BYTES] };
     let (tenant, client) = (tenant.parse().unwrap(), client.parse().unwrap());
-    Terms { content, tenant, client, ..terms(id) }
+    TransactionSpec { content, tenant, client, ..spec(id) }
 }
 
-async fn start(store: &Store, terms: Terms, stored_max: StoredMax) -> Committed {
-    store.commit(Commit { stored_max, ..commit(waiting(terms), None) }).await.unwrap()
+async fn start(store: &Store, spec: TransactionSpec, stored_max: StoredMax) -> Committed {
+    store.commit(Commit { stored_max, ..commit(waiting(spec), None) }).await.unwrap()
 }
 
 /// It has ended as it starts: it is never open.
-async fn start_ended(store: &Store, terms: Terms, stored_max: StoredMax) -> Committed {
-    let end = State::Ended { at: Timestamp(100), end: End::Expired(Clock::GoOnline) };
-    let ended = Transaction { state: end, ..waiting(terms) };
+async fn start_ended(store: &Store, spec: TransactionSpec, stored_max: StoredMax) -> Committed {
+    let end = State::Ended { at: Timestamp(100), end: End::Expired(Timeout::GoOnline) };
+    let ended = Transaction { state: end, ..waiting(spec) };
     store.commit(Commit { stored_max, ..commit(ended, None) }).await.unwrap()
 }
 
@@ -72,15 +72,15 @@ async fn all_clients_of_a_tenant_together_store_no_more_than_the_tenant_may() {
 async fn what_retention_removes_makes_room_again() {
     on_every_store(async |store| {
         let max = StoredMax { client: TWO, tenant: TWO };
-        let bare = |id| Terms { callback: None, ..large(id, "acme", "bank") };
+        let bare = |id| TransactionSpec { callback: None, ..large(id, "acme", "bank") };
         for id in [1, 2] {
             assert_eq!(start_ended(&store, bare(id), max).await, Committed::Written);
         }
         assert_eq!(start(&store, bare(3), max).await, Committed::ClientFull);
-        assert_eq!(store.forget(Timestamp(100), 1).await.unwrap(), 1);
+        assert_eq!(store.purge(Timestamp(100), 1).await.unwrap(), 1);
         assert_eq!(start(&store, bare(4), max).await, Committed::Written);
         assert_eq!(start(&store, bare(5), max).await, Committed::ClientFull);
-        assert_eq!(store.forget(Timestamp(100), 9).await.unwrap(), 1);
+        assert_eq!(store.purge(Timestamp(100), 9).await.unwrap(), 1);
         assert_eq!(start(&store, bare(6), max).await, Committed::Written);
     })
     .await;

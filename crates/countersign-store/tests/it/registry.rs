@@ -9,12 +9,12 @@ use countersign_core::push::Push;
 use countersign_core::secret::Key32;
 use countersign_core::tenant::Client;
 use countersign_core::time::Timestamp;
-use countersign_core::user::{Lock, Standing};
+use countersign_core::user::{Lock, LockState};
 
 use crate::on_every_store;
 use crate::world::{
-    AUTHORITY_KEY, TOKEN_KEY, WEBHOOK_KEY, activation, client, device, device_id, enrolment,
-    invite, populate, push, tenant,
+    AUTHORITY_KEY, TOKEN_KEY, WEBHOOK_KEY, activation, client, create_activation, device,
+    device_id, enrolment, populate, push, tenant,
 };
 
 fn acme() -> TenantName {
@@ -134,7 +134,10 @@ async fn each_user_has_a_serial_base_of_their_own_and_begins_fresh() {
         let jane = store.user(&acme(), &jane()).await.unwrap().unwrap();
         assert_eq!((jane.value.serial_base, joe.value.serial_base), (SerialBase(1), SerialBase(2)));
         assert_eq!((joe.version, joe.value.devices_made), (1, 0));
-        assert_eq!((joe.value.standing, joe.value.created_at), (Standing::default(), Timestamp(9)));
+        assert_eq!(
+            (joe.value.lock_state, joe.value.created_at),
+            (LockState::default(), Timestamp(9))
+        );
     })
     .await;
 }
@@ -143,9 +146,10 @@ async fn each_user_has_a_serial_base_of_their_own_and_begins_fresh() {
 async fn a_standing_is_changed_only_on_the_version_that_was_read() {
     on_every_store(async |store| {
         populate(&store).await;
-        let locks = [Lock::Until(Timestamp(77)), Lock::Disowned, Lock::Administrator, Lock::Open];
+        let locks =
+            [Lock::Until(Timestamp(77)), Lock::ReportedByUser, Lock::Administrator, Lock::Open];
         for (version, lock) in (2..).zip(locks) {
-            let standing = Standing {
+            let lock_state = LockState {
                 wrong_pins: 1,
                 wrong_codes: 2,
                 pin_locks_in_a_row: u16::MAX,
@@ -153,15 +157,15 @@ async fn a_standing_is_changed_only_on_the_version_that_was_read() {
                 lock,
             };
             let set = async |expected| {
-                store.set_standing(&acme(), &jane(), expected, standing).await.unwrap()
+                store.set_lock_state(&acme(), &jane(), expected, lock_state).await.unwrap()
             };
             assert_eq!(set(version - 1).await, Changed::Stale);
             assert_eq!(set(version).await, Changed::Written);
             let read = store.user(&acme(), &jane()).await.unwrap().unwrap();
-            assert_eq!((read.version, read.value.standing), (version + 1, standing));
+            assert_eq!((read.version, read.value.lock_state), (version + 1, lock_state));
         }
         let nobody = "nobody".parse().unwrap();
-        let set = store.set_standing(&acme(), &nobody, 1, Standing::default()).await.unwrap();
+        let set = store.set_lock_state(&acme(), &nobody, 1, LockState::default()).await.unwrap();
         assert_eq!(set, Changed::Stale);
     })
     .await;
@@ -172,7 +176,7 @@ async fn an_activation_brings_one_device_in_and_both_versions_must_hold() {
     on_every_store(async |store| {
         populate(&store).await;
         let code = activation("acme", "joe", 2);
-        invite(&store, code.clone()).await;
+        create_activation(&store, code.clone()).await;
         let phone = device("acme", "joe", 2, 1);
         let enrol = async |expected, user| {
             let enrolment = enrolment(code.clone(), phone.clone(), user);
@@ -240,7 +244,7 @@ async fn a_device_out_of_sequence_is_a_fault_and_leaves_its_code_unused() {
     on_every_store(async |store| {
         populate(&store).await;
         let code = activation("acme", "joe", 2);
-        invite(&store, code.clone()).await;
+        create_activation(&store, code.clone()).await;
         assert!(store.enrol(enrolment(code, device("acme", "joe", 2, 7), 1)).await.is_err());
         let joe = "joe".parse().unwrap();
         let codes = store.activations(&acme(), &joe, Timestamp(0)).await.unwrap();
@@ -258,7 +262,7 @@ async fn activations_come_newest_first_without_the_expired_and_within_their_boun
         for id in 10..50 {
             let not_after = Timestamp(if id == 49 { 500 } else { 1_000 });
             let code = Activation { not_after, secret: id == 48, ..activation("acme", "joe", id) };
-            invite(&store, code).await;
+            create_activation(&store, code).await;
         }
         let ids = async |now| {
             let found = store.activations(&acme(), &joe, Timestamp(now)).await.unwrap();
@@ -282,7 +286,7 @@ async fn a_pin_changes_with_its_users_standing_or_neither_does() {
         let digest = Key32::copied(&[42; 32]);
         let pin = Some(PinDigest { digest, version: 2 });
         let changed = Device { pin: pin.clone(), ..device("acme", "jane", 1, 1) };
-        let wrong = Standing { wrong_pins: 3, ..Standing::default() };
+        let wrong = LockState { wrong_pins: 3, ..LockState::default() };
         let before = store.user(&acme(), &jane).await.unwrap();
         for (expected, user_expected) in [(2, 2), (1, 1), (1, 3)] {
             let answer =
@@ -298,7 +302,7 @@ async fn a_pin_changes_with_its_users_standing_or_neither_does() {
         let answer = store.change_pin(changed, 2, 3, None).await;
         assert_eq!(answer.unwrap(), Changed::Written);
         let user = store.user(&acme(), &jane).await.unwrap().unwrap();
-        assert_eq!((user.version, user.value.standing), (3, wrong));
+        assert_eq!((user.version, user.value.lock_state), (3, wrong));
         let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
         assert_eq!((read.version, read.value.pin), (3, pin));
     })
@@ -338,7 +342,7 @@ async fn devices_are_listed_by_user_and_sequence_without_the_retired() {
         let enrolled = [("joe", 9, 1, 1), ("jane", 4, 2, 2), ("jane", 3, 3, 3)];
         for (user, number, sequence, version) in enrolled {
             let code = activation("acme", user, u128::from(number));
-            invite(&store, code.clone()).await;
+            create_activation(&store, code.clone()).await;
             let enrolment = enrolment(code, device("acme", user, number, sequence), version);
             assert_eq!(store.enrol(enrolment).await.unwrap(), Registered::Written);
         }

@@ -1,22 +1,24 @@
 //! The ledger's contract, sentence by sentence.
 
-use countersign_core::delivery::{Debt, Settlement, Verdict};
+use countersign_core::delivery::{DeliveryKind, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, RequestKey, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Changed, Commit, Committed, Due, Grounds, Handle, Ledger, Registry, Versioned,
+    Changed, Commit, Committed, Due, Handle, Ledger, Preconditions, Registry, Versioned,
 };
-use countersign_core::terms::{
-    Addressed, Clocks, Content, Digits, Forms, MediaType, Operation, Surface, Terms,
+use countersign_core::spec::{
+    AcceptedFormats, Clocks, Content, Dialect, Digits, MediaType, Operation, Recipients,
+    TransactionSpec,
 };
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Clock, Decline, End, State, Transaction};
-use countersign_core::user::{Factor, Lock, Standing};
+use countersign_core::transaction::{Decline, End, State, Timeout, Transaction};
+use countersign_core::user::{Factor, Lock, LockState};
 use countersign_store::Store;
 
-use crate::debts::settled;
+use crate::deliveries::settled;
 use crate::on_every_store;
 use crate::world::{
-    claim, code, commit, device, device_id, owing, populate, proof, raw, taken, terms, waiting,
+    claim, code, commit, device, device_id, populate, proof, raw, spec, taken, waiting,
+    with_deliveries,
 };
 
 fn acme() -> TenantName {
@@ -54,15 +56,18 @@ async fn what_was_written_is_read_back_whole_in_every_state() {
             End::Declined { by, reason: Decline::NotMe, words: "no: never".into() },
             End::Failed { by, reason: "no key, \"sorry\"".into() },
             End::Failed { by, reason: String::new() },
-            End::Expired(Clock::GoOnline),
-            End::Expired(Clock::Sign),
+            End::Expired(Timeout::GoOnline),
+            End::Expired(Timeout::Sign),
             End::Cancelled,
             End::Locked { by, factor: Factor::Pin },
             End::Locked { by, factor: Factor::Code },
         ];
         let ends = ends.map(|end| State::Ended { at: Timestamp(8_888), end });
         for (id, state) in (1..).zip(states.into_iter().chain(ends)) {
-            let begun = waiting(Terms { user: format!("user {id}").parse().unwrap(), ..terms(id) });
+            let begun = waiting(TransactionSpec {
+                user: format!("user {id}").parse().unwrap(),
+                ..spec(id)
+            });
             assert_eq!(write(&store, commit(begun.clone(), None)).await, Committed::Written);
             let read = load(&store, id).await.unwrap();
             assert_eq!(read, Versioned { value: begun.clone(), version: 1 });
@@ -80,23 +85,23 @@ async fn what_was_written_is_read_back_whole_in_every_state() {
 #[tokio::test]
 async fn sparse_terms_are_read_back_as_sparse_as_they_were() {
     on_every_store(async |store| {
-        let sparse = waiting(Terms {
+        let sparse = waiting(TransactionSpec {
             reference: None,
-            addressed: Addressed::Any,
+            recipients: Recipients::Any,
             pin_required: false,
             once: false,
             online: false,
             content: Content { media_type: MediaType::Octets, bytes: vec![0] },
-            surface: Surface::OneSpan,
+            dialect: Dialect::OneSpan,
             operation: Operation::Login,
-            forms: Forms::CodeOrCms(Digits::new(7).unwrap()),
+            formats: AcceptedFormats::CodeOrCms(Digits::new(7).unwrap()),
             clocks: Clocks::One(std::time::Duration::from_secs(5)),
             callback: None,
             notice: None,
             selectors: Vec::new(),
             document: None,
             request: None,
-            ..terms(1)
+            ..spec(1)
         });
         write(&store, commit(sparse.clone(), None)).await;
         assert_eq!(load(&store, 1).await.unwrap().value, sparse);
@@ -107,13 +112,13 @@ async fn sparse_terms_are_read_back_as_sparse_as_they_were() {
 #[tokio::test]
 async fn another_version_than_the_expected_one_makes_a_commit_stale_and_changes_nothing() {
     on_every_store(async |store| {
-        let begun = waiting(terms(1));
+        let begun = waiting(spec(1));
         let early = commit(begun.clone(), Some(1));
         assert_eq!(write(&store, early).await, Committed::Stale, "there is none yet");
         write(&store, commit(begun.clone(), None)).await;
         for expected in [None, Some(0), Some(2)] {
             let next = end(begun.clone(), End::Cancelled);
-            let stale = owing(commit(next, expected), &[(1, Debt::Callback)]);
+            let stale = with_deliveries(commit(next, expected), &[(1, DeliveryKind::Callback)]);
             assert_eq!(write(&store, stale).await, Committed::Stale, "{expected:?}");
         }
         assert_eq!(load(&store, 1).await, Some(Versioned { value: begun, version: 1 }));
@@ -126,23 +131,23 @@ async fn another_version_than_the_expected_one_makes_a_commit_stale_and_changes_
 async fn a_lock_acknowledged_before_a_commit_makes_it_stale() {
     on_every_store(async |store| {
         populate(&store).await;
-        let read = Grounds { user: Some(2), device: Some((device_id(1), 1)) };
-        let start = |id| Commit { grounds: read, ..commit(waiting(terms(id)), None) };
+        let read = Preconditions { user: Some(2), device: Some((device_id(1), 1)) };
+        let start = |id| Commit { preconditions: read, ..commit(waiting(spec(id)), None) };
         assert_eq!(write(&store, start(1)).await, Committed::Written);
 
-        let locked = Standing { lock: Lock::Administrator, ..Standing::default() };
-        let set = store.set_standing(&acme(), &jane(), 2, locked).await.unwrap();
+        let locked = LockState { lock: Lock::Administrator, ..LockState::default() };
+        let set = store.set_lock_state(&acme(), &jane(), 2, locked).await.unwrap();
         assert_eq!(set, Changed::Written);
         assert_eq!(write(&store, start(2)).await, Committed::Stale);
 
         let changed = store.change_device(device("acme", "jane", 1, 1), 1).await.unwrap();
         assert_eq!(changed, Changed::Written);
-        let on_device = Grounds { user: None, ..read };
-        let finish = Commit { grounds: on_device, ..commit(waiting(terms(1)), Some(1)) };
+        let on_device = Preconditions { user: None, ..read };
+        let finish = Commit { preconditions: on_device, ..commit(waiting(spec(1)), Some(1)) };
         assert_eq!(write(&store, finish).await, Committed::Stale);
 
-        let nobody = Grounds { user: None, device: Some((device_id(404), 1)) };
-        let unknown = Commit { grounds: nobody, ..commit(waiting(terms(3)), None) };
+        let nobody = Preconditions { user: None, device: Some((device_id(404), 1)) };
+        let unknown = Commit { preconditions: nobody, ..commit(waiting(spec(3)), None) };
         assert_eq!(write(&store, unknown).await, Committed::Stale);
     })
     .await;
@@ -152,19 +157,19 @@ async fn a_lock_acknowledged_before_a_commit_makes_it_stale() {
 async fn a_standing_is_written_with_its_event_or_not_at_all() {
     on_every_store(async |store| {
         populate(&store).await;
-        let wrong = Standing { wrong_pins: 1, ..Standing::default() };
+        let wrong = LockState { wrong_pins: 1, ..LockState::default() };
         let mistaken = |expected, version| Commit {
-            grounds: Grounds { user: Some(version), device: None },
-            standing: Some(wrong),
-            ..commit(waiting(terms(1)), expected)
+            preconditions: Preconditions { user: Some(version), device: None },
+            lock_state: Some(wrong),
+            ..commit(waiting(spec(1)), expected)
         };
         assert_eq!(write(&store, mistaken(Some(1), 2)).await, Committed::Stale);
         let user = store.user(&acme(), &jane()).await.unwrap().unwrap();
-        assert_eq!((user.version, user.value.standing), (2, Standing::default()));
+        assert_eq!((user.version, user.value.lock_state), (2, LockState::default()));
 
         assert_eq!(write(&store, mistaken(None, 2)).await, Committed::Written);
         let user = store.user(&acme(), &jane()).await.unwrap().unwrap();
-        assert_eq!((user.version, user.value.standing), (3, wrong));
+        assert_eq!((user.version, user.value.lock_state), (3, wrong));
 
         assert_eq!(write(&store, mistaken(Some(1), 2)).await, Committed::Stale);
         assert_eq!(load(&store, 1).await.unwrap().version, 1);
@@ -175,19 +180,19 @@ async fn a_standing_is_written_with_its_event_or_not_at_all() {
 #[tokio::test]
 async fn a_reference_is_taken_for_good_but_only_from_its_client_and_tenant() {
     on_every_store(async |store| {
-        let named = |id| Terms { reference: terms(1).reference, ..terms(id) };
+        let named = |id| TransactionSpec { reference: spec(1).reference, ..spec(id) };
         write(&store, commit(waiting(named(1)), None)).await;
         write(&store, commit(end(waiting(named(1)), End::Cancelled), Some(1))).await;
         let again = write(&store, commit(waiting(named(2)), None)).await;
         assert_eq!(again, Committed::ReferenceTaken);
-        let other_client = Terms { client: "shop".parse().unwrap(), ..named(3) };
+        let other_client = TransactionSpec { client: "shop".parse().unwrap(), ..named(3) };
         assert_eq!(write(&store, commit(waiting(other_client), None)).await, Committed::Written);
-        let other_tenant = Terms { tenant: "beta".parse().unwrap(), ..named(4) };
+        let other_tenant = TransactionSpec { tenant: "beta".parse().unwrap(), ..named(4) };
         assert_eq!(write(&store, commit(waiting(other_tenant), None)).await, Committed::Written);
 
         let handle = Handle::Reference("bank".parse().unwrap(), "order 1".into());
         let found = store.load(&acme(), &handle).await.unwrap().unwrap();
-        assert_eq!(found.value.terms.id, TransactionId(1));
+        assert_eq!(found.value.spec.id, TransactionId(1));
         let handle = Handle::Reference("bank".parse().unwrap(), "order 2".into());
         assert_eq!(store.load(&acme(), &handle).await.unwrap(), None);
     })
@@ -198,15 +203,18 @@ async fn a_reference_is_taken_for_good_but_only_from_its_client_and_tenant() {
 async fn a_request_key_is_free_again_when_its_transaction_has_ended() {
     on_every_store(async |store| {
         let key = RequestKey::drawn(42);
-        let keyed = |id| Terms { request_key: key, ..terms(id) };
+        let keyed = |id| TransactionSpec { request_key: key, ..spec(id) };
         let found = async || {
             let found = store.load(&acme(), &Handle::Key(key)).await.unwrap();
-            found.map(|found| found.value.terms.id.0)
+            found.map(|found| found.value.spec.id.0)
         };
         assert_eq!(found().await, None);
         write(&store, commit(waiting(keyed(1)), None)).await;
-        assert_eq!(write(&store, commit(waiting(keyed(2)), None)).await, Committed::KeyTaken);
-        let other_tenant = Terms { tenant: "beta".parse().unwrap(), ..keyed(3) };
+        assert_eq!(
+            write(&store, commit(waiting(keyed(2)), None)).await,
+            Committed::RequestKeyTaken
+        );
+        let other_tenant = TransactionSpec { tenant: "beta".parse().unwrap(), ..keyed(3) };
         assert_eq!(write(&store, commit(waiting(other_tenant), None)).await, Committed::Written);
 
         write(&store, commit(end(waiting(keyed(1)), End::Cancelled), Some(1))).await;
@@ -222,17 +230,17 @@ async fn a_request_key_is_free_again_when_its_transaction_has_ended() {
 #[tokio::test]
 async fn a_user_with_as_many_open_as_may_be_gets_no_more_until_one_ends() {
     on_every_store(async |store| {
-        let start = |id| Commit { open_max: 2, ..commit(waiting(terms(id)), None) };
+        let start = |id| Commit { open_max: 2, ..commit(waiting(spec(id)), None) };
         write(&store, start(1)).await;
         write(&store, start(2)).await;
-        assert_eq!(write(&store, start(3)).await, Committed::Crowded);
-        let joes = Terms { user: "joe".parse().unwrap(), ..terms(4) };
+        assert_eq!(write(&store, start(3)).await, Committed::TooManyOpen);
+        let joes = TransactionSpec { user: "joe".parse().unwrap(), ..spec(4) };
         let joes = Commit { open_max: 2, ..commit(waiting(joes), None) };
         assert_eq!(write(&store, joes).await, Committed::Written);
         // The bound is on new ones: what is open goes on.
-        let goes_on = Commit { open_max: 1, ..commit(taken(waiting(terms(1)), 500), Some(1)) };
+        let goes_on = Commit { open_max: 1, ..commit(taken(waiting(spec(1)), 500), Some(1)) };
         assert_eq!(write(&store, goes_on).await, Committed::Written);
-        write(&store, commit(end(waiting(terms(2)), End::Cancelled), Some(1))).await;
+        write(&store, commit(end(waiting(spec(2)), End::Cancelled), Some(1))).await;
         assert_eq!(write(&store, start(5)).await, Committed::Written);
     })
     .await;
@@ -242,16 +250,16 @@ async fn a_user_with_as_many_open_as_may_be_gets_no_more_until_one_ends() {
 async fn open_ones_come_oldest_first_and_listed_ones_newest_first() {
     on_every_store(async |store| {
         for id in [5, 3, 9, 7] {
-            write(&store, commit(waiting(terms(id)), None)).await;
+            write(&store, commit(waiting(spec(id)), None)).await;
         }
-        let joes = Terms { user: "joe".parse().unwrap(), ..terms(1) };
+        let joes = TransactionSpec { user: "joe".parse().unwrap(), ..spec(1) };
         write(&store, commit(waiting(joes), None)).await;
-        let elsewhere = Terms { tenant: "beta".parse().unwrap(), ..terms(2) };
+        let elsewhere = TransactionSpec { tenant: "beta".parse().unwrap(), ..spec(2) };
         write(&store, commit(waiting(elsewhere), None)).await;
-        write(&store, commit(end(waiting(terms(3)), End::Cancelled), Some(1))).await;
+        write(&store, commit(end(waiting(spec(3)), End::Cancelled), Some(1))).await;
 
         let ids = |found: Vec<Versioned<Transaction>>| {
-            found.into_iter().map(|t| t.value.terms.id.0).collect::<Vec<_>>()
+            found.into_iter().map(|t| t.value.spec.id.0).collect::<Vec<_>>()
         };
         assert_eq!(ids(store.open(&acme(), &jane()).await.unwrap()), [5, 9, 7]);
         assert_eq!(ids(store.list(&acme(), Some(&jane()), 9).await.unwrap()), [7, 9, 3, 5]);
@@ -265,10 +273,10 @@ async fn open_ones_come_oldest_first_and_listed_ones_newest_first() {
 async fn due_are_those_whose_deadline_has_come_earliest_first() {
     on_every_store(async |store| {
         for (id, deadline) in [(1, 900), (2, 700), (3, 800), (4, 600)] {
-            write(&store, commit(waiting(terms(id)), None)).await;
-            write(&store, commit(taken(waiting(terms(id)), deadline), Some(1))).await;
+            write(&store, commit(waiting(spec(id)), None)).await;
+            write(&store, commit(taken(waiting(spec(id)), deadline), Some(1))).await;
         }
-        write(&store, commit(end(waiting(terms(4)), End::Cancelled), Some(2))).await;
+        write(&store, commit(end(waiting(spec(4)), End::Cancelled), Some(2))).await;
         let due = async |now, limit| store.due(Timestamp(now), limit).await.unwrap();
         let named = |id| (acme(), TransactionId(id));
         let none = Due { now: vec![], next: Some(Timestamp(700)) };
@@ -284,19 +292,19 @@ async fn due_are_those_whose_deadline_has_come_earliest_first() {
 async fn no_tenant_reaches_another_tenants_rows() {
     on_every_store(async |store| {
         populate(&store).await;
-        let debts = [(7, Debt::Callback)];
-        write(&store, owing(commit(waiting(terms(1)), None), &debts)).await;
+        let deliveries = [(7, DeliveryKind::Callback)];
+        write(&store, with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await;
         let beta: TenantName = "beta".parse().unwrap();
         let by_id = store.load(&beta, &Handle::Id(TransactionId(1))).await.unwrap();
-        let by_key = store.load(&beta, &Handle::Key(terms(1).request_key)).await.unwrap();
+        let by_key = store.load(&beta, &Handle::Key(spec(1).request_key)).await.unwrap();
         assert_eq!((by_id, by_key), (None, None));
         assert!(store.open(&beta, &jane()).await.unwrap().is_empty());
         assert!(store.list(&beta, None, 9).await.unwrap().is_empty());
-        let theirs = Terms { tenant: beta.clone(), ..terms(1) };
+        let theirs = TransactionSpec { tenant: beta.clone(), ..spec(1) };
         let theirs = commit(end(waiting(theirs), End::Cancelled), Some(1));
         assert_eq!(write(&store, theirs).await, Committed::Stale);
         let theirs = store.claim(claim(500, 500, 9)).await.unwrap().deliveries.remove(0);
-        let paid = Settlement {
+        let settlement = Settlement {
             tenant: beta.clone(),
             id: theirs.id,
             lease: theirs.lease,
@@ -304,7 +312,7 @@ async fn no_tenant_reaches_another_tenants_rows() {
             outcome: String::new(),
             at: Timestamp(101),
         };
-        store.settle(paid).await.unwrap();
+        store.settle(settlement).await.unwrap();
         assert!(store.deliveries(&beta, false, 9).await.unwrap().is_empty());
         let claimed = store.claim(claim(500, 600, 9)).await.unwrap().deliveries;
         assert_eq!(claimed.len(), 1, "another tenant's settling does not pay it");

@@ -8,7 +8,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use countersign_core::delivery::Debt;
+use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::{TenantName, TransactionId};
 use countersign_core::port::{Commit, Handle, Ledger};
 use countersign_core::time::Timestamp;
@@ -16,7 +16,7 @@ use countersign_core::transaction::{End, State, Transaction};
 use countersign_store::Store;
 use tempfile::TempDir;
 
-use crate::world::{commit, device_id, owing, populate, proof, taken, terms, waiting};
+use crate::world::{commit, device_id, populate, proof, spec, taken, waiting, with_deliveries};
 
 /// A header and a page of 8 KiB.
 const FRAME_BYTES: usize = 24 + 8192;
@@ -24,7 +24,7 @@ const FRAME_BYTES: usize = 24 + 8192;
 const TRANSACTIONS: u128 = 2;
 
 /// The files at a moment: what a crash at that moment leaves.
-struct Picture {
+struct FileSnapshot {
     ledger: Vec<u8>,
     log: Vec<u8>,
     /// Versions of the transactions, by then acknowledged.
@@ -37,15 +37,15 @@ fn acme() -> TenantName {
 
 fn signed(id: u128) -> Transaction {
     let end = End::Finished { by: device_id(1), proof: proof(id) };
-    Transaction { state: State::Ended { at: Timestamp(200), end }, ..taken(waiting(terms(id)), 1) }
+    Transaction { state: State::Ended { at: Timestamp(200), end }, ..taken(waiting(spec(id)), 1) }
 }
 
 /// A finish, and what is owed for it.
 fn finish(id: u128) -> Commit {
-    owing(commit(signed(id), Some(1)), &[(id, Debt::Callback)])
+    with_deliveries(commit(signed(id), Some(1)), &[(id, DeliveryKind::Callback)])
 }
 
-impl Picture {
+impl FileSnapshot {
     fn of(directory: &TempDir, acknowledged: &[u32]) -> Self {
         let read = |file: &str| std::fs::read(directory.path().join(file)).unwrap();
         let (ledger, log) = (read("ledger.db"), read("ledger.db-wal"));
@@ -54,17 +54,17 @@ impl Picture {
 }
 
 /// Lives through a few transactions, with a picture after each acknowledged commit, and the master key.
-async fn pictures() -> (Vec<Picture>, Vec<u8>) {
+async fn pictures() -> (Vec<FileSnapshot>, Vec<u8>) {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::sqlite(directory.path(), None).unwrap();
     populate(&store).await;
     let mut acknowledged = vec![0; TRANSACTIONS as usize];
-    let mut pictures = vec![Picture::of(&directory, &acknowledged)];
+    let mut pictures = vec![FileSnapshot::of(&directory, &acknowledged)];
     for id in 1..=TRANSACTIONS {
-        for step in [commit(waiting(terms(id)), None), finish(id)] {
+        for step in [commit(waiting(spec(id)), None), finish(id)] {
             store.commit(step).await.unwrap();
             acknowledged[id as usize - 1] += 1;
-            pictures.push(Picture::of(&directory, &acknowledged));
+            pictures.push(FileSnapshot::of(&directory, &acknowledged));
         }
     }
     let grows = pictures.windows(2).all(|two| two[1].log.starts_with(&two[0].log));
@@ -75,26 +75,30 @@ async fn pictures() -> (Vec<Picture>, Vec<u8>) {
 /// The version of each transaction, after looking that each is whole, with its debt or without.
 async fn versions(directory: &Path) -> Vec<u32> {
     let store = Store::sqlite(directory, None).unwrap();
-    let owed = store.deliveries(&acme(), false, u16::MAX).await.unwrap();
+    let outbox = store.deliveries(&acme(), false, u16::MAX).await.unwrap();
     let mut versions = Vec::new();
     for id in 1..=TRANSACTIONS {
         let found = store.load(&acme(), &Handle::Id(TransactionId(id))).await.unwrap();
-        let owes = owed.iter().any(|one| one.delivery.transaction == TransactionId(id));
+        let has_delivery = outbox.iter().any(|one| one.delivery.transaction == TransactionId(id));
         versions.push(match found {
             None => 0,
             Some(found) => {
-                let whole = if found.version == 1 { waiting(terms(id)) } else { signed(id) };
+                let whole = if found.version == 1 { waiting(spec(id)) } else { signed(id) };
                 assert_eq!(found.value, whole);
                 found.version
             }
         });
-        assert_eq!(owes, *versions.last().unwrap() == 2, "a finish and its debt are one commit");
+        assert_eq!(
+            has_delivery,
+            *versions.last().unwrap() == 2,
+            "a finish and its debt are one commit"
+        );
     }
     versions
 }
 
 /// Puts the files of a picture down, with another log.
-fn crashed(before: &Picture, log: &[u8], key: &[u8]) -> TempDir {
+fn crashed(before: &FileSnapshot, log: &[u8], key: &[u8]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, bytes) in [("ledger.db", before.ledger.as_slice()), ("ledger.db-wal", log)] {
         let path = directory.path().join(name);
@@ -108,7 +112,7 @@ fn crashed(before: &Picture, log: &[u8], key: &[u8]) -> TempDir {
 }
 
 /// Looks what is there after a crash, goes on from there, and looks again.
-async fn recovers(before: &Picture, log: &[u8], after: &Picture, key: &[u8], tear: &str) {
+async fn recovers(before: &FileSnapshot, log: &[u8], after: &FileSnapshot, key: &[u8], tear: &str) {
     let directory = crashed(before, log, key);
     let found = versions(directory.path()).await;
     let either = found == before.acknowledged || found == after.acknowledged;
@@ -118,7 +122,7 @@ async fn recovers(before: &Picture, log: &[u8], after: &Picture, key: &[u8], tea
         let id = found.iter().position(|version| *version < 2).unwrap() as u128 + 1;
         let store = Store::sqlite(directory.path(), None).unwrap();
         let fresh = found[id as usize - 1] == 0;
-        let again = if fresh { commit(waiting(terms(id)), None) } else { finish(id) };
+        let again = if fresh { commit(waiting(spec(id)), None) } else { finish(id) };
         store.commit(again).await.unwrap();
         drop(store);
         assert_eq!(versions(directory.path()).await, after.acknowledged, "{tear}, and went on");
@@ -153,9 +157,9 @@ async fn a_log_torn_anywhere_behind_what_was_acknowledged_loses_nothing_of_that(
 #[tokio::test]
 async fn a_log_cut_before_what_was_acknowledged_does_lose_it() {
     let (pictures, key) = pictures().await;
-    for picture in &pictures[1..] {
-        let directory = crashed(picture, &picture.log[..picture.log.len() - 1], &key);
-        assert_ne!(versions(directory.path()).await, picture.acknowledged);
+    for snapshot in &pictures[1..] {
+        let directory = crashed(snapshot, &snapshot.log[..snapshot.log.len() - 1], &key);
+        assert_ne!(versions(directory.path()).await, snapshot.acknowledged);
     }
 }
 

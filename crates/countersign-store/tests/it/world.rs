@@ -3,23 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_core::delivery::{Debt, Lane, Owed, Room};
-use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Purpose};
+use countersign_core::delivery::{Capacity, DeliveryKind, Destination, NewDelivery};
+use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::id::{
     DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
 use countersign_core::port::{
-    Changed, Claim, Commit, Created, Grounds, Registered, Registry, StoredMax,
+    Changed, Claim, Commit, Created, Preconditions, Registered, Registry, StoredMax,
 };
 use countersign_core::push::{Provider, Push, PushAddress, Registration, SubscriptionKeys};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
-use countersign_core::tenant::{Authority, Client, Tenant};
-use countersign_core::terms::{
-    Addressed, Callback, Clocks, Content, Document, Forms, MediaType, Operation, Reference,
-    Surface, Terms,
+use countersign_core::spec::{
+    AcceptedFormats, Callback, Clocks, Content, Dialect, Document, MediaType, Operation,
+    Recipients, Reference, TransactionSpec,
 };
+use countersign_core::tenant::{Authority, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, State, Take, TakeOrigin, Transaction};
 use countersign_proof::raw::{Algorithm, Hash};
@@ -90,7 +90,7 @@ pub(crate) fn device(tenant: &str, user: &str, number: u64, sequence: u32) -> De
         pin: Some(PinDigest { digest: Key32::copied(&PIN_DIGEST), version: 1 }),
         identities: vec![Identity {
             id: IdentityId(u128::from(number)),
-            purpose: Purpose::Digest,
+            usage: Usage::Digest,
             certificate: vec![6, 7],
             chain: vec![vec![8], vec![9]],
             labels: vec!["private".into(), "größer".into()],
@@ -131,7 +131,7 @@ pub(crate) fn identity_key(id: u128) -> IdentityKey {
 }
 
 /// Makes an activation code, whatever others its user has.
-pub(crate) async fn invite(store: &impl Registry, activation: Activation) {
+pub(crate) async fn create_activation(store: &impl Registry, activation: Activation) {
     let user = store.user(&activation.tenant, &activation.user).await.unwrap().unwrap().value;
     let made = store.create_activation(activation, user.activations_made).await.unwrap();
     assert_eq!(made, Changed::Written);
@@ -148,24 +148,24 @@ pub(crate) async fn populate(store: &impl Registry) {
             assert_eq!(made, Created::Made);
         }
         let code = activation(name, "jane", 1);
-        invite(store, code.clone()).await;
+        create_activation(store, code.clone()).await;
         let enrolled = store.enrol(enrolment(code, device(name, "jane", 1, 1), 1)).await.unwrap();
         assert_eq!(enrolled, Registered::Written);
     }
 }
 
 /// Terms of a transaction of jane's at acme, with everything that terms can have.
-pub(crate) fn terms(id: u128) -> Terms {
-    Terms {
+pub(crate) fn spec(id: u128) -> TransactionSpec {
+    TransactionSpec {
         id: TransactionId(id),
         tenant: "acme".parse().unwrap(),
-        surface: Surface::Kobil,
+        dialect: Dialect::Kobil,
         client: "bank".parse().unwrap(),
         client_name: "The Bank".into(),
         user: "jane".parse().unwrap(),
         request_key: RequestKey::drawn(id),
         reference: Some(Reference { name: format!("order {id}"), request: [10; 32] }),
-        addressed: Addressed::Device(device_id(1)),
+        recipients: Recipients::Device(device_id(1)),
         selectors: vec![
             Selector {
                 id: Some(IdentityId(1)),
@@ -185,7 +185,7 @@ pub(crate) fn terms(id: u128) -> Terms {
             root_certs: vec![vec![1, 2], vec![3]],
         }),
         operation: Operation::Sign,
-        forms: Forms::Cms,
+        formats: AcceptedFormats::Cms,
         pin_required: true,
         once: true,
         started_at: Timestamp(100),
@@ -204,9 +204,9 @@ pub(crate) fn terms(id: u128) -> Terms {
     }
 }
 
-pub(crate) fn waiting(terms: Terms) -> Transaction {
-    let state = State::Waiting { reached: terms.online };
-    Transaction { terms: Arc::new(terms), takes: Vec::new(), state, discarded: false }
+pub(crate) fn waiting(spec: TransactionSpec) -> Transaction {
+    let state = State::Waiting { reached: spec.online };
+    Transaction { spec: Arc::new(spec), takes: Vec::new(), state, discarded: false }
 }
 
 pub(crate) fn taken(transaction: Transaction, deadline: u64) -> Transaction {
@@ -237,8 +237,8 @@ pub(crate) fn raw(transaction: u128, digest: Option<&[u8]>) -> Proof {
 
 /// A claim of everything that is due, up to `limit`.
 pub(crate) fn claim(now: u64, lease_end: u64, limit: u16) -> Claim {
-    let room = Room::new(limit, limit);
-    Claim { now: Timestamp(now), lease_end: Timestamp(lease_end), room, after: None }
+    let capacity = Capacity::new(limit, limit);
+    Claim { now: Timestamp(now), lease_end: Timestamp(lease_end), capacity, after: None }
 }
 
 /// A commit that owes nothing and stands on nothing but `expected`.
@@ -247,25 +247,26 @@ pub(crate) fn commit(transaction: Transaction, expected: Option<u32>) -> Commit 
         transaction,
         expected,
         event: Event::Started,
-        debts: Vec::new(),
-        grounds: Grounds::default(),
-        standing: None,
+        deliveries: Vec::new(),
+        preconditions: Preconditions::default(),
+        lock_state: None,
         open_max: 100,
         stored_max: StoredMax::NONE,
     }
 }
 
 /// The same commit, owing this besides, each with an id of its own.
-pub(crate) fn owing(commit: Commit, debts: &[(u128, Debt)]) -> Commit {
-    let owed = |(id, debt): &(u128, Debt)| {
-        let callback = Owed::callback(DeliveryId(*id), &commit.transaction).unwrap();
-        match debt {
-            Debt::Callback => callback,
-            Debt::Push(_) => {
-                let lane = Lane { host: "push/apns/app".into(), ..callback.lane };
-                Owed { debt: *debt, lane, ..callback }
+pub(crate) fn with_deliveries(commit: Commit, deliveries: &[(u128, DeliveryKind)]) -> Commit {
+    let delivery = |(id, kind): &(u128, DeliveryKind)| {
+        let callback = NewDelivery::callback(DeliveryId(*id), &commit.transaction).unwrap();
+        match kind {
+            DeliveryKind::Callback => callback,
+            DeliveryKind::Push(_) => {
+                let destination =
+                    Destination { host: "push/apns/app".into(), ..callback.destination };
+                NewDelivery { kind: *kind, destination, ..callback }
             }
         }
     };
-    Commit { debts: debts.iter().map(owed).collect(), ..commit }
+    Commit { deliveries: deliveries.iter().map(delivery).collect(), ..commit }
 }

@@ -183,10 +183,10 @@ pub struct Server {
 fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     /// One label, bounded as it is read.
     #[derive(Deserialize)]
-    struct Label(#[serde(deserialize_with = "name::<_, LABEL_BYTES_MAX>")] String);
+    struct LabelText(#[serde(deserialize_with = "name::<_, LABEL_BYTES_MAX>")] String);
 
-    let labels = list::<_, Label, LABELS_MAX>(deserializer)?;
-    Ok(labels.into_iter().map(|Label(text)| text).collect())
+    let labels = list::<_, LabelText, LABELS_MAX>(deserializer)?;
+    Ok(labels.into_iter().map(|LabelText(text)| text).collect())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is owed to a service that was away, sent when it is back: the server does nothing else meanwhile.
+//! What is queued to a service that was away, sent when it is back: the server does nothing else meanwhile.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,19 +7,19 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::port::Ledger as _;
-use countersign_push_services::{Services, Trouble};
+use countersign_push_services::{Outage, Services};
 use countersign_store::Store;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::wake::Started;
 use crate::bar::Bar;
+use crate::dialect::Dialect as _;
 use crate::kobil::CALLED_BACK;
 use crate::process::{Server, Usage, own_cpu};
-use crate::surface::Surface as _;
 
 /// As Apple's service says that it is not well.
-const AWAY: Trouble = Trouble { status: 503, reason: "ServiceUnavailable", retry_after: None };
+const AWAY: Outage = Outage { status: 503, reason: "ServiceUnavailable", retry_after: None };
 /// Longer than the server leaves a service alone.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -45,19 +45,19 @@ pub(super) struct Backlog<'a> {
     pub(super) tenant: TenantName,
     pub(super) users: Vec<UserName>,
     pub(super) data: &'a Path,
-    pub(super) owed: u32,
+    pub(super) queued: u32,
     pub(super) concurrency: u32,
 }
 
 impl Backlog<'_> {
-    /// Sends the service away, starts what it is owed, has it come back, and waits for all of it.
+    /// Sends the service away, starts what it is queued, has it come back, and waits for all of it.
     pub(super) async fn drain(
         &self,
         server: &Server,
         services: &Services,
     ) -> anyhow::Result<Drained> {
         services.trouble(Some(AWAY));
-        let bar = Bar::new("starting", self.owed.into());
+        let bar = Bar::new("starting", self.queued.into());
         self.start(&bar).await?;
         bar.end();
         let store = Store::sqlite(self.data, None)?;
@@ -65,13 +65,13 @@ impl Backlog<'_> {
         let (before, own_before) = (server.usage().await?, own_cpu()?);
         let requests = services.requests();
         services.trouble(None);
-        let bar = Bar::new("being sent what is owed", self.owed.into());
+        let bar = Bar::new("being sent what is queued", self.queued.into());
         let (mut came, mut first) = (HashSet::new(), None::<Instant>);
         let mut last = Instant::now();
-        while came.len() < self.owed as usize {
+        while came.len() < self.queued as usize {
             let arrival = timeout(WAIT_MAX, arriving.recv()).await;
             let arrival = arrival.ok().flatten().with_context(|| {
-                format!("{} of {} pushes came, and then none", came.len(), self.owed)
+                format!("{} of {} pushes came, and then none", came.len(), self.queued)
             })?;
             first.get_or_insert(arrival.at);
             last = arrival.at;
@@ -91,10 +91,10 @@ impl Backlog<'_> {
     }
 
     async fn start(&self, bar: &Bar) -> anyhow::Result<()> {
-        let share = self.owed.div_ceil(self.concurrency);
+        let share = self.queued.div_ceil(self.concurrency);
         let starts = (0..self.concurrency).map(|worker| async move {
             let mut line = self.started.application().await?;
-            let end = ((worker + 1) * share).min(self.owed);
+            let end = ((worker + 1) * share).min(self.queued);
             for number in worker * share..end {
                 let user = &self.users[number as usize % self.users.len()];
                 let number = NUMBERS_FROM + u64::from(number);
@@ -106,11 +106,11 @@ impl Backlog<'_> {
         stream::iter(starts).buffer_unordered(self.concurrency as usize).try_collect().await
     }
 
-    /// Waits until nothing is owed any more.
+    /// Waits until nothing is queued any more.
     async fn settled(&self, store: &Store) -> anyhow::Result<()> {
         let began = Instant::now();
         while !store.deliveries(&self.tenant, false, 1).await?.is_empty() {
-            ensure!(began.elapsed() < WAIT_MAX, "all pushes came, and some are still owed");
+            ensure!(began.elapsed() < WAIT_MAX, "all pushes came, and some are still queued");
             sleep(LOOK_EVERY).await;
         }
         Ok(())

@@ -3,7 +3,7 @@
 //!
 //! Two measurements. *Live*: an application starts something, and a push comes; in turns with starts for
 //! devices that nobody can wake, so that what is more is the push's. *Drained*: a service that was away comes
-//! back, and is sent what it is owed, so that the server has nothing else to do.
+//! back, and is sent what it is queued, so that the server has nothing else to do.
 
 mod drain;
 mod report;
@@ -18,7 +18,7 @@ use anyhow::ensure;
 use countersign_push_services::{KEY_ID, Services, TEAM, TOPIC};
 
 use self::drain::{Backlog, Drained};
-use self::report::Report;
+use self::report::PushReport;
 use self::wake::{Arrivals, Started};
 use crate::bar::Bar;
 use crate::command::Bench;
@@ -26,11 +26,11 @@ use crate::crowd::Crowd;
 use crate::kobil::Kobil;
 use crate::load::TURN;
 use crate::process::Server;
-use crate::room::{self, Room};
 use crate::tally::Measured;
 use crate::task::Tasks;
 use crate::text;
 use crate::verification;
+use crate::work_directory::{self, WorkDirectory};
 
 /// What may be open for one user; what is started here stays open.
 const OPEN_PER_USER: u64 = 100;
@@ -38,7 +38,7 @@ const OPEN_PER_USER: u64 = 100;
 const STARTS_PER_SECOND: u64 = 3_000;
 
 /// What was found.
-struct Found {
+struct PushFound {
     /// Starts, each until its push came.
     pushed: Measured,
     /// Starts for those whom nobody can wake, each until its answer.
@@ -54,8 +54,8 @@ impl Bench {
     pub(crate) async fn pushes(&self) -> anyhow::Result<()> {
         self.ensure_room()?;
         let program = self.server()?;
-        room::for_connections(4 * self.concurrency)?;
-        let room = Room::make(self.data.as_deref())?;
+        work_directory::for_connections(4 * self.concurrency)?;
+        let room = WorkDirectory::make(self.data.as_deref())?;
         let before = verification::cpu();
         let bar = Bar::new("making devices", 2 * u64::from(self.devices));
         let crowd =
@@ -63,7 +63,7 @@ impl Bench {
         bar.end();
         let found = self.push(&program, &room, crowd).await?;
         let verification = before.min(verification::cpu());
-        let report = Report::new(self, room.file_system(), verification, &found);
+        let report = PushReport::new(self, room.file_system(), verification, &found);
         self.write_json(&report)?;
         text::print(&report.text())
     }
@@ -71,7 +71,7 @@ impl Bench {
     /// Nobody is to have more open than may be, whichever worker is how fast.
     fn ensure_room(&self) -> anyhow::Result<()> {
         let rate = self.rate.map_or(STARTS_PER_SECOND, u64::from);
-        let started = self.seconds * rate + u64::from(self.owed);
+        let started = self.seconds * rate + u64::from(self.queued);
         let needed = (2 * started).div_ceil(OPEN_PER_USER).max(self.concurrency.into());
         ensure!(
             u64::from(self.devices) >= needed,
@@ -81,7 +81,12 @@ impl Bench {
         Ok(())
     }
 
-    async fn push(&self, program: &Path, room: &Room, crowd: Crowd) -> anyhow::Result<Found> {
+    async fn push(
+        &self,
+        program: &Path,
+        room: &WorkDirectory,
+        crowd: Crowd,
+    ) -> anyhow::Result<PushFound> {
         let mut services = Services::start();
         let config = configure(room.path(), &services)?;
         let server = Server::start(program, room.path(), self.tls, Some(&config)).await?;
@@ -100,7 +105,7 @@ impl Bench {
         mut crowd: Crowd,
         data: &Path,
         tasks: &Tasks,
-    ) -> anyhow::Result<Found> {
+    ) -> anyhow::Result<PushFound> {
         let kobil = Kobil::prepare(&server.target, &crowd, tasks).await?;
         let arrivals = Arrivals::of(services, tasks);
         let started = Started { kobil, arrivals };
@@ -126,11 +131,11 @@ impl Bench {
             tenant: crowd.tenant,
             users,
             data,
-            owed: self.owed,
+            queued: self.queued,
             concurrency: self.concurrency,
         };
         let drained = backlog.drain(server, services).await?;
-        Ok(Found {
+        Ok(PushFound {
             pushed: live.measured,
             bare: bare.measured,
             drained,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Found;
+use super::PushFound;
 use crate::command::{Bench, Tls};
 use crate::report::{micros, millis, processor, round};
 use crate::tally::Measured;
@@ -15,7 +15,7 @@ const VERIFICATIONS: f64 = 2.0;
 
 /// The figures.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct PushReport {
     version: &'static str,
     processor: String,
     processors: usize,
@@ -64,13 +64,13 @@ struct Live {
     starts_alone_per_second: f64,
 }
 
-impl Report {
+impl PushReport {
     #[expect(clippy::cast_precision_loss, reason = "counts of a bench, far below 2^52")]
     pub(super) fn new(
         bench: &Bench,
         ledger_file_system: String,
         verification: Duration,
-        found: &Found,
+        found: &PushFound,
     ) -> Self {
         let drained = &found.drained;
         let of_a_push = |count: f64| round(count / drained.pushes.max(1) as f64);

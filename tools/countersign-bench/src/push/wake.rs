@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::crowd::Keys;
+use crate::dialect::{Cycle, Dialect};
+use crate::http_connection::HttpConnection;
 use crate::kobil::{CALLED_BACK, Kobil};
-use crate::line::Line;
-use crate::surface::{Cycle, Surface};
 use crate::task::Tasks;
 
 /// A push that came.
@@ -69,12 +69,12 @@ pub(super) struct Started {
     pub(super) arrivals: Arrivals,
 }
 
-impl Surface for Started {
-    type Application = Line;
+impl Dialect for Started {
+    type Application = HttpConnection;
     /// The pushes of a device that can be woken.
     type Device = Option<mpsc::UnboundedReceiver<Arrival>>;
 
-    async fn application(&self) -> anyhow::Result<Line> {
+    async fn application(&self) -> anyhow::Result<HttpConnection> {
         self.kobil.application().await
     }
 
@@ -84,7 +84,7 @@ impl Surface for Started {
 
     async fn cycle(
         &self,
-        line: &mut Line,
+        line: &mut HttpConnection,
         device: &mut Self::Device,
         keys: &Keys,
         number: u64,

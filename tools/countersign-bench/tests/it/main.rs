@@ -37,7 +37,7 @@ fn is_alone(file: &Path) -> bool {
 #[test]
 fn each_push_that_is_owed_comes_on_one_connection_and_costs_something() {
     let few = ["--seconds", "2", "--rate", "100", "--concurrency", "4", "--devices", "12"];
-    let figures = bench(&[&few[..], &["--push", "--owed", "300"]].concat());
+    let figures = bench(&[&few[..], &["--push", "--queued", "300"]].concat());
     let number = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("{name}: {figures}"));
     assert_eq!((number("pushes"), number("connections")), (300.0, 1.0), "{figures}");
     assert_eq!(figures["live"]["errors"], 0, "{figures}");

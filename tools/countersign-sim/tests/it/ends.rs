@@ -1,97 +1,97 @@
 //! Stories of ends: who may end a transaction, who comes too late, and what they are told.
 
 use countersign_core::Refusal;
-use countersign_core::delivery::Debt;
+use countersign_core::delivery::DeliveryKind;
 use countersign_core::port::Clock;
-use countersign_core::terms::Addressed;
+use countersign_core::spec::Recipients;
 use countersign_core::transaction::{Decline, End, Event, Outcome};
 use countersign_core::user::Lock;
-use countersign_sim::{Crowd, Dice, Unsteady, block_on};
+use countersign_sim::{Prng, RandomFaults, Scheduler, block_on};
 use countersign_store::Store;
 
-use crate::play::*;
+use crate::fixture::*;
 
 const FINISHED: Refusal = Refusal::Ended(Outcome::Finished);
 
 #[test]
 fn a_take_said_again_is_harmless() {
-    everywhere(async |play: Play| {
-        let started = play.taken(&[janes(0)]).await;
-        let before = play.found(&started).await;
-        play.time.pass(core::time::Duration::from_secs(5));
-        let again = play.take(janes(0), &started).await.unwrap();
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.taken(&[janes(0)]).await;
+        let before = fixture.found(&started).await;
+        fixture.time.pass(core::time::Duration::from_secs(5));
+        let again = fixture.take(janes(0), &started).await.unwrap();
         assert_eq!(*again.transaction, before.value);
-        assert_eq!(play.found(&started).await, before);
+        assert_eq!(fixture.found(&started).await, before);
     });
 }
 
 #[test]
 fn the_very_same_signature_again_is_answered_as_the_first_was() {
-    everywhere(async |play: Play| {
-        let started = play.taken(&[janes(0)]).await;
-        let signature = janes(0).sign(&started.terms);
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.taken(&[janes(0)]).await;
+        let signature = janes(0).sign(&started.spec);
         let mut submission = janes(0).submission(&signature);
-        let first = play.hand_in(janes(0), &started, &submission).await.unwrap();
+        let first = fixture.hand_in(janes(0), &started, &submission).await.unwrap();
         // Were it verified again, its identity would be looked at.
         submission.identity = Some(countersign_core::id::IdentityId(0));
-        play.time.pass(core::time::Duration::from_hours(1));
-        let again = play.hand_in(janes(0), &started, &submission).await.unwrap();
+        fixture.time.pass(core::time::Duration::from_hours(1));
+        let again = fixture.hand_in(janes(0), &started, &submission).await.unwrap();
         assert_eq!(again, first);
         let events = [Event::Started, Event::Taken, Event::Ended(Outcome::Finished)];
-        assert_eq!(play.events(&started), events);
+        assert_eq!(fixture.events(&started), events);
     });
 }
 
 #[test]
 fn another_signature_after_the_end_is_told_that_it_has_ended() {
-    everywhere(async |play: Play| {
-        let started = play.taken(&[janes(0)]).await;
-        let first = play.finish(janes(0), &started).await.unwrap();
-        assert_eq!(refusal(play.finish(janes(0), &started).await), FINISHED);
-        assert_eq!(play.found(&started).await.value, *first);
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.taken(&[janes(0)]).await;
+        let first = fixture.finish(janes(0), &started).await.unwrap();
+        assert_eq!(refusal(fixture.finish(janes(0), &started).await), FINISHED);
+        assert_eq!(fixture.found(&started).await.value, *first);
     });
 }
 
 #[test]
 fn of_two_devices_the_first_to_finish_wins_and_the_other_is_told() {
-    everywhere(async |play: Play| {
-        let started = play.taken(&[janes(0), janes(1)]).await;
-        let done = play.finish(janes(1), &started).await.unwrap();
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.taken(&[janes(0), janes(1)]).await;
+        let done = fixture.finish(janes(1), &started).await.unwrap();
         assert_eq!(done.end().unwrap().by(), Some(janes(1).id()));
-        assert_eq!(refusal(play.finish(janes(0), &started).await), FINISHED);
-        assert_eq!(refusal(play.take(janes(0), &started).await), FINISHED);
-        let declined = play.decline(janes(0), &started, Decline::User).await;
+        assert_eq!(refusal(fixture.finish(janes(0), &started).await), FINISHED);
+        assert_eq!(refusal(fixture.take(janes(0), &started).await), FINISHED);
+        let declined = fixture.decline(janes(0), &started, Decline::User).await;
         assert_eq!(refusal(declined), FINISHED);
-        assert_eq!(play.found(&started).await.value, *done);
+        assert_eq!(fixture.found(&started).await.value, *done);
     });
 }
 
 #[test]
 fn a_transaction_to_be_taken_once_belongs_to_the_first_who_takes_it() {
-    everywhere(async |play: Play| {
-        let mut order = play.order();
-        order.once = true;
-        let started = play.start(order).await;
-        play.take(janes(1), &started).await.unwrap();
-        assert_eq!(refusal(play.take(janes(0), &started).await), Refusal::OtherDevice);
-        let declined = play.decline(janes(0), &started, Decline::User).await;
+    everywhere(async |fixture: Fixture| {
+        let mut request = fixture.request();
+        request.once = true;
+        let started = fixture.start(request).await;
+        fixture.take(janes(1), &started).await.unwrap();
+        assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::OtherDevice);
+        let declined = fixture.decline(janes(0), &started, Decline::User).await;
         assert_eq!(refusal(declined), Refusal::OtherDevice);
-        assert_eq!(play.offers(janes(0)).await.unwrap(), []);
-        assert_eq!(play.offers(janes(1)).await.unwrap(), [started.terms.id]);
-        play.finish(janes(1), &started).await.unwrap();
+        assert_eq!(fixture.offers(janes(0)).await.unwrap(), []);
+        assert_eq!(fixture.offers(janes(1)).await.unwrap(), [started.spec.id]);
+        fixture.finish(janes(1), &started).await.unwrap();
     });
 }
 
 #[test]
 fn one_device_that_declines_ends_it_for_all() {
-    everywhere(async |play: Play| {
-        let started = play.taken(&[janes(0), janes(1)]).await;
-        play.decline(janes(2), &started, Decline::User).await.unwrap();
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.taken(&[janes(0), janes(1)]).await;
+        fixture.decline(janes(2), &started, Decline::User).await.unwrap();
         let ended = Refusal::Ended(Outcome::Declined);
-        assert_eq!(refusal(play.finish(janes(0), &started).await), ended);
-        assert_eq!(refusal(play.take(janes(1), &started).await), ended);
-        assert_eq!(refusal(play.cancel(&started).await), ended);
-        let state = play.found(&started).await.value;
+        assert_eq!(refusal(fixture.finish(janes(0), &started).await), ended);
+        assert_eq!(refusal(fixture.take(janes(1), &started).await), ended);
+        assert_eq!(refusal(fixture.cancel(&started).await), ended);
+        let state = fixture.found(&started).await.value;
         let (by, words) = (janes(2).id(), String::new());
         let end = End::Declined { by, reason: Decline::User, words };
         assert_eq!(state.end(), Some(&end));
@@ -100,28 +100,28 @@ fn one_device_that_declines_ends_it_for_all() {
 
 #[test]
 fn declining_twice_is_answered_twice_alike_and_happens_once() {
-    everywhere(async |play: Play| {
-        let started = play.start(play.order()).await;
-        let first = play.decline(janes(0), &started, Decline::User).await.unwrap();
-        assert_eq!(play.decline(janes(0), &started, Decline::User).await.unwrap(), first);
-        assert_eq!(play.events(&started), [Event::Started, Event::Ended(Outcome::Declined)]);
-        let other = play.decline(janes(1), &started, Decline::User).await;
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.start(fixture.request()).await;
+        let first = fixture.decline(janes(0), &started, Decline::User).await.unwrap();
+        assert_eq!(fixture.decline(janes(0), &started, Decline::User).await.unwrap(), first);
+        assert_eq!(fixture.events(&started), [Event::Started, Event::Ended(Outcome::Declined)]);
+        let other = fixture.decline(janes(1), &started, Decline::User).await;
         assert_eq!(refusal(other), Refusal::Ended(Outcome::Declined));
     });
 }
 
 #[test]
 fn who_failed_cannot_decline_afterwards() {
-    everywhere(async |play: Play| {
-        let started = play.start(play.order()).await;
-        let (tenant, device, id) = (janes(0).tenant(), janes(0).id(), started.terms.id);
-        let fail = || play.engine.fail(tenant, device, id, "no screen".into());
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.start(fixture.request()).await;
+        let (tenant, device, id) = (janes(0).tenant(), janes(0).id(), started.spec.id);
+        let fail = || fixture.engine.fail(tenant, device, id, "no screen".into());
         let first = fail().await.unwrap();
         assert_eq!(fail().await.unwrap(), first);
-        let declined = play.decline(janes(0), &started, Decline::User).await;
+        let declined = fixture.decline(janes(0), &started, Decline::User).await;
         assert_eq!(refusal(declined), Refusal::Ended(Outcome::Failed));
         let end = End::Failed { by: device, reason: "no screen".into() };
-        assert_eq!(play.found(&started).await.value.end(), Some(&end));
+        assert_eq!(fixture.found(&started).await.value.end(), Some(&end));
     });
 }
 
@@ -129,23 +129,24 @@ fn who_failed_cannot_decline_afterwards() {
 fn of_a_cancel_and_a_finish_at_the_same_moment_the_first_commit_wins() {
     let mut wins = [0, 0];
     for seed in 0..40 {
-        let mut dice = Dice::seeded(seed);
-        let play = block_on(Play::on(Store::memory(), Unsteady::new(dice.fork(), 0)));
-        let mut order = play.order();
-        order.callback = Some(callback());
-        let mut crowd = Crowd::default();
-        crowd.join(play.engine.start(order));
-        let started = crowd.finish(&mut dice).remove(0).unwrap();
-        let mut crowd = Crowd::default();
-        crowd.join(async { play.take(janes(0), &started).await.map(|taken| taken.transaction) });
-        crowd.finish(&mut dice).remove(0).unwrap();
+        let mut prng = Prng::seeded(seed);
+        let fixture = block_on(Fixture::on(Store::memory(), RandomFaults::new(prng.fork(), 0)));
+        let mut request = fixture.request();
+        request.callback = Some(callback());
+        let mut scheduler = Scheduler::default();
+        scheduler.join(fixture.engine.start(request));
+        let started = scheduler.finish(&mut prng).remove(0).unwrap();
+        let mut scheduler = Scheduler::default();
+        scheduler
+            .join(async { fixture.take(janes(0), &started).await.map(|taken| taken.transaction) });
+        scheduler.finish(&mut prng).remove(0).unwrap();
 
-        let mut crowd = Crowd::default();
-        crowd.join(play.finish(janes(0), &started));
-        crowd.join(play.cancel(&started));
-        let mut answers = crowd.finish(&mut dice);
+        let mut scheduler = Scheduler::default();
+        scheduler.join(fixture.finish(janes(0), &started));
+        scheduler.join(fixture.cancel(&started));
+        let mut answers = scheduler.finish(&mut prng);
         let (cancelled, finished) = (answers.remove(1), answers.remove(0));
-        let outcome = block_on(play.outcome(&started)).unwrap();
+        let outcome = block_on(fixture.outcome(&started)).unwrap();
         if finished.is_ok() {
             assert_eq!(outcome, Outcome::Finished, "seed {seed}");
             assert_eq!(refusal(cancelled), FINISHED, "seed {seed}");
@@ -156,7 +157,9 @@ fn of_a_cancel_and_a_finish_at_the_same_moment_the_first_commit_wins() {
             cancelled.unwrap();
             wins[1] += 1;
         }
-        let callbacks = block_on(play.debts()).into_iter().filter(|(_, d)| *d == Debt::Callback);
+        let callbacks = block_on(fixture.deliveries())
+            .into_iter()
+            .filter(|(_, d)| *d == DeliveryKind::Callback);
         assert_eq!(callbacks.count(), 1, "seed {seed}");
     }
     assert!(wins[0] > 5 && wins[1] > 5, "each wins at times: {wins:?}");
@@ -164,47 +167,47 @@ fn of_a_cancel_and_a_finish_at_the_same_moment_the_first_commit_wins() {
 
 #[test]
 fn a_device_that_did_not_take_it_does_not_finish_it() {
-    everywhere(async |play: Play| {
-        let started = play.start(play.order()).await;
-        assert_eq!(refusal(play.finish(janes(0), &started).await), Refusal::NotTaken);
-        play.take(janes(1), &started).await.unwrap();
-        assert_eq!(refusal(play.finish(janes(0), &started).await), Refusal::NotTaken);
-        assert_eq!(play.outcome(&started).await, None);
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.start(fixture.request()).await;
+        assert_eq!(refusal(fixture.finish(janes(0), &started).await), Refusal::NotTaken);
+        fixture.take(janes(1), &started).await.unwrap();
+        assert_eq!(refusal(fixture.finish(janes(0), &started).await), Refusal::NotTaken);
+        assert_eq!(fixture.outcome(&started).await, None);
     });
 }
 
 #[test]
 fn whom_it_is_not_addressed_to_sees_no_such_transaction() {
-    everywhere(async |play: Play| {
-        let mut order = play.order();
-        order.addressed = Addressed::Device(janes(0).id());
-        let started = play.start(order).await;
-        play.take(janes(0), &started).await.unwrap();
-        let before = play.found(&started).await;
+    everywhere(async |fixture: Fixture| {
+        let mut request = fixture.request();
+        request.recipients = Recipients::Device(janes(0).id());
+        let started = fixture.start(request).await;
+        fixture.take(janes(0), &started).await.unwrap();
+        let before = fixture.found(&started).await;
         for stranger in [janes(1), joes(), betas()] {
-            assert_eq!(play.offers(stranger).await.unwrap(), []);
-            assert_eq!(refusal(play.take(stranger, &started).await), Refusal::Unknown);
-            assert_eq!(refusal(play.finish(stranger, &started).await), Refusal::Unknown);
-            let declined = play.decline(stranger, &started, Decline::NotMe).await;
+            assert_eq!(fixture.offers(stranger).await.unwrap(), []);
+            assert_eq!(refusal(fixture.take(stranger, &started).await), Refusal::Unknown);
+            assert_eq!(refusal(fixture.finish(stranger, &started).await), Refusal::Unknown);
+            let declined = fixture.decline(stranger, &started, Decline::NotMe).await;
             assert_eq!(refusal(declined), Refusal::Unknown);
             let (tenant, device) = (stranger.tenant(), stranger.id());
-            let failed = play.engine.fail(tenant, device, started.terms.id, "x".into()).await;
+            let failed = fixture.engine.fail(tenant, device, started.spec.id, "x".into()).await;
             assert_eq!(refusal(failed), Refusal::Unknown);
-            assert_eq!(play.standing(stranger).await.lock, Lock::Open);
+            assert_eq!(fixture.lock_state(stranger).await.lock, Lock::Open);
         }
-        assert_eq!(play.found(&started).await, before);
+        assert_eq!(fixture.found(&started).await, before);
     });
 }
 
 #[test]
 fn a_device_is_known_to_its_own_tenant_only() {
-    everywhere(async |play: Play| {
-        let started = play.start(play.order()).await;
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.start(fixture.request()).await;
         let taken =
-            play.engine.take(&started.terms.tenant, betas().id(), started.terms.id, None).await;
+            fixture.engine.take(&started.spec.tenant, betas().id(), started.spec.id, None).await;
         assert_eq!(refusal(taken), Refusal::UnknownDevice);
-        let offers = play.engine.offers(betas().tenant(), janes(0).id()).await;
+        let offers = fixture.engine.offers(betas().tenant(), janes(0).id()).await;
         assert_eq!(refusal(offers), Refusal::UnknownDevice);
-        assert!(play.time.now() < started.deadline());
+        assert!(fixture.time.now() < started.deadline());
     });
 }

@@ -7,18 +7,18 @@ use core::time::Duration;
 use std::ops::AsyncFn;
 use std::sync::Arc;
 
-use countersign_core::delivery::Debt;
+use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::PinDigest;
-use countersign_core::engine::Order;
+use countersign_core::engine::SignatureRequest;
 use countersign_core::id::{DeviceId, TransactionId};
 use countersign_core::port::{Handle, Registry};
 use countersign_core::transaction::{Decline, End, Event, Outcome, Take, Transaction};
-use countersign_core::user::{Lock, Standing};
+use countersign_core::user::{Lock, LockState};
 use countersign_core::{Error, Fault};
-use countersign_sim::{FailsOnce, House, When, block_on, is_injected, pin_digest};
+use countersign_sim::{FailsOnce, TestTenant, When, block_on, is_injected, pin_digest};
 use countersign_store::Store;
 
-use crate::play::*;
+use crate::fixture::*;
 
 /// How often a caller repeats itself; one call fails, so it needs not do so often.
 const TRIES: usize = 3;
@@ -31,28 +31,28 @@ struct Account {
     takes: Vec<Take>,
     /// Without the proofs of a PIN that was proved already.
     events: Vec<Event>,
-    debts: Vec<Debt>,
-    standing: Standing,
+    deliveries: Vec<DeliveryKind>,
+    lock_state: LockState,
     pin: Option<PinDigest>,
 }
 
 impl Account {
-    async fn of(play: &Play<FailsOnce>, transaction: &Transaction) -> Self {
-        let found = play.found(transaction).await;
-        let mut events = play.events(transaction);
+    async fn of(fixture: &Fixture<FailsOnce>, transaction: &Transaction) -> Self {
+        let found = fixture.found(transaction).await;
+        let mut events = fixture.events(transaction);
         assert_eq!(found.version as usize, events.len(), "versions grow by one per event");
         events.retain(|event| *event != Event::PinProved);
-        let mut debts = play.debts().await;
-        assert!(debts.iter().all(|(id, _)| *id == transaction.terms.id));
-        debts.sort_by_key(|(_, debt)| format!("{debt:?}"));
-        let device = play.store.device(janes(0).tenant(), janes(0).id()).await.unwrap();
+        let mut deliveries = fixture.deliveries().await;
+        assert!(deliveries.iter().all(|(id, _)| *id == transaction.spec.id));
+        deliveries.sort_by_key(|(_, kind)| format!("{kind:?}"));
+        let device = fixture.store.device(janes(0).tenant(), janes(0).id()).await.unwrap();
         Self {
             outcome: found.value.end().map(End::outcome),
             by: found.value.end().and_then(End::by),
             takes: found.value.takes,
             events,
-            debts: debts.into_iter().map(|(_, debt)| debt).collect(),
-            standing: play.standing(janes(0)).await,
+            deliveries: deliveries.into_iter().map(|(_, kind)| kind).collect(),
+            lock_state: fixture.lock_state(janes(0)).await,
             pin: device.unwrap().value.pin,
         }
     }
@@ -73,15 +73,15 @@ async fn until_answered<T: Debug, E: Into<Error>>(call: impl AsyncFn() -> Result
 /// Lives the life once for each call, on both sides of it, on every store.
 fn every_call_fails_once(
     expected: &[Event],
-    debts: usize,
-    live: &impl AsyncFn(&Play<FailsOnce>) -> Arc<Transaction>,
+    deliveries: usize,
+    live: &impl AsyncFn(&Fixture<FailsOnce>) -> Arc<Transaction>,
 ) {
     block_on(async {
-        let play = Play::on(Store::memory(), FailsOnce::at(0, When::Before)).await;
-        let lived = live(&play).await;
-        let account = Account::of(&play, &lived).await;
-        assert_eq!((account.events.as_slice(), account.debts.len()), (expected, debts));
-        for nth in 1..=play.engine.store.interference.calls() {
+        let fixture = Fixture::on(Store::memory(), FailsOnce::at(0, When::Before)).await;
+        let lived = live(&fixture).await;
+        let account = Account::of(&fixture, &lived).await;
+        assert_eq!((account.events.as_slice(), account.deliveries.len()), (expected, deliveries));
+        for nth in 1..=fixture.engine.store.interference.calls() {
             for when in [When::Before, When::After] {
                 again(nth, when, live, &account).await;
             }
@@ -92,45 +92,45 @@ fn every_call_fails_once(
 async fn again(
     nth: u64,
     when: When,
-    live: &impl AsyncFn(&Play<FailsOnce>) -> Arc<Transaction>,
+    live: &impl AsyncFn(&Fixture<FailsOnce>) -> Arc<Transaction>,
     expected: &Account,
 ) {
     let directory = tempfile::tempdir().unwrap();
     let stores = [Store::memory(), Store::sqlite(directory.path(), None).unwrap()];
     for store in stores {
-        let play = Play::on(store, FailsOnce::at(nth, when)).await;
-        let told = live(&play).await;
-        assert!(play.engine.store.interference.calls() >= nth);
-        assert_eq!(Account::of(&play, &told).await, *expected, "call {nth}, {when:?}");
-        assert_eq!(play.found(&told).await.value, *told, "call {nth}, {when:?}");
-        play.store.close().await.unwrap();
+        let fixture = Fixture::on(store, FailsOnce::at(nth, when)).await;
+        let told = live(&fixture).await;
+        assert!(fixture.engine.store.interference.calls() >= nth);
+        assert_eq!(Account::of(&fixture, &told).await, *expected, "call {nth}, {when:?}");
+        assert_eq!(fixture.found(&told).await.value, *told, "call {nth}, {when:?}");
+        fixture.store.close().await.unwrap();
     }
 }
 
 /// An order that can be repeated, and whose end is owed to its caller.
-fn order(play: &Play<FailsOnce>) -> Order {
-    let mut order = play.order();
-    order.reference = Some(reference("order 7", 1));
-    order.callback = Some(callback());
-    order
+fn request(fixture: &Fixture<FailsOnce>) -> SignatureRequest {
+    let mut request = fixture.request();
+    request.reference = Some(reference("order 7", 1));
+    request.callback = Some(callback());
+    request
 }
 
-async fn start(play: &Play<FailsOnce>, order: Order) -> Arc<Transaction> {
-    until_answered(async || play.engine.start(order.clone()).await).await
+async fn start(fixture: &Fixture<FailsOnce>, request: SignatureRequest) -> Arc<Transaction> {
+    until_answered(async || fixture.engine.start(request.clone()).await).await
 }
 
 #[test]
 fn what_is_finished_is_finished_once_wherever_the_store_fails() {
     let events = [Event::Started, Event::Reached, Event::Taken, Event::Ended(Outcome::Finished)];
-    every_call_fails_once(&events, 1, &async |play| {
-        let started = start(play, order(play)).await;
-        let offers = until_answered(async || play.offers(janes(0)).await).await;
-        assert_eq!(offers, [started.terms.id]);
-        until_answered(async || play.take(janes(0), &started).await).await;
-        let value = janes(0).sign(&started.terms);
+    every_call_fails_once(&events, 1, &async |fixture| {
+        let started = start(fixture, request(fixture)).await;
+        let offers = until_answered(async || fixture.offers(janes(0)).await).await;
+        assert_eq!(offers, [started.spec.id]);
+        until_answered(async || fixture.take(janes(0), &started).await).await;
+        let value = janes(0).sign(&started.spec);
         let submission = janes(0).submission(&value);
         let done =
-            until_answered(async || play.hand_in(janes(0), &started, &submission).await).await;
+            until_answered(async || fixture.hand_in(janes(0), &started, &submission).await).await;
         assert_eq!(proof(&done).evidence(), value);
         done
     });
@@ -139,31 +139,33 @@ fn what_is_finished_is_finished_once_wherever_the_store_fails() {
 #[test]
 fn a_pin_is_proved_and_reset_wherever_the_store_fails() {
     let events = [Event::Started, Event::Taken, Event::Ended(Outcome::Finished)];
-    every_call_fails_once(&events, 1, &async |play| {
-        let wrong = Standing { wrong_pins: 3, ..Standing::default() };
+    every_call_fails_once(&events, 1, &async |fixture| {
+        let wrong = LockState { wrong_pins: 3, ..LockState::default() };
         let (tenant, user) = (janes(0).tenant(), janes(0).user());
-        let found = play.store.user(tenant, user).await.unwrap().unwrap();
-        play.store.set_standing(tenant, user, found.version, wrong).await.unwrap();
-        let mut order = order(play);
-        order.pin_required = true;
-        let started = start(play, order).await;
-        until_answered(async || play.take_with_pin(janes(0), &started, House::PIN).await).await;
-        assert_eq!(play.standing(janes(0)).await, Standing::default());
-        let value = janes(0).sign(&started.terms);
+        let found = fixture.store.user(tenant, user).await.unwrap().unwrap();
+        fixture.store.set_lock_state(tenant, user, found.version, wrong).await.unwrap();
+        let mut request = request(fixture);
+        request.pin_required = true;
+        let started = start(fixture, request).await;
+        until_answered(async || fixture.take_with_pin(janes(0), &started, TestTenant::PIN).await)
+            .await;
+        assert_eq!(fixture.lock_state(janes(0)).await, LockState::default());
+        let value = janes(0).sign(&started.spec);
         let submission = janes(0).submission(&value);
-        until_answered(async || play.hand_in(janes(0), &started, &submission).await).await
+        until_answered(async || fixture.hand_in(janes(0), &started, &submission).await).await
     });
 }
 
 #[test]
 fn not_me_is_heard_once_wherever_the_store_fails() {
     let events = [Event::Started, Event::Taken, Event::Ended(Outcome::Declined)];
-    every_call_fails_once(&events, 1, &async |play| {
-        let started = start(play, order(play)).await;
-        until_answered(async || play.take(janes(0), &started).await).await;
+    every_call_fails_once(&events, 1, &async |fixture| {
+        let started = start(fixture, request(fixture)).await;
+        until_answered(async || fixture.take(janes(0), &started).await).await;
         let declined =
-            until_answered(async || play.decline(janes(0), &started, Decline::NotMe).await).await;
-        assert_eq!(play.standing(janes(0)).await.lock, Lock::Disowned);
+            until_answered(async || fixture.decline(janes(0), &started, Decline::NotMe).await)
+                .await;
+        assert_eq!(fixture.lock_state(janes(0)).await.lock, Lock::ReportedByUser);
         declined
     });
 }
@@ -171,10 +173,10 @@ fn not_me_is_heard_once_wherever_the_store_fails() {
 #[test]
 fn what_failed_on_the_device_fails_once_wherever_the_store_fails() {
     let events = [Event::Started, Event::Ended(Outcome::Failed)];
-    every_call_fails_once(&events, 1, &async |play| {
-        let started = start(play, order(play)).await;
-        let (tenant, device, id) = (janes(0).tenant(), janes(0).id(), started.terms.id);
-        until_answered(async || play.engine.fail(tenant, device, id, "no screen".into()).await)
+    every_call_fails_once(&events, 1, &async |fixture| {
+        let started = start(fixture, request(fixture)).await;
+        let (tenant, device, id) = (janes(0).tenant(), janes(0).id(), started.spec.id);
+        until_answered(async || fixture.engine.fail(tenant, device, id, "no screen".into()).await)
             .await
     });
 }
@@ -182,31 +184,31 @@ fn what_failed_on_the_device_fails_once_wherever_the_store_fails() {
 #[test]
 fn what_is_cancelled_is_cancelled_once_wherever_the_store_fails() {
     let events = [Event::Started, Event::Ended(Outcome::Cancelled)];
-    every_call_fails_once(&events, 1, &async |play| {
-        let started = start(play, order(play)).await;
-        until_answered(async || play.cancel(&started).await).await
+    every_call_fails_once(&events, 1, &async |fixture| {
+        let started = start(fixture, request(fixture)).await;
+        until_answered(async || fixture.cancel(&started).await).await
     });
 }
 
 #[test]
 fn what_expires_expires_once_wherever_the_store_fails() {
     let events = [Event::Started, Event::Ended(Outcome::Expired)];
-    every_call_fails_once(&events, 1, &async |play| {
-        let started = start(play, order(play)).await;
-        play.time.pass(Duration::from_mins(1));
-        until_answered::<_, Fault>(async || play.engine.sweep().await).await;
-        let id = Handle::Id(started.terms.id);
-        until_answered(async || play.engine.transaction(&started.terms.tenant, &id).await).await
+    every_call_fails_once(&events, 1, &async |fixture| {
+        let started = start(fixture, request(fixture)).await;
+        fixture.time.pass(Duration::from_mins(1));
+        until_answered::<_, Fault>(async || fixture.engine.sweep().await).await;
+        let id = Handle::Id(started.spec.id);
+        until_answered(async || fixture.engine.transaction(&started.spec.tenant, &id).await).await
     });
 }
 
 #[test]
 fn a_pin_is_changed_once_wherever_the_store_fails() {
-    every_call_fails_once(&[Event::Started], 3, &async |play| {
-        let started = start(play, order(play)).await;
-        let proof = janes(0).prove_pin(House::PIN, TransactionId(0));
+    every_call_fails_once(&[Event::Started], 3, &async |fixture| {
+        let started = start(fixture, request(fixture)).await;
+        let proof = janes(0).prove_pin(TestTenant::PIN, TransactionId(0));
         let (tenant, device, new) = (janes(0).tenant(), janes(0).id(), pin_digest("1111", 2));
-        until_answered(async || play.engine.set_pin(tenant, device, &new, Some(&proof)).await)
+        until_answered(async || fixture.engine.set_pin(tenant, device, &new, Some(&proof)).await)
             .await;
         started
     });

@@ -7,16 +7,16 @@ use countersign_core::id::TransactionId;
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
 use countersign_core::port::Registry as _;
 use countersign_core::secret::Secret;
-use countersign_core::terms::{Digits, Form, Forms, Operation};
+use countersign_core::spec::{AcceptedFormats, Digits, Operation, SignatureFormat};
 use countersign_core::transaction::Transaction;
-use countersign_core::user::{Factor, Lock, Standing};
+use countersign_core::user::{Factor, Lock, LockState};
 use countersign_core::{Error, Refusal};
 use countersign_proof::ocra;
-use countersign_sim::{House, SlowWrites, at_once, pin_digest};
+use countersign_sim::{SlowWrites, TestTenant, at_once, pin_digest};
 
-use crate::play::*;
+use crate::fixture::*;
 
-type SlowPlay = Play<SlowWrites>;
+type SlowPlay = Fixture<SlowWrites>;
 
 /// Guesses that are made at once.
 const GUESSES: usize = 24;
@@ -27,15 +27,15 @@ fn eight() -> Digits {
 
 /// PINs, the right one last.
 fn pins() -> impl Iterator<Item = String> {
-    (1..GUESSES).map(|nth| format!("{nth:04}")).chain([House::PIN.to_owned()])
+    (1..GUESSES).map(|nth| format!("{nth:04}")).chain([TestTenant::PIN.to_owned()])
 }
 
 /// Codes of one transaction, the right one last.
 fn codes(of: &Transaction) -> Vec<String> {
-    let content = &of.terms.content;
+    let content = &of.spec.content;
     let key = janes(0).device.code_key.expose();
     let media_type = content.media_type.as_str();
-    let right = ocra::code(key, 8, of.terms.id.bytes(), media_type, &content.bytes).unwrap();
+    let right = ocra::code(key, 8, of.spec.id.bytes(), media_type, &content.bytes).unwrap();
     let wrong = (0..).map(|nth| format!("{nth:08}")).filter(|code| *code != right);
     wrong.take(GUESSES - 1).chain([right.clone()]).collect()
 }
@@ -55,20 +55,24 @@ fn judge<T: core::fmt::Debug>(door: &str, answers: Vec<Result<T, Error>>) {
     assert_eq!(told, POLICY.locks.wrong_max - 1, "{door}");
 }
 
-async fn start(play: &SlowPlay, forms: Forms, pin_required: bool) -> std::sync::Arc<Transaction> {
-    let mut order = play.order();
-    (order.forms, order.pin_required) = (forms, pin_required);
-    play.start(order).await
+async fn start(
+    fixture: &SlowPlay,
+    formats: AcceptedFormats,
+    pin_required: bool,
+) -> std::sync::Arc<Transaction> {
+    let mut request = fixture.request();
+    (request.formats, request.pin_required) = (formats, pin_required);
+    fixture.start(request).await
 }
 
 #[test]
 fn pins_guessed_at_once_as_the_present_one_meet_the_lock() {
     everywhere_with(
         || SlowWrites,
-        async |play: SlowPlay| {
+        async |fixture: SlowPlay| {
             let (tenant, device) = (janes(0).tenant(), janes(0).id());
             let digests: Vec<_> = pins().map(|pin| pin_digest(&pin, 1)).collect();
-            let guess = |digest| play.engine.set_pin(tenant, device, digest, None);
+            let guess = |digest| fixture.engine.set_pin(tenant, device, digest, None);
             judge("the present PIN", at_once(digests.iter().map(guess)).await);
         },
     );
@@ -78,13 +82,14 @@ fn pins_guessed_at_once_as_the_present_one_meet_the_lock() {
 fn pins_guessed_at_once_as_the_old_one_of_a_change_meet_the_lock() {
     everywhere_with(
         || SlowWrites,
-        async |play: SlowPlay| {
+        async |fixture: SlowPlay| {
             let (tenant, device) = (janes(0).tenant(), janes(0).id());
             let new = pin_digest("7913", 2);
             let proofs: Vec<_> =
                 pins().map(|pin| janes(0).prove_pin(&pin, TransactionId(0))).collect();
-            let guesses =
-                proofs.iter().map(|proof| play.engine.set_pin(tenant, device, &new, Some(proof)));
+            let guesses = proofs
+                .iter()
+                .map(|proof| fixture.engine.set_pin(tenant, device, &new, Some(proof)));
             judge("a change", at_once(guesses).await);
         },
     );
@@ -95,13 +100,13 @@ fn pins_guessed_at_once_to_take_meet_the_lock_and_so_they_do_when_it_is_taken_ag
     for is_taken in [false, true] {
         everywhere_with(
             || SlowWrites,
-            async |play: SlowPlay| {
-                let started = start(&play, Forms::Cms, true).await;
+            async |fixture: SlowPlay| {
+                let started = start(&fixture, AcceptedFormats::Cms, true).await;
                 if is_taken {
-                    play.take_with_pin(janes(0), &started, House::PIN).await.unwrap();
+                    fixture.take_with_pin(janes(0), &started, TestTenant::PIN).await.unwrap();
                 }
                 let pins: Vec<_> = pins().collect();
-                let guesses = pins.iter().map(|pin| play.take_with_pin(janes(0), &started, pin));
+                let guesses = pins.iter().map(|pin| fixture.take_with_pin(janes(0), &started, pin));
                 judge("a take", at_once(guesses).await);
             },
         );
@@ -112,14 +117,14 @@ fn pins_guessed_at_once_to_take_meet_the_lock_and_so_they_do_when_it_is_taken_ag
 fn pins_guessed_at_once_for_several_transactions_count_together() {
     everywhere_with(
         || SlowWrites,
-        async |play: SlowPlay| {
+        async |fixture: SlowPlay| {
             let mut open = Vec::new();
             for _ in 0..POLICY.open_per_user_max {
-                open.push(start(&play, Forms::Cms, true).await);
+                open.push(start(&fixture, AcceptedFormats::Cms, true).await);
             }
             let pins: Vec<_> = pins().collect();
             let guesses = pins.iter().zip(open.iter().cycle());
-            let guesses = guesses.map(|(pin, open)| play.take_with_pin(janes(0), open, pin));
+            let guesses = guesses.map(|(pin, open)| fixture.take_with_pin(janes(0), open, pin));
             judge("takes", at_once(guesses).await);
         },
     );
@@ -129,12 +134,12 @@ fn pins_guessed_at_once_for_several_transactions_count_together() {
 fn codes_guessed_at_once_by_a_device_meet_the_lock() {
     everywhere_with(
         || SlowWrites,
-        async |play: SlowPlay| {
-            let started = start(&play, Forms::CodeOrCms(eight()), false).await;
-            play.take(janes(0), &started).await.unwrap();
+        async |fixture: SlowPlay| {
+            let started = start(&fixture, AcceptedFormats::CodeOrCms(eight()), false).await;
+            fixture.take(janes(0), &started).await.unwrap();
             let codes = codes(&started);
             let submissions: Vec<_> = codes.iter().map(|code| submission(code)).collect();
-            let guess = |submission| play.hand_in(janes(0), &started, submission);
+            let guess = |submission| fixture.hand_in(janes(0), &started, submission);
             judge("a finish", at_once(submissions.iter().map(guess)).await);
         },
     );
@@ -144,21 +149,21 @@ fn codes_guessed_at_once_by_a_device_meet_the_lock() {
 fn codes_guessed_at_once_through_a_gateway_meet_the_lock() {
     everywhere_with(
         || SlowWrites,
-        async |play: SlowPlay| {
-            let mut order = play.order();
-            (order.forms, order.once) = (Forms::CodeOrCms(eight()), true);
-            let started = play.start(order).await;
+        async |fixture: SlowPlay| {
+            let mut request = fixture.request();
+            (request.formats, request.once) = (AcceptedFormats::CodeOrCms(eight()), true);
+            let started = fixture.start(request).await;
             let (tenant, user) = (janes(0).tenant(), janes(0).user());
             let request = Request {
                 tenant: tenant.clone(),
-                key: started.terms.request_key,
+                key: started.spec.request_key,
                 operation: Operation::Sign,
                 client: None,
             };
-            play.take(janes(0), &started).await.unwrap();
+            fixture.take(janes(0), &started).await.unwrap();
             let codes = codes(&started);
             let submissions: Vec<_> = codes.iter().map(|code| submission(code)).collect();
-            let guess = |submission| play.engine.complete(&request, user, submission);
+            let guess = |submission| fixture.engine.complete(&request, user, submission);
             judge("a gateway", at_once(submissions.iter().map(guess)).await);
         },
     );
@@ -166,21 +171,21 @@ fn codes_guessed_at_once_through_a_gateway_meet_the_lock() {
 
 fn submission(code: &str) -> Submission<'_> {
     let value = code.as_bytes();
-    Submission { form: Form::Code, value, identity: None, algorithm: None, digest: None }
+    Submission { form: SignatureFormat::Code, value, identity: None, algorithm: None, digest: None }
 }
 
 #[test]
 fn the_present_pin_named_again_is_a_right_guess_and_forgives_the_wrong_ones() {
     everywhere_with(
         || SlowWrites,
-        async |play: SlowPlay| {
+        async |fixture: SlowPlay| {
             let (tenant, device) = (janes(0).tenant(), janes(0).id());
             let set =
-                async |pin| play.engine.set_pin(tenant, device, &pin_digest(pin, 1), None).await;
+                async |pin| fixture.engine.set_pin(tenant, device, &pin_digest(pin, 1), None).await;
             let wrong = set("1111").await;
             assert_eq!(refusal(wrong), Refusal::PinWrong { tries_left: 4 });
-            set(House::PIN).await.unwrap();
-            assert_eq!(play.standing(janes(0)).await, Standing::default());
+            set(TestTenant::PIN).await.unwrap();
+            assert_eq!(fixture.lock_state(janes(0)).await, LockState::default());
         },
     );
 }
@@ -189,13 +194,13 @@ fn the_present_pin_named_again_is_a_right_guess_and_forgives_the_wrong_ones() {
 fn a_first_pin_proves_nothing_and_forgives_no_wrong_one() {
     everywhere_with(
         || SlowWrites,
-        async |play: SlowPlay| {
-            play.change(janes(1), |device| device.pin = None).await;
-            let started = start(&play, Forms::Cms, true).await;
-            play.take_with_pin(janes(0), &started, "1111").await.unwrap_err();
+        async |fixture: SlowPlay| {
+            fixture.change(janes(1), |device| device.pin = None).await;
+            let started = start(&fixture, AcceptedFormats::Cms, true).await;
+            fixture.take_with_pin(janes(0), &started, "1111").await.unwrap_err();
             let (tenant, device) = (janes(1).tenant(), janes(1).id());
-            play.engine.set_pin(tenant, device, &pin_digest("2222", 1), None).await.unwrap();
-            assert_eq!(play.standing(janes(0)).await.wrong_pins, 1);
+            fixture.engine.set_pin(tenant, device, &pin_digest("2222", 1), None).await.unwrap();
+            assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 1);
         },
     );
 }
@@ -204,37 +209,37 @@ fn a_first_pin_proves_nothing_and_forgives_no_wrong_one() {
 fn a_right_code_between_them_does_not_shorten_the_locks_by_wrong_pins() {
     everywhere_with(
         || SlowWrites,
-        async |play: SlowPlay| {
+        async |fixture: SlowPlay| {
             for seconds in [60, 120, 180] {
-                let guessed = start(&play, Forms::Cms, true).await;
-                let before = play.now();
+                let guessed = start(&fixture, AcceptedFormats::Cms, true).await;
+                let before = fixture.now();
                 for _ in 0..POLICY.locks.wrong_max {
-                    play.take_with_pin(janes(0), &guessed, "1111").await.unwrap_err();
+                    fixture.take_with_pin(janes(0), &guessed, "1111").await.unwrap_err();
                 }
-                let Lock::Until(end) = play.standing(janes(0)).await.lock else {
+                let Lock::Until(end) = fixture.lock_state(janes(0)).await.lock else {
                     panic!("not locked")
                 };
                 assert_eq!(before.until(end).as_secs(), seconds);
-                play.time.jump(end);
-                let signed = start(&play, Forms::CodeOrCms(eight()), false).await;
-                play.take(janes(0), &signed).await.unwrap();
+                fixture.time.jump(end);
+                let signed = start(&fixture, AcceptedFormats::CodeOrCms(eight()), false).await;
+                fixture.take(janes(0), &signed).await.unwrap();
                 let code = codes(&signed).pop().unwrap();
-                play.hand_in(janes(0), &signed, &submission(&code)).await.unwrap();
+                fixture.hand_in(janes(0), &signed, &submission(&code)).await.unwrap();
             }
-            let standing = play.standing(janes(0)).await;
-            let row = standing.after_wrong(Factor::Code, &POLICY.locks, play.now()).0;
+            let lock_state = fixture.lock_state(janes(0)).await;
+            let row = lock_state.record_failure(Factor::Code, &POLICY.locks, fixture.now()).0;
             assert_eq!((row.pin_locks_in_a_row, row.code_locks_in_a_row), (3, 0));
         },
     );
 }
 
-fn activation(play: &SlowPlay, id: u128, code: &str) -> Activation {
+fn activation(fixture: &SlowPlay, id: u128, code: &str) -> Activation {
     Activation {
         id,
         tenant: janes(0).tenant().clone(),
         user: janes(0).user().clone(),
         code: Secret::new(code.as_bytes().to_vec()),
-        not_after: play.now() + core::time::Duration::from_secs(9),
+        not_after: fixture.now() + core::time::Duration::from_secs(9),
         secret: false,
         chosen: true,
         labels: Vec::new(),
@@ -243,9 +248,9 @@ fn activation(play: &SlowPlay, id: u128, code: &str) -> Activation {
 }
 
 /// How many codes of jane's may still be used.
-async fn open_codes(play: &SlowPlay, code: &str) -> usize {
+async fn open_codes(fixture: &SlowPlay, code: &str) -> usize {
     let (tenant, user) = (janes(0).tenant(), janes(0).user());
-    let all = play.store.activations(tenant, user, play.now()).await.unwrap();
+    let all = fixture.store.activations(tenant, user, fixture.now()).await.unwrap();
     let is_open = |found: &Activation| {
         found.state == ActivationState::Open && found.code.expose().starts_with(code.as_bytes())
     };
@@ -256,17 +261,22 @@ async fn open_codes(play: &SlowPlay, code: &str) -> usize {
 fn activation_codes_made_at_once_keep_their_limit() {
     everywhere_with(
         || SlowWrites,
-        async |play: SlowPlay| {
+        async |fixture: SlowPlay| {
             // No more at once than may lose every race: each round makes one.
             for round in 0..5 {
                 let made = (0..10).map(|nth| {
                     let id = 1_000 + round * 10 + nth;
-                    play.engine.invite(activation(&play, id, &format!("MADE-{id}")))
+                    fixture.engine.create_activation(activation(
+                        &fixture,
+                        id,
+                        &format!("MADE-{id}"),
+                    ))
                 });
                 at_once(made).await;
             }
-            assert_eq!(open_codes(&play, "MADE-").await, ACTIVATIONS_PER_USER_MAX);
-            let one_more = play.engine.invite(activation(&play, 1, "MADE-1")).await;
+            assert_eq!(open_codes(&fixture, "MADE-").await, ACTIVATIONS_PER_USER_MAX);
+            let one_more =
+                fixture.engine.create_activation(activation(&fixture, 1, "MADE-1")).await;
             assert_eq!(refusal(one_more), Refusal::ManyCodes);
         },
     );
@@ -276,12 +286,13 @@ fn activation_codes_made_at_once_keep_their_limit() {
 fn of_one_chosen_code_made_at_once_by_many_there_is_one() {
     everywhere_with(
         || SlowWrites,
-        async |play: SlowPlay| {
-            let made =
-                (0..10).map(|id| play.engine.invite(activation(&play, 1_000 + id, "BLUE-HORSE")));
+        async |fixture: SlowPlay| {
+            let made = (0..10).map(|id| {
+                fixture.engine.create_activation(activation(&fixture, 1_000 + id, "BLUE-HORSE"))
+            });
             let answers = at_once(made).await;
             let made = answers.iter().filter(|answer| answer.is_ok()).count();
-            assert_eq!((made, open_codes(&play, "BLUE-HORSE").await), (1, 1));
+            assert_eq!((made, open_codes(&fixture, "BLUE-HORSE").await), (1, 1));
             for answer in answers.into_iter().filter(Result::is_err) {
                 assert_eq!(refusal(answer), Refusal::Exists);
             }

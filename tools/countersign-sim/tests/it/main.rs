@@ -5,11 +5,11 @@
 mod clocks;
 mod ends;
 mod faults;
+mod fixture;
 mod guesses;
 mod locks;
 mod people;
 mod pins;
-mod play;
 mod quotas;
 mod raw;
 mod retention;

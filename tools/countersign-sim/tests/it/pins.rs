@@ -3,33 +3,33 @@
 use core::time::Duration;
 
 use countersign_core::Refusal;
-use countersign_core::engine::Order;
+use countersign_core::engine::SignatureRequest;
 use countersign_core::id::TransactionId;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome};
-use countersign_core::user::{Factor, Lock, Standing};
-use countersign_sim::{House, START, pin_digest};
+use countersign_core::user::{Factor, Lock, LockState};
+use countersign_sim::{START, TestTenant, pin_digest};
 
-use crate::play::*;
+use crate::fixture::*;
 
-const RIGHT: &str = House::PIN;
+const RIGHT: &str = TestTenant::PIN;
 const WRONG: &str = "0000";
 
-fn with_pin(play: &Play) -> Order {
-    let mut order = play.order();
-    order.pin_required = true;
-    order
+fn with_pin(fixture: &Fixture) -> SignatureRequest {
+    let mut request = fixture.request();
+    request.pin_required = true;
+    request
 }
 
 /// Gives wrong PINs until the user is locked, and says until when.
-async fn lock(play: &Play) -> Timestamp {
-    let started = play.start(with_pin(play)).await;
+async fn lock(fixture: &Fixture) -> Timestamp {
+    let started = fixture.start(with_pin(fixture)).await;
     for _ in 1..POLICY.locks.wrong_max {
-        play.take_with_pin(janes(0), &started, WRONG).await.unwrap_err();
+        fixture.take_with_pin(janes(0), &started, WRONG).await.unwrap_err();
     }
-    let last = play.take_with_pin(janes(0), &started, WRONG).await;
+    let last = fixture.take_with_pin(janes(0), &started, WRONG).await;
     assert_eq!(refusal(last), Refusal::UserLocked);
-    match play.standing(janes(0)).await.lock {
+    match fixture.lock_state(janes(0)).await.lock {
         Lock::Until(end) => end,
         other => panic!("{other:?}"),
     }
@@ -37,119 +37,120 @@ async fn lock(play: &Play) -> Timestamp {
 
 #[test]
 fn without_the_pin_nothing_is_shown_and_nothing_is_counted() {
-    everywhere(async |play: Play| {
-        let started = play.start(with_pin(&play)).await;
-        assert_eq!(refusal(play.take(janes(0), &started).await), Refusal::PinRequired);
-        assert_eq!(play.events(&started), [Event::Started]);
-        assert_eq!(play.standing(janes(0)).await, Standing::default());
-        play.change(janes(1), |device| device.pin = None).await;
-        let unset = play.take_with_pin(janes(1), &started, RIGHT).await;
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.start(with_pin(&fixture)).await;
+        assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::PinRequired);
+        assert_eq!(fixture.events(&started), [Event::Started]);
+        assert_eq!(fixture.lock_state(janes(0)).await, LockState::default());
+        fixture.change(janes(1), |device| device.pin = None).await;
+        let unset = fixture.take_with_pin(janes(1), &started, RIGHT).await;
         assert_eq!(refusal(unset), Refusal::PinUnset);
-        assert_eq!(refusal(play.finish(janes(0), &started).await), Refusal::NotTaken);
+        assert_eq!(refusal(fixture.finish(janes(0), &started).await), Refusal::NotTaken);
     });
 }
 
 #[test]
 fn a_wrong_pin_is_counted_before_it_is_answered_and_a_right_one_resets() {
-    everywhere(async |play: Play| {
-        let started = play.start(with_pin(&play)).await;
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.start(with_pin(&fixture)).await;
         for (nth, tries_left) in [(0, 4), (1, 3), (0, 2), (0, 1)] {
-            let answer = play.take_with_pin(janes(nth), &started, WRONG).await;
+            let answer = fixture.take_with_pin(janes(nth), &started, WRONG).await;
             assert_eq!(refusal(answer), Refusal::PinWrong { tries_left });
-            assert_eq!(play.standing(janes(0)).await.wrong_pins, 5 - tries_left);
+            assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 5 - tries_left);
         }
-        play.take_with_pin(janes(1), &started, RIGHT).await.unwrap();
-        assert_eq!(play.standing(janes(0)).await, Standing::default());
-        let last = play.commits().pop().unwrap();
-        assert_eq!((last.event, last.standing), (Event::Taken, Some(Standing::default())));
-        assert_eq!(play.found(&started).await.version, 6);
+        fixture.take_with_pin(janes(1), &started, RIGHT).await.unwrap();
+        assert_eq!(fixture.lock_state(janes(0)).await, LockState::default());
+        let last = fixture.commits().pop().unwrap();
+        assert_eq!((last.event, last.lock_state), (Event::Taken, Some(LockState::default())));
+        assert_eq!(fixture.found(&started).await.version, 6);
     });
 }
 
 #[test]
 fn a_pin_proved_for_one_transaction_opens_no_other() {
-    everywhere(async |play: Play| {
-        let (one, other) = (play.start(with_pin(&play)).await, play.start(with_pin(&play)).await);
-        let proof = janes(0).prove_pin(RIGHT, one.terms.id);
+    everywhere(async |fixture: Fixture| {
+        let (one, other) =
+            (fixture.start(with_pin(&fixture)).await, fixture.start(with_pin(&fixture)).await);
+        let proof = janes(0).prove_pin(RIGHT, one.spec.id);
         let (tenant, device) = (janes(0).tenant(), janes(0).id());
-        let answer = play.engine.take(tenant, device, other.terms.id, Some(&proof)).await;
+        let answer = fixture.engine.take(tenant, device, other.spec.id, Some(&proof)).await;
         assert_eq!(refusal(answer), Refusal::PinWrong { tries_left: 4 });
     });
 }
 
 #[test]
 fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction_in_one_commit() {
-    everywhere(async |play: Play| {
-        let mut order = with_pin(&play);
-        order.callback = Some(callback());
-        let started = play.start(order).await;
-        play.take_with_pin(janes(1), &started, RIGHT).await.unwrap();
+    everywhere(async |fixture: Fixture| {
+        let mut request = with_pin(&fixture);
+        request.callback = Some(callback());
+        let started = fixture.start(request).await;
+        fixture.take_with_pin(janes(1), &started, RIGHT).await.unwrap();
         for _ in 0..4 {
-            play.take_with_pin(janes(0), &started, WRONG).await.unwrap_err();
+            fixture.take_with_pin(janes(0), &started, WRONG).await.unwrap_err();
         }
-        let fifth = play.take_with_pin(janes(0), &started, WRONG).await;
+        let fifth = fixture.take_with_pin(janes(0), &started, WRONG).await;
         assert_eq!(refusal(fifth), Refusal::UserLocked);
 
-        let last = play.commits().pop().unwrap();
+        let last = fixture.commits().pop().unwrap();
         assert_eq!(last.event, Event::Ended(Outcome::Locked));
-        assert_eq!(last.debts.len(), 1);
+        assert_eq!(last.deliveries.len(), 1);
         let lock = Lock::Until(START + POLICY.locks.first);
-        let standing = Standing { lock, pin_locks_in_a_row: 1, ..Standing::default() };
-        assert_eq!(last.standing, Some(standing));
-        assert_eq!(play.standing(janes(0)).await, standing);
-        let ended = play.found(&started).await.value;
+        let lock_state = LockState { lock, pin_locks_in_a_row: 1, ..LockState::default() };
+        assert_eq!(last.lock_state, Some(lock_state));
+        assert_eq!(fixture.lock_state(janes(0)).await, lock_state);
+        let ended = fixture.found(&started).await.value;
         assert_eq!(ended.end(), Some(&End::Locked { by: janes(0).id(), factor: Factor::Pin }));
         // Whoever had it, has it no longer.
-        assert_eq!(refusal(play.finish(janes(1), &started).await), Refusal::UserLocked);
-        play.time.pass(POLICY.locks.first);
-        let finished = play.finish(janes(1), &started).await;
+        assert_eq!(refusal(fixture.finish(janes(1), &started).await), Refusal::UserLocked);
+        fixture.time.pass(POLICY.locks.first);
+        let finished = fixture.finish(janes(1), &started).await;
         assert_eq!(refusal(finished), Refusal::Ended(Outcome::Locked));
     });
 }
 
 #[test]
 fn a_lock_opens_by_itself_and_each_is_longer_up_to_its_bound() {
-    everywhere(async |play: Play| {
+    everywhere(async |fixture: Fixture| {
         for seconds in [60, 120, 180, 180] {
-            let before = play.now();
-            let until = lock(&play).await;
+            let before = fixture.now();
+            let until = lock(&fixture).await;
             assert_eq!(before.until(until), Duration::from_secs(seconds));
-            assert_eq!(refusal(play.engine.start(play.order()).await), Refusal::UserLocked);
-            play.time.jump(Timestamp(until.0 - 1));
-            assert_eq!(refusal(play.offers(janes(0)).await), Refusal::UserLocked);
-            play.time.jump(until);
-            play.offers(janes(0)).await.unwrap();
+            assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UserLocked);
+            fixture.time.jump(Timestamp(until.0 - 1));
+            assert_eq!(refusal(fixture.offers(janes(0)).await), Refusal::UserLocked);
+            fixture.time.jump(until);
+            fixture.offers(janes(0)).await.unwrap();
         }
-        let started = play.start(with_pin(&play)).await;
-        play.take_with_pin(janes(0), &started, RIGHT).await.unwrap();
-        assert_eq!(play.standing(janes(0)).await, Standing::default());
-        let before = play.now();
-        assert_eq!(before.until(lock(&play).await), Duration::from_mins(1));
+        let started = fixture.start(with_pin(&fixture)).await;
+        fixture.take_with_pin(janes(0), &started, RIGHT).await.unwrap();
+        assert_eq!(fixture.lock_state(janes(0)).await, LockState::default());
+        let before = fixture.now();
+        assert_eq!(before.until(lock(&fixture).await), Duration::from_mins(1));
     });
 }
 
 #[test]
 fn a_pin_proved_again_counts_as_right_and_gives_the_same_content() {
-    everywhere(async |play: Play| {
-        let started = play.start(with_pin(&play)).await;
-        play.take_with_pin(janes(0), &started, RIGHT).await.unwrap();
-        assert_eq!(refusal(play.take(janes(0), &started).await), Refusal::PinRequired);
-        let answer = play.take_with_pin(janes(0), &started, WRONG).await;
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.start(with_pin(&fixture)).await;
+        fixture.take_with_pin(janes(0), &started, RIGHT).await.unwrap();
+        assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::PinRequired);
+        let answer = fixture.take_with_pin(janes(0), &started, WRONG).await;
         assert_eq!(refusal(answer), Refusal::PinWrong { tries_left: 4 });
-        let again = play.take_with_pin(janes(0), &started, RIGHT).await.unwrap();
+        let again = fixture.take_with_pin(janes(0), &started, RIGHT).await.unwrap();
         assert_eq!(again.transaction.takes.len(), 1);
-        assert_eq!(play.standing(janes(0)).await.wrong_pins, 0);
+        assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 0);
         let events = [Event::Started, Event::Taken, Event::PinMistaken, Event::PinProved];
-        assert_eq!(play.events(&started), events);
+        assert_eq!(fixture.events(&started), events);
     });
 }
 
 /// Changes the PIN of jane's first phone to `new`, proving `old`.
-async fn change(play: &Play, new: (&str, u32), old: Option<&str>) -> Result<(), Refusal> {
+async fn change(fixture: &Fixture, new: (&str, u32), old: Option<&str>) -> Result<(), Refusal> {
     let proof = old.map(|old| janes(0).prove_pin(old, TransactionId(0)));
     let (tenant, device) = (janes(0).tenant(), janes(0).id());
     let new = pin_digest(new.0, new.1);
-    match play.engine.set_pin(tenant, device, &new, proof.as_deref()).await {
+    match fixture.engine.set_pin(tenant, device, &new, proof.as_deref()).await {
         Ok(()) => Ok(()),
         answer => Err(refusal(answer)),
     }
@@ -157,58 +158,58 @@ async fn change(play: &Play, new: (&str, u32), old: Option<&str>) -> Result<(), 
 
 #[test]
 fn the_first_pin_needs_no_proof_and_each_next_one_proves_the_one_before() {
-    everywhere(async |play: Play| {
-        play.change(janes(0), |device| device.pin = None).await;
-        assert_eq!(change(&play, ("1111", 2), None).await, Err(Refusal::PinOutOfTurn));
-        assert_eq!(change(&play, ("1111", 1), None).await, Ok(()));
-        assert_eq!(change(&play, ("1111", 1), None).await, Ok(()));
-        assert_eq!(change(&play, ("2222", 3), Some("1111")).await, Err(Refusal::PinOutOfTurn));
-        assert_eq!(change(&play, ("2222", 2), Some("1111")).await, Ok(()));
-        assert_eq!(change(&play, ("2222", 2), Some("1111")).await, Ok(()));
-        assert_eq!(change(&play, ("1111", 1), None).await, Err(Refusal::PinOutOfTurn));
-        assert_eq!(play.standing(janes(0)).await, Standing::default());
+    everywhere(async |fixture: Fixture| {
+        fixture.change(janes(0), |device| device.pin = None).await;
+        assert_eq!(change(&fixture, ("1111", 2), None).await, Err(Refusal::PinOutOfTurn));
+        assert_eq!(change(&fixture, ("1111", 1), None).await, Ok(()));
+        assert_eq!(change(&fixture, ("1111", 1), None).await, Ok(()));
+        assert_eq!(change(&fixture, ("2222", 3), Some("1111")).await, Err(Refusal::PinOutOfTurn));
+        assert_eq!(change(&fixture, ("2222", 2), Some("1111")).await, Ok(()));
+        assert_eq!(change(&fixture, ("2222", 2), Some("1111")).await, Ok(()));
+        assert_eq!(change(&fixture, ("1111", 1), None).await, Err(Refusal::PinOutOfTurn));
+        assert_eq!(fixture.lock_state(janes(0)).await, LockState::default());
 
-        let started = play.start(with_pin(&play)).await;
-        let old = play.take_with_pin(janes(0), &started, "1111").await;
+        let started = fixture.start(with_pin(&fixture)).await;
+        let old = fixture.take_with_pin(janes(0), &started, "1111").await;
         assert_eq!(refusal(old), Refusal::PinWrong { tries_left: 4 });
-        play.take_with_pin(janes(0), &started, "2222").await.unwrap();
+        fixture.take_with_pin(janes(0), &started, "2222").await.unwrap();
     });
 }
 
 #[test]
 fn a_change_without_the_old_pin_counts_as_a_wrong_pin_and_locks_at_the_fifth() {
-    everywhere(async |play: Play| {
+    everywhere(async |fixture: Fixture| {
         for (old, tries_left) in [(WRONG, 4), ("2222", 3), (WRONG, 2), ("2222", 1)] {
-            let answer = change(&play, ("2222", 2), Some(old)).await;
+            let answer = change(&fixture, ("2222", 2), Some(old)).await;
             assert_eq!(answer, Err(Refusal::PinWrong { tries_left }));
         }
-        assert_eq!(change(&play, ("2222", 2), Some(WRONG)).await, Err(Refusal::UserLocked));
-        assert_eq!(change(&play, ("2222", 2), Some(RIGHT)).await, Err(Refusal::UserLocked));
-        play.time.pass(POLICY.locks.first);
-        assert_eq!(change(&play, ("2222", 2), Some(RIGHT)).await, Ok(()));
+        assert_eq!(change(&fixture, ("2222", 2), Some(WRONG)).await, Err(Refusal::UserLocked));
+        assert_eq!(change(&fixture, ("2222", 2), Some(RIGHT)).await, Err(Refusal::UserLocked));
+        fixture.time.pass(POLICY.locks.first);
+        assert_eq!(change(&fixture, ("2222", 2), Some(RIGHT)).await, Ok(()));
     });
 }
 
 #[test]
 fn a_pin_cannot_be_guessed_by_setting_it_again() {
-    everywhere(async |play: Play| {
+    everywhere(async |fixture: Fixture| {
         for left in [4, 3, 2, 1] {
-            let guess = change(&play, ("1111", 1), None).await;
+            let guess = change(&fixture, ("1111", 1), None).await;
             assert_eq!(guess, Err(Refusal::PinWrong { tries_left: left }));
         }
-        assert_eq!(change(&play, ("1111", 1), None).await, Err(Refusal::UserLocked));
-        assert_eq!(change(&play, (House::PIN, 1), None).await, Err(Refusal::UserLocked));
+        assert_eq!(change(&fixture, ("1111", 1), None).await, Err(Refusal::UserLocked));
+        assert_eq!(change(&fixture, (TestTenant::PIN, 1), None).await, Err(Refusal::UserLocked));
     });
 }
 
 #[test]
 fn a_change_without_proof_is_asked_for_one_and_a_right_one_forgives() {
-    everywhere(async |play: Play| {
-        assert_eq!(change(&play, ("1111", 2), None).await, Err(Refusal::PinRequired));
-        assert_eq!(play.standing(janes(0)).await.wrong_pins, 0);
-        let wrong = change(&play, ("1111", 2), Some("9999")).await;
+    everywhere(async |fixture: Fixture| {
+        assert_eq!(change(&fixture, ("1111", 2), None).await, Err(Refusal::PinRequired));
+        assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 0);
+        let wrong = change(&fixture, ("1111", 2), Some("9999")).await;
         assert_eq!(wrong, Err(Refusal::PinWrong { tries_left: 4 }));
-        assert_eq!(change(&play, ("1111", 2), Some(House::PIN)).await, Ok(()));
-        assert_eq!(play.standing(janes(0)).await.wrong_pins, 0);
+        assert_eq!(change(&fixture, ("1111", 2), Some(TestTenant::PIN)).await, Ok(()));
+        assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 0);
     });
 }

@@ -8,48 +8,48 @@ use countersign_core::engine::{Engine, Policy, StartRates};
 use countersign_core::limits::START_BURST;
 use countersign_core::port::StoredMax;
 use countersign_core::refusal::Quota;
-use countersign_core::terms::Clocks;
-use countersign_sim::{Stage, Untouched};
+use countersign_core::spec::Clocks;
+use countersign_sim::{FaultyStore, NoFaults};
 
-use crate::play::*;
+use crate::fixture::*;
 
-fn with(play: Play, policy: Policy) -> Play {
-    let stage = Stage::new(play.store.clone(), Untouched);
-    let engine = Engine::new(stage, play.board.clone(), play.time.clone(), policy);
-    Play { engine, ..play }
+fn with(fixture: Fixture, policy: Policy) -> Fixture {
+    let faulty = FaultyStore::new(fixture.store.clone(), NoFaults);
+    let engine = Engine::new(faulty, fixture.notifier.clone(), fixture.time.clone(), policy);
+    Fixture { engine, ..fixture }
 }
 
 /// Nobody is online, and there is no time to come online: it ends as it starts.
-fn ended_at_once(play: &Play) -> countersign_core::engine::Order {
+fn ended_at_once(fixture: &Fixture) -> countersign_core::engine::SignatureRequest {
     let clocks = Clocks::Two { go_online: Duration::ZERO, sign: Duration::from_secs(30) };
-    countersign_core::engine::Order { clocks, ..play.order() }
+    countersign_core::engine::SignatureRequest { clocks, ..fixture.request() }
 }
 
 #[test]
 fn starts_that_end_as_they_start_count_against_the_rate() {
-    everywhere(async |play: Play| {
+    everywhere(async |fixture: Fixture| {
         let rates = StartRates { client: NonZeroU32::new(2), tenant: None };
-        let play = with(play, Policy { start_rates: rates, ..POLICY });
+        let fixture = with(fixture, Policy { start_rates: rates, ..POLICY });
         for _ in 0..2 * START_BURST.as_secs() {
-            assert!(play.start(ended_at_once(&play)).await.end().is_some());
+            assert!(fixture.start(ended_at_once(&fixture)).await.end().is_some());
         }
-        let refused = refusal(play.engine.start(ended_at_once(&play)).await);
+        let refused = refusal(fixture.engine.start(ended_at_once(&fixture)).await);
         let Refusal::Quota(Quota::ClientStarts { retry_after }) = refused else {
             panic!("{refused}")
         };
         assert!(retry_after <= Duration::from_millis(500));
-        play.time.pass(retry_after);
-        play.start(ended_at_once(&play)).await;
+        fixture.time.pass(retry_after);
+        fixture.start(ended_at_once(&fixture)).await;
     });
 }
 
 #[test]
 fn a_client_whose_stored_transactions_have_used_up_its_quota_starts_no_more() {
-    everywhere(async |play: Play| {
+    everywhere(async |fixture: Fixture| {
         let stored_max = StoredMax { client: 1, tenant: u64::MAX };
-        let play = with(play, Policy { stored_max, ..POLICY });
-        play.start(ended_at_once(&play)).await;
-        let refused = refusal(play.engine.start(ended_at_once(&play)).await);
+        let fixture = with(fixture, Policy { stored_max, ..POLICY });
+        fixture.start(ended_at_once(&fixture)).await;
+        let refused = refusal(fixture.engine.start(ended_at_once(&fixture)).await);
         assert_eq!(refused, Refusal::Quota(Quota::ClientStored));
     });
 }

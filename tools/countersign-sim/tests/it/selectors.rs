@@ -2,19 +2,19 @@
 //! an identity changes meanwhile; and of transactions that their caller deletes.
 
 use countersign_core::Refusal;
-use countersign_core::delivery::Debt;
-use countersign_core::device::Purpose;
-use countersign_core::engine::Order;
+use countersign_core::delivery::DeliveryKind;
+use countersign_core::device::Usage;
+use countersign_core::engine::SignatureRequest;
 use countersign_core::id::{ClientId, IdentityId, UserName};
 use countersign_core::selector::{Filter, Selector};
-use countersign_core::terms::Addressed;
+use countersign_core::spec::Recipients;
 use countersign_core::transaction::{Decline, End, Event, Outcome, Transaction};
 use countersign_sim::Phone;
 
-use crate::play::*;
+use crate::fixture::*;
 
-fn by_id(phone: &Phone, purpose: Purpose) -> Selector {
-    Selector { id: Some(phone.identity(purpose).id), ..Selector::default() }
+fn by_id(phone: &Phone, usage: Usage) -> Selector {
+    Selector { id: Some(phone.identity(usage).id), ..Selector::default() }
 }
 
 fn labelled(labels: &[&str]) -> Selector {
@@ -22,14 +22,14 @@ fn labelled(labels: &[&str]) -> Selector {
     Selector { labels, ..Selector::default() }
 }
 
-fn order(play: &Play, selectors: Vec<Selector>) -> Order {
-    Order { selectors, ..acme().html_order(play.id(), &acme().users[0]) }
+fn request(fixture: &Fixture, selectors: Vec<Selector>) -> SignatureRequest {
+    SignatureRequest { selectors, ..acme().html_order(fixture.id(), &acme().users[0]) }
 }
 
-async fn signs(play: &Play, phone: &Phone, of: &Transaction) -> Result<(), Refusal> {
-    let value = phone.sign_rightly(&of.terms);
-    let submission = phone.raw_submission(of.terms.purpose(), &value);
-    match play.hand_in(phone, of, &submission).await {
+async fn signs(fixture: &Fixture, phone: &Phone, of: &Transaction) -> Result<(), Refusal> {
+    let value = phone.sign_rightly(&of.spec);
+    let submission = phone.raw_submission(of.spec.usage(), &value);
+    match fixture.hand_in(phone, of, &submission).await {
         Ok(_) => Ok(()),
         refused => Err(refusal(refused)),
     }
@@ -37,45 +37,45 @@ async fn signs(play: &Play, phone: &Phone, of: &Transaction) -> Result<(), Refus
 
 #[test]
 fn only_devices_whose_identity_is_meant_see_it() {
-    everywhere(async |play: Play| {
-        let started = play.start(order(&play, vec![by_id(janes(1), Purpose::Content)])).await;
-        assert_eq!(started.terms.addressed, Addressed::Devices([janes(1).id()].into()));
-        assert_eq!(play.offers(janes(0)).await.unwrap(), []);
-        assert_eq!(play.offers(janes(1)).await.unwrap(), [started.terms.id]);
-        assert_eq!(refusal(play.take(janes(0), &started).await), Refusal::Unknown);
-        assert_eq!(signs(&play, janes(0), &started).await, Err(Refusal::Unknown));
-        play.take(janes(1), &started).await.unwrap();
-        assert_eq!(signs(&play, janes(1), &started).await, Ok(()));
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.start(request(&fixture, vec![by_id(janes(1), Usage::Content)])).await;
+        assert_eq!(started.spec.recipients, Recipients::Devices([janes(1).id()].into()));
+        assert_eq!(fixture.offers(janes(0)).await.unwrap(), []);
+        assert_eq!(fixture.offers(janes(1)).await.unwrap(), [started.spec.id]);
+        assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::Unknown);
+        assert_eq!(signs(&fixture, janes(0), &started).await, Err(Refusal::Unknown));
+        fixture.take(janes(1), &started).await.unwrap();
+        assert_eq!(signs(&fixture, janes(1), &started).await, Ok(()));
     });
 }
 
 #[test]
 fn selectors_are_alternatives_and_each_holds_whole() {
-    everywhere(async |play: Play| {
-        let certificate = Some(janes(0).identity(Purpose::Content).certificate.clone());
+    everywhere(async |fixture: Fixture| {
+        let certificate = Some(janes(0).identity(Usage::Content).certificate.clone());
         let device = Some(janes(0).id());
         let both = Selector { certificate: certificate.clone(), device, ..labelled(&["content"]) };
         let torn = Selector { certificate, device: Some(janes(1).id()), ..Selector::default() };
         for (selectors, meant) in [
             (vec![both.clone()], vec![janes(0)]),
-            (vec![torn.clone(), by_id(janes(2), Purpose::Content)], vec![janes(2)]),
-            (vec![both, by_id(janes(2), Purpose::Content)], vec![janes(0), janes(2)]),
+            (vec![torn.clone(), by_id(janes(2), Usage::Content)], vec![janes(2)]),
+            (vec![both, by_id(janes(2), Usage::Content)], vec![janes(0), janes(2)]),
             (vec![labelled(&["content"])], vec![janes(0), janes(1), janes(2)]),
             (vec![Selector::default()], vec![janes(0), janes(1), janes(2)]),
         ] {
-            let started = play.start(order(&play, selectors)).await;
+            let started = fixture.start(request(&fixture, selectors)).await;
             let meant: Vec<_> = meant.iter().map(|phone| phone.id()).collect();
-            assert_eq!(started.terms.addressed, Addressed::Devices(meant.into()));
-            play.cancel(&started).await.unwrap();
+            assert_eq!(started.spec.recipients, Recipients::Devices(meant.into()));
+            fixture.cancel(&started).await.unwrap();
         }
         for selectors in [
             vec![torn],
             vec![labelled(&["content", "digest"])],
-            vec![by_id(janes(0), Purpose::Digest)],
-            vec![by_id(joes(), Purpose::Content)],
-            vec![by_id(betas(), Purpose::Content)],
+            vec![by_id(janes(0), Usage::Digest)],
+            vec![by_id(joes(), Usage::Content)],
+            vec![by_id(betas(), Usage::Content)],
         ] {
-            let answer = play.engine.start(order(&play, selectors)).await;
+            let answer = fixture.engine.start(request(&fixture, selectors)).await;
             assert_eq!(refusal(answer), Refusal::NoIdentity);
         }
     });
@@ -83,57 +83,58 @@ fn selectors_are_alternatives_and_each_holds_whole() {
 
 #[test]
 fn what_an_identity_was_at_the_start_does_not_help_it_at_the_end() {
-    everywhere(async |play: Play| {
-        let (tenant, id) = (janes(0).tenant(), janes(0).identity(Purpose::Content).id);
+    everywhere(async |fixture: Fixture| {
+        let (tenant, id) = (janes(0).tenant(), janes(0).identity(Usage::Content).id);
         let start = async || {
-            let started = play.start(order(&play, vec![labelled(&["content"])])).await;
-            play.take(janes(0), &started).await.unwrap();
+            let started = fixture.start(request(&fixture, vec![labelled(&["content"])])).await;
+            fixture.take(janes(0), &started).await.unwrap();
             started
         };
         let relabelled = start().await;
-        play.engine.set_identity_labels(tenant, id, &["work".into()]).await.unwrap();
-        assert_eq!(signs(&play, janes(0), &relabelled).await, Err(Refusal::UnfitIdentity));
-        play.engine.set_identity_labels(tenant, id, &["content".into()]).await.unwrap();
-        assert_eq!(signs(&play, janes(0), &relabelled).await, Ok(()));
+        fixture.engine.set_identity_labels(tenant, id, &["work".into()]).await.unwrap();
+        assert_eq!(signs(&fixture, janes(0), &relabelled).await, Err(Refusal::UnfitIdentity));
+        fixture.engine.set_identity_labels(tenant, id, &["content".into()]).await.unwrap();
+        assert_eq!(signs(&fixture, janes(0), &relabelled).await, Ok(()));
 
         let disabled = start().await;
-        let held = play.engine.set_identity_status(tenant, id, false, "lost").await.unwrap();
+        let held = fixture.engine.set_identity_status(tenant, id, false, "lost").await.unwrap();
         assert_eq!((held.identity.enabled, &*held.identity.status_reason), (false, "lost"));
-        assert_eq!(signs(&play, janes(0), &disabled).await, Err(Refusal::UnfitIdentity));
-        play.engine.set_identity_status(tenant, id, true, "").await.unwrap();
-        assert_eq!(signs(&play, janes(0), &disabled).await, Ok(()));
+        assert_eq!(signs(&fixture, janes(0), &disabled).await, Err(Refusal::UnfitIdentity));
+        fixture.engine.set_identity_status(tenant, id, true, "").await.unwrap();
+        assert_eq!(signs(&fixture, janes(0), &disabled).await, Ok(()));
 
         let deleted = start().await;
-        play.engine.delete_identity(tenant, id).await.unwrap();
-        assert_eq!(signs(&play, janes(0), &deleted).await, Err(Refusal::UnfitIdentity));
+        fixture.engine.delete_identity(tenant, id).await.unwrap();
+        assert_eq!(signs(&fixture, janes(0), &deleted).await, Err(Refusal::UnfitIdentity));
         for gone in [
-            play.engine.identity(tenant, id).await,
-            play.engine.delete_identity(tenant, id).await,
-            play.engine.set_identity_status(tenant, id, true, "").await,
+            fixture.engine.identity(tenant, id).await,
+            fixture.engine.delete_identity(tenant, id).await,
+            fixture.engine.set_identity_status(tenant, id, true, "").await,
         ] {
             assert_eq!(refusal(gone), Refusal::UnknownIdentity);
         }
-        let answer = play.engine.start(order(&play, vec![by_id(janes(0), Purpose::Content)])).await;
+        let answer =
+            fixture.engine.start(request(&fixture, vec![by_id(janes(0), Usage::Content)])).await;
         assert_eq!(refusal(answer), Refusal::NoIdentity);
     });
 }
 
 #[test]
 fn selectors_name_one_person_or_nobody() {
-    everywhere(async |play: Play| {
+    everywhere(async |fixture: Fixture| {
         let (tenant, jane, joe) = (&acme().tenant, janes(0).user(), joes().user());
         let whose = async |selectors: &[Selector]| {
-            play.engine.whose(tenant, selectors, Purpose::Content).await
+            fixture.engine.whose(tenant, selectors, Usage::Content).await
         };
-        assert_eq!(whose(&[by_id(janes(0), Purpose::Content)]).await.unwrap(), *jane);
+        assert_eq!(whose(&[by_id(janes(0), Usage::Content)]).await.unwrap(), *jane);
         let of_device = Selector { device: Some(joes().id()), ..Selector::default() };
         assert_eq!(whose(std::slice::from_ref(&of_device)).await.unwrap(), *joe);
-        let both = [of_device, by_id(janes(0), Purpose::Content)];
+        let both = [of_device, by_id(janes(0), Usage::Content)];
         assert_eq!(refusal(whose(&both).await), Refusal::SeveralUsers);
         assert_eq!(refusal(whose(&[labelled(&["content"])]).await), Refusal::SeveralUsers);
         for nobody in [
-            by_id(janes(0), Purpose::Digest),
-            by_id(betas(), Purpose::Content),
+            by_id(janes(0), Usage::Digest),
+            by_id(betas(), Usage::Content),
             labelled(&["digest"]),
             labelled(&["nothing"]),
             Selector::default(),
@@ -141,24 +142,24 @@ fn selectors_name_one_person_or_nobody() {
         ] {
             assert_eq!(refusal(whose(&[nobody]).await), Refusal::NoIdentity);
         }
-        play.change(joes(), locked).await;
+        fixture.change(joes(), locked).await;
         assert_eq!(whose(&[labelled(&["content"])]).await.unwrap(), *jane);
     });
 }
 
 #[test]
 fn identities_are_listed_by_what_is_asked_and_no_further() {
-    everywhere(async |play: Play| {
+    everywhere(async |fixture: Fixture| {
         let tenant = &acme().tenant;
         let listed = async |filter: Filter, limit| {
-            let held = play.engine.identities(tenant, &filter, limit).await.unwrap();
+            let held = fixture.engine.identities(tenant, &filter, limit).await.unwrap();
             held.into_iter().map(|held| held.identity.id).collect::<Vec<_>>()
         };
-        let ids = |phones: &[&Phone], purposes: &[Purpose]| {
+        let ids = |phones: &[&Phone], purposes: &[Usage]| {
             let of = |phone: &&Phone| purposes.iter().map(|p| phone.identity(*p).id).collect();
             phones.iter().flat_map(|phone| -> Vec<IdentityId> { of(phone) }).collect::<Vec<_>>()
         };
-        let both = [Purpose::Content, Purpose::Digest];
+        let both = [Usage::Content, Usage::Digest];
         let jane: Option<UserName> = Some(janes(0).user().clone());
         let all = [janes(0), janes(1), janes(2)];
         let of_jane = Filter { user: jane.clone(), ..Filter::default() };
@@ -166,46 +167,45 @@ fn identities_are_listed_by_what_is_asked_and_no_further() {
         assert_eq!(listed(of_jane, 3).await, ids(&all, &both)[..3]);
         let labels = vec!["digest".to_owned()];
         let work = Filter { user: jane, labels: labels.clone(), ..Filter::default() };
-        assert_eq!(listed(work, 9).await, ids(&all, &[Purpose::Digest]));
+        assert_eq!(listed(work, 9).await, ids(&all, &[Usage::Digest]));
         let device = Filter { device: Some(janes(1).id()), ..Filter::default() };
         assert_eq!(listed(device, 9).await, ids(&[janes(1)], &both));
         let everybody = [janes(0), janes(1), janes(2), joes()];
         let digests = Filter { labels, ..Filter::default() };
-        assert_eq!(listed(digests.clone(), 9).await, ids(&everybody, &[Purpose::Digest]));
+        assert_eq!(listed(digests.clone(), 9).await, ids(&everybody, &[Usage::Digest]));
         assert_eq!(listed(Filter::default(), 99).await, ids(&everybody, &both));
 
-        play.change(janes(1), retired).await;
-        assert_eq!(
-            listed(digests, 9).await,
-            ids(&[janes(0), janes(2), joes()], &[Purpose::Digest])
-        );
+        fixture.change(janes(1), retired).await;
+        assert_eq!(listed(digests, 9).await, ids(&[janes(0), janes(2), joes()], &[Usage::Digest]));
         let device = Filter { device: Some(janes(1).id()), ..Filter::default() };
         assert_eq!(listed(device, 9).await, []);
     });
 }
 
 async fn discard(
-    play: &Play,
+    fixture: &Fixture,
     of: &Transaction,
 ) -> Result<std::sync::Arc<Transaction>, countersign_core::Error> {
-    play.engine.discard(&of.terms.tenant, &of.terms.client, of.terms.id).await
+    fixture.engine.discard(&of.spec.tenant, &of.spec.client, of.spec.id).await
 }
 
 #[test]
 fn what_is_deleted_while_it_is_open_is_cancelled_and_its_callback_is_owed() {
-    everywhere(async |play: Play| {
-        let started = play.start(Order { callback: Some(callback()), ..play.order() }).await;
+    everywhere(async |fixture: Fixture| {
+        let started = fixture
+            .start(SignatureRequest { callback: Some(callback()), ..fixture.request() })
+            .await;
         let stranger: ClientId = "stranger".parse().unwrap();
-        let answer = play.engine.discard(&acme().tenant, &stranger, started.terms.id).await;
+        let answer = fixture.engine.discard(&acme().tenant, &stranger, started.spec.id).await;
         assert_eq!(refusal(answer), Refusal::Unknown);
-        let gone = discard(&play, &started).await.unwrap();
+        let gone = discard(&fixture, &started).await.unwrap();
         assert!(gone.discarded);
         assert_eq!(gone.end(), Some(&End::Cancelled));
-        assert_eq!(play.events(&started), [Event::Started, Event::Ended(Outcome::Cancelled)]);
-        assert!(play.debts().await.contains(&(started.terms.id, Debt::Callback)));
-        assert_eq!(refusal(discard(&play, &started).await), Refusal::Unknown);
+        assert_eq!(fixture.events(&started), [Event::Started, Event::Ended(Outcome::Cancelled)]);
+        assert!(fixture.deliveries().await.contains(&(started.spec.id, DeliveryKind::Callback)));
+        assert_eq!(refusal(discard(&fixture, &started).await), Refusal::Unknown);
         assert_eq!(
-            refusal(play.take(janes(0), &started).await),
+            refusal(fixture.take(janes(0), &started).await),
             Refusal::Ended(Outcome::Cancelled)
         );
     });
@@ -213,33 +213,33 @@ fn what_is_deleted_while_it_is_open_is_cancelled_and_its_callback_is_owed() {
 
 #[test]
 fn what_is_deleted_after_its_end_keeps_its_end_and_owes_nothing_more() {
-    everywhere(async |play: Play| {
-        let order = Order { callback: Some(callback()), ..play.order() };
-        let started = play.start(order).await;
-        play.take(janes(0), &started).await.unwrap();
-        let done = play.finish(janes(0), &started).await.unwrap();
-        let before = play.debts().await;
-        let gone = discard(&play, &started).await.unwrap();
+    everywhere(async |fixture: Fixture| {
+        let request = SignatureRequest { callback: Some(callback()), ..fixture.request() };
+        let started = fixture.start(request).await;
+        fixture.take(janes(0), &started).await.unwrap();
+        let done = fixture.finish(janes(0), &started).await.unwrap();
+        let before = fixture.deliveries().await;
+        let gone = discard(&fixture, &started).await.unwrap();
         assert_eq!(*gone, Transaction { discarded: true, ..(*done).clone() });
-        assert_eq!(play.debts().await, before);
-        assert_eq!(play.found(&started).await.value, *gone, "the evidence stays");
-        assert_eq!(refusal(discard(&play, &started).await), Refusal::Unknown);
+        assert_eq!(fixture.deliveries().await, before);
+        assert_eq!(fixture.found(&started).await.value, *gone, "the evidence stays");
+        assert_eq!(refusal(discard(&fixture, &started).await), Refusal::Unknown);
     });
 }
 
 #[test]
 fn what_a_device_says_when_it_declines_is_kept_and_said_again() {
-    everywhere(async |play: Play| {
-        let started = play.start(play.order()).await;
+    everywhere(async |fixture: Fixture| {
+        let started = fixture.start(fixture.request()).await;
         let decline = async |words: &str| {
-            let (tenant, id) = (janes(0).tenant(), started.terms.id);
+            let (tenant, id) = (janes(0).tenant(), started.spec.id);
             let words = words.to_owned();
-            play.engine.decline_saying(tenant, janes(0).id(), id, Decline::User, words).await
+            fixture.engine.decline_saying(tenant, janes(0).id(), id, Decline::User, words).await
         };
         let done = decline("not today: \u{1f600}").await.unwrap();
         let (by, words) = (janes(0).id(), "not today: \u{1f600}".to_owned());
         assert_eq!(done.end(), Some(&End::Declined { by, reason: Decline::User, words }));
-        assert_eq!(play.found(&started).await.value, *done);
+        assert_eq!(fixture.found(&started).await.value, *done);
         assert_eq!(decline("not today: \u{1f600}").await.unwrap(), done);
         assert_eq!(refusal(decline("").await), Refusal::Ended(Outcome::Declined));
     });
@@ -247,17 +247,17 @@ fn what_a_device_says_when_it_declines_is_kept_and_said_again() {
 
 #[test]
 fn an_order_for_digests_finds_no_device_without_an_identity_for_them() {
-    everywhere(async |play: Play| {
+    everywhere(async |fixture: Fixture| {
         let no_digests = |device: &mut countersign_core::device::Device| {
-            device.identities.retain(|identity| identity.purpose == Purpose::Content);
+            device.identities.retain(|identity| identity.usage == Usage::Content);
         };
         for nth in 0..3 {
-            play.change(janes(nth), no_digests).await;
+            fixture.change(janes(nth), no_digests).await;
         }
-        let mut digests = acme().digest_order(play.id(), &acme().users[0]);
+        let mut digests = acme().digest_order(fixture.id(), &acme().users[0]);
         digests.selectors.clear();
-        assert_eq!(refusal(play.engine.start(digests).await), Refusal::NoIdentity);
-        let started = play.start(order(&play, Vec::new())).await;
-        assert_eq!(started.terms.addressed, Addressed::Any);
+        assert_eq!(refusal(fixture.engine.start(digests).await), Refusal::NoIdentity);
+        let started = fixture.start(request(&fixture, Vec::new())).await;
+        assert_eq!(started.spec.recipients, Recipients::Any);
     });
 }

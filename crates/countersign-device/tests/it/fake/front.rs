@@ -40,16 +40,16 @@ pub(super) fn router(fake: Fake) -> Router {
 async fn enrol(Shared(fake): Shared<Fake>, headers: HeaderMap, body: Bytes) -> Response {
     let code = ActivationCode::parse(CODE).unwrap();
     let mac = headers[code::HEADER].to_str().unwrap();
-    let mut world = fake.world();
-    world.enrolments.push(body.to_vec());
-    if world.unavailable > 0 {
-        world.unavailable -= 1;
+    let mut state = fake.tables();
+    state.enrolments.push(body.to_vec());
+    if state.unavailable > 0 {
+        state.unavailable -= 1;
         return refused(RefusalBody::new(Code::Unavailable));
     }
     if !code.check(Side::Request, &body, mac) {
         return refused(RefusalBody::new(Code::EnrolmentRefused));
     }
-    let answer = serde_json::to_vec(&world.enrol(&body)).unwrap();
+    let answer = serde_json::to_vec(&state.enrol(&body)).unwrap();
     let mac = code.mac(Side::Answer, &answer);
     (StatusCode::CREATED, [(code::HEADER, mac)], answer).into_response()
 }
@@ -85,25 +85,25 @@ fn answer(
     body: &[u8],
     request: Option<Request>,
 ) -> Response {
-    let mut world = fake.world();
-    let caller = world.device.as_ref().unwrap();
+    let mut state = fake.tables();
+    let caller = state.device.as_ref().unwrap();
     let token = headers["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
     let call = Call { method: method.as_str(), path, body };
-    let (key, origins) = (caller.request.auth_key.verifying(), [world.address.clone()]);
-    if jws::verify_call(token, &key, &caller.name, &origins, call, world.now()).is_err() {
-        let server_time = Some(Duration::from_millis(world.now().as_millis() as u64));
+    let (key, origins) = (caller.request.auth_key.verifying(), [state.address.clone()]);
+    if jws::verify_call(token, &key, &caller.name, &origins, call, state.now()).is_err() {
+        let server_time = Some(Duration::from_millis(state.now().as_millis() as u64));
         return refused(RefusalBody { server_time, ..RefusalBody::new(Code::Unauthorised) });
     }
     let Some(request) = request else {
         return match path {
             "/device/v1/pin" => {
-                world.put_pin(body).map_or_else(refused, |ok| Json(ok).into_response())
+                state.put_pin(body).map_or_else(refused, |ok| Json(ok).into_response())
             }
-            _ => Json(Offers { offers: world.open() }).into_response(),
+            _ => Json(Offers { offers: state.open() }).into_response(),
         };
     };
-    let decided = world.decide(request);
-    if world.loses(&decided) {
+    let decided = state.decide(request);
+    if state.loses(&decided) {
         return StatusCode::BAD_GATEWAY.into_response();
     }
     match decided {
@@ -122,7 +122,7 @@ fn refused(body: RefusalBody) -> Response {
 
 async fn channel(Shared(fake): Shared<Fake>, upgrade: WebSocketUpgrade) -> Response {
     let protocols = [SUBPROTOCOL];
-    let now = httpdate::fmt_http_date(UNIX_EPOCH + fake.world().now());
+    let now = httpdate::fmt_http_date(UNIX_EPOCH + fake.tables().now());
     let upgrade = upgrade.protocols(protocols).on_upgrade(|socket| async move {
         // Whatever ends the socket ends the channel.
         let _ = serve(fake, socket).await;
@@ -140,12 +140,12 @@ async fn serve(fake: Fake, mut socket: WebSocket) -> Result<(), axum::Error> {
         panic!("a device begins with hello");
     };
     let open = {
-        let mut world = fake.world();
-        let caller = world.device.as_ref().unwrap();
-        let (key, origins) = (caller.request.auth_key.verifying(), [world.address.clone()]);
+        let mut state = fake.tables();
+        let caller = state.device.as_ref().unwrap();
+        let (key, origins) = (caller.request.auth_key.verifying(), [state.address.clone()]);
         jws::verify_hello(&hello.proof, &key, &caller.name, &origins, &challenge.nonce).unwrap();
-        world.welcomes += 1;
-        world.open()
+        state.welcomes += 1;
+        state.open()
     };
     let welcome = FromServer::answer(n, Message::Welcome(Welcome { open }));
     socket.send(Frame::text(welcome.to_text())).await?;
@@ -165,9 +165,9 @@ async fn serve(fake: Fake, mut socket: WebSocket) -> Result<(), axum::Error> {
                 let Frame::Text(asked) = frame else { continue };
                 let FromDevice { n, request } = FromDevice::parse(&asked).unwrap();
                 let (message, lost) = {
-                    let mut world = fake.world();
-                    let decided = world.decide(request);
-                    let lost = world.loses(&decided);
+                    let mut state = fake.tables();
+                    let decided = state.decide(request);
+                    let lost = state.loses(&decided);
                     (decided.unwrap_or_else(Message::Refused), lost)
                 };
                 if lost {

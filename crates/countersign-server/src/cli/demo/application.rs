@@ -50,7 +50,7 @@ struct Items {
 
 /// KOBIL's envelope around a result.
 #[derive(Deserialize)]
-struct Envelope {
+struct KobilEnvelope {
     status: Option<String>,
     message: Option<String>,
     data: Option<serde_json::Value>,
@@ -73,7 +73,7 @@ impl Application {
     /// Gets an access token.
     pub(super) async fn token(&self) -> anyhow::Result<String> {
         #[derive(Deserialize)]
-        struct Token {
+        struct TokenBody {
             access_token: String,
         }
         let response = self
@@ -87,7 +87,7 @@ impl Application {
             .await
             .context("the server gave no token")?;
         let status = response.status();
-        let token: Token = response
+        let token: TokenBody = response
             .json()
             .await
             .with_context(|| format!("the server gave no token, but {status}"))?;
@@ -116,7 +116,7 @@ impl Application {
             .await
             .context("the server did not answer")?;
         let status = response.status();
-        let envelope: Envelope =
+        let envelope: KobilEnvelope =
             response.json().await.with_context(|| format!("the server answered {status}"))?;
         let signature = envelope.data.as_ref().and_then(|data| data.get("signature")?.as_str());
         let Some(signature) = signature.filter(|_| status.is_success()) else {

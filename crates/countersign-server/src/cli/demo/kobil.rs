@@ -13,15 +13,15 @@ use tokio::time::timeout;
 
 use super::application::Payment;
 use super::home::quoted;
-use super::play::{CA, PHONE, PHONE_WAIT, PIN, Play, SIGNATURE, Set, USER, said};
+use super::play::{CA, DemoRun, PHONE, PHONE_WAIT, PIN, SIGNATURE, Set, USER, said};
 use super::stage;
 use crate::cli::ca;
-use crate::cli::device::said::Said;
-use crate::clock::World;
+use crate::cli::device::said::DeviceEvent;
+use crate::clock::System;
 use crate::config::own_program;
-use crate::moment;
+use crate::time_format;
 
-impl Play<'_> {
+impl DemoRun<'_> {
     /// Plays it; what may be asked for afterwards.
     pub(super) async fn kobil(&mut self, set: &Set) -> anyhow::Result<Vec<String>> {
         self.connect().await?;
@@ -47,10 +47,10 @@ impl Play<'_> {
                 answered = &mut asked, if signature.is_none() => signature = Some(answered?),
                 line = timeout(PHONE_WAIT, phone.line()) => {
                     match said(&line.context("the phone took too long")??)? {
-                        shown @ Said::Shown { .. } => self.stage.phone(&shown)?,
-                        Said::Ended { state: State::Finished, .. } => told = true,
-                        Said::Ended { .. } => bail!("the phone was told of another end"),
-                        Said::Left { why, .. } => bail!("the phone could not sign: {why}"),
+                        shown @ DeviceEvent::Shown { .. } => self.stage.phone(&shown)?,
+                        DeviceEvent::Ended { state: State::Finished, .. } => told = true,
+                        DeviceEvent::Ended { .. } => bail!("the phone was told of another end"),
+                        DeviceEvent::Left { why, .. } => bail!("the phone could not sign: {why}"),
                         _ => {}
                     }
                 }
@@ -87,7 +87,7 @@ impl Play<'_> {
                 }
             }
         };
-        let at = moment::of_seconds(inspected.signing_time);
+        let at = time_format::of_seconds(inspected.signing_time);
         let detail = |found: &bool| match found {
             true => format!("signed {at}"),
             false => "not installed here".to_owned(),
@@ -132,7 +132,7 @@ impl Play<'_> {
 
 fn inspect(tenant: &Tenant, signature: &[u8]) -> anyhow::Result<Inspected> {
     let roots = Roots::new(tenant.roots.iter().map(Vec::as_slice))?;
-    let now = World::default().now().seconds();
+    let now = System::default().now().seconds();
     cms::inspect(signature, &roots, now).context("the signature does not hold")
 }
 

@@ -17,8 +17,8 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::home::Home;
-use self::play::Play;
-use self::stage::Stage;
+use self::play::DemoRun;
+use self::stage::Terminal;
 use super::answer;
 use super::paint::{Color, Paint};
 
@@ -34,7 +34,7 @@ const RESULTS: [&str; 5] =
 pub(super) struct Demo {
     /// Whose calls the application and the phone make
     #[arg(long, value_enum, default_value_t)]
-    surface: Surface,
+    dialect: Dialect,
     /// End after the first signature: with exit status 0 where it was verified
     #[arg(long)]
     once: bool,
@@ -46,9 +46,9 @@ pub(super) struct Demo {
     color: Color,
 }
 
-/// The surfaces that can be shown.
+/// The dialects that can be shown.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Surface {
+enum Dialect {
     /// KOBIL's Start Signature, and a phone on our own channel that signs a PKCS#7
     #[default]
     Kobil,
@@ -67,9 +67,9 @@ impl Demo {
             "\n  {title}: an application asks, a person signs, anybody can verify.\n"
         ))?;
         let home = Home::make(self.data.as_deref())?;
-        let mut play = Play::new(&home, Stage::new(paint));
+        let mut play = DemoRun::new(&home, Terminal::new(paint));
         let played = tokio::select! {
-            played = play.run(self.surface, self.once) => played,
+            played = play.run(self.dialect, self.once) => played,
             () = signals.any() => Err(Stopped.into()),
         };
         // Interrupted or not, it was a success once the signature was verified.

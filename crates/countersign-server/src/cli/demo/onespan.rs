@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use super::application::SIGNATURE_WAIT;
 use super::home::quoted;
-use super::play::{CLIENT, PHONE, Play, Set, TENANT, USER};
+use super::play::{CLIENT, DemoRun, PHONE, Set, TENANT, USER};
 use super::stage;
-use crate::cli::device::said::Said;
+use crate::cli::device::said::DeviceEvent;
 use crate::cli::{key, qr};
 
 /// What `curl` authenticates with.
@@ -39,19 +39,19 @@ struct Scanner<'a> {
     key: String,
 }
 
-impl Play<'_> {
+impl DemoRun<'_> {
     /// Plays it; what may be asked for afterwards.
     pub(super) async fn onespan(&mut self, set: &Set) -> anyhow::Result<Vec<String>> {
         let make = async {
             let (tenant, kind) = (Some(&set.tenant.name), KeyKind::FrontEnd);
-            Ok(key::make(&set.desk.store, tenant, kind, set.desk.now()).await?.1)
+            Ok(key::make(&set.admin.store, tenant, kind, set.admin.now()).await?.1)
         };
         let kept = "front-end, for the phones".to_owned();
         let key = self.stage.step("An API key for her app", make, |_| kept).await?;
         let phone = PhoneFile::at(self.home.file(PHONE)).read()?;
         let scanner = Scanner { set, phone, key };
 
-        let request = self.draw(set).await?;
+        let request = self.random_u128(set).await?;
         let waiting = format!(
             "<sig:authSignatureRequest>\n  <componentType>{CLIENT}</componentType>\n  \
              <user><userID>{USER}</userID><domain>{TENANT}</domain></user>\n  \
@@ -65,7 +65,7 @@ impl Play<'_> {
     }
 
     /// The application gets the key of a new request, and draws it.
-    async fn draw(&mut self, set: &Set) -> anyhow::Result<String> {
+    async fn random_u128(&mut self, set: &Set) -> anyhow::Result<String> {
         let command = format!(
             "<sig:genRequest>\n  <componentType>{CLIENT}</componentType>\n  \
              <user><userID>{USER}</userID><domain>{TENANT}</domain></user>\n  \
@@ -149,13 +149,13 @@ impl Play<'_> {
 
         let verified = async {
             let key = Handle::Key(request.parse().context("the key is ten digits")?);
-            let found = set.desk.store.load(&set.tenant.name, &key).await?;
+            let found = set.admin.store.load(&set.tenant.name, &key).await?;
             let transaction = found.context("the ledger does not know the request")?.value;
             let Some(End::Finished { proof, .. }) = transaction.end() else {
                 bail!("the ledger says that it did not finish");
             };
             ensure!(proof.evidence() == code.as_bytes(), "the ledger has another signature");
-            Ok(transaction.terms.id)
+            Ok(transaction.spec.id)
         };
         let id =
             self.stage.step("The ledger has it, verified", verified, ToString::to_string).await?;
@@ -253,8 +253,8 @@ fn element<'a>(answer: &'a str, name: &str) -> &'a str {
 }
 
 /// What the person is shown, as a device on our own channel would show it.
-fn shown(content: &Content) -> Said {
-    Said::Shown {
+fn shown(content: &Content) -> DeviceEvent {
+    DeviceEvent::Shown {
         id: content.id.to_string(),
         client: content.client.clone(),
         operation: Operation::Sign,

@@ -9,14 +9,14 @@ use countersign_core::tenant::Tenant;
 use countersign_device::PhoneFile;
 use tokio::time::{interval, timeout};
 
-use super::Surface;
+use super::Dialect;
 use super::application::Application;
 use super::home::Home;
 use super::process::{Process, log_tail};
-use super::stage::{self, Stage};
+use super::stage::{self, Terminal};
+use crate::cli::admin::{Admin, LedgerArgs};
 use crate::cli::client::Credentials;
-use crate::cli::desk::{Desk, Place};
-use crate::cli::device::said::Said;
+use crate::cli::device::said::DeviceEvent;
 use crate::cli::{activation, answer, client, tenant, user};
 use crate::tls::own_ca;
 
@@ -43,9 +43,9 @@ const CODE_VALID: Duration = Duration::from_mins(5);
 const TOKEN_EVERY: Duration = Duration::from_mins(2);
 
 /// The play, and who is on stage.
-pub(super) struct Play<'a> {
+pub(super) struct DemoRun<'a> {
     pub(super) home: &'a Home,
-    pub(super) stage: Stage,
+    pub(super) stage: Terminal,
     server: Option<Process>,
     pub(super) phone: Option<Process>,
     /// Whether the signature came and was verified.
@@ -54,29 +54,29 @@ pub(super) struct Play<'a> {
 
 /// What the first scenes leave for the later ones.
 pub(super) struct Set {
-    pub(super) desk: Desk,
+    pub(super) admin: Admin,
     pub(super) server: String,
     pub(super) tenant: Tenant,
     user: UserName,
     pub(super) application: Application,
 }
 
-impl<'a> Play<'a> {
-    pub(super) fn new(home: &'a Home, stage: Stage) -> Self {
+impl<'a> DemoRun<'a> {
+    pub(super) fn new(home: &'a Home, stage: Terminal) -> Self {
         Self { home, stage, server: None, phone: None, verified: false }
     }
 
-    /// Plays it as one surface's, and unless it is for `once` goes on until somebody stops it.
-    pub(super) async fn run(&mut self, surface: Surface, once: bool) -> anyhow::Result<()> {
+    /// Plays it as one dialect's, and unless it is for `once` goes on until somebody stops it.
+    pub(super) async fn run(&mut self, dialect: Dialect, once: bool) -> anyhow::Result<()> {
         let set = self.set_up().await?;
         self.enrol(&set).await?;
-        let invitation = match surface {
-            Surface::Kobil => self.kobil(&set).await?,
-            Surface::Onespan => self.onespan(&set).await?,
-            Surface::Trustedx => self.trustedx(&set).await?,
+        let invitation = match dialect {
+            Dialect::Kobil => self.kobil(&set).await?,
+            Dialect::Onespan => self.onespan(&set).await?,
+            Dialect::Trustedx => self.trustedx(&set).await?,
         };
         if once {
-            return set.desk.close().await;
+            return set.admin.close().await;
         }
         if self.phone.is_none() {
             self.connect().await?;
@@ -91,27 +91,28 @@ impl<'a> Play<'a> {
         let start = start_server(&mut self.server, self.home);
         let server = self.stage.step("The server starts", start, String::clone).await?;
 
-        let place = Place { data: Some(self.home.path().to_owned()), config: None, json: false };
-        let desk = Desk::at(&place)?;
+        let place =
+            LedgerArgs { data: Some(self.home.path().to_owned()), config: None, json: false };
+        let admin = Admin::at(&place)?;
         let name: TenantName = TENANT.parse()?;
         let found = async {
-            tenant::create(&desk, &name).await?;
-            desk.tenant(&name).await
+            tenant::create(&admin, &name).await?;
+            admin.tenant(&name).await
         };
         let tenant =
             self.stage.step("A tenant, with its own CA", found, |_| TENANT.to_owned()).await?;
-        let register = credentials(&desk, &name, self.home);
+        let register = credentials(&admin, &name, self.home);
         let credentials = self
             .stage
             .step("An application", register, |made| format!("{CLIENT}, {}", made.client_id))
             .await?;
         let user: UserName = USER.parse()?;
-        let create = user::create(&desk, &name, &user);
+        let create = user::create(&admin, &name, &user);
         self.stage.step("A person", create, |_| USER.to_owned()).await?;
         let ca = std::fs::read(own_ca(self.home.path()))
             .context("the server's CA is not where it should be")?;
         let application = Application::new(&server, &ca, credentials)?;
-        Ok(Set { desk, server, tenant, user, application })
+        Ok(Set { admin, server, tenant, user, application })
     }
 
     /// The phone gets its keys, in a process of its own.
@@ -131,7 +132,7 @@ impl<'a> Play<'a> {
         }
         let enrol = async {
             let made =
-                activation::create(&set.desk, &set.tenant.name, &set.user, CODE_VALID, Vec::new())
+                activation::create(&set.admin, &set.tenant.name, &set.user, CODE_VALID, Vec::new())
                     .await?;
             let (out, ca) = (self.home.file(PHONE), own_ca(self.home.path()));
             let (out, ca) = (out.to_string_lossy(), ca.to_string_lossy());
@@ -252,8 +253,12 @@ async fn start_server(place: &mut Option<Process>, home: &Home) -> anyhow::Resul
 }
 
 /// The application's credentials: made, or kept from another time.
-async fn credentials(desk: &Desk, tenant: &TenantName, home: &Home) -> anyhow::Result<Credentials> {
-    if let Some(made) = client::create(desk, tenant, CLIENT, None).await? {
+async fn credentials(
+    admin: &Admin,
+    tenant: &TenantName,
+    home: &Home,
+) -> anyhow::Result<Credentials> {
+    if let Some(made) = client::create(admin, tenant, CLIENT, None).await? {
         home.write(CREDENTIALS, &serde_json::to_vec_pretty(&made)?)?;
         return Ok(made);
     }
@@ -269,8 +274,8 @@ async fn credentials(desk: &Desk, tenant: &TenantName, home: &Home) -> anyhow::R
 async fn connected(phone: &mut Process) -> anyhow::Result<()> {
     loop {
         match said(&phone.line().await?)? {
-            Said::Connected => return Ok(()),
-            Said::Lost { why, .. } => bail!("the phone does not reach the server: {why}"),
+            DeviceEvent::Connected => return Ok(()),
+            DeviceEvent::Lost { why, .. } => bail!("the phone does not reach the server: {why}"),
             _ => {}
         }
     }
@@ -283,6 +288,6 @@ async fn next_line(phone: &mut Option<Process>) -> anyhow::Result<String> {
     }
 }
 
-pub(super) fn said(line: &str) -> anyhow::Result<Said> {
+pub(super) fn said(line: &str) -> anyhow::Result<DeviceEvent> {
     serde_json::from_str(line).context("the phone says something that is no event")
 }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::cli::answer;
-use crate::cli::device::said::Said;
+use crate::cli::device::said::DeviceEvent;
 use crate::cli::paint::Paint;
 
 const TITLE_COLUMNS: usize = 30;
@@ -14,14 +14,14 @@ const INDENT: &str = "      ";
 
 /// The terminal, or whatever standard output is.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct Terminal {
     pub(super) paint: Paint,
     /// Whether a line may be written over: a step that runs is shown before it is done.
     live: bool,
     steps: u8,
 }
 
-impl Stage {
+impl Terminal {
     pub(super) fn new(paint: Paint) -> Self {
         Self { paint, live: io::stdout().is_terminal(), steps: 0 }
     }
@@ -70,7 +70,7 @@ impl Stage {
     }
 
     /// Shows what the phone says.
-    pub(super) fn phone(&self, said: &Said) -> anyhow::Result<()> {
+    pub(super) fn phone(&self, said: &DeviceEvent) -> anyhow::Result<()> {
         let lines = said.lines(self.paint);
         let apart = lines.len() > 1;
         if apart {

@@ -17,11 +17,11 @@ use tokio::time::timeout;
 use super::application::SIGNATURE_WAIT;
 use super::archive::Archive;
 use super::home::quoted;
-use super::play::{CA, PHONE, PHONE_WAIT, Play, Set, TENANT, said};
+use super::play::{CA, DemoRun, PHONE, PHONE_WAIT, Set, TENANT, said};
 use super::stage;
 use crate::cli::ca;
-use crate::cli::device::said::Said;
-use crate::clock::World;
+use crate::cli::device::said::DeviceEvent;
+use crate::clock::System;
 
 /// What the phone signs.
 pub(super) const CONTRACT: &str = "contract.pdf";
@@ -34,7 +34,7 @@ const RESOURCES: &str = "/trustedx-resources/esigp/v1";
 /// How long one look at the result may be held.
 const RESULT_WAIT_MILLIS: u64 = 20_000;
 
-impl Play<'_> {
+impl DemoRun<'_> {
     /// Plays it; what may be asked for afterwards.
     pub(super) async fn trustedx(&mut self, set: &Set) -> anyhow::Result<Vec<String>> {
         self.connect().await?;
@@ -76,10 +76,10 @@ impl Play<'_> {
         loop {
             let line = timeout(PHONE_WAIT, phone.line()).await;
             match said(&line.context("the phone took too long")??)? {
-                shown @ Said::Shown { .. } => self.stage.phone(&shown)?,
-                Said::Ended { state: State::Finished, .. } => break,
-                Said::Ended { .. } => bail!("the phone was told of another end"),
-                Said::Left { why, .. } => bail!("the phone could not sign: {why}"),
+                shown @ DeviceEvent::Shown { .. } => self.stage.phone(&shown)?,
+                DeviceEvent::Ended { state: State::Finished, .. } => break,
+                DeviceEvent::Ended { .. } => bail!("the phone was told of another end"),
+                DeviceEvent::Left { why, .. } => bail!("the phone could not sign: {why}"),
                 _ => {}
             }
         }
@@ -227,7 +227,7 @@ async fn token(set: &Set) -> anyhow::Result<String> {
 fn verified(tenant: &Tenant, result: &Value) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let signature = BASE64.decode(text(&result["value"]))?;
     let certificate = BASE64.decode(text(&result["sign_identity"]["details"]["certificate"]))?;
-    let now = World::default().now().seconds();
+    let now = System::default().now().seconds();
     let roots = Roots::new(tenant.roots.iter().map(Vec::as_slice))?;
     let signer = Signer::new(&certificate, &[], &roots, now)?;
     let algorithm = text(&result["signature_algorithm"]).parse::<raw::Algorithm>()?;

@@ -49,7 +49,7 @@ pub(in crate::cli) struct Enrol {
     name: String,
     /// What kind of keys it signs with
     #[arg(long, value_enum, default_value_t)]
-    key: Key,
+    key: KeySource,
     /// The file to make
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -59,7 +59,7 @@ pub(in crate::cli) struct Enrol {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Key {
+enum KeySource {
     /// ECDSA on P-256
     #[default]
     P256,
@@ -105,10 +105,10 @@ impl Enrol {
             },
             pin: self.pin,
             key: match self.key {
-                Key::P256 => KeyKind::P256,
-                Key::P384 => KeyKind::P384,
-                Key::Rsa2048 => KeyKind::Rsa2048,
-                Key::Ed25519 => KeyKind::Ed25519,
+                KeySource::P256 => KeyKind::P256,
+                KeySource::P384 => KeyKind::P384,
+                KeySource::Rsa2048 => KeyKind::Rsa2048,
+                KeySource::Ed25519 => KeyKind::Ed25519,
             },
             push: None,
         };

@@ -11,14 +11,14 @@ use countersign_core::port::{Changed, Registry as _};
 use countersign_core::push::Push;
 use serde::Serialize;
 
+use crate::cli::admin::{Admin, LedgerArgs};
 use crate::cli::answer;
-use crate::cli::desk::{Desk, Place};
 use crate::cli::table::Table;
-use crate::moment;
+use crate::time_format;
 
 /// List the devices of a tenant, or of one user, retired ones aside.
 #[derive(Args, Debug)]
-pub(in crate::cli) struct List {
+pub(in crate::cli) struct ListDevices {
     /// The tenant
     #[arg(long)]
     tenant: TenantName,
@@ -26,22 +26,22 @@ pub(in crate::cli) struct List {
     #[arg(long)]
     user: Option<UserName>,
     #[command(flatten)]
-    place: Place,
+    place: LedgerArgs,
 }
 
 #[derive(Args, Debug)]
-pub(in crate::cli) struct One {
+pub(in crate::cli) struct DeviceArgs {
     /// The device's id: `countersign device list`
     id: DeviceId,
     /// The tenant
     #[arg(long)]
     tenant: TenantName,
     #[command(flatten)]
-    place: Place,
+    place: LedgerArgs,
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct DeviceView {
     device_id: String,
     serial_number: String,
     user: String,
@@ -82,21 +82,21 @@ struct ShownIdentity {
     chain: Vec<String>,
 }
 
-impl List {
+impl ListDevices {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let desk = Desk::at(&self.place)?;
+        let admin = Admin::at(&self.place)?;
         match &self.user {
-            Some(user) => drop(desk.user(&self.tenant, user).await?),
-            None => drop(desk.tenant(&self.tenant).await?),
+            Some(user) => drop(admin.user(&self.tenant, user).await?),
+            None => drop(admin.tenant(&self.tenant).await?),
         }
-        let devices = desk.store.devices(&self.tenant, self.user.as_ref()).await?;
-        let shown: Vec<Shown> = devices.iter().map(|device| shown(&device.value)).collect();
-        answer::print(desk.json, &shown, || table(&shown))?;
-        desk.close().await
+        let devices = admin.store.devices(&self.tenant, self.user.as_ref()).await?;
+        let shown: Vec<DeviceView> = devices.iter().map(|device| shown(&device.value)).collect();
+        answer::print(admin.json, &shown, || table(&shown))?;
+        admin.close().await
     }
 }
 
-impl One {
+impl DeviceArgs {
     pub(super) async fn lock(self) -> anyhow::Result<()> {
         self.set(DeviceStatus::Locked).await
     }
@@ -107,31 +107,31 @@ impl One {
 
     /// Sets the status; whoever decides on the device as it was before, decides again.
     async fn set(self, status: DeviceStatus) -> anyhow::Result<()> {
-        let desk = Desk::at(&self.place)?;
+        let admin = Admin::at(&self.place)?;
         let (tenant, id) = (&self.tenant, self.id);
-        desk.tenant(tenant).await?;
+        admin.tenant(tenant).await?;
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = desk.store.device(tenant, id).await?;
+            let found = admin.store.device(tenant, id).await?;
             let found = found.with_context(|| format!("tenant {tenant} has no device {id}"))?;
             let present = found.value.status;
             ensure!(present != DeviceStatus::Retired, "device {id} is retired, for good");
             ensure!(present != status, "device {id} is {} already", present.as_str());
             let device = Device { status, ..found.value };
-            if desk.store.change_device(device.clone(), found.version).await? == Changed::Stale {
+            if admin.store.change_device(device.clone(), found.version).await? == Changed::Stale {
                 continue;
             }
-            answer::print(desk.json, &shown(&device), || {
+            answer::print(admin.json, &shown(&device), || {
                 format!("Device {id} ({}) is {}.", device.serial_number, status.as_str())
             })?;
-            return desk.close().await;
+            return admin.close().await;
         }
         bail!("device {id} kept changing meanwhile: try again")
     }
 }
 
-fn shown(device: &Device) -> Shown {
+fn shown(device: &Device) -> DeviceView {
     let about = device.about.clone();
-    Shown {
+    DeviceView {
         device_id: device.id.to_string(),
         serial_number: device.serial_number.to_string(),
         user: device.user.to_string(),
@@ -143,7 +143,7 @@ fn shown(device: &Device) -> Shown {
         app_version: about.app_version,
         pin_set: device.pin.is_some(),
         push: shown_push(&device.push),
-        enrolled_at: moment::exact(device.enrolled_at),
+        enrolled_at: time_format::exact(device.enrolled_at),
         identities: device.identities.iter().map(shown_identity).collect(),
     }
 }
@@ -154,13 +154,13 @@ fn shown_push(push: &Push) -> Option<ShownPush> {
         Push::At(registration) => Some(ShownPush {
             provider: registration.address.provider.as_str(),
             state: "registered",
-            since: moment::exact(registration.since),
+            since: time_format::exact(registration.since),
             language: registration.language.clone(),
         }),
         Push::Retired { provider, at, why } => Some(ShownPush {
             provider: provider.as_str(),
             state: why.as_str(),
-            since: moment::exact(*at),
+            since: time_format::exact(*at),
             language: None,
         }),
     }
@@ -169,7 +169,7 @@ fn shown_push(push: &Push) -> Option<ShownPush> {
 fn shown_identity(identity: &Identity) -> ShownIdentity {
     ShownIdentity {
         id: identity.id.to_string(),
-        usage: identity.purpose.as_str(),
+        usage: identity.usage.as_str(),
         labels: identity.labels.clone(),
         proposed_labels: identity.proposed_labels.clone(),
         enabled: identity.enabled,
@@ -178,7 +178,7 @@ fn shown_identity(identity: &Identity) -> ShownIdentity {
     }
 }
 
-fn table(devices: &[Shown]) -> String {
+fn table(devices: &[DeviceView]) -> String {
     let head = ["DEVICE", "SERIAL NUMBER", "USER", "STATE", "NAME", "PLATFORM", "ENROLLED"];
     let mut table = Table::new(&head);
     for shown in devices {

@@ -16,11 +16,11 @@ pub(super) enum Command {
     Run(run::Run),
     Import(import::Import),
     Scan(scan::Scan),
-    List(ledger::List),
+    List(ledger::ListDevices),
     /// Lock a device: from now on it takes and finishes nothing, until `unlock`.
-    Lock(ledger::One),
+    Lock(ledger::DeviceArgs),
     /// Unlock a device.
-    Unlock(ledger::One),
+    Unlock(ledger::DeviceArgs),
 }
 
 impl Command {

@@ -14,7 +14,7 @@ use countersign_device::{
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 use tokio::sync::{Mutex, mpsc};
 
-use super::said::Said;
+use super::said::DeviceEvent;
 use super::woken::Receiver;
 use crate::cli::paint::{Color, Paint};
 use crate::cli::{answer, parent};
@@ -114,7 +114,7 @@ impl Run {
                 None => std::future::pending().await,
                 Some((receiver, stream)) => {
                     let mut tell = saying(self.json, paint);
-                    receiver.hear(stream, &wakes, |wake| tell(&Said::woken(wake))).await;
+                    receiver.check(stream, &wakes, |wake| tell(&DeviceEvent::woken(wake))).await;
                 }
             }
         };
@@ -151,10 +151,10 @@ impl Say {
 /// Prints what happens on a device.
 pub(super) fn telling(json: bool, paint: Paint) -> impl FnMut(Event<'_>) {
     let mut say = saying(json, paint);
-    move |event| say(&Said::from(&event))
+    move |event| say(&DeviceEvent::from(&event))
 }
 
-fn saying(json: bool, paint: Paint) -> impl FnMut(&Said) {
+fn saying(json: bool, paint: Paint) -> impl FnMut(&DeviceEvent) {
     move |said| {
         // Nobody may be reading any more; what is to be signed does not depend on that.
         let _ = match serde_json::to_string(said) {

@@ -12,7 +12,7 @@ use crate::cli::paint::Paint;
 /// An event of a device's, as `device run --json` prints it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-pub(in crate::cli) enum Said {
+pub(in crate::cli) enum DeviceEvent {
     /// The server knows that the device is there.
     Connected,
     /// The server is not reached; the device tries again by itself.
@@ -48,7 +48,7 @@ pub(in crate::cli) enum Said {
     Skipped { id: String },
 }
 
-impl From<&Event<'_>> for Said {
+impl From<&Event<'_>> for DeviceEvent {
     fn from(event: &Event<'_>) -> Self {
         match event {
             Event::Connected => Self::Connected,
@@ -83,7 +83,7 @@ impl From<&Event<'_>> for Said {
     }
 }
 
-impl Said {
+impl DeviceEvent {
     pub(in crate::cli) fn woken(wake: &Wake) -> Self {
         let key = match wake {
             Wake::Fetch(fetch) => Some(fetch.key.clone()),
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn an_event_reads_as_it_was_written() {
         let line = r#"{"event":"ended","id":"00","state":"finished"}"#;
-        let said: Said = serde_json::from_str(line).unwrap();
+        let said: DeviceEvent = serde_json::from_str(line).unwrap();
         assert_eq!(serde_json::to_string(&said).unwrap(), line);
         let lines = said.lines(Paint::new(Color::Never));
         assert_eq!(lines, ["✓ Signed, and the server has verified it"]);
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn no_word_of_the_servers_moves_the_cursor() {
-        let said = Said::Left { id: String::new(), why: "a\u{1b}[2J\nb".to_owned() };
+        let said = DeviceEvent::Left { id: String::new(), why: "a\u{1b}[2J\nb".to_owned() };
         let lines = said.lines(Paint::new(Color::Never));
         assert_eq!(lines, ["✗ a⟨U+001B⟩[2J⟨U+000A⟩b"]);
     }

@@ -28,7 +28,7 @@ pub(super) struct Receiver {
 
 /// A service's line.
 #[derive(Deserialize)]
-struct Line {
+struct NtfyLine {
     event: String,
     #[serde(default)]
     message: String,
@@ -79,7 +79,7 @@ impl Receiver {
 
     /// Hands on every push, for as long as somebody listens. A service that hangs up is asked again, and what it
     /// had to say meanwhile is looked for.
-    pub(super) async fn hear(
+    pub(super) async fn check(
         &self,
         mut stream: Stream,
         wakes: &UnboundedSender<Wake>,
@@ -108,7 +108,7 @@ impl Receiver {
     }
 
     /// What a message says, if it was encrypted to this receiver.
-    fn wake(&self, event: &Line) -> Option<Wake> {
+    fn wake(&self, event: &NtfyLine) -> Option<Wake> {
         if event.encoding != "base64" {
             return None;
         }
@@ -129,7 +129,7 @@ impl Receiver {
 }
 
 impl Stream {
-    async fn next(&mut self) -> anyhow::Result<Line> {
+    async fn next(&mut self) -> anyhow::Result<NtfyLine> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=end).collect();

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::credential::Credential;
-use super::{Outcome, Wake};
-use crate::config::{Kind, ServiceConfig};
-use crate::egress::outbound::{Answer, Outbound};
+use super::{PushOutcome, Wake};
+use crate::config::{ApnsPushType, ServiceConfig};
+use crate::egress::outbound::{Outbound, OutboundAnswer};
 
 /// A token is made anew no more than every 20 minutes, and at least every 60.
 const TOKEN_LIFE: Duration = Duration::from_mins(45);
@@ -38,19 +38,19 @@ pub(super) struct Apns {
     topic: HeaderValue,
     team_id: String,
     key_id: String,
-    kind: Kind,
-    key: Credential<Key>,
+    kind: ApnsPushType,
+    key: Credential<ApnsKey>,
 }
 
 /// The key of a `.p8` file, and the token that was last made with it.
-struct Key {
+struct ApnsKey {
     key: EncodingKey,
     token: Mutex<Option<(Timestamp, HeaderValue)>>,
 }
 
 /// Apple's own part, and ours beside it.
 #[derive(Serialize)]
-struct Body<'a> {
+struct Payload<'a> {
     aps: Aps<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     countersign: Option<&'a Fetch>,
@@ -75,14 +75,14 @@ struct Alert<'a> {
 }
 
 #[derive(Serialize)]
-struct Claims<'a> {
+struct ApnsClaims<'a> {
     iss: &'a str,
     iat: u64,
 }
 
 /// What Apple says besides the status.
 #[derive(Default, Deserialize)]
-struct Told {
+struct ApnsError {
     #[serde(default)]
     reason: String,
     /// With 410: when the token ceased to be anybody's, in milliseconds.
@@ -102,7 +102,7 @@ impl Apns {
             team_id: team_id.clone(),
             key_id: key_id.clone(),
             kind: *kind,
-            key: Credential::at(key_file, Key::read),
+            key: Credential::at(key_file, ApnsKey::read),
         })
     }
 
@@ -111,14 +111,16 @@ impl Apns {
         self.key.get(now).map(drop)
     }
 
-    pub(super) async fn send(&self, outbound: &Outbound, wake: &Wake<'_>) -> Outcome {
+    pub(super) async fn send(&self, outbound: &Outbound, wake: &Wake<'_>) -> PushOutcome {
         let key = match self.key.get(wake.at) {
             Ok(key) => key,
-            Err(trouble) => return Outcome::Credentials(trouble),
+            Err(trouble) => return PushOutcome::Credentials(trouble),
         };
         let token = match key.token(&self.team_id, &self.key_id, wake.at) {
             Ok(token) => token,
-            Err(error) => return Outcome::Credentials(format!("no token can be signed: {error}")),
+            Err(error) => {
+                return PushOutcome::Credentials(format!("no token can be signed: {error}"));
+            }
         };
         let mut url = self.endpoint.clone();
         url.set_path(&format!("/3/device/{}", wake.address.token));
@@ -126,20 +128,20 @@ impl Apns {
         match outbound.post(url, self.headers(wake, token), body).await {
             Ok(answer) => {
                 let outcome = judge(&answer, wake);
-                if matches!(&outcome, Outcome::Credentials(why) if why.contains("Expired")) {
+                if matches!(&outcome, PushOutcome::Credentials(why) if why.contains("Expired")) {
                     key.forget(wake.at);
                 }
                 outcome
             }
-            Err(unanswered) => Outcome::Unanswered(unanswered),
+            Err(unanswered) => PushOutcome::Unanswered(unanswered),
         }
     }
 
     fn headers(&self, wake: &Wake<'_>, token: HeaderValue) -> HeaderMap {
         let (kind, priority) = match self.kind {
-            Kind::Alert => ("alert", "10"),
+            ApnsPushType::Alert => ("alert", "10"),
             // Apple: a background push with another priority is an error.
-            Kind::Background => ("background", "5"),
+            ApnsPushType::Background => ("background", "5"),
         };
         let id = wake.id.to_string();
         let uuid = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
@@ -162,15 +164,17 @@ impl Apns {
 
     fn body(&self, wake: &Wake<'_>) -> Bytes {
         let aps = match self.kind {
-            Kind::Alert => Aps::Alert { alert: Alert { body: &wake.text }, sound: "default" },
-            Kind::Background => Aps::Background { content_available: 1 },
+            ApnsPushType::Alert => {
+                Aps::Alert { alert: Alert { body: &wake.text }, sound: "default" }
+            }
+            ApnsPushType::Background => Aps::Background { content_available: 1 },
         };
-        let body = Body { aps, countersign: wake.payload.countersign.as_ref() };
+        let body = Payload { aps, countersign: wake.payload.countersign.as_ref() };
         serde_json::to_vec(&body).expect("texts and numbers are JSON").into()
     }
 }
 
-impl Key {
+impl ApnsKey {
     fn read(pem: &[u8]) -> anyhow::Result<Self> {
         let key = EncodingKey::from_ec_pem(pem).context("it is no P-256 key in PKCS#8, PEM")?;
         let key = Self { key, token: Mutex::new(None) };
@@ -182,7 +186,7 @@ impl Key {
     fn sign(&self, team: &str, id: &str, now: Timestamp) -> anyhow::Result<HeaderValue> {
         let header =
             Header { typ: None, kid: Some(id.to_owned()), ..Header::new(Algorithm::ES256) };
-        let claims = Claims { iss: team, iat: now.seconds() };
+        let claims = ApnsClaims { iss: team, iat: now.seconds() };
         let token = jsonwebtoken::encode(&header, &claims, &self.key)?;
         Ok(HeaderValue::from_str(&format!("bearer {token}"))?)
     }
@@ -208,20 +212,22 @@ impl Key {
     }
 }
 
-fn judge(answer: &Answer, wake: &Wake<'_>) -> Outcome {
+fn judge(answer: &OutboundAnswer, wake: &Wake<'_>) -> PushOutcome {
     let status = answer.status.as_u16();
-    let told: Told = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let told: ApnsError = serde_json::from_slice(&answer.body).unwrap_or_default();
     let says = format!("answered {status} {}", super::shown(&told.reason));
     match (status, told.reason.as_str()) {
-        (200, _) => Outcome::Sent,
+        (200, _) => PushOutcome::Sent,
         // Registered again after Apple last knew it to be nobody's: the registration stays.
-        (410, _) if told.timestamp.is_some_and(|at| wake.since.0 > at) => Outcome::Refused(says),
-        (410, _) | (400, "BadDeviceToken") => Outcome::Dead(says),
+        (410, _) if told.timestamp.is_some_and(|at| wake.since.0 > at) => {
+            PushOutcome::Refused(says)
+        }
+        (410, _) | (400, "BadDeviceToken") => PushOutcome::Gone(says),
         (403, _)
         | (400, "TopicDisallowed" | "BadTopic" | "MissingTopic")
-        | (429, "TooManyProviderTokenUpdates") => Outcome::Credentials(says),
-        (429, "TooManyRequests") => Outcome::Crowded(says),
-        (429 | 500.., _) => Outcome::later(answer, wake, says),
-        _ => Outcome::Refused(says),
+        | (429, "TooManyProviderTokenUpdates") => PushOutcome::Credentials(says),
+        (429, "TooManyRequests") => PushOutcome::Crowded(says),
+        (429 | 500.., _) => PushOutcome::later(answer, wake, says),
+        _ => PushOutcome::Refused(says),
     }
 }

@@ -24,10 +24,10 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 pub(super) struct Credential<T> {
     path: PathBuf,
     read: fn(&[u8]) -> anyhow::Result<T>,
-    held: Mutex<Held<T>>,
+    held: Mutex<CachedCredential<T>>,
 }
 
-struct Held<T> {
+struct CachedCredential<T> {
     looked_at: Option<Timestamp>,
     /// Of the file as it was last read: when it was changed, how long it was, and who might use it.
     stamp: Option<(SystemTime, u64, u32)>,
@@ -38,7 +38,7 @@ struct Held<T> {
 impl<T> Credential<T> {
     /// The file at `path`, which `read` understands. Not looked at yet.
     pub(super) fn at(path: &Path, read: fn(&[u8]) -> anyhow::Result<T>) -> Self {
-        let held = Held { looked_at: None, stamp: None, value: None, trouble: None };
+        let held = CachedCredential { looked_at: None, stamp: None, value: None, trouble: None };
         Self { path: path.to_owned(), read, held: Mutex::new(held) }
     }
 
@@ -55,7 +55,7 @@ impl<T> Credential<T> {
         held.value.clone().ok_or_else(|| held.trouble.clone().unwrap_or_default())
     }
 
-    fn look(&self, held: &mut Held<T>) {
+    fn look(&self, held: &mut CachedCredential<T>) {
         let path = self.path.display();
         let stamp = std::fs::metadata(&self.path).ok();
         let stamp = stamp.and_then(|file| Some((file.modified().ok()?, file.len(), file.mode())));

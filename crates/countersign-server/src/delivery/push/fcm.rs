@@ -17,9 +17,9 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::credential::Credential;
-use super::{Outcome, Wake};
+use super::{PushOutcome, Wake};
 use crate::config::ServiceConfig;
-use crate::egress::outbound::{Answer, Outbound, Unanswered};
+use crate::egress::outbound::{Outbound, OutboundAnswer, Unanswered};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 /// How long the assertion is good that an access token is asked for with; Google allows an hour.
@@ -55,7 +55,7 @@ struct AccountFile {
 }
 
 #[derive(Serialize)]
-struct Claims<'a> {
+struct FcmClaims<'a> {
     iss: &'a str,
     scope: &'static str,
     aud: &'a str,
@@ -83,15 +83,19 @@ impl Fcm {
     }
 
     /// Whether Google gives the service account a token.
-    pub(super) async fn try_out(&self, outbound: &Outbound, now: Timestamp) -> Result<(), Outcome> {
-        let account = self.account.get(now).map_err(Outcome::Credentials)?;
+    pub(super) async fn try_out(
+        &self,
+        outbound: &Outbound,
+        now: Timestamp,
+    ) -> Result<(), PushOutcome> {
+        let account = self.account.get(now).map_err(PushOutcome::Credentials)?;
         account.token(outbound, now).await.map(drop)
     }
 
-    pub(super) async fn send(&self, outbound: &Outbound, wake: &Wake<'_>) -> Outcome {
+    pub(super) async fn send(&self, outbound: &Outbound, wake: &Wake<'_>) -> PushOutcome {
         let account = match self.account.get(wake.at) {
             Ok(account) => account,
-            Err(trouble) => return Outcome::Credentials(trouble),
+            Err(trouble) => return PushOutcome::Credentials(trouble),
         };
         let token = match account.token(outbound, wake.at).await {
             Ok(token) => token,
@@ -99,7 +103,7 @@ impl Fcm {
         };
         let path = format!("/v1/projects/{}/messages:send", account.project_id);
         let Ok(url) = self.endpoint.join(&path) else {
-            return Outcome::Credentials("`project_id` fits in no address".into());
+            return PushOutcome::Credentials("`project_id` fits in no address".into());
         };
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, token.clone());
@@ -113,7 +117,7 @@ impl Fcm {
                 }
                 outcome
             }
-            Err(unanswered) => Outcome::Unanswered(unanswered),
+            Err(unanswered) => PushOutcome::Unanswered(unanswered),
         }
     }
 }
@@ -160,7 +164,7 @@ impl Account {
 
     fn assertion(&self, now: Timestamp) -> anyhow::Result<String> {
         let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::RS256) };
-        let claims = Claims {
+        let claims = FcmClaims {
             iss: &self.client_email,
             scope: SCOPE,
             aud: self.token_uri.as_str(),
@@ -171,7 +175,7 @@ impl Account {
     }
 
     /// The access token, asked for by one and waited for by all, where there is none that is good.
-    async fn token(&self, outbound: &Outbound, now: Timestamp) -> Result<HeaderValue, Outcome> {
+    async fn token(&self, outbound: &Outbound, now: Timestamp) -> Result<HeaderValue, PushOutcome> {
         let mut held = self.token.lock().await;
         if let Some((until, token)) = &*held
             && now < *until
@@ -179,7 +183,7 @@ impl Account {
             return Ok(token.clone());
         }
         let assertion = self.assertion(now).map_err(|error| {
-            Outcome::Credentials(format!("no assertion can be signed: {error}"))
+            PushOutcome::Credentials(format!("no assertion can be signed: {error}"))
         })?;
         let form = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
@@ -188,7 +192,7 @@ impl Account {
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, form_type)]);
         let answer = outbound.post(self.token_uri.clone(), headers, form.into()).await;
-        let answer = answer.map_err(Outcome::Unanswered)?;
+        let answer = answer.map_err(PushOutcome::Unanswered)?;
         let (token, life) = had(&answer, now)?;
         *held = Some((now + life.saturating_sub(TOKEN_MARGIN), token.clone()));
         Ok(token)
@@ -204,16 +208,16 @@ impl Account {
 }
 
 /// What the token endpoint gave, and for how long (RFC 6749, section 5).
-fn had(answer: &Answer, now: Timestamp) -> Result<(HeaderValue, Duration), Outcome> {
+fn had(answer: &OutboundAnswer, now: Timestamp) -> Result<(HeaderValue, Duration), PushOutcome> {
     let status = answer.status.as_u16();
     if !answer.status.is_success() {
         let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let error = super::shown(told["error"].as_str().unwrap_or_default());
         let says = format!("the token endpoint answered {status} {error}");
         return Err(if answer.is_outage() {
-            Outcome::Later { asked: answer.retry_after(now), says }
+            PushOutcome::Later { asked: answer.retry_after(now), says }
         } else {
-            Outcome::Credentials(says)
+            PushOutcome::Credentials(says)
         });
     }
     let token = serde_json::from_slice::<TokenAnswer>(&answer.body).ok().and_then(|answer| {
@@ -221,13 +225,13 @@ fn had(answer: &Answer, now: Timestamp) -> Result<(HeaderValue, Duration), Outco
         Some((header, Duration::from_secs(answer.expires_in)))
     });
     let broken = || Unanswered::Broken("the token endpoint's answer holds no token".into());
-    token.ok_or_else(|| Outcome::Unanswered(broken()))
+    token.ok_or_else(|| PushOutcome::Unanswered(broken()))
 }
 
-fn judge(answer: &Answer, wake: &Wake<'_>) -> Outcome {
+fn judge(answer: &OutboundAnswer, wake: &Wake<'_>) -> PushOutcome {
     let status = answer.status.as_u16();
     if status == 200 {
-        return Outcome::Sent;
+        return PushOutcome::Sent;
     }
     let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let details = told["error"]["details"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -240,14 +244,14 @@ fn judge(answer: &Answer, wake: &Wake<'_>) -> Outcome {
         fields.iter().any(|field| field["field"] == "message.token")
     });
     match (status, code) {
-        (404, _) | (_, "UNREGISTERED") => Outcome::Dead(says),
-        (400, "INVALID_ARGUMENT") if names_token => Outcome::Dead(says),
-        (401 | 403, _) => Outcome::Credentials(says),
+        (404, _) | (_, "UNREGISTERED") => PushOutcome::Gone(says),
+        (400, "INVALID_ARGUMENT") if names_token => PushOutcome::Gone(says),
+        (401 | 403, _) => PushOutcome::Credentials(says),
         (429, _) => {
             let asked = Some(answer.retry_after(wake.at).unwrap_or(QUOTA_WAIT));
-            Outcome::Later { asked, says }
+            PushOutcome::Later { asked, says }
         }
-        (500.., _) => Outcome::later(answer, wake, says),
-        _ => Outcome::Refused(says),
+        (500.., _) => PushOutcome::later(answer, wake, says),
+        _ => PushOutcome::Refused(says),
     }
 }

@@ -17,9 +17,9 @@ use std::time::Duration;
 use countersign_core::delivery::Attempt;
 use countersign_core::id::{DeliveryId, TenantName};
 use countersign_core::push::{Provider, PushAddress, Registration, SubscriptionKeys};
+use countersign_core::push_policy::PushTarget;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
-use countersign_core::waking::Sleeper;
 use countersign_wire::body::Push;
 use countersign_wire::push::{Address, BadAddress, Fetch, Payload};
 use tracing::{info, warn};
@@ -27,11 +27,11 @@ use url::Url;
 
 use self::apns::Apns;
 use self::fcm::Fcm;
-use self::webhook::Webhook;
+use self::webhook::WebhookSender;
 use self::webpush::WebPush;
 use crate::config::{PushConfig, SenderConfig};
 use crate::egress::guard::Forbidden;
-use crate::egress::outbound::{Answer, Outbound, Unanswered};
+use crate::egress::outbound::{Outbound, OutboundAnswer, Unanswered};
 use crate::egress::resolve::Resolver;
 
 /// The longest that a text may become as JSON, in bytes, so that every service takes the whole.
@@ -41,10 +41,10 @@ const WORDS_BYTES_MAX: usize = 64;
 
 /// All the ways to wake devices. Clones are the same.
 #[derive(Clone)]
-pub(crate) struct Pushes(Arc<Room>);
+pub(crate) struct Pushes(Arc<Capacity>);
 
-struct Room {
-    senders: Vec<Sender>,
+struct Capacity {
+    senders: Vec<PushSender>,
     texts: BTreeMap<String, String>,
     language: String,
     is_bare: bool,
@@ -54,20 +54,20 @@ struct Room {
 }
 
 /// A way to wake the devices that run one application.
-struct Sender {
+struct PushSender {
     tenant: Option<TenantName>,
     app: Option<String>,
     provider: Provider,
     /// For metrics and the log.
     name: String,
-    service: Service,
+    service: PushService,
 }
 
-enum Service {
+enum PushService {
     Apns(Apns),
     Fcm(Fcm),
     WebPush(WebPush),
-    Webhook(Webhook),
+    Webhook(WebhookSender),
 }
 
 /// One attempt to wake one device.
@@ -87,11 +87,11 @@ struct Wake<'a> {
 
 /// What came of an attempt.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum PushOutcome {
     /// The service has it.
     Sent,
     /// The address is nobody's any more.
-    Dead(String),
+    Gone(String),
     /// The service will never take this one.
     Refused(String),
     /// This device has been sent too much; nobody else has.
@@ -131,8 +131,8 @@ impl Pushes {
         trusting: Outbound,
         resolver: Resolver,
     ) -> Self {
-        Self(Arc::new(Room {
-            senders: config.senders.iter().filter_map(Sender::new).collect(),
+        Self(Arc::new(Capacity {
+            senders: config.senders.iter().filter_map(PushSender::new).collect(),
             texts: config.texts.clone(),
             language: config.language.clone(),
             is_bare: config.is_bare,
@@ -148,14 +148,14 @@ impl Pushes {
         for sender in &self.0.senders {
             let name = &sender.name;
             let looked = match &sender.service {
-                Service::Apns(apns) => apns.check(now),
-                Service::Fcm(fcm) => fcm.check(now),
-                Service::WebPush(webpush) => webpush.check(now),
-                Service::Webhook(webhook) => webhook.check(now),
+                PushService::Apns(apns) => apns.check(now),
+                PushService::Fcm(fcm) => fcm.check(now),
+                PushService::WebPush(webpush) => webpush.check(now),
+                PushService::Webhook(webhook) => webhook.check(now),
             };
             let tried = match (&sender.service, looked) {
                 (_, Err(trouble)) => Err(trouble),
-                (Service::Fcm(fcm), Ok(())) => {
+                (PushService::Fcm(fcm), Ok(())) => {
                     let tried = fcm.try_out(&self.0.trusting, now).await;
                     tried.map_err(|outcome| outcome.to_string())
                 }
@@ -176,14 +176,14 @@ impl Pushes {
         &self,
         id: DeliveryId,
         transaction: &Transaction,
-        device: &Sleeper,
+        device: &PushTarget,
         registration: &Registration,
         now: Timestamp,
-    ) -> Outcome {
+    ) -> PushOutcome {
         let room = &*self.0;
         let address = &registration.address;
         let sender = room.sender(&device.tenant, &device.app, address.provider);
-        let Some(sender) = sender else { return Outcome::NoSender };
+        let Some(sender) = sender else { return PushOutcome::NoSender };
         let text = room.text(transaction, registration.language.as_deref());
         let wake = Wake {
             id,
@@ -195,10 +195,10 @@ impl Pushes {
             text,
         };
         let outcome = match &sender.service {
-            Service::Apns(apns) => apns.send(&room.trusting, &wake).await,
-            Service::Fcm(fcm) => fcm.send(&room.trusting, &wake).await,
-            Service::WebPush(webpush) => webpush.send(&room.guarded, &wake).await,
-            Service::Webhook(webhook) => webhook.send(&room.guarded, &wake).await,
+            PushService::Apns(apns) => apns.send(&room.trusting, &wake).await,
+            PushService::Fcm(fcm) => fcm.send(&room.trusting, &wake).await,
+            PushService::WebPush(webpush) => webpush.send(&room.guarded, &wake).await,
+            PushService::Webhook(webhook) => webhook.send(&room.guarded, &wake).await,
         };
         let name = sender.name.clone();
         metrics::counter!(
@@ -219,7 +219,7 @@ impl Pushes {
         let known = |provider: &Provider| room.sender(tenant, app, *provider).is_some();
         let providers = Provider::ALL.into_iter().filter(known).map(Provider::as_str).collect();
         let key = match room.sender(tenant, app, Provider::WebPush).map(|found| &found.service) {
-            Some(Service::WebPush(webpush)) => webpush.public_key(now),
+            Some(PushService::WebPush(webpush)) => webpush.public_key(now),
             _ => None,
         };
         (providers, key)
@@ -263,8 +263,8 @@ impl Pushes {
     }
 }
 
-impl Room {
-    fn sender(&self, tenant: &TenantName, app: &str, provider: Provider) -> Option<&Sender> {
+impl Capacity {
+    fn sender(&self, tenant: &TenantName, app: &str, provider: Provider) -> Option<&PushSender> {
         self.senders.iter().find(|sender| {
             sender.provider == provider
                 && sender.tenant.as_ref().is_none_or(|whose| whose == tenant)
@@ -274,7 +274,7 @@ impl Room {
 
     /// What may be shown: the caller's words, or else those of the device's language.
     fn text(&self, transaction: &Transaction, language: Option<&str>) -> String {
-        let notice = transaction.terms.notice.as_deref().filter(|notice| !notice.is_empty());
+        let notice = transaction.spec.notice.as_deref().filter(|notice| !notice.is_empty());
         if let (Some(notice), false) = (notice, self.is_bare) {
             return fitting(notice);
         }
@@ -290,7 +290,7 @@ impl Room {
             return Payload::default();
         }
         let fetch = Fetch {
-            key: transaction.terms.request_key.to_string(),
+            key: transaction.spec.request_key.to_string(),
             expires_at: Duration::from_millis(transaction.deadline().0),
         };
         Payload { countersign: Some(fetch), text: Some(text.to_owned()) }
@@ -321,14 +321,14 @@ fn shown(words: &str) -> String {
     words.chars().filter(char::is_ascii_graphic).take(WORDS_BYTES_MAX).collect()
 }
 
-impl Sender {
+impl PushSender {
     fn new(config: &SenderConfig) -> Option<Self> {
         let service = &config.service;
         let made = match service.provider() {
-            Provider::Apns => Service::Apns(Apns::new(service)?),
-            Provider::Fcm => Service::Fcm(Fcm::new(service)?),
-            Provider::WebPush => Service::WebPush(WebPush::new(service)?),
-            Provider::Webhook => Service::Webhook(Webhook::new(service)?),
+            Provider::Apns => PushService::Apns(Apns::new(service)?),
+            Provider::Fcm => PushService::Fcm(Fcm::new(service)?),
+            Provider::WebPush => PushService::WebPush(WebPush::new(service)?),
+            Provider::Webhook => PushService::Webhook(WebhookSender::new(service)?),
         };
         let tenant = config.tenant.as_ref().map_or("*", TenantName::as_str);
         let app = config.app.as_deref().unwrap_or("*");
@@ -343,22 +343,22 @@ impl Sender {
     }
 }
 
-impl Outcome {
+impl PushOutcome {
     /// What a status says, of a service that gives no reasons beside it: a subscription that is no more (RFC 8030,
     /// section 7.3), or credentials that are not taken (RFC 8292, section 4).
-    fn by_status(answer: &Answer, wake: &Wake<'_>) -> Self {
+    fn by_status(answer: &OutboundAnswer, wake: &Wake<'_>) -> Self {
         let status = answer.status.as_u16();
         let says = format!("answered {status}");
         match status {
             200..=299 => Self::Sent,
-            404 | 410 => Self::Dead(says),
+            404 | 410 => Self::Gone(says),
             401 | 403 => Self::Credentials(says),
             _ if answer.is_outage() => Self::later(answer, wake, says),
             _ => Self::Refused(says),
         }
     }
 
-    fn later(answer: &Answer, wake: &Wake<'_>, says: String) -> Self {
+    fn later(answer: &OutboundAnswer, wake: &Wake<'_>, says: String) -> Self {
         Self::Later { asked: answer.retry_after(wake.at), says }
     }
 
@@ -366,7 +366,7 @@ impl Outcome {
     pub(crate) fn attempt(&self) -> Attempt {
         match self {
             Self::Sent => Attempt::Accepted,
-            Self::Dead(_) => Attempt::Dead,
+            Self::Gone(_) => Attempt::Gone,
             Self::Refused(_) | Self::NoSender => Attempt::Rejected,
             Self::Later { asked, .. } => Attempt::Deferred(*asked),
             Self::Crowded(_) | Self::Credentials(_) | Self::Unanswered(_) => {
@@ -392,7 +392,7 @@ impl Outcome {
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Sent => "sent",
-            Self::Dead(_) => "dead",
+            Self::Gone(_) => "gone",
             Self::Refused(_) => "refused",
             Self::Crowded(_) | Self::Later { .. } => "later",
             Self::Credentials(_) => "credentials",
@@ -403,11 +403,11 @@ impl Outcome {
 }
 
 /// For the log and the ledger; nothing of what was sent.
-impl fmt::Display for Outcome {
+impl fmt::Display for PushOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sent => f.write_str("sent"),
-            Self::Dead(says) => write!(f, "the address is dead: {says}"),
+            Self::Gone(says) => write!(f, "the address is dead: {says}"),
             Self::Refused(says) => write!(f, "refused: {says}"),
             Self::Crowded(says) | Self::Later { says, .. } => f.write_str(says),
             Self::Credentials(why) => write!(f, "the credentials are wrong: {why}"),

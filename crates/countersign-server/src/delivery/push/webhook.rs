@@ -13,18 +13,18 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::credential::Credential;
-use super::{Outcome, Wake};
+use super::{PushOutcome, Wake};
 use crate::config::ServiceConfig;
 use crate::delivery::webhook::{AGENT, Message, sign};
 use crate::egress::outbound::Outbound;
 
 /// One such sender.
-pub(super) struct Webhook {
+pub(super) struct WebhookSender {
     url: Url,
     key: Credential<Key32>,
 }
 
-impl Webhook {
+impl WebhookSender {
     /// `None` for another service's configuration.
     pub(super) fn new(service: &ServiceConfig) -> Option<Self> {
         let ServiceConfig::Webhook { url, secret_file } = service else { return None };
@@ -37,10 +37,10 @@ impl Webhook {
     }
 
     /// Sends through the guard, as callbacks go.
-    pub(super) async fn send(&self, guarded: &Outbound, wake: &Wake<'_>) -> Outcome {
+    pub(super) async fn send(&self, guarded: &Outbound, wake: &Wake<'_>) -> PushOutcome {
         let key = match self.key.get(wake.at) {
             Ok(key) => key,
-            Err(trouble) => return Outcome::Credentials(trouble),
+            Err(trouble) => return PushOutcome::Credentials(trouble),
         };
         let body = json!({
             "token": wake.address.token,
@@ -54,8 +54,8 @@ impl Webhook {
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         sign(&mut headers, &message);
         match guarded.post(self.url.clone(), headers, body).await {
-            Ok(answer) => Outcome::by_status(&answer, wake),
-            Err(unanswered) => Outcome::Unanswered(unanswered),
+            Ok(answer) => PushOutcome::by_status(&answer, wake),
+            Err(unanswered) => PushOutcome::Unanswered(unanswered),
         }
     }
 }

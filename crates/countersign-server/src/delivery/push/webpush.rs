@@ -23,7 +23,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::credential::Credential;
-use super::{Outcome, Wake};
+use super::{PushOutcome, Wake};
 use crate::config::ServiceConfig;
 use crate::egress::outbound::Outbound;
 
@@ -37,18 +37,18 @@ const TOKENS_MAX: usize = 1_024;
 /// A sender to browsers.
 pub(super) struct WebPush {
     contact: String,
-    key: Credential<Key>,
+    key: Credential<VapidKey>,
 }
 
 /// The sender's key, and the tokens that were made with it, by audience.
-struct Key {
+struct VapidKey {
     signing: EncodingKey,
     public: String,
     tokens: Mutex<HashMap<String, (Timestamp, HeaderValue)>>,
 }
 
 #[derive(Serialize)]
-struct Claims<'a> {
+struct VapidClaims<'a> {
     aud: &'a str,
     exp: u64,
     sub: &'a str,
@@ -58,7 +58,7 @@ impl WebPush {
     /// `None` for another service's configuration.
     pub(super) fn new(service: &ServiceConfig) -> Option<Self> {
         let ServiceConfig::WebPush { key_file, contact } = service else { return None };
-        Some(Self { contact: contact.clone(), key: Credential::at(key_file, Key::read) })
+        Some(Self { contact: contact.clone(), key: Credential::at(key_file, VapidKey::read) })
     }
 
     /// Whether the key can be used.
@@ -72,25 +72,27 @@ impl WebPush {
     }
 
     /// Sends through the guard: a stranger named the address.
-    pub(super) async fn send(&self, guarded: &Outbound, wake: &Wake<'_>) -> Outcome {
+    pub(super) async fn send(&self, guarded: &Outbound, wake: &Wake<'_>) -> PushOutcome {
         let key = match self.key.get(wake.at) {
             Ok(key) => key,
-            Err(trouble) => return Outcome::Credentials(trouble),
+            Err(trouble) => return PushOutcome::Credentials(trouble),
         };
         let parsed = Url::parse(&wake.address.token).ok().zip(subscription(wake.address));
         let Some((url, subscription)) = parsed else {
-            return Outcome::Refused("its address is no subscription".into());
+            return PushOutcome::Refused("its address is no subscription".into());
         };
         let audience = url.origin().ascii_serialization();
         let token = match key.token(&audience, &self.contact, wake.at) {
             Ok(token) => token,
-            Err(error) => return Outcome::Credentials(format!("no token can be signed: {error}")),
+            Err(error) => {
+                return PushOutcome::Credentials(format!("no token can be signed: {error}"));
+            }
         };
         let text = serde_json::to_vec(&wake.payload).expect("a payload is plain JSON");
         let message = Bytes::from(webpush::seal(&subscription, &text));
         match guarded.post(url, headers(wake, token), message).await {
-            Ok(answer) => Outcome::by_status(&answer, wake),
-            Err(unanswered) => Outcome::Unanswered(unanswered),
+            Ok(answer) => PushOutcome::by_status(&answer, wake),
+            Err(unanswered) => PushOutcome::Unanswered(unanswered),
         }
     }
 }
@@ -119,7 +121,7 @@ fn headers(wake: &Wake<'_>, token: HeaderValue) -> HeaderMap {
     headers
 }
 
-impl Key {
+impl VapidKey {
     fn read(pem: &[u8]) -> anyhow::Result<Self> {
         let why = "it is no P-256 key in PKCS#8, PEM";
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem).ok().context(why)?;
@@ -141,7 +143,7 @@ impl Key {
             return Ok(token.clone());
         }
         let exp = (now + TOKEN_LIFE).seconds();
-        let claims = Claims { aud: audience, exp, sub: contact };
+        let claims = VapidClaims { aud: audience, exp, sub: contact };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.signing)?;
         let token = HeaderValue::from_str(&format!("vapid t={token}, k={}", self.public))?;
         if tokens.len() >= TOKENS_MAX {

@@ -4,7 +4,7 @@ use axum::extract::Request;
 use hyper::client::conn::http2;
 
 use super::*;
-use crate::http::intake;
+use crate::http::body_limit;
 
 /// Long enough for a machine that is busy, and over at once if what is waited for happens.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,7 +101,7 @@ async fn no_second_request_is_read_behind_a_body_with_two_lengths() {
     let seen = paths.clone();
     let router = Router::new().fallback(async move |request: Request| {
         seen.lock().unwrap().push(request.uri().path().to_owned());
-        let _ = intake::any(request).await;
+        let _ = body_limit::any(request).await;
         "done!"
     });
     let server = Server::plain(router, limits());
@@ -149,9 +149,9 @@ async fn whoever_is_refused_is_not_waited_for_long() {
 
 #[tokio::test]
 async fn bodies_that_are_not_finished_take_no_more_memory_than_all_may() {
-    let read = async |request: Request| match intake::any(request).await {
+    let read = async |request: Request| match body_limit::any(request).await {
         Ok(_) => (StatusCode::OK, "!"),
-        Err(intake::Refused::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "!"),
+        Err(body_limit::BodyRefusal::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "!"),
         Err(_) => (StatusCode::BAD_REQUEST, "!"),
     };
     let router = Router::new().route("/", post(read));
@@ -184,12 +184,12 @@ async fn a_pool_without_a_place_for_strangers_says_that_it_is_full() {
     let shares = Shares { reserved: 1, ..Shares::unshared(2) };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None, limits(), shares);
     let listener = listener.unwrap();
-    let (address, places, tasks) = (listener.address(), listener.places(), Shutdown::default());
+    let (address, limit, tasks) = (listener.address(), listener.limit(), Shutdown::default());
     let served = tokio::spawn(listener.serve(hello_router(), tasks.clone(), tasks.draining()));
-    assert!(!places.is_full());
+    assert!(!limit.is_full());
     let mut stream = TcpStream::connect(address).await.unwrap();
     ask(&mut stream, "/").await;
-    assert!(places.is_full());
+    assert!(limit.is_full());
     tasks.begin();
     served.await.unwrap();
 }

@@ -43,7 +43,7 @@ async fn a_burst_of_ends_is_delivered_soon_and_each_once() {
     let (last, seen) =
         tokio::join!(burst(&shop, COUNT, &url), seen(&mut receiver, COUNT, |_| true));
     let behind = last.elapsed();
-    let memory = shop.house.memory();
+    let memory = shop.server.memory();
     println!("{COUNT} ends: the last delivery came {behind:?} after the last end; {memory}");
     assert!(behind < Duration::from_secs(4), "{behind:?}");
     assert!(seen.values().all(|times| *times == 1), "a healthy receiver gets each once");
@@ -84,7 +84,7 @@ async fn at_a_steady_rate_results_arrive_while_new_transactions_go_on() {
     let [half, most, worst] = [COUNT / 2, COUNT * 99 / 100, COUNT - 1].map(|nth| waits[nth]);
     println!(
         "{A_SECOND} ends a second: half arrive within {half:?}, 99 of 100 within {most:?}, all within {worst:?}; {}",
-        shop.house.memory()
+        shop.server.memory()
     );
     assert!(most < Duration::from_secs(5), "{most:?}");
 }
@@ -97,11 +97,11 @@ async fn a_receiver_that_was_away_and_then_busy_gets_every_result() {
     let (url, port) = (gone.url(), gone.address.port());
     drop(gone);
     burst(&shop, COUNT, &url).await;
-    shop.unpaid_until(|unpaid| unpaid.iter().any(|one| one["outcome"].is_string()));
-    let log = || shop.house.log().contains("takes no callbacks");
-    shop.unpaid_until(|unpaid| unpaid.len() == COUNT.min(1_000) && log());
+    shop.unpaid_until(|outbox| outbox.iter().any(|one| one["outcome"].is_string()));
+    let log = || shop.server.log().contains("takes no callbacks");
+    shop.unpaid_until(|outbox| outbox.len() == COUNT.min(1_000) && log());
 
-    let attempts: u64 = shop.unpaid().iter().map(|one| one["attempts"].as_u64().unwrap()).sum();
+    let attempts: u64 = shop.outbox().iter().map(|one| one["attempts"].as_u64().unwrap()).sum();
     assert!(attempts < 200, "while it is away it is hardly called: {attempts} attempts");
     let begun = Instant::now();
     let busy = move |_, _: &Call| {
@@ -113,7 +113,7 @@ async fn a_receiver_that_was_away_and_then_busy_gets_every_result() {
     let seen = seen(&mut receiver, COUNT, good).await;
     assert_eq!(seen.len(), COUNT);
     shop.unpaid_until(<[Value]>::is_empty);
-    let (last, memory) = (begun.elapsed(), shop.house.memory());
+    let (last, memory) = (begun.elapsed(), shop.server.memory());
     println!("{COUNT} results, all taken {last:?} after the receiver came back; {memory}");
-    assert!(shop.house.log().contains("takes callbacks again"));
+    assert!(shop.server.log().contains("takes callbacks again"));
 }

@@ -4,25 +4,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_device::{Code, DeclineReason, Device, PhoneFile};
-use countersign_sim::Dice;
+use countersign_sim::Prng;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use super::book::{Asked, Shelf};
-use crate::house::{House, payment};
-use crate::person::Person;
+use super::journal::{Shelf, StartRecord};
 use crate::receiver::{Act, Authority, OK, Receiver};
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, payment};
 
 const USERS: [&str; 4] = ["ann", "bob", "cho", "dee"];
 /// Phones of one user, who race each other.
 const PHONES: usize = 2;
 
 /// A server, who uses it, and what they were told.
-pub(super) struct Town {
-    pub(super) house: House,
-    pub(super) book: Arc<Shelf>,
+pub(super) struct Cluster {
+    pub(super) server: TestServer,
+    pub(super) journal: Arc<Shelf>,
     /// The tenant's root.
     pub(super) ca: PathBuf,
     phones: Vec<PathBuf>,
@@ -40,58 +40,58 @@ struct Shop {
     realm: String,
     token: String,
     callback: String,
-    book: Arc<Shelf>,
+    journal: Arc<Shelf>,
 }
 
-impl Town {
+impl Cluster {
     pub(super) async fn new(seed: u64) -> Self {
         let (certificates, authority) = (tempfile::tempdir().unwrap(), Authority::new());
         std::fs::write(certificates.path().join("ca.pem"), &authority.pem).unwrap();
         let directory = certificates.path().file_name().unwrap().to_str().unwrap();
-        let house = House::configured(&format!(
+        let server = TestServer::configured(&format!(
             "[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\nbackoff_first_seconds = 1\n\
              timeout_seconds = 1\nextra_ca_file = \"../{directory}/ca.pem\"\n\
              [transactions]\nopen_per_user_max = 100\n"
         ));
         let mut phones = Vec::new();
         for user in USERS {
-            house.user(user);
+            server.user(user);
             for _ in 0..PHONES {
-                phones.push(Person::enrolled(&house, user, None).await.file);
+                phones.push(TestDevice::enrolled(&server, user, None).await.file);
             }
         }
-        let book = Arc::new(Shelf::default());
-        let heard = Arc::clone(&book);
+        let journal = Arc::new(Shelf::default());
+        let heard = Arc::clone(&journal);
         let receiver = Receiver::new(&authority, move |nth, call| {
-            heard.write(|book| book.called(call));
-            let mut dice = Dice::seeded(seed ^ nth as u64);
-            if dice.one_in(8) { Act::Answer("503 Service Unavailable") } else { OK }
+            heard.write(|journal| journal.called(call));
+            let mut prng = Prng::seeded(seed ^ nth as u64);
+            if prng.one_in(8) { Act::Answer("503 Service Unavailable") } else { OK }
         });
-        let (ca, receiver) = (house.tenant_ca(), receiver.await);
-        Self { house, book, ca, phones, receiver, _certificates: certificates }
+        let (ca, receiver) = (server.tenant_ca(), receiver.await);
+        Self { server, journal, ca, phones, receiver, _certificates: certificates }
     }
 
     /// Everybody takes up again what they were not answered, and begins new things.
-    pub(super) async fn under_load(&self, round: u64, dice: &mut Dice) -> Load {
-        let mut load = self.until_all_is_over(dice).await;
+    pub(super) async fn under_load(&self, round: u64, prng: &mut Prng) -> Load {
+        let mut load = self.until_all_is_over(prng).await;
         for user in USERS {
             for is_called_back in [false, true] {
                 let name = format!("{round}-{user}-{}", if is_called_back { "c" } else { "h" });
                 let shop = self.shop().await;
-                load.0.spawn(shop.trades(user, name, is_called_back, dice.fork()));
+                load.0.spawn(shop.trades(user, name, is_called_back, prng.fork()));
             }
         }
         load
     }
 
     /// Everybody takes up again what they were not answered.
-    pub(super) async fn until_all_is_over(&self, dice: &mut Dice) -> Load {
-        self.book.new_day();
+    pub(super) async fn until_all_is_over(&self, prng: &mut Prng) -> Load {
+        self.journal.new_day();
         let mut load = JoinSet::new();
         for phone in &self.phones {
-            load.spawn(lives(phone.clone(), Arc::clone(&self.book), dice.fork()));
+            load.spawn(lives(phone.clone(), Arc::clone(&self.journal), prng.fork()));
         }
-        for (reference, asked) in self.book.asked(|asked| !asked.is_answered()) {
+        for (reference, asked) in self.journal.asked(|asked| !asked.is_answered()) {
             let shop = self.shop().await;
             load.spawn(async move {
                 shop.asks(&reference, &asked).await;
@@ -101,22 +101,22 @@ impl Town {
     }
 
     /// Applications that were answered ask again, some or all of them, and are answered the same.
-    pub(super) async fn asks_again(&self, dice: &mut Dice, most: usize) {
-        let mut answered = self.book.asked(Asked::is_answered);
+    pub(super) async fn asks_again(&self, prng: &mut Prng, most: usize) {
+        let mut answered = self.journal.asked(StartRecord::is_answered);
         let shop = self.shop().await;
         for _ in 0..most.min(answered.len()) {
-            let (reference, asked) = answered.swap_remove(dice.roll(answered.len()));
+            let (reference, asked) = answered.swap_remove(prng.roll(answered.len()));
             assert!(shop.asks(&reference, &asked).await, "the server is there");
         }
     }
 
     async fn shop(&self) -> Shop {
         Shop {
-            http: self.house.http.clone(),
-            realm: format!("{}/auth/realms/acme", self.house.address),
-            token: self.house.token().await,
+            http: self.server.http.clone(),
+            realm: format!("{}/auth/realms/acme", self.server.address),
+            token: self.server.token().await,
             callback: self.receiver.url(),
-            book: Arc::clone(&self.book),
+            journal: Arc::clone(&self.journal),
         }
     }
 }
@@ -137,7 +137,7 @@ impl Load {
 
 impl Shop {
     /// Begins one transaction after another, until nobody answers any more.
-    async fn trades(self, user: &'static str, name: String, is_called_back: bool, mut dice: Dice) {
+    async fn trades(self, user: &'static str, name: String, is_called_back: bool, mut prng: Prng) {
         for number in 0.. {
             let reference = format!("{name}-{number}");
             let mut body = payment(&reference);
@@ -146,25 +146,25 @@ impl Shop {
             if is_called_back {
                 body["callbackUrl"] = json!(self.callback);
             }
-            self.book.write(|book| book.asks(&reference, user, &body));
-            let asked = self.book.asked(|asked| asked.body == body).remove(0).1;
+            self.journal.write(|journal| journal.asks(&reference, user, &body));
+            let asked = self.journal.asked(|asked| asked.body == body).remove(0).1;
             if !self.asks(&reference, &asked).await {
                 return;
             }
-            if dice.one_in(4) && !self.cancels(user, &reference).await {
+            if prng.one_in(4) && !self.cancels(user, &reference).await {
                 return;
             }
             // What is called back is not waited for by the call itself.
             let hour = std::time::Duration::from_hours(1);
-            self.book.until(hour, |book| book.is_over(&reference)).await;
+            self.journal.until(hour, |journal| journal.is_over(&reference)).await;
         }
     }
 
     /// Asks, perhaps once more, and writes the answer down. Whether there was one.
-    async fn asks(&self, reference: &str, asked: &Asked) -> bool {
+    async fn asks(&self, reference: &str, asked: &StartRecord) -> bool {
         let path = format!("v3_user/digitaniumsignature/{}", asked.user);
         let Some(answer) = self.call(Method::POST, &path, &asked.body).await else { return false };
-        self.book.write(|book| book.answered(reference, answer));
+        self.journal.write(|journal| journal.answered(reference, answer));
         true
     }
 
@@ -174,7 +174,7 @@ impl Shop {
         let body = json!({"deviceId": ["-1"], "transactionId": reference});
         let answer = self.call(Method::DELETE, &path, &body).await;
         if let Some((StatusCode::OK, _)) = answer {
-            self.book.write(|book| book.ended(reference, "cancelled"));
+            self.journal.write(|journal| journal.ended(reference, "cancelled"));
         }
         answer.is_some()
     }
@@ -191,12 +191,12 @@ impl Shop {
 
 /// A phone that is switched on: it hands in what it kept, and then opens whatever comes, and ends it one
 /// way or the other.
-async fn lives(file: PathBuf, book: Arc<Shelf>, mut dice: Dice) {
+async fn lives(file: PathBuf, journal: Arc<Shelf>, mut prng: Prng) {
     let mut device = Device::open(&PhoneFile::at(&file)).unwrap();
     for kept in device.resume().await.unwrap() {
-        book.write(super::book::Book::resumed);
+        journal.write(super::journal::Journal::resumed);
         match kept.outcome {
-            Ok(ended) => book.write(|book| book.told(kept.id, ended.state)),
+            Ok(ended) => journal.write(|journal| journal.told(kept.id, ended.state)),
             Err(error) if error.is_transient() || error.code() == Some(Code::Ended) => {}
             Err(error) => panic!("what was kept is refused: {error}"),
         }
@@ -209,14 +209,14 @@ async fn lives(file: PathBuf, book: Arc<Shelf>, mut dice: Dice) {
             Err(error) => panic!("it cannot be opened: {error}"),
         };
         let reference = String::from_utf8(shown.bytes().to_vec()).unwrap();
-        book.write(|book| book.shown(offer.id, reference));
-        let outcome = if dice.one_in(4) {
+        journal.write(|journal| journal.shown(offer.id, reference));
+        let outcome = if prng.one_in(4) {
             device.decline(offer.id, DeclineReason::User).await
         } else {
             device.approve(&shown, None).await
         };
         match outcome {
-            Ok(ended) => book.write(|book| book.told(offer.id, ended.state)),
+            Ok(ended) => journal.write(|journal| journal.told(offer.id, ended.state)),
             Err(error) if error.is_transient() => return,
             Err(error) if error.code() == Some(Code::Ended) => {}
             Err(error) => panic!("it cannot be ended: {error}"),

@@ -5,7 +5,7 @@
 //! kills more often. What the kernel would lose at a power cut is not lost here: for that see the
 //! store's torn logs.
 
-mod book;
+mod journal;
 mod load;
 
 use std::path::Path;
@@ -15,11 +15,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_proof::{Roots, cms};
-use countersign_sim::Dice;
+use countersign_sim::Prng;
 
-use self::book::Row;
-use self::load::Town;
-use crate::house::openssl_verifies;
+use self::journal::Row;
+use self::load::Cluster;
+use crate::test_server::openssl_verifies;
 
 /// Half of a hundred: there are two such tests, so that two cores have something to do.
 const CRASHES: u64 = 50;
@@ -42,32 +42,32 @@ async fn nothing_else_acknowledged_is_lost_either() {
 }
 
 async fn killed(seed: u64) {
-    let mut dice = Dice::seeded(seed);
-    let mut town = Town::new(seed).await;
+    let mut prng = Prng::seeded(seed);
+    let mut cluster = Cluster::new(seed).await;
     for round in 0..crashes() {
-        let answers = 1 + dice.roll(40);
-        let then = Duration::from_micros(dice.roll(5_000) as u64);
-        let load = town.under_load(round, &mut dice).await;
-        town.book.until(PATIENCE, |book| book.answers_since_crash() >= answers).await;
+        let answers = 1 + prng.roll(40);
+        let then = Duration::from_micros(prng.roll(5_000) as u64);
+        let load = cluster.under_load(round, &mut prng).await;
+        cluster.journal.until(PATIENCE, |journal| journal.answers_since_crash() >= answers).await;
         // The one wait of these tests: how far into a step the process is when it dies.
         let _ = tokio::time::timeout(then, std::future::pending::<()>()).await;
-        town.house.kill();
+        cluster.server.kill();
         load.ended().await;
-        let rows = what_is_on_disk(&town.house.data());
-        town.book.compare(&rows);
-        town.house.restart();
-        town.asks_again(&mut dice, 5).await;
+        let rows = what_is_on_disk(&cluster.server.data());
+        cluster.journal.compare(&rows);
+        cluster.server.restart();
+        cluster.asks_again(&mut prng, 5).await;
     }
 
-    let load = town.until_all_is_over(&mut dice).await;
-    town.book.until(PATIENCE, book::Book::is_settled).await;
+    let load = cluster.until_all_is_over(&mut prng).await;
+    cluster.journal.until(PATIENCE, journal::Journal::is_settled).await;
     load.ended().await;
-    town.asks_again(&mut dice, usize::MAX).await;
-    town.house.kill();
-    town.book.compare(&what_is_on_disk(&town.house.data()));
-    verifies(&town);
-    println!("seed {seed}, {} crashes: {}", crashes(), town.book.summary());
-    town.book.assert_worth_it();
+    cluster.asks_again(&mut prng, usize::MAX).await;
+    cluster.server.kill();
+    cluster.journal.compare(&what_is_on_disk(&cluster.server.data()));
+    verifies(&cluster);
+    println!("seed {seed}, {} crashes: {}", crashes(), cluster.journal.summary());
+    cluster.journal.assert_worth_it();
 }
 
 /// What the files hold, as SQLite's own program reads a copy of them: the server's own recovery is still
@@ -90,12 +90,12 @@ fn what_is_on_disk(data: &Path) -> Vec<Row> {
 }
 
 /// Every signature that was answered verifies, by our offline verifier; some by OpenSSL besides.
-fn verifies(town: &Town) {
-    let ca = town.ca.as_path();
+fn verifies(cluster: &Cluster) {
+    let ca = cluster.ca.as_path();
     let pem = std::fs::read_to_string(ca).unwrap();
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let roots = Roots::new([BASE64.decode(body).unwrap().as_slice()]).unwrap();
-    for (place, (reference, signature)) in town.book.signatures().into_iter().enumerate() {
+    for (place, (reference, signature)) in cluster.journal.signatures().into_iter().enumerate() {
         let message = BASE64.decode(signature).unwrap();
         let found = cms::inspect_when_signed(&message, &roots).unwrap();
         assert_eq!(found.content, reference.as_bytes());

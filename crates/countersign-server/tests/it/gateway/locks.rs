@@ -5,18 +5,18 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tokio::time::{Duration, Instant};
 
-use super::{FIELDS, JANE, Stage, other, text};
-use crate::house::payment;
-use crate::person::Person;
+use super::{FIELDS, Fixture, JANE, other, text};
+use crate::test_device::TestDevice;
+use crate::test_server::payment;
 
 const THREE: &str = "[locks]\nwrong_max = 3\nfirst_seconds = 3600\n";
 
-impl Stage {
+impl Fixture {
     /// Jane, whose phone has a PIN, as well.
     async fn with_pin(configuration: &str) -> Self {
-        let mut stage = Self::configured(configuration).await;
-        stage.jane = Person::enrolled(&stage.house, "jane", Some("2580")).await;
-        stage
+        let mut fixture = Self::configured(configuration).await;
+        fixture.jane = TestDevice::enrolled(&fixture.server, "jane", Some("2580")).await;
+        fixture
     }
 
     /// So many wrong codes for a new transaction; the last one's status.
@@ -44,7 +44,7 @@ impl Stage {
         let mut request = payment(reference);
         request["pinRequired"] = json!(true);
         request["callbackUrl"] = json!("https://shop.example/");
-        let (status, answer) = self.house.start_signature("jane", &request).await;
+        let (status, answer) = self.server.start_signature("jane", &request).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         let mut offer = self.jane.device.next_offer().await.unwrap();
         while !offer.pin_required {
@@ -66,74 +66,75 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_pin_takes_back_no_wrong_code() {
-    let mut stage = Stage::with_pin(THREE).await;
-    assert_eq!(stage.wrong_codes(2).await, "STAT_INVCREDENTIALS");
-    assert_eq!(stage.pins("right", 2, true).await, Some(Code::WrongPin), "counted apart");
-    assert_eq!(stage.wrong_codes(1).await, "STAT_LOCKED");
+    let mut fixture = Fixture::with_pin(THREE).await;
+    assert_eq!(fixture.wrong_codes(2).await, "STAT_INVCREDENTIALS");
+    assert_eq!(fixture.pins("right", 2, true).await, Some(Code::WrongPin), "counted apart");
+    assert_eq!(fixture.wrong_codes(1).await, "STAT_LOCKED");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_code_takes_back_no_wrong_pin_and_all_wrong_codes() {
-    let mut stage = Stage::with_pin(THREE).await;
-    assert_eq!(stage.pins("wrong", 2, false).await, Some(Code::WrongPin));
-    assert_eq!(stage.wrong_codes(2).await, "STAT_INVCREDENTIALS");
-    assert_eq!(stage.right_code().await, "STAT_SUCCESS");
-    assert_eq!(stage.wrong_codes(2).await, "STAT_INVCREDENTIALS", "they begin again");
-    assert_eq!(stage.right_code().await, "STAT_SUCCESS");
-    assert_eq!(stage.pins("locks", 1, false).await, Some(Code::Locked));
+    let mut fixture = Fixture::with_pin(THREE).await;
+    assert_eq!(fixture.pins("wrong", 2, false).await, Some(Code::WrongPin));
+    assert_eq!(fixture.wrong_codes(2).await, "STAT_INVCREDENTIALS");
+    assert_eq!(fixture.right_code().await, "STAT_SUCCESS");
+    assert_eq!(fixture.wrong_codes(2).await, "STAT_INVCREDENTIALS", "they begin again");
+    assert_eq!(fixture.right_code().await, "STAT_SUCCESS");
+    assert_eq!(fixture.pins("locks", 1, false).await, Some(Code::Locked));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_user_is_refused_at_start_fetch_and_completion_until_somebody_unlocks_them() {
-    let stage = Stage::new().await;
-    let (taken, waiting) = (stage.request().await, stage.request().await);
-    let content = stage.fetch(&taken).await;
-    let code = gateway::code(stage.jane.phone(), &content).unwrap();
-    stage.house.cli(&["user", "lock", "jane", "--tenant", "acme"]).unwrap();
+    let fixture = Fixture::new().await;
+    let (taken, waiting) = (fixture.request().await, fixture.request().await);
+    let content = fixture.fetch(&taken).await;
+    let code = gateway::code(fixture.jane.phone(), &content).unwrap();
+    fixture.server.cli(&["user", "lock", "jane", "--tenant", "acme"]).unwrap();
     for (command, parameters) in [
         ("genRequest", format!("{JANE}{FIELDS}")),
         ("authSignatureRequest", format!("{JANE}<push>{FIELDS}</push>")),
         ("authUserRequest", format!("{JANE}<push/>")),
     ] {
-        let refused = stage.soap(command, &parameters).await;
+        let refused = fixture.soap(command, &parameters).await;
         assert_eq!(text(&refused, "statusCodeEnum"), "STAT_LOCKED", "{command}");
     }
-    assert_eq!(stage.fetch_status(&waiting, &stage.serial()).await, "STAT_LOCKED");
-    assert_eq!(stage.complete(&taken, &code).await.0, "STAT_LOCKED");
-    assert_eq!(stage.complete(&taken, &other(&code)).await.0, "STAT_LOCKED", "no guess is heard");
-    assert_eq!(stage.state(&taken), "taken");
+    assert_eq!(fixture.fetch_status(&waiting, &fixture.serial()).await, "STAT_LOCKED");
+    assert_eq!(fixture.complete(&taken, &code).await.0, "STAT_LOCKED");
+    assert_eq!(fixture.complete(&taken, &other(&code)).await.0, "STAT_LOCKED", "no guess is heard");
+    assert_eq!(fixture.state(&taken), "taken");
 
-    stage.house.cli(&["user", "unlock", "jane", "--tenant", "acme"]).unwrap();
-    assert_eq!(stage.complete(&taken, &code).await.0, "STAT_SUCCESS");
-    stage.fetch(&waiting).await;
+    fixture.server.cli(&["user", "unlock", "jane", "--tenant", "acme"]).unwrap();
+    assert_eq!(fixture.complete(&taken, &code).await.0, "STAT_SUCCESS");
+    fixture.fetch(&waiting).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_device_is_refused_and_the_users_other_one_is_not() {
-    let stage = Stage::new().await;
-    let tablet = Person::enrolled(&stage.house, "jane", None).await;
-    let (taken, waiting) = (stage.request().await, stage.request().await);
-    let content = stage.fetch(&taken).await;
-    let code = gateway::code(stage.jane.phone(), &content).unwrap();
-    let id = stage.jane.phone().device_id.to_string();
-    stage.house.cli(&["device", "lock", &id, "--tenant", "acme"]).unwrap();
-    assert_eq!(stage.complete(&taken, &code).await.0, "STAT_LOCKED");
-    assert_eq!(stage.fetch_status(&waiting, &stage.serial()).await, "STAT_LOCKED");
-    let tablets = stage.fetch_status(&waiting, &tablet.phone().serial_number).await;
+    let fixture = Fixture::new().await;
+    let tablet = TestDevice::enrolled(&fixture.server, "jane", None).await;
+    let (taken, waiting) = (fixture.request().await, fixture.request().await);
+    let content = fixture.fetch(&taken).await;
+    let code = gateway::code(fixture.jane.phone(), &content).unwrap();
+    let id = fixture.jane.phone().device_id.to_string();
+    fixture.server.cli(&["device", "lock", &id, "--tenant", "acme"]).unwrap();
+    assert_eq!(fixture.complete(&taken, &code).await.0, "STAT_LOCKED");
+    assert_eq!(fixture.fetch_status(&waiting, &fixture.serial()).await, "STAT_LOCKED");
+    let tablets = fixture.fetch_status(&waiting, &tablet.phone().serial_number).await;
     assert_eq!(tablets, "STAT_SUCCESS");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_by_policy_opens_by_itself_and_the_next_one_is_twice_as_long() {
     let locks = "[locks]\nwrong_max = 1\nfirst_seconds = 1\nmax_seconds = 3600\n";
-    let stage = Stage::configured(locks).await;
+    let fixture = Fixture::configured(locks).await;
     let mut lasted = Vec::new();
     for _ in 0..2 {
-        assert_eq!(stage.wrong_codes(1).await, "STAT_LOCKED");
+        assert_eq!(fixture.wrong_codes(1).await, "STAT_LOCKED");
         let begun = Instant::now();
         let opened = async {
             let ask = format!("{JANE}{FIELDS}");
-            while text(&stage.soap("genRequest", &ask).await, "statusCodeEnum") == "STAT_LOCKED" {}
+            while text(&fixture.soap("genRequest", &ask).await, "statusCodeEnum") == "STAT_LOCKED" {
+            }
         };
         tokio::time::timeout(Duration::from_mins(1), opened).await.expect("it opens by itself");
         lasted.push(begun.elapsed());
@@ -144,18 +145,21 @@ async fn a_lock_by_policy_opens_by_itself_and_the_next_one_is_twice_as_long() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_cancelled_malformed_or_of_another_form_counts_for_nothing() {
-    let stage = Stage::configured(THREE).await;
-    assert_eq!(stage.wrong_codes(2).await, "STAT_INVCREDENTIALS");
+    let fixture = Fixture::configured(THREE).await;
+    assert_eq!(fixture.wrong_codes(2).await, "STAT_INVCREDENTIALS");
     for _ in 0..4 {
-        let key = stage.request().await;
-        let content = stage.fetch(&key).await;
+        let key = fixture.request().await;
+        let content = fixture.fetch(&key).await;
         for neither in ["@", "12345", "=", "3833-791"] {
-            assert_eq!(stage.complete(&key, neither).await.0, "STAT_INVPARAM", "{neither}");
+            assert_eq!(fixture.complete(&key, neither).await.0, "STAT_INVPARAM", "{neither}");
         }
-        assert_eq!(stage.complete(&key, "AAAAAAAAAAAAAAAAAAAAAAAA").await.0, "STAT_INVCREDENTIALS");
-        assert_eq!(stage.cancel(&key).await, "STAT_INVPARAM");
-        let message = gateway::information(stage.jane.phone(), &content, &key).unwrap();
-        assert_eq!(stage.cancel(&message).await, "STAT_SUCCESS");
+        assert_eq!(
+            fixture.complete(&key, "AAAAAAAAAAAAAAAAAAAAAAAA").await.0,
+            "STAT_INVCREDENTIALS"
+        );
+        assert_eq!(fixture.cancel(&key).await, "STAT_INVPARAM");
+        let message = gateway::information(fixture.jane.phone(), &content, &key).unwrap();
+        assert_eq!(fixture.cancel(&message).await, "STAT_SUCCESS");
     }
-    assert_eq!(stage.wrong_codes(1).await, "STAT_LOCKED", "and takes nothing back either");
+    assert_eq!(fixture.wrong_codes(1).await, "STAT_LOCKED", "and takes nothing back either");
 }

@@ -6,10 +6,10 @@ use countersign_device::{Operation, gateway};
 use countersign_wire::body::Content;
 use serde_json::json;
 
-use super::{FIELDS, JANE, Stage, now, text};
-use crate::house::openssl_verifies;
+use super::{FIELDS, Fixture, JANE, now, text};
+use crate::test_server::openssl_verifies;
 
-impl Stage {
+impl Fixture {
     /// The key of a login that is scanned.
     async fn challenge(&self) -> String {
         let made = self.soap("getSecureChallenge", JANE).await;
@@ -36,91 +36,91 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_pushed_fetched_and_completed_with_a_code() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let asked = format!("{JANE}<push><title>To the bank?</title>{FIELDS}</push>");
     let phone = async {
-        let key = stage.started().await;
-        let content = stage.fetch_login("push", &key).await;
+        let key = fixture.started().await;
+        let content = fixture.fetch_login("push", &key).await;
         assert_eq!(content.bytes, br#"{"message":"To the bank?","rows":[["To","Ann"]]}"#);
-        let code = gateway::code(stage.jane.phone(), &content).unwrap();
-        assert_eq!(stage.complete_login("push", &key, &code).await, "STAT_SUCCESS");
+        let code = gateway::code(fixture.jane.phone(), &content).unwrap();
+        assert_eq!(fixture.complete_login("push", &key, &code).await, "STAT_SUCCESS");
         code
     };
-    let (answer, code) = tokio::join!(stage.soap("authUserRequest", &asked), phone);
+    let (answer, code) = tokio::join!(fixture.soap("authUserRequest", &asked), phone);
     assert_eq!(text(&answer, "statusCodeEnum"), "STAT_SUCCESS");
     assert_eq!((text(&answer, "userID"), text(&answer, "domain")), ("jane", "acme"));
     assert_eq!(
         (text(&answer, "serialNumber"), text(&answer, "signature")),
-        (&*stage.serial(), &*code)
+        (&*fixture.serial(), &*code)
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_scanned_and_completed_with_a_cms_that_others_can_verify() {
-    let stage = Stage::new().await;
-    let key = stage.challenge().await;
+    let fixture = Fixture::new().await;
+    let key = fixture.challenge().await;
     let waiting = format!("{JANE}<challengeKey>{key}</challengeKey>");
     let phone = async {
-        let content = stage.fetch_login("scan", &key).await;
-        let cms = BASE64.encode(gateway::cms(stage.jane.phone(), &content, now()).unwrap());
-        assert_eq!(stage.complete_login("scan", &key, &cms).await, "STAT_SUCCESS");
+        let content = fixture.fetch_login("scan", &key).await;
+        let cms = BASE64.encode(gateway::cms(fixture.jane.phone(), &content, now()).unwrap());
+        assert_eq!(fixture.complete_login("scan", &key, &cms).await, "STAT_SUCCESS");
         cms
     };
-    let (answer, cms) = tokio::join!(stage.soap("authUserRequest", &waiting), phone);
+    let (answer, cms) = tokio::join!(fixture.soap("authUserRequest", &waiting), phone);
     assert_eq!(text(&answer, "signature"), cms);
-    let signed = openssl_verifies(&BASE64.decode(cms).unwrap(), &stage.house.tenant_ca());
+    let signed = openssl_verifies(&BASE64.decode(cms).unwrap(), &fixture.server.tenant_ca());
     assert_eq!(signed, br#"{"message":"Log in?","rows":[]}"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_cancelled_by_the_device_that_fetched_it() {
-    let stage = Stage::new().await;
-    let key = stage.challenge().await;
-    let content = stage.fetch_login("scan", &key).await;
-    let message = gateway::information(stage.jane.phone(), &content, &key).unwrap();
+    let fixture = Fixture::new().await;
+    let key = fixture.challenge().await;
+    let content = fixture.fetch_login("scan", &key).await;
+    let message = gateway::information(fixture.jane.phone(), &content, &key).unwrap();
     let body =
-        json!({"challengeKey": message, "requestKey": message, "serialNumber": stage.serial()});
+        json!({"challengeKey": message, "requestKey": message, "serialNumber": fixture.serial()});
     for (call, status) in [
         ("signature/scan/cancelAuthSignatureRequest", "STAT_NOT_FOUND"),
         ("authentication/scan/cancelAuthUser", "STAT_SUCCESS"),
         ("authentication/scan/cancelAuthUser", "STAT_NOT_FOUND"),
     ] {
-        assert_eq!(stage.call(call, &body).await.0, status, "{call}");
+        assert_eq!(fixture.call(call, &body).await.0, status, "{call}");
     }
-    assert_eq!(stage.state(&key), "declined");
+    assert_eq!(fixture.state(&key), "declined");
     let waits =
-        stage.soap("authUserRequest", &format!("{JANE}<challengeKey>{key}</challengeKey>")).await;
+        fixture.soap("authUserRequest", &format!("{JANE}<challengeKey>{key}</challengeKey>")).await;
     assert_eq!(text(&waits, "statusCodeEnum"), "STAT_PERMISSION");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_no_signature_and_a_signature_no_login() {
-    let stage = Stage::new().await;
-    let (login, signature) = (stage.challenge().await, stage.request().await);
-    assert_eq!(stage.fetch_status(&login, &stage.serial()).await, "STAT_NOT_FOUND");
-    let as_login = json!({"challengeKey": signature, "serialNumber": stage.serial()});
+    let fixture = Fixture::new().await;
+    let (login, signature) = (fixture.challenge().await, fixture.request().await);
+    assert_eq!(fixture.fetch_status(&login, &fixture.serial()).await, "STAT_NOT_FOUND");
+    let as_login = json!({"challengeKey": signature, "serialNumber": fixture.serial()});
     let call = "authentication/push/getPreparedSecureChallenge";
-    assert_eq!(stage.call(call, &as_login).await.0, "STAT_NOT_FOUND");
+    assert_eq!(fixture.call(call, &as_login).await.0, "STAT_NOT_FOUND");
     for (command, key) in [
         ("authSignatureRequest", format!("<requestKey>{login}</requestKey>")),
         ("authUserRequest", format!("<challengeKey>{signature}</challengeKey>")),
     ] {
-        let refused = stage.soap(command, &format!("{JANE}{key}")).await;
+        let refused = fixture.soap(command, &format!("{JANE}{key}")).await;
         assert_eq!(text(&refused, "statusCodeEnum"), "STAT_NOT_FOUND", "{command}");
     }
-    let content = stage.fetch_login("push", &login).await;
-    let code = gateway::code(stage.jane.phone(), &content).unwrap();
-    assert_eq!(stage.complete(&login, &code).await.0, "STAT_NOT_FOUND");
-    assert_eq!(stage.complete_login("push", &login, &code).await, "STAT_SUCCESS");
+    let content = fixture.fetch_login("push", &login).await;
+    let code = gateway::code(fixture.jane.phone(), &content).unwrap();
+    assert_eq!(fixture.complete(&login, &code).await.0, "STAT_NOT_FOUND");
+    assert_eq!(fixture.complete_login("push", &login, &code).await, "STAT_SUCCESS");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_offered_on_our_own_channel_as_what_it_is() {
-    let mut stage = Stage::new().await;
-    let key = stage.challenge().await;
-    let offer = stage.jane.device.next_offer().await.unwrap();
+    let mut fixture = Fixture::new().await;
+    let key = fixture.challenge().await;
+    let offer = fixture.jane.device.next_offer().await.unwrap();
     assert_eq!(offer.operation, Operation::Login);
-    let shown = stage.jane.device.take(&offer, None).await.unwrap();
-    stage.jane.device.approve(&shown, None).await.unwrap();
-    assert_eq!(stage.state(&key), "finished");
+    let shown = fixture.jane.device.take(&offer, None).await.unwrap();
+    fixture.jane.device.approve(&shown, None).await.unwrap();
+    assert_eq!(fixture.state(&key), "finished");
 }

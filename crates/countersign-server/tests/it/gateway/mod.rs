@@ -13,8 +13,8 @@ use countersign_wire::body::Content;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::house::{House, program, read};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, program, read};
 use crate::trustedx;
 
 const FIELDS: &str =
@@ -23,23 +23,23 @@ const JANE: &str = "<componentType>Shop</componentType><user><userID>jane</userI
     <domain>acme</domain></user>";
 
 /// A house with jane and her phone, and a front-end key.
-struct Stage {
-    house: House,
-    jane: Person,
+struct Fixture {
+    server: TestServer,
+    jane: TestDevice,
     key: String,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         Self::configured("").await
     }
 
     async fn configured(configuration: &str) -> Self {
-        let house = House::configured(configuration);
-        house.user("jane");
-        let jane = Person::enrolled(&house, "jane", None).await;
-        let key = api_key(&house, &["--tenant", "acme", "--kind", "front-end"]);
-        Self { house, jane, key }
+        let server = TestServer::configured(configuration);
+        server.user("jane");
+        let jane = TestDevice::enrolled(&server, "jane", None).await;
+        let key = api_key(&server, &["--tenant", "acme", "--kind", "front-end"]);
+        Self { server, jane, key }
     }
 
     fn serial(&self) -> String {
@@ -47,7 +47,7 @@ impl Stage {
     }
 
     fn post(&self, call: &str) -> RequestBuilder {
-        self.house.http.post(format!("{}/rest/v2/{call}", self.house.address))
+        self.server.http.post(format!("{}/rest/v2/{call}", self.server.address))
     }
 
     /// Makes a call, and gives the name of its status and its result.
@@ -87,7 +87,7 @@ impl Stage {
         self.call("signature/push/cancelAuthSignatureRequest", &body).await.0
     }
 
-    /// Starts a signature on OneSpan's surface, and gives its key.
+    /// Starts a signature on OneSpan's dialect, and gives its key.
     async fn request(&self) -> String {
         let made = self.soap("genRequest", &format!("{JANE}{FIELDS}")).await;
         text(&made, "requestKey").to_owned()
@@ -101,7 +101,7 @@ impl Stage {
     }
 
     async fn send_soap(&self, command: &str, parameters: &str) -> Response {
-        let (id, secret) = &self.house.client;
+        let (id, secret) = &self.server.client;
         self.send_soap_as(id, secret, command, parameters).await
     }
 
@@ -117,7 +117,7 @@ impl Stage {
              www.vasco.com/IdentikeyServer/IdentikeyTypes/Signature'><s:Body><sig:{command}>\
              {parameters}</sig:{command}></s:Body></s:Envelope>"
         );
-        let call = self.house.http.post(format!("{}/onespan/soap", self.house.address));
+        let call = self.server.http.post(format!("{}/onespan/soap", self.server.address));
         let call = call.basic_auth(id, Some(secret)).header("content-type", "text/xml").body(body);
         call.send().await.unwrap()
     }
@@ -126,7 +126,7 @@ impl Stage {
     async fn started(&self) -> String {
         let list = ["transaction", "list", "--tenant", "acme", "--json", "--data"];
         loop {
-            let output = program().args(list).arg(self.house.data()).output().await.unwrap();
+            let output = program().args(list).arg(self.server.data()).output().await.unwrap();
             let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
             if let Some(key) = listed[0]["request_key"].as_str() {
                 return key.to_owned();
@@ -139,20 +139,20 @@ impl Stage {
         let path = format!("/device/v1/transactions/{id}/take");
         let body = json!({"id": id}).to_string();
         let proof = trustedx::proof_of(self.jane.phone(), "POST", &path, body.as_bytes());
-        let call = self.house.http.post(format!("{}{path}", self.house.address));
+        let call = self.server.http.post(format!("{}{path}", self.server.address));
         let call = call.bearer_auth(proof).header("content-type", "application/json").body(body);
         let (status, answer) = read(call.send().await.unwrap()).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
 
     fn state(&self, key: &str) -> String {
-        let shown = self.house.cli(&["transaction", "show", key, "--tenant", "acme"]).unwrap();
+        let shown = self.server.cli(&["transaction", "show", key, "--tenant", "acme"]).unwrap();
         shown["state"].as_str().unwrap().to_owned()
     }
 }
 
-fn api_key(house: &House, arguments: &[&str]) -> String {
-    let made = house.cli(&[&["key", "create"], arguments].concat()).unwrap();
+fn api_key(server: &TestServer, arguments: &[&str]) -> String {
+    let made = server.cli(&[&["key", "create"], arguments].concat()).unwrap();
     made["api_key"].as_str().unwrap().to_owned()
 }
 

@@ -6,13 +6,13 @@ use countersign_device::Error;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{FIELDS, JANE, Stage, text};
-use crate::house::{payment, program};
-use crate::person::Person;
+use super::{FIELDS, Fixture, JANE, text};
+use crate::test_device::TestDevice;
+use crate::test_server::{payment, program};
 
-impl Stage {
+impl Fixture {
     /// What `device scan` says, an event a line, and whether it went well.
-    async fn scans(&self, phone: &Person, arguments: &[&str]) -> (bool, Vec<Value>) {
+    async fn scans(&self, phone: &TestDevice, arguments: &[&str]) -> (bool, Vec<Value>) {
         let file = phone.file.to_str().unwrap();
         let scan = program().args(["device", "scan", file, "--json"]).args(arguments).output();
         let output = scan.await.unwrap();
@@ -24,74 +24,77 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_scans_a_requests_picture_shows_it_and_signs_with_a_code() {
-    let stage = Stage::new().await;
-    let made = stage.soap("genRequest", &format!("{JANE}{FIELDS}")).await;
+    let fixture = Fixture::new().await;
+    let made = fixture.soap("genRequest", &format!("{JANE}{FIELDS}")).await;
     let key = text(&made, "requestKey");
-    let drawn = stage.house.cli(&["transaction", "qr", key, "--tenant", "acme"]).unwrap();
+    let drawn = fixture.server.cli(&["transaction", "qr", key, "--tenant", "acme"]).unwrap();
     assert_eq!(drawn["request_key"], key);
     assert_eq!(drawn["png"], text(&made, "requestImage"), "one picture, however it is asked for");
 
     let waiting = format!("{JANE}<requestKey>{key}</requestKey>");
-    let waiting = stage.soap("authSignatureRequest", &waiting);
+    let waiting = fixture.soap("authSignatureRequest", &waiting);
     let approve = [key, "--answer", "approve", "--code"];
-    let scanning = stage.scans(&stage.jane, &approve);
+    let scanning = fixture.scans(&fixture.jane, &approve);
     let (answer, (well, events)) = tokio::join!(waiting, scanning);
     assert!(well, "{events:?}");
     let shown = events.iter().find(|event| event["event"] == "shown").unwrap();
     let content = BASE64.decode(shown["content"].as_str().unwrap()).unwrap();
     assert_eq!(content, br#"{"message":"","rows":[["To","Ann"]]}"#);
     assert_eq!(text(&answer, "statusCodeEnum"), "STAT_SUCCESS");
-    assert_eq!(text(&answer, "serialNumber"), stage.serial());
+    assert_eq!(text(&answer, "serialNumber"), fixture.serial());
     let code = text(&answer, "signature");
     assert!(code.len() == 8 && code.bytes().all(|b| b.is_ascii_digit()), "{code}");
 
-    let ended = stage.house.cli(&["transaction", "qr", key, "--tenant", "acme"]).unwrap_err();
+    let ended = fixture.server.cli(&["transaction", "qr", key, "--tenant", "acme"]).unwrap_err();
     assert!(ended.stderr.contains("nothing to scan any more"), "{}", ended.stderr);
-    assert!(!stage.scans(&stage.jane, &[key, "--answer", "approve"]).await.0, "only once");
+    assert!(!fixture.scans(&fixture.jane, &[key, "--answer", "approve"]).await.0, "only once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_kobil_started_is_shown_as_a_picture_and_scanned() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let body = payment("drawn");
     let scanning = async {
-        let key = stage.started().await;
-        let drawn = stage.house.cli(&["transaction", "qr", &key, "--tenant", "acme"]).unwrap();
+        let key = fixture.started().await;
+        let drawn = fixture.server.cli(&["transaction", "qr", &key, "--tenant", "acme"]).unwrap();
         assert_eq!(drawn["request_key"], key);
-        stage.scans(&stage.jane, &[&key, "--answer", "approve"]).await
+        fixture.scans(&fixture.jane, &[&key, "--answer", "approve"]).await
     };
     let ((status, answer), (well, events)) =
-        tokio::join!(stage.house.start_signature("jane", &body), scanning);
+        tokio::join!(fixture.server.start_signature("jane", &body), scanning);
     assert!(well, "{events:?}");
     assert_eq!((status, &answer["status"]), (StatusCode::OK, &json!("OK")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_person_may_say_no_to_what_they_scanned() {
-    let stage = Stage::new().await;
-    let key = stage.request().await;
-    assert!(stage.scans(&stage.jane, &[&key, "--answer", "decline"]).await.0);
-    assert_eq!(stage.state(&key), "declined");
+    let fixture = Fixture::new().await;
+    let key = fixture.request().await;
+    assert!(fixture.scans(&fixture.jane, &[&key, "--answer", "decline"]).await.0);
+    assert_eq!(fixture.state(&key), "declined");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_finds_by_a_key_only_what_is_for_it() {
-    let mut stage = Stage::new().await;
-    stage.house.user("joe");
-    let mut joe = Person::enrolled(&stage.house, "joe", None).await;
-    let (first, second) = (stage.request().await, stage.request().await);
+    let mut fixture = Fixture::new().await;
+    fixture.server.user("joe");
+    let mut joe = TestDevice::enrolled(&fixture.server, "joe", None).await;
+    let (first, second) = (fixture.request().await, fixture.request().await);
     let others = joe.device.scan(&first).await.unwrap_err();
     assert!(matches!(others, Error::NothingThere), "{others}");
     for neither in ["", "1", "00000000420", "0000000x42", "https://shop.example/"] {
-        let refused = stage.jane.device.scan(neither).await.unwrap_err();
+        let refused = fixture.jane.device.scan(neither).await.unwrap_err();
         assert!(matches!(refused, Error::NotAKey), "{neither}: {refused}");
     }
     let offers = [
-        stage.jane.device.scan(&second).await.unwrap(),
-        stage.jane.device.scan(&first).await.unwrap(),
+        fixture.jane.device.scan(&second).await.unwrap(),
+        fixture.jane.device.scan(&first).await.unwrap(),
     ];
     assert_ne!(offers[0].id, offers[1].id);
-    let shown = stage.jane.device.take(&offers[0], None).await.unwrap();
-    stage.jane.device.approve(&shown, None).await.unwrap();
-    assert_eq!((stage.state(&second), stage.state(&first)), ("finished".into(), "waiting".into()));
+    let shown = fixture.jane.device.take(&offers[0], None).await.unwrap();
+    fixture.jane.device.approve(&shown, None).await.unwrap();
+    assert_eq!(
+        (fixture.state(&second), fixture.state(&first)),
+        ("finished".into(), "waiting".into())
+    );
 }

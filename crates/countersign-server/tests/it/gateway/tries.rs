@@ -9,24 +9,24 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::{FIELDS, JANE, Stage, now, other, text};
-use crate::house::{payment, read};
-use crate::person::Person;
+use super::{FIELDS, Fixture, JANE, now, other, text};
+use crate::test_device::TestDevice;
+use crate::test_server::{payment, read};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_guesses_get_a_minutes_worth_of_answers_which_are_all_the_same() {
-    let stage = Stage::new().await;
-    stage.house.user("joe");
-    let joe = Person::enrolled(&stage.house, "joe", None).await;
-    let key = stage.request().await;
+    let fixture = Fixture::new().await;
+    fixture.server.user("joe");
+    let joe = TestDevice::enrolled(&fixture.server, "joe", None).await;
+    let key = fixture.request().await;
     let serial = &joe.phone().serial_number;
     // A hit now and then: it is somebody else's.
     let guess =
         |n: u64| if n.is_multiple_of(100) { key.clone() } else { format!("{:010}", n * 7_919) };
     let tries = stream::iter(0..10_000).map(|n| {
         let body = json!({"requestKey": guess(n), "serialNumber": serial});
-        let call = stage.post("signature/push/getPreparedSignatureRequest").json(&body);
-        let call = call.basic_auth("app", Some(&stage.key)).send();
+        let call = fixture.post("signature/push/getPreparedSignatureRequest").json(&body);
+        let call = call.basic_auth("app", Some(&fixture.key)).send();
         async {
             let answer = call.await.unwrap();
             (answer.status(), answer.text().await.unwrap())
@@ -39,103 +39,103 @@ async fn ten_thousand_guesses_get_a_minutes_worth_of_answers_which_are_all_the_s
     assert!(answers[0].1.contains("STAT_NOT_FOUND"), "{}", answers[0].1);
     assert!(refused.iter().all(|(status, _)| *status == StatusCode::TOO_MANY_REQUESTS));
     assert!(refused.len() > 9_000, "only {} were refused", refused.len());
-    stage.fetch(&key).await;
+    fixture.fetch(&key).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guesses_over_soap_are_bounded_as_those_over_rest_are() {
-    let stage = Stage::configured("[onespan]\nfetches_per_minute = 3\n").await;
+    let fixture = Fixture::configured("[onespan]\nfetches_per_minute = 3\n").await;
     let fetch = format!(
         "<componentType>Shop</componentType><serialNumber>{}</serialNumber>\
          <requestKey>0000000042</requestKey>",
-        stage.serial()
+        fixture.serial()
     );
     for _ in 0..3 {
-        let answer = stage.soap("getPreparedSignatureRequest", &fetch).await;
+        let answer = fixture.soap("getPreparedSignatureRequest", &fetch).await;
         assert_eq!(text(&answer, "statusCodeEnum"), "STAT_NOT_FOUND");
     }
-    let refused = stage.send_soap("getPreparedSignatureRequest", &fetch).await;
+    let refused = fixture.send_soap("getPreparedSignatureRequest", &fetch).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.headers()["retry-after"], "60");
     // Each caller has tries of its own.
-    stage.fetch(&stage.request().await).await;
+    fixture.fetch(&fixture.request().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_tries_request_keys_completes_no_more_than_a_minutes_worth_and_not_by_luck() {
-    let stage = Stage::configured("[onespan]\ncompletions_per_minute = 3\n").await;
-    let key = stage.request().await;
-    let code = gateway::code(stage.jane.phone(), &stage.fetch(&key).await).unwrap();
+    let fixture = Fixture::configured("[onespan]\ncompletions_per_minute = 3\n").await;
+    let key = fixture.request().await;
+    let code = gateway::code(fixture.jane.phone(), &fixture.fetch(&key).await).unwrap();
     for guess in 0..3 {
         let guess = format!("{guess:010}");
-        assert_eq!(stage.complete(&guess, &code).await.0, "STAT_NOT_FOUND");
+        assert_eq!(fixture.complete(&guess, &code).await.0, "STAT_NOT_FOUND");
     }
     for guess in ["0000000003", &key] {
-        assert_eq!(stage.complete(guess, &code).await.0, "STAT_ERROR", "asked before the look");
+        assert_eq!(fixture.complete(guess, &code).await.0, "STAT_ERROR", "asked before the look");
     }
-    assert_eq!(stage.state(&key), "taken");
+    assert_eq!(fixture.state(&key), "taken");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_was_not_addressed_finds_nothing() {
-    let stage = Stage::new().await;
-    let tablet = Person::enrolled(&stage.house, "jane", None).await;
-    let serial = stage.serial();
+    let fixture = Fixture::new().await;
+    let tablet = TestDevice::enrolled(&fixture.server, "jane", None).await;
+    let serial = fixture.serial();
     let made = format!("{JANE}<serialNumber>{serial}</serialNumber>{FIELDS}");
-    let key = text(&stage.soap("genRequest", &made).await, "requestKey").to_owned();
-    let others = stage.fetch_status(&key, &tablet.phone().serial_number).await;
+    let key = text(&fixture.soap("genRequest", &made).await, "requestKey").to_owned();
+    let others = fixture.fetch_status(&key, &tablet.phone().serial_number).await;
     assert_eq!(others, "STAT_NOT_FOUND");
     for nobodys in ["VDS1000120-1", "x", &serial.to_lowercase(), &format!("{serial} ")] {
-        assert_eq!(stage.fetch_status(&key, nobodys).await, "STAT_NOT_FOUND", "{nobodys}");
+        assert_eq!(fixture.fetch_status(&key, nobodys).await, "STAT_NOT_FOUND", "{nobodys}");
     }
-    stage.fetch(&key).await;
+    fixture.fetch(&key).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_device_that_fetched_completes_in_either_form() {
-    let stage = Stage::new().await;
-    let tablet = Person::enrolled(&stage.house, "jane", None).await;
-    let key = stage.request().await;
-    let content = stage.fetch(&key).await;
+    let fixture = Fixture::new().await;
+    let tablet = TestDevice::enrolled(&fixture.server, "jane", None).await;
+    let key = fixture.request().await;
+    let content = fixture.fetch(&key).await;
     let code = gateway::code(tablet.phone(), &content).unwrap();
-    assert_eq!(stage.complete(&key, &code).await.0, "STAT_INVCREDENTIALS");
+    assert_eq!(fixture.complete(&key, &code).await.0, "STAT_INVCREDENTIALS");
     let cms = gateway::cms(tablet.phone(), &content, now()).unwrap();
-    assert_eq!(stage.complete(&key, &BASE64.encode(cms)).await.0, "STAT_INVCREDENTIALS");
-    let cms = gateway::cms(stage.jane.phone(), &content, now()).unwrap();
-    let (status, result) = stage.complete(&key, &BASE64.encode(cms)).await;
-    assert_eq!((status.as_str(), &result["serialNo"]), ("STAT_SUCCESS", &json!(stage.serial())));
+    assert_eq!(fixture.complete(&key, &BASE64.encode(cms)).await.0, "STAT_INVCREDENTIALS");
+    let cms = gateway::cms(fixture.jane.phone(), &content, now()).unwrap();
+    let (status, result) = fixture.complete(&key, &BASE64.encode(cms)).await;
+    assert_eq!((status.as_str(), &result["serialNo"]), ("STAT_SUCCESS", &json!(fixture.serial())));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_comes_after_the_deadline_is_for_nothing() {
-    let stage = Stage::configured("[onespan]\nwait_seconds = 8\n").await;
+    let fixture = Fixture::configured("[onespan]\nwait_seconds = 8\n").await;
     let push = format!("{JANE}<push>{FIELDS}</push>");
     let phone = async {
-        let key = stage.started().await;
-        (stage.fetch(&key).await, key)
+        let key = fixture.started().await;
+        (fixture.fetch(&key).await, key)
     };
-    let (answer, (content, key)) = tokio::join!(stage.soap("authSignatureRequest", &push), phone);
+    let (answer, (content, key)) = tokio::join!(fixture.soap("authSignatureRequest", &push), phone);
     assert_eq!(text(&answer, "statusCodeEnum"), "STAT_EXP_CHALLENGE");
-    let code = gateway::code(stage.jane.phone(), &content).unwrap();
-    assert_eq!(stage.complete(&key, &code).await.0, "STAT_NOT_FOUND");
+    let code = gateway::code(fixture.jane.phone(), &content).unwrap();
+    assert_eq!(fixture.complete(&key, &code).await.0, "STAT_NOT_FOUND");
     assert_eq!(
-        stage.complete(&key, &other(&code)).await.0,
+        fixture.complete(&key, &other(&code)).await.0,
         "STAT_NOT_FOUND",
         "and no guess counts"
     );
-    assert_eq!(stage.fetch_status(&key, &stage.serial()).await, "STAT_NOT_FOUND");
-    let message = gateway::information(stage.jane.phone(), &content, &key).unwrap();
-    assert_eq!(stage.cancel(&message).await, "STAT_NOT_FOUND");
+    assert_eq!(fixture.fetch_status(&key, &fixture.serial()).await, "STAT_NOT_FOUND");
+    let message = gateway::information(fixture.jane.phone(), &content, &key).unwrap();
+    assert_eq!(fixture.cancel(&message).await, "STAT_NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_fetches_at_once_one_has_it() {
-    let stage = Stage::new().await;
-    let tablet = Person::enrolled(&stage.house, "jane", None).await;
-    let (serial, tablets) = (stage.serial(), tablet.phone().serial_number.clone());
+    let fixture = Fixture::new().await;
+    let tablet = TestDevice::enrolled(&fixture.server, "jane", None).await;
+    let (serial, tablets) = (fixture.serial(), tablet.phone().serial_number.clone());
     for _ in 0..5 {
-        let key = stage.request().await;
-        let tries = [&serial, &tablets, &serial, &tablets].map(|s| stage.fetch_status(&key, s));
+        let key = fixture.request().await;
+        let tries = [&serial, &tablets, &serial, &tablets].map(|s| fixture.fetch_status(&key, s));
         let mut told = futures_util::future::join_all(tries).await;
         told.sort();
         let missed = ["STAT_NOT_FOUND"; 3];
@@ -145,53 +145,54 @@ async fn of_two_fetches_at_once_one_has_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_key_cancels_where_the_policy_says_so_and_only_for_the_device_that_fetched() {
-    let stage = Stage::configured("[onespan]\nplain_cancel_keys = true\n").await;
-    let tablet = Person::enrolled(&stage.house, "jane", None).await;
-    let key = stage.request().await;
-    assert_eq!(stage.cancel(&key).await, "STAT_NOSUPPORT", "before the fetch");
-    stage.fetch(&key).await;
+    let fixture = Fixture::configured("[onespan]\nplain_cancel_keys = true\n").await;
+    let tablet = TestDevice::enrolled(&fixture.server, "jane", None).await;
+    let key = fixture.request().await;
+    assert_eq!(fixture.cancel(&key).await, "STAT_NOSUPPORT", "before the fetch");
+    fixture.fetch(&key).await;
     let tablets = json!({"requestKey": key, "serialNumber": tablet.phone().serial_number});
-    let (tablets, _) = stage.call("signature/push/cancelAuthSignatureRequest", &tablets).await;
+    let (tablets, _) = fixture.call("signature/push/cancelAuthSignatureRequest", &tablets).await;
     assert_eq!(tablets, "STAT_NOSUPPORT");
-    assert_eq!(stage.cancel(&key).await, "STAT_SUCCESS");
-    assert_eq!(stage.state(&key), "declined");
+    assert_eq!(fixture.cancel(&key).await, "STAT_SUCCESS");
+    assert_eq!(fixture.state(&key), "declined");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_that_is_away_is_told_by_http_and_never_by_a_status() {
-    let stage = Stage::new().await;
-    let key = stage.request().await;
+    let fixture = Fixture::new().await;
+    let key = fixture.request().await;
     let moved = Command::new("sqlite3")
-        .arg(stage.house.data().join("ledger.db"))
+        .arg(fixture.server.data().join("ledger.db"))
         .arg("ALTER TABLE transactions RENAME TO lost")
         .output()
         .unwrap();
     assert!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stderr));
-    let body = json!({"requestKey": key, "serialNumber": stage.serial(), "userID": "jane",
+    let body = json!({"requestKey": key, "serialNumber": fixture.serial(), "userID": "jane",
         "signature": "00000000"});
     for call in ["getPreparedSignatureRequest", "authSignature"] {
-        let sent = stage.post(&format!("signature/push/{call}")).json(&body);
-        let answer = sent.basic_auth("app", Some(&stage.key)).send().await.unwrap();
+        let sent = fixture.post(&format!("signature/push/{call}")).json(&body);
+        let answer = sent.basic_auth("app", Some(&fixture.key)).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{call}");
         assert!(answer.headers().contains_key("retry-after"));
         assert_eq!(answer.text().await.unwrap(), "", "nothing is told of why");
     }
-    let answer = stage.send_soap("genRequest", &format!("{JANE}{FIELDS}")).await;
+    let answer = fixture.send_soap("genRequest", &format!("{JANE}{FIELDS}")).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers().contains_key("retry-after"));
     let answer = answer.text().await.unwrap();
     assert_eq!(text(&answer, "faultcode"), "soapenv:Server");
     assert!(!answer.contains("transactions"), "{answer}");
-    assert!(stage.house.log().contains("no such table"), "the log says what failed");
+    assert!(fixture.server.log().contains("no such table"), "the log says what failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_at_all_is_as_good_as_a_wrong_one() {
-    let stage = Stage::new().await;
-    let body = json!({"requestKey": "0000000042", "serialNumber": stage.serial()});
+    let fixture = Fixture::new().await;
+    let body = json!({"requestKey": "0000000042", "serialNumber": fixture.serial()});
     let call = "signature/push/getPreparedSignatureRequest";
-    let none = stage.post(call).json(&body).send().await.unwrap();
-    let wrong = stage.post(call).json(&body).basic_auth("app", Some("csk_x")).send().await.unwrap();
+    let none = fixture.post(call).json(&body).send().await.unwrap();
+    let wrong =
+        fixture.post(call).json(&body).basic_auth("app", Some("csk_x")).send().await.unwrap();
     for answer in [none, wrong] {
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(answer.headers()["www-authenticate"], "Basic realm=\"Countersign\"");
@@ -201,14 +202,15 @@ async fn no_key_at_all_is_as_good_as_a_wrong_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_asks_for_a_pin_is_not_for_the_gateway() {
-    let stage = Stage::new().await;
+    let fixture = Fixture::new().await;
     let mut body = payment("pin");
     body["pinRequired"] = json!(true);
     body["callbackUrl"] = json!("https://shop.example/");
-    let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/jane", stage.house.address);
-    let call = stage.house.http.post(url).bearer_auth(stage.house.token().await).json(&body);
+    let url =
+        format!("{}/auth/realms/acme/v3_user/digitaniumsignature/jane", fixture.server.address);
+    let call = fixture.server.http.post(url).bearer_auth(fixture.server.token().await).json(&body);
     let (status, answer) = read(call.send().await.unwrap()).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    let key = stage.started().await;
-    assert_eq!(stage.fetch_status(&key, &stage.serial()).await, "STAT_NOT_FOUND");
+    let key = fixture.started().await;
+    assert_eq!(fixture.fetch_status(&key, &fixture.serial()).await, "STAT_NOT_FOUND");
 }

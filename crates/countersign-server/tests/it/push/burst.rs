@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use countersign_push_services::Trouble;
+use countersign_push_services::Outage;
 use futures_util::{StreamExt as _, stream};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Stage, fetched, google};
-use crate::house::payment;
+use super::{Fixture, fetched, google};
+use crate::test_server::payment;
 
 /// A device is made by two commands and two calls, so few stand for many.
 const OPEN_PER_USER: u32 = 100;
@@ -21,17 +21,17 @@ async fn a_burst_loses_no_push_whatever_its_service_does() {
     let count = std::env::var("COUNTERSIGN_TEST_BURST").ok().and_then(|count| count.parse().ok());
     let (count, away) = count.map_or((1_000, 3), |count: u32| (count, 10));
     let open = format!("[transactions]\nopen_per_user_max = {OPEN_PER_USER}");
-    let mut stage = Stage::with("", &open);
+    let mut fixture = Fixture::with("", &open);
     let users = count.div_ceil(OPEN_PER_USER);
     for user in 0..users {
-        stage.person(&format!("user{user}"), google(user)).await;
+        fixture.test_device(&format!("user{user}"), google(user)).await;
     }
-    stage.services.trouble(Some(Trouble {
+    fixture.services.trouble(Some(Outage {
         status: 503,
         reason: "UNAVAILABLE",
         retry_after: Some(1),
     }));
-    let token = stage.house.token().await;
+    let token = fixture.server.token().await;
     let begun = Instant::now();
     let start = |nth: u32| {
         let user = format!("user{}", nth % users);
@@ -39,7 +39,7 @@ async fn a_burst_loses_no_push_whatever_its_service_does() {
         let mut body = payment(&format!("order {nth}"));
         body["deviceGoOnlineTimeout"] = json!(600);
         body["callbackUrl"] = json!("https://127.0.0.1:9/nobody");
-        let call = stage.house.http.post(format!("{}{path}", stage.house.address));
+        let call = fixture.server.http.post(format!("{}{path}", fixture.server.address));
         call.bearer_auth(&token).json(&body).send()
     };
     let started = stream::iter(0..count).map(start).buffer_unordered(64);
@@ -48,16 +48,16 @@ async fn a_burst_loses_no_push_whatever_its_service_does() {
     assert_eq!(refused.count().await, 0);
     // The service comes back, tells its connections to go away amid the rest, and hangs up on them later.
     tokio::time::sleep(Duration::from_secs(away).saturating_sub(begun.elapsed())).await;
-    stage.services.trouble(None);
-    stage.services.go_away_in(count as usize / 4);
+    fixture.services.trouble(None);
+    fixture.services.go_away_in(count as usize / 4);
     let mut keys = BTreeMap::<String, u32>::new();
     while keys.len() < count as usize {
-        let received = stage.services.next().await;
+        let received = fixture.services.next().await;
         let body: Value = serde_json::from_slice(&received.body).unwrap();
         let data = body["message"]["data"].to_string();
         *keys.entry(fetched(data.as_bytes()).key).or_default() += 1;
         if keys.len() == count as usize / 2 {
-            stage.services.hang_up_in(1);
+            fixture.services.hang_up_in(1);
         }
     }
     let twice = keys.values().filter(|count| **count > 1).count();

@@ -1,4 +1,4 @@
-//! Across surfaces: what another one started is finished through a link, and what is started here on the
+//! Across dialects: what another one started is finished through a link, and what is started here on the
 //! device's own channel.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,16 +15,16 @@ use tokio::join;
 use super::{
     RAW, Shop, TRANSACTION, finish, id, look, openssl_digest, put, raw, transaction, until,
 };
-use crate::house::{House, openssl_verifies, payment};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, openssl_verifies, payment};
 
 const MESSAGE: &str = "Pay 5 € to Ann?";
 
 /// A finish with a CMS over the payment's message.
-fn cms_over(person: &Person, process: &str, message: &str) -> Value {
+fn cms_over(test_device: &TestDevice, process: &str, message: &str) -> Value {
     let id = u128::from_str_radix(process, 16).unwrap().to_be_bytes();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let identity = person.phone().identity(Use::Content).unwrap();
+    let identity = test_device.phone().identity(Use::Content).unwrap();
     let key = SigningKey::from_pem(&identity.key).unwrap();
     let (bytes, media_type) = (message.as_bytes(), "text/plain; charset=utf-8");
     let signed = cms::sign(bytes, media_type, id, now, &identity.certificate, &[], &key).unwrap();
@@ -32,9 +32,9 @@ fn cms_over(person: &Person, process: &str, message: &str) -> Value {
 }
 
 /// The id of the transaction that the client calls so, once it is there.
-async fn started(house: &House, reference: &str) -> String {
+async fn started(server: &TestServer, reference: &str) -> String {
     until("the start", async || {
-        let listed = house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+        let listed = server.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
         let found = listed.as_array().unwrap().iter().find(|row| row["reference"] == reference)?;
         Some(found["id"].as_str().unwrap().to_owned())
     })
@@ -43,50 +43,50 @@ async fn started(house: &House, reference: &str) -> String {
 
 #[tokio::test]
 async fn what_kobils_call_started_is_finished_through_a_link_with_a_cms() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
     let links = async {
-        let process = started(&house, "order-1").await;
+        let process = started(&server, "order-1").await;
         let path = format!("/signatures/{process}/finish");
         // A raw signature is none of the forms that it accepts, and another text is another text.
         let identity = jane.phone().identity(Use::Content).unwrap();
         let bare = finish(identity, "ecdsa-sha256", &openssl_digest("sha256", MESSAGE.as_bytes()));
         for bad in [bare, cms_over(&jane, &process, "Pay 500 € to Ann?")] {
-            let (status, answer) = put(&house, jane.phone(), &path, &bad).await;
+            let (status, answer) = put(&server, jane.phone(), &path, &bad).await;
             assert_eq!((status.as_u16(), &answer["error"]), (400, &json!("invalid_signature")));
         }
-        // What another surface asks for is not shown here.
-        let (status, _) = look(&house, jane.phone(), &format!("/signatures/{process}")).await;
+        // What another dialect asks for is not shown here.
+        let (status, _) = look(&server, jane.phone(), &format!("/signatures/{process}")).await;
         assert_eq!(status, StatusCode::GONE);
         let body = cms_over(&jane, &process, MESSAGE);
-        let (status, ended) = put(&house, jane.phone(), &path, &body).await;
+        let (status, ended) = put(&server, jane.phone(), &path, &body).await;
         assert_eq!(status, StatusCode::OK, "{ended}");
         assert_eq!(ended["signature"]["result"]["value"], body["value"]);
-        assert_eq!(put(&house, jane.phone(), &path, &body).await, (status, ended));
+        assert_eq!(put(&server, jane.phone(), &path, &body).await, (status, ended));
         body
     };
     let request = payment("order-1");
-    let (answer, body) = join!(house.start_signature("jane", &request), links);
+    let (answer, body) = join!(server.start_signature("jane", &request), links);
     let (status, answer) = answer;
     assert_eq!((status, &answer["status"]), (StatusCode::OK, &json!("OK")), "{answer}");
     assert_eq!(answer["data"]["signature"], body["value"]);
     let message = BASE64.decode(answer["data"]["signature"].as_str().unwrap()).unwrap();
-    assert_eq!(openssl_verifies(&message, &house.tenant_ca()), MESSAGE.as_bytes());
+    assert_eq!(openssl_verifies(&message, &server.tenant_ca()), MESSAGE.as_bytes());
 }
 
 #[tokio::test]
 async fn what_kobils_call_started_is_cancelled_and_failed_through_links() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
     for (link, code) in [("cancel", "USER_CANCEL"), ("fail", "INTERNAL_ERROR")] {
         let request = payment(link);
         let ends = async {
-            let process = started(&house, link).await;
-            put(&house, jane.phone(), &format!("/signatures/{process}/{link}"), &Value::Null).await
+            let process = started(&server, link).await;
+            put(&server, jane.phone(), &format!("/signatures/{process}/{link}"), &Value::Null).await
         };
-        let ((_, answer), (status, ended)) = join!(house.start_signature("jane", &request), ends);
+        let ((_, answer), (status, ended)) = join!(server.start_signature("jane", &request), ends);
         assert_eq!(status, StatusCode::OK, "{ended}");
         assert_eq!(answer["data"]["resultCode"], code);
         // It was never opened, so nothing of it is shown.
@@ -96,31 +96,31 @@ async fn what_kobils_call_started_is_cancelled_and_failed_through_links() {
 
 #[tokio::test]
 async fn what_asks_for_a_pin_is_not_finished_without_one() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", Some("2580")).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", Some("2580")).await;
     let mut request = payment("order-1");
     request["pinRequired"] = json!(true);
     let links = async {
-        let process = started(&house, "order-1").await;
+        let process = started(&server, "order-1").await;
         let path = format!("/signatures/{process}/finish");
         let body = cms_over(&jane, &process, MESSAGE);
-        let (status, answer) = put(&house, jane.phone(), &path, &body).await;
+        let (status, answer) = put(&server, jane.phone(), &path, &body).await;
         assert_eq!((status.as_u16(), &answer["error"]), (403, &json!("access_denied")));
         jane.opens(Some("2580")).await.unwrap();
-        let (status, answer) = put(&house, jane.phone(), &path, &body).await;
+        let (status, answer) = put(&server, jane.phone(), &path, &body).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
     };
-    let ((_, answer), ()) = join!(house.start_signature("jane", &request), links);
+    let ((_, answer), ()) = join!(server.start_signature("jane", &request), links);
     assert_eq!(answer["status"], "OK", "{answer}");
 }
 
 #[tokio::test]
 async fn what_is_started_here_is_taken_and_finished_on_the_devices_own_channel() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     for (path, body, content) in [
         (TRANSACTION, transaction(), "<p>Pay 5 €?</p>".as_bytes().to_vec()),
         (RAW, raw(&openssl_digest("sha256", b"x"), "sha256"), openssl_digest("sha256", b"x")),

@@ -6,15 +6,15 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{DOCUMENT, PREFIX, RAW, Shop, TRANSACTION, id, openssl_digest, raw, transaction};
-use crate::house::{House, read};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, read};
 
 #[tokio::test]
 async fn a_digest_that_is_none_is_refused() {
-    let house = House::new();
-    house.user("jane");
-    Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let digest = openssl_digest("sha256", b"x");
     let hex = hex::encode(&digest);
     let with = |name: &str, value: Value| {
@@ -41,19 +41,19 @@ async fn a_digest_that_is_none_is_refused() {
             assert!(sentence.starts_with(member), "{sentence}");
         }
     }
-    let listed = house.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+    let listed = server.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
     assert_eq!(listed, json!([]), "something was started");
 }
 
 #[tokio::test]
 async fn a_body_that_is_none_is_refused() {
-    let house = House::new();
-    house.user("jane");
-    Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let whole = transaction().to_string();
     let sent = async |content_type: &str, body: String| {
-        let call = house.http.post(format!("{}{PREFIX}{TRANSACTION}", house.address));
+        let call = server.http.post(format!("{}{PREFIX}{TRANSACTION}", server.address));
         let call = call.bearer_auth(&shop.token).header("content-type", content_type).body(body);
         let (status, answer) = read(call.send().await.unwrap()).await;
         assert!(answer["error"].is_string() && answer["error_description"].is_string(), "{answer}");
@@ -84,23 +84,23 @@ async fn a_body_that_is_none_is_refused() {
 
 #[tokio::test]
 async fn html_that_tries_to_script_is_kept_signed_and_given_back_as_it_was() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let data = "<svg onload=alert(1)><script>alert('\u{202e}x')</script>\u{0}<p>Pay?";
     let mut body = transaction();
     body["input"]["data"] = json!(data);
     let created = shop.creates(TRANSACTION, &body).await;
     assert_eq!(created["input"]["data"], data);
-    let (status, answer) = super::signs(&house, jane.phone(), &id(&created), data).await;
+    let (status, answer) = super::signs(&server, jane.phone(), &id(&created), data).await;
     assert_eq!(status.as_u16(), 200, "{answer}");
 }
 
 #[tokio::test]
 async fn addresses_and_methods_that_are_none_say_so() {
-    let house = House::new();
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    let shop = Shop::new(&server).await;
     for (method, path, status) in [
         (Method::POST, "/signatures", 404),
         (Method::GET, "/signatures/device/raw", 405),

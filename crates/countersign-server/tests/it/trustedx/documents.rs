@@ -13,13 +13,13 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use super::{DOCUMENT, RAW, Shop, TRANSACTION, id, openssl_digest, openssl_verifies, transaction};
-use crate::house::{BINARY, House};
-use crate::person::Person;
 use crate::receiver::{Act, Authority, Receiver};
+use crate::test_device::TestDevice;
+use crate::test_server::{BINARY, TestServer};
 
 /// A server that lets applications name addresses of this machine.
-fn house() -> House {
-    House::configured("[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\n")
+fn server() -> TestServer {
+    TestServer::configured("[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\n")
 }
 
 /// A PDF of one page with one line, as small as they get (ISO 32000-1, annex H.3).
@@ -112,12 +112,12 @@ fn openssl_reads(cms: &Path, document: &Path, ca: &Path) -> Output {
 
 #[tokio::test]
 async fn a_pdf_is_signed_where_it_lies_and_openssl_verifies_it_in_a_cms() {
-    let house = house();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = server();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let document = pdf("Flat 7, 500 EUR a month");
     let archive = Archive::of(&document).await;
-    let shop = Shop::new(&house).await;
+    let shop = Shop::new(&server).await;
     let request = archive.request(&openssl_digest("sha256", &document));
     let process = id(&shop.creates(DOCUMENT, &request).await);
 
@@ -133,7 +133,7 @@ async fn a_pdf_is_signed_where_it_lies_and_openssl_verifies_it_in_a_cms() {
     let directory = tempfile::tempdir().unwrap();
     let lease = directory.path().join("lease.pdf");
     std::fs::write(&lease, &document).unwrap();
-    let (cms, ca) = (placed(directory.path(), &result, &lease), house.tenant_ca());
+    let (cms, ca) = (placed(directory.path(), &result, &lease), server.tenant_ca());
     let read = openssl_reads(&cms, &lease, &ca);
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     assert_eq!(read.stdout, document);
@@ -144,12 +144,12 @@ async fn a_pdf_is_signed_where_it_lies_and_openssl_verifies_it_in_a_cms() {
 
 #[tokio::test]
 async fn the_command_line_device_does_the_same_by_the_links_with_another_kind_of_key() {
-    let house = house();
-    house.user("jane");
-    let jane = Person::with_key(&house, "jane", None, KeyKind::Rsa2048).await;
+    let server = server();
+    server.user("jane");
+    let jane = TestDevice::with_key(&server, "jane", None, KeyKind::Rsa2048).await;
     let document = pdf("Flat 8");
     let archive = Archive::of(&document).await;
-    let shop = Shop::new(&house).await;
+    let shop = Shop::new(&server).await;
     let request = archive.request(&openssl_digest("sha256", &document));
     let process = id(&shop.creates(DOCUMENT, &request).await);
 
@@ -170,15 +170,15 @@ async fn the_command_line_device_does_the_same_by_the_links_with_another_kind_of
     let lease = directory.path().join("lease.pdf");
     std::fs::write(&lease, &document).unwrap();
     let cms = placed(directory.path(), &result, &lease);
-    let read = openssl_reads(&cms, &lease, &house.tenant_ca());
+    let read = openssl_reads(&cms, &lease, &server.tenant_ca());
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
 }
 
 /// Runs a device that approves everything until it has ended one; how.
-async fn approves(person: &mut Person) -> State {
+async fn approves(test_device: &mut TestDevice) -> State {
     let mut end = None;
     let once = Run { answer: Answer::Approve, pin: None, count: Some(1) };
-    let ran = run(&mut person.device, once, |event| {
+    let ran = run(&mut test_device.device, once, |event| {
         if let Event::Ended { state, .. } = event {
             end = Some(state);
         }
@@ -189,12 +189,12 @@ async fn approves(person: &mut Person) -> State {
 
 #[tokio::test]
 async fn what_is_not_as_the_application_says_fails_the_process_in_one_sentence() {
-    let house = house();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = server();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let document = pdf("Flat 7, 500 EUR a month");
     let archive = Archive::of(&document).await;
-    let shop = Shop::new(&house).await;
+    let shop = Shop::new(&server).await;
     let (right, other) = (openssl_digest("sha256", &document), openssl_digest("sha256", b"other"));
     let with = |name: &str, value: Value| {
         let mut request = archive.request(&right);
@@ -231,10 +231,10 @@ async fn what_is_not_as_the_application_says_fails_the_process_in_one_sentence()
 
 #[tokio::test]
 async fn a_process_whose_document_is_not_on_the_public_internet_is_not_started() {
-    let house = House::new();
-    house.user("jane");
-    let _jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let _jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     for host in ["localhost:8443", "127.0.0.1", "10.0.0.1", "[::1]", "169.254.169.254", "0x7f.1"] {
         for name in ["document_url", "digest_url"] {
             let mut request = json!({
@@ -252,13 +252,13 @@ async fn a_process_whose_document_is_not_on_the_public_internet_is_not_started()
 
 #[tokio::test]
 async fn a_digest_that_only_its_address_tells_is_learnt_and_reported() {
-    let house = house();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = server();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let document = pdf("Flat 7");
     let digest = openssl_digest("sha256", &document);
     let archive = Archive::of(&document).await;
-    let shop = Shop::new(&house).await;
+    let shop = Shop::new(&server).await;
     let roots = json!([BASE64.encode(der(&archive.authority))]);
     let digest_url = format!("{}/lease.digest", archive.site.origin());
     for links in [false, true] {
@@ -286,10 +286,10 @@ fn assert_is_over(result: &Value, digest: &[u8]) {
 
 #[tokio::test]
 async fn html_is_shown_as_text_and_signed_as_it_was_sent_by_the_links_too() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let data = "<h1>Pay</h1><p>5\u{a0}€ to <a href='https://bob.example/'>Bob</a>\
                 <span style='color:red'>now</span></p>";
     for links in [false, true] {
@@ -298,7 +298,7 @@ async fn html_is_shown_as_text_and_signed_as_it_was_sent_by_the_links_too() {
         request["input"]["data"] = json!(data);
         let process = id(&shop.creates(TRANSACTION, &request).await);
         let (_, shown) = jane.opens(None).await.unwrap();
-        let looked = house.cli(&["transaction", "show", &process, "--tenant", "acme"]).unwrap();
+        let looked = server.cli(&["transaction", "show", &process, "--tenant", "acme"]).unwrap();
         // A look takes nothing.
         assert_eq!(looked["state"], if links { "waiting" } else { "taken" });
         jane.device.approve(&shown, None).await.unwrap();
@@ -313,10 +313,10 @@ async fn html_is_shown_as_text_and_signed_as_it_was_sent_by_the_links_too() {
 
 #[tokio::test]
 async fn html_with_a_script_is_not_signed_and_fails_the_process() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let mut request = transaction();
     request["input"]["data"] = json!("<p>Pay 5</p><script>alert(1)</script>");
     for links in [false, true] {
@@ -330,11 +330,11 @@ async fn html_with_a_script_is_not_signed_and_fails_the_process() {
 
 #[tokio::test]
 async fn a_person_who_says_no_at_a_link_cancels_the_process() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     jane.device.prefer_links(true);
-    let shop = Shop::new(&house).await;
+    let shop = Shop::new(&server).await;
     let process = id(&shop.creates(TRANSACTION, &transaction()).await);
     let no = Run { answer: Answer::Decline, pin: None, count: Some(1) };
     assert_eq!(run(&mut jane.device, no, |_| {}).await.unwrap(), 1);
@@ -342,33 +342,33 @@ async fn a_person_who_says_no_at_a_link_cancels_the_process() {
 }
 
 #[tokio::test]
-async fn what_another_surface_asks_for_is_taken_although_links_are_preferred() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+async fn what_another_dialect_asks_for_is_taken_although_links_are_preferred() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     jane.device.prefer_links(true);
-    let payment = crate::house::payment("order-1");
-    let (answer, shown) = tokio::join!(house.start_signature("jane", &payment), jane.signs());
+    let payment = crate::test_server::payment("order-1");
+    let (answer, shown) = tokio::join!(server.start_signature("jane", &payment), jane.signs());
     assert_eq!((answer.0, shown.media_type()), (StatusCode::OK, "text/plain; charset=utf-8"));
 }
 
 #[tokio::test]
 async fn a_signature_that_was_made_at_a_link_is_sent_there_again_after_a_restart() {
-    let mut house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let mut server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     jane.device.prefer_links(true);
-    let process = id(&Shop::new(&house).await.creates(TRANSACTION, &transaction()).await);
+    let process = id(&Shop::new(&server).await.creates(TRANSACTION, &transaction()).await);
     let (_, shown) = jane.opens(None).await.unwrap();
-    house.kill();
+    server.kill();
     // It signs, keeps the signature, and cannot send it.
     let lost = jane.device.approve(&shown, None);
     tokio::time::timeout(std::time::Duration::from_secs(1), lost).await.unwrap_err();
-    house.restart();
-    let mut again = Person::opened(jane.file.clone());
+    server.restart();
+    let mut again = TestDevice::opened(jane.file.clone());
     let resumed = again.device.resume().await.unwrap();
     assert_eq!(resumed.len(), 1);
     assert_eq!(resumed[0].outcome.as_ref().unwrap().state, State::Finished);
-    let (_, result) = Shop::new(&house).await.result(&process).await;
+    let (_, result) = Shop::new(&server).await.result(&process).await;
     assert_eq!(result["status"], "finished");
 }

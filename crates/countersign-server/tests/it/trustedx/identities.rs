@@ -6,8 +6,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{RAW, Shop, TRANSACTION, id, openssl_digest, raw, signs, transaction};
-use crate::house::House;
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::TestServer;
 
 /// Whether it is what the vendor's page of identities says; a list's has no details.
 #[track_caller]
@@ -51,14 +51,14 @@ async fn listed(shop: &Shop<'_>, query: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_list_gives_what_meets_every_condition() {
-    let house = House::new();
-    house.user("jane");
-    house.user("joe");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let joe = Person::enrolled(&house, "joe", None).await;
-    let shop = Shop::new(&house).await;
-    let of = |person: &Person| -> Vec<String> {
-        person.phone().identities.iter().map(|one| one.id.clone()).collect()
+    let server = TestServer::new();
+    server.user("jane");
+    server.user("joe");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let joe = TestDevice::enrolled(&server, "joe", None).await;
+    let shop = Shop::new(&server).await;
+    let of = |test_device: &TestDevice| -> Vec<String> {
+        test_device.phone().identities.iter().map(|one| one.id.clone()).collect()
     };
     let sorted = |mut ids: Vec<String>| {
         ids.sort();
@@ -84,10 +84,10 @@ async fn a_list_gives_what_meets_every_condition() {
 
 #[tokio::test]
 async fn an_identity_is_shown_disabled_enabled_and_deleted() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let own = jane.phone().identity(Use::Content).unwrap();
     let path = format!("/sign_identities/{}", own.id);
     let (status, shown) = shop.get(&path).await;
@@ -119,7 +119,7 @@ async fn an_identity_is_shown_disabled_enabled_and_deleted() {
     for method in [Method::GET, Method::DELETE] {
         assert_eq!(shop.call(method, &path, None).await.0, StatusCode::GONE);
     }
-    assert_eq!(signs(&house, jane.phone(), &process, "<p>Pay 5 €?</p>").await.0.as_u16(), 403);
+    assert_eq!(signs(&server, jane.phone(), &process, "<p>Pay 5 €?</p>").await.0.as_u16(), 403);
     for nothing in ["x", "000102030405060708090a0b0c0d0e0f"] {
         assert_eq!(shop.get(&format!("/sign_identities/{nothing}")).await.0, StatusCode::GONE);
     }
@@ -127,12 +127,12 @@ async fn an_identity_is_shown_disabled_enabled_and_deleted() {
 
 #[tokio::test]
 async fn selectors_are_alternatives_and_their_conditions_hold_together() {
-    let house = House::new();
-    house.user("jane");
-    house.user("joe");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let joe = Person::enrolled(&house, "joe", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    server.user("joe");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let joe = TestDevice::enrolled(&server, "joe", None).await;
+    let shop = Shop::new(&server).await;
     let (content, digest) =
         [Use::Content, Use::Digest].map(|usage| jane.phone().identity(usage).unwrap()).into();
     let device = jane.phone().device_id.to_string();
@@ -180,8 +180,8 @@ async fn selectors_are_alternatives_and_their_conditions_hold_together() {
     let (status, answer) = by(json!([{"labels": ["test"]}]), Some("joe")).await;
     assert_eq!(status, 201);
     let process = id(&answer["signature"]);
-    assert_eq!(signs(&house, jane.phone(), &process, "<p>Pay 5 €?</p>").await.0.as_u16(), 410);
-    assert_eq!(signs(&house, joe.phone(), &process, "<p>Pay 5 €?</p>").await.0.as_u16(), 200);
+    assert_eq!(signs(&server, jane.phone(), &process, "<p>Pay 5 €?</p>").await.0.as_u16(), 410);
+    assert_eq!(signs(&server, joe.phone(), &process, "<p>Pay 5 €?</p>").await.0.as_u16(), 200);
     assert_eq!(by(json!([]), Some("joe")).await.0, 201);
     for (selectors, user) in
         [(json!([{"id": content.id}]), "joe"), (json!([{"labels": ["test"]}]), "nobody")]
@@ -194,17 +194,17 @@ async fn selectors_are_alternatives_and_their_conditions_hold_together() {
 
 #[tokio::test]
 async fn another_tenants_identity_matches_nothing() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
     let own = jane.phone().identity(Use::Content).unwrap();
-    house.cli(&["tenant", "create", "other"]).unwrap();
-    let made = house.cli(&["client", "create", "Shop", "--tenant", "other"]).unwrap();
+    server.cli(&["tenant", "create", "other"]).unwrap();
+    let made = server.cli(&["client", "create", "Shop", "--tenant", "other"]).unwrap();
     let field = |name: &str| made[name].as_str().unwrap().to_owned();
     let client = (field("client_id"), field("client_secret"));
-    let (_, token) = super::oauth::token_at(&house, "other", &client, "").await;
+    let (_, token) = super::oauth::token_at(&server, "other", &client, "").await;
     let token = token["access_token"].as_str().unwrap().to_owned();
-    let stranger = Shop { house: &house, token };
+    let stranger = Shop { server: &server, token };
     let mut body = transaction();
     for selectors in [json!([{"id": own.id}]), json!([{"labels": ["test"]}])] {
         body["sign_identities"] = selectors;
@@ -220,16 +220,16 @@ async fn another_tenants_identity_matches_nothing() {
     let off = json!({"value": "disabled"});
     let put = stranger.call(Method::PUT, &format!("{path}/status"), Some(&off)).await;
     assert_eq!(put.0, StatusCode::GONE);
-    let shop = Shop::new(&house).await;
+    let shop = Shop::new(&server).await;
     assert_eq!(shop.get(&path).await.1["identity"]["status"]["value"], "enabled");
 }
 
 #[tokio::test]
 async fn an_identity_has_one_use() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let mut body = raw(&openssl_digest("sha256", b"x"), "sha256");
     body["sign_identities"] = json!([{"id": jane.phone().identity(Use::Content).unwrap().id}]);
     let (status, _, sentence) = shop.refused(RAW, &body).await;
@@ -240,18 +240,18 @@ async fn an_identity_has_one_use() {
 
 #[tokio::test]
 async fn a_device_learns_what_it_may_sign_with() {
-    let house = House::configured(
+    let server = TestServer::configured(
         "[[trustedx.device_types]]\nid = \"phone\"\nverification_policy = \"urn:example:1\"\n\
          digest_algorithm = \"sha512\"\n",
     );
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let created = shop.creates(TRANSACTION, &transaction()).await;
     let template = created["device_configuration_url"].as_str().unwrap();
     let path = template.split_once(super::PREFIX).unwrap().1;
     let path = path.replace("{device_type}", "phone");
-    let (status, own) = super::look(&house, jane.phone(), &path).await;
+    let (status, own) = super::look(&server, jane.phone(), &path).await;
     assert_eq!(status, StatusCode::OK, "{own}");
     assert_eq!(shop.get(&path).await.1, own, "an application is told the same");
     let policy = &own["signature_policy"];
@@ -260,7 +260,7 @@ async fn a_device_learns_what_it_may_sign_with() {
     assert_eq!(policy["rsa_key_bits_min"], 2048);
     let algorithms = policy["signature_algorithms"].to_string();
     assert!(algorithms.contains("ecdsa-sha256") && !algorithms.contains("sha1"), "{algorithms}");
-    let nobody = house.http.get(format!("{}{}{path}", house.address, super::PREFIX));
+    let nobody = server.http.get(format!("{}{}{path}", server.address, super::PREFIX));
     assert_eq!(nobody.send().await.unwrap().status().as_u16(), 401);
 
     // HTML that no algorithm was named for is hashed as the device's type says.
@@ -270,6 +270,6 @@ async fn a_device_learns_what_it_may_sign_with() {
         super::finish(identity, &format!("ecdsa-{hash}"), &digest)
     };
     let path = format!("/signatures/{}/finish", id(&created));
-    assert_eq!(super::put(&house, jane.phone(), &path, &finish("sha256")).await.0.as_u16(), 400);
-    assert_eq!(super::put(&house, jane.phone(), &path, &finish("sha512")).await.0.as_u16(), 200);
+    assert_eq!(super::put(&server, jane.phone(), &path, &finish("sha256")).await.0.as_u16(), 400);
+    assert_eq!(super::put(&server, jane.phone(), &path, &finish("sha512")).await.0.as_u16(), 200);
 }

@@ -15,24 +15,29 @@ use super::{
     DOCUMENT, PREFIX, RAW, Shop, TRANSACTION, finish, id, look, openssl_digest, proof, put, raw,
     signs, transaction, until,
 };
-use crate::house::{House, read};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, read};
 
 const DATA: &str = "<p>Pay 5 €?</p>";
 
 /// A finish by a link; its status and what it says.
-async fn finishes(house: &House, person: &Person, process: &str, body: &Value) -> (u16, Value) {
+async fn finishes(
+    server: &TestServer,
+    test_device: &TestDevice,
+    process: &str,
+    body: &Value,
+) -> (u16, Value) {
     let path = format!("/signatures/{process}/finish");
-    let (status, answer) = put(house, person.phone(), &path, body).await;
+    let (status, answer) = put(server, test_device.phone(), &path, body).await;
     (status.as_u16(), answer)
 }
 
 #[tokio::test]
 async fn a_process_is_failed_or_cancelled_with_the_devices_words() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     for (link, body, result) in [
         ("fail", json!({"value": "no key"}), json!({"status": "failed", "value": "no key"})),
         ("fail", Value::Null, json!({"status": "failed"})),
@@ -42,38 +47,38 @@ async fn a_process_is_failed_or_cancelled_with_the_devices_words() {
         let created = shop.creates(TRANSACTION, &transaction()).await;
         let address = created["links"][link].as_str().unwrap();
         let path = address.split_once(PREFIX).unwrap().1;
-        let (status, ended) = put(&house, jane.phone(), path, &body).await;
+        let (status, ended) = put(&server, jane.phone(), path, &body).await;
         assert_eq!(status, StatusCode::OK, "{ended}");
         assert_eq!(ended["signature"]["result"], result);
         assert_eq!(shop.result(&id(&created)).await, (StatusCode::OK, result.clone()));
         // The same again is the same; anything else comes too late.
-        assert_eq!(put(&house, jane.phone(), path, &body).await, (status, ended));
-        let other = put(&house, jane.phone(), path, &json!({"value": "something else"})).await;
+        assert_eq!(put(&server, jane.phone(), path, &body).await, (status, ended));
+        let other = put(&server, jane.phone(), path, &json!({"value": "something else"})).await;
         assert_eq!(other.0, StatusCode::CONFLICT);
-        assert_eq!(signs(&house, jane.phone(), &id(&created), DATA).await.0, StatusCode::CONFLICT);
+        assert_eq!(signs(&server, jane.phone(), &id(&created), DATA).await.0, StatusCode::CONFLICT);
         assert_eq!(shop.result(&id(&created)).await.1, result);
     }
     // Plain text is as good.
     let process = id(&shop.creates(TRANSACTION, &transaction()).await);
     let path = format!("/signatures/{process}/cancel");
     let token = proof(jane.phone(), "PUT", &path, "nein".as_bytes());
-    let call = house.http.put(format!("{}{PREFIX}{path}", house.address)).bearer_auth(token);
+    let call = server.http.put(format!("{}{PREFIX}{path}", server.address)).bearer_auth(token);
     let (_, ended) = read(call.body("nein").send().await.unwrap()).await;
     assert_eq!(ended["signature"]["result"], json!({"status": "canceled", "value": "nein"}));
 }
 
 #[tokio::test]
 async fn of_two_finishes_at_once_one_counts() {
-    let house = House::new();
-    house.user("jane");
-    let first = Person::enrolled(&house, "jane", None).await;
-    let second = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let first = TestDevice::enrolled(&server, "jane", None).await;
+    let second = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     for _ in 0..5 {
         let process = id(&shop.creates(TRANSACTION, &transaction()).await);
         let (one, other) = join!(
-            signs(&house, first.phone(), &process, DATA),
-            signs(&house, second.phone(), &process, DATA)
+            signs(&server, first.phone(), &process, DATA),
+            signs(&server, second.phone(), &process, DATA)
         );
         let statuses = [one.0.as_u16(), other.0.as_u16()];
         assert!(statuses == [200, 409] || statuses == [409, 200], "{statuses:?}");
@@ -87,56 +92,56 @@ async fn of_two_finishes_at_once_one_counts() {
 
 #[tokio::test]
 async fn the_same_finish_again_is_answered_again_and_another_is_not() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let process = id(&shop.creates(TRANSACTION, &transaction()).await);
     let identity = jane.phone().identity(Use::Content).unwrap();
     let digest = openssl_digest("sha256", DATA.as_bytes());
     let body = finish(identity, "ecdsa-sha256", &digest);
-    let (status, ended) = finishes(&house, &jane, &process, &body).await;
+    let (status, ended) = finishes(&server, &jane, &process, &body).await;
     assert_eq!(status, 200, "{ended}");
-    assert_eq!(finishes(&house, &jane, &process, &body).await, (200, ended));
+    assert_eq!(finishes(&server, &jane, &process, &body).await, (200, ended));
     // ECDSA makes another one each time.
     let other = finish(identity, "ecdsa-sha256", &digest);
     assert_ne!(other["value"], body["value"]);
-    assert_eq!(finishes(&house, &jane, &process, &other).await.0, 409);
+    assert_eq!(finishes(&server, &jane, &process, &other).await.0, 409);
 }
 
 #[tokio::test]
 async fn a_device_that_does_not_match_ends_nothing() {
-    let house = House::new();
-    house.user("jane");
-    house.user("joe");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let joe = Person::enrolled(&house, "joe", None).await;
-    let spare = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    server.user("joe");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let joe = TestDevice::enrolled(&server, "joe", None).await;
+    let spare = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let mut body = transaction();
     body["sign_identities"] = json!([{"device_id": jane.phone().device_id.to_string()}]);
     let process = id(&shop.creates(TRANSACTION, &body).await);
     for stranger in [&joe, &spare] {
-        assert_eq!(signs(&house, stranger.phone(), &process, DATA).await.0, StatusCode::GONE);
+        assert_eq!(signs(&server, stranger.phone(), &process, DATA).await.0, StatusCode::GONE);
         for path in ["fail", "cancel"].map(|link| format!("/signatures/{process}/{link}")) {
-            let answer = put(&house, stranger.phone(), &path, &Value::Null).await;
+            let answer = put(&server, stranger.phone(), &path, &Value::Null).await;
             assert_eq!(answer.0, StatusCode::GONE, "{path}");
         }
-        let looked = look(&house, stranger.phone(), &format!("/signatures/{process}")).await;
+        let looked = look(&server, stranger.phone(), &format!("/signatures/{process}")).await;
         assert_eq!(looked.0, StatusCode::GONE);
     }
-    let (status, seen) = look(&house, jane.phone(), &format!("/signatures/{process}")).await;
+    let (status, seen) = look(&server, jane.phone(), &format!("/signatures/{process}")).await;
     assert_eq!((status.as_u16(), &seen["signature"]["input"]["data"]), (200, &json!(DATA)));
-    assert_eq!(signs(&house, jane.phone(), &process, DATA).await.0, StatusCode::OK);
+    assert_eq!(signs(&server, jane.phone(), &process, DATA).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_signature_that_does_not_hold_ends_nothing() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let other = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let other = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let process = id(&shop.creates(TRANSACTION, &transaction()).await);
     let own = jane.phone().identity(Use::Content).unwrap();
     let for_digests = jane.phone().identity(Use::Digest).unwrap();
@@ -182,19 +187,19 @@ async fn a_signature_that_does_not_hold_ends_nothing() {
         ("by nobody", with("sign_identity", json!({"id": "0".repeat(32)})), 403),
         ("over a digest that it names", with("digest_value", json!(BASE64.encode(&digest))), 400),
     ] {
-        let (got, answer) = finishes(&house, &jane, &process, &body).await;
+        let (got, answer) = finishes(&server, &jane, &process, &body).await;
         assert_eq!(got, status, "{what}: {answer}");
         assert!(answer["error_description"].is_string(), "{what}: {answer}");
     }
-    assert_eq!(finishes(&house, &jane, &process, &good).await.0, 200, "it was still open");
+    assert_eq!(finishes(&server, &jane, &process, &good).await.0, 200, "it was still open");
 }
 
 #[tokio::test]
 async fn a_signature_is_over_the_digest_that_was_asked_for() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let identity = jane.phone().identity(Use::Digest).unwrap();
     let (asked, other) = (openssl_digest("sha256", b"asked"), openssl_digest("sha256", b"other"));
     let process = id(&shop.creates(RAW, &raw(&asked, "sha256")).await);
@@ -202,12 +207,12 @@ async fn a_signature_is_over_the_digest_that_was_asked_for() {
     let mut reported = over_other.clone();
     reported["digest_value"] = json!(BASE64.encode(&other));
     for body in [over_other, reported] {
-        let (status, answer) = finishes(&house, &jane, &process, &body).await;
+        let (status, answer) = finishes(&server, &jane, &process, &body).await;
         assert_eq!((status, &answer["error"]), (400, &json!("invalid_signature")), "{answer}");
     }
     let mut reported = finish(identity, "ecdsa-sha256", &asked);
     reported["digest_value"] = json!(BASE64.encode(&asked));
-    assert_eq!(finishes(&house, &jane, &process, &reported).await.0, 200);
+    assert_eq!(finishes(&server, &jane, &process, &reported).await.0, 200);
 
     // Where only a URL was given, the device says what it fetched.
     let mut learnt = raw(&asked, "sha256");
@@ -215,92 +220,92 @@ async fn a_signature_is_over_the_digest_that_was_asked_for() {
     learnt["input"]["digest_url"] = json!("https://docs.example/digest");
     let process = id(&shop.creates(DOCUMENT, &learnt).await);
     let mut body = finish(identity, "ecdsa-sha256", &other);
-    assert_eq!(finishes(&house, &jane, &process, &body).await.0, 400, "it does not say which");
+    assert_eq!(finishes(&server, &jane, &process, &body).await.0, 400, "it does not say which");
     body["digest_value"] = json!(BASE64.encode(&asked));
-    assert_eq!(finishes(&house, &jane, &process, &body).await.0, 400, "it is another one");
+    assert_eq!(finishes(&server, &jane, &process, &body).await.0, 400, "it is another one");
     body["digest_value"] = json!(BASE64.encode(&other));
-    let (status, ended) = finishes(&house, &jane, &process, &body).await;
+    let (status, ended) = finishes(&server, &jane, &process, &body).await;
     assert_eq!(status, 200, "{ended}");
 }
 
 #[tokio::test]
 async fn an_identity_that_was_disabled_or_locked_out_signs_nothing() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let spare = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let spare = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let process = id(&shop.creates(TRANSACTION, &transaction()).await);
     let identity = &jane.phone().identity(Use::Content).unwrap().id;
     let path = format!("/sign_identities/{identity}/status");
     let disabled = json!({"value": "disabled", "reason": "lost"});
     let (status, _) = shop.call(reqwest::Method::PUT, &path, Some(&disabled)).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    let (status, answer) = signs(&house, jane.phone(), &process, DATA).await;
+    let (status, answer) = signs(&server, jane.phone(), &process, DATA).await;
     assert_eq!((status.as_u16(), &answer["error"]), (403, &json!("access_denied")), "{answer}");
     let enabled = json!({"status": {"value": "enabled"}});
     shop.call(reqwest::Method::PUT, &path, Some(&enabled)).await;
     let device = jane.phone().device_id.to_string();
-    house.cli(&["device", "lock", &device, "--tenant", "acme"]).unwrap();
-    let (status, answer) = signs(&house, jane.phone(), &process, DATA).await;
+    server.cli(&["device", "lock", &device, "--tenant", "acme"]).unwrap();
+    let (status, answer) = signs(&server, jane.phone(), &process, DATA).await;
     assert_eq!((status.as_u16(), &answer["error"]), (403, &json!("access_denied")), "{answer}");
-    assert_eq!(signs(&house, spare.phone(), &process, DATA).await.0, StatusCode::OK);
+    assert_eq!(signs(&server, spare.phone(), &process, DATA).await.0, StatusCode::OK);
 }
 
 /// A proof has been checked, so that the device's key is remembered: its standing is not.
 #[tokio::test]
 async fn a_device_that_is_known_is_refused_as_soon_as_it_or_its_user_may_not() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let spare = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let spare = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let device = jane.phone().device_id.to_string();
     let first = id(&shop.creates(TRANSACTION, &transaction()).await);
-    assert_eq!(signs(&house, jane.phone(), &first, DATA).await.0, StatusCode::OK);
+    assert_eq!(signs(&server, jane.phone(), &first, DATA).await.0, StatusCode::OK);
     let process = id(&shop.creates(TRANSACTION, &transaction()).await);
     let refused = async || {
-        let looked = look(&house, jane.phone(), &format!("/signatures/{process}")).await;
-        let signed = signs(&house, jane.phone(), &process, DATA).await;
+        let looked = look(&server, jane.phone(), &format!("/signatures/{process}")).await;
+        let signed = signs(&server, jane.phone(), &process, DATA).await;
         for (status, answer) in [looked, signed] {
             assert_eq!((status.as_u16(), &answer["error"]), (403, &json!("access_denied")));
         }
     };
     for (noun, name) in [("device", device.as_str()), ("user", "jane")] {
-        house.cli(&[noun, "lock", name, "--tenant", "acme"]).unwrap();
+        server.cli(&[noun, "lock", name, "--tenant", "acme"]).unwrap();
         refused().await;
-        house.cli(&[noun, "unlock", name, "--tenant", "acme"]).unwrap();
-        let looked = look(&house, jane.phone(), &format!("/signatures/{process}")).await;
+        server.cli(&[noun, "unlock", name, "--tenant", "acme"]).unwrap();
+        let looked = look(&server, jane.phone(), &format!("/signatures/{process}")).await;
         assert_eq!(looked.0, StatusCode::OK);
     }
     // Another tenant's device of that number is another device.
-    house.cli(&["tenant", "create", "other"]).unwrap();
+    server.cli(&["tenant", "create", "other"]).unwrap();
     let path = format!("{PREFIX}/signatures/{process}/cancel");
     let mut phone = jane.phone().clone();
     phone.tenant = "other".parse().unwrap();
     let token = super::proof_of(&phone, "PUT", &path, b"");
-    let call = house.http.put(format!("{}{path}", house.address)).bearer_auth(token);
+    let call = server.http.put(format!("{}{path}", server.address)).bearer_auth(token);
     let answer = call.send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     let path = format!("v3_device/{device}");
-    assert_eq!(house.call(reqwest::Method::DELETE, &path, None).await.0, StatusCode::OK);
+    assert_eq!(server.call(reqwest::Method::DELETE, &path, None).await.0, StatusCode::OK);
     refused().await;
-    assert_eq!(signs(&house, spare.phone(), &process, DATA).await.0, StatusCode::OK);
+    assert_eq!(signs(&server, spare.phone(), &process, DATA).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_certificate_that_has_expired_signs_nothing() {
-    let house = House::new();
-    house.user("jane");
-    let mut jane = Person::enrolled(&house, "jane", None).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
     let authority = {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "An authority");
         let key = KeyPair::generate().unwrap();
-        let root = house.path().join("authority.pem");
+        let root = server.path().join("authority.pem");
         std::fs::write(&root, params.self_signed(&key).unwrap().pem()).unwrap();
-        house.cli(&["tenant", "trust", "acme", "--root", root.to_str().unwrap()]).unwrap();
+        server.cli(&["tenant", "trust", "acme", "--root", root.to_str().unwrap()]).unwrap();
         Issuer::new(params, key)
     };
     let expires = SystemTime::now() + Duration::from_secs(3);
@@ -314,8 +319,8 @@ async fn a_certificate_that_has_expired_signs_nothing() {
     let source = Source::Brought { key: key.serialize_pem().into(), certificates: certificate };
     let brought = jane.device.add_identity(Use::Content, &[], &source).await.unwrap();
     let label = ["identity", "label", &brought, "--tenant", "acme", "--label", "brief"];
-    house.cli(&label).unwrap();
-    let shop = Shop::new(&house).await;
+    server.cli(&label).unwrap();
+    let shop = Shop::new(&server).await;
     let mut body = transaction();
     body["sign_identities"] = json!([{"labels": ["brief"]}]);
     let process = id(&shop.creates(TRANSACTION, &body).await);
@@ -326,7 +331,7 @@ async fn a_certificate_that_has_expired_signs_nothing() {
     .await;
     let own = jane.phone().identities.iter().find(|one| one.id == brought).unwrap();
     let body = finish(own, "ecdsa-sha256", &openssl_digest("sha256", DATA.as_bytes()));
-    let (status, answer) = finishes(&house, &jane, &process, &body).await;
+    let (status, answer) = finishes(&server, &jane, &process, &body).await;
     assert_eq!((status, &answer["error"]), (400, &json!("invalid_signature")), "{answer}");
     assert!(answer["error_description"].as_str().unwrap().ends_with("has expired"), "{answer}");
     assert_eq!(shop.result(&process).await.0, StatusCode::NOT_FOUND);
@@ -334,14 +339,14 @@ async fn a_certificate_that_has_expired_signs_nothing() {
 
 #[tokio::test]
 async fn a_link_is_for_proofs_by_a_device_made_for_this_very_call() {
-    let house = House::new();
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let process = id(&shop.creates(TRANSACTION, &transaction()).await);
     let path = format!("/signatures/{process}/cancel");
     let call = async |token: Option<&str>, body: &'static str| {
-        let mut call = house.http.put(format!("{}{PREFIX}{path}", house.address)).body(body);
+        let mut call = server.http.put(format!("{}{PREFIX}{path}", server.address)).body(body);
         if let Some(token) = token {
             call = call.bearer_auth(token);
         }
@@ -366,24 +371,24 @@ async fn a_link_is_for_proofs_by_a_device_made_for_this_very_call() {
 
 #[tokio::test]
 async fn keys_of_every_kind_that_raw_signatures_have_sign() {
-    let house = House::new();
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    let shop = Shop::new(&server).await;
     for (user, key, algorithm) in [
         ("p256", KeyKind::P256, "ecdsa-sha256"),
         ("p384", KeyKind::P384, "ecdsa-sha384"),
         ("rsa", KeyKind::Rsa2048, "rsa-sha512"),
     ] {
-        house.user(user);
-        let person = Person::with_key(&house, user, None, key).await;
+        server.user(user);
+        let test_device = TestDevice::with_key(&server, user, None, key).await;
         let hash = algorithm.split_once('-').unwrap().1;
         let mut body = transaction();
         body["input"]["digest_algorithm"] = json!(hash);
         body["user_id"] = json!(user);
         let created = shop.creates(TRANSACTION, &body).await;
         assert_eq!(created["input"]["digest_algorithm"], hash);
-        let identity = person.phone().identity(Use::Content).unwrap();
+        let identity = test_device.phone().identity(Use::Content).unwrap();
         let body = finish(identity, algorithm, &openssl_digest(hash, DATA.as_bytes()));
-        let (status, answer) = finishes(&house, &person, &id(&created), &body).await;
+        let (status, answer) = finishes(&server, &test_device, &id(&created), &body).await;
         assert_eq!(status, 200, "{answer}");
     }
 }

@@ -1,14 +1,14 @@
-//! `TrustedX`'s surface: what an application and a device say to it, and what becomes of it.
+//! `TrustedX`'s dialect: what an application and a device say to it, and what becomes of it.
 
 mod across;
 mod bad_input;
+mod digest_url;
 mod documents;
 mod identities;
 mod links;
 mod oauth;
 mod processes;
 mod seed;
-mod witness;
 
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,7 @@ use countersign_wire::phone::{Phone, PhoneIdentity};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::house::{House, read};
+use crate::test_server::{TestServer, read};
 
 pub(crate) const PREFIX: &str = "/trustedx-resources/esigp/v1";
 pub(crate) const TRANSACTION: &str = "/signatures/device/commitment/transaction";
@@ -32,14 +32,14 @@ const AUTHENTICATION: &str = "/signatures/device/authentication";
 
 /// An application with a token.
 pub(crate) struct Shop<'h> {
-    house: &'h House,
+    server: &'h TestServer,
     token: String,
 }
 
 impl<'h> Shop<'h> {
     /// The house's own client, with every scope.
-    pub(crate) async fn new(house: &'h House) -> Self {
-        Self { house, token: house.trustedx_token(&house.client, "").await }
+    pub(crate) async fn new(server: &'h TestServer) -> Self {
+        Self { server, token: server.trustedx_token(&server.client, "").await }
     }
 
     /// Makes a call, below the prefix.
@@ -49,8 +49,8 @@ impl<'h> Shop<'h> {
         path: &str,
         body: Option<&Value>,
     ) -> (StatusCode, Value) {
-        let url = format!("{}{PREFIX}{path}", self.house.address);
-        let mut call = self.house.http.request(method, url).bearer_auth(&self.token);
+        let url = format!("{}{PREFIX}{path}", self.server.address);
+        let mut call = self.server.http.request(method, url).bearer_auth(&self.token);
         if let Some(body) = body {
             call = call.json(body);
         }
@@ -105,21 +105,21 @@ pub(crate) fn id(resource: &Value) -> String {
 
 /// A call to a link, as a phone makes it.
 pub(crate) async fn put(
-    house: &House,
+    server: &TestServer,
     phone: &Phone,
     path: &str,
     body: &Value,
 ) -> (StatusCode, Value) {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let token = proof(phone, "PUT", path, body.as_bytes());
-    let call = house.http.put(format!("{}{PREFIX}{path}", house.address)).bearer_auth(token);
+    let call = server.http.put(format!("{}{PREFIX}{path}", server.address)).bearer_auth(token);
     read(call.header("content-type", "application/json").body(body).send().await.unwrap()).await
 }
 
 /// A phone's look at a process.
-async fn look(house: &House, phone: &Phone, path: &str) -> (StatusCode, Value) {
+async fn look(server: &TestServer, phone: &Phone, path: &str) -> (StatusCode, Value) {
     let token = proof(phone, "GET", path, b"");
-    let call = house.http.get(format!("{}{PREFIX}{path}", house.address)).bearer_auth(token);
+    let call = server.http.get(format!("{}{PREFIX}{path}", server.address)).bearer_auth(token);
     read(call.send().await.unwrap()).await
 }
 
@@ -147,13 +147,13 @@ pub(crate) fn finish(identity: &PhoneIdentity, algorithm: &str, digest: &[u8]) -
 
 /// Finishes a transaction over `data`; the answer.
 pub(crate) async fn signs(
-    house: &House,
+    server: &TestServer,
     phone: &Phone,
     process: &str,
     data: &str,
 ) -> (StatusCode, Value) {
     let body = over_html(phone.identity(Use::Content).unwrap(), data);
-    put(house, phone, &format!("/signatures/{process}/finish"), &body).await
+    put(server, phone, &format!("/signatures/{process}/finish"), &body).await
 }
 
 /// A finish with a signature over HTML.

@@ -6,31 +6,31 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{PREFIX, RAW, Shop, TRANSACTION, transaction};
-use crate::house::{House, read};
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, read};
 
 const NAMES: &str = "urn:safelayer:eidas:sign:identity:";
 
 /// Asks some tenant's authorization server for a token.
 pub(super) async fn token_at(
-    house: &House,
+    server: &TestServer,
     tenant: &str,
     client: &(String, String),
     scope: &str,
 ) -> (StatusCode, Value) {
-    let url = format!("{}/trustedx-authserver/oauth/{tenant}/token", house.address);
+    let url = format!("{}/trustedx-authserver/oauth/{tenant}/token", server.address);
     let form = format!("grant_type=client_credentials&scope={scope}");
-    let call = house.http.post(url).basic_auth(&client.0, Some(&client.1)).body(form);
+    let call = server.http.post(url).basic_auth(&client.0, Some(&client.1)).body(form);
     read(call.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap())
         .await
 }
 
 #[tokio::test]
 async fn a_call_is_for_tokens_of_its_scope_only() {
-    let house = House::new();
-    house.user("jane");
-    Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::new();
+    server.user("jane");
+    TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let process = super::id(&shop.creates(TRANSACTION, &transaction()).await);
     let (_, listed) = shop.get("/sign_identities").await;
     let identity = listed["sign_identities"][0]["id"].as_str().unwrap().to_owned();
@@ -48,14 +48,14 @@ async fn a_call_is_for_tokens_of_its_scope_only() {
     ];
     let names = ["use:device", "profile", "manage", "register"];
     for name in names {
-        let token = house.trustedx_token(&house.client, &format!("{NAMES}{name}")).await;
-        let narrow = Shop { house: &house, token };
+        let token = server.trustedx_token(&server.client, &format!("{NAMES}{name}")).await;
+        let narrow = Shop { server: &server, token };
         for (method, path, body, wanted) in &calls {
             if *wanted == name {
                 continue;
             }
-            let url = format!("{}{PREFIX}{path}", house.address);
-            let mut call = house.http.request(method.clone(), url).bearer_auth(&narrow.token);
+            let url = format!("{}{PREFIX}{path}", server.address);
+            let mut call = server.http.request(method.clone(), url).bearer_auth(&narrow.token);
             if let Some(body) = body {
                 call = call.json(body);
             }
@@ -74,10 +74,10 @@ async fn a_call_is_for_tokens_of_its_scope_only() {
 
 #[tokio::test]
 async fn who_brings_no_token_is_told_what_to_bring_and_nothing_else() {
-    let house = House::new();
-    let url = format!("{}{PREFIX}/sign_identities", house.address);
+    let server = TestServer::new();
+    let url = format!("{}{PREFIX}/sign_identities", server.address);
     let challenge = async |authorization: Option<&str>| {
-        let mut call = house.http.get(&url);
+        let mut call = server.http.get(&url);
         if let Some(authorization) = authorization {
             call = call.header("authorization", authorization);
         }
@@ -88,7 +88,7 @@ async fn who_brings_no_token_is_told_what_to_bring_and_nothing_else() {
     let nothing = (401, "Bearer realm=\"trustedx\"".to_owned(), String::new());
     assert_eq!(challenge(None).await, nothing);
     assert_eq!(challenge(Some("Basic eDp5")).await, nothing);
-    let realms = format!("Bearer {}", house.token().await);
+    let realms = format!("Bearer {}", server.token().await);
     for bad in ["Bearer x", "Bearer x.y.z", "Bearer ", &realms] {
         let (status, challenge, body) = challenge(Some(bad)).await;
         assert_eq!((status, body.contains("invalid_token")), (401, true), "{bad}");
@@ -98,45 +98,45 @@ async fn who_brings_no_token_is_told_what_to_bring_and_nothing_else() {
 
 #[tokio::test]
 async fn a_client_has_the_scopes_that_it_was_made_with() {
-    let house = House::new();
+    let server = TestServer::new();
     let profile = format!("{NAMES}profile");
     let made = ["client", "create", "Reader", "--tenant", "acme", "--scope", &profile];
-    let made = house.cli(&made).unwrap();
+    let made = server.cli(&made).unwrap();
     let field = |name: &str| made[name].as_str().unwrap().to_owned();
     let reader = (field("client_id"), field("client_secret"));
-    let (status, token) = token_at(&house, "acme", &reader, "").await;
+    let (status, token) = token_at(&server, "acme", &reader, "").await;
     assert_eq!((status.as_u16(), &token["scope"]), (200, &json!(profile)));
-    let (status, refused) = token_at(&house, "acme", &reader, &format!("{NAMES}manage")).await;
+    let (status, refused) = token_at(&server, "acme", &reader, &format!("{NAMES}manage")).await;
     assert_eq!((status.as_u16(), &refused["error"]), (400, &json!("invalid_scope")));
     let unknown = ["client", "create", "Odd", "--tenant", "acme", "--scope", "everything"];
-    let failed = house.cli(&unknown).unwrap_err();
+    let failed = server.cli(&unknown).unwrap_err();
     assert!(failed.stderr.contains("everything is none of the scopes"), "{}", failed.stderr);
 }
 
 #[tokio::test]
 async fn keys_without_a_tenants_name_are_those_of_the_only_one() {
-    let house = House::new();
+    let server = TestServer::new();
     let keys = async |tenant: &str| {
-        let url = format!("{}/trustedx-authserver/oauth/{tenant}keys", house.address);
-        read(house.http.get(url).send().await.unwrap()).await
+        let url = format!("{}/trustedx-authserver/oauth/{tenant}keys", server.address);
+        read(server.http.get(url).send().await.unwrap()).await
     };
     let own = keys("acme/").await;
     assert_eq!(own.0, StatusCode::OK);
     assert_eq!(keys("").await, own);
-    house.cli(&["tenant", "create", "other"]).unwrap();
+    server.cli(&["tenant", "create", "other"]).unwrap();
     assert_eq!(keys("").await.0, StatusCode::NOT_FOUND, "it could be either's");
     assert_ne!(keys("other/").await.1, own.1);
 }
 
 #[tokio::test]
 async fn a_token_that_was_changed_or_is_anothers_is_none() {
-    let house = House::configured("[tokens]\nlifetime_seconds = 2\n");
-    house.cli(&["tenant", "create", "other"]).unwrap();
-    let (status, refused) = token_at(&house, "other", &house.client, "").await;
+    let server = TestServer::configured("[tokens]\nlifetime_seconds = 2\n");
+    server.cli(&["tenant", "create", "other"]).unwrap();
+    let (status, refused) = token_at(&server, "other", &server.client, "").await;
     assert_eq!((status.as_u16(), &refused["error"]), (401, &json!("invalid_client")));
-    let token = house.trustedx_token(&house.client, &format!("{NAMES}profile")).await;
+    let token = server.trustedx_token(&server.client, &format!("{NAMES}profile")).await;
     let call = async |token: &str| {
-        let call = house.http.get(format!("{}{PREFIX}/sign_identities", house.address));
+        let call = server.http.get(format!("{}{PREFIX}/sign_identities", server.address));
         read(call.bearer_auth(token).send().await.unwrap()).await.0.as_u16()
     };
     assert_eq!(call(&token).await, 200);

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::{
     DOCUMENT, RAW, Shop, TRANSACTION, finish, id, openssl_digest, put, raw, signs, transaction,
 };
-use crate::house::House;
-use crate::person::Person;
+use crate::test_device::TestDevice;
+use crate::test_server::TestServer;
 
 /// What a member is.
 #[derive(Clone, Debug)]
@@ -174,13 +174,13 @@ server_configuration = { theme = "dark" }
 
 #[tokio::test]
 async fn every_property_of_the_vendors_page_is_served_and_no_other() {
-    let house = House::configured(CONFIGURATION);
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::configured(CONFIGURATION);
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let named = representations();
     let service = json!({"id": "s-1", "name": "A service", "domain": "elsewhere"});
-    let ca = std::fs::read(house.tenant_ca()).unwrap();
+    let ca = std::fs::read(server.tenant_ca()).unwrap();
     let ca: String =
         String::from_utf8(ca).unwrap().lines().filter(|line| !line.starts_with('-')).collect();
     let digest = openssl_digest("sha256", b"a document");
@@ -195,7 +195,7 @@ async fn every_property_of_the_vendors_page_is_served_and_no_other() {
     body["input"]["service"] = service.clone();
     body["input"]["digest_algorithm"] = json!("sha256");
     let of_transaction = shop.creates(TRANSACTION, &body).await;
-    signs(&house, jane.phone(), &id(&of_transaction), "<p>Pay 5 €?</p>").await;
+    signs(&server, jane.phone(), &id(&of_transaction), "<p>Pay 5 €?</p>").await;
 
     let mut input = json!({
         "service": service, "digest_url": "https://docs.example/digest",
@@ -208,7 +208,7 @@ async fn every_property_of_the_vendors_page_is_served_and_no_other() {
     assert_eq!(of_raw["sign_identity_selectors"][0], selectors[0]);
     let path = format!("/signatures/{}/finish", id(&of_raw));
     let (status, answer) =
-        put(&house, jane.phone(), &path, &finish(held, "ecdsa-sha256", &digest)).await;
+        put(&server, jane.phone(), &path, &finish(held, "ecdsa-sha256", &digest)).await;
     assert_eq!(status, 200, "{answer}");
 
     let info = input.as_object_mut().unwrap().remove("data_info").unwrap();
@@ -219,7 +219,7 @@ async fn every_property_of_the_vendors_page_is_served_and_no_other() {
     let of_document = shop.creates(DOCUMENT, &body).await;
     assert_eq!(of_document["input"], input);
     let path = format!("/signatures/{}/fail", id(&of_document));
-    put(&house, jane.phone(), &path, &json!({"value": "no"})).await;
+    put(&server, jane.phone(), &path, &json!({"value": "no"})).await;
 
     let mut served = Served::default();
     for (created, input) in [
@@ -244,17 +244,17 @@ async fn every_property_of_the_vendors_page_is_served_and_no_other() {
 
 #[tokio::test]
 async fn what_depends_on_the_end_is_there_when_it_should_be() {
-    let house = House::configured(CONFIGURATION);
-    house.user("jane");
-    let jane = Person::enrolled(&house, "jane", None).await;
-    let shop = Shop::new(&house).await;
+    let server = TestServer::configured(CONFIGURATION);
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
     let names = |value: &Value| {
         value.as_object().map(|members| members.keys().cloned().collect::<Vec<_>>())
     };
     let open = shop.creates(TRANSACTION, &transaction()).await;
     assert!(open.get("result").is_none(), "an open one has no result");
     assert_eq!(open["domain"], "acme");
-    let (_, ended) = signs(&house, jane.phone(), &id(&open), "<p>Pay 5 €?</p>").await;
+    let (_, ended) = signs(&server, jane.phone(), &id(&open), "<p>Pay 5 €?</p>").await;
     let result = &ended["signature"]["result"];
     let all = ["status", "value", "signature_algorithm", "sign_identity", "device_type"];
     let mut all = all.map(str::to_owned).to_vec();
@@ -273,7 +273,7 @@ async fn what_depends_on_the_end_is_there_when_it_should_be() {
     for (link, status) in [("fail", "failed"), ("cancel", "canceled")] {
         let created = shop.creates(TRANSACTION, &transaction()).await;
         let path = format!("/signatures/{}/{link}", id(&created));
-        let (_, ended) = put(&house, jane.phone(), &path, &Value::Null).await;
+        let (_, ended) = put(&server, jane.phone(), &path, &Value::Null).await;
         assert_eq!(ended["signature"]["result"], json!({"status": status}));
     }
     let mut given = transaction();

@@ -6,18 +6,18 @@ use countersign_core::id::{DeviceId, TenantName};
 use countersign_core::push::{
     Provider, Push, PushAddress, Registration, Retirement, SubscriptionKeys,
 };
+use countersign_core::push_policy::PushTarget;
 use countersign_core::time::Timestamp;
-use countersign_core::waking::Sleeper;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::super::column::{self, Base64, json, moment, number};
-use super::super::trouble::Trouble;
-use crate::seal::{MasterKeys, Owner, Place};
+use super::super::error::StoreError;
+use crate::seal::{MasterKeys, Owner, SealContext};
 
 /// The columns of a row that say how its device is woken.
-pub(super) struct Columns {
+pub(super) struct PushColumns {
     pub(super) provider: Option<&'static str>,
     pub(super) address: Option<Vec<u8>>,
     pub(super) mark: Option<Vec<u8>>,
@@ -28,7 +28,7 @@ pub(super) struct Columns {
 /// Column `push_address`, before it is sealed.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+struct PushAddressBody {
     token: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     p256dh: Option<Base64>,
@@ -38,7 +38,7 @@ struct Body {
     language: Option<String>,
 }
 
-impl Columns {
+impl PushColumns {
     pub(super) fn of(device: &Device, keys: &MasterKeys) -> Self {
         match &device.push {
             Push::None => {
@@ -52,8 +52,8 @@ impl Columns {
                 retired: Some(why.as_str()),
             },
             Push::At(registration) => {
-                let place = Place { tenant: &device.tenant, owner: Owner::Push(device.id) };
-                let body = Zeroizing::new(json(&Body::of(registration)));
+                let place = SealContext { tenant: &device.tenant, owner: Owner::Push(device.id) };
+                let body = Zeroizing::new(json(&PushAddressBody::of(registration)));
                 Self {
                     provider: Some(registration.address.provider.as_str()),
                     address: Some(keys.seal(place, body.as_bytes())),
@@ -70,7 +70,7 @@ impl Columns {
         &self,
         sql: &Connection,
         device: &Device,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), StoreError> {
         let Some(mark) = &self.mark else { return Ok(()) };
         sql.prepare_cached(
             "UPDATE devices SET version = version + 1, push_address = NULL, push_mark = NULL,
@@ -93,7 +93,7 @@ pub(in super::super) fn load_sleeper(
     tenant: &TenantName,
     id: DeviceId,
     keys: &MasterKeys,
-) -> Result<Option<Sleeper>, Trouble> {
+) -> Result<Option<PushTarget>, StoreError> {
     let mut select = sql.prepare_cached(
         "SELECT tenant, id, version, user, status, push_provider, push_address, push_mark,
                 push_at, push_retired, about
@@ -104,7 +104,7 @@ pub(in super::super) fn load_sleeper(
     let mut columns = column::Columns::of("devices", 2, row);
     let tenant: TenantName = columns.text("tenant")?;
     let id = super::id(&mut columns, "id")?;
-    Ok(Some(Sleeper {
+    Ok(Some(PushTarget {
         version: columns.next("version")?,
         user: columns.text("user")?,
         status: super::read_status(&mut columns)?,
@@ -122,10 +122,10 @@ pub(in super::super) fn retire(
     device: DeviceId,
     version: u32,
     at: Timestamp,
-) -> Result<(), Trouble> {
+) -> Result<(), StoreError> {
     sql.prepare_cached(
         "UPDATE devices SET version = version + 1, push_address = NULL, push_mark = NULL,
-                push_at = ?4, push_retired = 'dead'
+                push_at = ?4, push_retired = 'gone'
           WHERE tenant = ?1 AND id = ?2 AND version = ?3 AND push_address IS NOT NULL",
     )?
     .execute(params![tenant.as_str(), number(device.number()), version, moment(at)])?;
@@ -137,7 +137,7 @@ pub(super) fn read(
     keys: &MasterKeys,
     tenant: &TenantName,
     device: DeviceId,
-) -> Result<Push, Trouble> {
+) -> Result<Push, StoreError> {
     let provider: Option<String> = columns.next("push_provider")?;
     let owner = Owner::Push(device);
     let address = columns.secret_or_none("push_address", keys, tenant, owner)?;
@@ -146,7 +146,7 @@ pub(super) fn read(
     let retired: Option<String> = columns.next("push_retired")?;
     let known = |name: &String| Provider::ALL.into_iter().find(|one| one.as_str() == name);
     let why = |name: &String| {
-        [Retirement::Dead, Retirement::Moved].into_iter().find(|one| one.as_str() == name)
+        [Retirement::Gone, Retirement::Moved].into_iter().find(|one| one.as_str() == name)
     };
     match (provider.as_ref().map(known), address, at, retired.as_ref().map(why)) {
         (None, None, None, None) => Ok(Push::None),
@@ -154,7 +154,7 @@ pub(super) fn read(
             Ok(Push::Retired { provider, at, why })
         }
         (Some(Some(provider)), Some(address), Some(since), None) => {
-            let body = serde_json::from_slice::<Body>(&address);
+            let body = serde_json::from_slice::<PushAddressBody>(&address);
             let registration = body.ok().and_then(|body| body.into_registration(provider, since));
             let registration = registration.ok_or_else(|| {
                 columns.corrupt("push_address", "it is no address of its service")
@@ -165,7 +165,7 @@ pub(super) fn read(
     }
 }
 
-impl Body {
+impl PushAddressBody {
     fn of(registration: &Registration) -> Self {
         let keys = registration.address.keys.as_ref();
         Self {

@@ -4,33 +4,36 @@ use std::sync::Arc;
 
 use countersign_core::id::{RequestKey, TenantName, TransactionId};
 use countersign_core::port::Versioned;
-use countersign_core::terms::{Addressed, Content, Reference, Surface, Terms};
+use countersign_core::spec::{Content, Dialect, Recipients, Reference, TransactionSpec};
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::{Clock, Decline, End, State, Take, TakeOrigin, Transaction};
+use countersign_core::transaction::{Decline, End, State, Take, TakeOrigin, Timeout, Transaction};
 use countersign_core::user::Factor;
 
 use super::{OriginBody, TakeBody};
 use crate::sqlite::column::Columns;
-use crate::sqlite::terms::{Body, Digest};
-use crate::sqlite::trouble::Trouble;
+use crate::sqlite::error::StoreError;
+use crate::sqlite::spec::{Digest, SpecBody};
 use crate::sqlite::{device, proof};
 
 /// Reads a row of that table, whose columns are [`COLUMNS`].
 pub(in crate::sqlite) fn read(
     row: &rusqlite::Row<'_>,
     table: &'static str,
-) -> Result<Versioned<Transaction>, Trouble> {
+) -> Result<Versioned<Transaction>, StoreError> {
     let mut columns = Columns::of(table, 2, row);
     let tenant = columns.text("tenant")?;
     let id = TransactionId(columns.id("id")?);
     let version = columns.next("version")?;
     let (state, takes) = read_life(&mut columns, id)?;
     let discarded = columns.next("discarded")?;
-    let terms = Arc::new(read_terms(&mut columns, tenant, id)?);
-    Ok(Versioned { value: Transaction { terms, takes, state, discarded }, version })
+    let spec = Arc::new(read_terms(&mut columns, tenant, id)?);
+    Ok(Versioned { value: Transaction { spec, takes, state, discarded }, version })
 }
 
-fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec<Take>), Trouble> {
+fn read_life(
+    columns: &mut Columns<'_>,
+    id: TransactionId,
+) -> Result<(State, Vec<Take>), StoreError> {
     let state: String = columns.next("state")?;
     let reached: bool = columns.next("reached")?;
     let due_at = columns.moment_or_none("due_at")?;
@@ -65,8 +68,8 @@ fn read_life(columns: &mut Columns<'_>, id: TransactionId) -> Result<(State, Vec
             None => return Err(columns.corrupt("end_reason", "no such reason to decline")),
         },
         ("failed", Some(by), Some(reason), None) => End::Failed { by, reason: reason.into() },
-        ("expired", None, Some("go_online"), None) => End::Expired(Clock::GoOnline),
-        ("expired", None, Some("sign"), None) => End::Expired(Clock::Sign),
+        ("expired", None, Some("go_online"), None) => End::Expired(Timeout::GoOnline),
+        ("expired", None, Some("sign"), None) => End::Expired(Timeout::Sign),
         ("cancelled", None, None, None) => End::Cancelled,
         ("locked", Some(by), None | Some("pin"), None) => End::Locked { by, factor: Factor::Pin },
         ("locked", Some(by), Some("code"), None) => End::Locked { by, factor: Factor::Code },
@@ -79,8 +82,8 @@ fn read_terms(
     columns: &mut Columns<'_>,
     tenant: TenantName,
     id: TransactionId,
-) -> Result<Terms, Trouble> {
-    let surface = columns.one_of("surface", Surface::ALL, Surface::as_str)?;
+) -> Result<TransactionSpec, StoreError> {
+    let dialect = columns.one_of("dialect", Dialect::ALL, Dialect::as_str)?;
     let client = columns.text("client")?;
     let user = columns.text("user")?;
     let key = columns.number("request_key")?;
@@ -89,31 +92,31 @@ fn read_terms(
     let reference: Option<String> = columns.next("reference")?;
     let device = device::id_or_none(columns, "device")?;
     let started_at = columns.moment("started_at")?;
-    let mut body: Body = columns.json("body")?;
+    let mut body: SpecBody = columns.json("body")?;
     let bytes = columns.next("content")?;
     let reference = match (reference, body.request.take()) {
         (None, None) => None,
         (Some(name), Some(Digest(request))) => Some(Reference { name, request }),
         _ => return Err(columns.corrupt("reference", "a reference has a name and a request")),
     };
-    Ok(Terms {
+    Ok(TransactionSpec {
         id,
         tenant,
-        surface,
+        dialect,
         client,
         user,
         request_key,
         reference,
-        addressed: match (device, body.devices()) {
-            (Some(device), _) => Addressed::Device(device),
-            (None, Some(devices)) => Addressed::Devices(devices),
-            (None, None) => Addressed::Any,
+        recipients: match (device, body.devices()) {
+            (Some(device), _) => Recipients::Device(device),
+            (None, Some(devices)) => Recipients::Devices(devices),
+            (None, None) => Recipients::Any,
         },
         selectors: body.selectors(),
         content: Content { media_type: body.media_type(), bytes },
         document: body.document(),
         operation: body.operation(),
-        forms: body.forms(),
+        formats: body.formats(),
         pin_required: body.pin_required,
         once: body.once,
         online: body.online,
@@ -123,7 +126,7 @@ fn read_terms(
         callback: body.callback(),
         client_name: body.client_name,
         notice: body.notice,
-        request: body.surface_request,
+        request: body.dialect_request,
     })
 }
 

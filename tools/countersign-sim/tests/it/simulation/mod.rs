@@ -2,23 +2,23 @@
 //! overtake each other between reading and writing, clocks that disagree, and people who do what they
 //! should not. The dice are the only chance there is: a seed is a bug report.
 //!
-//! What must always hold is in [`model`]; what may be done is in [`deed`].
+//! What must always hold is in [`model`]; what may be done is in [`operation`].
 
-mod deed;
 mod model;
-mod town;
+mod operation;
+mod run;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use self::town::Town;
+use self::run::Simulation;
 
 /// Steps of one seed; afterwards everybody is heard out, and time ends everything.
 const STEPS: usize = 500;
 
 /// Takes a seed through its story. The same seed tells the same one.
 fn simulate(seed: u64) -> Vec<String> {
-    let mut town = Town::new(seed);
+    let mut town = Simulation::new(seed);
     for _ in 0..STEPS {
         town.step();
     }
@@ -67,11 +67,11 @@ fn run(seeds: Range<u64>) {
     let mut tally = Tally::new();
     let are_enough = seeds.end - seeds.start >= ENOUGH;
     for seed in seeds {
-        let story = simulate(seed);
-        assert!(story == simulate(seed), "seed {seed} does not replay");
+        let trace = simulate(seed);
+        assert!(trace == simulate(seed), "seed {seed} does not replay");
         for word in COMES_ABOUT {
             *tally.entry(word).or_default() +=
-                story.iter().filter(|line| line.contains(word)).count();
+                trace.iter().filter(|line| line.contains(word)).count();
         }
     }
     let missing: Vec<_> = tally.iter().filter(|(_, count)| **count < 5).collect();

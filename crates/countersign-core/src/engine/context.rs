@@ -1,0 +1,125 @@
+//! What a device's step is decided on: who acts on what, read at one moment or remembered.
+//!
+//! Its promise: whatever is decided on it says what it stood on, so that the ledger can judge it.
+
+use super::context_cache::ReadFrom;
+use super::{Decision, Engine};
+use crate::device::Device;
+use crate::id::{DeviceId, TenantName, TransactionId};
+use crate::port::{
+    Clock, Entropy, Ledger, Notifier, Preconditions, Registry, StepSnapshot, UserWithDevices,
+    Versioned,
+};
+use crate::refusal::{Error, Refusal};
+use crate::time::Timestamp;
+use crate::transaction::{Event, Input, Pin, Step, Transaction};
+use crate::user::{LockState, User};
+
+/// Who acts on what.
+pub(super) struct StepContext {
+    pub(super) read_from: ReadFrom,
+    pub(super) device: Versioned<Device>,
+    pub(super) user: Versioned<User>,
+    pub(super) transaction: Versioned<Transaction>,
+    pub(super) now: Timestamp,
+}
+
+impl StepContext {
+    /// The same, the transaction taken by the device that acts.
+    pub(super) fn taken(mut self) -> Result<Self, Refusal> {
+        let take = Input::Take { device: self.device.value.id, pin: Pin::Absent };
+        self.transaction.value = self.transaction.value.step(take, self.now)?.next;
+        Ok(self)
+    }
+
+    /// Decides, and says what the decision stands on, and which device acts. `lock_state` gives the user's
+    /// standing after an event.
+    pub(super) fn decide(
+        self,
+        input: Input,
+        lock_state: impl Fn(Event) -> LockState,
+    ) -> Result<(Decision, Device), Refusal> {
+        let step: Step = self.transaction.value.step(input, self.now)?;
+        let after = step.event.map(lock_state);
+        let decision = Decision {
+            read_from: self.read_from,
+            step,
+            expected: self.transaction.version,
+            preconditions: Preconditions {
+                user: Some(self.user.version),
+                device: Some((self.device.value.id, self.device.version)),
+            },
+            lock_state: after.filter(|after| *after != self.user.value.lock_state),
+        };
+        Ok((decision, self.device.value))
+    }
+}
+
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+    /// The device that acts and its user, neither of them necessarily unlocked.
+    pub(super) async fn load_actor(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+    ) -> Result<(Versioned<Device>, Versioned<User>), Error> {
+        let device = self.store.device(tenant, device).await?.ok_or(Refusal::UnknownDevice)?;
+        device.value.check()?;
+        let user = self.store.user(tenant, &device.value.user).await?;
+        Ok((device, user.ok_or(Refusal::UnknownUser)?))
+    }
+
+    /// Everything that a device's step is decided on; the user not necessarily unlocked.
+    pub(super) async fn context(
+        &self,
+        read_from: ReadFrom,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+    ) -> Result<StepContext, Error> {
+        let (device, user, transaction) = self.load_step(read_from, tenant, device, id).await?;
+        let transaction = transaction.ok_or(Refusal::Unknown)?;
+        Ok(StepContext { read_from, device, user, transaction, now: self.now() })
+    }
+
+    /// The same, device and user in good standing.
+    pub(super) async fn unlocked_context(
+        &self,
+        read_from: ReadFrom,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+    ) -> Result<StepContext, Error> {
+        let (device, user, transaction) = self.load_step(read_from, tenant, device, id).await?;
+        let now = self.now();
+        user.value.lock_state.check(now)?;
+        let transaction = transaction.ok_or(Refusal::Unknown)?;
+        Ok(StepContext { read_from, device, user, transaction, now })
+    }
+
+    /// An unlocked device, its user, and the transaction where it is the device's to see.
+    async fn load_step(
+        &self,
+        read_from: ReadFrom,
+        tenant: &TenantName,
+        device: DeviceId,
+        id: TransactionId,
+    ) -> Result<(Versioned<Device>, Versioned<User>, Option<Versioned<Transaction>>), Error> {
+        let found = match read_from {
+            ReadFrom::Cache => self.context_cache.get(tenant, device, id),
+            ReadFrom::Store => self.store.step_snapshot(tenant, device, id).await?,
+        };
+        let StepSnapshot { device, user, transaction } = found.ok_or(Refusal::UnknownDevice)?;
+        device.value.check()?;
+        let user = user.ok_or(Refusal::UnknownUser)?;
+        // Another user's transaction is told from none by nobody.
+        let transaction = transaction
+            .filter(|found| found.value.spec.user == device.value.user)
+            .filter(|found| found.value.spec.recipients.includes(device.value.id));
+        if let (ReadFrom::Store, Some(transaction)) = (read_from, &transaction) {
+            let user_with_devices =
+                UserWithDevices { user: user.clone(), devices: vec![device.clone()] };
+            self.context_cache.insert(user_with_devices, transaction.clone());
+        }
+        Ok((device, user, transaction))
+    }
+}

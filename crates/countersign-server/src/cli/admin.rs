@@ -1,0 +1,127 @@
+//! The administrator's desk: the ledger, opened beside a server that may be running.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use countersign_core::id::{TenantName, UserName};
+use countersign_core::port::{Clock as _, Registry as _, Versioned};
+use countersign_core::tenant::Tenant;
+use countersign_core::time::Timestamp;
+use countersign_core::user::User;
+use countersign_store::Store;
+
+use crate::clock::System;
+use crate::config::{Config, Overrides};
+use crate::node::Core;
+use crate::notifier::LocalNotifier;
+use crate::serve;
+
+/// Where the ledger is, and for whom to print.
+#[derive(Args, Clone, Debug)]
+pub(super) struct LedgerArgs {
+    /// The data directory with the ledger [default: data]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// The server's configuration file, which may name the data directory and the master key
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print JSON for programs, instead of text for people
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The open ledger.
+#[derive(Debug)]
+pub(super) struct Admin {
+    pub(super) config: Config,
+    pub(super) store: Store,
+    pub(super) json: bool,
+    system: System,
+}
+
+impl Admin {
+    /// Opens the ledger that is there.
+    ///
+    /// # Errors
+    /// Where there is none, or it cannot be used.
+    pub(super) fn at(place: &LedgerArgs) -> anyhow::Result<Self> {
+        let config = place.configured()?;
+        let data = &config.store.data;
+        ensure!(
+            data.join("ledger.db").exists(),
+            "there is no ledger in {}: `countersign tenant create` makes one, or name another \
+             directory with --data",
+            data.display()
+        );
+        Self::open(config, place.json)
+    }
+
+    /// Opens the ledger, and makes it where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be made or used.
+    pub(super) fn at_new(place: &LedgerArgs) -> anyhow::Result<Self> {
+        Self::open(place.configured()?, place.json)
+    }
+
+    fn open(config: Config, json: bool) -> anyhow::Result<Self> {
+        let store = serve::open(&config)?;
+        Ok(Self { config, store, json, system: System::default() })
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.system.now()
+    }
+
+    /// The engine over this ledger, with nobody on the line.
+    pub(super) fn core(&self) -> Core {
+        let policy = serve::policy(&self.config);
+        Core::new(self.store.clone(), LocalNotifier::new(0), System::default(), policy)
+    }
+
+    /// A tenant that there is.
+    pub(super) async fn tenant(&self, name: &TenantName) -> anyhow::Result<Tenant> {
+        let found = self.store.tenant(name).await?;
+        found.with_context(|| format!("there is no tenant {name}: `countersign tenant list`"))
+    }
+
+    /// A user that there is.
+    pub(super) async fn user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> anyhow::Result<Versioned<User>> {
+        self.tenant(tenant).await?;
+        let found = self.store.user(tenant, name).await?;
+        found.with_context(|| format!("tenant {tenant} has no user {name}"))
+    }
+
+    /// Closes the ledger; what was written is on disk already.
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        self.store.close().await.context("the ledger could not be closed")
+    }
+}
+
+impl LedgerArgs {
+    fn configured(&self) -> anyhow::Result<Config> {
+        let overrides = Overrides { data: self.data.clone(), listen: None };
+        Config::load(self.config.as_deref(), overrides)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_into_an_empty_directory_makes_nothing_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let place = LedgerArgs { data: Some(data.clone()), config: None, json: false };
+        let error = Admin::at(&place).unwrap_err().to_string();
+        assert!(error.contains("there is no ledger in") && error.contains("--data"), "{error}");
+        assert!(!data.exists());
+    }
+}

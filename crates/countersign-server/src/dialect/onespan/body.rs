@@ -1,0 +1,125 @@
+//! What phones' applications send over REST, read into types once. A body that repeats a member is none, so
+//! that no two readers of it take different ones.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::limits::SIGNATURE_BYTES_MAX;
+use countersign_core::spec::SignatureFormat;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The members that mean something in one call or another. Others are ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct BodyParameters {
+    #[serde(rename = "userID")]
+    pub user_id: BodyMember,
+    pub domain: BodyMember,
+    #[serde(rename = "requestKey")]
+    pub request_key: BodyMember,
+    #[serde(rename = "challengeKey")]
+    pub challenge_key: BodyMember,
+    #[serde(rename = "serialNumber")]
+    pub serial_number: BodyMember,
+    pub signature: BodyMember,
+    #[serde(rename = "digipassInstanceID")]
+    pub digipass_instance_id: BodyMember,
+    #[serde(rename = "encryptedNotificationID")]
+    pub encrypted_notification_id: BodyMember,
+}
+
+/// A member of a body.
+#[derive(Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(from = "Value")]
+pub enum BodyMember {
+    /// It is not there, or null, or an empty text.
+    #[default]
+    Absent,
+    /// A text that is not empty.
+    Text(String),
+    /// Something else.
+    Other,
+}
+
+impl BodyParameters {
+    /// Reads a body; none where it is no JSON object.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+        (first == Some(&b'{')).then(|| serde_json::from_slice(body).ok()).flatten()
+    }
+}
+
+impl BodyMember {
+    /// Its text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Absent | Self::Other => None,
+        }
+    }
+}
+
+impl From<Value> for BodyMember {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Absent,
+            Value::String(text) if text.is_empty() => Self::Absent,
+            Value::String(text) => Self::Text(text),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A code is 6 to 16 decimal or hex digits, by the vendor's word; ours are decimal, and one that cannot be
+/// right is a wrong one. Anything longer is the base64 of a CMS.
+pub fn read_signature(text: &str) -> Option<(SignatureFormat, Vec<u8>)> {
+    let text = text.trim();
+    if (6..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Some((SignatureFormat::Code, text.as_bytes().to_vec()));
+    }
+    let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let bytes = BASE64.decode(plain).ok()?;
+    let fits = !bytes.is_empty() && bytes.len() <= SIGNATURE_BYTES_MAX;
+    fits.then_some((SignatureFormat::Cms, bytes))
+}
+
+/// The text of a sealed message, which travels as the hex of its bytes.
+pub fn unhexed(message: &str) -> Option<String> {
+    String::from_utf8(hex::decode(message).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_a_code_or_base64_and_nothing_else() {
+        for code in ["383379", "3833791", "0123456789abcdef", "ABCDEF012345"] {
+            assert_eq!(
+                read_signature(code),
+                Some((SignatureFormat::Code, code.as_bytes().to_vec()))
+            );
+        }
+        let cms = BASE64.encode([0x30; 40]);
+        for spelled in [cms.clone(), format!(" {}\r\n{}\n", &cms[..20], &cms[20..])] {
+            assert_eq!(read_signature(&spelled), Some((SignatureFormat::Cms, vec![0x30; 40])));
+        }
+        for neither in ["", "12345", "not base64!", "=", "38337 91"] {
+            assert_eq!(read_signature(neither), None, "{neither}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_an_object_that_says_each_thing_once_in_its_own_case() {
+        let read = |text: &str| BodyParameters::parse(text.as_bytes());
+        for not in ["", "[]", "null", "\"x\"", "{", "{}x", r#"{"signature":"1","signature":"1"}"#] {
+            assert!(read(not).is_none(), "{not}");
+        }
+        let body = read(r#" {"userID":"jane","userid":"joe","domain":null,"requestKey":""}"#);
+        let BodyParameters { user_id, domain, request_key, .. } = body.unwrap();
+        assert_eq!(user_id.text(), Some("jane"));
+        assert_eq!((domain, request_key), (BodyMember::Absent, BodyMember::Absent));
+        let body = read(r#"{"domain":1,"requestKey":8408980524,"other":1,"other":2}"#).unwrap();
+        assert_eq!((body.domain, body.request_key), (BodyMember::Other, BodyMember::Other));
+    }
+}

@@ -1,0 +1,494 @@
+//! What callers send, read into types once. What is no request is a fault; a request with a wrong
+//! parameter is one, and is answered with a status that names the parameter.
+
+use countersign_core::limits::{CONTENT_BYTES_MAX, NAME_BYTES_MAX, ROWS_MAX};
+
+use countersign_core::spec::Operation;
+
+use super::xml::{self, BadXml, Element, Space};
+
+/// The commands, by the vendor's names; the vendor has no form of `AuthUserRequest`, and another one of
+/// `GetSecureChallenge`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SoapCommand {
+    AuthSignatureRequest,
+    GenRequest,
+    GetPreparedSignatureRequest,
+    AuthSignature,
+    CancelAuthSignatureRequest,
+    AuthUserRequest,
+    GetSecureChallenge,
+}
+
+/// How a command's parameters are written, and its answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Style {
+    /// Elements with names of their own; the answer is `status` and `result`.
+    Elements,
+    /// A list of attributes, each with an id and a value; the answer is `results`, with such a list.
+    Attributes,
+}
+
+/// A command, found in its envelope.
+#[derive(Debug)]
+pub struct SoapCall {
+    pub(super) command: SoapCommand,
+    pub style: Style,
+    element: Element,
+}
+
+/// Why a message is no request; a fault for its sender.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotSoap {
+    #[error("{0}")]
+    Xml(#[from] BadXml),
+    #[error("the body is not an envelope of SOAP 1.1")]
+    NotEnvelope,
+    #[error("only SOAP 1.1 is spoken here")]
+    OtherVersion,
+    #[error("the header asks for something that is not understood")]
+    Mandatory,
+    #[error("the envelope's Body must hold exactly one command")]
+    NotOneCommand,
+    #[error(
+        "the command must be authSignatureRequest, genRequest, getPreparedSignatureRequest, authSignature, \
+         cancelAuthSignatureRequest, authUserRequest or getSecureChallenge in the namespace {}",
+        xml::SIGNATURE
+    )]
+    UnknownCommand,
+}
+
+/// A parameter does not say what it should; a sentence for the caller.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BadParameter(pub String);
+
+/// What is shown and signed at a login for which the application has no words of its own.
+const LOGIN: &str = "Log in?";
+
+/// What a caller asks, with the component that it says it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RequestedAttributes {
+    pub component: String,
+    pub what: What,
+}
+
+/// What is asked. Names are as they were written: whose they are is found out later.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum What {
+    /// Have this signed, and answer when it is.
+    Sign { operation: Operation, user: NamedUser, serial: Option<String>, data: Data },
+    /// Answer when what has this key is signed.
+    Await { operation: Operation, user: NamedUser, serial: Option<String>, key: String },
+    /// Make a key for this.
+    Prepare { operation: Operation, user: NamedUser, serial: Option<String>, data: Data },
+    /// Give what has this key to this device.
+    Fetch { serial: String, key: String },
+    /// This is the signature.
+    Complete { user: NamedUser, key: String, signature: String },
+    /// This device's person will not sign.
+    Cancel { serial: String, message: String },
+}
+
+/// Who is to sign.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NamedUser {
+    pub id: String,
+    pub(super) domain: Option<String>,
+}
+
+/// What is to be signed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Data {
+    /// A title, which may be empty, and rows of key and value.
+    Fields(String, Vec<(String, String)>),
+    /// A body that only the application on the device can read.
+    Body(Vec<u8>),
+}
+
+impl SoapCommand {
+    pub(super) const ALL: [Self; 7] = [
+        Self::AuthSignatureRequest,
+        Self::GenRequest,
+        Self::GetPreparedSignatureRequest,
+        Self::AuthSignature,
+        Self::CancelAuthSignatureRequest,
+        Self::AuthUserRequest,
+        Self::GetSecureChallenge,
+    ];
+
+    /// Its element's name.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthSignatureRequest => "authSignatureRequest",
+            Self::GenRequest => "genRequest",
+            Self::GetPreparedSignatureRequest => "getPreparedSignatureRequest",
+            Self::AuthSignature => "authSignature",
+            Self::CancelAuthSignatureRequest => "cancelAuthSignatureRequest",
+            Self::AuthUserRequest => "authUserRequest",
+            Self::GetSecureChallenge => "getSecureChallenge",
+        }
+    }
+
+    /// Whether the vendor has it with a list of attributes.
+    fn has_attributes(self) -> bool {
+        matches!(self, Self::GenRequest | Self::AuthSignature)
+    }
+
+    /// The elements that it may have, where it has no list of attributes.
+    fn elements(self) -> &'static [&'static str] {
+        match self {
+            Self::AuthSignatureRequest => {
+                &["componentType", "user", "serialNumber", "push", "requestKey"]
+            }
+            Self::GenRequest => &[
+                "componentType",
+                "user",
+                "serialNumber",
+                "authType",
+                "title",
+                "dataFieldList",
+                "dataBody",
+            ],
+            Self::GetPreparedSignatureRequest => &["componentType", "serialNumber", "requestKey"],
+            Self::AuthSignature => &["componentType", "user", "requestKey", "signature"],
+            Self::CancelAuthSignatureRequest => {
+                &["componentType", "serialNumber", "requestKeyMessage"]
+            }
+            Self::AuthUserRequest => {
+                &["componentType", "user", "serialNumber", "push", "challengeKey"]
+            }
+            Self::GetSecureChallenge => {
+                &["componentType", "user", "serialNumber", "title", "dataFieldList"]
+            }
+        }
+    }
+}
+
+impl SoapCall {
+    /// Finds the command in a message.
+    ///
+    /// # Errors
+    /// [`NotSoap`], the first reason found.
+    pub fn find(message: &[u8]) -> Result<Self, NotSoap> {
+        let envelope = xml::parse(message)?;
+        match (envelope.space, &*envelope.name) {
+            (Space::Soap, "Envelope") => {}
+            // SOAP 1.1, section 4.4.1: another envelope is another version.
+            (Space::Soap12 | Space::Other, "Envelope") => return Err(NotSoap::OtherVersion),
+            _ => return Err(NotSoap::NotEnvelope),
+        }
+        let is = |element: &Element, name| element.space == Space::Soap && element.name == name;
+        let parts = envelope.elements().ok_or(NotSoap::NotEnvelope)?;
+        // SOAP 1.1, section 4: the header, if there is one, is first. What follows the body is nobody's.
+        let (header, rest) = match parts {
+            [header, rest @ ..] if is(header, "Header") => (Some(header), rest),
+            rest => (None, rest),
+        };
+        if header.is_some_and(|header| header.children.iter().any(Element::is_mandatory)) {
+            return Err(NotSoap::Mandatory);
+        }
+        let at = parts.len() - rest.len();
+        if !rest.first().is_some_and(|body| is(body, "Body")) {
+            return Err(NotSoap::NotEnvelope);
+        }
+        let body = envelope.children.into_iter().nth(at).ok_or(NotSoap::NotEnvelope)?;
+        if body.elements().is_none() {
+            return Err(NotSoap::NotOneCommand);
+        }
+        let [element]: [Element; 1] =
+            body.children.try_into().map_err(|_| NotSoap::NotOneCommand)?;
+        let named = |command: &SoapCommand| command.as_str() == element.name;
+        let command = SoapCommand::ALL.into_iter().find(named).ok_or(NotSoap::UnknownCommand)?;
+        if element.space != Space::Signature {
+            return Err(NotSoap::UnknownCommand);
+        }
+        let listed = |child: &Element| child.name == "attributeSet";
+        let style = if command.has_attributes() && element.children.iter().any(listed) {
+            Style::Attributes
+        } else {
+            Style::Elements
+        };
+        Ok(Self { command, style, element })
+    }
+
+    /// Reads its parameters.
+    ///
+    /// # Errors
+    /// [`BadParameter`], the first reason found.
+    pub fn asked(&self) -> Result<RequestedAttributes, BadParameter> {
+        match self.style {
+            Style::Elements => self.of_elements(),
+            Style::Attributes => self.of_attributes(),
+        }
+    }
+
+    fn of_elements(&self) -> Result<RequestedAttributes, BadParameter> {
+        let given = ParameterElements::of(&self.element, self.command.elements())?;
+        let component = given.required("componentType")?;
+        let what = match self.command {
+            SoapCommand::AuthSignatureRequest => asked_to(Operation::Sign, "requestKey", &given)?,
+            SoapCommand::AuthUserRequest => asked_to(Operation::Login, "challengeKey", &given)?,
+            SoapCommand::GenRequest => {
+                scan_only("authType", given.optional("authType")?.as_deref())?;
+                let (user, serial) = (user(&given)?, given.optional("serialNumber")?);
+                What::Prepare { operation: Operation::Sign, user, serial, data: data(&given)? }
+            }
+            SoapCommand::GetSecureChallenge => {
+                let (user, serial) = (user(&given)?, given.optional("serialNumber")?);
+                What::Prepare { operation: Operation::Login, user, serial, data: login(&given)? }
+            }
+            SoapCommand::GetPreparedSignatureRequest => What::Fetch {
+                serial: given.required("serialNumber")?,
+                key: given.required("requestKey")?,
+            },
+            SoapCommand::AuthSignature => What::Complete {
+                user: user(&given)?,
+                key: given.required("requestKey")?,
+                signature: given.required("signature")?,
+            },
+            SoapCommand::CancelAuthSignatureRequest => What::Cancel {
+                serial: given.required("serialNumber")?,
+                message: given.required("requestKeyMessage")?,
+            },
+        };
+        Ok(RequestedAttributes { component, what })
+    }
+
+    fn of_attributes(&self) -> Result<RequestedAttributes, BadParameter> {
+        // The vendor's authSignature does not go without a dataFieldList, so callers send one with
+        // anything in it; what is signed is what the key names.
+        let given = ParameterElements::of(&self.element, &["attributeSet", "dataFieldList"])?;
+        let list = given.get("attributeSet").map(attributes).transpose()?;
+        let mut list = list.unwrap_or_default();
+        let mut take = |id: &str| {
+            let at = list.iter().position(|(name, _)| name == id)?;
+            Some(list.swap_remove(at).1).filter(|value| !value.trim().is_empty())
+        };
+        let mut required =
+            |id: &str| take(id).ok_or_else(|| BadParameter(format!("{id} is required")));
+        let component = required("SIGNFLD_COMPONENT_TYPE")?;
+        let id = required("SIGNFLD_USERID")?;
+        let user = |domain| NamedUser { id, domain };
+        let what = if self.command == SoapCommand::AuthSignature {
+            let (key, signature) =
+                (required("SIGNFLD_REQUEST_KEY")?, required("SIGNFLD_SIGNATURE")?);
+            let user = user(take("SIGNFLD_DOMAIN"));
+            What::Complete { user, key, signature }
+        } else {
+            let user = user(take("SIGNFLD_DOMAIN"));
+            scan_only("SIGNFLD_AUTH_TYPE", take("SIGNFLD_AUTH_TYPE").as_deref())?;
+            let title = take("SIGNFLD_TRANSACTION_TITLE").unwrap_or_default();
+            let data = match (take("SIGNFLD_REQUEST_BODY"), given.get("dataFieldList")) {
+                (Some(_), None) if !title.is_empty() => {
+                    return bad("SIGNFLD_TRANSACTION_TITLE must come with dataFieldList");
+                }
+                (Some(hex), None) => body("SIGNFLD_REQUEST_BODY", &hex)?,
+                (None, Some(list)) => fields(title, list)?,
+                _ => {
+                    return bad(
+                        "exactly one of SIGNFLD_REQUEST_BODY and dataFieldList must be given",
+                    );
+                }
+            };
+            let serial = take("SIGNFLD_SERIAL_NO");
+            What::Prepare { operation: Operation::Sign, user, serial, data }
+        };
+        match list.first() {
+            Some((id, _)) => bad(&format!("{} is not an attribute of this command", shown(id))),
+            None => Ok(RequestedAttributes { component, what }),
+        }
+    }
+}
+
+/// The vendor's other kinds of request are read off line by devices of its own.
+fn scan_only(name: &str, given: Option<&str>) -> Result<(), BadParameter> {
+    match given {
+        None | Some("SCAN") => Ok(()),
+        Some(_) => bad(&format!("{name} must be SCAN, or absent")),
+    }
+}
+
+fn user(given: &ParameterElements<'_>) -> Result<NamedUser, BadParameter> {
+    let user = given.get("user").ok_or_else(|| BadParameter("user is required".into()))?;
+    let user = ParameterElements::of(user, &["userID", "domain"])?;
+    Ok(NamedUser { id: user.required("userID")?, domain: user.optional("domain")? })
+}
+
+/// Something that is pushed, or the key of something that is there.
+fn asked_to(
+    operation: Operation,
+    key: &str,
+    given: &ParameterElements<'_>,
+) -> Result<What, BadParameter> {
+    let (user, serial) = (user(given)?, given.optional("serialNumber")?);
+    match (given.get("push"), given.optional(key)?) {
+        (Some(push), None) => {
+            let data = match operation {
+                Operation::Sign => {
+                    data(&ParameterElements::of(push, &["title", "dataFieldList", "dataBody"])?)?
+                }
+                Operation::Login => {
+                    login(&ParameterElements::of(push, &["title", "dataFieldList"])?)?
+                }
+            };
+            Ok(What::Sign { operation, user, serial, data })
+        }
+        (None, Some(key)) => Ok(What::Await { operation, user, serial, key }),
+        _ => bad(&format!("exactly one of push and {key} must be given")),
+    }
+}
+
+/// A login needs no words: the device says who asks. With neither title nor list, it gets ours.
+fn login(given: &ParameterElements<'_>) -> Result<Data, BadParameter> {
+    let title = given.get("title").map(whole).transpose()?.unwrap_or_default();
+    match given.get("dataFieldList") {
+        Some(list) => fields(title, list),
+        None if title.is_empty() => Ok(Data::Fields(LOGIN.into(), Vec::new())),
+        None => Ok(Data::Fields(title, Vec::new())),
+    }
+}
+
+/// Title and list, or a body.
+fn data(given: &ParameterElements<'_>) -> Result<Data, BadParameter> {
+    let title = given.get("title").map(whole).transpose()?.unwrap_or_default();
+    match (given.get("dataFieldList"), given.optional("dataBody")?) {
+        (Some(list), None) => fields(title, list),
+        (None, Some(_)) if !title.is_empty() => bad("title must come with dataFieldList"),
+        (None, Some(hex)) => body("dataBody", &hex),
+        _ => bad("exactly one of dataFieldList and dataBody must be given"),
+    }
+}
+
+fn fields(title: String, list: &Element) -> Result<Data, BadParameter> {
+    let list = elements(list)?;
+    if list.len() > ROWS_MAX {
+        return bad(&format!("dataFieldList must have at most {ROWS_MAX} fields"));
+    }
+    let mut rows = Vec::with_capacity(list.len());
+    for field in list {
+        if field.space != Space::Unqualified || field.name != "dataField" {
+            return bad(&format!("{} must be dataField", shown(&field.name)));
+        }
+        let field = ParameterElements::of(field, &["key", "value"])?;
+        let part = |name: &str| match field.get(name) {
+            Some(part) => whole(part),
+            None => bad(&format!("{name} of each dataField is required")),
+        };
+        rows.push((part("key")?, part("value")?));
+    }
+    if title.is_empty() && rows.is_empty() {
+        return bad("dataFieldList must have a field, where there is no title");
+    }
+    Ok(Data::Fields(title, rows))
+}
+
+fn body(name: &str, hex: &str) -> Result<Data, BadParameter> {
+    match hex::decode(hex.trim_ascii()) {
+        Ok(body) if (1..=CONTENT_BYTES_MAX).contains(&body.len()) => Ok(Data::Body(body)),
+        _ => bad(&format!("{name} must be 1 to {CONTENT_BYTES_MAX} bytes in hex digits")),
+    }
+}
+
+/// Ids and values, those that are said to be null aside.
+fn attributes(set: &Element) -> Result<Vec<(String, String)>, BadParameter> {
+    let mut list: Vec<(String, String)> = Vec::new();
+    for attribute in elements(set)? {
+        if attribute.space != Space::Unqualified || attribute.name != "attributes" {
+            return bad(&format!("{} must be attributes", shown(&attribute.name)));
+        }
+        let attribute =
+            ParameterElements::of(attribute, &["attributeID", "value", "attributeOptions"])?;
+        let id = attribute.required("attributeID")?;
+        if list.iter().any(|(known, _)| *known == id) {
+            return bad(&format!("{} is given twice", shown(&id)));
+        }
+        let mut is_null = false;
+        let options = attribute.get("attributeOptions").map(elements).transpose()?;
+        for option in options.unwrap_or_default() {
+            let is_set = matches!(option.text(), Some("true" | "1"));
+            match &*option.name.to_ascii_lowercase() {
+                "null" => is_null |= is_set,
+                // Nothing of a request is written to a log.
+                "masked" => {}
+                _ if !is_set => {}
+                _ => return bad("attributeOptions must be NULL or MASKED"),
+            }
+        }
+        let value = match attribute.get("value") {
+            Some(value) => whole(value)?,
+            None if is_null => String::new(),
+            None => return bad(&format!("the value of {} is required", shown(&id))),
+        };
+        if !is_null {
+            list.push((id, value));
+        }
+    }
+    Ok(list)
+}
+
+/// The parameters inside an element, each at most once, none that is not known.
+struct ParameterElements<'a>(Vec<&'a Element>);
+
+impl<'a> ParameterElements<'a> {
+    fn of(element: &'a Element, names: &[&str]) -> Result<Self, BadParameter> {
+        let mut given: Vec<&Element> = Vec::new();
+        for child in elements(element)? {
+            let name = shown(&child.name);
+            if child.space != Space::Unqualified {
+                return bad(&format!("{name} must be in no namespace"));
+            }
+            if !names.contains(&&*child.name) {
+                let parent = shown(&element.name);
+                return bad(&format!("{name} is not a parameter of {parent}"));
+            }
+            if given.iter().any(|known| known.name == child.name) {
+                return bad(&format!("{name} is given twice"));
+            }
+            given.push(child);
+        }
+        given.retain(|child| !child.is_nil);
+        Ok(Self(given))
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Element> {
+        self.0.iter().find(|element| element.name == name).copied()
+    }
+
+    /// A text; an empty one is none.
+    fn optional(&self, name: &str) -> Result<Option<String>, BadParameter> {
+        let Some(element) = self.get(name) else { return Ok(None) };
+        match element.text() {
+            Some(text) => Ok((!text.is_empty()).then(|| text.to_owned())),
+            None => bad(&format!("{name} must be a text")),
+        }
+    }
+
+    fn required(&self, name: &str) -> Result<String, BadParameter> {
+        let missing = || BadParameter(format!("{name} is required"));
+        self.optional(name)?.ok_or_else(missing)
+    }
+}
+
+fn elements(element: &Element) -> Result<&[Element], BadParameter> {
+    let mixed = || BadParameter(format!("{} must hold elements only", shown(&element.name)));
+    element.elements().ok_or_else(mixed)
+}
+
+fn whole(element: &Element) -> Result<String, BadParameter> {
+    let text = element.whole_text();
+    let not_text = || BadParameter(format!("{} must be a text", shown(&element.name)));
+    text.map(str::to_owned).ok_or_else(not_text)
+}
+
+/// A caller's own word, short enough to say back.
+fn shown(name: &str) -> String {
+    const _: () = assert!(64 < NAME_BYTES_MAX);
+    name.chars().take(64).collect()
+}
+
+fn bad<T>(sentence: &str) -> Result<T, BadParameter> {
+    Err(BadParameter(sentence.to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

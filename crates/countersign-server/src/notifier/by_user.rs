@@ -1,0 +1,164 @@
+//! Connected devices, by their user: at most [`LINES_PER_DEVICE_MAX`] lines of each device, so that whatever
+//! is done for one user looks at a bounded number of lines.
+
+use std::collections::HashMap;
+
+use countersign_core::id::{DeviceId, TenantName, UserName};
+use countersign_core::limits::LINES_PER_DEVICE_MAX;
+use countersign_core::spec::Recipients;
+use tokio::sync::mpsc;
+
+use super::local::{ConnectionEvent, ConnectionKind};
+
+/// Whose devices are looked for.
+pub(super) type UserKey = (TenantName, UserName);
+
+/// The lines of all users.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionsByUser {
+    users: HashMap<UserKey, Vec<Connected>>,
+    count: usize,
+}
+
+/// A line, as those see it who send to it.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) number: u64,
+    pub(super) device: DeviceId,
+    pub(super) kind: ConnectionKind,
+    pub(super) notes: mpsc::Sender<ConnectionEvent>,
+}
+
+impl ConnectionsByUser {
+    /// Adds a device's line. A channel replaces the device's channel. Where that leaves more lines than a
+    /// device may have, the oldest poll is replaced.
+    pub(super) fn join(&mut self, user: UserKey, line: Connected) {
+        let by_user = self.users.entry(user).or_default();
+        let own = |one: &Connected| one.device == line.device;
+        let channel =
+            by_user.iter().position(|one| own(one) && one.kind == ConnectionKind::Channel);
+        let replaced = match channel {
+            Some(at) if line.kind == ConnectionKind::Channel => Some(at),
+            _ if by_user.iter().filter(|one| own(one)).count() < LINES_PER_DEVICE_MAX => None,
+            // Lines stand in the order in which they came.
+            _ => by_user.iter().position(|one| own(one) && one.kind == ConnectionKind::Poll),
+        };
+        if let Some(at) = replaced {
+            // A full queue is cut by this anyway.
+            let _ = by_user.remove(at).notes.try_send(ConnectionEvent::Replaced);
+            self.count -= 1;
+        }
+        by_user.push(line);
+        self.count += 1;
+    }
+
+    /// Removes a line, if it is still there.
+    pub(super) fn leave(&mut self, user: &UserKey, number: u64) {
+        self.keep(user, |line| line.number != number);
+    }
+
+    /// Keeps those of a user's lines that `keeps` is true for.
+    pub(super) fn keep(&mut self, user: &UserKey, keeps: impl FnMut(&Connected) -> bool) {
+        let Some(by_user) = self.users.get_mut(user) else { return };
+        let before = by_user.len();
+        let mut keeps = keeps;
+        by_user.retain(|line| keeps(line));
+        self.count -= before - by_user.len();
+        if by_user.is_empty() {
+            self.users.remove(user);
+        }
+    }
+
+    /// Whether one of the user's addressed devices is connected.
+    pub(super) fn covers(&self, user: &UserKey, recipients: &Recipients) -> bool {
+        let by_user = self.users.get(user);
+        by_user.is_some_and(|by_user| by_user.iter().any(|line| recipients.includes(line.device)))
+    }
+
+    /// How many lines there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> UserKey {
+        ("acme".parse().unwrap(), name.parse().unwrap())
+    }
+
+    fn line(
+        number: u64,
+        device: u64,
+        kind: ConnectionKind,
+    ) -> (Connected, mpsc::Receiver<ConnectionEvent>) {
+        let (notes, heard) = mpsc::channel(4);
+        (Connected { number, device: device.try_into().unwrap(), kind, notes }, heard)
+    }
+
+    fn numbers(by_user: &ConnectionsByUser, name: &str) -> Vec<u64> {
+        by_user.users.get(&user(name)).into_iter().flatten().map(|line| line.number).collect()
+    }
+
+    /// What is done for a user looks at each of the user's lines, so their number is the work.
+    #[test]
+    fn seventy_five_thousand_polls_of_one_phone_leave_two_lines_to_look_at() {
+        let mut by_user = ConnectionsByUser::default();
+        let mut heard = Vec::new();
+        for number in 0..75_000 {
+            let (connected, notes) = line(number, 1, ConnectionKind::Poll);
+            by_user.join(user("jane"), connected);
+            heard.push(notes);
+            assert!(numbers(&by_user, "jane").len() <= LINES_PER_DEVICE_MAX);
+        }
+        assert_eq!(numbers(&by_user, "jane"), [74_998, 74_999]);
+        assert_eq!(by_user.count(), 2);
+        assert!(
+            matches!(heard[0].try_recv(), Ok(ConnectionEvent::Replaced)),
+            "the oldest was told"
+        );
+        assert!(heard[74_999].try_recv().is_err());
+        for number in 0..75_000 {
+            by_user.leave(&user("jane"), number);
+        }
+        assert_eq!((by_user.count(), by_user.users.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_poll_never_replaces_the_channel_nor_another_devices_line() {
+        let mut by_user = ConnectionsByUser::default();
+        let mut heard = Vec::new();
+        for (number, device, kind) in [
+            (1, 1, ConnectionKind::Channel),
+            (2, 2, ConnectionKind::Poll),
+            (3, 1, ConnectionKind::Poll),
+            (4, 1, ConnectionKind::Poll),
+            (5, 1, ConnectionKind::Channel),
+        ] {
+            let (connected, notes) = line(number, device, kind);
+            by_user.join(user("jane"), connected);
+            heard.push(notes);
+        }
+        assert_eq!(numbers(&by_user, "jane"), [2, 4, 5]);
+        assert!(
+            matches!(heard[0].try_recv(), Ok(ConnectionEvent::Replaced)),
+            "by the next channel"
+        );
+    }
+
+    #[test]
+    fn a_new_channel_beside_two_polls_replaces_the_older_one() {
+        let mut by_user = ConnectionsByUser::default();
+        let mut heard = Vec::new();
+        for (number, kind) in
+            [(1, ConnectionKind::Poll), (2, ConnectionKind::Poll), (3, ConnectionKind::Channel)]
+        {
+            let (connected, notes) = line(number, 1, kind);
+            by_user.join(user("jane"), connected);
+            heard.push(notes);
+        }
+        assert_eq!(numbers(&by_user, "jane"), [2, 3]);
+    }
+}

@@ -1,0 +1,358 @@
+//! From an application's call to a verified PKCS#7, on disk.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_device::{DeclineReason, KeyKind, Notice, View};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::join;
+
+use crate::test_device::TestDevice;
+use crate::test_server::{TestServer, openssl_verifies, payment, run};
+
+/// The PKCS#7 in a result, after checking everything around it.
+fn signature(answer: &(StatusCode, Value), reference: &str, device: &TestDevice) -> Vec<u8> {
+    let (status, body) = answer;
+    assert_eq!(*status, StatusCode::OK, "{body}");
+    assert_eq!(body["status"], "OK", "{body}");
+    assert_eq!(body["subSystem"], 5);
+    assert_eq!(body["data"]["resultCode"], "OK");
+    assert_eq!(body["data"]["transactionId"], reference);
+    assert_eq!(body["data"]["deviceId"], device.phone().device_id.to_string());
+    BASE64.decode(body["data"]["signature"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn an_application_gets_a_signature_that_openssl_verifies() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let request = payment("order-1");
+    let (answer, shown) = join!(server.start_signature("jane", &request), jane.signs());
+    let message = signature(&answer, "order-1", &jane);
+
+    assert_eq!(shown.client(), "Shop");
+    assert_eq!(shown.view(), &View::Text("Pay 5 € to Ann?".into()));
+    assert_eq!(openssl_verifies(&message, &server.tenant_ca()), "Pay 5 € to Ann?".as_bytes());
+    let row = server.transaction("order-1");
+    assert_eq!(
+        (&row["state"], &row["dialect"], &row["user"]),
+        (&json!("finished"), &json!("kobil"), &json!("jane"))
+    );
+
+    let file = server.path().join("order-1.p7m");
+    std::fs::write(&file, &message).unwrap();
+    let verified = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .arg("verify")
+        .arg(&file)
+        .arg("--ca")
+        .arg(server.tenant_ca())
+        .output()
+        .unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    std::fs::write(&file, [message, b"x".to_vec()].concat()).unwrap();
+    let ca = server.tenant_ca();
+    let more = std::process::Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["verify".as_ref(), file.as_os_str(), "--ca".as_ref(), ca.as_os_str()])
+        .output()
+        .unwrap();
+    assert_eq!(more.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn items_are_shown_and_signed_in_the_order_they_came() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/jane", server.address);
+    let body = r#"{"transactionId":"items","deviceGoOnlineTimeout":"9","signatureTimeout":"9","signatureMessage":"Pay?",
+        "signatureMessageItems":{"To":"Ann","Amount":"5 €","Account":"7"}}"#;
+    let call = server.http.post(url).bearer_auth(server.token().await).body(body);
+    let call = call.header("content-type", "application/json; charset=utf-8").send();
+    let (answer, shown) = join!(call, jane.signs());
+    let answer = crate::test_server::read(answer.unwrap()).await;
+    let message = signature(&answer, "items", &jane);
+    let expected = r#"{"message":"Pay?","rows":[["To","Ann"],["Amount","5 €"],["Account","7"]]}"#;
+    assert_eq!(shown.bytes(), expected.as_bytes());
+    assert_eq!(openssl_verifies(&message, &server.tenant_ca()), expected.as_bytes());
+}
+
+#[tokio::test]
+async fn every_kind_of_key_signs() {
+    let server = TestServer::new();
+    server.user("jane");
+    for (name, kind) in
+        [("p384", KeyKind::P384), ("rsa", KeyKind::Rsa2048), ("ed25519", KeyKind::Ed25519)]
+    {
+        let mut phone = TestDevice::with_key(&server, "jane", None, kind).await;
+        let mut request = payment(name);
+        request["deviceId"] = json!(phone.phone().device_id.to_string());
+        let (answer, _) = join!(server.start_signature("jane", &request), phone.signs());
+        let message = signature(&answer, name, &phone);
+        // OpenSSL 3.0 knows no Ed25519 with signed attributes (RFC 8419).
+        if kind != KeyKind::Ed25519 {
+            openssl_verifies(&message, &server.tenant_ca());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_device_without_a_socket_polls() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await.polling();
+    let request = payment("polled");
+    let (answer, _) = join!(server.start_signature("jane", &request), jane.signs());
+    openssl_verifies(&signature(&answer, "polled", &jane), &server.tenant_ca());
+}
+
+#[tokio::test]
+async fn a_no_ends_the_wait_at_once() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let request = payment("declined");
+    let (answer, ()) = join!(server.start_signature("jane", &request), async {
+        let (offer, _) = jane.opens(None).await.unwrap();
+        jane.device.decline(offer.id, DeclineReason::User).await.unwrap();
+        // Said once more, it is answered once more.
+        jane.device.decline(offer.id, DeclineReason::User).await.unwrap();
+    });
+    assert_eq!(answer.0, StatusCode::OK);
+    assert_eq!(answer.1["status"], "USER_CANCEL");
+    assert_eq!(answer.1["data"].get("signature"), None);
+}
+
+#[tokio::test]
+async fn not_me_stops_further_requests_until_it_is_lifted() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let request = payment("fraud");
+    let (answer, ()) = join!(server.start_signature("jane", &request), async {
+        let offer = jane.device.next_offer().await.unwrap();
+        jane.device.decline(offer.id, DeclineReason::NotMe).await.unwrap();
+    });
+    assert_eq!(answer.1["status"], "USER_CANCEL");
+    assert!(answer.1["message"].as_str().unwrap().contains("did not ask for this"));
+    let (status, body) = server.start_signature("jane", &payment("again")).await;
+    assert_eq!((status, &body["status"]), (StatusCode::CONFLICT, &json!("CONFLICT")));
+
+    server.cli(&["user", "unlock", "jane", "--tenant", "acme"]).unwrap();
+    let mut jane = TestDevice::opened(jane.file.clone());
+    let request = payment("third");
+    let (answer, _) = join!(server.start_signature("jane", &request), jane.signs());
+    assert_eq!(answer.1["status"], "OK");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_device_is_there_when_it_comes() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let mut request = payment("waiting");
+    request["callbackUrl"] = json!("https://shop.example/done");
+    let (status, body) = server.start_signature("jane", &request).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["status"], "OK_IN_WAITING_LIST");
+    // A retry is answered as the first call was, whoever is online now.
+    let (answer, _) = join!(server.start_signature("jane", &request), jane.signs());
+    assert_eq!(answer.1["status"], "OK_IN_WAITING_LIST");
+    assert_eq!(server.transaction("waiting")["state"], "finished");
+}
+
+#[tokio::test]
+async fn nobody_comes_online() {
+    let server = TestServer::new();
+    server.user("jane");
+    TestDevice::enrolled(&server, "jane", None).await;
+    let mut request = payment("alone");
+    request["deviceGoOnlineTimeout"] = json!(0);
+    let (status, body) = server.start_signature("jane", &request).await;
+    assert_eq!((status, &body["status"]), (StatusCode::OK, &json!("DEVICE_GO_ONLINE_TIMEOUT")));
+    let mut request = payment("alone-too");
+    request["deviceGoOnlineTimeout"] = json!(1);
+    let (_, body) = server.start_signature("jane", &request).await;
+    assert_eq!(
+        body["data"],
+        json!({"deviceId": "-1", "resultCode": "DEVICE_GO_ONLINE_TIMEOUT", "transactionId": "alone-too"})
+    );
+}
+
+#[tokio::test]
+async fn nobody_signs_in_time() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let mut request = payment("slow");
+    request["signatureTimeout"] = json!(1);
+    let (answer, shown) = join!(server.start_signature("jane", &request), jane.opens(None));
+    assert_eq!(answer.1["status"], "USER_CONFIRMATION_TIMEOUT", "{}", answer.1);
+    let late = jane.device.approve(&shown.unwrap().1, None).await.unwrap_err();
+    assert_eq!(late.code(), Some(countersign_device::Code::Ended), "{late}");
+}
+
+#[tokio::test]
+async fn a_cancel_is_withdrawn_from_the_device_that_shows_it() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let request = payment("taken-back");
+    let (answer, cancelled) = join!(server.start_signature("jane", &request), async {
+        let (offer, _) = jane.opens(None).await.unwrap();
+        let cancelled = server.cancel("jane", "taken-back").await;
+        match jane.device.next().await.unwrap() {
+            Notice::Withdrawn(withdrawn) => assert_eq!(withdrawn.id, offer.id),
+            other => panic!("{other:?}"),
+        }
+        cancelled
+    });
+    assert_eq!(answer.1["status"], "SERVER_CANCEL");
+    let row = json!({
+        "deviceId": jane.phone().device_id.to_string(),
+        "userId": "jane",
+        "transactionId": "taken-back",
+        "cancelResult": "TRANSACTION_DISCARDED_FROM_CLIENT",
+    });
+    assert_eq!(cancelled.1["data"], json!([row]));
+    assert_eq!(server.cancel("jane", "taken-back").await, cancelled, "repeated, it answers alike");
+}
+
+#[tokio::test]
+async fn a_caller_that_hung_up_asks_again_and_gets_the_result() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let request = payment("hung-up");
+    let hurried =
+        tokio::time::timeout(Duration::from_millis(300), server.start_signature("jane", &request));
+    assert!(hurried.await.is_err(), "it was held");
+    let (waited_on, _) = join!(server.start_signature("jane", &request), jane.signs());
+    let after = server.start_signature("jane", &request).await;
+    assert_eq!(after, waited_on);
+    openssl_verifies(&signature(&after, "hung-up", &jane), &server.tenant_ca());
+
+    let mut other = request.clone();
+    other["signatureMessage"] = json!("Pay 5000 € to Ann?");
+    let (status, body) = server.start_signature("jane", &other).await;
+    assert_eq!((status, &body["status"]), (StatusCode::CONFLICT, &json!("CONFLICT")));
+}
+
+#[tokio::test]
+async fn of_two_devices_the_first_to_answer_wins_and_the_other_is_told() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut phone = TestDevice::enrolled(&server, "jane", None).await;
+    let mut tablet = TestDevice::enrolled(&server, "jane", None).await;
+    let request = payment("both");
+    let (answer, late) = join!(server.start_signature("jane", &request), async {
+        let (_, on_phone) = phone.opens(None).await.unwrap();
+        let (_, on_tablet) = tablet.opens(None).await.unwrap();
+        tablet.device.approve(&on_tablet, None).await.unwrap();
+        match phone.device.next().await.unwrap() {
+            Notice::Withdrawn(withdrawn) => assert_eq!(withdrawn.id, on_phone.id()),
+            other => panic!("{other:?}"),
+        }
+        phone.device.approve(&on_phone, None).await
+    });
+    signature(&answer, "both", &tablet);
+    assert_eq!(late.unwrap_err().code(), Some(countersign_device::Code::Ended));
+}
+
+#[tokio::test]
+async fn a_named_device_is_the_only_one_that_is_asked() {
+    let server = TestServer::new();
+    server.user("jane");
+    server.user("bob");
+    let mut phone = TestDevice::enrolled(&server, "jane", None).await;
+    let tablet = TestDevice::enrolled(&server, "jane", None).await;
+    let bobs = TestDevice::enrolled(&server, "bob", None).await;
+    let mut request = payment("named");
+    request["deviceId"] = json!(bobs.phone().device_id.to_string());
+    let (status, body) = server.start_signature("jane", &request).await;
+    assert_eq!((status, &body["status"]), (StatusCode::NOT_FOUND, &json!("DEVICE_NOT_FOUND")));
+
+    request["deviceId"] = json!(phone.phone().device_id.to_string());
+    let mut others = tablet.polling();
+    let (answer, _, ()) = join!(server.start_signature("jane", &request), phone.signs(), async {
+        let nothing = tokio::time::timeout(Duration::from_millis(500), others.device.next_offer());
+        assert!(nothing.await.is_err(), "the tablet was offered it");
+    });
+    signature(&answer, "named", &phone);
+}
+
+#[tokio::test]
+async fn a_crash_loses_nothing_that_was_acknowledged() {
+    let mut server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let mut request = payment("crash");
+    request["callbackUrl"] = json!("https://shop.example/done");
+    assert_eq!(server.start_signature("jane", &request).await.0, StatusCode::OK);
+    let (_, shown) = jane.opens(None).await.unwrap();
+    server.crash();
+    jane.device.approve(&shown, None).await.unwrap();
+    server.crash();
+    assert_eq!(server.transaction("crash")["state"], "finished");
+}
+
+#[tokio::test]
+async fn sigterm_tells_who_waits_to_come_back_and_closes_the_ledger() {
+    let mut server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let request = payment("term");
+    let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/jane", server.address);
+    let call = server.http.post(url).bearer_auth(server.token().await).json(&request);
+    let held = tokio::spawn(call.send());
+    let (_, shown) = jane.opens(None).await.unwrap();
+    assert_eq!(server.stop(), Some(0));
+    let answer = held.await.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["status"], "SERVICE_UNAVAILABLE");
+    assert!(!server.data().join("ledger.db-wal").exists(), "the ledger was not closed clean");
+
+    server.restart();
+    let (answer, ended) =
+        join!(server.start_signature("jane", &request), jane.device.approve(&shown, None));
+    ended.unwrap();
+    signature(&answer, "term", &jane);
+}
+
+#[tokio::test]
+async fn many_people_sign_at_once() {
+    let server = TestServer::new();
+    let mut people = Vec::new();
+    for number in 0..12 {
+        let user = format!("user{number}");
+        server.user(&user);
+        people.push((user.clone(), TestDevice::enrolled(&server, &user, None).await));
+    }
+    let server = &server;
+    let all = people.iter_mut().map(|(user, test_device)| async move {
+        let request = payment(user);
+        let (answer, _) = join!(server.start_signature(user, &request), test_device.signs());
+        signature(&answer, user, test_device)
+    });
+    assert_eq!(futures_util::future::join_all(all).await.len(), 12);
+}
+
+#[tokio::test]
+async fn a_device_is_listed_as_it_described_itself() {
+    let server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let listed = server.cli(&["device", "list", "--tenant", "acme", "--user", "jane"]).unwrap();
+    let row = &listed[0];
+    assert_eq!(row["device_id"], jane.phone().device_id.to_string());
+    assert_eq!(row["serial_number"], jane.phone().serial_number);
+    assert_eq!((&row["user"], &row["state"]), (&json!("jane"), &json!("active")));
+    let uses: Vec<_> = row["identities"].as_array().unwrap().iter().map(|i| &i["use"]).collect();
+    assert_eq!(uses, [&json!("content"), &json!("digest")]);
+    let data = server.data();
+    assert!(run(&data, &["device", "list", "--tenant", "nobody", "--json"]).is_err());
+}

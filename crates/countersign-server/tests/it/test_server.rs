@@ -1,0 +1,356 @@
+//! A server of one's own: the binary as a child process on a free port, in a directory that goes with it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use reqwest::{Certificate, Client, Method, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// Writes a file that only its owner may use, as secrets must be.
+pub(crate) fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, private).unwrap();
+}
+
+/// A running server with one tenant, `acme`, and one client of it.
+pub(crate) struct TestServer {
+    directory: TempDir,
+    child: Child,
+    /// `https://localhost:PORT`.
+    pub(crate) address: String,
+    /// Client id and secret.
+    pub(crate) client: (String, String),
+    /// An HTTP client that trusts the server's own authority and nothing else.
+    pub(crate) http: Client,
+}
+
+/// A command that did not end well.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) code: Option<i32>,
+    pub(crate) stderr: String,
+}
+
+impl TestServer {
+    pub(crate) fn new() -> Self {
+        Self::configured("")
+    }
+
+    /// A house whose configuration says this besides.
+    pub(crate) fn configured(configuration: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let observe = "[observe]\nlisten = \"127.0.0.1:0\"\nlog = \"info\"\n";
+        let file = directory.path().join("countersign.toml");
+        std::fs::write(file, format!("{observe}{configuration}")).unwrap();
+        let data = directory.path().join("data");
+        run(&data, &["tenant", "create", "acme", "--json"]).unwrap();
+        let client =
+            run(&data, &["client", "create", "Shop", "--tenant", "acme", "--json"]).unwrap();
+        let field = |name: &str| client[name].as_str().unwrap().to_owned();
+        let client = (field("client_id"), field("client_secret"));
+        let (child, address) = start(directory.path(), 0);
+        let http = http(&data);
+        Self { directory, child, address, client, http }
+    }
+
+    /// Where the house keeps its things.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// Runs an admin command and reads the JSON that it prints.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Result<Value, Failed> {
+        let configuration = self.path().join("countersign.toml");
+        let configuration = configuration.to_str().unwrap();
+        run(&self.data(), &[arguments, &["--json", "--config", configuration]].concat())
+    }
+
+    /// The command that runs a phone's file.
+    pub(crate) fn device(file: &Path) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(["device", "run"]).arg(file);
+        command
+    }
+
+    /// A user of the tenant.
+    pub(crate) fn user(&self, name: &str) {
+        self.cli(&["user", "create", name, "--tenant", "acme"]).unwrap();
+    }
+
+    /// An activation code for a user.
+    pub(crate) fn code(&self, user: &str) -> String {
+        self.code_with(user, &["test"])
+    }
+
+    /// A code whose device's identities get these labels.
+    pub(crate) fn code_with(&self, user: &str, labels: &[&str]) -> String {
+        let mut words = vec!["activation", "create", user, "--tenant", "acme"];
+        words.extend(labels.iter().flat_map(|label| ["--label", label]));
+        self.cli(&words).unwrap()["code"].as_str().unwrap().to_owned()
+    }
+
+    /// The tenant's root, in a file.
+    pub(crate) fn tenant_ca(&self) -> PathBuf {
+        let exported = self.cli(&["ca", "export", "--tenant", "acme"]).unwrap();
+        let path = self.path().join("tenant-ca.pem");
+        std::fs::write(&path, exported["certificates"][0].as_str().unwrap()).unwrap();
+        path
+    }
+
+    /// What the ledger says of the transaction that the client calls so.
+    pub(crate) fn transaction(&self, reference: &str) -> Value {
+        let listed = self.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
+        let of = |row: &&Value| row["reference"] == reference;
+        listed.as_array().unwrap().iter().find(of).expect("it is listed").clone()
+    }
+
+    /// The same server by a numeric address.
+    pub(crate) fn numeric_address(&self) -> String {
+        self.address.replace("localhost", "127.0.0.1")
+    }
+
+    /// An HTTP client at another loopback address, which reaches the server by its numeric address only.
+    pub(crate) fn http_from(&self, address: [u8; 4]) -> Client {
+        let ca = std::fs::read(self.data().join("tls/ca.pem")).unwrap();
+        let ca = Certificate::from_pem(&ca).unwrap();
+        let client = Client::builder().local_address(std::net::IpAddr::from(address));
+        client.tls_certs_only([ca]).build().unwrap()
+    }
+
+    /// What the realm's token endpoint answers a client with these credentials.
+    pub(crate) async fn token_answer(
+        &self,
+        http: &Client,
+        id: &str,
+        secret: &str,
+    ) -> (StatusCode, Value) {
+        let realm = "auth/realms/acme/protocol/openid-connect/token";
+        let call = http.post(format!("{}/{realm}", self.numeric_address()));
+        let call = call.basic_auth(id, Some(secret));
+        let call = call.header("content-type", "application/x-www-form-urlencoded");
+        read(call.body("grant_type=client_credentials").send().await.unwrap()).await
+    }
+
+    /// An access token of the client.
+    pub(crate) async fn token(&self) -> String {
+        self.token_of("acme", &self.client).await
+    }
+
+    /// An access token of some tenant's client.
+    pub(crate) async fn token_of(&self, tenant: &str, client: &(String, String)) -> String {
+        let (id, secret) = client;
+        let url = format!("{}/auth/realms/{tenant}/protocol/openid-connect/token", self.address);
+        let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
+        let answer = self.http.post(url).body(form);
+        let answer = answer.header("content-type", "application/x-www-form-urlencoded");
+        let answer: Value = read(answer.send().await.unwrap()).await.1;
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// An access token of `TrustedX`'s authorization server for one of the tenant's clients; for all that it
+    /// may have, where no scope is named.
+    pub(crate) async fn trustedx_token(&self, client: &(String, String), scope: &str) -> String {
+        let url = format!("{}/trustedx-authserver/oauth/acme/token", self.address);
+        let form = format!("grant_type=client_credentials&scope={scope}");
+        let answer = self.http.post(url).basic_auth(&client.0, Some(&client.1)).body(form);
+        let answer = answer.header("content-type", "application/x-www-form-urlencoded");
+        let answer: Value = read(answer.send().await.unwrap()).await.1;
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// Starts a signature for `user`; the answer is held until it ends.
+    pub(crate) async fn start_signature(&self, user: &str, body: &Value) -> (StatusCode, Value) {
+        let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/{user}", self.address);
+        let token = self.token().await;
+        read(self.http.post(url).bearer_auth(token).json(body).send().await.unwrap()).await
+    }
+
+    /// Takes a signature back.
+    pub(crate) async fn cancel(&self, user: &str, reference: &str) -> (StatusCode, Value) {
+        let url = format!("{}/auth/realms/acme/v3_user/cancelsignature/{user}", self.address);
+        let body = json!({"deviceId": ["-1"], "transactionId": reference});
+        let token = self.token().await;
+        read(self.http.delete(url).bearer_auth(token).json(&body).send().await.unwrap()).await
+    }
+
+    /// Makes one of KOBIL's calls, at its address under the realm.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
+        let url = format!("{}/auth/realms/acme/{path}", self.address);
+        let mut call = self.http.request(method, url).bearer_auth(self.token().await);
+        if let Some(body) = body {
+            call = call.json(body);
+        }
+        read(call.send().await.unwrap()).await
+    }
+
+    /// Whether a user's first device is `ONLINE` or `OFFLINE`.
+    pub(crate) async fn device_state(&self, user: &str) -> String {
+        let (_, answer) = self.call(Method::GET, &format!("v3_user/devices/{user}"), None).await;
+        answer["data"][0]["deviceState"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks the process to end, and waits for it; its exit code, and what it logged.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+
+    /// Ends the process as a power cut would, and starts it again at the same address.
+    pub(crate) fn crash(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    /// Ends the process wherever it is.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again, at the same address.
+    pub(crate) fn restart(&mut self) {
+        let port = self.address.rsplit(':').next().unwrap().parse().unwrap();
+        (self.child, self.address) = start(self.directory.path(), port);
+        // Connections to the one before are dead, and nobody has told their pool.
+        self.http = http(&self.data());
+    }
+
+    /// The server's threads.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
+    }
+
+    /// What the process holds in memory, and the most that it has held.
+    pub(crate) fn memory(&self) -> String {
+        let [now, most] = ["VmRSS:", "VmHWM:"].map(|name| self.kibibytes(name) / 1024);
+        format!("the server holds {now} MiB, at most {most} MiB")
+    }
+
+    /// A figure of the process's `status` (proc(5)), in KiB.
+    pub(crate) fn kibibytes(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// What the server has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path().join("server.log")).unwrap()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log());
+        }
+    }
+}
+
+/// A request for a signature, alive for half a minute.
+pub(crate) fn payment(reference: &str) -> Value {
+    json!({
+        "transactionId": reference,
+        "deviceGoOnlineTimeout": 30,
+        "signatureTimeout": 30,
+        "signatureMessage": "Pay 5 € to Ann?",
+    })
+}
+
+/// Status and JSON of an answer.
+pub(crate) async fn read(answer: Response) -> (StatusCode, Value) {
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    let value =
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: not JSON: {text}"));
+    (status, value)
+}
+
+/// A client that trusts the server's own authority and nothing else.
+fn http(data: &Path) -> Client {
+    let ca = std::fs::read(data.join("tls/ca.pem")).unwrap();
+    let ca = Certificate::from_pem(&ca).unwrap();
+    Client::builder().tls_certs_only([ca]).build().unwrap()
+}
+
+/// The program, for a command that is no administration.
+pub(crate) fn program() -> tokio::process::Command {
+    tokio::process::Command::new(BINARY)
+}
+
+/// Runs a command on a data directory; what it prints is JSON.
+pub(crate) fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failed> {
+    let output = Command::new(BINARY).args(arguments).arg("--data").arg(data).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    if !output.status.success() {
+        return Err(Failed { code: output.status.code(), stderr });
+    }
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    Ok(serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("not JSON: {stdout}{stderr}")))
+}
+
+/// Starts `serve` in a directory and waits until it says that it is ready.
+fn start(directory: &Path, port: u16) -> (Child, String) {
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(directory.join("server.log"))
+        .unwrap();
+    let mut child = serve(directory, port).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("ready ").map(str::to_owned);
+    let address = address.unwrap_or_else(|| {
+        let mut said = String::new();
+        let _ =
+            std::fs::File::open(directory.join("server.log")).unwrap().read_to_string(&mut said);
+        panic!("the server did not begin: {said}")
+    });
+    (child, address)
+}
+
+/// The command that serves a directory.
+pub(crate) fn serve(directory: &Path, port: u16) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    command.arg("--config").arg(directory.join("countersign.toml"));
+    command.arg("--data").arg(directory.join("data"));
+    command
+}
+
+/// Whether `openssl cms -verify -cades` accepts a message, and the content that it finds.
+pub(crate) fn openssl_verifies(message: &[u8], ca: &Path) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, out) = (directory.path().join("m.p7m"), directory.path().join("content"));
+    std::fs::write(&file, message).unwrap();
+    let output = Command::new("openssl")
+        .args(["cms", "-verify", "-cades", "-binary", "-inform", "DER", "-in"])
+        .arg(&file)
+        .arg("-CAfile")
+        .arg(ca)
+        .arg("-out")
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read(out).unwrap()
+}

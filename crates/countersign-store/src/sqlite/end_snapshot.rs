@@ -1,0 +1,51 @@
+//! What came of a transaction, for whoever asks again and again: little is read until something has.
+
+use countersign_core::id::{TenantName, TransactionId};
+use countersign_core::port::{EndSnapshot, Handle};
+use countersign_core::spec::Dialect;
+use countersign_core::transaction::End;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, params};
+
+use super::column::Columns;
+use super::error::StoreError;
+use super::{device, transaction};
+use crate::seal::MasterKeys;
+
+/// A row as [`transaction::read`] takes it; of an open one without what may be large.
+pub(super) const STANDS: &str = "SELECT tenant, id, version, state, reached, due_at, takes, ended_at,
+        ended_by, end_reason, proof_content, proof_signer, evidence, raw, discarded, dialect, client,
+        user, request_key, reference, device, started_at,
+        CASE WHEN ended_at IS NOT NULL THEN body END, CASE WHEN ended_at IS NOT NULL THEN content END
+   FROM transactions WHERE tenant = ?1 AND id = ?2";
+/// Columns before `dialect` and `client`.
+const BEFORE_SURFACE: usize = 15;
+
+pub(super) fn load(
+    sql: &Connection,
+    tenant: &TenantName,
+    id: TransactionId,
+    keys: &MasterKeys,
+) -> Result<Option<EndSnapshot>, StoreError> {
+    let mut select = sql.prepare_cached(STANDS)?;
+    // Until this statement is done with, the others see the moment that it sees.
+    let mut rows = select.query(params![tenant.as_str(), id.bytes()])?;
+    let transaction = match rows.next()? {
+        Some(row) if row.get_ref("ended_at")? == ValueRef::Null => {
+            let mut columns = Columns::of("transactions", 2, row).after(BEFORE_SURFACE);
+            let dialect = columns.one_of("dialect", Dialect::ALL, Dialect::as_str)?;
+            return Ok(Some(EndSnapshot::Open { dialect, client: columns.text("client")? }));
+        }
+        Some(row) => transaction::read(row, "transactions")?.value,
+        // Its evidence may be left.
+        None => match transaction::load(sql, tenant, &Handle::Id(id))? {
+            Some(found) => found.value,
+            None => return Ok(None),
+        },
+    };
+    let signer = match transaction.end() {
+        Some(End::Finished { by, .. }) => device::load(sql, tenant, *by, keys)?,
+        _ => None,
+    };
+    Ok(Some(EndSnapshot::Ended { transaction, signer: signer.map(|device| device.value) }))
+}

@@ -1,0 +1,71 @@
+//! What goes wrong with rows and statements, in words for whoever keeps the server.
+
+use core::error::Error;
+use core::fmt;
+
+use countersign_core::Fault;
+use rusqlite::ErrorCode;
+
+/// Why a read or a write did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    /// SQLite, or the disk below it.
+    #[error("{}", explained(.0))]
+    Sql(#[from] rusqlite::Error),
+    /// What was read makes no sense.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// The caller asked for what the port does not offer.
+    #[error("{0}")]
+    Misused(&'static str),
+}
+
+/// A row that cannot be what this program wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("row {id} of table {table} is corrupt: column {column}: {why}")]
+pub(super) struct Corrupt {
+    pub(super) table: &'static str,
+    pub(super) column: &'static str,
+    pub(super) id: String,
+    pub(super) why: Box<dyn Error + Send + Sync>,
+}
+
+impl StoreError {
+    pub(super) fn while_doing(self, doing: &'static str) -> Fault {
+        Fault::new(doing, self)
+    }
+}
+
+/// What SQLite says, and what may be done about it, where something may.
+pub(super) fn explained(error: &rusqlite::Error) -> impl fmt::Display + '_ {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            "; the disk is full: make room in the data directory, nothing was written"
+        }
+        Some(ErrorCode::SystemIoFailure) => "; the disk fails: nothing was written",
+        Some(ErrorCode::DatabaseBusy) => "; another process keeps the ledger from being written",
+        Some(ErrorCode::ReadOnly) => "; this user may not write the ledger",
+        Some(ErrorCode::DatabaseCorrupt) => "; the file is damaged: restore it from its backup",
+        _ => "",
+    };
+    fmt::from_fn(move |f| write!(f, "{error}{advice}"))
+}
+
+/// Whether one unit of work is at fault, and not the ledger.
+pub(super) fn is_of_one_unit(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    !matches!(
+        code,
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::ReadOnly
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::OutOfMemory
+                | ErrorCode::CannotOpen
+                | ErrorCode::NotADatabase
+        )
+    )
+}

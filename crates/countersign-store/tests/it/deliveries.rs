@@ -1,0 +1,376 @@
+//! What a ledger owes: claimed, settled, given up and replayed, sentence by sentence.
+
+use countersign_core::delivery::{
+    Capacity, Delivery, DeliveryKind, Destination, Settlement, Verdict,
+};
+use countersign_core::id::{DeliveryId, TenantName, TransactionId};
+use countersign_core::port::{Changed, Claim, Claimed, Commit, Committed, Ledger, Registry as _};
+use countersign_core::push::{Provider, Push, Retirement};
+use countersign_core::push_policy::{Contact, PushSnapshot, PushState, Pushed};
+use countersign_core::spec::{Callback, TransactionSpec};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
+use countersign_store::Store;
+
+use crate::world::{
+    claim, commit, device, device_id, populate, push, spec, waiting, with_deliveries,
+};
+use crate::{on_every_store, world};
+
+fn acme() -> TenantName {
+    "acme".parse().unwrap()
+}
+
+/// A claimed delivery, as it is settled when it was paid.
+pub(crate) fn settled(delivery: &Delivery) -> Settlement {
+    Settlement {
+        tenant: delivery.destination.tenant.clone(),
+        id: delivery.id,
+        lease: delivery.lease,
+        verdict: Verdict::Done,
+        outcome: "answered 503".into(),
+        at: Timestamp(77),
+    }
+}
+
+async fn settle(store: &Store, delivery: &Delivery, verdict: Verdict) {
+    store.settle(Settlement { verdict, ..settled(delivery) }).await.unwrap();
+}
+
+/// Commits a transaction that owes a call to this host, with the same number as the delivery's id.
+async fn owe(store: &Store, number: u128, tenant: &str, host: &str) {
+    let callback = Some(Callback { url: format!("https://{host}/done?x=/"), headers: vec![] });
+    let with_deliveries =
+        waiting(TransactionSpec { tenant: tenant.parse().unwrap(), callback, ..spec(number) });
+    let with_deliveries =
+        world::with_deliveries(commit(with_deliveries, None), &[(number, DeliveryKind::Callback)]);
+    assert_eq!(store.commit(with_deliveries).await.unwrap(), Committed::Written);
+}
+
+fn numbers(claimed: &Claimed) -> Vec<u128> {
+    claimed.deliveries.iter().map(|delivery| delivery.id.0).collect()
+}
+
+#[tokio::test]
+async fn a_debt_is_claimed_by_one_until_its_lease_ends() {
+    on_every_store(async |store| {
+        let deliveries = [(8, DeliveryKind::Push(device_id(1))), (7, DeliveryKind::Callback)];
+        store.commit(with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await.unwrap();
+        let due = async |now: u64, limit| {
+            store.claim(claim(now, now + 50, limit)).await.unwrap().deliveries
+        };
+        let seen = |claimed: &[Delivery]| {
+            let seen = claimed.iter().map(|d| (d.id.0, d.attempts, d.lease));
+            seen.collect::<Vec<_>>()
+        };
+        // Due at once: at the moment of the event, 100. Each kind has a place of its own.
+        let mut call = due(100, 1).await;
+        let push = call.split_off(1);
+        assert_eq!(seen(&push), [(8, 0, 1)]);
+        let destination = &*push[0].destination.host;
+        assert_eq!(
+            (&push[0].kind, destination),
+            (&DeliveryKind::Push(device_id(1)), "push/apns/app")
+        );
+        assert_eq!(seen(&call), [(7, 0, 1)]);
+        assert_eq!(
+            (&call[0].kind, &*call[0].destination.host),
+            (&DeliveryKind::Callback, "bank.example")
+        );
+        assert_eq!(call[0].queued_at, Timestamp(100));
+        assert_eq!(due(149, 9).await, []);
+        let again = due(150, 9).await;
+        assert_eq!(seen(&again), [(7, 1, 2), (8, 1, 2)], "their leases have ended");
+
+        settle(&store, &again[0], Verdict::Retry(Timestamp(5_000))).await;
+        settle(&store, &again[1], Verdict::Done).await;
+        assert_eq!(due(4_999, 9).await, []);
+        let last = due(5_000, 9).await;
+        assert_eq!(seen(&last), [(7, 2, 3)]);
+        settle(&store, &last[0], Verdict::GiveUp).await;
+        assert_eq!(due(u64::MAX / 4, 9).await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_verdict_that_comes_after_its_lease_says_nothing_of_the_next_one() {
+    on_every_store(async |store| {
+        owe(&store, 1, "acme", "a.example").await;
+        let late = store.claim(claim(100, 150, 9)).await.unwrap().deliveries.remove(0);
+        let next = store.claim(claim(150, 200, 9)).await.unwrap().deliveries.remove(0);
+        for verdict in [Verdict::Done, Verdict::GiveUp, Verdict::Retry(Timestamp(0))] {
+            settle(&store, &late, verdict).await;
+            let outbox = store.deliveries(&acme(), false, 9).await.unwrap();
+            assert_eq!(outbox[0].due_at, Some(Timestamp(200)), "{verdict:?}");
+            assert_eq!(outbox[0].outcome, None);
+        }
+        settle(&store, &next, Verdict::Done).await;
+        assert!(store.deliveries(&acme(), false, 9).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_receiver_of_each_tenant_gets_its_share_of_the_room() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        for number in 1..=6 {
+            owe(&store, number, "acme", "slow.example").await;
+        }
+        owe(&store, 7, "acme", "fast.example:8443").await;
+        owe(&store, 8, "beta", "slow.example").await;
+        let mut capacity = Capacity::new(16, 2);
+        let ask = |capacity: &Capacity, after| Claim {
+            capacity: capacity.clone(),
+            after,
+            ..claim(100, 500, 16)
+        };
+        let claimed = store.claim(ask(&capacity, None)).await.unwrap();
+        assert_eq!(numbers(&claimed), [7, 1, 2, 8]);
+        let fast = Destination { tenant: acme(), host: "fast.example:8443".into() };
+        assert_eq!(claimed.resume, Some(fast), "the next claim begins behind it");
+
+        let slow = claimed.deliveries[1].destination.clone();
+        capacity.acquire(&slow, 2);
+        let claimed = store.claim(ask(&capacity, claimed.resume)).await.unwrap();
+        assert_eq!(numbers(&claimed), [0_u128; 0], "its places are taken");
+        capacity.release(&slow);
+        assert_eq!(numbers(&store.claim(ask(&capacity, claimed.resume)).await.unwrap()), [3]);
+        capacity.limit([(slow, 0)]);
+        assert_eq!(numbers(&store.claim(ask(&capacity, None)).await.unwrap()), [0_u128; 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_listed_and_replayed_as_if_it_were_owed_only_now() {
+    on_every_store(async |store| {
+        for number in 1..=3 {
+            owe(&store, number, "acme", "a.example").await;
+        }
+        for delivery in store.claim(claim(100, 150, 9)).await.unwrap().deliveries {
+            settle(&store, &delivery, Verdict::GiveUp).await;
+        }
+        owe(&store, 4, "acme", "a.example").await;
+        let listed = async |dead_letters| {
+            let listed = store.deliveries(&acme(), dead_letters, 9).await.unwrap();
+            listed
+                .into_iter()
+                .map(|outbox| (outbox.delivery.id.0, outbox.due_at))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(listed(true).await, [(1, None), (2, None), (3, None)]);
+        assert_eq!(listed(false).await.len(), 4);
+        assert_eq!(store.deliveries(&acme(), false, 2).await.unwrap().len(), 2);
+
+        let replay = async |which| store.replay(&acme(), which, Timestamp(900)).await.unwrap();
+        assert_eq!(replay(Some(DeliveryId(2))).await, 1);
+        assert_eq!(replay(Some(DeliveryId(2))).await, 0, "it is not given up any more");
+        assert_eq!(replay(Some(DeliveryId(4))).await, 0, "it never was");
+        assert_eq!(replay(None).await, 2);
+        let claimed = store.claim(claim(900, 999, 9)).await.unwrap();
+        assert_eq!(numbers(&claimed), [4, 1, 2, 3]);
+        let first = &claimed.deliveries[1];
+        assert_eq!((first.attempts, first.queued_at, first.lease), (0, Timestamp(900), 2));
+        let outbox = store.deliveries(&acme(), false, 9).await.unwrap();
+        assert_eq!(outbox[0].outcome.as_deref(), Some("answered 503"), "told until the next one");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_what_waits_too_long_in_that_lane_and_is_not_on_its_way_is_forsaken() {
+    on_every_store(async |store| {
+        for (number, host) in [(1, "a.example"), (2, "a.example"), (3, "b.example")] {
+            owe(&store, number, "acme", host).await;
+        }
+        let capacity = Capacity::new(1, 1);
+        let claimed = store.claim(Claim { capacity, ..claim(100, 500, 1) }).await.unwrap();
+        let destination = claimed.deliveries[0].destination.clone();
+        let give_up_expired = async |now, queued_before| {
+            let (now, before) = (Timestamp(now), Timestamp(queued_before));
+            store.give_up_expired(&destination, now, before, "given up unheard").await.unwrap()
+        };
+        assert_eq!(give_up_expired(200, 99).await, 0);
+        assert_eq!(give_up_expired(200, 100).await, 1);
+        let dead_letters = store.deliveries(&acme(), true, 9).await.unwrap();
+        assert_eq!(dead_letters[0].delivery.id, DeliveryId(2));
+        assert_eq!(dead_letters[0].outcome.as_deref(), Some("given up unheard"));
+        assert_eq!(give_up_expired(500, 100).await, 1, "its lease has ended");
+    })
+    .await;
+}
+
+/// What there is of contacts with jane's device 1 about a transaction.
+async fn contact(store: &Store, transaction: u128) -> Option<Contact> {
+    let contacts = store.contacts(&acme(), TransactionId(transaction)).await.unwrap();
+    contacts.into_iter().next()
+}
+
+#[tokio::test]
+async fn what_came_of_a_push_stays_when_its_debt_is_gone() {
+    on_every_store(async |store| {
+        let states = [
+            (Verdict::Done, PushState::Sent, 0),
+            (Verdict::Skipped, PushState::Skipped, 0),
+            (Verdict::GiveUp, PushState::Failed, 0),
+            (Verdict::Retry(Timestamp(500)), PushState::Waiting, 1),
+        ];
+        for (number, (verdict, state, left)) in (1..).zip(states) {
+            let deliveries = [(number, DeliveryKind::Push(device_id(1)))];
+            store
+                .commit(with_deliveries(commit(waiting(spec(number)), None), &deliveries))
+                .await
+                .unwrap();
+            let push = store.claim(claim(100, 150, 9)).await.unwrap().deliveries.remove(0);
+            assert_eq!(contact(&store, number).await, None);
+            settle(&store, &push, verdict).await;
+            let pushed = Pushed { state, at: Timestamp(77), outcome: "answered 503".into() };
+            let expected = Contact { device: device_id(1), push: Some(pushed), reached_at: None };
+            assert_eq!(contact(&store, number).await, Some(expected), "{verdict:?}");
+            let delivery = store.deliveries(&acme(), false, 9).await.unwrap();
+            assert_eq!(delivery.len(), left, "{verdict:?}");
+        }
+        assert_eq!(store.contacts(&"beta".parse().unwrap(), TransactionId(1)).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_is_reached_when_it_first_asks() {
+    on_every_store(async |store| {
+        let ask = async |ids: &[u128], at| {
+            let ids = ids.iter().map(|id| TransactionId(*id)).collect();
+            store.note_reached(&acme(), device_id(1), ids, Timestamp(at)).await.unwrap();
+        };
+        let reached = async |id| contact(&store, id).await.and_then(|contact| contact.reached_at);
+        ask(&[1], 5).await;
+        ask(&[1, 2], 6).await;
+        assert_eq!((reached(1).await, reached(2).await), (Some(Timestamp(5)), Some(Timestamp(6))));
+        assert_eq!(reached(3).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_end_calls_the_pushes_off_and_no_callback() {
+    on_every_store(async |store| {
+        let deliveries =
+            [(8, DeliveryKind::Push(device_id(1))), (9, DeliveryKind::Push(device_id(2)))];
+        store.commit(with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await.unwrap();
+        let other = [(10, DeliveryKind::Push(device_id(1)))];
+        store.commit(with_deliveries(commit(waiting(spec(2)), None), &other)).await.unwrap();
+        let on_its_way = store.claim(claim(100, 150, 1)).await.unwrap().deliveries.remove(0);
+        let state = State::Ended { at: Timestamp(120), end: End::Cancelled };
+        let ended = Transaction { state, ..waiting(spec(1)) };
+        let ending = with_deliveries(commit(ended, Some(1)), &[(7, DeliveryKind::Callback)]);
+        let event = Event::Ended(Outcome::Cancelled);
+        store.commit(Commit { event, ..ending }).await.unwrap();
+        let left = store.deliveries(&acme(), false, 9).await.unwrap();
+        let left: Vec<_> = left.iter().map(|outbox| outbox.delivery.id.0).collect();
+        assert_eq!(left, [10, 7]);
+        // The verdict on the one that was on its way finds nothing to settle.
+        settle(&store, &on_its_way, Verdict::Retry(Timestamp(130))).await;
+        assert_eq!(store.deliveries(&acme(), false, 9).await.unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_address_is_retired_unless_the_device_has_changed_since() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        for (number, version, retired) in [(1, 7, false), (2, 1, true), (3, 2, false)] {
+            let deliveries = [(number, DeliveryKind::Push(device_id(1)))];
+            store
+                .commit(with_deliveries(commit(waiting(spec(number)), None), &deliveries))
+                .await
+                .unwrap();
+            let push = store.claim(claim(100, 150, 9)).await.unwrap().deliveries.remove(0);
+            settle(&store, &push, Verdict::Retire { version }).await;
+            assert_eq!(store.deliveries(&acme(), false, 9).await.unwrap(), []);
+            let found = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
+            if number == 1 {
+                assert_eq!((&found.value.push, found.version), (&push_of_jane(), 1));
+            } else {
+                let (provider, at) = (Provider::WebPush, Timestamp(77));
+                let dead = Push::Retired { provider, at, why: Retirement::Gone };
+                assert_eq!((found.value.push, found.version), (dead, 2), "{retired}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_push_stands_on_is_what_a_device_acts_on_without_its_keys() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let deliveries = [(8, DeliveryKind::Push(device_id(1)))];
+        store.commit(with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await.unwrap();
+        let (acme, beta) = (acme(), "beta".parse().unwrap());
+        let of = |tenant: &TenantName, device, number| {
+            (tenant.clone(), device_id(device), TransactionId(number))
+        };
+        let who = [of(&acme, 1, 1), of(&acme, 99, 1), of(&acme, 1, 99), of(&beta, 1, 1)];
+        let mut expected = Vec::new();
+        for (tenant, device, number) in &who {
+            let step_snapshot = store.step_snapshot(tenant, *device, *number).await.unwrap();
+            expected.push(format!("{:?}", step_snapshot.map(PushSnapshot::from)));
+        }
+        let found = store.push_snapshots(&who).await.unwrap();
+        let found: Vec<_> =
+            found.into_iter().map(|push_snapshots| format!("{push_snapshots:?}")).collect();
+        assert_eq!(found, expected);
+        assert!(expected[0].contains("WebPush") && expected[1] == "None", "{expected:?}");
+        assert!(expected[2].contains("transaction: None") && expected[3] != expected[0]);
+    })
+    .await;
+}
+
+fn push_of_jane() -> Push {
+    device("acme", "jane", 1, 1).push
+}
+
+#[tokio::test]
+async fn an_address_is_the_last_ones_who_registered_it_and_nobody_elses() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let enrolled = |tenant, user, number, version, push| {
+            let mut device = device(tenant, user, number, 1);
+            device.push = push;
+            let code = world::activation(tenant, user, u128::from(number));
+            (code.clone(), world::enrolment(code, device, version))
+        };
+        // Jane's address, registered by Joe's new device; and at another tenant, which is another world.
+        for (tenant, number) in [("acme", 2), ("beta", 3)] {
+            let push =
+                if tenant == "acme" { push_of_jane() } else { push("https://push.example/x") };
+            let (code, enrolment) = enrolled(tenant, "joe", number, 1, push);
+            world::create_activation(&store, code).await;
+            store.enrol(enrolment).await.unwrap();
+        }
+        let read = async |tenant: &str, number| {
+            let found = store.device(&tenant.parse().unwrap(), device_id(number)).await.unwrap();
+            let found = found.unwrap();
+            (found.value.push, found.version)
+        };
+        let (provider, why) = (Provider::WebPush, Retirement::Moved);
+        let moved = |at| Push::Retired { provider, at: Timestamp(at), why };
+        assert_eq!(read("acme", 1).await, (moved(4), 2));
+        assert_eq!(read("acme", 2).await, (push_of_jane(), 1));
+        assert_eq!(read("beta", 1).await.0, push_of_jane(), "another tenant's");
+
+        // And back again, by a change.
+        let mut back = device("acme", "jane", 1, 1);
+        let Push::At(registration) = &mut back.push else { panic!("it has one") };
+        registration.since = Timestamp(9);
+        assert_eq!(store.change_device(back.clone(), 1).await.unwrap(), Changed::Stale);
+        assert_eq!(read("acme", 2).await.1, 1, "what was not written took nothing");
+        assert_eq!(store.change_device(back.clone(), 2).await.unwrap(), Changed::Written);
+        assert_eq!(read("acme", 1).await, (back.push, 3));
+        assert_eq!(read("acme", 2).await, (moved(9), 2));
+    })
+    .await;
+}

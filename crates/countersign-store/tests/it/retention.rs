@@ -1,0 +1,308 @@
+//! What goes and what stays: deleted users, and the retention of transactions and activations.
+
+use countersign_core::delivery::DeliveryKind;
+use countersign_core::device::DeviceStatus;
+use countersign_core::enrolment::Activation;
+use countersign_core::id::{RequestKey, SerialBase, TransactionId};
+use countersign_core::port::{
+    Changed, Commit, Committed, Created, Handle, Ledger, Preconditions, Registered, Registry,
+    Versioned,
+};
+use countersign_core::spec::{Content, TransactionSpec};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
+use countersign_core::user::{Lock, LockState};
+use countersign_proof::raw::{Algorithm, Hash};
+use countersign_proof::{Proof, Raw};
+use countersign_store::Store;
+
+use crate::on_every_store;
+use crate::world::{
+    activation, code, commit, create_activation, device, device_id, enrolment, populate, proof,
+    raw, spec, taken, waiting, with_deliveries,
+};
+
+fn ended(spec: TransactionSpec, at: u64, end: End) -> Transaction {
+    Transaction { state: State::Ended { at: Timestamp(at), end }, ..taken(waiting(spec), 1) }
+}
+
+fn signed(id: u128) -> End {
+    End::Finished { by: device_id(1), proof: proof(id) }
+}
+
+async fn write(store: &Store, transaction: Transaction) -> Committed {
+    store.commit(commit(transaction, None)).await.unwrap()
+}
+
+async fn found(store: &Store, handle: Handle) -> Option<Transaction> {
+    let found = store.load(&"acme".parse().unwrap(), &handle).await.unwrap();
+    found.map(|found| found.value)
+}
+
+async fn by_id(store: &Store, id: u128) -> Option<Transaction> {
+    found(store, Handle::Id(TransactionId(id))).await
+}
+
+async fn purge(store: &Store, before: u64, limit: u16) -> u16 {
+    store.purge(Timestamp(before), limit).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_a_signed_transaction_the_evidence_stays_and_is_found_as_before() {
+    on_every_store(async |store| {
+        let whole = ended(spec(1), 200, signed(1));
+        write(&store, whole.clone()).await;
+        assert_eq!(purge(&store, 199, 9).await, 0);
+        assert_eq!(by_id(&store, 1).await, Some(whole));
+        assert_eq!(purge(&store, 200, 9).await, 1);
+        assert_eq!(purge(&store, 200, 9).await, 0);
+
+        let content = Content { bytes: Vec::new(), ..spec(1).content };
+        let kept =
+            TransactionSpec { content, callback: None, notice: None, request: None, ..spec(1) };
+        let kept = ended(kept, 200, signed(1));
+        let named = Handle::Reference("bank".parse().unwrap(), "order 1".into());
+        for handle in
+            [Handle::Id(TransactionId(1)), Handle::Key(spec(1).request_key), named.clone()]
+        {
+            assert_eq!(found(&store, handle.clone()).await, Some(kept.clone()), "{handle:?}");
+        }
+        let beta = store.load(&"beta".parse().unwrap(), &named).await.unwrap();
+        assert_eq!(beta, None);
+    })
+    .await;
+}
+
+/// A proof that is a raw ECDSA signature of this *r* and *s*.
+fn ecdsa(id: u128, algorithm: Algorithm, r: u8, s: u8) -> Proof {
+    let raw = Raw { algorithm, ..raw(id, None).raw().unwrap().clone() };
+    let signature = vec![0x30, 0x06, 0x02, 0x01, r, 0x02, 0x01, s];
+    Proof::recorded_raw(id.to_be_bytes(), [11; 32], [12; 32], signature, raw)
+}
+
+#[tokio::test]
+async fn an_ecdsa_signature_is_used_once_in_its_tenant_even_after_retention() {
+    on_every_store(async |store| {
+        let finish = async |tenant: &str, id: u128, proof: Proof| {
+            let spec = TransactionSpec { tenant: tenant.parse().unwrap(), ..spec(id) };
+            store.commit(commit(waiting(spec.clone()), None)).await.unwrap();
+            let end = End::Finished { by: device_id(1), proof };
+            let event = Event::Ended(Outcome::Finished);
+            let finish = Commit { event, ..commit(ended(spec, 200, end), Some(1)) };
+            let answer = store.commit(finish.clone()).await.unwrap();
+            (answer, finish)
+        };
+        let p256 = Algorithm::Ecdsa(Hash::Sha256);
+        let (first, finish_1) = finish("acme", 1, ecdsa(1, p256, 7, 8)).await;
+        assert_eq!(first, Committed::Written);
+        // Deleting it afterwards uses nothing again.
+        let discarded = Transaction { discarded: true, ..finish_1.transaction.clone() };
+        let discard = Commit { event: Event::Discarded, ..commit(discarded, Some(2)) };
+        assert_eq!(store.commit(discard).await.unwrap(), Committed::Written);
+        // (r, -s) is as good as (r, s), so r alone counts.
+        let (again, refused) = finish("acme", 2, ecdsa(2, p256, 7, 9)).await;
+        assert_eq!(again, Committed::SignatureUsed);
+        assert_eq!(by_id(&store, 2).await, Some(waiting(spec(2))), "nothing was written");
+        assert_eq!(finish("beta", 1, ecdsa(1, p256, 7, 8)).await.0, Committed::Written);
+        let rsa = Algorithm::RsaPkcs1(Hash::Sha256);
+        for id in [3, 4] {
+            let (same_bytes, _) = finish("acme", id, ecdsa(id, rsa, 7, 8)).await;
+            assert_eq!(same_bytes, Committed::Written, "PKCS #1 v1.5 is deterministic");
+        }
+        assert_eq!(purge(&store, 200, 9).await, 4);
+        assert_eq!(store.commit(refused).await.unwrap(), Committed::SignatureUsed);
+        assert_eq!(finish("acme", 5, ecdsa(5, p256, 8, 7)).await.0, Committed::Written);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn content_that_its_signature_does_not_hold_stays_with_it_and_so_does_a_deletion() {
+    on_every_store(async |store| {
+        let proofs = [code(1), raw(2, None), raw(3, Some(&[7; 64]))];
+        for (id, proof) in (1..).zip(proofs) {
+            let end = End::Finished { by: device_id(1), proof };
+            let whole = Transaction { discarded: true, ..ended(spec(id), 200, end) };
+            store.commit(commit(waiting(spec(id)), None)).await.unwrap();
+            store.commit(commit(whole.clone(), Some(1))).await.unwrap();
+            assert_eq!(purge(&store, 200, 9).await, 1);
+            let bare = TransactionSpec { callback: None, notice: None, request: None, ..spec(id) };
+            let kept = Transaction { spec: bare.into(), ..whole };
+            assert_eq!(by_id(&store, id).await, Some(kept));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_nobody_signed_is_gone_and_its_reference_is_free_where_a_signed_ones_never_is() {
+    on_every_store(async |store| {
+        write(&store, ended(spec(1), 200, End::Cancelled)).await;
+        write(&store, ended(spec(2), 200, signed(2))).await;
+        assert_eq!(purge(&store, 200, 9).await, 2);
+        assert_eq!(by_id(&store, 1).await, None);
+        assert!(by_id(&store, 2).await.is_some());
+
+        let again = |id, name: u128| {
+            waiting(TransactionSpec { reference: spec(name).reference, ..spec(id) })
+        };
+        assert_eq!(write(&store, again(3, 1)).await, Committed::Written);
+        assert_eq!(write(&store, again(4, 2)).await, Committed::ReferenceTaken);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_key_that_is_given_again_finds_the_one_that_has_it_now() {
+    on_every_store(async |store| {
+        let keyed = |id| TransactionSpec { request_key: RequestKey::drawn(42), ..spec(id) };
+        let holder =
+            async || found(&store, Handle::Key(RequestKey::drawn(42))).await.map(|t| t.spec.id.0);
+        write(&store, ended(keyed(1), 200, signed(1))).await;
+        purge(&store, 200, 9).await;
+        assert_eq!(write(&store, waiting(keyed(2))).await, Committed::Written);
+        assert_eq!(holder().await, Some(2));
+        assert_eq!(write(&store, waiting(keyed(3))).await, Committed::RequestKeyTaken);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn neither_what_is_open_nor_what_somebody_is_owed_for_goes() {
+    on_every_store(async |store| {
+        write(&store, waiting(spec(1))).await;
+        let calling = commit(ended(spec(2), 150, End::Cancelled), None);
+        store.commit(with_deliveries(calling, &[(7, DeliveryKind::Callback)])).await.unwrap();
+        let pushing = commit(ended(spec(6), 151, End::Cancelled), None);
+        let pushing = with_deliveries(pushing, &[(8, DeliveryKind::Push(device_id(1)))]);
+        store.commit(pushing).await.unwrap();
+        assert_eq!(purge(&store, 151, 9).await, 1, "a push holds nothing up");
+        let delivery = store.deliveries(&"acme".parse().unwrap(), false, 9).await.unwrap();
+        assert_eq!(delivery.len(), 1, "and goes with it");
+        for id in [3, 4, 5] {
+            write(&store, ended(spec(id), 200 - id as u64, End::Cancelled)).await;
+        }
+        assert_eq!(purge(&store, 9_999, 2).await, 2, "the earliest first, and no more than asked");
+        assert!(by_id(&store, 3).await.is_some());
+        assert_eq!(purge(&store, 9_999, 9).await, 1);
+        assert!(by_id(&store, 1).await.is_some());
+        assert!(by_id(&store, 2).await.is_some());
+        let open = store.open(&"acme".parse().unwrap(), &"jane".parse().unwrap()).await.unwrap();
+        assert_eq!(open.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn evidence_is_listed_after_what_was_not_removed() {
+    on_every_store(async |store| {
+        for id in [1, 2, 3] {
+            write(&store, ended(spec(id), 100 + id as u64, signed(id))).await;
+        }
+        write(&store, waiting(spec(4))).await;
+        purge(&store, 102, 9).await;
+        let (acme, jane) = ("acme".parse().unwrap(), "jane".parse().unwrap());
+        for user in [None, Some(&jane)] {
+            let ids = async |limit| {
+                let listed = store.list(&acme, user, limit).await.unwrap();
+                listed.into_iter().map(|t| t.value.spec.id.0).collect::<Vec<_>>()
+            };
+            assert_eq!(ids(9).await, [4, 3, 2, 1]);
+            assert_eq!(ids(3).await, [4, 3, 2]);
+            assert_eq!(ids(2).await, [4, 3]);
+        }
+        assert!(store.list(&"beta".parse().unwrap(), None, 9).await.unwrap().is_empty());
+        // The rows that are left are changed as ever.
+        let end = ended(spec(4), 300, End::Cancelled);
+        assert_eq!(store.commit(commit(end, Some(1))).await.unwrap(), Committed::Written);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn expired_activations_go_used_or_not() {
+    on_every_store(async |store| {
+        populate(&store).await; // One used activation in each of two tenants, good until 1000.
+        let (acme, joe) = ("acme".parse().unwrap(), "joe".parse().unwrap());
+        let lasting = Activation { not_after: Timestamp(2_000), ..activation("acme", "joe", 9) };
+        create_activation(&store, lasting).await;
+        assert_eq!(store.purge_activations(Timestamp(999), 9).await.unwrap(), 0);
+        assert_eq!(store.purge_activations(Timestamp(1_000), 1).await.unwrap(), 1);
+        assert_eq!(store.purge_activations(Timestamp(1_999), 9).await.unwrap(), 1);
+        assert_eq!(store.activations(&acme, &joe, Timestamp(0)).await.unwrap().len(), 1);
+        let jane = "jane".parse().unwrap();
+        assert!(store.activations(&acme, &jane, Timestamp(0)).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_profile_is_kept_as_it_was_given() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let (acme, ann) = ("acme".parse().unwrap(), "ann".parse().unwrap());
+        let profile = Some("{\"größe\": [1, null]}");
+        let made = store.create_user(&acme, &ann, profile, Timestamp(1)).await.unwrap();
+        assert_eq!(made, Created::Made);
+        let locked = LockState { lock: Lock::Administrator, ..LockState::default() };
+        store.set_lock_state(&acme, &ann, 1, locked).await.unwrap();
+        let read = store.user(&acme, &ann).await.unwrap().unwrap().value;
+        assert_eq!(read.profile.as_deref(), profile);
+        let jane = store.user(&acme, &"jane".parse().unwrap()).await.unwrap().unwrap().value;
+        assert_eq!(jane.profile, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_is_somebody_else() {
+    on_every_store(async |store| {
+        populate(&store).await;
+        let (acme, beta) = ("acme".parse().unwrap(), "beta".parse().unwrap());
+        let (jane, joe) = ("jane".parse().unwrap(), "joe".parse().unwrap());
+        create_activation(&store, activation("acme", "jane", 2)).await;
+        write(&store, waiting(spec(1))).await;
+        let delete = async |expected| store.delete_user(&acme, &jane, expected).await.unwrap();
+        assert_eq!(delete(2).await, Changed::Stale, "something is open");
+        let end = ended(spec(1), 300, End::Cancelled);
+        store.commit(commit(end, Some(1))).await.unwrap();
+        assert_eq!(delete(1).await, Changed::Stale, "the version is another");
+        assert!(store.user(&acme, &jane).await.unwrap().is_some());
+        assert_eq!(delete(2).await, Changed::Written);
+        assert_eq!(delete(2).await, Changed::Stale);
+
+        assert!(store.user(&acme, &jane).await.unwrap().is_none());
+        assert!(store.activations(&acme, &jane, Timestamp(0)).await.unwrap().is_empty());
+        let phone = store.device(&acme, device_id(1)).await.unwrap().unwrap();
+        assert_eq!((phone.value.status, phone.version), (DeviceStatus::Retired, 2));
+        assert!(by_id(&store, 1).await.is_some(), "what has ended stays");
+        let on_user = Preconditions { user: Some(2), device: None };
+        let start = Commit { preconditions: on_user, ..commit(waiting(spec(2)), None) };
+        assert_eq!(store.commit(start).await.unwrap(), Committed::Stale);
+
+        assert!(store.user(&beta, &jane).await.unwrap().is_some(), "another tenant's is untouched");
+        let others = store.device(&beta, device_id(1)).await.unwrap().unwrap();
+        assert_eq!(others.value.status, DeviceStatus::Active);
+        assert!(store.user(&acme, &joe).await.unwrap().is_some());
+
+        let again = store.create_user(&acme, &jane, None, Timestamp(50)).await.unwrap();
+        assert_eq!(again, Created::Made);
+        let read = store.user(&acme, &jane).await.unwrap().unwrap();
+        assert_eq!(read.version, 1);
+        assert_eq!((read.value.serial_base, read.value.devices_made), (SerialBase(3), 0));
+        assert!(store.devices(&acme, Some(&jane)).await.unwrap().is_empty());
+        let code = activation("acme", "jane", 3);
+        create_activation(&store, code.clone()).await;
+        let phone = device("acme", "jane", 5, 1);
+        assert_eq!(
+            store.enrol(enrolment(code, phone.clone(), 1)).await.unwrap(),
+            Registered::Written
+        );
+        let listed = store.devices(&acme, Some(&jane)).await.unwrap();
+        assert_eq!(listed, [Versioned { value: phone, version: 1 }]);
+        let on_old_phone = Preconditions { user: Some(2), device: Some((device_id(1), 1)) };
+        let late = Commit { preconditions: on_old_phone, ..commit(waiting(spec(3)), None) };
+        assert_eq!(store.commit(late).await.unwrap(), Committed::Stale);
+    })
+    .await;
+}

@@ -1,0 +1,150 @@
+//! The tricks that a [`FaultyStore`](crate::Stage) may play: none, one fault at a chosen call, or many by
+//! dice.
+
+use core::future::{Future, poll_fn};
+use core::task::Poll;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use countersign_core::Fault;
+
+use crate::{Call, Interference, Prng};
+
+const INJECTED: &str = "a fault that the test asked for";
+
+fn injected() -> Fault {
+    Fault::new(INJECTED, "the store was made to fail")
+}
+
+/// Whether the fault is one of ours, and no true one.
+#[must_use]
+pub fn is_injected(fault: &Fault) -> bool {
+    fault.to_string() == INJECTED
+}
+
+/// No trick: the store as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFaults;
+
+impl Interference for NoFaults {
+    async fn before(&self, _: Call) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn after(&self, _: Call) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Every write takes a turn to arrive: of callers that are polled in turn, each has read before any has
+/// written.
+#[derive(Clone, Copy, Debug)]
+pub struct SlowWrites;
+
+impl Interference for SlowWrites {
+    async fn before(&self, call: Call) -> Result<(), Fault> {
+        if matches!(call, Call::Commit | Call::Register) {
+            give_way().await;
+        }
+        Ok(())
+    }
+
+    async fn after(&self, _: Call) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// On which side of its work a call fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum When {
+    /// Nothing was done.
+    Before,
+    /// It was done, and only the answer is lost.
+    After,
+}
+
+/// The n-th call fails, and no other. Clones count together.
+#[derive(Clone, Debug)]
+pub struct FailsOnce {
+    nth: u64,
+    when: When,
+    calls: Arc<AtomicU64>,
+}
+
+impl FailsOnce {
+    /// Fails at call number `nth`, the first being 1; with 0, never.
+    #[must_use]
+    pub fn at(nth: u64, when: When) -> Self {
+        Self { nth, when, calls: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// Calls so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+}
+
+impl Interference for FailsOnce {
+    async fn before(&self, _: Call) -> Result<(), Fault> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if call == self.nth && self.when == When::Before { Err(injected()) } else { Ok(()) }
+    }
+
+    async fn after(&self, _: Call) -> Result<(), Fault> {
+        if self.calls() == self.nth && self.when == When::After { Err(injected()) } else { Ok(()) }
+    }
+}
+
+/// Every call takes a turn to arrive and sometimes one to answer, so that callers overtake each other
+/// between what they read and what they write; and once in so many times it fails on either side.
+#[derive(Clone, Debug)]
+pub struct RandomFaults {
+    prng: Arc<Mutex<Prng>>,
+    /// 0 for never.
+    fails_one_in: usize,
+}
+
+impl RandomFaults {
+    /// Fails on each side of a call once in so many times; with 0, never.
+    #[must_use]
+    pub fn new(prng: Prng, fails_one_in: usize) -> Self {
+        Self { prng: Arc::new(Mutex::new(prng)), fails_one_in }
+    }
+
+    fn fails(&self) -> Result<(), Fault> {
+        let mut prng = self.prng.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.fails_one_in > 0 && prng.one_in(self.fails_one_in) {
+            return Err(injected());
+        }
+        Ok(())
+    }
+}
+
+impl Interference for RandomFaults {
+    async fn before(&self, _: Call) -> Result<(), Fault> {
+        give_way().await;
+        self.fails()
+    }
+
+    async fn after(&self, _: Call) -> Result<(), Fault> {
+        let is_slow = self.prng.lock().unwrap_or_else(PoisonError::into_inner).one_in(4);
+        if is_slow {
+            give_way().await;
+        }
+        self.fails()
+    }
+}
+
+/// Is ready at the second time of asking.
+fn give_way() -> impl Future<Output = ()> + Send {
+    let mut asked = false;
+    poll_fn(move |context| {
+        if asked {
+            return Poll::Ready(());
+        }
+        asked = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+}

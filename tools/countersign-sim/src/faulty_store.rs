@@ -1,0 +1,448 @@
+//! A store with somebody behind the scenes: before and after each call an [`Interference`] may fail
+//! it, hold it up, or do something else to the store first. What was written is kept on a tape, in the
+//! order in which the store took it.
+
+use core::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use countersign_core::Fault;
+use countersign_core::delivery::{Destination, Settlement};
+use countersign_core::device::Device;
+use countersign_core::enrolment::{Activation, Addition, Enrolment};
+use countersign_core::id::{
+    ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
+};
+use countersign_core::port::{
+    Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, OutboxEntry,
+    Registered, Registry, Versioned,
+};
+use countersign_core::push_policy::Contact;
+use countersign_core::secret::Key32;
+use countersign_core::tenant::{ApiKey, Client, Tenant};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::Transaction;
+use countersign_core::user::{LockState, User};
+
+/// A store, and who plays tricks on its callers. Clones of it are the same one, if clones of both
+/// parts are.
+#[derive(Clone, Debug)]
+pub struct FaultyStore<S, I> {
+    /// The store itself, beyond all tricks.
+    pub inner: S,
+    /// Who plays them.
+    pub interference: I,
+    tape: Arc<Mutex<Vec<Written>>>,
+    races_lost: Arc<AtomicUsize>,
+}
+
+/// What happens around a call. A fault before it means that nothing was done; one after it, that it was
+/// done and the answer is lost.
+pub trait Interference: Clone + Send + Sync {
+    /// Before the store hears of the call.
+    fn before(&self, call: Call) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// After it has answered.
+    fn after(&self, call: Call) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// Kinds of calls.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Call {
+    /// Reads transactions or debts' deadlines.
+    Read,
+    /// [`Ledger::commit`].
+    Commit,
+    /// [`Ledger::claim`], [`Ledger::settle`] and what else is done about debts and contacts.
+    Pay,
+    /// Reads from the registry.
+    LookUp,
+    /// Changes the registry.
+    Register,
+}
+
+/// Something that is durable now.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// A unit of work.
+    Commit(Box<Commit>),
+    /// A user's standing.
+    LockState(TenantName, UserName, LockState),
+    /// A device as it was changed.
+    Device(Box<Device>),
+    /// What became of a debt, if it was claimed by nobody else since.
+    Settled(Settlement),
+    /// Transactions that had ended by then may be gone.
+    Forgotten(Timestamp),
+}
+
+impl<S, I: Interference> FaultyStore<S, I> {
+    /// Puts the store on a stage.
+    pub fn new(inner: S, interference: I) -> Self {
+        Self { inner, interference, tape: Arc::default(), races_lost: Arc::default() }
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn tape(&self) -> Vec<Written> {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was written since so many things had been.
+    #[must_use]
+    pub fn tape_since(&self, count: usize) -> Vec<Written> {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner)[count..].to_vec()
+    }
+
+    /// Commits that were found stale so far.
+    #[must_use]
+    pub fn races_lost(&self) -> usize {
+        self.races_lost.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, written: Written) {
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner).push(written);
+    }
+
+    async fn act<T>(
+        &self,
+        call: Call,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        self.interference.before(call).await?;
+        let answer = work.await?;
+        self.interference.after(call).await?;
+        Ok(answer)
+    }
+}
+
+impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
+    async fn load(
+        &self,
+        tenant: &TenantName,
+        handle: &Handle,
+    ) -> Result<Option<Versioned<Transaction>>, Fault> {
+        self.act(Call::Read, self.inner.load(tenant, handle)).await
+    }
+
+    async fn open(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
+        self.act(Call::Read, self.inner.open(tenant, user)).await
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+        limit: u16,
+    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
+        self.act(Call::Read, self.inner.list(tenant, user, limit)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
+        self.act(Call::Read, self.inner.due(now, limit)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
+        let work = async {
+            let noted = commit.clone();
+            let answer = self.inner.commit(commit).await?;
+            match answer {
+                Committed::Written => self.note(Written::Commit(Box::new(noted))),
+                Committed::Stale => {
+                    self.races_lost.fetch_add(1, Ordering::Relaxed);
+                }
+                Committed::ReferenceTaken
+                | Committed::RequestKeyTaken
+                | Committed::TooManyOpen
+                | Committed::SignatureUsed
+                | Committed::ClientFull
+                | Committed::TenantFull => {}
+            }
+            Ok(answer)
+        };
+        self.act(Call::Commit, work).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
+        self.act(Call::Pay, self.inner.claim(claim)).await
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
+        let work = async {
+            let noted = settlement.clone();
+            self.inner.settle(settlement).await?;
+            self.note(Written::Settled(noted));
+            Ok(())
+        };
+        self.act(Call::Pay, work).await
+    }
+
+    async fn note_reached(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+        transactions: Vec<TransactionId>,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let note = self.inner.note_reached(tenant, device, transactions, now);
+        self.act(Call::Pay, note).await
+    }
+
+    async fn contacts(
+        &self,
+        tenant: &TenantName,
+        id: TransactionId,
+    ) -> Result<Vec<Contact>, Fault> {
+        self.act(Call::Read, self.inner.contacts(tenant, id)).await
+    }
+
+    async fn give_up_expired(
+        &self,
+        destination: &Destination,
+        now: Timestamp,
+        queued_before: Timestamp,
+        outcome: &str,
+    ) -> Result<u16, Fault> {
+        self.act(Call::Pay, self.inner.give_up_expired(destination, now, queued_before, outcome))
+            .await
+    }
+
+    async fn deliveries(
+        &self,
+        tenant: &TenantName,
+        dead_letters: bool,
+        limit: u16,
+    ) -> Result<Vec<OutboxEntry>, Fault> {
+        self.act(Call::Pay, self.inner.deliveries(tenant, dead_letters, limit)).await
+    }
+
+    async fn replay(
+        &self,
+        tenant: &TenantName,
+        which: Option<DeliveryId>,
+        now: Timestamp,
+    ) -> Result<u16, Fault> {
+        self.act(Call::Pay, self.inner.replay(tenant, which, now)).await
+    }
+
+    async fn purge(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        let work = async {
+            let answer = self.inner.purge(before, limit).await?;
+            self.note(Written::Forgotten(before));
+            Ok(answer)
+        };
+        self.act(Call::Commit, work).await
+    }
+}
+
+impl<S: Registry, I: Interference> Registry for FaultyStore<S, I> {
+    async fn create_tenant(&self, tenant: Tenant) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.create_tenant(tenant)).await
+    }
+
+    async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
+        self.act(Call::LookUp, self.inner.tenant(name)).await
+    }
+
+    async fn trust(&self, tenant: &TenantName, root: &[u8]) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.trust(tenant, root)).await
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
+        self.act(Call::LookUp, self.inner.tenants()).await
+    }
+
+    async fn create_client(&self, client: Client) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.create_client(client)).await
+    }
+
+    async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
+        self.act(Call::LookUp, self.inner.client(tenant, id)).await
+    }
+
+    async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
+        self.act(Call::LookUp, self.inner.client_by_id(id)).await
+    }
+
+    async fn set_webhook_keys(
+        &self,
+        tenant: &TenantName,
+        id: &ClientId,
+        newest: Key32,
+        before: Option<Key32>,
+    ) -> Result<Changed, Fault> {
+        self.act(Call::Register, self.inner.set_webhook_keys(tenant, id, newest, before)).await
+    }
+
+    async fn create_key(&self, key: ApiKey) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.create_key(key)).await
+    }
+
+    async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
+        self.act(Call::LookUp, self.inner.key(digest)).await
+    }
+
+    async fn keys(&self, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Fault> {
+        self.act(Call::LookUp, self.inner.keys(tenant)).await
+    }
+
+    async fn create_user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+        profile: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Created, Fault> {
+        self.act(Call::Register, self.inner.create_user(tenant, name, profile, now)).await
+    }
+
+    async fn user(
+        &self,
+        tenant: &TenantName,
+        name: &UserName,
+    ) -> Result<Option<Versioned<User>>, Fault> {
+        self.act(Call::LookUp, self.inner.user(tenant, name)).await
+    }
+
+    async fn set_lock_state(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+        lock_state: LockState,
+    ) -> Result<Changed, Fault> {
+        let work = async {
+            let answer = self.inner.set_lock_state(tenant, user, expected, lock_state).await?;
+            if answer == Changed::Written {
+                self.note(Written::LockState(tenant.clone(), user.clone(), lock_state));
+            }
+            Ok(answer)
+        };
+        self.act(Call::Register, work).await
+    }
+
+    async fn delete_user(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
+        self.act(Call::Register, self.inner.delete_user(tenant, user, expected)).await
+    }
+
+    async fn device(
+        &self,
+        tenant: &TenantName,
+        id: DeviceId,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        self.act(Call::LookUp, self.inner.device(tenant, id)).await
+    }
+
+    async fn device_by_serial(
+        &self,
+        tenant: &TenantName,
+        serial: SerialNumber,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        self.act(Call::LookUp, self.inner.device_by_serial(tenant, serial)).await
+    }
+
+    async fn devices(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+    ) -> Result<Vec<Versioned<Device>>, Fault> {
+        self.act(Call::LookUp, self.inner.devices(tenant, user)).await
+    }
+
+    async fn device_by_identity(
+        &self,
+        tenant: &TenantName,
+        id: IdentityId,
+    ) -> Result<Option<Versioned<Device>>, Fault> {
+        self.act(Call::LookUp, self.inner.device_by_identity(tenant, id)).await
+    }
+
+    async fn devices_by_labels(
+        &self,
+        tenant: &TenantName,
+        labels: &[String],
+        limit: u16,
+    ) -> Result<Vec<Versioned<Device>>, Fault> {
+        self.act(Call::LookUp, self.inner.devices_by_labels(tenant, labels, limit)).await
+    }
+
+    async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
+        let work = async {
+            let noted = device.clone();
+            let answer = self.inner.change_device(device, expected).await?;
+            if answer == Changed::Written {
+                self.note(Written::Device(Box::new(noted)));
+            }
+            Ok(answer)
+        };
+        self.act(Call::Register, work).await
+    }
+
+    async fn change_pin(
+        &self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        lock_state: Option<LockState>,
+    ) -> Result<Changed, Fault> {
+        let work = async {
+            let noted = device.clone();
+            let answer = self.inner.change_pin(device, expected, user_expected, lock_state).await?;
+            if answer == Changed::Written {
+                if let Some(lock_state) = lock_state {
+                    let (tenant, user) = (noted.tenant.clone(), noted.user.clone());
+                    self.note(Written::LockState(tenant, user, lock_state));
+                }
+                self.note(Written::Device(Box::new(noted)));
+            }
+            Ok(answer)
+        };
+        self.act(Call::Register, work).await
+    }
+
+    async fn create_activation(
+        &self,
+        activation: Activation,
+        expected: u32,
+    ) -> Result<Changed, Fault> {
+        self.act(Call::Register, self.inner.create_activation(activation, expected)).await
+    }
+
+    async fn activations(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        now: Timestamp,
+    ) -> Result<Vec<Versioned<Activation>>, Fault> {
+        self.act(Call::LookUp, self.inner.activations(tenant, user, now)).await
+    }
+
+    async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
+        self.act(Call::Register, self.inner.enrol(enrolment)).await
+    }
+
+    async fn add_identity(&self, addition: Addition) -> Result<Registered, Fault> {
+        let work = async {
+            let noted = addition.device.clone();
+            let answer = self.inner.add_identity(addition).await?;
+            if answer == Registered::Written {
+                self.note(Written::Device(Box::new(noted)));
+            }
+            Ok(answer)
+        };
+        self.act(Call::Register, work).await
+    }
+
+    async fn purge_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
+        self.act(Call::Register, self.inner.purge_activations(before, limit)).await
+    }
+}

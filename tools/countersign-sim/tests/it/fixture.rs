@@ -1,0 +1,280 @@
+//! What a story is told with: a world in a store, an engine over it, and short words for what people,
+//! phones and relying parties do.
+
+use core::fmt::Debug;
+use core::time::Duration;
+use std::ops::AsyncFn;
+use std::sync::{Arc, LazyLock};
+
+use countersign_core::delivery::DeliveryKind;
+use countersign_core::device::{Device, DeviceStatus};
+use countersign_core::engine::{Engine, Policy, SignatureRequest, StartRates, Submission, Taken};
+use countersign_core::id::{TenantName, TransactionId, UserName};
+use countersign_core::port::{
+    Changed, Clock, Commit, Entropy, Handle, Ledger, Registry, StoredMax, Versioned,
+};
+use countersign_core::push_policy::{PushPolicy, When};
+use countersign_core::spec::{Callback, Reference};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{Decline, End, Event, Outcome, Transaction};
+use countersign_core::user::{Lock, LockPolicy, LockState};
+use countersign_core::{Error, Refusal};
+use countersign_proof::Proof;
+use countersign_sim::{
+    FakeNotifier, FaultyStore, Interference, NoFaults, Phone, Population, TestTenant, Timeline,
+    Written, block_on,
+};
+use countersign_store::Store;
+
+/// acme with jane, who has three phones, and joe, who has one; beta with a jane of its own.
+pub(crate) static POPULATION: LazyLock<Population> = LazyLock::new(|| {
+    Population::new(&[("acme", &[("jane", 3), ("joe", 1)]), ("beta", &[("jane", 1)])])
+});
+
+pub(crate) const POLICY: Policy = Policy {
+    locks: LockPolicy { wrong_max: 5, first: Duration::from_mins(1), max: Duration::from_mins(3) },
+    open_per_user_max: 4,
+    start_rates: StartRates { client: None, tenant: None },
+    stored_max: StoredMax::NONE,
+    push: PushPolicy { when: When::Absent, after: Duration::ZERO },
+};
+
+pub(crate) fn acme() -> &'static TestTenant {
+    POPULATION.test_tenant("acme")
+}
+
+/// One of jane's phones at acme, from 0.
+pub(crate) fn janes(nth: usize) -> &'static Phone {
+    acme().phone("jane", nth)
+}
+
+pub(crate) fn joes() -> &'static Phone {
+    acme().phone("joe", 0)
+}
+
+/// The phone of the jane at beta.
+pub(crate) fn betas() -> &'static Phone {
+    POPULATION.test_tenant("beta").phone("jane", 0)
+}
+
+pub(crate) type Node<S, I> = Engine<FaultyStore<S, I>, FakeNotifier, Timeline>;
+
+/// A story's stage.
+pub(crate) struct Fixture<I: Interference = NoFaults> {
+    /// The store itself, beyond all tricks.
+    pub(crate) store: Store,
+    pub(crate) engine: Node<Store, I>,
+    pub(crate) notifier: FakeNotifier,
+    pub(crate) time: Timeline,
+}
+
+/// Tells the same story to every kind of store.
+pub(crate) fn everywhere(tell: impl AsyncFn(Fixture)) {
+    everywhere_with(|| NoFaults, tell);
+}
+
+/// The same, with new tricks for each.
+pub(crate) fn everywhere_with<I: Interference>(
+    faults: impl Fn() -> I,
+    tell: impl AsyncFn(Fixture<I>),
+) {
+    block_on(async {
+        tell(Fixture::on(Store::memory(), faults()).await).await;
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::sqlite(directory.path(), None).unwrap();
+        tell(Fixture::on(store.clone(), faults()).await).await;
+        store.close().await.unwrap();
+    });
+}
+
+impl<I: Interference> Fixture<I> {
+    pub(crate) async fn on(store: Store, interference: I) -> Self {
+        POPULATION.settle(&store).await;
+        let (notifier, time) = (FakeNotifier::default(), Timeline::new(1));
+        let faulty = FaultyStore::new(store.clone(), interference);
+        let engine = Engine::new(faulty, notifier.clone(), time.clone(), POLICY);
+        Self { store, engine, notifier, time }
+    }
+
+    /// An order for jane's signature at acme.
+    pub(crate) fn request(&self) -> SignatureRequest {
+        acme().request(self.id(), &acme().users[0])
+    }
+
+    pub(crate) fn id(&self) -> TransactionId {
+        TransactionId(self.time.random_u128())
+    }
+
+    pub(crate) async fn start(&self, request: SignatureRequest) -> Arc<Transaction> {
+        self.engine.start(request).await.unwrap()
+    }
+
+    /// A transaction of jane's that each of these phones has taken.
+    pub(crate) async fn taken(&self, by: &[&Phone]) -> Arc<Transaction> {
+        let started = self.start(self.request()).await;
+        for phone in by {
+            self.take(phone, &started).await.unwrap();
+        }
+        started
+    }
+
+    pub(crate) async fn take(&self, phone: &Phone, of: &Transaction) -> Result<Taken, Error> {
+        self.engine.take(phone.tenant(), phone.id(), of.spec.id, None).await
+    }
+
+    pub(crate) async fn take_with_pin(
+        &self,
+        phone: &Phone,
+        of: &Transaction,
+        pin: &str,
+    ) -> Result<Taken, Error> {
+        let proof = phone.prove_pin(pin, of.spec.id);
+        self.engine.take(phone.tenant(), phone.id(), of.spec.id, Some(&proof)).await
+    }
+
+    /// Signs, and hands it in.
+    pub(crate) async fn finish(
+        &self,
+        phone: &Phone,
+        of: &Transaction,
+    ) -> Result<Arc<Transaction>, Error> {
+        self.hand_in(phone, of, &phone.submission(&phone.sign(&of.spec))).await
+    }
+
+    pub(crate) async fn hand_in(
+        &self,
+        phone: &Phone,
+        of: &Transaction,
+        submission: &Submission<'_>,
+    ) -> Result<Arc<Transaction>, Error> {
+        self.engine.finish(phone.tenant(), phone.id(), of.spec.id, submission).await
+    }
+
+    pub(crate) async fn decline(
+        &self,
+        phone: &Phone,
+        of: &Transaction,
+        reason: Decline,
+    ) -> Result<Arc<Transaction>, Error> {
+        self.engine.decline(phone.tenant(), phone.id(), of.spec.id, reason).await
+    }
+
+    pub(crate) async fn cancel(&self, of: &Transaction) -> Result<Arc<Transaction>, Error> {
+        let spec = &of.spec;
+        self.engine.cancel(&spec.tenant, &spec.client, &spec.user, &Handle::Id(spec.id)).await
+    }
+
+    pub(crate) async fn offers(&self, phone: &Phone) -> Result<Vec<TransactionId>, Error> {
+        let offers = self.engine.offers(phone.tenant(), phone.id()).await?;
+        Ok(offers.iter().map(|offer| offer.spec.id).collect())
+    }
+
+    /// What the ledger holds of it.
+    pub(crate) async fn found(&self, of: &Transaction) -> Versioned<Transaction> {
+        let found = self.store.load(&of.spec.tenant, &Handle::Id(of.spec.id)).await;
+        found.unwrap().unwrap()
+    }
+
+    pub(crate) async fn outcome(&self, of: &Transaction) -> Option<Outcome> {
+        self.found(of).await.value.end().map(End::outcome)
+    }
+
+    /// What is owed, now or at any time, in the order in which it came to be.
+    pub(crate) async fn deliveries(&self) -> Vec<(TransactionId, DeliveryKind)> {
+        let mut deliveries = Vec::new();
+        for test_tenant in &POPULATION.test_tenants {
+            let outbox = self.store.deliveries(&test_tenant.tenant, false, 1_000).await.unwrap();
+            deliveries.extend(outbox.into_iter().map(|outbox| outbox.delivery));
+        }
+        deliveries.into_iter().map(|delivery| (delivery.transaction, delivery.kind)).collect()
+    }
+
+    /// The events committed to this transaction, in order.
+    pub(crate) fn events(&self, of: &Transaction) -> Vec<Event> {
+        let commits = self.commits();
+        let its = commits.iter().filter(|commit| commit.transaction.spec.id == of.spec.id);
+        its.map(|commit| commit.event).collect()
+    }
+
+    pub(crate) fn commits(&self) -> Vec<Commit> {
+        let tape = self.engine.store.tape();
+        let commits = tape.into_iter().filter_map(|written| match written {
+            Written::Commit(commit) => Some(*commit),
+            _ => None,
+        });
+        commits.collect()
+    }
+
+    pub(crate) async fn lock_state(&self, phone: &Phone) -> LockState {
+        standing_of(&self.store, phone.tenant(), phone.user()).await.value
+    }
+
+    pub(crate) async fn set_lock(&self, phone: &Phone, lock: Lock) {
+        set_lock(&self.store, phone, lock).await;
+    }
+
+    pub(crate) async fn change(&self, phone: &Phone, change: impl Fn(&mut Device)) {
+        change_device(&self.store, phone, change).await;
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.time.now()
+    }
+}
+
+async fn standing_of(store: &Store, tenant: &TenantName, user: &UserName) -> Versioned<LockState> {
+    let user = store.user(tenant, user).await.unwrap().unwrap();
+    Versioned { value: user.value.lock_state, version: user.version }
+}
+
+/// What an administrator does to a user.
+pub(crate) async fn set_lock(store: &Store, phone: &Phone, lock: Lock) {
+    let (tenant, user) = (phone.tenant(), phone.user());
+    let before = standing_of(store, tenant, user).await;
+    let after = LockState { lock, ..before.value };
+    let changed = store.set_lock_state(tenant, user, before.version, after).await.unwrap();
+    assert_eq!(changed, Changed::Written);
+}
+
+/// What an administrator does to a device.
+pub(crate) async fn change_device(store: &Store, phone: &Phone, change: impl Fn(&mut Device)) {
+    let found = store.device(phone.tenant(), phone.id()).await.unwrap().unwrap();
+    let mut device = found.value;
+    change(&mut device);
+    assert_eq!(store.change_device(device, found.version).await.unwrap(), Changed::Written);
+}
+
+pub(crate) fn locked(device: &mut Device) {
+    device.status = DeviceStatus::Locked;
+}
+
+pub(crate) fn retired(device: &mut Device) {
+    device.status = DeviceStatus::Retired;
+}
+
+pub(crate) fn callback() -> Callback {
+    Callback { url: "https://shop.example/done".into(), headers: Vec::new() }
+}
+
+/// The caller's own name for an order, and whether it asks the same as another under that name.
+pub(crate) fn reference(name: &str, request: u8) -> Reference {
+    Reference { name: name.into(), request: [request; 32] }
+}
+
+/// Why it was turned down.
+#[track_caller]
+pub(crate) fn refusal<T: Debug>(answer: Result<T, Error>) -> Refusal {
+    match answer {
+        Err(Error::Refused(refusal)) => refusal,
+        other => panic!("it was not refused: {other:?}"),
+    }
+}
+
+/// The proof in it.
+#[track_caller]
+pub(crate) fn proof(transaction: &Transaction) -> &Proof {
+    match transaction.end() {
+        Some(End::Finished { proof, .. }) => proof,
+        other => panic!("it did not finish: {other:?}"),
+    }
+}
