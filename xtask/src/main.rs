@@ -16,16 +16,18 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
-    /// Everything that must hold: format, lints, house rules, every test, fuzzing for a while, and the demo.
+    /// Everything that must hold: format, lints, house rules, every test, fuzzing for a while, and
+    /// the demo.
     Test,
     /// The house rules alone.
     Tidy,
     /// The simulation, over more seeds than a test takes.
     Sim {
-        /// How many seeds.
+        /// The number of seeds.
         #[arg(long, default_value_t = 1_000_000)]
         seeds: u64,
-        /// The first of them. A failing seed is named; to run it alone, give it here with `--seeds 1`.
+        /// The first of them. A failing seed is named.
+        /// To run it alone, give it here with `--seeds 1`.
         #[arg(long, default_value_t = 0)]
         first: u64,
     },

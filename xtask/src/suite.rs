@@ -49,7 +49,8 @@ fn cargo(root: &Path, name: &'static str, arguments: &[&str]) -> Step {
     Step::new(name, command)
 }
 
-/// Standard Webhooks' own library, from `PyPI`, on the vectors that our signatures are tested against.
+/// Standard Webhooks' own library, from `PyPI`, on the vectors that our signatures are tested
+/// against.
 fn webhooks(root: &Path) -> Step {
     let mut command = Command::new("sh");
     let script = "python3 -m pip --quiet --disable-pip-version-check install --root-user-action=ignore \
@@ -81,8 +82,8 @@ fn soap(root: &Path) -> Step {
     Step::new("SOAP, by zeep", command).within(DEMO_MAX)
 }
 
-/// The README's first command, and the `openssl` line that it prints, as a reader would try them; and the
-/// demos of the other surfaces.
+/// The README's first command, and the `openssl` line that it prints, as a reader would try them;
+/// and the demos of the other surfaces.
 fn demo(root: &Path) -> anyhow::Result<Tally> {
     let directory = Scratch::make()?;
     let demo = |surface: &[&str]| {
@@ -107,7 +108,8 @@ fn demo(root: &Path) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// Finds the command in what the demo printed, without prompt and colours; it may be continued with `\`.
+/// Finds the command in what the demo printed, without prompt and colours; it may be continued with
+/// `\`.
 fn openssl_line(output: &str) -> Option<String> {
     let plain = without_colours(output);
     let mut lines = plain.lines().skip_while(|line| !line.contains("openssl cms -verify -cades"));

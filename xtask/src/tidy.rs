@@ -1,4 +1,5 @@
-//! The house rules, as a test: each is a check over the tracked files that answers with places and reasons.
+//! The house rules, as a test: each is a check over the tracked files that answers with places and
+//! reasons.
 //!
 //! `STYLE.md` says why we have them; a finding says where one is broken.
 
@@ -6,7 +7,9 @@ mod fence;
 mod files;
 mod graph;
 mod manifests;
+mod names;
 mod shape;
+mod words;
 
 use std::fmt;
 use std::path::Path;
@@ -74,6 +77,31 @@ const RULES: &[(&str, &str, Check)] = &[
         "no machine's paths",
         "what names one machine's directories works on that machine only",
         shape::machine_paths,
+    ),
+    (
+        "a type name stands for one type within a crate",
+        "a name with two meanings is looked up each time it is read",
+        names::repeated_types,
+    ),
+    (
+        "no doc comment is a fragment",
+        "`Which.` names nothing; a noun phrase does, and so does leaving it out",
+        words::fragments,
+    ),
+    (
+        "phrases that need translation stay out",
+        "a private phrase costs each reader what a plain word would not",
+        words::phrases,
+    ),
+    (
+        "comments have at most 100 columns",
+        "code does too, and both are read side by side",
+        words::long_comments,
+    ),
+    (
+        "lines of Markdown have at most 200 columns",
+        "one sentence a line shows in a diff which sentence changed",
+        words::long_markdown,
     ),
 ];
 

@@ -1,5 +1,5 @@
-//! Words that may stand only in certain rooms: what reads the environment, spawns, asks the time, makes
-//! evidence, speaks SQL.
+//! Words that may stand only in certain rooms: what reads the environment, spawns, asks the time,
+//! makes evidence, speaks SQL.
 
 use super::Finding;
 use super::files::{File, Files, Line};
