@@ -1,6 +1,6 @@
-//! `cargo xtask test`: every check in turn, to the end, and one honest line about them all.
+//! `cargo xtask test`: every check in turn, and one line at the end that counts them all.
 //!
-//! A failed step stops nothing: whoever reads the last line learns of all failures at once.
+//! A failed step does not stop the others, so that the last line counts all failures at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,13 +83,13 @@ fn soap(root: &Path) -> Step {
 }
 
 /// The README's first command, and the `openssl` line that it prints, as a reader would try them;
-/// and the demos of the other surfaces.
+/// and the demos of the other dialects.
 fn demo(root: &Path) -> anyhow::Result<Tally> {
     let directory = Scratch::make()?;
-    let demo = |surface: &[&str]| {
+    let demo = |arguments: &[&str]| {
         let mut command = Command::new("cargo");
         command.args(["run", "--quiet", "--package", "countersign-server", "--manifest-path"]);
-        command.arg(root.join("Cargo.toml")).args(["--", "demo", "--once"]).args(surface);
+        command.arg(root.join("Cargo.toml")).args(["--", "demo", "--once"]).args(arguments);
         command.current_dir(&directory.0);
         command
     };
@@ -146,7 +146,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // What is left there harms nobody.
+        let _ = fs::remove_dir_all(&self.0); // A leftover directory is harmless.
     }
 }
 
