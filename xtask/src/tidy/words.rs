@@ -107,14 +107,19 @@ fn words(file: &File) -> Vec<Word> {
 }
 
 /// A line with a comment has at most 100 columns, unless the comment is one word, such as an
-/// address.
+/// address, or a line of a table or a code fence.
 pub(super) fn long_comments(files: &Files) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.rust() {
+        let mut is_in_fence = false;
         for (number, line) in (1..).zip(&file.lines) {
+            let text = comment(line).trim_start_matches(['/', '!']).trim_start();
+            let is_fence = text.starts_with("```");
+            // A fence ends with its comment at the latest.
+            is_in_fence = (is_in_fence ^ is_fence) && !comment(line).is_empty();
             let columns = line.raw.chars().count();
-            let words = comment(line).split_whitespace().filter(|word| !bare(word).is_empty());
-            if columns > COMMENT_COLUMNS_MAX && words.count() > 1 {
+            let is_exempt = is_in_fence || text.starts_with('|') || !text.contains(' ');
+            if columns > COMMENT_COLUMNS_MAX && !is_exempt {
                 findings.push(finding(file, number, format!("{columns} columns")));
             }
         }
@@ -227,9 +232,13 @@ mod tests {
         let fits = format!("// a {}", "b".repeat(COMMENT_COLUMNS_MAX - 5));
         let address = format!("/// <https://a.example/{}>", "b".repeat(COMMENT_COLUMNS_MAX));
         let text = long("let a = \"//");
-        for code in [fits, address, text] {
+        let table = long("/// |");
+        let fence = format!("/// ```\n///\n{}\n/// ```", long("///"));
+        for code in [fits, address, text, table, fence.clone()] {
             assert_eq!(rust(long_comments, &code), [0; 0], "{code}");
         }
+        assert_eq!(rust(long_comments, &format!("{fence}\n{}", long("///"))), [5]);
+        assert_eq!(rust(long_comments, &format!("/// ```\nlet a = 1;\n{}", long("//"))), [3]);
     }
 
     #[test]
