@@ -34,7 +34,8 @@ pub(crate) struct Fuzzing {
 }
 
 impl Fuzzing {
-    /// Builds the targets, and runs each: one check a target. As many run at once as there are cores.
+    /// Builds the targets, and runs each: one check a target. As many run at once as there are
+    /// cores.
     pub(crate) fn run(self, root: &Path) -> anyhow::Result<Tally> {
         let known = targets(root)?;
         for target in &self.targets {
@@ -139,8 +140,8 @@ fn targets(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// What this machine is called where a build says for which it is, so that the flags are not the build
-/// scripts' too.
+/// What this machine is called where a build says for which it is, so that the flags are not the
+/// build scripts' too.
 fn host() -> anyhow::Result<String> {
     let output = Command::new("rustc").arg("-vV").output().context("rustc does not start")?;
     let said = String::from_utf8_lossy(&output.stdout);

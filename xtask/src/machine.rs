@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::bail;
 
-/// Programs that tests call: how each says that it is there, the Debian package that brings it, and why
-/// it is needed.
+/// Programs that tests call: how each says that it is there, the Debian package that brings it, and
+/// why it is needed.
 const PROGRAMS: &[(&[&str], &str, &str)] = &[
     (&["openssl", "version"], "openssl", "the second opinion on every signature and certificate"),
     (

@@ -1,4 +1,4 @@
-//! What is run by hand and by CI: `cargo xtask test`, `tidy`, `sim` and `fuzz`.
+//! The commands for developers and CI: `cargo xtask test`, `tidy`, `sim` and `fuzz`.
 
 mod fuzz;
 mod machine;
@@ -12,32 +12,32 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// What is run by hand and by CI.
+/// The commands for developers and CI.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
-    /// Everything that must hold: format, lints, house rules, every test, fuzzing for a while, and the demo.
+    /// Run every check: format, lints, tidy, all tests, each fuzzer for a while, and the demo.
     Test,
-    /// The house rules alone.
+    /// Check the rules of STYLE.md alone.
     Tidy,
-    /// The simulation, over more seeds than a test takes.
+    /// Run the simulation over more seeds than the tests do.
     Sim {
-        /// How many seeds.
+        /// The number of seeds.
         #[arg(long, default_value_t = 1_000_000)]
         seeds: u64,
-        /// The first of them. A failing seed is named; to run it alone, give it here with `--seeds 1`.
+        /// The first seed. A failing seed is named; run it alone with `--seeds 1`.
         #[arg(long, default_value_t = 0)]
         first: u64,
     },
-    /// The fuzz targets, guided by coverage, from their committed corpora.
+    /// Run the fuzz targets, guided by coverage, from their committed corpora.
     Fuzz {
-        /// For how long each is run.
+        /// The time for each target, in seconds.
         #[arg(long, default_value_t = 600)]
         seconds: u64,
-        /// Brings what was found into the committed corpora, as little as holds the same coverage.
+        /// Add new inputs to the committed corpora, as few as keep the coverage.
         #[arg(long)]
         keep: bool,
-        /// The targets; all of them, where none is named.
+        /// The targets; all of them if no name is given.
         targets: Vec<String>,
     },
 }

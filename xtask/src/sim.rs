@@ -1,6 +1,8 @@
-//! `cargo xtask sim`: the simulation of `countersign-sim`, over many seeds, with a line of progress.
+//! `cargo xtask sim`: the simulation of `countersign-sim`, over many seeds, with a line of
+//! progress.
 //!
-//! It is the very test that `cargo test` runs, built for speed, and told other seeds a portion at a time.
+//! It is the very test that `cargo test` runs, built for speed, and told other seeds a portion at a
+//! time.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +13,8 @@ use anyhow::{Context as _, ensure};
 /// Seeds that are run before the next line is printed.
 const PORTION: u64 = 2_000;
 
-/// Runs so many seeds from `first` on, half of them of either test; answers whether nothing was found.
+/// Runs so many seeds from `first` on, half of them of either test; answers whether nothing was
+/// found.
 pub(crate) fn run(root: &Path, first: u64, seeds: u64) -> anyhow::Result<bool> {
     let program = build(root)?;
     let begun = Instant::now();

@@ -81,8 +81,8 @@ impl Step {
         (Tally::one(passed), output)
     }
 
-    /// Runs it as as many checks as its test runners count. What failed without being counted, such as a
-    /// build or a runner that was killed, counts as one.
+    /// Runs it as as many checks as its test runners count. What failed without being counted, such
+    /// as a build or a runner that was killed, counts as one.
     pub(crate) fn check_tests(self) -> Tally {
         let (passed, output) = self.run();
         let mut tally = Tally::of_runners(&output);

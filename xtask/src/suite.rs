@@ -1,6 +1,6 @@
-//! `cargo xtask test`: every check in turn, to the end, and one honest line about them all.
+//! `cargo xtask test`: every check in turn, and one line at the end that counts them all.
 //!
-//! A failed step stops nothing: whoever reads the last line learns of all failures at once.
+//! A failed step does not stop the others, so that the last line counts all failures at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,8 @@ fn cargo(root: &Path, name: &'static str, arguments: &[&str]) -> Step {
     Step::new(name, command)
 }
 
-/// Standard Webhooks' own library, from `PyPI`, on the vectors that our signatures are tested against.
+/// Standard Webhooks' own library, from `PyPI`, on the vectors that our signatures are tested
+/// against.
 fn webhooks(root: &Path) -> Step {
     let mut command = Command::new("sh");
     let script = "python3 -m pip --quiet --disable-pip-version-check install --root-user-action=ignore \
@@ -81,14 +82,14 @@ fn soap(root: &Path) -> Step {
     Step::new("SOAP, by zeep", command).within(DEMO_MAX)
 }
 
-/// The README's first command, and the `openssl` line that it prints, as a reader would try them; and the
-/// demos of the other dialects.
+/// The README's first command, and the `openssl` line that it prints, as a reader would try them;
+/// and the demos of the other dialects.
 fn demo(root: &Path) -> anyhow::Result<Tally> {
     let directory = Scratch::make()?;
-    let demo = |dialect: &[&str]| {
+    let demo = |arguments: &[&str]| {
         let mut command = Command::new("cargo");
         command.args(["run", "--quiet", "--package", "countersign-server", "--manifest-path"]);
-        command.arg(root.join("Cargo.toml")).args(["--", "demo", "--once"]).args(dialect);
+        command.arg(root.join("Cargo.toml")).args(["--", "demo", "--once"]).args(arguments);
         command.current_dir(&directory.0);
         command
     };
@@ -107,7 +108,8 @@ fn demo(root: &Path) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// Finds the command in what the demo printed, without prompt and colours; it may be continued with `\`.
+/// Finds the command in what the demo printed, without prompt and colours; it may be continued with
+/// `\`.
 fn openssl_line(output: &str) -> Option<String> {
     let plain = without_colours(output);
     let mut lines = plain.lines().skip_while(|line| !line.contains("openssl cms -verify -cades"));
@@ -144,7 +146,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // What is left there harms nobody.
+        let _ = fs::remove_dir_all(&self.0); // A leftover directory is harmless.
     }
 }
 

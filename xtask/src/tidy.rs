@@ -1,12 +1,14 @@
-//! The house rules, as a test: each is a check over the tracked files that answers with places and reasons.
+//! `cargo xtask tidy`: the rules of `STYLE.md` that a program can check.
 //!
-//! `STYLE.md` says why we have them; a finding says where one is broken.
+//! Each check reads the tracked files, and returns the places where its rule is broken.
 
 mod fence;
 mod files;
 mod graph;
 mod manifests;
+mod names;
 mod shape;
+mod words;
 
 use std::fmt;
 use std::path::Path;
@@ -35,34 +37,34 @@ impl fmt::Display for Finding {
 
 type Check = fn(&Files) -> Vec<Finding>;
 
-/// Each rule with its reason.
+/// Each rule with its reason and its check.
 const RULES: &[(&str, &str, Check)] = &[
     (
         "crates depend in one direction",
-        "a crate line stands where a dependency must be impossible",
+        "a crate boundary stands where a dependency must be impossible",
         manifests::directions,
     ),
     (
         "each member has its reason",
-        "a crate costs everybody; a module costs nobody",
+        "a crate makes every build slower; a module costs nothing",
         manifests::members,
     ),
     (
         "no modules import each other in a circle",
-        "what is in a circle can be read, moved and tested only as one",
+        "modules in a circle can be read, moved and tested only as one",
         graph::circles,
     ),
     (
-        "no module is a drawer",
-        "what is put into `common` or `util` has no noun, and is found by nobody",
-        shape::drawers,
+        "no module is a catch-all",
+        "a name such as `common` or `util` does not say what to find there",
+        shape::catch_all_modules,
     ),
     ("files are at most 500 lines", "a longer one holds two nouns", shape::long_files),
     ("functions are at most 70 lines", "a longer one does two things", shape::long_functions),
     ("no test is ignored", "a test that does not run is a comment that lies", shape::ignored_tests),
     (
-        "words stay in their rooms",
-        "what can be done anywhere cannot be reasoned about anywhere",
+        "restricted words stay in their modules",
+        "if every module could spawn or read the clock, none could be tested without it",
         fence::check_all,
     ),
     (
@@ -72,12 +74,37 @@ const RULES: &[(&str, &str, Check)] = &[
     ),
     (
         "no machine's paths",
-        "what names one machine's directories works on that machine only",
+        "a path of one machine works only on that machine",
         shape::machine_paths,
+    ),
+    (
+        "a type name stands for one type within a crate",
+        "a name with two meanings is looked up each time it is read",
+        names::repeated_types,
+    ),
+    (
+        "no doc comment is a fragment",
+        "`Which.` names nothing; a noun phrase does, and so does leaving it out",
+        words::fragments,
+    ),
+    (
+        "phrases that need translation stay out",
+        "a private phrase costs each reader what a plain word would not",
+        words::phrases,
+    ),
+    (
+        "comments have at most 100 columns",
+        "code does too, and both are read side by side",
+        words::long_comments,
+    ),
+    (
+        "lines of Markdown have at most 200 columns",
+        "one sentence a line shows in a diff which sentence changed",
+        words::long_markdown,
     ),
 ];
 
-/// Checks every rule, and prints what is broken.
+/// Checks every rule, and prints the findings.
 pub(crate) fn run(root: &Path) -> anyhow::Result<Tally> {
     heading("tidy");
     let files = Files::tracked(root)?;

@@ -1,17 +1,17 @@
-//! Words that may stand only in certain rooms: what reads the environment, spawns, asks the time, makes
-//! evidence, speaks SQL.
+//! Words that only certain modules may use: for reading the environment, spawning, reading the
+//! clock, making evidence, and SQL.
 
 use super::Finding;
 use super::files::{File, Files, Line};
 
-/// Words, where they are forbidden, and where they are allowed nevertheless.
+/// Words, the paths in which they are forbidden, and the exceptions.
 struct Fence {
     words: &'static [&'static str],
     /// Path prefixes.
     forbidden_in: &'static [&'static str],
-    /// Path prefixes inside those.
+    /// Path prefixes inside those of `forbidden_in`.
     allowed_in: &'static [&'static str],
-    /// Whether the words stand in quotes.
+    /// Whether the words are looked for in quoted text.
     is_quoted: bool,
     reason: &'static str,
 }
@@ -22,7 +22,7 @@ const FENCES: &[Fence] = &[
         forbidden_in: &["crates/countersign-core/src/", "crates/countersign-proof/src/"],
         allowed_in: &[],
         is_quoted: false,
-        reason: "what is stored or sent has a form of its own, so that the domain can change without it",
+        reason: "stored and sent data have types of their own, so that the domain can change alone",
     },
     Fence {
         words: &["std::env", "std::{env", "env::var", "env::var_os", "env::vars", "env::args"],
@@ -80,11 +80,11 @@ const FENCES: &[Fence] = &[
         forbidden_in: &["crates/", "tools/"],
         allowed_in: &["crates/countersign-store/"],
         is_quoted: false,
-        reason: "only the store knows which database there is",
+        reason: "only the store knows the database",
     },
 ];
 
-/// Checks every fence; tests may climb them.
+/// Checks every fence, outside tests.
 pub(super) fn check_all(files: &Files) -> Vec<Finding> {
     FENCES.iter().flat_map(|fence| fence.check(files)).collect()
 }
@@ -92,7 +92,8 @@ pub(super) fn check_all(files: &Files) -> Vec<Finding> {
 impl Fence {
     fn check(&self, files: &Files) -> Vec<Finding> {
         let covers = |file: &&File| {
-            let is_in = |rooms: &[&str]| rooms.iter().any(|room| file.path.starts_with(room));
+            let is_in =
+                |prefixes: &[&str]| prefixes.iter().any(|prefix| file.path.starts_with(prefix));
             is_in(self.forbidden_in) && !is_in(self.allowed_in)
         };
         let mut findings = Vec::new();
@@ -109,7 +110,7 @@ impl Fence {
     }
 }
 
-/// Whether `word` stands in `line` as a word of its own.
+/// Whether `line` has `word` as a whole word.
 fn names(line: &str, word: &str) -> bool {
     let is_letter = |character: char| character.is_alphanumeric() || character == '_';
     line.match_indices(word).any(|(at, _)| {
@@ -121,7 +122,7 @@ fn names(line: &str, word: &str) -> bool {
 
 const DIALECTS: &str = "crates/countersign-server/src/dialect/";
 
-/// No dialect names another one, the store, or the deliveries; its tests no more than its code.
+/// Finds dialects that name another one, the store or the deliveries, in tests too.
 pub(super) fn dialects(files: &Files) -> Vec<Finding> {
     let dialect_of = |file: &File| {
         let (dialect, _) = file.path.strip_prefix(DIALECTS)?.split_once('/')?;
@@ -140,9 +141,9 @@ pub(super) fn dialects(files: &Files) -> Vec<Finding> {
                 .find(|other| names_module(line, other))
                 .map(|other| format!("`{own}` names `{other}`"));
             let named = named.or_else(|| {
-                let room = ["countersign_store", "crate::delivery", "crate::egress"];
-                let room = room.into_iter().find(|room| names(&line.code, room))?;
-                Some(format!("`{own}` names `{room}`"))
+                let forbidden = ["countersign_store", "crate::delivery", "crate::egress"];
+                let named = forbidden.into_iter().find(|path| names(&line.code, path))?;
+                Some(format!("`{own}` names `{named}`"))
             });
             if let Some(what) = named {
                 findings.push(Finding { path: file.path.clone(), line: number, what });
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fence_holds_outside_its_room_and_opens_inside() {
+    fn each_word_is_found_outside_its_modules_and_allowed_inside() {
         let server = "crates/countersign-server/src/a.rs";
         for (code, inside) in [
             ("let a = std::env::var(\"B\");", "crates/countersign-server/src/config/mod.rs"),
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_tests_and_longer_words_are_no_breach() {
+    fn comments_tests_and_longer_words_are_no_findings() {
         let path = "crates/countersign-server/src/a.rs";
         assert_eq!(findings(path, "// never tokio::spawn"), 0);
         assert_eq!(findings(path, "let a = \"tokio::spawn\";"), 0);
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dialect_that_looks_beside_itself_is_found() {
+    fn a_dialect_that_names_another_module_is_found() {
         let kobil = "crates/countersign-server/src/dialect/kobil/routes.rs";
         let onespan = "crates/countersign-server/src/dialect/onespan/routes.rs";
         for code in [

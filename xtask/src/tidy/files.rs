@@ -80,7 +80,11 @@ impl File {
     }
 
     pub(super) fn is_rust(&self) -> bool {
-        Path::new(&self.path).extension().is_some_and(|extension| extension == "rs")
+        self.has_extension("rs")
+    }
+
+    pub(super) fn has_extension(&self, extension: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|one| one == extension)
     }
 
     /// The lines that are no test's, each with its number from 1.
@@ -93,8 +97,8 @@ impl File {
         self.lines.iter().flat_map(|line| [line.raw.as_str(), "\n"]).collect()
     }
 
-    /// The index of the line on which the block ends that opens at or after `start`; `start` itself for
-    /// what ends with a semicolon before a block opens.
+    /// The index of the line on which the block ends that opens at or after `start`; `start` itself
+    /// for what ends with a semicolon before a block opens.
     pub(super) fn end_of_item(&self, start: usize) -> usize {
         let (mut braces, mut others) = (0_usize, 0_usize);
         for (index, line) in self.lines.iter().enumerate().skip(start) {
@@ -141,7 +145,8 @@ enum Within {
     RawQuotes(usize),
 }
 
-/// Blanks comments and quoted text out of Rust: first both, then comments only. Lines stay where they are.
+/// Blanks comments and quoted text out of Rust: first both, then comments only. Lines stay where
+/// they are.
 fn views(content: &str) -> (String, String) {
     let characters: Vec<char> = content.chars().collect();
     let (mut code, mut text) = (String::new(), String::new());

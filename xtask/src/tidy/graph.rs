@@ -1,8 +1,8 @@
 //! The module graph of each crate: which folder or file directly under `src/` imports which.
 //!
-//! Read are `use` lines and paths within code, if they begin with `crate::` or `super::`. A name that the
-//! crate's root re-exports counts as the module that it comes from. Not read are the root itself (`lib.rs`,
-//! `main.rs`), tests, macros' expansions, and calls of methods.
+//! Read are `use` lines and paths within code, if they begin with `crate::` or `super::`. A name
+//! that the crate's root re-exports counts as the module that it comes from. Not read are the root
+//! itself (`lib.rs`, `main.rs`), tests, macros' expansions, and calls of methods.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -98,7 +98,8 @@ fn code(file: &File) -> (String, Vec<usize>) {
     (code, lines)
 }
 
-/// What stands at the crate's root and is named in this code of a module so deep: each with its byte.
+/// What stands at the crate's root and is named in this code of a module so deep: each with its
+/// byte.
 fn named_at_root(code: &str, depth: usize) -> Vec<(usize, String)> {
     let mut named = Vec::new();
     let supers = "super::".repeat(depth);
@@ -115,7 +116,8 @@ fn named_at_root(code: &str, depth: usize) -> Vec<(usize, String)> {
     named
 }
 
-/// The first name of a path, or of each path in a group: `a::b` has `a`, `{a::b, c::{d, e}}` has `a` and `c`.
+/// The first name of a path, or of each path in a group: `a::b` has `a`, `{a::b, c::{d, e}}` has
+/// `a` and `c`.
 fn first_names(path: &str) -> Vec<String> {
     let word = |text: &str| -> Option<String> {
         let name: String = text.trim_start().chars().take_while(|one| is_word(*one)).collect();
@@ -159,7 +161,8 @@ fn is_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-/// The shortest circle, if there is one: its modules, each of which imports the next, and the last the first.
+/// The shortest circle, if there is one: its modules, each of which imports the next, and the last
+/// the first.
 fn circle(graph: &Graph) -> Option<Vec<String>> {
     graph.keys().filter_map(|start| circle_through(graph, start)).min_by_key(Vec::len)
 }

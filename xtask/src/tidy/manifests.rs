@@ -1,4 +1,4 @@
-//! Rules about `Cargo.toml`s: who may depend on whom, and what nobody depends on.
+//! Rules about `Cargo.toml`s: allowed directions of dependencies, and forbidden dependencies.
 
 use super::Finding;
 use super::files::{File, Files};

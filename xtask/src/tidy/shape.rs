@@ -1,30 +1,32 @@
-//! Rules about the shape of files: their names, their lengths, and what must not stand in them.
+//! Rules about the shape of files: names, lengths, ignored tests and machines' paths.
 
 use super::Finding;
 use super::files::{File, Files};
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
-const DRAWERS: &[&str] =
+const CATCH_ALL_NAMES: &[&str] =
     &["common", "util", "utils", "helper", "helpers", "misc", "types", "manager", "service"];
 
 fn finding(file: &File, line: usize, what: String) -> Finding {
     Finding { path: file.path.clone(), line, what }
 }
 
-/// No module is called `common`, or what else means "the rest".
-pub(super) fn drawers(files: &Files) -> Vec<Finding> {
-    let is_drawer = |name: &str| DRAWERS.contains(&name);
+/// Finds modules called `common`, or another name that means "the rest".
+pub(super) fn catch_all_modules(files: &Files) -> Vec<Finding> {
+    let is_catch_all = |name: &str| CATCH_ALL_NAMES.contains(&name);
     let mut findings = Vec::new();
     for file in files.rust() {
         let mut parts = file.path.trim_end_matches(".rs").split('/');
-        if let Some(name) = parts.find(|part| is_drawer(part)) {
+        if let Some(name) = parts.find(|part| is_catch_all(part)) {
             findings.push(finding(file, 1, format!("a module called `{name}`")));
         }
         for (number, line) in (1..).zip(&file.lines) {
             let declared = line.code.trim().rsplit("mod ").next().unwrap_or_default();
             let name = declared.trim_end_matches([';', '{', '}', ' ']);
-            if line.code.contains("mod ") && line.code.trim_end().ends_with('{') && is_drawer(name)
+            if line.code.contains("mod ")
+                && line.code.trim_end().ends_with('{')
+                && is_catch_all(name)
             {
                 findings.push(finding(file, number, format!("a module called `{name}`")));
             }
@@ -78,9 +80,9 @@ pub(super) fn ignored_tests(files: &Files) -> Vec<Finding> {
     findings
 }
 
-/// Nothing names a directory of the machine that it was written on.
+/// Finds paths of the machine on which a file was written.
 pub(super) fn machine_paths(files: &Files) -> Vec<Finding> {
-    // Put together here, so that this file does not name them either.
+    // Composed here, so that this file does not contain them.
     let roots = ["work", "home", "root"].map(|directory| format!("/{directory}/"));
     let mut findings = Vec::new();
     for file in files.all() {
@@ -106,15 +108,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drawers_are_found_as_files_directories_and_inline() {
+    fn catch_all_modules_are_found_as_files_directories_and_inline() {
         for (path, content) in [
             ("crates/a/src/util.rs", ""),
             ("crates/a/src/common/b.rs", ""),
             ("crates/a/src/b.rs", "pub mod helpers {\n}"),
         ] {
-            assert_eq!(drawers(&Files::of(&[(path, content)])).len(), 1, "{path}");
+            assert_eq!(catch_all_modules(&Files::of(&[(path, content)])).len(), 1, "{path}");
         }
-        assert_eq!(drawers(&Files::of(&[("crates/a/src/utility.rs", "mod b {\n}")])), []);
+        assert_eq!(catch_all_modules(&Files::of(&[("crates/a/src/utility.rs", "mod b {\n}")])), []);
     }
 
     #[test]
