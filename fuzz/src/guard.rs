@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use countersign_server::parsers::egress::{Guard, Target};
 use url::{Host, Url};
 
-/// A URL that the guard lets through without asking anybody names a public address in it, or a name.
+/// A URL that the guard lets through without asking anybody names a public address in it, or a
+/// name.
 pub fn guard(bytes: &[u8]) {
     let Ok(text) = core::str::from_utf8(bytes) else { return };
     let Ok(url) = Url::parse(text) else { return };

@@ -31,8 +31,8 @@ static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
     }
 });
 
-/// A token that is accepted has the very header and claims of one that was made. Its signature may be
-/// written otherwise: (r, -s) is as good as (r, s) in ECDSA.
+/// A token that is accepted has the very header and claims of one that was made. Its signature may
+/// be written otherwise: (r, -s) is as good as (r, s) in ECDSA.
 pub fn jws(bytes: &[u8]) {
     let Ok(token) = core::str::from_utf8(bytes) else { return };
     let Tokens { vectors, key, device, origins } = &*TOKENS;

@@ -1,8 +1,8 @@
-//! Fuzz targets: each takes a stranger's bytes, hands them to what reads them, and asserts what must hold
-//! of whatever is accepted. That nothing panics is the least of it.
+//! Fuzz targets: each takes a stranger's bytes, hands them to what reads them, and asserts what
+//! must hold of whatever is accepted. That nothing panics is the least of it.
 //!
-//! One function a target, one binary each in `fuzz_targets/`, a committed corpus in `corpus/`. The keys
-//! and messages that the targets know are those of `docs/vectors/`.
+//! One function a target, one binary each in `fuzz_targets/`, a committed corpus in `corpus/`. The
+//! keys and messages that the targets know are those of `docs/vectors/`.
 
 mod bodies;
 mod configuration;

@@ -92,8 +92,8 @@ pub fn ber(bytes: &[u8]) {
     }
 }
 
-/// Whatever is accepted was signed by the one key that is known, says the same in every form in which
-/// it is kept, and OpenSSL accepts it too.
+/// Whatever is accepted was signed by the one key that is known, says the same in every form in
+/// which it is kept, and OpenSSL accepts it too.
 pub fn cms(bytes: &[u8]) {
     let known = &*KNOWN;
     let _ = verifier::inspect_when_signed(bytes, &known.roots);
@@ -165,8 +165,8 @@ pub fn certificate(bytes: &[u8]) {
     }
 }
 
-/// As a request for a certificate, and as a proof by the key of a known one. Only the keys of the vectors ever
-/// signed a request, and none of them another statement than its own.
+/// As a request for a certificate, and as a proof by the key of a known one. Only the keys of the
+/// vectors ever signed a request, and none of them another statement than its own.
 pub fn request(bytes: &[u8]) {
     let cases = vectors::list(&KEY_PROOFS, "accepted");
     if let Ok(request) = Request::parse(bytes) {

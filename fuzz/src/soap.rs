@@ -4,8 +4,8 @@ use countersign_core::limits::{CONTENT_BYTES_MAX, ROWS_MAX};
 use countersign_server::parsers::onespan::soap::{Asked, BadParameter, SoapCall, Data, Style, What};
 use countersign_wire::statement::Statement;
 
-/// A command that is read names who asks, holds no reference that could grow, and what it wants signed can be
-/// shown; one that is refused is told why in a sentence.
+/// A command that is read names who asks, holds no reference that could grow, and what it wants
+/// signed can be shown; one that is refused is told why in a sentence.
 pub fn onespan_soap(bytes: &[u8]) {
     let call = match SoapCall::find(bytes) {
         Ok(call) => call,

@@ -1,4 +1,5 @@
-//! TrustedX's bodies: what is asked to be signed, what devices send to links, an identity's new status.
+//! TrustedX's bodies: what is asked to be signed, what devices send to links, an identity's new
+//! status.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,8 +13,8 @@ use countersign_server::parsers::trustedx::{
     BadBody, Create, Finish, ProcessKind, Shown, StatusChange, read_labels, words,
 };
 
-/// The first byte says which call, and whether SHA-1 is allowed; the rest is its body. What is read can be
-/// shown, and signed by what may sign it.
+/// The first byte says which call, and whether SHA-1 is allowed; the rest is its body. What is read
+/// can be shown, and signed by what may sign it.
 pub fn trustedx(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
     let all = [ProcessKind::Raw, ProcessKind::Transaction, ProcessKind::Document, ProcessKind::Authentication];
@@ -75,8 +76,8 @@ pub fn trustedx_link(bytes: &[u8]) {
     assert_eq!((again.algorithm, again.identity), (read.algorithm, read.identity));
 }
 
-/// The first byte says which call; the rest is its body. Labels that are read are few and short; a status
-/// that is read fits into what is kept, and is the same whether it is bare or in a member.
+/// The first byte says which call; the rest is its body. Labels that are read are few and short; a
+/// status that is read fits into what is kept, and is the same whether it is bare or in a member.
 pub fn trustedx_identity(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
     if which % 2 == 0 {

@@ -1,11 +1,13 @@
-//! Debts: what an event owes to somebody who is not on the line, whose turn it is, and when to try again.
+//! Debts: what an event owes to somebody who is not on the line, whose turn it is, and when to try
+//! again.
 //!
-//! A debt is written in the commit of the event that creates it, and paid afterwards by any node, as
-//! often as needed. Waking a connected device or a waiting caller is a doorbell, never a debt.
+//! A debt is written in the commit of the event that creates it, and paid afterwards by any node,
+//! as often as needed. Waking a connected device or a waiting caller is a doorbell, never a debt.
 //!
-//! Each delivery stands in a [`Destination`], one for each receiver of each tenant. Places ([`Capacity`]) and
-//! circuits ([`Circuit`]) are kept by lane, so that a slow receiver delays nobody but itself. Pushes have
-//! places of their own, so that neither kind of debt holds up the other.
+//! Each delivery stands in a [`Destination`], one for each receiver of each tenant. Places
+//! ([`Capacity`]) and circuits ([`Circuit`]) are kept by lane, so that a slow receiver delays
+//! nobody but itself. Pushes have places of their own, so that neither kind of debt holds up the
+//! other.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -32,8 +34,8 @@ pub enum DeliveryKind {
 pub struct Destination {
     /// Whose debts.
     pub tenant: TenantName,
-    /// To whom: host and port as the callback's URL writes them; `push/`, the service and what is behind it
-    /// for a push.
+    /// To whom: host and port as the callback's URL writes them; `push/`, the service and what is
+    /// behind it for a push.
     pub host: String,
 }
 
@@ -65,8 +67,8 @@ pub struct Delivery {
     pub queued_at: Timestamp,
     /// Attempts made before this one, since it was owed or replayed.
     pub attempts: u16,
-    /// Which of its leases this is. What is settled names it, so that a verdict that comes after the
-    /// lease has ended says nothing of the next holder's attempt.
+    /// Which of its leases this is. What is settled names it, so that a verdict that comes after
+    /// the lease has ended says nothing of the next holder's attempt.
     pub lease: u32,
 }
 
@@ -92,7 +94,8 @@ pub enum Verdict {
     Skipped,
     /// Try again at this moment.
     Retry(Timestamp),
-    /// A callback is put aside for a person to look at; a push, which is of no use later, is let go.
+    /// A callback is put aside for a person to look at; a push, which is of no use later, is let
+    /// go.
     GiveUp,
     /// A push is let go, and the device's address with it, if the device is at this version still.
     Retire {
@@ -150,11 +153,13 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Decides what follows attempt number `count`, the first being 1, of what is owed since `queued_at`.
+    /// Decides what follows attempt number `count`, the first being 1, of what is owed since
+    /// `queued_at`.
     ///
-    /// Waits double, or are what the receiver asked for if that is longer. `jitter`, 0 to 255, takes
-    /// from a sixteenth to nine sixteenths off, so that deliveries that failed together do not come
-    /// back together. The last attempt is made when the time is over, whatever the receiver asked for.
+    /// Waits double, or are what the receiver asked for if that is longer. `jitter`, 0 to 255,
+    /// takes from a sixteenth to nine sixteenths off, so that deliveries that failed together do
+    /// not come back together. The last attempt is made when the time is over, whatever the
+    /// receiver asked for.
     #[must_use]
     pub fn after(
         &self,
@@ -222,8 +227,8 @@ impl Circuit {
         first
     }
 
-    /// Whether its last failure is so long ago that it says nothing any more: every delivery that waited
-    /// for another try has had one since.
+    /// Whether its last failure is so long ago that it says nothing any more: every delivery that
+    /// waited for another try has had one since.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
         now >= self.failed_at + 2 * DELIVERY_BACKOFF_MAX
@@ -237,7 +242,8 @@ impl Circuit {
 }
 
 /// Places for deliveries on their way: in all, for one tenant, in one lane. So no receiver can hold
-/// every place, nor can a tenant with many receivers. Callbacks and pushes have places of their own.
+/// every place, nor can a tenant with many receivers. Callbacks and pushes have places of their
+/// own.
 #[derive(Clone, Debug)]
 pub struct Capacity {
     callbacks: Permits,
@@ -264,8 +270,8 @@ impl Permits {
 }
 
 impl Capacity {
-    /// An empty one: `permits` in all, `destination_max` for one lane, three quarters for one tenant; and as many
-    /// again for pushes.
+    /// An empty one: `permits` in all, `destination_max` for one lane, three quarters for one
+    /// tenant; and as many again for pushes.
     #[must_use]
     pub fn new(permits: u16, destination_max: u16) -> Self {
         let callbacks = Permits::new(permits, destination_max);

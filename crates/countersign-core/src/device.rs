@@ -83,9 +83,11 @@ pub struct Identity {
     pub certificate: Vec<u8>,
     /// The certificates above it, DER, nearest first.
     pub chain: Vec<Vec<u8>>,
-    /// The labels that selectors match: from the activation code or an administrator, never from the device.
+    /// The labels that selectors match: from the activation code or an administrator, never from
+    /// the device.
     pub labels: Vec<String>,
-    /// The labels that the device asked for. They are listed, and no selector finds an identity by them.
+    /// The labels that the device asked for. They are listed, and no selector finds an identity by
+    /// them.
     pub proposed_labels: Vec<String>,
     /// Whether it may sign.
     pub enabled: bool,

@@ -64,11 +64,12 @@ pub enum Redeemed {
 }
 
 impl Activation {
-    /// Decides whether this one may be made at `now`, beside the user's `others` that have not expired.
+    /// Decides whether this one may be made at `now`, beside the user's `others` that have not
+    /// expired.
     ///
     /// # Errors
-    /// Refuses a code that would never or too long be good, one that the user has already, and one too
-    /// many.
+    /// Refuses a code that would never or too long be good, one that the user has already, and one
+    /// too many.
     pub fn join(&self, others: &[Versioned<Self>], now: Timestamp) -> Result<(), Refusal> {
         if self.not_after <= now || self.not_after > now + ACTIVATION_LIFE_MAX {
             return Err(Refusal::BadExpiry);
@@ -131,7 +132,8 @@ impl Enrolment {
     }
 }
 
-/// What the ledger keeps of an identity's key for good, so that no other identity of the tenant ever has it.
+/// What the ledger keeps of an identity's key for good, so that no other identity of the tenant
+/// ever has it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct IdentityKey {
     /// The identity.

@@ -25,8 +25,8 @@ impl TransactionId {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct IdentityId(pub u128);
 
-/// A debt of the server's: 128 bits, written as 32 lower-case hex digits; the receiver's key against
-/// double delivery.
+/// A debt of the server's: 128 bits, written as 32 lower-case hex digits; the receiver's key
+/// against double delivery.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct DeliveryId(pub u128);
 
@@ -164,7 +164,8 @@ impl SerialBase {
 }
 
 impl fmt::Display for SerialBase {
-    /// Serial numbers of three letters begin at `CSN0000000`; past seven digits the letters count on.
+    /// Serial numbers of three letters begin at `CSN0000000`; past seven digits the letters count
+    /// on.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letters = (Self::FIRST + self.0 / Self::DIGITS) % Self::LETTERS;
         for place in [26 * 26, 26, 1] {

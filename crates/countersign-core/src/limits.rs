@@ -1,5 +1,5 @@
-//! Every bound in the server, in one place. Nothing in the code base is unbounded: a queue, a retry,
-//! a body, a list or a wait that is not named here does not exist.
+//! Every bound in the server, in one place. Nothing in the code base is unbounded: a queue, a
+//! retry, a body, a list or a wait that is not named here does not exist.
 
 use core::time::Duration;
 
@@ -14,7 +14,8 @@ pub const FRAME_BYTES_MAX: usize = SIGNATURE_BYTES_MAX.div_ceil(3) * 4 + 4 * 102
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Largest head of an HTTP request, all headers together.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// What is shown beside a digest, in bytes, all its parts together; sealed, it fits where a content does.
+/// What is shown beside a digest, in bytes, all its parts together; sealed, it fits where a content
+/// does.
 pub const DOCUMENT_BYTES_MAX: usize = 60 * 1024;
 /// What a dialect may keep of a request, in bytes: a content, as JSON, and what goes with it.
 pub const REQUEST_BYTES_MAX: usize = BODY_BYTES_MAX;
@@ -44,7 +45,8 @@ pub const CLOCK_DEFAULT: Duration = Duration::from_mins(5);
 pub const ROOTS_PER_TENANT_MAX: usize = 32;
 /// Devices that one user may hold, retired ones aside.
 pub const DEVICES_PER_USER_MAX: usize = 32;
-/// Devices that may take one transaction. Retired devices count, so it is more than a user may hold.
+/// Devices that may take one transaction. Retired devices count, so it is more than a user may
+/// hold.
 pub const TAKES_MAX: usize = 2 * DEVICES_PER_USER_MAX;
 /// Identities of one device.
 pub const IDENTITIES_PER_DEVICE_MAX: usize = 8;
@@ -60,10 +62,11 @@ pub const ACTIVATION_LIFE_MAX: Duration = Duration::from_hours(365 * 24);
 pub const PROFILE_BYTES_MAX: usize = 16 * 1024;
 /// Open transactions of one user, where the configuration says nothing else; its upper bound too.
 pub const OPEN_PER_USER_MAX: u16 = 100;
-/// The length of the burst that a rate of starts allows: a client that was idle for this long may start
-/// as many transactions at once as the rate gives in this time.
+/// The length of the burst that a rate of starts allows: a client that was idle for this long may
+/// start as many transactions at once as the rate gives in this time.
 pub const START_BURST: Duration = Duration::from_secs(10);
-/// Bytes that a stored transaction counts besides its content and its terms: its columns and indexes.
+/// Bytes that a stored transaction counts besides its content and its terms: its columns and
+/// indexes.
 pub const STORED_ROW_BYTES: u64 = 1_024;
 /// Rows that one listing gives.
 pub const LISTED_MAX: u16 = 1_000;
@@ -94,11 +97,11 @@ pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
 pub const POLL_WAIT_MAX: Duration = Duration::from_mins(1);
 /// How old a device's token may be.
 pub const PROOF_SKEW: Duration = Duration::from_mins(1);
-/// How far ahead of the server's clock a device's token may be dated. After a start, tokens dated up to
-/// this far after it are refused, since they may have been used before it.
+/// How far ahead of the server's clock a device's token may be dated. After a start, tokens dated
+/// up to this far after it are refused, since they may have been used before it.
 pub const PROOF_AHEAD_MAX: Duration = Duration::from_millis(250);
-/// Tokens of one device that a node remembers against replay, in about a minute. A device that makes more
-/// calls than this is refused until older ones are forgotten.
+/// Tokens of one device that a node remembers against replay, in about a minute. A device that
+/// makes more calls than this is refused until older ones are forgotten.
 pub const PROOFS_PER_DEVICE_MAX: usize = 2_048;
 /// Tokens of all devices that a node remembers against replay. Above it, a device has
 /// [`PROOFS_PER_DEVICE_MIN`] of its own and no more.

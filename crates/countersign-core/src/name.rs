@@ -1,8 +1,8 @@
 //! The characters of names that people read: of users, clients, devices, and labels.
 //!
-//! Its promise: no character of a name is invisible or changes how others are shown, and names that differ
-//! only in how Unicode writes the same character are one name. It does not promise that two names look
-//! different: letters of several scripts may look alike (UTS #39).
+//! Its promise: no character of a name is invisible or changes how others are shown, and names that
+//! differ only in how Unicode writes the same character are one name. It does not promise that two
+//! names look different: letters of several scripts may look alike (UTS #39).
 
 use std::borrow::Cow;
 
@@ -23,8 +23,8 @@ const NOT_A_NAME: BadName =
 /// The normal form of a name: Unicode's normalization form C (UAX #15).
 ///
 /// # Errors
-/// Refuses a name that is empty or longer than [`NAME_BYTES_MAX`], a blank at its ends, and any character
-/// that [`is_plain`] is false for.
+/// Refuses a name that is empty or longer than [`NAME_BYTES_MAX`], a blank at its ends, and any
+/// character that [`is_plain`] is false for.
 pub fn normal_form(text: &str) -> Result<Cow<'_, str>, BadName> {
     let is_ascii = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let name = if is_ascii {
@@ -56,8 +56,8 @@ pub fn normalize(names: &mut [String]) -> Result<(), BadName> {
     Ok(())
 }
 
-/// A text that is shown beside names and that nothing is found by, without what a name may not have; at
-/// most [`NAME_BYTES_MAX`] bytes of it, and maybe none.
+/// A text that is shown beside names and that nothing is found by, without what a name may not
+/// have; at most [`NAME_BYTES_MAX`] bytes of it, and maybe none.
 #[must_use]
 pub fn cleaned(text: &str) -> String {
     let plain: String =
@@ -67,12 +67,13 @@ pub fn cleaned(text: &str) -> String {
     normal
 }
 
-/// Whether a character may stand in a name: it is assigned, has a shape of its own, and is no blank other
-/// than U+0020.
+/// Whether a character may stand in a name: it is assigned, has a shape of its own, and is no blank
+/// other than U+0020.
 ///
-/// Refused are the general categories Cc, Cf, Cn, Co, Cs, Zl, Zp, and Zs but for U+0020; the characters
-/// with the property `Default_Ignorable_Code_Point`, such as U+034F, U+115F, U+3164 and the variation
-/// selectors; and U+2800, a braille cell without a dot (Unicode Character Database, UAX #44).
+/// Refused are the general categories Cc, Cf, Cn, Co, Cs, Zl, Zp, and Zs but for U+0020; the
+/// characters with the property `Default_Ignorable_Code_Point`, such as U+034F, U+115F, U+3164 and
+/// the variation selectors; and U+2800, a braille cell without a dot (Unicode Character Database,
+/// UAX #44).
 #[must_use]
 pub fn is_plain(letter: char) -> bool {
     const BLANK_BRAILLE: char = '\u{2800}';

@@ -1,8 +1,8 @@
 //! What the core needs of the world: all the traits there are.
 //!
 //! [`Ledger`] and [`Registry`] are the durable truth; [`Notifier`] wakes those who are on the line,
-//! and may be deaf; [`Clock`] and [`Entropy`] are time and randomness. The contract of each is written
-//! here and tested once, against every adapter.
+//! and may be deaf; [`Clock`] and [`Entropy`] are time and randomness. The contract of each is
+//! written here and tested once, against every adapter.
 
 mod registry;
 
@@ -34,8 +34,8 @@ pub struct Commit {
     pub expected: Option<u32>,
     /// What happened.
     pub event: Event,
-    /// What is owed for it, queued in the same commit. Where it ends, the pushes that were owed for it and
-    /// not sent are owed no more.
+    /// What is owed for it, queued in the same commit. Where it ends, the pushes that were owed for
+    /// it and not sent are owed no more.
     pub deliveries: Vec<NewDelivery>,
     /// What else the decision stood on; found changed, the commit is stale.
     pub preconditions: Preconditions,
@@ -48,8 +48,8 @@ pub struct Commit {
 }
 
 /// How many bytes stored transactions may occupy: their contents, their terms, and
-/// [`STORED_ROW_BYTES`](crate::limits::STORED_ROW_BYTES) for each. What retention has removed counts no more,
-/// nor does the evidence that stays.
+/// [`STORED_ROW_BYTES`](crate::limits::STORED_ROW_BYTES) for each. What retention has removed
+/// counts no more, nor does the evidence that stays.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StoredMax {
     /// Of one client.
@@ -63,8 +63,8 @@ impl StoredMax {
     pub const NONE: Self = Self { client: u64::MAX, tenant: u64::MAX };
 }
 
-/// The versions of what a decision stood on. Locks are held this way: a lock acknowledged before the
-/// commit has changed the version, and the commit is stale.
+/// The versions of what a decision stood on. Locks are held this way: a lock acknowledged before
+/// the commit has changed the version, and the commit is stale.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Preconditions {
     /// The transaction's user.
@@ -86,7 +86,8 @@ pub enum Committed {
     RequestKeyTaken,
     /// The user has as many open transactions as may be.
     TooManyOpen,
-    /// It ends with a signature whose [`countersign_proof::Proof::single_use_mark`] the tenant has already.
+    /// It ends with a signature whose [`countersign_proof::Proof::single_use_mark`] the tenant has
+    /// already.
     SignatureUsed,
     /// The client's stored transactions occupy as many bytes as may be.
     ClientFull,
@@ -184,8 +185,8 @@ pub trait Ledger: Send + Sync {
         handle: &Handle,
     ) -> impl Future<Output = Result<Option<Versioned<Transaction>>, Fault>> + Send;
 
-    /// Reads a device, its user and a transaction of its tenant's, together where a store can. `None` where
-    /// there is no such device.
+    /// Reads a device, its user and a transaction of its tenant's, together where a store can.
+    /// `None` where there is no such device.
     fn step_snapshot(
         &self,
         tenant: &TenantName,
@@ -203,8 +204,8 @@ pub trait Ledger: Send + Sync {
         }
     }
 
-    /// Reads what pushes stand on, each a device's for a transaction, in their order; as of one moment where a
-    /// store can. `None` where there is no such device.
+    /// Reads what pushes stand on, each a device's for a transaction, in their order; as of one
+    /// moment where a store can. `None` where there is no such device.
     fn push_snapshots(
         &self,
         who: &[(TenantName, DeviceId, TransactionId)],
@@ -221,8 +222,8 @@ pub trait Ledger: Send + Sync {
         }
     }
 
-    /// Reads what came of a transaction, and who signed it, together where a store can. Of an open one next
-    /// to nothing is read, so that asking for it again and again costs little.
+    /// Reads what came of a transaction, and who signed it, together where a store can. Of an open
+    /// one next to nothing is read, so that asking for it again and again costs little.
     fn end_snapshot(
         &self,
         tenant: &TenantName,
@@ -265,23 +266,25 @@ pub trait Ledger: Send + Sync {
     /// Finds at most `limit` open transactions whose deadline is `now` or earlier, earliest first.
     fn due(&self, now: Timestamp, limit: u16) -> impl Future<Output = Result<Due, Fault>> + Send;
 
-    /// Writes one unit of work, if everything that it was decided on still holds. The mark of a signature
-    /// that may be used once is written with it and stays for good, whatever is removed later.
+    /// Writes one unit of work, if everything that it was decided on still holds. The mark of a
+    /// signature that may be used once is written with it and stays for good, whatever is removed
+    /// later.
     fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed, Fault>> + Send;
 
-    /// Leases deliveries that are due, as far as there is room for them. No other node gets them before
-    /// the lease ends; each lease has a number of its own.
+    /// Leases deliveries that are due, as far as there is room for them. No other node gets them
+    /// before the lease ends; each lease has a number of its own.
     ///
     /// Lanes are visited in order, beginning after `claim.after` and going around, at most
     /// [`crate::limits::DESTINATIONS_PER_CLAIM_MAX`] of them; in each the earliest come first.
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, Fault>> + Send;
 
-    /// Records what became of a claimed delivery, if its lease is the last one. Paid ones are removed, and
-    /// so are pushes that were given up; callbacks that were given up are kept. What came of a push stays
-    /// as its [`Contact`].
+    /// Records what became of a claimed delivery, if its lease is the last one. Paid ones are
+    /// removed, and so are pushes that were given up; callbacks that were given up are kept. What
+    /// came of a push stays as its [`Contact`].
     fn settle(&self, settlement: Settlement) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Notes that a device asked what there is, and was told of these transactions; the first time counts.
+    /// Notes that a device asked what there is, and was told of these transactions; the first time
+    /// counts.
     fn note_reached(
         &self,
         tenant: &TenantName,
@@ -290,16 +293,17 @@ pub trait Ledger: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Reads what came of waking devices for a transaction, by device. Those that were on the line when it
-    /// began, and took it, are in the transaction itself.
+    /// Reads what came of waking devices for a transaction, by device. Those that were on the line
+    /// when it began, and took it, are in the transaction itself.
     fn contacts(
         &self,
         tenant: &TenantName,
         id: TransactionId,
     ) -> impl Future<Output = Result<Vec<Contact>, Fault>> + Send;
 
-    /// Gives up deliveries of one lane that are due and were owed at `queued_before` or earlier, at most
-    /// [`crate::limits::DELIVERIES_CHANGED_MAX`]; answers how many. `outcome` is kept with them.
+    /// Gives up deliveries of one lane that are due and were owed at `queued_before` or earlier, at
+    /// most [`crate::limits::DELIVERIES_CHANGED_MAX`]; answers how many. `outcome` is kept with
+    /// them.
     fn give_up_expired(
         &self,
         destination: &Destination,
@@ -308,8 +312,8 @@ pub trait Ledger: Send + Sync {
         outcome: &str,
     ) -> impl Future<Output = Result<u16, Fault>> + Send;
 
-    /// Reads a tenant's deliveries that are not paid, oldest first, at most `limit`; those only that
-    /// were given up, where that is asked.
+    /// Reads a tenant's deliveries that are not paid, oldest first, at most `limit`; those only
+    /// that were given up, where that is asked.
     fn deliveries(
         &self,
         tenant: &TenantName,
@@ -326,13 +330,14 @@ pub trait Ledger: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = Result<u16, Fault>> + Send;
 
-    /// Removes at most `limit` transactions that ended at `before` or earlier, the earliest first, and
-    /// answers how many. None goes whose callback is in the ledger, given up or not; a push for it,
-    /// which has no use by then, goes with it.
+    /// Removes at most `limit` transactions that ended at `before` or earlier, the earliest first,
+    /// and answers how many. None goes whose callback is in the ledger, given up or not; a push for
+    /// it, which has no use by then, goes with it.
     ///
-    /// Of a finished one the evidence stays: everything but its content, where the signature is a CMS and
-    /// holds it, its callback, its notice, and what its dialect kept of the request. It is found as before, after those that were not removed; its
-    /// reference stays taken, and its caller may still delete it. Any other is gone, and its reference is free.
+    /// Of a finished one the evidence stays: everything but its content, where the signature is a
+    /// CMS and holds it, its callback, its notice, and what its dialect kept of the request. It is
+    /// found as before, after those that were not removed; its reference stays taken, and its
+    /// caller may still delete it. Any other is gone, and its reference is free.
     fn purge(
         &self,
         before: Timestamp,
@@ -358,8 +363,9 @@ pub struct Claim {
 pub struct Claimed {
     /// The deliveries, lane by lane.
     pub deliveries: Vec<Delivery>,
-    /// Where the next claim should begin, so that each lane is first at some time: after the first lane
-    /// that got something. Where none did, after the last one visited if there were more; else as before.
+    /// Where the next claim should begin, so that each lane is first at some time: after the first
+    /// lane that got something. Where none did, after the last one visited if there were more; else
+    /// as before.
     pub resume: Option<Destination>,
 }
 
@@ -446,8 +452,9 @@ pub trait Entropy: Send + Sync {
     /// 128 bits that nobody can guess.
     fn random_u128(&self) -> u128;
 
-    /// A name for what begins now: the time, and 80 bits that nobody can guess; as a UUID of version 7 is made
-    /// (RFC 9562, section 5.7), so that what is made together stands together in every index.
+    /// A name for what begins now: the time, and 80 bits that nobody can guess; as a UUID of
+    /// version 7 is made (RFC 9562, section 5.7), so that what is made together stands together in
+    /// every index.
     fn new_id(&self, now: Timestamp) -> u128 {
         u128::from(now.0) << 80 | self.random_u128() >> 48
     }

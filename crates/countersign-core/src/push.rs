@@ -1,4 +1,5 @@
-//! How a device is woken that is not connected: its push address, which is one of the device's values.
+//! How a device is woken that is not connected: its push address, which is one of the device's
+//! values.
 
 use core::fmt;
 
@@ -38,8 +39,8 @@ impl Provider {
 pub struct PushAddress {
     /// Which service.
     pub provider: Provider,
-    /// The service's name for the device, in its one spelling; a URL with Web Push. One device's in a
-    /// tenant, and no other's.
+    /// The service's name for the device, in its one spelling; a URL with Web Push. One device's in
+    /// a tenant, and no other's.
     pub token: String,
     /// What Web Push encrypts to.
     pub keys: Option<SubscriptionKeys>,
@@ -116,8 +117,8 @@ impl Push {
 }
 
 impl PushAddress {
-    /// The receiver's name within its tenant, as [`crate::delivery::Destination`] has it. `app` is what the device
-    /// says that it is. No callback's host looks so: a host holds no slash.
+    /// The receiver's name within its tenant, as [`crate::delivery::Destination`] has it. `app` is
+    /// what the device says that it is. No callback's host looks so: a host holds no slash.
     #[must_use]
     pub fn destination(&self, app: &str) -> String {
         let whose = match self.provider {

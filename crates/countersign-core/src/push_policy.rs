@@ -1,7 +1,7 @@
 //! Whether a device still has to be woken for a transaction, and what came of it.
 //!
-//! A push is a delivery of the outbox, one for each device, so that one dead address never stops another
-//! device's. What a service says of an address is settled together with the delivery.
+//! A push is a delivery of the outbox, one for each device, so that one dead address never stops
+//! another device's. What a service says of an address is settled together with the delivery.
 
 use core::time::Duration;
 
@@ -70,7 +70,8 @@ pub enum When {
     Absent,
     /// All, after the wait, unless they have taken it by then.
     Always,
-    /// Those that are not on the line at once; the others after the wait, unless they have taken it by then.
+    /// Those that are not on the line at once; the others after the wait, unless they have taken it
+    /// by then.
     Both,
 }
 
@@ -144,15 +145,17 @@ pub enum SkipReason {
     NoAddress,
 }
 
-/// How long a service is tried: until the transaction is over, so that its end bounds it, and nothing else.
+/// How long a service is tried: until the transaction is over, so that its end bounds it, and
+/// nothing else.
 pub const RETRY: RetryPolicy = RetryPolicy {
     first: PUSH_BACKOFF_FIRST,
     longest: PUSH_BACKOFF_MAX,
     give_up_after: Duration::from_hours(14 * 24),
 };
 
-/// Decides what follows attempt number `count` of a push, the first being 1: it is of no use from `deadline`
-/// on. `version` is the device's, at which its address was read. See [`RetryPolicy::after`].
+/// Decides what follows attempt number `count` of a push, the first being 1: it is of no use from
+/// `deadline` on. `version` is the device's, at which its address was read. See
+/// [`RetryPolicy::after`].
 #[must_use]
 pub fn verdict(
     attempt: Attempt,

@@ -140,8 +140,8 @@ pub enum Quota {
 }
 
 impl Quota {
-    /// How long to wait before the same call is tried again, in whole seconds, at least 1: `Retry-After`
-    /// (RFC 9110, section 10.2.3).
+    /// How long to wait before the same call is tried again, in whole seconds, at least 1:
+    /// `Retry-After` (RFC 9110, section 10.2.3).
     #[must_use]
     pub fn retry_after_seconds(self) -> u64 {
         match self {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use zeroize::{Zeroize, Zeroizing};
 
-/// A secret: shown by `Debug` as `Secret`, compared in constant time. It stands in one place on the heap,
-/// which clones share and the last of them wipes; to move or clone one copies no byte of it.
+/// A secret: shown by `Debug` as `Secret`, compared in constant time. It stands in one place on the
+/// heap, which clones share and the last of them wipes; to move or clone one copies no byte of it.
 pub struct Secret<T: Zeroize>(Arc<Zeroizing<T>>);
 
 /// Key material of 32 bytes.
@@ -21,8 +21,8 @@ impl Secret<Vec<u8>> {
 }
 
 impl<const N: usize> Secret<[u8; N]> {
-    /// Copies bytes into custody: straight to their place, since an array that is passed by value leaves
-    /// itself behind. Wiping the original is the caller's.
+    /// Copies bytes into custody: straight to their place, since an array that is passed by value
+    /// leaves itself behind. Wiping the original is the caller's.
     #[must_use]
     pub fn copied(value: &[u8; N]) -> Self {
         let mut place = Arc::new(Zeroizing::new([0; N]));

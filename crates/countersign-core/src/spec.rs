@@ -34,8 +34,8 @@ pub struct TransactionSpec {
     pub reference: Option<Reference>,
     /// Which of the user's devices are offered it.
     pub recipients: Recipients,
-    /// Which identities may sign it: those that one of these matches, or any, where there is none. At most
-    /// [`crate::limits::SELECTORS_MAX`].
+    /// Which identities may sign it: those that one of these matches, or any, where there is none.
+    /// At most [`crate::limits::SELECTORS_MAX`].
     pub selectors: Vec<Selector>,
     /// What is shown and signed.
     pub content: Content,
@@ -73,7 +73,8 @@ impl TransactionSpec {
         self.content.media_type.usage()
     }
 
-    /// What it counts as stored: what its caller chose, in bytes, and [`STORED_ROW_BYTES`] for all else.
+    /// What it counts as stored: what its caller chose, in bytes, and [`STORED_ROW_BYTES`] for all
+    /// else.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         let texts = [&self.notice, &self.request].into_iter().flatten().map(String::len);
@@ -163,8 +164,8 @@ impl Recipients {
 pub struct Content {
     /// What the bytes are.
     pub media_type: MediaType,
-    /// The bytes, at most [`crate::limits::CONTENT_BYTES_MAX`]. Of a digest, the digest; none, where the
-    /// device is to learn it from [`Document::digest_url`].
+    /// The bytes, at most [`crate::limits::CONTENT_BYTES_MAX`]. Of a digest, the digest; none,
+    /// where the device is to learn it from [`Document::digest_url`].
     pub bytes: Vec<u8>,
 }
 
@@ -224,7 +225,8 @@ pub struct Document {
     pub document_url: Option<String>,
     /// What people call it.
     pub alias: Option<String>,
-    /// What they are shown, as the dialect received it: base64 of HTML, where the caller did as told.
+    /// What they are shown, as the dialect received it: base64 of HTML, where the caller did as
+    /// told.
     pub html: Option<String>,
     /// The certificates, DER, that the device trusts for these addresses, and no others.
     pub root_certs: Vec<Vec<u8>>,
@@ -270,8 +272,8 @@ pub enum SignatureFormat {
 }
 
 impl SignatureFormat {
-    /// Whether a signature of this form is bound to its transaction. One that is not fits every transaction
-    /// over the same content, so it is accepted only from the device itself.
+    /// Whether a signature of this form is bound to its transaction. One that is not fits every
+    /// transaction over the same content, so it is accepted only from the device itself.
     #[must_use]
     pub fn names_transaction(self) -> bool {
         match self {
@@ -352,8 +354,8 @@ pub struct RawTerms {
 }
 
 impl RawTerms {
-    /// The hashes that a signature by `device` may have, the preferred one first. None, where only SHA-1
-    /// would do and may not be used.
+    /// The hashes that a signature by `device` may have, the preferred one first. None, where only
+    /// SHA-1 would do and may not be used.
     pub fn hashes(&self, device: DeviceId) -> impl Iterator<Item = Hash> + '_ {
         const PREFERRED: [Hash; 4] = [Hash::Sha256, Hash::Sha384, Hash::Sha512, Hash::Sha1];
         let own = self.by_device.iter().find(|(of, _)| *of == device).map(|(_, hash)| *hash);

@@ -1,5 +1,5 @@
-//! Who runs transactions here: a tenant, with its own authority, its relying parties, and the keys of
-//! the applications that speak for its people's phones.
+//! Who runs transactions here: a tenant, with its own authority, its relying parties, and the keys
+//! of the applications that speak for its people's phones.
 
 use crate::id::{ApiKeyId, ClientId, TenantName};
 use crate::secret::{Key32, Secret};

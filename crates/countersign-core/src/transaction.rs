@@ -1,7 +1,7 @@
 //! A transaction: one thing that a relying party asks one person to sign.
 //!
-//! Its whole life is [`Transaction::step`], a pure function: time comes in as an argument, effects go
-//! out as an [`Event`]. No clock, no store and no network is reachable from this module.
+//! Its whole life is [`Transaction::step`], a pure function: time comes in as an argument, effects
+//! go out as an [`Event`]. No clock, no store and no network is reachable from this module.
 //!
 //! ```text
 //! start ──▶ Waiting ──Take──▶ Taken ──Finish──▶ Finished (Proof)
@@ -14,9 +14,9 @@
 //!
 //! `Discard` hides it from its own caller for good, and cancels it where it was open.
 //!
-//! Two clocks run one after the other. At start + *go online* it expires, unless an addressed device
-//! has been online by then (`reached`). The first take at *t* sets the deadline to the earlier of
-//! *t* + *sign* and start + *go online* + *sign*; later takes do not move it.
+//! Two clocks run one after the other. At start + *go online* it expires, unless an addressed
+//! device has been online by then (`reached`). The first take at *t* sets the deadline to the
+//! earlier of *t* + *sign* and start + *go online* + *sign*; later takes do not move it.
 
 mod end;
 
@@ -38,7 +38,8 @@ use crate::user::Factor;
 pub struct Transaction {
     /// What was fixed at its start.
     pub spec: Arc<TransactionSpec>,
-    /// Which devices have its content, and from whom, in order; a device stands here once for each origin.
+    /// Which devices have its content, and from whom, in order; a device stands here once for each
+    /// origin.
     pub takes: Vec<Take>,
     /// Where it is in its life.
     pub state: State,
@@ -62,8 +63,8 @@ pub struct Take {
 pub enum TakeOrigin {
     /// To the device, which authenticated itself, because the person opened it.
     Device,
-    /// To a gateway, which named the device and proved nothing of it. Whether the device got the content,
-    /// or showed it, is not known.
+    /// To a gateway, which named the device and proved nothing of it. Whether the device got the
+    /// content, or showed it, is not known.
     Gateway,
 }
 
@@ -189,8 +190,8 @@ pub struct Step {
 }
 
 impl Transaction {
-    /// A transaction begins. Where no device is online and the terms leave no time to come online, it
-    /// has ended when it begins.
+    /// A transaction begins. Where no device is online and the terms leave no time to come online,
+    /// it has ended when it begins.
     #[must_use]
     pub fn start(spec: TransactionSpec) -> (Self, Event) {
         let at = spec.started_at;
@@ -340,11 +341,13 @@ impl Transaction {
         Ok(())
     }
 
-    /// Whether a gateway may fetch it for `device`, one of the user's: once, before any take. Through a
-    /// gateway no PIN can be proved, and no signature is accepted that does not name its transaction.
+    /// Whether a gateway may fetch it for `device`, one of the user's: once, before any take.
+    /// Through a gateway no PIN can be proved, and no signature is accepted that does not name its
+    /// transaction.
     ///
     /// # Errors
-    /// Refuses what was taken, what asks for the PIN, and what could not be completed through a gateway.
+    /// Refuses what was taken, what asks for the PIN, and what could not be completed through a
+    /// gateway.
     pub fn may_fetch(&self, device: DeviceId) -> Result<(), Refusal> {
         self.may_answer(device)?;
         if !self.takes.is_empty() {

@@ -17,8 +17,8 @@ pub struct User {
     pub serial_base: SerialBase,
     /// Devices ever enrolled; the next one's sequence number is one more.
     pub devices_made: u32,
-    /// Activation codes ever made for the user. A new code is decided on this count, and written only
-    /// if it still holds.
+    /// Activation codes ever made for the user. A new code is decided on this count, and written
+    /// only if it still holds.
     pub activations_made: u32,
     /// Whether the user may sign.
     pub lock_state: LockState,
@@ -31,8 +31,8 @@ pub struct User {
 
 /// What went wrong lately, and what follows from it.
 ///
-/// Wrong PINs and wrong codes count apart, and so do the locks that they led to: whoever knows one of
-/// the two must not get more tries at the other. Each count is reset by its own success only.
+/// Wrong PINs and wrong codes count apart, and so do the locks that they led to: whoever knows one
+/// of the two must not get more tries at the other. Each count is reset by its own success only.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LockState {
     /// Wrong PINs since the last right one.

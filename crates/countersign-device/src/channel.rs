@@ -1,7 +1,7 @@
 //! One WebSocket channel, from `challenge` to its end.
 //!
-//! No task runs behind it: whoever holds a [`Channel`] reads it, and pings are answered while they do.
-//! Reading may be given up at any point and begun again.
+//! No task runs behind it: whoever holds a [`Channel`] reads it, and pings are answered while they
+//! do. Reading may be given up at any point and begun again.
 
 use core::fmt;
 use core::time::Duration;

@@ -24,8 +24,8 @@ impl Clock {
         self.ahead.store(millis(server_time) - millis(system()), Ordering::Relaxed);
     }
 
-    /// Goes by the server's clock where it is further away than the protocol allows: no call might be
-    /// refused for it on a channel, but a deadline would be misjudged.
+    /// Goes by the server's clock where it is further away than the protocol allows: no call might
+    /// be refused for it on a channel, but a deadline would be misjudged.
     pub(crate) fn check(&self, server_time: Option<SystemTime>) {
         let since = server_time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         if let Some(time) = since.filter(|time| self.now().abs_diff(*time) > SKEW_MAX) {

@@ -25,9 +25,9 @@ const CONTEXT_4: u8 = 0xa4;
 
 /// Signs `content`, for `transaction` only, and gives the message in DER.
 ///
-/// `signed_at` is the device's claim, in seconds since the Unix epoch. `certificate` is the key's own;
-/// `chain` what leads from it to a root, the root not included. All certificates are DER, and go into
-/// the message as they are.
+/// `signed_at` is the device's claim, in seconds since the Unix epoch. `certificate` is the key's
+/// own; `chain` what leads from it to a root, the root not included. All certificates are DER, and
+/// go into the message as they are.
 ///
 /// # Errors
 /// Refuses a certificate of another key, and a time past the year 9999.

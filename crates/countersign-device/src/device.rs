@@ -1,7 +1,7 @@
 //! A running device: it hears of offers, takes, shows, and ends them.
 //!
-//! Two promises: it signs exactly the bytes that it showed, and a signature that it made is kept until
-//! the server has answered it. The same bytes are then sent again, never a second signature.
+//! Two promises: it signs exactly the bytes that it showed, and a signature that it made is kept
+//! until the server has answered it. The same bytes are then sent again, never a second signature.
 
 mod answer;
 mod content;
@@ -115,9 +115,9 @@ impl Device {
         self.phone
     }
 
-    /// The next thing to know of. It connects where there is no connection, waiting between tries, and
-    /// may be given up at any point and called again. Pings are answered while it waits, so it should
-    /// wait while the person reads.
+    /// The next thing to know of. It connects where there is no connection, waiting between tries,
+    /// and may be given up at any point and called again. Pings are answered while it waits, so it
+    /// should wait while the person reads.
     ///
     /// # Errors
     /// What trying again would not mend: [`Error::Closed`], [`Error::Untrusted`], a refusal.
@@ -140,8 +140,8 @@ impl Device {
     /// What a scanned picture is of: its text is a request key, ten digits.
     ///
     /// # Errors
-    /// [`Error::NotAKey`] for another text, [`Error::NothingThere`] where nothing of that key is open for
-    /// this device; else the server's refusal, or no answer.
+    /// [`Error::NotAKey`] for another text, [`Error::NothingThere`] where nothing of that key is
+    /// open for this device; else the server's refusal, or no answer.
     pub async fn scan(&mut self, text: &str) -> Result<Offer, Error> {
         let key = text.trim();
         if key.len() != REQUEST_KEY_DIGITS || !key.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -153,8 +153,9 @@ impl Device {
     /// Opens an offer: its content comes, is checked to be for this transaction, and can be shown.
     ///
     /// # Errors
-    /// [`Error::PinNeeded`] and [`Error::NoPin`] before anything is sent. After [`Error::BadContent`],
-    /// [`Error::CannotShow`] and [`Error::BadDocument`] the transaction is taken; [`Self::fail`] ends it.
+    /// [`Error::PinNeeded`] and [`Error::NoPin`] before anything is sent. After
+    /// [`Error::BadContent`], [`Error::CannotShow`] and [`Error::BadDocument`] the transaction is
+    /// taken; [`Self::fail`] ends it.
     pub async fn take(
         &mut self,
         offer: &Offer,
@@ -239,8 +240,8 @@ impl Device {
         self.ask(&Request::Decline(Decline { id, reason }), &ReconnectPolicy::Tries(TRIES)).await
     }
 
-    /// The device cannot; `reason` is a word, such as `media_type`, or a sentence for the application. More
-    /// than 1024 bytes are not sent.
+    /// The device cannot; `reason` is a word, such as `media_type`, or a sentence for the
+    /// application. More than 1024 bytes are not sent.
     ///
     /// # Errors
     /// The server's refusal, or no answer.
@@ -253,7 +254,8 @@ impl Device {
     /// Gives this device one more identity, and keeps it; answers its id.
     ///
     /// # Errors
-    /// Refuses what cannot be used before anything is sent; then the server's refusal, or no answer.
+    /// Refuses what cannot be used before anything is sent; then the server's refusal, or no
+    /// answer.
     pub async fn add_identity(
         &mut self,
         usage: Use,
@@ -295,8 +297,8 @@ impl Device {
         self.put_pin(&change).await
     }
 
-    /// Changes the PIN. After a transient error it has to be repeated, with the same new PIN: only the
-    /// server knows which one holds.
+    /// Changes the PIN. After a transient error it has to be repeated, with the same new PIN: only
+    /// the server knows which one holds.
     ///
     /// # Errors
     /// The server's refusal, which leaves the old PIN, or no answer.
@@ -321,7 +323,8 @@ impl Device {
         outcome
     }
 
-    /// Registers where the device is woken when it is not on the line, from now on; `None`: nowhere.
+    /// Registers where the device is woken when it is not on the line, from now on; `None`:
+    /// nowhere.
     ///
     /// # Errors
     /// The server's refusal of an address that is none, or no answer.
@@ -329,8 +332,8 @@ impl Device {
         self.http.put_push(&PushBody { push }).await
     }
 
-    /// Whether the device can be woken, and how it could be: with Web Push, what a browser must know to
-    /// subscribe.
+    /// Whether the device can be woken, and how it could be: with Web Push, what a browser must
+    /// know to subscribe.
     ///
     /// # Errors
     /// The server's refusal, or no answer.
@@ -338,25 +341,27 @@ impl Device {
         self.http.push().await
     }
 
-    /// From now on looks at what there is once, and then each time that it is woken, and keeps no line.
+    /// From now on looks at what there is once, and then each time that it is woken, and keeps no
+    /// line.
     pub fn listen_for_wakes(&mut self, wakes: mpsc::UnboundedReceiver<Wake>) {
         self.line = ServerConnection::woken(wakes);
     }
 
-    /// Whether it signs with a code wherever one is accepted. By default it does where nothing else is: a
-    /// CMS convinces others than the server too.
+    /// Whether it signs with a code wherever one is accepted. By default it does where nothing else
+    /// is: a CMS convinces others than the server too.
     pub fn prefer_codes(&mut self, prefers: bool) {
         self.prefers_codes = prefers;
     }
 
-    /// Whether it looks at TrustedX's processes where they are, and ends them by their links, instead of
-    /// taking them. By default it does not.
+    /// Whether it looks at TrustedX's processes where they are, and ends them by their links,
+    /// instead of taking them. By default it does not.
     pub fn prefer_links(&mut self, prefers: bool) {
         self.prefers_links = prefers;
     }
 
-    /// Whether it signs with SHA-1 where nothing better is accepted. By default it does not, whatever the
-    /// server asks for: whoever chooses what is digested can find another text with the same SHA-1.
+    /// Whether it signs with SHA-1 where nothing better is accepted. By default it does not,
+    /// whatever the server asks for: whoever chooses what is digested can find another text with
+    /// the same SHA-1.
     pub fn allow_sha1(&mut self, allows: bool) {
         self.allows_sha1 = allows;
     }
@@ -435,7 +440,8 @@ impl Device {
         outcome
     }
 
-    /// Asks by the link, over the channel where there is one, else by HTTP; again, while nothing is decided.
+    /// Asks by the link, over the channel where there is one, else by HTTP; again, while nothing is
+    /// decided.
     async fn ask<T: FromAnswer>(
         &mut self,
         request: &Request,

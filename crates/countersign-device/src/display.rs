@@ -1,8 +1,9 @@
-//! Text from a stranger, on a terminal: no character moves the cursor, reverses the line, or is invisible.
+//! Text from a stranger, on a terminal: no character moves the cursor, reverses the line, or is
+//! invisible.
 //!
 //! A character that would do so is shown as its number, such as `⟨U+202E⟩`. What is signed is never
-//! changed: this is for the eye only. Which characters these are follows from their properties in the
-//! Unicode Character Database, so that a later version's characters are covered too.
+//! changed: this is for the eye only. Which characters these are follows from their properties in
+//! the Unicode Character Database, so that a later version's characters are covered too.
 
 use core::fmt::Write as _;
 
@@ -18,10 +19,11 @@ const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 const PRESENTATIONS: [char; 2] = ['\u{fe0e}', '\u{fe0f}'];
 /// Makes a keycap of a digit, `#` or `*`.
 const KEYCAP: char = '\u{20e3}';
-/// The blanks that people write between words and within numbers. Others have widths that lay text out.
+/// The blanks that people write between words and within numbers. Others have widths that lay text
+/// out.
 const BLANKS: [char; 5] = [' ', '\u{a0}', '\u{2009}', '\u{202f}', '\u{3000}'];
-/// Characters that are blank in every font and have no property that says so: a Braille pattern without
-/// dots, a note without a head, two hieroglyphs and a filler.
+/// Characters that are blank in every font and have no property that says so: a Braille pattern
+/// without dots, a note without a head, two hieroglyphs and a filler.
 const BLANK_SYMBOLS: [char; 5] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}', '\u{16fe4}'];
 
 /// One line: a line break in `text` is shown as a number, too.
@@ -36,8 +38,8 @@ pub fn text(text: &str) -> String {
     visible(text, true)
 }
 
-/// JSON with the same value, in which these characters are written as escapes (RFC 8259, section 7): they
-/// can stand in strings only. Line breaks and tabs between the values stay.
+/// JSON with the same value, in which these characters are written as escapes (RFC 8259, section
+/// 7): they can stand in strings only. Line breaks and tabs between the values stay.
 #[must_use]
 pub fn json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
@@ -89,8 +91,8 @@ fn each(text: &str, mut sink: impl FnMut(char, bool)) {
     }
 }
 
-/// Controls, marks of direction, characters that take no room or are not defined to have a look, line and
-/// paragraph separators, and blanks of unusual width.
+/// Controls, marks of direction, characters that take no room or are not defined to have a look,
+/// line and paragraph separators, and blanks of unusual width.
 fn deceives(letter: char) -> bool {
     use GeneralCategory as Category;
     let is_ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(letter);
@@ -108,8 +110,9 @@ fn deceives(letter: char) -> bool {
     is_ignorable || by_category || BLANK_SYMBOLS.contains(&letter)
 }
 
-/// Whether a joiner changes the look of what stands before it, so that it is not a character without any:
-/// after a virama, in a cursive script, and in a sequence of emoji (RFC 5892, appendix A.1 and A.2).
+/// Whether a joiner changes the look of what stands before it, so that it is not a character
+/// without any: after a virama, in a cursive script, and in a sequence of emoji (RFC 5892, appendix
+/// A.1 and A.2).
 fn takes_joiner(base: char) -> bool {
     let joins = !matches!(
         CodePointMapData::<JoiningType>::new().get(base),

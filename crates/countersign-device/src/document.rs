@@ -1,10 +1,10 @@
-//! The document of a signature over a digest: fetched from where the application says, and digested by
-//! the device itself.
+//! The document of a signature over a digest: fetched from where the application says, and digested
+//! by the device itself.
 //!
 //! The promise: a digest comes out of [`check`] only if everything that the application said of the
-//! document agrees with it. Who serves the document is told by the certificates that the application
-//! gave, and by no others. Why a check failed is not told to the application: the device may stand in a
-//! network that the application cannot see.
+//! document agrees with it. Who serves the document is told by the certificates that the
+//! application gave, and by no others. Why a check failed is not told to the application: the
+//! device may stand in a network that the application cannot see.
 //!
 //! ```text
 //! digest_value ───────────┐
@@ -56,8 +56,8 @@ pub struct Checked {
     pub length: Option<u64>,
 }
 
-/// Why a digest is not signed. The sentences are for the person and the device's own log; the application
-/// is told [`BadDocument::REASON`].
+/// Why a digest is not signed. The sentences are for the person and the device's own log; the
+/// application is told [`BadDocument::REASON`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadDocument {
     /// It could not be fetched.

@@ -1,7 +1,7 @@
 //! `phone.json`, and the finishes that wait beside it for their answer.
 //!
-//! The promise: a file is there whole or not at all, is on disk before anything relies on it, and is
-//! readable by its owner only.
+//! The promise: a file is there whole or not at all, is on disk before anything relies on it, and
+//! is readable by its owner only.
 //!
 //! ```text
 //! phone.json                    what the device keeps

@@ -1,8 +1,8 @@
-//! What a phone reads and writes when it speaks to OneSpan's gateway and not to us: texts, for whoever
-//! sends them.
+//! What a phone reads and writes when it speaks to OneSpan's gateway and not to us: texts, for
+//! whoever sends them.
 //!
-//! A fetched request opens to the content; a code or a CMS over it completes the request; an information
-//! message cancels it.
+//! A fetched request opens to the content; a code or a CMS over it completes the request; an
+//! information message cancels it.
 
 use countersign_proof::ocra;
 use countersign_wire::body::{Content, Push, Use};

@@ -1,14 +1,16 @@
 //! HTML on a screen that renders none: its text, with what gives the text its meaning.
 //!
-//! The promise: what is understood is shown; of everything else it is said that something is not shown, or
-//! the page is refused. And nothing in it can act on a terminal. It is for the eye only: what is signed is
-//! what was received. The rule is `docs/showing-html.md`, and its vectors `docs/vectors/html.json`.
+//! The promise: what is understood is shown; of everything else it is said that something is not
+//! shown, or the page is refused. And nothing in it can act on a terminal. It is for the eye only:
+//! what is signed is what was received. The rule is `docs/showing-html.md`, and its vectors
+//! `docs/vectors/html.json`.
 //!
 //! ```text
 //! as received ──▶ Tree, as a browser's ──▶ check: refused? ──▶ Reader, by the rule ──▶ Paper ──▶ lines
 //! ```
 //!
-//! What a style sheet would hide is shown all the same, and a link with the address that it really has.
+//! What a style sheet would hide is shown all the same, and a link with the address that it really
+//! has.
 
 mod reader;
 mod rule;
@@ -24,7 +26,8 @@ const NAME_MAX: usize = 32;
 /// Why a page is not shown.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CannotShowHtml {
-    /// An element, or an element's attribute, that changes the page or brings content from elsewhere.
+    /// An element, or an element's attribute, that changes the page or brings content from
+    /// elsewhere.
     #[error("it has {0}")]
     Has(String),
     /// Its tree would be too large.
@@ -32,7 +35,8 @@ pub enum CannotShowHtml {
     TooLarge,
 }
 
-/// The text of what is called HTML, in lines with `\n` between them. A text without markup is shown as it is.
+/// The text of what is called HTML, in lines with `\n` between them. A text without markup is shown
+/// as it is.
 ///
 /// # Errors
 /// [`CannotShowHtml`] if the page must not be shown in part.

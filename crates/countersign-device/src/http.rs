@@ -1,7 +1,7 @@
 //! The device's calls over HTTP, each with a token of its own over exactly what it sends.
 //!
-//! The promise: only the server that the device was enrolled with is spoken to, no answer is larger or
-//! slower than it may be, and a clock that is wrong is put right once.
+//! The promise: only the server that the device was enrolled with is spoken to, no answer is larger
+//! or slower than it may be, and a clock that is wrong is put right once.
 
 use core::time::Duration;
 use std::sync::Arc;

@@ -23,7 +23,8 @@ pub enum Source {
     Brought {
         /// PKCS#8, PEM.
         key: Zeroizing<String>,
-        /// PEM: the key's own certificate first, then those that lead to a root that the tenant trusts.
+        /// PEM: the key's own certificate first, then those that lead to a root that the tenant
+        /// trusts.
         certificates: String,
     },
 }

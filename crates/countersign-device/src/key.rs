@@ -33,8 +33,8 @@ pub(crate) fn generate(kind: KeyKind) -> Result<KeyPair, Error> {
     made.map_err(|_| Error::NoKey)
 }
 
-/// A request for a certificate in `user`'s name, signed by the key itself (RFC 2986), in DER. What the
-/// certificate will say is the server's to decide.
+/// A request for a certificate in `user`'s name, signed by the key itself (RFC 2986), in DER. What
+/// the certificate will say is the server's to decide.
 pub(crate) fn request(key: &KeyPair, user: &str) -> Result<Vec<u8>, Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -43,8 +43,8 @@ pub(crate) fn request(key: &KeyPair, user: &str) -> Result<Vec<u8>, Error> {
     Ok(request.der().to_vec())
 }
 
-/// The key's signature over `statement`, which proves that this device holds it: ECDSA with SHA-256 on P-256
-/// and with SHA-384 on P-384, RSA PKCS#1 v1.5 with SHA-256, or Ed25519.
+/// The key's signature over `statement`, which proves that this device holds it: ECDSA with SHA-256
+/// on P-256 and with SHA-384 on P-384, RSA PKCS#1 v1.5 with SHA-256, or Ed25519.
 pub(crate) fn prove(key: &KeyPair, statement: &KeyStatement<'_>) -> Result<Vec<u8>, Error> {
     key.sign(&statement.to_bytes()).map_err(|_| Error::NoKey)
 }

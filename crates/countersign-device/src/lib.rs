@@ -10,10 +10,10 @@
 //!                                 └── decline ──▶ the server
 //! ```
 //!
-//! Two promises: a device signs exactly the bytes that it showed ([`RenderedContent`] is made of them and of
-//! nothing else, and only a [`RenderedContent`] can be approved), and one signature is good for one transaction
-//! (its id is inside). The protocol is specified in `docs/device-protocol.md`; this crate knows nothing
-//! of the server's inside.
+//! Two promises: a device signs exactly the bytes that it showed ([`RenderedContent`] is made of
+//! them and of nothing else, and only a [`RenderedContent`] can be approved), and one signature is
+//! good for one transaction (its id is inside). The protocol is specified in
+//! `docs/device-protocol.md`; this crate knows nothing of the server's inside.
 //!
 //! ```no_run
 //! use countersign_device::{Answer, Device, DeviceDescription, Enrolment, Event, KeyKind};

@@ -1,5 +1,5 @@
-//! How a device hears of what there is to sign: by a channel that stays open, or by asking again and
-//! again. Both tell the same [`Notice`]s, and neither ever spins.
+//! How a device hears of what there is to sign: by a channel that stays open, or by asking again
+//! and again. Both tell the same [`Notice`]s, and neither ever spins.
 
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
@@ -16,8 +16,8 @@ use crate::error::Error;
 use crate::http::{Http, WAIT};
 use crate::push::Wake;
 
-/// Pause between two polls, where the server had only what it had said before: it does not hold that
-/// back, since for the server an offer stays open until it is taken.
+/// Pause between two polls, where the server had only what it had said before: it does not hold
+/// that back, since for the server an offer stays open until it is taken.
 const POLL_PAUSE: Duration = Duration::from_secs(3);
 
 /// How to hear of offers.

@@ -8,8 +8,8 @@
 //! # Ok::<(), countersign_device::push::NotAPush>(())
 //! ```
 //!
-//! A push proves nothing: whoever can send one can only have the device look, and what it then shows comes from the
-//! server.
+//! A push proves nothing: whoever can send one can only have the device look, and what it then
+//! shows comes from the server.
 
 use serde_json::Value;
 
@@ -31,8 +31,8 @@ pub enum Wake {
 #[error("it is no push of Countersign's")]
 pub struct NotAPush;
 
-/// Reads a push: Apple's `userInfo`, Google's `data`, or what came out of a Web Push message ([`Keys::open`]), each as
-/// JSON.
+/// Reads a push: Apple's `userInfo`, Google's `data`, or what came out of a Web Push message
+/// ([`Keys::open`]), each as JSON.
 ///
 /// # Errors
 /// [`NotAPush`] for what is no JSON object, or names a transaction in another way than ours.

@@ -1,7 +1,7 @@
 //! Raw signatures: RSA PKCS#1 v1.5 or ECDSA (DER) over a digest, and nothing besides.
 //!
-//! Which identity makes one over text and which over a stranger's digest is the device's to keep apart;
-//! see the specification, *What a device is*.
+//! Which identity makes one over text and which over a stranger's digest is the device's to keep
+//! apart; see the specification, *What a device is*.
 
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature;
@@ -53,8 +53,8 @@ fn fitted(digest: &[u8], curves: &'static digest::Algorithm) -> Digest {
     Digest::import_less_safe(&number, curves).expect("it has the curve's length")
 }
 
-/// The first of `offered` that the key of `certificate` can sign with, and whose hash is `hash` where
-/// that is fixed; one with SHA-1 only if there is no other.
+/// The first of `offered` that the key of `certificate` can sign with, and whose hash is `hash`
+/// where that is fixed; one with SHA-1 only if there is no other.
 pub(crate) fn choose(
     certificate: &[u8],
     offered: &[body::Algorithm],

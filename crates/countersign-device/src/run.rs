@@ -94,12 +94,12 @@ pub enum Event<'a> {
 
 /// Runs `device` until it has ended as many transactions as `run` says, and gives their number.
 ///
-/// What was open before it came is taken up first, signatures that were kept before all. A server that
-/// restarts is waited for. Giving the future up is safe at any point.
+/// What was open before it came is taken up first, signatures that were kept before all. A server
+/// that restarts is waited for. Giving the future up is safe at any point.
 ///
 /// # Errors
-/// What trying again would not mend: [`Error::Closed`], [`Error::Untrusted`], a wrong PIN, a lock, a
-/// file that cannot be written.
+/// What trying again would not mend: [`Error::Closed`], [`Error::Untrusted`], a wrong PIN, a lock,
+/// a file that cannot be written.
 pub async fn run(
     device: &mut Device,
     run: Run,
@@ -125,8 +125,8 @@ pub async fn run(
     Ok(running.ended)
 }
 
-/// Takes up one offer, which was scanned, and nothing else: `count` is not looked at. Answers how this
-/// device ended it; `None` where it did not.
+/// Takes up one offer, which was scanned, and nothing else: `count` is not looked at. Answers how
+/// this device ended it; `None` where it did not.
 ///
 /// # Errors
 /// As [`run`].

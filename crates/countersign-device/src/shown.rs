@@ -24,8 +24,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The media type of a digest that a caller gave.
 pub(crate) const DIGEST_MEDIA_TYPE: &str = "application/vnd.countersign.digest+json";
 
-/// A transaction that was taken and can be shown. Only a device makes one, and only one can be approved:
-/// so what is signed is what was shown.
+/// A transaction that was taken and can be shown. Only a device makes one, and only one can be
+/// approved: so what is signed is what was shown.
 pub struct RenderedContent {
     pub(crate) offer: Offer,
     pub(crate) content: Content,
@@ -42,8 +42,8 @@ pub enum View {
     Text(String),
     /// A message with rows of label and value.
     Statement(Statement),
-    /// `text/html; charset=utf-8`: its [text](html::text), for a screen that renders none. The source is
-    /// in [`RenderedContent::bytes`].
+    /// `text/html; charset=utf-8`: its [text](html::text), for a screen that renders none. The
+    /// source is in [`RenderedContent::bytes`].
     Html(String),
     /// `application/octet-stream`.
     Bytes(Vec<u8>),
@@ -73,7 +73,8 @@ impl RenderedContent {
         self.content.id
     }
 
-    /// The application that asks, as the sealed content names it. To be shown with [`display::line`].
+    /// The application that asks, as the sealed content names it. To be shown with
+    /// [`display::line`].
     #[must_use]
     pub fn client(&self) -> &str {
         &self.content.client
@@ -133,7 +134,8 @@ impl View {
     /// Reads the bytes as what they are said to be.
     ///
     /// # Errors
-    /// [`Error::CannotShow`] where a view would not be all of the bytes, or would be of more than them.
+    /// [`Error::CannotShow`] where a view would not be all of the bytes, or would be of more than
+    /// them.
     pub fn of(media_type: &str, bytes: &[u8]) -> Result<Self, Error> {
         Self::beside(media_type, bytes, None)
     }
@@ -174,8 +176,8 @@ impl View {
 }
 
 impl DigestView {
-    /// What is shown below the HTML: labels of ours, each with its value. Values are strangers' words, to be
-    /// shown with [`display::line`].
+    /// What is shown below the HTML: labels of ours, each with its value. Values are strangers'
+    /// words, to be shown with [`display::line`].
     #[must_use]
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let fetched = match self.length {
@@ -195,7 +197,8 @@ impl DigestView {
     }
 }
 
-/// HTML is carried as base64. What is none is shown as it came: some write `=` and other things there.
+/// HTML is carried as base64. What is none is shown as it came: some write `=` and other things
+/// there.
 fn decoded(html: &str) -> String {
     let plain: String = html.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
     let bytes = BASE64.decode(plain).ok();

@@ -1,8 +1,9 @@
-//! TrustedX's links: a process that is looked at where it is, and ended by `finish`, `fail` or `cancel`.
+//! TrustedX's links: a process that is looked at where it is, and ended by `finish`, `fail` or
+//! `cancel`.
 //!
-//! It is another way to the same: what is shown and signed is what the channel's `take` would have given.
-//! Two things the channel alone can do: prove a PIN, and say which of several identities the selectors
-//! mean when only labels tell them apart, since a device does not know its labels.
+//! It is another way to the same: what is shown and signed is what the channel's `take` would have
+//! given. Two things the channel alone can do: prove a PIN, and say which of several identities the
+//! selectors mean when only labels tell them apart, since a device does not know its labels.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -169,8 +169,8 @@ fn case(name: &str, signer: &Signer, algorithm: &str, signature: &[u8], reason: 
     })
 }
 
-/// The two numbers of an ECDSA signature, otherwise than in DER: one after the other; one with zeros before
-/// it; both zero.
+/// The two numbers of an ECDSA signature, otherwise than in DER: one after the other; one with
+/// zeros before it; both zero.
 fn misspelt(right: &[u8]) -> [Vec<u8>; 3] {
     let (r, s) = integers(right);
     let fixed = [&r, &s].iter().flat_map(|number| padded(number)).collect();

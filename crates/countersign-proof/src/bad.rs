@@ -24,8 +24,8 @@ pub enum BadProof {
     /// Revocation lists, which nobody here reads.
     #[error("the message carries revocation lists")]
     RevocationLists,
-    /// An embedded certificate of another kind than X.509, or one that is neither the signer's, nor one
-    /// that it chains by, nor a root.
+    /// An embedded certificate of another kind than X.509, or one that is neither the signer's, nor
+    /// one that it chains by, nor a root.
     #[error("the message carries a certificate that has no place in it")]
     OtherCertificate,
     /// Nobody signed.

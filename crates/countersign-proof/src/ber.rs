@@ -87,8 +87,8 @@ fn append(der: &mut Vec<u8>, tag: u8, content: &[u8]) {
     open.close(der);
 }
 
-/// An element whose content is still to come. Its length is written before the content, so that what
-/// was DER is not moved again at each level around it.
+/// An element whose content is still to come. Its length is written before the content, so that
+/// what was DER is not moved again at each level around it.
 struct Open {
     content_at: usize,
     length_octets: usize,

@@ -1,9 +1,9 @@
 //! CMS messages (RFC 5652): what a device submits, and what is handed on as evidence.
 //!
 //! The policy is narrower than the format: one signer, content inside, exactly the six signed
-//! attributes of CAdES-B-B with mime-type and content-identifier, no unsigned ones, nothing trailing.
-//! An attribute that is not known is refused, signed as it is: it could change what the signature
-//! means, and nobody here would see it.
+//! attributes of CAdES-B-B with mime-type and content-identifier, no unsigned ones, nothing
+//! trailing. An attribute that is not known is refused, signed as it is: it could change what the
+//! signature means, and nobody here would see it.
 
 mod attributes;
 mod message;
@@ -35,8 +35,8 @@ pub struct Expected<'a> {
 /// The signing time is the device's claim, and checked for form only.
 ///
 /// # Errors
-/// Returns the first reason found: the signer's time, then the message's form, then what it is over,
-/// then the signature, then what the message carries besides.
+/// Returns the first reason found: the signer's time, then the message's form, then what it is
+/// over, then the signature, then what the message carries besides.
 pub fn verify(
     submission: &[u8],
     expected: &Expected<'_>,
@@ -180,8 +180,8 @@ impl<'a> Claims<'a> {
         // Signed as a SET OF, not with the tag that they are sent with (RFC 5652 §5.4).
         let signed = element(SET, self.message.signed_attributes);
         self.signer.key().verify(self.scheme, &signed, self.message.signature)?;
-        // A certificate that nobody verified need not even be one, and whoever reads the evidence later
-        // would stumble over it: OpenSSL reads them all.
+        // A certificate that nobody verified need not even be one, and whoever reads the evidence
+        // later would stumble over it: OpenSSL reads them all.
         if !self.message.certificates.iter().all(|certificate| self.signer.knows(certificate)) {
             return Err(BadProof::OtherCertificate);
         }

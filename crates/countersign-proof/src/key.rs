@@ -114,8 +114,8 @@ impl PublicKey {
                 key.verify_digest_sig(digest, signature)
             }
             Algorithm::Ecdsa(Hash::Sha1) => {
-                // ECDSA signs the number that a digest is, and no curve here is shorter than SHA-1: as
-                // the last bytes of a longer digest it is the same number.
+                // ECDSA signs the number that a digest is, and no curve here is shorter than SHA-1:
+                // as the last bytes of a longer digest it is the same number.
                 let key = self.of(Scheme::Ecdsa(Hash::Sha256)).ok_or(BadProof::OtherKey)?;
                 let mut longer = [0; 32];
                 longer[12..].copy_from_slice(digest.as_ref());

@@ -1,10 +1,10 @@
 //! Signatures in, proofs out.
 //!
 //! The one promise: a [`Proof`] says that the holder of a certificate which chains to a tenant's
-//! roots signed exactly these bytes, of this media type, for this transaction. [`cms::verify`] makes
-//! it from what a device submitted. A signature that carries nothing else is [`raw::verify`]'s. For a
-//! short code, which needs no certificate, [`ocra::verify`] makes one that says that a holder of the
-//! device's code key did.
+//! roots signed exactly these bytes, of this media type, for this transaction. [`cms::verify`]
+//! makes it from what a device submitted. A signature that carries nothing else is
+//! [`raw::verify`]'s. For a short code, which needs no certificate, [`ocra::verify`] makes one that
+//! says that a holder of the device's code key did.
 //!
 //! ```text
 //! Roots + certificate + chain ──▶ Signer ─┬──────────────┐

@@ -1,8 +1,8 @@
 //! OCRA (RFC 6287): codes from a shared key over a question, for what is typed or compared.
 //!
 //! [`Suite`] is the whole algorithm; [`code`] and [`pin_proof`] are the two uses that the device
-//! protocol makes of it. Codes are keyed and say nothing of the key, but the key signs as well as it
-//! checks: a code convinces the server and nobody else.
+//! protocol makes of it. Codes are keyed and say nothing of the key, but the key signs as well as
+//! it checks: a code convinces the server and nobody else.
 
 use core::str::FromStr;
 
@@ -21,7 +21,8 @@ const PIN_SUITE: &str = "OCRA-1:HOTP-SHA256-0:QH64-PSHA256";
 /// hex. The question is the hex of SHA-256(id ‖ 0x00 ‖ "take"), the PIN its digest as the server
 /// holds it.
 ///
-/// The question's 64 digits are 32 bytes, and RFC 6287 §5.1 fills them up *behind* with zero bytes to
+/// The question's 64 digits are 32 bytes, and RFC 6287 §5.1 fills them up *behind* with zero bytes
+/// to
 /// 128. Zero digits of output mean that the HMAC is not truncated (§5.2).
 #[must_use]
 pub fn pin_proof(code_key: &[u8; 32], pin_digest: &[u8; 32], transaction: [u8; 16]) -> String {
@@ -79,8 +80,8 @@ pub fn check_code(
     Ok(verify_slices_are_equal(right.as_bytes(), given.as_bytes()).is_ok())
 }
 
-/// Verifies a code over content, and proves that it was signed by whoever holds the code key. `None`
-/// for a wrong code.
+/// Verifies a code over content, and proves that it was signed by whoever holds the code key.
+/// `None` for a wrong code.
 ///
 /// # Errors
 /// As [`code`].
@@ -242,7 +243,8 @@ fn from_hex(digits: &str) -> Option<Vec<u8>> {
     hex::decode(format!("{digits}{filler}")).ok()
 }
 
-/// A number's hex digits, without leading zeros, as RFC 6287 appendix A has them from a `BigInteger`.
+/// A number's hex digits, without leading zeros, as RFC 6287 appendix A has them from a
+/// `BigInteger`.
 fn decimal_to_hex(decimal: &str) -> Option<String> {
     if decimal.is_empty() || decimal.len() > 2 * QUESTION_BYTES {
         return None;

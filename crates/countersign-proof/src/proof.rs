@@ -5,11 +5,11 @@ use aws_lc_rs::digest;
 use crate::raw::{self, Algorithm};
 use crate::{Raw, cms};
 
-/// Evidence that the content that `content_digest` names was signed for this transaction: by the holder
-/// of `signer`'s key, or with a code by whoever holds the device's code key.
+/// Evidence that the content that `content_digest` names was signed for this transaction: by the
+/// holder of `signer`'s key, or with a code by whoever holds the device's code key.
 /// [`cms::verify`](crate::cms::verify), [`raw::verify`](crate::raw::verify) and
-/// [`ocra::verify`](crate::ocra::verify) make it, and nothing else does: a ledger only reads back what
-/// they once made.
+/// [`ocra::verify`](crate::ocra::verify) make it, and nothing else does: a ledger only reads back
+/// what they once made.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Proof {
     transaction: [u8; 16],
@@ -82,8 +82,8 @@ impl Proof {
         self.signer
     }
 
-    /// The CMS, in DER, for whoever wants to verify it again; of a raw signature, its bytes; of a code,
-    /// its digits in ASCII.
+    /// The CMS, in DER, for whoever wants to verify it again; of a raw signature, its bytes; of a
+    /// code, its digits in ASCII.
     #[must_use]
     pub fn evidence(&self) -> &[u8] {
         &self.evidence
@@ -95,11 +95,11 @@ impl Proof {
         self.raw.as_deref()
     }
 
-    /// What no other proof of the tenant may have: SHA-256 of the *r* of a raw ECDSA signature. A signer
-    /// draws a new *r* for each signature, so the same *r* is the same signature once more.
+    /// What no other proof of the tenant may have: SHA-256 of the *r* of a raw ECDSA signature. A
+    /// signer draws a new *r* for each signature, so the same *r* is the same signature once more.
     ///
-    /// `None` for what names its transaction itself (a CMS, a code), and for RSA PKCS #1 v1.5: that is
-    /// deterministic, so a person who signs the same text twice makes the same bytes twice.
+    /// `None` for what names its transaction itself (a CMS, a code), and for RSA PKCS #1 v1.5: that
+    /// is deterministic, so a person who signs the same text twice makes the same bytes twice.
     #[must_use]
     pub fn single_use_mark(&self) -> Option<[u8; 32]> {
         match self.raw()?.algorithm {

@@ -1,5 +1,5 @@
-//! Raw signatures: RSA PKCS #1 v1.5 (RFC 8017 §8.2) or ECDSA (DER, RFC 3279 §2.2.3) over text, or over
-//! a digest that somebody else computed.
+//! Raw signatures: RSA PKCS #1 v1.5 (RFC 8017 §8.2) or ECDSA (DER, RFC 3279 §2.2.3) over text, or
+//! over a digest that somebody else computed.
 //!
 //! A raw signature names neither its signer nor its transaction. So a key signs either what it sees
 //! or digests, never both; and what it sees is text: the signed attributes of a CMS hold object
@@ -62,8 +62,8 @@ pub struct Raw {
 #[error("there is no such algorithm")]
 pub struct UnknownAlgorithm;
 
-/// Verifies a raw signature by `signer` over `subject`, at `now`, for `transaction`. That it is for this
-/// transaction and for no other is the caller's word: nothing in a raw signature says so.
+/// Verifies a raw signature by `signer` over `subject`, at `now`, for `transaction`. That it is for
+/// this transaction and for no other is the caller's word: nothing in a raw signature says so.
 ///
 /// # Errors
 /// Returns the first reason found: the signer's time, the digest's length, the kind of the signer's
@@ -97,8 +97,8 @@ pub fn verify(
     Ok(Proof::raw_signature(transaction, content, signer.fingerprint(), signature.to_vec(), raw))
 }
 
-/// The *r* of an ECDSA signature in DER (RFC 3279, 2.2.3), without leading zeros. `None` if the bytes are
-/// no such signature.
+/// The *r* of an ECDSA signature in DER (RFC 3279, 2.2.3), without leading zeros. `None` if the
+/// bytes are no such signature.
 pub(crate) fn ecdsa_r(signature: &[u8]) -> Option<&[u8]> {
     let mut fields = Fields::of(signature, SEQUENCE).ok()?;
     let r = fields.content(INTEGER).ok()?;

@@ -1,7 +1,8 @@
 //! PKCS#10 requests (RFC 2986), and the proof that the sender of one holds its key.
 //!
-//! A request is signed by its own key, but anyone who saw it can send it again. So a device also signs a
-//! statement about its enrolment with the same key: [`Request::check_proof`] verifies that signature.
+//! A request is signed by its own key, but anyone who saw it can send it again. So a device also
+//! signs a statement about its enrolment with the same key: [`Request::check_proof`] verifies that
+//! signature.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use der::Encode as _;
@@ -28,12 +29,12 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads a request, DER, and verifies its signature with the key in it. Its subject and its attributes
-    /// are not read.
+    /// Reads a request, DER, and verifies its signature with the key in it. Its subject and its
+    /// attributes are not read.
     ///
     /// # Errors
-    /// Refuses what is not PKCS#10 in DER, a key of another kind than RSA of 2048 to 8192 bits, P-256, P-384,
-    /// P-521 and Ed25519, a second spelling of a key, and a signature by another key.
+    /// Refuses what is not PKCS#10 in DER, a key of another kind than RSA of 2048 to 8192 bits,
+    /// P-256, P-384, P-521 and Ed25519, a second spelling of a key, and a signature by another key.
     pub fn parse(der: &[u8]) -> Result<Self, BadProof> {
         if der.len() > REQUEST_BYTES_MAX {
             return Err(BadProof::Request);
@@ -49,8 +50,9 @@ impl Request {
         Ok(Self { key, own, key_bits: key_bits.to_vec(), key_info })
     }
 
-    /// Verifies that the key signed `statement`, by the one algorithm of its kind: ECDSA with SHA-256 for
-    /// P-256, with SHA-384 for P-384, with SHA-512 for P-521; RSA PKCS #1 v1.5 with SHA-256; Ed25519.
+    /// Verifies that the key signed `statement`, by the one algorithm of its kind: ECDSA with
+    /// SHA-256 for P-256, with SHA-384 for P-384, with SHA-512 for P-521; RSA PKCS #1 v1.5 with
+    /// SHA-256; Ed25519.
     ///
     /// # Errors
     /// Refuses a signature that does not verify.
@@ -105,7 +107,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The algorithm of a key's proof. Refuses a second spelling of the key: then one key would have two digests.
+/// The algorithm of a key's proof. Refuses a second spelling of the key: then one key would have
+/// two digests.
 fn own_scheme(info: &SubjectPublicKeyInfoRef<'_>, key: &[u8]) -> Result<Scheme, BadProof> {
     const UNCOMPRESSED: u8 = 4; // SEC 1, section 2.3.3
     let algorithm = &info.algorithm;
@@ -131,7 +134,8 @@ fn own_scheme(info: &SubjectPublicKeyInfoRef<'_>, key: &[u8]) -> Result<Scheme, 
     }
 }
 
-/// The algorithm that a request says it is signed by. It says nothing of the key, which says it itself.
+/// The algorithm that a request says it is signed by. It says nothing of the key, which says it
+/// itself.
 fn scheme(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<Scheme, BadProof> {
     let (scheme, fits) = match algorithm.oid {
         oid::RSA_SHA256 => (Scheme::RsaPkcs1(Hash::Sha256), is_null_or_absent(algorithm)),

@@ -189,7 +189,8 @@ impl Signer {
         &self.path
     }
 
-    /// Whether a certificate is the signer's own, one on its path, or a root: all that were verified.
+    /// Whether a certificate is the signer's own, one on its path, or a root: all that were
+    /// verified.
     pub(crate) fn knows(&self, certificate: &[u8]) -> bool {
         let others = self.path.iter().chain(&*self.roots);
         *self.certificate == *certificate || others.into_iter().any(|one| **one == *certificate)

@@ -1,4 +1,5 @@
-//! A tenant's embedded certificate authority: made with the tenant, it issues its devices' certificates.
+//! A tenant's embedded certificate authority: made with the tenant, it issues its devices'
+//! certificates.
 
 use anyhow::Context as _;
 use countersign_core::id::{SerialNumber, TenantName, UserName};
@@ -73,7 +74,8 @@ pub(crate) struct Issued {
 }
 
 impl Request {
-    /// Reads a PKCS#10 request, and verifies that its key signed the request and, as `proof`, the statement.
+    /// Reads a PKCS#10 request, and verifies that its key signed the request and, as `proof`, the
+    /// statement.
     ///
     /// # Errors
     /// Refuses whatever else came, and weak keys.
@@ -93,9 +95,10 @@ impl Request {
         self.0.key_digest()
     }
 
-    /// Issues the certificate. What the request says besides its key is not taken over. `serial` is random:
-    /// one that follows from the key would be the same in two certificates of one key, and a verifier that
-    /// looks for the signer by issuer and serial number could take one for the other.
+    /// Issues the certificate. What the request says besides its key is not taken over. `serial` is
+    /// random: one that follows from the key would be the same in two certificates of one key, and
+    /// a verifier that looks for the signer by issuer and serial number could take one for the
+    /// other.
     ///
     /// # Errors
     /// When the authority's own material is broken.
@@ -225,7 +228,8 @@ mod tests {
         write("ca.pem", &pem(&tenant.authority.certificate));
         write("key.pem", &key.serialize_pem());
         write("content", "Pay 5");
-        // One key under two names; with one serial number, as it would follow from the key, and with two.
+        // One key under two names; with one serial number, as it would follow from the key, and
+        // with two.
         for (janes, mallorys, accepted) in [(7, 7, true), (7, 8, false)] {
             write("jane.pem", &pem(&issue(&request, &tenant, "jane", janes)));
             write("mallory.pem", &pem(&issue(&request, &tenant, "mallory", mallorys)));

@@ -13,8 +13,8 @@ pub(crate) struct System {
     latest: Arc<AtomicU64>,
 }
 
-/// A clock that was set back stands still until the time that it told before has come: deadlines were
-/// set and certificates judged by that time.
+/// A clock that was set back stands still until the time that it told before has come: deadlines
+/// were set and certificates judged by that time.
 impl Clock for System {
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! What a `digest_url` says, asked by the server itself: of hosts only that an operator allows for the
-//! tenant, and at addresses only that the guard permits.
+//! What a `digest_url` says, asked by the server itself: of hosts only that an operator allows for
+//! the tenant, and at addresses only that the guard permits.
 //!
-//! Its promise: where a host is allowed, no signature is accepted over another digest than that host says
-//! when it is handed in. Elsewhere the device's word stands.
+//! Its promise: where a host is allowed, no signature is accepted over another digest than that
+//! host says when it is handed in. Elsewhere the device's word stands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +54,8 @@ impl DigestUrlVerifier {
         Self(Arc::new(Permit { resolver, hosts }))
     }
 
-    /// Whether a raw signature that a device hands in is over what the transaction's `digest_url` says; of
-    /// any other it says nothing.
+    /// Whether a raw signature that a device hands in is over what the transaction's `digest_url`
+    /// says; of any other it says nothing.
     ///
     /// # Errors
     /// Refuses another digest, and fails where the host does not answer: the device may try again.

@@ -1,5 +1,5 @@
-//! The server and its command line, as a library: the binary `countersign` calls [`run`], and the fuzz
-//! targets call the [`parsers`].
+//! The server and its command line, as a library: the binary `countersign` calls [`run`], and the
+//! fuzz targets call the [`parsers`].
 
 #![allow(
     missing_docs,

@@ -1,12 +1,12 @@
 //! The accept loop: sockets in, requests to a [`Router`] out.
 //!
-//! Everything that a stranger can hold open is counted or timed. Connections are counted by [`limit`], more
-//! wait in the system's bounded backlog. The TLS handshake, each head, each body, each write, each answer,
-//! idleness and the whole life of a connection have a time; the memory of all bodies has a bound.
-//! A connection that was upgraded to a WebSocket still counts.
+//! Everything that a stranger can hold open is counted or timed. Connections are counted by
+//! [`limit`], more wait in the system's bounded backlog. The TLS handshake, each head, each body,
+//! each write, each answer, idleness and the whole life of a connection have a time; the memory of
+//! all bodies has a bound. A connection that was upgraded to a WebSocket still counts.
 //!
-//! At the end it stops accepting, tells every connection to finish what it is answering, waits for at most
-//! the drain time, and cuts what is left.
+//! At the end it stops accepting, tells every connection to finish what it is answering, waits for
+//! at most the drain time, and cuts what is left.
 
 mod activity;
 mod body;
@@ -81,8 +81,9 @@ const HTTP2_PONG_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long to let things be when the process or the system is out of sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Who asks: in every request's extensions. The other end of the connection, or, where the configuration says
-/// how a proxy in front names its client, that client (with port 0 where the proxy gives none).
+/// Who asks: in every request's extensions. The other end of the connection, or, where the
+/// configuration says how a proxy in front names its client, that client (with port 0 where the
+/// proxy gives none).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
@@ -137,8 +138,8 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Binds the public address, as configured; `tls` is what [`crate::tls::prepare`] gave, and `known` are
-    /// the networks that the reserved places are for.
+    /// Binds the public address, as configured; `tls` is what [`crate::tls::prepare`] gave, and
+    /// `known` are the networks that the reserved places are for.
     ///
     /// # Errors
     /// Names the address and what to do, when it is taken or not ours.
@@ -194,7 +195,8 @@ impl Listener {
         Arc::clone(&self.limit)
     }
 
-    /// Serves until `stop`, then drains; returns when no connection is left. `tasks` runs the connections.
+    /// Serves until `stop`, then drains; returns when no connection is left. `tasks` runs the
+    /// connections.
     pub(crate) async fn serve(self, router: Router, tasks: Shutdown, stop: CancellationToken) {
         let cut = CancellationToken::new();
         let connection = Connection {
@@ -254,7 +256,8 @@ fn bound(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG_MAX)
 }
 
-/// Closes a connection that has no place, without a word: a handshake would cost more than it is worth.
+/// Closes a connection that has no place, without a word: a handshake would cost more than it is
+/// worth.
 fn refuse(tcp: &TcpStream, reason: NoPermit) {
     metrics::counter!("countersign_connections_refused_total", "reason" => reason.as_str())
         .increment(1);
@@ -388,7 +391,8 @@ fn closed(peer: Peer, reason: &'static str) {
     debug!("The connection with {} is closed: {reason}", peer.0);
 }
 
-/// The last address in the last line of `header`: what the nearest proxy wrote. Those before it are hearsay.
+/// The last address in the last line of `header`: what the nearest proxy wrote. Those before it are
+/// hearsay.
 fn client_in(headers: &HeaderMap, header: &HeaderName) -> Option<Peer> {
     let line = headers.get_all(header).iter().next_back()?.to_str().ok()?;
     let last = line.rsplit(',').next()?.trim();
@@ -420,7 +424,8 @@ async fn answer(
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     };
-    // A client that waits for leave to send its body is told that it need not (RFC 9110, section 10.1.1).
+    // A client that waits for leave to send its body is told that it need not (RFC 9110, section
+    // 10.1.1).
     if !awaits_leave {
         unread.discard().await;
     }

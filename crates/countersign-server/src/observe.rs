@@ -1,6 +1,7 @@
 //! What operators see: logs on standard error, and health and metrics on an address of their own.
 //!
-//! The admin listener outlives the public one, so that `/readyz` can tell a load balancer of the draining.
+//! The admin listener outlives the public one, so that `/readyz` can tell a load balancer of the
+//! draining.
 
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
@@ -64,7 +65,8 @@ pub(crate) fn record(tasks: &Shutdown) -> anyhow::Result<PrometheusHandle> {
     Ok(metrics)
 }
 
-/// Binds the admin listener. A default address that is taken gives way to a free port on the loopback.
+/// Binds the admin listener. A default address that is taken gives way to a free port on the
+/// loopback.
 ///
 /// # Errors
 /// When an address that somebody chose is taken.
@@ -89,8 +91,8 @@ pub(crate) fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
     Ok(listener)
 }
 
-/// Serves health and metrics until all is over. `ready` says what keeps the node from taking requests, if
-/// anything does; `count` tells the metrics what is only counted when somebody asks.
+/// Serves health and metrics until all is over. `ready` says what keeps the node from taking
+/// requests, if anything does; `count` tells the metrics what is only counted when somebody asks.
 pub(crate) fn serve<F, R>(
     listener: Listener,
     metrics: PrometheusHandle,
@@ -123,7 +125,8 @@ fn router(admin: AdminEndpoint) -> Router {
         .with_state(admin)
 }
 
-/// `GET /readyz`: 200, or 503 with the reason. Whoever balances load sends nothing to a node that says 503.
+/// `GET /readyz`: 200, or 503 with the reason. Whoever balances load sends nothing to a node that
+/// says 503.
 async fn readyz(State(admin): State<AdminEndpoint>) -> (StatusCode, &'static str) {
     if admin.tasks.has_begun() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");

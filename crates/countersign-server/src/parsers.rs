@@ -1,5 +1,5 @@
-//! What reads bytes from outside the process, for the fuzz targets in `fuzz/`, and for nobody else: one
-//! module for each place where such bytes arrive. Nothing here is stable.
+//! What reads bytes from outside the process, for the fuzz targets in `fuzz/`, and for nobody else:
+//! one module for each place where such bytes arrive. Nothing here is stable.
 
 /// The configuration file.
 pub mod configuration {

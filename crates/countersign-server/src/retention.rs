@@ -1,5 +1,5 @@
-//! Retention: what has been kept long enough goes, in small batches with pauses between them, so that no
-//! commit waits for it.
+//! Retention: what has been kept long enough goes, in small batches with pauses between them, so
+//! that no commit waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::task::Shutdown;
 
 /// How often it is looked whether something may go.
 const LOOK_EVERY: Duration = Duration::from_mins(10);
-/// Between two batches: at [`countersign_core::limits::FORGET_MAX`] a batch, up to 1,000 a second go,
-/// which is more than come.
+/// Between two batches: at [`countersign_core::limits::FORGET_MAX`] a batch, up to 1,000 a second
+/// go, which is more than come.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Removes what has been kept long enough, until the end begins.

@@ -7,8 +7,8 @@
 //!                            └─ sweeper  (time)
 //! ```
 //!
-//! At SIGTERM: no new transaction, held callers are told to come back, channels are closed with a reason,
-//! and the ledger is closed clean.
+//! At SIGTERM: no new transaction, held callers are told to come back, channels are closed with a
+//! reason, and the ledger is closed clean.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -49,7 +49,8 @@ use crate::{dialect, observe, retention, tls};
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
 /// How often what is remembered for a while is gone through.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
-/// Files that are open besides connections from outside: the ledger's, the admin listener's, deliveries'.
+/// Files that are open besides connections from outside: the ledger's, the admin listener's,
+/// deliveries'.
 const OTHER_FILES: u64 = 512;
 /// What tasks get, after the drain, to end.
 const LAST_WAIT: Duration = Duration::from_secs(5);

@@ -1,8 +1,8 @@
 //! Supervised tasks and the end of the process: the only module that spawns.
 //!
-//! Everything that runs beside a request is a named task of one [`Shutdown`]. A panic in any is logged,
-//! once, with the name; an essential one that ends before it was told to takes the process down, since a
-//! server that has lost its sweeper or its listener only looks alive.
+//! Everything that runs beside a request is a named task of one [`Shutdown`]. A panic in any is
+//! logged, once, with the name; an essential one that ends before it was told to takes the process
+//! down, since a server that has lost its sweeper or its listener only looks alive.
 //!
 //! ```text
 //! running ──begin──▶ draining ──finish──▶ over
@@ -92,8 +92,8 @@ impl Shutdown {
         });
     }
 
-    /// Ends everything: begins the end where that has not happened, tells what reports that it is over,
-    /// and waits for all tasks, at most for `within`. Answers whether all ended.
+    /// Ends everything: begins the end where that has not happened, tells what reports that it is
+    /// over, and waits for all tasks, at most for `within`. Answers whether all ended.
     pub(crate) async fn finish(&self, within: Duration) -> bool {
         self.begin();
         self.over.cancel();
@@ -134,8 +134,8 @@ impl Shutdown {
     }
 }
 
-/// Runs `work`, which may block, on a thread that is kept for such work. It runs to its end, also if nobody
-/// waits for it any more: whoever calls this bounds how much of it there is at once.
+/// Runs `work`, which may block, on a thread that is kept for such work. It runs to its end, also
+/// if nobody waits for it any more: whoever calls this bounds how much of it there is at once.
 ///
 /// # Errors
 /// If it panicked, or the runtime ends.

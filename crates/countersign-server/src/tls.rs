@@ -1,7 +1,7 @@
 //! The server's TLS: whose certificate it shows, and how rustls is set up with it.
 //!
-//! TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1; nobody presents a client certificate: devices and applications
-//! prove themselves in each request.
+//! TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1; nobody presents a client certificate: devices and
+//! applications prove themselves in each request.
 
 mod own;
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Limits on wrong guesses at secrets, for each client address and for each user.
 //!
-//! A limit is asked before a guess is answered, and answering and counting are one step under one lock: many
-//! guesses at once get no more answers than the limit, and a right one does not pass it. Only wrong guesses
-//! count. The counts are this process's, and a restart forgets them.
+//! A limit is asked before a guess is answered, and answering and counting are one step under one
+//! lock: many guesses at once get no more answers than the limit, and a right one does not pass it.
+//! Only wrong guesses count. The counts are this process's, and a restart forgets them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -19,8 +19,8 @@ const COUNTERS_REMEMBERED_MAX: usize = 131_072;
 /// (RFC 6177, section 2).
 const IPV6_CLIENT_BITS: u32 = 64;
 
-/// Wrong guesses that are answered in a period. All of them may come at once; each is forgiven after its
-/// share of the period (the generic cell rate algorithm, ITU-T I.371).
+/// Wrong guesses that are answered in a period. All of them may come at once; each is forgiven
+/// after its share of the period (the generic cell rate algorithm, ITU-T I.371).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Quota {
     count: NonZeroU32,
@@ -51,8 +51,8 @@ pub(crate) struct Tries {
     counts: Mutex<Counts>,
 }
 
-/// When each counter is back at nothing, in microseconds since the Unix epoch: two generations, of which the
-/// older one is dropped when the newer one is full.
+/// When each counter is back at nothing, in microseconds since the Unix epoch: two generations, of
+/// which the older one is dropped when the newer one is full.
 #[derive(Debug, Default)]
 struct Counts {
     new: HashMap<u64, u64>,
@@ -100,8 +100,8 @@ impl Tries {
         self.counts.lock().check(counters, now)
     }
 
-    /// Answers a guess: what `guess` gives, if the counters allow it to be looked at. A wrong one is counted in
-    /// all of them. `guess` runs under the lock, so it must be short.
+    /// Answers a guess: what `guess` gives, if the counters allow it to be looked at. A wrong one
+    /// is counted in all of them. `guess` runs under the lock, so it must be short.
     ///
     /// # Errors
     /// [`Wrong::TooMany`] as [`check`](Self::check), and [`Wrong::Guess`] if `guess` gives nothing.
@@ -155,7 +155,8 @@ fn micros(at: Timestamp) -> u64 {
     at.0.saturating_mul(1_000)
 }
 
-/// The addresses that count as one client: an IPv4 address by itself, an IPv6 address with its whole /64.
+/// The addresses that count as one client: an IPv4 address by itself, an IPv6 address with its
+/// whole /64.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -20,8 +20,8 @@ const SWEEP_GRACE: Duration = Duration::from_millis(500);
 
 /// Waits until `started` has ended. `None` when the server stops first: the caller may ask again.
 ///
-/// `waiter` listens for the transaction that the caller meant to start. If an earlier call had started
-/// it already, under another id, that one is listened for instead.
+/// `waiter` listens for the transaction that the caller meant to start. If an earlier call had
+/// started it already, under another id, that one is listened for instead.
 ///
 /// # Errors
 /// When the ledger fails, or the client has too many waiting callers.

@@ -4,11 +4,11 @@ use countersign_core::delivery::Destination;
 use countersign_core::limits::DESTINATIONS_PER_CLAIM_MAX;
 use countersign_core::port::Claim;
 
-/// Visits lanes and takes what is due, as far as there is room. Answers what was taken, and where the
-/// next walk should begin.
+/// Visits lanes and takes what is due, as far as there is room. Answers what was taken, and where
+/// the next walk should begin.
 ///
-/// `next` gives the first lane after another one, or the first of all; `due` gives at most so many of a
-/// lane's deliveries, the earliest first.
+/// `next` gives the first lane after another one, or the first of all; `due` gives at most so many
+/// of a lane's deliveries, the earliest first.
 pub(crate) fn claim_round_robin<T, E>(
     claim: Claim,
     mut next: impl FnMut(Option<&Destination>) -> Result<Option<Destination>, E>,

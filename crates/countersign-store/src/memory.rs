@@ -60,8 +60,8 @@ struct Tables {
     devices: BTreeMap<(TenantName, DeviceId), Versioned<Device>>,
     /// In the order in which they were made.
     activations: Vec<Versioned<Activation>>,
-    /// SHA-256 of every public key that an identity has or had, whose it is, and the serial number of the
-    /// certificate that the tenant's authority issued for it.
+    /// SHA-256 of every public key that an identity has or had, whose it is, and the serial number
+    /// of the certificate that the tenant's authority issued for it.
     identity_keys: BTreeMap<(TenantName, [u8; 32]), (IdentityId, Option<u128>)>,
     commits: u64,
 }

@@ -16,10 +16,11 @@ pub struct Exposed {
     wanted: u32,
 }
 
-/// Checks that only its owner may use the file at `path`, or change the directory; `metadata` was read of it.
+/// Checks that only its owner may use the file at `path`, or change the directory; `metadata` was
+/// read of it.
 ///
-/// Others may list a directory: each file in it that holds a secret is checked by itself. Whoever may write
-/// there could put another file in its place.
+/// Others may list a directory: each file in it that holds a secret is checked by itself. Whoever
+/// may write there could put another file in its place.
 ///
 /// # Errors
 /// [`Exposed`], which says what to do.

@@ -1,8 +1,8 @@
 //! Secrets at rest: sealed under a master key that lives in a file of its own.
 //!
 //! A copy of the ledger without that file gives nobody a key, a PIN or a code. Each sealed value is
-//! bound to its place, so that moved to another row or column it does not open, and names its master
-//! key, so that a file may hold several of them while the older ones are phased out.
+//! bound to its place, so that moved to another row or column it does not open, and names its
+//! master key, so that a file may hold several of them while the older ones are phased out.
 //!
 //! ```text
 //! sealed = 01 ‖ key id (8) ‖ nonce (12, random) ‖ AES-256-GCM ciphertext and tag (16)

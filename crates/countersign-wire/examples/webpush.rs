@@ -1,4 +1,5 @@
-//! Both ends of Web Push's encryption, for another implementation to be held against: a line in, a line out.
+//! Both ends of Web Push's encryption, for another implementation to be held against: a line in, a
+//! line out.
 //!
 //! ```text
 //! in   a subscription, as a browser writes it

@@ -1,14 +1,14 @@
 //! Activation codes, and what they prove without travelling.
 //!
-//! The header `Countersign-Code-Mac` of an enrolment and of its answer is base64url HMAC-SHA256 over the
-//! SHA-256 of the body's bytes, under a key that HKDF-SHA256 makes of the code. So whoever ends TLS in
-//! between can neither learn the code nor put in keys of its own.
+//! The header `Countersign-Code-Mac` of an enrolment and of its answer is base64url HMAC-SHA256
+//! over the SHA-256 of the body's bytes, under a key that HKDF-SHA256 makes of the code. So whoever
+//! ends TLS in between can neither learn the code nor put in keys of its own.
 //!
-//! The MAC is over the digest and not over the body, so that a server which tries a MAC with many codes
-//! takes the same time for a short body and for a long one.
+//! The MAC is over the digest and not over the body, so that a server which tries a MAC with many
+//! codes takes the same time for a short body and for a long one.
 //!
-//! A code is its bytes, exactly as it was made. What a person may type otherwise is read by the device
-//! ([`ActivationCode::typed`]), before anything is computed.
+//! A code is its bytes, exactly as it was made. What a person may type otherwise is read by the
+//! device ([`ActivationCode::typed`]), before anything is computed.
 
 use core::fmt;
 
@@ -69,9 +69,9 @@ impl ActivationCode {
         if refused { Err(BadCode) } else { Ok(Self(Zeroizing::new(text.to_owned()))) }
     }
 
-    /// Takes what a person typed. A generated code may be read out, and typed in small letters, with
-    /// blanks and dashes, `O` for `0`, and `I` or `L` for `1`: it is then what it was made as. Anything
-    /// else is a code that somebody chose, and stays as it was typed.
+    /// Takes what a person typed. A generated code may be read out, and typed in small letters,
+    /// with blanks and dashes, `O` for `0`, and `I` or `L` for `1`: it is then what it was made as.
+    /// Anything else is a code that somebody chose, and stays as it was typed.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -94,8 +94,8 @@ impl ActivationCode {
         &self.0
     }
 
-    /// The code to be shown to people: a generated one in four groups, such as `7K2M-Q0XR-ZV4C-9HTD`,
-    /// which [`typed`](Self::typed) reads; any other as it is.
+    /// The code to be shown to people: a generated one in four groups, such as
+    /// `7K2M-Q0XR-ZV4C-9HTD`, which [`typed`](Self::typed) reads; any other as it is.
     #[must_use]
     pub fn grouped(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(self.0.len() + 3));

@@ -1,7 +1,7 @@
 //! The channel's frames: JSON texts `{"n": int, "<verb>": {…}}`.
 //!
-//! A device numbers its requests from 1, each number once a channel; an answer repeats the number of
-//! its request. What the server says unasked has the number 0 and is never answered.
+//! A device numbers its requests from 1, each number once a channel; an answer repeats the number
+//! of its request. What the server says unasked has the number 0 and is never answered.
 //!
 //! ```text
 //! server ── {"n":0,"challenge":{"nonce":"…"}} ──▶ device

@@ -1,5 +1,5 @@
-//! Which addresses may be called: the public internet, and networks that the configuration allows. The
-//! server judges callbacks by it, and devices what they are to fetch.
+//! Which addresses may be called: the public internet, and networks that the configuration allows.
+//! The server judges callbacks by it, and devices what they are to fetch.
 //!
 //! Its promise: an address is judged by where its packets would go. One that carries another inside
 //! (IPv4 in IPv6, in any of the ways that there are) is judged by both.
@@ -71,8 +71,8 @@ impl Guard {
         }
     }
 
-    /// Judges a name by itself: some can only ever be private, and where no network is allowed they are
-    /// refused before anybody is asked. Answers the name as it is to be looked up.
+    /// Judges a name by itself: some can only ever be private, and where no network is allowed they
+    /// are refused before anybody is asked. Answers the name as it is to be looked up.
     fn check_name(&self, name: &str) -> Result<String, Forbidden> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let is_private = !name.contains('.')
@@ -84,8 +84,8 @@ impl Guard {
         Ok(name)
     }
 
-    /// Judges the addresses of one host: one that is forbidden forbids the host. A host without any is
-    /// nowhere.
+    /// Judges the addresses of one host: one that is forbidden forbids the host. A host without any
+    /// is nowhere.
     ///
     /// # Errors
     /// [`Forbidden::NotPublic`].
@@ -103,8 +103,8 @@ impl Guard {
         judged.iter().all(|address| may(address) && !METADATA.contains(address))
     }
 
-    /// The addresses that `localhost` means (RFC 6761, section 6.3): the loopback's, as far as they are
-    /// allowed. `None` for other names.
+    /// The addresses that `localhost` means (RFC 6761, section 6.3): the loopback's, as far as they
+    /// are allowed. `None` for other names.
     #[must_use]
     pub fn localhost(&self, name: &str) -> Option<Vec<IpAddr>> {
         is_localhost(name).then(|| {
@@ -156,8 +156,8 @@ fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// Where clouds answer their own machines with credentials. They are not called even where a network
-/// around them is allowed.
+/// Where clouds answer their own machines with credentials. They are not called even where a
+/// network around them is allowed.
 const METADATA: [IpAddr; 7] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), // AWS, Azure, Google and most others
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),   // AWS, containers
@@ -168,8 +168,8 @@ const METADATA: [IpAddr; 7] = [
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)), // Google
 ];
 
-/// The addresses that one is to be judged by: those that it carries inside, and itself where it is more
-/// than a wrapping.
+/// The addresses that one is to be judged by: those that it carries inside, and itself where it is
+/// more than a wrapping.
 #[expect(clippy::match_same_arms, reason = "an arm is a document, in the order of its exceptions")]
 fn unpacked(address: IpAddr) -> Vec<IpAddr> {
     let IpAddr::V6(v6) = address else { return vec![address] };
@@ -179,8 +179,8 @@ fn unpacked(address: IpAddr) -> Vec<IpAddr> {
     match v6.segments() {
         // `::` and `::1` are themselves, not IPv4-compatible addresses.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => vec![address],
-        // IPv4-compatible (RFC 4291, 2.5.5.1), IPv4-mapped (2.5.5.2), IPv4-translated (RFC 2765), NAT64
-        // (RFC 6052).
+        // IPv4-compatible (RFC 4291, 2.5.5.1), IPv4-mapped (2.5.5.2), IPv4-translated (RFC 2765),
+        // NAT64 (RFC 6052).
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => vec![v4(high, low)],
@@ -209,8 +209,8 @@ fn is_public(address: IpAddr) -> bool {
         }
         IpAddr::V6(v6) => {
             let [a, b, ..] = v6.segments();
-            // Global unicast is 2000::/3; of that, 2001::/23 is the IETF's, and two networks are for
-            // documents.
+            // Global unicast is 2000::/3; of that, 2001::/23 is the IETF's, and two networks are
+            // for documents.
             (0x2000..0x4000).contains(&a)
                 && !(a == 0x2001 && b < 0x200)
                 && !(a == 0x2001 && b == 0xdb8)

@@ -1,9 +1,10 @@
 //! Sealed messages: what nobody between server and device may read or change.
 //!
-//! A message is a compact JWE (RFC 7516), `dir` with `A256GCM`, under one of two keys that HKDF-SHA256
-//! makes of the payload key, one a direction. Its protected header is exactly `alg, enc, typ, kid, id`,
-//! and says what it is for, whose it is, and which transaction's; all of it is checked before the key
-//! is tried. The promise: what opens was sealed by the other side, for this purpose.
+//! A message is a compact JWE (RFC 7516), `dir` with `A256GCM`, under one of two keys that
+//! HKDF-SHA256 makes of the payload key, one a direction. Its protected header is exactly
+//! `alg, enc, typ, kid, id`, and says what it is for, whose it is, and which transaction's; all
+//! of it is checked before the key is tried. The promise: what opens was sealed by the other side,
+//! for this purpose.
 
 mod compact;
 pub mod secrets;
@@ -85,7 +86,8 @@ pub fn open(
     parts.open(&direction_key(key, purpose))
 }
 
-/// Reads whose message it says it is and what for, believing nothing: to find the key to open it with.
+/// Reads whose message it says it is and what for, believing nothing: to find the key to open it
+/// with.
 ///
 /// # Errors
 /// [`BadSealed::Malformed`].

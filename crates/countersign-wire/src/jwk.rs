@@ -25,8 +25,8 @@ pub struct PublicJwk {
     point: [u8; 65],
 }
 
-/// A public key that was made ready to check signatures with (ES256), which costs about as much as a third
-/// of a check: whoever checks often keeps it.
+/// A public key that was made ready to check signatures with (ES256), which costs about as much as
+/// a third of a check: whoever checks often keeps it.
 pub struct VerifyingKey(ParsedPublicKey);
 
 /// A private key, with its public one: what a device keeps.

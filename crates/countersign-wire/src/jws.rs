@@ -6,8 +6,9 @@
 //! | `countersign-channel+jwt` | `hello` on the channel | `nonce, aud` |
 //! | `countersign-enrolment+jwt` | `Countersign-Proof` of an enrolment | `bh` |
 //!
-//! ES256 and nothing else; the header holds exactly `typ`, `alg` and `kid` (no `kid` before there is a
-//! device), the claims exactly what the table says. A token of one kind is never good as another.
+//! ES256 and nothing else; the header holds exactly `typ`, `alg` and `kid` (no `kid` before there
+//! is a device), the claims exactly what the table says. A token of one kind is never good as
+//! another.
 
 use core::time::Duration;
 
@@ -105,7 +106,8 @@ struct EnrolmentClaims {
     bh: String,
 }
 
-/// Reads which device a call's token names, believing nothing else: to find the key to verify it with.
+/// Reads which device a call's token names, believing nothing else: to find the key to verify it
+/// with.
 ///
 /// # Errors
 /// [`BadToken::Malformed`] and [`BadToken::OtherType`].
@@ -136,7 +138,8 @@ pub fn sign_call(
 }
 
 /// Checks that `token` was made by `device`, whose registered key is `key`, for this call to one of
-/// `origins`, at most [`SKEW_MAX`] from `now`. Whether its `jti` was seen before is the caller's to check.
+/// `origins`, at most [`SKEW_MAX`] from `now`. Whether its `jti` was seen before is the caller's to
+/// check.
 ///
 /// # Errors
 /// The first reason found, in the order of [`BadToken`].
@@ -159,7 +162,8 @@ pub struct CallHead {
     body_hash: String,
 }
 
-/// The same before the body is there, so that a stranger's body need not be read: `call` is its method and path.
+/// The same before the body is there, so that a stranger's body need not be read: `call` is its
+/// method and path.
 ///
 /// # Errors
 /// As [`verify_call`], [`BadToken::OtherBody`] aside.
@@ -270,7 +274,8 @@ fn sign<C: Serialize>(
     jsonwebtoken::encode(&header(typ, device), claims, &key).expect("a checked key signs")
 }
 
-/// A header as it must be: whatever else one can hold (`crit`, `jwk`, `jku`, `x5c`, …) has no meaning here.
+/// A header as it must be: whatever else one can hold (`crit`, `jwk`, `jku`, `x5c`, …) has no
+/// meaning here.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claimed {

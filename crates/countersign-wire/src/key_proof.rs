@@ -1,8 +1,8 @@
-//! What an identity's key signs to prove that the device that asks for a certificate holds it: `proof` of
-//! each identity, in an enrolment and in `POST /device/v1/identities`.
+//! What an identity's key signs to prove that the device that asks for a certificate holds it:
+//! `proof` of each identity, in an enrolment and in `POST /device/v1/identities`.
 //!
-//! A PKCS#10 request alone can be sent again by anyone who saw it, in another user's name. The statement
-//! names the user or the device, and the authentication key that the call is made with.
+//! A PKCS#10 request alone can be sent again by anyone who saw it, in another user's name. The
+//! statement names the user or the device, and the authentication key that the call is made with.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -11,8 +11,8 @@ use crate::id::DeviceId;
 
 /// The first field: keeps the statement apart from everything else that a key signs.
 const DOMAIN: &[u8] = b"countersign identity";
-/// Stands behind each text. UTF-8 never has this byte (RFC 3629, section 3): so no field can hold it, and the
-/// statement is no text that an identity could be asked to sign raw.
+/// Stands behind each text. UTF-8 never has this byte (RFC 3629, section 3): so no field can hold
+/// it, and the statement is no text that an identity could be asked to sign raw.
 const SEPARATOR: u8 = 0xff;
 
 /// What a key proof is over.
@@ -24,7 +24,8 @@ pub struct KeyStatement<'a> {
     pub subject: Subject<'a>,
     /// What the identity may sign.
     pub usage: Use,
-    /// The device's authentication key: an uncompressed P-256 point (SEC 1, section 2.3.3), 65 bytes.
+    /// The device's authentication key: an uncompressed P-256 point (SEC 1, section 2.3.3), 65
+    /// bytes.
     pub auth_key: &'a [u8],
     /// The PKCS#10 request, DER.
     pub csr: &'a [u8],
@@ -40,8 +41,8 @@ pub enum Subject<'a> {
 }
 
 impl KeyStatement<'_> {
-    /// The bytes to be signed: texts, each with 0xff behind it, then SHA-256 of the authentication key and of
-    /// the request.
+    /// The bytes to be signed: texts, each with 0xff behind it, then SHA-256 of the authentication
+    /// key and of the request.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let device;

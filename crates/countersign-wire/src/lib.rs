@@ -1,10 +1,10 @@
 //! The device protocol's forms: what server and device write to each other, and nothing of what
 //! either does with it.
 //!
-//! `docs/device-protocol.md` specifies every form here, and the vectors in `docs/vectors/` hold both
-//! sides to it. The promise of this crate: bytes from outside become a type once, bounded, and what
-//! does not fit exactly is refused. No I/O and no clock; a time is an argument, given since the Unix
-//! epoch.
+//! `docs/device-protocol.md` specifies every form here, and the vectors in `docs/vectors/` hold
+//! both sides to it. The promise of this crate: bytes from outside become a type once, bounded, and
+//! what does not fit exactly is refused. No I/O and no clock; a time is an argument, given since
+//! the Unix epoch.
 //!
 //! ```text
 //! body ── frame      what is said, over HTTP and on the channel

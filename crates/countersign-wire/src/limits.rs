@@ -1,5 +1,5 @@
-//! Every bound of the protocol, in one place. A string, list or message that is not bounded here does
-//! not exist on the wire.
+//! Every bound of the protocol, in one place. A string, list or message that is not bounded here
+//! does not exist on the wire.
 
 use core::time::Duration;
 

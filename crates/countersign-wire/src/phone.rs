@@ -1,7 +1,8 @@
-//! `phone.json`: everything that the command-line device keeps, in one file that any program may read.
+//! `phone.json`: everything that the command-line device keeps, in one file that any program may
+//! read.
 //!
-//! It holds every secret of a device in the clear, so it is for tests and demonstrations; a phone keeps
-//! its keys in hardware. Members that are not known are ignored.
+//! It holds every secret of a device in the clear, so it is for tests and demonstrations; a phone
+//! keeps its keys in hardware. Members that are not known are ignored.
 
 use core::fmt;
 

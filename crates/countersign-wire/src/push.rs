@@ -1,7 +1,7 @@
 //! Waking a device: the forms of its address at each service, and what a push says.
 //!
-//! The promise: a push says that there is something, until when, and what may be shown to anybody; never
-//! what it is.
+//! The promise: a push says that there is something, until when, and what may be shown to anybody;
+//! never what it is.
 
 use core::time::Duration;
 
@@ -64,7 +64,8 @@ impl Push {
     }
 }
 
-/// Apple, "Registering your app with APNs": tokens are of variable length, and no length is to be hard-coded.
+/// Apple, "Registering your app with APNs": tokens are of variable length, and no length is to be
+/// hard-coded.
 fn apns(token: &str) -> Option<Address> {
     let is_hex = token.bytes().all(|byte| byte.is_ascii_hexdigit());
     let fits = is_hex && token.len().is_multiple_of(2) && (64..=200).contains(&token.len());
@@ -82,8 +83,9 @@ fn webhook(token: &str) -> Option<Address> {
     (is_visible && (1..=512).contains(&token.len())).then(|| Address::Webhook(token.to_owned()))
 }
 
-/// What a push says, as a JSON object: the whole of a Web Push message and of a webhook's `message`; one member among
-/// the service's own with Apple; with Google, whose values are texts, the text of that object.
+/// What a push says, as a JSON object: the whole of a Web Push message and of a webhook's
+/// `message`; one member among the service's own with Apple; with Google, whose values are texts,
+/// the text of that object.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Payload {
     /// What to do about it. Absent where a push says nothing but "wake".

@@ -1,7 +1,8 @@
 //! Secrets of 32 bytes that server and device share.
 //!
-//! Each is a type of its own, so that one cannot stand in for another; each stands in one place on the
-//! heap, is wiped when dropped, and is never seen in `Debug`. In JSON a secret is base64url without padding.
+//! Each is a type of its own, so that one cannot stand in for another; each stands in one place on
+//! the heap, is wiped when dropped, and is never seen in `Debug`. In JSON a secret is base64url
+//! without padding.
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};

@@ -1,8 +1,8 @@
 //! A statement: a message with rows of label and value, as bytes that can be signed.
 //!
 //! The bytes are canonical JSON (RFC 8785): `{"message":"…","rows":[["label","value"],…]}`. One
-//! statement has one spelling, and only that spelling is read, so that what a device shows is all that
-//! it signs.
+//! statement has one spelling, and only that spelling is read, so that what a device shows is all
+//! that it signs.
 
 use serde::{Deserialize, Serialize};
 

@@ -52,8 +52,8 @@ impl EnrolUri {
     /// Reads one. Parameters may stand in any order; unknown ones are ignored.
     ///
     /// # Errors
-    /// Refuses another scheme, and a parameter that is missing, empty, there twice, too long, or not
-    /// percent-encoded UTF-8.
+    /// Refuses another scheme, and a parameter that is missing, empty, there twice, too long, or
+    /// not percent-encoded UTF-8.
     pub fn parse(text: &str) -> Result<Self, BadUri> {
         if text.len() > URI_BYTES_MAX {
             return Err(BadUri);

@@ -1,7 +1,7 @@
 //! The specification's vectors, read where they are published: `docs/vectors/`.
 //!
-//! They were made by another implementation than this one, so they hold both sides of each form, and
-//! not only this crate to itself.
+//! They were made by another implementation than this one, so they hold both sides of each form,
+//! and not only this crate to itself.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -50,8 +50,8 @@ pub struct Keys {
 #[error("the push message does not open")]
 pub struct Unopened;
 
-/// As `JSON.stringify(subscription)` writes it (Push API, section 8). Members that it does not name are
-/// passed over.
+/// As `JSON.stringify(subscription)` writes it (Push API, section 8). Members that it does not name
+/// are passed over.
 #[derive(Deserialize)]
 struct SubscriptionBody {
     endpoint: String,
@@ -150,7 +150,8 @@ impl Keys {
     }
 }
 
-/// Encrypts at most [`TEXT_BYTES_MAX`] bytes for a subscriber: the body of one push (RFC 8291, section 4).
+/// Encrypts at most [`TEXT_BYTES_MAX`] bytes for a subscriber: the body of one push (RFC 8291,
+/// section 4).
 #[must_use]
 pub fn seal(to: &Subscription, text: &[u8]) -> Vec<u8> {
     let mut salt = [0; SALT_BYTES];

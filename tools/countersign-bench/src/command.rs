@@ -13,9 +13,10 @@ const SERVER: &str = "countersign";
 
 /// Measures cycles a second, their latency and their cost, on this machine.
 ///
-/// Starts the server as a process of its own, on a ledger of its own, with its default configuration. A
-/// cycle is a signature from the application's call to its answer: started, shown, signed, verified and
-/// durable. With another dialect than KOBIL's, KOBIL's cycle is measured too, in turns with it.
+/// Starts the server as a process of its own, on a ledger of its own, with its default
+/// configuration. A cycle is a signature from the application's call to its answer: started, shown,
+/// signed, verified and durable. With another dialect than KOBIL's, KOBIL's cycle is measured too,
+/// in turns with it.
 #[derive(Debug, Parser)]
 #[command(name = "countersign-bench", version, max_term_width = 100)]
 pub(crate) struct Bench {
@@ -34,8 +35,8 @@ pub(crate) struct Bench {
     /// Measure the memory that so many idle devices take, too, in a server of their own
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) idle: u32,
-    /// Measure pushes instead of cycles: what one costs the server, and how soon it comes, to a service of
-    /// Apple's rules that the bench runs
+    /// Measure pushes instead of cycles: what one costs the server, and how soon it comes, to a
+    /// service of Apple's rules that the bench runs
     #[arg(long, conflicts_with_all = ["dialect", "idle"])]
     pub(crate) push: bool,
     /// With --push: how many pushes the service is queued when it comes back
@@ -44,8 +45,8 @@ pub(crate) struct Bench {
     /// With TLS, or with plain HTTP as behind a proxy that ends TLS
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tls: Tls,
-    /// Begin so many cycles a second, whatever becomes of them, and count each one's latency from when it
-    /// was to begin [default: each cycle begins when another one ends]
+    /// Begin so many cycles a second, whatever becomes of them, and count each one's latency from
+    /// when it was to begin [default: each cycle begins when another one ends]
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) rate: Option<u32>,
     /// The server's program [default: `countersign` in this program's own directory]
@@ -54,7 +55,8 @@ pub(crate) struct Bench {
     /// Write the figures to a file, too, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where to make the ledger, which goes afterwards: the disk counts [default: a temporary directory]
+    /// Where to make the ledger, which goes afterwards: the disk counts [default: a temporary
+    /// directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 }

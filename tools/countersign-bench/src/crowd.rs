@@ -1,4 +1,5 @@
-//! A tenant with a client and many enrolled devices, written into the ledger before the server starts.
+//! A tenant with a client and many enrolled devices, written into the ledger before the server
+//! starts.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,9 +63,9 @@ pub(super) struct Keys {
 }
 
 impl Crowd {
-    /// Makes the ledger in `directory`, with `count` users of one device each. So many of the devices, the
-    /// first `woken`, are registered with Apple. `program` is the server's: its command line makes the tenant
-    /// and its client.
+    /// Makes the ledger in `directory`, with `count` users of one device each. So many of the
+    /// devices, the first `woken`, are registered with Apple. `program` is the server's: its
+    /// command line makes the tenant and its client.
     pub(super) async fn make(
         program: &Path,
         directory: &Path,

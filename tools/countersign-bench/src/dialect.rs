@@ -74,8 +74,8 @@ impl Name {
         }
     }
 
-    /// What a cycle of its may cost, where KOBIL's and one verification cost that much: KOBIL's itself is
-    /// held against verifications alone.
+    /// What a cycle of its may cost, where KOBIL's and one verification cost that much: KOBIL's
+    /// itself is held against verifications alone.
     pub(super) fn bound(self, kobil: f64, verification: f64) -> Option<f64> {
         match self {
             Self::Kobil => None,

@@ -1,5 +1,5 @@
-//! KOBIL's cycle: a start whose answer is held, an offer on the device's WebSocket, a take, a finish with a
-//! CMS, its verification, and the answer.
+//! KOBIL's cycle: a start whose answer is held, an offer on the device's WebSocket, a take, a
+//! finish with a CMS, its verification, and the answer.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The load: workers, each with a connection of the application's and devices of its own, that do one
-//! cycle after another.
+//! The load: workers, each with a connection of the application's and devices of its own, that do
+//! one cycle after another.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::report::Handshakes;
 use crate::tally::{Measured, Tally};
 use crate::task::Tasks;
 
-/// The time of one dialect, before it is the other one's: long for a cycle, and short for what else this
-/// machine does.
+/// The time of one dialect, before it is the other one's: long for a cycle, and short for what else
+/// this machine does.
 pub(crate) const TURN: Duration = Duration::from_secs(1);
 /// Shorter than a token's life.
 const RENEW_EVERY: Duration = Duration::from_mins(2);
@@ -67,8 +67,8 @@ struct Schedule {
 }
 
 impl<S: Dialect> Load<S> {
-    /// Connects devices and application, and has each device sign once, so that chains are verified and
-    /// statements prepared.
+    /// Connects devices and application, and has each device sign once, so that chains are verified
+    /// and statements prepared.
     pub(super) async fn connect(
         dialect: S,
         server: &Server,
@@ -224,8 +224,9 @@ impl Schedule {
         Self { began, until: began + turn, open }
     }
 
-    /// Waits for the next cycle's time, and tells when that was: in an open loop not when somebody was
-    /// free for it, so that a server that stalls is not spared the cycles that it kept from beginning.
+    /// Waits for the next cycle's time, and tells when that was: in an open loop not when somebody
+    /// was free for it, so that a server that stalls is not spared the cycles that it kept from
+    /// beginning.
     async fn next(&self) -> Option<Instant> {
         let due = match &self.open {
             None => Instant::now(),

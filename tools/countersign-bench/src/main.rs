@@ -1,11 +1,12 @@
-//! `countersign-bench`: how fast a server is on this machine, measured from outside, over TLS, on a real
-//! ledger.
+//! `countersign-bench`: how fast a server is on this machine, measured from outside, over TLS, on a
+//! real ledger.
 //!
-//! A *cycle* is the whole product once, as one API speaks it: from the application's call to its answer,
-//! with all that the device does between, verified and durable. The server is a process of its own; the load
-//! comes from this one. What is measured is divided by what one verification costs here, so that machines
-//! can be compared; and for other APIs than KOBIL's by KOBIL's cycle, which is measured in turns with
-//! theirs, so that both have the same server, ledger and neighbours.
+//! A *cycle* is the whole product once, as one API speaks it: from the application's call to its
+//! answer, with all that the device does between, verified and durable. The server is a process of
+//! its own; the load comes from this one. What is measured is divided by what one verification
+//! costs here, so that machines can be compared; and for other APIs than KOBIL's by KOBIL's cycle,
+//! which is measured in turns with theirs, so that both have the same server, ledger and
+//! neighbours.
 
 mod bar;
 mod command;

@@ -1,8 +1,8 @@
-//! OneSpan's cycle: a SOAP call that is suspended, a fetch over REST, a completion with a code, and the
-//! answer.
+//! OneSpan's cycle: a SOAP call that is suspended, a fetch over REST, a completion with a code, and
+//! the answer.
 //!
-//! A phone learns its request's key from a push. No push is sent here: the key is read from the ledger, by
-//! this process, as soon as the start is there.
+//! A phone learns its request's key from a push. No push is sent here: the key is read from the
+//! ledger, by this process, as soon as the start is there.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -92,7 +92,8 @@ impl OneSpan {
         line.call(request).await
     }
 
-    /// Fetches what the user was asked for, and completes it: the code, when it was sent and when answered.
+    /// Fetches what the user was asked for, and completes it: the code, when it was sent and when
+    /// answered.
     async fn complete(
         &self,
         line: &mut HttpConnection,

@@ -78,8 +78,9 @@ impl Server {
         command
             .args(["serve", "--with-parent", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
-            // The default configuration, whatever the environment says; but for addresses, for the drain,
-            // and for how often one phone may fetch and one client start, since few stand for many.
+            // The default configuration, whatever the environment says; but for addresses, for the
+            // drain, and for how often one phone may fetch and one client start, since few stand
+            // for many.
             .env_clear()
             .env("COUNTERSIGN__ONESPAN__FETCHES_PER_MINUTE", "1000000")
             .env("COUNTERSIGN__TRANSACTIONS__STARTS_PER_CLIENT_PER_SECOND", "0")

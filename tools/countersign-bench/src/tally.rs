@@ -21,8 +21,8 @@ pub(super) struct Counts {
     pub(super) latency: Histogram<u64>,
     /// From the device's sending of its signature to the application's answer.
     pub(super) completion: Histogram<u64>,
-    /// From the device's being told that its signature is good to the application's answer: how much later
-    /// the one knows than the other.
+    /// From the device's being told that its signature is good to the application's answer: how
+    /// much later the one knows than the other.
     pub(super) acknowledgement: Histogram<u64>,
     /// Of applications that have to ask for their answer.
     pub(super) polls: u64,

@@ -1,8 +1,9 @@
-//! `TrustedX`'s cycle: a process that is created, a device that ends it by its link with a raw signature,
-//! and an application that polls the result.
+//! `TrustedX`'s cycle: a process that is created, a device that ends it by its link with a raw
+//! signature, and an application that polls the result.
 //!
-//! A device learns of a process from its channel or from a push. Nothing is sent here: the device is given
-//! the link and the text that it signs, and its call proves who it is, as every device's call does.
+//! A device learns of a process from its channel or from a push. Nothing is sent here: the device
+//! is given the link and the text that it signs, and its call proves who it is, as every device's
+//! call does.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,9 +31,9 @@ use crate::http_connection::HttpConnection;
 use crate::task::Tasks;
 
 const PREFIX: &str = "/trustedx-resources/esigp/v1";
-/// Public clients ask at once and then every two seconds, which most people need to sign. A device needs
-/// some 20 ms here, with others in flight, so that this is as often for it as that is for a person: what
-/// costs is how many polls a cycle has, and not how far apart they are.
+/// Public clients ask at once and then every two seconds, which most people need to sign. A device
+/// needs some 20 ms here, with others in flight, so that this is as often for it as that is for a
+/// person: what costs is how many polls a cycle has, and not how far apart they are.
 const POLL_EVERY: Duration = Duration::from_millis(20);
 /// What the person is shown.
 const DATA: &str = "<h1>Pay for your new bicycle?</h1><table>\

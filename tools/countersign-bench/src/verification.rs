@@ -13,8 +13,9 @@ const IN_A_SLICE: u32 = 250;
 /// As long as the signed attributes of a CMS.
 const MESSAGE: [u8; 180] = [7; 180];
 
-/// The CPU time of one verification with a parsed key: the best of several slices. Nothing else is to
-/// run meanwhile; a slice that was interrupted is not the best one, so the time that passed is CPU time.
+/// The CPU time of one verification with a parsed key: the best of several slices. Nothing else is
+/// to run meanwhile; a slice that was interrupted is not the best one, so the time that passed is
+/// CPU time.
 pub(super) fn cpu() -> Duration {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key can be made");
     let signature = pair.sign(&SystemRandom::new(), &MESSAGE).expect("a new key signs");

@@ -31,7 +31,8 @@ impl WorkDirectory {
         &self.0
     }
 
-    /// The kind of file system that the ledger is on: on `tmpfs` nothing is durable, and syncs are free.
+    /// The kind of file system that the ledger is on: on `tmpfs` nothing is durable, and syncs are
+    /// free.
     pub(super) fn file_system(&self) -> String {
         let path = std::fs::canonicalize(&self.0).unwrap_or_else(|_| self.0.clone());
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();

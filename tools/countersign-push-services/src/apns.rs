@@ -1,5 +1,5 @@
-//! Apple's service. Sources: "Sending notification requests to APNs", "Establishing a token-based connection to
-//! APNs", "Handling notification responses from APNs".
+//! Apple's service. Sources: "Sending notification requests to APNs", "Establishing a token-based
+//! connection to APNs", "Handling notification responses from APNs".
 
 use std::time::Duration;
 

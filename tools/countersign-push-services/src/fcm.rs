@@ -1,5 +1,5 @@
-//! Google's service. Sources: Firebase, "projects.messages" and "FCM error codes"; Google, "Using OAuth 2.0 for
-//! server to server applications".
+//! Google's service. Sources: Firebase, "projects.messages" and "FCM error codes"; Google, "Using
+//! OAuth 2.0 for server to server applications".
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,10 @@
-//! Push services for tests and the bench: Apple's, Google's and a browser's, on the loopback, over TLS with HTTP/2.
+//! Push services for tests and the bench: Apple's, Google's and a browser's, on the loopback, over
+//! TLS with HTTP/2.
 //!
-//! The real ones cannot be reached from where they run. These hold their published rules: who may send, under
-//! which token of which age, what a request must carry, how large it may be, and in which words it is refused. They
-//! break as the real ones do: with 503, with GOAWAY, and by hanging up.
+//! The real ones cannot be reached from where they run. These hold their published rules: who may
+//! send, under which token of which age, what a request must carry, how large it may be, and in
+//! which words it is refused. They break as the real ones do: with 503, with GOAWAY, and by hanging
+//! up.
 //!
 //! ```text
 //! POST /3/device/{token}                     Apple's
@@ -85,7 +87,8 @@ pub struct Outage {
 /// What happens to connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Cut {
-    /// Each is told that no new streams are taken (RFC 9113, section 6.8); what is on its way is answered.
+    /// Each is told that no new streams are taken (RFC 9113, section 6.8); what is on its way is
+    /// answered.
     GoAway,
     /// Each is gone.
     HangUp,

@@ -1,5 +1,5 @@
-//! The receiver's side of a service that anybody can run: `UnifiedPush`, as ntfy serves it. A device reads a stream of
-//! JSON lines; a message that is no text is base64.
+//! The receiver's side of a service that anybody can run: `UnifiedPush`, as ntfy serves it. A
+//! device reads a stream of JSON lines; a message that is no text is base64.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -1,4 +1,5 @@
-//! A browser's service: RFC 8030, with the sender's identification of RFC 8292. It cannot read what it carries.
+//! A browser's service: RFC 8030, with the sender's identification of RFC 8292. It cannot read what
+//! it carries.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

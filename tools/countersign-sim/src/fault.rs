@@ -1,5 +1,5 @@
-//! The tricks that a [`FaultyStore`](crate::Stage) may play: none, one fault at a chosen call, or many by
-//! dice.
+//! The tricks that a [`FaultyStore`](crate::Stage) may play: none, one fault at a chosen call, or
+//! many by dice.
 
 use core::future::{Future, poll_fn};
 use core::task::Poll;
@@ -36,8 +36,8 @@ impl Interference for NoFaults {
     }
 }
 
-/// Every write takes a turn to arrive: of callers that are polled in turn, each has read before any has
-/// written.
+/// Every write takes a turn to arrive: of callers that are polled in turn, each has read before any
+/// has written.
 #[derive(Clone, Copy, Debug)]
 pub struct SlowWrites;
 
@@ -96,8 +96,9 @@ impl Interference for FailsOnce {
     }
 }
 
-/// Every call takes a turn to arrive and sometimes one to answer, so that callers overtake each other
-/// between what they read and what they write; and once in so many times it fails on either side.
+/// Every call takes a turn to arrive and sometimes one to answer, so that callers overtake each
+/// other between what they read and what they write; and once in so many times it fails on either
+/// side.
 #[derive(Clone, Debug)]
 pub struct RandomFaults {
     prng: Arc<Mutex<Prng>>,

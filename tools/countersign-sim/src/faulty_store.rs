@@ -1,6 +1,6 @@
 //! A store with somebody behind the scenes: before and after each call an [`Interference`] may fail
-//! it, hold it up, or do something else to the store first. What was written is kept on a tape, in the
-//! order in which the store took it.
+//! it, hold it up, or do something else to the store first. What was written is kept on a tape, in
+//! the order in which the store took it.
 
 use core::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,8 +36,8 @@ pub struct FaultyStore<S, I> {
     races_lost: Arc<AtomicUsize>,
 }
 
-/// What happens around a call. A fault before it means that nothing was done; one after it, that it was
-/// done and the answer is lost.
+/// What happens around a call. A fault before it means that nothing was done; one after it, that it
+/// was done and the answer is lost.
 pub trait Interference: Clone + Send + Sync {
     /// Before the store hears of the call.
     fn before(&self, call: Call) -> impl Future<Output = Result<(), Fault>> + Send;

@@ -91,8 +91,8 @@ impl Phone {
         Submission { form: SignatureFormat::Cms, value, identity, algorithm: None, digest: None }
     }
 
-    /// Signs the content of these terms raw, with the identity for this purpose, right or not: text by its
-    /// SHA-256, a digest as it is.
+    /// Signs the content of these terms raw, with the identity for this purpose, right or not: text
+    /// by its SHA-256, a digest as it is.
     #[must_use]
     pub fn sign_raw_as(&self, usage: Usage, spec: &TransactionSpec) -> Vec<u8> {
         let content = &spec.content;

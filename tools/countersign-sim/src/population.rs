@@ -95,8 +95,8 @@ impl TestTenant {
         phones.nth(nth).expect("the user has that many")
     }
 
-    /// An order for this user and any of their devices: thirty seconds to come online, sixty to sign, no
-    /// PIN, no reference, no callback.
+    /// An order for this user and any of their devices: thirty seconds to come online, sixty to
+    /// sign, no PIN, no reference, no callback.
     #[must_use]
     pub fn request(&self, id: TransactionId, user: &UserName) -> SignatureRequest {
         let bytes = format!("Pay {} EUR to Bob", id.0 % 1_000).into_bytes();
@@ -231,8 +231,8 @@ async fn enrol(registry: &impl Registry, phone: &Phone) {
     assert_eq!(enrolled.expect("a store that works"), Registered::Written);
 }
 
-/// The key of an identity as a store keeps it. The authority of a world issues every certificate for a key of
-/// its own, so a certificate's digest stands for the key's.
+/// The key of an identity as a store keeps it. The authority of a world issues every certificate
+/// for a key of its own, so a certificate's digest stands for the key's.
 fn key(identity: &Identity) -> IdentityKey {
     let certificate = digest(&SHA256, &identity.certificate);
     IdentityKey {

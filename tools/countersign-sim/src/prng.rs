@@ -1,7 +1,7 @@
 //! Dice: the only chance in a simulated world. The same seed throws the same numbers for ever.
 
-/// `SplitMix64` (Steele, Lea and Flood, 2014): small, fast, and written out here so that no new version
-/// of anything changes what a seed means.
+/// `SplitMix64` (Steele, Lea and Flood, 2014): small, fast, and written out here so that no new
+/// version of anything changes what a seed means.
 #[derive(Clone, Debug)]
 pub struct Prng(u64);
 

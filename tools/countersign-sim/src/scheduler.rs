@@ -45,8 +45,8 @@ impl<'a, T> Scheduler<'a, T> {
         self.under_way.is_empty()
     }
 
-    /// Gives one of them a turn: which it was, and its answer if that is what it came to. There must
-    /// be some.
+    /// Gives one of them a turn: which it was, and its answer if that is what it came to. There
+    /// must be some.
     pub fn turn(&mut self, prng: &mut Prng) -> (usize, Option<T>) {
         let chosen = prng.roll(self.under_way.len());
         let (number, future) = &mut self.under_way[chosen];
@@ -79,8 +79,8 @@ impl<'a, T> Scheduler<'a, T> {
     }
 }
 
-/// Runs futures that began together, one poll each in turn, until all have answered; the answers in their
-/// order.
+/// Runs futures that began together, one poll each in turn, until all have answered; the answers in
+/// their order.
 pub async fn at_once<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut under_way: Vec<_> = futures.into_iter().map(|future| Err(Box::pin(future))).collect();
     poll_fn(|context| {

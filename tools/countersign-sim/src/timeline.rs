@@ -44,7 +44,8 @@ impl Timeline {
         self.now.store(passed.0, Ordering::Relaxed);
     }
 
-    /// Sets the clock, back too: what a `Clock` must never do, for tests of what happens if it does.
+    /// Sets the clock, back too: what a `Clock` must never do, for tests of what happens if it
+    /// does.
     pub fn jump(&self, to: Timestamp) {
         self.now.store(to.0, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
 //! What devices do: see what is open, take it, and end it.
 //!
-//! Each step looks at the device and its user again, and holds what it saw in the commit: a lock that
-//! was acknowledged before the commit makes the commit stale, and the next look refuses.
+//! Each step looks at the device and its user again, and holds what it saw in the commit: a lock
+//! that was acknowledged before the commit makes the commit stale, and the next look refuses.
 
 use std::sync::Arc;
 
@@ -27,10 +27,11 @@ pub struct Submission<'a> {
     pub form: SignatureFormat,
     /// Its bytes.
     pub value: &'a [u8],
-    /// The identity that made it; where none is named, the one of the device's that fits. A code has none.
+    /// The identity that made it; where none is named, the one of the device's that fits. A code
+    /// has none.
     pub identity: Option<IdentityId>,
-    /// What a raw signature was made with. Where it is not said, the key's scheme with the hash that the terms
-    /// prefer for this device.
+    /// What a raw signature was made with. Where it is not said, the key's scheme with the hash
+    /// that the terms prefer for this device.
     pub algorithm: Option<Algorithm>,
     /// The digest that the device learnt and signed, where the terms do not have it.
     pub digest: Option<&'a [u8]>,
@@ -114,8 +115,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(user.value.lock_state.check(self.now())?)
     }
 
-    /// Takes a transaction: the person has opened it. Content is released only by this, and where the
-    /// PIN is asked for, only to its proof.
+    /// Takes a transaction: the person has opened it. Content is released only by this, and where
+    /// the PIN is asked for, only to its proof.
     ///
     /// # Errors
     /// Refuses as [`Transaction::step`] does; a wrong PIN is committed before it is refused.
@@ -169,8 +170,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// A transaction, for a device that only looks: what it may see without taking it.
     ///
     /// # Errors
-    /// Refuses a device or a user that is locked or unknown, a transaction that is not for this device, and
-    /// one whose content is released to the PIN only, which this device has not proved for it.
+    /// Refuses a device or a user that is locked or unknown, a transaction that is not for this
+    /// device, and one whose content is released to the PIN only, which this device has not proved
+    /// for it.
     pub async fn look(
         &self,
         tenant: &TenantName,
@@ -190,8 +192,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// The same signature again is answered as the first was, without verifying it again.
     ///
     /// # Errors
-    /// Refuses as [`Transaction::step`] does, and every signature that does not hold; a wrong code is
-    /// committed before it is refused.
+    /// Refuses as [`Transaction::step`] does, and every signature that does not hold; a wrong code
+    /// is committed before it is refused.
     pub async fn finish(
         &self,
         tenant: &TenantName,
@@ -202,8 +204,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(self.finish_in(FinishMode::Taken, tenant, device, id, submission).await?.transaction)
     }
 
-    /// As [`finish`](Self::finish), in that manner; says which device it was, too. At once, a device that has not taken it takes it in the
-    /// same decision, which needs no PIN: where the terms ask for one, it must have been proved by a take.
+    /// As [`finish`](Self::finish), in that manner; says which device it was, too. At once, a
+    /// device that has not taken it takes it in the same decision, which needs no PIN: where the
+    /// terms ask for one, it must have been proved by a take.
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
@@ -290,8 +293,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }))
     }
 
-    /// Ends a transaction with the person's no. "This was not me" also holds the user against further
-    /// offers, in the same commit.
+    /// Ends a transaction with the person's no. "This was not me" also holds the user against
+    /// further offers, in the same commit.
     ///
     /// # Errors
     /// Refuses as [`Transaction::step`] does.

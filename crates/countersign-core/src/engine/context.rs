@@ -32,8 +32,8 @@ impl StepContext {
         Ok(self)
     }
 
-    /// Decides, and says what the decision stands on, and which device acts. `lock_state` gives the user's
-    /// standing after an event.
+    /// Decides, and says what the decision stands on, and which device acts. `lock_state` gives the
+    /// user's standing after an event.
     pub(super) fn decide(
         self,
         input: Input,

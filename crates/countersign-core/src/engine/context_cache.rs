@@ -1,9 +1,9 @@
-//! What steps of open transactions are decided on, remembered: a device's next step on what this node
-//! saw last costs no read.
+//! What steps of open transactions are decided on, remembered: a device's next step on what this
+//! node saw last costs no read.
 //!
-//! It may be stale, so nothing but a commit may rest on it: the ledger judges the versions of all that
-//! is in it. Whatever would be answered without one, a refusal or the same again, is decided anew on
-//! what is read.
+//! It may be stale, so nothing but a commit may rest on it: the ledger judges the versions of all
+//! that is in it. Whatever would be answered without one, a refusal or the same again, is decided
+//! anew on what is read.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,8 +24,8 @@ pub(super) enum ReadFrom {
     Store,
 }
 
-/// What came of a try: nothing yet, where it was decided on what is no longer so; else an answer that
-/// was committed or read, which may be a refusal.
+/// What came of a try: nothing yet, where it was decided on what is no longer so; else an answer
+/// that was committed or read, which may be a refusal.
 pub(super) type StepAttempt<T> = Option<Result<T, Refusal>>;
 
 /// What a use case decides on, one try after the other.
@@ -34,7 +34,8 @@ pub(super) fn read_order() -> impl Iterator<Item = ReadFrom> {
 }
 
 impl ReadFrom {
-    /// The answer, if the try gave one. What was refused without a commit is one only if it was read.
+    /// The answer, if the try gave one. What was refused without a commit is one only if it was
+    /// read.
     pub(super) fn answer<T>(
         self,
         attempt: Result<StepAttempt<T>, Error>,

@@ -1,5 +1,5 @@
-//! What devices do through a gateway: an application that knows a request key and a serial number, and
-//! proves nothing else of itself, fetches a transaction, completes it, or takes it back.
+//! What devices do through a gateway: an application that knows a request key and a serial number,
+//! and proves nothing else of itself, fetches a transaction, completes it, or takes it back.
 //!
 //! A request key finds, and never authorises. So whatever is wrong with one is the same
 //! [`Refusal::Unknown`], and a fetch makes the same three reads whatever they find.
@@ -47,13 +47,13 @@ impl Request {
 }
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// Takes a transaction that nobody has taken, for the device of that serial number. It is good once:
-    /// a repeated fetch is refused as one by anybody else is.
+    /// Takes a transaction that nobody has taken, for the device of that serial number. It is good
+    /// once: a repeated fetch is refused as one by anybody else is.
     ///
     /// # Errors
-    /// [`Refusal::Unknown`] for a request that is unknown, over, another client's, taken, not for this
-    /// device, or one that [`Transaction::may_fetch`] refuses. Of one that is fetchable, refuses a device
-    /// or a user that is locked.
+    /// [`Refusal::Unknown`] for a request that is unknown, over, another client's, taken, not for
+    /// this device, or one that [`Transaction::may_fetch`] refuses. Of one that is fetchable,
+    /// refuses a device or a user that is locked.
     pub async fn fetch(&self, request: &Request, serial: SerialNumber) -> Result<Taken, Error> {
         let nobody: UserName = serial.to_string().parse().expect("a serial number is printable");
         for _ in 0..COMMIT_TRIES_MAX {
@@ -93,10 +93,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Ends a transaction with a signature by the device that it was fetched for.
     ///
     /// # Errors
-    /// [`Refusal::OtherForm`] for a signature that does not name its transaction: a gateway proves nothing
-    /// of the device, so it could hand in any signature that the person ever made over the same content.
-    /// [`Refusal::Unknown`] for a request that is unknown, over, another client's, not this user's, or not
-    /// fetched; else as [`Engine::finish`].
+    /// [`Refusal::OtherForm`] for a signature that does not name its transaction: a gateway proves
+    /// nothing of the device, so it could hand in any signature that the person ever made over the
+    /// same content. [`Refusal::Unknown`] for a request that is unknown, over, another client's,
+    /// not this user's, or not fetched; else as [`Engine::finish`].
     pub async fn complete(
         &self,
         request: &Request,
@@ -127,7 +127,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ///
     /// # Errors
     /// [`Refusal::Unknown`] for a request that is unknown, over, or another user's;
-    /// [`Refusal::OtherDevice`] for any device but the one that fetched it; else as [`Engine::decline`].
+    /// [`Refusal::OtherDevice`] for any device but the one that fetched it; else as
+    /// [`Engine::decline`].
     pub async fn withdraw(
         &self,
         request: &Request,

@@ -1,7 +1,7 @@
 //! Signing identities: which there are, whose they are, and what is done to them.
 //!
-//! A device that loses an identity keeps its channel: whether an identity may sign is looked at with each
-//! signature, and held in its commit.
+//! A device that loses an identity keeps its channel: whether an identity may sign is looked at
+//! with each signature, and held in its commit.
 
 use std::sync::Arc;
 
@@ -67,12 +67,12 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(HeldIdentity { device: Arc::new(device.value), identity })
     }
 
-    /// The user whose identities the selectors mean: the one who holds an enabled identity for `usage`,
-    /// on a device that is not locked, that one of them matches.
+    /// The user whose identities the selectors mean: the one who holds an enabled identity for
+    /// `usage`, on a device that is not locked, that one of them matches.
     ///
     /// # Errors
-    /// Refuses selectors that match nobody's identities, and those that match several users'. A selector
-    /// without any condition names nobody.
+    /// Refuses selectors that match nobody's identities, and those that match several users'. A
+    /// selector without any condition names nobody.
     pub async fn whose(
         &self,
         tenant: &TenantName,
@@ -106,15 +106,15 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(user.ok_or(Refusal::NoIdentity)?)
     }
 
-    /// Gives a device one more identity, which `issue` makes for the device and its tenant. `public_key` is
-    /// the identity's key as [`countersign_proof::public_key`] reads it from a certificate; the device has
-    /// proved that it holds it. The same key again, for the same purpose, is answered with the identity that
-    /// the device has.
+    /// Gives a device one more identity, which `issue` makes for the device and its tenant.
+    /// `public_key` is the identity's key as [`countersign_proof::public_key`] reads it from a
+    /// certificate; the device has proved that it holds it. The same key again, for the same
+    /// purpose, is answered with the identity that the device has.
     ///
     /// # Errors
-    /// Refuses a device or a user that is locked or unknown, a certificate that does not chain to the tenant's
-    /// roots or is not valid now, a key that is or was in use for something else, and one identity too many.
-    /// Fails when the store or `issue` does.
+    /// Refuses a device or a user that is locked or unknown, a certificate that does not chain to
+    /// the tenant's roots or is not valid now, a key that is or was in use for something else, and
+    /// one identity too many. Fails when the store or `issue` does.
     pub async fn add_identity(
         &self,
         tenant: &TenantName,
@@ -188,7 +188,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.change_identity(tenant, id, |identity| identity.labels = labels.to_vec()).await
     }
 
-    /// Deletes an identity: nobody can sign with it any more. What was signed with it stays verifiable.
+    /// Deletes an identity: nobody can sign with it any more. What was signed with it stays
+    /// verifiable.
     ///
     /// # Errors
     /// Refuses an identity that is unknown.

@@ -1,20 +1,20 @@
 //! The use cases: load, decide, commit; then ring the doorbell.
 //!
-//! Each use case loads what it decides on, decides with a pure function, and commits the decision and
-//! its debts against the versions that it was decided on. Found stale, it begins again; a bounded loop,
-//! since whoever moved first has made progress. A device's step is tried first on what is remembered of
-//! its transaction (`context_cache.rs`), which only a commit can confirm.
+//! Each use case loads what it decides on, decides with a pure function, and commits the decision
+//! and its debts against the versions that it was decided on. Found stale, it begins again; a
+//! bounded loop, since whoever moved first has made progress. A device's step is tried first on
+//! what is remembered of its transaction (`context_cache.rs`), which only a commit can confirm.
 //!
-//! * [`start`](Engine::start), [`cancel`](Engine::cancel) and [`discard`](Engine::discard): what relying
-//!   parties do (`start.rs`).
-//! * [`offers`](Engine::offers), [`take`](Engine::take), [`finish`](Engine::finish), … : what devices
-//!   do (`answer.rs`).
-//! * [`fetch`](Engine::fetch), [`complete`](Engine::complete), [`withdraw`](Engine::withdraw): what they
-//!   do through a gateway (`gateway.rs`).
-//! * [`delete_user`](Engine::delete_user), [`set_device_status`](Engine::set_device_status), … : what
-//!   is done to people and their devices (`people.rs`).
-//! * [`identities`](Engine::identities), [`whose`](Engine::whose), … : which signing identities there
-//!   are, and what is done to them (`identities.rs`).
+//! * [`start`](Engine::start), [`cancel`](Engine::cancel) and [`discard`](Engine::discard): what
+//!   relying parties do (`start.rs`).
+//! * [`offers`](Engine::offers), [`take`](Engine::take), [`finish`](Engine::finish), … : what
+//!   devices do (`answer.rs`).
+//! * [`fetch`](Engine::fetch), [`complete`](Engine::complete), [`withdraw`](Engine::withdraw): what
+//!   they do through a gateway (`gateway.rs`).
+//! * [`delete_user`](Engine::delete_user), [`set_device_status`](Engine::set_device_status), … :
+//!   what is done to people and their devices (`people.rs`).
+//! * [`identities`](Engine::identities), [`whose`](Engine::whose), … : which signing identities
+//!   there are, and what is done to them (`identities.rs`).
 //! * [`sweep`](Engine::sweep), [`purge`](Engine::forget): what time does.
 
 mod answer;
@@ -132,8 +132,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(due)
     }
 
-    /// Removes expired activations, and transactions that ended longer than `keep` ago, where that is
-    /// bounded; one small batch of each. Answers whether there may be more.
+    /// Removes expired activations, and transactions that ended longer than `keep` ago, where that
+    /// is bounded; one small batch of each. Answers whether there may be more.
     ///
     /// # Errors
     /// Fails when the ledger does; what was not removed then goes with the next batch.
@@ -169,8 +169,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Commits what was decided, and rings for it. `None` if it has to be decided again: something had
-    /// changed meanwhile, or nothing would be written and so judge what was remembered.
+    /// Commits what was decided, and rings for it. `None` if it has to be decided again: something
+    /// had changed meanwhile, or nothing would be written and so judge what was remembered.
     async fn conclude(&self, decision: Decision) -> Result<Option<Arc<Transaction>>, Error> {
         let Step { next, event } = decision.step;
         let Some(event) = event else {

@@ -6,8 +6,8 @@ use crate::id::DeliveryId;
 use crate::push_policy::PushPolicy;
 use crate::transaction::{Event, Transaction};
 
-/// What `event` owes to those who are not on the line. `recipients` are the devices that are to be told,
-/// and whether each is on the line.
+/// What `event` owes to those who are not on the line. `recipients` are the devices that are to be
+/// told, and whether each is on the line.
 #[must_use]
 pub(super) fn deliveries_for(
     event: Event,

@@ -13,8 +13,8 @@ use crate::spec::Recipients;
 use crate::time::Timestamp;
 use crate::transaction::Input;
 
-/// Makes an activation code at `now`. It is written only if no other code was made for the user since it was
-/// decided on, so the bound on open codes holds however many are made at once.
+/// Makes an activation code at `now`. It is written only if no other code was made for the user
+/// since it was decided on, so the bound on open codes holds however many are made at once.
 ///
 /// # Errors
 /// Refuses an unknown user, and what [`Activation::join`] refuses.
@@ -71,9 +71,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Changes where a device is woken, or that it is not. Another device of the tenant that had that
-    /// address loses it: whoever holds the address now is who registered it last, and must not be shown
-    /// what is another's.
+    /// Changes where a device is woken, or that it is not. Another device of the tenant that had
+    /// that address loses it: whoever holds the address now is who registered it last, and must not
+    /// be shown what is another's.
     ///
     /// # Errors
     /// Refuses a device that is unknown, locked or retired.
@@ -107,7 +107,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Closes the channels of a user's devices. They may come back: whoever is to stay out is locked.
+    /// Closes the channels of a user's devices. They may come back: whoever is to stay out is
+    /// locked.
     ///
     /// # Errors
     /// Refuses an unknown user, and one who has no device on the line.

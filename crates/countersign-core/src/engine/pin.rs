@@ -22,15 +22,15 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Sets a device's PIN: the first, version 1, needs no proof; each next one proves the one
     /// before it. The same again is accepted, and changes nothing of the device.
     ///
-    /// Every call that names the present PIN, by a proof or as the present version once more, is a guess:
-    /// whoever has the device's file could try every PIN there is. No guess is answered without a
-    /// commit that holds the user's version, the right one too. So guesses that were read before the
-    /// last wrong one was written are stale, and meet the lock. A right one clears the count of wrong
-    /// ones in that commit.
+    /// Every call that names the present PIN, by a proof or as the present version once more, is a
+    /// guess: whoever has the device's file could try every PIN there is. No guess is answered
+    /// without a commit that holds the user's version, the right one too. So guesses that were read
+    /// before the last wrong one was written are stale, and meet the lock. A right one clears the
+    /// count of wrong ones in that commit.
     ///
     /// # Errors
-    /// Refuses a change out of turn or without proof; a wrong proof counts as a wrong PIN, and so does
-    /// another PIN under the present version.
+    /// Refuses a change out of turn or without proof; a wrong proof counts as a wrong PIN, and so
+    /// does another PIN under the present version.
     pub async fn set_pin(
         &self,
         tenant: &TenantName,

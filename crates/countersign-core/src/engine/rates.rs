@@ -1,7 +1,8 @@
 //! How fast transactions may be started, by client and by tenant: the generic cell rate algorithm
 //! (ITU-T I.371, annex A), with the time as an argument.
 //!
-//! A node counts for itself: with several nodes the whole is allowed as many times as there are nodes.
+//! A node counts for itself: with several nodes the whole is allowed as many times as there are
+//! nodes.
 
 use core::hash::Hash;
 use core::num::NonZeroU32;
@@ -14,8 +15,8 @@ use crate::limits::START_BURST;
 use crate::refusal::Quota;
 use crate::time::Timestamp;
 
-/// Entries after which those that are idle are looked for. There are no more entries that are not idle
-/// than there are clients.
+/// Entries after which those that are idle are looked for. There are no more entries that are not
+/// idle than there are clients.
 const TIDIED_AT: usize = 1_024;
 
 /// Transactions that may be started in a second; `None` is without a limit.
@@ -37,7 +38,8 @@ struct Recent {
     tenants: Rate<TenantName>,
 }
 
-/// For each key the time at which its allowance is whole again, in nanoseconds since the Unix epoch.
+/// For each key the time at which its allowance is whole again, in nanoseconds since the Unix
+/// epoch.
 #[derive(Debug)]
 struct Rate<K> {
     whole_at: HashMap<K, u128>,

@@ -47,7 +47,8 @@ pub struct SignatureRequest {
     pub user: UserName,
     /// What the caller calls it.
     pub reference: Option<Reference>,
-    /// Which devices are offered it; with selectors, those of them that hold an identity that matches.
+    /// Which devices are offered it; with selectors, those of them that hold an identity that
+    /// matches.
     pub recipients: Recipients,
     /// Which identities may sign it; any, where there is none.
     pub selectors: Vec<Selector>,
@@ -81,8 +82,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// The same order under the same reference is answered with the transaction that it started.
     ///
     /// # Errors
-    /// Refuses users and devices that are unknown or locked, selectors that no enabled identity matches, a
-    /// reference used for something else, one open transaction too many, and what exceeds a [`Quota`].
+    /// Refuses users and devices that are unknown or locked, selectors that no enabled identity
+    /// matches, a reference used for something else, one open transaction too many, and what
+    /// exceeds a [`Quota`].
     ///
     /// # Panics
     /// If raw signatures are asked for over bytes that are no text: see [`countersign_proof::raw`].
@@ -90,8 +92,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.start_among(None, request).await
     }
 
-    /// As [`start`](Self::start), by a caller that has just read the user, and those of their devices that the
-    /// order could address, to make it.
+    /// As [`start`](Self::start), by a caller that has just read the user, and those of their
+    /// devices that the order could address, to make it.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -124,7 +126,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// `None` where it has to be looked at again: something changed meanwhile, or the reference is taken.
+    /// `None` where it has to be looked at again: something changed meanwhile, or the reference is
+    /// taken.
     async fn try_start(
         &self,
         seen: Option<UserWithDevices>,
@@ -246,7 +249,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.apply(tenant, found.spec.id, Input::Cancel).await
     }
 
-    /// Deletes a transaction for its client: an open one is cancelled; its evidence and its callback stay.
+    /// Deletes a transaction for its client: an open one is cancelled; its evidence and its
+    /// callback stay.
     ///
     /// # Errors
     /// Refuses a transaction that is not this client's, or that it has deleted already.

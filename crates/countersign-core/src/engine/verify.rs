@@ -1,5 +1,5 @@
-//! Whether a signature is one: by an identity that may sign this transaction, in a form that its terms
-//! accept, over exactly what was shown.
+//! Whether a signature is one: by an identity that may sign this transaction, in a form that its
+//! terms accept, over exactly what was shown.
 
 use std::sync::Arc;
 
@@ -100,8 +100,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 }
 
-/// Verifies a raw signature over what the terms say, or over the digest that the device reports where
-/// they do not say it.
+/// Verifies a raw signature over what the terms say, or over the digest that the device reports
+/// where they do not say it.
 fn verify_raw(
     context: &StepContext,
     wanted: &RawTerms,
@@ -133,8 +133,8 @@ fn verify_raw(
     raw::verify(submission.value, algorithm, subject, id, signer, now)
 }
 
-/// What a signature is made with that names nothing: the scheme of its key, with the hash that this device is
-/// to prefer.
+/// What a signature is made with that names nothing: the scheme of its key, with the hash that this
+/// device is to prefer.
 fn preferred(
     context: &StepContext,
     wanted: &RawTerms,

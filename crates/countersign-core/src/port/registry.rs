@@ -44,7 +44,8 @@ pub trait Registry: Send + Sync {
         id: &ClientId,
     ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
 
-    /// Finds the client of that id, whichever tenant's it is: ids are drawn, so one is another's nowhere.
+    /// Finds the client of that id, whichever tenant's it is: ids are drawn, so one is another's
+    /// nowhere.
     fn client_by_id(
         &self,
         id: &ClientId,
@@ -98,8 +99,9 @@ pub trait Registry: Send + Sync {
         lock_state: LockState,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
-    /// Removes a user, if the version still holds and none of their transactions is open. In the same
-    /// commit their devices are retired and their activations removed; ended transactions stay.
+    /// Removes a user, if the version still holds and none of their transactions is open. In the
+    /// same commit their devices are retired and their activations removed; ended transactions
+    /// stay.
     ///
     /// The name is free again. Its next user has another serial base and no device, and begins at
     /// version 1: a decision on the old one's version cannot be taken for one on theirs, because it
@@ -141,7 +143,8 @@ pub trait Registry: Send + Sync {
         id: IdentityId,
     ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
 
-    /// Reads the devices that hold an identity with all of these labels, as `devices`, at most `limit`.
+    /// Reads the devices that hold an identity with all of these labels, as `devices`, at most
+    /// `limit`.
     fn devices_by_labels(
         &self,
         tenant: &TenantName,
@@ -149,8 +152,8 @@ pub trait Registry: Send + Sync {
         limit: u16,
     ) -> impl Future<Output = Result<Vec<Versioned<Device>>, Fault>> + Send;
 
-    /// Reads a user and their devices, retired ones aside, together where a store can. `None` where there
-    /// is no such user.
+    /// Reads a user and their devices, retired ones aside, together where a store can. `None` where
+    /// there is no such user.
     fn user_with_devices(
         &self,
         tenant: &TenantName,
@@ -163,8 +166,8 @@ pub trait Registry: Send + Sync {
         }
     }
 
-    /// Reads the user who holds an identity, and of their devices the one that it is on, together where a
-    /// store can. Nobody holds what is on a retired device.
+    /// Reads the user who holds an identity, and of their devices the one that it is on, together
+    /// where a store can. Nobody holds what is on a retired device.
     fn holder(
         &self,
         tenant: &TenantName,
@@ -180,16 +183,16 @@ pub trait Registry: Send + Sync {
     /// Changes a device's status, PIN, push address or identities, if the version still holds.
     /// Everything else in `device` is as it was read. No identity is added this way.
     ///
-    /// An address is one device's in a tenant: whichever other device has it loses it in the same commit, as
-    /// [`crate::push::Retirement::Moved`]. So it is when a device enrols.
+    /// An address is one device's in a tenant: whichever other device has it loses it in the same
+    /// commit, as [`crate::push::Retirement::Moved`]. So it is when a device enrols.
     fn change_device(
         &self,
         device: Device,
         expected: u32,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
-    /// The same for a device's PIN, if its user's version still holds as well; in the same commit the user
-    /// comes to have that standing, where one is given.
+    /// The same for a device's PIN, if its user's version still holds as well; in the same commit
+    /// the user comes to have that standing, where one is given.
     fn change_pin(
         &self,
         device: Device,
@@ -198,8 +201,8 @@ pub trait Registry: Send + Sync {
         lock_state: Option<LockState>,
     ) -> impl Future<Output = Result<Changed, Fault>> + Send;
 
-    /// Makes an activation code, if as many as `expected` were made for its user before. Stale as well
-    /// if there is no such user, or if the activation's id is taken.
+    /// Makes an activation code, if as many as `expected` were made for its user before. Stale as
+    /// well if there is no such user, or if the activation's id is taken.
     ///
     /// The user's version stays: nothing else is decided on this count.
     fn create_activation(
@@ -219,14 +222,14 @@ pub trait Registry: Send + Sync {
 
     /// Uses an activation and makes its device, if both versions still hold.
     ///
-    /// A public key is one identity's in a tenant for good: the digest of each key, and the serial number of
-    /// each certificate that the tenant's authority issued, are written in the same commit and never removed,
-    /// whatever becomes of the identity, its device and its user.
+    /// A public key is one identity's in a tenant for good: the digest of each key, and the serial
+    /// number of each certificate that the tenant's authority issued, are written in the same
+    /// commit and never removed, whatever becomes of the identity, its device and its user.
     fn enrol(&self, enrolment: Enrolment)
     -> impl Future<Output = Result<Registered, Fault>> + Send;
 
-    /// Gives a device one more identity, if the versions of the device and of its user still hold. Keys and
-    /// serial numbers are held as [`Self::enrol`] holds them.
+    /// Gives a device one more identity, if the versions of the device and of its user still hold.
+    /// Keys and serial numbers are held as [`Self::enrol`] holds them.
     fn add_identity(
         &self,
         addition: Addition,

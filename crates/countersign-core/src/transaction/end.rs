@@ -24,14 +24,16 @@ pub enum End {
         by: DeviceId,
         /// And why.
         reason: Decline,
-        /// In what words, at most [`crate::limits::REASON_BYTES_MAX`]; none, where the device gave none.
+        /// In what words, at most [`crate::limits::REASON_BYTES_MAX`]; none, where the device gave
+        /// none.
         words: String,
     },
     /// The device could not do it.
     Failed {
         /// Which.
         by: DeviceId,
-        /// Why, in its own words, at most [`crate::limits::REASON_BYTES_MAX`]; empty, where it gave none.
+        /// Why, in its own words, at most [`crate::limits::REASON_BYTES_MAX`]; empty, where it gave
+        /// none.
         reason: String,
     },
     /// Nobody answered in time.

@@ -1,7 +1,8 @@
-//! What came to be signed, opened: from a seal, or from TrustedX's resource, and with the document that a
-//! digest is of.
+//! What came to be signed, opened: from a seal, or from TrustedX's resource, and with the document
+//! that a digest is of.
 //!
-//! The promise: what is shown is for this transaction, and a digest agrees with all that was said of it.
+//! The promise: what is shown is for this transaction, and a digest agrees with all that was said
+//! of it.
 
 use core::time::Duration;
 

@@ -78,7 +78,8 @@ impl Device {
         Ok(Signature::Cms { identity: identity.id.clone(), algorithm: Some(algorithm), value })
     }
 
-    /// The identity that may sign content, in a form and with an algorithm that the transaction takes.
+    /// The identity that may sign content, in a form and with an algorithm that the transaction
+    /// takes.
     fn signer<'a>(&'a self, content: &'a Content) -> Option<(&'a PhoneIdentity, Algorithm)> {
         if !content.forms.contains(&Form::Cms) {
             return None;

@@ -1,12 +1,13 @@
 //! One thing, fetched over TLS from an address that an application named.
 //!
 //! The promise: nothing is asked before the server has shown a certificate that chains to what the
-//! application gave, so that an address can be made to connect, and to nothing more; and whatever the
-//! server does, it is over within [`Limits`]. Only hosts that [`FetchPolicy`] permits are connected to.
+//! application gave, so that an address can be made to connect, and to nothing more; and whatever
+//! the server does, it is over within [`Limits`]. Only hosts that [`FetchPolicy`] permits are
+//! connected to.
 //!
-//! No redirect is followed: the application says where its document is and who vouches for that place; a
-//! redirect would lead to a place of somebody else's choice, in the device's own network too. No proxy is
-//! used, no content is unpacked, and no cookie, token or referrer is sent.
+//! No redirect is followed: the application says where its document is and who vouches for that
+//! place; a redirect would lead to a place of somebody else's choice, in the device's own network
+//! too. No proxy is used, no content is unpacked, and no cookie, token or referrer is sent.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -180,8 +181,9 @@ fn tls(roots: &[Vec<u8>]) -> Result<ClientConfig, CannotFetch> {
         .with_no_client_auth())
 }
 
-/// `root_certs` may hold a whole path. A server's own certificate in it vouches for others only if its
-/// issuer said so (RFC 5280, section 4.2.1.9), or if nobody else issued it: then it vouches for itself.
+/// `root_certs` may hold a whole path. A server's own certificate in it vouches for others only if
+/// its issuer said so (RFC 5280, section 4.2.1.9), or if nobody else issued it: then it vouches for
+/// itself.
 fn vouches(der: &[u8]) -> Result<bool, CannotFetch> {
     let certificate = Certificate::from_der(der).map_err(|_| CannotFetch::BadRoot)?;
     let certificate = certificate.tbs_certificate;

@@ -1,8 +1,9 @@
-//! Which hosts a device fetches from: those on the public internet, and those that its owner allows.
+//! Which hosts a device fetches from: those on the public internet, and those that its owner
+//! allows.
 //!
 //! The promise: the device connects to the addresses that were judged, so a name that means another
-//! address the next time (DNS rebinding) gains nothing; and an application cannot use the device to look
-//! into the network that the device is in.
+//! address the next time (DNS rebinding) gains nothing; and an application cannot use the device to
+//! look into the network that the device is in.
 
 use core::fmt;
 use std::io;
@@ -34,8 +35,8 @@ pub(super) struct GuardedResolver {
 }
 
 impl FetchPolicy {
-    /// Allows these hosts besides the public internet, whatever their addresses are. Metadata services of
-    /// clouds are never fetched from.
+    /// Allows these hosts besides the public internet, whatever their addresses are. Metadata
+    /// services of clouds are never fetched from.
     #[must_use]
     pub fn allowing(allowed: Vec<AllowedHost>) -> Self {
         let system = |name: String| {

@@ -1,7 +1,7 @@
 //! How each element and each attribute of HTML is shown: the tables of `docs/showing-html.md`.
 //!
-//! The promise: what these tables do not name is marked. So nothing is left out without a word, whatever
-//! HTML is going to have.
+//! The promise: what these tables do not name is marked. So nothing is left out without a word,
+//! whatever HTML is going to have.
 
 /// How an element is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -91,8 +91,8 @@ const UNSEEN_OF: [(&str, &str); 7] = [
     ("col", "span"),
     ("colgroup", "span"),
 ];
-/// Properties of inline styles that change the look of text and neither its words, its place nor whether it
-/// is seen.
+/// Properties of inline styles that change the look of text and neither its words, its place nor
+/// whether it is seen.
 const PLAIN_PROPERTIES: &str = "border-collapse font-style font-weight text-align vertical-align";
 
 /// How this element of HTML is shown.
@@ -157,7 +157,8 @@ fn has(name: &str, names: &str) -> bool {
     names.split(' ').any(|known| known == name)
 }
 
-/// Whether an address is a program. Browsers pass over controls and blanks in it (URL, section 4.4).
+/// Whether an address is a program. Browsers pass over controls and blanks in it (URL, section
+/// 4.4).
 fn is_program(value: &str) -> bool {
     let plain = value.chars().filter(|letter| !letter.is_control() && *letter != ' ');
     let start: String = plain.take("javascript:".len()).collect();
@@ -173,8 +174,8 @@ fn is_plain_http_equiv(value: &str) -> bool {
     has(&value.trim().to_ascii_lowercase(), HTTP_EQUIV)
 }
 
-/// Whether an inline style has [`PLAIN_PROPERTIES`] and underlines only, written plainly: without escapes,
-/// comments and functions.
+/// Whether an inline style has [`PLAIN_PROPERTIES`] and underlines only, written plainly: without
+/// escapes, comments and functions.
 fn is_plain_style(style: &str) -> bool {
     style.split(';').map(str::trim).filter(|declaration| !declaration.is_empty()).all(
         |declaration| {

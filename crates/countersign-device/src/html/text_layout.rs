@@ -157,8 +157,8 @@ impl TextLayout {
         self.rows.push(Vec::new());
     }
 
-    /// Cells of a line stand beside each other, all of them, so that none looks like its neighbour. Larger
-    /// ones, as of a table that is there for the layout, stand below each other.
+    /// Cells of a line stand beside each other, all of them, so that none looks like its neighbour.
+    /// Larger ones, as of a table that is there for the layout, stand below each other.
     pub(super) fn row_end(&mut self) {
         let cells = self.rows.pop().unwrap_or_default();
         self.need(Break::Line);

@@ -1,8 +1,8 @@
-//! A page as a tree, as the HTML parsing algorithm makes it (HTML, section 13.2): what a browser without
-//! scripts would have.
+//! A page as a tree, as the HTML parsing algorithm makes it (HTML, section 13.2): what a browser
+//! without scripts would have.
 //!
-//! Nodes live in one list and name each other by their place in it, so that a deep page needs no deep stack,
-//! neither to be walked nor to be dropped.
+//! Nodes live in one list and name each other by their place in it, so that a deep page needs no
+//! deep stack, neither to be walked nor to be dropped.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -15,8 +15,9 @@ use html5ever::{Attribute, ParseOpts, QualName, local_name, ns, parse_document};
 
 /// Nodes of one page: a node is about 250 bytes.
 const NODES_MAX: usize = 200_000;
-/// Bytes that are parsed between two looks at the number of nodes. A page can have far more nodes than tags,
-/// since formatting elements that were not closed are opened again in each paragraph (HTML, 13.2.4.3).
+/// Bytes that are parsed between two looks at the number of nodes. A page can have far more nodes
+/// than tags, since formatting elements that were not closed are opened again in each paragraph
+/// (HTML, 13.2.4.3).
 const STEP_BYTES: usize = 64;
 
 /// A parsed page.

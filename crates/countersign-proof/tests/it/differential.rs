@@ -1,5 +1,5 @@
-//! Two opinions: messages are put together in odd ways, each right or wrong in a place or two, and whatever
-//! we accept of them OpenSSL must accept too, as we keep it.
+//! Two opinions: messages are put together in odd ways, each right or wrong in a place or two, and
+//! whatever we accept of them OpenSSL must accept too, as we keep it.
 
 use countersign_proof::ber::element;
 use countersign_proof::{cms, oid};
@@ -9,8 +9,8 @@ use crate::accepted::sha256;
 use crate::forger::*;
 use crate::openssl;
 
-/// The ways to write each part of a message, of which the first is the usual one. A choice above their
-/// number is the usual one, too, so that most messages are odd in few places.
+/// The ways to write each part of a message, of which the first is the usual one. A choice above
+/// their number is the usual one, too, so that most messages are odd in few places.
 #[derive(Clone, Debug)]
 struct Oddities([usize; 10]);
 
@@ -147,8 +147,8 @@ fn each_oddity_by_itself_is_refused_or_accepted_by_openssl_too() {
             accepted += 1;
             let kept = openssl::verify(proof.evidence(), &TENANT.root);
             assert_eq!(kept.as_deref(), Ok(CONTENT), "way {way} of part {place}");
-            // OpenSSL verifies order and framing of what is signed as they come (RFC 5652 §5.4 wants
-            // DER's), which is why they are not kept so.
+            // OpenSSL verifies order and framing of what is signed as they come (RFC 5652 §5.4
+            // wants DER's), which is why they are not kept so.
             if place < 8 {
                 let as_sent = openssl::verify(&sent, &TENANT.root);
                 assert_eq!(as_sent.as_deref(), Ok(CONTENT), "way {way} of part {place}, as sent");

@@ -1,7 +1,7 @@
 //! Makes CMS messages with chosen defects, and the certificates to go with them.
 //!
-//! [`Forge::right`] describes a right message; a test spoils what it is about, and `build` signs what
-//! came of it, so that the defect is the only thing wrong.
+//! [`Forge::right`] describes a right message; a test spoils what it is about, and `build` signs
+//! what came of it, so that the defect is the only thing wrong.
 
 use std::sync::LazyLock;
 

@@ -16,8 +16,8 @@ pub(crate) fn verify(message: &[u8], root: &[u8]) -> Result<Vec<u8>, String> {
     openssl(dir.path(), "cms -verify -cades -binary -inform DER -in message.p7m -CAfile ca.pem")
 }
 
-/// Verifies a bare signature. OpenSSL 3.0 has no CMS with Ed25519: it asks for a digest beside the one
-/// that the scheme has inside (RFC 8419 §3.1 allows only that).
+/// Verifies a bare signature. OpenSSL 3.0 has no CMS with Ed25519: it asks for a digest beside the
+/// one that the scheme has inside (RFC 8419 §3.1 allows only that).
 pub(crate) fn verify_raw(signed: &[u8], signature: &[u8], own: &[u8]) -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("signed"), signed).unwrap();

@@ -1,5 +1,5 @@
-//! Raw signatures against `docs/vectors/raw.json`, in which OpenSSL signed: each verdict is held. And
-//! what is kept of one, OpenSSL verifies.
+//! Raw signatures against `docs/vectors/raw.json`, in which OpenSSL signed: each verdict is held.
+//! And what is kept of one, OpenSSL verifies.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

@@ -65,8 +65,8 @@ fn every_refused_proof_is_refused() {
     }
 }
 
-/// A P-256 request of the vectors with its key written otherwise. Its signature does not hold then; what
-/// counts is that it is not asked for.
+/// A P-256 request of the vectors with its key written otherwise. Its signature does not hold then;
+/// what counts is that it is not asked for.
 fn respelt(from: &[u8], to: &[u8]) -> BadProof {
     let mut request = bytes(&vectors()["accepted"][0]["csr"]);
     let at = request.windows(from.len()).position(|window| window == from).unwrap();

@@ -26,8 +26,8 @@ use crate::notifier::{ConnectionEvent, ConnectionKind};
 
 type Answer<T> = Result<Json<T>, Refused>;
 
-/// `?wait=30`: how many seconds to wait for an offer. `?request_key=0123456789`: only the one that has
-/// this key, as a person has scanned it.
+/// `?wait=30`: how many seconds to wait for an offer. `?request_key=0123456789`: only the one that
+/// has this key, as a person has scanned it.
 #[derive(Deserialize)]
 pub(super) struct OffersQuery {
     #[serde(default)]
@@ -56,7 +56,8 @@ pub(super) async fn set_pin(
     Ok(Json(body::PinAnswer { version: change.version }))
 }
 
-/// `GET /device/v1/offers?wait=30`: what is open and not taken by this device; waits where there is none.
+/// `GET /device/v1/offers?wait=30`: what is open and not taken by this device; waits where there
+/// is none.
 pub(super) async fn offers(
     State(devices): State<Devices>,
     Query(OffersQuery { wait, request_key }): Query<OffersQuery>,

@@ -38,8 +38,8 @@ impl Devices {
     /// Checks who sent `request`, and takes in its body, which must be JSON where there is one.
     ///
     /// # Errors
-    /// `unauthorised` with the server's time, whatever did not hold; `too_many` for a device that makes more
-    /// calls than are remembered; and bodies that are none.
+    /// `unauthorised` with the server's time, whatever did not hold; `too_many` for a device that
+    /// makes more calls than are remembered; and bodies that are none.
     pub(super) async fn prove(&self, request: Request) -> Result<AuthenticatedDevice, Refused> {
         let is_bodiless = request.method() == Method::GET;
         if !is_bodiless && !body_limit::is(request.headers(), "application/json") {
@@ -84,8 +84,8 @@ impl Devices {
         Ok(AuthenticatedDevice { tenant, device, name, auth_key: key, body })
     }
 
-    /// The registered authentication key of a device, whatever its status: what a locked device is told
-    /// is the engine's to say.
+    /// The registered authentication key of a device, whatever its status: what a locked device is
+    /// told is the engine's to say.
     pub(super) async fn auth_key(
         &self,
         tenant: &TenantName,

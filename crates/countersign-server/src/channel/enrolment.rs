@@ -1,10 +1,12 @@
-//! `POST /device/v1/enrolments`: an activation code and keys in; names, certificates and secrets out.
+//! `POST /device/v1/enrolments`: an activation code and keys in; names, certificates and secrets
+//! out.
 //!
-//! The code does not travel: the request's MAC proves that the device has it, and the answer's MAC that
-//! the server does. A wrong code, user and tenant are refused alike, after the same reads and as many MACs.
+//! The code does not travel: the request's MAC proves that the device has it, and the answer's MAC
+//! that the server does. A wrong code, user and tenant are refused alike, after the same reads and
+//! as many MACs.
 //!
-//! Wrong codes are limited, by user and address. The limit keeps nobody out who has a generated code: with
-//! 80 random bits it needs no limit. `docs/device-protocol.md` has the reasons.
+//! Wrong codes are limited, by user and address. The limit keeps nobody out who has a generated
+//! code: with 80 random bits it needs no limit. `docs/device-protocol.md` has the reasons.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -141,8 +143,8 @@ impl Devices {
         }
     }
 
-    /// What a wrong code counts against: the user and the address, the address, and the user. The names
-    /// are as they were sent, whether there is such a user or not.
+    /// What a wrong code counts against: the user and the address, the address, and the user. The
+    /// names are as they were sent, whether there is such a user or not.
     fn counters(&self, asked: &EnrolmentRequest, address: IpAddr) -> Vec<Counter> {
         let (rules, tries, network) = (&self.0.rules, &self.0.tries, network(address));
         let user = (&asked.tenant, &asked.user);
@@ -153,8 +155,8 @@ impl Devices {
         ]
     }
 
-    /// Finds the activation whose code the request proves. A user that there is not costs the same reads
-    /// and as many MACs.
+    /// Finds the activation whose code the request proves. A user that there is not costs the same
+    /// reads and as many MACs.
     async fn admit(
         &self,
         asked: &EnrolmentRequest,
@@ -202,7 +204,8 @@ impl Devices {
         Ok(())
     }
 
-    /// Makes the device: its names, its certificates and its secrets; and the keys of its identities.
+    /// Makes the device: its names, its certificates and its secrets; and the keys of its
+    /// identities.
     fn issue(
         &self,
         asked: &EnrolmentRequest,
@@ -289,8 +292,9 @@ impl Devices {
     }
 }
 
-/// The activation whose code the request's MAC was made with, if the request may use it. Of several that were
-/// made with the same code, the one that this very request used before, or else the open one.
+/// The activation whose code the request's MAC was made with, if the request may use it. Of several
+/// that were made with the same code, the one that this very request used before, or else the open
+/// one.
 fn redemption(
     activations: Vec<Versioned<Activation>>,
     proof: &CodeProof,
@@ -309,8 +313,8 @@ fn redemption(
     best
 }
 
-/// The codes to try, as many as a user can have activations, with placeholders for those that they have not. So
-/// the time does not tell how many there are.
+/// The codes to try, as many as a user can have activations, with placeholders for those that they
+/// have not. So the time does not tell how many there are.
 fn candidates(
     activations: Vec<Versioned<Activation>>,
 ) -> impl Iterator<Item = (ActivationCode, Option<Versioned<Activation>>)> {
@@ -323,8 +327,9 @@ fn candidates(
     real.chain(padding).take(ACTIVATIONS_LISTED_MAX)
 }
 
-/// Brings what people are shown of the device into the form that names have. Nothing is found by what a
-/// device says of itself, so what is not plain is left out of it; a label that is not plain is refused.
+/// Brings what people are shown of the device into the form that names have. Nothing is found by
+/// what a device says of itself, so what is not plain is left out of it; a label that is not plain
+/// is refused.
 fn normalize(asked: &mut EnrolmentRequest) -> Result<(), BadName> {
     let device = &mut asked.device;
     for text in [
@@ -340,7 +345,8 @@ fn normalize(asked: &mut EnrolmentRequest) -> Result<(), BadName> {
     identities.try_for_each(|identity| name::normalize(&mut identity.proposed_labels))
 }
 
-/// The requests for certificates: each by a key that proved this enrolment, and no key in two places.
+/// The requests for certificates: each by a key that proved this enrolment, and no key in two
+/// places.
 fn requests(asked: &EnrolmentRequest) -> Result<Vec<authority::Request>, Refused> {
     if asked.identities.is_empty() || asked.identities.len() > IDENTITIES_PER_DEVICE_MAX {
         return Err(Code::BadRequest.into());

@@ -1,5 +1,6 @@
-//! `POST /device/v1/identities`: one more identity of a device that is enrolled: a key that it proves to
-//! hold, with a certificate of ours, or with one that it brings from an authority that its tenant trusts.
+//! `POST /device/v1/identities`: one more identity of a device that is enrolled: a key that it
+//! proves to hold, with a certificate of ours, or with one that it brings from an authority that
+//! its tenant trusts.
 
 use axum::Json;
 use axum::extract::{Request, State};

@@ -1,8 +1,8 @@
 //! Devices' authentication keys, remembered ready to check proofs with.
 //!
-//! A device has the key that it enrolled with for as long as it is known, and its number is nobody else's
-//! after it, so that what is remembered cannot become untrue. Only the key is: whether a device or its user
-//! may do anything is not, and is looked at with each call.
+//! A device has the key that it enrolled with for as long as it is known, and its number is nobody
+//! else's after it, so that what is remembered cannot become untrue. Only the key is: whether a
+//! device or its user may do anything is not, and is looked at with each call.
 
 use std::collections::HashMap;
 use std::sync::Arc;

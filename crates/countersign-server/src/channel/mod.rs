@@ -1,7 +1,7 @@
 //! How our devices speak: enrolment, a live channel, and the same calls over HTTP.
 //!
-//! `docs/device-protocol.md` is the specification; its forms are `countersign-wire`'s. This room checks
-//! who calls and translates; what may happen is the engine's to decide.
+//! `docs/device-protocol.md` is the specification; its forms are `countersign-wire`'s. This room
+//! checks who calls and translates; what may happen is the engine's to decide.
 
 pub(crate) mod answer;
 mod calls;
@@ -96,8 +96,8 @@ impl Devices {
         &self.0.digest_url
     }
 
-    /// When devices' calls can be answered: the first tokens that cannot have been used before this process
-    /// began are made then.
+    /// When devices' calls can be answered: the first tokens that cannot have been used before this
+    /// process began are made then.
     pub(crate) fn opens_at(&self) -> Timestamp {
         self.0.replays.opens_at()
     }

@@ -1,7 +1,8 @@
 //! Tokens of devices that were used, so that none is used twice on one node.
 //!
-//! Its promise: a node accepts a token once, also across its own restarts; and a device that makes too many
-//! calls is refused alone. A replay on another node is harmless: every call may be repeated.
+//! Its promise: a node accepts a token once, also across its own restarts; and a device that makes
+//! too many calls is refused alone. A replay on another node is harmless: every call may be
+//! repeated.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use countersign_wire::id::DeviceName;
 use countersign_wire::jws::Proven;
 use parking_lot::Mutex;
 
-/// How long after its use a token could be used again: it may be dated ahead, and `iat` is in whole seconds.
+/// How long after its use a token could be used again: it may be dated ahead, and `iat` is in whole
+/// seconds.
 const LIFE: Duration =
     Duration::from_secs(PROOF_SKEW.as_secs() + PROOF_AHEAD_MAX.as_secs() + 1 + 1);
 
@@ -58,8 +60,8 @@ impl Replays {
         Self { since: now, used: Mutex::default() }
     }
 
-    /// When a token that is made then is the first to be accepted: the next whole second for which no token
-    /// can have been accepted before this node began.
+    /// When a token that is made then is the first to be accepted: the next whole second for which
+    /// no token can have been accepted before this node began.
     pub(super) fn opens_at(&self) -> Timestamp {
         let unused = self.since + PROOF_AHEAD_MAX;
         Timestamp((unused.seconds() + 1) * 1_000)

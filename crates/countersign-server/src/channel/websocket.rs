@@ -108,8 +108,8 @@ impl Channel {
         else {
             return Err(Some(Close::Unauthorised));
         };
-        // Boxed, as all that a channel does but waiting: its task would be as large as the largest of them,
-        // for as long as it waits.
+        // Boxed, as all that a channel does but waiting: its task would be as large as the largest
+        // of them, for as long as it waits.
         let who = Box::pin(self.greeted(&hello, &nonce)).await?;
         let (mut session, mut connection) = Box::pin(self.welcome(n, &who)).await?;
         drop((hello, nonce));
@@ -164,7 +164,8 @@ impl Channel {
         Ok(AuthenticatedDevice { tenant, device, name, auth_key: key, body })
     }
 
-    /// Puts the device on the board, and then tells it what is open, so that nothing falls in between.
+    /// Puts the device on the board, and then tells it what is open, so that nothing falls in
+    /// between.
     async fn welcome(
         &mut self,
         n: u64,

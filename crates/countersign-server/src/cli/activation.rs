@@ -48,8 +48,8 @@ pub(super) enum Command {
         /// How long the code is good [default: as configured, 86400]
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=VALID_SECONDS_MAX))]
         valid: Option<u64>,
-        /// A label of the identities that are enrolled with the code, which relying parties select them by; may
-        /// be repeated
+        /// A label of the identities that are enrolled with the code, which relying parties select
+        /// them by; may be repeated
         #[arg(long = "label", value_name = "LABEL")]
         labels: Vec<String>,
         #[command(flatten)]

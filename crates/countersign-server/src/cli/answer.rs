@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 use countersign_device::display;
 use serde::Serialize;
 
-/// Prints `value` as JSON, or for people what `text` says. No name or content in either acts on a terminal:
-/// `text` must not hold colours.
+/// Prints `value` as JSON, or for people what `text` says. No name or content in either acts on a
+/// terminal: `text` must not hold colours.
 ///
 /// # Errors
 /// When standard output takes no more, except where whoever read it has gone away.

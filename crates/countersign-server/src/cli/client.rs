@@ -25,8 +25,9 @@ const SLUG_MAX: usize = 32;
 pub(super) enum Command {
     /// Make a client: an application that may ask this tenant's users for signatures.
     ///
-    /// Prints its credentials, which are shown once and never again: client id and secret for access
-    /// tokens, and the secret that the signatures of callbacks are checked with (Standard Webhooks).
+    /// Prints its credentials, which are shown once and never again: client id and secret for
+    /// access tokens, and the secret that the signatures of callbacks are checked with (Standard
+    /// Webhooks).
     #[command(
         after_help = "Example:\n  countersign client create 'Acme Shop' --tenant acme --json"
     )]
@@ -46,8 +47,8 @@ pub(super) enum Command {
     /// Change the secret that a client's callbacks are signed with.
     ///
     /// The first step makes a new one, which is shown once; from then on each callback carries two
-    /// signatures, so that receivers may change over one by one. The second step, with --finish, ends the
-    /// old one.
+    /// signatures, so that receivers may change over one by one. The second step, with --finish,
+    /// ends the old one.
     #[command(
         after_help = "Example:\n  countersign client rotate-webhook-secret acme-shop-90c5e04f11 --tenant acme"
     )]

@@ -1,5 +1,5 @@
-//! A raw signature with all that it takes to verify it elsewhere: what `transaction show --json` prints
-//! under `end`, and what `verify` reads.
+//! A raw signature with all that it takes to verify it elsewhere: what `transaction show --json`
+//! prints under `end`, and what `verify` reads.
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;

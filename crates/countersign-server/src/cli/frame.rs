@@ -1,7 +1,7 @@
 //! What is to be signed, or was, drawn in a frame.
 //!
-//! The promise: everything inside came through [`display`], so nothing in it can draw a frame's line or a
-//! row of its own, and all of it is shown: long lines are broken, never cut.
+//! The promise: everything inside came through [`display`], so nothing in it can draw a frame's
+//! line or a row of its own, and all of it is shown: long lines are broken, never cut.
 
 use countersign_device::{View, display};
 
@@ -88,8 +88,8 @@ fn dumped(view: &View) -> Vec<String> {
     lines.lines().map(|line| line.strip_prefix("│ ").unwrap_or(line).to_owned()).collect()
 }
 
-/// The line in pieces of at most `width` columns, broken after a blank where there is one. At least one
-/// piece, and no character is lost.
+/// The line in pieces of at most `width` columns, broken after a blank where there is one. At least
+/// one piece, and no character is lost.
 fn wrapped(line: &str, width: usize) -> Vec<String> {
     let mut pieces = Vec::new();
     let (mut piece, mut used) = (String::new(), 0);

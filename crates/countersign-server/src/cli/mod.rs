@@ -1,8 +1,8 @@
 //! The command line: one file a noun, and what they share.
 //!
-//! The promise: what a command prints with `--json` is a contract, since other programs stand on it; what
-//! it prints for people never lets a stranger's text move the cursor; and a command that failed says why
-//! in one sentence, on standard error, and exits with 1.
+//! The promise: what a command prints with `--json` is a contract, since other programs stand on
+//! it; what it prints for people never lets a stranger's text move the cursor; and a command that
+//! failed says why in one sentence, on standard error, and exits with 1.
 //!
 //! Administration opens the ledger itself, so it works while the server runs and while it does not.
 
@@ -34,7 +34,8 @@ use clap::{Parser, Subcommand};
 /// Asks a person to sign something on the device they hold, and hands back a signature that it has
 /// verified.
 ///
-/// `countersign demo` shows the whole of it in a few seconds. Each command explains itself with --help.
+/// `countersign demo` shows the whole of it in a few seconds. Each command explains itself with
+/// --help.
 #[derive(Debug, Parser)]
 #[command(name = "countersign", version, max_term_width = 100, after_help = FIRST_STEPS)]
 struct Cli {
@@ -90,8 +91,8 @@ enum Noun {
     Verify(verify::Verify),
 }
 
-/// Does what the command line says; answers the process's exit status: 0, 1 where it failed, 2 where it
-/// was not understood.
+/// Does what the command line says; answers the process's exit status: 0, 1 where it failed, 2
+/// where it was not understood.
 pub async fn run() -> i32 {
     match Cli::parse().noun.run().await {
         Ok(()) => 0,

@@ -11,9 +11,9 @@ use crate::serve::serve;
 
 /// Runs the server, until SIGTERM or Ctrl-C.
 ///
-/// In an empty data directory it makes all that it needs: the ledger, its master key, and a certificate
-/// for localhost under a CA of its own in tls/ca.pem. Once it serves, it prints one line on standard
-/// output, `ready https://HOST:PORT`; its log goes to standard error.
+/// In an empty data directory it makes all that it needs: the ledger, its master key, and a
+/// certificate for localhost under a CA of its own in tls/ca.pem. Once it serves, it prints one
+/// line on standard output, `ready https://HOST:PORT`; its log goes to standard error.
 #[derive(Args, Debug)]
 pub(super) struct Serve {
     /// A configuration file; what it does not say is as in the manual, config.default.toml.
@@ -22,7 +22,8 @@ pub(super) struct Serve {
     /// The data directory, made where it is missing [default: data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to listen for applications and devices; port 0 takes a free one [default: 127.0.0.1:8443]
+    /// Where to listen for applications and devices; port 0 takes a free one [default:
+    /// 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// Ends when standard input does.

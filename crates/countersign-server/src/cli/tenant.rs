@@ -25,8 +25,8 @@ use crate::time_format;
 pub(super) enum Command {
     /// Make a tenant, with a certificate authority of its own.
     ///
-    /// The name stands in host names (acme.sign.example.com) and in paths (/auth/realms/acme), so it is
-    /// one DNS label in lower case. The ledger is made where there is none yet.
+    /// The name stands in host names (acme.sign.example.com) and in paths (/auth/realms/acme), so
+    /// it is one DNS label in lower case. The ledger is made where there is none yet.
     #[command(after_help = "Example:\n  countersign tenant create acme --data data")]
     Create {
         /// The tenant's name: lower-case letters, digits and dashes
@@ -34,8 +34,8 @@ pub(super) enum Command {
         #[command(flatten)]
         place: LedgerArgs,
     },
-    /// Have a tenant trust one more root: identities whose certificates chain to it may be brought to its
-    /// devices.
+    /// Have a tenant trust one more root: identities whose certificates chain to it may be brought
+    /// to its devices.
     #[command(after_help = "Example:
   countersign tenant trust acme --root national-id-ca.pem")]
     Trust {

@@ -51,8 +51,8 @@ pub(super) enum Command {
     Show(Show),
     /// Draw one that is open as a QR code, for a device to scan.
     ///
-    /// The code holds the request key and nothing else, whatever dialect the transaction was started on.
-    /// With --json it is a PNG, in base64.
+    /// The code holds the request key and nothing else, whatever dialect the transaction was
+    /// started on. With --json it is a PNG, in base64.
     #[command(after_help = "Example:\n  countersign transaction qr 0047110815 --tenant acme")]
     Qr(Show),
 }
@@ -96,7 +96,8 @@ struct TransactionView {
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<String>,
     takes: Vec<Take>,
-    /// What was done to tell each device, and what came of it. In a list, only what stands in the transaction.
+    /// What was done to tell each device, and what came of it. In a list, only what stands in the
+    /// transaction.
     devices: Vec<ContactView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<EndView>,
@@ -264,7 +265,8 @@ fn shown(transaction: &Transaction, contacts: &[Contact]) -> TransactionView {
     }
 }
 
-/// By device: those that were there when it began, those that were pushed or came, those that took it.
+/// By device: those that were there when it began, those that were pushed or came, those that took
+/// it.
 fn told(transaction: &Transaction, contacts: &[Contact]) -> Vec<ContactView> {
     let mut told: BTreeMap<DeviceId, ContactView> = BTreeMap::new();
     for device in &transaction.spec.present {

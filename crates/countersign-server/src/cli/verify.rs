@@ -31,8 +31,8 @@ const FILE_BYTES_MAX: u64 = 2 * SIGNATURE_BYTES_MAX as u64;
 /// A handful of root certificates.
 const CA_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Verifies a signature offline: a PKCS#7 (CMS) with its content inside, or a raw one as `transaction
-/// show --json` prints it.
+/// Verifies a signature offline: a PKCS#7 (CMS) with its content inside, or a raw one as
+/// `transaction show --json` prints it.
 ///
 /// Says who signed what, for which transaction, and when they claim to have. Exits with 1, and the
 /// reason, where the signature does not hold.
@@ -48,7 +48,8 @@ pub(super) struct Verify {
     /// Write the content that was signed into this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Ask whether the certificates were valid when the signer claims to have signed, rather than now
+    /// Ask whether the certificates were valid when the signer claims to have signed, rather than
+    /// now
     #[arg(long)]
     when_signed: bool,
     /// Print JSON for programs, instead of text for people

@@ -1,6 +1,7 @@
 //! The configuration before it is typed: the default file with others laid over it, key by key.
 //!
-//! Each value keeps where it came from, so that a refusal can say which line of which file to change.
+//! Each value keeps where it came from, so that a refusal can say which line of which file to
+//! change.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -118,7 +119,8 @@ impl Layers {
     }
 }
 
-/// Makes paths absolute, those in lists of tables too: they are relative to the file that names them.
+/// Makes paths absolute, those in lists of tables too: they are relative to the file that names
+/// them.
 fn place(name: &str, value: &mut toml::Value, directory: &Path) -> Option<()> {
     match value {
         toml::Value::String(relative) if is_path(name) && !relative.is_empty() => {

@@ -1,8 +1,8 @@
 //! What an operator may decide, read once, at the start, into checked types.
 //!
-//! The manual is `config.default.toml` beside this file: it is compiled in, and names every key with its
-//! default and its reason. A file, the environment and flags lie over it, in this order. This is the only
-//! module that reads the environment.
+//! The manual is `config.default.toml` beside this file: it is compiled in, and names every key
+//! with its default and its reason. A file, the environment and flags lie over it, in this order.
+//! This is the only module that reads the environment.
 
 mod channel;
 mod delivery;
@@ -139,7 +139,8 @@ mod tests {
         format!("{:#}", load(file, environment).expect_err("it is refused"))
     }
 
-    /// `take` panics for a key that the file lacks, `assert_all_read` for one that no section reads.
+    /// `take` panics for a key that the file lacks, `assert_all_read` for one that no section
+    /// reads.
     #[test]
     fn the_default_file_names_every_key_and_no_other() {
         let config = Config::from_layers(None, [], Overrides::default()).unwrap();

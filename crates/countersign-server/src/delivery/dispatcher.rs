@@ -1,8 +1,9 @@
 //! Claims what is due, pays it, and has what became of it written down.
 //!
-//! One task looks at everything: the ledger's answers, the calls on their way, the bell that rings when a
-//! debt was committed here, and the clock. It keeps no queue: what it claims is on its way at once, and
-//! what there is no place for stays in the ledger, where no receiver stands in another one's way.
+//! One task looks at everything: the ledger's answers, the calls on their way, the bell that rings
+//! when a debt was committed here, and the clock. It keeps no queue: what it claims is on its way
+//! at once, and what there is no place for stays in the ledger, where no receiver stands in another
+//! one's way.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -35,7 +36,8 @@ use crate::egress::names;
 use crate::node::{Core, log};
 use crate::task::{Shutdown, panic_message};
 
-/// How often the ledger is asked for what is due, when no bell rings: retries, and debts of other nodes.
+/// How often the ledger is asked for what is due, when no bell rings: retries, and debts of other
+/// nodes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often what waits behind an open circuit is looked through for what has waited too long.
 const FORSAKE_EVERY: Duration = Duration::from_secs(30);
@@ -164,7 +166,8 @@ impl Worker {
         Self { dispatcher, capacity, circuits: HashMap::new(), after: None, claiming }
     }
 
-    /// Asks for what is due, unless that is being asked, or there is no place. Answers whether it is.
+    /// Asks for what is due, unless that is being asked, or there is no place. Answers whether it
+    /// is.
     fn begin_claim(&mut self) -> bool {
         if !self.claiming.is_terminated() || self.capacity.free() == 0 {
             return false;
@@ -210,8 +213,8 @@ impl Worker {
         }
     }
 
-    /// Gives a place back, and remembers how its receiver is. Answers whether it is time for a claim: one is
-    /// made for many places rather than many for one each.
+    /// Gives a place back, and remembers how its receiver is. Answers whether it is time for a
+    /// claim: one is made for many places rather than many for one each.
     fn sent(&mut self, sent: &Sent) -> bool {
         self.capacity.release(&sent.destination);
         let (host, is_push) = (&sent.destination.host, sent.destination.is_push());
@@ -245,7 +248,8 @@ impl Worker {
         self.circuits.retain(|_, circuit| !circuit.is_stale(now));
     }
 
-    /// The lanes of callbacks whose receivers are not called. Pushes go when their transactions end.
+    /// The lanes of callbacks whose receivers are not called. Pushes go when their transactions
+    /// end.
     fn open_lanes(&self) -> Vec<Destination> {
         let callbacks = self.circuits.iter().filter(|(destination, _)| !destination.is_push());
         let open = callbacks.filter(|(_, circuit)| circuit.is_open());
@@ -337,7 +341,8 @@ impl Dispatcher {
         outcome
     }
 
-    /// Gives up what has waited too long behind an open circuit, and would wait for its turn to fail.
+    /// Gives up what has waited too long behind an open circuit, and would wait for its turn to
+    /// fail.
     async fn give_up_expired(&self, destinations: Vec<Destination>) {
         let core = &self.core;
         let now = core.now();

@@ -30,8 +30,8 @@ use crate::egress::names::Names;
 use crate::egress::outbound::Outbound;
 use crate::egress::resolve::Resolver;
 
-/// Renders what a callback says of a transaction's end, in the words of the API that it was started on.
-/// `None` before the end.
+/// Renders what a callback says of a transaction's end, in the words of the API that it was started
+/// on. `None` before the end.
 pub(crate) type ResultBody = fn(&Transaction) -> Option<Vec<u8>>;
 
 /// What calls addresses, as the operator configured it.

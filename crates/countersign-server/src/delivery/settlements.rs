@@ -1,9 +1,10 @@
 //! What became of deliveries, written down.
 //!
-//! Its promise: what is noted while the ledger writes is written next, together, so that many settlements share
-//! a sync. Nobody waits for them: a delivery that was paid and not written down yet is repeated after a crash,
-//! with the same id, as one is that was cut off before its answer. What is noted is bounded: while the ledger
-//! is slower than receivers are, nothing more is claimed.
+//! Its promise: what is noted while the ledger writes is written next, together, so that many
+//! settlements share a sync. Nobody waits for them: a delivery that was paid and not written down
+//! yet is repeated after a crash, with the same id, as one is that was cut off before its answer.
+//! What is noted is bounded: while the ledger is slower than receivers are, nothing more is
+//! claimed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use tokio::time::sleep;
 
 use crate::node::{Core, log};
 
-/// That are written together: no more than share a sync, so that nobody's commit waits behind more than that.
+/// That are written together: no more than share a sync, so that nobody's commit waits behind more
+/// than that.
 const TOGETHER_MAX: usize = COMMITS_PER_SYNC_MAX;
 /// From so many on that are noted, nothing more is claimed.
 const NOTED_MAX: usize = 4 * TOGETHER_MAX;
@@ -53,8 +55,8 @@ impl SettlementBatcher {
         self.noted.is_empty() && self.writing.is_terminated()
     }
 
-    /// Writes what is noted, once what is being written is; waits where there is nothing. Goes on where it was
-    /// when it is called again.
+    /// Writes what is noted, once what is being written is; waits where there is nothing. Goes on
+    /// where it was when it is called again.
     pub(super) async fn write(&mut self) {
         if self.writing.is_terminated() {
             if self.noted.is_empty() {

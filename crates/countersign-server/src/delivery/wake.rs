@@ -12,8 +12,8 @@ use super::push::PushOutcome;
 use crate::node::log;
 
 impl Dispatcher {
-    /// Reads what the pushes among these stand on, all at once. What is not found here is looked for again by
-    /// each.
+    /// Reads what the pushes among these stand on, all at once. What is not found here is looked
+    /// for again by each.
     pub(super) async fn look(
         &self,
         deliveries: Vec<Delivery>,
@@ -38,7 +38,8 @@ impl Dispatcher {
         deliveries.into_iter().map(with_seen).collect()
     }
 
-    /// Makes one attempt to wake a device, if it still has to be: by what was `seen` a moment ago, or else is read.
+    /// Makes one attempt to wake a device, if it still has to be: by what was `seen` a moment ago,
+    /// or else is read.
     pub(super) async fn wake(
         &self,
         delivery: Delivery,

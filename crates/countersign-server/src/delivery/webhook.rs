@@ -107,9 +107,9 @@ fn signature(key: &Key32, id: &str, at: &str, body: &[u8]) -> String {
 impl CallOutcome {
     /// What it means for the delivery.
     ///
-    /// Whatever is not 2xx is tried again until the time is over, redirects and refusals too: a receiver
-    /// that misplaces its credentials for an hour loses no result. `410 Gone` says that nobody will ever
-    /// listen there.
+    /// Whatever is not 2xx is tried again until the time is over, redirects and refusals too: a
+    /// receiver that misplaces its credentials for an hour loses no result. `410 Gone` says that
+    /// nobody will ever listen there.
     pub(crate) fn attempt(&self) -> Attempt {
         match self {
             Self::Answered(status, _) if status.is_success() => Attempt::Accepted,

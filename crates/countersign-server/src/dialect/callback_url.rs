@@ -1,4 +1,5 @@
-//! What callers of every dialect may name, checked when a transaction is started and not hours later.
+//! What callers of every dialect may name, checked when a transaction is started and not hours
+//! later.
 
 use countersign_core::id::TenantName;
 use countersign_core::limits::{
@@ -60,8 +61,8 @@ impl Callbacks {
         Self(resolver)
     }
 
-    /// Whether an address that [`callback`] has read may be called, as far as can be told now. The look-up of
-    /// its name counts for `tenant`.
+    /// Whether an address that [`callback`] has read may be called, as far as can be told now. The
+    /// look-up of its name counts for `tenant`.
     ///
     /// # Errors
     /// [`BadCallback::Forbidden`].
@@ -76,8 +77,8 @@ impl Callbacks {
     }
 }
 
-/// Reads where a caller wants to be called back, and with which headers. The URL is kept in its normal
-/// form, without a fragment, which is nobody's to send.
+/// Reads where a caller wants to be called back, and with which headers. The URL is kept in its
+/// normal form, without a fragment, which is nobody's to send.
 ///
 /// # Errors
 /// [`BadCallback`], the first reason found.

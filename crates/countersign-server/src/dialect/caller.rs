@@ -86,8 +86,8 @@ impl From<Fault> for AuthError {
 }
 
 impl Authenticator {
-    /// Joins the parts. `tries_per_minute` is how many wrong secrets are answered for one client from one
-    /// address.
+    /// Joins the parts. `tries_per_minute` is how many wrong secrets are answered for one client
+    /// from one address.
     pub(crate) fn new(
         core: Arc<Core>,
         tokens: Tokens,
@@ -180,8 +180,8 @@ impl Authenticator {
     /// The client whose id and secret these are, in this tenant.
     ///
     /// # Errors
-    /// [`AuthError::NotAuthenticated`] if they are not, and [`AuthError::TooManyTries`] without looking at
-    /// the secret if too many from `address` were wrong lately.
+    /// [`AuthError::NotAuthenticated`] if they are not, and [`AuthError::TooManyTries`] without
+    /// looking at the secret if too many from `address` were wrong lately.
     pub(crate) async fn credentials(
         &self,
         tenant: &TenantName,
@@ -196,7 +196,8 @@ impl Authenticator {
             (Some(tenant), Ok(id)) => self.core.store.client(&tenant.name, &id).await?,
             _ => None,
         };
-        // A secret for a tenant that there is not counts as a wrong one does, so that 429 does not tell.
+        // A secret for a tenant that there is not counts as a wrong one does, so that 429 does not
+        // tell.
         let client = self.verify_secret(client, secret, &counters, address)?;
         Ok((tenant.ok_or(AuthError::NoTenant)?, client))
     }
@@ -220,8 +221,8 @@ impl Authenticator {
         self.verify_secret(client, secret, &counters, address)
     }
 
-    /// What a wrong secret counts against: the client that it names, if there is one or not, from this
-    /// address; and the address. A stranger elsewhere cannot use up either.
+    /// What a wrong secret counts against: the client that it names, if there is one or not, from
+    /// this address; and the address. A stranger elsewhere cannot use up either.
     fn counters(&self, id: &str, address: IpAddr) -> [Counter; 2] {
         let (tries, quota, network) = (&self.tries, self.tries_per_client, network(address));
         [
@@ -248,8 +249,9 @@ impl Authenticator {
         Ok(client)
     }
 
-    /// The API key of that kind that the request bears, in HTTP Basic: as the password with any user name,
-    /// as the user name with an empty password, or as the bare payload. A request without one is no guess.
+    /// The API key of that kind that the request bears, in HTTP Basic: as the password with any
+    /// user name, as the user name with an empty password, or as the bare payload. A request
+    /// without one is no guess.
     ///
     /// # Errors
     /// As [`Authenticator::credentials`].
@@ -319,8 +321,8 @@ pub(crate) fn secret_digest(secret: &str) -> [u8; 32] {
     digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
 }
 
-/// Id and secret from HTTP Basic. RFC 6749, section 2.3.1 wants both form-encoded first; clients exist
-/// that do not, and a generated secret reads the same either way.
+/// Id and secret from HTTP Basic. RFC 6749, section 2.3.1 wants both form-encoded first; clients
+/// exist that do not, and a generated secret reads the same either way.
 pub(crate) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credentials) = value.split_once(' ')?;

@@ -1,5 +1,5 @@
-//! What a client that knows only a realm's address can learn: where tokens come from, and the key that
-//! signs them (RFC 8414; `OpenID` Connect Discovery 1.0).
+//! What a client that knows only a realm's address can learn: where tokens come from, and the key
+//! that signs them (RFC 8414; `OpenID` Connect Discovery 1.0).
 
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -9,8 +9,8 @@ use super::caller::{AuthError, Authenticator};
 use super::token::Issuer;
 use super::token_key::{point, thumbprint};
 
-/// There is no page to log in on and there are no identity tokens: what the specifications require of
-/// those is there, and says nothing more.
+/// There is no page to log in on and there are no identity tokens: what the specifications require
+/// of those is there, and says nothing more.
 #[derive(Serialize)]
 struct Document {
     issuer: String,

@@ -1,8 +1,8 @@
-//! What tells the same request under the same name from another one: SHA-256 over its parts, each after
-//! its length, in an order that its dialect gives.
+//! What tells the same request under the same name from another one: SHA-256 over its parts, each
+//! after its length, in an order that its dialect gives.
 //!
-//! It is kept in the ledger for as long as the name is taken, whichever release then reads it: so it
-//! stands on the bytes that are written here, and on no type's `Debug`.
+//! It is kept in the ledger for as long as the name is taken, whichever release then reads it: so
+//! it stands on the bytes that are written here, and on no type's `Debug`.
 
 use std::slice;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The members of a JSON object that a caller sent, each looked at on its own, so that a refusal can name
-//! it.
+//! The members of a JSON object that a caller sent, each looked at on its own, so that a refusal
+//! can name it.
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -11,7 +11,8 @@ pub struct BadBody(pub String);
 /// A member whose value has not been looked at. `null` is none.
 pub(crate) type Member = Option<Box<RawValue>>;
 
-/// A body that is an object of these members. Others are ignored; one that is given twice is refused.
+/// A body that is an object of these members. Others are ignored; one that is given twice is
+/// refused.
 pub(crate) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'{') {

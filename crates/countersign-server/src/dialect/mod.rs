@@ -17,8 +17,8 @@ pub(crate) mod trustedx;
 use countersign_core::spec::Dialect;
 use countersign_core::transaction::Transaction;
 
-/// What a callback says of a transaction's end, in the words of the dialect that it was started on: the
-/// same bytes each time. `None` before the end.
+/// What a callback says of a transaction's end, in the words of the dialect that it was started on:
+/// the same bytes each time. `None` before the end.
 pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
     match transaction.spec.dialect {
         Dialect::Kobil => kobil::result_body(transaction),

@@ -1,5 +1,5 @@
-//! What an authorization server's calls have in common: a form, by a client that proves itself by form
-//! fields or HTTP Basic; and tokens for its own credentials (RFC 6749, section 4.4).
+//! What an authorization server's calls have in common: a form, by a client that proves itself by
+//! form fields or HTTP Basic; and tokens for its own credentials (RFC 6749, section 4.4).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -154,7 +154,8 @@ impl Form {
     /// The client of this tenant that sent it.
     ///
     /// # Errors
-    /// `invalid_client`, the same for an unknown tenant, another tenant's client and a wrong secret.
+    /// `invalid_client`, the same for an unknown tenant, another tenant's client and a wrong
+    /// secret.
     pub(crate) async fn client(
         &self,
         authenticator: &Authenticator,

@@ -1,5 +1,5 @@
-//! Access tokens: signed by their tenant's key and short-lived, so that any node checks them without
-//! a look-up (RFC 9068). One that was verified is remembered until it expires.
+//! Access tokens: signed by their tenant's key and short-lived, so that any node checks them
+//! without a look-up (RFC 9068). One that was verified is remembered until it expires.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ const TOKENS_REMEMBERED_MAX: usize = 65_536;
 /// RFC 9068, section 2.1.
 const TYPE: &str = "at+jwt";
 
-/// Who issues a token, each under an address of its own: what one issued is good for its calls only.
+/// Who issues a token, each under an address of its own: what one issued is good for its calls
+/// only.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Issuer {
     /// A realm, as KOBIL's and OneSpan's callers know it. Its tokens have no scopes.
@@ -106,7 +107,8 @@ pub(crate) struct Grant<'a> {
 }
 
 impl Tokens {
-    /// Tokens that are good for `lifetime`, issued by the realms of the server at this public address.
+    /// Tokens that are good for `lifetime`, issued by the realms of the server at this public
+    /// address.
     pub(crate) fn new(lifetime: Duration, server: &str) -> Self {
         Self { lifetime, server: server.to_owned(), verified: Mutex::default() }
     }
@@ -117,7 +119,8 @@ impl Tokens {
         format!("{}{}{tenant}", self.server, issuer.path())
     }
 
-    /// The tenant whose token this says it is, believing nothing of it: to find the key to verify it with.
+    /// The tenant whose token this says it is, believing nothing of it: to find the key to verify
+    /// it with.
     pub(crate) fn tenant_of(&self, issuer: Issuer, token: &str) -> Option<TenantName> {
         #[derive(Deserialize)]
         struct IssuerClaim {
@@ -204,8 +207,8 @@ impl Tokens {
         Some(TokenClaims { client: sub.parse().ok()?, scope: scope.into(), issued, expires })
     }
 
-    /// Remembers whose token it is, until it expires. A client's name does not change, and one that was
-    /// removed keeps its tokens until then.
+    /// Remembers whose token it is, until it expires. A client's name does not change, and one that
+    /// was removed keeps its tokens until then.
     pub(crate) fn remember(
         &self,
         issuer: Issuer,

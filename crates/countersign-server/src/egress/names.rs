@@ -1,8 +1,8 @@
 //! Look-ups of names by the system's resolver, each of which holds a thread until it ends.
 //!
-//! Its promise: one tenant's slow name servers hold [`LOOKUPS_PER_TENANT_MAX`] threads at the most, and all
-//! look-ups together [`LOOKUPS_MAX`]. A look-up counts until the system has answered, also if whoever asked
-//! has given up long before.
+//! Its promise: one tenant's slow name servers hold [`LOOKUPS_PER_TENANT_MAX`] threads at the most,
+//! and all look-ups together [`LOOKUPS_MAX`]. A look-up counts until the system has answered, also
+//! if whoever asked has given up long before.
 
 use std::collections::HashMap;
 use std::io;
@@ -35,8 +35,9 @@ pub(crate) async fn on_behalf_of<F: Future>(tenant: &TenantName, work: F) -> F::
     TENANT.scope(tenant.clone(), work).await
 }
 
-/// Counts the look-ups that `work` makes for the tenant of the present task, wherever it is polled. The HTTP
-/// client asks its resolver in the task that makes the call, and may wait for the answer in another one.
+/// Counts the look-ups that `work` makes for the tenant of the present task, wherever it is polled.
+/// The HTTP client asks its resolver in the task that makes the call, and may wait for the answer
+/// in another one.
 pub(super) fn in_this_tasks_name<T>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> BoxFuture<'static, T> {
@@ -126,8 +127,8 @@ impl Names {
     }
 }
 
-/// For a client that calls what the operator has named; addresses are not judged. Ports are filled in by
-/// the client.
+/// For a client that calls what the operator has named; addresses are not judged. Ports are filled
+/// in by the client.
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
         let names = self.clone();

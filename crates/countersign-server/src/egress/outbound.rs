@@ -1,5 +1,5 @@
-//! One call out of this process: bounded, over TLS, without redirects, and told in a closed set of ways in
-//! which it may not arrive.
+//! One call out of this process: bounded, over TLS, without redirects, and told in a closed set of
+//! ways in which it may not arrive.
 
 use std::error::Error;
 use std::fmt;
@@ -57,7 +57,8 @@ pub(crate) enum Unanswered {
 }
 
 impl Outbound {
-    /// Calls what strangers name, as far as `resolver` lets it. Trusts the platform's roots and `roots`.
+    /// Calls what strangers name, as far as `resolver` lets it. Trusts the platform's roots and
+    /// `roots`.
     ///
     /// # Errors
     /// When a root is none.
@@ -173,7 +174,8 @@ impl OutboundAnswer {
     }
 }
 
-/// Whether a status says that the receiver as a whole is not well. One that refuses a call and answers is.
+/// Whether a status says that the receiver as a whole is not well. One that refuses a call and
+/// answers is.
 pub(crate) fn is_outage(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(

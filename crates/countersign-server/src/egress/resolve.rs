@@ -1,7 +1,7 @@
 //! Names to addresses, judged: what was checked is what is connected to.
 //!
-//! The HTTP client asks this resolver and no other, so that a name which answers with something else the
-//! next time (DNS rebinding) is judged again, by the very answer that is used.
+//! The HTTP client asks this resolver and no other, so that a name which answers with something
+//! else the next time (DNS rebinding) is judged again, by the very answer that is used.
 
 use std::collections::HashMap;
 use std::io;
@@ -42,8 +42,9 @@ impl Resolver {
         Self { guard, names, checks: Arc::default() }
     }
 
-    /// Judges where a caller wants to be called, when it says so: by what its host's name means now. A
-    /// name that nobody knows now is not refused; the delivery will tell. The look-up counts for `tenant`.
+    /// Judges where a caller wants to be called, when it says so: by what its host's name means
+    /// now. A name that nobody knows now is not refused; the delivery will tell. The look-up counts
+    /// for `tenant`.
     ///
     /// # Errors
     /// [`Forbidden`].

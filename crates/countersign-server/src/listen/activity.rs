@@ -1,7 +1,8 @@
 //! What one connection is doing: which requests are open, and until when it may go on like this.
 //!
-//! A connection is closed if its first request does not come, if it is idle, if an answer is not taken, and
-//! when it is old. Hyper has no timers for these over HTTP/2, where a peer that answers pings looks alive.
+//! A connection is closed if its first request does not come, if it is idle, if an answer is not
+//! taken, and when it is old. Hyper has no timers for these over HTTP/2, where a peer that answers
+//! pings looks alive.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -75,8 +76,8 @@ impl Activity {
         OpenRequest { activity: Arc::clone(self), answer: None }
     }
 
-    /// What is to be done now. It must be asked again at the latest at the time that it says: whatever
-    /// begins meanwhile is not over before that.
+    /// What is to be done now. It must be asked again at the latest at the time that it says:
+    /// whatever begins meanwhile is not over before that.
     pub(super) fn next(&self) -> Next {
         let state = self.state.lock();
         // A new timer's deadline, less its length, is now.

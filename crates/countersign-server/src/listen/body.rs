@@ -12,7 +12,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::{Sleep, timeout};
 
-/// Of a body that nobody wanted, read and dropped before the answer: as much as an honest client sends.
+/// Of a body that nobody wanted, read and dropped before the answer: as much as an honest client
+/// sends.
 const DISCARDED_BYTES_MAX: usize = BODY_BYTES_MAX;
 /// For all of that.
 const DISCARD_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -41,8 +42,8 @@ impl RequestBody {
 impl Unread {
     /// Reads what is left and drops it, within bounds of size and time.
     ///
-    /// A client that is refused before it has sent its body sees the answer only if it could send all: over
-    /// HTTP/2 many take the reset that would follow for an error (RFC 9113, section 8.1).
+    /// A client that is refused before it has sent its body sees the answer only if it could send
+    /// all: over HTTP/2 many take the reset that would follow for an error (RFC 9113, section 8.1).
     pub(super) async fn discard(self) {
         let Some(mut body) = self.0.lock().take() else { return };
         if body.size_hint().lower() > DISCARDED_BYTES_MAX as u64 {

@@ -1,8 +1,8 @@
 //! The memory that requests' bodies may take: in all, and of strangers.
 //!
-//! A caller that has proved itself may take any of it. Strangers, whose calls prove them by what is in the
-//! body, have half of it, and each network of them a small part: so they keep out neither the callers that
-//! are known nor each other.
+//! A caller that has proved itself may take any of it. Strangers, whose calls prove them by what is
+//! in the body, have half of it, and each network of them a small part: so they keep out neither
+//! the callers that are known nor each other.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! Places for connections: how many may be open in all, from one network, and from strangers.
 //!
-//! One address never takes the whole pool: each network has a share. A part of the pool is reserved for
-//! networks from which a client or a device has authenticated lately, so that strangers who fill the rest
-//! do not keep it out. Networks of proxies, behind which many clients stand, are exempt from both.
+//! One address never takes the whole pool: each network has a share. A part of the pool is reserved
+//! for networks from which a client or a device has authenticated lately, so that strangers who
+//! fill the rest do not keep it out. Networks of proxies, behind which many clients stand, are
+//! exempt from both.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -20,8 +21,8 @@ use crate::tries::network;
 /// Networks that are remembered as known; the oldest half is forgotten first.
 const KNOWN_NETWORKS_MAX: usize = 131_072;
 
-/// The network that a peer is counted by: an IPv4 address, or an IPv6 address's /64, which one customer has
-/// to itself (RFC 6177).
+/// The network that a peer is counted by: an IPv4 address, or an IPv6 address's /64, which one
+/// customer has to itself (RFC 6177).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct PeerNetwork(IpAddr);
 

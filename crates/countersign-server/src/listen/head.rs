@@ -14,8 +14,9 @@ pub(super) enum BadHead {
 
 /// Checks that a request names one host.
 ///
-/// `Content-Length` with `Transfer-Encoding` cannot be seen here: hyper removes the former and closes the
-/// connection after the answer (RFC 9112, section 6.1), so that no second request is read from the body.
+/// `Content-Length` with `Transfer-Encoding` cannot be seen here: hyper removes the former and
+/// closes the connection after the answer (RFC 9112, section 6.1), so that no second request is
+/// read from the body.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), BadHead> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());

@@ -1,4 +1,5 @@
-//! What wraps a connection: a stream that has a place while it lives, and ends if its peer does not read.
+//! What wraps a connection: a stream that has a place while it lives, and ends if its peer does not
+//! read.
 
 use std::io;
 use std::pin::Pin;
@@ -24,11 +25,11 @@ impl Abort for TcpStream {
     }
 }
 
-/// A stream that holds its place among the open connections until it is dropped, which after an upgrade
-/// is when the WebSocket is.
+/// A stream that holds its place among the open connections until it is dropped, which after an
+/// upgrade is when the WebSocket is.
 ///
-/// A write that makes no progress for the time allowed fails, and so does the next read: a peer that sends
-/// and never reads is closed as well.
+/// A write that makes no progress for the time allowed fails, and so does the next read: a peer
+/// that sends and never reads is closed as well.
 pub(super) struct ConnectionStream<S> {
     stream: S,
     write_wait: Duration,

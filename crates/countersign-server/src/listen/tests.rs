@@ -1,5 +1,5 @@
-//! Real sockets and real TLS on the loopback. Times are milliseconds, and nothing waits for one to pass
-//! that should not.
+//! Real sockets and real TLS on the loopback. Times are milliseconds, and nothing waits for one to
+//! pass that should not.
 
 use std::sync::Mutex;
 use std::time::SystemTime;

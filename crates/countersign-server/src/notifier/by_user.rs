@@ -1,5 +1,5 @@
-//! Connected devices, by their user: at most [`LINES_PER_DEVICE_MAX`] lines of each device, so that whatever
-//! is done for one user looks at a bounded number of lines.
+//! Connected devices, by their user: at most [`LINES_PER_DEVICE_MAX`] lines of each device, so that
+//! whatever is done for one user looks at a bounded number of lines.
 
 use std::collections::HashMap;
 
@@ -30,8 +30,8 @@ pub(super) struct Connected {
 }
 
 impl ConnectionsByUser {
-    /// Adds a device's line. A channel replaces the device's channel. Where that leaves more lines than a
-    /// device may have, the oldest poll is replaced.
+    /// Adds a device's line. A channel replaces the device's channel. Where that leaves more lines
+    /// than a device may have, the oldest poll is replaced.
     pub(super) fn join(&mut self, user: UserKey, line: Connected) {
         let by_user = self.users.entry(user).or_default();
         let own = |one: &Connected| one.device == line.device;

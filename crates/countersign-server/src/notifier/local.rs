@@ -1,7 +1,7 @@
 //! The doorbell of one node: who is connected to it, and who waits here.
 //!
-//! Losing it costs delay and nothing else. Each line has a bounded queue; one that is full is cut, and
-//! its device resumes from the ledger.
+//! Losing it costs delay and nothing else. Each line has a bounded queue; one that is full is cut,
+//! and its device resumes from the ledger.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,7 +40,8 @@ struct Connections {
 
 type Client = (TenantName, ClientId);
 
-/// When devices last came on the line, in two generations: the older one goes when the newer is full.
+/// When devices last came on the line, in two generations: the older one goes when the newer is
+/// full.
 #[derive(Debug, Default)]
 struct Presence {
     new: HashMap<(TenantName, DeviceId), Timestamp>,
@@ -95,7 +96,8 @@ impl LocalNotifier {
     }
 
     /// Connects a device, at `now`. Its channel replaces the one that it had. A line beyond
-    /// [`LINES_PER_DEVICE_MAX`](countersign_core::limits::LINES_PER_DEVICE_MAX) replaces its oldest poll.
+    /// [`LINES_PER_DEVICE_MAX`](countersign_core::limits::LINES_PER_DEVICE_MAX) replaces its oldest
+    /// poll.
     pub(crate) fn connect(
         &self,
         tenant: &TenantName,
@@ -119,8 +121,8 @@ impl LocalNotifier {
         seen.new.get(&device).or_else(|| seen.old.get(&device)).copied()
     }
 
-    /// Waits for the end of a transaction, on behalf of a client. To be called before the transaction is
-    /// looked at, so that no end falls in between.
+    /// Waits for the end of a transaction, on behalf of a client. To be called before the
+    /// transaction is looked at, so that no end falls in between.
     ///
     /// # Errors
     /// [`TooMany`], if as many callers of this client wait as may.

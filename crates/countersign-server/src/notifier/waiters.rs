@@ -1,7 +1,7 @@
 //! Callers that wait for a transaction's end: found by the transaction, counted by the client.
 //!
-//! Its promise: to come, to leave and to be woken costs the same whoever else waits, apart from the depth of
-//! a tree.
+//! Its promise: to come, to leave and to be woken costs the same whoever else waits, apart from the
+//! depth of a tree.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;

@@ -1,8 +1,8 @@
 //! A certificate authority of the server's own, for whoever has none.
 //!
-//! The first start makes it in `DIR/tls`, and each start sees to it that the certificate under it has the
-//! right names and does not end soon. `ca.pem` is what clients trust, and does not change while the
-//! directory lives.
+//! The first start makes it in `DIR/tls`, and each start sees to it that the certificate under it
+//! has the right names and does not end soon. `ca.pem` is what clients trust, and does not change
+//! while the directory lives.
 
 use std::fs;
 use std::io::Write as _;
@@ -45,8 +45,8 @@ pub(crate) fn own_ca(data: &Path) -> PathBuf {
     Own::in_directory(&data.join("tls")).ca
 }
 
-/// The authority on disk. A certificate is written after its key, so that a start that was cut off leaves
-/// nothing that a later one would take for whole.
+/// The authority on disk. A certificate is written after its key, so that a start that was cut off
+/// leaves nothing that a later one would take for whole.
 pub(super) struct Own {
     directory: PathBuf,
     ca: PathBuf,
@@ -104,8 +104,8 @@ impl Own {
         Ok(ends >= now + SERVER_LIFE_LEFT && dns_names_of(&certificate) == dns_names(hostname))
     }
 
-    /// Refuses an authority that may not issue for these names. Its constraints are what clients rely on when
-    /// they trust it, so it is not replaced without a word.
+    /// Refuses an authority that may not issue for these names. Its constraints are what clients
+    /// rely on when they trust it, so it is not replaced without a word.
     fn check_constraints(&self, hostname: &str) -> anyhow::Result<()> {
         let parsed = x509_cert::Certificate::from_pem(read(&self.ca)?)
             .map_err(|error| anyhow!("{}: {error}", self.ca.display()))?;
@@ -149,7 +149,8 @@ impl Own {
             params.subject_alt_names.push(SanType::IpAddress(address));
         }
         let certificate = params.signed_by(&key, &issuer)?;
-        // The old certificate goes first: a key without its certificate is made anew, a wrong pair is not.
+        // The old certificate goes first: a key without its certificate is made anew, a wrong pair
+        // is not.
         if self.certificate.exists() {
             fs::remove_file(&self.certificate)?;
         }
@@ -163,7 +164,8 @@ impl Own {
     }
 }
 
-/// What is shown to a client: the certificate on disk, or, for `tenant.localhost`, one made for that name.
+/// What is shown to a client: the certificate on disk, or, for `tenant.localhost`, one made for
+/// that name.
 ///
 /// The wildcard `*.localhost` does not do there: OpenSSL, curl and rustls take none right below a
 /// name of one label. To make one costs a signature, which is what the handshake costs anyway.
@@ -220,8 +222,9 @@ fn server_params(
     Ok(params)
 }
 
-/// The names that the certificate on disk is for, besides the loopback addresses. It has no wildcard below a
-/// name of one label: rustls-webpki refuses a whole certificate with one where its issuer has name constraints.
+/// The names that the certificate on disk is for, besides the loopback addresses. It has no
+/// wildcard below a name of one label: rustls-webpki refuses a whole certificate with one where its
+/// issuer has name constraints.
 fn dns_names(hostname: &str) -> Vec<String> {
     let mut names = Vec::new();
     for name in dns_parents(hostname) {
@@ -241,8 +244,8 @@ fn dns_parents(hostname: &str) -> Vec<String> {
     parents
 }
 
-/// What the authority may issue for (RFC 5280, section 4.2.1.10): the names, what is below them, and the
-/// loopback addresses. Whoever takes its key can be no other server to those who trust it.
+/// What the authority may issue for (RFC 5280, section 4.2.1.10): the names, what is below them,
+/// and the loopback addresses. Whoever takes its key can be no other server to those who trust it.
 fn name_constraints(hostname: &str) -> NameConstraints {
     let names = dns_parents(hostname).into_iter().map(GeneralSubtree::DnsName);
     let addresses = ADDRESSES.map(|address| {

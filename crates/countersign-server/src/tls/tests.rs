@@ -211,7 +211,8 @@ fn missing_and_empty_files_are_refused_by_name() {
     }
 }
 
-/// What `openssl s_client` says of a handshake in which it asks for `name`, and trusts only `ca.pem`.
+/// What `openssl s_client` says of a handshake in which it asks for `name`, and trusts only
+/// `ca.pem`.
 fn shake_hands(data: &Path, tls: Arc<rustls::ServerConfig>, name: &str) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();

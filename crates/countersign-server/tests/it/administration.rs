@@ -1,5 +1,5 @@
-//! KOBIL's calls on users, devices and activation codes, with people's phones at the other end; and what
-//! is left of transactions when they have been kept long enough.
+//! KOBIL's calls on users, devices and activation codes, with people's phones at the other end; and
+//! what is left of transactions when they have been kept long enough.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! Results that arrive, whatever happens in between; and addresses that are not called, whoever asks.
+//! Results that arrive, whatever happens in between; and addresses that are not called, whoever
+//! asks.
 
 mod examples;
 mod load;
@@ -113,8 +114,8 @@ impl Shop {
     }
 }
 
-/// Whether the signatures that a call carries are made with these secrets, one after the other (Standard
-/// Webhooks 1.0).
+/// Whether the signatures that a call carries are made with these secrets, one after the other
+/// (Standard Webhooks 1.0).
 pub(crate) fn signatures(call: &Call, secrets: &[&str]) -> Vec<bool> {
     let at = call.header("webhook-timestamp").unwrap();
     let text = [format!("{}.{at}.", call.id()).as_bytes(), &call.body].concat();

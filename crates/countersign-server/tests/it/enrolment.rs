@@ -272,7 +272,8 @@ async fn a_chosen_code_guessed_at_once_gets_no_more_answers_than_the_limit() {
     let answers = futures_util::future::join_all(guesses).await;
     let told = answers.iter().filter(|answer| *answer == "403 enrolment_refused").count();
     assert_eq!(told, 3, "{answers:?}");
-    // The right guess is not looked at; it is no stranger's business, so its holder elsewhere is let in.
+    // The right guess is not looked at; it is no stranger's business, so its holder elsewhere is
+    // let in.
     let right = Draft::new("jane").send(&server, "4711").await;
     assert_eq!(refused(right).await, "429 too_many");
     let elsewhere = server.http_from([127, 0, 0, 2]);

@@ -1,5 +1,5 @@
-//! Signing identities besides those of the enrolment, raw signatures on our own channel, and what is
-//! handed to those who want to verify one.
+//! Signing identities besides those of the enrolment, raw signatures on our own channel, and what
+//! is handed to those who want to verify one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! The worst night of an operator: keys that are gone, disks that are full, directories that are not ours.
+//! The worst night of an operator: keys that are gone, disks that are full, directories that are
+//! not ours.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;

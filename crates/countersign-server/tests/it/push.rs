@@ -1,4 +1,5 @@
-//! Devices that are not there are woken, through services that hold the published rules; and nobody else is.
+//! Devices that are not there are woken, through services that hold the published rules; and nobody
+//! else is.
 
 mod address;
 mod burst;

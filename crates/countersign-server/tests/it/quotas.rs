@@ -59,8 +59,8 @@ async fn a_client_has_no_more_calls_waiting_than_it_may() {
     let (one, two) = (payment("1"), payment("2"));
     let first = server.start_of_jane(&token, &one);
     let second = async {
-        // The first call is held until it is cancelled, so one of the two is refused, and only then is the
-        // other one's transaction cancelled.
+        // The first call is held until it is cancelled, so one of the two is refused, and only then
+        // is the other one's transaction cancelled.
         let answer = server.start_of_jane(&token, &two).await;
         server.cancel("jane", "1").await;
         server.cancel("jane", "2").await;

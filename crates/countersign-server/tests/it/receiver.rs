@@ -1,5 +1,5 @@
-//! Somebody who is called back: a real TLS server on the loopback that does what a test tells it to,
-//! byte by byte, since what it does is seldom what a library would.
+//! Somebody who is called back: a real TLS server on the loopback that does what a test tells it
+//! to, byte by byte, since what it does is seldom what a library would.
 
 use std::net::SocketAddr;
 use std::path::Path;

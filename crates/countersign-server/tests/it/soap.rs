@@ -1,5 +1,5 @@
-//! OneSpan's SOAP, as a relying application speaks it: what is suspended, who ends it, and what is no
-//! request.
+//! OneSpan's SOAP, as a relying application speaks it: what is suspended, who ends it, and what is
+//! no request.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! A server of one's own: the binary as a child process on a free port, in a directory that goes with it.
+//! A server of one's own: the binary as a child process on a free port, in a directory that goes
+//! with it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -119,7 +120,8 @@ impl TestServer {
         self.address.replace("localhost", "127.0.0.1")
     }
 
-    /// An HTTP client at another loopback address, which reaches the server by its numeric address only.
+    /// An HTTP client at another loopback address, which reaches the server by its numeric address
+    /// only.
     pub(crate) fn http_from(&self, address: [u8; 4]) -> Client {
         let ca = std::fs::read(self.data().join("tls/ca.pem")).unwrap();
         let ca = Certificate::from_pem(&ca).unwrap();
@@ -157,8 +159,8 @@ impl TestServer {
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// An access token of `TrustedX`'s authorization server for one of the tenant's clients; for all that it
-    /// may have, where no scope is named.
+    /// An access token of `TrustedX`'s authorization server for one of the tenant's clients; for
+    /// all that it may have, where no scope is named.
     pub(crate) async fn trustedx_token(&self, client: &(String, String), scope: &str) -> String {
         let url = format!("{}/trustedx-authserver/oauth/acme/token", self.address);
         let form = format!("grant_type=client_credentials&scope={scope}");

@@ -1,5 +1,5 @@
-//! Recorded exchanges, replayed byte for byte: each `*.http` is what a caller sends and what it gets, over
-//! TLS, header order and all. What no recording can know stands in braces; see `masked`.
+//! Recorded exchanges, replayed byte for byte: each `*.http` is what a caller sends and what it
+//! gets, over TLS, header order and all. What no recording can know stands in braces; see `masked`.
 //!
 //! `UPDATE_EXPECT=1 cargo test` records anew; then read the diff.
 
@@ -28,7 +28,8 @@ struct Exchange {
     response: String,
 }
 
-/// Cuts a recording into exchanges: a title after `###`, a request, and from `HTTP/1.1` on a response.
+/// Cuts a recording into exchanges: a title after `###`, a request, and from `HTTP/1.1` on a
+/// response.
 fn exchanges(recording: &str) -> (String, Vec<Exchange>) {
     let (preface, rest) = recording.split_once("### ").expect("a recording has an exchange");
     let cut = |exchange: &str| {
@@ -71,7 +72,8 @@ struct Said {
 }
 
 impl Fixture {
-    /// Sends a request as it is written, on a connection of its own, and reads until that is closed.
+    /// Sends a request as it is written, on a connection of its own, and reads until that is
+    /// closed.
     fn exchange(&self, request: &str) -> String {
         let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
         let tomorrow = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 86_400;
@@ -141,8 +143,8 @@ impl Fixture {
         body.replace("{{sealed address}}", &gateway::notification(&self.held, &push).unwrap())
     }
 
-    /// The answer, with braces around what differs each time: dates, tokens, signatures and the length
-    /// of what holds them, numbers and keys that are drawn.
+    /// The answer, with braces around what differs each time: dates, tokens, signatures and the
+    /// length of what holds them, numbers and keys that are drawn.
     fn masked(&self, answer: &str, port: &str) -> String {
         let answer = &self.named(answer);
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
@@ -278,8 +280,9 @@ impl Said {
     }
 }
 
-/// A house with people of habits: `signer` signs, `decliner` declines, `watcher` only looks, `absent` has a
-/// phone that is off, but for what its application says to a gateway, and `nobody` has none.
+/// A house with people of habits: `signer` signs, `decliner` declines, `watcher` only looks,
+/// `absent` has a phone that is off, but for what its application says to a gateway, and `nobody`
+/// has none.
 async fn fixture() -> Fixture {
     // The first in the list of accepted hosts is `acme.localhost`, too.
     let server = TestServer::configured("[server]\ndefault_tenant = \"acme\"\n");

@@ -58,8 +58,8 @@ fn server() -> TestServer {
     ))
 }
 
-/// Holds callers, each with the call that `ask` makes for a user and a number; has one person sign, whose
-/// caller is told `success`; and ends the server.
+/// Holds callers, each with the call that `ask` makes for a user and a number; has one person sign,
+/// whose caller is told `success`; and ends the server.
 async fn callers_wait(
     mut server: TestServer,
     ask: impl Fn(&Client, usize, usize) -> RequestBuilder,

@@ -1,4 +1,5 @@
-//! Columns read in the order in which they were selected, each parsed once, each blamed by its name.
+//! Columns read in the order in which they were selected, each parsed once, each blamed by its
+//! name.
 
 use core::error::Error;
 use core::str::FromStr;

@@ -57,8 +57,8 @@ pub(super) fn call_off(
 }
 
 pub(super) const ANY_DUE: &str = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE due_at <= ?1)";
-// Two statements, since `(tenant, host) > (?1, ?2)` would begin at the first delivery of the lane that it is to
-// skip, and look at each: SQLite makes no strict bound of a row of values.
+// Two statements, since `(tenant, host) > (?1, ?2)` would begin at the first delivery of the
+// lane that it is to skip, and look at each: SQLite makes no strict bound of a row of values.
 pub(super) const NEXT_DESTINATION: &str = "SELECT tenant, host FROM deliveries
       WHERE due_at IS NOT NULL AND tenant = ?1 AND host > ?2 ORDER BY host LIMIT 1";
 pub(super) const NEXT_TENANT: &str = "SELECT tenant, host FROM deliveries
@@ -74,8 +74,8 @@ pub(super) struct Candidate {
     due_at: i64,
 }
 
-/// Finds what may be leased, and where to go on. Mostly nothing is due, and finding that out costs one
-/// look at an index.
+/// Finds what may be leased, and where to go on. Mostly nothing is due, and finding that out costs
+/// one look at an index.
 pub(super) fn candidates(
     sql: &Connection,
     claim: Claim,
@@ -112,8 +112,8 @@ fn read_lane(mut rows: Rows<'_>) -> Result<Option<Destination>, StoreError> {
     Ok(Some(Destination { tenant: columns.text("tenant")?, host: columns.next("host")? }))
 }
 
-/// Leases those that nobody else has leased since they were found. The attempt counts from now on, so
-/// that a delivery which takes its node down is given up in the end.
+/// Leases those that nobody else has leased since they were found. The attempt counts from now on,
+/// so that a delivery which takes its node down is given up in the end.
 pub(super) fn lease(
     sql: &Connection,
     candidates: &[Candidate],

@@ -1,4 +1,5 @@
-//! What came of a transaction, for whoever asks again and again: little is read until something has.
+//! What came of a transaction, for whoever asks again and again: little is read until something
+//! has.
 
 use countersign_core::id::{TenantName, TransactionId};
 use countersign_core::port::{EndSnapshot, Handle};

@@ -11,7 +11,8 @@ use super::column::moment;
 use super::error::StoreError;
 use super::transaction;
 
-/// A row as [`transaction::read`] takes it: finished, and without the content that its signature holds.
+/// A row as [`transaction::read`] takes it: finished, and without the content that its signature
+/// holds.
 const AS_TRANSACTION: &str = "tenant, id, version, 'finished', 0, NULL, takes, ended_at, ended_by,
     NULL, proof_content, proof_signer, evidence, raw, discarded, dialect, client, user, request_key,
     reference, device, started_at, body, coalesce(content, x'')";

@@ -58,8 +58,8 @@ pub(super) const DEVICES_WITH: &str = "SELECT device
                       AND other.identity = one.identity))
     GROUP BY user, sequence ORDER BY user, sequence LIMIT ?4";
 
-/// The devices that hold an identity with all of these labels. The rarest leads, so that a label that
-/// everybody has costs nothing beside one that few have.
+/// The devices that hold an identity with all of these labels. The rarest leads, so that a label
+/// that everybody has costs nothing beside one that few have.
 pub(super) fn devices_with(
     sql: &Connection,
     tenant: &TenantName,

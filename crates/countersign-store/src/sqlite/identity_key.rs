@@ -7,8 +7,8 @@ use rusqlite::{Connection, params};
 
 use super::error::StoreError;
 
-/// Whether none of these keys, nor a serial number of their certificates, was used before. Reads only, as
-/// whatever may refuse a unit of work does.
+/// Whether none of these keys, nor a serial number of their certificates, was used before. Reads
+/// only, as whatever may refuse a unit of work does.
 pub(super) fn check(
     sql: &Connection,
     tenant: &TenantName,

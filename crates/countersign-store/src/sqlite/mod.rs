@@ -1,8 +1,9 @@
 //! A store in one SQLite file, `ledger.db` in the data directory.
 //!
 //! Its promise: what was answered is on disk. All writes go to one thread, which writes everything
-//! that waits as one SQL transaction and answers after its sync; reads run where they are asked for,
-//! in microseconds, on connections of their own. Several processes may have the file open at once.
+//! that waits as one SQL transaction and answers after its sync; reads run where they are asked
+//! for, in microseconds, on connections of their own. Several processes may have the file open at
+//! once.
 //!
 //! ```text
 //! commit ─┐                        ┌─ judge, write ─┐
@@ -262,7 +263,8 @@ impl Ledger for Sqlite {
 
     async fn purge(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
         let doing = "removing ended transactions";
-        // What may go is found beside the writer, which then only has to look at each of them again.
+        // What may go is found beside the writer, which then only has to look at each of them
+        // again.
         let seqs = self.0.readers.read(doing, |sql| evidence::forgettable(sql, before, limit))?;
         if seqs.is_empty() {
             return Ok(0);

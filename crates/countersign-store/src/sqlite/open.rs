@@ -154,7 +154,8 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Checks that nobody else may change the directory, or use the ledger and its log. By their names: see [`make_file`].
+/// Checks that nobody else may change the directory, or use the ledger and its log. By their names:
+/// see [`make_file`].
 fn check_private(directory: &Path, ledger: &Path) -> Result<(), OpenError> {
     let [mut log, mut index] = [ledger, ledger].map(|path| path.as_os_str().to_owned());
     log.push("-wal");
@@ -174,8 +175,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let mut sql = Connection::open_with_flags(path, flags)?;
     sql.busy_handler(Some(pause_while_busy))?;
-    // Without it SQLite looks whether a bound value would let it use a partial index, and so prepares the
-    // statement anew whenever the value changes.
+    // Without it SQLite looks whether a bound value would let it use a partial index, and so
+    // prepares the statement anew whenever the value changes.
     sql.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     sql.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // A page size counts only before the first page is written.

@@ -1,5 +1,5 @@
-//! Connections for reading. A read takes microseconds, so it runs where it is asked for; with as many
-//! connections as there are threads to ask, nobody waits for one.
+//! Connections for reading. A read takes microseconds, so it runs where it is asked for; with as
+//! many connections as there are threads to ask, nobody waits for one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,8 +25,8 @@ impl Readers {
         Self { connections, next: AtomicUsize::new(0) }
     }
 
-    /// Reads, with one statement; with others only while the first one is not done with, so that all of them
-    /// see the same moment. No lock is held when this returns.
+    /// Reads, with one statement; with others only while the first one is not done with, so that
+    /// all of them see the same moment. No lock is held when this returns.
     pub(super) fn read<T>(
         &self,
         doing: &'static str,
@@ -35,8 +35,9 @@ impl Readers {
         work(&self.connection()).map_err(|trouble| trouble.while_doing(doing))
     }
 
-    /// Reads, with several statements that all see the same moment. Each moment costs: the file's locks
-    /// are taken for it, and pages that were remembered are forgotten where somebody has written.
+    /// Reads, with several statements that all see the same moment. Each moment costs: the file's
+    /// locks are taken for it, and pages that were remembered are forgotten where somebody has
+    /// written.
     pub(super) fn read_at_once<T>(
         &self,
         doing: &'static str,

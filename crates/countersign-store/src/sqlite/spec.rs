@@ -1,7 +1,7 @@
 //! The part of a transaction's terms that nothing is found by, as JSON in the row.
 //!
-//! These are the row's own structs: the domain is free to change its shapes, and the ledger's stay as
-//! they were written.
+//! These are the row's own structs: the domain is free to change its shapes, and the ledger's stay
+//! as they were written.
 
 use core::time::Duration;
 

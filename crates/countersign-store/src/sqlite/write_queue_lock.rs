@@ -2,8 +2,8 @@
 //!
 //! SQLite gives its write lock to whoever asks at the right moment. A busy server asks again within
 //! microseconds of letting go, so that a command line beside it would ask for seconds in vain. Here
-//! they queue: whoever wants to write takes the turn first, keeps it until it has the write lock, and
-//! lets it go. A courtesy and no lock: whoever does not get it in time goes on without.
+//! they queue: whoever wants to write takes the turn first, keeps it until it has the write lock,
+//! and lets it go. A courtesy and no lock: whoever does not get it in time goes on without.
 
 use std::fs::{File, OpenOptions};
 use std::io;

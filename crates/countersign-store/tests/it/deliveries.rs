@@ -343,7 +343,8 @@ async fn an_address_is_the_last_ones_who_registered_it_and_nobody_elses() {
             let code = world::activation(tenant, user, u128::from(number));
             (code.clone(), world::enrolment(code, device, version))
         };
-        // Jane's address, registered by Joe's new device; and at another tenant, which is another world.
+        // Jane's address, registered by Joe's new device; and at another tenant, which is another
+        // world.
         for (tenant, number) in [("acme", 2), ("beta", 3)] {
             let push =
                 if tenant == "acme" { push_of_jane() } else { push("https://push.example/x") };

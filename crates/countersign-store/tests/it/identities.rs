@@ -1,5 +1,5 @@
-//! Identities are found by id and by labels, on every store; and after a device, its user or the file
-//! has changed.
+//! Identities are found by id and by labels, on every store; and after a device, its user or the
+//! file has changed.
 
 use countersign_core::device::{Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Addition, IdentityKey};
@@ -30,7 +30,8 @@ fn identity(id: u128, labels: &[&str]) -> Identity {
     }
 }
 
-/// Enrols a device of joe's at acme with these identities; the `nth` is the device's sequence number.
+/// Enrols a device of joe's at acme with these identities; the `nth` is the device's sequence
+/// number.
 async fn enrol(store: &Store, number: u64, nth: u32, identities: Vec<Identity>) {
     let code = activation("acme", "joe", u128::from(number) + 100);
     create_activation(store, code.clone()).await;

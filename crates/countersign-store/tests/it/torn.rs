@@ -1,8 +1,9 @@
-//! A log that was torn while it was written, as a power cut leaves it: whatever was acknowledged before is
-//! there, and what was being written is there whole or not at all.
+//! A log that was torn while it was written, as a power cut leaves it: whatever was acknowledged
+//! before is there, and what was being written is there whole or not at all.
 //!
-//! SQLite syncs a commit's frames before the commit is answered, so a cut spares them; behind them anything
-//! may stand. Frames carry checksums that run on from frame to frame (SQLite's file format, section 4.2).
+//! SQLite syncs a commit's frames before the commit is answered, so a cut spares them; behind them
+//! anything may stand. Frames carry checksums that run on from frame to frame (SQLite's file
+//! format, section 4.2).
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -53,7 +54,8 @@ impl FileSnapshot {
     }
 }
 
-/// Lives through a few transactions, with a picture after each acknowledged commit, and the master key.
+/// Lives through a few transactions, with a picture after each acknowledged commit, and the master
+/// key.
 async fn pictures() -> (Vec<FileSnapshot>, Vec<u8>) {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::sqlite(directory.path(), None).unwrap();
@@ -118,7 +120,8 @@ async fn recovers(before: &FileSnapshot, log: &[u8], after: &FileSnapshot, key: 
     let either = found == before.acknowledged || found == after.acknowledged;
     assert!(either, "{tear}: {found:?}, and {:?} was acknowledged", before.acknowledged);
     if found == before.acknowledged {
-        // Whoever was not answered repeats the call; what the torn log still holds must not come back.
+        // Whoever was not answered repeats the call; what the torn log still holds must not come
+        // back.
         let id = found.iter().position(|version| *version < 2).unwrap() as u128 + 1;
         let store = Store::sqlite(directory.path(), None).unwrap();
         let fresh = found[id as usize - 1] == 0;

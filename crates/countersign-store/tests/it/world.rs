@@ -137,8 +137,8 @@ pub(crate) async fn create_activation(store: &impl Registry, activation: Activat
     assert_eq!(made, Changed::Written);
 }
 
-/// Tenants `acme` and `beta`, each with users `jane` and `joe`, jane with device 1. Afterwards jane's
-/// version is 2, all others are 1.
+/// Tenants `acme` and `beta`, each with users `jane` and `joe`, jane with device 1. Afterwards
+/// jane's version is 2, all others are 1.
 pub(crate) async fn populate(store: &impl Registry) {
     for name in ["acme", "beta"] {
         assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Created::Made);

@@ -48,13 +48,14 @@ pub struct IdentityRequest {
     /// The signature by its own key over [`crate::key_proof::KeyStatement`].
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, KEY_PROOF_BYTES_MAX>")]
     pub proof: Vec<u8>,
-    /// Labels that the device asks for, each 1 to [`LABEL_BYTES_MAX`] bytes. No selector finds it by them.
+    /// Labels that the device asks for, each 1 to [`LABEL_BYTES_MAX`] bytes. No selector finds it
+    /// by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "labels")]
     pub proposed_labels: Vec<String>,
 }
 
-/// `POST /device/v1/identities`: one more identity of a device that is enrolled. Read strictly by the
-/// server.
+/// `POST /device/v1/identities`: one more identity of a device that is enrolled. Read strictly by
+/// the server.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewIdentity {
@@ -67,7 +68,8 @@ pub struct NewIdentity {
     /// The signature by its own key over [`crate::key_proof::KeyStatement`].
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, KEY_PROOF_BYTES_MAX>")]
     pub proof: Vec<u8>,
-    /// Labels that the device asks for, each 1 to [`LABEL_BYTES_MAX`] bytes. No selector finds it by them.
+    /// Labels that the device asks for, each 1 to [`LABEL_BYTES_MAX`] bytes. No selector finds it
+    /// by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "labels")]
     pub proposed_labels: Vec<String>,
     /// A certificate for the key that another authority issued; without one the server issues it.
@@ -87,8 +89,8 @@ pub struct Imported {
     pub chain: Vec<Vec<u8>>,
 }
 
-/// What an identity may sign. The other use never matches it: a caller who gives digests could have the
-/// digest of a CMS's signed attributes signed, and so forge a CMS.
+/// What an identity may sign. The other use never matches it: a caller who gives digests could have
+/// the digest of a CMS's signed attributes signed, and so forge a CMS.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Use {
@@ -176,7 +178,8 @@ pub struct IssuedIdentity {
 pub struct Server {
     /// What people call it.
     pub name: String,
-    /// Its public address: what `htu` begins with and what `aud` is, such as `https://sign.example.com`.
+    /// Its public address: what `htu` begins with and what `aud` is, such as
+    /// `https://sign.example.com`.
     pub address: String,
 }
 

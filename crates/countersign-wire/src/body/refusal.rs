@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::transaction::State;
 use crate::encoding::millis_option;
 
-/// The body of every HTTP answer of 400 and above, and of the channel's `refused`. It holds no content.
+/// The body of every HTTP answer of 400 and above, and of the channel's `refused`. It holds no
+/// content.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RefusalBody {
     /// What programs match on.

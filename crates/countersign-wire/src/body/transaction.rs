@@ -85,8 +85,8 @@ pub struct Taken {
     pub deadline: Duration,
 }
 
-/// What is to be shown and signed, and how it may be signed. Sealed in [`Taken`], so that whoever ends TLS
-/// in between can neither read it nor make the device sign with something weaker.
+/// What is to be shown and signed, and how it may be signed. Sealed in [`Taken`], so that whoever
+/// ends TLS in between can neither read it nor make the device sign with something weaker.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Content {
     /// The transaction, once more.
@@ -118,8 +118,8 @@ pub struct Content {
 /// What a digest is of. It is shown, and not signed itself.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Document {
-    /// What the digest was made with: `sha1`, `sha256`, `sha384` or `sha512`. Absent where `digest_url`
-    /// says it.
+    /// What the digest was made with: `sha1`, `sha256`, `sha384` or `sha512`. Absent where
+    /// `digest_url` says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest_algorithm: Option<String>,
     /// Where the device learns the digest, where the content has none.
@@ -131,7 +131,8 @@ pub struct Document {
     /// What people call it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
-    /// What they are shown, as the server received it: base64 of HTML, or whatever came in its place.
+    /// What they are shown, as the server received it: base64 of HTML, or whatever came in its
+    /// place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html: Option<Text>,
     /// The certificates, DER, to trust for these addresses; no others are.
@@ -139,7 +140,8 @@ pub struct Document {
     pub root_certs: Vec<Vec<u8>>,
 }
 
-/// Text that is carried as base64 of its UTF-8, so that its length does not depend on what is in it.
+/// Text that is carried as base64 of its UTF-8, so that its length does not depend on what is in
+/// it.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Text(

@@ -1,8 +1,8 @@
 //! An enrolment's secrets, sealed to the key that the device made for this one answer.
 //!
-//! A compact JWE, `ECDH-ES+A256KW` with `A256GCM` (RFC 7518, sections 4.6 and 4.4). Its protected header
-//! is exactly `alg, enc, typ, kid, epk`: `typ` is `secrets`, `kid` the new device. There is no `apu` and
-//! no `apv`.
+//! A compact JWE, `ECDH-ES+A256KW` with `A256GCM` (RFC 7518, sections 4.6 and 4.4). Its protected
+//! header is exactly `alg, enc, typ, kid, epk`: `typ` is `secrets`, `kid` the new device. There
+//! is no `apu` and no `apv`.
 
 use aws_lc_rs::agreement::{self, UnparsedPublicKey};
 use aws_lc_rs::digest;

@@ -1,4 +1,5 @@
-//! What is queued to a service that was away, sent when it is back: the server does nothing else meanwhile.
+//! What is queued to a service that was away, sent when it is back: the server does nothing else
+//! meanwhile.
 
 use std::collections::HashSet;
 use std::path::Path;

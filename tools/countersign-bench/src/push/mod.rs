@@ -1,9 +1,10 @@
-//! What a push costs, and how soon it comes: to a service that holds Apple's rules, in the bench's own
-//! process, over TLS and HTTP/2.
+//! What a push costs, and how soon it comes: to a service that holds Apple's rules, in the bench's
+//! own process, over TLS and HTTP/2.
 //!
-//! Two measurements. *Live*: an application starts something, and a push comes; in turns with starts for
-//! devices that nobody can wake, so that what is more is the push's. *Drained*: a service that was away comes
-//! back, and is sent what it is queued, so that the server has nothing else to do.
+//! Two measurements. *Live*: an application starts something, and a push comes; in turns with
+//! starts for devices that nobody can wake, so that what is more is the push's. *Drained*: a
+//! service that was away comes back, and is sent what it is queued, so that the server has nothing
+//! else to do.
 
 mod drain;
 mod report;

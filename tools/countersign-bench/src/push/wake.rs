@@ -62,7 +62,8 @@ impl Arrivals {
     }
 }
 
-/// One turn of an application: a start, until its push came; where nobody can be woken, until its answer.
+/// One turn of an application: a start, until its push came; where nobody can be woken, until its
+/// answer.
 #[derive(Clone)]
 pub(super) struct Started {
     pub(super) kobil: Kobil,

@@ -1,4 +1,5 @@
-//! The bench, small, against the server's program: its figures are some, and what it says of them is so.
+//! The bench, small, against the server's program: its figures are some, and what it says of them
+//! is so.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,6 +1,6 @@
-//! Every call fails once: each use case is lived through as often as it calls the store, and each time
-//! another call fails, before or after its work. The callers repeat themselves until they are answered,
-//! and nobody can tell afterwards that anything went wrong.
+//! Every call fails once: each use case is lived through as often as it calls the store, and each
+//! time another call fails, before or after its work. The callers repeat themselves until they are
+//! answered, and nobody can tell afterwards that anything went wrong.
 
 use core::fmt::Debug;
 use core::time::Duration;

@@ -1,5 +1,5 @@
-//! What a story is told with: a world in a store, an engine over it, and short words for what people,
-//! phones and relying parties do.
+//! What a story is told with: a world in a store, an engine over it, and short words for what
+//! people, phones and relying parties do.
 
 use core::fmt::Debug;
 use core::time::Duration;

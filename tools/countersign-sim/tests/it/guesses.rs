@@ -1,5 +1,5 @@
-//! Guesses that are made at once: each is read before any other is written, and even so no more are answered
-//! than the policy allows.
+//! Guesses that are made at once: each is read before any other is written, and even so no more are
+//! answered than the policy allows.
 
 use countersign_core::engine::{Request, Submission};
 use countersign_core::enrolment::{Activation, ActivationState};
@@ -40,7 +40,8 @@ fn codes(of: &Transaction) -> Vec<String> {
     wrong.take(GUESSES - 1).chain([right.clone()]).collect()
 }
 
-/// Whether the policy's worth of guesses was answered and the lock met the others, the right one too.
+/// Whether the policy's worth of guesses was answered and the lock met the others, the right one
+/// too.
 #[track_caller]
 fn judge<T: core::fmt::Debug>(door: &str, answers: Vec<Result<T, Error>>) {
     assert_eq!(answers.len(), GUESSES);

@@ -1,5 +1,5 @@
-//! Stories of raw signatures: over text and over digests, by whom, with what; and of a device that ends a
-//! transaction at once.
+//! Stories of raw signatures: over text and over digests, by whom, with what; and of a device that
+//! ends a transaction at once.
 
 use countersign_core::Refusal;
 use countersign_core::device::Usage;

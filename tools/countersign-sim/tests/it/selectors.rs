@@ -1,5 +1,5 @@
-//! Stories of selectors and identities: whose a transaction is, which devices see it, and what happens when
-//! an identity changes meanwhile; and of transactions that their caller deletes.
+//! Stories of selectors and identities: whose a transaction is, which devices see it, and what
+//! happens when an identity changes meanwhile; and of transactions that their caller deletes.
 
 use countersign_core::Refusal;
 use countersign_core::delivery::DeliveryKind;

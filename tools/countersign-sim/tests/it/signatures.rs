@@ -9,7 +9,8 @@ use countersign_sim::Phone;
 
 use crate::fixture::*;
 
-/// What comes of `value`, handed in by jane's first phone; the right signature is accepted afterwards.
+/// What comes of `value`, handed in by jane's first phone; the right signature is accepted
+/// afterwards.
 async fn answer(fixture: &Fixture, of: &Transaction, value: &[u8]) -> Refusal {
     let before = fixture.found(of).await;
     let answer = fixture.hand_in(janes(0), of, &janes(0).submission(value)).await;

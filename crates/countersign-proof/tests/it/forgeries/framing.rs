@@ -1,4 +1,5 @@
-//! Messages whose bytes are changed, cut, followed or framed in another way, and what is no such message at all.
+//! Messages whose bytes are changed, cut, followed or framed in another way, and what is no such
+//! message at all.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,5 @@
-//! The application of the demo: it speaks to the server over HTTPS as any other one of KOBIL's would.
+//! The application of the demo: it speaks to the server over HTTPS as any other one of KOBIL's
+//! would.
 
 use std::time::Duration;
 

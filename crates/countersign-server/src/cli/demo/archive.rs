@@ -1,5 +1,5 @@
-//! Where the demo's contract lies: a server of its own, whose certificate nobody knows but those who are
-//! told of it.
+//! Where the demo's contract lies: a server of its own, whose certificate nobody knows but those
+//! who are told of it.
 
 use std::sync::Arc;
 use std::time::Duration;

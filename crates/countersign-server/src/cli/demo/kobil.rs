@@ -1,5 +1,5 @@
-//! The play as KOBIL's: an application asks over HTTPS, the person signs on the channel, and anybody can
-//! verify.
+//! The play as KOBIL's: an application asks over HTTPS, the person signs on the channel, and
+//! anybody can verify.
 
 use std::process::Stdio;
 use std::time::Instant;

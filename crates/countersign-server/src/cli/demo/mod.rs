@@ -26,10 +26,11 @@ use super::paint::{Color, Paint};
 const RESULTS: [&str; 5] =
     [play::SIGNATURE, play::CA, trustedx::CONTRACT, trustedx::SIGNED, trustedx::SIGNER];
 
-/// Shows it all, in a few seconds: an application asks, a person signs on her phone, anybody can verify.
+/// Shows it all, in a few seconds: an application asks, a person signs on her phone, anybody can
+/// verify.
 ///
-/// Starts the real server on a ledger of its own and a command-line phone beside it, has a payment signed
-/// through one vendor's calls, and stays up for more until Ctrl-C.
+/// Starts the real server on a ledger of its own and a command-line phone beside it, has a payment
+/// signed through one vendor's calls, and stays up for more until Ctrl-C.
 #[derive(Args, Debug)]
 pub(super) struct Demo {
     /// Whose calls the application and the phone make
@@ -52,7 +53,8 @@ enum Dialect {
     /// KOBIL's Start Signature, and a phone on our own channel that signs a PKCS#7
     #[default]
     Kobil,
-    /// OneSpan's SOAP, and a phone that scans a picture, speaks the gateway's REST and answers with a code
+    /// OneSpan's SOAP, and a phone that scans a picture, speaks the gateway's REST and answers with
+    /// a code
     Onespan,
     /// TrustedX's REST, and a phone that fetches a PDF from where it lies, and signs its digest
     Trustedx,

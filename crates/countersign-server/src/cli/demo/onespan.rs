@@ -1,5 +1,5 @@
-//! The play as OneSpan's: an application asks by SOAP and is suspended, a phone scans the request's key,
-//! speaks the gateway's REST, and answers with a short code.
+//! The play as OneSpan's: an application asks by SOAP and is suspended, a phone scans the request's
+//! key, speaks the gateway's REST, and answers with a short code.
 //!
 //! Every request is shown as it is sent, but for the envelope around what is SOAP.
 

@@ -216,7 +216,8 @@ impl<'a> DemoRun<'a> {
         }
     }
 
-    /// Says why it failed, with what the server last said; gives the reason back as the process's error.
+    /// Says why it failed, with what the server last said; gives the reason back as the process's
+    /// error.
     pub(super) fn failed(&self, error: &anyhow::Error) -> anyhow::Result<()> {
         let tail = |log: &str| log_tail(&self.home.file(log));
         let server = tail(SERVER_LOG);

@@ -1,7 +1,8 @@
 //! A process of the demo's: this program once more, in another role.
 //!
-//! It ends with the demo, however that ends: asked to by SIGTERM, killed when it is dropped, and at the
-//! latest when its standard input closes, which the system does for a demo that was killed itself.
+//! It ends with the demo, however that ends: asked to by SIGTERM, killed when it is dropped, and at
+//! the latest when its standard input closes, which the system does for a demo that was killed
+//! itself.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;

@@ -1,5 +1,5 @@
-//! The play as TrustedX's: an application says where a contract lies, the phone fetches it, digests it
-//! itself and signs the digest, and anybody can verify.
+//! The play as TrustedX's: an application says where a contract lies, the phone fetches it, digests
+//! it itself and signs the digest, and anybody can verify.
 
 use std::process::Stdio;
 
@@ -223,7 +223,8 @@ async fn token(set: &Set) -> anyhow::Result<String> {
     body["access_token"].as_str().map(str::to_owned).context("the server gave no token")
 }
 
-/// The signature and its certificate, verified here: over the contract, by an identity of this tenant.
+/// The signature and its certificate, verified here: over the contract, by an identity of this
+/// tenant.
 fn verified(tenant: &Tenant, result: &Value) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
     let signature = BASE64.decode(text(&result["value"]))?;
     let certificate = BASE64.decode(text(&result["sign_identity"]["details"]["certificate"]))?;

@@ -40,8 +40,9 @@ pub(in crate::cli) struct Enrol {
     /// The PIN to begin with
     #[arg(long, value_parser = Pin::parse)]
     pin: Option<Pin>,
-    /// A label that the device proposes for its identities; may be repeated. Relying parties do not find them
-    /// by it: labels that they do find come from `activation create --label` or `identity label`
+    /// A label that the device proposes for its identities; may be repeated. Relying parties do not
+    /// find them by it: labels that they do find come from `activation create --label` or
+    /// `identity label`
     #[arg(long = "label", value_name = "LABEL")]
     proposed_labels: Vec<String>,
     /// What the device is called

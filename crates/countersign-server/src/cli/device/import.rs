@@ -12,8 +12,8 @@ use crate::cli::answer;
 
 /// Give a device an identity whose certificate another authority issued.
 ///
-/// The tenant must trust that authority's root: `countersign tenant trust`. The device proves that it
-/// has the key, which stays in its file, in the clear: it is for tests and demonstrations.
+/// The tenant must trust that authority's root: `countersign tenant trust`. The device proves
+/// that it has the key, which stays in its file, in the clear: it is for tests and demonstrations.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   countersign device import phone.json --use digest --key ann.key                         --certificate ann.pem --label qualified")]
@@ -29,8 +29,8 @@ pub(in crate::cli) struct Import {
     /// Its certificate, PEM, and behind it those that lead to the root
     #[arg(long, value_name = "FILE")]
     certificate: PathBuf,
-    /// A label that the device proposes for it; may be repeated. Relying parties do not find it by it:
-    /// `identity label` gives labels that they do find
+    /// A label that the device proposes for it; may be repeated. Relying parties do not find it by
+    /// it: `identity label` gives labels that they do find
     #[arg(long = "label", value_name = "LABEL")]
     proposed_labels: Vec<String>,
     /// Print JSON for programs, instead of text for people

@@ -24,8 +24,8 @@ const TOO_SOON: Duration = Duration::from_millis(300);
 
 /// Run a device: it shows what there is to sign, and signs it or does not.
 ///
-/// What was open before it came is taken up first. It stays connected, and waits for a server that is
-/// away.
+/// What was open before it came is taken up first. It stays connected, and waits for a server that
+/// is away.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[command(after_help = "Example:\n  countersign device run phone.json --answer ask")]
@@ -56,7 +56,8 @@ pub(in crate::cli) struct Run {
     /// Fetch documents from this host, too, although it is not on the public internet
     #[arg(long, value_name = "HOST[:PORT]")]
     allow_fetch: Vec<AllowedHost>,
-    /// Keep no line to the server, and be woken through a push service of the kind of ntfy (`UnifiedPush`)
+    /// Keep no line to the server, and be woken through a push service of the kind of ntfy
+    /// (`UnifiedPush`)
     #[arg(long, value_name = "URL", conflicts_with = "poll")]
     web_push: Option<String>,
     /// The only CA to trust for the push service, PEM [default: the system's]

@@ -12,8 +12,8 @@ use crate::cli::paint::{Color, Paint};
 
 /// Take up the one transaction whose QR code was scanned: show it, and sign it or do not.
 ///
-/// The code holds nothing but a request key, and a device finds by it only what is for its own user. It fails
-/// where it did not end the transaction.
+/// The code holds nothing but a request key, and a device finds by it only what is for its own
+/// user. It fails where it did not end the transaction.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  countersign device scan phone.json 0047110815 --answer approve --code"

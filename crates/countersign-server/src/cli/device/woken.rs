@@ -1,5 +1,5 @@
-//! A device that keeps no line to the server, and is woken through a push service that anybody can run: `UnifiedPush`,
-//! as ntfy serves it. Messages are Web Push, which the service cannot read.
+//! A device that keeps no line to the server, and is woken through a push service that anybody can
+//! run: `UnifiedPush`, as ntfy serves it. Messages are Web Push, which the service cannot read.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +19,8 @@ const LINE_BYTES_MAX: usize = 16 * 1024;
 /// How long a service that hung up is left alone.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The receiver's end at a push service: a topic that nobody can guess, and keys that nobody else has.
+/// The receiver's end at a push service: a topic that nobody can guess, and keys that nobody else
+/// has.
 pub(super) struct Receiver {
     client: Client,
     topic: String,
@@ -77,8 +78,8 @@ impl Receiver {
         Ok(stream)
     }
 
-    /// Hands on every push, for as long as somebody listens. A service that hangs up is asked again, and what it
-    /// had to say meanwhile is looked for.
+    /// Hands on every push, for as long as somebody listens. A service that hangs up is asked
+    /// again, and what it had to say meanwhile is looked for.
     pub(super) async fn check(
         &self,
         mut stream: Stream,

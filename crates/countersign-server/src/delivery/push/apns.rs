@@ -1,7 +1,7 @@
 //! Apple's service: one HTTP/2 request a push, under a token that we sign.
 //!
-//! Sources: Apple, "Sending notification requests to APNs", "Establishing a token-based connection to APNs",
-//! "Handling notification responses from APNs".
+//! Sources: Apple, "Sending notification requests to APNs", "Establishing a token-based connection
+//! to APNs", "Handling notification responses from APNs".
 
 use std::time::Duration;
 
@@ -154,8 +154,8 @@ impl Apns {
         // An attempt that is repeated replaces the one before.
         for (name, value) in [(ID, uuid), (COLLAPSE_ID, id)] {
             let mut value = HeaderValue::try_from(value).expect("hex and dashes");
-            // Apple: what is another's in each request is to fill no place in the table of header fields
-            // (RFC 7541, section 6.2.3).
+            // Apple: what is another's in each request is to fill no place in the table of header
+            // fields (RFC 7541, section 6.2.3).
             value.set_sensitive(true);
             headers.insert(name, value);
         }

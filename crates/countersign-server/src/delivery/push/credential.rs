@@ -1,7 +1,7 @@
 //! What a service knows us by, in a file that may change while we run.
 //!
-//! The promise: a file that was changed is read again within seconds; one that has become unreadable leaves
-//! what it held before in use; what is wrong is told once, and whoever asks.
+//! The promise: a file that was changed is read again within seconds; one that has become
+//! unreadable leaves what it held before in use; what is wrong is told once, and whoever asks.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -136,7 +136,8 @@ mod tests {
         write(&path, "7", 0o640);
         let held = Credential::at(&path, number);
         assert!(held.get(second(0)).unwrap_err().contains("chmod 600"));
-        // Other permissions change nothing that the file's stamp shows; it is looked at all the same.
+        // Other permissions change nothing that the file's stamp shows; it is looked at all the
+        // same.
         write(&path, "7", 0o600);
         assert_eq!(*held.get(second(2)).unwrap(), 7);
     }

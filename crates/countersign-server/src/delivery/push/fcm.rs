@@ -1,7 +1,7 @@
 //! Google's service: FCM's HTTP v1 API, under an access token that a service account asks for.
 //!
-//! Sources: Firebase, "projects.messages.send", "FCM error codes"; Google, "Using OAuth 2.0 for server to server
-//! applications" (RFC 7523).
+//! Sources: Firebase, "projects.messages.send", "FCM error codes"; Google, "Using OAuth 2.0 for
+//! server to server applications" (RFC 7523).
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! The services that wake devices: which one, what is said, and what came of it.
 //!
-//! The promise: a service learns that somebody is asked for something, until when, and a text that may be shown;
-//! never what is asked. One dead address stops nobody else's push, and one sender's trouble no other sender.
+//! The promise: a service learns that somebody is asked for something, until when, and a text that
+//! may be shown; never what is asked. One dead address stops nobody else's push, and one sender's
+//! trouble no other sender.
 
 mod apns;
 mod credential;
@@ -142,8 +143,8 @@ impl Pushes {
         }))
     }
 
-    /// Tries out every sender's credentials, as far as that can be done without a device, and says what is
-    /// wrong. Nothing else waits for it.
+    /// Tries out every sender's credentials, as far as that can be done without a device, and says
+    /// what is wrong. Nothing else waits for it.
     pub(crate) async fn check(self, now: Timestamp) {
         for sender in &self.0.senders {
             let name = &sender.name;
@@ -208,7 +209,8 @@ impl Pushes {
         outcome
     }
 
-    /// The services that wake devices of this application, and what a browser must know to subscribe.
+    /// The services that wake devices of this application, and what a browser must know to
+    /// subscribe.
     pub(crate) fn offered(
         &self,
         tenant: &TenantName,
@@ -225,8 +227,8 @@ impl Pushes {
         (providers, key)
     }
 
-    /// Reads where a device wants to be woken: its form, by the rules of its service, and whether it may be
-    /// called at all.
+    /// Reads where a device wants to be woken: its form, by the rules of its service, and whether
+    /// it may be called at all.
     ///
     /// # Errors
     /// [`BadRegistration`].
@@ -344,8 +346,8 @@ impl PushSender {
 }
 
 impl PushOutcome {
-    /// What a status says, of a service that gives no reasons beside it: a subscription that is no more (RFC 8030,
-    /// section 7.3), or credentials that are not taken (RFC 8292, section 4).
+    /// What a status says, of a service that gives no reasons beside it: a subscription that is no
+    /// more (RFC 8030, section 7.3), or credentials that are not taken (RFC 8292, section 4).
     fn by_status(answer: &OutboundAnswer, wake: &Wake<'_>) -> Self {
         let status = answer.status.as_u16();
         let says = format!("answered {status}");

@@ -1,4 +1,5 @@
-//! A sender of the operator's own: it is told what to send, in a call that is signed as our callbacks are.
+//! A sender of the operator's own: it is told what to send, in a call that is signed as our
+//! callbacks are.
 
 use anyhow::Context as _;
 use base64::Engine as _;

@@ -1,5 +1,5 @@
-//! Browsers' services, and all that speak as they do: Web Push (RFC 8030), encrypted (RFC 8291), under a token for
-//! each service (RFC 8292). `UnifiedPush` asks for the same.
+//! Browsers' services, and all that speak as they do: Web Push (RFC 8030), encrypted (RFC 8291),
+//! under a token for each service (RFC 8292). `UnifiedPush` asks for the same.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -112,7 +112,8 @@ fn headers(wake: &Wake<'_>, token: HeaderValue) -> HeaderMap {
     for (name, value) in [
         ("ttl", ttl.as_str()),
         ("urgency", "high"),
-        // 32 letters of base64url at the most (RFC 8030, section 5.4); a repeated attempt replaces the one before.
+        // 32 letters of base64url at the most (RFC 8030, section 5.4); a repeated attempt replaces
+        // the one before.
         ("topic", &wake.id.to_string()),
     ] {
         let value = HeaderValue::from_str(value).expect("hex and digits are visible ASCII");

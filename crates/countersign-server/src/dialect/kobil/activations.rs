@@ -109,8 +109,8 @@ async fn create(
     }
 }
 
-/// `GET …/users/{userName}/activationcodes`: those that can still be used, the newest first, without
-/// the secret ones.
+/// `GET …/users/{userName}/activationcodes`: those that can still be used, the newest first,
+/// without the secret ones.
 async fn list(
     State(kobil): State<Kobil>,
     named: PathParams,

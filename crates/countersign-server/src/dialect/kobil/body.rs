@@ -38,8 +38,8 @@ pub struct Cancel {
     pub(super) recipients: Vec<Recipients>,
 }
 
-/// Names are the vendor's. Members that it does not name are ignored, as its own server does; each value
-/// is looked at on its own, so that a refusal can name it.
+/// Names are the vendor's. Members that it does not name are ignored, as its own server does; each
+/// value is looked at on its own, so that a refusal can name it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StartFields {
@@ -108,7 +108,8 @@ impl Start {
         Ok(start)
     }
 
-    /// Of everything that was asked: the same request again is told from another one however it is spelled.
+    /// Of everything that was asked: the same request again is told from another one however it is
+    /// spelled.
     fn fingerprint(&self, user: &UserName) -> [u8; 32] {
         let mut all = Fingerprint::new();
         all.part(user.as_str().as_bytes());
@@ -174,8 +175,8 @@ fn callback(url: Member, headers: Member) -> Result<Option<Callback>, BadBody> {
     let url: Option<String> = optional(url, "callbackUrl", "a string")?;
     let headers: Option<Pairs> = optional(headers, "callBackHeaders", "an object of strings")?;
     let headers = headers.map(|headers| headers.0).unwrap_or_default();
-    // Without an address the response carries the result, and there is nobody to send headers to; they
-    // are checked all the same, so that adding the address later brings no surprise.
+    // Without an address the response carries the result, and there is nobody to send headers to;
+    // they are checked all the same, so that adding the address later brings no surprise.
     let present = url.filter(|url| !url.is_empty());
     let checked =
         callback_url::callback(present.as_deref().unwrap_or("https://localhost/"), headers);
@@ -218,7 +219,8 @@ fn transaction_id(raw: Member) -> Result<String, BadBody> {
     if plain { Ok(id) } else { bad("transactionId", "1 to 255 bytes without control characters") }
 }
 
-/// Seconds, as a whole number or as one in a string: the vendor's table says String, its sample shows 1.
+/// Seconds, as a whole number or as one in a string: the vendor's table says String, its sample
+/// shows 1.
 fn seconds(raw: Member, field: &str, least: u64) -> Result<Duration, BadBody> {
     #[derive(Deserialize)]
     #[serde(untagged)]

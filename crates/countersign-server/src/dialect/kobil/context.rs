@@ -42,8 +42,8 @@ pub(super) fn known(methods: MethodRouter<Kobil>) -> MethodRouter<Kobil> {
     methods.fallback(|| async { render::METHOD_NOT_ALLOWED.into_response() })
 }
 
-/// What the path names. A user or a device may be missing, so that its absence can be told in KOBIL's
-/// words.
+/// What the path names. A user or a device may be missing, so that its absence can be told in
+/// KOBIL's words.
 #[derive(Deserialize)]
 pub(super) struct PathParams {
     realm: Option<String>,

@@ -45,8 +45,8 @@ fn of_device(methods: MethodRouter<Kobil>) -> MethodRouter<Kobil> {
     methods.fallback(|| async { DeviceProblem::from(render::METHOD_NOT_ALLOWED) })
 }
 
-/// A device as the vendor lists it. The vendor published the keys and not what all of them mean; what a
-/// device says of itself is spread over them.
+/// A device as the vendor lists it. The vendor published the keys and not what all of them mean;
+/// what a device says of itself is spread over them.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
@@ -67,8 +67,8 @@ struct Row {
     client_type_name: String,
     device_type_name: String,
     device_version: String,
-    /// Epoch seconds: when it last opened a channel or polled, as far as this node remembers; else when
-    /// it was enrolled.
+    /// Epoch seconds: when it last opened a channel or polled, as far as this node remembers; else
+    /// when it was enrolled.
     last_login_time: String,
     app_name: String,
     device_id: String,

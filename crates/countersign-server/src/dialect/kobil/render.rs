@@ -359,7 +359,8 @@ fn result_envelope<'a>(transaction: &'a Transaction, end: &End) -> Envelope<Resu
     }
 }
 
-/// Ours, after the nearest words of KOBIL's device SDK; it published `OK` and the go-online timeout.
+/// Ours, after the nearest words of KOBIL's device SDK; it published `OK` and the go-online
+/// timeout.
 fn result_code(end: &End) -> (&'static str, &'static str) {
     match end {
         End::Finished { .. } => ("OK", "Transaction signed successfully"),
@@ -389,7 +390,8 @@ struct CancelRow<'a> {
     cancel_result: &'static str,
 }
 
-/// A transaction that was taken back, a row for each device that had it; one for all where none had.
+/// A transaction that was taken back, a row for each device that had it; one for all where none
+/// had.
 pub(super) fn cancelled(transaction: &Transaction) -> Response {
     let row = |device: Option<DeviceId>, cancel_result| CancelRow {
         device_id: self::device(device),

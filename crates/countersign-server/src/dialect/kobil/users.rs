@@ -1,9 +1,10 @@
 //! Users: make one, show one, log one out, delete one.
 //!
-//! What an application says of a person when it makes them is kept as it was given, and shown again;
-//! nothing is decided on it. `Enabled` is among it: the vendor's default is false, and a user made with
-//! the vendor's defaults is to sign all the same. Whoever must not sign is locked. `credentials` and
-//! roles have no meaning here and are not kept; people prove themselves with their devices.
+//! What an application says of a person when it makes them is kept as it was given, and shown
+//! again; nothing is decided on it. `Enabled` is among it: the vendor's default is false, and a
+//! user made with the vendor's defaults is to sign all the same. Whoever must not sign is locked.
+//! `credentials` and roles have no meaning here and are not kept; people prove themselves with
+//! their devices.
 
 use axum::Router;
 use axum::extract::{Request, State};

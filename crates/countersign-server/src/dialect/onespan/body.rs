@@ -1,5 +1,5 @@
-//! What phones' applications send over REST, read into types once. A body that repeats a member is none, so
-//! that no two readers of it take different ones.
+//! What phones' applications send over REST, read into types once. A body that repeats a member is
+//! none, so that no two readers of it take different ones.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -70,8 +70,8 @@ impl From<Value> for BodyMember {
     }
 }
 
-/// A code is 6 to 16 decimal or hex digits, by the vendor's word; ours are decimal, and one that cannot be
-/// right is a wrong one. Anything longer is the base64 of a CMS.
+/// A code is 6 to 16 decimal or hex digits, by the vendor's word; ours are decimal, and one that
+/// cannot be right is a wrong one. Anything longer is the base64 of a CMS.
 pub fn read_signature(text: &str) -> Option<(SignatureFormat, Vec<u8>)> {
     let text = text.trim();
     if (6..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {

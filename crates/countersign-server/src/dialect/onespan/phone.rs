@@ -1,7 +1,7 @@
 //! What a phone does through the gateway, in the gateway's own words: texts in, texts out.
 //!
-//! REST says it for phones, and SOAP has twins of the same calls. What may happen is the engine's to
-//! decide; here keys, serial numbers, sealed messages and signatures become its types.
+//! REST says it for phones, and SOAP has twins of the same calls. What may happen is the engine's
+//! to decide; here keys, serial numbers, sealed messages and signatures become its types.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -84,15 +84,15 @@ impl Phones {
         if self.0.rules.generic_status_codes { status.generic() } else { status }
     }
 
-    /// Whether `caller` may try another fetch for this serial number, in which a fetch's guesses are
-    /// counted whatever they find.
+    /// Whether `caller` may try another fetch for this serial number, in which a fetch's guesses
+    /// are counted whatever they find.
     pub(crate) fn may_fetch(&self, caller: &str, serial: &str) -> bool {
         let Ok(serial) = serial.parse() else { return true };
         self.0.fetches.check_key(&(caller.to_owned(), serial)).is_ok()
     }
 
-    /// Whether `caller` may try another completion for this user. Asked before the request is looked for,
-    /// so that whoever tries request keys learns of a hit no more than of a miss.
+    /// Whether `caller` may try another completion for this user. Asked before the request is
+    /// looked for, so that whoever tries request keys learns of a hit no more than of a miss.
     pub(crate) fn may_complete(&self, caller: &str, tenant: &TenantName, user: &UserName) -> bool {
         let key = (caller.to_owned(), tenant.clone(), user.clone());
         self.0.completions.check_key(&key).is_ok()
@@ -104,7 +104,8 @@ impl Phones {
         self.0.completions.retain_recent();
     }
 
-    /// Takes a transaction for a device: its content as a sealed message, the hex of its ASCII bytes.
+    /// Takes a transaction for a device: its content as a sealed message, the hex of its ASCII
+    /// bytes.
     ///
     /// # Errors
     /// As the engine's `fetch`.
@@ -140,8 +141,8 @@ impl Phones {
         Ok(completed.device.serial_number)
     }
 
-    /// Ends a transaction with the person's no. `message` is the request key, as an information message
-    /// from the device that fetched it, in hex.
+    /// Ends a transaction with the person's no. `message` is the request key, as an information
+    /// message from the device that fetched it, in hex.
     ///
     /// # Errors
     /// As the engine's `withdraw`; [`Refusal::OtherForm`] for what that device did not seal.
@@ -175,8 +176,8 @@ impl Phones {
     /// Changes where a device is woken, to what it has sealed itself.
     ///
     /// # Errors
-    /// [`Refusal::Unknown`] where the user has no such device; [`Refusal::OtherForm`] for what that device
-    /// did not seal, and for what is no address of its service.
+    /// [`Refusal::Unknown`] where the user has no such device; [`Refusal::OtherForm`] for what that
+    /// device did not seal, and for what is no address of its service.
     pub(crate) async fn move_to(
         &self,
         tenant: &TenantName,

@@ -1,7 +1,7 @@
 //! REST for phones, as OneSpan's gateway speaks: POST, JSON, HTTP Basic with the front-end API key.
 //!
-//! Whatever a call comes to is HTTP 200 and `resultCodes`, and no `result` where it failed. A 4xx says that
-//! there was no request: it has no body.
+//! Whatever a call comes to is HTTP 200 and `resultCodes`, and no `result` where it failed. A 4xx
+//! says that there was no request: it has no body.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -146,7 +146,8 @@ async fn cancel_login(State(rest): State<Rest>, request: Request) -> Answer {
     rest.cancel(request, Operation::Login).await
 }
 
-/// `POST /rest/v2/notification/push/updateNotificationID`: `digipassInstanceID` is the serial number.
+/// `POST /rest/v2/notification/push/updateNotificationID`: `digipassInstanceID` is the serial
+/// number.
 async fn update_notification(State(rest): State<Rest>, request: Request) -> Answer {
     let call = rest.read(request).await?;
     let given = &call.parameters;

@@ -1,4 +1,5 @@
-//! Who calls: an application with a token that is good for the call, or a device with a proof of its own.
+//! Who calls: an application with a token that is good for the call, or a device with a proof of
+//! its own.
 
 use axum::extract::Request;
 use countersign_core::id::TenantName;

@@ -1,8 +1,8 @@
-//! What applications send to have something signed, read into types once. Every refusal names the member
-//! and says what it may be.
+//! What applications send to have something signed, read into types once. Every refusal names the
+//! member and says what it may be.
 //!
-//! A digest is signed as it is given. So one whose length is not its algorithm's, or whose bytes are the
-//! hexadecimal digits of another, is refused here, and not signed silently.
+//! A digest is signed as it is given. So one whose length is not its algorithm's, or whose bytes
+//! are the hexadecimal digits of another, is refused here, and not signed silently.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;

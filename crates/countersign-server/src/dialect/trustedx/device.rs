@@ -59,8 +59,8 @@ static UNKNOWN: LazyLock<DeviceType> = LazyLock::new(|| DeviceType {
     server_configuration: serde_json::Map::new(),
 });
 
-/// `GET …/device_configuration/{device_type}`, which `device_configuration_url` is a template of: for an
-/// application with any scope, or a device.
+/// `GET …/device_configuration/{device_type}`, which `device_configuration_url` is a template of:
+/// for an application with any scope, or a device.
 pub(super) async fn configuration(
     State(trustedx): State<TrustedX>,
     type_id: Option<Path<String>>,
@@ -106,7 +106,8 @@ impl TrustedXSettings {
         devices.filter_map(own).collect()
     }
 
-    /// What devices of that type of a tenant may sign with; of a type that is not configured, what any may.
+    /// What devices of that type of a tenant may sign with; of a type that is not configured, what
+    /// any may.
     fn configuration(&self, tenant: &TenantName, type_id: &str) -> Configuration {
         let known = self.device_types.iter().find(|one| one.id == type_id);
         let sha1 = self.allows_sha1(tenant);

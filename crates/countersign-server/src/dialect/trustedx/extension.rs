@@ -1,4 +1,5 @@
-//! What is ours and not the vendor's, and so stays outside its bodies: query parameters and headers.
+//! What is ours and not the vendor's, and so stays outside its bodies: query parameters and
+//! headers.
 //!
 //! | where | what |
 //! |---|---|

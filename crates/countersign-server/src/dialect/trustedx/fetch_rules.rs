@@ -1,8 +1,8 @@
 //! Which addresses an application may have devices fetch from, judged when it starts a process.
 //!
-//! The promise: an address that is not on the public internet is refused, unless the operator configured
-//! its network or its host. Nothing is looked up: names are judged by the device, which resolves them in
-//! the network that it is in.
+//! The promise: an address that is not on the public internet is refused, unless the operator
+//! configured its network or its host. Nothing is looked up: names are judged by the device, which
+//! resolves them in the network that it is in.
 
 use countersign_core::id::TenantName;
 use countersign_core::spec::Document;

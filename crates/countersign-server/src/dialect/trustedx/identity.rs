@@ -146,8 +146,8 @@ impl TrustedXSettings {
     }
 }
 
-/// `GET …/sign_identities?labels=A,B&device_id=&user_id=&domain=`: those that meet every condition, without
-/// their details.
+/// `GET …/sign_identities?labels=A,B&device_id=&user_id=&domain=`: those that meet every
+/// condition, without their details.
 pub(super) async fn list(
     State(trustedx): State<TrustedX>,
     request: Request,
@@ -196,8 +196,8 @@ pub(super) async fn show(
     Ok(trustedx.one(&held))
 }
 
-/// `PUT …/sign_identities/{id}/status`, body `{"value": "enabled" | "disabled", "reason"?}`, in a member
-/// `status` or bare: the vendor shows it and does not say how it is sent.
+/// `PUT …/sign_identities/{id}/status`, body `{"value": "enabled" | "disabled", "reason"?}`,
+/// in a member `status` or bare: the vendor shows it and does not say how it is sent.
 pub(super) async fn set_status(
     State(trustedx): State<TrustedX>,
     Path(id): Path<String>,
@@ -250,8 +250,8 @@ impl TrustedX {
     }
 }
 
-/// The `SubjectPublicKeyInfo` of a certificate, DER (RFC 5280, 4.1). Only its place is looked for: the
-/// certificate was read, and verified, when the identity was made.
+/// The `SubjectPublicKeyInfo` of a certificate, DER (RFC 5280, 4.1). Only its place is looked for:
+/// the certificate was read, and verified, when the identity was made.
 fn public_key(certificate: &[u8]) -> der::Result<&[u8]> {
     let signed = SliceReader::new(AnyRef::from_der(certificate)?.value())?.tlv_bytes()?;
     let mut fields = SliceReader::new(AnyRef::from_der(signed)?.value())?;

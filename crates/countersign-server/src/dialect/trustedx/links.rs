@@ -1,4 +1,5 @@
-//! The links of a process, by which a device that its selectors match ends it: finish, fail, cancel.
+//! The links of a process, by which a device that its selectors match ends it: finish, fail,
+//! cancel.
 //!
 //! They end what other dialects started as well: a device that is offered it may answer here.
 
@@ -47,7 +48,8 @@ pub(super) async fn finish(
         trustedx.devices.digest_url().check(core, &who.tenant, id, &submission).await?;
         core.finish_in(FinishMode::AtOnce, &who.tenant, who.device, id, &submission).await
     };
-    // What KOBIL's call or OneSpan's started accepts a CMS, which says itself what it was made with.
+    // What KOBIL's call or OneSpan's started accepts a CMS, which says itself what it was made
+    // with.
     let finished = match finish.algorithm {
         Some(_) => match at_once(SignatureFormat::Raw).await {
             Err(Error::Refused(Refusal::OtherForm)) => at_once(SignatureFormat::Cms).await,
@@ -92,8 +94,8 @@ pub(super) async fn cancel(
 }
 
 impl TrustedX {
-    /// What a device is told of its answer, by which it is the signer, if it is. One that its application has
-    /// deleted is known no more.
+    /// What a device is told of its answer, by which it is the signer, if it is. One that its
+    /// application has deleted is known no more.
     async fn answered(
         &self,
         who: &AuthenticatedDevice,

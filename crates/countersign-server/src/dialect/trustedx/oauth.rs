@@ -78,8 +78,8 @@ fn granted(scopes: &Scopes, client: &Client, asked: Option<&str>) -> Result<Stri
     Ok(wanted.collect::<Vec<_>>().join(" "))
 }
 
-/// `POST /trustedx-authserver/oauth/{tenant}/introspect`: what a token of this tenant is good for, told to
-/// its clients.
+/// `POST /trustedx-authserver/oauth/{tenant}/introspect`: what a token of this tenant is good for,
+/// told to its clients.
 pub(super) async fn introspect(
     State(trustedx): State<TrustedX>,
     Path(tenant): Path<String>,

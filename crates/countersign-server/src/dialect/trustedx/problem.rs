@@ -1,5 +1,5 @@
-//! Whatever a call ended in, told as `{"error", "error_description"}` with its HTTP status, and where
-//! somebody is to prove something, in `WWW-Authenticate` (RFC 6750, section 3).
+//! Whatever a call ended in, told as `{"error", "error_description"}` with its HTTP status, and
+//! where somebody is to prove something, in `WWW-Authenticate` (RFC 6750, section 3).
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};

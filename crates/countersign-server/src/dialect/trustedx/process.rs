@@ -1,4 +1,5 @@
-//! What applications do with signature creation processes: create, look at, wait for, and delete them.
+//! What applications do with signature creation processes: create, look at, wait for, and delete
+//! them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,8 +78,8 @@ async fn create(State(trustedx): State<TrustedX>, kind: ProcessKind, request: Re
 }
 
 impl TrustedX {
-    /// What the engine is asked for; and the user and their devices, as far as they could sign, where they
-    /// were read on the way.
+    /// What the engine is asked for; and the user and their devices, as far as they could sign,
+    /// where they were read on the way.
     async fn order(
         &self,
         kind: ProcessKind,
@@ -144,8 +145,8 @@ impl TrustedX {
         Ok((order, seen))
     }
 
-    /// The conditions of the selectors that somebody could meet; all of them are shown. And who could, with
-    /// the last one's device, where each names an identity of one and the same user.
+    /// The conditions of the selectors that somebody could meet; all of them are shown. And who
+    /// could, with the last one's device, where each names an identity of one and the same user.
     async fn selectors(
         &self,
         caller: &Caller,
@@ -175,8 +176,8 @@ impl TrustedX {
         Ok((selectors, holders.pop().filter(|_| by_id && one)))
     }
 
-    /// What is asked of the signature. HTML that no algorithm was named for is hashed as the device's type
-    /// says.
+    /// What is asked of the signature. HTML that no algorithm was named for is hashed as the
+    /// device's type says.
     async fn raw_terms(
         &self,
         caller: &Caller,
@@ -271,7 +272,8 @@ pub(super) async fn show(
     trustedx.answer(&found, StatusCode::OK).await
 }
 
-/// `GET …/signatures/{id}/result?timeoutMs=`: 200 when it has ended, 404 before, 410 where there is none.
+/// `GET …/signatures/{id}/result?timeoutMs=`: 200 when it has ended, 404 before, 410 where there
+/// is none.
 pub(super) async fn result(
     State(trustedx): State<TrustedX>,
     Path(id): Path<String>,

@@ -23,7 +23,8 @@ use super::identity::SignIdentity;
 use super::selector::SelectorView;
 use crate::time_format;
 
-/// A process with a text of some lines, twice a certificate and a key: taken at once, it need not grow.
+/// A process with a text of some lines, twice a certificate and a key: taken at once, it need not
+/// grow.
 const USUAL_ANSWER_BYTES: usize = 4 * 1024;
 
 /// What is kept of a request beside the terms, to show it again.
@@ -298,8 +299,8 @@ fn told(end: &End) -> (&'static str, Option<String>) {
     }
 }
 
-/// What a callback says of a process's end: which, and what `/result` says of it, but for what it reads of
-/// the device.
+/// What a callback says of a process's end: which, and what `/result` says of it, but for what it
+/// reads of the device.
 pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
     #[derive(Serialize)]
     struct Ended<'a> {

@@ -1,7 +1,7 @@
 //! Selectors as applications send them, and as they are shown again.
 //!
-//! They are shown as they were sent, but for one that names an identity by its `id`: the resource has no
-//! such member, so its `device_id`, `type` and certificate stand for it.
+//! They are shown as they were sent, but for one that names an identity by its `id`: the resource
+//! has no such member, so its `device_id`, `type` and certificate stand for it.
 
 use std::borrow::Cow;
 
@@ -125,8 +125,8 @@ pub(super) fn labels(raw: Member, field: &str) -> Result<Vec<String>, BadBody> {
     if fit { Ok(labels.iter().map(|label| comparable(label)).collect()) } else { bad(field, &what) }
 }
 
-/// A label as identities' labels are kept, so that both ways of writing a letter find it. One that no
-/// identity can have is left as it is, and finds none.
+/// A label as identities' labels are kept, so that both ways of writing a letter find it. One that
+/// no identity can have is left as it is, and finds none.
 pub(super) fn comparable(label: &str) -> String {
     normal_form(label).map_or_else(|_| label.to_owned(), Cow::into_owned)
 }

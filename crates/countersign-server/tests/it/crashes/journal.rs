@@ -1,5 +1,5 @@
-//! What everybody was told: the book in which applications, devices and receivers write down every answer,
-//! and which complains when two of them do not agree.
+//! What everybody was told: the book in which applications, devices and receivers write down every
+//! answer, and which complains when two of them do not agree.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -100,8 +100,8 @@ impl Shelf {
         self.write(|journal| journal.answers_before = journal.answers);
     }
 
-    /// Compares with what is on disk: all that was acknowledged is there, as it was acknowledged, and
-    /// what had ended is as it was then.
+    /// Compares with what is on disk: all that was acknowledged is there, as it was acknowledged,
+    /// and what had ended is as it was then.
     pub(super) fn compare(&self, rows: &[Row]) {
         let mut journal = self.open();
         let rows: BTreeMap<&str, &Row> = rows.iter().map(|row| (&*row.reference, row)).collect();

@@ -189,8 +189,8 @@ impl Shop {
     }
 }
 
-/// A phone that is switched on: it hands in what it kept, and then opens whatever comes, and ends it one
-/// way or the other.
+/// A phone that is switched on: it hands in what it kept, and then opens whatever comes, and ends
+/// it one way or the other.
 async fn lives(file: PathBuf, journal: Arc<Shelf>, mut prng: Prng) {
     let mut device = Device::open(&PhoneFile::at(&file)).unwrap();
     for kept in device.resume().await.unwrap() {

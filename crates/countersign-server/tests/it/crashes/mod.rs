@@ -1,9 +1,10 @@
-//! Killed at random moments under load: what was acknowledged is there afterwards, and nothing ends twice.
+//! Killed at random moments under load: what was acknowledged is there afterwards, and nothing ends
+//! twice.
 //!
-//! The dice choose, from a fixed seed, what people and applications do and after how many answers the
-//! process is killed; what of it the process has done by then is up to the machine. `CRASHES=1000`
-//! kills more often. What the kernel would lose at a power cut is not lost here: for that see the
-//! store's torn logs.
+//! The dice choose, from a fixed seed, what people and applications do and after how many answers
+//! the process is killed; what of it the process has done by then is up to the machine.
+//! `CRASHES=1000` kills more often. What the kernel would lose at a power cut is not lost here: for
+//! that see the store's torn logs.
 
 mod journal;
 mod load;
@@ -70,8 +71,8 @@ async fn killed(seed: u64) {
     cluster.journal.assert_worth_it();
 }
 
-/// What the files hold, as SQLite's own program reads a copy of them: the server's own recovery is still
-/// to come, and must find them as they were left.
+/// What the files hold, as SQLite's own program reads a copy of them: the server's own recovery is
+/// still to come, and must find them as they were left.
 fn what_is_on_disk(data: &Path) -> Vec<Row> {
     let copy = tempfile::tempdir().unwrap();
     for file in ["ledger.db", "ledger.db-wal"] {

@@ -289,7 +289,8 @@ async fn what_the_time_has_ended_is_not_found() {
     assert_eq!(fixture.state(&key), "expired");
 }
 
-/// A bare signature names no transaction, so whoever has an old one could end another process with it.
+/// A bare signature names no transaction, so whoever has an old one could end another process with
+/// it.
 #[tokio::test]
 async fn a_process_that_takes_a_bare_signature_is_neither_fetched_nor_completed_by_the_gateway() {
     let fixture = Fixture::new().await;

@@ -1,4 +1,5 @@
-//! Wrong codes and wrong PINs: what each costs, what neither touches, and that a lock holds at every call.
+//! Wrong codes and wrong PINs: what each costs, what neither touches, and that a lock holds at
+//! every call.
 
 use countersign_device::{Code, Pin, gateway};
 use reqwest::StatusCode;

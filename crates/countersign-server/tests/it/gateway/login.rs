@@ -1,4 +1,5 @@
-//! Logins: asked for over SOAP, fetched, completed and cancelled by phones, and never taken for signatures.
+//! Logins: asked for over SOAP, fetched, completed and cancelled by phones, and never taken for
+//! signatures.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -122,7 +122,8 @@ impl Fixture {
         call.send().await.unwrap()
     }
 
-    /// The key of the first transaction of all, once there is one. Whoever starts it goes on meanwhile.
+    /// The key of the first transaction of all, once there is one. Whoever starts it goes on
+    /// meanwhile.
     async fn started(&self) -> String {
         let list = ["transaction", "list", "--tenant", "acme", "--json", "--data"];
         loop {

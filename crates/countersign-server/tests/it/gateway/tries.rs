@@ -1,4 +1,5 @@
-//! What is tried by those who should not: guesses, other devices, other hours, and a ledger that is away.
+//! What is tried by those who should not: guesses, other devices, other hours, and a ledger that is
+//! away.
 
 use std::process::Command;
 

@@ -107,7 +107,8 @@ async fn what_is_no_address_of_its_service_or_may_not_be_called_is_refused() {
     assert!(fixture.registration("jane").is_null());
 }
 
-/// The server of a house whose guard allows nothing: addresses that were allowed once are judged again.
+/// The server of a house whose guard allows nothing: addresses that were allowed once are judged
+/// again.
 #[tokio::test]
 async fn a_push_endpoint_is_judged_again_when_it_is_called() {
     let mut fixture = Fixture::new();

@@ -14,8 +14,8 @@ use crate::test_server::payment;
 /// A device is made by two commands and two calls, so few stand for many.
 const OPEN_PER_USER: u32 = 100;
 
-/// So many offers to absent devices, a service that is away for a while, and connections that are cut twice. By hand:
-/// `COUNTERSIGN_TEST_BURST=10000`.
+/// So many offers to absent devices, a service that is away for a while, and connections that are
+/// cut twice. By hand: `COUNTERSIGN_TEST_BURST=10000`.
 #[tokio::test]
 async fn a_burst_loses_no_push_whatever_its_service_does() {
     let count = std::env::var("COUNTERSIGN_TEST_BURST").ok().and_then(|count| count.parse().ok());
@@ -46,7 +46,8 @@ async fn a_burst_loses_no_push_whatever_its_service_does() {
     let refused = started
         .filter(|answer| std::future::ready(answer.as_ref().unwrap().status() != StatusCode::OK));
     assert_eq!(refused.count().await, 0);
-    // The service comes back, tells its connections to go away amid the rest, and hangs up on them later.
+    // The service comes back, tells its connections to go away amid the rest, and hangs up on them
+    // later.
     tokio::time::sleep(Duration::from_secs(away).saturating_sub(begun.elapsed())).await;
     fixture.services.trouble(None);
     fixture.services.go_away_in(count as usize / 4);

@@ -1,5 +1,5 @@
-//! Across dialects: what another one started is finished through a link, and what is started here on the
-//! device's own channel.
+//! Across dialects: what another one started is finished through a link, and what is started here
+//! on the device's own channel.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,5 @@
-//! A `digest_url` that the server asks itself: of hosts that are allowed only, and held against what the
-//! device signed.
+//! A `digest_url` that the server asks itself: of hosts that are allowed only, and held against
+//! what the device signed.
 
 use std::sync::{Arc, Mutex};
 

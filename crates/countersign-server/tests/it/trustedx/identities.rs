@@ -1,5 +1,5 @@
-//! Signing identities: which an application finds, and what it may do to them; and how selectors find
-//! theirs.
+//! Signing identities: which an application finds, and what it may do to them; and how selectors
+//! find theirs.
 
 use countersign_wire::body::Use;
 use reqwest::{Method, StatusCode};

@@ -1,5 +1,5 @@
-//! The served resource against the vendor's page: `representations.txt` quotes its representations, and
-//! each member there is served, of its type and in its place, and no other.
+//! The served resource against the vendor's page: `representations.txt` quotes its representations,
+//! and each member there is served, of its type and in its place, and no other.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -103,8 +103,8 @@ fn representations() -> BTreeMap<String, Shape> {
 struct Served(BTreeMap<String, usize>);
 
 impl Served {
-    /// Whether a value is what the page says, and nothing more. Members may be left out, and stand in the
-    /// page's order.
+    /// Whether a value is what the page says, and nothing more. Members may be left out, and stand
+    /// in the page's order.
     fn look(&mut self, path: &str, value: &Value, shape: &Shape, input: &Shape) {
         *self.0.entry(path.to_owned()).or_default() += 1;
         let named = representations();

@@ -190,7 +190,8 @@ impl PushAddressBody {
     }
 }
 
-/// The same for the same token of the same service. Within a tenant, since the index begins with it.
+/// The same for the same token of the same service. Within a tenant, since the index begins with
+/// it.
 fn mark(address: &PushAddress) -> Vec<u8> {
     let mut hash = digest::Context::new(&digest::SHA256);
     hash.update(address.provider.as_str().as_bytes());

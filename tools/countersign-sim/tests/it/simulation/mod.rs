@@ -1,6 +1,6 @@
-//! Simulation from seeds: several nodes over one store that fails at times, many callers at once who
-//! overtake each other between reading and writing, clocks that disagree, and people who do what they
-//! should not. The dice are the only chance there is: a seed is a bug report.
+//! Simulation from seeds: several nodes over one store that fails at times, many callers at once
+//! who overtake each other between reading and writing, clocks that disagree, and people who do
+//! what they should not. The dice are the only chance there is: a seed is a bug report.
 //!
 //! What must always hold is in [`model`]; what may be done is in [`operation`].
 
@@ -78,8 +78,8 @@ fn run(seeds: Range<u64>) {
     assert!(missing.is_empty() || !are_enough, "it hardly came about: {missing:?} of {tally:?}");
 }
 
-/// How many seeds each test takes, and from which on: 1,000 from 0, or what `SIM_SEEDS` and `SIM_FIRST`
-/// say, for a long night. `cargo xtask sim` says it.
+/// How many seeds each test takes, and from which on: 1,000 from 0, or what `SIM_SEEDS` and
+/// `SIM_FIRST` say, for a long night. `cargo xtask sim` says it.
 fn seeds() -> Range<u64> {
     let asked = |name, otherwise| {
         let asked = std::env::var(name).map(|asked| asked.parse());

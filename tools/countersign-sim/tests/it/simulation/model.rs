@@ -1,5 +1,5 @@
-//! What must hold after whatever was written, in whatever order: the invariants, over a plain picture
-//! of what the ledger should hold.
+//! What must hold after whatever was written, in whatever order: the invariants, over a plain
+//! picture of what the ledger should hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

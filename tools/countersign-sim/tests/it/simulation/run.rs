@@ -1,5 +1,5 @@
-//! A simulated town: nodes, callers under way, and a watcher who compares everything that is written
-//! and answered with the [`Model`].
+//! A simulated town: nodes, callers under way, and a watcher who compares everything that is
+//! written and answered with the [`Model`].
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};

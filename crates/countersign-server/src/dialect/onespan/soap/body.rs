@@ -7,8 +7,8 @@ use countersign_core::spec::Operation;
 
 use super::xml::{self, BadXml, Element, Space};
 
-/// The commands, by the vendor's names; the vendor has no form of `AuthUserRequest`, and another one of
-/// `GetSecureChallenge`.
+/// The commands, by the vendor's names; the vendor has no form of `AuthUserRequest`, and another
+/// one of `GetSecureChallenge`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SoapCommand {
     AuthSignatureRequest,
@@ -25,7 +25,8 @@ pub(super) enum SoapCommand {
 pub enum Style {
     /// Elements with names of their own; the answer is `status` and `result`.
     Elements,
-    /// A list of attributes, each with an id and a value; the answer is `results`, with such a list.
+    /// A list of attributes, each with an id and a value; the answer is `results`, with such a
+    /// list.
     Attributes,
 }
 
@@ -179,7 +180,8 @@ impl SoapCall {
         }
         let is = |element: &Element, name| element.space == Space::Soap && element.name == name;
         let parts = envelope.elements().ok_or(NotSoap::NotEnvelope)?;
-        // SOAP 1.1, section 4: the header, if there is one, is first. What follows the body is nobody's.
+        // SOAP 1.1, section 4: the header, if there is one, is first. What follows the body is
+        // nobody's.
         let (header, rest) = match parts {
             [header, rest @ ..] if is(header, "Header") => (Some(header), rest),
             rest => (None, rest),

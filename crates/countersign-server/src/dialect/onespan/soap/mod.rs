@@ -1,8 +1,8 @@
 //! SOAP 1.1 for relying applications: start a signature and wait for it, make a key for one that is
 //! scanned, and the twins of what phones say over REST.
 //!
-//! Who asks is a client, by HTTP Basic with its id and secret; its tenant is the one that it is in. What
-//! is no request gets a fault and a 4xx; whatever a command comes to is HTTP 200 and a status.
+//! Who asks is a client, by HTTP Basic with its id and secret; its tenant is the one that it is in.
+//! What is no request gets a fault and a 4xx; whatever a command comes to is HTTP 200 and a status.
 
 pub(crate) mod body;
 mod command;
@@ -77,7 +77,8 @@ async fn call(State(soap): State<Soap>, request: Request) -> Result<Response, Fa
     Ok(render::answer(&call, &answer))
 }
 
-/// RFC 2376 lets `application/xml` mean the same as SOAP 1.1's `text/xml`, and some clients say that.
+/// RFC 2376 lets `application/xml` mean the same as SOAP 1.1's `text/xml`, and some clients say
+/// that.
 fn is_xml(headers: &HeaderMap) -> bool {
     body_limit::is(headers, "text/xml") || body_limit::is(headers, "application/xml")
 }

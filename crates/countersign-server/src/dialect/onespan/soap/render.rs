@@ -1,4 +1,5 @@
-//! What callers are told: an envelope with a command's answer, or with a fault for what was no request.
+//! What callers are told: an envelope with a command's answer, or with a fault for what was no
+//! request.
 
 use std::borrow::Cow;
 
@@ -36,8 +37,9 @@ pub(super) enum Done {
     Cancelled,
 }
 
-/// Why there is no answer to a command, by SOAP 1.1, section 4.4. The HTTP status is 4xx where the sender
-/// must change something (WS-I Basic Profile 1.1, section 3.4.4), and never tells a command's outcome.
+/// Why there is no answer to a command, by SOAP 1.1, section 4.4. The HTTP status is 4xx where the
+/// sender must change something (WS-I Basic Profile 1.1, section 3.4.4), and never tells a
+/// command's outcome.
 #[derive(Debug)]
 pub(super) struct Fault {
     status: StatusCode,

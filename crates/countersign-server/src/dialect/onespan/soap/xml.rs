@@ -1,5 +1,5 @@
-//! XML as far as SOAP 1.1 allows it (section 3): elements and text, without a document type, without
-//! processing instructions, and bounded before anything is built of it.
+//! XML as far as SOAP 1.1 allows it (section 3): elements and text, without a document type,
+//! without processing instructions, and bounded before anything is built of it.
 //!
 //! What is read here holds no reference that is still to be resolved, so nothing can grow.
 
@@ -95,7 +95,8 @@ impl Element {
         trimmed(&self.text).is_empty().then_some(&self.children)
     }
 
-    /// Whether it is a header's entry that the receiver of the message must obey (SOAP 1.1, section 4.2.3).
+    /// Whether it is a header's entry that the receiver of the message must obey (SOAP 1.1, section
+    /// 4.2.3).
     pub(super) fn is_mandatory(&self) -> bool {
         self.must_understand && !self.is_for_others
     }

@@ -80,8 +80,8 @@ fn identity(raw: Member) -> Result<Option<IdentityId>, BadBody> {
     }
 }
 
-/// What a device says to an end that is no signature: `{"value"}`, a plain text, or nothing. More than is
-/// kept is cut off, since it matters more that it ends.
+/// What a device says to an end that is no signature: `{"value"}`, a plain text, or nothing. More
+/// than is kept is cut off, since it matters more that it ends.
 ///
 /// # Errors
 /// [`BadBody`] for an object that cannot be read.
