@@ -203,7 +203,8 @@ CREATE TABLE transactions (
     UNIQUE (tenant, id)
 ) STRICT;
 
--- What the transactions of each client occupy, for its quota and its tenant's; kept by the triggers below.
+-- What the transactions of each client occupy, for its quota and its tenant's. The program changes it with
+-- each row that it inserts or deletes there: with a trigger SQLite would copy each page before it changes it.
 CREATE TABLE stored (
     tenant       TEXT    NOT NULL,
     client       TEXT    NOT NULL,
@@ -211,20 +212,6 @@ CREATE TABLE stored (
     bytes        INTEGER NOT NULL, -- the sum of their stored_bytes
     PRIMARY KEY (tenant, client)
 ) STRICT, WITHOUT ROWID;
-
-CREATE TRIGGER transaction_stored AFTER INSERT ON transactions
-BEGIN
-    INSERT INTO stored (tenant, client, transactions, bytes)
-        VALUES (new.tenant, new.client, 1, new.stored_bytes)
-        ON CONFLICT (tenant, client) DO UPDATE
-        SET transactions = transactions + 1, bytes = bytes + excluded.bytes;
-END;
-
-CREATE TRIGGER transaction_removed AFTER DELETE ON transactions
-BEGIN
-    UPDATE stored SET transactions = transactions - 1, bytes = bytes - old.stored_bytes
-     WHERE tenant = old.tenant AND client = old.client;
-END;
 
 CREATE INDEX transactions_by_tenant ON transactions (tenant);
 CREATE INDEX transactions_by_user ON transactions (tenant, user);

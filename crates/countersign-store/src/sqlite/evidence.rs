@@ -9,7 +9,7 @@ use rusqlite::{Connection, ToSql, params};
 
 use super::column::moment;
 use super::error::StoreError;
-use super::transaction;
+use super::{stored, transaction};
 
 /// A row as [`transaction::read`] takes it: finished, and without the content that its signature
 /// holds.
@@ -91,6 +91,7 @@ pub(super) fn purge(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result
         "DELETE FROM contacts
           WHERE (tenant, transaction_id) = (SELECT tenant, id FROM transactions WHERE {may_go})"
     ))?;
+    let mut uncount = sql.prepare_cached(&stored::remove_statement(&may_go))?;
     let mut delete = sql.prepare_cached(&format!("DELETE FROM transactions WHERE {may_go}"))?;
     let mut gone = 0;
     for seq in seqs {
@@ -98,6 +99,7 @@ pub(super) fn purge(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result
         keep.execute(which)?;
         drop_pushes.execute(which)?;
         drop_contacts.execute(which)?;
+        uncount.execute(which)?;
         gone += delete.execute(which)? as u16;
     }
     Ok(gone)

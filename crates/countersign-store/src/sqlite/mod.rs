@@ -429,10 +429,10 @@ impl Registry for Sqlite {
         tenant: &TenantName,
         name: &UserName,
     ) -> Result<Option<UserWithDevices>, Fault> {
-        self.0.readers.read_at_once("reading a user and their devices", |sql| {
-            let Some(user) = user::load(sql, tenant, name)? else { return Ok(None) };
-            let devices = device::list(sql, tenant, Some(name), &self.0.keys)?;
-            Ok(Some(UserWithDevices { user, devices }))
+        self.0.readers.read("reading a user and their devices", |sql| {
+            let devices = || device::list(sql, tenant, Some(name), &self.0.keys);
+            let found = user::load_and(sql, tenant, name, devices)?;
+            Ok(found.map(|(user, devices)| UserWithDevices { user, devices }))
         })
     }
 

@@ -8,14 +8,20 @@ use std::time::{Duration, Instant};
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::TransactionId;
 use countersign_core::limits::COMMITS_QUEUED_MAX;
-use countersign_core::port::{Commit, Committed, Handle, Ledger as _, Registered, Registry as _};
+use countersign_core::port::{
+    Commit, Committed, Handle, Ledger as _, Registered, Registry as _, StoredMax,
+};
 use countersign_core::spec::{Content, TransactionSpec};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{End, State, Timeout, Transaction};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::error::StoreError;
-use super::{Sqlite, activation, delivery, device, end_snapshot, evidence, identity, transaction};
+use super::{
+    Sqlite, activation, delivery, device, end_snapshot, evidence, identity, stored, transaction,
+};
 
 #[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
 #[path = "../../tests/it/world.rs"]
@@ -163,6 +169,42 @@ async fn more_than_may_queue_are_told_to_come_back() {
 }
 
 #[tokio::test]
+async fn what_is_counted_as_stored_is_what_transactions_there_are() {
+    let (_directory, store) = store();
+    let max = StoredMax { client: 3_000, ..StoredMax::NONE };
+    let start = |id, client: &str| {
+        let spec = TransactionSpec { client: client.parse().unwrap(), callback: None, ..spec(id) };
+        let end = State::Ended { at: Timestamp(100), end: End::Expired(Timeout::GoOnline) };
+        let ended = Transaction { state: end, ..waiting(spec) };
+        Commit { stored_max: max, ..commit(ended, None) }
+    };
+    let counted_right = |sql: &Connection| {
+        let difference = "SELECT count(*) FROM (
+            SELECT tenant, client, transactions, bytes FROM stored WHERE transactions <> 0
+            EXCEPT SELECT tenant, client, count(*), sum(stored_bytes)
+              FROM transactions GROUP BY tenant, client)";
+        let count = |query| sql.query_row(query, [], |row| row.get::<_, u32>(0));
+        assert_eq!(count(difference)?, 0);
+        Ok(count("SELECT sum(transactions) FROM stored")?)
+    };
+    let counted = || store.0.readers.read("counting", counted_right).unwrap();
+    let mut written = 0;
+    for id in 1..20 {
+        let client = if id % 2 == 0 { "bank" } else { "shop" };
+        match store.commit(start(id, client)).await.unwrap() {
+            Committed::Written => written += 1,
+            other => assert_eq!(other, Committed::ClientFull),
+        }
+        assert_eq!(counted(), written);
+    }
+    // The same one once more is stale, and does not count.
+    assert_eq!(store.commit(start(1, "shop")).await.unwrap(), Committed::Stale);
+    assert!(2 < written && written < 19, "{written}");
+    assert_eq!(store.purge(Timestamp(100), 2).await.unwrap(), 2);
+    assert_eq!(counted(), written - 2);
+}
+
+#[tokio::test]
 async fn hot_queries_go_by_their_index_and_sort_nothing() {
     let (_directory, store) = store();
     let of_transactions = |which: &str| format!("SELECT * FROM transactions WHERE {which}");
@@ -178,6 +220,12 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
         (transaction::COUNT_OPEN.into(), "transactions_open_by_user"),
         (transaction::DUE_NOW.into(), "transactions_due"),
         (transaction::DUE_NEXT.into(), "transactions_due"),
+        (transaction::VERSIONS.into(), "sqlite_autoindex_transactions_1"),
+        (transaction::VERSIONS.into(), "sqlite_autoindex_devices_1"),
+        (transaction::VERSIONS.into(), "PRIMARY KEY"),
+        (stored::ADD.into(), "PRIMARY KEY"),
+        (stored::SUM.into(), "PRIMARY KEY"),
+        (stored::remove_statement("seq = ?1"), "PRIMARY KEY"),
         (delivery::ANY_DUE.into(), "deliveries_due"),
         (delivery::NEXT_DESTINATION.into(), "deliveries_by_destination"),
         (delivery::NEXT_TENANT.into(), "deliveries_by_destination"),
@@ -212,7 +260,9 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
             let by_index = plan.contains(&format!(" INDEX {index} ("));
             assert!(by_key || by_index, "{query}\n{plan}");
             assert!(!plan.contains("TEMP B-TREE"), "{query}\n{plan}");
-            for table in ["deliveries", "transactions", "devices", "identit", "one", "other"] {
+            for table in
+                ["deliveries", "transactions", "devices", "identit", "stored", "one", "other"]
+            {
                 assert!(!plan.contains(&format!("SCAN {table}")), "{query}\n{plan}");
             }
         }

@@ -7,21 +7,21 @@ use std::borrow::Cow;
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{Commit, Committed, Due, Handle, Preconditions, Versioned};
-use countersign_core::spec::Recipients;
+use countersign_core::spec::{Recipients, TransactionSpec};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{
     Decline, End, Event, State, Take, TakeOrigin, Timeout, Transaction,
 };
 use countersign_core::user::Factor;
 use countersign_proof::Proof;
-use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
+use rusqlite::{Connection, ToSql, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{Columns, json, moment, number};
 use super::error::StoreError;
 use super::proof::{self, RawBody};
 use super::spec::SpecBody;
-use super::{delivery, device, evidence, stored, user};
+use super::{delivery, evidence, stored, user};
 use crate::single_use_mark;
 
 mod read;
@@ -80,15 +80,14 @@ impl CommitWork {
     /// Judges the commit on what the ledger holds, and writes it if it stands.
     pub(super) fn write(&self, sql: &Connection) -> Result<Committed, StoreError> {
         let spec = &*self.commit.transaction.spec;
-        let version = self.version(sql)?;
+        let found = Versions::read(sql, spec, self.commit.preconditions)?;
+        let version = found.transaction;
         if let (None, Some(expected), Event::Discarded) =
             (version, self.commit.expected, self.commit.event)
         {
             return evidence::discard(sql, spec, expected);
         }
-        if version != self.commit.expected
-            || !holds(sql, &spec.tenant, &spec.user, self.commit.preconditions)?
-        {
+        if version != self.commit.expected || !found.hold(self.commit.preconditions) {
             return Ok(Committed::Stale);
         }
         if let Some(mark) = &self.mark {
@@ -124,15 +123,7 @@ impl CommitWork {
         Ok(Committed::Written)
     }
 
-    fn version(&self, sql: &Connection) -> Result<Option<u32>, StoreError> {
-        let spec = &self.commit.transaction.spec;
-        Ok(sql
-            .prepare_cached("SELECT version FROM transactions WHERE tenant = ?1 AND id = ?2")?
-            .query_row(params![spec.tenant.as_str(), spec.id.bytes()], |row| row.get(0))
-            .optional()?)
-    }
-
-    /// What keeps a new transaction out.
+    /// What keeps a new transaction out. If nothing does, it is counted as stored.
     fn obstacle(&self, sql: &Connection) -> Result<Option<Committed>, StoreError> {
         let spec = &self.commit.transaction.spec;
         if let Some(reference) = &spec.reference {
@@ -155,7 +146,7 @@ impl CommitWork {
         if open >= u32::from(self.commit.open_max) {
             return Ok(Some(Committed::TooManyOpen));
         }
-        stored::full(sql, &spec.tenant, &spec.client, self.commit.stored_max)
+        stored::add(sql, spec, self.commit.stored_max)
     }
 
     fn insert(&self, sql: &Connection, body: &str) -> Result<(), StoreError> {
@@ -304,24 +295,39 @@ fn mistaken(factor: Factor) -> &'static str {
     }
 }
 
-/// Whether what else a decision stood on is as it was.
-fn holds(
-    sql: &Connection,
-    tenant: &TenantName,
-    user: &UserName,
-    preconditions: Preconditions,
-) -> Result<bool, StoreError> {
-    if let Some(version) = preconditions.user
-        && user::version(sql, tenant, user)? != Some(version)
-    {
-        return Ok(false);
+/// What a commit is judged on: the versions of its transaction, of the transaction's user, and of a
+/// device.
+struct Versions {
+    transaction: Option<u32>,
+    user: Option<u32>,
+    device: Option<u32>,
+}
+
+/// All three at once: each statement costs about as much as the row that it finds.
+pub(super) const VERSIONS: &str = "SELECT
+    (SELECT version FROM transactions WHERE tenant = ?1 AND id = ?2),
+    (SELECT version FROM users WHERE tenant = ?1 AND name = ?3),
+    (SELECT version FROM devices WHERE tenant = ?1 AND id = ?4)";
+
+impl Versions {
+    fn read(
+        sql: &Connection,
+        spec: &TransactionSpec,
+        preconditions: Preconditions,
+    ) -> Result<Self, StoreError> {
+        let device = preconditions.device.map(|(id, _)| number(id.number()));
+        let which = params![spec.tenant.as_str(), spec.id.bytes(), spec.user.as_str(), device];
+        Ok(sql.prepare_cached(VERSIONS)?.query_row(which, |row| {
+            Ok(Self { transaction: row.get(0)?, user: row.get(1)?, device: row.get(2)? })
+        })?)
     }
-    if let Some((id, version)) = preconditions.device
-        && device::version(sql, tenant, id)? != Some(version)
-    {
-        return Ok(false);
+
+    /// Whether what else a decision stood on is as it was.
+    fn hold(&self, preconditions: Preconditions) -> bool {
+        let is_same = |found, expected: Option<u32>| expected.is_none() || found == expected;
+        is_same(self.user, preconditions.user)
+            && is_same(self.device, preconditions.device.map(|(_, version)| version))
     }
-    Ok(true)
 }
 
 pub(super) fn load(

@@ -42,12 +42,23 @@ pub(super) fn load(
     tenant: &TenantName,
     name: &UserName,
 ) -> Result<Option<Versioned<User>>, StoreError> {
+    Ok(load_and(sql, tenant, name, || Ok(()))?.map(|(user, ())| user))
+}
+
+/// A user, and what `then` reads at the moment at which the user is read.
+pub(super) fn load_and<T>(
+    sql: &Connection,
+    tenant: &TenantName,
+    name: &UserName,
+    then: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<Option<(Versioned<User>, T)>, StoreError> {
     let mut select = sql.prepare_cached(
         "SELECT tenant, name, version, serial_base, devices_made, activations_made, wrong_pins,
                 wrong_codes, pin_locks_in_a_row, code_locks_in_a_row, lock, locked_until, profile,
                 created_at
            FROM users WHERE tenant = ?1 AND name = ?2",
     )?;
+    // Until this statement is done with, the others see the moment that it sees.
     let mut rows = select.query([tenant.as_str(), name.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let mut columns = Columns::of("users", 2, row);
@@ -75,7 +86,7 @@ pub(super) fn load(
         profile,
         created_at,
     };
-    Ok(Some(Versioned { value, version }))
+    Ok(Some((Versioned { value, version }, then()?)))
 }
 
 /// The version of a user's row, where there is one.
