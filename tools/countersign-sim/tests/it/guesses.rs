@@ -40,20 +40,29 @@ fn codes(of: &Transaction) -> Vec<String> {
     wrong.take(GUESSES - 1).chain([right.clone()]).collect()
 }
 
-/// Whether the policy's worth of guesses was answered and the lock met the others, the right one
-/// too.
+/// Whether no more guesses were answered than the policy allows, and the lock met the others.
+///
+/// The right guess is the last to arrive. If the disk is slow, guesses that were stale come again in
+/// any order, so the right one may be among those that the policy allows. It clears the count, and
+/// as many wrong ones as before may follow it.
 #[track_caller]
-fn judge<T: core::fmt::Debug>(door: &str, answers: Vec<Result<T, Error>>) {
+fn judge<T: core::fmt::Debug>(call: &str, answers: Vec<Result<T, Error>>) {
     assert_eq!(answers.len(), GUESSES);
-    let mut told = 0;
-    for answer in answers {
+    let (right, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    let mut answered = 0;
+    for answer in refused {
         match refusal(answer) {
-            Refusal::PinWrong { .. } | Refusal::CodeWrong { .. } => told += 1,
+            Refusal::PinWrong { .. } | Refusal::CodeWrong { .. } => answered += 1,
             Refusal::UserLocked => {}
-            other => panic!("{door}: {other:?}"),
+            other => panic!("{call}: {other:?}"),
         }
     }
-    assert_eq!(told, POLICY.locks.wrong_max - 1, "{door}");
+    let wrong_max = POLICY.locks.wrong_max - 1;
+    match right.len() {
+        0 => assert_eq!(answered, wrong_max, "{call}"),
+        1 => assert!(answered <= 2 * wrong_max, "{call}: {answered}"),
+        more => panic!("{call}: the right guess was answered {more} times"),
+    }
 }
 
 async fn start(
