@@ -51,6 +51,10 @@ fn judge<T: core::fmt::Debug>(call: &str, answers: Vec<Result<T, Error>>) {
     let (right, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     let mut answered = 0;
     for answer in refused {
+        // A guess that lost every race is not answered either.
+        if matches!(answer, Err(Error::Failed(_))) {
+            continue;
+        }
         match refusal(answer) {
             Refusal::PinWrong { .. } | Refusal::CodeWrong { .. } => answered += 1,
             Refusal::UserLocked => {}
