@@ -62,10 +62,10 @@ fn judge<T: core::fmt::Debug>(call: &str, answers: Vec<Result<T, Error>>) {
         }
     }
     let wrong_max = POLICY.locks.wrong_max - 1;
-    match right.len() {
-        0 => assert_eq!(answered, wrong_max, "{call}"),
-        1 => assert!(answered <= 2 * wrong_max, "{call}: {answered}"),
-        more => panic!("{call}: the right guess was answered {more} times"),
+    if right.is_empty() {
+        assert_eq!(answered, wrong_max, "{call}");
+    } else {
+        assert!(answered <= 2 * wrong_max, "{call}: {answered}");
     }
 }
 
