@@ -70,7 +70,7 @@ impl Activation {
     /// # Errors
     /// Refuses a code that would never or too long be good, one that the user has already, and one
     /// too many.
-    pub fn join(&self, others: &[Versioned<Self>], now: Timestamp) -> Result<(), Refusal> {
+    pub fn check_limits(&self, others: &[Versioned<Self>], now: Timestamp) -> Result<(), Refusal> {
         if self.not_after <= now || self.not_after > now + ACTIVATION_LIFE_MAX {
             return Err(Refusal::BadExpiry);
         }
@@ -203,15 +203,15 @@ mod tests {
         let used = ActivationState::Used { request: [1; 32], answer: Vec::new() };
         let mut others: Vec<_> = (1..ACTIVATIONS_PER_USER_MAX).map(open).collect();
         others.push(named("CODE", used));
-        assert_eq!(new.join(&others, Timestamp(9)), Ok(()));
+        assert_eq!(new.check_limits(&others, Timestamp(9)), Ok(()));
         others.push(open(99));
-        assert_eq!(new.join(&others, Timestamp(9)), Err(Refusal::ManyCodes));
+        assert_eq!(new.check_limits(&others, Timestamp(9)), Err(Refusal::ManyCodes));
         let twin = [named("CODE", ActivationState::Open)];
-        assert_eq!(new.join(&twin, Timestamp(9)), Err(Refusal::Exists));
-        assert_eq!(new.join(&[], Timestamp(10)), Err(Refusal::BadExpiry));
+        assert_eq!(new.check_limits(&twin, Timestamp(9)), Err(Refusal::Exists));
+        assert_eq!(new.check_limits(&[], Timestamp(10)), Err(Refusal::BadExpiry));
         let distant = Timestamp(11) + ACTIVATION_LIFE_MAX;
         let distant = Activation { not_after: distant, ..new };
-        assert_eq!(distant.join(&[], Timestamp(10)), Err(Refusal::BadExpiry));
+        assert_eq!(distant.check_limits(&[], Timestamp(10)), Err(Refusal::BadExpiry));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod device;
 pub mod engine;
 pub mod enrolment;
+pub mod event;
 pub mod id;
 pub mod limits;
 pub mod name;

@@ -13,12 +13,16 @@ pub use registry::Registry;
 
 use crate::delivery::{Capacity, Delivery, Destination, NewDelivery, Settlement};
 use crate::device::{Device, Identity};
+use crate::enrolment::{Activation, Addition, Enrolment};
+use crate::event::{NewEvent, RecordedEvent};
 use crate::id::{
     ClientId, DeliveryId, DeviceId, IdentityId, RequestKey, TenantName, TransactionId, UserName,
 };
 use crate::push_policy::{Contact, PushSnapshot};
 use crate::refusal::Fault;
+use crate::secret::Key32;
 use crate::spec::{Dialect, Recipients};
+use crate::tenant::{ApiKey, Client, Tenant};
 use crate::time::Timestamp;
 use crate::transaction::{End, Event, Transaction};
 use crate::user::{LockState, User};
@@ -27,6 +31,173 @@ pub use crate::versioned::Versioned;
 /// One unit of work, as a value: it is written whole, or not at all.
 #[derive(Clone, Debug)]
 pub struct Commit {
+    /// What changes, and the versions that the change was decided on.
+    pub change: Change,
+    /// What happened, written in the same commit. Of several, the first is numbered first.
+    pub events: Vec<NewEvent>,
+}
+
+/// A change of the ledger. `expected` is the version that it was decided on: if the ledger has another,
+/// the commit is stale.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A transaction's step.
+    Transaction(Box<TransactionChange>),
+    /// A device asked which transactions there are, and these were offered to it. The first time counts.
+    Reached {
+        /// The tenant.
+        tenant: TenantName,
+        /// The device.
+        device: DeviceId,
+        /// What it was offered.
+        transactions: Vec<TransactionId>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A new tenant.
+    CreateTenant(Box<Tenant>),
+    /// A tenant trusts one more root, if it has fewer than
+    /// [`crate::limits::ROOTS_PER_TENANT_MAX`]. The tenant exists.
+    TrustRoot {
+        /// The tenant.
+        tenant: TenantName,
+        /// The root's certificate, DER.
+        root: Vec<u8>,
+    },
+    /// A new client. Its id and its name are both unique in the tenant.
+    CreateClient(Box<Client>),
+    /// The keys of a client's callbacks. With `before`, it is stale if two keys sign already.
+    SetCallbackKeys {
+        /// The tenant.
+        tenant: TenantName,
+        /// The client.
+        client: ClientId,
+        /// The newest key.
+        newest: Key32,
+        /// The key that signs beside it, if one does.
+        before: Option<Key32>,
+    },
+    /// A new API key. Its id and its digest are both unique.
+    CreateApiKey(ApiKey),
+    /// A new user, with a serial base that no other user of the tenant has or had, unlocked, all counts
+    /// zero.
+    CreateUser {
+        /// The tenant.
+        tenant: TenantName,
+        /// The user.
+        user: UserName,
+        /// See [`User::profile`](crate::user::User::profile).
+        profile: Option<String>,
+        /// When the user is created.
+        at: Timestamp,
+    },
+    /// A user's lock state.
+    SetLockState {
+        /// The tenant.
+        tenant: TenantName,
+        /// The user.
+        user: UserName,
+        /// The user's version.
+        expected: u32,
+        /// The new state.
+        lock_state: LockState,
+    },
+    /// Removes a user, if none of their transactions is open. Their devices are retired and their
+    /// activations removed; ended transactions stay.
+    ///
+    /// The name is free again. Its next user has another serial base and no device, and begins at
+    /// version 1. A decision on the old user's version cannot be taken for one on the new user's: it
+    /// stood on a device as well, which was retired; or it was a start, which names a user by name only.
+    DeleteUser {
+        /// The tenant.
+        tenant: TenantName,
+        /// The user.
+        user: UserName,
+        /// The user's version.
+        expected: u32,
+    },
+    /// A device's status, push address or identities. Everything else in `device` is as it was read, and
+    /// no identity is added this way.
+    ///
+    /// An address is one device's in a tenant: another device that has it loses it in the same commit, as
+    /// [`crate::push::Retirement::Moved`]. The same holds when a device enrols.
+    ChangeDevice {
+        /// The device as it will be.
+        device: Box<Device>,
+        /// The device's version.
+        expected: u32,
+    },
+    /// A device's PIN, and the user's lock state if one is given.
+    ChangePin {
+        /// The device as it will be.
+        device: Box<Device>,
+        /// The device's version.
+        expected: u32,
+        /// The user's version.
+        user_expected: u32,
+        /// The user's new lock state.
+        lock_state: Option<LockState>,
+    },
+    /// A new activation code, if as many as `expected` were created for its user before. It is stale as
+    /// well if there is no such user, or if the activation's id is taken. The user's version stays:
+    /// nothing else is decided on this count.
+    CreateActivation {
+        /// The activation.
+        activation: Box<Activation>,
+        /// The user's count of activations created before.
+        expected: u32,
+    },
+    /// An activation is used, and its device created.
+    ///
+    /// A public key is one identity's in a tenant for good: the digest of each key, and the serial number
+    /// of each certificate that the tenant's authority issued, are written in the same commit and never
+    /// removed, whatever becomes of the identity, its device and its user.
+    Enrol(Box<Enrolment>),
+    /// A device has one more identity. Keys and serial numbers are held as for an enrolment.
+    AddIdentity(Box<Addition>),
+    /// Dead letters become due again, as if they had been queued now: one, or all of the tenant's, at most
+    /// [`crate::limits::DELIVERIES_CHANGED_MAX`].
+    Replay {
+        /// The tenant.
+        tenant: TenantName,
+        /// One delivery; `None` for all.
+        which: Option<DeliveryId>,
+        /// When they are due.
+        at: Timestamp,
+    },
+    /// Nothing: only events are written.
+    Nothing,
+}
+
+impl Change {
+    /// What is being done, for a [`Fault`].
+    #[must_use]
+    pub fn doing(&self) -> &'static str {
+        match self {
+            Self::Transaction(_) => "committing a transaction's step",
+            Self::Reached { .. } => "recording which device was reached",
+            Self::CreateTenant(_) => "creating a tenant",
+            Self::TrustRoot { .. } => "trusting a root",
+            Self::CreateClient(_) => "creating a client",
+            Self::SetCallbackKeys { .. } => "changing a client's keys",
+            Self::CreateApiKey(_) => "creating an API key",
+            Self::CreateUser { .. } => "creating a user",
+            Self::SetLockState { .. } => "changing a user's lock state",
+            Self::DeleteUser { .. } => "deleting a user",
+            Self::ChangeDevice { .. } => "changing a device",
+            Self::ChangePin { .. } => "changing a PIN",
+            Self::CreateActivation { .. } => "creating an activation",
+            Self::Enrol(_) => "enrolling a device",
+            Self::AddIdentity(_) => "adding an identity",
+            Self::Replay { .. } => "replaying deliveries",
+            Self::Nothing => "recording an event",
+        }
+    }
+}
+
+/// A transaction's step.
+#[derive(Clone, Debug)]
+pub struct TransactionChange {
     /// The transaction as it will be.
     pub transaction: Transaction,
     /// The version it was decided on; any other found in the ledger makes the commit stale. `None`
@@ -34,16 +205,16 @@ pub struct Commit {
     pub expected: Option<u32>,
     /// What happened.
     pub event: Event,
-    /// What is owed for it, queued in the same commit. Where it ends, the pushes that were owed for
-    /// it and not sent are owed no more.
+    /// What has to be delivered because of it, queued in the same commit. If the transaction ends, its
+    /// pushes that were not sent are removed from the queue.
     pub deliveries: Vec<NewDelivery>,
     /// What else the decision stood on; found changed, the commit is stale.
     pub preconditions: Preconditions,
-    /// The user's new standing, where this event changed it. Needs `preconditions.user`.
+    /// The user's new lock state, if this event changed it. Needs `preconditions.user`.
     pub lock_state: Option<LockState>,
-    /// The bound on open transactions of the user, checked where `expected` is `None`.
+    /// The bound on open transactions of the user, checked if `expected` is `None`.
     pub open_max: u16,
-    /// The bounds on what is stored, checked where `expected` is `None`.
+    /// The bounds on what is stored, checked if `expected` is `None`.
     pub stored_max: StoredMax,
 }
 
@@ -78,14 +249,24 @@ pub struct Preconditions {
 pub enum Committed {
     /// It is durable.
     Written,
-    /// Something it was decided on has changed meanwhile: decide again.
+    /// Something it was decided on has changed meanwhile, or is not there: decide again.
     Stale,
+    /// Something of that name exists already; nothing changed.
+    Exists,
+    /// One of the public keys is, or was, another identity's of the tenant.
+    KeyUsed,
+    /// A certificate of the tenant's authority has one of the serial numbers: issue again.
+    SerialUsed,
+    /// So many dead letters are due again.
+    Replayed(u16),
     /// The tenant's client has a transaction with that reference already.
     ReferenceTaken,
     /// An open transaction of the tenant has that request key: draw another.
     RequestKeyTaken,
     /// The user has as many open transactions as may be.
     TooManyOpen,
+    /// The tenant has as many trusted roots as may be.
+    TooMany,
     /// It ends with a signature whose [`countersign_proof::Proof::single_use_mark`] the tenant has
     /// already.
     SignatureUsed,
@@ -283,16 +464,6 @@ pub trait Ledger: Send + Sync {
     /// came of a push stays as its [`Contact`].
     fn settle(&self, settlement: Settlement) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Notes that a device asked what there is, and was told of these transactions; the first time
-    /// counts.
-    fn note_reached(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        transactions: Vec<TransactionId>,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<(), Fault>> + Send;
-
     /// Reads what came of waking devices for a transaction, by device. Those that were on the line
     /// when it began, and took it, are in the transaction itself.
     fn contacts(
@@ -312,6 +483,15 @@ pub trait Ledger: Send + Sync {
         outcome: &str,
     ) -> impl Future<Output = Result<u16, Fault>> + Send;
 
+    /// Reads the events of a tenant, or of the whole server, with a number greater than `after`, in
+    /// order, at most `limit`.
+    fn events(
+        &self,
+        tenant: Option<&TenantName>,
+        after: u64,
+        limit: u16,
+    ) -> impl Future<Output = Result<Vec<RecordedEvent>, Fault>> + Send;
+
     /// Reads a tenant's deliveries that are not paid, oldest first, at most `limit`; those only
     /// that were given up, where that is asked.
     fn deliveries(
@@ -321,28 +501,26 @@ pub trait Ledger: Send + Sync {
         limit: u16,
     ) -> impl Future<Output = Result<Vec<OutboxEntry>, Fault>> + Send;
 
-    /// Makes what was given up due again, as if it were owed only now: one delivery, or all of the
-    /// tenant's, at most [`crate::limits::DELIVERIES_CHANGED_MAX`]. Answers how many.
-    fn replay(
-        &self,
-        tenant: &TenantName,
-        which: Option<DeliveryId>,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<u16, Fault>> + Send;
+    /// Removes at most `limit` rows of what is kept no longer, the oldest first, and answers how many.
+    fn purge(&self, what: Purge, limit: u16) -> impl Future<Output = Result<u16, Fault>> + Send;
+}
 
-    /// Removes at most `limit` transactions that ended at `before` or earlier, the earliest first,
-    /// and answers how many. None goes whose callback is in the ledger, given up or not; a push for
-    /// it, which has no use by then, goes with it.
+/// What is kept no longer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purge {
+    /// Transactions that ended at this time or earlier, unless their callback is still in the outbox,
+    /// dead letter or not. A push for it has no use by then, and is removed with it.
     ///
-    /// Of a finished one the evidence stays: everything but its content, where the signature is a
-    /// CMS and holds it, its callback, its notice, and what its dialect kept of the request. It is
-    /// found as before, after those that were not removed; its reference stays taken, and its
-    /// caller may still delete it. Any other is gone, and its reference is free.
-    fn purge(
-        &self,
-        before: Timestamp,
-        limit: u16,
-    ) -> impl Future<Output = Result<u16, Fault>> + Send;
+    /// Of a finished one the evidence stays: everything but its callback, its notice, what its dialect
+    /// keeps of the request, and its content if the signature is a CMS and holds it. It is found as
+    /// before, after those that were not removed; its reference stays taken, and its client may still
+    /// delete it. Any other is gone, and its reference is free.
+    Transactions(Timestamp),
+    /// Activations that expired before this time, used ones included.
+    Activations(Timestamp),
+    /// Events that happened at this time or earlier; `limit` holds for each tenant. A tenant's newest
+    /// event stays, so that no number is given twice.
+    Events(Timestamp),
 }
 
 /// What may be leased.
@@ -378,37 +556,6 @@ pub struct OutboxEntry {
     pub due_at: Option<Timestamp>,
     /// What came of its last attempt, if one was settled.
     pub outcome: Option<String>,
-}
-
-/// Whether something was made, or stood there already.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Created {
-    /// It was made, and is durable.
-    Made,
-    /// Its name is taken; nothing changed.
-    Exists,
-}
-
-/// Whether a change was written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Changed {
-    /// It is durable.
-    Written,
-    /// The version did not hold, or there is no such thing: read again.
-    Stale,
-}
-
-/// Whether new identities were written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Registered {
-    /// They are durable, and so are the marks of their keys.
-    Written,
-    /// Something it was decided on has changed meanwhile: decide again.
-    Stale,
-    /// One of the keys is, or was, another identity's of the tenant.
-    KeyUsed,
-    /// A certificate of the tenant's authority has one of the serial numbers: issue again.
-    SerialUsed,
 }
 
 /// News for those who are on the line. Never a row, and free to be lost.

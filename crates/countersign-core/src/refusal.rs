@@ -190,3 +190,34 @@ pub enum Error {
     #[error(transparent)]
     Failed(#[from] Fault),
 }
+
+/// Why what an operator asked for was turned down.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum AdminRefusal {
+    /// There is no such tenant.
+    #[error("no such tenant")]
+    UnknownTenant,
+    /// The tenant has no such client.
+    #[error("no such client")]
+    UnknownClient,
+    /// Something of that name exists already.
+    #[error("it exists already")]
+    Exists,
+    /// The tenant trusts as many roots as it may.
+    #[error("the tenant trusts too many roots")]
+    ManyRoots,
+    /// Two keys sign the client's callbacks already.
+    #[error("two keys sign the client's callbacks already: end the older one first")]
+    ManyKeys,
+}
+
+/// Why an operator's use case failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// It was refused.
+    #[error(transparent)]
+    Refused(#[from] AdminRefusal),
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Failed(#[from] Fault),
+}

@@ -61,6 +61,19 @@ pub enum Lock {
     Administrator,
 }
 
+impl Lock {
+    /// What the lock came from, for events.
+    #[must_use]
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Open => "nothing",
+            Self::Until(_) => "wrong-tries",
+            Self::ReportedByUser => "not-me",
+            Self::Administrator => "administrator",
+        }
+    }
+}
+
 /// What a person proves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Factor {

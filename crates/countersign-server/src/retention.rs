@@ -1,6 +1,7 @@
 //! Retention: what has been kept long enough goes, in small batches with pauses between them, so
 //! that no commit waits for it.
 
+use countersign_core::engine::Keep;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Removes what has been kept long enough, until the end begins.
 pub(crate) async fn work(core: Arc<Core>, rules: RetentionConfig, tasks: Shutdown) {
     let draining = tasks.draining();
+    let keep = Keep { ended_transactions: rules.ended_transactions, events: rules.events };
     loop {
-        let wait = match core.purge(rules.ended_transactions).await {
+        let wait = match core.purge(keep).await {
             Ok(true) => PAUSE,
             Ok(false) => LOOK_EVERY,
             Err(fault) => {

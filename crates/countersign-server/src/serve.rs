@@ -99,10 +99,10 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
 
     let admin = observe::bind(&config.observe)?;
     let metrics = observe::record(&tasks)?;
-    let (checked, counted) = (store.clone(), Arc::clone(&core));
+    let (checked, counted) = (store.clone(), (store.clone(), Arc::clone(&core)));
     let (limit, counted_places) = (listener.limit(), listener.limit());
     let ready = move || std::future::ready(ready(&checked, &limit));
-    let count = move || count(&counted, &counted_places);
+    let count = move || count(&counted.0, &counted.1, &counted_places);
     observe::serve(admin, metrics, ready, count, &tasks);
     spawn_workers(&config, &core, callers, &tasks);
     // About a second, in which no device's token could be told from one that was used before.
@@ -293,9 +293,9 @@ async fn tidy(authenticator: Authenticator, devices: Devices, phones: Phones, ta
 }
 
 /// Tells the metrics what there is now.
-fn count(core: &Core, limit: &ConnectionLimit) {
-    let (lines, waiters) = core.notifier.counts();
-    let stats = core.store.stats();
+fn count(store: &Store, core: &Core, limit: &ConnectionLimit) {
+    let (lines, waiters) = core.notifier().counts();
+    let stats = store.stats();
     #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
     {
         metrics::gauge!("countersign_devices_connected").set(lines as f64);

@@ -13,20 +13,20 @@ use std::path::Path;
 use countersign_core::Fault;
 use countersign_core::delivery::{Destination, Settlement};
 use countersign_core::device::Device;
-use countersign_core::enrolment::{Activation, Addition, Enrolment};
+use countersign_core::enrolment::Activation;
+use countersign_core::event::RecordedEvent;
 use countersign_core::id::{
-    ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
+    ClientId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Changed, Claim, Claimed, Commit, Committed, Created, Due, EndSnapshot, Handle, Ledger,
-    OutboxEntry, Registered, Registry, StepSnapshot, UserWithDevices, Versioned,
+    Claim, Claimed, Commit, Committed, Due, EndSnapshot, Handle, Ledger, OutboxEntry, Purge,
+    Registry, StepSnapshot, TransactionChange, UserWithDevices, Versioned,
 };
 use countersign_core::push_policy::{Contact, PushSnapshot};
-use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Transaction};
-use countersign_core::user::{LockState, User};
+use countersign_core::user::User;
 
 mod claim;
 mod memory;
@@ -57,7 +57,7 @@ pub struct Stats {
 }
 
 /// The mark that a commit uses up, if it ends a transaction with a signature that may be used once.
-fn single_use_mark(commit: &Commit) -> Option<[u8; 32]> {
+fn single_use_mark(commit: &TransactionChange) -> Option<[u8; 32]> {
     match (commit.event, commit.transaction.end()) {
         (Event::Ended(_), Some(End::Finished { proof, .. })) => proof.single_use_mark(),
         _ => None,
@@ -188,14 +188,17 @@ impl Ledger for Store {
         ask!(self, store => store.settle(settlement))
     }
 
-    async fn note_reached(
+    async fn events(
         &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        transactions: Vec<TransactionId>,
-        now: Timestamp,
-    ) -> Result<(), Fault> {
-        ask!(self, store => store.note_reached(tenant, device, transactions, now))
+        tenant: Option<&TenantName>,
+        after: u64,
+        limit: u16,
+    ) -> Result<Vec<RecordedEvent>, Fault> {
+        ask!(self, store => store.events(tenant, after, limit))
+    }
+
+    async fn purge(&self, what: Purge, limit: u16) -> Result<u16, Fault> {
+        ask!(self, store => store.purge(what, limit))
     }
 
     async fn contacts(
@@ -224,40 +227,15 @@ impl Ledger for Store {
     ) -> Result<Vec<OutboxEntry>, Fault> {
         ask!(self, store => store.deliveries(tenant, dead_letters, limit))
     }
-
-    async fn replay(
-        &self,
-        tenant: &TenantName,
-        which: Option<DeliveryId>,
-        now: Timestamp,
-    ) -> Result<u16, Fault> {
-        ask!(self, store => store.replay(tenant, which, now))
-    }
-
-    async fn purge(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        ask!(self, store => store.purge(before, limit))
-    }
 }
 
 impl Registry for Store {
-    async fn create_tenant(&self, tenant: Tenant) -> Result<Created, Fault> {
-        ask!(self, store => store.create_tenant(tenant))
-    }
-
     async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
         ask!(self, store => store.tenant(name))
     }
 
-    async fn trust(&self, tenant: &TenantName, root: &[u8]) -> Result<Created, Fault> {
-        ask!(self, store => store.trust(tenant, root))
-    }
-
     async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
         ask!(self, store => store.tenants())
-    }
-
-    async fn create_client(&self, client: Client) -> Result<Created, Fault> {
-        ask!(self, store => store.create_client(client))
     }
 
     async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
@@ -268,20 +246,6 @@ impl Registry for Store {
         ask!(self, store => store.client_by_id(id))
     }
 
-    async fn set_webhook_keys(
-        &self,
-        tenant: &TenantName,
-        id: &ClientId,
-        newest: Key32,
-        before: Option<Key32>,
-    ) -> Result<Changed, Fault> {
-        ask!(self, store => store.set_webhook_keys(tenant, id, newest, before))
-    }
-
-    async fn create_key(&self, key: ApiKey) -> Result<Created, Fault> {
-        ask!(self, store => store.create_key(key))
-    }
-
     async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
         ask!(self, store => store.key(digest))
     }
@@ -290,41 +254,12 @@ impl Registry for Store {
         ask!(self, store => store.keys(tenant))
     }
 
-    async fn create_user(
-        &self,
-        tenant: &TenantName,
-        name: &UserName,
-        profile: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Created, Fault> {
-        ask!(self, store => store.create_user(tenant, name, profile, now))
-    }
-
     async fn user(
         &self,
         tenant: &TenantName,
         name: &UserName,
     ) -> Result<Option<Versioned<User>>, Fault> {
         ask!(self, store => store.user(tenant, name))
-    }
-
-    async fn set_lock_state(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-        expected: u32,
-        lock_state: LockState,
-    ) -> Result<Changed, Fault> {
-        ask!(self, store => store.set_lock_state(tenant, user, expected, lock_state))
-    }
-
-    async fn delete_user(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-        expected: u32,
-    ) -> Result<Changed, Fault> {
-        ask!(self, store => store.delete_user(tenant, user, expected))
     }
 
     async fn device(
@@ -384,28 +319,6 @@ impl Registry for Store {
         ask!(self, store => store.holder(tenant, id))
     }
 
-    async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
-        ask!(self, store => store.change_device(device, expected))
-    }
-
-    async fn change_pin(
-        &self,
-        device: Device,
-        expected: u32,
-        user_expected: u32,
-        lock_state: Option<LockState>,
-    ) -> Result<Changed, Fault> {
-        ask!(self, store => store.change_pin(device, expected, user_expected, lock_state))
-    }
-
-    async fn create_activation(
-        &self,
-        activation: Activation,
-        expected: u32,
-    ) -> Result<Changed, Fault> {
-        ask!(self, store => store.create_activation(activation, expected))
-    }
-
     async fn activations(
         &self,
         tenant: &TenantName,
@@ -413,17 +326,5 @@ impl Registry for Store {
         now: Timestamp,
     ) -> Result<Vec<Versioned<Activation>>, Fault> {
         ask!(self, store => store.activations(tenant, user, now))
-    }
-
-    async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
-        ask!(self, store => store.enrol(enrolment))
-    }
-
-    async fn add_identity(&self, addition: Addition) -> Result<Registered, Fault> {
-        ask!(self, store => store.add_identity(addition))
-    }
-
-    async fn purge_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        ask!(self, store => store.purge_activations(before, limit))
     }
 }

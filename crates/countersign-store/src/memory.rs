@@ -9,13 +9,12 @@ use countersign_core::Fault;
 use countersign_core::delivery::{Destination, Settlement};
 use countersign_core::device::Device;
 use countersign_core::enrolment::Activation;
-use countersign_core::id::{
-    ClientId, DeliveryId, DeviceId, IdentityId, TenantName, TransactionId, UserName,
-};
+use countersign_core::event::RecordedEvent;
+use countersign_core::id::{ClientId, DeviceId, IdentityId, TenantName, TransactionId, UserName};
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Due, Handle, Ledger, OutboxEntry, Preconditions, StoredMax,
-    Versioned,
+    Claim, Claimed, Commit, Committed, Due, Handle, Ledger, OutboxEntry, Preconditions, Purge,
+    StoredMax, TransactionChange, Versioned,
 };
 use countersign_core::push_policy::Contact;
 use countersign_core::spec::TransactionSpec;
@@ -27,6 +26,7 @@ use parking_lot::Mutex;
 
 use crate::{Stats, single_use_mark};
 
+mod change;
 mod contact;
 mod delivery;
 mod device;
@@ -63,6 +63,8 @@ struct Tables {
     /// SHA-256 of every public key that an identity has or had, whose it is, and the serial number
     /// of the certificate that the tenant's authority issued for it.
     identity_keys: BTreeMap<(TenantName, [u8; 32]), (IdentityId, Option<u128>)>,
+    /// By tenant; `None` is the server's own.
+    events: BTreeMap<Option<TenantName>, Vec<RecordedEvent>>,
     commits: u64,
 }
 
@@ -129,10 +131,6 @@ impl Ledger for Memory {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
-        assert!(
-            commit.lock_state.is_none() || commit.preconditions.user.is_some(),
-            "a standing is changed on the version that it was read at"
-        );
         let mut tables = self.0.lock();
         tables.commits += 1;
         tables.commit(commit)
@@ -147,18 +145,24 @@ impl Ledger for Memory {
         Ok(())
     }
 
-    async fn note_reached(
+    async fn events(
         &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        transactions: Vec<TransactionId>,
-        now: Timestamp,
-    ) -> Result<(), Fault> {
+        tenant: Option<&TenantName>,
+        after: u64,
+        limit: u16,
+    ) -> Result<Vec<RecordedEvent>, Fault> {
+        let tables = self.0.lock();
+        let all = tables.events.get(&tenant.cloned()).into_iter().flatten();
+        Ok(all.filter(|event| event.number > after).take(limit.into()).cloned().collect())
+    }
+
+    async fn purge(&self, what: Purge, limit: u16) -> Result<u16, Fault> {
         let mut tables = self.0.lock();
-        for id in transactions {
-            tables.contact(tenant, id, device).reached_at.get_or_insert(now);
-        }
-        Ok(())
+        Ok(match what {
+            Purge::Transactions(before) => tables.purge(before, limit),
+            Purge::Activations(before) => tables.purge_activations(before, limit),
+            Purge::Events(before) => tables.purge_events(before, limit),
+        })
     }
 
     async fn contacts(
@@ -189,19 +193,6 @@ impl Ledger for Memory {
     ) -> Result<Vec<OutboxEntry>, Fault> {
         Ok(self.0.lock().deliveries.list(tenant, dead_letters, limit))
     }
-
-    async fn replay(
-        &self,
-        tenant: &TenantName,
-        which: Option<DeliveryId>,
-        now: Timestamp,
-    ) -> Result<u16, Fault> {
-        Ok(self.0.lock().deliveries.replay(tenant, which, now))
-    }
-
-    async fn purge(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        Ok(self.0.lock().purge(before, limit))
-    }
 }
 
 impl Tables {
@@ -218,7 +209,11 @@ impl Tables {
         all.find(|t| fits(&t.value)).cloned()
     }
 
-    fn commit(&mut self, commit: Commit) -> Result<Committed, Fault> {
+    fn change_transaction(&mut self, commit: TransactionChange) -> Result<Committed, Fault> {
+        assert!(
+            commit.lock_state.is_none() || commit.preconditions.user.is_some(),
+            "a lock state is changed on the version that it was read at"
+        );
         let spec = commit.transaction.spec.clone();
         let place = self.places.get(&(spec.tenant.clone(), spec.id)).copied();
         let found = place.map(|place| self.transactions[place].version);
@@ -278,7 +273,7 @@ impl Tables {
     }
 
     /// What keeps a new transaction out.
-    fn obstacle(&self, commit: &Commit) -> Option<Committed> {
+    fn obstacle(&self, commit: &TransactionChange) -> Option<Committed> {
         let spec = &commit.transaction.spec;
         let open = || self.of(&spec.tenant).map(|t| &t.value).filter(|t| t.end().is_none());
         let reference = spec.reference.as_ref();

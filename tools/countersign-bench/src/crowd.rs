@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
-use countersign_core::port::{Changed, Registered, Registry as _};
+use countersign_core::port::{Change, Commit, Committed, Ledger as _, Registry as _};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Tenant;
@@ -187,7 +187,8 @@ async fn enrol(
     is_woken: bool,
 ) -> anyhow::Result<Keys> {
     let (name, now) = (format!("user-{number}").parse::<UserName>()?, now()?);
-    store.create_user(&tenant.name, &name, None, now).await?;
+    let (of, user) = (tenant.name.clone(), name.clone());
+    write(store, Change::CreateUser { tenant: of, user, profile: None, at: now }).await?;
     let user = store.user(&tenant.name, &name).await?.context("a new user is there")?;
     let activation = Activation {
         id: draw(),
@@ -200,8 +201,8 @@ async fn enrol(
         labels: Vec::new(),
         state: ActivationState::Open,
     };
-    let made = store.create_activation(activation.clone(), user.value.activations_made).await?;
-    ensure!(made == Changed::Written, "the ledger refused an activation");
+    let (new, expected) = (Box::new(activation.clone()), user.value.activations_made);
+    write(store, Change::CreateActivation { activation: new, expected }).await?;
     let (mut device, mut keys, key) = device(certify, tenant, &user.value)?;
     if is_woken {
         let token = format!("{:032x}{:032x}", draw(), draw());
@@ -218,9 +219,16 @@ async fn enrol(
         device,
         keys: vec![key],
     };
-    let enrolled = store.enrol(enrolment).await?;
-    ensure!(enrolled == Registered::Written, "the ledger refused a device");
+    write(store, Change::Enrol(Box::new(enrolment))).await?;
     Ok(keys)
+}
+
+/// Writes to the ledger of a server that does not run yet.
+async fn write(store: &Store, change: Change) -> anyhow::Result<()> {
+    let doing = change.doing();
+    let committed = store.commit(Commit { change, events: Vec::new() }).await?;
+    ensure!(committed == Committed::Written, "the ledger refused: {doing}");
+    Ok(())
 }
 
 /// A device as the server knows it, what it keeps, and its identity's key.

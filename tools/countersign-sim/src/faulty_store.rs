@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use countersign_core::Fault;
 use countersign_core::delivery::{Destination, Settlement};
 use countersign_core::device::Device;
-use countersign_core::enrolment::{Activation, Addition, Enrolment};
+use countersign_core::enrolment::Activation;
+use countersign_core::event::RecordedEvent;
 use countersign_core::id::{
-    ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
+    ClientId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Changed, Claim, Claimed, Commit, Committed, Created, Due, Handle, Ledger, OutboxEntry,
-    Registered, Registry, Versioned,
+    Change, Claim, Claimed, Commit, Committed, Due, Handle, Ledger, OutboxEntry, Purge, Registry,
+    TransactionChange, Versioned,
 };
 use countersign_core::push_policy::Contact;
-use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
@@ -49,12 +49,12 @@ pub trait Interference: Clone + Send + Sync {
 /// Kinds of calls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Call {
-    /// Reads transactions or debts' deadlines.
+    /// Reads transactions, their deadlines or events.
     Read,
-    /// [`Ledger::commit`].
+    /// [`Ledger::commit`] of a transaction's step.
     Commit,
-    /// [`Ledger::claim`], [`Ledger::settle`] and what else is done about debts and contacts.
-    Pay,
+    /// [`Ledger::claim`], [`Ledger::settle`] and what else is done about deliveries and contacts.
+    Outbox,
     /// Reads from the registry.
     LookUp,
     /// Changes the registry.
@@ -64,16 +64,16 @@ pub enum Call {
 /// Something that is durable now.
 #[derive(Clone, Debug)]
 pub enum Written {
-    /// A unit of work.
-    Commit(Box<Commit>),
-    /// A user's standing.
+    /// A transaction's step.
+    Commit(Box<TransactionChange>),
+    /// A user's lock state.
     LockState(TenantName, UserName, LockState),
     /// A device as it was changed.
     Device(Box<Device>),
-    /// What became of a debt, if it was claimed by nobody else since.
+    /// What became of a delivery, if its lease was the last one.
     Settled(Settlement),
     /// Transactions that had ended by then may be gone.
-    Forgotten(Timestamp),
+    Purged(Timestamp),
 }
 
 impl<S, I: Interference> FaultyStore<S, I> {
@@ -102,6 +102,29 @@ impl<S, I: Interference> FaultyStore<S, I> {
 
     fn note(&self, written: Written) {
         self.tape.lock().unwrap_or_else(PoisonError::into_inner).push(written);
+    }
+
+    fn note_change(&self, change: Change) {
+        let lock_state = |of: &Device, lock_state| {
+            Written::LockState(of.tenant.clone(), of.user.clone(), lock_state)
+        };
+        match change {
+            Change::Transaction(change) => self.note(Written::Commit(change)),
+            Change::SetLockState { tenant, user, lock_state, .. } => {
+                self.note(Written::LockState(tenant, user, lock_state));
+            }
+            Change::ChangeDevice { device, .. } => self.note(Written::Device(device)),
+            Change::ChangePin { device, lock_state: changed, .. } => {
+                if let Some(changed) = changed {
+                    self.note(lock_state(&device, changed));
+                }
+                self.note(Written::Device(device));
+            }
+            Change::AddIdentity(addition) => {
+                self.note(Written::Device(Box::new(addition.device)));
+            }
+            _ => {}
+        }
     }
 
     async fn act<T>(
@@ -147,20 +170,40 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
+        let call = match &commit.change {
+            Change::Transaction(_) => Call::Commit,
+            Change::Reached { .. } | Change::Replay { .. } => Call::Outbox,
+            _ => Call::Register,
+        };
         let work = async {
-            let noted = commit.clone();
+            let change = commit.change.clone();
             let answer = self.inner.commit(commit).await?;
             match answer {
-                Committed::Written => self.note(Written::Commit(Box::new(noted))),
+                Committed::Written => self.note_change(change),
                 Committed::Stale => {
                     self.races_lost.fetch_add(1, Ordering::Relaxed);
                 }
-                Committed::ReferenceTaken
-                | Committed::RequestKeyTaken
-                | Committed::TooManyOpen
-                | Committed::SignatureUsed
-                | Committed::ClientFull
-                | Committed::TenantFull => {}
+                _ => {}
+            }
+            Ok(answer)
+        };
+        self.act(call, work).await
+    }
+
+    async fn events(
+        &self,
+        tenant: Option<&TenantName>,
+        after: u64,
+        limit: u16,
+    ) -> Result<Vec<RecordedEvent>, Fault> {
+        self.act(Call::Read, self.inner.events(tenant, after, limit)).await
+    }
+
+    async fn purge(&self, what: Purge, limit: u16) -> Result<u16, Fault> {
+        let work = async {
+            let answer = self.inner.purge(what, limit).await?;
+            if let Purge::Transactions(before) = what {
+                self.note(Written::Purged(before));
             }
             Ok(answer)
         };
@@ -168,7 +211,7 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
-        self.act(Call::Pay, self.inner.claim(claim)).await
+        self.act(Call::Outbox, self.inner.claim(claim)).await
     }
 
     async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
@@ -178,18 +221,7 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
             self.note(Written::Settled(noted));
             Ok(())
         };
-        self.act(Call::Pay, work).await
-    }
-
-    async fn note_reached(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        transactions: Vec<TransactionId>,
-        now: Timestamp,
-    ) -> Result<(), Fault> {
-        let note = self.inner.note_reached(tenant, device, transactions, now);
-        self.act(Call::Pay, note).await
+        self.act(Call::Outbox, work).await
     }
 
     async fn contacts(
@@ -207,7 +239,7 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
         queued_before: Timestamp,
         outcome: &str,
     ) -> Result<u16, Fault> {
-        self.act(Call::Pay, self.inner.give_up_expired(destination, now, queued_before, outcome))
+        self.act(Call::Outbox, self.inner.give_up_expired(destination, now, queued_before, outcome))
             .await
     }
 
@@ -217,47 +249,17 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
         dead_letters: bool,
         limit: u16,
     ) -> Result<Vec<OutboxEntry>, Fault> {
-        self.act(Call::Pay, self.inner.deliveries(tenant, dead_letters, limit)).await
-    }
-
-    async fn replay(
-        &self,
-        tenant: &TenantName,
-        which: Option<DeliveryId>,
-        now: Timestamp,
-    ) -> Result<u16, Fault> {
-        self.act(Call::Pay, self.inner.replay(tenant, which, now)).await
-    }
-
-    async fn purge(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        let work = async {
-            let answer = self.inner.purge(before, limit).await?;
-            self.note(Written::Forgotten(before));
-            Ok(answer)
-        };
-        self.act(Call::Commit, work).await
+        self.act(Call::Outbox, self.inner.deliveries(tenant, dead_letters, limit)).await
     }
 }
 
 impl<S: Registry, I: Interference> Registry for FaultyStore<S, I> {
-    async fn create_tenant(&self, tenant: Tenant) -> Result<Created, Fault> {
-        self.act(Call::Register, self.inner.create_tenant(tenant)).await
-    }
-
     async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
         self.act(Call::LookUp, self.inner.tenant(name)).await
     }
 
-    async fn trust(&self, tenant: &TenantName, root: &[u8]) -> Result<Created, Fault> {
-        self.act(Call::Register, self.inner.trust(tenant, root)).await
-    }
-
     async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
         self.act(Call::LookUp, self.inner.tenants()).await
-    }
-
-    async fn create_client(&self, client: Client) -> Result<Created, Fault> {
-        self.act(Call::Register, self.inner.create_client(client)).await
     }
 
     async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
@@ -268,20 +270,6 @@ impl<S: Registry, I: Interference> Registry for FaultyStore<S, I> {
         self.act(Call::LookUp, self.inner.client_by_id(id)).await
     }
 
-    async fn set_webhook_keys(
-        &self,
-        tenant: &TenantName,
-        id: &ClientId,
-        newest: Key32,
-        before: Option<Key32>,
-    ) -> Result<Changed, Fault> {
-        self.act(Call::Register, self.inner.set_webhook_keys(tenant, id, newest, before)).await
-    }
-
-    async fn create_key(&self, key: ApiKey) -> Result<Created, Fault> {
-        self.act(Call::Register, self.inner.create_key(key)).await
-    }
-
     async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
         self.act(Call::LookUp, self.inner.key(digest)).await
     }
@@ -290,48 +278,12 @@ impl<S: Registry, I: Interference> Registry for FaultyStore<S, I> {
         self.act(Call::LookUp, self.inner.keys(tenant)).await
     }
 
-    async fn create_user(
-        &self,
-        tenant: &TenantName,
-        name: &UserName,
-        profile: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Created, Fault> {
-        self.act(Call::Register, self.inner.create_user(tenant, name, profile, now)).await
-    }
-
     async fn user(
         &self,
         tenant: &TenantName,
         name: &UserName,
     ) -> Result<Option<Versioned<User>>, Fault> {
         self.act(Call::LookUp, self.inner.user(tenant, name)).await
-    }
-
-    async fn set_lock_state(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-        expected: u32,
-        lock_state: LockState,
-    ) -> Result<Changed, Fault> {
-        let work = async {
-            let answer = self.inner.set_lock_state(tenant, user, expected, lock_state).await?;
-            if answer == Changed::Written {
-                self.note(Written::LockState(tenant.clone(), user.clone(), lock_state));
-            }
-            Ok(answer)
-        };
-        self.act(Call::Register, work).await
-    }
-
-    async fn delete_user(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-        expected: u32,
-    ) -> Result<Changed, Fault> {
-        self.act(Call::Register, self.inner.delete_user(tenant, user, expected)).await
     }
 
     async fn device(
@@ -375,48 +327,6 @@ impl<S: Registry, I: Interference> Registry for FaultyStore<S, I> {
         self.act(Call::LookUp, self.inner.devices_by_labels(tenant, labels, limit)).await
     }
 
-    async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
-        let work = async {
-            let noted = device.clone();
-            let answer = self.inner.change_device(device, expected).await?;
-            if answer == Changed::Written {
-                self.note(Written::Device(Box::new(noted)));
-            }
-            Ok(answer)
-        };
-        self.act(Call::Register, work).await
-    }
-
-    async fn change_pin(
-        &self,
-        device: Device,
-        expected: u32,
-        user_expected: u32,
-        lock_state: Option<LockState>,
-    ) -> Result<Changed, Fault> {
-        let work = async {
-            let noted = device.clone();
-            let answer = self.inner.change_pin(device, expected, user_expected, lock_state).await?;
-            if answer == Changed::Written {
-                if let Some(lock_state) = lock_state {
-                    let (tenant, user) = (noted.tenant.clone(), noted.user.clone());
-                    self.note(Written::LockState(tenant, user, lock_state));
-                }
-                self.note(Written::Device(Box::new(noted)));
-            }
-            Ok(answer)
-        };
-        self.act(Call::Register, work).await
-    }
-
-    async fn create_activation(
-        &self,
-        activation: Activation,
-        expected: u32,
-    ) -> Result<Changed, Fault> {
-        self.act(Call::Register, self.inner.create_activation(activation, expected)).await
-    }
-
     async fn activations(
         &self,
         tenant: &TenantName,
@@ -424,25 +334,5 @@ impl<S: Registry, I: Interference> Registry for FaultyStore<S, I> {
         now: Timestamp,
     ) -> Result<Vec<Versioned<Activation>>, Fault> {
         self.act(Call::LookUp, self.inner.activations(tenant, user, now)).await
-    }
-
-    async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
-        self.act(Call::Register, self.inner.enrol(enrolment)).await
-    }
-
-    async fn add_identity(&self, addition: Addition) -> Result<Registered, Fault> {
-        let work = async {
-            let noted = addition.device.clone();
-            let answer = self.inner.add_identity(addition).await?;
-            if answer == Registered::Written {
-                self.note(Written::Device(Box::new(noted)));
-            }
-            Ok(answer)
-        };
-        self.act(Call::Register, work).await
-    }
-
-    async fn purge_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        self.act(Call::Register, self.inner.purge_activations(before, limit)).await
     }
 }

@@ -13,6 +13,7 @@
 //!   end.
 
 mod authority;
+pub mod changes;
 mod fault;
 mod faulty_store;
 mod notifier;

@@ -10,7 +10,7 @@ use countersign_core::enrolment::{Activation, ActivationState, Enrolment, Identi
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
 };
-use countersign_core::port::{Changed, Created, Registered, Registry};
+use countersign_core::port::{Committed, Ledger, Registry};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
@@ -19,6 +19,7 @@ use countersign_core::spec::{
 };
 use countersign_core::tenant::{self, Client, Tenant};
 
+use crate::changes::Changes as _;
 use crate::{Authority, Phone, RAW, START, pin_digest};
 
 /// Everybody there is.
@@ -62,7 +63,7 @@ impl Population {
     }
 
     /// Enters everybody into an empty registry.
-    pub async fn settle(&self, registry: &impl Registry) {
+    pub async fn settle(&self, registry: &(impl Ledger + Registry)) {
         for test_tenant in &self.test_tenants {
             test_tenant.settle(registry).await;
         }
@@ -158,14 +159,14 @@ impl TestTenant {
         }
     }
 
-    async fn settle(&self, registry: &impl Registry) {
+    async fn settle(&self, registry: &(impl Ledger + Registry)) {
         let made = registry.create_tenant(self.row()).await;
-        assert_eq!(made.expect("a store that works"), Created::Made);
+        assert_eq!(made.expect("a store that works"), Committed::Written);
         let made = registry.create_client(self.client_row()).await;
-        assert_eq!(made.expect("a store that works"), Created::Made);
+        assert_eq!(made.expect("a store that works"), Committed::Written);
         for user in &self.users {
             let made = registry.create_user(&self.tenant, user, None, START).await;
-            assert_eq!(made.expect("a store that works"), Created::Made);
+            assert_eq!(made.expect("a store that works"), Committed::Written);
         }
         for phone in &self.phones {
             enrol(registry, phone).await;
@@ -200,7 +201,7 @@ impl TestTenant {
 }
 
 /// Lets a phone in, as a redeemed activation code does.
-async fn enrol(registry: &impl Registry, phone: &Phone) {
+async fn enrol(registry: &(impl Ledger + Registry), phone: &Phone) {
     let user = registry.user(phone.tenant(), phone.user()).await;
     let user = user.expect("a store that works").expect("the user was made");
     let activation = Activation {
@@ -215,7 +216,7 @@ async fn enrol(registry: &impl Registry, phone: &Phone) {
         state: ActivationState::Open,
     };
     let made = registry.create_activation(activation.clone(), user.value.activations_made).await;
-    assert_eq!(made.expect("a store that works"), Changed::Written);
+    assert_eq!(made.expect("a store that works"), Committed::Written);
     let (base, sequence) = (user.value.serial_base, user.value.devices_made + 1);
     let serial_number = SerialNumber { base, sequence };
     let enrolment = Enrolment {
@@ -228,7 +229,7 @@ async fn enrol(registry: &impl Registry, phone: &Phone) {
         keys: phone.device.identities.iter().map(key).collect(),
     };
     let enrolled = registry.enrol(enrolment).await;
-    assert_eq!(enrolled.expect("a store that works"), Registered::Written);
+    assert_eq!(enrolled.expect("a store that works"), Committed::Written);
 }
 
 /// The key of an identity as a store keeps it. The authority of a world issues every certificate

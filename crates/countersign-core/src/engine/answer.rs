@@ -12,9 +12,10 @@ use super::context::StepContext;
 use super::context_cache::{ReadFrom, StepAttempt, read_order};
 use super::{Engine, lost_every_race};
 use crate::device::Device;
+use crate::event::Actor;
 use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Clock, Entropy, Ledger, Notifier, Registry};
+use crate::port::{Change, Clock, Entropy, Ledger, Notifier, Registry};
 use crate::refusal::{Error, Refusal};
 use crate::spec::SignatureFormat;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
@@ -77,6 +78,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ) -> Result<Vec<Arc<Transaction>>, Error> {
         let (device, user) = self.load_actor(tenant, device).await?;
         user.value.lock_state.check(self.now())?;
+        let actor = Actor::Device(device.value.id);
         let mut offers = Vec::new();
         let mut reached = Vec::new();
         for open in self.store.open(tenant, &user.value.name).await? {
@@ -94,14 +96,18 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 offers.push(Arc::new(open));
                 continue;
             }
-            match self.apply(tenant, open.spec.id, Input::Reach).await {
+            match self.apply(tenant, open.spec.id, Input::Reach, &actor).await {
                 Ok(reached) => offers.push(reached),
                 Err(Error::Refused(_)) => {} // It ended, or is about to.
                 Err(failed) => return Err(failed),
             }
         }
         if !reached.is_empty() {
-            self.store.note_reached(tenant, device.value.id, reached, self.now()).await?;
+            let (tenant, device) = (tenant.clone(), device.value.id);
+            let at = self.now();
+            // No event: what a transaction's history needs of it is `TransactionReached`.
+            let change = Change::Reached { tenant, device, transactions: reached, at };
+            self.commit(change, Vec::new()).await?;
         }
         Ok(offers)
     }

@@ -5,6 +5,7 @@
 use super::context_cache::ReadFrom;
 use super::{Decision, Engine};
 use crate::device::Device;
+use crate::event::Actor;
 use crate::id::{DeviceId, TenantName, TransactionId};
 use crate::port::{
     Clock, Entropy, Ledger, Notifier, Preconditions, Registry, StepSnapshot, UserWithDevices,
@@ -42,6 +43,7 @@ impl StepContext {
         let step: Step = self.transaction.value.step(input, self.now)?;
         let after = step.event.map(lock_state);
         let decision = Decision {
+            actor: Actor::Device(self.device.value.id),
             read_from: self.read_from,
             step,
             expected: self.transaction.version,

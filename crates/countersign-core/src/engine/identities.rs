@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::{Engine, lost_every_race};
 use crate::device::{Device, DeviceStatus, Identity, Usage};
 use crate::enrolment::{Addition, NewIdentity};
+use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeviceId, IdentityId, TenantName, UserName};
 use crate::limits::{COMMIT_TRIES_MAX, IDENTITIES_PER_DEVICE_MAX, LISTED_MAX};
-use crate::port::{Changed, Clock, Entropy, Ledger, Notifier, Registered, Registry, Versioned};
+use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry, Versioned};
 use crate::refusal::{Error, Fault, Refusal};
 use crate::selector::{Filter, HeldIdentity, Selector};
 use crate::tenant::Tenant;
@@ -148,10 +149,17 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             holder.identities.push(identity.clone());
             let addition =
                 Addition { device: holder, expected: version, user_expected: user.version, key };
-            match self.store.add_identity(addition).await? {
-                Registered::Written => return Ok(identity),
-                Registered::Stale | Registered::SerialUsed => {}
-                Registered::KeyUsed => return Err(Refusal::KeyUsed.into()),
+            let event = self.event(
+                tenant,
+                EventKind::IdentityAdded,
+                &Actor::Device(device),
+                Subject::Identity(identity.id),
+                vec![("device", device.to_string())],
+            );
+            match self.commit(Change::AddIdentity(Box::new(addition)), vec![event]).await? {
+                Committed::Written => return Ok(identity),
+                Committed::KeyUsed => return Err(Refusal::KeyUsed.into()),
+                _ => {}
             }
         }
         Err(lost_every_race())
@@ -163,16 +171,23 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Refuses an identity that is unknown.
     pub async fn set_identity_status(
         &self,
+        actor: &Actor,
         tenant: &TenantName,
         id: IdentityId,
         enabled: bool,
         reason: &str,
     ) -> Result<HeldIdentity, Error> {
-        let change = |identity: &mut Identity| {
+        let kind = match enabled {
+            true => EventKind::IdentityEnabled,
+            false => EventKind::IdentityDisabled,
+        };
+        self.change_identity(actor, kind, tenant, id, |device, place| {
+            let identity = &mut device.identities[place];
             identity.enabled = enabled;
             reason.clone_into(&mut identity.status_reason);
-        };
-        self.change_identity(tenant, id, change).await
+            identity.clone()
+        })
+        .await
     }
 
     /// Gives an identity other labels, at most [`crate::limits::LABELS_PER_IDENTITY_MAX`].
@@ -181,47 +196,53 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Refuses an identity that is unknown.
     pub async fn set_identity_labels(
         &self,
+        actor: &Actor,
         tenant: &TenantName,
         id: IdentityId,
         labels: &[String],
     ) -> Result<HeldIdentity, Error> {
-        self.change_identity(tenant, id, |identity| identity.labels = labels.to_vec()).await
+        let kind = EventKind::IdentityLabelled;
+        self.change_identity(actor, kind, tenant, id, |device, place| {
+            let identity = &mut device.identities[place];
+            identity.labels = labels.to_vec();
+            identity.clone()
+        })
+        .await
     }
 
-    /// Deletes an identity: nobody can sign with it any more. What was signed with it stays
-    /// verifiable.
+    /// Deletes an identity: it signs nothing any more. What was signed with it stays verifiable.
     ///
     /// # Errors
     /// Refuses an identity that is unknown.
     pub async fn delete_identity(
         &self,
+        actor: &Actor,
         tenant: &TenantName,
         id: IdentityId,
     ) -> Result<HeldIdentity, Error> {
-        for _ in 0..COMMIT_TRIES_MAX {
-            let (Versioned { value: mut device, version }, place) = self.holder(tenant, id).await?;
-            let identity = device.identities.remove(place);
-            let held = HeldIdentity { device: Arc::new(device.clone()), identity };
-            if self.store.change_device(device, version).await? == Changed::Written {
-                return Ok(held);
-            }
-        }
-        Err(lost_every_race())
+        let kind = EventKind::IdentityDeleted;
+        let delete = |device: &mut Device, place| device.identities.remove(place);
+        self.change_identity(actor, kind, tenant, id, delete).await
     }
 
+    /// Changes the device that holds an identity. `change` gets the identity's place in it.
     async fn change_identity(
         &self,
+        actor: &Actor,
+        kind: EventKind,
         tenant: &TenantName,
         id: IdentityId,
-        change: impl Fn(&mut Identity) + Send + Sync,
+        change: impl Fn(&mut Device, usize) -> Identity + Send + Sync,
     ) -> Result<HeldIdentity, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
             let (Versioned { value: mut device, version }, place) = self.holder(tenant, id).await?;
-            change(&mut device.identities[place]);
-            let identity = device.identities[place].clone();
-            let held = HeldIdentity { device: Arc::new(device.clone()), identity };
-            if self.store.change_device(device, version).await? == Changed::Written {
-                return Ok(held);
+            let identity = change(&mut device, place);
+            let details = vec![("device", device.id.to_string())];
+            let event = self.event(tenant, kind, actor, Subject::Identity(id), details);
+            let changed = Box::new(device.clone());
+            let change = Change::ChangeDevice { device: changed, expected: version };
+            if self.commit(change, vec![event]).await? == Committed::Written {
+                return Ok(HeldIdentity { device: Arc::new(device), identity });
             }
         }
         Err(lost_every_race())

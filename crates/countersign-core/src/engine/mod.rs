@@ -11,23 +11,36 @@
 //!   devices do (`answer.rs`).
 //! * [`fetch`](Engine::fetch), [`complete`](Engine::complete), [`withdraw`](Engine::withdraw): what
 //!   they do through a gateway (`gateway.rs`).
-//! * [`delete_user`](Engine::delete_user), [`set_device_status`](Engine::set_device_status), … :
-//!   what is done to people and their devices (`people.rs`).
-//! * [`identities`](Engine::identities), [`whose`](Engine::whose), … : which signing identities
-//!   there are, and what is done to them (`identities.rs`).
-//! * [`sweep`](Engine::sweep), [`purge`](Engine::forget): what time does.
+//! * [`create_user`](Engine::create_user), [`set_user_lock`](Engine::set_user_lock), … (`users.rs`);
+//!   [`enrol`](Engine::enrol), [`set_device_status`](Engine::set_device_status), … (`devices.rs`);
+//!   [`create_activation`](Engine::create_activation) (`activations.rs`).
+//! * [`create_tenant`](Engine::create_tenant), [`create_client`](Engine::create_client), … : what
+//!   operators do (`tenants.rs`).
+//! * [`identities`](Engine::identities), [`whose`](Engine::whose), … : which signing identities there
+//!   are, and what is done to them (`identities.rs`).
+//! * [`claim`](Engine::claim), [`settle`](Engine::settle), [`replay`](Engine::replay): the outbox
+//!   (`outbox.rs`).
+//! * [`sweep`](Engine::sweep), [`purge`](Engine::purge): what time does.
+//! * [`registry`](Engine::registry), [`events`](Engine::events), … : what is only read (`read.rs`).
+//!
+//! Every change is committed with an event that names its [`Actor`]. The store, the notifier and the
+//! clock are private: an edge that wants a change calls the use case for it.
 
+mod activations;
 mod answer;
 mod context;
 mod context_cache;
+mod devices;
 mod gateway;
 mod identities;
 mod outbox;
-mod people;
 mod pin;
 mod rates;
+mod read;
 mod signers;
 mod start;
+mod tenants;
+mod users;
 mod verify;
 
 use core::time::Duration;
@@ -36,25 +49,26 @@ use std::sync::Arc;
 use countersign_proof::BadProof;
 
 pub use answer::{Completed, FinishMode, Submission, Taken};
+pub use devices::{Enrolled, EnrolmentSnapshot};
 pub use gateway::Request;
-pub use people::create_activation;
 pub use rates::StartRates;
 pub use start::{Notify, SignatureRequest};
 
 use self::context_cache::{ContextCache, ReadFrom};
 use crate::delivery::NewDelivery;
 use crate::device::Device;
+use crate::event::{Actor, EventKind, NewEvent, Subject};
 use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX, SWEEP_MAX};
 use crate::port::{
-    Clock, Commit, Committed, Due, Entropy, Handle, Ledger, Notification, Notifier, Preconditions,
-    Registry, StoredMax,
+    Change, Clock, Commit, Committed, Due, Entropy, Handle, Ledger, Notification, Notifier,
+    Preconditions, Purge, Registry, StoredMax, TransactionChange,
 };
 use crate::push_policy::PushPolicy;
 use crate::refusal::{Error, Fault, Refusal};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Step, Transaction};
-use crate::user::{LockPolicy, LockState};
+use crate::user::{Lock, LockPolicy, LockState};
 
 /// The rules that an operator sets.
 #[derive(Clone, Copy, Debug)]
@@ -71,15 +85,21 @@ pub struct Policy {
     pub push: PushPolicy,
 }
 
-/// The use cases over a store, a doorbell, and a world with a clock and chance.
+/// How long what is over is kept. `None` is for ever.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keep {
+    /// Transactions, from when they ended.
+    pub ended_transactions: Option<Duration>,
+    /// Events, from when they happened.
+    pub events: Option<Duration>,
+}
+
+/// The use cases over a store, a notifier, and a system with a clock and entropy.
 #[derive(Debug)]
 pub struct Engine<S, D, W> {
-    /// The durable truth.
-    pub store: S,
-    /// Who is on the line.
-    pub notifier: D,
-    /// Time and randomness.
-    pub system: W,
+    store: S,
+    notifier: D,
+    system: W,
     policy: Policy,
     signers: signers::Signers,
     context_cache: ContextCache,
@@ -104,17 +124,31 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.system.now()
     }
 
-    /// Reads a transaction.
+    /// The notifier: who is connected to this process.
+    pub fn notifier(&self) -> &D {
+        &self.notifier
+    }
+
+    /// An id for what begins now.
+    pub fn new_id(&self) -> u128 {
+        self.system.new_id(self.now())
+    }
+
+    /// 128 random bits.
+    pub fn random_u128(&self) -> u128 {
+        self.system.random_u128()
+    }
+
+    /// A transaction.
     ///
     /// # Errors
-    /// Refuses where there is none.
+    /// Refuses a transaction that is unknown.
     pub async fn transaction(
         &self,
         tenant: &TenantName,
         handle: &Handle,
     ) -> Result<Arc<Transaction>, Error> {
-        let found = self.store.load(tenant, handle).await?.ok_or(Refusal::Unknown)?;
-        Ok(Arc::new(found.value))
+        Ok(Arc::new(self.find(tenant, handle).await?.ok_or(Refusal::Unknown)?))
     }
 
     /// Ends what has run out of time, and says when to look again.
@@ -124,7 +158,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     pub async fn sweep(&self) -> Result<Due, Fault> {
         let due = self.store.due(self.now(), SWEEP_MAX).await?;
         for (tenant, id) in &due.now {
-            match self.apply(tenant, *id, Input::Tick).await {
+            match self.apply(tenant, *id, Input::Tick, &Actor::Server).await {
                 Ok(_) | Err(Error::Refused(_)) => {}
                 Err(Error::Failed(fault)) => return Err(fault),
             }
@@ -132,22 +166,25 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(due)
     }
 
-    /// Removes expired activations, and transactions that ended longer than `keep` ago, where that
-    /// is bounded; one small batch of each. Answers whether there may be more.
+    /// Removes expired activations, and what is older than `keep` allows; one small batch of each.
+    /// Answers whether there may be more.
     ///
     /// # Errors
     /// Fails when the ledger does; what was not removed then goes with the next batch.
-    pub async fn purge(&self, keep: Option<Duration>) -> Result<bool, Fault> {
+    pub async fn purge(&self, keep: Keep) -> Result<bool, Fault> {
         let now = self.now();
-        let codes = self.store.purge_activations(now, PURGE_MAX).await?;
-        let ended = match keep.map(|keep| u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)) {
-            None => 0,
-            Some(keep) => {
-                let before = Timestamp(now.0.saturating_sub(keep));
-                self.store.purge(before, PURGE_MAX).await?
-            }
+        let ago = |keep: Duration| {
+            Timestamp(now.0.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)))
         };
-        Ok(codes == PURGE_MAX || ended == PURGE_MAX)
+        let mut is_more = self.store.purge(Purge::Activations(now), PURGE_MAX).await? >= PURGE_MAX;
+        if let Some(keep) = keep.ended_transactions {
+            let transactions = Purge::Transactions(ago(keep));
+            is_more |= self.store.purge(transactions, PURGE_MAX).await? >= PURGE_MAX;
+        }
+        if let Some(keep) = keep.events {
+            is_more |= self.store.purge(Purge::Events(ago(keep)), PURGE_MAX).await? >= PURGE_MAX;
+        }
+        Ok(is_more)
     }
 
     /// Applies an input that stands on the transaction alone.
@@ -156,12 +193,13 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         id: TransactionId,
         input: Input,
+        actor: &Actor,
     ) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
             let handle = Handle::Id(id);
             let current = self.store.load(tenant, &handle).await?.ok_or(Refusal::Unknown)?;
             let step = current.value.step(input.clone(), self.now())?;
-            let decision = Decision::on_transaction(step, current.version);
+            let decision = Decision::on_transaction(actor, step, current.version);
             if let Some(done) = self.conclude(decision).await? {
                 return Ok(done);
             }
@@ -179,7 +217,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let deliveries = self.deliveries(event, &next, &[]);
         let has_deliveries = !deliveries.is_empty();
         let id = next.spec.id;
-        let commit = Commit {
+        let events = self.events_of_step(event, &next, &decision.actor, decision.lock_state);
+        let change = TransactionChange {
             deliveries,
             transaction: next.clone(),
             expected: Some(decision.expected),
@@ -189,15 +228,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             open_max: self.policy.open_per_user_max,
             stored_max: self.policy.stored_max,
         };
-        match self.store.commit(commit).await? {
+        match self.commit(Change::Transaction(Box::new(change)), events).await? {
             Committed::Written => {}
             Committed::SignatureUsed => return Err(Refusal::from(BadProof::UsedBefore).into()),
-            Committed::Stale
-            | Committed::ReferenceTaken
-            | Committed::RequestKeyTaken
-            | Committed::TooManyOpen
-            | Committed::ClientFull
-            | Committed::TenantFull => {
+            _ => {
                 // Somebody else moved first: decide again, on what they wrote.
                 self.context_cache.remove(id);
                 return Ok(None);
@@ -218,6 +252,43 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(Some(next))
     }
 
+    /// Commits a change together with its events.
+    async fn commit(&self, change: Change, events: Vec<NewEvent>) -> Result<Committed, Fault> {
+        self.store.commit(Commit { change, events }).await
+    }
+
+    /// An event of a tenant's, now.
+    fn event(
+        &self,
+        tenant: &TenantName,
+        kind: EventKind,
+        actor: &Actor,
+        subject: Subject,
+        details: Vec<(&'static str, String)>,
+    ) -> NewEvent {
+        let (tenant, at) = (Some(tenant.clone()), self.now());
+        NewEvent { tenant, at, kind, actor: actor.clone(), subject, details }
+    }
+
+    /// A transaction's event, and the lock of its user if the step led to one.
+    fn events_of_step(
+        &self,
+        event: Event,
+        next: &Transaction,
+        actor: &Actor,
+        lock_state: Option<LockState>,
+    ) -> Vec<NewEvent> {
+        let now = self.now();
+        let mut events = vec![NewEvent::of_transaction(event, next, actor.clone(), now)];
+        let lock = lock_state.map(|lock_state| lock_state.lock);
+        if let Some(lock) = lock.filter(|lock| *lock != Lock::Open) {
+            let (spec, details) = (&next.spec, vec![("by", lock.cause().to_owned())]);
+            let subject = Subject::User(spec.user.clone());
+            events.push(self.event(&spec.tenant, EventKind::UserLocked, actor, subject, details));
+        }
+        events
+    }
+
     fn deliveries(
         &self,
         event: Event,
@@ -231,6 +302,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
 
 /// What was decided, and what it stands on.
 struct Decision {
+    actor: Actor,
     read_from: ReadFrom,
     step: Step,
     expected: u32,
@@ -240,9 +312,9 @@ struct Decision {
 
 impl Decision {
     /// A decision that stands on the transaction alone.
-    fn on_transaction(step: Step, expected: u32) -> Self {
-        let preconditions = Preconditions::default();
-        Self { read_from: ReadFrom::Store, step, expected, preconditions, lock_state: None }
+    fn on_transaction(actor: &Actor, step: Step, expected: u32) -> Self {
+        let (actor, preconditions) = (actor.clone(), Preconditions::default());
+        Self { actor, read_from: ReadFrom::Store, step, expected, preconditions, lock_state: None }
     }
 }
 

@@ -1,13 +1,100 @@
-//! Which deliveries an event requires.
+//! The outbox: which deliveries an event requires, and what workers and operators do with them.
 
-use crate::delivery::{DeliveryKind, Destination, NewDelivery};
+use super::Engine;
+use crate::delivery::{DeliveryKind, Destination, NewDelivery, Settlement};
 use crate::device::Device;
-use crate::id::DeliveryId;
-use crate::push_policy::PushPolicy;
+use crate::event::{Actor, EventKind, Subject};
+use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
+use crate::port::{
+    Change, Claim, Claimed, Clock, Committed, Entropy, Ledger, Notification, Notifier, OutboxEntry,
+    Registry,
+};
+use crate::push_policy::{PushPolicy, PushSnapshot};
+use crate::refusal::Fault;
+use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 
-/// What `event` owes to those who are not on the line. `recipients` are the devices that are to be
-/// told, and whether each is on the line.
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+    /// Leases deliveries that are due: see [`Ledger::claim`].
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
+        self.store.claim(claim).await
+    }
+
+    /// Records what became of a claimed delivery: see [`Ledger::settle`].
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
+        self.store.settle(settlement).await
+    }
+
+    /// What pushes are decided on: see [`Ledger::push_snapshots`].
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn push_snapshots(
+        &self,
+        who: &[(TenantName, DeviceId, TransactionId)],
+    ) -> Result<Vec<Option<PushSnapshot>>, Fault> {
+        self.store.push_snapshots(who).await
+    }
+
+    /// Turns deliveries of one destination that waited too long into dead letters: see
+    /// [`Ledger::give_up_expired`].
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn give_up_expired(
+        &self,
+        destination: &Destination,
+        now: Timestamp,
+        queued_before: Timestamp,
+        outcome: &str,
+    ) -> Result<u16, Fault> {
+        self.store.give_up_expired(destination, now, queued_before, outcome).await
+    }
+
+    /// A tenant's deliveries that are not settled, oldest first, at most `limit`; only its dead letters
+    /// if these are asked for.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn outbox(
+        &self,
+        tenant: &TenantName,
+        dead_letters: bool,
+        limit: u16,
+    ) -> Result<Vec<OutboxEntry>, Fault> {
+        self.store.deliveries(tenant, dead_letters, limit).await
+    }
+
+    /// Makes dead letters due again: one, or all of the tenant's, at most
+    /// [`crate::limits::DELIVERIES_CHANGED_MAX`]. Answers how many.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn replay(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        which: Option<DeliveryId>,
+    ) -> Result<u16, Fault> {
+        let subject = which.map_or(Subject::DeadLetters, Subject::Delivery);
+        let event = self.event(tenant, EventKind::DeliveriesReplayed, actor, subject, Vec::new());
+        let change = Change::Replay { tenant: tenant.clone(), which, at: event.at };
+        let Committed::Replayed(count) = self.commit(change, vec![event]).await? else {
+            return Ok(0);
+        };
+        self.notifier.notify(Notification::NewDelivery);
+        Ok(count)
+    }
+}
+
+/// The deliveries that `event` requires. `recipients` are the devices to be pushed, and whether each is
+/// connected.
 #[must_use]
 pub(super) fn deliveries_for(
     event: Event,

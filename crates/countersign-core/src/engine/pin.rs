@@ -4,9 +4,10 @@ use countersign_proof::ocra;
 
 use super::{Engine, lost_every_race};
 use crate::device::{Device, PinDigest};
+use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeviceId, TenantName};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Changed, Clock, Entropy, Ledger, Notifier, Registry};
+use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry};
 use crate::refusal::{Error, Refusal};
 use crate::user::Factor;
 
@@ -38,8 +39,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         new: &PinDigest,
         proof: Option<&str>,
     ) -> Result<(), Error> {
+        let actor = Actor::Device(id);
         for _ in 0..COMMIT_TRIES_MAX {
-            let now = self.now();
+            let (now, subject) = (self.now(), Subject::Device(id));
             let (device, user) = self.load_actor(tenant, id).await?;
             let lock_state = user.value.lock_state;
             lock_state.check(now)?;
@@ -60,11 +62,20 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 let cleared =
                     if is_first { lock_state } else { lock_state.record_success(Factor::Pin) };
                 let cleared = (cleared != lock_state).then_some(cleared);
+                let kind = match device.value.pin.as_ref() == Some(new) {
+                    true => EventKind::PinVerified,
+                    false => EventKind::PinChanged,
+                };
+                let details = vec![("version", new.version.to_string())];
+                let event = self.event(tenant, kind, &actor, subject, details);
                 let changed = Device { pin: Some(new.clone()), ..device.value };
-                let (expected, of_user) = (device.version, user.version);
-                if self.store.change_pin(changed, expected, of_user, cleared).await?
-                    == Changed::Written
-                {
+                let change = Change::ChangePin {
+                    device: Box::new(changed),
+                    expected: device.version,
+                    user_expected: user.version,
+                    lock_state: cleared,
+                };
+                if self.commit(change, vec![event]).await? == Committed::Written {
                     return Ok(());
                 }
                 continue;
@@ -72,8 +83,20 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let policy = &self.policy.locks;
             let (after, locks) = lock_state.record_failure(Factor::Pin, policy, now);
             let name = &user.value.name;
-            if self.store.set_lock_state(tenant, name, user.version, after).await? == Changed::Stale
-            {
+            let mut events =
+                vec![self.event(tenant, EventKind::PinRejected, &actor, subject, Vec::new())];
+            if locks {
+                let (subject, details) =
+                    (Subject::User(name.clone()), vec![("by", after.lock.cause().to_owned())]);
+                events.push(self.event(tenant, EventKind::UserLocked, &actor, subject, details));
+            }
+            let change = Change::SetLockState {
+                tenant: tenant.clone(),
+                user: name.clone(),
+                expected: user.version,
+                lock_state: after,
+            };
+            if self.commit(change, events).await? != Committed::Written {
                 continue;
             }
             let tries_left = after.tries_left(Factor::Pin, policy);

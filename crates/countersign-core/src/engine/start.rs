@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::{Engine, lost_every_race};
 use crate::device::{Device, Usage};
+use crate::event::{Actor, NewEvent};
 use crate::id::{ClientId, RequestKey, TenantName, TransactionId, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{
-    Clock, Commit, Committed, Entropy, Handle, Ledger, Notification, Notifier, Preconditions,
-    Registry, UserWithDevices, Versioned,
+    Change, Clock, Committed, Entropy, Handle, Ledger, Notification, Notifier, Preconditions,
+    Registry, TransactionChange, UserWithDevices, Versioned,
 };
 use crate::refusal::{Error, Quota, Refusal};
 use crate::selector::Selector;
@@ -164,7 +165,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let pushed = if request.announced == Notify::Everybody { &told[..] } else { &[] };
         let deliveries = self.deliveries(event, &transaction, pushed);
         let has_deliveries = !deliveries.is_empty();
-        let commit = Commit {
+        let actor = Actor::Client(request.client.clone());
+        let started = NewEvent::of_transaction(event, &transaction, actor, now);
+        let change = TransactionChange {
             deliveries,
             transaction: transaction.clone(),
             expected: None,
@@ -174,15 +177,12 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             open_max: self.policy.open_per_user_max,
             stored_max: self.policy.stored_max,
         };
-        match self.store.commit(commit).await? {
+        match self.commit(Change::Transaction(Box::new(change)), vec![started]).await? {
             Committed::Written => {}
             Committed::TooManyOpen => return Err(Refusal::TooManyOpen.into()),
             Committed::ClientFull => return Err(Refusal::Quota(Quota::ClientStored).into()),
             Committed::TenantFull => return Err(Refusal::Quota(Quota::TenantStored).into()),
-            Committed::Stale | Committed::ReferenceTaken | Committed::RequestKeyTaken => {
-                return Ok(None);
-            }
-            Committed::SignatureUsed => unreachable!("a start has no signature"),
+            _ => return Ok(None),
         }
         let first = Versioned { value: transaction.clone(), version: 1 };
         self.context_cache.insert(UserWithDevices { user, devices }, first);
@@ -246,7 +246,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         if found.spec.client != *client || found.spec.user != *user {
             return Err(Refusal::Unknown.into());
         }
-        self.apply(tenant, found.spec.id, Input::Cancel).await
+        self.apply(tenant, found.spec.id, Input::Cancel, &Actor::Client(client.clone())).await
     }
 
     /// Deletes a transaction for its client: an open one is cancelled; its evidence and its
@@ -264,7 +264,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         if found.spec.client != *client {
             return Err(Refusal::Unknown.into());
         }
-        self.apply(tenant, id, Input::Discard).await
+        self.apply(tenant, id, Input::Discard, &Actor::Client(client.clone())).await
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn set_pin(
     let device_auth = devices.prove(request).await?;
     let core = &devices.0.core;
     let body: body::PinBody = read(&device_auth.body)?;
-    let device = core.store.device(&device_auth.tenant, device_auth.device).await?;
+    let device = core.registry().device(&device_auth.tenant, device_auth.device).await?;
     let device = device.ok_or(Code::Locked)?.value;
     let key = PayloadKey::from(device.payload_key.expose());
     let plaintext = jwe::open(&key, &device_auth.name, Purpose::Pin, &body.pin)
@@ -68,11 +68,11 @@ pub(super) async fn offers(
     let (tenant, device) = (&device_auth.tenant, device_auth.device);
     let key = request_key.map(|key| key.parse::<RequestKey>()).transpose();
     let key = key.map_err(|_| Code::BadRequest)?;
-    let found = room.core.store.device(tenant, device).await?;
+    let found = room.core.registry().device(tenant, device).await?;
     let user = found.ok_or(Code::Locked)?.value.user;
     // On the board before the look, so that nothing falls in between.
     let mut connection =
-        room.core.notifier.connect(tenant, &user, device, ConnectionKind::Poll, room.core.now());
+        room.core.notifier().connect(tenant, &user, device, ConnectionKind::Poll, room.core.now());
     let until = room.core.now() + Duration::from_secs(wait).min(POLL_WAIT_MAX);
     loop {
         let open = room.core.offers(tenant, device).await?;

@@ -94,7 +94,7 @@ impl Devices {
         if let Some(known) = self.0.keys.known(tenant, device) {
             return Ok(Some(known));
         }
-        let found = self.0.core.store.device(tenant, device).await?;
+        let found = self.0.core.registry().device(tenant, device).await?;
         let key = found.and_then(|found| VerifyingKey::from_point(&found.value.auth_key).ok());
         Ok(key.map(Arc::new))
     }

@@ -16,14 +16,14 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use countersign_core::Refusal;
 use countersign_core::device::{About, Device, DeviceStatus, Identity};
+use countersign_core::engine::Enrolled;
 use countersign_core::enrolment::{Activation, Enrolment, IdentityKey, Redeemed};
 use countersign_core::id::{BadName, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::limits::{
-    ACTIVATIONS_LISTED_MAX, COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, FRAME_BYTES_MAX,
-    IDENTITIES_PER_DEVICE_MAX,
+    ACTIVATIONS_LISTED_MAX, COMMIT_TRIES_MAX, FRAME_BYTES_MAX, IDENTITIES_PER_DEVICE_MAX,
 };
 use countersign_core::name;
-use countersign_core::port::{Entropy as _, Registered, Registry as _, Versioned};
+use countersign_core::port::Versioned;
 use countersign_core::push::{Push, Registration};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Tenant;
@@ -119,7 +119,6 @@ impl Devices {
         if let Redeemed::Before(answer) = &admitted.redemption.redeemed {
             return Ok(Some(created(answer.clone(), &admitted.redemption.code)));
         }
-        self.room_for_one_more(&admitted).await?;
 
         let (device, keys, answer) = self.issue(asked, &admitted, now)?;
         let (id, serial_number) = (device.id, device.serial_number);
@@ -133,13 +132,12 @@ impl Devices {
             device,
             keys,
         };
-        match self.0.core.store.enrol(enrolment).await? {
-            Registered::Written => {
+        match self.0.core.enrol(enrolment).await? {
+            Enrolled::Done => {
                 info!(device.id = %id, "Device {serial_number} is enrolled");
                 Ok(Some(created(answer, &code)))
             }
-            Registered::Stale | Registered::SerialUsed => Ok(None),
-            Registered::KeyUsed => Err(Code::KeyUsed.into()),
+            Enrolled::Stale => Ok(None),
         }
     }
 
@@ -166,13 +164,9 @@ impl Devices {
         let refused = || Refused::from(Code::EnrolmentRefused);
         let name: TenantName = asked.tenant.parse().map_err(|_| refused())?;
         let user: UserName = asked.user.parse().map_err(|_| refused())?;
-        let store = &self.0.core.store;
-        let known = store.user(&name, &user).await?;
-        let tenant = store.tenant(&name).await?;
-        let activations = store.activations(&name, &user, now).await?;
-        let found = redemption(activations, proof, now);
-        let known = known.filter(|user| user.value.lock_state.check(now).is_ok());
-        let right = found.zip(tenant.zip(known));
+        let snapshot = self.0.core.enrolment_snapshot(&name, &user).await?;
+        let found = redemption(snapshot.activations, proof, now);
+        let right = found.zip(snapshot.tenant.zip(snapshot.user));
         let (redemption, (tenant, user)) = match right {
             // The limit guards codes that can be guessed, and must keep out nobody who has another.
             Some(right) if !right.0.activation.value.chosen => right,
@@ -195,15 +189,6 @@ impl Devices {
         Ok(Admitted { tenant, user, redemption, push })
     }
 
-    async fn room_for_one_more(&self, admitted: &Admitted) -> Result<(), Refused> {
-        let (tenant, user) = (&admitted.tenant.name, &admitted.user.value.name);
-        let devices = self.0.core.store.devices(tenant, Some(user)).await?;
-        if devices.len() >= DEVICES_PER_USER_MAX {
-            return Err(Code::EnrolmentRefused.into());
-        }
-        Ok(())
-    }
-
     /// Makes the device: its names, its certificates and its secrets; and the keys of its
     /// identities.
     fn issue(
@@ -213,7 +198,7 @@ impl Devices {
         now: Timestamp,
     ) -> Result<(Device, Vec<IdentityKey>, Vec<u8>), Refused> {
         let (tenant, user) = (&admitted.tenant, &admitted.user.value);
-        let random_u128 = || self.0.core.system.random_u128();
+        let random_u128 = || self.0.core.random_u128();
         let id = DeviceId::drawn(random_u128());
         let serial_number =
             SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };

@@ -9,7 +9,6 @@ use countersign_core::device::{Device, Identity, Usage};
 use countersign_core::enrolment::{IdentityKey, NewIdentity};
 use countersign_core::id::IdentityId;
 use countersign_core::name;
-use countersign_core::port::{Clock as _, Entropy as _};
 use countersign_core::tenant::Tenant;
 use countersign_proof::public_key;
 use countersign_wire::body::{self, Code, Imported, IssuedIdentity, Use};
@@ -75,20 +74,19 @@ impl Devices {
         tenant: &Tenant,
         device: &Device,
     ) -> Result<NewIdentity, Fault> {
-        let system = &self.0.core.system;
+        let core = &self.0.core;
         let (certificate, chain, certificate_serial) =
             if let Some(Imported { certificate, chain }) = &asked.imported {
                 (certificate.clone(), chain.clone(), None)
             } else {
                 let (user, number) = (&device.user, device.serial_number);
-                let issued =
-                    request.issue(tenant, user, number, system.random_u128(), system.now());
+                let issued = request.issue(tenant, user, number, core.random_u128(), core.now());
                 let issued = issued.map_err(Fault::while_doing("issuing a certificate"))?;
                 let chain = vec![tenant.authority.certificate.clone()];
                 (issued.certificate, chain, Some(issued.serial))
             };
         let identity = Identity {
-            id: IdentityId(system.random_u128()),
+            id: IdentityId(core.random_u128()),
             usage: usage(asked.usage),
             certificate,
             chain,

@@ -61,7 +61,7 @@ impl Devices {
         device_auth: &AuthenticatedDevice,
     ) -> Result<Json<PushAnswer>, Refused> {
         let core = &self.0.core;
-        let found = core.store.device(&device_auth.tenant, device_auth.device).await?;
+        let found = core.registry().device(&device_auth.tenant, device_auth.device).await?;
         let Device { about, push, .. } = found.ok_or(Code::Locked)?.value;
         let (providers, vapid_key) =
             self.0.pushes.offered(&device_auth.tenant, &about.app, core.now());

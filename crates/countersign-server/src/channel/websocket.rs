@@ -172,10 +172,10 @@ impl Channel {
         who: &AuthenticatedDevice,
     ) -> Result<(Session, Connection), Closed> {
         let core = &self.devices.0.core;
-        let found = core.store.device(&who.tenant, who.device).await;
+        let found = core.registry().device(&who.tenant, who.device).await;
         let device = found.map_err(|_| Some(Close::Internal))?.ok_or(Some(Close::Unauthorised))?;
         let user = device.value.user;
-        let connection = core.notifier.connect(
+        let connection = core.notifier().connect(
             &who.tenant,
             &user,
             who.device,

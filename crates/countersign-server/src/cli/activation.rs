@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use clap::Subcommand;
-use countersign_core::engine;
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
-use countersign_core::port::Entropy as _;
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
 use countersign_core::{Error, Refusal};
@@ -20,7 +18,6 @@ use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::identity::checked_labels;
 use super::qr::qr;
-use crate::clock::System;
 use crate::config::PublicAddress;
 use crate::time_format;
 
@@ -139,7 +136,7 @@ pub(super) async fn create(
     // A whole second, so that what is printed is what holds.
     let expires_at = Timestamp((now + valid).seconds() * 1_000);
     let activation = Activation {
-        id: System::default().random_u128(),
+        id: admin.core.random_u128(),
         tenant: tenant.clone(),
         user: user.clone(),
         code: Secret::new(code.as_str().as_bytes().to_vec()),
@@ -149,7 +146,7 @@ pub(super) async fn create(
         labels,
         state: ActivationState::Open,
     };
-    match engine::create_activation(&admin.store, activation, now).await {
+    match admin.core.create_activation(&admin.actor, activation).await {
         Ok(()) => Ok(CreatedActivation { code, expires_at }),
         Err(Error::Refused(Refusal::ManyCodes)) => bail!(
             "user {user} of {tenant} has {ACTIVATIONS_PER_USER_MAX} usable activation codes, and no \

@@ -1,11 +1,13 @@
 //! The administrator's desk: the ledger, opened beside a server that may be running.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use countersign_core::event::Actor;
 use countersign_core::id::{TenantName, UserName};
-use countersign_core::port::{Clock as _, Registry as _, Versioned};
+use countersign_core::port::{Registry as _, Versioned};
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
 use countersign_core::user::User;
@@ -35,9 +37,13 @@ pub(super) struct LedgerArgs {
 #[derive(Debug)]
 pub(super) struct Admin {
     pub(super) config: Config,
-    pub(super) store: Store,
+    /// The engine over this ledger. No device is connected to it.
+    pub(super) core: Core,
+    /// Who works at this command line.
+    pub(super) actor: Actor,
     pub(super) json: bool,
-    system: System,
+    /// To be closed.
+    store: Store,
 }
 
 impl Admin {
@@ -67,23 +73,19 @@ impl Admin {
 
     fn open(config: Config, json: bool) -> anyhow::Result<Self> {
         let store = serve::open(&config)?;
-        Ok(Self { config, store, json, system: System::default() })
+        let policy = serve::policy(&config);
+        let core = Core::new(store.clone(), LocalNotifier::new(0), System::default(), policy);
+        Ok(Self { config, core, actor: Actor::CommandLine(account()), json, store })
     }
 
     /// The time.
     pub(super) fn now(&self) -> Timestamp {
-        self.system.now()
-    }
-
-    /// The engine over this ledger, with nobody on the line.
-    pub(super) fn core(&self) -> Core {
-        let policy = serve::policy(&self.config);
-        Core::new(self.store.clone(), LocalNotifier::new(0), System::default(), policy)
+        self.core.now()
     }
 
     /// A tenant that there is.
     pub(super) async fn tenant(&self, name: &TenantName) -> anyhow::Result<Tenant> {
-        let found = self.store.tenant(name).await?;
+        let found = self.core.registry().tenant(name).await?;
         found.with_context(|| format!("there is no tenant {name}: `countersign tenant list`"))
     }
 
@@ -94,7 +96,7 @@ impl Admin {
         name: &UserName,
     ) -> anyhow::Result<Versioned<User>> {
         self.tenant(tenant).await?;
-        let found = self.store.user(tenant, name).await?;
+        let found = self.core.registry().user(tenant, name).await?;
         found.with_context(|| format!("tenant {tenant} has no user {name}"))
     }
 
@@ -124,4 +126,15 @@ mod tests {
         assert!(error.contains("there is no ledger in") && error.contains("--data"), "{error}");
         assert!(!data.exists());
     }
+}
+
+/// The name of the account that runs this command: by its environment, or else its number.
+fn account() -> String {
+    let named = ["SUDO_USER", "LOGNAME", "USER"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|account| !account.is_empty()));
+    named.unwrap_or_else(|| {
+        let own = std::fs::metadata("/proc/self");
+        own.map_or_else(|_| "unknown".to_owned(), |own| format!("uid {}", own.uid()))
+    })
 }

@@ -1,12 +1,12 @@
 //! `countersign client …`.
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
 use clap::Subcommand;
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::name::normal_form;
-use countersign_core::port::{Changed, Created, Registry as _};
+use countersign_core::refusal::{AdminError, AdminRefusal};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Client;
 use serde::{Deserialize, Serialize};
@@ -133,20 +133,18 @@ async fn rotate(
 ) -> anyhow::Result<()> {
     let admin = Admin::at(place)?;
     admin.tenant(tenant).await?;
-    let found = admin.store.client(tenant, id).await?;
-    let client = found.with_context(|| format!("tenant {tenant} has no client {id}"))?;
     let made = random::<32>();
-    let (newest, before) = if finish {
-        (client.webhook_key, None)
-    } else {
-        ensure!(
-            client.webhook_key_before.is_none(),
-            "two secrets of {id} sign already: end the older one with --finish first"
-        );
-        (Secret::copied(&made), Some(client.webhook_key))
-    };
-    let changed = admin.store.set_webhook_keys(tenant, id, newest, before).await?;
-    ensure!(changed == Changed::Written, "client {id} has gone meanwhile");
+    let new = (!finish).then(|| Secret::copied(&made));
+    match admin.core.rotate_callback_key(&admin.actor, tenant, id, new.as_ref()).await {
+        Ok(()) => {}
+        Err(AdminError::Refused(AdminRefusal::UnknownClient)) => {
+            bail!("tenant {tenant} has no client {id}")
+        }
+        Err(AdminError::Refused(AdminRefusal::ManyKeys)) => {
+            bail!("two secrets of {id} sign already: end the older one with --finish first")
+        }
+        Err(error) => return Err(error.into()),
+    }
     let rotated = Rotated {
         client_id: id.to_string(),
         webhook_secret: (!finish).then(|| webhook_secret(&made)),
@@ -190,7 +188,11 @@ pub(super) async fn create(
         scopes,
         created_at: admin.now(),
     };
-    let made = admin.store.create_client(client).await?;
+    let is_new = match admin.core.create_client(&admin.actor, client).await {
+        Ok(()) => true,
+        Err(AdminError::Refused(AdminRefusal::Exists)) => false,
+        Err(error) => return Err(error.into()),
+    };
     let credentials = Credentials {
         name: name.to_owned(),
         client_id: id.to_string(),
@@ -199,7 +201,7 @@ pub(super) async fn create(
         tenant: tenant.to_string(),
     };
     webhook_key.zeroize();
-    Ok((made == Created::Made).then_some(credentials))
+    Ok(is_new.then_some(credentials))
 }
 
 /// What the name says in letters that an id may have, and 40 random bits.

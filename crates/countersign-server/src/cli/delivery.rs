@@ -5,7 +5,7 @@ use clap::Subcommand;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::{DeliveryId, TenantName};
 use countersign_core::limits::{DELIVERIES_CHANGED_MAX, LISTED_MAX};
-use countersign_core::port::{Ledger as _, OutboxEntry};
+use countersign_core::port::OutboxEntry;
 use serde::Serialize;
 
 use super::admin::{Admin, LedgerArgs};
@@ -76,7 +76,7 @@ impl Command {
             Self::List { tenant, dead_letters, limit, place } => {
                 let admin = Admin::at(&place)?;
                 admin.tenant(&tenant).await?;
-                let outbox = admin.store.deliveries(&tenant, dead_letters, limit).await?;
+                let outbox = admin.core.outbox(&tenant, dead_letters, limit).await?;
                 let shown: Vec<DeliveryView> = outbox.into_iter().map(shown).collect();
                 answer::print(admin.json, &shown, || table(&shown))?;
                 admin.close().await
@@ -86,7 +86,7 @@ impl Command {
                 admin.tenant(&tenant).await?;
                 let mut replayed = 0;
                 loop {
-                    let count = admin.store.replay(&tenant, id, admin.now()).await?;
+                    let count = admin.core.replay(&admin.actor, &tenant, id).await?;
                     replayed += u64::from(count);
                     if count < DELIVERIES_CHANGED_MAX {
                         break;

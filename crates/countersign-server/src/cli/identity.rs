@@ -93,7 +93,7 @@ impl Command {
                 let admin = Admin::at(&place)?;
                 admin.tenant(&tenant).await?;
                 let filter = Filter { user, device, labels };
-                let held = admin.core().identities(&tenant, &filter, LISTED_MAX).await?;
+                let held = admin.core.identities(&tenant, &filter, LISTED_MAX).await?;
                 let shown: Vec<IdentityView> = held.iter().map(shown).collect();
                 answer::print(admin.json, &shown, || table(&shown))?;
                 admin.close().await
@@ -103,12 +103,15 @@ impl Command {
             Self::Label { one, labels } => {
                 let labels = checked_labels(labels)?;
                 let admin = one.admin().await?;
-                let held = admin.core().set_identity_labels(&one.tenant, one.id, &labels).await;
+                let held = admin
+                    .core
+                    .set_identity_labels(&admin.actor, &one.tenant, one.id, &labels)
+                    .await;
                 one.done(admin, held, "has other labels").await
             }
             Self::Delete(one) => {
                 let admin = one.admin().await?;
-                let held = admin.core().delete_identity(&one.tenant, one.id).await;
+                let held = admin.core.delete_identity(&admin.actor, &one.tenant, one.id).await;
                 one.done(admin, held, "is deleted").await
             }
         }
@@ -131,7 +134,10 @@ impl IdentityStatusView {
         let Self { one, reason } = self;
         ensure!(reason.len() <= REASON_BYTES_MAX, "a reason has at most {REASON_BYTES_MAX} bytes");
         let admin = one.admin().await?;
-        let set = admin.core().set_identity_status(&one.tenant, one.id, enabled, &reason).await;
+        let set = admin
+            .core
+            .set_identity_status(&admin.actor, &one.tenant, one.id, enabled, &reason)
+            .await;
         one.done(admin, set, if enabled { "is enabled" } else { "is disabled" }).await
     }
 }

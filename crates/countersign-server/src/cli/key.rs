@@ -1,14 +1,11 @@
 //! `countersign key …`.
 
-use anyhow::ensure;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use clap::{Subcommand, ValueEnum};
 use countersign_core::id::{ApiKeyId, TenantName};
-use countersign_core::port::{Created, Registry as _};
+use countersign_core::port::Registry as _;
 use countersign_core::tenant::{ApiKey, KeyKind};
-use countersign_core::time::Timestamp;
-use countersign_store::Store;
 use serde::Serialize;
 use zeroize::ZeroizeOnDrop;
 
@@ -94,7 +91,7 @@ async fn create(
     if let Some(tenant) = &tenant {
         admin.tenant(tenant).await?;
     }
-    let (id, api_key) = make(&admin.store, tenant.as_ref(), kind, admin.now()).await?;
+    let (id, api_key) = make(&admin, tenant.as_ref(), kind).await?;
     let tenant = tenant.map(|tenant| tenant.to_string());
     let made = CreatedKey { id: id.to_string(), api_key, kind: kind.as_str(), tenant };
     answer::print(admin.json, &made, || {
@@ -107,23 +104,21 @@ async fn create(
 
 /// Makes a key that is good for `tenant`, or for all. It stands nowhere but in what this answers.
 pub(super) async fn make(
-    store: &Store,
+    admin: &Admin,
     tenant: Option<&TenantName>,
     kind: KeyKind,
-    now: Timestamp,
 ) -> anyhow::Result<(ApiKeyId, String)> {
     let id = ApiKeyId(u128::from_be_bytes(*random::<16>()));
     let api_key = format!("csk_{}", BASE64URL.encode(*random::<32>()));
     let digest = secret_digest(&api_key);
-    let key = ApiKey { id, tenant: tenant.cloned(), kind, digest, created_at: now };
-    let created = store.create_key(key).await?;
-    ensure!(created == Created::Made, "a key of that id exists already: try again");
+    let key = ApiKey { id, tenant: tenant.cloned(), kind, digest, created_at: admin.now() };
+    admin.core.create_api_key(&admin.actor, key).await?;
     Ok((id, api_key))
 }
 
 async fn list(tenant: Option<&TenantName>, place: &LedgerArgs) -> anyhow::Result<()> {
     let admin = Admin::at(place)?;
-    let keys = admin.store.keys(tenant).await?;
+    let keys = admin.core.registry().keys(tenant).await?;
     let rows: Vec<KeyView> = keys
         .iter()
         .map(|key| KeyView {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use aws_lc_rs::digest;
 use clap::Subcommand;
 use countersign_core::id::TenantName;
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
-use countersign_core::port::{Created, Entropy as _, Registry as _};
+use countersign_core::port::Registry as _;
+use countersign_core::refusal::{AdminError, AdminRefusal};
 use countersign_core::tenant::Tenant;
 use countersign_proof::Roots;
 use rustls_pki_types::CertificateDer;
@@ -18,7 +19,6 @@ use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::table::Table;
 use crate::authority::found_tenant;
-use crate::clock::System;
 use crate::time_format;
 
 #[derive(Debug, Subcommand)]
@@ -80,8 +80,8 @@ impl Command {
             Self::List { place } => {
                 let admin = Admin::at(&place)?;
                 let mut tenants = Vec::new();
-                for name in admin.store.tenants().await? {
-                    tenants.extend(admin.store.tenant(&name).await?.as_ref().map(made));
+                for name in admin.core.registry().tenants().await? {
+                    tenants.extend(admin.core.registry().tenant(&name).await?.as_ref().map(made));
                 }
                 answer::print(admin.json, &tenants, || {
                     let mut table = Table::new(&["TENANT", "CREATED"]);
@@ -106,21 +106,24 @@ struct Trusted {
 /// Has a tenant trust the one root in a file.
 async fn trust(name: &TenantName, root: &Path, place: &LedgerArgs) -> anyhow::Result<()> {
     let admin = Admin::at(place)?;
-    let tenant = admin.tenant(name).await?;
+    admin.tenant(name).await?;
     let pem = std::fs::read(root).with_context(|| format!("{} cannot be read", root.display()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.ok().filter(|found| found.len() == 1);
     let der = found.with_context(|| format!("{} does not hold one PEM", root.display()))?.remove(0);
     Roots::new([&*der]).with_context(|| format!("{} holds no root", root.display()))?;
-    ensure!(
-        tenant.roots.len() < ROOTS_PER_TENANT_MAX,
-        "a tenant trusts at most {ROOTS_PER_TENANT_MAX} roots"
-    );
-    if admin.store.trust(name, &der).await? == Created::Exists {
-        bail!("tenant {name} trusts this root already");
+    let digest = hex::encode(digest::digest(&digest::SHA256, &der));
+    match admin.core.trust_root(&admin.actor, name, &der, &digest).await {
+        Ok(()) => {}
+        Err(AdminError::Refused(AdminRefusal::Exists)) => {
+            bail!("tenant {name} trusts this root already")
+        }
+        Err(AdminError::Refused(AdminRefusal::ManyRoots)) => {
+            bail!("a tenant trusts at most {ROOTS_PER_TENANT_MAX} roots")
+        }
+        Err(error) => return Err(error.into()),
     }
-    let digest = digest::digest(&digest::SHA256, &der);
-    let trusted = Trusted { name: name.to_string(), root: hex::encode(digest) };
+    let trusted = Trusted { name: name.to_string(), root: digest };
     answer::print(admin.json, &trusted, || format!("Tenant {name} trusts {}.", trusted.root))?;
     admin.close().await
 }
@@ -137,9 +140,10 @@ fn made(tenant: &Tenant) -> CreatedTenant {
 /// # Errors
 /// When the ledger fails.
 pub(super) async fn create(admin: &Admin, name: &TenantName) -> anyhow::Result<Option<Tenant>> {
-    let tenant = found_tenant(name.clone(), System::default().random_u128(), admin.now())?;
-    match admin.store.create_tenant(tenant.clone()).await? {
-        Created::Made => Ok(Some(tenant)),
-        Created::Exists => Ok(None),
+    let tenant = found_tenant(name.clone(), admin.core.random_u128(), admin.now())?;
+    match admin.core.create_tenant(&admin.actor, tenant.clone()).await {
+        Ok(()) => Ok(Some(tenant)),
+        Err(AdminError::Refused(AdminRefusal::Exists)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

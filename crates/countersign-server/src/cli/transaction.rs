@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use countersign_core::id::{ClientId, DeviceId, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::{Handle, Ledger as _};
+use countersign_core::port::Handle;
 use countersign_core::push_policy::Contact;
 use countersign_core::spec::Recipients;
 use countersign_core::transaction::{Decline, End, State, TakeOrigin, Timeout, Transaction};
@@ -169,7 +169,7 @@ impl Command {
                     Some(user) => drop(admin.user(&tenant, user).await?),
                     None => drop(admin.tenant(&tenant).await?),
                 }
-                let found = admin.store.list(&tenant, user.as_ref(), limit).await?;
+                let found = admin.core.transactions(&tenant, user.as_ref(), limit).await?;
                 let shown: Vec<TransactionView> =
                     found.iter().map(|found| shown(&found.value, &[])).collect();
                 answer::print(admin.json, &shown, || table(&shown))?;
@@ -177,7 +177,7 @@ impl Command {
             }
             Self::Show(show) => {
                 let (admin, found) = show.found().await?;
-                let contacts = admin.store.contacts(&show.tenant, found.spec.id).await?;
+                let contacts = admin.core.contacts(&show.tenant, found.spec.id).await?;
                 let shown = shown(&found, &contacts);
                 answer::print(admin.json, &shown, || entries(&shown))?;
                 admin.close().await
@@ -202,10 +202,10 @@ impl Show {
     async fn found(&self) -> anyhow::Result<(Admin, Transaction)> {
         let admin = Admin::at(&self.place)?;
         admin.tenant(&self.tenant).await?;
-        let found = admin.store.load(&self.tenant, &self.handle()?).await?;
+        let found = admin.core.find(&self.tenant, &self.handle()?).await?;
         let found =
             found.with_context(|| format!("tenant {} has no such transaction", self.tenant))?;
-        Ok((admin, found.value))
+        Ok((admin, found))
     }
 
     fn handle(&self) -> anyhow::Result<Handle> {

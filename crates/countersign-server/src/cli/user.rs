@@ -3,9 +3,8 @@
 use anyhow::{bail, ensure};
 use clap::Subcommand;
 use countersign_core::id::{TenantName, UserName};
-use countersign_core::limits::COMMIT_TRIES_MAX;
-use countersign_core::port::{Changed, Created, Registry as _};
-use countersign_core::user::{Lock, LockState};
+use countersign_core::user::Lock;
+use countersign_core::{Error, Refusal};
 use serde::Serialize;
 
 use super::admin::{Admin, LedgerArgs};
@@ -85,40 +84,30 @@ impl Command {
                 })?;
                 admin.close().await
             }
-            Self::Lock { who } => who.set(Lock::Administrator).await,
-            Self::Unlock { who } => who.set(Lock::Open).await,
+            Self::Lock { who } => who.set(true).await,
+            Self::Unlock { who } => who.set(false).await,
         }
     }
 }
 
 impl Who {
     /// Sets the lock; whoever decides on the user's standing as it was before, decides again.
-    async fn set(self, lock: Lock) -> anyhow::Result<()> {
+    async fn set(self, locked: bool) -> anyhow::Result<()> {
         let admin = Admin::at(&self.place)?;
         let (tenant, user) = (&self.tenant, &self.user);
-        for _ in 0..COMMIT_TRIES_MAX {
-            let found = admin.user(tenant, user).await?;
-            let lock_state = found.value.lock_state;
-            let next = match lock {
-                Lock::Open => LockState::default(),
-                lock => LockState { lock, ..lock_state },
-            };
-            ensure!(
-                next != lock_state,
-                "user {user} of {tenant} is {} already",
-                said(&lock_state.lock)
-            );
-            let changed = admin.store.set_lock_state(tenant, user, found.version, next).await?;
-            if changed == Changed::Stale {
-                continue;
+        admin.user(tenant, user).await?;
+        let lock = match admin.core.set_user_lock(&admin.actor, tenant, user, locked).await {
+            Ok(lock_state) => lock_state.lock,
+            Err(Error::Refused(Refusal::Unchanged)) => {
+                let state = if locked { "locked" } else { "unlocked" };
+                bail!("user {user} of {tenant} is {state} already")
             }
-            let shown = shown(tenant, user, &next.lock);
-            answer::print(admin.json, &shown, || {
-                format!("User {user} of {tenant} is {}.", said(&next.lock))
-            })?;
-            return admin.close().await;
-        }
-        bail!("user {user} of {tenant} kept changing meanwhile: try again")
+            Err(error) => return Err(error.into()),
+        };
+        answer::print(admin.json, &shown(tenant, user, &lock), || {
+            format!("User {user} of {tenant} is {}.", said(&lock))
+        })?;
+        admin.close().await
     }
 }
 
@@ -150,5 +139,9 @@ pub(super) async fn create(
     user: &UserName,
 ) -> anyhow::Result<bool> {
     admin.tenant(tenant).await?;
-    Ok(admin.store.create_user(tenant, user, None, admin.now()).await? == Created::Made)
+    match admin.core.create_user(&admin.actor, tenant, user, None).await {
+        Ok(()) => Ok(true),
+        Err(Error::Refused(Refusal::Exists)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }

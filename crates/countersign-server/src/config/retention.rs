@@ -9,10 +9,13 @@ use super::layers::Layers;
 pub(crate) struct RetentionConfig {
     /// Ended transactions; none is for ever.
     pub(crate) ended_transactions: Option<Duration>,
+    /// Events; none is for ever.
+    pub(crate) events: Option<Duration>,
 }
 
 impl RetentionConfig {
     pub(super) fn read(layers: &mut Layers) -> anyhow::Result<Self> {
-        Ok(Self { ended_transactions: layers.take("retention.ended_transactions_days").days()? })
+        let ended_transactions = layers.take("retention.ended_transactions_days").days()?;
+        Ok(Self { ended_transactions, events: layers.take("retention.events_days").days()? })
     }
 }

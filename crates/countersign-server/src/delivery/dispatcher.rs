@@ -19,7 +19,7 @@ use countersign_core::delivery::{
 use countersign_core::limits::{
     DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
 };
-use countersign_core::port::{Claim, Claimed, Entropy as _, Handle, Ledger as _, Registry as _};
+use countersign_core::port::{Claim, Claimed, Handle, Registry as _};
 use countersign_core::push_policy::{PushSnapshot, RETRY};
 use countersign_core::time::Timestamp;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
@@ -101,7 +101,7 @@ pub(crate) async fn work(
                 }
             }
             () = settlements.write() => {}
-            () = dispatcher.core.notifier.delivery_queued() => look = true,
+            () = dispatcher.core.notifier().delivery_queued() => look = true,
             _ = ticks.tick() => look = true,
             _ = sweeps.tick() => {
                 worker.tidy();
@@ -186,7 +186,7 @@ impl Worker {
         };
         let dispatcher = Arc::clone(&self.dispatcher);
         let claiming = async move {
-            let Claimed { deliveries, resume } = dispatcher.core.store.claim(claim).await?;
+            let Claimed { deliveries, resume } = dispatcher.core.claim(claim).await?;
             Ok(ClaimedBatch { deliveries: dispatcher.look(deliveries).await, resume })
         };
         self.claiming = claiming.boxed().fuse();
@@ -306,7 +306,7 @@ impl Dispatcher {
             }
         };
         let count = delivery.attempts.saturating_add(1);
-        let (now, jitter) = (self.core.now(), self.core.system.random_u128() as u8);
+        let (now, jitter) = (self.core.now(), self.core.random_u128() as u8);
         let retry = &self.rules.retry;
         let verdict = retry.after(attempt, count, delivery.queued_at, now, jitter);
         tell(&delivery, count, verdict, &told, now);
@@ -315,13 +315,12 @@ impl Dispatcher {
 
     /// What a callback says. `None` where its transaction or its client is gone.
     async fn letter(&self, delivery: &Delivery) -> Result<Option<CallbackRequest>, Fault> {
-        let (store, tenant) = (&self.core.store, &delivery.destination.tenant);
+        let (core, tenant) = (&self.core, &delivery.destination.tenant);
         let handle = Handle::Id(delivery.transaction);
-        let Some(transaction) = store.load(tenant, &handle).await? else { return Ok(None) };
-        let transaction = transaction.value;
+        let Some(transaction) = core.find(tenant, &handle).await? else { return Ok(None) };
         let Some(callback) = transaction.spec.callback.clone() else { return Ok(None) };
         let Some(body) = (self.result_body)(&transaction) else { return Ok(None) };
-        let client = store.client(tenant, &transaction.spec.client).await?;
+        let client = core.registry().client(tenant, &transaction.spec.client).await?;
         Ok(client.map(|client| CallbackRequest { callback, body: body.into(), client }))
     }
 
@@ -351,7 +350,7 @@ impl Dispatcher {
         let queued_before = Timestamp(now.0.saturating_sub(age));
         let outcome = "not called: the receiver took nothing for too long";
         for destination in destinations {
-            match core.store.give_up_expired(&destination, now, queued_before, outcome).await {
+            match core.give_up_expired(&destination, now, queued_before, outcome).await {
                 Ok(0) => {}
                 Ok(count) => {
                     let (tenant, host) = (&destination.tenant, &destination.host);

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use countersign_core::delivery::Settlement;
 use countersign_core::limits::COMMITS_PER_SYNC_MAX;
-use countersign_core::port::Ledger as _;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _, join_all};
 use tokio::time::sleep;
@@ -79,7 +78,7 @@ impl SettlementBatcher {
 
 async fn settle(core: &Core, settlement: Settlement) {
     for tries in 1..=TRIES {
-        match core.store.settle(settlement.clone()).await {
+        match core.settle(settlement.clone()).await {
             Ok(()) => return,
             Err(fault) => log(&fault),
         }

@@ -2,7 +2,7 @@
 
 use countersign_core::delivery::{Delivery, DeliveryKind, Verdict};
 use countersign_core::id::DeviceId;
-use countersign_core::port::{Entropy as _, Ledger as _, Notifier as _};
+use countersign_core::port::Notifier as _;
 use countersign_core::push_policy::{self, PushSnapshot, RETRY, SkipReason};
 use countersign_core::spec::Recipients;
 use tracing::warn;
@@ -28,7 +28,7 @@ impl Dispatcher {
         let who: Vec<_> = who.collect();
         let mut seen = Vec::new();
         if !who.is_empty() {
-            seen = self.core.store.push_snapshots(&who).await.unwrap_or_default();
+            seen = self.core.push_snapshots(&who).await.unwrap_or_default();
         }
         let mut seen = seen.into_iter();
         let with_seen = |one: Delivery| match device(&one) {
@@ -63,7 +63,7 @@ impl Dispatcher {
             Ok(seen)
         } else {
             let who = [(tenant.clone(), id, delivery.transaction)];
-            core.store.push_snapshots(&who).await.map(|mut found| found.pop().flatten())
+            core.push_snapshots(&who).await.map(|mut found| found.pop().flatten())
         };
         let PushSnapshot { device, user, transaction } = match push_snapshots {
             Ok(Some(push_snapshots)) => push_snapshots,
@@ -78,7 +78,7 @@ impl Dispatcher {
             return skip("its transaction or its user is gone");
         };
         let (transaction, now) = (transaction.value, core.now());
-        let is_present = core.notifier.online(tenant, &device.user, &Recipients::Device(id));
+        let is_present = core.notifier().online(tenant, &device.user, &Recipients::Device(id));
         let policy = core.push_policy();
         let still = user.value.lock_state.check(now).map_err(|_| SkipReason::Locked);
         let still = still.and_then(|()| policy.still(&transaction, &device, is_present, now));
@@ -88,7 +88,7 @@ impl Dispatcher {
         };
         let sending = self.pushes.send(delivery.id, &transaction, &device, registration, now);
         let outcome = sending.await;
-        let (now, jitter) = (core.now(), core.system.random_u128() as u8);
+        let (now, jitter) = (core.now(), core.random_u128() as u8);
         let (count, deadline) = (delivery.attempts.saturating_add(1), transaction.deadline());
         let attempt = outcome.attempt();
         let verdict = push_policy::verdict(attempt, count, device.version, deadline, now, jitter);

@@ -170,7 +170,7 @@ impl Authenticator {
         let (tenant, now) = (self.known_tenant(tenant).await?, self.core.now());
         let held = self.tokens.verify(issuer, &tenant, token, now);
         let held: TokenClaims = held.ok_or(AuthError::NotAuthenticated)?;
-        let client = self.core.store.client(&tenant.name, &held.client).await?;
+        let client = self.core.registry().client(&tenant.name, &held.client).await?;
         let Client { id, name, .. } = client.ok_or(AuthError::NotAuthenticated)?;
         let scope = Arc::clone(&held.scope);
         self.tokens.remember(issuer, &tenant.name, token, held, &name, now);
@@ -191,9 +191,9 @@ impl Authenticator {
     ) -> Result<(Tenant, Client), AuthError> {
         let counters = self.counters(id, address);
         self.tries.check(&counters, self.core.now())?;
-        let tenant = self.core.store.tenant(tenant).await?;
+        let tenant = self.core.registry().tenant(tenant).await?;
         let client = match (&tenant, id.parse()) {
-            (Some(tenant), Ok(id)) => self.core.store.client(&tenant.name, &id).await?,
+            (Some(tenant), Ok(id)) => self.core.registry().client(&tenant.name, &id).await?,
             _ => None,
         };
         // A secret for a tenant that there is not counts as a wrong one does, so that 429 does not
@@ -215,7 +215,7 @@ impl Authenticator {
         let counters = self.counters(id, address);
         self.tries.check(&counters, self.core.now())?;
         let client = match id.parse() {
-            Ok(id) => self.core.store.client_by_id(&id).await?,
+            Ok(id) => self.core.registry().client_by_id(&id).await?,
             Err(_) => None,
         };
         self.verify_secret(client, secret, &counters, address)
@@ -271,7 +271,7 @@ impl Authenticator {
         for text in spellings {
             // Found by its digest, a wrong key is as far from the right one as any other.
             let digest = secret_digest(&text);
-            let found = self.core.store.key(&digest).await?;
+            let found = self.core.registry().key(&digest).await?;
             right = found.filter(|key| key.kind == kind && key.digest.ct_eq(&digest).into());
             if right.is_some() {
                 break;
@@ -297,7 +297,7 @@ impl Authenticator {
     }
 
     async fn known_tenant(&self, tenant: &TenantName) -> Result<Tenant, AuthError> {
-        self.core.store.tenant(tenant).await?.ok_or(AuthError::NoTenant)
+        self.core.registry().tenant(tenant).await?.ok_or(AuthError::NoTenant)
     }
 }
 

@@ -8,7 +8,6 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use countersign_core::id::TenantName;
-use countersign_core::port::Entropy as _;
 use countersign_core::tenant::{Client, Tenant};
 use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -96,7 +95,7 @@ pub(crate) fn issue(
     client: &Client,
     scope: String,
 ) -> Result<TokenResponse, Refusal> {
-    let (now, jti) = (authenticator.core.now(), authenticator.core.system.random_u128());
+    let (now, jti) = (authenticator.core.now(), authenticator.core.random_u128());
     let grant = Grant { issuer, tenant, client: &client.id, scope: &scope };
     let access_token = authenticator.tokens.issue(grant, jti, now).map_err(|fault| {
         error!("Failed while issuing a token: {fault:#}");

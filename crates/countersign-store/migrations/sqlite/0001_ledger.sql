@@ -301,3 +301,15 @@ CREATE TABLE contacts (
     reached_at     INTEGER, -- when it first asked what there is
     PRIMARY KEY (tenant, transaction_id, device)
 ) STRICT, WITHOUT ROWID;
+
+-- What happened, by whom. A tenant's newest event is never removed, so no number is given twice.
+CREATE TABLE events (
+    tenant  TEXT    NOT NULL, -- '' is the server's own
+    number  INTEGER NOT NULL, -- 1, 2, 3, … in each tenant
+    at      INTEGER NOT NULL,
+    kind    TEXT    NOT NULL, -- transaction.started, user.locked, …
+    actor   TEXT    NOT NULL, -- client:, device:, command-line: or console: and a name; server
+    subject TEXT    NOT NULL, -- transaction:, user:, device:, … and a name; tenant
+    details TEXT,             -- JSON: pairs of a name and a value; neither secrets nor contents
+    PRIMARY KEY (tenant, number)
+) STRICT, WITHOUT ROWID;

@@ -3,7 +3,7 @@
 use countersign_core::device::{Device, DeviceStatus, Identity};
 use countersign_core::enrolment::{Addition, IdentityKey};
 use countersign_core::id::TenantName;
-use countersign_core::port::{Changed, Registered, Versioned};
+use countersign_core::port::{Committed, Versioned};
 
 use super::Tables;
 
@@ -35,18 +35,18 @@ impl Tables {
     }
 
     /// Adds an identity to a device, if both versions still hold and its key is new.
-    pub(super) fn add_identity(&mut self, addition: Addition) -> Registered {
+    pub(super) fn add_identity(&mut self, addition: Addition) -> Committed {
         let Addition { device, expected, user_expected, key } = addition;
         let user = self.users.get(&(device.tenant.clone(), device.user.clone()));
         let present = self.devices.get(&(device.tenant.clone(), device.id));
         if user.is_none_or(|user| user.version != user_expected)
             || present.is_none_or(|device| device.version != expected)
         {
-            return Registered::Stale;
+            return Committed::Stale;
         }
         let tenant = device.tenant.clone();
         let checked = self.check_keys(&tenant, &[key]);
-        if checked == Registered::Written {
+        if checked == Committed::Written {
             self.keep_keys(&tenant, &[key]);
             self.change_device(device, expected);
         }
@@ -54,7 +54,7 @@ impl Tables {
     }
 
     /// Whether none of these keys, nor a serial number of their certificates, was used before.
-    pub(super) fn check_keys(&self, tenant: &TenantName, keys: &[IdentityKey]) -> Registered {
+    pub(super) fn check_keys(&self, tenant: &TenantName, keys: &[IdentityKey]) -> Committed {
         let used = |serial: u128| {
             let all = self.identity_keys.iter();
             all.filter(|(key, _)| key.0 == *tenant).any(|(_, kept)| kept.1 == Some(serial))
@@ -64,14 +64,14 @@ impl Tables {
             if self.identity_keys.contains_key(&(tenant.clone(), key.key_digest))
                 || others.iter().any(|other| other.key_digest == key.key_digest)
             {
-                return Registered::KeyUsed;
+                return Committed::KeyUsed;
             }
             let Some(serial) = key.certificate_serial else { continue };
             if used(serial) || others.iter().any(|other| other.certificate_serial == Some(serial)) {
-                return Registered::SerialUsed;
+                return Committed::SerialUsed;
             }
         }
-        Registered::Written
+        Committed::Written
     }
 
     /// Keeps them for good.
@@ -83,7 +83,7 @@ impl Tables {
     }
 
     /// Changes what may change in a device, if the version still holds.
-    pub(super) fn change_device(&mut self, device: Device, expected: u32) -> Changed {
+    pub(super) fn change_device(&mut self, device: Device, expected: u32) -> Committed {
         let key = (device.tenant.clone(), device.id);
         if self.devices.get(&key).is_some_and(|row| row.version == expected) {
             self.give_address_to(&device);
@@ -95,9 +95,9 @@ impl Tables {
                 row.value.push = device.push;
                 row.value.identities = device.identities;
                 row.version += 1;
-                Changed::Written
+                Committed::Written
             }
-            _ => Changed::Stale,
+            _ => Committed::Stale,
         }
     }
 }

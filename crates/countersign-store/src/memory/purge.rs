@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use countersign_core::device::DeviceStatus;
+use countersign_core::event::RecordedEvent;
 use countersign_core::id::{TenantName, UserName};
-use countersign_core::port::{Changed, Committed, Versioned};
+use countersign_core::port::{Committed, Versioned};
 use countersign_core::push::Push;
 use countersign_core::spec::TransactionSpec;
 use countersign_core::time::Timestamp;
@@ -80,19 +81,31 @@ impl Tables {
         limit - left
     }
 
+    pub(super) fn purge_events(&mut self, before: Timestamp, limit: u16) -> u16 {
+        let mut gone = 0;
+        for events in self.events.values_mut() {
+            let last = events.last().map_or(0, |last| last.number);
+            let old = |event: &&RecordedEvent| event.at <= before && event.number < last;
+            let going = events.iter().take(limit.into()).take_while(old).count();
+            events.drain(..going);
+            gone += going as u16;
+        }
+        gone
+    }
+
     pub(super) fn delete_user(
         &mut self,
         tenant: &TenantName,
         user: &UserName,
         expected: u32,
-    ) -> Changed {
+    ) -> Committed {
         let key = (tenant.clone(), user.clone());
         let open =
             |t: &Versioned<Transaction>| t.value.spec.user == *user && t.value.end().is_none();
         if self.of(tenant).any(open)
             || self.users.get(&key).is_none_or(|found| found.version != expected)
         {
-            return Changed::Stale;
+            return Committed::Stale;
         }
         for device in self.devices.values_mut() {
             let held = device.value.tenant == *tenant && device.value.user == *user;
@@ -104,7 +117,7 @@ impl Tables {
         }
         self.activations.retain(|a| a.value.tenant != *tenant || a.value.user != *user);
         self.users.remove(&key);
-        Changed::Written
+        Committed::Written
     }
 }
 

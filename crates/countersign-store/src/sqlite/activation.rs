@@ -3,7 +3,7 @@
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_LISTED_MAX;
-use countersign_core::port::{Changed, Registered, Versioned};
+use countersign_core::port::{Committed, Versioned};
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -28,14 +28,14 @@ impl Row {
     }
 
     /// Writes it, if as many as `expected` were made for its user before.
-    pub(super) fn insert(&self, sql: &Connection, expected: u32) -> Result<Changed, StoreError> {
+    pub(super) fn insert(&self, sql: &Connection, expected: u32) -> Result<Committed, StoreError> {
         let activation = &self.activation;
         tenant::check(sql, &activation.tenant)?;
         if version(sql, activation)?.is_some()
             || user::count_activation(sql, &activation.tenant, &activation.user, expected)?
-                == Changed::Stale
+                == Committed::Stale
         {
-            return Ok(Changed::Stale);
+            return Ok(Committed::Stale);
         }
         let (state, request, answer) = match &activation.state {
             ActivationState::Open => ("open", None, None),
@@ -59,7 +59,7 @@ impl Row {
             request,
             answer,
         ])?;
-        Ok(Changed::Written)
+        Ok(Committed::Written)
     }
 }
 
@@ -155,14 +155,14 @@ impl EnrolmentWork {
         Self { enrolment, device }
     }
 
-    pub(super) fn write(&self, sql: &Connection) -> Result<Registered, StoreError> {
+    pub(super) fn write(&self, sql: &Connection) -> Result<Committed, StoreError> {
         let Enrolment { activation, device, keys, .. } = &self.enrolment;
         let tenant = &device.tenant;
         if !self.enrolment.keys_fit() {
             return Err(StoreError::Misused(Enrolment::KEYS_UNFIT));
         }
         if !self.holds(sql)? || device::version(sql, tenant, device.id)?.is_some() {
-            return Ok(Registered::Stale);
+            return Ok(Committed::Stale);
         }
         let devices_made: u32 = sql
             .prepare_cached("SELECT devices_made FROM users WHERE tenant = ?1 AND name = ?2")?
@@ -171,7 +171,7 @@ impl EnrolmentWork {
             return Err(StoreError::Misused("the device's sequence number is not the next"));
         }
         let checked = identity_key::check(sql, tenant, keys)?;
-        if checked != Registered::Written {
+        if checked != Committed::Written {
             return Ok(checked);
         }
 
@@ -188,7 +188,7 @@ impl EnrolmentWork {
         user::count_device(sql, tenant, &device.user)?;
         self.device.insert(sql)?;
         identity_key::insert(sql, tenant, keys)?;
-        Ok(Registered::Written)
+        Ok(Committed::Written)
     }
 
     /// Whether what was decided on is as it was.

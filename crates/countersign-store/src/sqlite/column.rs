@@ -82,8 +82,18 @@ impl<'r> Columns<'r> {
         all: [T; N],
         name: impl Fn(T) -> &'static str,
     ) -> Result<T, StoreError> {
+        self.one_of_many(column, &all, name)
+    }
+
+    /// The same, of a list of any length.
+    pub(super) fn one_of_many<T: Copy>(
+        &mut self,
+        column: &'static str,
+        all: &[T],
+        name: impl Fn(T) -> &'static str,
+    ) -> Result<T, StoreError> {
         let text: String = self.next(column)?;
-        let found = all.into_iter().find(|one| name(*one) == text);
+        let found = all.iter().copied().find(|one| name(*one) == text);
         found.ok_or_else(|| self.corrupt(column, format!("no such thing as {text:?}")))
     }
 

@@ -4,7 +4,7 @@ use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest,
 use countersign_core::enrolment::{Addition, Enrolment};
 use countersign_core::id::{DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::{Changed, Registered, Versioned};
+use countersign_core::port::{Committed, Versioned};
 use countersign_core::user::LockState;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
@@ -114,10 +114,10 @@ impl Row {
     }
 
     /// Writes what may change in a device.
-    pub(super) fn update(&self, sql: &Connection, expected: u32) -> Result<Changed, StoreError> {
+    pub(super) fn update(&self, sql: &Connection, expected: u32) -> Result<Committed, StoreError> {
         let device = &self.device;
         if version(sql, &device.tenant, device.id)? != Some(expected) {
-            return Ok(Changed::Stale);
+            return Ok(Committed::Stale);
         }
         self.push.take_from_others(sql, device)?;
         sql.prepare_cached(
@@ -139,7 +139,7 @@ impl Row {
             self.push.retired,
             self.identities,
         ])?;
-        Ok(Changed::Written)
+        Ok(Committed::Written)
     }
 
     /// Writes the same, and the user's standing where one is given.
@@ -149,12 +149,12 @@ impl Row {
         expected: u32,
         user_expected: u32,
         lock_state: Option<LockState>,
-    ) -> Result<Changed, StoreError> {
+    ) -> Result<Committed, StoreError> {
         let (tenant, user) = (&self.device.tenant, &self.device.user);
         if version(sql, tenant, self.device.id)? != Some(expected)
             || user::version(sql, tenant, user)? != Some(user_expected)
         {
-            return Ok(Changed::Stale);
+            return Ok(Committed::Stale);
         }
         if let Some(lock_state) = lock_state {
             user::set_lock_state(sql, tenant, user, user_expected, lock_state)?;
@@ -174,7 +174,7 @@ impl AdditionRow {
         Self { row: Row::of(addition.device.clone(), keys), addition }
     }
 
-    pub(super) fn write(&self, sql: &Connection) -> Result<Registered, StoreError> {
+    pub(super) fn write(&self, sql: &Connection) -> Result<Committed, StoreError> {
         let Addition { device, expected, user_expected, key } = &self.addition;
         if !self.addition.key_fits() {
             return Err(StoreError::Misused(Enrolment::KEYS_UNFIT));
@@ -182,10 +182,10 @@ impl AdditionRow {
         if version(sql, &device.tenant, device.id)? != Some(*expected)
             || user::version(sql, &device.tenant, &device.user)? != Some(*user_expected)
         {
-            return Ok(Registered::Stale);
+            return Ok(Committed::Stale);
         }
         let checked = identity_key::check(sql, &device.tenant, &[*key])?;
-        if checked == Registered::Written {
+        if checked == Committed::Written {
             identity_key::insert(sql, &device.tenant, &[*key])?;
             self.row.update(sql, *expected)?;
         }

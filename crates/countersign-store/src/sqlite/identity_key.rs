@@ -2,7 +2,7 @@
 
 use countersign_core::enrolment::IdentityKey;
 use countersign_core::id::TenantName;
-use countersign_core::port::Registered;
+use countersign_core::port::Committed;
 use rusqlite::{Connection, params};
 
 use super::error::StoreError;
@@ -13,7 +13,7 @@ pub(super) fn check(
     sql: &Connection,
     tenant: &TenantName,
     keys: &[IdentityKey],
-) -> Result<Registered, StoreError> {
+) -> Result<Committed, StoreError> {
     let mut by_key =
         sql.prepare_cached("SELECT 1 FROM identity_keys WHERE tenant = ?1 AND key_digest = ?2")?;
     let mut by_serial = sql.prepare_cached(
@@ -24,16 +24,16 @@ pub(super) fn check(
         if others.iter().any(|other| other.key_digest == key.key_digest)
             || by_key.exists(params![tenant.as_str(), key.key_digest])?
         {
-            return Ok(Registered::KeyUsed);
+            return Ok(Committed::KeyUsed);
         }
         let Some(serial) = key.certificate_serial else { continue };
         if others.iter().any(|other| other.certificate_serial == Some(serial))
             || by_serial.exists(params![tenant.as_str(), serial.to_be_bytes()])?
         {
-            return Ok(Registered::SerialUsed);
+            return Ok(Committed::SerialUsed);
         }
     }
-    Ok(Registered::Written)
+    Ok(Committed::Written)
 }
 
 /// Keeps keys that [`check`] accepted.

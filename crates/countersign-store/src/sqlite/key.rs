@@ -2,7 +2,7 @@
 
 use countersign_core::id::{ApiKeyId, TenantName};
 use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::Created;
+use countersign_core::port::Committed;
 use countersign_core::tenant::{ApiKey, KeyKind};
 use rusqlite::{Connection, ToSql, params};
 
@@ -10,7 +10,7 @@ use super::column::{Columns, moment};
 use super::error::StoreError;
 use super::tenant;
 
-pub(super) fn insert(sql: &Connection, key: &ApiKey) -> Result<Created, StoreError> {
+pub(super) fn insert(sql: &Connection, key: &ApiKey) -> Result<Committed, StoreError> {
     if let Some(tenant) = &key.tenant {
         tenant::check(sql, tenant)?;
     }
@@ -27,7 +27,7 @@ pub(super) fn insert(sql: &Connection, key: &ApiKey) -> Result<Created, StoreErr
             key.digest,
             moment(key.created_at),
         ])?;
-    Ok(if made == 1 { Created::Made } else { Created::Exists })
+    Ok(if made == 1 { Committed::Written } else { Committed::Exists })
 }
 
 pub(super) fn load(sql: &Connection, digest: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {

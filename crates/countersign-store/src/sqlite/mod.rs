@@ -14,6 +14,7 @@
 //! ```
 
 mod activation;
+mod change;
 mod checkpoint;
 mod column;
 mod contact;
@@ -21,6 +22,7 @@ mod delivery;
 mod device;
 mod end_snapshot;
 mod error;
+mod event;
 mod evidence;
 mod identity;
 mod identity_key;
@@ -45,20 +47,20 @@ use std::sync::Arc;
 use countersign_core::Fault;
 use countersign_core::delivery::{Destination, Settlement};
 use countersign_core::device::Device;
-use countersign_core::enrolment::{Activation, Addition, Enrolment};
+use countersign_core::enrolment::Activation;
+use countersign_core::event::RecordedEvent;
 use countersign_core::id::{
-    ClientId, DeliveryId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
+    ClientId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Changed, Claim, Claimed, Commit, Committed, Created, Due, EndSnapshot, Handle, Ledger,
-    OutboxEntry, Registered, Registry, StepSnapshot, UserWithDevices, Versioned,
+    Claim, Claimed, Commit, Committed, Due, EndSnapshot, Handle, Ledger, OutboxEntry, Purge,
+    Registry, StepSnapshot, UserWithDevices, Versioned,
 };
 use countersign_core::push_policy::{Contact, PushSnapshot};
-use countersign_core::secret::Key32;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
-use countersign_core::user::{LockState, User};
+use countersign_core::user::User;
 use rusqlite::Connection;
 
 use crate::Stats;
@@ -181,12 +183,9 @@ impl Ledger for Sqlite {
     }
 
     async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
-        assert!(
-            commit.lock_state.is_none() || commit.preconditions.user.is_some(),
-            "a standing is changed on the version that it was read at"
-        );
-        let unit = transaction::CommitWork::of(commit);
-        self.0.writer.write("committing", move |sql| unit.write(sql)).await
+        let doing = commit.change.doing();
+        let prepared = change::PreparedCommit::of(commit, &self.0.keys);
+        self.0.writer.write(doing, move |sql| prepared.write(sql)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
@@ -206,16 +205,40 @@ impl Ledger for Sqlite {
         self.0.writer.write("settling a delivery", settle).await
     }
 
-    async fn note_reached(
+    async fn events(
         &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        transactions: Vec<TransactionId>,
-        now: Timestamp,
-    ) -> Result<(), Fault> {
-        let tenant = tenant.clone();
-        let note = move |sql: &_| contact::note_reached(sql, &tenant, &transactions, device, now);
-        self.0.writer.write("noting who was reached", note).await
+        tenant: Option<&TenantName>,
+        after: u64,
+        limit: u16,
+    ) -> Result<Vec<RecordedEvent>, Fault> {
+        self.0.readers.read("listing events", |sql| event::list(sql, tenant, after, limit))
+    }
+
+    async fn purge(&self, what: Purge, limit: u16) -> Result<u16, Fault> {
+        let (readers, writer) = (&self.0.readers, &self.0.writer);
+        // What may go is found beside the writer, which then only has to look at each of it again.
+        match what {
+            Purge::Transactions(before) => {
+                let doing = "removing ended transactions";
+                let seqs = readers.read(doing, |sql| evidence::forgettable(sql, before, limit))?;
+                if seqs.is_empty() {
+                    return Ok(0);
+                }
+                writer.write(doing, move |sql| evidence::purge(sql, &seqs, before)).await
+            }
+            Purge::Activations(before) => {
+                let doing = "removing expired activations";
+                let seqs = readers.read(doing, |sql| activation::expired(sql, before, limit))?;
+                if seqs.is_empty() {
+                    return Ok(0);
+                }
+                writer.write(doing, move |sql| activation::purge(sql, &seqs, before)).await
+            }
+            Purge::Events(before) => {
+                let doing = "removing events";
+                writer.write(doing, move |sql| event::purge(sql, before, limit)).await
+            }
+        }
     }
 
     async fn contacts(
@@ -249,53 +272,15 @@ impl Ledger for Sqlite {
         let doing = "listing deliveries";
         self.0.readers.read(doing, |sql| delivery::list(sql, tenant, dead_letters, limit))
     }
-
-    async fn replay(
-        &self,
-        tenant: &TenantName,
-        which: Option<DeliveryId>,
-        now: Timestamp,
-    ) -> Result<u16, Fault> {
-        let tenant = tenant.clone();
-        let replay = move |sql: &_| delivery::replay(sql, &tenant, which, now);
-        self.0.writer.write("replaying deliveries", replay).await
-    }
-
-    async fn purge(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        let doing = "removing ended transactions";
-        // What may go is found beside the writer, which then only has to look at each of them
-        // again.
-        let seqs = self.0.readers.read(doing, |sql| evidence::forgettable(sql, before, limit))?;
-        if seqs.is_empty() {
-            return Ok(0);
-        }
-        self.0.writer.write(doing, move |sql| evidence::purge(sql, &seqs, before)).await
-    }
 }
 
 impl Registry for Sqlite {
-    async fn create_tenant(&self, tenant: Tenant) -> Result<Created, Fault> {
-        let row = tenant::Row::of(&tenant, &self.0.keys);
-        self.0.writer.write("making a tenant", move |sql| row.insert(sql)).await
-    }
-
     async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
         self.0.readers.read("reading a tenant", |sql| tenant::load(sql, name, &self.0.keys))
     }
 
-    async fn trust(&self, tenant: &TenantName, root: &[u8]) -> Result<Created, Fault> {
-        let (tenant, root) = (tenant.clone(), root.to_vec());
-        let trust = move |sql: &_| tenant::trust(sql, &tenant, &root);
-        self.0.writer.write("trusting a root", trust).await
-    }
-
     async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
         self.0.readers.read("listing tenants", tenant::names)
-    }
-
-    async fn create_client(&self, client: Client) -> Result<Created, Fault> {
-        let row = tenant::ClientRow::of(client, &self.0.keys);
-        self.0.writer.write("making a client", move |sql| row.insert(sql)).await
     }
 
     async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
@@ -308,21 +293,6 @@ impl Registry for Sqlite {
         self.0.readers.read(doing, |sql| tenant::load_client(sql, None, id, &self.0.keys))
     }
 
-    async fn set_webhook_keys(
-        &self,
-        tenant: &TenantName,
-        id: &ClientId,
-        newest: Key32,
-        before: Option<Key32>,
-    ) -> Result<Changed, Fault> {
-        let keys = tenant::WebhookKeys::of(tenant, id, &newest, before.as_ref(), &self.0.keys);
-        self.0.writer.write("changing a client's keys", move |sql| keys.update(sql)).await
-    }
-
-    async fn create_key(&self, key: ApiKey) -> Result<Created, Fault> {
-        self.0.writer.write("making an API key", move |sql| key::insert(sql, &key)).await
-    }
-
     async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
         self.0.readers.read("reading an API key", |sql| key::load(sql, digest))
     }
@@ -331,48 +301,12 @@ impl Registry for Sqlite {
         self.0.readers.read("listing API keys", |sql| key::list(sql, tenant))
     }
 
-    async fn create_user(
-        &self,
-        tenant: &TenantName,
-        name: &UserName,
-        profile: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Created, Fault> {
-        let (tenant, name) = (tenant.clone(), name.clone());
-        let profile = profile.map(str::to_owned);
-        let create = move |sql: &_| user::create(sql, &tenant, &name, profile.as_deref(), now);
-        self.0.writer.write("making a user", create).await
-    }
-
     async fn user(
         &self,
         tenant: &TenantName,
         name: &UserName,
     ) -> Result<Option<Versioned<User>>, Fault> {
         self.0.readers.read("reading a user", |sql| user::load(sql, tenant, name))
-    }
-
-    async fn set_lock_state(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-        expected: u32,
-        lock_state: LockState,
-    ) -> Result<Changed, Fault> {
-        let (tenant, user) = (tenant.clone(), user.clone());
-        let set = move |sql: &_| user::set_lock_state(sql, &tenant, &user, expected, lock_state);
-        self.0.writer.write("changing a user's standing", set).await
-    }
-
-    async fn delete_user(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-        expected: u32,
-    ) -> Result<Changed, Fault> {
-        let (tenant, user) = (tenant.clone(), user.clone());
-        let delete = move |sql: &_| user::delete(sql, &tenant, &user, expected);
-        self.0.writer.write("deleting a user", delete).await
     }
 
     async fn device(
@@ -446,32 +380,6 @@ impl Registry for Sqlite {
         self.0.readers.read("finding who holds an identity", find)
     }
 
-    async fn change_device(&self, device: Device, expected: u32) -> Result<Changed, Fault> {
-        let row = device::Row::of(device, &self.0.keys);
-        self.0.writer.write("changing a device", move |sql| row.update(sql, expected)).await
-    }
-
-    async fn change_pin(
-        &self,
-        device: Device,
-        expected: u32,
-        user_expected: u32,
-        lock_state: Option<LockState>,
-    ) -> Result<Changed, Fault> {
-        let row = device::Row::of(device, &self.0.keys);
-        let change = move |sql: &_| row.change_pin(sql, expected, user_expected, lock_state);
-        self.0.writer.write("changing a PIN", change).await
-    }
-
-    async fn create_activation(
-        &self,
-        activation: Activation,
-        expected: u32,
-    ) -> Result<Changed, Fault> {
-        let row = activation::Row::of(activation, &self.0.keys);
-        self.0.writer.write("making an activation", move |sql| row.insert(sql, expected)).await
-    }
-
     async fn activations(
         &self,
         tenant: &TenantName,
@@ -480,24 +388,5 @@ impl Registry for Sqlite {
     ) -> Result<Vec<Versioned<Activation>>, Fault> {
         let doing = "reading activations";
         self.0.readers.read(doing, |sql| activation::list(sql, tenant, user, now, &self.0.keys))
-    }
-
-    async fn enrol(&self, enrolment: Enrolment) -> Result<Registered, Fault> {
-        let unit = activation::EnrolmentWork::of(enrolment, &self.0.keys);
-        self.0.writer.write("enrolling a device", move |sql| unit.write(sql)).await
-    }
-
-    async fn add_identity(&self, addition: Addition) -> Result<Registered, Fault> {
-        let row = device::AdditionRow::of(addition, &self.0.keys);
-        self.0.writer.write("adding an identity", move |sql| row.write(sql)).await
-    }
-
-    async fn purge_activations(&self, before: Timestamp, limit: u16) -> Result<u16, Fault> {
-        let doing = "removing expired activations";
-        let seqs = self.0.readers.read(doing, |sql| activation::expired(sql, before, limit))?;
-        if seqs.is_empty() {
-            return Ok(0);
-        }
-        self.0.writer.write(doing, move |sql| activation::purge(sql, &seqs, before)).await
     }
 }

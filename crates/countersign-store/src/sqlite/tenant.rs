@@ -1,7 +1,8 @@
 //! Rows of tenants and of their clients.
 
 use countersign_core::id::{ClientId, TenantName};
-use countersign_core::port::{Changed, Created};
+use countersign_core::limits::ROOTS_PER_TENANT_MAX;
+use countersign_core::port::Committed;
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::tenant::{Authority, Client, Tenant};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -36,7 +37,7 @@ impl Row {
         }
     }
 
-    pub(super) fn insert(&self, sql: &Connection) -> Result<Created, StoreError> {
+    pub(super) fn insert(&self, sql: &Connection) -> Result<Committed, StoreError> {
         let made = sql
             .prepare_cached(
                 "INSERT INTO tenants (name, authority_certificate, authority_key, roots,
@@ -52,7 +53,7 @@ impl Row {
                 self.token_key,
                 self.created_at,
             ])?;
-        Ok(if made == 1 { Created::Made } else { Created::Exists })
+        Ok(if made == 1 { Committed::Written } else { Committed::Exists })
     }
 }
 
@@ -87,7 +88,7 @@ pub(super) fn trust(
     sql: &Connection,
     name: &TenantName,
     root: &[u8],
-) -> Result<Created, StoreError> {
+) -> Result<Committed, StoreError> {
     let mut select = sql.prepare_cached("SELECT name, roots FROM tenants WHERE name = ?1")?;
     let mut rows = select.query([name.as_str()])?;
     let Some(row) = rows.next()? else { return Err(rusqlite::Error::QueryReturnedNoRows.into()) };
@@ -95,12 +96,15 @@ pub(super) fn trust(
     let _: String = columns.next("name")?;
     let mut roots: Vec<Base64> = columns.json("roots")?;
     if roots.iter().any(|one| one.0 == root) {
-        return Ok(Created::Exists);
+        return Ok(Committed::Exists);
+    }
+    if roots.len() >= ROOTS_PER_TENANT_MAX {
+        return Ok(Committed::TooMany);
     }
     roots.push(Base64(root.to_vec()));
     sql.prepare_cached("UPDATE tenants SET roots = ?2 WHERE name = ?1")?
         .execute([name.as_str(), &json(&roots)])?;
-    Ok(Created::Made)
+    Ok(Committed::Written)
 }
 
 pub(super) fn names(sql: &Connection) -> Result<Vec<TenantName>, StoreError> {
@@ -161,14 +165,15 @@ impl WebhookKeys {
         Self { tenant: tenant.clone(), id: id.clone(), newest, before }
     }
 
-    pub(super) fn update(&self, sql: &Connection) -> Result<Changed, StoreError> {
+    pub(super) fn update(&self, sql: &Connection) -> Result<Committed, StoreError> {
         let changed = sql
             .prepare_cached(
                 "UPDATE clients SET webhook_key = ?3, webhook_key_before = ?4
-                  WHERE tenant = ?1 AND id = ?2",
+                  WHERE tenant = ?1 AND id = ?2
+                    AND (?4 IS NULL OR webhook_key_before IS NULL)",
             )?
             .execute(params![self.tenant.as_str(), self.id.as_str(), self.newest, self.before])?;
-        Ok(if changed == 1 { Changed::Written } else { Changed::Stale })
+        Ok(if changed == 1 { Committed::Written } else { Committed::Stale })
     }
 }
 
@@ -179,7 +184,7 @@ impl ClientRow {
         Self { client, keys }
     }
 
-    pub(super) fn insert(&self, sql: &Connection) -> Result<Created, StoreError> {
+    pub(super) fn insert(&self, sql: &Connection) -> Result<Committed, StoreError> {
         check(sql, &self.client.tenant)?;
         let made = sql
             .prepare_cached(
@@ -198,7 +203,7 @@ impl ClientRow {
                 self.client.scopes.as_ref().map(json),
                 moment(self.client.created_at),
             ])?;
-        Ok(if made == 1 { Created::Made } else { Created::Exists })
+        Ok(if made == 1 { Committed::Written } else { Committed::Exists })
     }
 }
 

@@ -9,7 +9,7 @@ use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::TransactionId;
 use countersign_core::limits::COMMITS_QUEUED_MAX;
 use countersign_core::port::{
-    Commit, Committed, Handle, Ledger as _, Registered, Registry as _, StoredMax,
+    Committed, Handle, Ledger as _, Registry as _, StoredMax, TransactionChange,
 };
 use countersign_core::spec::{Content, TransactionSpec};
 use countersign_core::time::Timestamp;
@@ -27,6 +27,7 @@ use super::{
 #[path = "../../tests/it/world.rs"]
 mod world;
 
+use world::Changes as _;
 use world::{
     activation, commit, create_activation, device, enrolment, populate, spec, taken, waiting,
     with_deliveries,
@@ -58,9 +59,12 @@ async fn hold(store: &Sqlite) -> mpsc::Sender<()> {
     release
 }
 
-fn begin(store: &Sqlite, commit: Commit) -> JoinHandle<Result<Committed, countersign_core::Fault>> {
+fn begin(
+    store: &Sqlite,
+    commit: TransactionChange,
+) -> JoinHandle<Result<Committed, countersign_core::Fault>> {
     let store = store.clone();
-    tokio::spawn(async move { store.commit(commit).await })
+    tokio::spawn(async move { store.step(commit).await })
 }
 
 async fn load(store: &Sqlite, id: u128) -> Option<u32> {
@@ -71,7 +75,7 @@ async fn load(store: &Sqlite, id: u128) -> Option<u32> {
 #[tokio::test]
 async fn a_stale_commit_writes_nothing_and_does_not_spoil_its_batch() {
     let (_directory, store) = store();
-    store.commit(commit(waiting(spec(1)), None)).await.unwrap();
+    store.step(commit(waiting(spec(1)), None)).await.unwrap();
     let syncs = store.stats().syncs;
     let held = hold(&store).await;
     let asked = [
@@ -95,7 +99,7 @@ async fn a_unit_that_breaks_a_constraint_fails_alone_and_leaves_nothing() {
     let (_directory, store) = store();
     let with_deliveries =
         |id| with_deliveries(commit(waiting(spec(id)), None), &[(7, DeliveryKind::Callback)]);
-    store.commit(with_deliveries(1)).await.unwrap();
+    store.step(with_deliveries(1)).await.unwrap();
     let held = hold(&store).await;
     let asked = [
         begin(&store, commit(waiting(spec(2)), None)),
@@ -144,8 +148,8 @@ async fn on_a_full_disk_every_unit_of_the_batch_fails_and_none_is_half_there() {
     assert_eq!((load(&store, 1).await, load(&store, 2).await), (None, None));
 
     limit("wide").await;
-    assert_eq!(store.commit(big(2)).await.unwrap(), Committed::Written);
-    assert_eq!(store.commit(commit(waiting(spec(1)), None)).await.unwrap(), Committed::Written);
+    assert_eq!(store.step(big(2)).await.unwrap(), Committed::Written);
+    assert_eq!(store.step(commit(waiting(spec(1)), None)).await.unwrap(), Committed::Written);
 }
 
 #[tokio::test]
@@ -154,15 +158,15 @@ async fn more_than_may_queue_are_told_to_come_back() {
     let held = hold(&store).await;
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..COMMITS_QUEUED_MAX {
-        let mut asked = pin!(store.commit(commit(waiting(spec(1)), Some(9))));
+        let mut asked = pin!(store.step(commit(waiting(spec(1)), Some(9))));
         assert!(asked.as_mut().poll(&mut context).is_pending());
     }
-    let fault = store.commit(commit(waiting(spec(1)), None)).await.unwrap_err();
+    let fault = store.step(commit(waiting(spec(1)), None)).await.unwrap_err();
     let source = std::error::Error::source(&fault).unwrap().to_string();
     assert_eq!(source, "too many commits wait for the disk");
     drop(held);
     // `close` finishes what is queued; it may find the queue full for a moment.
-    while store.commit(commit(waiting(spec(2)), None)).await.is_err() {
+    while store.step(commit(waiting(spec(2)), None)).await.is_err() {
         tokio::task::yield_now().await;
     }
     assert_eq!(load(&store, 2).await, Some(1));
@@ -176,7 +180,7 @@ async fn what_is_counted_as_stored_is_what_transactions_there_are() {
         let spec = TransactionSpec { client: client.parse().unwrap(), callback: None, ..spec(id) };
         let end = State::Ended { at: Timestamp(100), end: End::Expired(Timeout::GoOnline) };
         let ended = Transaction { state: end, ..waiting(spec) };
-        Commit { stored_max: max, ..commit(ended, None) }
+        TransactionChange { stored_max: max, ..commit(ended, None) }
     };
     let counted_right = |sql: &Connection| {
         let difference = "SELECT count(*) FROM (
@@ -191,16 +195,16 @@ async fn what_is_counted_as_stored_is_what_transactions_there_are() {
     let mut written = 0;
     for id in 1..20 {
         let client = if id % 2 == 0 { "bank" } else { "shop" };
-        match store.commit(start(id, client)).await.unwrap() {
+        match store.step(start(id, client)).await.unwrap() {
             Committed::Written => written += 1,
             other => assert_eq!(other, Committed::ClientFull),
         }
         assert_eq!(counted(), written);
     }
     // The same one once more is stale, and does not count.
-    assert_eq!(store.commit(start(1, "shop")).await.unwrap(), Committed::Stale);
+    assert_eq!(store.step(start(1, "shop")).await.unwrap(), Committed::Stale);
     assert!(2 < written && written < 19, "{written}");
-    assert_eq!(store.purge(Timestamp(100), 2).await.unwrap(), 2);
+    assert_eq!(store.purge_ended(Timestamp(100), 2).await.unwrap(), 2);
     assert_eq!(counted(), written - 2);
 }
 
@@ -316,7 +320,7 @@ async fn what_a_user_holds_is_found_as_fast_among_many_users_as_among_few() {
         let code = activation("acme", "joe", u128::from(number));
         create_activation(&store, code.clone()).await;
         let enrolled = store.enrol(enrolment(code, device("acme", "joe", number, nth), nth)).await;
-        assert_eq!(enrolled.unwrap(), Registered::Written);
+        assert_eq!(enrolled.unwrap(), Committed::Written);
     }
     let many = std::env::var("USERS").map_or(20_000, |users| users.parse().unwrap());
     crowd(&store, 1, 1_000).await;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::limits::OPEN_PER_USER_MAX;
-use countersign_core::port::{Commit, Committed, Due, Handle, Preconditions, Versioned};
+use countersign_core::port::{Committed, Due, Handle, Preconditions, TransactionChange, Versioned};
 use countersign_core::spec::{Recipients, TransactionSpec};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{
@@ -61,7 +61,7 @@ impl TakeBody {
 
 /// A commit as it is written. What takes time to write down is written down before it queues.
 pub(super) struct CommitWork {
-    commit: Commit,
+    commit: TransactionChange,
     takes: String,
     /// Of a new transaction only.
     body: Option<String>,
@@ -70,7 +70,11 @@ pub(super) struct CommitWork {
 }
 
 impl CommitWork {
-    pub(super) fn of(commit: Commit) -> Self {
+    pub(super) fn of(commit: TransactionChange) -> Self {
+        assert!(
+            commit.lock_state.is_none() || commit.preconditions.user.is_some(),
+            "a lock state is changed on the version that it was read at"
+        );
         let takes: Vec<_> = commit.transaction.takes.iter().map(TakeBody::of).collect();
         let is_new = commit.expected.is_none();
         let body = is_new.then(|| json(&SpecBody::of(&commit.transaction.spec)));

@@ -1,7 +1,7 @@
 //! Rows of users.
 
 use countersign_core::id::{SerialBase, TenantName, UserName};
-use countersign_core::port::{Changed, Created, Versioned};
+use countersign_core::port::{Committed, Versioned};
 use countersign_core::time::Timestamp;
 use countersign_core::user::{Lock, LockState, User};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -16,9 +16,9 @@ pub(super) fn create(
     name: &UserName,
     profile: Option<&str>,
     now: Timestamp,
-) -> Result<Created, StoreError> {
+) -> Result<Committed, StoreError> {
     if version(sql, tenant, name)?.is_some() {
-        return Ok(Created::Exists);
+        return Ok(Committed::Exists);
     }
     let serial_base: u32 = sql
         .prepare_cached(
@@ -34,7 +34,7 @@ pub(super) fn create(
          VALUES (?1, ?2, 1, ?3, 0, 0, 0, 0, 0, 0, 'open', NULL, ?4, ?5)",
     )?
     .execute(params![tenant.as_str(), name.as_str(), serial_base, profile, moment(now)])?;
-    Ok(Created::Made)
+    Ok(Committed::Written)
 }
 
 pub(super) fn load(
@@ -107,7 +107,7 @@ pub(super) fn set_lock_state(
     name: &UserName,
     expected: u32,
     lock_state: LockState,
-) -> Result<Changed, StoreError> {
+) -> Result<Committed, StoreError> {
     let (lock, until) = lock_columns(lock_state.lock);
     let written = sql
         .prepare_cached(
@@ -127,7 +127,7 @@ pub(super) fn set_lock_state(
             lock,
             until.map(moment),
         ])?;
-    Ok(if written == 1 { Changed::Written } else { Changed::Stale })
+    Ok(if written == 1 { Committed::Written } else { Committed::Stale })
 }
 
 /// Removes a user who has nothing open, retires their devices, and removes their activations.
@@ -136,11 +136,11 @@ pub(super) fn delete(
     tenant: &TenantName,
     name: &UserName,
     expected: u32,
-) -> Result<Changed, StoreError> {
+) -> Result<Committed, StoreError> {
     let whose = [tenant.as_str(), name.as_str()];
     let open: u32 = sql.prepare_cached(COUNT_OPEN)?.query_row(whose, |row| row.get(0))?;
     if version(sql, tenant, name)? != Some(expected) || open != 0 {
-        return Ok(Changed::Stale);
+        return Ok(Committed::Stale);
     }
     for statement in [
         "UPDATE devices SET version = version + 1, status = 'retired', push_provider = NULL,
@@ -151,7 +151,7 @@ pub(super) fn delete(
     ] {
         sql.prepare_cached(statement)?.execute(whose)?;
     }
-    Ok(Changed::Written)
+    Ok(Committed::Written)
 }
 
 /// Counts one more device of a user's.
@@ -174,14 +174,14 @@ pub(super) fn count_activation(
     tenant: &TenantName,
     name: &UserName,
     expected: u32,
-) -> Result<Changed, StoreError> {
+) -> Result<Committed, StoreError> {
     let counted = sql
         .prepare_cached(
             "UPDATE users SET activations_made = activations_made + 1
               WHERE tenant = ?1 AND name = ?2 AND activations_made = ?3",
         )?
         .execute(params![tenant.as_str(), name.as_str(), expected])?;
-    Ok(if counted == 1 { Changed::Written } else { Changed::Stale })
+    Ok(if counted == 1 { Committed::Written } else { Committed::Stale })
 }
 
 fn lock_columns(lock: Lock) -> (&'static str, Option<Timestamp>) {

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::model::{Model, Operation, StoreCall};
+use crate::world::Changes as _;
 use crate::world::{device, device_id, populate};
 
 /// A store under test.
@@ -45,7 +46,7 @@ impl Tested {
         let store = self.store.as_ref().unwrap();
         self.runtime.block_on(async {
             match act.clone() {
-                StoreCall::Commit(commit) => format!("{:?}", store.commit(*commit).await.unwrap()),
+                StoreCall::Commit(commit) => format!("{:?}", store.step(*commit).await.unwrap()),
                 StoreCall::Lock(tenant, user, expected, lock_state) => {
                     let set = store.set_lock_state(&tenant, &user, expected, lock_state).await;
                     format!("{:?}", set.unwrap())

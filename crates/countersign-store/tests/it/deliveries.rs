@@ -4,7 +4,7 @@ use countersign_core::delivery::{
     Capacity, Delivery, DeliveryKind, Destination, Settlement, Verdict,
 };
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
-use countersign_core::port::{Changed, Claim, Claimed, Commit, Committed, Ledger, Registry as _};
+use countersign_core::port::{Claim, Claimed, Committed, Ledger, Registry as _, TransactionChange};
 use countersign_core::push::{Provider, Push, Retirement};
 use countersign_core::push_policy::{Contact, PushSnapshot, PushState, Pushed};
 use countersign_core::spec::{Callback, TransactionSpec};
@@ -12,6 +12,7 @@ use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome, State, Transaction};
 use countersign_store::Store;
 
+use crate::world::Changes as _;
 use crate::world::{
     claim, commit, device, device_id, populate, push, spec, waiting, with_deliveries,
 };
@@ -44,7 +45,7 @@ async fn owe(store: &Store, number: u128, tenant: &str, host: &str) {
         waiting(TransactionSpec { tenant: tenant.parse().unwrap(), callback, ..spec(number) });
     let with_deliveries =
         world::with_deliveries(commit(with_deliveries, None), &[(number, DeliveryKind::Callback)]);
-    assert_eq!(store.commit(with_deliveries).await.unwrap(), Committed::Written);
+    assert_eq!(store.step(with_deliveries).await.unwrap(), Committed::Written);
 }
 
 fn numbers(claimed: &Claimed) -> Vec<u128> {
@@ -55,7 +56,7 @@ fn numbers(claimed: &Claimed) -> Vec<u128> {
 async fn a_debt_is_claimed_by_one_until_its_lease_ends() {
     on_every_store(async |store| {
         let deliveries = [(8, DeliveryKind::Push(device_id(1))), (7, DeliveryKind::Callback)];
-        store.commit(with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await.unwrap();
+        store.step(with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await.unwrap();
         let due = async |now: u64, limit| {
             store.claim(claim(now, now + 50, limit)).await.unwrap().deliveries
         };
@@ -220,7 +221,7 @@ async fn what_came_of_a_push_stays_when_its_debt_is_gone() {
         for (number, (verdict, state, left)) in (1..).zip(states) {
             let deliveries = [(number, DeliveryKind::Push(device_id(1)))];
             store
-                .commit(with_deliveries(commit(waiting(spec(number)), None), &deliveries))
+                .step(with_deliveries(commit(waiting(spec(number)), None), &deliveries))
                 .await
                 .unwrap();
             let push = store.claim(claim(100, 150, 9)).await.unwrap().deliveries.remove(0);
@@ -258,15 +259,15 @@ async fn an_end_calls_the_pushes_off_and_no_callback() {
     on_every_store(async |store| {
         let deliveries =
             [(8, DeliveryKind::Push(device_id(1))), (9, DeliveryKind::Push(device_id(2)))];
-        store.commit(with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await.unwrap();
+        store.step(with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await.unwrap();
         let other = [(10, DeliveryKind::Push(device_id(1)))];
-        store.commit(with_deliveries(commit(waiting(spec(2)), None), &other)).await.unwrap();
+        store.step(with_deliveries(commit(waiting(spec(2)), None), &other)).await.unwrap();
         let on_its_way = store.claim(claim(100, 150, 1)).await.unwrap().deliveries.remove(0);
         let state = State::Ended { at: Timestamp(120), end: End::Cancelled };
         let ended = Transaction { state, ..waiting(spec(1)) };
         let ending = with_deliveries(commit(ended, Some(1)), &[(7, DeliveryKind::Callback)]);
         let event = Event::Ended(Outcome::Cancelled);
-        store.commit(Commit { event, ..ending }).await.unwrap();
+        store.step(TransactionChange { event, ..ending }).await.unwrap();
         let left = store.deliveries(&acme(), false, 9).await.unwrap();
         let left: Vec<_> = left.iter().map(|outbox| outbox.delivery.id.0).collect();
         assert_eq!(left, [10, 7]);
@@ -284,7 +285,7 @@ async fn a_dead_address_is_retired_unless_the_device_has_changed_since() {
         for (number, version, retired) in [(1, 7, false), (2, 1, true), (3, 2, false)] {
             let deliveries = [(number, DeliveryKind::Push(device_id(1)))];
             store
-                .commit(with_deliveries(commit(waiting(spec(number)), None), &deliveries))
+                .step(with_deliveries(commit(waiting(spec(number)), None), &deliveries))
                 .await
                 .unwrap();
             let push = store.claim(claim(100, 150, 9)).await.unwrap().deliveries.remove(0);
@@ -308,7 +309,7 @@ async fn what_a_push_stands_on_is_what_a_device_acts_on_without_its_keys() {
     on_every_store(async |store| {
         populate(&store).await;
         let deliveries = [(8, DeliveryKind::Push(device_id(1)))];
-        store.commit(with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await.unwrap();
+        store.step(with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await.unwrap();
         let (acme, beta) = (acme(), "beta".parse().unwrap());
         let of = |tenant: &TenantName, device, number| {
             (tenant.clone(), device_id(device), TransactionId(number))
@@ -367,9 +368,9 @@ async fn an_address_is_the_last_ones_who_registered_it_and_nobody_elses() {
         let mut back = device("acme", "jane", 1, 1);
         let Push::At(registration) = &mut back.push else { panic!("it has one") };
         registration.since = Timestamp(9);
-        assert_eq!(store.change_device(back.clone(), 1).await.unwrap(), Changed::Stale);
+        assert_eq!(store.change_device(back.clone(), 1).await.unwrap(), Committed::Stale);
         assert_eq!(read("acme", 2).await.1, 1, "what was not written took nothing");
-        assert_eq!(store.change_device(back.clone(), 2).await.unwrap(), Changed::Written);
+        assert_eq!(store.change_device(back.clone(), 2).await.unwrap(), Committed::Written);
         assert_eq!(read("acme", 1).await, (back.push, 3));
         assert_eq!(read("acme", 2).await, (moved(9), 2));
     })

@@ -17,6 +17,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use crate::world::Changes as _;
 use crate::world::{
     AUTHORITY_KEY, CODE, CODE_KEY, PAYLOAD_KEY, PIN_DIGEST, TOKEN_KEY, WEBHOOK_KEY, claim, client,
     commit, device_id, populate, proof, spec, taken, tenant, waiting, with_deliveries,
@@ -43,9 +44,9 @@ fn signed(id: u128) -> Transaction {
 async fn fill(store: &Store) {
     populate(store).await;
     store.create_client(client("acme", "bank", "The Bank")).await.unwrap();
-    store.commit(commit(waiting(spec(1)), None)).await.unwrap();
+    store.step(commit(waiting(spec(1)), None)).await.unwrap();
     let signing = with_deliveries(commit(signed(1), Some(1)), &[(1, DeliveryKind::Callback)]);
-    store.commit(signing).await.unwrap();
+    store.step(signing).await.unwrap();
 }
 
 async fn assert_filled(store: &Store) {
@@ -257,7 +258,7 @@ async fn a_corrupt_row_names_its_table_its_column_and_itself() {
         let row = "row acme/00000000000000000000000000000001 of table transactions is corrupt";
         assert!(told.contains(&format!("{row}: column {blamed}: ")), "{column}: {told}");
         sql.execute("DELETE FROM transactions", []).unwrap();
-        store.commit(commit(signed(1), None)).await.unwrap();
+        store.step(commit(signed(1), None)).await.unwrap();
     }
 
     sql.execute("UPDATE users SET lock = 'until'", []).unwrap();
@@ -277,16 +278,16 @@ async fn two_processes_see_each_others_writes_and_the_version_decides_between_th
     let (one, two) = (open(&directory), open(&directory));
     populate(&one).await;
     assert_eq!(two.tenants().await.unwrap().len(), 2);
-    one.commit(commit(waiting(spec(1)), None)).await.unwrap();
+    one.step(commit(waiting(spec(1)), None)).await.unwrap();
     let read = two.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap().unwrap();
     let next = || commit(taken(read.value.clone(), 500), Some(read.version));
-    let (first, second) = tokio::join!(one.commit(next()), two.commit(next()));
+    let (first, second) = tokio::join!(one.step(next()), two.step(next()));
     let mut outcomes = [first.unwrap(), second.unwrap()];
     outcomes.sort_by_key(|outcome| *outcome != Committed::Written);
     assert_eq!(outcomes, [Committed::Written, Committed::Stale]);
     let taken_too = TransactionSpec { request_key: spec(2).request_key, ..spec(3) };
-    one.commit(commit(waiting(spec(2)), None)).await.unwrap();
-    let outcome = two.commit(commit(waiting(taken_too), None)).await.unwrap();
+    one.step(commit(waiting(spec(2)), None)).await.unwrap();
+    let outcome = two.step(commit(waiting(taken_too), None)).await.unwrap();
     assert_eq!(outcome, Committed::RequestKeyTaken);
 }
 
@@ -305,7 +306,7 @@ async fn a_second_process_gets_its_turn_while_the_first_writes_without_pause() {
                 let spec = TransactionSpec { reference: None, ..spec(id) };
                 let user = format!("user {id}").parse().unwrap();
                 let spec = TransactionSpec { user, request_key: RequestKey::drawn(id), ..spec };
-                busy.commit(commit(waiting(spec), None)).await.unwrap();
+                busy.step(commit(waiting(spec), None)).await.unwrap();
             }
         });
     }
@@ -331,7 +332,7 @@ async fn many_who_commit_at_once_share_their_syncs() {
         callers.spawn(async move {
             let user = format!("user {id}").parse().unwrap();
             let start = commit(waiting(TransactionSpec { user, ..spec(id) }), None);
-            store.commit(start).await.unwrap()
+            store.step(start).await.unwrap()
         });
     }
     while let Some(outcome) = callers.join_next().await {
@@ -353,7 +354,7 @@ async fn a_closed_ledger_is_tidy_and_takes_no_more() {
     let log = std::fs::metadata(directory.path().join("ledger.db-wal")).unwrap();
     assert_eq!(log.len(), 0);
     assert!(store.ready().is_err());
-    assert!(store.commit(commit(waiting(spec(2)), None)).await.is_err());
+    assert!(store.step(commit(waiting(spec(2)), None)).await.is_err());
     assert!(store.close().await.is_err());
     let found = store.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap();
     assert!(found.is_some(), "reads still work");

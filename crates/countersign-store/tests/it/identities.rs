@@ -4,11 +4,12 @@
 use countersign_core::device::{Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Addition, IdentityKey};
 use countersign_core::id::{DeviceId, IdentityId, TenantName};
-use countersign_core::port::{Changed, Registered, Registry, UserWithDevices};
+use countersign_core::port::{Committed, Registry, UserWithDevices};
 use countersign_core::user::{Lock, LockState};
 use countersign_store::Store;
 
 use crate::on_every_store;
+use crate::world::Changes as _;
 use crate::world::{
     activation, create_activation, device, device_id, enrolment, identity_key, populate,
 };
@@ -36,7 +37,7 @@ async fn enrol(store: &Store, number: u64, nth: u32, identities: Vec<Identity>) 
     let code = activation("acme", "joe", u128::from(number) + 100);
     create_activation(store, code.clone()).await;
     let device = Device { identities, ..device("acme", "joe", number, nth) };
-    assert_eq!(store.enrol(enrolment(code, device, nth)).await.unwrap(), Registered::Written);
+    assert_eq!(store.enrol(enrolment(code, device, nth)).await.unwrap(), Committed::Written);
 }
 
 async fn labelled(store: &Store, labels: &[&str], limit: u16) -> Vec<DeviceId> {
@@ -65,7 +66,7 @@ async fn change(store: &Store, number: u64, change: impl FnOnce(&mut Device)) {
     let mut device = found.value;
     change(&mut device);
     let changed = store.change_device(device, found.version).await.unwrap();
-    assert_eq!(changed, Changed::Written);
+    assert_eq!(changed, Committed::Written);
 }
 
 #[tokio::test]
@@ -114,7 +115,7 @@ async fn what_a_device_no_longer_holds_is_found_no_more() {
         assert_eq!(labelled(&store, &["new"], 9).await, []);
 
         let jane = "jane".parse().unwrap();
-        assert_eq!(store.delete_user(&acme(), &jane, 2).await.unwrap(), Changed::Written);
+        assert_eq!(store.delete_user(&acme(), &jane, 2).await.unwrap(), Committed::Written);
         assert_eq!(holder(&store, 1).await, None);
         assert_eq!(labelled(&store, &["private"], 9).await, []);
     })
@@ -138,7 +139,7 @@ async fn why_an_identity_is_disabled_is_kept() {
 }
 
 /// The identity of a device that was read, with the key of that id.
-async fn add(store: &Store, number: u64, id: u128, key: u128) -> Registered {
+async fn add(store: &Store, number: u64, id: u128, key: u128) -> Committed {
     let found = store.device(&acme(), device_id(number)).await.unwrap().unwrap();
     let user = store.user(&acme(), &found.value.user).await.unwrap();
     let user_expected = user.map_or(0, |user| user.version);
@@ -168,15 +169,15 @@ async fn an_identity_is_added_only_while_its_device_and_its_user_are_as_they_wer
         // Locked, and acknowledged, after both were read.
         let lock_state = LockState { lock: Lock::Administrator, ..LockState::default() };
         let locked = store.set_lock_state(&acme(), &jane, user.version, lock_state).await.unwrap();
-        assert_eq!(locked, Changed::Written);
+        assert_eq!(locked, Committed::Written);
         let late = addition(phone.value.clone(), phone.version, user.version, 7, 7);
-        assert_eq!(store.add_identity(late).await.unwrap(), Registered::Stale);
+        assert_eq!(store.add_identity(late).await.unwrap(), Committed::Stale);
         assert_eq!(holder(&store, 7).await, None);
 
         let stale = addition(phone.value.clone(), phone.version + 1, user.version + 1, 7, 7);
-        assert_eq!(store.add_identity(stale).await.unwrap(), Registered::Stale);
+        assert_eq!(store.add_identity(stale).await.unwrap(), Committed::Stale);
         let fit = addition(phone.value.clone(), phone.version, user.version + 1, 7, 7);
-        assert_eq!(store.add_identity(fit).await.unwrap(), Registered::Written);
+        assert_eq!(store.add_identity(fit).await.unwrap(), Committed::Written);
         assert_eq!(holder(&store, 7).await, Some(device_id(1)));
         let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
         assert_eq!((read.version, read.value.identities.len()), (phone.version + 1, 2));
@@ -193,23 +194,23 @@ async fn a_key_is_one_identitys_for_good_whatever_becomes_of_it() {
     on_every_store(async |store| {
         populate(&store).await; // Jane's device 1 holds identity 1 with key 1.
         enrol(&store, 21, 1, vec![identity(7, &[]), identity(8, &[])]).await;
-        assert_eq!(add(&store, 21, 9, 1).await, Registered::KeyUsed, "jane's");
-        assert_eq!(add(&store, 21, 9, 7).await, Registered::KeyUsed, "the device's own");
+        assert_eq!(add(&store, 21, 9, 1).await, Committed::KeyUsed, "jane's");
+        assert_eq!(add(&store, 21, 9, 7).await, Committed::KeyUsed, "the device's own");
 
         change(&store, 21, |device| drop(device.identities.remove(0))).await;
-        assert_eq!(add(&store, 21, 9, 7).await, Registered::KeyUsed, "a deleted identity's");
+        assert_eq!(add(&store, 21, 9, 7).await, Committed::KeyUsed, "a deleted identity's");
         change(&store, 1, |device| device.status = DeviceStatus::Retired).await;
-        assert_eq!(add(&store, 21, 9, 1).await, Registered::KeyUsed, "a retired device's");
+        assert_eq!(add(&store, 21, 9, 1).await, Committed::KeyUsed, "a retired device's");
         let jane = "jane".parse().unwrap();
         let deleted = store.delete_user(&acme(), &jane, 2).await.unwrap();
-        assert_eq!(deleted, Changed::Written);
-        assert_eq!(add(&store, 21, 9, 1).await, Registered::KeyUsed, "a deleted user's");
-        assert_eq!(add(&store, 21, 9, 9).await, Registered::Written);
+        assert_eq!(deleted, Committed::Written);
+        assert_eq!(add(&store, 21, 9, 1).await, Committed::KeyUsed, "a deleted user's");
+        assert_eq!(add(&store, 21, 9, 9).await, Committed::Written);
 
         // Another tenant is another world.
         let read = store.device(&"beta".parse().unwrap(), device_id(1)).await.unwrap().unwrap();
         let others = addition(read.value, 1, 2, 7, 7);
-        assert_eq!(store.add_identity(others).await.unwrap(), Registered::Written);
+        assert_eq!(store.add_identity(others).await.unwrap(), Committed::Written);
     })
     .await;
 }
@@ -230,10 +231,10 @@ async fn an_enrolment_with_a_used_key_or_serial_number_writes_nothing() {
         let of_jane = identity_key(1);
         assert_eq!(of_jane.certificate_serial, Some(1));
         for (enrolment, answer) in [
-            (with(1, |key| key.key_digest = identity_key(1).key_digest), Registered::KeyUsed),
-            (with(1, |key| key.key_digest = identity_key(7).key_digest), Registered::KeyUsed),
-            (with(0, |key| key.certificate_serial = Some(1)), Registered::SerialUsed),
-            (with(1, |key| key.certificate_serial = Some(7)), Registered::SerialUsed),
+            (with(1, |key| key.key_digest = identity_key(1).key_digest), Committed::KeyUsed),
+            (with(1, |key| key.key_digest = identity_key(7).key_digest), Committed::KeyUsed),
+            (with(0, |key| key.certificate_serial = Some(1)), Committed::SerialUsed),
+            (with(1, |key| key.certificate_serial = Some(7)), Committed::SerialUsed),
         ] {
             assert_eq!(store.enrol(enrolment).await.unwrap(), answer);
             assert!(store.device(&acme(), device_id(21)).await.unwrap().is_none());
@@ -241,7 +242,7 @@ async fn an_enrolment_with_a_used_key_or_serial_number_writes_nothing() {
         let mut unfit = with(0, |_| {});
         unfit.keys.pop();
         assert!(store.enrol(unfit).await.is_err(), "an identity without its key");
-        assert_eq!(store.enrol(with(0, |_| {})).await.unwrap(), Registered::Written);
+        assert_eq!(store.enrol(with(0, |_| {})).await.unwrap(), Committed::Written);
     })
     .await;
 }

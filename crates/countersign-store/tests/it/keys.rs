@@ -2,11 +2,12 @@
 
 use countersign_core::device::DeviceStatus;
 use countersign_core::id::{ApiKeyId, SerialBase, SerialNumber, TenantName};
-use countersign_core::port::{Changed, Created, Registry};
+use countersign_core::port::{Committed, Registry};
 use countersign_core::tenant::{ApiKey, KeyKind};
 use countersign_core::time::Timestamp;
 
 use crate::on_every_store;
+use crate::world::Changes as _;
 use crate::world::{device_id, populate};
 
 fn key(id: u8, tenant: Option<&str>, kind: KeyKind) -> ApiKey {
@@ -31,11 +32,11 @@ async fn an_api_key_is_found_by_its_digest_and_listed_for_whom_it_is_good() {
         let every = key(2, None, KeyKind::BackEnd);
         let others = key(3, Some("beta"), KeyKind::FrontEnd);
         for made in [&own, &every, &others] {
-            assert_eq!(store.create_key(made.clone()).await.unwrap(), Created::Made);
+            assert_eq!(store.create_key(made.clone()).await.unwrap(), Committed::Written);
         }
         for (id, digest) in [(1, 9), (9, 1)] {
             let taken = ApiKey { digest: [digest; 32], ..key(id, None, KeyKind::FrontEnd) };
-            assert_eq!(store.create_key(taken).await.unwrap(), Created::Exists);
+            assert_eq!(store.create_key(taken).await.unwrap(), Committed::Exists);
         }
         assert!(store.create_key(key(4, Some("nobody"), KeyKind::BackEnd)).await.is_err());
         assert_eq!(store.key(&[2; 32]).await.unwrap(), Some(every.clone()));
@@ -61,7 +62,7 @@ async fn a_device_is_found_by_its_serial_number_until_it_is_retired() {
         }
         let retired = device.value.with_status(DeviceStatus::Retired).unwrap();
         let changed = store.change_device(retired, device.version).await.unwrap();
-        assert_eq!(changed, Changed::Written);
+        assert_eq!(changed, Committed::Written);
         assert_eq!(store.device_by_serial(&acme(), serial).await.unwrap(), None);
     })
     .await;

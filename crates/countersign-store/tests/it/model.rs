@@ -7,7 +7,7 @@ use countersign_core::delivery::{
 };
 use countersign_core::id::{DeliveryId, RequestKey, TenantName, UserName};
 use countersign_core::port::{
-    Changed, Claim, Claimed, Commit, Committed, OutboxEntry, Preconditions, Versioned,
+    Claim, Claimed, Committed, OutboxEntry, Preconditions, TransactionChange, Versioned,
 };
 use countersign_core::spec::{Reference, TransactionSpec};
 use countersign_core::time::Timestamp;
@@ -103,7 +103,7 @@ pub(crate) struct Model {
 /// A deed with its names and versions filled in.
 #[derive(Clone, Debug)]
 pub(crate) enum StoreCall {
-    Commit(Box<Commit>),
+    Commit(Box<TransactionChange>),
     Lock(TenantName, UserName, u32, LockState),
     Change(TenantName, u32),
     Claim(Box<Claim>),
@@ -150,7 +150,7 @@ impl Model {
                 });
                 let preconditions = self.preconditions(&begun.spec, *preconditions);
                 let open_max = *open_max;
-                let begin = Commit { preconditions, open_max, ..commit(begun, None) };
+                let begin = TransactionChange { preconditions, open_max, ..commit(begun, None) };
                 StoreCall::Commit(Box::new(with_deliveries(begin, &self.deliveries(*queued))))
             }
             Operation::Go { which, off: by, to, preconditions, mistaken, queued } => {
@@ -178,7 +178,12 @@ impl Model {
                     To::Taken(_) => Event::Taken,
                     To::Ended => Event::Ended(Outcome::Cancelled),
                 };
-                let go = Commit { preconditions, lock_state, event, ..commit(next, expected) };
+                let go = TransactionChange {
+                    preconditions,
+                    lock_state,
+                    event,
+                    ..commit(next, expected)
+                };
                 StoreCall::Commit(Box::new(with_deliveries(go, &self.deliveries(*queued))))
             }
             Operation::Lock { whose, off: by } => {
@@ -256,13 +261,13 @@ impl Model {
                 if holds {
                     *row = (row.0 + 1, *lock_state);
                 }
-                format!("{:?}", if holds { Changed::Written } else { Changed::Stale })
+                format!("{:?}", if holds { Committed::Written } else { Committed::Stale })
             }
             StoreCall::Change(tenant, expected) => {
                 let version = self.devices.get_mut(tenant).unwrap();
                 let holds = version == expected;
                 *version += u32::from(holds);
-                format!("{:?}", if holds { Changed::Written } else { Changed::Stale })
+                format!("{:?}", if holds { Committed::Written } else { Committed::Stale })
             }
             StoreCall::Claim(claim) => format!("{:?}", self.claim(claim)),
             StoreCall::Settle(settlement) => {
@@ -341,7 +346,7 @@ impl Model {
         Claimed { deliveries, resume: self.after.clone() }
     }
 
-    fn commit(&mut self, commit: &Commit) -> Committed {
+    fn commit(&mut self, commit: &TransactionChange) -> Committed {
         let spec = &commit.transaction.spec;
         let row = self.transactions.iter().position(|t| t.value.spec.id == spec.id);
         let user = &(spec.tenant.clone(), spec.user.clone());

@@ -1,12 +1,13 @@
 //! The ledger's contract on quotas: what stored transactions may occupy.
 
-use countersign_core::port::{Commit, Committed, Ledger, StoredMax};
+use countersign_core::port::{Committed, StoredMax, TransactionChange};
 use countersign_core::spec::{Content, MediaType, TransactionSpec};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Timeout, Transaction};
 use countersign_store::Store;
 
 use crate::on_every_store;
+use crate::world::Changes as _;
 use crate::world::{commit, spec, waiting};
 
 const CONTENT_BYTES: usize = 50_000;
@@ -20,14 +21,14 @@ fn large(id: u128, tenant: &str, client: &str) -> TransactionSpec {
 }
 
 async fn start(store: &Store, spec: TransactionSpec, stored_max: StoredMax) -> Committed {
-    store.commit(Commit { stored_max, ..commit(waiting(spec), None) }).await.unwrap()
+    store.step(TransactionChange { stored_max, ..commit(waiting(spec), None) }).await.unwrap()
 }
 
 /// It has ended as it starts: it is never open.
 async fn start_ended(store: &Store, spec: TransactionSpec, stored_max: StoredMax) -> Committed {
     let end = State::Ended { at: Timestamp(100), end: End::Expired(Timeout::GoOnline) };
     let ended = Transaction { state: end, ..waiting(spec) };
-    store.commit(Commit { stored_max, ..commit(ended, None) }).await.unwrap()
+    store.step(TransactionChange { stored_max, ..commit(ended, None) }).await.unwrap()
 }
 
 #[tokio::test]
@@ -43,13 +44,14 @@ async fn a_client_stores_no_more_than_it_may_even_if_all_that_it_starts_has_ende
         assert_eq!(start(&store, large(4, "acme", "shop"), max).await, Committed::Written);
         assert_eq!(start(&store, large(5, "beta", "bank"), max).await, Committed::Written);
         // The bound is on new ones: what is there goes on.
-        let goes_on = Commit { stored_max: StoredMax { client: 0, tenant: 0 }, ..cancelled(4) };
-        assert_eq!(store.commit(goes_on).await.unwrap(), Committed::Written);
+        let goes_on =
+            TransactionChange { stored_max: StoredMax { client: 0, tenant: 0 }, ..cancelled(4) };
+        assert_eq!(store.step(goes_on).await.unwrap(), Committed::Written);
     })
     .await;
 }
 
-fn cancelled(id: u128) -> Commit {
+fn cancelled(id: u128) -> TransactionChange {
     let end = State::Ended { at: Timestamp(200), end: End::Cancelled };
     let ended = Transaction { state: end, ..waiting(large(id, "acme", "shop")) };
     commit(ended, Some(1))
@@ -77,10 +79,10 @@ async fn what_retention_removes_makes_room_again() {
             assert_eq!(start_ended(&store, bare(id), max).await, Committed::Written);
         }
         assert_eq!(start(&store, bare(3), max).await, Committed::ClientFull);
-        assert_eq!(store.purge(Timestamp(100), 1).await.unwrap(), 1);
+        assert_eq!(store.purge_ended(Timestamp(100), 1).await.unwrap(), 1);
         assert_eq!(start(&store, bare(4), max).await, Committed::Written);
         assert_eq!(start(&store, bare(5), max).await, Committed::ClientFull);
-        assert_eq!(store.purge(Timestamp(100), 9).await.unwrap(), 1);
+        assert_eq!(store.purge_ended(Timestamp(100), 9).await.unwrap(), 1);
         assert_eq!(start(&store, bare(6), max).await, Committed::Written);
     })
     .await;

@@ -4,7 +4,7 @@ use countersign_core::device::{Device, DeviceStatus, PinDigest};
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{SerialBase, TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_LISTED_MAX;
-use countersign_core::port::{Changed, Created, Registered, Registry, Versioned};
+use countersign_core::port::{Committed, Registry, Versioned};
 use countersign_core::push::Push;
 use countersign_core::secret::Key32;
 use countersign_core::tenant::Client;
@@ -12,6 +12,7 @@ use countersign_core::time::Timestamp;
 use countersign_core::user::{Lock, LockState};
 
 use crate::on_every_store;
+use crate::world::Changes as _;
 use crate::world::{
     AUTHORITY_KEY, TOKEN_KEY, WEBHOOK_KEY, activation, client, create_activation, device,
     device_id, enrolment, populate, push, tenant,
@@ -30,9 +31,9 @@ async fn a_tenant_is_made_once_and_read_back_with_its_keys() {
     on_every_store(async |store| {
         assert!(store.tenant(&acme()).await.unwrap().is_none());
         for name in ["beta", "acme"] {
-            assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Created::Made);
+            assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Committed::Written);
         }
-        assert_eq!(store.create_tenant(tenant("acme")).await.unwrap(), Created::Exists);
+        assert_eq!(store.create_tenant(tenant("acme")).await.unwrap(), Committed::Exists);
         let read = store.tenant(&acme()).await.unwrap().unwrap();
         assert_eq!(read.authority.key.expose(), AUTHORITY_KEY);
         assert_eq!(read.token_key.expose(), TOKEN_KEY);
@@ -49,9 +50,9 @@ async fn a_tenant_comes_to_trust_more_roots_each_once() {
     on_every_store(async |store| {
         assert!(store.trust(&acme(), b"a root").await.is_err(), "there is no such tenant");
         populate(&store).await;
-        assert_eq!(store.trust(&acme(), b"a root").await.unwrap(), Created::Made);
-        assert_eq!(store.trust(&acme(), b"a root").await.unwrap(), Created::Exists);
-        assert_eq!(store.trust(&acme(), b"another").await.unwrap(), Created::Made);
+        assert_eq!(store.trust(&acme(), b"a root").await.unwrap(), Committed::Written);
+        assert_eq!(store.trust(&acme(), b"a root").await.unwrap(), Committed::Exists);
+        assert_eq!(store.trust(&acme(), b"another").await.unwrap(), Committed::Written);
         let mut roots = tenant("acme").roots;
         roots.extend([b"a root".to_vec(), b"another".to_vec()]);
         assert_eq!(store.tenant(&acme()).await.unwrap().unwrap().roots, roots);
@@ -66,27 +67,27 @@ async fn a_clients_id_and_name_are_each_unique_in_its_tenant() {
     on_every_store(async |store| {
         populate(&store).await;
         let make = async |c| store.create_client(c).await.unwrap();
-        assert_eq!(make(client("acme", "id1", "Bank")).await, Created::Made);
-        assert_eq!(make(client("acme", "id1", "Shop")).await, Created::Exists);
-        assert_eq!(make(client("acme", "id2", "Bank")).await, Created::Exists);
-        assert_eq!(make(client("acme", "id2", "Shop")).await, Created::Made);
-        assert_eq!(make(client("beta", "id1", "Bank")).await, Created::Made);
+        assert_eq!(make(client("acme", "id1", "Bank")).await, Committed::Written);
+        assert_eq!(make(client("acme", "id1", "Shop")).await, Committed::Exists);
+        assert_eq!(make(client("acme", "id2", "Bank")).await, Committed::Exists);
+        assert_eq!(make(client("acme", "id2", "Shop")).await, Committed::Written);
+        assert_eq!(make(client("beta", "id1", "Bank")).await, Committed::Written);
         let read = store.client(&acme(), &"id1".parse().unwrap()).await.unwrap().unwrap();
         assert_eq!((read.name.as_str(), read.secret_digest), ("Bank", [3; 32]));
         assert_eq!(read.webhook_key.expose(), &WEBHOOK_KEY);
         let before = Some(read.webhook_key);
         let set =
-            store.set_webhook_keys(&read.tenant, &read.id, Key32::copied(&[9; 32]), before).await;
-        assert_eq!(set.unwrap(), Changed::Written);
+            store.set_callback_keys(&read.tenant, &read.id, Key32::copied(&[9; 32]), before).await;
+        assert_eq!(set.unwrap(), Committed::Written);
         let read = store.client(&read.tenant, &read.id).await.unwrap().unwrap();
         assert_eq!(read.webhook_key.expose(), &[9; 32]);
         assert_eq!(read.webhook_key_before.unwrap().expose(), &WEBHOOK_KEY);
         let nobody = "nobody".parse().unwrap();
         let set =
-            store.set_webhook_keys(&read.tenant, &nobody, Key32::copied(&[9; 32]), None).await;
-        assert_eq!(set.unwrap(), Changed::Stale);
+            store.set_callback_keys(&read.tenant, &nobody, Key32::copied(&[9; 32]), None).await;
+        assert_eq!(set.unwrap(), Committed::Stale);
         assert!(store.client(&acme(), &"id3".parse().unwrap()).await.unwrap().is_none());
-        assert_eq!(make(client("beta", "id4", "Mill")).await, Created::Made);
+        assert_eq!(make(client("beta", "id4", "Mill")).await, Committed::Written);
         for (id, tenant) in [("id2", Some("acme")), ("id4", Some("beta")), ("id3", None)] {
             let found = store.client_by_id(&id.parse().unwrap()).await.unwrap();
             assert_eq!(found.as_ref().map(|found| found.tenant.as_str()), tenant, "{id}");
@@ -105,7 +106,7 @@ async fn a_clients_scopes_are_some_or_none_or_all() {
             ("c", Some(vec!["read".to_owned(), "é\"".to_owned()])),
         ] {
             let made = Client { scopes: scopes.clone(), ..client("acme", id, id) };
-            assert_eq!(store.create_client(made).await.unwrap(), Created::Made);
+            assert_eq!(store.create_client(made).await.unwrap(), Committed::Written);
             let read = store.client(&acme(), &id.parse().unwrap()).await.unwrap().unwrap();
             assert_eq!(read.scopes, scopes);
         }
@@ -129,7 +130,7 @@ async fn each_user_has_a_serial_base_of_their_own_and_begins_fresh() {
     on_every_store(async |store| {
         populate(&store).await;
         let again = store.create_user(&acme(), &jane(), None, Timestamp(10)).await.unwrap();
-        assert_eq!(again, Created::Exists);
+        assert_eq!(again, Committed::Exists);
         let joe = store.user(&acme(), &"joe".parse().unwrap()).await.unwrap().unwrap();
         let jane = store.user(&acme(), &jane()).await.unwrap().unwrap();
         assert_eq!((jane.value.serial_base, joe.value.serial_base), (SerialBase(1), SerialBase(2)));
@@ -159,14 +160,14 @@ async fn a_standing_is_changed_only_on_the_version_that_was_read() {
             let set = async |expected| {
                 store.set_lock_state(&acme(), &jane(), expected, lock_state).await.unwrap()
             };
-            assert_eq!(set(version - 1).await, Changed::Stale);
-            assert_eq!(set(version).await, Changed::Written);
+            assert_eq!(set(version - 1).await, Committed::Stale);
+            assert_eq!(set(version).await, Committed::Written);
             let read = store.user(&acme(), &jane()).await.unwrap().unwrap();
             assert_eq!((read.version, read.value.lock_state), (version + 1, lock_state));
         }
         let nobody = "nobody".parse().unwrap();
         let set = store.set_lock_state(&acme(), &nobody, 1, LockState::default()).await.unwrap();
-        assert_eq!(set, Changed::Stale);
+        assert_eq!(set, Committed::Stale);
     })
     .await;
 }
@@ -183,12 +184,12 @@ async fn an_activation_brings_one_device_in_and_both_versions_must_hold() {
             let enrolment = countersign_core::enrolment::Enrolment { expected, ..enrolment };
             store.enrol(enrolment).await.unwrap()
         };
-        assert_eq!(enrol(2, 1).await, Registered::Stale);
-        assert_eq!(enrol(1, 2).await, Registered::Stale);
+        assert_eq!(enrol(2, 1).await, Committed::Stale);
+        assert_eq!(enrol(1, 2).await, Committed::Stale);
         assert!(store.device(&acme(), device_id(2)).await.unwrap().is_none());
-        assert_eq!(enrol(1, 1).await, Registered::Written);
-        assert_eq!(enrol(1, 1).await, Registered::Stale);
-        assert_eq!(enrol(2, 2).await, Registered::Stale, "a device of that id is there");
+        assert_eq!(enrol(1, 1).await, Committed::Written);
+        assert_eq!(enrol(1, 1).await, Committed::Stale);
+        assert_eq!(enrol(2, 2).await, Committed::Stale, "a device of that id is there");
 
         let read = store.device(&acme(), device_id(2)).await.unwrap().unwrap();
         assert_eq!(read, Versioned { value: phone.clone(), version: 1 });
@@ -219,7 +220,7 @@ async fn of_activations_that_are_made_at_once_on_one_count_one_is_written() {
             .collect();
         let mut written = 0;
         for made in made {
-            written += usize::from(made.await.unwrap() == Changed::Written);
+            written += usize::from(made.await.unwrap() == Committed::Written);
         }
         assert_eq!(written, 1);
         let listed = store.activations(&acme(), &joe, Timestamp(0)).await.unwrap();
@@ -229,10 +230,10 @@ async fn of_activations_that_are_made_at_once_on_one_count_one_is_written() {
         let create = async |user, id, expected| {
             store.create_activation(activation("acme", user, id), expected).await.unwrap()
         };
-        assert_eq!(create("joe", listed[0].value.id, 1).await, Changed::Stale);
-        assert_eq!(create("joe", 30, 2).await, Changed::Stale);
-        assert_eq!(create("nobody", 30, 0).await, Changed::Stale);
-        assert_eq!(create("joe", 30, 1).await, Changed::Written);
+        assert_eq!(create("joe", listed[0].value.id, 1).await, Committed::Stale);
+        assert_eq!(create("joe", 30, 2).await, Committed::Stale);
+        assert_eq!(create("nobody", 30, 0).await, Committed::Stale);
+        assert_eq!(create("joe", 30, 1).await, Committed::Written);
         let after = store.user(&acme(), &joe).await.unwrap().unwrap();
         assert_eq!((after.version, after.value.activations_made), (before.version, 2));
     })
@@ -291,16 +292,16 @@ async fn a_pin_changes_with_its_users_standing_or_neither_does() {
         for (expected, user_expected) in [(2, 2), (1, 1), (1, 3)] {
             let answer =
                 store.change_pin(changed.clone(), expected, user_expected, Some(wrong)).await;
-            assert_eq!(answer.unwrap(), Changed::Stale);
+            assert_eq!(answer.unwrap(), Committed::Stale);
         }
         assert_eq!(store.user(&acme(), &jane).await.unwrap(), before);
         let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
         assert_eq!(read.version, 1);
 
         let answer = store.change_pin(changed.clone(), 1, 2, Some(wrong)).await;
-        assert_eq!(answer.unwrap(), Changed::Written);
+        assert_eq!(answer.unwrap(), Committed::Written);
         let answer = store.change_pin(changed, 2, 3, None).await;
-        assert_eq!(answer.unwrap(), Changed::Written);
+        assert_eq!(answer.unwrap(), Committed::Written);
         let user = store.user(&acme(), &jane).await.unwrap().unwrap();
         assert_eq!((user.version, user.value.lock_state), (3, wrong));
         let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
@@ -318,19 +319,19 @@ async fn a_device_changes_in_what_may_change_and_on_the_version_that_was_read() 
         changed.pin = Some(PinDigest { digest: Key32::copied(&[42; 32]), version: 2 });
         changed.push = push("https://push.example/other");
         changed.identities[0].enabled = false;
-        assert_eq!(store.change_device(changed.clone(), 2).await.unwrap(), Changed::Stale);
-        assert_eq!(store.change_device(changed.clone(), 1).await.unwrap(), Changed::Written);
+        assert_eq!(store.change_device(changed.clone(), 2).await.unwrap(), Committed::Stale);
+        assert_eq!(store.change_device(changed.clone(), 1).await.unwrap(), Committed::Written);
         let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
         assert_eq!(read, Versioned { value: changed.clone(), version: 2 });
 
         (changed.pin, changed.push, changed.identities) = (None, Push::None, Vec::new());
         changed.about.name = "not among what may change".into();
-        assert_eq!(store.change_device(changed, 2).await.unwrap(), Changed::Written);
+        assert_eq!(store.change_device(changed, 2).await.unwrap(), Committed::Written);
         let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap().value;
         assert_eq!((read.pin, read.push, read.identities), (None, Push::None, Vec::new()));
         assert_eq!(read.about.name, "Jane's");
         let unknown = device("acme", "jane", 404, 1);
-        assert_eq!(store.change_device(unknown, 1).await.unwrap(), Changed::Stale);
+        assert_eq!(store.change_device(unknown, 1).await.unwrap(), Committed::Stale);
     })
     .await;
 }
@@ -344,7 +345,7 @@ async fn devices_are_listed_by_user_and_sequence_without_the_retired() {
             let code = activation("acme", user, u128::from(number));
             create_activation(&store, code.clone()).await;
             let enrolment = enrolment(code, device("acme", user, number, sequence), version);
-            assert_eq!(store.enrol(enrolment).await.unwrap(), Registered::Written);
+            assert_eq!(store.enrol(enrolment).await.unwrap(), Committed::Written);
         }
         let mut retired = device("acme", "jane", 4, 2);
         retired.status = DeviceStatus::Retired;

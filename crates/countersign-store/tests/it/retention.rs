@@ -5,8 +5,7 @@ use countersign_core::device::DeviceStatus;
 use countersign_core::enrolment::Activation;
 use countersign_core::id::{RequestKey, SerialBase, TransactionId};
 use countersign_core::port::{
-    Changed, Commit, Committed, Created, Handle, Ledger, Preconditions, Registered, Registry,
-    Versioned,
+    Committed, Handle, Ledger, Preconditions, Registry, TransactionChange, Versioned,
 };
 use countersign_core::spec::{Content, TransactionSpec};
 use countersign_core::time::Timestamp;
@@ -17,6 +16,7 @@ use countersign_proof::{Proof, Raw};
 use countersign_store::Store;
 
 use crate::on_every_store;
+use crate::world::Changes as _;
 use crate::world::{
     activation, code, commit, create_activation, device, device_id, enrolment, populate, proof,
     raw, spec, taken, waiting, with_deliveries,
@@ -31,7 +31,7 @@ fn signed(id: u128) -> End {
 }
 
 async fn write(store: &Store, transaction: Transaction) -> Committed {
-    store.commit(commit(transaction, None)).await.unwrap()
+    store.step(commit(transaction, None)).await.unwrap()
 }
 
 async fn found(store: &Store, handle: Handle) -> Option<Transaction> {
@@ -44,7 +44,7 @@ async fn by_id(store: &Store, id: u128) -> Option<Transaction> {
 }
 
 async fn purge(store: &Store, before: u64, limit: u16) -> u16 {
-    store.purge(Timestamp(before), limit).await.unwrap()
+    store.purge_ended(Timestamp(before), limit).await.unwrap()
 }
 
 #[tokio::test]
@@ -85,11 +85,11 @@ async fn an_ecdsa_signature_is_used_once_in_its_tenant_even_after_retention() {
     on_every_store(async |store| {
         let finish = async |tenant: &str, id: u128, proof: Proof| {
             let spec = TransactionSpec { tenant: tenant.parse().unwrap(), ..spec(id) };
-            store.commit(commit(waiting(spec.clone()), None)).await.unwrap();
+            store.step(commit(waiting(spec.clone()), None)).await.unwrap();
             let end = End::Finished { by: device_id(1), proof };
             let event = Event::Ended(Outcome::Finished);
-            let finish = Commit { event, ..commit(ended(spec, 200, end), Some(1)) };
-            let answer = store.commit(finish.clone()).await.unwrap();
+            let finish = TransactionChange { event, ..commit(ended(spec, 200, end), Some(1)) };
+            let answer = store.step(finish.clone()).await.unwrap();
             (answer, finish)
         };
         let p256 = Algorithm::Ecdsa(Hash::Sha256);
@@ -97,8 +97,8 @@ async fn an_ecdsa_signature_is_used_once_in_its_tenant_even_after_retention() {
         assert_eq!(first, Committed::Written);
         // Deleting it afterwards uses nothing again.
         let discarded = Transaction { discarded: true, ..finish_1.transaction.clone() };
-        let discard = Commit { event: Event::Discarded, ..commit(discarded, Some(2)) };
-        assert_eq!(store.commit(discard).await.unwrap(), Committed::Written);
+        let discard = TransactionChange { event: Event::Discarded, ..commit(discarded, Some(2)) };
+        assert_eq!(store.step(discard).await.unwrap(), Committed::Written);
         // (r, -s) is as good as (r, s), so r alone counts.
         let (again, refused) = finish("acme", 2, ecdsa(2, p256, 7, 9)).await;
         assert_eq!(again, Committed::SignatureUsed);
@@ -110,7 +110,7 @@ async fn an_ecdsa_signature_is_used_once_in_its_tenant_even_after_retention() {
             assert_eq!(same_bytes, Committed::Written, "PKCS #1 v1.5 is deterministic");
         }
         assert_eq!(purge(&store, 200, 9).await, 4);
-        assert_eq!(store.commit(refused).await.unwrap(), Committed::SignatureUsed);
+        assert_eq!(store.step(refused).await.unwrap(), Committed::SignatureUsed);
         assert_eq!(finish("acme", 5, ecdsa(5, p256, 8, 7)).await.0, Committed::Written);
     })
     .await;
@@ -123,8 +123,8 @@ async fn content_that_its_signature_does_not_hold_stays_with_it_and_so_does_a_de
         for (id, proof) in (1..).zip(proofs) {
             let end = End::Finished { by: device_id(1), proof };
             let whole = Transaction { discarded: true, ..ended(spec(id), 200, end) };
-            store.commit(commit(waiting(spec(id)), None)).await.unwrap();
-            store.commit(commit(whole.clone(), Some(1))).await.unwrap();
+            store.step(commit(waiting(spec(id)), None)).await.unwrap();
+            store.step(commit(whole.clone(), Some(1))).await.unwrap();
             assert_eq!(purge(&store, 200, 9).await, 1);
             let bare = TransactionSpec { callback: None, notice: None, request: None, ..spec(id) };
             let kept = Transaction { spec: bare.into(), ..whole };
@@ -172,10 +172,10 @@ async fn neither_what_is_open_nor_what_somebody_is_owed_for_goes() {
     on_every_store(async |store| {
         write(&store, waiting(spec(1))).await;
         let calling = commit(ended(spec(2), 150, End::Cancelled), None);
-        store.commit(with_deliveries(calling, &[(7, DeliveryKind::Callback)])).await.unwrap();
+        store.step(with_deliveries(calling, &[(7, DeliveryKind::Callback)])).await.unwrap();
         let pushing = commit(ended(spec(6), 151, End::Cancelled), None);
         let pushing = with_deliveries(pushing, &[(8, DeliveryKind::Push(device_id(1)))]);
-        store.commit(pushing).await.unwrap();
+        store.step(pushing).await.unwrap();
         assert_eq!(purge(&store, 151, 9).await, 1, "a push holds nothing up");
         let delivery = store.deliveries(&"acme".parse().unwrap(), false, 9).await.unwrap();
         assert_eq!(delivery.len(), 1, "and goes with it");
@@ -214,7 +214,7 @@ async fn evidence_is_listed_after_what_was_not_removed() {
         assert!(store.list(&"beta".parse().unwrap(), None, 9).await.unwrap().is_empty());
         // The rows that are left are changed as ever.
         let end = ended(spec(4), 300, End::Cancelled);
-        assert_eq!(store.commit(commit(end, Some(1))).await.unwrap(), Committed::Written);
+        assert_eq!(store.step(commit(end, Some(1))).await.unwrap(), Committed::Written);
     })
     .await;
 }
@@ -243,7 +243,7 @@ async fn a_profile_is_kept_as_it_was_given() {
         let (acme, ann) = ("acme".parse().unwrap(), "ann".parse().unwrap());
         let profile = Some("{\"größe\": [1, null]}");
         let made = store.create_user(&acme, &ann, profile, Timestamp(1)).await.unwrap();
-        assert_eq!(made, Created::Made);
+        assert_eq!(made, Committed::Written);
         let locked = LockState { lock: Lock::Administrator, ..LockState::default() };
         store.set_lock_state(&acme, &ann, 1, locked).await.unwrap();
         let read = store.user(&acme, &ann).await.unwrap().unwrap().value;
@@ -263,13 +263,13 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         create_activation(&store, activation("acme", "jane", 2)).await;
         write(&store, waiting(spec(1))).await;
         let delete = async |expected| store.delete_user(&acme, &jane, expected).await.unwrap();
-        assert_eq!(delete(2).await, Changed::Stale, "something is open");
+        assert_eq!(delete(2).await, Committed::Stale, "something is open");
         let end = ended(spec(1), 300, End::Cancelled);
-        store.commit(commit(end, Some(1))).await.unwrap();
-        assert_eq!(delete(1).await, Changed::Stale, "the version is another");
+        store.step(commit(end, Some(1))).await.unwrap();
+        assert_eq!(delete(1).await, Committed::Stale, "the version is another");
         assert!(store.user(&acme, &jane).await.unwrap().is_some());
-        assert_eq!(delete(2).await, Changed::Written);
-        assert_eq!(delete(2).await, Changed::Stale);
+        assert_eq!(delete(2).await, Committed::Written);
+        assert_eq!(delete(2).await, Committed::Stale);
 
         assert!(store.user(&acme, &jane).await.unwrap().is_none());
         assert!(store.activations(&acme, &jane, Timestamp(0)).await.unwrap().is_empty());
@@ -277,8 +277,8 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         assert_eq!((phone.value.status, phone.version), (DeviceStatus::Retired, 2));
         assert!(by_id(&store, 1).await.is_some(), "what has ended stays");
         let on_user = Preconditions { user: Some(2), device: None };
-        let start = Commit { preconditions: on_user, ..commit(waiting(spec(2)), None) };
-        assert_eq!(store.commit(start).await.unwrap(), Committed::Stale);
+        let start = TransactionChange { preconditions: on_user, ..commit(waiting(spec(2)), None) };
+        assert_eq!(store.step(start).await.unwrap(), Committed::Stale);
 
         assert!(store.user(&beta, &jane).await.unwrap().is_some(), "another tenant's is untouched");
         let others = store.device(&beta, device_id(1)).await.unwrap().unwrap();
@@ -286,7 +286,7 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         assert!(store.user(&acme, &joe).await.unwrap().is_some());
 
         let again = store.create_user(&acme, &jane, None, Timestamp(50)).await.unwrap();
-        assert_eq!(again, Created::Made);
+        assert_eq!(again, Committed::Written);
         let read = store.user(&acme, &jane).await.unwrap().unwrap();
         assert_eq!(read.version, 1);
         assert_eq!((read.value.serial_base, read.value.devices_made), (SerialBase(3), 0));
@@ -296,13 +296,14 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         let phone = device("acme", "jane", 5, 1);
         assert_eq!(
             store.enrol(enrolment(code, phone.clone(), 1)).await.unwrap(),
-            Registered::Written
+            Committed::Written
         );
         let listed = store.devices(&acme, Some(&jane)).await.unwrap();
         assert_eq!(listed, [Versioned { value: phone, version: 1 }]);
         let on_old_phone = Preconditions { user: Some(2), device: Some((device_id(1), 1)) };
-        let late = Commit { preconditions: on_old_phone, ..commit(waiting(spec(3)), None) };
-        assert_eq!(store.commit(late).await.unwrap(), Committed::Stale);
+        let late =
+            TransactionChange { preconditions: on_old_phone, ..commit(waiting(spec(3)), None) };
+        assert_eq!(store.step(late).await.unwrap(), Committed::Stale);
     })
     .await;
 }

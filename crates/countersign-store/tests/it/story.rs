@@ -3,7 +3,7 @@
 use countersign_core::delivery::{DeliveryKind, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, RequestKey, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Changed, Commit, Committed, Due, Handle, Ledger, Preconditions, Registry, Versioned,
+    Committed, Due, Handle, Ledger, Preconditions, Registry, TransactionChange, Versioned,
 };
 use countersign_core::spec::{
     AcceptedFormats, Clocks, Content, Dialect, Digits, MediaType, Operation, Recipients,
@@ -16,6 +16,7 @@ use countersign_store::Store;
 
 use crate::deliveries::settled;
 use crate::on_every_store;
+use crate::world::Changes as _;
 use crate::world::{
     claim, code, commit, device, device_id, populate, proof, raw, spec, taken, waiting,
     with_deliveries,
@@ -37,8 +38,8 @@ fn end(transaction: Transaction, end: End) -> Transaction {
     Transaction { state: State::Ended { at: Timestamp(200), end }, ..transaction }
 }
 
-async fn write(store: &Store, commit: Commit) -> Committed {
-    store.commit(commit).await.unwrap()
+async fn write(store: &Store, commit: TransactionChange) -> Committed {
+    store.step(commit).await.unwrap()
 }
 
 #[tokio::test]
@@ -132,22 +133,24 @@ async fn a_lock_acknowledged_before_a_commit_makes_it_stale() {
     on_every_store(async |store| {
         populate(&store).await;
         let read = Preconditions { user: Some(2), device: Some((device_id(1), 1)) };
-        let start = |id| Commit { preconditions: read, ..commit(waiting(spec(id)), None) };
+        let start =
+            |id| TransactionChange { preconditions: read, ..commit(waiting(spec(id)), None) };
         assert_eq!(write(&store, start(1)).await, Committed::Written);
 
         let locked = LockState { lock: Lock::Administrator, ..LockState::default() };
         let set = store.set_lock_state(&acme(), &jane(), 2, locked).await.unwrap();
-        assert_eq!(set, Changed::Written);
+        assert_eq!(set, Committed::Written);
         assert_eq!(write(&store, start(2)).await, Committed::Stale);
 
         let changed = store.change_device(device("acme", "jane", 1, 1), 1).await.unwrap();
-        assert_eq!(changed, Changed::Written);
+        assert_eq!(changed, Committed::Written);
         let on_device = Preconditions { user: None, ..read };
-        let finish = Commit { preconditions: on_device, ..commit(waiting(spec(1)), Some(1)) };
+        let finish =
+            TransactionChange { preconditions: on_device, ..commit(waiting(spec(1)), Some(1)) };
         assert_eq!(write(&store, finish).await, Committed::Stale);
 
         let nobody = Preconditions { user: None, device: Some((device_id(404), 1)) };
-        let unknown = Commit { preconditions: nobody, ..commit(waiting(spec(3)), None) };
+        let unknown = TransactionChange { preconditions: nobody, ..commit(waiting(spec(3)), None) };
         assert_eq!(write(&store, unknown).await, Committed::Stale);
     })
     .await;
@@ -158,7 +161,7 @@ async fn a_standing_is_written_with_its_event_or_not_at_all() {
     on_every_store(async |store| {
         populate(&store).await;
         let wrong = LockState { wrong_pins: 1, ..LockState::default() };
-        let mistaken = |expected, version| Commit {
+        let mistaken = |expected, version| TransactionChange {
             preconditions: Preconditions { user: Some(version), device: None },
             lock_state: Some(wrong),
             ..commit(waiting(spec(1)), expected)
@@ -230,15 +233,16 @@ async fn a_request_key_is_free_again_when_its_transaction_has_ended() {
 #[tokio::test]
 async fn a_user_with_as_many_open_as_may_be_gets_no_more_until_one_ends() {
     on_every_store(async |store| {
-        let start = |id| Commit { open_max: 2, ..commit(waiting(spec(id)), None) };
+        let start = |id| TransactionChange { open_max: 2, ..commit(waiting(spec(id)), None) };
         write(&store, start(1)).await;
         write(&store, start(2)).await;
         assert_eq!(write(&store, start(3)).await, Committed::TooManyOpen);
         let joes = TransactionSpec { user: "joe".parse().unwrap(), ..spec(4) };
-        let joes = Commit { open_max: 2, ..commit(waiting(joes), None) };
+        let joes = TransactionChange { open_max: 2, ..commit(waiting(joes), None) };
         assert_eq!(write(&store, joes).await, Committed::Written);
         // The bound is on new ones: what is open goes on.
-        let goes_on = Commit { open_max: 1, ..commit(taken(waiting(spec(1)), 500), Some(1)) };
+        let goes_on =
+            TransactionChange { open_max: 1, ..commit(taken(waiting(spec(1)), 500), Some(1)) };
         assert_eq!(write(&store, goes_on).await, Committed::Written);
         write(&store, commit(end(waiting(spec(2)), End::Cancelled), Some(1))).await;
         assert_eq!(write(&store, start(5)).await, Committed::Written);

@@ -11,12 +11,13 @@ use std::path::Path;
 
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::{TenantName, TransactionId};
-use countersign_core::port::{Commit, Handle, Ledger};
+use countersign_core::port::{Handle, Ledger, TransactionChange};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
 use countersign_store::Store;
 use tempfile::TempDir;
 
+use crate::world::Changes as _;
 use crate::world::{commit, device_id, populate, proof, spec, taken, waiting, with_deliveries};
 
 /// A header and a page of 8 KiB.
@@ -42,7 +43,7 @@ fn signed(id: u128) -> Transaction {
 }
 
 /// A finish, and what is owed for it.
-fn finish(id: u128) -> Commit {
+fn finish(id: u128) -> TransactionChange {
     with_deliveries(commit(signed(id), Some(1)), &[(id, DeliveryKind::Callback)])
 }
 
@@ -64,7 +65,7 @@ async fn pictures() -> (Vec<FileSnapshot>, Vec<u8>) {
     let mut pictures = vec![FileSnapshot::of(&directory, &acknowledged)];
     for id in 1..=TRANSACTIONS {
         for step in [commit(waiting(spec(id)), None), finish(id)] {
-            store.commit(step).await.unwrap();
+            store.step(step).await.unwrap();
             acknowledged[id as usize - 1] += 1;
             pictures.push(FileSnapshot::of(&directory, &acknowledged));
         }
@@ -126,7 +127,7 @@ async fn recovers(before: &FileSnapshot, log: &[u8], after: &FileSnapshot, key: 
         let store = Store::sqlite(directory.path(), None).unwrap();
         let fresh = found[id as usize - 1] == 0;
         let again = if fresh { commit(waiting(spec(id)), None) } else { finish(id) };
-        store.commit(again).await.unwrap();
+        store.step(again).await.unwrap();
         drop(store);
         assert_eq!(versions(directory.path()).await, after.acknowledged, "{tear}, and went on");
     }

@@ -1,5 +1,10 @@
 //! Small tenants, people and transactions for tests. Names in, whole values out.
 
+#[path = "../../../../tools/countersign-sim/src/changes.rs"]
+mod changes;
+
+pub(crate) use changes::Changes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +15,7 @@ use countersign_core::id::{
     DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
 use countersign_core::port::{
-    Changed, Claim, Commit, Created, Preconditions, Registered, Registry, StoredMax,
+    Claim, Committed, Ledger, Preconditions, Registry, StoredMax, TransactionChange,
 };
 use countersign_core::push::{Provider, Push, PushAddress, Registration, SubscriptionKeys};
 use countersign_core::secret::{Key32, Secret};
@@ -131,26 +136,26 @@ pub(crate) fn identity_key(id: u128) -> IdentityKey {
 }
 
 /// Makes an activation code, whatever others its user has.
-pub(crate) async fn create_activation(store: &impl Registry, activation: Activation) {
+pub(crate) async fn create_activation(store: &(impl Ledger + Registry), activation: Activation) {
     let user = store.user(&activation.tenant, &activation.user).await.unwrap().unwrap().value;
     let made = store.create_activation(activation, user.activations_made).await.unwrap();
-    assert_eq!(made, Changed::Written);
+    assert_eq!(made, Committed::Written);
 }
 
 /// Tenants `acme` and `beta`, each with users `jane` and `joe`, jane with device 1. Afterwards
 /// jane's version is 2, all others are 1.
-pub(crate) async fn populate(store: &impl Registry) {
+pub(crate) async fn populate(store: &(impl Ledger + Registry)) {
     for name in ["acme", "beta"] {
-        assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Created::Made);
+        assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Committed::Written);
         for user in ["jane", "joe"] {
             let (tenant, user) = (name.parse().unwrap(), user.parse().unwrap());
             let made = store.create_user(&tenant, &user, None, Timestamp(9)).await.unwrap();
-            assert_eq!(made, Created::Made);
+            assert_eq!(made, Committed::Written);
         }
         let code = activation(name, "jane", 1);
         create_activation(store, code.clone()).await;
         let enrolled = store.enrol(enrolment(code, device(name, "jane", 1, 1), 1)).await.unwrap();
-        assert_eq!(enrolled, Registered::Written);
+        assert_eq!(enrolled, Committed::Written);
     }
 }
 
@@ -242,8 +247,8 @@ pub(crate) fn claim(now: u64, lease_end: u64, limit: u16) -> Claim {
 }
 
 /// A commit that owes nothing and stands on nothing but `expected`.
-pub(crate) fn commit(transaction: Transaction, expected: Option<u32>) -> Commit {
-    Commit {
+pub(crate) fn commit(transaction: Transaction, expected: Option<u32>) -> TransactionChange {
+    TransactionChange {
         transaction,
         expected,
         event: Event::Started,
@@ -256,7 +261,10 @@ pub(crate) fn commit(transaction: Transaction, expected: Option<u32>) -> Commit 
 }
 
 /// The same commit, owing this besides, each with an id of its own.
-pub(crate) fn with_deliveries(commit: Commit, deliveries: &[(u128, DeliveryKind)]) -> Commit {
+pub(crate) fn with_deliveries(
+    commit: TransactionChange,
+    deliveries: &[(u128, DeliveryKind)],
+) -> TransactionChange {
     let delivery = |(id, kind): &(u128, DeliveryKind)| {
         let callback = NewDelivery::callback(DeliveryId(*id), &commit.transaction).unwrap();
         match kind {
@@ -268,5 +276,5 @@ pub(crate) fn with_deliveries(commit: Commit, deliveries: &[(u128, DeliveryKind)
             }
         }
     };
-    Commit { deliveries: deliveries.iter().map(delivery).collect(), ..commit }
+    TransactionChange { deliveries: deliveries.iter().map(delivery).collect(), ..commit }
 }

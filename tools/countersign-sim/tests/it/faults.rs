@@ -15,6 +15,7 @@ use countersign_core::port::{Handle, Registry};
 use countersign_core::transaction::{Decline, End, Event, Outcome, Take, Transaction};
 use countersign_core::user::{Lock, LockState};
 use countersign_core::{Error, Fault};
+use countersign_sim::changes::Changes as _;
 use countersign_sim::{FailsOnce, TestTenant, When, block_on, is_injected, pin_digest};
 use countersign_store::Store;
 
@@ -81,7 +82,7 @@ fn every_call_fails_once(
         let lived = live(&fixture).await;
         let account = Account::of(&fixture, &lived).await;
         assert_eq!((account.events.as_slice(), account.deliveries.len()), (expected, deliveries));
-        for nth in 1..=fixture.engine.store.interference.calls() {
+        for nth in 1..=fixture.faulty.interference.calls() {
             for when in [When::Before, When::After] {
                 again(nth, when, live, &account).await;
             }
@@ -100,7 +101,7 @@ async fn again(
     for store in stores {
         let fixture = Fixture::on(store, FailsOnce::at(nth, when)).await;
         let told = live(&fixture).await;
-        assert!(fixture.engine.store.interference.calls() >= nth);
+        assert!(fixture.faulty.interference.calls() >= nth);
         assert_eq!(Account::of(&fixture, &told).await, *expected, "call {nth}, {when:?}");
         assert_eq!(fixture.found(&told).await.value, *told, "call {nth}, {when:?}");
         fixture.store.close().await.unwrap();

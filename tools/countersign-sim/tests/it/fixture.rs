@@ -3,15 +3,17 @@
 
 use core::fmt::Debug;
 use core::time::Duration;
+use countersign_sim::changes::Changes as _;
 use std::ops::AsyncFn;
 use std::sync::{Arc, LazyLock};
 
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{Device, DeviceStatus};
 use countersign_core::engine::{Engine, Policy, SignatureRequest, StartRates, Submission, Taken};
+use countersign_core::event::Actor;
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Changed, Clock, Commit, Entropy, Handle, Ledger, Registry, StoredMax, Versioned,
+    Clock, Committed, Entropy, Handle, Ledger, Registry, StoredMax, TransactionChange, Versioned,
 };
 use countersign_core::push_policy::{PushPolicy, When};
 use countersign_core::spec::{Callback, Reference};
@@ -57,12 +59,17 @@ pub(crate) fn betas() -> &'static Phone {
     POPULATION.test_tenant("beta").phone("jane", 0)
 }
 
+/// A person at the command line.
+pub(crate) const OPERATOR: &Actor = &Actor::CommandLine(String::new());
+
 pub(crate) type Node<S, I> = Engine<FaultyStore<S, I>, FakeNotifier, Timeline>;
 
 /// A story's stage.
 pub(crate) struct Fixture<I: Interference = NoFaults> {
     /// The store itself, beyond all tricks.
     pub(crate) store: Store,
+    /// The store as the engine sees it.
+    pub(crate) faulty: FaultyStore<Store, I>,
     pub(crate) engine: Node<Store, I>,
     pub(crate) notifier: FakeNotifier,
     pub(crate) time: Timeline,
@@ -92,8 +99,8 @@ impl<I: Interference> Fixture<I> {
         POPULATION.settle(&store).await;
         let (notifier, time) = (FakeNotifier::default(), Timeline::new(1));
         let faulty = FaultyStore::new(store.clone(), interference);
-        let engine = Engine::new(faulty, notifier.clone(), time.clone(), POLICY);
-        Self { store, engine, notifier, time }
+        let engine = Engine::new(faulty.clone(), notifier.clone(), time.clone(), POLICY);
+        Self { store, faulty, engine, notifier, time }
     }
 
     /// An order for jane's signature at acme.
@@ -196,8 +203,8 @@ impl<I: Interference> Fixture<I> {
         its.map(|commit| commit.event).collect()
     }
 
-    pub(crate) fn commits(&self) -> Vec<Commit> {
-        let tape = self.engine.store.tape();
+    pub(crate) fn commits(&self) -> Vec<TransactionChange> {
+        let tape = self.faulty.tape();
         let commits = tape.into_iter().filter_map(|written| match written {
             Written::Commit(commit) => Some(*commit),
             _ => None,
@@ -233,7 +240,7 @@ pub(crate) async fn set_lock(store: &Store, phone: &Phone, lock: Lock) {
     let before = standing_of(store, tenant, user).await;
     let after = LockState { lock, ..before.value };
     let changed = store.set_lock_state(tenant, user, before.version, after).await.unwrap();
-    assert_eq!(changed, Changed::Written);
+    assert_eq!(changed, Committed::Written);
 }
 
 /// What an administrator does to a device.
@@ -241,7 +248,7 @@ pub(crate) async fn change_device(store: &Store, phone: &Phone, change: impl Fn(
     let found = store.device(phone.tenant(), phone.id()).await.unwrap().unwrap();
     let mut device = found.value;
     change(&mut device);
-    assert_eq!(store.change_device(device, found.version).await.unwrap(), Changed::Written);
+    assert_eq!(store.change_device(device, found.version).await.unwrap(), Committed::Written);
 }
 
 pub(crate) fn locked(device: &mut Device) {

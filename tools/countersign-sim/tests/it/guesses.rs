@@ -280,17 +280,16 @@ fn activation_codes_made_at_once_keep_their_limit() {
             for round in 0..5 {
                 let made = (0..10).map(|nth| {
                     let id = 1_000 + round * 10 + nth;
-                    fixture.engine.create_activation(activation(
-                        &fixture,
-                        id,
-                        &format!("MADE-{id}"),
-                    ))
+                    fixture.engine.create_activation(
+                        OPERATOR,
+                        activation(&fixture, id, &format!("MADE-{id}")),
+                    )
                 });
                 at_once(made).await;
             }
             assert_eq!(open_codes(&fixture, "MADE-").await, ACTIVATIONS_PER_USER_MAX);
             let one_more =
-                fixture.engine.create_activation(activation(&fixture, 1, "MADE-1")).await;
+                fixture.engine.create_activation(OPERATOR, activation(&fixture, 1, "MADE-1")).await;
             assert_eq!(refusal(one_more), Refusal::ManyCodes);
         },
     );
@@ -302,7 +301,9 @@ fn of_one_chosen_code_made_at_once_by_many_there_is_one() {
         || SlowWrites,
         async |fixture: SlowPlay| {
             let made = (0..10).map(|id| {
-                fixture.engine.create_activation(activation(&fixture, 1_000 + id, "BLUE-HORSE"))
+                fixture
+                    .engine
+                    .create_activation(OPERATOR, activation(&fixture, 1_000 + id, "BLUE-HORSE"))
             });
             let answers = at_once(made).await;
             let made = answers.iter().filter(|answer| answer.is_ok()).count();

@@ -152,9 +152,9 @@ async fn finish_while<F: Future<Output = ()> + Send + 'static>(
 ) -> Refusal {
     let started = fixture.taken(&[janes(0)]).await;
     let store = fixture.store.clone();
-    fixture.engine.store.interference.plan(move || operation(store));
+    fixture.faulty.interference.plan(move || operation(store));
     let answer = fixture.finish(janes(0), &started).await;
-    assert!(fixture.engine.store.interference.is_done());
+    assert!(fixture.faulty.interference.is_done());
     assert_eq!(fixture.outcome(&started).await, None, "it finished after the lock");
     refusal(answer)
 }
@@ -210,7 +210,7 @@ async fn add_identity<I: Interference>(fixture: &Fixture<I>) -> Result<Identity,
 #[test]
 fn a_device_gets_no_identity_after_its_user_was_locked_meanwhile() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
-        let faults = &fixture.engine.store.interference;
+        let faults = &fixture.faulty.interference;
         for operation in [lock_user_boxed as fn(Store) -> Boxed, lock_device_boxed] {
             let store = fixture.store.clone();
             faults.plan(move || operation(store));
@@ -248,7 +248,7 @@ fn lock_device_boxed(store: Store) -> Boxed {
 fn nothing_starts_and_nothing_is_taken_after_a_lock_that_was_acknowledged_meanwhile() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
         let started = fixture.start(fixture.request()).await;
-        let faults = &fixture.engine.store.interference;
+        let faults = &fixture.faulty.interference;
         let store = fixture.store.clone();
         faults.plan(move || lock_device(store));
         assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::DeviceLocked);
@@ -270,11 +270,11 @@ fn a_change_that_locks_nobody_only_makes_the_commit_try_again() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
         let started = fixture.taken(&[janes(0)]).await;
         let store = fixture.store.clone();
-        fixture.engine.store.interference.plan(move || async move {
+        fixture.faulty.interference.plan(move || async move {
             change_device(&store, janes(0), |device| device.push = Push::None).await;
         });
         fixture.finish(janes(0), &started).await.unwrap();
-        assert!(fixture.engine.store.interference.is_done());
+        assert!(fixture.faulty.interference.is_done());
         assert_eq!(fixture.outcome(&started).await, Some(Outcome::Finished));
     });
 }

@@ -9,13 +9,14 @@ use countersign_core::secret::Secret;
 use countersign_core::spec::Recipients;
 use countersign_core::transaction::Outcome;
 use countersign_core::{Error, Refusal};
+use countersign_sim::changes::Changes as _;
 use countersign_sim::{Interference, Prng, RandomFaults, Scheduler, block_on};
 use countersign_store::Store;
 
 use crate::fixture::*;
 
 async fn delete<I: Interference>(fixture: &Fixture<I>) -> Result<(), Error> {
-    fixture.engine.delete_user(janes(0).tenant(), janes(0).user()).await
+    fixture.engine.delete_user(OPERATOR, janes(0).tenant(), janes(0).user()).await
 }
 
 fn is_online<I: Interference>(fixture: &Fixture<I>, nth: usize) -> bool {
@@ -110,7 +111,10 @@ fn however_starts_and_a_deletion_fall_together_nothing_is_left_open() {
 fn a_device_is_locked_unlocked_and_retired_and_hung_up_on() {
     everywhere(async |fixture: Fixture| {
         let set = async |status| {
-            fixture.engine.set_device_status(janes(0).tenant(), janes(0).id(), status).await
+            fixture
+                .engine
+                .set_device_status(OPERATOR, janes(0).tenant(), janes(0).id(), status)
+                .await
         };
         connect(&fixture, 0);
         connect(&fixture, 1);
@@ -131,7 +135,8 @@ fn a_device_is_locked_unlocked_and_retired_and_hung_up_on() {
 #[test]
 fn who_is_on_the_line_can_be_logged_out_once() {
     everywhere(async |fixture: Fixture| {
-        let log_out = async || fixture.engine.log_out(janes(0).tenant(), janes(0).user()).await;
+        let log_out =
+            async || fixture.engine.log_out(OPERATOR, janes(0).tenant(), janes(0).user()).await;
         assert_eq!(refusal(log_out().await), Refusal::Unchanged);
         connect(&fixture, 0);
         connect(&fixture, 2);
@@ -156,11 +161,17 @@ fn a_code_is_made_for_somebody_once() {
             labels: Vec::new(),
             state: ActivationState::Open,
         };
-        fixture.engine.create_activation(code(1)).await.unwrap();
-        assert_eq!(refusal(fixture.engine.create_activation(code(2)).await), Refusal::Exists);
+        fixture.engine.create_activation(OPERATOR, code(1)).await.unwrap();
+        assert_eq!(
+            refusal(fixture.engine.create_activation(OPERATOR, code(2)).await),
+            Refusal::Exists
+        );
         fixture.time.pass(core::time::Duration::from_secs(9));
-        fixture.engine.create_activation(code(3)).await.unwrap();
+        fixture.engine.create_activation(OPERATOR, code(3)).await.unwrap();
         let nobody = Activation { user: "nobody".parse().unwrap(), ..code(4) };
-        assert_eq!(refusal(fixture.engine.create_activation(nobody).await), Refusal::UnknownUser);
+        assert_eq!(
+            refusal(fixture.engine.create_activation(OPERATOR, nobody).await),
+            Refusal::UnknownUser
+        );
     });
 }

@@ -98,8 +98,7 @@ fn through_a_gateway_nothing_is_fetched_or_completed_that_takes_a_raw_signature(
         {
             let started = fixture.start(request).await;
             let tenant = janes(0).tenant().clone();
-            let device =
-                fixture.engine.store.device(&tenant, janes(0).id()).await.unwrap().unwrap();
+            let device = fixture.faulty.device(&tenant, janes(0).id()).await.unwrap().unwrap();
             let (key, operation) = (started.spec.request_key, Operation::Sign);
             let request = Request { tenant, key, operation, client: None };
             let fetched = fixture.engine.fetch(&request, device.value.serial_number).await;

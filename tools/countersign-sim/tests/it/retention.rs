@@ -1,6 +1,8 @@
 //! Stories of retention: what is kept, how long, and what can still be said of it afterwards.
 
 use core::time::Duration;
+use countersign_core::engine::Keep;
+use countersign_sim::changes::Changes as _;
 
 use countersign_core::Refusal;
 use countersign_core::delivery::{Capacity, Settlement, Verdict};
@@ -18,6 +20,7 @@ fn named(fixture: &Fixture, name: &str, request: u8) -> SignatureRequest {
 }
 
 async fn purge(fixture: &Fixture, keep: Option<Duration>) {
+    let keep = Keep { ended_transactions: keep, events: None };
     while fixture.engine.purge(keep).await.unwrap() {}
 }
 

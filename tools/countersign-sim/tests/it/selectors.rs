@@ -91,25 +91,30 @@ fn what_an_identity_was_at_the_start_does_not_help_it_at_the_end() {
             started
         };
         let relabelled = start().await;
-        fixture.engine.set_identity_labels(tenant, id, &["work".into()]).await.unwrap();
+        fixture.engine.set_identity_labels(OPERATOR, tenant, id, &["work".into()]).await.unwrap();
         assert_eq!(signs(&fixture, janes(0), &relabelled).await, Err(Refusal::UnfitIdentity));
-        fixture.engine.set_identity_labels(tenant, id, &["content".into()]).await.unwrap();
+        fixture
+            .engine
+            .set_identity_labels(OPERATOR, tenant, id, &["content".into()])
+            .await
+            .unwrap();
         assert_eq!(signs(&fixture, janes(0), &relabelled).await, Ok(()));
 
         let disabled = start().await;
-        let held = fixture.engine.set_identity_status(tenant, id, false, "lost").await.unwrap();
+        let held =
+            fixture.engine.set_identity_status(OPERATOR, tenant, id, false, "lost").await.unwrap();
         assert_eq!((held.identity.enabled, &*held.identity.status_reason), (false, "lost"));
         assert_eq!(signs(&fixture, janes(0), &disabled).await, Err(Refusal::UnfitIdentity));
-        fixture.engine.set_identity_status(tenant, id, true, "").await.unwrap();
+        fixture.engine.set_identity_status(OPERATOR, tenant, id, true, "").await.unwrap();
         assert_eq!(signs(&fixture, janes(0), &disabled).await, Ok(()));
 
         let deleted = start().await;
-        fixture.engine.delete_identity(tenant, id).await.unwrap();
+        fixture.engine.delete_identity(OPERATOR, tenant, id).await.unwrap();
         assert_eq!(signs(&fixture, janes(0), &deleted).await, Err(Refusal::UnfitIdentity));
         for gone in [
             fixture.engine.identity(tenant, id).await,
-            fixture.engine.delete_identity(tenant, id).await,
-            fixture.engine.set_identity_status(tenant, id, true, "").await,
+            fixture.engine.delete_identity(OPERATOR, tenant, id).await,
+            fixture.engine.set_identity_status(OPERATOR, tenant, id, true, "").await,
         ] {
             assert_eq!(refusal(gone), Refusal::UnknownIdentity);
         }

@@ -296,12 +296,12 @@ fn a_deaf_doorbell_changes_no_outcome() {
 fn what_was_read_before_the_user_was_locked_starts_nothing() {
     everywhere(async |fixture: Fixture| {
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
-        let seen = fixture.engine.store.user_with_devices(tenant, jane).await.unwrap();
+        let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();
         fixture.set_lock(janes(0), Lock::Administrator).await;
         let started = fixture.engine.start_among(seen, fixture.request()).await;
         assert_eq!(refusal(started), Refusal::UserLocked);
         fixture.set_lock(janes(0), Lock::Open).await;
-        let seen = fixture.engine.store.user_with_devices(tenant, jane).await.unwrap();
+        let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();
         let started = fixture.engine.start_among(seen, fixture.request()).await.unwrap();
         fixture.take(janes(0), &started).await.unwrap();
     });

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use countersign_core::port::{Handle, Ledger as _};
+use countersign_core::port::Handle;
 use countersign_core::tenant::KeyKind;
 use countersign_core::transaction::End;
 use countersign_device::{Operation, PhoneFile, gateway};
@@ -44,7 +44,7 @@ impl DemoRun<'_> {
     pub(super) async fn onespan(&mut self, set: &Set) -> anyhow::Result<Vec<String>> {
         let make = async {
             let (tenant, kind) = (Some(&set.tenant.name), KeyKind::FrontEnd);
-            Ok(key::make(&set.admin.store, tenant, kind, set.admin.now()).await?.1)
+            Ok(key::make(&set.admin, tenant, kind).await?.1)
         };
         let kept = "front-end, for the phones".to_owned();
         let key = self.stage.step("An API key for her app", make, |_| kept).await?;
@@ -149,8 +149,8 @@ impl DemoRun<'_> {
 
         let verified = async {
             let key = Handle::Key(request.parse().context("the key is ten digits")?);
-            let found = set.admin.store.load(&set.tenant.name, &key).await?;
-            let transaction = found.context("the ledger does not know the request")?.value;
+            let found = set.admin.core.find(&set.tenant.name, &key).await?;
+            let transaction = found.context("the ledger does not know the request")?;
             let Some(End::Finished { proof, .. }) = transaction.end() else {
                 bail!("the ledger says that it did not finish");
             };

@@ -1,14 +1,14 @@
 //! The devices in the ledger: list, lock, unlock.
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::bail;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use countersign_core::device::{Device, DeviceStatus, Identity};
 use countersign_core::id::{DeviceId, TenantName, UserName};
-use countersign_core::limits::COMMIT_TRIES_MAX;
-use countersign_core::port::{Changed, Registry as _};
+use countersign_core::port::Registry as _;
 use countersign_core::push::Push;
+use countersign_core::{Error, Refusal};
 use serde::Serialize;
 
 use crate::cli::admin::{Admin, LedgerArgs};
@@ -89,7 +89,7 @@ impl ListDevices {
             Some(user) => drop(admin.user(&self.tenant, user).await?),
             None => drop(admin.tenant(&self.tenant).await?),
         }
-        let devices = admin.store.devices(&self.tenant, self.user.as_ref()).await?;
+        let devices = admin.core.registry().devices(&self.tenant, self.user.as_ref()).await?;
         let shown: Vec<DeviceView> = devices.iter().map(|device| shown(&device.value)).collect();
         answer::print(admin.json, &shown, || table(&shown))?;
         admin.close().await
@@ -110,22 +110,23 @@ impl DeviceArgs {
         let admin = Admin::at(&self.place)?;
         let (tenant, id) = (&self.tenant, self.id);
         admin.tenant(tenant).await?;
-        for _ in 0..COMMIT_TRIES_MAX {
-            let found = admin.store.device(tenant, id).await?;
-            let found = found.with_context(|| format!("tenant {tenant} has no device {id}"))?;
-            let present = found.value.status;
-            ensure!(present != DeviceStatus::Retired, "device {id} is retired, for good");
-            ensure!(present != status, "device {id} is {} already", present.as_str());
-            let device = Device { status, ..found.value };
-            if admin.store.change_device(device.clone(), found.version).await? == Changed::Stale {
-                continue;
+        let device = match admin.core.set_device_status(&admin.actor, tenant, id, status).await {
+            Ok(device) => device,
+            Err(Error::Refused(Refusal::UnknownDevice)) => {
+                match admin.core.registry().device(tenant, id).await? {
+                    Some(_) => bail!("device {id} is retired, for good"),
+                    None => bail!("tenant {tenant} has no device {id}"),
+                }
             }
-            answer::print(admin.json, &shown(&device), || {
-                format!("Device {id} ({}) is {}.", device.serial_number, status.as_str())
-            })?;
-            return admin.close().await;
-        }
-        bail!("device {id} kept changing meanwhile: try again")
+            Err(Error::Refused(Refusal::Unchanged)) => {
+                bail!("device {id} is {} already", status.as_str())
+            }
+            Err(error) => return Err(error.into()),
+        };
+        answer::print(admin.json, &shown(&device), || {
+            format!("Device {id} ({}) is {}.", device.serial_number, status.as_str())
+        })?;
+        admin.close().await
     }
 }
 

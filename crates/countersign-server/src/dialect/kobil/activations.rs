@@ -7,7 +7,8 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::enrolment::{Activation, ActivationState};
-use countersign_core::port::{Entropy as _, Registry as _};
+use countersign_core::event::Actor;
+use countersign_core::port::Registry as _;
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
 use countersign_core::{Error, Fault, Refusal};
@@ -83,7 +84,7 @@ async fn create(
     let user = named.user()?;
     let asked = ActivationRequest::of(request.uri())?;
     let new = NewCode::parse(&json(request).await?)?;
-    let core = &kobil.authenticator.core;
+    let (core, actor) = (&kobil.authenticator.core, Actor::Client(caller.client.clone()));
     let (code, chosen) = match new.code {
         Some(code) => (code, true),
         None => (ActivationCode::generate(), false),
@@ -91,7 +92,7 @@ async fn create(
     // A whole second, so that what is told is what holds.
     let lasting = Timestamp((core.now() + kobil.invitations.lifetime).seconds() * 1_000);
     let activation = Activation {
-        id: core.system.random_u128(),
+        id: core.random_u128(),
         tenant: caller.tenant,
         user,
         code: Secret::new(code.as_str().as_bytes().to_vec()),
@@ -102,7 +103,7 @@ async fn create(
         state: ActivationState::Open,
     };
     let row = kobil.row(&activation, asked.qr_type || asked.qr_code)?;
-    match core.create_activation(activation).await {
+    match core.create_activation(&actor, activation).await {
         Ok(()) => Ok(render::CODE_CREATED.with(Some(row), SubSystem::Users)),
         Err(Error::Refused(Refusal::Exists)) => Err(render::CODE_EXISTS.into()),
         Err(error) => Err(error.into()),
@@ -120,10 +121,10 @@ async fn list(
     let user = named.user()?;
     let asked = ActivationRequest::of(request.uri())?;
     let core = &kobil.authenticator.core;
-    if core.store.user(&caller.tenant, &user).await.map_err(Error::from)?.is_none() {
+    if core.registry().user(&caller.tenant, &user).await.map_err(Error::from)?.is_none() {
         return Err(Error::from(Refusal::UnknownUser).into());
     }
-    let found = core.store.activations(&caller.tenant, &user, core.now()).await;
+    let found = core.registry().activations(&caller.tenant, &user, core.now()).await;
     let found = found.map_err(Error::from)?.into_iter().map(|found| found.value);
     let shown = found.filter(|code| !code.secret && code.state == ActivationState::Open);
     let rows = shown.map(|code| kobil.row(&code, asked.qr_code));

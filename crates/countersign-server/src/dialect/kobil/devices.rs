@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use countersign_core::device::{Device, DeviceStatus, Usage};
+use countersign_core::event::Actor;
 use countersign_core::id::DeviceId;
 use countersign_core::port::{Notifier as _, Registry as _};
 use countersign_core::spec::Recipients;
@@ -79,8 +80,8 @@ struct Row {
 impl Row {
     fn of(device: Device, user_locked: bool, core: &Core) -> Result<Self, Fault> {
         let online =
-            core.notifier.online(&device.tenant, &device.user, &Recipients::Device(device.id));
-        let last_login = core.notifier.last_seen(&device.tenant, device.id);
+            core.notifier().online(&device.tenant, &device.user, &Recipients::Device(device.id));
+        let last_login = core.notifier().last_seen(&device.tenant, device.id);
         let signer = device.identities.iter().find(|i| i.usage == Usage::Content);
         let signer = signer.or(device.identities.first());
         let certificate = signer.map(|identity| Certificate::from_der(&identity.certificate));
@@ -123,10 +124,11 @@ async fn list(
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     let core = &kobil.authenticator.core;
-    let found = core.store.user(&caller.tenant, &user).await.map_err(Error::from)?;
+    let found = core.registry().user(&caller.tenant, &user).await.map_err(Error::from)?;
     let found = found.ok_or(Error::from(Refusal::UnknownUser))?;
     let user_locked = found.value.lock_state.check(core.now()).is_err();
-    let devices = core.store.devices(&caller.tenant, Some(&user)).await.map_err(Error::from)?;
+    let devices =
+        core.registry().devices(&caller.tenant, Some(&user)).await.map_err(Error::from)?;
     let rows = devices.into_iter().map(|device| Row::of(device.value, user_locked, core));
     let rows = rows.collect::<Result<Vec<_>, _>>().map_err(Error::from)?;
     Ok(render::DEVICES_FETCHED.with(Some(rows), SubSystem::Users))
@@ -181,8 +183,9 @@ impl Change {
         }
         // A number that no device can have is none's.
         let id: DeviceId = id.parse().map_err(|_| Error::from(Refusal::UnknownDevice))?;
-        match kobil.authenticator.core.set_device_status(&caller.tenant, id, self.status).await {
-            Ok(()) => Ok(self.done.with(Some(true), SubSystem::Devices)),
+        let (core, actor) = (&kobil.authenticator.core, Actor::Client(caller.client));
+        match core.set_device_status(&actor, &caller.tenant, id, self.status).await {
+            Ok(_) => Ok(self.done.with(Some(true), SubSystem::Devices)),
             Err(Error::Refused(Refusal::Unchanged)) => Err(self.already.into()),
             Err(error) => Err(error.into()),
         }
@@ -199,8 +202,9 @@ async fn remove(
     let id = named.device.as_deref().unwrap_or("").trim();
     let id: DeviceId = id.parse().map_err(|_| render::BAD_DEVICE_TO_DELETE)?;
     let retired = DeviceStatus::Retired;
-    match kobil.authenticator.core.set_device_status(&caller.tenant, id, retired).await {
-        Ok(()) => Ok(render::DEVICE_DELETED.with(Some(true), SubSystem::Devices)),
+    let (core, actor) = (&kobil.authenticator.core, Actor::Client(caller.client));
+    match core.set_device_status(&actor, &caller.tenant, id, retired).await {
+        Ok(_) => Ok(render::DEVICE_DELETED.with(Some(true), SubSystem::Devices)),
         Err(Error::Refused(Refusal::UnknownDevice)) => Err(render::NO_DEVICE_TO_DELETE.into()),
         Err(error) => Err(error.into()),
     }

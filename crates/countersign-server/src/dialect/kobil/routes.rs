@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::id::{TransactionId, UserName};
-use countersign_core::port::{Entropy as _, Handle, Registry as _};
+use countersign_core::port::{Handle, Registry as _};
 use countersign_core::spec::{AcceptedFormats, Dialect, Operation};
 use countersign_core::{Error, Refusal};
 
@@ -65,12 +65,12 @@ async fn start(
     }
 
     let core = &kobil.authenticator.core;
-    let id = TransactionId(core.system.new_id(core.now()));
+    let id = TransactionId(core.new_id());
     if start.callback.is_some() {
         return Ok(render::created(&*core.start(order(id, caller, user, start)).await?));
     }
     // Listening begins before the start, so that no end falls in between.
-    let waiter = core.notifier.wait(&caller.tenant, &caller.client, id).map_err(Error::from)?;
+    let waiter = core.notifier().wait(&caller.tenant, &caller.client, id).map_err(Error::from)?;
     let started = core.start(order(id, caller, user, start)).await?;
     let ended = wait::wait_for_end(core, started, waiter, &kobil.tasks).await?;
     let ended = ended.ok_or(render::SERVICE_UNAVAILABLE)?;
@@ -114,7 +114,7 @@ async fn cancel(
     let body = json(request).await?;
     let cancel = Cancel::parse(&body)?;
     let core = &kobil.authenticator.core;
-    if core.store.user(&caller.tenant, &user).await.map_err(Error::from)?.is_none() {
+    if core.registry().user(&caller.tenant, &user).await.map_err(Error::from)?.is_none() {
         return Err(Error::from(Refusal::UnknownUser).into());
     }
     let handle = Handle::Reference(caller.client.clone(), cancel.transaction_id.clone());

@@ -10,7 +10,8 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
-use countersign_core::port::{Created, Registry as _};
+use countersign_core::event::Actor;
+use countersign_core::port::Registry as _;
 use countersign_core::user::User;
 use countersign_core::{Error, Fault, Refusal};
 use serde::Serialize;
@@ -58,10 +59,10 @@ async fn create(
     let new = NewUser::parse(&json(request).await?)?;
     let core = &kobil.authenticator.core;
     let (name, profile) = (&new.name, Some(new.profile.as_str()));
-    let made = core.store.create_user(&caller.tenant, name, profile, core.now()).await;
-    match made.map_err(Error::from)? {
-        Created::Made => Ok(render::USER_CREATED.with::<()>(None, SubSystem::Users)),
-        Created::Exists => Err(render::USER_EXISTS.into()),
+    match core.create_user(&Actor::Client(caller.client), &caller.tenant, name, profile).await {
+        Ok(()) => Ok(render::USER_CREATED.with::<()>(None, SubSystem::Users)),
+        Err(Error::Refused(Refusal::Exists)) => Err(render::USER_EXISTS.into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -116,7 +117,7 @@ async fn show(
     request: Request,
 ) -> Result<Response, KobilError> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
-    let found = kobil.authenticator.core.store.user(&caller.tenant, &named.user()?).await;
+    let found = kobil.authenticator.core.registry().user(&caller.tenant, &named.user()?).await;
     let found = found.map_err(Error::from)?.ok_or(Error::from(Refusal::UnknownUser))?;
     let info = UserInfo::of(&found.value).map_err(Error::from)?;
     Ok(render::USER_FETCHED.with(Some(info), SubSystem::Users))
@@ -130,7 +131,8 @@ async fn remove(
 ) -> Result<Response, KobilError> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
     let user = named.user()?;
-    kobil.authenticator.core.delete_user(&caller.tenant, &user).await?;
+    let actor = Actor::Client(caller.client.clone());
+    kobil.authenticator.core.delete_user(&actor, &caller.tenant, &user).await?;
     info!(client = %caller.client, "User {user} of {} is deleted", caller.tenant);
     Ok(render::USER_DELETED.with::<()>(None, SubSystem::Users))
 }
@@ -142,7 +144,8 @@ async fn log_out(
     request: Request,
 ) -> Result<Response, KobilError> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
-    match kobil.authenticator.core.log_out(&caller.tenant, &named.user()?).await {
+    let actor = Actor::Client(caller.client.clone());
+    match kobil.authenticator.core.log_out(&actor, &caller.tenant, &named.user()?).await {
         Ok(()) => Ok(render::LOGGED_OUT.with(Some(true), SubSystem::Users)),
         Err(Error::Refused(Refusal::Unchanged)) => Err(render::NOT_LOGGED_IN.into()),
         Err(error) => Err(error.into()),

@@ -197,7 +197,7 @@ impl Phones {
 
     async fn device(&self, tenant: &TenantName, serial: &str) -> Result<Option<Device>, Error> {
         let Ok(serial) = serial.parse() else { return Ok(None) };
-        let found = self.0.core.store.device_by_serial(tenant, serial).await?;
+        let found = self.0.core.registry().device_by_serial(tenant, serial).await?;
         Ok(found.map(|found| found.value))
     }
 }

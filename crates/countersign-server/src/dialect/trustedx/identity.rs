@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::Refusal;
 use countersign_core::device::{Device, Identity, Usage};
+use countersign_core::event::Actor;
 use countersign_core::id::{IdentityId, TenantName};
 use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX};
 use countersign_core::selector::{Filter, HeldIdentity};
@@ -208,7 +209,14 @@ pub(super) async fn set_status(
     let body = body_limit::json(request).await?;
     let StatusChange { enabled, reason } = StatusChange::parse(&body)?;
     let core = &trustedx.authenticator.core;
-    core.set_identity_status(&caller.tenant, identity_id(&id)?, enabled, &reason).await?;
+    core.set_identity_status(
+        &Actor::Client(caller.client.clone()),
+        &caller.tenant,
+        identity_id(&id)?,
+        enabled,
+        &reason,
+    )
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -222,11 +230,8 @@ pub(super) async fn set_labels(
     let caller = trustedx.application(request.headers(), scope).await?;
     let body = body_limit::json(request).await?;
     let labels = read_labels(&body)?;
-    trustedx
-        .authenticator
-        .core
-        .set_identity_labels(&caller.tenant, identity_id(&id)?, &labels)
-        .await?;
+    let (core, actor) = (&trustedx.authenticator.core, Actor::Client(caller.client));
+    core.set_identity_labels(&actor, &caller.tenant, identity_id(&id)?, &labels).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -238,8 +243,11 @@ pub(super) async fn delete(
 ) -> Result<Response, ProcessError> {
     let scope = &trustedx.rules.scopes.manage;
     let caller = trustedx.application(request.headers(), scope).await?;
-    let held =
-        trustedx.authenticator.core.delete_identity(&caller.tenant, identity_id(&id)?).await?;
+    let held = trustedx
+        .authenticator
+        .core
+        .delete_identity(&Actor::Client(caller.client.clone()), &caller.tenant, identity_id(&id)?)
+        .await?;
     Ok(trustedx.one(&held))
 }
 

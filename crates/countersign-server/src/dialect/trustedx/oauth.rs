@@ -129,7 +129,7 @@ pub(super) async fn own_keys(State(trustedx): State<TrustedX>, request: Request)
         if let Ok(tenant) = named {
             return discovery::keys(authenticator, tenant.as_str()).await;
         }
-        match authenticator.core.store.tenants().await?.as_slice() {
+        match authenticator.core.registry().tenants().await?.as_slice() {
             [only] => discovery::keys(authenticator, only.as_str()).await,
             _ => Err(AuthError::NoTenant),
         }

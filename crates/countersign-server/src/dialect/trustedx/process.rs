@@ -9,9 +9,7 @@ use axum::response::Response;
 use countersign_core::Refusal;
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::id::{TransactionId, UserName};
-use countersign_core::port::{
-    EndSnapshot, Entropy as _, Handle, Ledger as _, Registry as _, UserWithDevices,
-};
+use countersign_core::port::{EndSnapshot, Handle, Registry as _, UserWithDevices};
 use countersign_core::selector::Selector;
 use countersign_core::spec::{AcceptedFormats, Clocks, Dialect, RawTerms, Recipients, Reference};
 use countersign_core::transaction::Transaction;
@@ -119,7 +117,7 @@ impl TrustedX {
         // Devices that are on the line are offered it in any case.
         let announced = if create.notify { Notify::Everybody } else { Notify::Online };
         let order = SignatureRequest {
-            id: TransactionId(core.system.new_id(core.now())),
+            id: TransactionId(core.new_id()),
             dialect: Dialect::TrustedX,
             reference,
             recipients: Recipients::Any,
@@ -155,7 +153,7 @@ impl TrustedX {
         let mut holders: Vec<UserWithDevices> = Vec::new();
         for asked in &mut create.asked {
             let Some(Selector { id: Some(id), .. }) = asked.selector else { continue };
-            let holder = self.authenticator.core.store.holder(&caller.tenant, id).await?;
+            let holder = self.authenticator.core.registry().holder(&caller.tenant, id).await?;
             match holder.as_ref().and_then(|holder| holder.identity(id)) {
                 Some((device, identity)) => {
                     asked.show_by(device, identity);
@@ -194,7 +192,8 @@ impl TrustedX {
         }
         let mut by_device = Vec::new();
         if rules.device_types.iter().any(|one| one.digest_algorithm.is_some()) {
-            let devices = self.authenticator.core.store.devices(&caller.tenant, Some(user)).await?;
+            let devices =
+                self.authenticator.core.registry().devices(&caller.tenant, Some(user)).await?;
             by_device = rules.hashes(devices.iter().map(|device| &device.value));
         }
         Ok(RawTerms { hash: Some(rules.digest_algorithm), by_device, ..spec })
@@ -216,7 +215,7 @@ impl TrustedX {
     ) -> Result<(), ProcessError> {
         let core = &self.authenticator.core;
         // Listens first, so that no end falls in between.
-        let wait = |id: TransactionId| core.notifier.wait(&caller.tenant, &caller.client, id);
+        let wait = |id: TransactionId| core.notifier().wait(&caller.tenant, &caller.client, id);
         let waiter = id.parse().ok().map(wait).transpose().map_err(Refusal::from)?;
         let found = self.own(caller, id).await?;
         let Some(waiter) = waiter.filter(|_| !found.state.is_ended()) else { return Ok(()) };
@@ -286,7 +285,7 @@ pub(super) async fn result(
         trustedx.wait(&caller, &id, patience).await?;
     }
     let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
-    match trustedx.authenticator.core.store.end_snapshot(&caller.tenant, id).await? {
+    match trustedx.authenticator.core.end_snapshot(&caller.tenant, id).await? {
         Some(EndSnapshot::Open { dialect: Dialect::TrustedX, client })
             if client == caller.client =>
         {

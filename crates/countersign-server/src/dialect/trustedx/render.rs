@@ -134,7 +134,8 @@ impl TrustedX {
         transaction: &Transaction,
     ) -> Result<Option<SignerView>, Fault> {
         let Some(End::Finished { by, .. }) = transaction.end() else { return Ok(None) };
-        let device = self.authenticator.core.store.device(&transaction.spec.tenant, *by).await?;
+        let device =
+            self.authenticator.core.registry().device(&transaction.spec.tenant, *by).await?;
         Ok(SignerView::of(transaction, device.map(|device| device.value)))
     }
 }

@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::delivery::{DeliveryKind, Verdict};
 use countersign_core::device::{Device, DeviceStatus};
 use countersign_core::id::{DeliveryId, DeviceId, TenantName, TransactionId, UserName};
-use countersign_core::port::{Commit, Versioned};
+use countersign_core::port::{TransactionChange, Versioned};
 use countersign_core::selector::Selector;
 use countersign_core::spec::{Recipients, SignatureFormat};
 use countersign_core::time::Timestamp;
@@ -21,6 +21,8 @@ use crate::fixture::POPULATION;
 
 /// What there should be.
 pub(super) struct Model {
+    /// Steps of transactions that were written.
+    pub(super) commits: usize,
     pub(super) transactions: BTreeMap<TransactionId, (Transaction, u32)>,
     /// Those of them of which only the evidence is kept.
     evidence: BTreeSet<TransactionId>,
@@ -43,6 +45,7 @@ impl Model {
             transactions: BTreeMap::new(),
             evidence: BTreeSet::new(),
             gone: BTreeMap::new(),
+            commits: 0,
             standings: phones().map(|phone| (user(&phone.device), LockState::default())).collect(),
             devices: phones().map(|phone| (phone.id(), phone.device.clone())).collect(),
             outstanding: BTreeMap::new(),
@@ -94,7 +97,10 @@ impl Model {
     /// Takes in what was written.
     pub(super) fn watch(&mut self, written: &Written) {
         match written {
-            Written::Commit(commit) => self.commit(commit),
+            Written::Commit(commit) => {
+                self.commits += 1;
+                self.commit(commit);
+            }
             Written::LockState(tenant, user, lock_state) => {
                 self.standings.insert((tenant.clone(), user.clone()), *lock_state);
             }
@@ -106,11 +112,11 @@ impl Model {
                 assert!(self.outstanding.contains_key(&settlement.id), "only what is owed is paid");
                 self.settled.insert(settlement.id);
             }
-            Written::Forgotten(_) => {} // What is gone is looked for in the ledger.
+            Written::Purged(_) => {} // What is gone is looked for in the ledger.
         }
     }
 
-    fn commit(&mut self, commit: &Commit) {
+    fn commit(&mut self, commit: &TransactionChange) {
         let id = commit.transaction.spec.id;
         let mut commit = commit.clone();
         if self.evidence.contains(&id) {
@@ -137,7 +143,7 @@ impl Model {
         self.transactions.insert(id, (next.clone(), version));
     }
 
-    fn begins(&self, commit: &Commit) {
+    fn begins(&self, commit: &TransactionChange) {
         let spec = &commit.transaction.spec;
         assert!(!self.transactions.contains_key(&spec.id), "an id begins once");
         let same_tenant = || {
@@ -160,7 +166,7 @@ impl Model {
         assert_eq!(commit.event == Event::Ended(Outcome::Expired), is_over);
     }
 
-    fn goes_on(&self, commit: &Commit, before: &Transaction) {
+    fn goes_on(&self, commit: &TransactionChange, before: &Transaction) {
         let next = &commit.transaction;
         let took = &next.takes[before.takes.len()..];
         assert_eq!(next.takes[..before.takes.len()], before.takes, "a take stays");
@@ -201,7 +207,7 @@ impl Model {
         }
     }
 
-    fn ends(&self, commit: &Commit, before: &Transaction, at: Timestamp, end: &End) {
+    fn ends(&self, commit: &TransactionChange, before: &Transaction, at: Timestamp, end: &End) {
         let next = &commit.transaction;
         match end {
             End::Expired(_) => assert!(at >= before.deadline(), "nothing expires early"),
@@ -244,7 +250,7 @@ impl Model {
     }
 
     /// Debts are exactly those of the event.
-    fn has_deliveries(&mut self, commit: &Commit) {
+    fn has_deliveries(&mut self, commit: &TransactionChange) {
         let spec = &commit.transaction.spec;
         let mut pushed = BTreeSet::new();
         for outstanding in &commit.deliveries {
@@ -277,11 +283,12 @@ impl Model {
         self.standings[&(spec.tenant.clone(), spec.user.clone())].check(at).is_ok()
     }
 
-    /// Whether the phone or its user is locked, until somebody lifts it.
-    pub(super) fn bars(&self, phone: &Phone) -> bool {
+    /// Whether the phone is locked, and whether its user is, until somebody unlocks them.
+    pub(super) fn locks(&self, phone: &Phone) -> [bool; 2] {
         let user = (phone.tenant().clone(), phone.user().clone());
         let lock = self.standings[&user].lock;
-        !self.is_active(phone.id()) || matches!(lock, Lock::Administrator | Lock::ReportedByUser)
+        let user_is_locked = matches!(lock, Lock::Administrator | Lock::ReportedByUser);
+        [!self.is_active(phone.id()), user_is_locked]
     }
 
     fn is_active(&self, device: DeviceId) -> bool {

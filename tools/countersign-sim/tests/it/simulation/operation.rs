@@ -6,12 +6,18 @@ use std::rc::Rc;
 
 use countersign_core::delivery::{Capacity, Delivery, Settlement, Verdict};
 use countersign_core::device::DeviceStatus;
-use countersign_core::engine::{FinishMode, SignatureRequest, Submission};
-use countersign_core::id::{IdentityId, TransactionId};
-use countersign_core::port::{Changed, Claim, Handle, Ledger, Registry};
+use countersign_core::engine::{FinishMode, Keep, SignatureRequest, Submission};
+use countersign_core::enrolment::{Activation, ActivationState};
+use countersign_core::event::Actor;
+use countersign_core::id::{ApiKeyId, IdentityId, TransactionId};
+use countersign_core::port::{Claim, Handle};
+use countersign_core::push::{Provider, PushAddress};
+use countersign_core::refusal::AdminError;
+use countersign_core::secret::{Key32, Secret};
 use countersign_core::spec::SignatureFormat;
+use countersign_core::tenant::{ApiKey, Client, KeyKind};
+use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, Transaction};
-use countersign_core::user::{Lock, LockState};
 use countersign_core::{Error, Refusal};
 use countersign_sim::{Phone, RAW, RandomFaults, pin_digest};
 use countersign_store::Store;
@@ -63,16 +69,34 @@ pub(super) enum What {
     Forget(Duration),
     Pay,
     /// The user's lock, by an administrator.
-    Lock(Lock),
+    Lock(bool),
     /// The device's status, by an administrator.
     Status(DeviceStatus),
     /// Whether its identities are enabled.
     Enable(bool),
+    Administer(Act),
     Pin {
         version: u32,
         old: String,
         new: String,
     },
+}
+
+/// What an operator does that no transaction is decided on. Numbers stand for names.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Act {
+    CreateUser(u32),
+    DeleteUser(u32),
+    CreateActivation(u128),
+    CreateClient(u32),
+    CreateApiKey(u32),
+    /// Begin with a new key, or end the older one.
+    RotateCallbackKey(bool),
+    TrustRoot(u32),
+    /// By the device itself.
+    SetPush(Option<u32>),
+    LogOut,
+    Replay,
 }
 
 /// How it was answered.
@@ -121,7 +145,7 @@ impl Operation {
                 return Ok(Answer::Done);
             }
             What::Forget(keep) => {
-                node.purge(Some(keep)).await?;
+                node.purge(Keep { ended_transactions: Some(keep), events: None }).await?;
                 return Ok(Answer::Done);
             }
             What::Pin { version, old, new } => {
@@ -130,37 +154,80 @@ impl Operation {
                 return Ok(Answer::Done);
             }
             What::Lock(_) | What::Status(_) | What::Enable(_) => {
-                self.administer(&node.store).await?;
+                self.administer(node).await?;
+                return Ok(Answer::Done);
+            }
+            What::Administer(act) => {
+                self.act(act, node).await?;
                 return Ok(Answer::Done);
             }
         };
         Ok(Answer::Transaction(told.spec.id))
     }
 
-    /// What an administrator does: reads, changes, and begins again if somebody else was faster.
-    async fn administer(&self, store: &impl Registry) -> Result<(), Error> {
-        let (tenant, user) = (self.phone.tenant(), self.phone.user());
-        loop {
-            let changed = if let What::Lock(lock) = self.what {
-                let found = store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
-                let lock_state = LockState { lock, ..found.value.lock_state };
-                store.set_lock_state(tenant, user, found.version, lock_state).await?
-            } else {
-                let found = store.device(tenant, self.phone.id()).await?;
-                let found = found.ok_or(Refusal::UnknownDevice)?;
-                let mut device = found.value;
-                match self.what {
-                    What::Status(status) => device.status = status,
-                    What::Enable(is_on) => {
-                        device.identities.iter_mut().for_each(|i| i.enabled = is_on);
-                    }
-                    _ => unreachable!("not an administrator's"),
-                }
-                store.change_device(device, found.version).await?
-            };
-            if changed == Changed::Written {
-                return Ok(());
+    /// What an operator does.
+    async fn administer(&self, node: &SimulatedNode) -> Result<(), Error> {
+        let (tenant, user, device) = (self.phone.tenant(), self.phone.user(), self.phone.id());
+        let operator = &Actor::CommandLine("operator".into());
+        match self.what {
+            What::Lock(locked) => {
+                node.set_user_lock(operator, tenant, user, locked).await?;
             }
+            What::Status(status) => {
+                node.set_device_status(operator, tenant, device, status).await?;
+            }
+            What::Enable(is_on) => {
+                for identity in &self.phone.device.identities {
+                    node.set_identity_status(operator, tenant, identity.id, is_on, "").await?;
+                }
+            }
+            _ => unreachable!("not an operator's"),
+        }
+        Ok(())
+    }
+
+    async fn act(&self, act: Act, node: &SimulatedNode) -> Result<(), Error> {
+        let (tenant, user) = (self.phone.tenant(), self.phone.user());
+        let operator = &Actor::CommandLine("operator".into());
+        let client = || &POPULATION.test_tenant(tenant.as_str()).client;
+        let guest = |number| format!("guest-{number}").parse().expect("a name");
+        match act {
+            Act::CreateUser(number) => {
+                node.create_user(operator, tenant, &guest(number), None).await
+            }
+            Act::DeleteUser(number) => node.delete_user(operator, tenant, &guest(number)).await,
+            Act::CreateActivation(id) => {
+                let activation = activation(self.phone, id, node.now());
+                node.create_activation(operator, activation).await
+            }
+            Act::CreateClient(number) => {
+                let new = new_client(self.phone, number, node.now());
+                as_refused(node.create_client(operator, new).await)
+            }
+            Act::CreateApiKey(number) => {
+                let digest = [number as u8; 32];
+                let (id, kind) = (ApiKeyId(number.into()), KeyKind::FrontEnd);
+                let tenant = Some(tenant.clone());
+                let key = ApiKey { id, tenant, kind, digest, created_at: node.now() };
+                as_refused(node.create_api_key(operator, key).await)
+            }
+            Act::RotateCallbackKey(begins) => {
+                let new = begins.then(|| Key32::copied(&[1; 32]));
+                as_refused(node.rotate_callback_key(operator, tenant, client(), new.as_ref()).await)
+            }
+            Act::TrustRoot(number) => {
+                let root = number.to_be_bytes();
+                as_refused(node.trust_root(operator, tenant, &root, "00").await)
+            }
+            Act::SetPush(number) => {
+                let address = number.map(|number| {
+                    let (provider, token) = (Provider::Fcm, format!("token-{number}"));
+                    (PushAddress { provider, token, keys: None }, None)
+                });
+                node.set_push(tenant, self.phone.id(), address).await
+            }
+            Act::LogOut => node.log_out(operator, tenant, user).await,
+            Act::Replay => Ok(node.replay(operator, tenant, None).await.map(|_| ())?),
         }
     }
 
@@ -201,11 +268,11 @@ async fn settle_one(node: &SimulatedNode) -> Result<Answer, Error> {
     let now = node.now();
     let lease_end = now + Duration::from_secs(2);
     let claim = Claim { now, lease_end, capacity: Capacity::new(4, 2), after: None };
-    for Delivery { id, destination, lease, .. } in node.store.claim(claim).await?.deliveries {
+    for Delivery { id, destination, lease, .. } in node.claim(claim).await?.deliveries {
         let (verdict, outcome) = (Verdict::Done, "200".into());
         let settlement =
             Settlement { tenant: destination.tenant, id, lease, verdict, outcome, at: now };
-        node.store.settle(settlement).await?;
+        node.settle(settlement).await?;
     }
     Ok(Answer::Done)
 }
@@ -225,14 +292,50 @@ impl fmt::Display for Operation {
             What::Fail { id } => write!(f, "fail {id}"),
             What::Cancel { id } => write!(f, "cancel {id}"),
             What::Discard { id } => write!(f, "discard {id}"),
-            What::Lock(lock) => write!(f, "the user is {lock:?}"),
+            What::Lock(locked) => write!(f, "the user is locked: {locked}"),
             What::Status(status) => write!(f, "the device is {status:?}"),
             What::Enable(is_on) => write!(f, "identities enabled: {is_on}"),
             What::Pin { version, .. } => write!(f, "PIN {version}"),
+            What::Administer(act) => write!(f, "{act:?}"),
             What::Offers => f.write_str("offers"),
             What::Sweep => f.write_str("sweep"),
             What::Forget(keep) => write!(f, "forget what is older than {keep:?}"),
             What::Pay => f.write_str("pay"),
         }
     }
+}
+
+fn activation(phone: &Phone, id: u128, now: Timestamp) -> Activation {
+    Activation {
+        id,
+        tenant: phone.tenant().clone(),
+        user: phone.user().clone(),
+        code: Secret::new(id.to_be_bytes().to_vec()),
+        not_after: now + Duration::from_secs(5),
+        secret: false,
+        chosen: false,
+        labels: Vec::new(),
+        state: ActivationState::Open,
+    }
+}
+
+fn new_client(phone: &Phone, number: u32, now: Timestamp) -> Client {
+    Client {
+        tenant: phone.tenant().clone(),
+        id: format!("client-{number}").parse().expect("a name"),
+        name: format!("Client {number}"),
+        secret_digest: [0; 32],
+        webhook_key: Key32::copied(&[0; 32]),
+        webhook_key_before: None,
+        scopes: None,
+        created_at: now,
+    }
+}
+
+/// An operator's refusals are all the same to the simulation.
+fn as_refused(answer: Result<(), AdminError>) -> Result<(), Error> {
+    answer.map_err(|error| match error {
+        AdminError::Refused(_) => Refusal::Exists.into(),
+        AdminError::Failed(fault) => fault.into(),
+    })
 }

@@ -9,6 +9,7 @@ use countersign_core::Error;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{DeviceStatus, Usage};
 use countersign_core::engine::{Engine, FinishMode, Policy, StartRates};
+use countersign_core::event::{RecordedEvent, Subject};
 use countersign_core::id::{DeliveryId, DeviceId, IdentityId, TransactionId};
 use countersign_core::port::{Clock, Handle, Ledger, StoredMax};
 use countersign_core::push_policy::{PushPolicy, When};
@@ -16,7 +17,7 @@ use countersign_core::selector::Selector;
 use countersign_core::spec::{Clocks, Recipients, SignatureFormat};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Decline;
-use countersign_core::user::{Lock, LockPolicy};
+use countersign_core::user::LockPolicy;
 use countersign_sim::{
     FakeNotifier, FaultyStore, Phone, Prng, RAW, RandomFaults, Scheduler, TestTenant, Timeline,
     Written, block_on, is_injected,
@@ -24,7 +25,7 @@ use countersign_sim::{
 use countersign_store::Store;
 
 use super::model::Model;
-use super::operation::{self, Answer, Operation, What};
+use super::operation::{self, Act, Answer, Operation, What};
 use crate::fixture::{POPULATION, callback, reference};
 
 pub(super) const POLICY: Policy = Policy {
@@ -65,8 +66,9 @@ struct Caller {
     writes: usize,
     /// How often it was asked before.
     repeats: usize,
-    /// Whether the device or its user was locked when it was asked, and has been ever since.
-    is_barred: bool,
+    /// Whether the device was locked when it was asked, and has been ever since; and whether the user
+    /// was. Between two reads of one call, one may be unlocked and the other locked.
+    locked: [bool; 2],
 }
 
 /// A town that falls says which it was.
@@ -141,14 +143,11 @@ impl Simulation {
             self.turn();
         }
         self.time.pass(Duration::from_hours(24));
-        let sweeper = Engine::new(
-            FaultyStore::new(self.store.inner.clone(), countersign_sim::NoFaults),
-            FakeNotifier::default(),
-            self.time.clone(),
-            POLICY,
-        );
+        let store = FaultyStore::new(self.store.inner.clone(), countersign_sim::NoFaults);
+        let notifier = FakeNotifier::default();
+        let sweeper = Engine::new(store.clone(), notifier, self.time.clone(), POLICY);
         block_on(sweeper.sweep()).unwrap();
-        for written in sweeper.store.tape() {
+        for written in store.tape() {
             self.model.watch(&written);
         }
         let due = block_on(sweeper.sweep()).unwrap();
@@ -161,6 +160,21 @@ impl Simulation {
         }
 
         self.settle_accounts();
+        self.count_events();
+    }
+
+    /// Each tenant's events are numbered without a gap, and each commit of a transaction has its event.
+    fn count_events(&self) {
+        let mut of_transactions = 0;
+        for test_tenant in &POPULATION.test_tenants {
+            let events = self.store.inner.events(Some(&test_tenant.tenant), 0, u16::MAX);
+            let events = block_on(events).unwrap();
+            let numbers: Vec<_> = events.iter().map(|event| event.number).collect();
+            assert!(numbers.iter().copied().eq(1..=events.len() as u64), "{numbers:?}");
+            let is_step = |event: &&RecordedEvent| matches!(event.subject, Subject::Transaction(_));
+            of_transactions += events.iter().filter(is_step).count();
+        }
+        assert_eq!(of_transactions, self.model.commits, "each commit has its event");
     }
 
     /// What is left to pay is what was owed and not paid.
@@ -198,10 +212,10 @@ impl Simulation {
             request.id = TransactionId(self.prng.random_u128());
         }
         let node = Rc::clone(self.prng.pick(&self.nodes));
-        let (asked, is_barred) = (operation.clone(), self.model.bars(operation.phone));
+        let (asked, locked) = (operation.clone(), self.model.locks(operation.phone));
         let number = self.scheduler.join(async move { asked.ask(&node).await });
         self.trace.push(format!("{number} at {}: {operation}", self.time.now().0));
-        self.under_way.insert(number, Caller { operation, writes: 0, repeats, is_barred });
+        self.under_way.insert(number, Caller { operation, writes: 0, repeats, locked });
     }
 
     /// Gives one caller a turn, and looks at what came of it.
@@ -218,25 +232,27 @@ impl Simulation {
                 self.compare(id);
                 self.trace.push(format!("{number} wrote {:?} to {id}", commit.event));
             }
-            if let Written::Forgotten(before) = written {
+            if let Written::Purged(before) = written {
                 self.look_what_is_gone(before);
             }
         }
         for caller in self.under_way.values_mut() {
-            caller.is_barred &= self.model.bars(caller.operation.phone);
+            let now = self.model.locks(caller.operation.phone);
+            caller.locked = [caller.locked[0] && now[0], caller.locked[1] && now[1]];
         }
         if self.store.races_lost() > self.races_lost {
             self.races_lost = self.store.races_lost();
             self.trace.push(format!("{number} decided again"));
         }
         let Some(answer) = answer else { return };
-        let Caller { operation, writes, repeats, is_barred } =
+        let Caller { operation, writes, repeats, locked } =
             self.under_way.remove(&number).expect("it is under way");
         match answer {
             Ok(told) => {
                 operation.check(&told, &self.model);
                 let is_shown = matches!(operation.what, What::Take { .. });
-                assert!(!is_barred || !is_shown, "who is locked is shown nothing: {operation}");
+                let is_locked = locked.contains(&true);
+                assert!(!is_locked || !is_shown, "who is locked is shown nothing: {operation}");
                 self.trace.push(format!("{number} is told yes"));
             }
             Err(Error::Refused(refusal)) => {
@@ -289,9 +305,9 @@ impl Simulation {
         let phone = self.any_phone();
         let node = Rc::clone(self.prng.pick(&self.nodes));
         if self.prng.one_in(2) {
-            node.notifier.connect(phone.tenant(), phone.user(), phone.id());
+            node.notifier().connect(phone.tenant(), phone.user(), phone.id());
         } else {
-            node.notifier.disconnect(phone.tenant(), phone.user(), phone.id());
+            node.notifier().disconnect(phone.tenant(), phone.user(), phone.id());
         }
     }
 
@@ -302,14 +318,15 @@ impl Simulation {
 
     fn new_deed(&mut self) -> Operation {
         let phone = self.any_phone();
-        let what = match self.prng.roll(60) {
+        let what = match self.prng.roll(66) {
+            60.. => What::Administer(self.new_act()),
             0..13 => return self.new_order(phone),
             13..17 => What::Offers,
             17..19 => What::Sweep,
             19 => What::Forget(Duration::from_secs(*self.prng.pick(&[0, 3, 10]))),
             20..22 => What::Pay,
-            22 => What::Lock(*self.prng.pick(&[Lock::Administrator, Lock::Open, Lock::Open])),
-            23 => What::Lock(Lock::Open),
+            22 => What::Lock(*self.prng.pick(&[true, false, false])),
+            23 => What::Lock(false),
             24 => {
                 use DeviceStatus::{Active, Locked};
                 What::Status(*self.prng.pick(&[Locked, Active, Active]))
@@ -319,6 +336,23 @@ impl Simulation {
             _ => return self.about_one(phone),
         };
         Operation { phone, what }
+    }
+
+    /// An act of an operator's; few names, so that they meet.
+    fn new_act(&mut self) -> Act {
+        let number = self.prng.roll(8) as u32;
+        match self.prng.roll(10) {
+            0 => Act::CreateUser(number),
+            1 => Act::DeleteUser(number),
+            2 => Act::CreateActivation(self.prng.random_u128()),
+            3 => Act::CreateClient(number),
+            4 => Act::CreateApiKey(number),
+            5 => Act::RotateCallbackKey(self.prng.one_in(2)),
+            6 => Act::TrustRoot(number),
+            7 => Act::SetPush(self.prng.one_in(2).then_some(number)),
+            8 => Act::LogOut,
+            _ => Act::Replay,
+        }
     }
 
     fn new_order(&mut self, phone: &'static Phone) -> Operation {

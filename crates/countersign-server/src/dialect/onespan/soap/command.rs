@@ -5,7 +5,7 @@ use std::sync::Arc;
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::id::{RequestKey, SerialNumber, TransactionId, UserName};
 use countersign_core::limits::{CLOCK_DEFAULT, CONTENT_BYTES_MAX};
-use countersign_core::port::{Entropy as _, Handle, Registry as _};
+use countersign_core::port::{Handle, Registry as _};
 use countersign_core::spec::{Clocks, Content, Dialect, MediaType, Operation, Recipients};
 use countersign_core::transaction::{End, Transaction};
 use countersign_core::{Error, Refusal};
@@ -96,7 +96,7 @@ impl Soap {
     async fn sign(&self, order: SignatureRequest) -> Result<Done, CommandError> {
         let core = &self.authenticator.core;
         // Listening begins before the start, so that no end falls in between.
-        let waiter = core.notifier.wait(&order.tenant, &order.client, order.id);
+        let waiter = core.notifier().wait(&order.tenant, &order.client, order.id);
         let waiter = waiter.map_err(Error::from)?;
         let started = core.start(order).await?;
         let ended = wait::wait_for_end(core, started, waiter, &self.tasks).await?;
@@ -138,7 +138,7 @@ impl Soap {
         if !asked || spec.operation != operation {
             return Err(Refusal::Unknown.into());
         }
-        let waiter = core.notifier.wait(&caller.tenant, &caller.client, found.spec.id);
+        let waiter = core.notifier().wait(&caller.tenant, &caller.client, found.spec.id);
         let waiter = waiter.map_err(Error::from)?;
         let found = core.transaction(&caller.tenant, &Handle::Id(found.spec.id)).await?;
         let ended = wait::wait_for_end(core, found, waiter, &self.tasks);
@@ -155,8 +155,13 @@ impl Soap {
         let End::Finished { by, proof } = end else {
             return Err(CommandError::Told(Status::of_end(end), None));
         };
-        let device =
-            self.authenticator.core.store.device(&spec.tenant, *by).await.map_err(Error::from)?;
+        let device = self
+            .authenticator
+            .core
+            .registry()
+            .device(&spec.tenant, *by)
+            .await
+            .map_err(Error::from)?;
         let serial = device.map(|device| device.value.serial_number.to_string());
         Ok(Done::Signed {
             user: spec.user.to_string(),
@@ -181,7 +186,7 @@ impl Soap {
         let name = user_name(&caller, &user)?;
         let recipients = self.recipients(&caller, serial).await?;
         Ok(SignatureRequest {
-            id: TransactionId(self.authenticator.core.system.new_id(self.authenticator.core.now())),
+            id: TransactionId(self.authenticator.core.new_id()),
             tenant: caller.tenant,
             dialect: Dialect::OneSpan,
             client: caller.client,
@@ -212,8 +217,9 @@ impl Soap {
     ) -> Result<Recipients, CommandError> {
         let Some(serial) = serial else { return Ok(Recipients::Any) };
         let serial: SerialNumber = serial.parse().map_err(|_| Refusal::UnknownDevice)?;
-        let store = &self.authenticator.core.store;
-        let device = store.device_by_serial(&caller.tenant, serial).await.map_err(Error::from)?;
+        let registry = self.authenticator.core.registry();
+        let device =
+            registry.device_by_serial(&caller.tenant, serial).await.map_err(Error::from)?;
         Ok(Recipients::Device(device.ok_or(Refusal::UnknownDevice)?.value.id))
     }
 }

@@ -1,0 +1,42 @@
+//! Activation codes: create one.
+
+use super::{Engine, lost_every_race};
+use crate::enrolment::Activation;
+use crate::event::{Actor, EventKind, Subject};
+use crate::limits::COMMIT_TRIES_MAX;
+use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry};
+use crate::refusal::{Error, Refusal};
+
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+    /// Creates an activation code. It is written only if no other code was created for the user since it
+    /// was decided on, so the bound on open codes holds however many are created at once.
+    ///
+    /// # Errors
+    /// Refuses an unknown user, and what [`Activation::check_limits`] refuses.
+    pub async fn create_activation(
+        &self,
+        actor: &Actor,
+        activation: Activation,
+    ) -> Result<(), Error> {
+        let (tenant, name) = (&activation.tenant, &activation.user);
+        for _ in 0..COMMIT_TRIES_MAX {
+            let now = self.now();
+            let user = self.store.user(tenant, name).await?.ok_or(Refusal::UnknownUser)?.value;
+            let others = self.store.activations(tenant, name, now).await?;
+            activation.check_limits(&others, now)?;
+            let event = self.event(
+                tenant,
+                EventKind::ActivationCreated,
+                actor,
+                Subject::Activation(activation.id),
+                vec![("user", name.to_string())],
+            );
+            let (created, expected) = (Box::new(activation.clone()), user.activations_made);
+            let change = Change::CreateActivation { activation: created, expected };
+            if self.commit(change, vec![event]).await? == Committed::Written {
+                return Ok(());
+            }
+        }
+        Err(lost_every_race())
+    }
+}

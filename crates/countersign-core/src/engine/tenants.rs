@@ -1,0 +1,114 @@
+//! What an operator does to tenants, their trusted roots, clients and API keys.
+
+use super::Engine;
+use crate::event::{Actor, EventKind, NewEvent, Subject};
+use crate::id::{ClientId, TenantName};
+use crate::limits::ROOTS_PER_TENANT_MAX;
+use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry};
+use crate::refusal::{AdminError, AdminRefusal};
+use crate::secret::Key32;
+use crate::tenant::{ApiKey, Client, Tenant};
+
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+    /// Creates a tenant.
+    ///
+    /// # Errors
+    /// Refuses a name that is taken.
+    pub async fn create_tenant(&self, actor: &Actor, tenant: Tenant) -> Result<(), AdminError> {
+        let name = tenant.name.clone();
+        let event = self.event(&name, EventKind::TenantCreated, actor, Subject::Tenant, Vec::new());
+        self.create(Change::CreateTenant(Box::new(tenant)), event).await
+    }
+
+    /// Has a tenant trust one more root. `root` is its certificate, DER; `sha256` the certificate's
+    /// digest, hex, for the event.
+    ///
+    /// # Errors
+    /// Refuses an unknown tenant, a root that the tenant trusts already, and one too many.
+    pub async fn trust_root(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        root: &[u8],
+        sha256: &str,
+    ) -> Result<(), AdminError> {
+        let found = self.store.tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+        if found.roots.len() >= ROOTS_PER_TENANT_MAX {
+            return Err(AdminRefusal::ManyRoots.into());
+        }
+        let details = vec![("sha256", sha256.to_owned())];
+        let event = self.event(tenant, EventKind::RootTrusted, actor, Subject::Tenant, details);
+        let change = Change::TrustRoot { tenant: tenant.clone(), root: root.to_vec() };
+        self.create(change, event).await
+    }
+
+    /// Creates a client.
+    ///
+    /// # Errors
+    /// Refuses an unknown tenant, and a name or an id that is taken.
+    pub async fn create_client(&self, actor: &Actor, client: Client) -> Result<(), AdminError> {
+        let tenant = client.tenant.clone();
+        self.store.tenant(&tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+        let (subject, details) =
+            (Subject::Client(client.id.clone()), vec![("name", client.name.clone())]);
+        let event = self.event(&tenant, EventKind::ClientCreated, actor, subject, details);
+        self.create(Change::CreateClient(Box::new(client)), event).await
+    }
+
+    /// Begins to sign a client's callbacks with `new` beside the present key; or, if `new` is `None`,
+    /// ends the older of two keys.
+    ///
+    /// # Errors
+    /// Refuses an unknown client, and a third key.
+    pub async fn rotate_callback_key(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        id: &ClientId,
+        new: Option<&Key32>,
+    ) -> Result<(), AdminError> {
+        let found = self.store.client(tenant, id).await?.ok_or(AdminRefusal::UnknownClient)?;
+        let (newest, before, kind) = match new {
+            Some(_) if found.webhook_key_before.is_some() => {
+                return Err(AdminRefusal::ManyKeys.into());
+            }
+            Some(new) => (new.clone(), Some(found.webhook_key), EventKind::CallbackKeyRotated),
+            None => (found.webhook_key, None, EventKind::CallbackKeyRetired),
+        };
+        let event = self.event(tenant, kind, actor, Subject::Client(id.clone()), Vec::new());
+        let (tenant, client) = (tenant.clone(), id.clone());
+        let change = Change::SetCallbackKeys { tenant, client, newest, before };
+        match self.commit(change, vec![event]).await? {
+            Committed::Written => Ok(()),
+            // Another rotation began or ended meanwhile.
+            _ => Err(AdminRefusal::ManyKeys.into()),
+        }
+    }
+
+    /// Creates an API key, for one tenant or for all.
+    ///
+    /// # Errors
+    /// Refuses an unknown tenant, and an id or a key that is taken.
+    pub async fn create_api_key(&self, actor: &Actor, key: ApiKey) -> Result<(), AdminError> {
+        if let Some(tenant) = &key.tenant {
+            self.store.tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+        }
+        let event = NewEvent {
+            tenant: key.tenant.clone(),
+            at: self.now(),
+            kind: EventKind::ApiKeyCreated,
+            actor: actor.clone(),
+            subject: Subject::ApiKey(key.id),
+            details: vec![("kind", key.kind.as_str().to_owned())],
+        };
+        self.create(Change::CreateApiKey(key), event).await
+    }
+
+    async fn create(&self, change: Change, event: NewEvent) -> Result<(), AdminError> {
+        match self.commit(change, vec![event]).await? {
+            Committed::Written => Ok(()),
+            Committed::TooMany => Err(AdminRefusal::ManyRoots.into()),
+            _ => Err(AdminRefusal::Exists.into()),
+        }
+    }
+}

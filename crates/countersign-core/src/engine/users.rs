@@ -1,0 +1,148 @@
+//! What is done to users: create, lock, unlock, log out, delete.
+//!
+//! Channels of devices that may no longer take part are closed.
+
+use super::{Engine, lost_every_race};
+use crate::event::{Actor, EventKind, Subject};
+use crate::id::{TenantName, UserName};
+use crate::limits::COMMIT_TRIES_MAX;
+use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notification, Notifier, Registry};
+use crate::refusal::{Error, Refusal};
+use crate::spec::Recipients;
+use crate::transaction::Input;
+use crate::user::{Lock, LockState};
+
+impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+    /// Creates a user. `profile` is [`User::profile`](crate::user::User::profile).
+    ///
+    /// # Errors
+    /// Refuses a name that is taken.
+    pub async fn create_user(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        user: &UserName,
+        profile: Option<&str>,
+    ) -> Result<(), Error> {
+        let event = self.event(
+            tenant,
+            EventKind::UserCreated,
+            actor,
+            Subject::User(user.clone()),
+            Vec::new(),
+        );
+        let change = Change::CreateUser {
+            tenant: tenant.clone(),
+            user: user.clone(),
+            profile: profile.map(str::to_owned),
+            at: event.at,
+        };
+        match self.commit(change, vec![event]).await? {
+            Committed::Written => Ok(()),
+            _ => Err(Refusal::Exists.into()),
+        }
+    }
+
+    /// Locks a user until an administrator unlocks them, or unlocks them, whatever the lock came from,
+    /// and clears all counts. Decisions on the user's state before are stale.
+    ///
+    /// # Errors
+    /// Refuses an unknown user, and one whose state would stay as it is.
+    pub async fn set_user_lock(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        user: &UserName,
+        locked: bool,
+    ) -> Result<LockState, Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let found = self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+            let before = found.value.lock_state;
+            let lock_state = match locked {
+                true => LockState { lock: Lock::Administrator, ..before },
+                false => LockState::default(),
+            };
+            if lock_state == before {
+                return Err(Refusal::Unchanged.into());
+            }
+            let (kind, details) = match locked {
+                true => (EventKind::UserLocked, vec![("by", lock_state.lock.cause().to_owned())]),
+                false => (EventKind::UserUnlocked, Vec::new()),
+            };
+            let subject = Subject::User(user.clone());
+            let event = self.event(tenant, kind, actor, subject, details);
+            let (tenant, user) = (tenant.clone(), user.clone());
+            let change = Change::SetLockState { tenant, user, expected: found.version, lock_state };
+            if self.commit(change, vec![event]).await? == Committed::Written {
+                return Ok(lock_state);
+            }
+        }
+        Err(lost_every_race())
+    }
+
+    /// Closes the channels of a user's devices. They may come back: to keep a user out, lock them.
+    ///
+    /// # Errors
+    /// Refuses an unknown user, and one of whose devices none is connected.
+    pub async fn log_out(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        user: &UserName,
+    ) -> Result<(), Error> {
+        self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+        if !self.notifier.online(tenant, user, &Recipients::Any) {
+            return Err(Refusal::Unchanged.into());
+        }
+        let subject = Subject::User(user.clone());
+        let event = self.event(tenant, EventKind::UserLoggedOut, actor, subject, Vec::new());
+        self.commit(Change::Nothing, vec![event]).await?;
+        self.disconnect(tenant, user, Recipients::Any);
+        Ok(())
+    }
+
+    /// Deletes a user. Their open transactions are cancelled, and their callers told; their devices are
+    /// retired. Ended transactions stay, under the name.
+    ///
+    /// # Errors
+    /// Refuses an unknown user.
+    pub async fn delete_user(
+        &self,
+        actor: &Actor,
+        tenant: &TenantName,
+        user: &UserName,
+    ) -> Result<(), Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let found = self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+            for open in self.store.open(tenant, user).await? {
+                let id = open.value.spec.id;
+                let late = self.now() >= open.value.deadline();
+                let (input, actor) = match late {
+                    true => (Input::Tick, &Actor::Server),
+                    false => (Input::Cancel, actor),
+                };
+                match self.apply(tenant, id, input, actor).await {
+                    Ok(_) | Err(Error::Refused(_)) => {} // It ended, or is looked at again.
+                    Err(failed) => return Err(failed),
+                }
+            }
+            let subject = Subject::User(user.clone());
+            let event = self.event(tenant, EventKind::UserDeleted, actor, subject, Vec::new());
+            let expected = found.version;
+            let change =
+                Change::DeleteUser { tenant: tenant.clone(), user: user.clone(), expected };
+            // Stale if a transaction was started, or the user changed, meanwhile.
+            if self.commit(change, vec![event]).await? == Committed::Written {
+                self.disconnect(tenant, user, Recipients::Any);
+                return Ok(());
+            }
+        }
+        Err(lost_every_race())
+    }
+
+    /// Closes the channels of some of a user's devices.
+    pub(super) fn disconnect(&self, tenant: &TenantName, user: &UserName, recipients: Recipients) {
+        let (tenant, user) = (tenant.clone(), user.clone());
+        self.notifier.notify(Notification::Disconnect { tenant, user, recipients });
+    }
+}

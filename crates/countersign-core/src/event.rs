@@ -1,0 +1,298 @@
+//! What happened, when, to what and by whom: the rows that history, event streams and the audit log
+//! read.
+//!
+//! An event is written in the commit of the change that it tells of, so neither is there without the
+//! other. It carries no secret and no content.
+
+use core::fmt;
+use core::str::FromStr;
+
+use crate::id::{
+    ApiKeyId, ClientId, DeliveryId, DeviceId, IdentityId, TenantName, TransactionId, UserName,
+};
+use crate::time::Timestamp;
+use crate::transaction::{Event, Transaction};
+
+/// Who made a change. Written as text: its kind, a colon, and its name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Actor {
+    /// An application, by the client that it authenticated as.
+    Client(ClientId),
+    /// A device, by its own key or by an activation code.
+    Device(DeviceId),
+    /// A person at the command line: the account's name, as the system reports it.
+    CommandLine(String),
+    /// A person in the console: the name that they logged in with.
+    Console(String),
+    /// The server itself, because time passed.
+    Server,
+}
+
+/// What an event is about. Written as text: its kind, a colon, and its name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Subject {
+    /// The tenant itself.
+    Tenant,
+    /// A client.
+    Client(ClientId),
+    /// An API key.
+    ApiKey(ApiKeyId),
+    /// A user.
+    User(UserName),
+    /// A device.
+    Device(DeviceId),
+    /// A signing identity.
+    Identity(IdentityId),
+    /// An activation code, by its id; not the code.
+    Activation(u128),
+    /// A transaction.
+    Transaction(TransactionId),
+    /// A delivery of the outbox.
+    Delivery(DeliveryId),
+    /// All dead letters of the tenant.
+    DeadLetters,
+}
+
+macro_rules! kinds {
+    ($($kind:ident = $name:literal: $doc:literal),* $(,)?) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum EventKind {
+            $(#[doc = $doc] $kind,)*
+        }
+
+        impl EventKind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// The kind's name in the ledger and in every API.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    TransactionStarted = "transaction.started": "A transaction was started.",
+    TransactionReached = "transaction.reached": "A recipient of a transaction came online.",
+    TransactionTaken = "transaction.taken": "A device took a transaction: its content was released to it.",
+    TransactionEnded = "transaction.ended": "A transaction ended. Detail `outcome` says how.",
+    TransactionDiscarded = "transaction.discarded": "A client deleted a transaction.",
+    PinVerified = "pin.verified": "A device proved its PIN.",
+    PinRejected = "pin.rejected": "A device gave a wrong PIN.",
+    PinChanged = "pin.changed": "A device set its PIN. Detail `version` is the new PIN's.",
+    CodeRejected = "code.rejected": "A device gave a wrong code as its signature.",
+    TenantCreated = "tenant.created": "A tenant was created.",
+    RootTrusted = "root.trusted": "A tenant trusts one more root. Detail `sha256` is the certificate's.",
+    ClientCreated = "client.created": "A client was created.",
+    CallbackKeyRotated = "client.key_rotated": "A client's callbacks are signed with a new key too.",
+    CallbackKeyRetired = "client.key_retired": "A client's callbacks are signed with the newest key only.",
+    ApiKeyCreated = "api_key.created": "An API key was created.",
+    UserCreated = "user.created": "A user was created.",
+    UserLocked = "user.locked": "A user was locked. Detail `by` says why.",
+    UserUnlocked = "user.unlocked": "A user was unlocked.",
+    UserLoggedOut = "user.logged_out": "The channels of a user's devices were closed.",
+    UserDeleted = "user.deleted": "A user was deleted.",
+    ActivationCreated = "activation.created": "An activation code was created. Detail `user` is its user.",
+    DeviceEnrolled = "device.enrolled": "A device was enrolled. Detail `activation` is its code's id.",
+    DeviceLocked = "device.locked": "A device was locked.",
+    DeviceUnlocked = "device.unlocked": "A device was unlocked.",
+    DeviceRetired = "device.retired": "A device was retired.",
+    PushAddressChanged = "device.push_changed": "A device changed the address at which it is pushed.",
+    IdentityAdded = "identity.added": "A device added a signing identity.",
+    IdentityEnabled = "identity.enabled": "A signing identity was enabled.",
+    IdentityDisabled = "identity.disabled": "A signing identity was disabled.",
+    IdentityLabelled = "identity.labelled": "The labels of a signing identity were set.",
+    IdentityDeleted = "identity.deleted": "A signing identity was deleted.",
+    DeliveriesReplayed = "deliveries.replayed": "Dead letters became due again.",
+}
+
+/// An event that a commit writes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewEvent {
+    /// The tenant that it belongs to; `None` for what belongs to the whole server.
+    pub tenant: Option<TenantName>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+    /// Who made it happen.
+    pub actor: Actor,
+    /// What it happened to.
+    pub subject: Subject,
+    /// Further members, by name: no secrets, no contents.
+    pub details: Vec<(&'static str, String)>,
+}
+
+/// An event in the ledger.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RecordedEvent {
+    /// Its number among its tenant's: 1, 2, 3, … in the order of the commits.
+    pub number: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+    /// Who made it happen.
+    pub actor: Actor,
+    /// What it happened to.
+    pub subject: Subject,
+    /// Further members, by name.
+    pub details: Vec<(String, String)>,
+}
+
+impl NewEvent {
+    /// What the machine's `event` is in the ledger.
+    #[must_use]
+    pub fn of_transaction(
+        event: Event,
+        transaction: &Transaction,
+        actor: Actor,
+        at: Timestamp,
+    ) -> Self {
+        let spec = &transaction.spec;
+        let (kind, details) = match event {
+            Event::Started => {
+                (EventKind::TransactionStarted, vec![("user", spec.user.to_string())])
+            }
+            Event::Reached => (EventKind::TransactionReached, Vec::new()),
+            Event::Taken => (EventKind::TransactionTaken, Vec::new()),
+            Event::PinProved => (EventKind::PinVerified, Vec::new()),
+            Event::PinMistaken => (EventKind::PinRejected, Vec::new()),
+            Event::CodeMistaken => (EventKind::CodeRejected, Vec::new()),
+            Event::Discarded => (EventKind::TransactionDiscarded, Vec::new()),
+            Event::Ended(outcome) => {
+                (EventKind::TransactionEnded, vec![("outcome", outcome.as_str().to_owned())])
+            }
+        };
+        let (tenant, subject) = (Some(spec.tenant.clone()), Subject::Transaction(spec.id));
+        Self { tenant, at, kind, actor, subject, details }
+    }
+}
+
+/// Why a text names no actor, no subject or no kind of event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not the name of {0}")]
+pub struct BadEventName(&'static str);
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(id) => write!(f, "client:{id}"),
+            Self::Device(id) => write!(f, "device:{id}"),
+            Self::CommandLine(name) => write!(f, "command-line:{name}"),
+            Self::Console(name) => write!(f, "console:{name}"),
+            Self::Server => f.write_str("server"),
+        }
+    }
+}
+
+impl FromStr for Actor {
+    type Err = BadEventName;
+
+    fn from_str(text: &str) -> Result<Self, BadEventName> {
+        const WRONG: BadEventName = BadEventName("an actor");
+        Ok(match text.split_once(':') {
+            None if text == "server" => Self::Server,
+            Some(("client", id)) => Self::Client(id.parse().map_err(|_| WRONG)?),
+            Some(("device", id)) => Self::Device(id.parse().map_err(|_| WRONG)?),
+            Some(("command-line", name)) => Self::CommandLine(name.to_owned()),
+            Some(("console", name)) => Self::Console(name.to_owned()),
+            _ => return Err(WRONG),
+        })
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tenant => f.write_str("tenant"),
+            Self::Client(id) => write!(f, "client:{id}"),
+            Self::ApiKey(id) => write!(f, "api-key:{id}"),
+            Self::User(name) => write!(f, "user:{name}"),
+            Self::Device(id) => write!(f, "device:{id}"),
+            Self::Identity(id) => write!(f, "identity:{id}"),
+            Self::Activation(id) => write!(f, "activation:{id:032x}"),
+            Self::Transaction(id) => write!(f, "transaction:{id}"),
+            Self::Delivery(id) => write!(f, "delivery:{id}"),
+            Self::DeadLetters => f.write_str("dead-letters"),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = BadEventName;
+
+    fn from_str(text: &str) -> Result<Self, BadEventName> {
+        const WRONG: BadEventName = BadEventName("what an event is about");
+        fn read<T: FromStr>(id: &str) -> Result<T, BadEventName> {
+            id.parse().map_err(|_| WRONG)
+        }
+        Ok(match text.split_once(':') {
+            None if text == "tenant" => Self::Tenant,
+            None if text == "dead-letters" => Self::DeadLetters,
+            Some(("client", id)) => Self::Client(read(id)?),
+            Some(("api-key", id)) => Self::ApiKey(read(id)?),
+            Some(("user", name)) => Self::User(read(name)?),
+            Some(("device", id)) => Self::Device(read(id)?),
+            Some(("identity", id)) => Self::Identity(read(id)?),
+            Some(("activation", id)) => {
+                Self::Activation(u128::from_str_radix(id, 16).map_err(|_| WRONG)?)
+            }
+            Some(("transaction", id)) => Self::Transaction(read(id)?),
+            Some(("delivery", id)) => Self::Delivery(read(id)?),
+            _ => return Err(WRONG),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_actor_and_every_subject_reads_back_what_it_writes() {
+        let client: ClientId = "shop".parse().unwrap();
+        let device: DeviceId = "7".parse().unwrap();
+        let actors = [
+            Actor::Client(client.clone()),
+            Actor::Device(device),
+            Actor::CommandLine("root:0".into()),
+            Actor::Console("jane@acme.example".into()),
+            Actor::Server,
+        ];
+        for actor in actors {
+            assert_eq!(actor.to_string().parse(), Ok(actor));
+        }
+        let subjects = [
+            Subject::Tenant,
+            Subject::Client(client),
+            Subject::ApiKey(ApiKeyId(1)),
+            Subject::User("jane:doe".parse().unwrap()),
+            Subject::Device(device),
+            Subject::Identity(IdentityId(2)),
+            Subject::Activation(3),
+            Subject::Transaction(TransactionId(4)),
+            Subject::Delivery(DeliveryId(5)),
+            Subject::DeadLetters,
+        ];
+        for subject in subjects {
+            assert_eq!(subject.to_string().parse(), Ok(subject));
+        }
+        for bad in ["", "server:", "client", "client:", "device:x", "nobody:1"] {
+            assert!(bad.parse::<Actor>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_two_kinds_of_event_have_one_name() {
+        let mut names: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), EventKind::ALL.len());
+    }
+}

@@ -1,0 +1,275 @@
+//! Changes of the registry and of the outbox, in memory.
+
+use countersign_core::Fault;
+use countersign_core::device::Device;
+use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
+use countersign_core::event::{NewEvent, RecordedEvent};
+use countersign_core::id::{ClientId, SerialBase, TenantName, UserName};
+use countersign_core::limits::ROOTS_PER_TENANT_MAX;
+use countersign_core::port::{Change, Commit, Committed, Versioned};
+use countersign_core::secret::Key32;
+use countersign_core::tenant::{ApiKey, Client, Tenant};
+use countersign_core::time::Timestamp;
+use countersign_core::user::{LockState, User};
+
+use super::Tables;
+
+impl Tables {
+    /// Applies a change, and records its events if it was written.
+    pub(super) fn commit(&mut self, commit: Commit) -> Result<Committed, Fault> {
+        let Commit { change, events } = commit;
+        let committed = self.apply(change)?;
+        if matches!(committed, Committed::Written | Committed::Replayed(1..)) {
+            events.into_iter().for_each(|event| self.record(event));
+        }
+        Ok(committed)
+    }
+
+    fn apply(&mut self, change: Change) -> Result<Committed, Fault> {
+        match change {
+            Change::Transaction(change) => self.change_transaction(*change),
+            Change::Reached { tenant, device, transactions, at } => {
+                for id in transactions {
+                    self.contact(&tenant, id, device).reached_at.get_or_insert(at);
+                }
+                Ok(Committed::Written)
+            }
+            Change::CreateTenant(tenant) => self.create_tenant(*tenant),
+            Change::TrustRoot { tenant, root } => self.trust(&tenant, &root),
+            Change::CreateClient(client) => self.create_client(*client),
+            Change::SetCallbackKeys { tenant, client, newest, before } => {
+                self.set_webhook_keys(&tenant, &client, newest, before)
+            }
+            Change::CreateApiKey(key) => self.create_key(key),
+            Change::CreateUser { tenant, user, profile, at } => {
+                self.create_user(&tenant, &user, profile.as_deref(), at)
+            }
+            Change::SetLockState { tenant, user, expected, lock_state } => {
+                self.set_lock_state(&tenant, &user, expected, lock_state)
+            }
+            Change::DeleteUser { tenant, user, expected } => {
+                Ok(self.delete_user(&tenant, &user, expected))
+            }
+            Change::ChangeDevice { device, expected } => Ok(self.change_device(*device, expected)),
+            Change::ChangePin { device, expected, user_expected, lock_state } => {
+                self.change_pin(*device, expected, user_expected, lock_state)
+            }
+            Change::CreateActivation { activation, expected } => {
+                self.create_activation(*activation, expected)
+            }
+            Change::Enrol(enrolment) => self.enrol(*enrolment),
+            Change::AddIdentity(addition) => {
+                if !addition.key_fits() {
+                    return Err(Fault::new("adding an identity", Enrolment::KEYS_UNFIT));
+                }
+                Ok(self.add_identity(*addition))
+            }
+            Change::Replay { tenant, which, at } => {
+                Ok(Committed::Replayed(self.deliveries.replay(&tenant, which, at)))
+            }
+            Change::Nothing => Ok(Committed::Written),
+        }
+    }
+
+    fn record(&mut self, event: NewEvent) {
+        let NewEvent { tenant, at, kind, actor, subject, details } = event;
+        let events = self.events.entry(tenant).or_default();
+        let number = events.last().map_or(1, |last| last.number + 1);
+        let details = details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        events.push(RecordedEvent { number, at, kind, actor, subject, details });
+    }
+
+    fn create_tenant(&mut self, tenant: Tenant) -> Result<Committed, Fault> {
+        if self.tenants.contains_key(&tenant.name) {
+            return Ok(Committed::Exists);
+        }
+        self.tenants.insert(tenant.name.clone(), tenant);
+        Ok(Committed::Written)
+    }
+
+    fn trust(&mut self, tenant: &TenantName, root: &[u8]) -> Result<Committed, Fault> {
+        self.check_tenant(tenant, "trusting a root")?;
+        let found = self.tenants.get_mut(tenant).expect("it was looked for");
+        if found.roots.iter().any(|one| one == root) {
+            return Ok(Committed::Exists);
+        }
+        if found.roots.len() >= ROOTS_PER_TENANT_MAX {
+            return Ok(Committed::TooMany);
+        }
+        found.roots.push(root.to_vec());
+        Ok(Committed::Written)
+    }
+
+    fn create_client(&mut self, client: Client) -> Result<Committed, Fault> {
+        self.check_tenant(&client.tenant, "making a client")?;
+        let taken = |(_, other): (_, &Client)| {
+            other.tenant == client.tenant && (other.id == client.id || other.name == client.name)
+        };
+        if self.clients.iter().any(taken) {
+            return Ok(Committed::Exists);
+        }
+        self.clients.insert((client.tenant.clone(), client.id.clone()), client);
+        Ok(Committed::Written)
+    }
+
+    fn set_webhook_keys(
+        &mut self,
+        tenant: &TenantName,
+        id: &ClientId,
+        newest: Key32,
+        before: Option<Key32>,
+    ) -> Result<Committed, Fault> {
+        let Some(client) = self.clients.get_mut(&(tenant.clone(), id.clone())) else {
+            return Ok(Committed::Stale);
+        };
+        if before.is_some() && client.webhook_key_before.is_some() {
+            return Ok(Committed::Stale);
+        }
+        client.webhook_key = newest;
+        client.webhook_key_before = before;
+        Ok(Committed::Written)
+    }
+
+    fn create_key(&mut self, key: ApiKey) -> Result<Committed, Fault> {
+        if let Some(tenant) = &key.tenant {
+            self.check_tenant(tenant, "making an API key")?;
+        }
+        if self.keys.iter().any(|other| other.id == key.id || other.digest == key.digest) {
+            return Ok(Committed::Exists);
+        }
+        self.keys.push(key);
+        Ok(Committed::Written)
+    }
+
+    fn create_user(
+        &mut self,
+        tenant: &TenantName,
+        name: &UserName,
+        profile: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Committed, Fault> {
+        self.check_tenant(tenant, "making a user")?;
+        let key = (tenant.clone(), name.clone());
+        if self.users.contains_key(&key) {
+            return Ok(Committed::Exists);
+        }
+        let made = self.users_made.entry(tenant.clone()).or_default();
+        *made += 1;
+        let value = User {
+            tenant: tenant.clone(),
+            name: name.clone(),
+            serial_base: SerialBase(*made),
+            devices_made: 0,
+            activations_made: 0,
+            lock_state: LockState::default(),
+            profile: profile.map(str::to_owned),
+            created_at: now,
+        };
+        self.users.insert(key, Versioned { value, version: 1 });
+        Ok(Committed::Written)
+    }
+
+    fn set_lock_state(
+        &mut self,
+        tenant: &TenantName,
+        user: &UserName,
+        expected: u32,
+        lock_state: LockState,
+    ) -> Result<Committed, Fault> {
+        match self.users.get_mut(&(tenant.clone(), user.clone())) {
+            Some(user) if user.version == expected => {
+                user.value.lock_state = lock_state;
+                user.version += 1;
+                Ok(Committed::Written)
+            }
+            _ => Ok(Committed::Stale),
+        }
+    }
+
+    fn change_pin(
+        &mut self,
+        device: Device,
+        expected: u32,
+        user_expected: u32,
+        lock_state: Option<LockState>,
+    ) -> Result<Committed, Fault> {
+        let whose = (device.tenant.clone(), device.user.clone());
+        if self.users.get(&whose).is_none_or(|user| user.version != user_expected) {
+            return Ok(Committed::Stale);
+        }
+        let changed = self.change_device(device, expected);
+        if let (Committed::Written, Some(lock_state)) = (changed, lock_state) {
+            let user = self.users.get_mut(&whose).expect("looked at above");
+            user.value.lock_state = lock_state;
+            user.version += 1;
+        }
+        Ok(changed)
+    }
+
+    fn create_activation(
+        &mut self,
+        activation: Activation,
+        expected: u32,
+    ) -> Result<Committed, Fault> {
+        self.check_tenant(&activation.tenant, "making an activation")?;
+        if self.activation(&activation).is_some() {
+            return Ok(Committed::Stale);
+        }
+        let user = self.users.get_mut(&(activation.tenant.clone(), activation.user.clone()));
+        let Some(user) = user.filter(|user| user.value.activations_made == expected) else {
+            return Ok(Committed::Stale);
+        };
+        user.value.activations_made += 1;
+        self.activations.push(Versioned { value: activation, version: 1 });
+        Ok(Committed::Written)
+    }
+
+    fn enrol(&mut self, enrolment: Enrolment) -> Result<Committed, Fault> {
+        if !enrolment.keys_fit() {
+            return Err(Fault::new("enrolling a device", Enrolment::KEYS_UNFIT));
+        }
+        let Enrolment { activation, expected, user_expected, request, answer, device, keys } =
+            enrolment;
+        let Some(at) = self.activation(&activation) else { return Ok(Committed::Stale) };
+        let key = (device.tenant.clone(), device.id);
+        if self.activations[at].version != expected || self.devices.contains_key(&key) {
+            return Ok(Committed::Stale);
+        }
+        let user = self.users.get(&(device.tenant.clone(), device.user.clone()));
+        let Some(user) = user.filter(|user| user.version == user_expected) else {
+            return Ok(Committed::Stale);
+        };
+        if device.serial_number.sequence != user.value.devices_made + 1 {
+            return Err(Fault::new("enrolling a device", "its sequence number is not the next"));
+        }
+        let checked = self.check_keys(&device.tenant, &keys);
+        if checked != Committed::Written {
+            return Ok(checked);
+        }
+        self.keep_keys(&device.tenant, &keys);
+        let user = self.users.get_mut(&(device.tenant.clone(), device.user.clone()));
+        let user = user.expect("looked at above");
+        user.value.devices_made += 1;
+        user.version += 1;
+        let row = &mut self.activations[at];
+        row.value.state = ActivationState::Used { request, answer };
+        row.version += 1;
+        self.give_address_to(&device);
+        self.devices.insert(key, Versioned { value: device, version: 1 });
+        Ok(Committed::Written)
+    }
+
+    fn check_tenant(&self, tenant: &TenantName, doing: &'static str) -> Result<(), Fault> {
+        if self.tenants.contains_key(tenant) {
+            return Ok(());
+        }
+        Err(Fault::new(doing, "there is no such tenant"))
+    }
+
+    fn activation(&self, activation: &Activation) -> Option<usize> {
+        let this = |a: &Versioned<Activation>| {
+            a.value.tenant == activation.tenant && a.value.id == activation.id
+        };
+        self.activations.iter().position(this)
+    }
+}
