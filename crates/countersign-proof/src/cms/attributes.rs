@@ -54,7 +54,10 @@ impl<'a> Attributes<'a> {
         }
 
         let value = |name: Attribute| {
-            let place = ALL.iter().position(|(known, _)| *known == name).expect("ALL lists every attribute");
+            let place = ALL
+                .iter()
+                .position(|(known, _)| *known == name)
+                .expect("ALL lists every attribute");
             values[place].ok_or(BadProof::AttributeMissing(name))
         };
         Ok(Self {
