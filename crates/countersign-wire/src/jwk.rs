@@ -67,7 +67,7 @@ impl PublicJwk {
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "states an invariant")]
     pub fn verifying(&self) -> VerifyingKey {
-        VerifyingKey::from_point(&self.point).expect("a checked key is a key")
+        VerifyingKey::from_point(&self.point).expect("a checked key is valid")
     }
 
     fn from_coordinates(x: &str, y: &str) -> Result<Self, BadKey> {
@@ -107,7 +107,7 @@ impl PrivateJwk {
     pub fn generate() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .expect("the system's random generator does not fail");
-        Self::from_pair(&pair).expect("a new key is a key")
+        Self::from_pair(&pair).expect("a new key is valid")
     }
 
     /// Takes a key in PKCS#8, DER.
@@ -124,7 +124,7 @@ impl PrivateJwk {
     #[expect(clippy::missing_panics_doc, reason = "states an invariant")]
     pub fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
         let document = self.pair().and_then(|pair| pair.to_pkcs8v1().map_err(|_| BadKey));
-        Zeroizing::new(document.expect("a checked key can be written").as_ref().to_vec())
+        Zeroizing::new(document.expect("a checked key can be encoded").as_ref().to_vec())
     }
 
     /// The public key.
@@ -136,7 +136,7 @@ impl PrivateJwk {
     /// The key in the form for a key agreement.
     pub(crate) fn agreement(&self) -> agreement::PrivateKey {
         agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, self.scalar.as_slice())
-            .expect("a checked key is a key")
+            .expect("a checked key is valid")
     }
 
     fn from_pair(pair: &EcdsaKeyPair) -> Result<Self, BadKey> {
