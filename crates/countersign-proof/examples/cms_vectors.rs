@@ -64,12 +64,13 @@ fn main() {
     println!("  \"refused\": [\n{}\n  ]\n}}", refused().join(",\n"));
 }
 
-const ABOUT: &str = "CMS messages by a device's P-256 key. Bytes are base64, times seconds. Each message is to \
-    be verified as one by `certificate`, chained through `chain` to `tenant_ca`, at `now`, over `content` as \
-    `media_type` for `transaction`; a refused one may say otherwise for itself. `signed_attributes` is what a \
-    device makes of these and `signing_time` and signs with SHA-256, where it leaves issuer and serial number \
-    out of signing-certificate-v2. `der` is what is kept of an accepted message. `reason` is the first one \
-    found, by the order of countersign-proof; a device is told `bad_signature`.";
+const ABOUT: &str = "CMS messages by a device's P-256 key. Bytes are base64, times seconds. A \
+    verifier verifies each message as signed by `certificate`, chained through `chain` to \
+    `tenant_ca`, at `now`, over `content` as `media_type` for `transaction`; a refused message may \
+    have values of its own. `signed_attributes` is made of these values and `signing_time`, \
+    without issuer and serial number in signing-certificate-v2; a device signs it with SHA-256. \
+    `der` is the stored form of an accepted message. `reason` is the first one found, in the order \
+    of countersign-proof; a device gets `bad_signature`.";
 
 /// The cases that are accepted as `cms` and stored as `der`.
 fn accepted() -> Vec<String> {

@@ -29,12 +29,12 @@ const TEXT: &str = "<p>Pay <b>5 €</b> to Ann?</p>";
 const NOW: u64 = 1_795_296_000;
 const HASHES: [&str; 4] = ["sha1", "sha256", "sha384", "sha512"];
 
-const ABOUT: &str = "Raw signatures that OpenSSL made. Bytes are base64, times seconds, digests hex. Each is to \
-    be verified by the certificate of its signer, chained to `tenant_ca`, at `now`. An accepted one is over \
-    `text` (UTF-8), and so over its digest too. A refused one is over `text`, or over the `digest` that it \
-    says, at its own `now` where it has one. `reason` is the first one found, by the order of \
-    countersign-proof; a device is told `bad_signature`. Whether SHA-1 is allowed, a tenant decides before \
-    anything is verified.";
+const ABOUT: &str = "Raw signatures that OpenSSL made. Bytes are base64, times seconds, digests \
+    hex. A verifier verifies each by the certificate of its signer, chained to `tenant_ca`, at \
+    `now`. An accepted one is over `text` (UTF-8), and so over its digest too. A refused one is \
+    over `text`, or over its own `digest`, and at its own `now`, if it has one. `reason` is the \
+    first one found, in the order of countersign-proof; a device gets `bad_signature`. The \
+    tenant's rule for SHA-1 is applied before the verification.";
 
 /// A signer with a directory that contains its key for OpenSSL.
 struct Signer {
