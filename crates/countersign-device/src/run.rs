@@ -131,7 +131,6 @@ pub async fn run(
 ///
 /// # Errors
 /// As [`run`].
-/// As [`run`].
 pub async fn run_one(
     device: &mut Device,
     run: Run,

@@ -3,7 +3,6 @@
 //! The shown and signed content is the same as with the channel's `take`. Only the channel can
 //! prove a PIN. Only the channel can tell which of several identities the selectors mean if they
 //! differ by labels only, because a device does not know its labels.
-//! selectors mean when only labels tell them apart, since a device does not know its labels.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

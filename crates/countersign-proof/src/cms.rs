@@ -4,7 +4,6 @@
 //! signed attributes of CAdES-B-B with mime-type and content-identifier, no unsigned attributes,
 //! and no trailing bytes. An unknown attribute is refused although it is signed: it could change
 //! the meaning of the signature, and this crate could not tell.
-//! signature means, and nobody here would see it.
 
 mod attributes;
 mod message;

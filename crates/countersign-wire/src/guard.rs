@@ -3,7 +3,6 @@
 //!
 //! The guarantee: an address is judged by where its packets would go. An IPv6 address that contains
 //! an IPv4 address, in any of the known ways, is judged by both.
-//! (IPv4 in IPv6, in any of the ways that there are) is judged by both.
 
 use core::str::FromStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -89,7 +88,6 @@ impl Guard {
     /// addresses is forbidden.
     ///
     /// # Errors
-    /// [`Forbidden::NotPublic`].
     /// [`Forbidden::NotPublic`].
     pub fn check(&self, addresses: &[IpAddr]) -> Result<(), Forbidden> {
         let all = addresses.iter().all(|address| self.permits(*address));

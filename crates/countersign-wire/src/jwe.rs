@@ -91,7 +91,6 @@ pub fn open(
 ///
 /// # Errors
 /// [`BadSealed::Malformed`].
-/// [`BadSealed::Malformed`].
 pub fn peek(sealed: &str) -> Result<(DeviceName, Purpose), BadSealed> {
     let label: ProtectedHeader = compact::split(sealed, SEALED_BYTES_MAX)?.header()?;
     let purpose = match (label.typ.as_str(), label.id) {

@@ -2,7 +2,6 @@
 //!
 //! It has every secret of a device in the clear, so it is for tests and demonstrations; a phone
 //! keeps its keys in hardware. Unknown members are ignored.
-//! keeps its keys in hardware. Members that are not known are ignored.
 
 use core::fmt;
 

@@ -3,7 +3,6 @@
 //! The bytes are canonical JSON (RFC 8785): `{"message":"…","rows":[["label","value"],…]}`. One
 //! statement has one spelling, and every other spelling is refused, so that a device shows
 //! everything that it signs.
-//! that it signs.
 
 use serde::{Deserialize, Serialize};
 
