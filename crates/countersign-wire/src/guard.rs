@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_not_called_even_where_its_network_is_allowed() {
+    fn metadata_services_are_forbidden_even_if_their_network_is_allowed() {
         let guard = guard(&["0.0.0.0/0", "::/0"]);
         for bad in [
             "169.254.169.254",

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_is_not_taken_for_a_public_one() {
+    fn a_private_key_is_not_read_as_a_public_one() {
         let text = serde_json::to_string(&PrivateJwk::generate()).unwrap();
         assert!(serde_json::from_str::<PublicJwk>(&text).is_err());
     }

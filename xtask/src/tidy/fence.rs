@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_core_or_proof_is_serialised() {
+    fn serde_in_core_or_proof_is_found() {
         for path in ["crates/countersign-core/src/a.rs", "crates/countersign-proof/src/a.rs"] {
             assert_eq!(findings(path, "#[derive(Serialize)]"), 1);
             assert_eq!(findings(path, "use serde_json::Value;"), 1);

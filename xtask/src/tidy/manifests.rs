@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_ships_depends_on_a_tool_but_its_tests() {
+    fn only_tests_of_shipped_crates_may_depend_on_a_tool() {
         for tool in FOR_TESTS {
             let in_tests = format!("[dev-dependencies]\n{tool} = \"1\"");
             assert_eq!(manifest("countersign-server", &in_tests), []);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_crypto_stack_is_found_and_a_namesake_is_not() {
+    fn a_second_crypto_stack_is_found_and_a_similar_name_is_not() {
         let tree =
             "ring v0.17.14\nring-compat v1.0.0\nopenssl-sys v0.9.0 (*)\nopenssl-sys v0.9.0\n";
         assert_eq!(second_stacks(tree).len(), 2);

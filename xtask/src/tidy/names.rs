@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_for_two_types_is_found_whatever_they_are() {
+    fn a_name_for_two_types_of_any_kind_is_found() {
         for other in [
             "pub struct Answer;",
             "pub(crate) enum Answer {\n}",

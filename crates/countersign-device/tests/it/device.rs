@@ -207,7 +207,7 @@ async fn a_signature_is_sent_after_a_restart_of_the_program() {
         }
     };
     tokio::select! {
-        outcome = device.approve(&shown, None) => panic!("nobody answered: {outcome:?}"),
+        outcome = device.approve(&shown, None) => panic!("ended without an answer: {outcome:?}"),
         () = arrived => {}
     }
     drop(device);

@@ -122,7 +122,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn whatever_we_accept_openssl_accepts_too(odd in oddities()) {
+    fn openssl_accepts_every_message_that_is_accepted_here(odd in oddities()) {
         let message = odd.message();
         let sent = odd.sent(&message);
         if let Ok(proof) = verify(&sent) {

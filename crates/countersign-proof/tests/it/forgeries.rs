@@ -113,7 +113,7 @@ fn no_attribute_may_be_there_twice_or_have_two_values_or_none() {
 }
 
 #[test]
-fn two_message_digests_are_refused_whichever_is_right() {
+fn two_message_digests_are_refused_in_both_orders() {
     for first in [true, false] {
         refused(
             |forge| {
@@ -365,7 +365,7 @@ fn pss_parameters_must_all_follow_from_the_hash() {
 }
 
 #[test]
-fn one_padding_does_not_pass_for_the_other() {
+fn a_signature_with_the_other_padding_is_refused() {
     let person = Person::of(&rcgen::PKCS_RSA_SHA256);
     let scheme = Scheme::Rsa(&aws::RSA_PKCS1_SHA256);
     let parameters = pss(oid::SHA256, oid::SHA256, 32, None);

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_not_exactly_right_is_refused() {
+    fn a_request_with_any_deviation_is_refused() {
         let spoilt: [(&str, Value); 13] = [
             ("/identities", json!([])),
             ("/tenant", json!("")),

@@ -68,7 +68,7 @@ fn a_frame_without_a_number_closes_and_one_with_a_number_is_refused() {
 }
 
 #[test]
-fn a_body_that_is_not_exactly_right_is_refused() {
+fn a_body_with_any_deviation_is_refused() {
     let id = ID.to_string();
     let frames = [
         format!(r#"{{"n":1,"take":{{"id":"{}"}}}}"#, id.to_uppercase()),

@@ -40,7 +40,7 @@ fn every_truncated_message_is_refused() {
 }
 
 #[test]
-fn nothing_may_follow_the_message() {
+fn bytes_after_the_message_are_refused() {
     let mut message = Forge::right(&ANN).build();
     message.push(0);
     assert_eq!(verify(&message), Err(BadProof::Encoding(BadBer::Trailing)));
