@@ -486,7 +486,7 @@ impl Device {
         let (id, link) = match request {
             Request::Finish(finish) => (finish.id, Link::Finish(&finish.signature)),
             Request::Fail(fail) => (fail.id, Link::Fail(&fail.reason)),
-            // A decline because of a stranger's request can be sent over the channel only.
+            // The link has no member for another reason, so the channel sends it.
             Request::Decline(decline) if decline.reason == DeclineReason::User => {
                 (decline.id, Link::Cancel)
             }
