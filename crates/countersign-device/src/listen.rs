@@ -26,7 +26,7 @@ pub enum Listen {
     /// By WebSocket, without delay.
     #[default]
     Channel,
-    /// By polling `GET /device/v1/offers`, for networks in which WebSockets do not work.
+    /// By polling `GET /device/v1/offers`, for networks in which a WebSocket does not work.
     Poll,
 }
 

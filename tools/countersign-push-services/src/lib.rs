@@ -383,7 +383,7 @@ fn said(status: StatusCode, body: Bytes) -> Answer {
     answer
 }
 
-/// As [`json`], with the outage's `Retry-After`.
+/// As `json`, with the outage's `Retry-After`.
 fn outage_answer(trouble: &Outage, body: &Value) -> Answer {
     let mut answer = json(trouble.status, body);
     if let Some(seconds) = trouble.retry_after {

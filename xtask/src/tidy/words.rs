@@ -89,7 +89,7 @@ pub(super) fn phrases(files: &Files) -> Vec<Finding> {
 struct Word {
     line: usize,
     bare: String,
-    /// Whether punctuation follows.
+    /// Whether punctuation follows the word.
     ends_clause: bool,
 }
 
