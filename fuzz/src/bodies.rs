@@ -20,7 +20,7 @@ pub fn frames(bytes: &[u8]) {
             let again = FromDevice::parse(&written).expect("what is written is read");
             assert_eq!((again.n, again.to_text()), (frame.n, written));
         }
-        Err(bad) => assert_ne!(bad.n, Some(0), "0 is nobody's number"),
+        Err(bad) => assert_ne!(bad.n, Some(0), "0 is not the number of a request"),
     }
     if let Ok(frame) = FromServer::parse(text)
         && !matches!(frame.message, Message::Unknown)

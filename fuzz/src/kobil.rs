@@ -6,7 +6,7 @@ use countersign_server::parsers::kobil::{Asked, Cancel, NewCode, NewUser, Profil
 use countersign_wire::statement::Statement;
 use http::Uri;
 
-/// A start that is read can be shown, signed, and told from every other one.
+/// A start that was read can be shown and signed, and differs from every other one.
 pub fn kobil(bytes: &[u8]) {
     let (jane, joe) = ("jane".parse().expect("a name"), "joe".parse().expect("a name"));
     if let Ok(start) = Start::parse(bytes, &jane) {

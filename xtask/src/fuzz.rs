@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: the targets of `fuzz/` under libFuzzer, guided by coverage.
 //!
-//! Nothing needs to be installed: the flags that `cargo fuzz` would pass are flags of the stable
-//! compiler, since no sanitizer is asked for. Our own code has no `unsafe` to be sanitized.
+//! No tool needs to be installed: without a sanitizer, the flags that `cargo fuzz` would pass are
+//! flags of the stable compiler. Our own code has no `unsafe` for a sanitizer to check.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,34 +12,37 @@ use anyhow::{Context as _, ensure};
 
 use crate::step::{Step, Tally, heading};
 
-/// What makes LLVM count edges and comparisons where libFuzzer looks for them.
+/// The flags that make LLVM count edges and comparisons for libFuzzer.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0";
-/// Longest input, in bytes; longer ones find nothing that shorter ones do not, and take longer.
+/// The longest input, in bytes. Longer ones take more time and find nothing more.
 const INPUT_BYTES_MAX: usize = 8 * 1024;
-/// An input that takes longer, in seconds, is a finding.
+/// The time in seconds after which an input is a finding.
 const INPUT_SECONDS_MAX: u64 = 5;
-/// A target that needs more memory, in MiB, is a finding.
+/// The memory in MiB above which a target is a finding.
 const MEMORY_MIB_MAX: usize = 1024;
 
-/// What to fuzz, and for how long.
+/// The parameters of a fuzzing run.
 pub(crate) struct Fuzzing {
-    /// For each target.
+    /// The time for each target.
     pub(crate) seconds: u64,
-    /// Whether what was found is brought into the committed corpora.
+    /// Whether new inputs are added to the committed corpora.
     pub(crate) keep: bool,
-    /// All, where none is named.
+    /// The targets; all of them if the list is empty.
     pub(crate) targets: Vec<String>,
 }
 
 impl Fuzzing {
-    /// Builds the targets, and runs each: one check a target. As many run at once as there are
+    /// Builds the targets and runs each, which is one check. As many run at once as there are
     /// cores.
     pub(crate) fn run(self, root: &Path) -> anyhow::Result<Tally> {
         let known = targets(root)?;
         for target in &self.targets {
-            ensure!(known.contains(target), "there is no target `{target}`, but {known:?}");
+            ensure!(
+                known.contains(target),
+                "there is no target `{target}`; the targets are {known:?}"
+            );
         }
         let host = host()?;
         let mut build = Command::new("cargo");
@@ -62,7 +65,7 @@ impl Fuzzing {
         for some in wanted.chunks(at_once) {
             let runs: Vec<_> = thread::scope(|scope| {
                 let runs: Vec<_> = some.iter().map(|one| scope.spawn(|| run(one))).collect();
-                runs.into_iter().map(|run| run.join().expect("it does not panic")).collect()
+                runs.into_iter().map(|run| run.join().expect("the thread does not panic")).collect()
             });
             for run in runs {
                 total += run?;
@@ -71,7 +74,7 @@ impl Fuzzing {
         Ok(total)
     }
 
-    /// Runs one target from its corpus. What it finds besides stays in `target/`, to go on from.
+    /// Runs one target from its corpus. New inputs stay in `target/` for the next run.
     fn run_one(&self, root: &Path, programs: &Path, target: &str) -> anyhow::Result<Tally> {
         let corpus = root.join("fuzz/corpus").join(target);
         let found = root.join("target/fuzz/corpus").join(target);
@@ -99,13 +102,13 @@ impl Fuzzing {
     }
 }
 
-/// Makes the committed corpus a small set of inputs that covers what both covered.
+/// Replaces the committed corpus by a small set of inputs with the coverage of both directories.
 fn merge(programs: &Path, target: &str, corpus: &Path, found: &Path) -> anyhow::Result<()> {
     let merged = found.with_extension("merged");
-    let _ = std::fs::remove_dir_all(&merged); // Of a merge that was broken off.
+    let _ = std::fs::remove_dir_all(&merged); // From an interrupted merge.
     std::fs::create_dir_all(&merged)?;
     let mut command = Command::new(programs.join(target));
-    // By the edges alone: a corpus that is committed is to be small.
+    // Compares edges only, so that the committed corpus stays small.
     command.args(["-set_cover_merge=1", "-use_counters=0"]);
     command.arg(format!("-max_len={INPUT_BYTES_MAX}"));
     let output = command.args([&merged, &corpus.to_owned(), &found.to_owned()]).output()?;
@@ -128,7 +131,7 @@ fn libfuzzer(program: &Path, crashes: &Path) -> Command {
     command
 }
 
-/// The targets, by their files.
+/// The names of the targets, from their files.
 fn targets(root: &Path) -> anyhow::Result<Vec<String>> {
     let directory = root.join("fuzz/fuzz_targets");
     let files = std::fs::read_dir(&directory)
@@ -140,16 +143,16 @@ fn targets(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// What this machine is called where a build says for which it is, so that the flags are not the
-/// build scripts' too.
+/// The target triple of this machine. With an explicit triple, the flags do not apply to build
+/// scripts.
 fn host() -> anyhow::Result<String> {
     let output = Command::new("rustc").arg("-vV").output().context("rustc does not start")?;
     let said = String::from_utf8_lossy(&output.stdout);
     let line = said.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(line.context("rustc does not say for which machine it builds")?.to_owned())
+    Ok(line.context("rustc does not print its host")?.to_owned())
 }
 
-/// What libFuzzer says at the end: runs, and runs a second.
+/// The last line of libFuzzer's output: the number of runs and their speed.
 fn last_line(said: &str) -> &str {
     said.lines().rev().find(|line| line.starts_with("Done ")).unwrap_or("done")
 }
@@ -172,12 +175,12 @@ mod tests {
         for target in targets {
             assert!(manifest.contains(&format!("name = \"{target}\"")), "{target}");
             let corpus = std::fs::read_dir(root.join("fuzz/corpus").join(&target));
-            assert!(corpus.unwrap().count() > 0, "{target} begins with nothing");
+            assert!(corpus.unwrap().count() > 0, "{target} has an empty corpus");
         }
     }
 
     #[test]
-    fn the_last_line_tells_how_much_was_done() {
+    fn the_last_line_has_the_number_of_runs() {
         let said = "#2 INITED\nDone 5 runs in 1 second(s)\nstat: 1\n";
         assert_eq!(last_line(said), "Done 5 runs in 1 second(s)");
         assert_eq!(tail("a\nb\nc", 2), "b\nc");

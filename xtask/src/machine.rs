@@ -1,29 +1,33 @@
-//! What the tests need of the machine, and how it gets it.
+//! The programs that the tests need, and their installation.
 
 use std::process::{Command, Stdio};
 
 use anyhow::bail;
 
-/// Programs that tests call: how each says that it is there, the Debian package that brings it, and
-/// why it is needed.
+/// Programs that tests call: the command that shows that it is installed, its Debian package, and
+/// the reason.
 const PROGRAMS: &[(&[&str], &str, &str)] = &[
-    (&["openssl", "version"], "openssl", "the second opinion on every signature and certificate"),
+    (
+        &["openssl", "version"],
+        "openssl",
+        "verifies every signature and certificate as a second implementation",
+    ),
     (
         &["sqlite3", "--version"],
         "sqlite3",
-        "the second opinion on the ledger, and the hand that corrupts it",
+        "reads the ledger as a second program, and corrupts it for tests",
     ),
-    (&["python3", "--version"], "python3", "the documents' receiver of callbacks"),
+    (&["python3", "--version"], "python3", "runs the example receiver of callbacks"),
     (
         &["python3", "-m", "pip", "--version"],
         "python3-pip",
-        "brings Standard Webhooks' own library, which judges our signatures",
+        "installs Standard Webhooks' own library, which verifies our signatures",
     ),
-    (&["node", "--version"], "nodejs", "the documents' other receiver of callbacks"),
-    (&["npm", "--version"], "npm", "brings another implementation of Web Push's encryption"),
+    (&["node", "--version"], "nodejs", "runs the other example receiver of callbacks"),
+    (&["npm", "--version"], "npm", "installs another implementation of Web Push's encryption"),
 ];
 
-/// Installs what is missing, where this user may; otherwise says what to install.
+/// Installs missing programs if this user may; otherwise prints what to install.
 pub(crate) fn complete() -> anyhow::Result<()> {
     if !answers("cargo", &["fmt", "--version"]) || !answers("cargo", &["clippy", "--version"]) {
         run("rustup", &["component", "add", "rustfmt", "clippy"])?;

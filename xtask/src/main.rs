@@ -58,5 +58,5 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().expect("xtask lies in the workspace").to_owned()
+    xtask.parent().expect("xtask is in the workspace").to_owned()
 }

@@ -1,8 +1,7 @@
-//! `cargo xtask sim`: the simulation of `countersign-sim`, over many seeds, with a line of
+//! `cargo xtask sim`: runs the simulation of `countersign-sim` over many seeds, with lines of
 //! progress.
 //!
-//! It is the very test that `cargo test` runs, built for speed, and told other seeds a portion at a
-//! time.
+//! It runs the same tests as `cargo test`, optimised, with other seeds, a portion at a time.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,11 +9,11 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
-/// Seeds that are run before the next line is printed.
+/// The number of seeds between two lines of progress.
 const PORTION: u64 = 2_000;
 
-/// Runs so many seeds from `first` on, half of them of either test; answers whether nothing was
-/// found.
+/// Runs `seeds` seeds from `first` on, half of them with each of the two tests. Returns whether all
+/// passed.
 pub(crate) fn run(root: &Path, first: u64, seeds: u64) -> anyhow::Result<bool> {
     let program = build(root)?;
     let begun = Instant::now();
@@ -30,11 +29,11 @@ pub(crate) fn run(root: &Path, first: u64, seeds: u64) -> anyhow::Result<bool> {
         let (rate, left) = (done / seconds, (seeds - done) * seconds / done);
         println!("{done} of {seeds} seeds in {seconds} s, {rate} a second, {left} s to go");
     }
-    println!("simulation: {done} seeds, nothing found");
+    println!("simulation: {done} seeds, no failure");
     Ok(true)
 }
 
-/// Builds the tests of `countersign-sim` for speed, and says where they are.
+/// Builds the tests of `countersign-sim` optimised, and returns their program.
 fn build(root: &Path) -> anyhow::Result<String> {
     let output = Command::new("cargo")
         .args(["test", "--release", "--package", "countersign-sim", "--test", "it", "--no-run"])
@@ -47,15 +46,15 @@ fn build(root: &Path) -> anyhow::Result<String> {
     ensure!(output.status.success(), "the simulation does not build");
     let said = String::from_utf8(output.stdout)?;
     let program = said.lines().find_map(executable);
-    Ok(program.context("cargo does not say what it built")?.to_owned())
+    Ok(program.context("cargo does not print the program's path")?.to_owned())
 }
 
-/// The program of which a line of cargo's speaks, if it is one.
+/// The program in a line of cargo's output, if the line has one.
 fn executable(line: &str) -> Option<&str> {
     line.split_once("\"executable\":\"")?.1.split_once('"').map(|(program, _)| program)
 }
 
-/// Runs both tests with `each` seeds, and is silent unless one fails.
+/// Runs both tests with `each` seeds. Prints their output only if one fails.
 fn simulate(root: &Path, program: &str, first: u64, each: u64) -> anyhow::Result<bool> {
     let output = Command::new(program)
         .arg("invariant")
@@ -79,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_is_found_in_what_cargo_says() {
+    fn the_program_is_found_in_cargos_output() {
         let line = r#"{"reason":"compiler-artifact","executable":"/a/it-1","fresh":true}"#;
         assert_eq!(executable(line), Some("/a/it-1"));
         assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":null}"#), None);

@@ -1,6 +1,6 @@
-"""Drives the SOAP dialect of a real server with zeep, a stock client: the description is loaded as it is served.
+"""Calls the SOAP dialect of a real server with zeep, a stock client, which loads the served service description.
 
-The device is the command line's; where the bank's system speaks for it, its code is made here, by RFC 6287.
+The device is the command line's. If the bank's system completes a request for it, this script makes the code (RFC 6287).
 """
 
 import base64
@@ -22,13 +22,13 @@ FIELDS = {"dataField": [{"key": "To", "value": "Ann <&> Bob"}, {"key": "Amount",
 
 
 def run(*arguments):
-    """What an administrator's command prints, read as JSON."""
+    """The JSON output of an administrator's command."""
     command = [BINARY, *arguments, "--data", "data", "--json"]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def code(device, transaction, content):
-    """The eight digits by which a device answers: OCRA-1:HOTP-SHA256-8:QH64 (RFC 6287)."""
+    """The eight digits of a device's code: OCRA-1:HOTP-SHA256-8:QH64 (RFC 6287)."""
     media_type = b"application/vnd.countersign.statement+json"
     asked = b"\0".join([bytes.fromhex(transaction), media_type, content])
     question = hashlib.sha256(asked).digest()
@@ -41,13 +41,13 @@ def code(device, transaction, content):
 
 
 def attributes(**values):
-    """The style with a list of attributes."""
+    """The arguments in the form of a list of attributes."""
     listed = {"SIGNFLD_COMPONENT_TYPE": COMPONENT, "SIGNFLD_USERID": "jane", **values}
     return {"attributes": [{"attributeID": id, "value": value} for id, value in listed.items()]}
 
 
 def value(results, wanted):
-    """One attribute of an answer in that style."""
+    """One attribute of an answer in that form."""
     found = [one.value for one in results.resultAttribute.attributes if one.attributeID == wanted]
     assert len(found) == 1, (wanted, results)
     return found[0]
@@ -65,7 +65,7 @@ def failed(status, name):
 
 
 class Waiting(threading.Thread):
-    """A call that is suspended until somebody answers."""
+    """A call whose answer is held until the transaction ends."""
 
     def __init__(self, call, **arguments):
         super().__init__(daemon=True)
@@ -83,7 +83,7 @@ class Waiting(threading.Thread):
 
 
 def only_open(key=None):
-    """The id and key of what is open, once there is something."""
+    """The id and the key of the open transaction, as soon as there is one."""
     while True:
         rows = run("transaction", "list", "--tenant", "acme")
         rows = [row for row in rows if row["state"] in ("waiting", "taken")]
@@ -97,7 +97,7 @@ def drive(service, device):
     serial = device["serial_number"]
     push = {"title": "Pay?", "dataFieldList": FIELDS}
 
-    # The person signs on the command line's device.
+    # The user signs on the command line's device.
     phone = subprocess.Popen(
         [BINARY, "device", "run", "phone.json", "--answer", "approve", "--count", "2", "--json"],
         stdout=subprocess.DEVNULL,
@@ -109,7 +109,8 @@ def drive(service, device):
         assert signed.result.signature, signed
     assert phone.wait(60) == 0
 
-    # A key is made and scanned; the bank's system fetches and completes for the phone.
+    # A request key is made and scanned; the bank's system fetches and completes the request for the
+    # phone.
     content = '{"message":"Pay?","rows":[["To","Ann <&> Bob"],["Amount","5 €"]]}'.encode()
     for listed in (False, True):
         if listed:
@@ -150,7 +151,7 @@ def drive(service, device):
         succeeded(signed.status)
         assert signed.result.signature == digits, signed
 
-    # A login, for which the bank's system speaks as well.
+    # A login, which the bank's system completes for the phone too.
     made = service.getSecureChallenge(componentType=COMPONENT, user=user, title="Log in, Jane?")
     succeeded(made.status)
     assert made.result.requestImage.startswith(b"\x89PNG"), made
@@ -161,7 +162,7 @@ def drive(service, device):
     succeeded(entered.status)
     assert entered.result.signature.isdigit(), entered
 
-    # What is refused is refused with a status, and what is no request with a fault.
+    # A refused request gets a status, and a malformed one a fault.
     both = service.authSignatureRequest(componentType="Another", user=user, push=push)
     failed(both.status, "STAT_INVPARAM")
     nobody = {"userID": "nobody"}
@@ -199,10 +200,10 @@ def main():
         session.auth = (client["client_id"], "another secret")
         try:
             service.cancelAuthSignatureRequest("x", "x", "x")
-            raise AssertionError("a wrong secret was taken")
+            raise AssertionError("a wrong secret was accepted")
         except (zeep.exceptions.Fault, zeep.exceptions.TransportError):
             pass
-        print(f"{answered} calls of zeep's, answered as the reference says")
+        print(f"{answered} calls of zeep's, answered as the reference specifies")
     finally:
         server.terminate()
         server.wait()

@@ -1,4 +1,4 @@
-//! One step of the suite: a command that runs in sight, and what it adds to the count.
+//! One step of the suite: a command that prints to the terminal, and its counts.
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read};
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// What passed and what failed.
+/// The number of checks that passed and failed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
@@ -16,12 +16,12 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// One thing that passed or failed.
+    /// The count of one check.
     pub(crate) fn one(passed: bool) -> Self {
         Self { passed: u64::from(passed), failed: u64::from(!passed) }
     }
 
-    /// What the test runners' own last lines say: `test result: ok. 3 passed; 0 failed; …`.
+    /// The sum of the test runners' last lines: `test result: ok. 3 passed; 0 failed; …`.
     fn of_runners(output: &str) -> Self {
         let mut tally = Self::default();
         for line in output.lines().filter(|line| line.starts_with("test result: ")) {
@@ -48,7 +48,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Prints where a step begins.
+/// Prints the heading of a step.
 pub(crate) fn heading(name: &str) {
     println!("\n── {name} {}", "─".repeat(70_usize.saturating_sub(name.chars().count())));
 }
@@ -65,24 +65,24 @@ impl Step {
         Self { name, command, within: None }
     }
 
-    /// Ends the command when it takes longer.
+    /// Stops the command after this time.
     pub(crate) fn within(self, within: Duration) -> Self {
         Self { within: Some(within), ..self }
     }
 
-    /// Runs it as one check.
+    /// Runs the command as one check.
     pub(crate) fn check(self) -> Tally {
         self.check_and_keep().0
     }
 
-    /// Runs it as one check, and keeps what it printed.
+    /// Runs the command as one check, and returns its output.
     pub(crate) fn check_and_keep(self) -> (Tally, String) {
         let (passed, output) = self.run();
         (Tally::one(passed), output)
     }
 
-    /// Runs it as as many checks as its test runners count. What failed without being counted, such
-    /// as a build or a runner that was killed, counts as one.
+    /// Runs the command, and counts the checks of its test runners. A failure that no runner
+    /// counted, such as a failed build or a killed runner, counts as one.
     pub(crate) fn check_tests(self) -> Tally {
         let (passed, output) = self.run();
         let mut tally = Tally::of_runners(&output);
@@ -110,11 +110,11 @@ impl Step {
 
     fn stream(&mut self) -> std::io::Result<(bool, String)> {
         if self.within.is_some() {
-            self.command.process_group(0); // So that its children can be ended with it.
+            self.command.process_group(0); // So that its children can be killed too.
         }
         let mut child = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let group = format!("-{}", child.id());
-        let stdout = child.stdout.take().expect("it is piped");
+        let stdout = child.stdout.take().expect("the output is piped");
         let (done, until_done) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             if let Some(within) = self.within {
@@ -132,13 +132,13 @@ impl Step {
     }
 }
 
-/// Shows what a command prints as it comes, and keeps it.
+/// Prints a command's output as it arrives, and returns it.
 fn copy_lines(from: impl Read) -> std::io::Result<String> {
     let mut lines = BufReader::new(from);
     let (mut line, mut output) = (Vec::new(), String::new());
     while lines.read_until(b'\n', &mut line)? > 0 {
         let text = String::from_utf8_lossy(&line);
-        print!("{text}"); // A test runner captures this, so that a test's sums are not summed.
+        print!("{text}"); // Captured in tests, so that their counts are not counted again.
         output.push_str(&text);
         line.clear();
     }
@@ -156,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn the_runners_counts_are_summed() {
+    fn the_counts_of_all_runners_are_summed() {
         let script = "echo 'test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured';
                       echo 'test result: FAILED. 4 passed; 2 failed; 0 ignored'; exit 101";
         assert_eq!(shell(script).check_tests(), Tally { passed: 7, failed: 2 });
     }
 
     #[test]
-    fn a_runner_that_dies_uncounted_is_a_failure() {
+    fn a_runner_that_fails_without_a_failed_test_is_a_failure() {
         let script = "echo 'test result: ok. 3 passed; 0 failed'; exit 101";
         assert_eq!(shell(script).check_tests(), Tally { passed: 3, failed: 1 });
         assert_eq!(shell("exit 101").check_tests(), Tally { passed: 0, failed: 1 });
@@ -175,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_is_not_there_is_a_failure() {
+    fn a_missing_command_is_a_failure() {
         let step = Step::new("a test's step", Command::new("no-such-program-anywhere"));
         assert_eq!(step.check(), Tally::one(false));
     }
 
     #[test]
-    fn a_step_that_hangs_is_ended() {
+    fn a_step_that_hangs_is_stopped() {
         let step = shell("tail -f /dev/null; true").within(Duration::from_millis(50));
         assert_eq!(step.check(), Tally::one(false));
     }

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check in turn, and one line at the end that counts them all.
 //!
-//! A failed step does not stop the others, so that the last line counts all failures at once.
+//! A failed step does not stop the others, so that the last line counts all failures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::{machine, tidy};
 /// Long enough for a cold debug build on a slow machine.
 const DEMO_MAX: Duration = Duration::from_mins(20);
 
-/// For how long each fuzz target is run here, in seconds; `cargo xtask fuzz` takes longer.
+/// The time for each fuzz target in the suite, in seconds; `cargo xtask fuzz` takes longer.
 const FUZZ_SECONDS: u64 = 15;
 
-/// Runs all; answers whether all passed.
+/// Runs all checks. Returns whether all passed.
 pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     machine::complete()?;
     let mut total = Tally::default();
@@ -49,8 +49,7 @@ fn cargo(root: &Path, name: &'static str, arguments: &[&str]) -> Step {
     Step::new(name, command)
 }
 
-/// Standard Webhooks' own library, from `PyPI`, on the vectors that our signatures are tested
-/// against.
+/// Standard Webhooks' own library, from `PyPI`, with the vectors of our signatures.
 fn webhooks(root: &Path) -> Step {
     let mut command = Command::new("sh");
     let script = "python3 -m pip --quiet --disable-pip-version-check install --root-user-action=ignore \
@@ -60,7 +59,7 @@ fn webhooks(root: &Path) -> Step {
     Step::new("callbacks, by Standard Webhooks' library", command)
 }
 
-/// The encryption of pushes, by another implementation from npm.
+/// The encryption of pushes, compared with another implementation from npm.
 fn webpush(root: &Path) -> Step {
     let mut command = Command::new("sh");
     let script = "npm install --silent --no-save --no-audit --no-fund --prefix target/node http_ece@1.2.1 && \
@@ -70,7 +69,7 @@ fn webpush(root: &Path) -> Step {
     Step::new("Web Push's encryption, by http_ece", command).within(DEMO_MAX)
 }
 
-/// A stock SOAP client, from `PyPI`, that is given nothing but the address of the description.
+/// A stock SOAP client, from `PyPI`, which gets only the address of the service description.
 fn soap(root: &Path) -> Step {
     let mut command = Command::new("sh");
     let script = "python3 -m pip --quiet --disable-pip-version-check install --root-user-action=ignore \
@@ -82,7 +81,7 @@ fn soap(root: &Path) -> Step {
     Step::new("SOAP, by zeep", command).within(DEMO_MAX)
 }
 
-/// The README's first command, and the `openssl` line that it prints, as a reader would try them;
+/// The README's first command, and the `openssl` line that it prints, as a reader would run them;
 /// and the demos of the other dialects.
 fn demo(root: &Path) -> anyhow::Result<Tally> {
     let directory = Scratch::make()?;
@@ -108,8 +107,8 @@ fn demo(root: &Path) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// Finds the command in what the demo printed, without prompt and colours; it may be continued with
-/// `\`.
+/// Finds the command in the demo's output, without prompt and colours. The command may be continued
+/// with `\`.
 fn openssl_line(output: &str) -> Option<String> {
     let plain = without_colours(output);
     let mut lines = plain.lines().skip_while(|line| !line.contains("openssl cms -verify -cades"));
@@ -121,7 +120,7 @@ fn openssl_line(output: &str) -> Option<String> {
     Some(command)
 }
 
-/// Drops what ECMA-48 calls control sequences: ESC, `[`, parameters, a letter.
+/// Removes the control sequences of ECMA-48: ESC, `[`, parameters, a letter.
 fn without_colours(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -132,7 +131,7 @@ fn without_colours(text: &str) -> String {
     plain
 }
 
-/// An empty directory, gone at the end.
+/// An empty directory, which is removed when dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -155,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_openssl_line_is_found_behind_a_prompt_and_colours_and_over_two_lines() {
+    fn the_openssl_line_is_found_after_a_prompt_with_colours_and_over_two_lines() {
         let output = "saved\n  \u{1b}[1m$ openssl cms -verify -cades -in 'a b.p7m' \\\n     -CAfile ca.pem\u{1b}[0m\n";
         let line = openssl_line(output).unwrap();
         assert_eq!(line.split_whitespace().last(), Some("ca.pem"));

@@ -22,9 +22,9 @@ use crate::step::{Tally, heading};
 /// A place where a rule is broken.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Finding {
-    /// Relative to the repository.
+    /// The path within the repository.
     path: String,
-    /// From 1.
+    /// The line number, from 1.
     line: usize,
     what: String,
 }
@@ -41,7 +41,7 @@ type Check = fn(&Files) -> Vec<Finding>;
 const RULES: &[(&str, &str, Check)] = &[
     (
         "crates depend in one direction",
-        "a crate boundary stands where a dependency must be impossible",
+        "a crate boundary makes a dependency impossible",
         manifests::directions,
     ),
     (

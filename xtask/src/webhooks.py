@@ -1,4 +1,4 @@
-"""Holds docs/vectors/webhooks.json, which our own signatures are tested against, to Standard Webhooks' own library."""
+"""Compares docs/vectors/webhooks.json, the vectors of our signatures, with Standard Webhooks' own library."""
 
 import datetime
 import json

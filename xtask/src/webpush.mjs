@@ -1,5 +1,5 @@
-// Web Push's encryption, held against the npm registry's `http_ece` (RFC 8188, RFC 8291): what ours seals it opens,
-// and what it seals ours opens. The argument is the program that is held against it.
+// Compares Web Push's encryption (RFC 8188, RFC 8291) with `http_ece` from npm: each opens the messages of the other.
+// The argument is the path of our program.
 
 import { spawn } from 'node:child_process';
 import { createECDH, randomBytes } from 'node:crypto';
@@ -36,5 +36,5 @@ const message = ece.encrypt(Buffer.from(text), {
 });
 ours.stdin.write(`${message.toString('base64')}\n`);
 const said = await next();
-if (said !== text) throw new Error(`ours opened it to ${said}`);
-console.log('http_ece opens what ours seals, and ours what it seals');
+if (said !== text) throw new Error(`our program opened it to ${said}`);
+console.log('http_ece opens our messages, and our program opens its messages');

@@ -1,4 +1,4 @@
-//! Where the server is, and how to trust it.
+//! The server's address, and the trusted certificates.
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use crate::error::Error;
 
-/// `https://host[:port]`, or `http://` of this very machine.
+/// `https://host[:port]`, or `http://` with a local host.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     url: Url,
@@ -25,7 +25,8 @@ impl Address {
             && url.query().is_none()
             && url.fragment().is_none()
             && url.path() == "/";
-        // Without TLS anybody in between sees who signs and when, so it never leaves the machine.
+        // Without TLS, every proxy sees who signs and when, so plain HTTP is allowed on the same
+        // machine only.
         let sheltered = url.scheme() == "https" || (url.scheme() == "http" && is_local(&url));
         if !plain || !sheltered || url.host().is_none() {
             return Err(refused());
@@ -34,7 +35,7 @@ impl Address {
         Ok(Self { url, origin })
     }
 
-    /// Scheme, host and port, without a slash at the end.
+    /// Scheme, host and port, without a trailing slash.
     pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
@@ -48,7 +49,7 @@ impl Address {
         self.url.scheme() == "https"
     }
 
-    /// For a certificate's name, and for a look-up: an IPv6 address has no brackets.
+    /// The host in the form for certificates and DNS: an IPv6 address has no brackets.
     pub(crate) fn host(&self) -> String {
         match self.url.host().expect("an address has a host") {
             Host::Domain(name) => name.to_owned(),
@@ -61,7 +62,7 @@ impl Address {
         self.url.port_or_known_default().expect("http and https have default ports")
     }
 
-    /// For the `Host` header.
+    /// The value of the `Host` header.
     pub(crate) fn authority(&self) -> &str {
         self.origin.split_once("//").expect("an origin has a scheme").1
     }
@@ -76,7 +77,8 @@ fn is_local(url: &Url) -> bool {
     }
 }
 
-/// TLS that trusts the certificates of `server_ca` (PEM) and no others, or else the system's.
+/// A TLS configuration that trusts only the certificates of `server_ca` (PEM), or the system's if
+/// it is absent.
 pub(crate) fn tls(server_ca: Option<&str>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_mislead_is_no_address() {
+    fn ambiguous_addresses_are_refused() {
         for bad in [
             "",
             "sign.example.com",

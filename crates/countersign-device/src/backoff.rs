@@ -1,23 +1,24 @@
-//! How long to wait before the next try: longer each time, and never as long as everybody else.
+//! The pause before the next try: it grows, and it is random, so that devices do not all return at
+//! once.
 
 use core::time::Duration;
 
-/// The first wait, before chance.
+/// The first pause, before randomisation.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest wait.
+/// The longest pause.
 const LONGEST: Duration = Duration::from_mins(1);
-/// What chance leaves at least: a device never spins.
+/// The shortest pause after randomisation, so that a device never loops without a pause.
 const LEAST: Duration = Duration::from_millis(100);
 
-/// Waits that double up to [`LONGEST`], of each of which chance takes a part: devices that lost one
-/// server together do not come back together.
+/// Pauses that double up to [`LONGEST`], of each of which a random part is used. So devices that
+/// lost a server at the same time do not reconnect at the same time.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     tries: u32,
 }
 
 impl Backoff {
-    /// The next wait.
+    /// The next pause.
     pub(crate) fn next(&mut self) -> Duration {
         let longest = FIRST.saturating_mul(1 << self.tries.min(10)).min(LONGEST);
         self.tries = self.tries.saturating_add(1);
@@ -27,7 +28,7 @@ impl Backoff {
         longest.mul_f64(share).max(LEAST)
     }
 
-    /// It went well: the next wait is a first one.
+    /// Starts again at the first pause, after a success.
     pub(crate) fn reset(&mut self) {
         self.tries = 0;
     }
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_a_limit_and_are_never_nothing() {
+    fn pauses_grow_to_a_limit_and_are_never_zero() {
         let mut backoff = Backoff::default();
         let waits: Vec<_> = (0..40).map(|_| backoff.next()).collect();
         assert!(waits.iter().all(|wait| (LEAST..=LONGEST).contains(wait)), "{waits:?}");

@@ -1,7 +1,7 @@
 //! One WebSocket channel, from `challenge` to its end.
 //!
-//! No task runs behind it: whoever holds a [`Channel`] reads it, and pings are answered while they
-//! do. Reading may be given up at any point and begun again.
+//! It has no task of its own: the owner of a [`Channel`] reads it, and pings are answered only
+//! while it reads. A read may be cancelled at any point and started again.
 
 use core::fmt;
 use core::time::Duration;
@@ -29,19 +29,20 @@ use tokio_tungstenite::tungstenite::{self, Message as Frame};
 use crate::error::Error;
 use crate::http::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Caller};
 
-/// After so long without a sign of life the device asks for one.
+/// The silence after which the device sends a ping.
 const SILENCE: Duration = Duration::from_mins(1);
-/// And after so much longer takes the channel for dead.
+/// The additional silence after which the device closes the channel.
 const GRACE: Duration = Duration::from_secs(15);
-/// What came while an answer was waited for; a server has fewer open for one device.
+/// The most messages that are queued while an answer is awaited; a server has fewer open for one
+/// device.
 const INBOX_MAX: usize = 1024;
 
-/// An open channel: its `hello` was welcomed.
+/// An open channel whose `hello` was answered with `welcome`.
 pub(crate) struct Channel {
     socket: WebSocketStream<Box<dyn Stream>>,
-    /// The last request's number.
+    /// The number of the last request.
     n: u64,
-    /// What the server said unasked, while an answer was waited for.
+    /// The messages that arrived while an answer was awaited.
     inbox: VecDeque<Message>,
     heard: Instant,
     pinged: bool,
@@ -50,17 +51,17 @@ pub(crate) struct Channel {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// How a channel ended.
+/// The reason for which a channel ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Lost {
-    /// The server closed it, and said why.
+    /// The server closed it, with this close code.
     Closed(Close),
-    /// It broke.
+    /// The connection broke.
     Broken(String),
 }
 
 impl Channel {
-    /// Connects, and proves who calls.
+    /// Connects and authenticates.
     pub(crate) async fn open(caller: &Caller) -> Result<(Self, Welcome), Error> {
         let origin = caller.address.origin();
         let opening = async {
@@ -68,7 +69,7 @@ impl Channel {
             let mut channel =
                 Self { socket, n: 0, inbox: VecDeque::new(), heard: Instant::now(), pinged: false };
             let welcome = channel.hello(caller).await.map_err(|lost| match lost {
-                // A proxy's way to say that there is nobody behind it yet.
+                // A proxy answers so while the server behind it is not reachable.
                 Lost::Broken(why) => Error::unreachable(origin, why),
                 Lost::Closed(close) => Error::Closed(close),
             })?;
@@ -89,17 +90,17 @@ impl Channel {
         let answer = self.read().await?;
         match answer.message {
             Message::Welcome(welcome) if answer.n == n => Ok(welcome),
-            _ => Err(Lost::Broken("it did not welcome the device".to_owned())),
+            _ => Err(Lost::Broken("it did not answer hello with welcome".to_owned())),
         }
     }
 
-    /// The next thing that the server says unasked.
+    /// The next message that is not an answer.
     pub(crate) async fn next(&mut self) -> Result<Message, Lost> {
         loop {
             if let Some(message) = self.inbox.pop_front() {
                 return Ok(message);
             }
-            // An answer that nobody waits for any longer is passed over.
+            // An answer to a cancelled request is ignored.
             let frame = self.read().await?;
             if frame.n == 0 {
                 return Ok(frame.message);
@@ -107,7 +108,7 @@ impl Channel {
         }
     }
 
-    /// Asks, and waits for the answer of the same number.
+    /// Sends a request and waits for the answer with the same number.
     pub(crate) async fn request(
         &mut self,
         request: Request,
@@ -123,7 +124,7 @@ impl Channel {
                         self.inbox.push_back(message);
                     }
                     _ if frame.n == 0 => {
-                        return Err(Lost::Broken("it says too much at once".to_owned()));
+                        return Err(Lost::Broken("it sent too many messages at once".to_owned()));
                     }
                     _ => {}
                 }
@@ -133,11 +134,11 @@ impl Channel {
         timeout(ANSWER_TIMEOUT, asking).await.map_err(late)?
     }
 
-    /// Says goodbye.
+    /// Sends a close frame.
     pub(crate) async fn close(mut self) {
         let frame =
             CloseFrame { code: Close::Normal.code().into(), reason: Close::Normal.reason().into() };
-        // Whether it arrives is of no importance: the server will notice either way.
+        // Best effort: the server also notices a closed connection.
         let _ = timeout(Duration::from_secs(1), self.socket.close(Some(frame))).await;
     }
 
@@ -149,12 +150,12 @@ impl Channel {
     }
 
     async fn write(&mut self, frame: Frame) -> Result<(), Lost> {
-        let late = |_| Lost::Broken("it takes nothing more".to_owned());
+        let late = |_| Lost::Broken("it does not accept more data".to_owned());
         let sent = timeout(ANSWER_TIMEOUT, self.socket.send(frame)).await.map_err(late)?;
         sent.map_err(|error| Lost::Broken(error.to_string()))
     }
 
-    /// The next frame of text. Nothing is lost where this is given up half-way.
+    /// The next text frame. Cancelling the read loses no data.
     async fn read(&mut self) -> Result<FromServer, Lost> {
         loop {
             let reconnect = if self.pinged { SILENCE + GRACE } else { SILENCE };
@@ -162,7 +163,9 @@ impl Channel {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Err(Lost::Broken(error.to_string())),
                 Ok(None) => return Err(Lost::Broken("the connection was cut".to_owned())),
-                Err(_) if self.pinged => return Err(Lost::Broken("it fell silent".to_owned())),
+                Err(_) if self.pinged => {
+                    return Err(Lost::Broken("it did not answer a ping".to_owned()));
+                }
                 Err(_) => {
                     self.pinged = true;
                     self.write(Frame::Ping(bytes::Bytes::new())).await?;
@@ -178,10 +181,10 @@ impl Channel {
                     let code = frame.map_or(1005, |frame| frame.code.into());
                     return Err(Lost::Closed(Close::from_code(code)));
                 }
-                // The answer to a ping is written with the next read.
+                // The next read writes the answer to a ping.
                 Frame::Ping(_) | Frame::Pong(_) => {}
                 Frame::Binary(_) | Frame::Frame(_) => {
-                    return Err(Lost::Broken("it sent no text".to_owned()));
+                    return Err(Lost::Broken("it sent a binary frame".to_owned()));
                 }
             }
         }
@@ -201,7 +204,7 @@ async fn connect(caller: &Caller) -> Result<WebSocketStream<Box<dyn Stream>>, Er
     let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(target)).await;
     let late = |_| Error::unreachable(address.origin(), "it did not answer in time");
     let tcp = connected.map_err(late)?.map_err(lost)?;
-    // A take waits for a person, not for more to send.
+    // Frames are small and should leave at once.
     let _ = tcp.set_nodelay(true);
 
     let (scheme, stream): (_, Box<dyn Stream>) = if address.is_tls() {
@@ -218,7 +221,7 @@ async fn connect(caller: &Caller) -> Result<WebSocketStream<Box<dyn Stream>>, Er
     let url = format!("{scheme}://{}/device/v1/channel", address.authority());
     let mut request =
         url.into_client_request().map_err(|_| Error::Address(address.origin().to_owned()))?;
-    let header = |text: &str| text.parse().expect("visible ASCII is a header's value");
+    let header = |text: &str| text.parse().expect("visible ASCII is a valid header value");
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, header(SUBPROTOCOL));
     request.headers_mut().insert(HOST, header(address.authority()));
     let limits = WebSocketConfig::default()
@@ -235,7 +238,7 @@ async fn connect(caller: &Caller) -> Result<WebSocketStream<Box<dyn Stream>>, Er
             status @ (429 | 500..) => {
                 Err(Error::unreachable(address.origin(), format!("it answered {status}")))
             }
-            _ => Err(Error::Unexpected("there is no channel at its address")),
+            _ => Err(Error::Unexpected("its address is not a WebSocket endpoint")),
         },
         Err(tungstenite::Error::Io(error)) => Err(lost(error)),
         Err(tungstenite::Error::Protocol(_)) => {

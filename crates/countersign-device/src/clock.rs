@@ -1,4 +1,4 @@
-//! What time it is for the server, as far as the device knows.
+//! The server's time, as far as the device knows it.
 
 use core::sync::atomic::{AtomicI64, Ordering};
 use core::time::Duration;
@@ -6,26 +6,26 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use countersign_wire::limits::SKEW_MAX;
 
-/// The system's clock, corrected by what the server said of its own. The only place that reads it.
+/// The system's clock with a correction from the server. Only this type reads the system's clock.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
-    /// Milliseconds that the server's clock is ahead.
+    /// The milliseconds by which the server's clock is ahead.
     ahead: AtomicI64,
 }
 
 impl Clock {
-    /// Since the Unix epoch.
+    /// The server's time since the Unix epoch.
     pub(crate) fn now(&self) -> Duration {
         corrected(system(), self.ahead.load(Ordering::Relaxed))
     }
 
-    /// Goes by the server's clock from now on.
+    /// Sets the correction to the server's time.
     pub(crate) fn correct(&self, server_time: Duration) {
         self.ahead.store(millis(server_time) - millis(system()), Ordering::Relaxed);
     }
 
-    /// Goes by the server's clock where it is further away than the protocol allows: no call might
-    /// be refused for it on a channel, but a deadline would be misjudged.
+    /// Sets the correction if the difference exceeds the protocol's limit. On a channel no call is
+    /// refused for it, but deadlines would be misjudged.
     pub(crate) fn check(&self, server_time: Option<SystemTime>) {
         let since = server_time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         if let Some(time) = since.filter(|time| self.now().abs_diff(*time) > SKEW_MAX) {
@@ -33,14 +33,14 @@ impl Clock {
         }
     }
 
-    /// How long it is until `then`; nothing, once it has passed.
+    /// The duration until `then`; zero if it has passed.
     pub(crate) fn until(&self, then: Duration) -> Duration {
         then.saturating_sub(self.now())
     }
 }
 
 fn system() -> Duration {
-    // A clock before 1970 is as wrong as one at 1970: the server will say so.
+    // A clock before 1970 counts as 1970: both are wrong, and the server corrects them.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_corrected_clock_goes_on_from_the_servers_time() {
+    fn a_corrected_clock_continues_from_the_servers_time() {
         let clock = Clock::default();
         let there = Duration::from_secs(4_000_000_000);
         clock.correct(there);
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_difference_that_matters_is_taken_over() {
+    fn only_a_difference_over_the_limit_corrects_the_clock() {
         let clock = Clock::default();
         clock.check(Some(SystemTime::now() + Duration::from_secs(30)));
         assert_eq!(clock.ahead.load(Ordering::Relaxed), 0);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_that_a_server_says_overflows() {
+    fn no_server_time_overflows() {
         let clock = Clock::default();
         for said in [Duration::MAX, Duration::ZERO] {
             clock.correct(said);

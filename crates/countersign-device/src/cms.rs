@@ -1,7 +1,7 @@
 //! The signature of a device: a CAdES-B-B message over the bytes that it showed.
 //!
-//! The same arguments make the same bytes with RSA and Ed25519; with ECDSA only the signature
-//! differs. A device keeps the message and repeats it, rather than sign again.
+//! With RSA and Ed25519, equal arguments give equal bytes; with ECDSA the signature differs each
+//! time. So a device stores the message and sends it again, and does not sign again.
 
 use core::time::Duration;
 
@@ -23,14 +23,14 @@ const SET: u8 = 0x31;
 const CONTEXT_0: u8 = 0xa0;
 const CONTEXT_4: u8 = 0xa4;
 
-/// Signs `content`, for `transaction` only, and gives the message in DER.
+/// Signs `content` for `transaction` only. Returns the message in DER.
 ///
 /// `signed_at` is the device's claim, in seconds since the Unix epoch. `certificate` is the key's
-/// own; `chain` what leads from it to a root, the root not included. All certificates are DER, and
-/// go into the message as they are.
+/// own; `chain` is the path from it to a root, without the root. All certificates are DER and are
+/// copied unchanged into the message.
 ///
 /// # Errors
-/// Refuses a certificate of another key, and a time past the year 9999.
+/// Refuses a certificate of another key, and a time after the year 9999.
 pub fn sign(
     content: &[u8],
     media_type: &str,
@@ -59,7 +59,7 @@ pub fn sign(
         ),
         attribute(oid::CONTENT_IDENTIFIER, &octets(&transaction)),
     ]);
-    // Signed as a SET OF, sent as [0] (RFC 5652 §5.4).
+    // The signature is over a SET OF; the message has it as [0] (RFC 5652 §5.4).
     let signature = key.sign(&element(SET, &attributes)).map_err(|_| CannotSign::Key)?;
 
     let signer_info = sequence(&[
@@ -81,25 +81,25 @@ pub fn sign(
     Ok(sequence(&[&der(&oid::SIGNED_DATA), &element(CONTEXT_0, &signed_data)]))
 }
 
-/// Why a device cannot sign.
+/// The reason for which a device cannot sign.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CannotSign {
-    /// Not PKCS #8, or a key of another kind, or one that cannot sign.
+    /// The key is not PKCS #8, or is of an unsupported kind, or cannot sign.
     #[error("the key is not a P-256, P-384, RSA (2048 bits or more) or Ed25519 key in PKCS #8")]
     Key,
-    /// Not X.509 in DER.
+    /// The certificate is not X.509 in DER.
     #[error("the certificate is malformed")]
     Certificate,
-    /// The certificate certifies another key, so nobody would accept the signature.
+    /// The certificate is for another key, so every verifier would refuse the signature.
     #[error("the certificate is not the key's")]
     OtherKey,
-    /// Longer than any media type.
+    /// The media type is longer than any valid one.
     #[error("the media type is too long")]
     MediaType,
-    /// Before 1970 or after 9999.
+    /// The time is before 1970 or after 9999.
     #[error("the time of signing cannot be written")]
     Time,
-    /// Of another kind than the key's, or one that this device does not make.
+    /// The algorithm is for another kind of key, or not supported by this device.
     #[error("the key cannot sign with this algorithm")]
     Algorithm,
 }
@@ -119,7 +119,7 @@ impl SigningKey {
     /// Reads a key in PKCS #8, PEM.
     ///
     /// # Errors
-    /// Refuses other forms, and other kinds of key.
+    /// Refuses other forms and unsupported kinds of key.
     pub fn from_pem(pem: &str) -> Result<Self, CannotSign> {
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes());
         Self::from_der(key.map_err(|_| CannotSign::Key)?.secret_pkcs8_der())
@@ -128,11 +128,11 @@ impl SigningKey {
     /// Reads a key in PKCS #8, DER.
     ///
     /// # Errors
-    /// Refuses other forms, and other kinds of key.
+    /// Refuses other forms and unsupported kinds of key.
     pub fn from_der(pkcs8: &[u8]) -> Result<Self, CannotSign> {
         let p256 = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
         let p384 = &signature::ECDSA_P384_SHA384_ASN1_SIGNING;
-        // Each reader refuses the others' keys.
+        // Each constructor refuses the other kinds of key.
         EcdsaKeyPair::from_pkcs8(p256, pkcs8)
             .map(Key::P256)
             .or_else(|_| EcdsaKeyPair::from_pkcs8(p384, pkcs8).map(Key::P384))
@@ -142,7 +142,7 @@ impl SigningKey {
             .map_err(|_| CannotSign::Key)
     }
 
-    /// As a certificate's `subjectPublicKey` has it.
+    /// The key in the form of a certificate's `subjectPublicKey`.
     fn public_key(&self) -> &[u8] {
         match &self.0 {
             Key::P256(key) | Key::P384(key) => key.public_key().as_ref(),
@@ -173,8 +173,8 @@ impl SigningKey {
         digest::digest(algorithm, content)
     }
 
-    /// The digest goes with the key: with Ed25519 it is SHA-512 (RFC 8419 §3.1). Parameters are
-    /// absent (RFC 5754 §2).
+    /// The digest algorithm follows from the key: with Ed25519 it is SHA-512 (RFC 8419 §3.1).
+    /// Parameters are absent (RFC 5754 §2).
     fn digest_algorithm(&self) -> Vec<u8> {
         let digest = match &self.0 {
             Key::P256(_) | Key::Rsa(_) => oid::SHA256,
@@ -188,14 +188,14 @@ impl SigningKey {
         match &self.0 {
             Key::P256(_) => sequence(&[&der(&oid::ECDSA_SHA256)]),
             Key::P384(_) => sequence(&[&der(&oid::ECDSA_SHA384)]),
-            // Here they are NULL (RFC 4055 §5).
+            // With RSA, parameters are NULL (RFC 4055 §5).
             Key::Rsa(_) => sequence(&[&der(&oid::RSA_SHA256), &der(&Null)]),
             Key::Ed25519(_) => sequence(&[&der(&oid::ED25519)]),
         }
     }
 }
 
-/// Says only what kind of key it is.
+/// Shows the kind of the key only.
 impl core::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match &self.0 {
@@ -211,7 +211,8 @@ fn attribute(kind: ObjectIdentifier, value: &[u8]) -> Vec<u8> {
     sequence(&[&der(&kind), &element(SET, value)])
 }
 
-/// `SigningCertificateV2` (RFC 5035 §3) of one certificate, by SHA-256, which DER leaves out.
+/// `SigningCertificateV2` (RFC 5035 §3) of one certificate. Its hash is SHA-256, the default, which
+/// DER leaves out.
 fn signing_certificate(certificate: &[u8], issuer: &[u8], serial: &[u8]) -> Vec<u8> {
     let hash = octets(digest::digest(&digest::SHA256, certificate).as_ref());
     // GeneralNames with one directoryName, whose tag is explicit (RFC 5280 §4.2.1.6).
@@ -237,7 +238,7 @@ fn sequence(fields: &[&[u8]]) -> Vec<u8> {
     element(SEQUENCE, &fields.concat())
 }
 
-/// The elements in DER's order (X.690 §11.6).
+/// Sorts elements in DER's order (X.690 §11.6).
 fn set_of(elements: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut elements: Vec<_> = elements.into_iter().collect();
     elements.sort_unstable();
@@ -261,7 +262,7 @@ mod tests {
     const TRANSACTION: [u8; 16] = *b"transaction one.";
     const TEXT: &str = "text/plain; charset=utf-8";
 
-    /// A root, an intermediate, and a certificate by it for `key`.
+    /// A root, an intermediate, and a certificate for `key` by the intermediate.
     fn certify(key: &KeyPair) -> [Vec<u8>; 3] {
         let params = |name: &str, is_ca: IsCa| {
             let mut params = CertificateParams::default();
@@ -282,7 +283,7 @@ mod tests {
         [root_der.der().to_vec(), middle_der.der().to_vec(), own.der().to_vec()]
     }
 
-    /// Signs, and has both our verifier and OpenSSL look at it.
+    /// Signs, and verifies with `countersign-proof` and OpenSSL.
     fn check(key: &KeyPair, content: &[u8]) {
         let [root, middle, own] = certify(key);
         let chain = [middle];
@@ -293,7 +294,7 @@ mod tests {
         let signer = Signer::new(&own, &chain, &roots, NOW).unwrap();
         let expected = Expected { transaction: TRANSACTION, content, media_type: TEXT };
         let proof = cms::verify(&message, &expected, &signer, NOW).unwrap();
-        assert_eq!(proof.evidence(), message, "what is made is DER");
+        assert_eq!(proof.evidence(), message, "the message is DER");
         assert_eq!(cms::inspect(&message, &roots, NOW).unwrap().signing_time, NOW);
 
         let dir = tempfile::tempdir().unwrap();
@@ -310,14 +311,14 @@ mod tests {
             .unwrap();
         let complaint = String::from_utf8_lossy(&output.stderr);
         if key.algorithm() == &rcgen::PKCS_ED25519 && complaint.contains("invalid digest") {
-            return; // OpenSSL 3.0 has no CMS with Ed25519 (RFC 8419); its successors may.
+            return; // OpenSSL 3.0 does not support CMS with Ed25519 (RFC 8419); later versions may.
         }
         assert!(output.status.success(), "{complaint}");
         assert_eq!(output.stdout, content);
     }
 
     #[test]
-    fn what_every_kind_of_key_signs_is_accepted_here_and_by_openssl() {
+    fn a_signature_by_every_kind_of_key_is_accepted_here_and_by_openssl() {
         for algorithm in [
             &rcgen::PKCS_ECDSA_P256_SHA256,
             &rcgen::PKCS_ECDSA_P384_SHA384,
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_signed_the_same_where_the_scheme_has_no_chance_in_it() {
+    fn deterministic_schemes_give_equal_messages_for_equal_arguments() {
         let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let [_, middle, own] = certify(&key);
         let key = SigningKey::from_pem(&key.serialize_pem()).unwrap();
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn other_keys_are_refused_and_none_is_shown() {
+    fn unsupported_keys_are_refused_and_debug_hides_every_key() {
         let p521 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
         for bad in [p521.serialize_pem(), String::new(), "not a key".to_owned()] {
             assert_eq!(SigningKey::from_pem(&bad).unwrap_err(), CannotSign::Key);
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_written_in_the_form_of_their_century() {
+    fn times_before_2050_are_utc_times_and_later_ones_generalized_times() {
         assert!(time(2_524_607_999).unwrap().ends_with(b"491231235959Z"));
         assert!(time(2_524_608_000).unwrap().ends_with(b"20500101000000Z"));
         assert_eq!(time(253_402_300_800), Err(CannotSign::Time));

@@ -1,7 +1,7 @@
-//! A running device: it hears of offers, takes, shows, and ends them.
+//! A running device: it receives offers, takes, shows and ends them.
 //!
-//! Two promises: it signs exactly the bytes that it showed, and a signature that it made is kept
-//! until the server has answered it. The same bytes are then sent again, never a second signature.
+//! Two guarantees: it signs exactly the bytes that it showed, and it stores a signature until the
+//! server has answered it. A repeated call sends the same bytes, never a second signature.
 
 mod answer;
 mod content;
@@ -34,16 +34,16 @@ use crate::push::Wake;
 use crate::shown::RenderedContent;
 use crate::trustedx::Link;
 
-/// After a deadline the server is asked for so much longer how it ended.
+/// The time after a deadline during which the device still asks for the final state.
 const AFTER_DEADLINE: Duration = Duration::from_secs(15);
-/// Digits of a request key.
+/// The number of digits of a request key.
 const REQUEST_KEY_DIGITS: usize = 10;
-/// Tries of a call that has no deadline.
+/// The tries of a call without a deadline.
 const TRIES: u32 = 3;
-/// Tries of a take with a PIN: a wrong one counts each time that it arrives.
+/// The tries of a take with a PIN. A wrong PIN counts every time that it arrives.
 const PIN_TRIES: u32 = 2;
 
-/// A device that was enrolled, with its line to the server.
+/// An enrolled device with its connection to the server.
 #[derive(Debug)]
 pub struct Device {
     file: PhoneFile,
@@ -53,33 +53,33 @@ pub struct Device {
     prefers_codes: bool,
     prefers_links: bool,
     allows_sha1: bool,
-    /// What was looked at, or is to be ended, by TrustedX's links.
+    /// The transactions that were read by TrustedX's links, or are to be ended by them.
     by_link: BTreeSet<TransactionId>,
     limits: Limits,
     fetch_policy: FetchPolicy,
 }
 
-/// A finish that was kept, and what the server now said to it.
+/// A stored finish, and the server's answer to it.
 #[derive(Debug)]
 pub struct Resumed {
     /// The transaction.
     pub id: TransactionId,
-    /// How it ended. After a transient error it is still kept.
+    /// The outcome. After a transient error the finish stays stored.
     pub outcome: Result<Ended, Error>,
 }
 
-/// How long a call is repeated while nothing is decided.
+/// The limit for repeating a call after transient errors.
 enum ReconnectPolicy {
     Tries(u32),
-    /// Since the Unix epoch.
+    /// A time since the Unix epoch.
     Until(Duration),
 }
 
 impl Device {
-    /// Takes up the device of `file`; connects to nothing yet.
+    /// Opens the device of `file` without connecting.
     ///
     /// # Errors
-    /// Refuses a file that is none, and an address or CA in it that cannot be used.
+    /// Refuses a file that is not a `phone.json`, and an unusable address or CA in it.
     pub fn open(file: &PhoneFile) -> Result<Self, Error> {
         let phone = file.read()?;
         let http = Http::new(&phone)?;
@@ -98,34 +98,34 @@ impl Device {
         })
     }
 
-    /// Chooses how to hear of offers; a channel that is open is let go.
+    /// Chooses how to receive offers. An open channel is closed.
     pub fn listen(&mut self, way: Listen) {
         self.line = ServerConnection::new(way);
     }
 
-    /// What the device keeps.
+    /// The stored data of the device.
     #[must_use]
     pub fn phone(&self) -> &Phone {
         &self.phone
     }
 
-    /// What the device keeps, without the device.
+    /// The stored data of the device, which is closed.
     #[must_use]
     pub fn into_phone(self) -> Phone {
         self.phone
     }
 
-    /// The next thing to know of. It connects where there is no connection, waiting between tries,
-    /// and may be given up at any point and called again. Pings are answered while it waits, so it
-    /// should wait while the person reads.
+    /// The next notice. It connects if necessary, with pauses between tries. The call may be
+    /// cancelled at any point and repeated. Pings are answered only during the call, so keep
+    /// calling it while the user reads.
     ///
     /// # Errors
-    /// What trying again would not mend: [`Error::Closed`], [`Error::Untrusted`], a refusal.
+    /// Errors that a retry would not solve: [`Error::Closed`], [`Error::Untrusted`], a refusal.
     pub async fn next(&mut self) -> Result<Notice, Error> {
         self.line.next(&self.http).await
     }
 
-    /// The next offer, passing over everything else.
+    /// The next offer. Ignores all other notices.
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -137,11 +137,11 @@ impl Device {
         }
     }
 
-    /// What a scanned picture is of: its text is a request key, ten digits.
+    /// The offer of a scanned code, whose text is a request key of ten digits.
     ///
     /// # Errors
-    /// [`Error::NotAKey`] for another text, [`Error::NothingThere`] where nothing of that key is
-    /// open for this device; else the server's refusal, or no answer.
+    /// [`Error::NotAKey`] for another text, [`Error::NothingThere`] if no transaction with that key
+    /// is open for this device; otherwise the server's refusal, or no answer.
     pub async fn scan(&mut self, text: &str) -> Result<Offer, Error> {
         let key = text.trim();
         if key.len() != REQUEST_KEY_DIGITS || !key.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -150,7 +150,7 @@ impl Device {
         self.http.offer_of(key).await?.ok_or(Error::NothingThere)
     }
 
-    /// Opens an offer: its content comes, is checked to be for this transaction, and can be shown.
+    /// Takes an offer. Checks that its content is for this transaction and can be shown.
     ///
     /// # Errors
     /// [`Error::PinNeeded`] and [`Error::NoPin`] before anything is sent. After
@@ -174,7 +174,7 @@ impl Device {
             (true, _) if self.phone.pin_next.is_some() => return Err(Error::PinChanging),
             (true, None) => return Err(Error::PinNeeded),
             (true, Some(pin)) => {
-                let made = self.phone.pin.expect("it was looked for");
+                let made = self.phone.pin.expect("its presence was checked above");
                 Some(pin.prove(made, &self.phone.code_key, offer.id))
             }
         };
@@ -188,11 +188,12 @@ impl Device {
         self.shown(offer, content, taken.deadline).await
     }
 
-    /// Signs what was shown, and sends it until it is answered or its time is over.
+    /// Signs the shown content, and sends the signature until it is answered or the deadline has
+    /// passed.
     ///
     /// # Errors
-    /// After a transient error the signature is kept, and [`Self::resume`] sends it again; after a
-    /// refusal it is not.
+    /// After a transient error the signature stays stored, and [`Self::resume`] sends it again.
+    /// After a refusal it is removed.
     pub async fn approve(
         &mut self,
         shown: &RenderedContent,
@@ -211,10 +212,11 @@ impl Device {
         self.finish(finish, &reconnect).await
     }
 
-    /// Sends every finish that was kept and not answered.
+    /// Sends every stored finish that has no answer yet.
     ///
     /// # Errors
-    /// [`Error::File`] where they cannot be looked for. Each one's outcome stands in its place.
+    /// [`Error::File`] if the directory cannot be read. The outcome of each finish is in the
+    /// result.
     pub async fn resume(&mut self) -> Result<Vec<Resumed>, Error> {
         let mut resumed = Vec::new();
         for id in self.file.all_kept()? {
@@ -228,7 +230,7 @@ impl Device {
         Ok(resumed)
     }
 
-    /// The person said no.
+    /// Declines a transaction for the user.
     ///
     /// # Errors
     /// The server's refusal, or no answer.
@@ -240,8 +242,8 @@ impl Device {
         self.ask(&Request::Decline(Decline { id, reason }), &ReconnectPolicy::Tries(TRIES)).await
     }
 
-    /// The device cannot; `reason` is a word, such as `media_type`, or a sentence for the
-    /// application. More than 1024 bytes are not sent.
+    /// Reports that the device cannot sign. `reason` is a word such as `media_type`, or a sentence
+    /// for the application. It is cut after 1024 bytes.
     ///
     /// # Errors
     /// The server's refusal, or no answer.
@@ -251,11 +253,10 @@ impl Device {
         self.ask(&Request::Fail(fail), &ReconnectPolicy::Tries(TRIES)).await
     }
 
-    /// Gives this device one more identity, and keeps it; answers its id.
+    /// Adds an identity to this device and stores it. Returns its id.
     ///
     /// # Errors
-    /// Refuses what cannot be used before anything is sent; then the server's refusal, or no
-    /// answer.
+    /// Refuses unusable values before anything is sent; then the server's refusal, or no answer.
     pub async fn add_identity(
         &mut self,
         usage: Use,
@@ -282,14 +283,14 @@ impl Device {
         Ok(id)
     }
 
-    /// Sets the first PIN. It may be repeated.
+    /// Sets the first PIN. The call may be repeated.
     ///
     /// # Errors
     /// The server's refusal, or no answer.
     pub async fn set_pin(&mut self, pin: &Pin) -> Result<(), Error> {
         let made = self.phone.pin.unwrap_or_else(PhonePin::first);
         if self.phone.pin.is_none() {
-            // Kept before the server hears of it: without the salt the PIN would be lost.
+            // Stored before the request, because without the salt the PIN would be lost.
             self.phone.pin = Some(made);
             self.file.replace(&self.phone)?;
         }
@@ -297,11 +298,11 @@ impl Device {
         self.put_pin(&change).await
     }
 
-    /// Changes the PIN. After a transient error it has to be repeated, with the same new PIN: only
-    /// the server knows which one holds.
+    /// Changes the PIN. After a transient error, repeat it with the same new PIN: only the server
+    /// knows which PIN is valid.
     ///
     /// # Errors
-    /// The server's refusal, which leaves the old PIN, or no answer.
+    /// The server's refusal, after which the old PIN is valid, or no answer.
     pub async fn change_pin(&mut self, old: &Pin, new: &Pin) -> Result<(), Error> {
         let before = self.phone.pin.ok_or(Error::NoPin)?;
         let next = self.phone.pin_next.unwrap_or_else(|| before.next());
@@ -323,17 +324,17 @@ impl Device {
         outcome
     }
 
-    /// Registers where the device is woken when it is not on the line, from now on; `None`:
-    /// nowhere.
+    /// Registers the push address that wakes the device when it is not connected. `None` removes
+    /// it.
     ///
     /// # Errors
-    /// The server's refusal of an address that is none, or no answer.
+    /// The server's refusal of an invalid address, or no answer.
     pub async fn set_push(&self, push: Option<Push>) -> Result<PushAnswer, Error> {
         self.http.put_push(&PushBody { push }).await
     }
 
-    /// Whether the device can be woken, and how it could be: with Web Push, what a browser must
-    /// know to subscribe.
+    /// Whether the device can be woken, and by which services; for Web Push, with the key that a
+    /// browser needs to subscribe.
     ///
     /// # Errors
     /// The server's refusal, or no answer.
@@ -341,52 +342,51 @@ impl Device {
         self.http.push().await
     }
 
-    /// From now on looks at what there is once, and then each time that it is woken, and keeps no
-    /// line.
+    /// Polls once, and then after each wake. Keeps no connection.
     pub fn listen_for_wakes(&mut self, wakes: mpsc::UnboundedReceiver<Wake>) {
         self.line = ServerConnection::woken(wakes);
     }
 
-    /// Whether it signs with a code wherever one is accepted. By default it does where nothing else
-    /// is: a CMS convinces others than the server too.
+    /// Whether to sign with a code if the transaction accepts one. By default the device does so
+    /// only if nothing else is accepted, because a CMS also convinces third parties.
     pub fn prefer_codes(&mut self, prefers: bool) {
         self.prefers_codes = prefers;
     }
 
-    /// Whether it looks at TrustedX's processes where they are, and ends them by their links,
-    /// instead of taking them. By default it does not.
+    /// Whether to read TrustedX's processes at their resources and end them by their links, instead
+    /// of taking them. By default not.
     pub fn prefer_links(&mut self, prefers: bool) {
         self.prefers_links = prefers;
     }
 
-    /// Whether it signs with SHA-1 where nothing better is accepted. By default it does not,
-    /// whatever the server asks for: whoever chooses what is digested can find another text with
-    /// the same SHA-1.
+    /// Whether to sign with SHA-1 if the transaction accepts nothing better. By default not,
+    /// whatever the server accepts: an author of two texts can give both the same SHA-1.
     pub fn allow_sha1(&mut self, allows: bool) {
         self.allows_sha1 = allows;
     }
 
-    /// How large a document may be that is fetched to be digested, and how long that may take.
+    /// Limits the size of a fetched document and the time of a fetch.
     pub fn limit_documents(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
-    /// Which hosts documents may be fetched from. By default only those on the public internet.
+    /// Chooses the hosts from which documents may be fetched. By default only those on the public
+    /// internet.
     pub fn restrict_fetches(&mut self, policy: FetchPolicy) {
         self.fetch_policy = policy;
     }
 
-    /// Says goodbye to the server, if a channel is open.
+    /// Closes the channel, if one is open.
     pub async fn close(&mut self) {
         self.line.close().await;
     }
 
-    /// Has these offers told again, before anything else.
+    /// Queues these offers again, before all other notices.
     pub(crate) fn put_back(&mut self, offers: Vec<Offer>) {
         self.line.put_back(offers);
     }
 
-    /// How long it is, by the server's clock, until `then`.
+    /// The duration until `then`, by the server's clock.
     pub(crate) fn until(&self, then: Duration) -> Duration {
         self.http.caller.clock.until(then)
     }
@@ -396,7 +396,7 @@ impl Device {
         let name = &self.http.caller.device;
         let pin = jwe::seal(&self.phone.payload_key, name, Purpose::Pin, &plain);
         let body = PinBody { pin };
-        // A wrong proof counts each time that it arrives; without one the call may be repeated.
+        // A wrong proof counts every time that it arrives; a call without one may be repeated.
         let tries = if change.proof.is_some() { 1 } else { TRIES };
         let mut backoff = Backoff::default();
         for last in (0..tries).map(|at| at + 1 == tries) {
@@ -405,7 +405,7 @@ impl Device {
                     tokio::time::sleep(backoff.next()).await;
                 }
                 Ok(answer) if answer.version != change.version => {
-                    return Err(Error::Unexpected("another version of the PIN holds"));
+                    return Err(Error::Unexpected("another version of the PIN is valid"));
                 }
                 outcome => return outcome.map(|_| ()),
             }
@@ -413,7 +413,7 @@ impl Device {
         unreachable!("the last try returns")
     }
 
-    /// Sends a kept finish, and lets go of it once it is answered.
+    /// Sends a stored finish, and removes it after the answer.
     async fn finish(
         &mut self,
         finish: Finish,
@@ -422,14 +422,14 @@ impl Device {
         let id = finish.id;
         let request = Request::Finish(finish);
         let mut outcome = self.ask(&request, reconnect).await;
-        // It may have been looked at by its link, before this device was started.
+        // The content may have been read by a link before this device was restarted.
         if matches!(&outcome, Err(error) if error.code() == Some(Code::NotTaken)) {
             self.by_link.insert(id);
             outcome = self.ask(&request, reconnect).await;
         }
         let answered = match &outcome {
             Ok(_) => true,
-            // The proof of who is calling failed, so nobody looked at the signature.
+            // The authentication failed, so the server did not check the signature.
             Err(error) => {
                 error.code().is_some_and(|code| code != Code::Unauthorised) && !error.is_transient()
             }
@@ -440,8 +440,8 @@ impl Device {
         outcome
     }
 
-    /// Asks by the link, over the channel where there is one, else by HTTP; again, while nothing is
-    /// decided.
+    /// Calls by the link, if the transaction has one; else over the channel, if it is open; else by
+    /// HTTP. Repeats the call after transient errors.
     async fn ask<T: FromAnswer>(
         &mut self,
         request: &Request,
@@ -481,12 +481,12 @@ impl Device {
         }
     }
 
-    /// The link that does what is asked, for what was looked at by one.
+    /// The link for a request, if the transaction was read by its link.
     fn link<'r>(&self, request: &'r Request) -> Option<(TransactionId, Link<'r>)> {
         let (id, link) = match request {
             Request::Finish(finish) => (finish.id, Link::Finish(&finish.signature)),
             Request::Fail(fail) => (fail.id, Link::Fail(&fail.reason)),
-            // That it was somebody else is said on the channel only.
+            // The link has no member for another reason, so the channel sends it.
             Request::Decline(decline) if decline.reason == DeclineReason::User => {
                 (decline.id, Link::Cancel)
             }

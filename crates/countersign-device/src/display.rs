@@ -1,9 +1,9 @@
-//! Text from a stranger, on a terminal: no character moves the cursor, reverses the line, or is
-//! invisible.
+//! Makes untrusted text safe for a terminal: no character moves the cursor, reverses the line, or
+//! is invisible.
 //!
-//! A character that would do so is shown as its number, such as `⟨U+202E⟩`. What is signed is never
-//! changed: this is for the eye only. Which characters these are follows from their properties in
-//! the Unicode Character Database, so that a later version's characters are covered too.
+//! Such a character is shown as its number, for example `⟨U+202E⟩`. The signed bytes never change;
+//! only the display does. The set of characters follows from their properties in the Unicode
+//! Character Database, so that characters of later versions are covered too.
 
 use core::fmt::Write as _;
 
@@ -15,18 +15,18 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 
 /// Zero width non-joiner and joiner.
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
-/// Variation selectors for the text and the emoji presentation (UTS #51, section 1.4.3).
+/// Variation selectors for the text and the emoji presentation (UTS #51 §1.4.3).
 const PRESENTATIONS: [char; 2] = ['\u{fe0e}', '\u{fe0f}'];
-/// Makes a keycap of a digit, `#` or `*`.
+/// The mark that makes a keycap of a digit, `#` or `*`.
 const KEYCAP: char = '\u{20e3}';
-/// The blanks that people write between words and within numbers. Others have widths that lay text
-/// out.
+/// The blanks that people write between words and within numbers. All other blanks have widths for
+/// layout.
 const BLANKS: [char; 5] = [' ', '\u{a0}', '\u{2009}', '\u{202f}', '\u{3000}'];
 /// Characters that are blank in every font and have no property that says so: a Braille pattern
-/// without dots, a note without a head, two hieroglyphs and a filler.
+/// without dots, a musical note without a head, two hieroglyphs and a filler.
 const BLANK_SYMBOLS: [char; 5] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}', '\u{16fe4}'];
 
-/// One line: a line break in `text` is shown as a number, too.
+/// One line: a line break in `text` is shown as its number too.
 #[must_use]
 pub fn line(text: &str) -> String {
     visible(text, false)
@@ -38,8 +38,8 @@ pub fn text(text: &str) -> String {
     visible(text, true)
 }
 
-/// JSON with the same value, in which these characters are written as escapes (RFC 8259, section
-/// 7): they can stand in strings only. Line breaks and tabs between the values stay.
+/// JSON with the same value, in which these characters are escaped (RFC 8259 §7): they can be in
+/// strings only. Line breaks and tabs between the values stay.
 #[must_use]
 pub fn json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
@@ -48,7 +48,7 @@ pub fn json(json: &str) -> String {
             return shown.push(letter);
         }
         for unit in letter.encode_utf16(&mut [0; 2]) {
-            write!(shown, "\\u{unit:04x}").expect("a string takes any text");
+            write!(shown, "\\u{unit:04x}").expect("writing to a string never fails");
         }
     });
     shown
@@ -67,12 +67,12 @@ fn visible(text: &str, breaks: bool) -> String {
         if is_shown || (breaks && letter == '\n') {
             return shown.push(letter);
         }
-        write!(shown, "⟨U+{:04X}⟩", u32::from(letter)).expect("a string takes any text");
+        write!(shown, "⟨U+{:04X}⟩", u32::from(letter)).expect("writing to a string never fails");
     });
     shown
 }
 
-/// Calls `sink` for every character with whether it can be shown as it is, where it stands.
+/// Calls `sink` for every character, with whether it can be shown unchanged in its context.
 fn each(text: &str, mut sink: impl FnMut(char, bool)) {
     let mut before = None;
     let mut letters = text.chars().peekable();
@@ -91,8 +91,9 @@ fn each(text: &str, mut sink: impl FnMut(char, bool)) {
     }
 }
 
-/// Controls, marks of direction, characters that take no room or are not defined to have a look,
-/// line and paragraph separators, and blanks of unusual width.
+/// Returns whether a character deceives the reader: controls, direction marks, characters without
+/// width or without a defined appearance, line and paragraph separators, and blanks of unusual
+/// width.
 fn deceives(letter: char) -> bool {
     use GeneralCategory as Category;
     let is_ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(letter);
@@ -102,7 +103,7 @@ fn deceives(letter: char) -> bool {
         | Category::ParagraphSeparator
         | Category::PrivateUse
         | Category::Surrogate => true,
-        // Such as the sign before an Arabic number: a format character, and visible.
+        // An exception is the sign before an Arabic number, a visible format character.
         Category::Format => !CodePointSetData::new::<PrependedConcatenationMark>().contains(letter),
         Category::SpaceSeparator => !BLANKS.contains(&letter),
         _ => false,
@@ -110,9 +111,8 @@ fn deceives(letter: char) -> bool {
     is_ignorable || by_category || BLANK_SYMBOLS.contains(&letter)
 }
 
-/// Whether a joiner changes the look of what stands before it, so that it is not a character
-/// without any: after a virama, in a cursive script, and in a sequence of emoji (RFC 5892, appendix
-/// A.1 and A.2).
+/// Returns whether a joiner after `base` changes the appearance, so that it is not invisible: after
+/// a virama, in a cursive script, and in a sequence of emoji (RFC 5892, appendix A.1 and A.2).
 fn takes_joiner(base: char) -> bool {
     let joins = !matches!(
         CodePointMapData::<JoiningType>::new().get(base),
@@ -135,13 +135,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_moves_the_cursor() {
+    fn no_character_moves_the_cursor() {
         assert_eq!(text("Pay 5\u{1b}[2K\rPay 9"), "Pay 5⟨U+001B⟩[2K⟨U+000D⟩Pay 9");
         assert_eq!(text("\u{9b}1A\u{7}\u{8}\t"), "⟨U+009B⟩1A⟨U+0007⟩⟨U+0008⟩⟨U+0009⟩");
     }
 
     #[test]
-    fn nothing_turns_a_line_round() {
+    fn no_character_reverses_a_line() {
         let spoofed = "to \u{202e}boB\u{202c} and \u{2067}x\u{2069}\u{200f}";
         let shown = "to ⟨U+202E⟩boB⟨U+202C⟩ and ⟨U+2067⟩x⟨U+2069⟩⟨U+200F⟩";
         assert_eq!(text(spoofed), shown);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_that_takes_no_room_is_shown_as_its_number() {
+    fn every_character_without_width_is_shown_as_its_number() {
         let ranges = [
             ('\u{180b}', '\u{180f}'),
             ('\u{1bca0}', '\u{1bca3}'),
@@ -170,7 +170,7 @@ mod tests {
             ('\u{e0000}', '\u{e0fff}'),
         ];
         let examples = ranges.into_iter().flat_map(|(first, last)| first..=last);
-        // The property itself, read a second time, in the place of a list.
+        // The property itself, instead of a list of characters.
         let ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>();
         let all =
             ('\0'..=char::MAX).filter(|letter| ignorable.contains(*letter) || letter.is_control());
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn joiners_and_presentations_stay_only_where_they_change_a_look() {
+    fn joiners_and_presentations_stay_only_if_they_change_the_appearance() {
         for kept in ["❤\u{fe0f}", "1\u{fe0f}\u{20e3}", "👨🏽\u{200d}⚖\u{fe0f}", "क\u{94d}\u{200d}ष"]
         {
             assert_eq!(line(kept), kept);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_stays_as_it_is() {
+    fn ordinary_text_stays_unchanged() {
         let written =
             "Überweisung an Zoë: 5 €, 1\u{202f}000, سلام, می\u{200c}خواهم, 👩\u{200d}🚀, 漢字";
         assert_eq!(text(written), written);

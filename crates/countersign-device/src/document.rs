@@ -1,10 +1,10 @@
-//! The document of a signature over a digest: fetched from where the application says, and digested
-//! by the device itself.
+//! The document of a signature over a digest. The device fetches it from the application's URL and
+//! digests it itself.
 //!
-//! The promise: a digest comes out of [`check`] only if everything that the application said of the
-//! document agrees with it. Who serves the document is told by the certificates that the
-//! application gave, and by no others. Why a check failed is not told to the application: the
-//! device may stand in a network that the application cannot see.
+//! The guarantee: [`check`] returns a digest only if everything that the application said about the
+//! document agrees with it. The server of the document is authenticated by the certificates that
+//! the application gave, and by no others. The application does not learn why a check failed: the
+//! device may be in a network that the application cannot see.
 //!
 //! ```text
 //! digest_value ───────────┐
@@ -27,105 +27,105 @@ use fetch::Fetch;
 pub use fetch::{CannotFetch, Limits};
 pub use policy::FetchPolicy;
 
-/// Longest answer of a `digest_url`.
+/// The longest answer of a `digest_url`, in bytes.
 const DIGEST_ANSWER_BYTES_MAX: u64 = 4 * 1024;
 
-/// What an application says of a document.
+/// The application's statements about a document.
 #[derive(Clone, Debug, Default)]
 pub struct Claim {
-    /// What it was digested with.
+    /// The digest algorithm.
     pub hash: Option<Hash>,
-    /// Its digest.
+    /// The digest.
     pub digest: Option<Vec<u8>>,
-    /// Where its digest is told.
+    /// The URL that returns the digest.
     pub digest_url: Option<String>,
-    /// Where it is.
+    /// The URL of the document.
     pub document_url: Option<String>,
-    /// The certificates, DER, that are trusted for these addresses.
+    /// The trusted certificates for these URLs, DER.
     pub root_certs: Vec<Vec<u8>>,
 }
 
-/// A digest that agrees with all that was said.
+/// A digest that agrees with every statement.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Checked {
-    /// What it was made with.
+    /// The digest algorithm.
     pub hash: Hash,
-    /// What is to be signed.
+    /// The digest to sign.
     pub digest: Vec<u8>,
-    /// The document's length in bytes, where the device digested it itself.
+    /// The document's length in bytes, if the device digested it itself.
     pub length: Option<u64>,
 }
 
-/// Why a digest is not signed. The sentences are for the person and the device's own log; the
-/// application is told [`BadDocument::REASON`].
+/// The reason for which a digest is not signed. The sentences are for the user and the device's own
+/// log; the application gets [`BadDocument::REASON`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadDocument {
-    /// It could not be fetched.
+    /// The document or its digest could not be fetched.
     #[error("{what} cannot be fetched: {why}")]
     Fetch {
-        /// Which of the two.
+        /// The item that was fetched.
         what: What,
-        /// Why.
+        /// The reason of the failure.
         why: CannotFetch,
     },
-    /// `digest_url` answered with something else.
+    /// The answer of `digest_url` is malformed.
     #[error("digest_url does not answer with digest_value and digest_algorithm")]
     NoAnswer,
-    /// There is nothing to sign.
-    #[error("neither digest_value nor digest_url says what is to be signed")]
+    /// No digest to sign was given.
+    #[error("neither digest_value nor digest_url gives a digest to sign")]
     NoDigest,
-    /// There is no algorithm.
-    #[error("nothing says with which algorithm the digest was made")]
+    /// No digest algorithm was given.
+    #[error("neither digest_algorithm nor digest_url names the algorithm of the digest")]
     NoHash,
-    /// Base64 of the hex text is a mistake seen in the field.
+    /// The digest has a wrong length. A common mistake of applications is base64 of the hex text.
     #[error("a digest of {hash} has {} bytes, and this one has {length}", .hash.length())]
     Length {
         /// The algorithm.
         hash: Hash,
-        /// What it has.
+        /// The length of the digest in bytes.
         length: usize,
     },
     /// `digest_url` and `digest_algorithm` differ.
     #[error("digest_url answers with {told}, and digest_algorithm says {said}")]
     OtherHash {
-        /// What the address told.
+        /// The algorithm that `digest_url` returned.
         told: Hash,
-        /// What the application had said.
+        /// The algorithm that the application gave.
         said: Hash,
     },
     /// `digest_url` and `digest_value` differ.
     #[error("digest_url answers with another digest than digest_value")]
     OtherDigest,
-    /// The document is another one.
-    #[error("the document at document_url is another one: its {hash} is {}, not {}", in_base64(.found), in_base64(.said))]
+    /// The digest of the document differs from the given one.
+    #[error("the document at document_url has another digest: its {hash} is {}, not {}", in_base64(.found), in_base64(.said))]
     OtherDocument {
         /// The algorithm.
         hash: Hash,
-        /// What the document's is.
+        /// The digest of the fetched document.
         found: Vec<u8>,
-        /// What the application said that it is.
+        /// The digest that the application gave.
         said: Vec<u8>,
     },
 }
 
 impl BadDocument {
-    /// The reason that the application is given, whatever went wrong.
+    /// The reason that the application gets for every failure.
     pub const REASON: &str = "the document could not be checked";
 }
 
-/// What was to be fetched.
+/// The item to fetch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum What {
-    /// From `digest_url`.
+    /// The digest from `digest_url`.
     Digest,
-    /// From `document_url`.
+    /// The document from `document_url`.
     Document,
 }
 
-/// Fetches what there is to fetch, and compares.
+/// Fetches the digest and the document, as far as the application gave URLs, and compares them.
 ///
 /// # Errors
-/// The first that was found wrong.
+/// The first failure.
 pub async fn check(
     claim: &Claim,
     limits: &Limits,
@@ -151,7 +151,7 @@ pub async fn check(
     Ok(Checked { hash, digest, length: Some(length) })
 }
 
-/// What `digest_url` tells, if it does not contradict what was said.
+/// Fetches the digest from `digest_url`, and compares it with the application's statements.
 async fn told(
     url: &str,
     claim: &Claim,
@@ -182,7 +182,8 @@ async fn told(
     }
 }
 
-/// The digest of the document, and its length. Of the document no more is held than one piece.
+/// The digest of the document, and its length. Only one piece of the document is in memory at a
+/// time.
 async fn digested(
     url: &str,
     hash: Hash,

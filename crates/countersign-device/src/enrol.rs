@@ -1,7 +1,7 @@
 //! Enrolment: from an activation code to a device.
 //!
-//! The code never travels. A MAC under it covers every byte that is sent and every byte that comes
-//! back, so that what was enrolled is this device's keys, and who answered knows the code as well.
+//! The code is never sent. A MAC under it covers every byte of the request and of the answer. So
+//! the server enrols this device's keys, and the device knows that the server has the code.
 
 use countersign_wire::body::{
     DeviceDescription, EnrolmentAnswer, EnrolmentRequest, IdentityRequest, IssuedIdentity, Push,
@@ -28,15 +28,16 @@ use crate::http::{self, ANSWER_TIMEOUT};
 use crate::key::{self, KeyKind};
 use crate::pin::Pin;
 
-/// The same request is sent so often before the device gives up; a lost answer burns nothing.
+/// The tries of the request before the device gives up. The server answers a repeated request
+/// again, so a lost answer does not use up the code.
 const TRIES_MAX: u32 = 5;
 
-/// What is needed to make a device of this program.
+/// The values with which this program is enrolled as a device.
 #[derive(Clone, Debug)]
 pub struct Enrolment {
-    /// Where the server is: `https://host[:port]`.
+    /// The server's address: `https://host[:port]`.
     pub server: String,
-    /// The only certificates to trust, PEM; without them, those of the system.
+    /// The only trusted certificates, PEM. If absent, the system's are trusted.
     pub server_ca: Option<String>,
     /// The tenant.
     pub tenant: String,
@@ -44,23 +45,24 @@ pub struct Enrolment {
     pub user: String,
     /// The activation code.
     pub code: ActivationCode,
-    /// Labels that the device asks for. Whoever manages the user may give them to the identities.
+    /// The labels that the device proposes. An administrator of the user may assign them to the
+    /// identities.
     pub proposed_labels: Vec<String>,
-    /// What the device says of itself.
+    /// The device's description of itself.
     pub device: DeviceDescription,
-    /// The PIN to begin with.
+    /// The first PIN.
     pub pin: Option<Pin>,
-    /// What kind of keys the identities get. There is one identity of each use.
+    /// The kind of the identities' keys. The device gets one identity for each usage.
     pub key: KeyKind,
-    /// Where the device is woken, if that is known already.
+    /// The push address, if it is known already.
     pub push: Option<Push>,
 }
 
-/// Enrols a device, writes it to `file`, and sets its PIN if there is one to begin with.
+/// Enrols a device, writes it to `file`, and sets its PIN if `enrolment` has one.
 ///
 /// # Errors
-/// Refuses what cannot be used before anything is sent. After [`Error::PinNotSet`] the device is
-/// enrolled and written, and [`Device::set_pin`] may be tried again.
+/// Refuses unusable values before anything is sent. After [`Error::PinNotSet`] the device is
+/// enrolled and written, and [`Device::set_pin`] may be repeated.
 pub async fn enrol(file: &PhoneFile, enrolment: &Enrolment) -> Result<Phone, Error> {
     let address = Address::parse(&enrolment.server)?;
     let tls = address::tls(enrolment.server_ca.as_deref())?;
@@ -106,7 +108,7 @@ async fn post(
     request.accept(enrolment, address, &answer.body, mac.unwrap_or_default())
 }
 
-/// A request with the private keys behind it. It is the same however often it is sent.
+/// A request with its private keys. Every try sends the same bytes.
 struct Request {
     body: Vec<u8>,
     mac: String,
@@ -116,7 +118,7 @@ struct Request {
 
 struct DeviceKeys {
     auth: PrivateJwk,
-    /// For the one answer.
+    /// The key to which the answer's secrets are sealed.
     seal: PrivateJwk,
     identities: Vec<(Use, KeyPair)>,
 }
@@ -158,7 +160,7 @@ impl Request {
         Ok(Self { body, mac, proof, device })
     }
 
-    /// Believes an answer only after its MAC, and makes the device of it.
+    /// Checks the MAC of an answer, and then builds the device from it.
     fn accept(
         &self,
         enrolment: &Enrolment,
@@ -167,15 +169,18 @@ impl Request {
         mac: &str,
     ) -> Result<Phone, Error> {
         if !enrolment.code.check(Side::Answer, body, mac) {
-            return Err(Error::Unexpected("whoever answered does not know the activation code"));
+            return Err(Error::Unexpected(
+                "the server that answered does not know the activation code",
+            ));
         }
         let answer: EnrolmentAnswer = serde_json::from_slice(body)
-            .map_err(|_| Error::Unexpected("the enrolment's answer is not what it should be"))?;
+            .map_err(|_| Error::Unexpected("the enrolment's answer is malformed"))?;
         let name = DeviceName::new(&enrolment.tenant, answer.device_id)
             .map_err(|_| Error::Name("the tenant"))?;
         let secrets = secrets::open(&self.device.seal, &name, &answer.secrets)
             .map_err(|_| Error::Unexpected("the enrolment's secrets do not open"))?;
-        // Tokens name the public address; the one that was given is the one that works from here.
+        // Tokens name the public address, but connections go to the given one, which works for this
+        // device.
         let given = address.origin().to_owned();
         let public = Some(answer.server.address).filter(|public| !public.is_empty());
         let server = public.unwrap_or_else(|| given.clone());
@@ -191,13 +196,13 @@ impl Request {
             payload_key: secrets.payload_key,
             code_key: secrets.code_key,
             identities: self.identities(answer.identities)?,
-            // Kept before the server hears of it: without the salt the PIN would be lost.
+            // Stored before the request, because without the salt the PIN would be lost.
             pin: enrolment.pin.is_some().then(PhonePin::first),
             pin_next: None,
         })
     }
 
-    /// The keys with their certificates.
+    /// The device's keys with the issued certificates.
     fn identities(&self, issued: Vec<IssuedIdentity>) -> Result<Vec<PhoneIdentity>, Error> {
         let asked = &self.device.identities;
         let fits = issued.len() == asked.len()
@@ -218,7 +223,7 @@ impl Request {
     }
 }
 
-/// Refuses what the server would refuse without saying which.
+/// Refuses values that the server would refuse without naming them.
 fn check(enrolment: &Enrolment) -> Result<(), Error> {
     let fits = |text: &str, bytes_max: usize| {
         (1..=bytes_max).contains(&text.len()) && !text.chars().any(char::is_control)

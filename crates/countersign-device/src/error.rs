@@ -1,4 +1,4 @@
-//! What can go wrong on a device, as sentences that say what to do.
+//! The errors of a device, as sentences that tell the user what to do.
 
 use core::error::Error as StdError;
 use core::time::Duration;
@@ -11,64 +11,66 @@ use countersign_wire::frame::Close;
 use crate::cms::CannotSign;
 use crate::document::BadDocument;
 
-/// Why something did not happen. Every sentence may be shown to the person; none holds a secret.
+/// The reason of a failure. Every sentence may be shown to the user; no sentence contains a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not `https://host[:port]`, nor `http://` of this very machine.
+    /// The text is not `https://host[:port]`, nor `http://` with a local host.
     #[error("\"{0}\" is not a server's address: give https://host or https://host:port")]
     Address(String),
-    /// No certificate in it, or a malformed one.
+    /// The CA file has no certificate, or a malformed one.
     #[error("the CA file holds no certificate in PEM: give the server's tls/ca.pem")]
     Ca,
-    /// Too long, empty, or with characters that cannot stand in it.
+    /// A value is too long, empty, or has characters that are not allowed.
     #[error("{0} cannot be used: too long, empty, or with characters that are not allowed")]
     Name(&'static str),
-    /// No connection, or it broke. Worth repeating.
+    /// The connection failed or broke. A retry may succeed.
     #[error(
         "the server {server} cannot be reached ({why}): is it running, and is this its address?"
     )]
     Unreachable {
-        /// Where it was looked for.
+        /// The server's address.
         server: String,
         /// The innermost cause.
         why: String,
     },
-    /// Somebody answered whose certificate does not chain to the CA.
+    /// The certificate of the answering server does not chain to the CA.
     #[error("the server's certificate is not trusted ({0}): give the CA that issued it with --ca")]
     Untrusted(String),
-    /// The server said no.
+    /// The server refused.
     #[error("{}", refused(.body))]
     Refused {
-        /// What it said.
+        /// The server's refusal.
         body: RefusalBody,
-        /// What it asked to wait before the next try.
+        /// The pause before the next try that the server requires.
         retry_after: Option<Duration>,
     },
-    /// Whoever answered does not speak this protocol, or changed what was said.
+    /// The answer does not follow this protocol, or was changed on its way.
     #[error("the answer is not what the device protocol says ({0}): is this a Countersign server?")]
     Unexpected(&'static str),
-    /// The channel was closed in a way after which a device does not come back by itself.
+    /// The channel was closed with a code after which a device does not reconnect by itself.
     #[error("the server closed the channel: {}", closed(*.0))]
     Closed(Close),
-    /// What was to be shown does not open, or is for something else.
-    #[error("what came to be signed is not for this transaction; nothing was signed")]
+    /// The sealed content does not open, or is for another transaction.
+    #[error("the received content is not for this transaction; nothing was signed")]
     BadContent,
     /// The content cannot be shown exactly as it would be signed.
     #[error("this device cannot show content of type {0}, and signs nothing that it did not show")]
     CannotShow(String),
-    /// What was scanned is no request key.
-    #[error("what was scanned is not a request key of ten digits")]
+    /// The scanned text is not a request key.
+    #[error("the scanned text is not a request key of ten digits")]
     NotAKey,
-    /// No transaction of that request key is open for this device.
-    #[error("nothing of this key is open for this device: it has ended, or is for somebody else")]
+    /// No transaction with that request key is open for this device.
+    #[error(
+        "no transaction with this key is open for this device: it has ended, or is for another user"
+    )]
     NothingThere,
-    /// What a digest is of could not be fetched, or is something else.
+    /// The document of a digest could not be fetched, or is another document.
     #[error("the document is not what was to be signed: {0}")]
     BadDocument(#[from] BadDocument),
-    /// The transaction accepts nothing that this device's identities can make.
+    /// The transaction accepts no signature that this device's identities can make.
     #[error("this device has no identity whose signatures this transaction accepts: enrol one")]
     NoIdentity,
-    /// The transaction accepts nothing but SHA-1, which the device's owner has not allowed.
+    /// The transaction accepts SHA-1 only, which the device's owner has not allowed.
     #[error(
         "this would be signed with SHA-1, which this device does not do unless its owner allows it"
     )]
@@ -76,40 +78,40 @@ pub enum Error {
     /// An identity of `phone.json` cannot sign.
     #[error("the device's identity cannot sign: {0}")]
     CannotSign(#[from] CannotSign),
-    /// The transaction wants the PIN, and none was given.
-    #[error("this needs the PIN: give it with --pin")]
+    /// The transaction requires the PIN, and the caller gave none.
+    #[error("this transaction needs the PIN: give it with --pin")]
     PinNeeded,
-    /// The transaction wants the PIN, and the device has none.
-    #[error("this needs a PIN, and this device has none: set one first")]
+    /// The transaction requires the PIN, and the device has none.
+    #[error("this transaction needs a PIN, and this device has none: set one first")]
     NoPin,
-    /// Empty, too long, or with control characters.
+    /// The PIN is empty, too long, or has control characters.
     #[error("this cannot be a PIN: 1 to 128 bytes without control characters")]
     BadPin,
-    /// A change of the PIN was begun, and its answer never came.
+    /// A change of the PIN was sent, and its answer did not arrive.
     #[error("the last change of the PIN was not confirmed: repeat it, with the same new PIN")]
     PinChanging,
-    /// The device is enrolled and kept; only its PIN is missing.
+    /// The device is enrolled and stored, but its PIN was not set.
     #[error("the device is enrolled, but its PIN could not be set: {0}")]
     PinNotSet(Box<Self>),
-    /// There is something at the path already, and it is not overwritten.
+    /// The path exists already, and is not overwritten.
     #[error("{} exists already: remove it, or choose another path", .0.display())]
     Exists(PathBuf),
-    /// The file is no `phone.json`.
+    /// The file is not a `phone.json`.
     #[error("{} is not a phone.json: {why}", .path.display())]
     BadFile {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it, without any of its values.
+        /// The defect, without any value of the file.
         why: &'static str,
     },
-    /// The file system said no.
+    /// The file system reported an error.
     #[error("{} cannot be {doing}: {source}", .path.display())]
     File {
-        /// Which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// `read`, `written`, …
+        /// The operation as a participle: `read`, `written`, …
         doing: &'static str,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// A key could not be made.
@@ -118,7 +120,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later: nothing was decided.
+    /// Whether the same call may succeed later, because the server decided nothing.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -130,7 +132,7 @@ impl Error {
         }
     }
 
-    /// How the server refused, if it did.
+    /// The code of the server's refusal, if it is one.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         match self {
@@ -143,7 +145,7 @@ impl Error {
         Self::Refused { body, retry_after: None }
     }
 
-    /// A connection that failed for `cause`, innermost reason first found.
+    /// The error of a failed connection, with the innermost reason of `cause`.
     pub(crate) fn connection(server: &str, cause: &(dyn StdError + 'static)) -> Self {
         let (why, untrusted) = innermost(cause);
         if untrusted { Self::Untrusted(why) } else { Self::unreachable(server, why) }
@@ -154,14 +156,15 @@ impl Error {
     }
 }
 
-/// The innermost cause's words, and whether it is a certificate's fault.
+/// The text of the innermost cause, and whether a certificate caused it.
 pub(crate) fn innermost(cause: &(dyn StdError + 'static)) -> (String, bool) {
     let (mut at, mut untrusted) = (cause, false);
     loop {
         if let Some(tls) = at.downcast_ref::<rustls::Error>() {
             untrusted |= matches!(tls, rustls::Error::InvalidCertificate(_));
         }
-        // An io::Error's source is that of the error inside, which it would skip.
+        // The source of an `io::Error` is the source of the inner error, so `source` would skip the
+        // inner error.
         let inner = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         match inner.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| at.source()) {
             Some(next) => at = next,
@@ -179,7 +182,7 @@ fn refused(body: &RefusalBody) -> String {
         Code::TooMany | Code::Internal | Code::Unavailable => ": try again later",
         _ => "",
     };
-    // The server's own words might be anything; a code that is known has its sentence.
+    // A known code has its own sentence, because the server's message may be any text.
     let said = match body.error {
         Code::Unknown => crate::display::line(&body.message),
         known => known.to_string(),
@@ -199,7 +202,7 @@ fn ended(state: State) -> &'static str {
         State::Declined => " (it was declined)",
         State::Failed => " (it failed)",
         State::Expired => " (it expired)",
-        State::Cancelled => " (the application took it back)",
+        State::Cancelled => " (the application cancelled it)",
         State::Locked => " (the user was locked)",
         State::Waiting | State::Taken | State::Unknown => "",
     }
@@ -210,7 +213,7 @@ fn closed(close: Close) -> &'static str {
         Close::Replaced => "another program is running with this device's keys; run only one",
         Close::Locked => "the user or the device is locked or logged out; ask an administrator",
         Close::Unauthorised => "the device is unknown to it; enrol it again",
-        Close::Normal => "it has nothing more to say; start again to come back",
+        Close::Normal => "it ended the session; start again to reconnect",
         _ => "it does not understand this program; one of the two is too old",
     }
 }
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_decided_nothing_is_repeated() {
+    fn only_calls_without_a_decision_are_transient() {
         for code in Code::ALL {
             let again = matches!(code, Code::Internal | Code::Unavailable | Code::TooMany);
             assert_eq!(Error::refused(RefusalBody::new(code)).is_transient(), again, "{code}");

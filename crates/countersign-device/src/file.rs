@@ -1,12 +1,7 @@
-//! `phone.json`, and the finishes that wait beside it for their answer.
+//! `phone.json`, and the stored finishes beside it that have no answer yet.
 //!
-//! The promise: a file is there whole or not at all, is on disk before anything relies on it, and
-//! is readable by its owner only.
-//!
-//! ```text
-//! phone.json                    what the device keeps
-//! phone.json.pending/<id>.json  a finish that was signed, until the server has answered it
-//! ```
+//! The guarantee: a file is written whole or not at all, is on disk before the device relies on it,
+//! and is readable by its owner only.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -21,10 +16,10 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 
-/// Largest `phone.json`: eight identities with their chains, with room to spare.
+/// The largest `phone.json` in bytes: enough for eight identities with their chains.
 const PHONE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Where a device keeps what it has.
+/// The file in which a device is stored.
 #[derive(Clone, Debug)]
 pub struct PhoneFile {
     path: PathBuf,
@@ -38,13 +33,13 @@ impl PhoneFile {
         Self { path: path.into(), overwrite: false }
     }
 
-    /// Whether an enrolment may put a new device in the place of one that is there.
+    /// Whether an enrolment may replace an existing device.
     #[must_use]
     pub fn overwrite(self, overwrite: bool) -> Self {
         Self { overwrite, ..self }
     }
 
-    /// Where it is.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -53,29 +48,29 @@ impl PhoneFile {
     /// Reads the device.
     ///
     /// # Errors
-    /// [`Error::File`], and [`Error::BadFile`] where the file is something else.
+    /// [`Error::File`], and [`Error::BadFile`] if the file is not a `phone.json`.
     pub fn read(&self) -> Result<Phone, Error> {
         let bytes = read_bounded(&self.path, PHONE_BYTES_MAX)
             .map_err(|source| failed(&self.path, "read", source))?;
         let bad = |why| Error::BadFile { path: self.path.clone(), why };
         let bytes = bytes.ok_or_else(|| bad("it is far too large"))?;
-        // The parser's own words could hold a secret.
+        // The parser's message could contain a secret.
         let phone: Phone = serde_json::from_slice(&bytes)
-            .map_err(|_| bad("a member is missing, or is not what it should be"))?;
-        phone.device_name().map_err(|_| bad("its tenant cannot be one"))?;
+            .map_err(|_| bad("a member is missing, or has a wrong form"))?;
+        phone.device_name().map_err(|_| bad("its tenant is not a valid name"))?;
         Ok(phone)
     }
 
     /// Writes a new device.
     ///
     /// # Errors
-    /// [`Error::Exists`] where there is something already, unless it may be overwritten.
+    /// [`Error::Exists`] if the path exists, unless it may be overwritten.
     pub fn create(&self, phone: &Phone) -> Result<(), Error> {
         if self.overwrite {
             return self.replace(phone);
         }
         let written = write_new(&self.path, &to_json(phone))?;
-        // Unlike a rename, a link never replaces what is there.
+        // Unlike a rename, a link never replaces an existing file.
         let linked = fs::hard_link(&written, &self.path);
         fs::remove_file(&written).map_err(|source| failed(&written, "removed", source))?;
         match linked {
@@ -87,12 +82,12 @@ impl PhoneFile {
         }
     }
 
-    /// Writes the device in the place of what is there.
+    /// Replaces the stored device.
     pub(crate) fn replace(&self, phone: &Phone) -> Result<(), Error> {
         write_whole(&self.path, &to_json(phone))
     }
 
-    /// Refuses now what [`Self::create`] would refuse later, when an activation code is burnt.
+    /// Fails early if [`Self::create`] would fail later, after the activation code is used up.
     pub(crate) fn check_free(&self) -> Result<(), Error> {
         if !self.overwrite && self.path.symlink_metadata().is_ok() {
             return Err(Error::Exists(self.path.clone()));
@@ -101,7 +96,7 @@ impl PhoneFile {
         fs::remove_file(&probe).map_err(|source| failed(&probe, "removed", source))
     }
 
-    /// Keeps a finish before it is sent.
+    /// Stores a finish before it is sent.
     pub(crate) fn keep(&self, finish: &Finish) -> Result<(), Error> {
         let directory = self.pending();
         match fs::create_dir(&directory) {
@@ -122,7 +117,7 @@ impl PhoneFile {
         write_whole(&self.pending_path(finish.id), &json)
     }
 
-    /// The kept finish of a transaction, if there is one.
+    /// The stored finish of a transaction, if there is one.
     pub(crate) fn kept(&self, id: TransactionId) -> Result<Option<Finish>, Error> {
         let path = self.pending_path(id);
         let bytes = match read_bounded(&path, FRAME_BYTES_MAX) {
@@ -132,10 +127,12 @@ impl PhoneFile {
         };
         let finish = bytes.and_then(|bytes| serde_json::from_slice::<Finish>(&bytes).ok());
         let finish = finish.filter(|finish| finish.id == id);
-        finish.map(Some).ok_or(Error::BadFile { path, why: "it is no finish of its transaction" })
+        finish
+            .map(Some)
+            .ok_or(Error::BadFile { path, why: "it is not a finish of its transaction" })
     }
 
-    /// The transactions whose finishes are kept.
+    /// The transactions with a stored finish.
     pub(crate) fn all_kept(&self) -> Result<Vec<TransactionId>, Error> {
         let directory = self.pending();
         let entries = match fs::read_dir(&directory) {
@@ -146,7 +143,7 @@ impl PhoneFile {
         let mut ids = Vec::new();
         for entry in entries {
             let name = entry.map_err(|source| failed(&directory, "read", source))?.file_name();
-            // What was being written when the device stopped has another name, and was never sent.
+            // A file that was not completely written has another name. Its finish was never sent.
             let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
             ids.extend(id.and_then(|id| id.parse::<TransactionId>().ok()));
         }
@@ -154,7 +151,7 @@ impl PhoneFile {
         Ok(ids)
     }
 
-    /// Lets go of a finish that was answered.
+    /// Removes a finish after its answer.
     pub(crate) fn let_go(&self, id: TransactionId) -> Result<(), Error> {
         let path = self.pending_path(id);
         match fs::remove_file(&path) {
@@ -180,7 +177,7 @@ fn to_json(phone: &Phone) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(json)
 }
 
-/// The content, or nothing if there is more than `bytes_max` of it.
+/// The content, or `None` if it has more than `bytes_max` bytes.
 fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
@@ -196,7 +193,7 @@ fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
     sync_parent(path)
 }
 
-/// Writes a new file beside `path`, to be moved there, and gives its path.
+/// Writes a temporary file beside `path`, to be renamed, and returns its path.
 fn write_new(path: &Path, content: &[u8]) -> Result<PathBuf, Error> {
     let mut chance = [0; 8];
     aws_lc_rs::rand::fill(&mut chance).expect("the system's random generator does not fail");
@@ -217,7 +214,7 @@ fn write_new(path: &Path, content: &[u8]) -> Result<PathBuf, Error> {
     Ok(new)
 }
 
-/// A name is on disk only when its directory is.
+/// A file's name is on disk only after its directory is synced.
 fn sync_parent(path: &Path) -> Result<(), Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -277,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_there_is_replaced_only_when_asked() {
+    fn an_existing_device_is_replaced_only_on_request() {
         let directory = tempfile::tempdir().unwrap();
         let file = PhoneFile::at(directory.path().join("phone.json"));
         file.check_free().unwrap();
@@ -287,7 +284,7 @@ mod tests {
         assert_eq!(file.read().unwrap().user, "ann");
         file.clone().overwrite(true).create(&phone("bob")).unwrap();
         assert_eq!(file.read().unwrap().user, "bob");
-        assert_eq!(names(directory.path()), ["phone.json"], "nothing is left over");
+        assert_eq!(names(directory.path()), ["phone.json"], "no temporary file is left");
     }
 
     #[cfg(unix)]
@@ -305,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_finish_is_found_again_until_it_is_let_go() {
+    fn a_stored_finish_is_found_until_it_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let file = PhoneFile::at(directory.path().join("phone.json"));
         assert_eq!(file.all_kept().unwrap(), []);
@@ -324,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_phone_json_is_refused_without_its_values() {
+    fn errors_for_a_bad_phone_json_do_not_show_its_values() {
         let directory = tempfile::tempdir().unwrap();
         let file = PhoneFile::at(directory.path().join("phone.json"));
         assert!(matches!(file.read(), Err(Error::File { .. })));

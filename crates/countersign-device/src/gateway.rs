@@ -1,8 +1,8 @@
-//! What a phone reads and writes when it speaks to OneSpan's gateway and not to us: texts, for
-//! whoever sends them.
+//! The messages that a phone reads and writes for OneSpan's gateway. The caller transports them as
+//! text.
 //!
-//! A fetched request opens to the content; a code or a CMS over it completes the request; an
-//! information message cancels it.
+//! A fetched request contains the sealed content; a code or a CMS over the content completes the
+//! request; an information message cancels it.
 
 use countersign_proof::ocra;
 use countersign_wire::body::{Content, Push, Use};
@@ -13,10 +13,10 @@ use crate::cms::{self, SigningKey};
 use crate::error::Error;
 use crate::key;
 
-/// Opens a `requestMessage`: what is to be shown and signed.
+/// Opens a `requestMessage` and returns the content to show and sign.
 ///
 /// # Errors
-/// [`Error::BadContent`] for what this phone's server did not seal for it.
+/// [`Error::BadContent`] if this phone's server did not seal it for this phone.
 pub fn open(phone: &Phone, request_message: &str) -> Result<Content, Error> {
     let sealed = hex::decode(request_message).map_err(|_| Error::BadContent)?;
     let sealed = String::from_utf8(sealed).map_err(|_| Error::BadContent)?;
@@ -29,10 +29,10 @@ pub fn open(phone: &Phone, request_message: &str) -> Result<Content, Error> {
     if content.id == id { Ok(content) } else { Err(Error::BadContent) }
 }
 
-/// A code over the content, of as many digits as it asks for.
+/// A code over the content, with the content's number of digits.
 ///
 /// # Errors
-/// [`Error::NoIdentity`] where it takes no code.
+/// [`Error::NoIdentity`] if the content does not accept a code.
 pub fn code(phone: &Phone, content: &Content) -> Result<String, Error> {
     let digits = content.code_digits.ok_or(Error::NoIdentity)?;
     let key = phone.code_key.as_bytes();
@@ -40,10 +40,10 @@ pub fn code(phone: &Phone, content: &Content) -> Result<String, Error> {
     code.map_err(|_| Error::NoIdentity)
 }
 
-/// A CMS over the content, signed at `now`, in seconds since the Unix epoch; DER.
+/// A CMS over the content in DER, signed at `now`, in seconds since the Unix epoch.
 ///
 /// # Errors
-/// [`Error::NoIdentity`] where the phone has none for content that may sign this.
+/// [`Error::NoIdentity`] if the phone has no identity for content that may sign this.
 pub fn cms(phone: &Phone, content: &Content, now: u64) -> Result<Vec<u8>, Error> {
     let mut content_identities =
         phone.identities.iter().filter(|identity| identity.usage == Use::Content);
@@ -51,24 +51,24 @@ pub fn cms(phone: &Phone, content: &Content, now: u64) -> Result<Vec<u8>, Error>
     let identity = content_identities.find(|identity| named(&identity.id));
     let identity = identity.ok_or(Error::NoIdentity)?;
     let signing = SigningKey::from_pem(&identity.key)?;
-    // Whoever checks a signature has the root already.
+    // Every verifier has the root already.
     let chain: Vec<_> = identity.chain.iter().filter(|one| !key::is_root(one)).cloned().collect();
     let Content { id, media_type, bytes, .. } = content;
     Ok(cms::sign(bytes, media_type, id.0, now, &identity.certificate, &chain, &signing)?)
 }
 
-/// The information message that cancels: what a cancel has as its `requestKey`.
+/// The information message for a cancel: the value of its `requestKey`.
 ///
 /// # Errors
-/// [`Error::Name`] where the phone has no name.
+/// [`Error::Name`] if the phone's tenant is not valid.
 pub fn information(phone: &Phone, content: &Content, request_key: &str) -> Result<String, Error> {
     sealed(phone, Purpose::Information(content.id), request_key.as_bytes())
 }
 
-/// An `encryptedNotificationID`: where the phone is woken from now on.
+/// An `encryptedNotificationID`: the sealed push address of the phone.
 ///
 /// # Errors
-/// [`Error::Name`] where the phone has no name.
+/// [`Error::Name`] if the phone's tenant is not valid.
 pub fn notification(phone: &Phone, push: &Push) -> Result<String, Error> {
     let plain = serde_json::to_vec(push).expect("plain JSON");
     sealed(phone, Purpose::Notification, &plain)

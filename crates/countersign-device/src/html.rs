@@ -1,16 +1,15 @@
-//! HTML on a screen that renders none: its text, with what gives the text its meaning.
+//! The text of HTML, for a screen that does not render HTML, with marks that keep its meaning.
 //!
-//! The promise: what is understood is shown; of everything else it is said that something is not
-//! shown, or the page is refused. And nothing in it can act on a terminal. It is for the eye only:
-//! what is signed is what was received. The rule is `docs/showing-html.md`, and its vectors
-//! `docs/vectors/html.json`.
+//! The guarantee: every known element is shown; for every other one a mark says that it is not
+//! shown, or the page is refused. No character of a page can control a terminal. This is for
+//! display only: the signed bytes are the received ones. The rule is `docs/showing-html.md`, and
+//! its vectors are `docs/vectors/html.json`.
 //!
 //! ```text
-//! as received ──▶ Tree, as a browser's ──▶ check: refused? ──▶ Reader, by the rule ──▶ Paper ──▶ lines
+//! source ──▶ Tree, as in a browser ──▶ check: refused? ──▶ Reader, by the rule ──▶ TextLayout ──▶ lines
 //! ```
 //!
-//! What a style sheet would hide is shown all the same, and a link with the address that it really
-//! has.
+//! Text that a style sheet would hide is shown too, and a link is shown with its real address.
 
 mod reader;
 mod rule;
@@ -20,23 +19,21 @@ mod tree;
 use crate::display;
 use tree::Tree;
 
-/// Characters of a stranger's name that are said.
+/// The most characters of an untrusted element or attribute name that are shown.
 const NAME_MAX: usize = 32;
 
-/// Why a page is not shown.
+/// The reason for which a page is not shown.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CannotShowHtml {
-    /// An element, or an element's attribute, that changes the page or brings content from
-    /// elsewhere.
+    /// The page has an element or an attribute that changes the page or loads content.
     #[error("it has {0}")]
     Has(String),
-    /// Its tree would be too large.
+    /// The page's tree would be too large.
     #[error("it is too large")]
     TooLarge,
 }
 
-/// The text of what is called HTML, in lines with `\n` between them. A text without markup is shown
-/// as it is.
+/// The text of HTML, in lines with `\n` between them. A text without markup is returned unchanged.
 ///
 /// # Errors
 /// [`CannotShowHtml`] if the page must not be shown in part.
@@ -49,14 +46,15 @@ pub fn text(source: &str) -> Result<String, CannotShowHtml> {
     Ok(reader::read(&tree))
 }
 
-/// One deployment sends JSON in the place of HTML, which is JSON even with tags in it.
+/// One deployment sends JSON instead of HTML. It is JSON even if it contains tags.
 fn is_html(source: &str) -> bool {
     let is_json = source.trim_start().starts_with(['{', '['])
         && serde_json::from_str::<serde::de::IgnoredAny>(source).is_ok();
     !is_json && (has_markup(source) || has_reference(source))
 }
 
-/// Whether there is a tag, a comment or what a browser takes for one (HTML, section 13.2.5.6).
+/// Returns whether the text has a tag, a comment, or text that a browser treats as a comment (HTML
+/// §13.2.5.6).
 fn has_markup(source: &str) -> bool {
     let begins = |rest: &str| {
         rest.starts_with(|letter: char| letter.is_ascii_alphabetic() || "/!?".contains(letter))
@@ -64,7 +62,7 @@ fn has_markup(source: &str) -> bool {
     source.split('<').skip(1).any(begins)
 }
 
-/// Whether there is something like `&euro;` or `&#8364;` in it.
+/// Returns whether the text has a character reference, such as `&euro;` or `&#8364;`.
 fn has_reference(source: &str) -> bool {
     source.split('&').skip(1).any(|rest| {
         let name = rest.split_once(';').map_or("", |(name, _)| name);
@@ -73,7 +71,7 @@ fn has_reference(source: &str) -> bool {
     })
 }
 
-/// A stranger's name of an element or attribute, short and safe for a terminal.
+/// An untrusted name of an element or attribute, short and safe for a terminal.
 fn short(name: &str) -> String {
     display::line(&name.chars().take(NAME_MAX).collect::<String>())
 }

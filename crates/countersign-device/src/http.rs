@@ -1,7 +1,7 @@
-//! The device's calls over HTTP, each with a token of its own over exactly what it sends.
+//! The device's HTTP calls, each with its own token over exactly the sent bytes.
 //!
-//! The promise: only the server that the device was enrolled with is spoken to, no answer is larger
-//! or slower than it may be, and a clock that is wrong is put right once.
+//! The guarantee: the device calls only the server of its enrolment, every answer has a limit of
+//! size and time, and a wrong clock is corrected once.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -26,23 +26,24 @@ use crate::address::{self, Address};
 use crate::clock::Clock;
 use crate::error::Error;
 
-/// How long a connection may take.
+/// The longest time to connect.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer may take that the server has no reason to hold back.
+/// The longest time for an answer that the server does not delay on purpose.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the server may hold back the offers.
+/// The longest time for which the server may delay the offers.
 pub(crate) const WAIT: Duration = Duration::from_secs(30);
-/// The longest pause that a server can ask for between two tries.
+/// The longest pause between two tries that a server can require.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
-/// Speaks for one device over HTTP.
+/// The HTTP client of one device.
 #[derive(Debug)]
 pub struct Http {
     client: Client,
     pub(crate) caller: Arc<Caller>,
 }
 
-/// Who calls, where, and how the server is trusted: what HTTP and the channel have in common.
+/// The device's credentials, the server's address and the trusted certificates, shared by HTTP and
+/// the channel.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) address: Address,
@@ -54,7 +55,7 @@ pub(crate) struct Caller {
     pub(crate) clock: Clock,
 }
 
-/// An answer, read whole.
+/// An answer with its whole body.
 pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -62,10 +63,10 @@ pub(crate) struct HttpAnswer {
 }
 
 impl Http {
-    /// Prepares the calls of `phone`; connects to nothing yet.
+    /// Prepares the calls of `phone` without connecting.
     ///
     /// # Errors
-    /// Refuses an address or a CA that cannot be used.
+    /// Refuses an unusable address or CA.
     pub fn new(phone: &Phone) -> Result<Self, Error> {
         let address = Address::parse(phone.reached_at.as_ref().unwrap_or(&phone.server))?;
         let tls = address::tls(phone.server_ca.as_deref())?;
@@ -80,15 +81,15 @@ impl Http {
         Ok(Self { client: client(&caller.tls)?, caller: Arc::new(caller) })
     }
 
-    /// Everything open for this device; waits up to 30 s for there to be something.
+    /// Everything open for this device. Waits up to 30 s if nothing is open.
     ///
     /// # Errors
-    /// As every call: the server's refusal, or no answer.
+    /// As for every call: the server's refusal, or no answer.
     pub async fn offers(&self) -> Result<Vec<Offer>, Error> {
         self.offers_within(WAIT).await
     }
 
-    /// Everything open for this device; waits so long for there to be something.
+    /// Everything open for this device. Waits up to `wait` if nothing is open.
     pub(crate) async fn offers_within(&self, wait: Duration) -> Result<Vec<Offer>, Error> {
         let query = format!("?wait={}", wait.as_secs());
         let timeout = wait + ANSWER_TIMEOUT;
@@ -97,10 +98,10 @@ impl Http {
         Ok(offers.offers)
     }
 
-    /// What has this request key, if it is open for this device; does not wait.
+    /// The open transaction of this device with this request key, if there is one. Does not wait.
     ///
     /// # Errors
-    /// As every call.
+    /// As for every call.
     pub async fn offer_of(&self, request_key: &str) -> Result<Option<Offer>, Error> {
         let query = format!("?request_key={request_key}");
         let path = "/device/v1/offers";
@@ -112,7 +113,7 @@ impl Http {
     /// Takes a transaction.
     ///
     /// # Errors
-    /// As every call.
+    /// As for every call.
     pub async fn take(&self, take: &Take) -> Result<Taken, Error> {
         self.request(&Request::Take(take.clone())).await
     }
@@ -120,7 +121,7 @@ impl Http {
     /// Ends a transaction with [`Request::Finish`], [`Request::Decline`] or [`Request::Fail`].
     ///
     /// # Errors
-    /// As every call.
+    /// As for every call.
     pub async fn end(&self, request: &Request) -> Result<Ended, Error> {
         self.request(request).await
     }
@@ -128,7 +129,7 @@ impl Http {
     /// Adds an identity.
     ///
     /// # Errors
-    /// As every call.
+    /// As for every call.
     pub async fn add_identity(&self, body: &NewIdentity) -> Result<IssuedIdentity, Error> {
         self.call(Method::POST, "/device/v1/identities", "", json(body), ANSWER_TIMEOUT).await
     }
@@ -136,28 +137,28 @@ impl Http {
     /// Sets or changes the PIN.
     ///
     /// # Errors
-    /// As every call.
+    /// As for every call.
     pub async fn put_pin(&self, body: &PinBody) -> Result<PinAnswer, Error> {
         self.call(Method::PUT, "/device/v1/pin", "", json(body), ANSWER_TIMEOUT).await
     }
 
-    /// Registers where the device is woken, or takes that back.
+    /// Registers the push address of the device, or removes it.
     ///
     /// # Errors
-    /// As every call.
+    /// As for every call.
     pub async fn put_push(&self, body: &PushBody) -> Result<PushAnswer, Error> {
         self.call(Method::PUT, "/device/v1/push", "", json(body), ANSWER_TIMEOUT).await
     }
 
-    /// Whether the device can be woken, and how it could be.
+    /// Whether the device can be woken, and by which services.
     ///
     /// # Errors
-    /// As every call.
+    /// As for every call.
     pub async fn push(&self) -> Result<PushAnswer, Error> {
         self.call(Method::GET, "/device/v1/push", "", Vec::new(), ANSWER_TIMEOUT).await
     }
 
-    /// What the channel would carry, as a call.
+    /// Sends a request of the channel as an HTTP call.
     pub(crate) async fn request<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Error> {
         let (id, verb, body) = match request {
             Request::Take(body) => (body.id, "take", json(body)),
@@ -181,7 +182,7 @@ impl Http {
         self.call_reading(refusal, method, path, query, body, timeout).await
     }
 
-    /// Makes a call whose refusals are written in another way.
+    /// Makes a call whose refusals have another format.
     pub(crate) async fn call_in<T: DeserializeOwned>(
         &self,
         refusal: fn(&Address, &HttpAnswer) -> Error,
@@ -213,7 +214,7 @@ impl Http {
             let answer = send(&self.caller.address, request).await?;
             if (200..300).contains(&answer.status) {
                 return serde_json::from_slice(&answer.body)
-                    .map_err(|_| Error::Unexpected("the body is not what it should be"));
+                    .map_err(|_| Error::Unexpected("the body is malformed"));
             }
             let refusal = refusal(&self.caller.address, &answer);
             match server_time(&refusal) {
@@ -233,12 +234,12 @@ impl Caller {
     }
 }
 
-/// A client that follows no redirect and no proxy: its tokens are for one address.
+/// A client without redirects and proxies, because its tokens are for one address.
 pub(crate) fn client(tls: &ClientConfig) -> Result<Client, Error> {
     client_builder(tls).build().map_err(|error| Error::connection("", &error))
 }
 
-/// The same, not built yet.
+/// As [`client`], not yet built.
 pub(crate) fn client_builder(tls: &ClientConfig) -> ClientBuilder {
     let mut tls = tls.clone();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -250,7 +251,7 @@ pub(crate) fn client_builder(tls: &ClientConfig) -> ClientBuilder {
         .user_agent(concat!("countersign-device/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Sends, and reads the answer up to [`FRAME_BYTES_MAX`].
+/// Sends a request, and reads the answer up to [`FRAME_BYTES_MAX`].
 pub(crate) async fn send(
     address: &Address,
     request: reqwest::RequestBuilder,
@@ -273,28 +274,28 @@ pub(crate) async fn send(
     Ok(HttpAnswer { status, headers, body })
 }
 
-/// What an answer of another status than 2xx says.
+/// The error for an answer with a status other than 2xx.
 pub(crate) fn refusal(address: &Address, answer: &HttpAnswer) -> Error {
     let retry_after = retry_after(answer);
     match serde_json::from_slice::<RefusalBody>(&answer.body) {
-        // A newer server's word; the status still says what kind it is.
+        // A newer server's code; the status still gives its kind.
         Ok(body) if body.error == Code::Unknown && answer.status >= 500 => {
             Error::unreachable(address.origin(), format!("it answered {}", answer.status))
         }
         Ok(body) => Error::Refused { body, retry_after },
-        // A proxy in front answers in its own words while the server restarts.
+        // A proxy answers in its own format while the server restarts.
         Err(_) if answer.status >= 500 || answer.status == 429 => {
             Error::unreachable(address.origin(), format!("it answered {}", answer.status))
         }
         Err(_) if answer.status == 404 => Error::Unexpected("there is no such address"),
         Err(_) if (300..400).contains(&answer.status) => {
-            Error::Unexpected("it sends elsewhere, where a device does not follow")
+            Error::Unexpected("it redirects, and a device does not follow redirects")
         }
-        Err(_) => Error::Unexpected("the refusal is not what it should be"),
+        Err(_) => Error::Unexpected("the refusal is malformed"),
     }
 }
 
-/// What an answer asks to wait before the next try.
+/// The pause before the next try that an answer requires.
 pub(crate) fn retry_after(answer: &HttpAnswer) -> Option<Duration> {
     let seconds = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))

@@ -1,5 +1,5 @@
-//! One more identity of a device that is enrolled: a new key, or one that the person brings with a
-//! certificate of another authority.
+//! One more identity of an enrolled device: a new key, or a user's own key with a certificate of
+//! another authority.
 
 use countersign_wire::body::{Imported, NewIdentity, Use};
 use countersign_wire::key_proof::{KeyStatement, Subject};
@@ -14,22 +14,21 @@ use crate::cms::{CannotSign, SigningKey};
 use crate::error::Error;
 use crate::key::{self, KeyKind};
 
-/// What an identity is made of.
+/// The key of a new identity.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A new key of this kind; the server issues its certificate.
     Made(KeyKind),
-    /// A key that there is already.
+    /// An existing key.
     Brought {
         /// PKCS#8, PEM.
         key: Zeroizing<String>,
-        /// PEM: the key's own certificate first, then those that lead to a root that the tenant
-        /// trusts.
+        /// PEM: the key's own certificate first, then the path to a root that the tenant trusts.
         certificates: String,
     },
 }
 
-/// The request for it, with the key behind it. It is the same however often it is sent.
+/// The request for an identity, with its private key. Every try sends the same bytes.
 #[derive(Debug)]
 pub(crate) struct IdentityChoice {
     pub(crate) body: NewIdentity,
@@ -38,7 +37,7 @@ pub(crate) struct IdentityChoice {
 
 impl IdentityChoice {
     /// # Errors
-    /// Refuses a key or a certificate that cannot be read, and a certificate of another key.
+    /// Refuses an unreadable key or certificate, and a certificate of another key.
     pub(crate) fn new(
         phone: &Phone,
         usage: Use,
@@ -54,7 +53,7 @@ impl IdentityChoice {
         let (key, imported) = match source {
             Source::Made(kind) => (key::generate(*kind)?, None),
             Source::Brought { key, certificates } => {
-                // What cannot be signed with later is refused now.
+                // Refuses an unusable key now and not at the first signature.
                 SigningKey::from_pem(key)?;
                 let key = KeyPair::from_pem(key).map_err(|_| CannotSign::Key)?;
                 let read = CertificateDer::pem_slice_iter(certificates.as_bytes());
@@ -82,7 +81,7 @@ impl IdentityChoice {
         Ok(Self { body, key })
     }
 
-    /// The identity that the server made of it.
+    /// The identity that the server issued.
     ///
     /// # Errors
     /// Refuses a certificate of another key.

@@ -1,4 +1,4 @@
-//! The keys that a device makes for its identities.
+//! The keys that a device generates for its identities.
 
 use countersign_wire::body::Algorithm;
 use countersign_wire::key_proof::KeyStatement;
@@ -8,7 +8,7 @@ use x509_cert::Certificate;
 
 use crate::error::Error;
 
-/// What kind of key an identity has.
+/// The kind of an identity's key.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum KeyKind {
     /// ECDSA on P-256, with SHA-256.
@@ -22,7 +22,7 @@ pub enum KeyKind {
     Ed25519,
 }
 
-/// A new key of this kind.
+/// Generates a key of this kind.
 pub(crate) fn generate(kind: KeyKind) -> Result<KeyPair, Error> {
     let made = match kind {
         KeyKind::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
@@ -33,8 +33,8 @@ pub(crate) fn generate(kind: KeyKind) -> Result<KeyPair, Error> {
     made.map_err(|_| Error::NoKey)
 }
 
-/// A request for a certificate in `user`'s name, signed by the key itself (RFC 2986), in DER. What
-/// the certificate will say is the server's to decide.
+/// A certificate request in `user`'s name, signed by the key itself (RFC 2986), in DER. The server
+/// decides the names in the certificate.
 pub(crate) fn request(key: &KeyPair, user: &str) -> Result<Vec<u8>, Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -49,7 +49,7 @@ pub(crate) fn prove(key: &KeyPair, statement: &KeyStatement<'_>) -> Result<Vec<u
     key.sign(&statement.to_bytes()).map_err(|_| Error::NoKey)
 }
 
-/// Whether `certificate` is for `key`.
+/// Returns whether `certificate` is for `key`.
 pub(crate) fn certifies(certificate: &[u8], key: &KeyPair) -> bool {
     Certificate::from_der(certificate).is_ok_and(|parsed| {
         let info = parsed.tbs_certificate.subject_public_key_info;
@@ -57,15 +57,15 @@ pub(crate) fn certifies(certificate: &[u8], key: &KeyPair) -> bool {
     })
 }
 
-/// Whether `certificate` names itself as its issuer.
+/// Returns whether `certificate` names itself as its issuer.
 pub(crate) fn is_root(certificate: &[u8]) -> bool {
     Certificate::from_der(certificate)
         .is_ok_and(|parsed| parsed.tbs_certificate.issuer == parsed.tbs_certificate.subject)
 }
 
-/// What the key of `certificate` signs with in a CMS of ours, if it is one of [`KeyKind`]'s.
+/// The algorithm of the certificate's key in a CMS, if the key is of a [`KeyKind`].
 pub(crate) fn algorithm(certificate: &[u8]) -> Option<Algorithm> {
-    // RFC 5480, section 2.1.1.1; RFC 3279, section 2.3.1; RFC 8410, section 3.
+    // RFC 5480 §2.1.1.1; RFC 3279 §2.3.1; RFC 8410 §3.
     const P256: &str = "1.2.840.10045.3.1.7";
     const P384: &str = "1.3.132.0.34";
     let key = Certificate::from_der(certificate).ok()?.tbs_certificate.subject_public_key_info;
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_key_is_known_again_from_its_certificate() {
+    fn every_kind_of_key_is_recognised_from_its_certificate() {
         for (kind, expected) in [
             (KeyKind::P256, Algorithm::EcdsaSha256),
             (KeyKind::P384, Algorithm::EcdsaSha384),

@@ -5,15 +5,15 @@
 //!                        │
 //!                     Device ◀── next ──── offers, withdrawals (WebSocket or long poll)
 //!                        │
-//!                      take ──▶ Shown ──▶ the person
-//!                                 ├── approve ──▶ a CMS, kept until answered ──▶ the server
+//!                      take ──▶ RenderedContent ──▶ the user
+//!                                 ├── approve ──▶ a CMS, stored until answered ──▶ the server
 //!                                 └── decline ──▶ the server
 //! ```
 //!
-//! Two promises: a device signs exactly the bytes that it showed ([`RenderedContent`] is made of
-//! them and of nothing else, and only a [`RenderedContent`] can be approved), and one signature is
-//! good for one transaction (its id is inside). The protocol is specified in
-//! `docs/device-protocol.md`; this crate knows nothing of the server's inside.
+//! Two guarantees: a device signs exactly the bytes that it showed ([`RenderedContent`] is made of
+//! these bytes only, and only a [`RenderedContent`] can be approved), and one signature is valid
+//! for one transaction, whose id it contains. The protocol is specified in
+//! `docs/device-protocol.md`; this crate does not depend on the server.
 //!
 //! ```no_run
 //! use countersign_device::{Answer, Device, DeviceDescription, Enrolment, Event, KeyKind};

@@ -1,5 +1,5 @@
-//! How a device hears of what there is to sign: by a channel that stays open, or by asking again
-//! and again. Both tell the same [`Notice`]s, and neither ever spins.
+//! Receives offers: over an open channel, by polling, or after a wake. All of them give the same
+//! [`Notice`]s, and all pause between tries.
 
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
@@ -16,59 +16,59 @@ use crate::error::Error;
 use crate::http::{Http, WAIT};
 use crate::push::Wake;
 
-/// Pause between two polls, where the server had only what it had said before: it does not hold
-/// that back, since for the server an offer stays open until it is taken.
+/// The pause between two polls without news. The server repeats an offer without delay until it is
+/// taken, so only the device can pause.
 const POLL_PAUSE: Duration = Duration::from_secs(3);
 
-/// How to hear of offers.
+/// The way to receive offers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Listen {
-    /// By WebSocket: at once.
+    /// By WebSocket, without delay.
     #[default]
     Channel,
-    /// By `GET /device/v1/offers`, over and over: for where no WebSocket gets through.
+    /// By polling `GET /device/v1/offers`, for networks in which a WebSocket does not work.
     Poll,
 }
 
-/// What a device hears.
+/// A notice to the device.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    /// The server knows that the device is there.
+    /// The device is connected.
     Connected,
-    /// The server is not reached; the device tries again by itself.
+    /// The server cannot be reached; the device retries by itself.
     Lost {
-        /// What happened.
+        /// The reason, as text.
         why: String,
-        /// When it tries again.
+        /// The pause before the next try.
         again_in: Duration,
     },
-    /// There is something to take. Told once for each transaction.
+    /// A transaction to take. Given once for each transaction.
     Offer(Offer),
-    /// It is no longer to be shown. Told by a channel only.
+    /// A transaction that is no longer to be shown. Given by a channel only.
     Withdrawn(Withdrawn),
 }
 
-/// The device's end of the line.
+/// The device's connection to the server.
 #[derive(Debug)]
 pub(crate) struct ServerConnection {
     way: Transport,
     channel: Option<Channel>,
-    /// Whether the server was reached the last time.
+    /// Whether the last try reached the server.
     connected: bool,
-    /// Nothing is tried before.
+    /// The time before which the device does not try again.
     not_before: Instant,
     backoff: Backoff,
-    /// What was told, of what is open.
+    /// The open transactions for which a notice was given.
     told: BTreeSet<TransactionId>,
     notices: VecDeque<Result<Notice, Error>>,
 }
 
-/// How the line hears.
+/// The transport of notices.
 #[derive(Debug)]
 enum Transport {
     Channel,
     Poll,
-    /// Once, and then each time that somebody knocks.
+    /// Polls once, and then after each wake.
     Woken(mpsc::UnboundedReceiver<Wake>),
 }
 
@@ -80,7 +80,7 @@ impl ServerConnection {
         })
     }
 
-    /// One that looks once, and then each time that it is woken.
+    /// A connection that polls once, and then after each wake.
     pub(crate) fn woken(wakes: mpsc::UnboundedReceiver<Wake>) -> Self {
         Self::by(Transport::Woken(wakes))
     }
@@ -97,7 +97,7 @@ impl ServerConnection {
         }
     }
 
-    /// The next thing that there is to know. It may be given up at any point and asked again.
+    /// The next notice. The call may be cancelled at any point and repeated.
     pub(crate) async fn next(&mut self, http: &Http) -> Result<Notice, Error> {
         loop {
             if let Some(notice) = self.notices.pop_front() {
@@ -115,9 +115,9 @@ impl ServerConnection {
                 Transport::Channel => self.open(http).await,
                 Transport::Poll => self.poll(http, WAIT).await,
                 Transport::Woken(wakes) => {
-                    // Whoever was not reached is tried again by itself.
+                    // After a failure, the device retries without a wake.
                     if self.connected && wakes.recv().await.is_none() {
-                        self.given_up(Error::Unexpected("nobody wakes it any more"));
+                        self.given_up(Error::Unexpected("the source of wakes was closed"));
                         continue;
                     }
                     self.poll(http, Duration::ZERO).await;
@@ -126,7 +126,8 @@ impl ServerConnection {
         }
     }
 
-    /// Asks over the channel, if there is one. `None`: nothing was decided, ask by HTTP.
+    /// Sends a request over the channel, if it is open. `None` means that there was no decision;
+    /// send the request by HTTP.
     pub(crate) async fn request(
         &mut self,
         request: &Request,
@@ -141,14 +142,14 @@ impl ServerConnection {
         }
     }
 
-    /// Tells these offers again, in their order, before anything else.
+    /// Queues these offers again, in their order, before all other notices.
     pub(crate) fn put_back(&mut self, offers: Vec<Offer>) {
         for offer in offers.into_iter().rev() {
             self.notices.push_front(Ok(Notice::Offer(offer)));
         }
     }
 
-    /// Says goodbye.
+    /// Closes the channel.
     pub(crate) async fn close(&mut self) {
         if let Some(channel) = self.channel.take() {
             channel.close().await;
@@ -192,7 +193,7 @@ impl ServerConnection {
         self.backoff.reset();
     }
 
-    /// All that is open, and nothing else is.
+    /// Sets the open transactions: exactly these offers.
     fn open_are(&mut self, offers: Vec<Offer>) {
         let open: BTreeSet<_> = offers.iter().map(|offer| offer.id).collect();
         self.told.retain(|id| open.contains(id));
@@ -214,7 +215,7 @@ impl ServerConnection {
                 self.told.remove(&withdrawn.id);
                 self.notices.push_back(Ok(Notice::Withdrawn(withdrawn)));
             }
-            // A newer server may say more than this program knows.
+            // A newer server may send messages that this program does not know.
             _ => {}
         }
     }
@@ -247,7 +248,8 @@ impl ServerConnection {
         self.notices.push_back(Ok(Notice::Lost { why, again_in }));
     }
 
-    /// The caller hears why. Should it ask again, that is as if the person opened the application.
+    /// Reports the reason to the caller. If the caller calls again, the device reconnects, as after
+    /// the user opened the application.
     fn given_up(&mut self, error: Error) {
         self.not_before = Instant::now() + self.backoff.next();
         self.connected = false;
@@ -273,7 +275,7 @@ mod tests {
         }
     }
 
-    /// What was told since the last time: offers by number.
+    /// The new notices: offers by number.
     fn told(line: &mut ServerConnection) -> Vec<u8> {
         let offers = line.notices.drain(..).filter_map(|notice| match notice {
             Ok(Notice::Offer(offer)) => Some(offer.id.0[0]),
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_is_told_once_for_as_long_as_it_is_open() {
+    fn an_open_offer_gives_one_notice() {
         let mut line = ServerConnection::new(Listen::Poll);
         line.open_are(vec![offer(1), offer(2)]);
         assert_eq!(told(&mut line), [1, 2]);
@@ -293,11 +295,11 @@ mod tests {
         line.heard(Message::Withdrawn(Withdrawn { id: offer(3).id, why: State::Expired }));
         line.put_back(vec![offer(1), offer(2)]);
         assert_eq!(told(&mut line), [1, 2]);
-        assert_eq!(line.told.len(), 1, "what is no longer open is forgotten");
+        assert_eq!(line.told.len(), 1, "ended transactions are removed");
     }
 
     #[test]
-    fn after_every_loss_nothing_is_tried_before_its_time() {
+    fn the_device_pauses_after_every_loss() {
         let again = Error::Refused {
             body: RefusalBody::new(Code::TooMany),
             retry_after: Some(Duration::from_secs(40)),

@@ -1,4 +1,4 @@
-//! The person's PIN, and what of it leaves the device: a digest once, proofs after that.
+//! The user's PIN. Its digest leaves the device once; later only proofs do.
 
 use core::fmt;
 
@@ -13,18 +13,18 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 
-/// Longest PIN, in bytes.
+/// The longest PIN, in bytes.
 const PIN_BYTES_MAX: usize = 128;
 
-/// A PIN as the person enters it. Wiped when dropped, never seen in `Debug`.
+/// A PIN as the user enters it. Wiped when dropped, hidden in `Debug`.
 #[derive(Clone)]
 pub struct Pin(Zeroizing<String>);
 
 impl Pin {
-    /// Takes what was entered.
+    /// Takes the entered text.
     ///
     /// # Errors
-    /// Refuses what is empty, longer than 128 bytes, or holds control characters.
+    /// Refuses a text that is empty, longer than 128 bytes, or has control characters.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let fits = (1..=PIN_BYTES_MAX).contains(&text.len());
         if !fits || text.chars().any(char::is_control) {
@@ -33,14 +33,14 @@ impl Pin {
         Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
-    /// All that the server gets: SHA-256 of the PIN's Argon2id, which takes a while on purpose.
+    /// The digest for the server: SHA-256 of the PIN's Argon2id, which is slow on purpose.
     pub(crate) fn digest(&self, made: PhonePin) -> PinDigest {
         let params = Params::new(PhonePin::MEMORY_KIB, PhonePin::PASSES, PhonePin::LANES, Some(32));
-        let params = params.expect("the parameters are Argon2's");
+        let params = params.expect("the parameters are valid for Argon2");
         let mut hash = Zeroizing::new([0; 32]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into(self.0.as_bytes(), &made.salt, &mut *hash)
-            .expect("a PIN and a salt of these lengths are Argon2's");
+            .expect("a PIN and a salt of these lengths are valid for Argon2");
         let digest = digest(&SHA256, &*hash);
         let digest: &[u8; 32] = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
         PinDigest::from(digest)
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_the_one_of_the_vector() {
+    fn a_digest_equals_the_vector() {
         #[derive(serde::Deserialize)]
         struct Vector {
             pin: String,
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_depends_on_pin_and_salt_and_on_nothing_else() {
+    fn a_digest_depends_on_the_pin_and_the_salt_only() {
         let made = PhonePin { version: 1, salt: [7; 16] };
         let digest = |text: &str, made| *pin(text).digest(made).as_bytes();
         let base = digest("2468", made);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_is_what_the_server_makes_of_the_digest() {
+    fn a_proof_equals_the_one_that_the_server_computes() {
         let made = PhonePin { version: 1, salt: [7; 16] };
         let (key, id) = (CodeKey::from(&[1; 32]), TransactionId([2; 16]));
         let proof = pin("2468").prove(made, &key, id);

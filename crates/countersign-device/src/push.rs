@@ -1,4 +1,4 @@
-//! Being woken: what a push says to do, whichever service brought it.
+//! Reads the payload of a push, from any service.
 //!
 //! ```
 //! use countersign_device::push::{Wake, read};
@@ -8,8 +8,8 @@
 //! # Ok::<(), countersign_device::push::NotAPush>(())
 //! ```
 //!
-//! A push proves nothing: whoever can send one can only have the device look, and what it then
-//! shows comes from the server.
+//! A push is not authenticated. Its sender can only make the device poll; the shown content comes
+//! from the server.
 
 use serde_json::Value;
 
@@ -17,25 +17,25 @@ pub use countersign_wire::body::{Push, PushAnswer, PushState};
 pub use countersign_wire::push::Fetch;
 pub use countersign_wire::webpush::{Keys, Subscription};
 
-/// What a push says to do.
+/// The action that a push requests.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Wake {
-    /// There is this transaction, until then.
+    /// Fetch this transaction before it expires.
     Fetch(Fetch),
-    /// There is something.
+    /// Poll for open transactions.
     Look,
 }
 
-/// It is no push of ours.
+/// The payload is not a push of Countersign's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("it is no push of Countersign's")]
+#[error("it is not a push of Countersign's")]
 pub struct NotAPush;
 
-/// Reads a push: Apple's `userInfo`, Google's `data`, or what came out of a Web Push message
+/// Reads a push: Apple's `userInfo`, Google's `data`, or the plaintext of a Web Push message
 /// ([`Keys::open`]), each as JSON.
 ///
 /// # Errors
-/// [`NotAPush`] for what is no JSON object, or names a transaction in another way than ours.
+/// [`NotAPush`] if the payload is not a JSON object, or its `countersign` member is malformed.
 pub fn read(payload: &[u8]) -> Result<Wake, NotAPush> {
     let payload: Value = serde_json::from_slice(payload).map_err(|_| NotAPush)?;
     let payload = payload.as_object().ok_or(NotAPush)?;
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_push_says_the_same_whichever_service_brought_it() {
+    fn a_push_has_the_same_meaning_from_every_service() {
         let fetch = Fetch { key: "0123456789".into(), expires_at: Duration::from_secs(7) };
         let inside = r#"{"key":"0123456789","expires_at":7000}"#;
         let google = serde_json::json!({"countersign": inside, "text": "Look"}).to_string();

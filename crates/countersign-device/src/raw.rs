@@ -1,7 +1,7 @@
-//! Raw signatures: RSA PKCS#1 v1.5 or ECDSA (DER) over a digest, and nothing besides.
+//! Raw signatures: RSA PKCS#1 v1.5 or ECDSA (DER) over a digest.
 //!
-//! Which identity makes one over text and which over a stranger's digest is the device's to keep
-//! apart; see the specification, *What a device is*.
+//! The device chooses the identity: one for text, another for a caller's digest. See the
+//! specification, *What a device is*.
 
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature;
@@ -11,10 +11,10 @@ use countersign_wire::body;
 use crate::cms::{CannotSign, Key, SigningKey};
 use crate::key;
 
-/// Signs a digest that `algorithm`'s hash made.
+/// Signs a digest by `algorithm`'s hash.
 ///
 /// # Errors
-/// Refuses an algorithm of another kind of key, RSA with SHA-1, and a digest of another length.
+/// Refuses an algorithm for another kind of key, RSA with SHA-1, and a digest of another length.
 pub fn sign(key: &SigningKey, algorithm: Algorithm, digest: &[u8]) -> Result<Vec<u8>, CannotSign> {
     if digest.len() != algorithm.hash().length() {
         return Err(CannotSign::Algorithm);
@@ -45,16 +45,16 @@ pub fn sign(key: &SigningKey, algorithm: Algorithm, digest: &[u8]) -> Result<Vec
     }
 }
 
-/// A digest as the curve signs it. ECDSA signs a number (FIPS 186-5, 6.4.1): the first bits of a
-/// digest that is longer than the curve's order, and all of one that is shorter.
+/// A digest in the form that the curve signs. ECDSA signs a number (FIPS 186-5 §6.4.1): the first
+/// bits of a digest that is longer than the curve's order, and all bits of a shorter one.
 fn fitted(digest: &[u8], curves: &'static digest::Algorithm) -> Digest {
     let mut number = vec![0; curves.output_len().saturating_sub(digest.len())];
     number.extend(&digest[..digest.len().min(curves.output_len())]);
     Digest::import_less_safe(&number, curves).expect("it has the curve's length")
 }
 
-/// The first of `offered` that the key of `certificate` can sign with, and whose hash is `hash`
-/// where that is fixed; one with SHA-1 only if there is no other.
+/// The first of `offered` that the key of `certificate` supports, and whose hash is `hash` if that
+/// is given. An algorithm with SHA-1 is chosen only if there is no other.
 pub(crate) fn choose(
     certificate: &[u8],
     offered: &[body::Algorithm],
@@ -71,12 +71,12 @@ pub(crate) fn choose(
     fit.min_by_key(|algorithm| algorithm.hash() == Hash::Sha1)
 }
 
-/// None, where it makes no raw signatures.
+/// The algorithm of this name; `None` if it is not one of raw signatures.
 fn of_wire(algorithm: body::Algorithm) -> Option<Algorithm> {
     Algorithm::ALL.into_iter().find(|one| wire(*one) == algorithm)
 }
 
-/// Its name on the wire.
+/// The name in the device protocol.
 pub(crate) fn wire(algorithm: Algorithm) -> body::Algorithm {
     match algorithm {
         Algorithm::RsaPkcs1(Hash::Sha1) => body::Algorithm::RsaSha1,
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_signs_every_digest_that_its_kind_can_and_no_other() {
+    fn every_key_signs_exactly_the_digests_of_its_kind() {
         let mut made = 0;
         for kind in [KeyKind::P256, KeyKind::P384, KeyKind::Rsa2048, KeyKind::Ed25519] {
             let pair = key::generate(kind).unwrap();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_algorithm_that_is_offered_is_chosen_within_the_hash() {
+    fn the_first_offered_algorithm_with_the_hash_is_chosen() {
         let (certificate, _) = certify(&key::generate(KeyKind::P256).unwrap());
         let offered = [
             body::Algorithm::Unknown,

@@ -1,4 +1,4 @@
-//! A device that runs by itself, one transaction after the other: what the command line does.
+//! Runs a device by itself, one transaction after the other, for the command line.
 
 use core::future::Future;
 use core::pin::Pin as Pinned;
@@ -16,90 +16,91 @@ use crate::listen::Notice;
 use crate::pin::Pin;
 use crate::shown::RenderedContent;
 
-/// What to say to everything that is shown.
+/// The reaction to every shown transaction.
 pub enum Answer {
-    /// Yes. What needs a match code is left alone: nobody is there to read it.
+    /// Approve. A transaction that needs a match code is skipped, because there is no user to read
+    /// the code.
     Approve,
-    /// No.
+    /// Decline.
     Decline,
-    /// As the person chooses.
+    /// Ask the user.
     Ask(Ask),
 }
 
-/// Asks the person. The future is dropped once there is nothing to choose any more.
+/// Asks the user. The future is dropped when the transaction ends or expires.
 pub type Ask =
     Box<dyn FnMut(&RenderedContent) -> Pinned<Box<dyn Future<Output = Choice> + Send>> + Send>;
 
-/// What the person chose.
+/// The choice of the user.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Choice {
-    /// To sign.
+    /// Sign.
     Approve {
-        /// The code that the application shows, where one is needed.
+        /// The code that the application shows, if one is needed.
         match_code: Option<String>,
     },
-    /// Not to sign.
+    /// Decline.
     Decline(DeclineReason),
-    /// Neither, now: it stays open until it expires.
+    /// Leave the transaction open until it expires.
     Leave,
 }
 
-/// How to run.
+/// The parameters of a run.
 pub struct Run {
-    /// What to say.
+    /// The reaction to every shown transaction.
     pub answer: Answer,
-    /// The PIN, for what needs it.
+    /// The PIN, for transactions that need it.
     pub pin: Option<Pin>,
-    /// After how many transactions that this device ended it is over; without it, never.
+    /// The number of transactions after which the run ends; without it, the run does not end.
     pub count: Option<u64>,
 }
 
-/// What happens meanwhile.
+/// An event during a run.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The server knows that the device is there.
+    /// The device is connected.
     Connected,
-    /// The server is not reached; the device tries again by itself.
+    /// The server cannot be reached; the device retries by itself.
     Lost {
-        /// What happened.
+        /// The reason, as text.
         why: &'a str,
-        /// When it tries again.
+        /// The pause before the next try.
         again_in: core::time::Duration,
     },
-    /// There is something to sign.
+    /// A transaction was offered.
     Offered(&'a Offer),
-    /// It was taken, and is to be shown to the person.
+    /// The transaction was taken; show it to the user.
     Shown(&'a RenderedContent),
-    /// It ended elsewhere.
+    /// The transaction ended elsewhere.
     Withdrawn(Withdrawn),
-    /// Nobody chose in time.
+    /// The user did not choose before the deadline.
     Late(TransactionId),
-    /// This device ended it.
+    /// This device ended the transaction.
     Ended {
         /// The transaction.
         id: TransactionId,
-        /// How.
+        /// The final state.
         state: State,
     },
-    /// This device could not take or end it.
+    /// This device could not take or end the transaction.
     Left {
         /// The transaction.
         id: TransactionId,
-        /// Why.
+        /// The error.
         why: &'a Error,
     },
-    /// This device leaves it to others: nobody is there to enter the match code.
+    /// The transaction is left to other devices, because there is no user to enter the match code.
     Skipped(&'a Offer),
 }
 
-/// Runs `device` until it has ended as many transactions as `run` says, and gives their number.
+/// Runs `device` until it has ended `run.count` transactions. Returns their number.
 ///
-/// What was open before it came is taken up first, signatures that were kept before all. A server
-/// that restarts is waited for. Giving the future up is safe at any point.
+/// Stored signatures are sent first, then the transactions that are open already are handled. The
+/// run waits for a server that restarts. It may be cancelled at any point.
 ///
 /// # Errors
-/// What trying again would not mend: [`Error::Closed`], [`Error::Untrusted`], a wrong PIN, a lock,
-/// a file that cannot be written.
+/// Errors that a retry would not solve: [`Error::Closed`], [`Error::Untrusted`], a wrong PIN, a
+/// lock, a file that cannot be written.
 pub async fn run(
     device: &mut Device,
     run: Run,
@@ -125,8 +126,8 @@ pub async fn run(
     Ok(running.ended)
 }
 
-/// Takes up one offer, which was scanned, and nothing else: `count` is not looked at. Answers how
-/// this device ended it; `None` where it did not.
+/// Handles one scanned offer and no other; ignores `count`. Returns how this device ended it, or
+/// `None` if it did not.
 ///
 /// # Errors
 /// As [`run`].
@@ -161,7 +162,7 @@ struct Running<'a, F> {
     on_event: F,
 }
 
-/// What became of the person's choosing.
+/// The outcome of asking the user.
 enum Chosen {
     Choice(Choice),
     Withdrawn(Withdrawn),
@@ -182,7 +183,7 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
             (self.on_event)(Event::Skipped(offer));
             return Ok(());
         }
-        // What is asked for in a way that this program does not know, it does not show.
+        // An operation or match of an unknown kind is not shown.
         if offer.operation == Operation::Unknown || offer.matching == Match::Unknown {
             return self.fail(offer.id, "operation").await;
         }
@@ -193,11 +194,11 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
                 self.fail(offer.id, "media_type").await
             }
             Err(Error::BadDocument(why)) => {
-                // Why is the device's own to know: it tells of the network that the device is in.
+                // The application does not get the reason, because it reveals the device's network.
                 (self.on_event)(Event::Left { id: offer.id, why: &why.into() });
                 self.fail(offer.id, BadDocument::REASON).await
             }
-            // Saying no needs no PIN.
+            // Declining needs no PIN.
             Err(Error::PinNeeded | Error::NoPin) if matches!(self.answer, Answer::Decline) => {
                 let outcome = self.device.decline(offer.id, DeclineReason::User).await;
                 self.told(offer.id, outcome)
@@ -236,7 +237,8 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
         }
     }
 
-    /// Keeps listening while the person chooses: pings are answered, and a withdrawal is heard.
+    /// Keeps receiving notices while the user chooses, so that pings are answered and a withdrawal
+    /// is noticed.
     async fn choose(&mut self, shown: &RenderedContent) -> Result<Chosen, Error> {
         let mut choosing = match &mut self.answer {
             Answer::Approve => {
@@ -280,7 +282,7 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
     fn told(&mut self, id: TransactionId, outcome: Result<Ended, Error>) -> Result<(), Error> {
         let state = match outcome {
             Ok(ended) => ended.state,
-            // A wrong match code is this device's end of it, too.
+            // After a wrong match code, this device ended the transaction as well.
             Err(Error::Refused { body: RefusalBody { error: Code::WrongMatch, .. }, .. }) => {
                 State::Failed
             }
@@ -291,7 +293,7 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
         Ok(())
     }
 
-    /// Goes on with the next one, unless the next one would fare no better.
+    /// Reports an error of one transaction. Returns it if every further transaction would fail too.
     fn left(&mut self, id: TransactionId, error: Error) -> Result<(), Error> {
         let for_good = match &error {
             Error::Refused { body, .. } => {
@@ -308,7 +310,7 @@ impl<F: FnMut(Event<'_>)> Running<'_, F> {
     }
 }
 
-/// Whether the transaction is still open because this device cannot sign as it wants.
+/// Returns whether the transaction is still open because this device cannot sign as required.
 fn is_unsigned(error: &Error) -> bool {
     matches!(error, Error::NoIdentity | Error::Sha1 | Error::CannotSign(_))
         || matches!(error.code(), Some(Code::WrongForm | Code::WrongIdentity | Code::BadSignature))

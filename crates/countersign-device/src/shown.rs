@@ -1,4 +1,4 @@
-//! What the person sees, made of the signed bytes and of nothing else.
+//! The content as the user sees it, made of the signed bytes only.
 
 use core::fmt;
 use core::time::Duration;
@@ -15,7 +15,7 @@ use crate::display;
 use crate::error::Error;
 use crate::html;
 
-/// Base64 as applications write it, padded or not.
+/// Base64 as applications write it, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -24,45 +24,45 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The media type of a digest that a caller gave.
 pub(crate) const DIGEST_MEDIA_TYPE: &str = "application/vnd.countersign.digest+json";
 
-/// A transaction that was taken and can be shown. Only a device makes one, and only one can be
-/// approved: so what is signed is what was shown.
+/// A taken transaction that can be shown. Only a device can make one, and only such a value can be
+/// approved; so the signed content is the shown content.
 pub struct RenderedContent {
     pub(crate) offer: Offer,
     pub(crate) content: Content,
     pub(crate) view: View,
     pub(crate) deadline: Duration,
-    /// Whether the device had to learn the digest that it is going to sign.
+    /// Whether the device had to fetch the digest that it is going to sign.
     pub(crate) learnt: bool,
 }
 
-/// What the bytes say. `Display` is safe for a terminal.
+/// The content in readable form. `Display` is safe for a terminal.
 #[derive(Clone, Eq, PartialEq)]
 pub enum View {
     /// `text/plain; charset=utf-8`.
     Text(String),
     /// A message with rows of label and value.
     Statement(Statement),
-    /// `text/html; charset=utf-8`: its [text](html::text), for a screen that renders none. The
-    /// source is in [`RenderedContent::bytes`].
+    /// `text/html; charset=utf-8`: its [text](html::text), for a screen that does not render HTML.
+    /// The source is in [`RenderedContent::bytes`].
     Html(String),
     /// `application/octet-stream`.
     Bytes(Vec<u8>),
-    /// A digest that a caller gave, and what it is of.
+    /// A digest that a caller gave, with its document's description.
     Digest(DigestView),
 }
 
-/// A digest that a caller gave, and what it is of.
+/// A digest that a caller gave, with its document's description.
 #[derive(Clone, Eq, PartialEq)]
 pub struct DigestView {
-    /// What it was made with.
+    /// The digest algorithm.
     pub hash: Hash,
-    /// The digest: what is signed.
+    /// The digest, which is signed.
     pub digest: Vec<u8>,
-    /// What people call the document.
+    /// The display name of the document.
     pub alias: Option<String>,
-    /// The document's length in bytes, where the device fetched and digested it.
+    /// The document's length in bytes, if the device fetched and digested it.
     pub length: Option<u64>,
-    /// What the application says of it: the [text](html::text) of HTML, or what came in its place.
+    /// The application's description: the [text](html::text) of HTML, or other text unchanged.
     pub html: Option<String>,
 }
 
@@ -73,57 +73,57 @@ impl RenderedContent {
         self.content.id
     }
 
-    /// The application that asks, as the sealed content names it. To be shown with
+    /// The display name of the application, from the sealed content. Show it with
     /// [`display::line`].
     #[must_use]
     pub fn client(&self) -> &str {
         &self.content.client
     }
 
-    /// What the person is asked for.
+    /// The operation that the user is asked for.
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.offer.operation
     }
 
-    /// What is to be shown.
+    /// The content to show.
     #[must_use]
     pub fn view(&self) -> &View {
         &self.view
     }
 
-    /// The media type, which the signature covers, too.
+    /// The media type, which the signature covers too.
     #[must_use]
     pub fn media_type(&self) -> &str {
         &self.content.media_type
     }
 
-    /// Exactly what is going to be signed; of a document, its digest.
+    /// The bytes to sign; for a document, its digest.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.content.bytes
     }
 
-    /// What a digest is of, where the bytes are one; with its algorithm, wherever that was said.
+    /// The document of a digest, if the bytes are one, with the digest's algorithm from any source.
     #[must_use]
     pub fn document(&self) -> Option<&Document> {
         self.content.document.as_ref()
     }
 
-    /// Unanswered by then, since the Unix epoch, it expires.
+    /// The time since the Unix epoch at which the transaction expires.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// Whether the person has to enter the code that the application shows.
+    /// Whether the user has to enter the code that the application shows.
     #[must_use]
     pub fn needs_match_code(&self) -> bool {
         self.offer.matching != Match::None
     }
 }
 
-/// Holds no content.
+/// Hides the content.
 impl fmt::Debug for RenderedContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shown").field("content", &self.content).finish_non_exhaustive()
@@ -131,19 +131,18 @@ impl fmt::Debug for RenderedContent {
 }
 
 impl View {
-    /// Reads the bytes as what they are said to be.
+    /// Reads the bytes by their media type.
     ///
     /// # Errors
-    /// [`Error::CannotShow`] where a view would not be all of the bytes, or would be of more than
-    /// them.
+    /// [`Error::CannotShow`] if a view would show less or more than the bytes.
     pub fn of(media_type: &str, bytes: &[u8]) -> Result<Self, Error> {
         Self::beside(media_type, bytes, None)
     }
 
-    /// The same, of bytes that may be a digest: then `document` is what it is of.
+    /// As [`Self::of`], for bytes that may be a digest; `document` is its document.
     ///
     /// # Errors
-    /// As [`Self::of`]; for a digest, where it is not of its algorithm's length.
+    /// As [`Self::of`]; for a digest also if its length is not its algorithm's.
     pub fn beside(
         media_type: &str,
         bytes: &[u8],
@@ -176,8 +175,8 @@ impl View {
 }
 
 impl DigestView {
-    /// What is shown below the HTML: labels of ours, each with its value. Values are strangers'
-    /// words, to be shown with [`display::line`].
+    /// The rows below the HTML: labels of this program, each with its value. Values are untrusted;
+    /// show them with [`display::line`].
     #[must_use]
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let fetched = match self.length {
@@ -197,8 +196,8 @@ impl DigestView {
     }
 }
 
-/// HTML is carried as base64. What is none is shown as it came: some write `=` and other things
-/// there.
+/// Decodes HTML from base64. Other text is returned unchanged, because some applications send `=`
+/// and other text there.
 fn decoded(html: &str) -> String {
     let plain: String = html.chars().filter(|letter| !letter.is_ascii_whitespace()).collect();
     let bytes = BASE64.decode(plain).ok();
@@ -206,7 +205,7 @@ fn decoded(html: &str) -> String {
     text.unwrap_or_else(|| html.to_owned())
 }
 
-/// Lines of text begin with a bar, rows with a dot, so that no text looks like a row.
+/// Lines of text begin with a bar and rows with a dot, so that no text looks like a row.
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -234,7 +233,7 @@ impl fmt::Display for View {
     }
 }
 
-/// Holds no content.
+/// Hides the content.
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -251,7 +250,7 @@ fn lines(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     display::text(text).split('\n').try_for_each(|line| writeln!(f, "│ {line}"))
 }
 
-/// Sixteen bytes a line, in hex and in ASCII.
+/// Writes sixteen bytes a line, in hex and in ASCII.
 fn dump(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     for (row, bytes) in bytes.chunks(16).enumerate() {
         write!(f, "│ {:05x} ", row * 16)?;
@@ -279,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_is_shown_only_in_its_one_spelling() {
+    fn a_statement_is_shown_only_in_canonical_form() {
         let good = br#"{"message":"Pay","rows":[["to","Ann"]]}"#;
         let view = View::of(statement::MEDIA_TYPE, good).unwrap();
         assert_eq!(view.to_string(), "│ Pay\n• to: Ann\n");
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_utf_8_and_types_that_are_unknown_are_not_shown() {
+    fn invalid_utf_8_and_unknown_types_are_not_shown() {
         for (media_type, bytes) in [
             ("text/plain; charset=utf-8", b"\xff".as_slice()),
             ("text/html; charset=utf-8", b"\xc0\x80"),
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn html_that_is_refused_is_not_shown_wherever_it_stands() {
+    fn refused_html_is_not_shown_as_content_or_description() {
         let page = "<p>Pay 5</p><script>x()</script>";
         let document = Document {
             digest_algorithm: Some("sha1".to_owned()),
@@ -337,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_shown_with_what_it_is_of_and_only_where_it_has_its_length() {
+    fn a_digest_is_shown_with_its_document_and_only_with_the_right_length() {
         let of = |html: &str, algorithm: &str| {
             let document = Document {
                 digest_algorithm: Some(algorithm.to_owned()),
@@ -359,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_shown_every_one() {
+    fn every_byte_of_binary_content_is_shown() {
         let view = View::of("application/octet-stream", b"0123456789abcdef\x00\x1b").unwrap();
         let shown = "│ 00000  30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  0123456789abcdef\n\
                      │ 00010  00 1b                                            ..\n";

@@ -1,9 +1,8 @@
-//! TrustedX's links: a process that is looked at where it is, and ended by `finish`, `fail` or
-//! `cancel`.
+//! TrustedX's links: a process is read at its resource and ended by `finish`, `fail` or `cancel`.
 //!
-//! It is another way to the same: what is shown and signed is what the channel's `take` would have
-//! given. Two things the channel alone can do: prove a PIN, and say which of several identities the
-//! selectors mean when only labels tell them apart, since a device does not know its labels.
+//! The shown and signed content is the same as with the channel's `take`. Only the channel can
+//! prove a PIN. Only the channel can tell which of several identities the selectors mean if they
+//! differ by labels only, because a device does not know its labels.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -25,21 +24,20 @@ use crate::shown::DIGEST_MEDIA_TYPE;
 
 const PREFIX: &str = "/trustedx-resources/esigp/v1";
 
-/// A process, as far as a device needs it.
+/// The members of a process that a device needs.
 pub(crate) struct Process {
-    /// What is shown and signed.
-    /// No identities are named in it yet, nor algorithms.
+    /// The content to show and sign, still without identities and algorithms.
     pub(crate) content: Content,
-    /// What its digest is made with, where that is said.
+    /// The digest algorithm, if the process names it.
     pub(crate) hash: Option<Hash>,
     selectors: Vec<Selector>,
 }
 
-/// How a device ends a process.
+/// The way in which a device ends a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Link<'a> {
     Finish(&'a Signature),
-    /// With words for the application.
+    /// With a sentence for the application.
     Fail(&'a str),
     Cancel,
 }
@@ -93,7 +91,7 @@ struct Details {
 }
 
 impl Http {
-    /// Looks at a process. `NotFound` says that it is none of TrustedX's, or not for this device.
+    /// Reads a process. `NotFound` if it is not TrustedX's, or not for this device.
     pub(crate) async fn process(&self, id: TransactionId) -> Result<Process, Error> {
         let path = format!("{PREFIX}/signatures/{id}");
         let answer: LinkAnswer<IdentityResource> =
@@ -101,7 +99,7 @@ impl Http {
         Process::of(id, answer.signature)
     }
 
-    /// What HTML is hashed with, where the process does not say it: as the signature policy does.
+    /// The hash for HTML if the process does not name one: the signature policy's.
     pub(crate) async fn default_hash(&self) -> Result<Hash, Error> {
         #[derive(Deserialize)]
         struct Configuration {
@@ -117,7 +115,7 @@ impl Http {
         name.parse().map_err(|_| Error::Unexpected("the policy's digest algorithm is unknown"))
     }
 
-    /// Ends a process.
+    /// Ends a process by one of its links.
     pub(crate) async fn end_by_link(
         &self,
         id: TransactionId,
@@ -181,7 +179,7 @@ impl Process {
 }
 
 impl Input {
-    /// The digest, none where it is to be learnt, and what it is of.
+    /// The digest, empty if it has to be fetched, and its document.
     fn document(self) -> Result<(Vec<u8>, Document), Error> {
         let bad = |_| Error::Unexpected("the process holds something that is not base64");
         let digest = self.digest_value.map(|text| BASE64.decode(text)).transpose();
@@ -208,7 +206,7 @@ impl Selector {
     }
 }
 
-/// What a signature with this hash may be made with; with any hash but SHA-1, where none is said.
+/// The algorithms with this hash; without a hash, all except those with SHA-1.
 pub(crate) fn algorithms(hash: Option<Hash>) -> Vec<body::Algorithm> {
     let wanted = |algorithm: &Algorithm| match hash {
         Some(hash) => algorithm.hash() == hash,
@@ -218,7 +216,7 @@ pub(crate) fn algorithms(hash: Option<Hash>) -> Vec<body::Algorithm> {
 }
 
 impl Link<'_> {
-    /// Its name, and what is put there.
+    /// The link's name, and the body of the PUT.
     fn body(self) -> (&'static str, Vec<u8>) {
         #[derive(Serialize)]
         struct Finish<'a> {
@@ -264,7 +262,7 @@ impl Link<'_> {
     }
 }
 
-/// What an answer of another status than 2xx says, in the device protocol's words.
+/// The error for an answer with a status other than 2xx, as an error of the device protocol.
 fn refusal(address: &Address, answer: &http::HttpAnswer) -> Error {
     #[derive(Deserialize)]
     struct Body {

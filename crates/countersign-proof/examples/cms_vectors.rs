@@ -1,11 +1,13 @@
-//! Makes `docs/vectors/cms.json`, by the forger that the tests use; nothing here verifies:
+//! Generates `docs/vectors/cms.json` with the message builder of the tests. It does not verify
+//! anything:
 //!
 //! ```text
 //! cargo run -p countersign-proof --example cms_vectors > docs/vectors/cms.json
 //! ```
 //!
-//! Every run makes other keys, so the file is made once, and the tests read what is committed.
-#![expect(clippy::unwrap_used, reason = "like the tests, it may end where it stands")]
+//! Every run generates new keys, so the file is generated once, and the tests read the committed
+//! one.
+#![expect(clippy::unwrap_used, reason = "like the tests, it may panic")]
 
 use std::sync::LazyLock;
 
@@ -23,7 +25,7 @@ use self::forger::{
 };
 
 #[path = "../tests/it/forger.rs"]
-#[expect(dead_code, reason = "the tests need more of it")]
+#[expect(dead_code, reason = "only the tests use the rest")]
 mod forger;
 
 /// The transaction of the examples in `docs/device-protocol.md`.
@@ -34,11 +36,11 @@ const MEDIA_TYPE: &str = "text/plain; charset=utf-8";
 /// In seconds since the Unix epoch: 2026-11-21, 21:20:00 UTC.
 const NOW: u64 = 1_795_296_000;
 const SIGNING_TIME: (u64, &str) = (1_795_295_990, "261121211950Z");
-/// How long the segments of a streamed string are.
+/// The length of the segments of a streamed string, in bytes.
 const SEGMENT: usize = 7;
 
 static TENANT: LazyLock<Tenant> = LazyLock::new(tenant);
-/// Another tenant, whose certificates have the same names and serial numbers.
+/// Another tenant. Its certificates have the same names and serial numbers.
 static STRANGERS: LazyLock<Tenant> = LazyLock::new(tenant);
 static DEVICE: LazyLock<Person> = LazyLock::new(|| device(&TENANT, "ann", 0x47));
 static OTHER: LazyLock<Person> = LazyLock::new(|| device(&TENANT, "bob", 0x48));
@@ -62,14 +64,15 @@ fn main() {
     println!("  \"refused\": [\n{}\n  ]\n}}", refused().join(",\n"));
 }
 
-const ABOUT: &str = "CMS messages by a device's P-256 key. Bytes are base64, times seconds. Each message is to \
-    be verified as one by `certificate`, chained through `chain` to `tenant_ca`, at `now`, over `content` as \
-    `media_type` for `transaction`; a refused one may say otherwise for itself. `signed_attributes` is what a \
-    device makes of these and `signing_time` and signs with SHA-256, where it leaves issuer and serial number \
-    out of signing-certificate-v2. `der` is what is kept of an accepted message. `reason` is the first one \
-    found, by the order of countersign-proof; a device is told `bad_signature`.";
+const ABOUT: &str = "CMS messages by a device's P-256 key. Bytes are base64, times seconds. A \
+    verifier verifies each message as signed by `certificate`, chained through `chain` to \
+    `tenant_ca`, at `now`, over `content` as `media_type` for `transaction`; a refused message may \
+    have values of its own. `signed_attributes` is made of these values and `signing_time`, \
+    without issuer and serial number in signing-certificate-v2; a device signs it with SHA-256. \
+    `der` is the stored form of an accepted message. `reason` is the first one found, in the order \
+    of countersign-proof; a device gets `bad_signature`.";
 
-/// Each is accepted as `cms`, and kept as `der`.
+/// The cases that are accepted as `cms` and stored as `der`.
 fn accepted() -> Vec<String> {
     let plain = right(&DEVICE);
     let message = plain.build();
@@ -168,7 +171,7 @@ const ATTRIBUTES: [(ObjectIdentifier, &str); 6] = [
 
 type Spoilt = (&'static str, &'static str, fn(&mut Forge<'static>));
 
-/// What is spoilt before it is signed, so that the signature itself is good.
+/// Defects that are made before signing, so that the signature itself verifies.
 const SPOILT: &[Spoilt] = &[
     ("without signed attributes", "no signed attributes", |forge| forge.attributes = None),
     ("another content type in the attribute", "other content type", |forge| {
@@ -266,7 +269,7 @@ const SPOILT: &[Spoilt] = &[
     }),
 ];
 
-/// In an order that is not DER's, in which they are signed as well.
+/// Both digests in an order that is not DER's; they are signed in this order.
 fn two_digests(forge: &mut Forge<'_>, wrong_first: bool) {
     let attributes = forge.attributes.as_mut().unwrap();
     let wrong = (oid::MESSAGE_DIGEST, vec![sha256(b"other")]);
@@ -274,7 +277,7 @@ fn two_digests(forge: &mut Forge<'_>, wrong_first: bool) {
     (forge.unsorted, forge.sign_unsorted) = (true, true);
 }
 
-/// Signatures over something else, and by somebody else.
+/// Signatures over other data, or by another signer.
 fn resigned() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let forge = right(&DEVICE);
     let signed = |bytes: &[u8]| forge.build_signed(&forge.scheme.sign(&DEVICE.key, bytes));
@@ -313,11 +316,12 @@ fn resigned() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-/// Right messages that came in another frame. Lengths are indefinite, so that more fits in.
+/// Valid messages with other framing. Lengths are indefinite, so that insertions do not break them.
 fn reframed() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let message = right(&DEVICE).build();
     let streamed = streamed(&message);
-    // The content's first segment, and the end of its last with the string's end mark.
+    // The first segment of the content, and the end of its last segment with the end-of-contents
+    // mark.
     let first = element(0x04, &CONTENT.as_bytes()[..SEGMENT]);
     let last = CONTENT.as_bytes().chunks(SEGMENT).next_back().unwrap();
     let last = [element(0x04, last), vec![0, 0]].concat();
@@ -342,8 +346,8 @@ fn reframed() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-/// A right message as BER. Certificates and signed attributes stay DER (RFC 5652 §5.3), which
-/// OpenSSL verifies as they come.
+/// A valid message as BER. Certificates and signed attributes stay DER (RFC 5652 §5.3), because
+/// OpenSSL verifies them as encoded.
 fn streamed(message: &[u8]) -> Vec<u8> {
     let attributes = element(0xa0, &right(&DEVICE).attribute_set(false));
     let mut ber = stream(message, SEGMENT);
@@ -355,7 +359,7 @@ fn streamed(message: &[u8]) -> Vec<u8> {
     ber
 }
 
-/// A right message, its certificates in DER's order.
+/// A valid message with its certificates in DER's order.
 fn right(signer: &Person) -> Forge<'_> {
     let mut forge = Forge::right(signer);
     forge.content = Some(element(0x04, CONTENT.as_bytes()));
@@ -367,7 +371,7 @@ fn right(signer: &Person) -> Forge<'_> {
     forge
 }
 
-/// The bytes' digest, an OCTET STRING.
+/// The SHA-256 of bytes as an OCTET STRING.
 fn sha256(bytes: &[u8]) -> Vec<u8> {
     element(0x04, digest(&SHA256, bytes).as_ref())
 }
@@ -398,7 +402,7 @@ fn key_identifier(certificate: &[u8]) -> Vec<u8> {
     found.unwrap().unwrap().1.0.into_bytes()
 }
 
-/// A member of a list, written over lines of its own.
+/// An entry of a list, over several lines.
 fn entry(members: &[(&str, String)]) -> String {
     let lines: Vec<_> =
         members.iter().map(|(name, value)| format!("      {}: {value}", text(name))).collect();

@@ -1,11 +1,12 @@
-//! Makes `docs/vectors/raw.json`. OpenSSL signs; nothing here verifies:
+//! Generates `docs/vectors/raw.json`. OpenSSL signs; this program does not verify:
 //!
 //! ```text
 //! cargo run -p countersign-proof --example raw_vectors > docs/vectors/raw.json
 //! ```
 //!
-//! Every run makes other keys, so the file is made once, and the tests read what is committed.
-#![expect(clippy::unwrap_used, reason = "like the tests, it may end where it stands")]
+//! Every run generates new keys, so the file is generated once, and the tests read the committed
+//! one.
+#![expect(clippy::unwrap_used, reason = "like the tests, it may panic")]
 
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use self::forger::{Person, Tenant, authority, named};
 
 #[path = "../tests/it/forger.rs"]
-#[expect(dead_code, reason = "the tests need more of it")]
+#[expect(dead_code, reason = "only the tests use the rest")]
 mod forger;
 
 const TEXT: &str = "<p>Pay <b>5 €</b> to Ann?</p>";
@@ -28,14 +29,14 @@ const TEXT: &str = "<p>Pay <b>5 €</b> to Ann?</p>";
 const NOW: u64 = 1_795_296_000;
 const HASHES: [&str; 4] = ["sha1", "sha256", "sha384", "sha512"];
 
-const ABOUT: &str = "Raw signatures that OpenSSL made. Bytes are base64, times seconds, digests hex. Each is to \
-    be verified by the certificate of its signer, chained to `tenant_ca`, at `now`. An accepted one is over \
-    `text` (UTF-8), and so over its digest too. A refused one is over `text`, or over the `digest` that it \
-    says, at its own `now` where it has one. `reason` is the first one found, by the order of \
-    countersign-proof; a device is told `bad_signature`. Whether SHA-1 is allowed, a tenant decides before \
-    anything is verified.";
+const ABOUT: &str = "Raw signatures that OpenSSL made. Bytes are base64, times seconds, digests \
+    hex. A verifier verifies each by the certificate of its signer, chained to `tenant_ca`, at \
+    `now`. An accepted one is over `text` (UTF-8), and so over its digest too. A refused one is \
+    over `text`, or over its own `digest`, and at its own `now`, if it has one. `reason` is the \
+    first one found, in the order of countersign-proof; a device gets `bad_signature`. The \
+    tenant's rule for SHA-1 is applied before the verification.";
 
-/// A signer with a directory in which OpenSSL finds the key.
+/// A signer with a directory that contains its key for OpenSSL.
 struct Signer {
     name: &'static str,
     scheme: &'static str,
@@ -139,7 +140,7 @@ fn refused_rsa(rsa: &Signer) -> Vec<Value> {
     refused
 }
 
-/// Good signatures, at another time or over a digest of another length.
+/// Signatures that verify, but at another time or over a digest of another length.
 fn refused_elsewhere(p256: &Signer, p384: &Signer) -> Vec<Value> {
     let right = p256.sign("sha256", &p256.digest("sha256"), "");
     let over = |name: &str, digest: &[u8]| {
@@ -169,8 +170,8 @@ fn case(name: &str, signer: &Signer, algorithm: &str, signature: &[u8], reason: 
     })
 }
 
-/// The two numbers of an ECDSA signature, otherwise than in DER: one after the other; one with
-/// zeros before it; both zero.
+/// The two numbers of an ECDSA signature in encodings other than DER: concatenated; one with
+/// leading zeros; both zero.
 fn misspelt(right: &[u8]) -> [Vec<u8>; 3] {
     let (r, s) = integers(right);
     let fixed = [&r, &s].iter().flat_map(|number| padded(number)).collect();
@@ -209,7 +210,7 @@ impl Signer {
         openssl(self.home.path(), &format!("dgst -binary -{hash} bytes"))
     }
 
-    /// Signs a digest; `none` says nothing of how it was made.
+    /// Signs a digest; with `none`, OpenSSL does not learn its hash.
     fn sign(&self, hash: &str, digest: &[u8], options: &str) -> Vec<u8> {
         std::fs::write(self.home.path().join("digest"), digest).unwrap();
         let hash = if hash == "none" { String::new() } else { format!("-pkeyopt digest:{hash}") };
@@ -232,13 +233,13 @@ fn long_lived(mut params: rcgen::CertificateParams) -> rcgen::CertificateParams 
     params
 }
 
-/// The two numbers of an ECDSA signature by P-256, as its DER has them.
+/// The two numbers of a P-256 signature, from its DER.
 fn integers(signature: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let length = usize::from(signature[3]);
     (signature[4..4 + length].to_vec(), signature[6 + length..].to_vec())
 }
 
-/// A number in 32 bytes.
+/// Pads a number to 32 bytes.
 fn padded(number: &[u8]) -> Vec<u8> {
     let start = number.len().saturating_sub(32);
     let mut padded = vec![0; 32 - (number.len() - start)];

@@ -1,112 +1,115 @@
-//! Why something is not a proof.
+//! The reasons for which a submission is not a proof.
 
 use crate::ber::BadBer;
 
-/// Why a submission was turned down, the first reason found. It says nothing of the content, and is
-/// safe to show to whoever submitted it.
+/// The first reason found for which a submission is not a proof. It contains nothing of the
+/// content, so it is safe to show to the submitter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadProof {
     /// The bytes are not one element of readable BER.
     #[error(transparent)]
     Encoding(#[from] BadBer),
-    /// The element is not a CMS `SignedData` in its right form.
+    /// The element is not a well-formed CMS `SignedData`.
     #[error("the message is not a well-formed CMS signed message")]
     Message,
-    /// A version number that does not go with what the message holds.
+    /// A version number does not match what the message contains.
     #[error("the message has a version that does not fit it")]
     Version,
-    /// What is inside is not id-data, so it means something else than its bytes.
+    /// The encapsulated content type is not id-data, so its bytes have another meaning.
     #[error("the message holds something other than plain data")]
     ContentType,
-    /// The content is elsewhere.
+    /// The content is not in the message.
     #[error("the message does not hold its content")]
     Detached,
-    /// Revocation lists, which nobody here reads.
+    /// The message has revocation lists, which this crate does not read.
     #[error("the message carries revocation lists")]
     RevocationLists,
-    /// An embedded certificate of another kind than X.509, or one that is neither the signer's, nor
-    /// one that it chains by, nor a root.
+    /// An embedded certificate is not X.509, or is none of these: the signer's, a certificate of
+    /// its verified path, a root.
     #[error("the message carries a certificate that has no place in it")]
     OtherCertificate,
-    /// Nobody signed.
+    /// The message has no signer.
     #[error("the message has no signer")]
     NoSigner,
-    /// More than one signed.
+    /// The message has more than one signer.
     #[error("the message has several signers")]
     SeveralSigners,
-    /// The signature does not say that it is by this certificate's key.
+    /// The signer identifier does not name this certificate.
     #[error("the message names another signer")]
     OtherSigner,
-    /// The signer's certificate or one that it chains by is not in the message, or not as it is.
+    /// The signer's certificate or one of its path is not in the message, or differs from it by a
+    /// byte.
     #[error("the message does not carry the signer's certificate and chain")]
     CertificateAbsent,
-    /// The signature is over the content itself, so it says nothing of when, what for, or by whom.
+    /// The message has no signed attributes. Such a signature is over the content itself, so it
+    /// binds no time, no transaction and no certificate.
     #[error("the message has no signed attributes")]
     NoSignedAttributes,
-    /// A signed attribute that must be there is not.
+    /// A required signed attribute is missing.
     #[error("the signed attribute {0} is missing")]
     AttributeMissing(Attribute),
-    /// A signed attribute is there twice.
+    /// A signed attribute is present twice.
     #[error("the signed attribute {0} occurs more than once")]
     AttributeRepeated(Attribute),
     /// A signed attribute does not have exactly one value of its type.
     #[error("the signed attribute {0} is malformed")]
     AttributeMalformed(Attribute),
-    /// A signed attribute that could change what the signature means.
+    /// A signed attribute is unknown, and could change what the signature means.
     #[error("the message has a signed attribute that is not known here")]
     AttributeUnknown,
-    /// Attributes that the signature does not cover.
+    /// The message has unsigned attributes, which the signature does not cover.
     #[error("the message has unsigned attributes")]
     UnsignedAttributes,
-    /// The content-type attribute says something else than the message.
+    /// The content-type attribute differs from the message's content type.
     #[error("the signed content type is not the message's")]
     OtherContentType,
-    /// The message-digest attribute is of another content.
+    /// The message-digest attribute is not the digest of the message's content.
     #[error("the signed digest is not the content's")]
     OtherDigest,
-    /// The signing-certificate-v2 attribute names another certificate.
+    /// The signing-certificate-v2 attribute identifies another certificate.
     #[error("the signed certificate is not the signer's")]
     OtherSigningCertificate,
-    /// SHA-1, MD5, or anything else than SHA-256, SHA-384 and SHA-512.
+    /// The digest algorithm is not SHA-256, SHA-384 or SHA-512. SHA-1 and MD5 are refused too.
     #[error("the digest algorithm is not allowed")]
     DigestAlgorithm,
-    /// Not one of RSA PKCS #1 v1.5, RSA-PSS, ECDSA and Ed25519 with parameters as they must be.
+    /// The signature algorithm is not RSA PKCS #1 v1.5, RSA-PSS, ECDSA or Ed25519, or its
+    /// parameters are not the required ones.
     #[error("the signature algorithm is not allowed")]
     SignatureAlgorithm,
-    /// A digest that was given, and is not one by the algorithm's hash.
+    /// The length of a given digest is not the length of the algorithm's hash.
     #[error("the digest is not as long as its algorithm's")]
     DigestLength,
-    /// Message, signer and signature name digests that differ.
+    /// The message, the signer and the signature name different digest algorithms.
     #[error("the algorithms of the message do not agree")]
     AlgorithmsDisagree,
     /// The signature algorithm is for another kind of key.
     #[error("the signature algorithm does not fit the signer's key")]
     OtherKey,
-    /// The signature is not by the signer over the signed attributes.
+    /// The signature over the signed attributes does not verify with the signer's key.
     #[error("the signature is not valid")]
     Signature,
-    /// Good, and accepted before for another transaction.
+    /// The signature verifies, but was accepted before for another transaction.
     #[error("the signature has been used before")]
     UsedBefore,
-    /// Good perhaps, but over other bytes than were shown.
+    /// The message is over other bytes than were shown. The signature may verify.
     #[error("the signature is over another content")]
     OtherContent,
-    /// Good perhaps, but the bytes were to be read another way.
+    /// The message signs another media type than was shown. The signature may verify.
     #[error("the signature is over content of another media type")]
     OtherMediaType,
-    /// Good perhaps, but for something else.
+    /// The message is for another transaction. The signature may verify.
     #[error("the signature is for another transaction")]
     OtherTransaction,
-    /// A certificate that is not X.509 v3 in DER, or too long.
+    /// A certificate is not X.509 v3 in DER, or is too long.
     #[error("the certificate is malformed")]
     Certificate,
-    /// More certificates than a chain may have.
+    /// A chain has more certificates than are allowed.
     #[error("the chain is too long")]
     ChainTooLong,
-    /// No path from the certificate to a root of this tenant's.
+    /// The certificate has no path to a root of this tenant.
     #[error("the certificate does not chain to a trusted root")]
     Untrusted,
-    /// A path, but one that its certificates' constraints do not allow.
+    /// The constraints of the path's certificates do not allow the path.
     #[error("the certificate's chain is not valid")]
     Chain,
     /// A certificate of the path is not valid yet.
@@ -115,13 +118,13 @@ pub enum BadProof {
     /// A certificate of the path is no longer valid.
     #[error("the certificate has expired")]
     Expired,
-    /// A certificate of the path is for something else than it is used for.
+    /// A certificate of the path is not for the usage that it has in the path.
     #[error("the certificate is not for signatures")]
     KeyUsage,
-    /// A key of a kind or size that is not allowed.
+    /// The kind or size of a key is not allowed.
     #[error("the certificate's key is of a kind or size that is not allowed")]
     Key,
-    /// A request for a certificate that is not PKCS#10 in DER, or too long.
+    /// A certificate request is not PKCS#10 in DER, or is too long.
     #[error("the request for a certificate is malformed")]
     Request,
 }

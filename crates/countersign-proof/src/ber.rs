@@ -1,19 +1,20 @@
 //! BER to DER, for messages from signers that stream.
 //!
 //! Only the *framing* is normalised: indefinite and over-long lengths become minimal ones, and an
-//! OCTET STRING sent in segments becomes one. Values are left as they came, and so is the order of
-//! every SET: what somebody signed inside must stay the bytes that they signed. Whatever the DER
-//! parser makes of the outcome is then what was verified, kept and returned, all three.
+//! OCTET STRING sent in segments becomes one. Values and the order of every SET are left unchanged,
+//! because signed bytes must stay the bytes that were signed. The normalised message is what is
+//! verified, stored and returned.
 //!
-//! Refused rather than repaired, because no signer of ours needs it and it can make two readers see
-//! two messages: bytes behind the end, an end-of-contents mark where none is due, tags in several
-//! bytes, and any other string or primitive type in constructed form. Sections are X.690's.
+//! Some forms are refused rather than normalised, because no signer of ours needs them and two
+//! readers could read them differently: bytes after the end, an end-of-contents mark where none is
+//! due, tags in several bytes, and any other string or primitive type in constructed form. Section
+//! numbers are those of X.690.
 
-/// Longest message that is read, in bytes.
+/// The longest message that is read, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
-/// How deep elements may nest; a CMS with its certificates needs about fourteen levels.
+/// The deepest nesting of elements. A CMS with its certificates needs about fourteen levels.
 pub const DEPTH_MAX: usize = 32;
-/// How many elements a message may have, end-of-contents marks apart.
+/// The most elements of a message, not counting end-of-contents marks.
 pub const ELEMENTS_MAX: usize = 16 * 1024;
 
 const OCTET_STRING: u8 = 0x04;
@@ -24,42 +25,43 @@ const CLASS_BITS: u8 = 0xc0;
 const NUMBER_BITS: u8 = 0x1f;
 const END_OF_CONTENTS: [u8; 2] = [0, 0];
 
-/// Why a message is not BER that we read.
+/// The reason for which a message is not readable BER.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadBer {
-    /// Longer than [`MESSAGE_BYTES_MAX`].
+    /// The message is longer than [`MESSAGE_BYTES_MAX`].
     #[error("the message is too long")]
     TooLong,
-    /// Nested deeper than [`DEPTH_MAX`].
+    /// The elements nest deeper than [`DEPTH_MAX`].
     #[error("the message is nested too deep")]
     TooDeep,
-    /// More elements than [`ELEMENTS_MAX`].
+    /// The message has more elements than [`ELEMENTS_MAX`].
     #[error("the message has too many elements")]
     TooMany,
-    /// It ends inside an element.
+    /// The message ends inside an element.
     #[error("the message is cut short")]
     Truncated,
-    /// Something follows the one element that a message is.
+    /// Bytes follow the one element that a message is.
     #[error("bytes follow the end of the message")]
     Trailing,
-    /// A tag that has no place in a CMS, or a form that its type does not have.
+    /// A tag does not belong in a CMS, or has a form that its type does not allow.
     #[error("the message has an element of an unexpected kind")]
     Tag,
-    /// A length that is reserved, or indefinite on a primitive element.
+    /// A length is reserved, or is indefinite on a primitive element.
     #[error("the message has an element of an unreadable length")]
     Length,
-    /// An end-of-contents mark where no indefinite length is open.
+    /// An end-of-contents mark appears and no indefinite length is open.
     #[error("the message has an end mark where none is due")]
     EndOfContents,
-    /// A segmented string with something else among its segments.
+    /// A segmented string contains an element that is not a segment.
     #[error("the message has a string in segments of another kind")]
     Segments,
 }
 
-/// Rewrites one BER element as DER, as far as framing goes. DER comes back as it is.
+/// Rewrites the framing of one BER element as DER. DER is returned unchanged.
 ///
 /// # Errors
-/// Refuses what breaks a bound of this module, and what the module's text names.
+/// Refuses an element that exceeds a bound of this module, and the forms that the module's text
+/// lists.
 pub fn to_der(ber: &[u8]) -> Result<Vec<u8>, BadBer> {
     if ber.len() > MESSAGE_BYTES_MAX {
         return Err(BadBer::TooLong);
@@ -70,10 +72,10 @@ pub fn to_der(ber: &[u8]) -> Result<Vec<u8>, BadBer> {
     if rest.is_empty() { Ok(der) } else { Err(BadBer::Trailing) }
 }
 
-/// Encodes one DER element of `tag`, one identifier octet, around `content`.
+/// Encodes one DER element around `content`. `tag` is one identifier octet.
 ///
 /// # Panics
-/// On a tag of several octets, and on content of 4 GiB.
+/// If the tag has several octets, or the content has 4 GiB or more.
 #[must_use]
 pub fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut der = Vec::with_capacity(content.len() + 6);
@@ -87,15 +89,15 @@ fn append(der: &mut Vec<u8>, tag: u8, content: &[u8]) {
     open.close(der);
 }
 
-/// An element whose content is still to come. Its length is written before the content, so that
-/// what was DER is not moved again at each level around it.
+/// An element whose content is not yet written. Its length is reserved before the content, so that
+/// bytes that are already DER are not moved again at each enclosing level.
 struct Open {
     content_at: usize,
     length_octets: usize,
 }
 
 impl Open {
-    /// Begins an element whose content is likely to have so many bytes.
+    /// Begins an element whose content is expected to have `likely` bytes.
     fn of(der: &mut Vec<u8>, tag: u8, likely: usize) -> Self {
         assert_ne!(tag & NUMBER_BITS, NUMBER_BITS, "tags of one octet");
         der.push(tag);
@@ -104,7 +106,7 @@ impl Open {
         Self { content_at: der.len(), length_octets: length.octets().len() }
     }
 
-    /// Ends it: its content is all that was appended since.
+    /// Ends the element. Its content is everything that was appended since it began.
     fn close(self, der: &mut Vec<u8>) {
         let length = Length::of(der.len() - self.content_at);
         let written = self.content_at - self.length_octets..self.content_at;
@@ -143,7 +145,7 @@ struct Normaliser {
 }
 
 impl Normaliser {
-    /// Takes one element off the front of `rest` and appends it to `der`.
+    /// Reads one element from the front of `rest` and appends it to `der`.
     fn element(&mut self, rest: &mut &[u8], depth: usize, der: &mut Vec<u8>) -> Result<(), BadBer> {
         if rest.starts_with(&END_OF_CONTENTS) {
             return Err(BadBer::EndOfContents);
@@ -172,7 +174,7 @@ impl Normaliser {
         Ok(())
     }
 
-    /// Appends the segments of an OCTET STRING (8.7.3), which may have segments themselves.
+    /// Appends the segments of an OCTET STRING (8.7.3). A segment may consist of segments itself.
     fn segments(
         &mut self,
         rest: &mut &[u8],
@@ -206,7 +208,7 @@ impl Normaliser {
     }
 }
 
-/// The inside of a constructed element: so many bytes, or up to an end-of-contents mark (8.1.5).
+/// The rest of a constructed element: a number of bytes, or up to an end-of-contents mark (8.1.5).
 enum Inner<'r, 'a> {
     Definite(&'a [u8]),
     Indefinite(&'r mut &'a [u8]),
@@ -227,7 +229,7 @@ impl<'r, 'a> Inner<'r, 'a> {
         }
     }
 
-    /// Whether another element follows; the mark that says no is taken off.
+    /// Returns whether another element follows. Consumes the end-of-contents mark.
     fn more(&mut self) -> Result<bool, BadBer> {
         match self {
             Self::Definite(rest) => Ok(!rest.is_empty()),
@@ -243,7 +245,7 @@ impl<'r, 'a> Inner<'r, 'a> {
 fn tag(rest: &mut &[u8]) -> Result<u8, BadBer> {
     let tag = take(rest, 1)?[0];
     let form_fits = match tag {
-        // Reserved (8.1.2, 8.1.5), and the types that are constructed whatever they hold.
+        // Reserved tag numbers (8.1.2, 8.1.5), and the types that are always constructed.
         _ if tag & NUMBER_BITS == NUMBER_BITS => false,
         0x00 | 0x10 | 0x11 => false,
         SEQUENCE | SET => true,
@@ -253,13 +255,13 @@ fn tag(rest: &mut &[u8]) -> Result<u8, BadBer> {
     if form_fits { Ok(tag) } else { Err(BadBer::Tag) }
 }
 
-/// A length, or `None` for the indefinite form (8.1.3).
+/// Reads a length; `None` is the indefinite form (8.1.3).
 fn length(rest: &mut &[u8]) -> Result<Option<usize>, BadBer> {
     let first = take(rest, 1)?[0];
     match first {
         0..0x80 => Ok(Some(usize::from(first))),
         0x80 => Ok(None),
-        // More octets than any length here needs, leading zeros included.
+        // More octets than any allowed length needs, even with leading zeros.
         0x89.. => Err(BadBer::Length),
         _ => {
             let octets = take(rest, usize::from(first & 0x7f))?;
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn der_comes_back_as_it_is() {
+    fn der_is_returned_unchanged() {
         check("30090402abcd3103020101", Ok("30090402abcd3103020101"));
     }
 
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_hides_behind_an_end() {
+    fn bytes_after_the_end_are_refused() {
         check("30030201010201", Err(BadBer::Trailing));
         check("30800201010000ff", Err(BadBer::Trailing));
         check("30800201010000020102", Err(BadBer::Trailing));
@@ -340,11 +342,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_refused() {
+    fn a_truncated_message_is_refused() {
         for ber in ["", "30", "3005020101", "3080020101", "0482", "2480040101"] {
             check(ber, Err(BadBer::Truncated));
         }
-        check("308002010100", Err(BadBer::Tag)); // half an end mark
+        check("308002010100", Err(BadBer::Tag)); // half of an end-of-contents mark
     }
 
     #[test]
@@ -383,7 +385,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn normalising_twice_changes_nothing_more(ber in proptest::collection::vec(any::<u8>(), 0..96)) {
+        fn normalising_twice_equals_normalising_once(ber in proptest::collection::vec(any::<u8>(), 0..96)) {
             if let Ok(der) = to_der(&ber) {
                 prop_assert_eq!(to_der(&der), Ok(der.clone()));
                 prop_assert!(der.len() <= ber.len() + 4 * ELEMENTS_MAX);
@@ -391,7 +393,7 @@ mod tests {
         }
 
         #[test]
-        fn a_frame_of_any_form_holds_the_same(parts in proptest::collection::vec(
+        fn every_form_of_framing_becomes_the_same_der(parts in proptest::collection::vec(
             proptest::collection::vec(any::<u8>(), 0..40), 0..6)) {
             let mut streamed = vec![0x30, 0x80, 0x24, 0x80];
             for part in &parts {

@@ -1,9 +1,9 @@
-//! CMS messages (RFC 5652): what a device submits, and what is handed on as evidence.
+//! CMS messages (RFC 5652): the form in which a device submits, and in which evidence is handed on.
 //!
-//! The policy is narrower than the format: one signer, content inside, exactly the six signed
-//! attributes of CAdES-B-B with mime-type and content-identifier, no unsigned ones, nothing
-//! trailing. An attribute that is not known is refused, signed as it is: it could change what the
-//! signature means, and nobody here would see it.
+//! The policy is narrower than the format: one signer, content inside the message, exactly the six
+//! signed attributes of CAdES-B-B with mime-type and content-identifier, no unsigned attributes,
+//! and no trailing bytes. An unknown attribute is refused although it is signed: it could change
+//! the meaning of the signature, and this crate could not tell.
 
 mod attributes;
 mod message;
@@ -19,24 +19,25 @@ use crate::raw::Hash;
 use crate::signer::Names;
 use crate::{BadProof, Proof, Roots, Signer, oid};
 
-/// What a submission must be over.
+/// The values that a submission must have signed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Expected<'a> {
     /// The transaction's id.
     pub transaction: [u8; 16],
     /// The bytes that the device showed.
     pub content: &'a [u8],
-    /// Their whole media type, parameters included.
+    /// The media type of `content`, with its parameters.
     pub media_type: &'a str,
 }
 
 /// Verifies a CMS message, BER or DER, by `signer` over `expected`.
 ///
-/// The signing time is the device's claim, and checked for form only.
+/// The signing time is the device's claim; only its form is checked.
 ///
 /// # Errors
-/// Returns the first reason found: the signer's time, then the message's form, then what it is
-/// over, then the signature, then what the message carries besides.
+/// Returns the first reason found. The order is: the validity of the signer at `now`, the message's
+/// form, the content, media type and transaction, the signature, and then the other certificates in
+/// the message.
 pub fn verify(
     submission: &[u8],
     expected: &Expected<'_>,
@@ -63,33 +64,33 @@ pub fn verify(
     Ok(Proof::new(expected.transaction, digest, Some(signer.fingerprint()), der))
 }
 
-/// What a message says that somebody signed, where nothing is expected beforehand.
+/// The signed values of a message that is verified without an expectation.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Inspected {
     /// The bytes that were signed.
     pub content: Vec<u8>,
-    /// Their media type, as signed.
+    /// The media type, as signed.
     pub media_type: String,
     /// The transaction's id, as signed.
     pub transaction: [u8; 16],
-    /// The device's claim of when it signed, in seconds since the Unix epoch.
+    /// The time of signing that the device claims, in seconds since the Unix epoch.
     pub signing_time: u64,
     /// The signer's certificate, DER.
     pub certificate: Vec<u8>,
-    /// The certificates between it and the root, DER, its issuer's first.
+    /// The certificates between it and the root, DER, starting with its issuer's.
     pub chain: Vec<Vec<u8>>,
 }
 
-/// Verifies a CMS message by the certificates in it, valid at `now`, to one of `roots`.
+/// Verifies a CMS message by the certificates in it, valid at `now`, up to one of `roots`.
 ///
 /// # Errors
-/// As [`verify`], except that any content, media type and transaction will do.
+/// As [`verify`], except that every content, media type and transaction is accepted.
 pub fn inspect(submission: &[u8], roots: &Roots, now: u64) -> Result<Inspected, BadProof> {
     inspect_at(submission, roots, Some(now))
 }
 
-/// As [`inspect`], with the certificates valid when the message *claims* to have been signed. Only
-/// the signer vouches for that time.
+/// As [`inspect`], at the time when the message *claims* to have been signed. Only the signer
+/// vouches for that time.
 ///
 /// # Errors
 /// As [`inspect`].
@@ -125,9 +126,10 @@ fn inspect_at(submission: &[u8], roots: &Roots, time: Option<u64>) -> Result<Ins
     })
 }
 
-/// Normalises a message: BER framing to DER, and the SETs of the message itself into DER's order.
-/// That order is what signed attributes are signed in (RFC 5652 §5.4), and OpenSSL verifies them in
-/// the order that it finds; so the evidence kept must have it. Nothing inside certificates moves.
+/// Normalises a message: BER framing becomes DER, and the message's own SETs get DER's order.
+/// Signed attributes are signed in that order (RFC 5652 §5.4). OpenSSL verifies them in the order
+/// of the message, so the stored evidence needs DER's order too. Bytes inside certificates are not
+/// changed.
 pub(crate) fn to_der(submission: &[u8]) -> Result<Vec<u8>, BadProof> {
     let mut der = ber::to_der(submission)?;
     let sorted = Message::parse(&der)?.sets_out_of_order();
@@ -137,7 +139,7 @@ pub(crate) fn to_der(submission: &[u8]) -> Result<Vec<u8>, BadProof> {
     Ok(der)
 }
 
-/// A message whose form is right and that claims to be a certain signer's.
+/// A well-formed message that names `signer` as its signer.
 struct Claims<'a> {
     message: &'a Message<'a>,
     signer: &'a Signer,
@@ -177,11 +179,11 @@ impl<'a> Claims<'a> {
         if self.attributes.message_digest != self.hash.digest(self.message.content).as_ref() {
             return Err(BadProof::OtherDigest);
         }
-        // Signed as a SET OF, not with the tag that they are sent with (RFC 5652 §5.4).
+        // The signature is over a SET OF, not over the tag in the message (RFC 5652 §5.4).
         let signed = element(SET, self.message.signed_attributes);
         self.signer.key().verify(self.scheme, &signed, self.message.signature)?;
-        // A certificate that nobody verified need not even be one, and whoever reads the evidence
-        // later would stumble over it: OpenSSL reads them all.
+        // An unverified certificate may be malformed, and OpenSSL reads all certificates, so a
+        // later verification of the evidence would fail.
         if !self.message.certificates.iter().all(|certificate| self.signer.knows(certificate)) {
             return Err(BadProof::OtherCertificate);
         }

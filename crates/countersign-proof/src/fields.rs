@@ -1,7 +1,7 @@
-//! A cursor over the fields of one DER element, on the decoder of `der`.
+//! A cursor over the fields of one DER element, based on the decoder of `der`.
 //!
-//! It gives slices of the input and never values made from it, so that what is compared, hashed and
-//! kept are the bytes that came, whatever another encoder would have made of them.
+//! It returns slices of the input and never re-encoded values, so the compared, hashed and stored
+//! bytes are the received ones.
 
 use der::{Decode, Header, Reader, SliceReader, Tag};
 
@@ -14,7 +14,7 @@ pub(crate) const fn context(number: u8) -> u8 {
     0xa0 | number
 }
 
-/// The fields that are left. Every method consumes what it returns.
+/// The remaining fields. Every method consumes what it returns.
 pub(crate) struct Fields<'a>(SliceReader<'a>);
 
 impl<'a> Fields<'a> {
@@ -22,7 +22,7 @@ impl<'a> Fields<'a> {
         SliceReader::new(content).map(Self)
     }
 
-    /// The fields of the one element of `tag` that `element` is.
+    /// The fields of `element`, which must be one element with `tag`.
     pub(crate) fn of(element: &'a [u8], tag: u8) -> der::Result<Self> {
         let mut outer = Self::new(element)?;
         let inner = outer.open(tag)?;
@@ -54,7 +54,7 @@ impl<'a> Fields<'a> {
         self.0.peek_byte() == Some(tag)
     }
 
-    /// The next element whole, header included.
+    /// The whole next element, header included.
     pub(crate) fn element(&mut self) -> der::Result<&'a [u8]> {
         self.0.tlv_bytes()
     }
@@ -64,14 +64,14 @@ impl<'a> Fields<'a> {
         T::decode(&mut self.0)
     }
 
-    /// The one element that is left, decoded.
+    /// The one remaining element, decoded.
     pub(crate) fn only<T: Decode<'a>>(mut self) -> der::Result<T> {
         let value = self.decode()?;
         self.end()?;
         Ok(value)
     }
 
-    /// All elements that are left, at most `most`.
+    /// All remaining elements, at most `most`.
     pub(crate) fn elements(mut self, most: usize) -> der::Result<Vec<&'a [u8]>> {
         let mut elements = Vec::new();
         while !self.is_empty() {
@@ -84,7 +84,7 @@ impl<'a> Fields<'a> {
     }
 
     /// # Errors
-    /// Refuses fields that nobody asked for.
+    /// Refuses remaining fields.
     pub(crate) fn end(self) -> der::Result<()> {
         self.0.finish(())
     }

@@ -1,7 +1,7 @@
-//! Which signatures are allowed, and by which keys.
+//! The allowed signature schemes and keys.
 //!
-//! A [`Scheme`] is a signature algorithm with its digest; a [`PublicKey`] knows the schemes that it
-//! can verify, kept parsed, so that a message costs one verification.
+//! A [`Scheme`] is a signature algorithm with its digest. A [`PublicKey`] holds a parsed key for
+//! each of its schemes, so that a message costs one verification and no parsing.
 
 use aws_lc_rs::digest::Digest;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
@@ -14,19 +14,19 @@ use crate::fields::{Fields, SEQUENCE, context};
 use crate::oid;
 use crate::raw::{Algorithm, Hash};
 
-/// A public key that may sign, with every scheme it can be used in.
+/// A public key that may sign, with every scheme that it supports.
 #[derive(Clone, Debug)]
 pub(crate) struct PublicKey {
     schemes: Vec<(Scheme, ParsedPublicKey)>,
-    /// Of an RSA key.
+    /// The length of an RSA key's modulus.
     bits: Option<usize>,
 }
 
-/// How a signature was made.
+/// The scheme of a signature.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Scheme {
     RsaPkcs1(Hash),
-    /// MGF1 with the same hash, the salt as long as the hash.
+    /// MGF1 with the same hash; the salt is as long as the hash.
     RsaPss(Hash),
     Ecdsa(Hash),
     Ed25519,
@@ -34,7 +34,7 @@ pub(crate) enum Scheme {
 
 impl PublicKey {
     /// # Errors
-    /// Refuses every key but RSA of 2048 to 8192 bits, P-256, P-384, P-521 and Ed25519.
+    /// Refuses every key except RSA of 2048 to 8192 bits, P-256, P-384, P-521 and Ed25519.
     pub(crate) fn new(spki: &SubjectPublicKeyInfoRef<'_>) -> Result<Self, BadProof> {
         use Hash::{Sha256, Sha384, Sha512};
         let algorithm = &spki.algorithm;
@@ -79,7 +79,7 @@ impl PublicKey {
         Ok(Self { schemes, bits })
     }
 
-    /// The length of an RSA key's modulus.
+    /// The length of an RSA key's modulus, in bits.
     pub(crate) fn rsa_bits(&self) -> Option<usize> {
         self.bits
     }
@@ -94,7 +94,7 @@ impl PublicKey {
         key.verify_sig(message, signature).map_err(|_| BadProof::Signature)
     }
 
-    /// Verifies a raw signature over a digest by its algorithm's hash.
+    /// Verifies a raw signature over a digest by the algorithm's hash.
     pub(crate) fn verify_digest(
         &self,
         algorithm: Algorithm,
@@ -103,7 +103,7 @@ impl PublicKey {
     ) -> Result<(), BadProof> {
         let verified = match algorithm {
             Algorithm::RsaPkcs1(Hash::Sha1) => {
-                // Rare, so it is not kept parsed.
+                // Rare, so no parsed key is kept.
                 let key = self.of(Scheme::RsaPkcs1(Hash::Sha256)).ok_or(BadProof::OtherKey)?;
                 let sha1 = &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY;
                 let key = ParsedPublicKey::new(sha1, key.as_ref()).map_err(|_| BadProof::Key)?;
@@ -114,8 +114,9 @@ impl PublicKey {
                 key.verify_digest_sig(digest, signature)
             }
             Algorithm::Ecdsa(Hash::Sha1) => {
-                // ECDSA signs the number that a digest is, and no curve here is shorter than SHA-1:
-                // as the last bytes of a longer digest it is the same number.
+                // ECDSA signs the number that a digest encodes, and no allowed curve is shorter
+                // than SHA-1. So a SHA-1 digest with leading zeros, as long as a SHA-256 digest, is
+                // the same number.
                 let key = self.of(Scheme::Ecdsa(Hash::Sha256)).ok_or(BadProof::OtherKey)?;
                 let mut longer = [0; 32];
                 longer[12..].copy_from_slice(digest.as_ref());
@@ -136,7 +137,8 @@ impl PublicKey {
     }
 }
 
-/// How long an RSA key is. Parsing accepts shorter keys, and only the verification would then fail.
+/// The length of an RSA key in bits. The parser accepts shorter keys, and only a verification would
+/// refuse them.
 fn rsa_bits(key: &[u8]) -> Result<usize, BadProof> {
     let modulus = Fields::of(key, SEQUENCE)
         .and_then(|mut key| key.decode::<der::asn1::UintRef<'_>>())
@@ -147,7 +149,8 @@ fn rsa_bits(key: &[u8]) -> Result<usize, BadProof> {
 }
 
 impl Scheme {
-    /// Reads a signer's signature algorithm, whose digest must be `hash`, the signer's other one.
+    /// Reads a signer's signature algorithm. Its digest must be `hash`, the signer's digest
+    /// algorithm.
     pub(crate) fn new(
         algorithm: &AlgorithmIdentifierRef<'_>,
         hash: Hash,
@@ -172,8 +175,8 @@ impl Scheme {
     }
 }
 
-/// The hash of RSASSA-PSS-params (RFC 4055 §3.1) whose other fields all follow from it. The
-/// defaults are SHA-1's, so none may be left out but the trailer's.
+/// Reads the hash of RSASSA-PSS-params (RFC 4055 §3.1). All other fields must follow from it. The
+/// defaults are SHA-1's, so only the trailer field may be left out.
 fn pss_hash(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<Hash, BadProof> {
     let read = |parameters: AnyRef<'_>| -> der::Result<_> {
         parameters.tag().assert_eq(Tag::Sequence)?;

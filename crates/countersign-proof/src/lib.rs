@@ -1,10 +1,10 @@
-//! Signatures in, proofs out.
+//! Verifies signatures and returns proofs.
 //!
-//! The one promise: a [`Proof`] says that the holder of a certificate which chains to a tenant's
+//! The guarantee: a [`Proof`] says that the holder of a certificate which chains to a tenant's
 //! roots signed exactly these bytes, of this media type, for this transaction. [`cms::verify`]
-//! makes it from what a device submitted. A signature that carries nothing else is
-//! [`raw::verify`]'s. For a short code, which needs no certificate, [`ocra::verify`] makes one that
-//! says that a holder of the device's code key did.
+//! makes a proof of a device's CMS message, [`raw::verify`] of a bare signature. [`ocra::verify`]
+//! makes one of a short code, without a certificate; it says that a holder of the device's code key
+//! signed.
 //!
 //! ```text
 //! Roots + certificate + chain ──▶ Signer ─┬──────────────┐
@@ -12,7 +12,8 @@
 //! submission ─ ber ─▶ DER ─▶ Expected ────┘    Subject ──┘
 //! ```
 //!
-//! Pure: no clock, no I/O, no randomness; times are arguments, in seconds since the Unix epoch.
+//! The crate is pure: no clock, no I/O, no randomness. Times are arguments, in seconds since the
+//! Unix epoch.
 
 mod bad;
 pub mod ber;

@@ -1,8 +1,8 @@
-//! OCRA (RFC 6287): codes from a shared key over a question, for what is typed or compared.
+//! OCRA (RFC 6287): codes from a shared key over a question, short enough to type or compare.
 //!
-//! [`Suite`] is the whole algorithm; [`code`] and [`pin_proof`] are the two uses that the device
-//! protocol makes of it. Codes are keyed and say nothing of the key, but the key signs as well as
-//! it checks: a code convinces the server and nobody else.
+//! [`Suite`] is the whole algorithm; [`code`] and [`pin_proof`] are the two uses of the device
+//! protocol. A code reveals nothing about its key. But the server holds the same key and could make
+//! the code itself, so a code convinces the server and no third party.
 
 use core::str::FromStr;
 
@@ -11,28 +11,27 @@ use aws_lc_rs::{digest, hmac};
 
 use crate::proof::Proof;
 
-/// Bytes of a question after encoding (RFC 6287 §5.1).
+/// The length of an encoded question, in bytes (RFC 6287 §5.1).
 const QUESTION_BYTES: usize = 128;
 
-/// Suite of [`pin_proof`].
+/// The suite of [`pin_proof`].
 const PIN_SUITE: &str = "OCRA-1:HOTP-SHA256-0:QH64-PSHA256";
 
 /// Proves the PIN at a take: the whole HMAC of `OCRA-1:HOTP-SHA256-0:QH64-PSHA256`, in lower-case
-/// hex. The question is the hex of SHA-256(id ‖ 0x00 ‖ "take"), the PIN its digest as the server
-/// holds it.
+/// hex. The question is the hex of SHA-256(id ‖ 0x00 ‖ "take"); the PIN input is the digest that
+/// the server holds.
 ///
-/// The question's 64 digits are 32 bytes, and RFC 6287 §5.1 fills them up *behind* with zero bytes
-/// to
-/// 128. Zero digits of output mean that the HMAC is not truncated (§5.2).
+/// The question's 64 digits are 32 bytes, and RFC 6287 §5.1 pads them at the *end* with zero bytes
+/// to 128. Zero digits of output mean that the HMAC is not truncated (§5.2).
 #[must_use]
 pub fn pin_proof(code_key: &[u8; 32], pin_digest: &[u8; 32], transaction: [u8; 16]) -> String {
     let question = question(transaction, &[b"take"]);
     let inputs = Inputs { question: &question, pin: Some(pin_digest), ..Inputs::default() };
-    let suite: Suite = PIN_SUITE.parse().expect("the suite is RFC 6287's");
-    suite.code(code_key, &inputs).expect("the inputs are the suite's")
+    let suite: Suite = PIN_SUITE.parse().expect("PIN_SUITE follows RFC 6287");
+    suite.code(code_key, &inputs).expect("the inputs match the suite")
 }
 
-/// Whether `given` is [`pin_proof`]'s answer, in a time that does not depend on where it differs.
+/// Returns whether `given` is the result of [`pin_proof`], in constant time.
 #[must_use]
 pub fn check_pin_proof(
     code_key: &[u8; 32],
@@ -44,8 +43,8 @@ pub fn check_pin_proof(
     verify_slices_are_equal(right.as_bytes(), given.as_bytes()).is_ok()
 }
 
-/// Signs content with a short code: `OCRA-1:HOTP-SHA256-8:QH64`, or as many `digits` as the policy
-/// says. The question is the hex of SHA-256(id ‖ 0x00 ‖ media type ‖ 0x00 ‖ content).
+/// Signs content with a short code: `OCRA-1:HOTP-SHA256-8:QH64`, or with the policy's number of
+/// `digits`. The question is the hex of SHA-256(id ‖ 0x00 ‖ media type ‖ 0x00 ‖ content).
 ///
 /// # Errors
 /// Refuses fewer than 6 digits and more than 10.
@@ -64,7 +63,7 @@ pub fn code(
     suite.code(code_key, &Inputs { question: &question, ..Inputs::default() })
 }
 
-/// Whether `given` is [`code`]'s answer for its own arguments, in constant time.
+/// Returns whether `given` is the result of [`code`] for the same arguments, in constant time.
 ///
 /// # Errors
 /// As [`code`].
@@ -80,8 +79,8 @@ pub fn check_code(
     Ok(verify_slices_are_equal(right.as_bytes(), given.as_bytes()).is_ok())
 }
 
-/// Verifies a code over content, and proves that it was signed by whoever holds the code key.
-/// `None` for a wrong code.
+/// Verifies a code over content and returns the proof that a holder of the code key signed it.
+/// `None` if the code is wrong.
 ///
 /// # Errors
 /// As [`code`].
@@ -110,32 +109,32 @@ fn question(transaction: [u8; 16], parts: &[&[u8]]) -> String {
     hex::encode(hash.finish())
 }
 
-/// Why a code cannot be made.
+/// The reason for which a code cannot be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadOcra {
-    /// Not a suite of RFC 6287 §6.
+    /// The text is not a suite of RFC 6287 §6.
     #[error("this is not an OCRA suite")]
     Suite,
-    /// The suite wants an input that is not given, or not one that is.
+    /// The suite names an input that is absent, or does not name one that is present.
     #[error("the inputs are not the ones that the suite names")]
     Inputs,
-    /// Not of the suite's form, or too long.
+    /// The question does not have the suite's form, or is too long.
     #[error("the question is not of the form that the suite names")]
     Question,
 }
 
-/// What a code is over besides the suite. Exactly those that the suite names are given.
+/// The inputs of a code besides the suite: exactly those that the suite names.
 #[derive(Clone, Copy, Default)]
 pub struct Inputs<'a> {
-    /// C.
+    /// C, the counter.
     pub counter: Option<u64>,
-    /// Q, as the suite writes it: decimal, hex or text. Two sides' questions are put together.
+    /// Q, in the suite's form: decimal, hex or text. The questions of two sides are concatenated.
     pub question: &'a str,
-    /// P: the PIN's hash, made by the suite's algorithm.
+    /// P: the PIN's digest by the suite's algorithm.
     pub pin: Option<&'a [u8]>,
-    /// S: at most as long as the suite says.
+    /// S: at most as long as the suite allows.
     pub session: Option<&'a [u8]>,
-    /// T: since the Unix epoch, in steps of the suite's.
+    /// T: the time since the Unix epoch, in the suite's time steps.
     pub timestamp: Option<u64>,
 }
 
@@ -144,7 +143,7 @@ pub struct Inputs<'a> {
 pub struct Suite {
     text: String,
     hash: OcraHash,
-    /// 0 for the whole HMAC, else 4 to 10.
+    /// 0 for the whole HMAC, otherwise 4 to 10.
     digits: u8,
     counter: bool,
     question: Question,
@@ -168,10 +167,10 @@ enum Question {
 }
 
 impl Suite {
-    /// Makes the code over `inputs` (RFC 6287 §5).
+    /// Computes the code over `inputs` (RFC 6287 §5).
     ///
     /// # Errors
-    /// Refuses inputs that are not the ones that the suite names.
+    /// Refuses inputs that differ from the ones that the suite names.
     pub fn code(&self, key: &[u8], inputs: &Inputs<'_>) -> Result<String, BadOcra> {
         let algorithm = match self.hash {
             OcraHash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
@@ -182,7 +181,8 @@ impl Suite {
         Ok(truncate(tag.as_ref(), self.digits))
     }
 
-    /// `DataInput`: suite ‖ 0x00 ‖ C ‖ Q ‖ P ‖ S ‖ T, without those that the suite does not name.
+    /// `DataInput`: suite ‖ 0x00 ‖ C ‖ Q ‖ P ‖ S ‖ T, without the inputs that the suite does not
+    /// name.
     fn data(&self, inputs: &Inputs<'_>) -> Result<Vec<u8>, BadOcra> {
         let named = self.counter == inputs.counter.is_some()
             && self.pin.map(OcraHash::length) == inputs.pin.map(<[u8]>::len)
@@ -200,7 +200,7 @@ impl Suite {
         data.resize(data.len() + filler, 0);
         data.extend(inputs.pin.into_iter().flatten());
         if let (Some(length), Some(session)) = (self.session_bytes, inputs.session) {
-            // Filled up in front, unlike the question (RFC 6287 appendix A).
+            // Padded at the front, unlike the question (RFC 6287 appendix A).
             let filler = length.checked_sub(session.len()).ok_or(BadOcra::Inputs)?;
             data.resize(data.len() + filler, 0);
             data.extend_from_slice(session);
@@ -210,7 +210,7 @@ impl Suite {
     }
 }
 
-/// The suite's digits of an HMAC, by dynamic truncation (RFC 4226 §5.3); all of it in hex for 0.
+/// Truncates an HMAC to the suite's digits (RFC 4226 §5.3). For 0 digits, returns all of it in hex.
 fn truncate(tag: &[u8], digits: u8) -> String {
     if digits == 0 {
         return hex::encode(tag);
@@ -234,7 +234,7 @@ impl Question {
     }
 }
 
-/// Digits are filled up behind, so an odd one is the upper half of its byte.
+/// Decodes hex. Digits are padded at the end, so an odd last digit is the upper half of its byte.
 fn from_hex(digits: &str) -> Option<Vec<u8>> {
     if digits.is_empty() || digits.len() > 2 * QUESTION_BYTES {
         return None;
@@ -243,8 +243,8 @@ fn from_hex(digits: &str) -> Option<Vec<u8>> {
     hex::decode(format!("{digits}{filler}")).ok()
 }
 
-/// A number's hex digits, without leading zeros, as RFC 6287 appendix A has them from a
-/// `BigInteger`.
+/// A number's hex digits without leading zeros, as a `BigInteger` prints them in RFC 6287 appendix
+/// A.
 fn decimal_to_hex(decimal: &str) -> Option<String> {
     if decimal.is_empty() || decimal.len() > 2 * QUESTION_BYTES {
         return None;
@@ -274,7 +274,7 @@ impl OcraHash {
         }
     }
 
-    /// In bytes.
+    /// The digest's length in bytes.
     fn length(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -323,7 +323,7 @@ fn parse(text: &str) -> Option<Suite> {
     Some(Suite { text, hash, digits, counter, question, pin, session_bytes, timestamp })
 }
 
-/// `QFxx`: the form, and the most characters of one side's question, 4 to 64.
+/// `QFxx`: the form, and the maximum length of one side's question, 4 to 64 characters.
 fn question_form(input: &str) -> Option<Question> {
     let (form, length) = input.split_at_checked(2)?;
     if length.len() != 2 {

@@ -31,8 +31,8 @@ pub const SHA384: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.2");
 /// id-sha512 (RFC 5754 §2).
 pub const SHA512: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.3");
 
-/// rsaEncryption (RFC 8017 appendix C): an RSA key, and PKCS #1 v1.5 with the digest said
-/// elsewhere.
+/// rsaEncryption (RFC 8017 appendix C): an RSA key, or PKCS #1 v1.5 if another field names the
+/// digest.
 pub const RSA_ENCRYPTION: ObjectIdentifier = oid("1.2.840.113549.1.1.1");
 /// id-mgf1 (RFC 8017 appendix C).
 pub const MGF1: ObjectIdentifier = oid("1.2.840.113549.1.1.8");

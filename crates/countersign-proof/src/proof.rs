@@ -1,15 +1,15 @@
-//! Evidence that a person signed.
+//! Evidence of a user's signature.
 
 use aws_lc_rs::digest;
 
 use crate::raw::{self, Algorithm};
 use crate::{Raw, cms};
 
-/// Evidence that the content that `content_digest` names was signed for this transaction: by the
-/// holder of `signer`'s key, or with a code by whoever holds the device's code key.
-/// [`cms::verify`](crate::cms::verify), [`raw::verify`](crate::raw::verify) and
-/// [`ocra::verify`](crate::ocra::verify) make it, and nothing else does: a ledger only reads back
-/// what they once made.
+/// Evidence that the content with `content_digest` was signed for this transaction by the holder of
+/// `signer`'s key, or with a code by a holder of the device's code key.
+///
+/// Only [`cms::verify`](crate::cms::verify), [`raw::verify`](crate::raw::verify) and
+/// [`ocra::verify`](crate::ocra::verify) make one; a ledger only reads back what they made.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Proof {
     transaction: [u8; 16],
@@ -40,8 +40,8 @@ impl Proof {
         Self { raw, ..Self::new(transaction, content_digest, Some(signer), evidence) }
     }
 
-    /// Takes up a proof that was verified before, as a ledger kept it. The one other door: for the
-    /// store's rows only, since nothing is checked here.
+    /// Restores a proof that was verified before and stored in a ledger. Only the store may call
+    /// this, because it checks nothing.
     #[must_use]
     pub fn recorded(
         transaction: [u8; 16],
@@ -52,7 +52,7 @@ impl Proof {
         Self::new(transaction, content_digest, signer, evidence)
     }
 
-    /// As [`recorded`](Self::recorded), of a raw signature.
+    /// As [`recorded`](Self::recorded), for a raw signature.
     #[must_use]
     pub fn recorded_raw(
         transaction: [u8; 16],
@@ -64,42 +64,44 @@ impl Proof {
         Self::raw_signature(transaction, content_digest, signer, evidence, raw)
     }
 
-    /// The id of the one transaction that this is good for.
+    /// The id of the one transaction for which this proof is valid.
     #[must_use]
     pub fn transaction(&self) -> [u8; 16] {
         self.transaction
     }
 
-    /// SHA-256 of the content.
+    /// The SHA-256 of the content.
     #[must_use]
     pub fn content_digest(&self) -> [u8; 32] {
         self.content_digest
     }
 
-    /// SHA-256 of the signer's certificate. `None` for a code, which no certificate stands behind.
+    /// The SHA-256 of the signer's certificate. `None` for a code, which has no certificate.
     #[must_use]
     pub fn signer(&self) -> Option<[u8; 32]> {
         self.signer
     }
 
-    /// The CMS, in DER, for whoever wants to verify it again; of a raw signature, its bytes; of a
-    /// code, its digits in ASCII.
+    /// The bytes for a later verification: the CMS in DER, the bytes of a raw signature, or the
+    /// digits of a code in ASCII.
     #[must_use]
     pub fn evidence(&self) -> &[u8] {
         &self.evidence
     }
 
-    /// Of a raw signature, what else is needed to verify it again.
+    /// The additional data that a later verification of a raw signature needs.
     #[must_use]
     pub fn raw(&self) -> Option<&Raw> {
         self.raw.as_deref()
     }
 
-    /// What no other proof of the tenant may have: SHA-256 of the *r* of a raw ECDSA signature. A
-    /// signer draws a new *r* for each signature, so the same *r* is the same signature once more.
+    /// A value that no two proofs of a tenant may share: the SHA-256 of the *r* of a raw ECDSA
+    /// signature. A signer draws a new *r* for each signature, so the same *r* means the same
+    /// signature.
     ///
-    /// `None` for what names its transaction itself (a CMS, a code), and for RSA PKCS #1 v1.5: that
-    /// is deterministic, so a person who signs the same text twice makes the same bytes twice.
+    /// `None` for a CMS and a code, which name their transaction themselves, and for RSA PKCS #1
+    /// v1.5, which is deterministic: a user who signs the same text twice makes the same bytes
+    /// twice.
     #[must_use]
     pub fn single_use_mark(&self) -> Option<[u8; 32]> {
         match self.raw()?.algorithm {
@@ -112,7 +114,8 @@ impl Proof {
         }
     }
 
-    /// Whether `submission` is this very message again, in whatever BER. It is not verified.
+    /// Returns whether `submission` is this same message again, in any BER form. It is not
+    /// verified.
     #[must_use]
     pub fn repeats(&self, submission: &[u8]) -> bool {
         *self.evidence == *submission
@@ -122,7 +125,7 @@ impl Proof {
     }
 }
 
-/// Without the evidence: it has the content in it.
+/// Leaves the evidence out, because it contains the content.
 impl core::fmt::Debug for Proof {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Proof")

@@ -1,9 +1,9 @@
 //! Raw signatures: RSA PKCS #1 v1.5 (RFC 8017 §8.2) or ECDSA (DER, RFC 3279 §2.2.3) over text, or
-//! over a digest that somebody else computed.
+//! over a digest that a caller computed.
 //!
-//! A raw signature names neither its signer nor its transaction. So a key signs either what it sees
-//! or digests, never both; and what it sees is text: the signed attributes of a CMS hold object
-//! identifiers that are no UTF-8, so nobody can have them signed as the text of something else.
+//! A raw signature names neither its signer nor its transaction. So a key signs either shown text
+//! or digests, never both. The signed attributes of a CMS contain object identifiers that are not
+//! valid UTF-8, so they cannot be passed off as the text of another signature.
 
 use core::fmt;
 use core::str::FromStr;
@@ -13,10 +13,12 @@ use aws_lc_rs::digest::{self, Digest};
 use crate::fields::{Fields, INTEGER, SEQUENCE};
 use crate::{BadProof, Proof, Signer};
 
-/// The digests of raw signatures. A CMS is never accepted with SHA-1, whatever is allowed here.
+/// The digest algorithms of raw signatures. A CMS is never accepted with SHA-1, although this type
+/// has it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Hash {
-    /// SHA-1: whoever may choose what is digested can find another text with the same digest.
+    /// SHA-1, which is not collision-resistant: an author of two texts can give both the same
+    /// digest.
     Sha1,
     /// SHA-256.
     Sha256,
@@ -26,48 +28,48 @@ pub enum Hash {
     Sha512,
 }
 
-/// What a raw signature is made with.
+/// The algorithm of a raw signature.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Algorithm {
-    /// PKCS #1 v1.5, the digest within its `DigestInfo`.
+    /// PKCS #1 v1.5, with the digest in a `DigestInfo`.
     RsaPkcs1(Hash),
-    /// ECDSA, as DER.
+    /// ECDSA, encoded in DER.
     Ecdsa(Hash),
 }
 
-/// What a raw signature is over.
+/// The signed data of a raw signature.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Subject<'a> {
-    /// These characters, as UTF-8, digested by the algorithm's hash.
+    /// Text, as UTF-8, digested by the algorithm's hash.
     Text(&'a str),
-    /// This digest, by the algorithm's hash.
+    /// A digest by the algorithm's hash.
     Digest(&'a [u8]),
 }
 
-/// What else there is to a raw signature that was verified: whoever verifies it again needs this.
+/// The additional data of a verified raw signature. A later verification needs it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Raw {
-    /// What it was made with.
+    /// The algorithm of the signature.
     pub algorithm: Algorithm,
-    /// The digest that was signed, where it was given; text was signed, where it was not.
+    /// The digest that was signed, if the caller gave one; `None` if text was signed.
     pub digest: Option<Box<[u8]>>,
     /// The signer's certificate, DER.
     pub certificate: Box<[u8]>,
-    /// The certificates between it and the root, DER, its issuer's first.
+    /// The certificates between it and the root, DER, starting with its issuer's.
     pub chain: Vec<Box<[u8]>>,
 }
 
-/// What was given names no algorithm.
+/// The given name is not the name of an algorithm.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("there is no such algorithm")]
 pub struct UnknownAlgorithm;
 
-/// Verifies a raw signature by `signer` over `subject`, at `now`, for `transaction`. That it is for
-/// this transaction and for no other is the caller's word: nothing in a raw signature says so.
+/// Verifies a raw signature by `signer` over `subject`, at `now`, for `transaction`. The caller
+/// vouches for the transaction, because a raw signature does not name it.
 ///
 /// # Errors
-/// Returns the first reason found: the signer's time, the digest's length, the kind of the signer's
-/// key, the signature.
+/// Returns the first reason found. The order is: the validity of the signer at `now`, the digest's
+/// length, the kind of the signer's key, the signature.
 pub fn verify(
     signature: &[u8],
     algorithm: Algorithm,
@@ -97,8 +99,8 @@ pub fn verify(
     Ok(Proof::raw_signature(transaction, content, signer.fingerprint(), signature.to_vec(), raw))
 }
 
-/// The *r* of an ECDSA signature in DER (RFC 3279, 2.2.3), without leading zeros. `None` if the
-/// bytes are no such signature.
+/// The *r* of an ECDSA signature in DER (RFC 3279 §2.2.3), without leading zeros. `None` if the
+/// bytes are not such a signature.
 pub(crate) fn ecdsa_r(signature: &[u8]) -> Option<&[u8]> {
     let mut fields = Fields::of(signature, SEQUENCE).ok()?;
     let r = fields.content(INTEGER).ok()?;
@@ -107,10 +109,10 @@ pub(crate) fn ecdsa_r(signature: &[u8]) -> Option<&[u8]> {
 }
 
 impl Hash {
-    /// All of them, the weakest first.
+    /// All hashes, the weakest first.
     pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
 
-    /// Its name, without a dash.
+    /// The name, without a dash.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -121,7 +123,7 @@ impl Hash {
         }
     }
 
-    /// How long a digest is, in bytes.
+    /// The length of a digest, in bytes.
     #[must_use]
     pub fn length(self) -> usize {
         self.algorithm().output_len()
@@ -137,7 +139,7 @@ impl Hash {
         digest::digest(self.algorithm(), message)
     }
 
-    /// A digest that somebody else computed; none, where its length is not this hash's.
+    /// Imports a digest that a caller computed. `None` if its length is not this hash's.
     pub(crate) fn import(self, digest: &[u8]) -> Option<Digest> {
         Digest::import_less_safe(digest, self.algorithm()).ok()
     }
@@ -153,7 +155,7 @@ impl Hash {
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Self; 8] = [
         Self::RsaPkcs1(Hash::Sha1),
         Self::RsaPkcs1(Hash::Sha256),
@@ -165,7 +167,7 @@ impl Algorithm {
         Self::Ecdsa(Hash::Sha512),
     ];
 
-    /// Its digest.
+    /// The hash of the algorithm.
     #[must_use]
     pub fn hash(self) -> Hash {
         match self {
@@ -173,7 +175,7 @@ impl Algorithm {
         }
     }
 
-    /// Its name: the scheme, a dash, the digest.
+    /// The name: the scheme, a dash, the hash.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,8 +1,8 @@
-//! PKCS#10 requests (RFC 2986), and the proof that the sender of one holds its key.
+//! Certificate requests in PKCS#10 (RFC 2986), and the proof that the sender holds the key.
 //!
-//! A request is signed by its own key, but anyone who saw it can send it again. So a device also
-//! signs a statement about its enrolment with the same key: [`Request::check_proof`] verifies that
-//! signature.
+//! A request is signed by its own key, but every program that saw it can send it again. So a device
+//! also signs a statement about its enrolment with the same key. [`Request::check_proof`] verifies
+//! that signature.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use der::Encode as _;
@@ -15,26 +15,26 @@ use crate::key::{PublicKey, Scheme, is_null_or_absent};
 use crate::oid;
 use crate::raw::Hash;
 
-/// Longest request that is read, in bytes.
+/// The longest request that is read, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 8 * 1024;
 
-/// A request for a certificate: a public key that signed the request itself.
+/// A certificate request: a public key, and a signature by that key over the request.
 #[derive(Clone, Debug)]
 pub struct Request {
     key: PublicKey,
-    /// The algorithm of [`Self::check_proof`].
+    /// The algorithm for [`Self::check_proof`].
     own: Scheme,
     key_bits: Vec<u8>,
     key_info: Vec<u8>,
 }
 
 impl Request {
-    /// Reads a request, DER, and verifies its signature with the key in it. Its subject and its
-    /// attributes are not read.
+    /// Reads a request in DER and verifies its signature with the key in it. Its subject and its
+    /// attributes are ignored.
     ///
     /// # Errors
-    /// Refuses what is not PKCS#10 in DER, a key of another kind than RSA of 2048 to 8192 bits,
-    /// P-256, P-384, P-521 and Ed25519, a second spelling of a key, and a signature by another key.
+    /// Refuses bytes that are not PKCS#10 in DER, a key other than RSA of 2048 to 8192 bits, P-256,
+    /// P-384, P-521 and Ed25519, a second encoding of a key, and a signature by another key.
     pub fn parse(der: &[u8]) -> Result<Self, BadProof> {
         if der.len() > REQUEST_BYTES_MAX {
             return Err(BadProof::Request);
@@ -50,7 +50,7 @@ impl Request {
         Ok(Self { key, own, key_bits: key_bits.to_vec(), key_info })
     }
 
-    /// Verifies that the key signed `statement`, by the one algorithm of its kind: ECDSA with
+    /// Verifies that the key signed `statement`, by the one algorithm for its kind: ECDSA with
     /// SHA-256 for P-256, with SHA-384 for P-384, with SHA-512 for P-521; RSA PKCS #1 v1.5 with
     /// SHA-256; Ed25519.
     ///
@@ -66,13 +66,13 @@ impl Request {
         &self.key_info
     }
 
-    /// SHA-256 of [`Self::key_info`]. A key has one spelling here, so it has one digest.
+    /// The SHA-256 of [`Self::key_info`]. Each key has one accepted encoding, so it has one digest.
     #[must_use]
     pub fn key_digest(&self) -> [u8; 32] {
         digest(&SHA256, &self.key_info).as_ref().try_into().expect("SHA-256 is 32 bytes")
     }
 
-    /// The key without its algorithm: what [`crate::public_key`] reads from a certificate.
+    /// The key without its algorithm, as [`crate::public_key`] reads it from a certificate.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
         &self.key_bits
@@ -100,20 +100,20 @@ impl<'a> Parts<'a> {
         }
         info.content(SEQUENCE)?; // the subject
         let key_info = info.decode()?;
-        // The attributes may not be left out, but some programs do.
+        // The attributes are mandatory, but some programs leave them out.
         info.optional(context(0))?;
         info.end()?;
         Ok(Self { signed, key_info, algorithm, signature })
     }
 }
 
-/// The algorithm of a key's proof. Refuses a second spelling of the key: then one key would have
-/// two digests.
+/// The algorithm of a key's proof. Refuses a second encoding of the key, because then one key would
+/// have two digests.
 fn own_scheme(info: &SubjectPublicKeyInfoRef<'_>, key: &[u8]) -> Result<Scheme, BadProof> {
     const UNCOMPRESSED: u8 = 4; // SEC 1, section 2.3.3
     let algorithm = &info.algorithm;
     if algorithm.oid == oid::RSA_ENCRYPTION {
-        // RFC 3279, section 2.3.1: the parameters are NULL.
+        // RFC 3279 §2.3.1: the parameters are NULL.
         return match algorithm.parameters {
             Some(_) => Ok(Scheme::RsaPkcs1(Hash::Sha256)),
             None => Err(BadProof::Key),
@@ -134,7 +134,7 @@ fn own_scheme(info: &SubjectPublicKeyInfoRef<'_>, key: &[u8]) -> Result<Scheme, 
     }
 }
 
-/// The algorithm that a request says it is signed by. It says nothing of the key, which says it
+/// The algorithm by which a request says that it is signed. The kind of the key comes from the key
 /// itself.
 fn scheme(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<Scheme, BadProof> {
     let (scheme, fits) = match algorithm.oid {

@@ -1,4 +1,4 @@
-//! Who may sign: certificates that chain to a tenant's roots.
+//! Signers: certificates that chain to a tenant's roots.
 
 use std::sync::Arc;
 
@@ -17,29 +17,30 @@ use crate::BadProof;
 use crate::fields::{Fields, INTEGER, SEQUENCE, context};
 use crate::key::PublicKey;
 
-/// Longest certificate that is read, in bytes.
+/// The longest certificate that is read, in bytes.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
-/// Most certificates that a signer's own may come with.
+/// The most certificates that may accompany a signer's own.
 pub const CHAIN_CERTIFICATES_MAX: usize = 5;
 
-/// id-kp-emailProtection (RFC 5280 §4.2.1.12), as DER has it without tag and length.
+/// id-kp-emailProtection (RFC 5280 §4.2.1.12), in DER without tag and length.
 const EMAIL_PROTECTION: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x04];
 
 /// A tenant's trust anchors, parsed once.
 #[derive(Clone, Debug)]
 pub struct Roots {
     anchors: Vec<TrustAnchor<'static>>,
-    /// Of the anchor at the same place: an anchor has no validity of its own.
+    /// The validity of each anchor, at the same index: an anchor itself has none.
     spans: Vec<Span>,
-    /// Each in DER, at the place of its anchor.
+    /// The certificates of the anchors in DER, at the same index.
     certificates: Arc<[Box<[u8]>]>,
 }
 
 impl Roots {
-    /// Reads CA certificates, each X.509 in DER. None at all is allowed, and trusts nobody.
+    /// Reads CA certificates, each X.509 in DER. An empty list is allowed; it makes every
+    /// certificate untrusted.
     ///
     /// # Errors
-    /// Refuses what is not a certificate, and a certificate that may not sign others.
+    /// Refuses bytes that are not a certificate, and a certificate that may not sign others.
     pub fn new<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, BadProof> {
         let (mut anchors, mut spans, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for der in certificates {
@@ -55,7 +56,7 @@ impl Roots {
         Ok(Self { anchors, spans, certificates: kept.into() })
     }
 
-    /// When `found` may be used. A root that was renewed under its old key is there twice.
+    /// The validity of the root `found`. A root that was renewed with the same key is listed twice.
     fn span(&self, found: &TrustAnchor<'_>, now: u64) -> Result<Span, BadProof> {
         let same = |anchor: &TrustAnchor<'_>| {
             anchor.subject == found.subject
@@ -72,41 +73,43 @@ impl Roots {
     }
 }
 
-/// A certificate whose chain has been verified, its key kept parsed. It may be kept until
-/// [`Signer::valid_until`]; whether it is *enabled* is not its business.
+/// A certificate with a verified chain, and its parsed key. It may be cached until
+/// [`Signer::valid_until`]. Whether the identity is *enabled* is for the caller to check.
 #[derive(Clone)]
 pub struct Signer {
     certificate: Box<[u8]>,
     fingerprint: [u8; 32],
     /// The certificates between this one and the root.
     path: Vec<Box<[u8]>>,
-    /// The roots that were trusted, whichever the path ends in.
+    /// All trusted roots, not only the one in which the path ends.
     roots: Arc<[Box<[u8]>]>,
     span: Span,
     names: Names,
     key: PublicKey,
 }
 
-/// What a message may call a certificate by, each an encoded value of the certificate itself.
+/// The names by which a message may identify a certificate, each an encoded value of the
+/// certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Names {
-    /// The issuer's Name, an element.
+    /// The issuer's Name, a whole element.
     pub(crate) issuer: Box<[u8]>,
-    /// The serial number, an element.
+    /// The serial number, a whole element.
     pub(crate) serial: Box<[u8]>,
     /// The subject key identifier's bytes, if the certificate has one.
     pub(crate) key_identifier: Option<Box<[u8]>>,
 }
 
 impl Signer {
-    /// Verifies `certificate` by a path through `chain`, in any order, to one of `roots`, at `now`.
-    /// Certificates are DER; ones in `chain` that the path does not need are ignored.
+    /// Verifies `certificate` at `now` by a path through `chain`, in any order, to one of `roots`.
+    /// Certificates are DER; certificates in `chain` that the path does not need are ignored.
     ///
-    /// An extended key usage must include e-mail protection where it is present, as S/MIME
-    /// verifiers ask (RFC 8550 §4.4.4), so that others accept what we do.
+    /// An extended key usage, if present, must include e-mail protection. S/MIME verifiers require
+    /// it (RFC 8550 §4.4.4), so they accept every signer that this function accepts.
     ///
     /// # Errors
-    /// Refuses a certificate that is malformed, not valid now, not trusted, or not for signatures.
+    /// Refuses a certificate that is malformed, not valid at `now`, not trusted, or not for
+    /// signatures.
     pub fn new(
         certificate: &[u8],
         chain: &[Vec<u8>],
@@ -160,37 +163,37 @@ impl Signer {
         })
     }
 
-    /// The last second, since the Unix epoch, at which the whole path is valid.
+    /// The last second at which the whole path is valid, since the Unix epoch.
     #[must_use]
     pub fn valid_until(&self) -> u64 {
         self.span.not_after
     }
 
-    /// X.509, DER.
+    /// The signer's certificate, X.509 in DER.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
     }
 
-    /// SHA-256 of the certificate.
+    /// The SHA-256 of the certificate.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
     }
 
-    /// The length of the signer's key in bits, where it is an RSA key.
+    /// The length of the signer's key in bits, if it is an RSA key.
     #[must_use]
     pub fn rsa_bits(&self) -> Option<usize> {
         self.key.rsa_bits()
     }
 
-    /// The certificates between the signer's own and the root, the issuer's first.
+    /// The certificates between the signer's own and the root, starting with the issuer's.
     pub(crate) fn path(&self) -> &[Box<[u8]>] {
         &self.path
     }
 
-    /// Whether a certificate is the signer's own, one on its path, or a root: all that were
-    /// verified.
+    /// Returns whether a certificate was verified: it is the signer's own, one of its path, or a
+    /// root.
     pub(crate) fn knows(&self, certificate: &[u8]) -> bool {
         let others = self.path.iter().chain(&*self.roots);
         *self.certificate == *certificate || others.into_iter().any(|one| **one == *certificate)
@@ -204,7 +207,8 @@ impl Signer {
         &self.key
     }
 
-    /// A signer is kept, so its time is looked at again with every signature.
+    /// Checks the validity of the path. A signer may be cached, so this is checked for every
+    /// signature.
     pub(crate) fn check_time(&self, now: u64) -> Result<(), BadProof> {
         self.span.check(now)
     }
@@ -222,14 +226,14 @@ impl core::fmt::Debug for Signer {
 /// The public key of a certificate, DER: its `subjectPublicKey`, without the algorithm.
 ///
 /// # Errors
-/// Refuses what is no certificate.
+/// Refuses bytes that are not a certificate.
 pub fn public_key(certificate: &[u8]) -> Result<Vec<u8>, BadProof> {
     let parsed = parse(certificate)?;
     let key = parsed.tbs_certificate.subject_public_key_info.subject_public_key;
     Ok(key.raw_bytes().to_vec())
 }
 
-/// SHA-256 of a certificate.
+/// The SHA-256 of a certificate.
 pub(crate) fn fingerprint(certificate: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, certificate);
     digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
@@ -257,7 +261,7 @@ impl Names {
     }
 }
 
-/// From the first to the last second of validity, since the Unix epoch, both included.
+/// The first and the last second of validity since the Unix epoch, both inclusive.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Span {
     not_before: u64,
@@ -295,7 +299,7 @@ fn parse(der: &[u8]) -> Result<Certificate, BadProof> {
     Certificate::from_der(der).map_err(|_| BadProof::Certificate)
 }
 
-/// The path builder does not look at key usage, neither at the end nor in between.
+/// Checks the key usage of the signer's certificate, because the path builder checks it for none.
 fn check_end_entity(certificate: &Certificate) -> Result<(), BadProof> {
     match key_usage(certificate)? {
         Some(usage) if !usage.digital_signature() && !usage.non_repudiation() => {
@@ -305,7 +309,7 @@ fn check_end_entity(certificate: &Certificate) -> Result<(), BadProof> {
     }
 }
 
-/// The path builder asks this of intermediates, and takes any anchor.
+/// Checks that a root may sign certificates. The path builder checks this for intermediates only.
 fn check_authority(certificate: &Certificate) -> Result<(), BadProof> {
     match certificate.tbs_certificate.get::<BasicConstraints>() {
         Ok(Some((_, constraints))) if constraints.ca => Ok(()),
@@ -326,7 +330,7 @@ fn key_usage(certificate: &Certificate) -> Result<Option<KeyUsage>, BadProof> {
     Ok(found.map_err(|_| BadProof::Certificate)?.map(|(_, usage)| usage))
 }
 
-/// Extended key usage: absent, or with e-mail protection in it.
+/// The extended key usage: absent, or including e-mail protection.
 struct Usage;
 
 impl ExtendedKeyUsageValidator for Usage {

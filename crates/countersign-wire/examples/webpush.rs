@@ -1,11 +1,11 @@
-//! Both ends of Web Push's encryption, for another implementation to be held against: a line in, a
-//! line out.
+//! Both ends of Web Push's encryption, to compare with another implementation. Reads and writes one
+//! line at a time:
 //!
 //! ```text
 //! in   a subscription, as a browser writes it
 //! in   a text
 //! out  the message, base64
-//! out  a subscription of our own
+//! out  a subscription of this program
 //! in   a message to it, base64
 //! out  its text
 //! ```
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut line = || lines.next().ok_or("a line is missing").map_err(Box::<dyn Error>::from);
     let mut out = stdout();
 
-    let theirs = Subscription::from_json(&line()??).ok_or("it is no subscription")?;
+    let theirs = Subscription::from_json(&line()??).ok_or("the line is not a subscription")?;
     writeln!(out, "{}", BASE64.encode(seal(&theirs, line()??.as_bytes())))?;
 
     let keys = Keys::generate();

@@ -1,9 +1,8 @@
-//! What is said, whichever way it travels: HTTP bodies, most of which are channel frames as well.
+//! The bodies of HTTP requests and answers. Most of them are bodies of channel frames as well.
 //!
-//! What a device sends is read strictly: an unknown member, a value out of bounds or a second
-//! spelling is refused. What the server sends is read leniently: a device ignores members that it
-//! does not know, so that the server may be the newer one. Times are whole milliseconds since the
-//! Unix epoch.
+//! A device's body is read strictly: an unknown member, a value out of bounds and a second spelling
+//! are refused. A server's body is read leniently: a device ignores unknown members, so that the
+//! server may be newer than the device. Times are whole milliseconds since the Unix epoch.
 
 mod enrolment;
 mod pin;

@@ -1,14 +1,14 @@
-//! Activation codes, and what they prove without travelling.
+//! Activation codes, and the MAC that proves a code without sending it.
 //!
 //! The header `Countersign-Code-Mac` of an enrolment and of its answer is base64url HMAC-SHA256
-//! over the SHA-256 of the body's bytes, under a key that HKDF-SHA256 makes of the code. So whoever
-//! ends TLS in between can neither learn the code nor put in keys of its own.
+//! over the SHA-256 of the body's bytes, under a key that HKDF-SHA256 derives from the code. So a
+//! proxy that terminates TLS can neither learn the code nor insert its own keys.
 //!
-//! The MAC is over the digest and not over the body, so that a server which tries a MAC with many
+//! The MAC is over the digest and not over the body, so that a server that compares a MAC with many
 //! codes takes the same time for a short body and for a long one.
 //!
-//! A code is its bytes, exactly as it was made. What a person may type otherwise is read by the
-//! device ([`ActivationCode::typed`]), before anything is computed.
+//! A code is compared byte for byte. The device maps other spellings that a user may type
+//! ([`ActivationCode::typed`]) before it computes a MAC.
 
 use core::fmt;
 
@@ -20,19 +20,19 @@ use crate::jwe::derive;
 use crate::limits::CODE_BYTES_MAX;
 use crate::secret::fill_random;
 
-/// The header that carries a MAC, on the request and on the answer.
+/// The header for a MAC, on the request and on the answer.
 pub const HEADER: &str = "Countersign-Code-Mac";
 
-/// Crockford's base32: no letter in it is taken for a digit or for another letter.
+/// Crockford's base32. It has no letter that looks like a digit or another letter.
 const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// Letters of a generated code, 5 bits each: 80 bits.
+/// The length of a generated code: letters of 5 bits each, 80 bits in all.
 const GENERATED_LETTERS: usize = 16;
 
 /// An activation code, exactly as it was made.
 #[derive(Clone)]
 pub struct ActivationCode(Zeroizing<String>);
 
-/// What a MAC is over.
+/// The message that a MAC covers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Side {
     /// The body of the request: made by the device.
@@ -41,37 +41,37 @@ pub enum Side {
     Answer,
 }
 
-/// The text cannot be an activation code.
+/// The text is not a valid activation code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not an activation code: 1 to 128 bytes without control characters")]
 pub struct BadCode;
 
 impl ActivationCode {
-    /// Makes one of 80 random bits: sixteen letters, such as `7K2MQ0XRZV4C9HTD`.
+    /// Generates a code of 80 random bits: sixteen letters, such as `7K2MQ0XRZV4C9HTD`.
     #[must_use]
     pub fn generate() -> Self {
         let mut bytes = Zeroizing::new([0; GENERATED_LETTERS]);
         fill_random(&mut *bytes);
-        // 256 is a multiple of 32: each letter is as likely as any other.
+        // 256 is a multiple of 32, so every letter is equally likely.
         let letters = bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)]));
         let mut text = Zeroizing::new(String::with_capacity(GENERATED_LETTERS));
         text.extend(letters);
         Self(text)
     }
 
-    /// Takes what somebody made, or what a machine read, and changes none of it.
+    /// Takes a code that an administrator chose or a machine read, unchanged.
     ///
     /// # Errors
-    /// Refuses what is empty, too long, or holds control characters.
+    /// Refuses a text that is empty, too long, or contains control characters.
     pub fn parse(text: &str) -> Result<Self, BadCode> {
         let refused =
             text.is_empty() || text.len() > CODE_BYTES_MAX || text.chars().any(char::is_control);
         if refused { Err(BadCode) } else { Ok(Self(Zeroizing::new(text.to_owned()))) }
     }
 
-    /// Takes what a person typed. A generated code may be read out, and typed in small letters,
-    /// with blanks and dashes, `O` for `0`, and `I` or `L` for `1`: it is then what it was made as.
-    /// Anything else is a code that somebody chose, and stays as it was typed.
+    /// Takes a code that a user typed. A generated code may be typed in small letters, with blanks
+    /// and dashes, with `O` for `0`, and with `I` or `L` for `1`; the result is then the generated
+    /// code. Every other text is a code that an administrator chose, and stays unchanged.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -88,14 +88,14 @@ impl ActivationCode {
         Ok(if is_generated(&made) { Self(made) } else { typed })
     }
 
-    /// The code as it was made: to be shown to the one who hands it out.
+    /// The code, to show to the administrator who hands it out.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The code to be shown to people: a generated one in four groups, such as
-    /// `7K2M-Q0XR-ZV4C-9HTD`, which [`typed`](Self::typed) reads; any other as it is.
+    /// The code in a form for people: a generated one in four groups, such as
+    /// `7K2M-Q0XR-ZV4C-9HTD`, which [`typed`](Self::typed) reads; any other unchanged.
     #[must_use]
     pub fn grouped(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(self.0.len() + 3));
@@ -108,22 +108,23 @@ impl ActivationCode {
         text
     }
 
-    /// The MAC for a body, as the header carries it.
+    /// The MAC of a body, as the header's value.
     #[must_use]
     pub fn mac(&self, side: Side, body: &[u8]) -> String {
         to_base64url(hmac::sign(&self.key(side), &sha256(body)))
     }
 
-    /// Checks a header's MAC for a body, in constant time.
+    /// Checks a header's MAC of a body, in constant time.
     #[must_use]
     pub fn check(&self, side: Side, body: &[u8], mac: &str) -> bool {
         self.check_digest(side, &sha256(body), mac)
     }
 
-    /// The same for a body with this SHA-256. Takes as long whether the MAC is well-formed or not.
+    /// As [`check`](Self::check), for a body with this SHA-256. Takes the same time for a malformed
+    /// MAC.
     #[must_use]
     pub fn check_digest(&self, side: Side, digest: &[u8; 32], mac: &str) -> bool {
-        // 43 letters are 32 bytes; nothing longer is decoded.
+        // 43 letters encode 32 bytes; other lengths are not decoded.
         let mac = if mac.len() == 43 { from_base64url(mac) } else { None };
         hmac::verify(&self.key(side), digest, mac.as_deref().unwrap_or_default()).is_ok()
     }
@@ -142,7 +143,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
-/// Whether a text has the form of a generated code, as it is made.
+/// Returns whether a text has exactly the form of a generated code.
 fn is_generated(text: &str) -> bool {
     text.len() == GENERATED_LETTERS && text.bytes().all(|letter| LETTERS.contains(&letter))
 }
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_code_may_be_typed_as_a_person_would() {
+    fn a_generated_code_is_read_from_every_usual_spelling() {
         let made = "10A0BCDE10A0BCDE";
         for text in
             ["10a0-bcde-10a0-bcde", "IoaO bcdE LOAO bcde", " 1-0-A-0-B-C-D-E 10A0BCDE ", made]
@@ -172,17 +173,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_generated_code_stays_as_it_was_typed() {
+    fn a_chosen_code_stays_as_it_was_typed() {
         for text in ["10A0-BCDE", "10a0-bcde-10a0-bcdu", "10A0BCDE10A0BCDE0", "- -", "ÄÖ", "ol"] {
             assert_eq!(ActivationCode::typed(text).unwrap().as_str(), text);
             assert_eq!(*code(text).grouped(), text);
         }
-        let turkish = "ı0a0-bcde-10a0-bcde"; // a capital of its own is an I, but no ASCII one
+        let turkish = "ı0a0-bcde-10a0-bcde"; // its capital is I, but it is not ASCII
         assert_eq!(ActivationCode::typed(turkish).unwrap().as_str(), turkish);
     }
 
     #[test]
-    fn a_mac_is_made_with_the_very_bytes_of_the_code() {
+    fn a_mac_depends_on_the_exact_bytes_of_the_code() {
         let mac = code("10A0BCDE10A0BCDE").mac(Side::Request, b"body");
         for other in
             ["10a0bcde10a0bcde", "10A0-BCDE-10A0-BCDE", "10A0BCDE10A0BCDE ", "1OA0BCDE10A0BCDE"]
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn no_code_is_empty_endless_or_seen_in_debug() {
+    fn empty_and_overlong_codes_are_refused_and_debug_hides_a_code() {
         for bad in ["", "a\nb", "\u{85}", &"x".repeat(129)] {
             assert_eq!(ActivationCode::parse(bad).err(), Some(BadCode), "{bad:?}");
             assert_eq!(ActivationCode::typed(bad).err(), Some(BadCode), "{bad:?}");

@@ -1,7 +1,7 @@
-//! How bytes, times and bounded text are written in JSON.
+//! The encodings of bytes, times and bounded text in JSON.
 //!
-//! JOSE values and secrets are base64url without padding, everything else that is bytes is base64
-//! with padding, and both are canonical: one value has one spelling.
+//! JOSE values and secrets are base64url without padding; all other bytes are base64 with padding.
+//! Both are canonical: one value has one spelling.
 
 use core::time::Duration;
 
@@ -18,12 +18,12 @@ pub(crate) fn from_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-/// Base64 with padding, for a `Vec<u8>`.
+/// Writes bytes as base64 with padding.
 pub(crate) fn base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&STANDARD.encode(bytes))
 }
 
-/// Reverses [`base64`], up to `MAX` bytes.
+/// Reads base64 with padding, up to `MAX` bytes.
 pub(crate) fn unbase64<'de, D: Deserializer<'de>, const MAX: usize>(
     deserializer: D,
 ) -> Result<Vec<u8>, D::Error> {
@@ -38,7 +38,7 @@ pub(crate) fn unbase64<'de, D: Deserializer<'de>, const MAX: usize>(
     Ok(bytes)
 }
 
-/// A list of values, each base64 with padding: a certificate chain.
+/// A list of values, such as a certificate chain, each base64 with padding.
 pub(crate) mod base64_list {
     use base64::Engine as _;
     use serde::de::Error as _;
@@ -58,7 +58,7 @@ pub(crate) mod base64_list {
     }
 }
 
-/// A time as whole milliseconds since the Unix epoch, or a span of them.
+/// A time in whole milliseconds since the Unix epoch, or a duration in whole milliseconds.
 pub(crate) mod millis {
     use super::{Deserialize, Deserializer, Duration, Serializer};
 
@@ -71,11 +71,11 @@ pub(crate) mod millis {
     }
 }
 
-/// As [`millis`], where the time may be absent.
+/// As [`millis`], for a time that may be absent.
 pub(crate) mod millis_option {
     use super::{Deserialize, Deserializer, Duration, Serialize as _, Serializer};
 
-    #[expect(clippy::ref_option, reason = "serde's signature")]
+    #[expect(clippy::ref_option, reason = "serde prescribes the signature")]
     pub(crate) fn serialize<S: Serializer>(
         time: &Option<Duration>,
         to: S,
@@ -90,7 +90,7 @@ pub(crate) mod millis_option {
     }
 }
 
-/// Text of 1 to `MAX` bytes without control characters.
+/// Reads text of 1 to `MAX` bytes without control characters.
 pub(crate) fn name<'de, D: Deserializer<'de>, const MAX: usize>(
     deserializer: D,
 ) -> Result<String, D::Error> {
@@ -98,7 +98,7 @@ pub(crate) fn name<'de, D: Deserializer<'de>, const MAX: usize>(
     if text.is_empty() { Err(D::Error::custom("empty")) } else { Ok(text) }
 }
 
-/// Text of at most `MAX` bytes without control characters.
+/// Reads text of at most `MAX` bytes without control characters.
 pub(crate) fn bounded<'de, D: Deserializer<'de>, const MAX: usize>(
     deserializer: D,
 ) -> Result<String, D::Error> {
@@ -112,13 +112,14 @@ pub(crate) fn bounded<'de, D: Deserializer<'de>, const MAX: usize>(
     Ok(text)
 }
 
-/// As `char::is_control` says; most texts are ASCII, and some are long.
+/// The result of `char::is_control`, with a fast path for ASCII: most texts are ASCII, and some are
+/// long.
 fn has_control(text: &str) -> bool {
     let ascii = |octet: &u8| octet.is_ascii() && !octet.is_ascii_control();
     !text.as_bytes().iter().all(ascii) && text.chars().any(char::is_control)
 }
 
-/// As [`name`], where the text may be absent. `null` is as absent.
+/// As [`name`], for a text that may be absent. `null` counts as absent.
 pub(crate) fn name_option<'de, D: Deserializer<'de>, const MAX: usize>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
@@ -131,7 +132,7 @@ pub(crate) fn name_option<'de, D: Deserializer<'de>, const MAX: usize>(
     }
 }
 
-/// A list of at most `MAX` items.
+/// Reads a list of at most `MAX` items.
 pub(crate) fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -141,7 +142,7 @@ where
     if items.len() > MAX { Err(D::Error::custom("too many")) } else { Ok(items) }
 }
 
-/// A list of 1 to `MAX` items.
+/// Reads a list of 1 to `MAX` items.
 pub(crate) fn some<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

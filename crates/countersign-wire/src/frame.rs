@@ -1,7 +1,8 @@
 //! The channel's frames: JSON texts `{"n": int, "<verb>": {…}}`.
 //!
-//! A device numbers its requests from 1, each number once a channel; an answer repeats the number
-//! of its request. What the server says unasked has the number 0 and is never answered.
+//! A device numbers its requests from 1 and uses each number once per channel; an answer repeats
+//! the number of its request. A message that is not an answer has the number 0 and is never
+//! answered.
 //!
 //! ```text
 //! server ── {"n":0,"challenge":{"nonce":"…"}} ──▶ device
@@ -28,52 +29,52 @@ use crate::encoding::name;
 use crate::id::{DeviceName, TransactionId};
 use crate::limits::{FRAME_BYTES_MAX, FRAME_NUMBER_MAX, TOKEN_BYTES_MAX};
 
-/// The WebSocket subprotocol that device and server agree on.
+/// The WebSocket subprotocol of the device protocol.
 pub const SUBPROTOCOL: &str = "countersign.device.v1";
 
 /// A frame that a device sends.
 #[derive(Clone, Debug)]
 pub struct FromDevice {
-    /// The device's own count, from 1.
+    /// The request's number, from 1.
     pub n: u64,
-    /// What it asks for.
+    /// The request.
     pub request: Request,
 }
 
 /// A frame that the server sends.
 #[derive(Clone, Debug)]
 pub struct FromServer {
-    /// The number of the request that it answers, or 0.
+    /// The number of the answered request, or 0.
     pub n: u64,
-    /// What it says.
+    /// The message.
     pub message: Message,
 }
 
-/// What a device asks for.
+/// A request of a device.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Answers the challenge; the first frame, and only the first.
     Hello(Hello),
-    /// The person opened it.
+    /// The user opened the transaction.
     Take(Take),
-    /// The person signed.
+    /// The user signed.
     Finish(Finish),
-    /// The person said no.
+    /// The user declined.
     Decline(Decline),
-    /// The device could not.
+    /// The device could not sign.
     Fail(Fail),
 }
 
-/// What the server says.
+/// A message of the server.
 #[derive(Clone, Debug)]
 pub enum Message {
-    /// Prove who you are.
+    /// Asks the device to authenticate.
     Challenge(Challenge),
     /// Answers `hello`: the channel is open.
     Welcome(Welcome),
-    /// There is something for this device.
+    /// Announces a transaction.
     Offer(Offer),
-    /// It ended elsewhere, or another device took it for itself.
+    /// The transaction ended elsewhere, or another device took it exclusively.
     Withdrawn(Withdrawn),
     /// Answers `take`.
     Taken(Taken),
@@ -83,16 +84,16 @@ pub enum Message {
     Declined(Ended),
     /// Answers `fail`.
     Failed(Ended),
-    /// Answers any request: no, and why.
+    /// Answers any request with a refusal and its reason.
     Refused(RefusalBody),
-    /// A verb that this program does not know: to be ignored.
+    /// A verb that this program does not know; ignore it.
     Unknown,
 }
 
 /// The server's first frame.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Challenge {
-    /// 32 random bytes as base64url; to be repeated as it is.
+    /// 32 random bytes as base64url; the device repeats them unchanged.
     pub nonce: String,
 }
 
@@ -100,42 +101,42 @@ pub struct Challenge {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hello {
-    /// Who says so.
+    /// The device that connects.
     pub device: DeviceName,
     /// A JWS over nonce and audience: see [`crate::jws::sign_hello`].
     #[serde(deserialize_with = "name::<_, TOKEN_BYTES_MAX>")]
     pub proof: String,
 }
 
-/// The channel is open.
+/// The answer to `hello`: the channel is open.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Welcome {
-    /// Everything still open for this device, what it has taken included.
+    /// Everything still open for this device, including the transactions that it has taken.
     pub open: Vec<Offer>,
 }
 
-/// It is no longer to be shown.
+/// A transaction that is no longer to be shown.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Withdrawn {
     /// The transaction.
     pub id: TransactionId,
-    /// How it ended; `taken` where it may be taken once only, and another device did.
+    /// The final state; `taken` if another device took the transaction exclusively.
     pub why: State,
 }
 
-/// What came is no frame.
+/// The received text is not a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the frame is not understood")]
 pub struct BadFrame {
-    /// The number to refuse it under. Without one, the channel is closed with [`Close::Malformed`].
+    /// The number for the refusal. Without one, the channel is closed with [`Close::Malformed`].
     pub n: Option<u64>,
 }
 
 impl FromDevice {
-    /// Reads a frame, strictly: one known verb, no member besides it and `n`.
+    /// Reads a frame strictly: one known verb, and no member besides it and `n`.
     ///
     /// # Errors
-    /// [`BadFrame`] for whatever else came; with the number to answer, where there is one.
+    /// [`BadFrame`] for every other text, with the number for the refusal, if there is one.
     pub fn parse(text: &str) -> Result<Self, BadFrame> {
         let raw = RawFrame::parse(text)?;
         if raw.n == 0 || raw.verbs.len() != 1 {
@@ -154,7 +155,7 @@ impl FromDevice {
         Ok(Self { n: raw.n, request })
     }
 
-    /// The frame as it is sent.
+    /// The frame's text.
     #[must_use]
     pub fn to_text(&self) -> String {
         match &self.request {
@@ -168,22 +169,22 @@ impl FromDevice {
 }
 
 impl FromServer {
-    /// What the server says unasked.
+    /// A message that is not an answer.
     #[must_use]
     pub fn push(message: Message) -> Self {
         Self { n: 0, message }
     }
 
-    /// What the server answers to request `n`.
+    /// The answer to request `n`.
     #[must_use]
     pub fn answer(n: u64, message: Message) -> Self {
         Self { n, message }
     }
 
-    /// Reads a frame, leniently: members that are not known are ignored.
+    /// Reads a frame leniently: unknown members are ignored.
     ///
     /// # Errors
-    /// [`BadFrame`] where there is no number, or a known verb's body is not what it should be.
+    /// [`BadFrame`] if the number is missing, or the body of a known verb is malformed.
     pub fn parse(text: &str) -> Result<Self, BadFrame> {
         let raw = RawFrame::parse(text)?;
         for (verb, body) in &raw.verbs {
@@ -205,10 +206,10 @@ impl FromServer {
         Ok(Self { n: raw.n, message: Message::Unknown })
     }
 
-    /// The frame as it is sent.
+    /// The frame's text.
     ///
     /// # Panics
-    /// On [`Message::Unknown`], which is only ever read.
+    /// On [`Message::Unknown`], which is only read and never sent.
     #[must_use]
     pub fn to_text(&self) -> String {
         match &self.message {
@@ -227,7 +228,7 @@ impl FromServer {
 }
 
 impl Challenge {
-    /// Makes a new one from the system's random generator.
+    /// Generates a nonce from the system's random generator.
     #[must_use]
     pub fn generate() -> Self {
         let mut nonce = [0; 32];
@@ -236,7 +237,7 @@ impl Challenge {
     }
 }
 
-/// A frame whose verb has not been looked at.
+/// A frame whose verb has not been read yet.
 struct RawFrame {
     n: u64,
     verbs: Vec<(String, Box<RawValue>)>,

@@ -1,8 +1,8 @@
-//! Which addresses may be called: the public internet, and networks that the configuration allows.
-//! The server judges callbacks by it, and devices what they are to fetch.
+//! The rules which addresses may be called: the public internet, and the networks that the
+//! configuration allows. The server applies them to callbacks, and a device to documents.
 //!
-//! Its promise: an address is judged by where its packets would go. One that carries another inside
-//! (IPv4 in IPv6, in any of the ways that there are) is judged by both.
+//! The guarantee: an address is judged by where its packets would go. An IPv6 address that contains
+//! an IPv4 address, in any of the known ways, is judged by both.
 
 use core::str::FromStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,52 +10,52 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
-/// What may be called.
+/// The allowed addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
     allowed: Vec<IpNet>,
 }
 
-/// Why something is not called; a sentence that may be shown to whoever named it.
+/// The reason for which an address is not called, with a sentence for the user who configured it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Forbidden {
-    /// Another scheme.
+    /// The URL's scheme is not https.
     #[error("it must begin with https://")]
     NotHttps,
-    /// No port has this number.
+    /// The port is 0.
     #[error("port 0 cannot be called")]
     NoPort,
-    /// A private, local or special address, or a name that has only such ones.
+    /// The address is private, local or special, or all addresses of the name are.
     #[error("its host is not on the public internet, and the configuration does not allow it")]
     NotPublic,
 }
 
-/// What a URL names.
+/// The host of a URL.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target {
-    /// An address, which has been judged.
+    /// An address, which has been checked.
     Address,
-    /// A name, whose addresses must be judged.
+    /// A name, whose addresses must be checked.
     Name(String),
 }
 
 impl Guard {
-    /// `allowed` are networks besides the public internet.
+    /// Allows the public internet and the networks in `allowed`.
     #[must_use]
     pub fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
     }
 
-    /// Permits every address, metadata services excepted: for hosts that a configuration names.
+    /// Allows every address except metadata services, for hosts that a configuration names.
     #[must_use]
     pub fn everywhere() -> Self {
         Self { allowed: vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())] }
     }
 
-    /// Judges what can be judged without asking anybody.
+    /// Checks a URL without a DNS lookup.
     ///
     /// # Errors
-    /// [`Forbidden`], the first reason found.
+    /// [`Forbidden`], with the first reason found.
     pub fn check_url(&self, url: &Url) -> Result<Target, Forbidden> {
         if url.scheme() != "https" {
             return Err(Forbidden::NotHttps);
@@ -71,8 +71,8 @@ impl Guard {
         }
     }
 
-    /// Judges a name by itself: some can only ever be private, and where no network is allowed they
-    /// are refused before anybody is asked. Answers the name as it is to be looked up.
+    /// Checks a name without a DNS lookup: some names are always private, and are refused here if
+    /// no network is allowed. Returns the name to look up.
     fn check_name(&self, name: &str) -> Result<String, Forbidden> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let is_private = !name.contains('.')
@@ -84,8 +84,8 @@ impl Guard {
         Ok(name)
     }
 
-    /// Judges the addresses of one host: one that is forbidden forbids the host. A host without any
-    /// is nowhere.
+    /// Checks all addresses of one host. One forbidden address forbids the host, and a host without
+    /// addresses is forbidden.
     ///
     /// # Errors
     /// [`Forbidden::NotPublic`].
@@ -94,7 +94,7 @@ impl Guard {
         if all && !addresses.is_empty() { Ok(()) } else { Err(Forbidden::NotPublic) }
     }
 
-    /// Whether an address may be called.
+    /// Returns whether an address may be called.
     #[must_use]
     pub fn permits(&self, address: IpAddr) -> bool {
         let judged = unpacked(address);
@@ -103,8 +103,8 @@ impl Guard {
         judged.iter().all(|address| may(address) && !METADATA.contains(address))
     }
 
-    /// The addresses that `localhost` means (RFC 6761, section 6.3): the loopback's, as far as they
-    /// are allowed. `None` for other names.
+    /// The loopback addresses of `localhost` (RFC 6761 §6.3) that are allowed. `None` for other
+    /// names.
     #[must_use]
     pub fn localhost(&self, name: &str) -> Option<Vec<IpAddr>> {
         is_localhost(name).then(|| {
@@ -114,16 +114,16 @@ impl Guard {
     }
 }
 
-/// A host that a configuration names, with one of its ports or all of them.
+/// A host that a configuration names, with one port or all ports.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AllowedHost {
-    /// As a URL has it: in lower case, an IPv6 address in brackets.
+    /// In a URL's form: lower case, and an IPv6 address in brackets.
     host: String,
     port: Option<u16>,
 }
 
 impl AllowedHost {
-    /// Whether `url` is at this host and port.
+    /// Returns whether `url` has this host and port.
     #[must_use]
     pub fn includes(&self, url: &Url) -> bool {
         url.host_str() == Some(self.host.as_str())
@@ -134,21 +134,21 @@ impl AllowedHost {
 impl FromStr for AllowedHost {
     type Err = &'static str;
 
-    /// `HOST` or `HOST:PORT`.
+    /// Reads `HOST` or `HOST:PORT`.
     fn from_str(text: &str) -> Result<Self, &'static str> {
         const WRONG: &str = "it is HOST or HOST:PORT";
         if text.contains(['/', '@', '*', '?', '#', '\\']) {
             return Err(WRONG);
         }
         let url = Url::parse(&format!("https://{text}/")).map_err(|_| WRONG)?;
-        // A URL leaves its scheme's own port out.
+        // `Url` leaves out the default port of its scheme.
         let port = url.port().or_else(|| text.ends_with(":443").then_some(443));
         let host = url.host_str().ok_or(WRONG)?.to_owned();
         if port == Some(0) { Err(WRONG) } else { Ok(Self { host, port }) }
     }
 }
 
-/// Endings of names that are never public: RFC 6761, 6762, 8375, 7686, and ICANN's `internal`.
+/// The endings of names that are never public: RFC 6761, 6762, 8375, 7686, and ICANN's `internal`.
 const PRIVATE_ENDINGS: [&str; 7] =
     [".local", ".internal", ".home.arpa", ".onion", ".test", ".invalid", ".localdomain"];
 
@@ -156,8 +156,8 @@ fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// Where clouds answer their own machines with credentials. They are not called even where a
-/// network around them is allowed.
+/// The metadata services of clouds, which return credentials to the cloud's own machines. They are
+/// forbidden even if a network around them is allowed.
 const METADATA: [IpAddr; 7] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), // AWS, Azure, Google and most others
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),   // AWS, containers
@@ -168,8 +168,8 @@ const METADATA: [IpAddr; 7] = [
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)), // Google
 ];
 
-/// The addresses that one is to be judged by: those that it carries inside, and itself where it is
-/// more than a wrapping.
+/// The addresses to check for one address: those that it contains, and itself unless it is only a
+/// wrapper.
 #[expect(clippy::match_same_arms, reason = "an arm is a document, in the order of its exceptions")]
 fn unpacked(address: IpAddr) -> Vec<IpAddr> {
     let IpAddr::V6(v6) = address else { return vec![address] };
@@ -177,16 +177,16 @@ fn unpacked(address: IpAddr) -> Vec<IpAddr> {
         IpAddr::V4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
     };
     match v6.segments() {
-        // `::` and `::1` are themselves, not IPv4-compatible addresses.
+        // `::` and `::1` are addresses themselves, not IPv4-compatible ones.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => vec![address],
-        // IPv4-compatible (RFC 4291, 2.5.5.1), IPv4-mapped (2.5.5.2), IPv4-translated (RFC 2765),
+        // IPv4-compatible (RFC 4291 §2.5.5.1), IPv4-mapped (§2.5.5.2), IPv4-translated (RFC 2765),
         // NAT64 (RFC 6052).
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => vec![v4(high, low)],
         // 6to4 (RFC 3056).
         [0x2002, high, low, ..] => vec![v4(high, low)],
-        // Teredo (RFC 4380): its server, and its client with every bit turned over.
+        // Teredo (RFC 4380): its server, and its client with every bit inverted.
         [0x2001, 0, server_high, server_low, _, _, high, low] => {
             vec![v4(server_high, server_low), v4(!high, !low)]
         }
@@ -196,7 +196,8 @@ fn unpacked(address: IpAddr) -> Vec<IpAddr> {
     }
 }
 
-/// Whether an address is public unicast, by IANA's registries of special addresses (RFC 6890).
+/// Returns whether an address is public unicast, by IANA's registries of special addresses (RFC
+/// 6890).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -209,8 +210,8 @@ fn is_public(address: IpAddr) -> bool {
         }
         IpAddr::V6(v6) => {
             let [a, b, ..] = v6.segments();
-            // Global unicast is 2000::/3; of that, 2001::/23 is the IETF's, and two networks are
-            // for documents.
+            // Global unicast is 2000::/3. In it, 2001::/23 is reserved by the IETF, and two
+            // networks are for documentation.
             (0x2000..0x4000).contains(&a)
                 && !(a == 0x2001 && b < 0x200)
                 && !(a == 0x2001 && b == 0xdb8)
@@ -230,7 +231,7 @@ mod tests {
     }
 
     fn checked(guard: &Guard, url: &str) -> Result<Target, Forbidden> {
-        guard.check_url(&Url::parse(url).unwrap_or_else(|_| panic!("{url} is no URL")))
+        guard.check_url(&Url::parse(url).unwrap_or_else(|_| panic!("{url} is not a URL")))
     }
 
     const PRIVATE: [&str; 18] = [
@@ -254,7 +255,7 @@ mod tests {
         "100.100.100.200/32",
     ];
 
-    /// Every spelling of an IPv4 address that a URL parser may take for it.
+    /// The spellings of an IPv4 address that a URL parser accepts.
     fn spellings(address: Ipv4Addr) -> Vec<String> {
         let [a, b, c, d] = address.octets();
         let bits = address.to_bits();
@@ -349,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowed_network_opens_itself_and_nothing_else() {
+    fn an_allowed_network_permits_its_own_addresses_only() {
         let guard = guard(&["127.0.0.0/8", "fd12::/16"]);
         for good in
             ["127.0.0.1", "127.9.9.9", "[::ffff:127.0.0.1]", "[fd12::1]", "2130706433", "8.8.8.8"]
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_not_called_even_where_its_network_is_allowed() {
+    fn metadata_services_are_forbidden_even_if_their_network_is_allowed() {
         let guard = guard(&["0.0.0.0/0", "::/0"]);
         for bad in [
             "169.254.169.254",
@@ -417,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn localhost_is_the_loopback_as_far_as_that_is_allowed() {
+    fn localhost_has_the_allowed_loopback_addresses() {
         let addresses = |allowed: &[&str]| guard(allowed).localhost("a.localhost").unwrap();
         assert_eq!(addresses(&["127.0.0.0/8"]), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(addresses(&["127.0.0.0/8", "::1/128"]).len(), 2);
@@ -426,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn everywhere_is_every_address_but_metadata() {
+    fn everywhere_permits_every_address_except_metadata() {
         for good in ["10.0.0.1", "[::1]", "localhost", "printer.local", "8.8.8.8"] {
             assert!(checked(&Guard::everywhere(), &format!("https://{good}/")).is_ok(), "{good}");
         }
@@ -455,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_is_https_and_the_port_is_one() {
+    fn other_schemes_and_port_zero_are_refused() {
         assert_eq!(checked(&guard(&[]), "http://shop.example/"), Err(Forbidden::NotHttps));
         assert_eq!(checked(&guard(&[]), "ftp://shop.example/"), Err(Forbidden::NotHttps));
         assert_eq!(checked(&guard(&[]), "https://shop.example:0/"), Err(Forbidden::NoPort));

@@ -1,4 +1,4 @@
-//! What things are called on the wire: transactions, devices, and devices outside their tenant.
+//! The ids of the protocol: transactions, devices, and devices outside their tenant.
 
 use core::fmt;
 use core::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limits::NAME_BYTES_MAX;
 
-/// A transaction's 128 bits, never reused; written as 32 lower-case hex digits.
+/// A transaction's id: 128 bits, never reused, written as 32 lower-case hex digits.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TransactionId(pub [u8; 16]);
 
@@ -16,14 +16,14 @@ pub struct TransactionId(pub [u8; 16]);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct DeviceId(u64);
 
-/// What a device is called outside its tenant: `<tenant>/<device id>`.
+/// A device's name outside its tenant: `<tenant>/<device id>`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct DeviceName {
     tenant: String,
     device: DeviceId,
 }
 
-/// The text names nothing of this kind.
+/// The text is not an id of this kind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a valid {0}")]
 pub struct BadId(&'static str);
@@ -32,7 +32,7 @@ impl DeviceId {
     /// Takes a number in range.
     ///
     /// # Errors
-    /// Refuses 0 and whatever does not fit 63 bits.
+    /// Refuses 0 and numbers that need more than 63 bits.
     pub fn new(number: u64) -> Result<Self, BadId> {
         if number == 0 || i64::try_from(number).is_err() {
             return Err(BadId("device id"));
@@ -51,7 +51,8 @@ impl DeviceName {
     /// Names `device` of `tenant`.
     ///
     /// # Errors
-    /// Refuses a tenant that is empty, too long, or holds anything but visible ASCII without `/`.
+    /// Refuses a tenant that is empty, too long, or contains a `/` or a character that is not
+    /// visible ASCII.
     pub fn new(tenant: &str, device: DeviceId) -> Result<Self, BadId> {
         let fits = (1..=NAME_BYTES_MAX).contains(&tenant.len());
         if !fits || !tenant.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {
@@ -102,7 +103,7 @@ impl FromStr for TransactionId {
 
     fn from_str(text: &str) -> Result<Self, BadId> {
         let mut id = [0; 16];
-        // `hex` takes upper case as well; one id has one spelling.
+        // `hex` accepts upper case too, but one id has one spelling.
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(BadId("transaction id"));
         }
@@ -115,7 +116,7 @@ impl FromStr for DeviceId {
     type Err = BadId;
 
     fn from_str(text: &str) -> Result<Self, BadId> {
-        // `parse` takes a plus sign and leading zeros as well; one id has one spelling.
+        // `parse` accepts a plus sign and leading zeros too, but one id has one spelling.
         if !text.starts_with(|first: char| first.is_ascii_digit() && first != '0') {
             return Err(BadId("device id"));
         }
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_reads_as_it_was_written() {
+    fn an_id_round_trips() {
         let id = "0123456789abcdef0123456789abcdef";
         assert_eq!(id.parse::<TransactionId>().unwrap().to_string(), id);
         let name = "bank/9223372036854775807".parse::<DeviceName>().unwrap();

@@ -1,10 +1,10 @@
-//! Sealed messages: what nobody between server and device may read or change.
+//! Sealed messages, which a proxy between server and device can neither read nor change.
 //!
-//! A message is a compact JWE (RFC 7516), `dir` with `A256GCM`, under one of two keys that
-//! HKDF-SHA256 makes of the payload key, one a direction. Its protected header is exactly
-//! `alg, enc, typ, kid, id`, and says what it is for, whose it is, and which transaction's; all
-//! of it is checked before the key is tried. The promise: what opens was sealed by the other side,
-//! for this purpose.
+//! A message is a compact JWE (RFC 7516), `dir` with `A256GCM`. HKDF-SHA256 derives two keys from
+//! the payload key, one for each direction. The protected header is exactly
+//! `alg, enc, typ, kid, id`; it names the purpose, the device and the transaction, and all of it is
+//! checked before decryption. The guarantee: a message that opens was sealed by the other side, for
+//! this purpose.
 
 mod compact;
 pub mod secrets;
@@ -17,34 +17,35 @@ use crate::id::{DeviceName, TransactionId};
 use crate::limits::SEALED_BYTES_MAX;
 use crate::secret::{Bytes32, PayloadKey, fill_random, zeros};
 
-/// What a sealed message is for. It decides the direction, and so the key.
+/// The purpose of a sealed message. It determines the direction, and so the key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
-    /// Server to device: what is to be shown and signed in this transaction.
+    /// Server to device: the content of this transaction.
     Content(TransactionId),
     /// Device to server: a PIN.
     Pin,
     /// Device to server: the request key of this transaction, in ASCII.
     Information(TransactionId),
-    /// Device to server: where it is woken from now on, a [`crate::body::Push`] as JSON.
+    /// Device to server: the new push address, a [`crate::body::Push`] as JSON.
     Notification,
 }
 
-/// Why a sealed message does not open.
+/// The reason for which a sealed message does not open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadSealed {
-    /// No compact JWE of ours: another algorithm, members too many or too few, not canonical.
+    /// The message is not a compact JWE of this protocol: the algorithm is another, a member is
+    /// missing or unknown, or an encoding is not canonical.
     #[error("the sealed message is malformed")]
     Malformed,
-    /// It is for another purpose, device or transaction.
+    /// The message is for another purpose, device or transaction.
     #[error("the sealed message is for something else")]
     OtherLabel,
-    /// It was not sealed with this key, or was changed.
+    /// The message was sealed with another key, or was changed.
     #[error("the sealed message does not open")]
     Closed,
 }
 
-/// The protected header, in the order in which it is written.
+/// The protected header; its members are in the order of the JSON.
 #[derive(Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 struct ProtectedHeader {
@@ -56,7 +57,7 @@ struct ProtectedHeader {
     id: Option<TransactionId>,
 }
 
-/// Seals `plaintext` for, or as, `device`.
+/// Seals `plaintext` between the server and `device`. The purpose determines the direction.
 #[must_use]
 pub fn seal(key: &PayloadKey, device: &DeviceName, purpose: Purpose, plaintext: &[u8]) -> String {
     let mut iv = [0; compact::IV_BYTES];
@@ -64,10 +65,10 @@ pub fn seal(key: &PayloadKey, device: &DeviceName, purpose: Purpose, plaintext: 
     seal_with(key, device, purpose, plaintext, iv)
 }
 
-/// Opens what the other side sealed with [`seal`] for exactly this device and purpose.
+/// Opens a message that the other side sealed with [`seal`] for exactly this device and purpose.
 ///
 /// # Errors
-/// [`BadSealed`], whatever was changed.
+/// [`BadSealed`] for every change.
 pub fn open(
     key: &PayloadKey,
     device: &DeviceName,
@@ -86,8 +87,7 @@ pub fn open(
     parts.open(&direction_key(key, purpose))
 }
 
-/// Reads whose message it says it is and what for, believing nothing: to find the key to open it
-/// with.
+/// Reads the claimed device and purpose without any check, to find the key for [`open`].
 ///
 /// # Errors
 /// [`BadSealed::Malformed`].
@@ -103,7 +103,7 @@ pub fn peek(sealed: &str) -> Result<(DeviceName, Purpose), BadSealed> {
     Ok((label.kid, purpose))
 }
 
-/// As [`seal`], with the IV given: the door for test vectors.
+/// As [`seal`], with a given IV, for test vectors only.
 fn seal_with(
     key: &PayloadKey,
     device: &DeviceName,
@@ -126,7 +126,7 @@ fn label_of(device: &DeviceName, purpose: Purpose) -> ProtectedHeader {
     ProtectedHeader { alg, enc, typ, kid: device.clone(), id }
 }
 
-/// One key a direction, so that neither side can be sent its own words back.
+/// Derives one key for each direction, so that a message cannot be reflected to its sender.
 fn direction_key(key: &PayloadKey, purpose: Purpose) -> Bytes32 {
     match purpose {
         Purpose::Content(_) => derive(key.as_bytes(), b"countersign to device"),
@@ -143,7 +143,7 @@ pub(crate) fn derive(secret: &[u8], info: &[u8]) -> Bytes32 {
         .extract(secret)
         .expand(&[info], hkdf::HKDF_SHA256)
         .and_then(|okm| okm.fill(&mut *key))
-        .expect("32 bytes are within HKDF's reach");
+        .expect("32 bytes are within HKDF's limit");
     key
 }
 

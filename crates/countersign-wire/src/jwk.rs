@@ -1,7 +1,7 @@
-//! P-256 keys as JWKs (RFC 7517, RFC 7518 section 6.2).
+//! P-256 keys as JWKs (RFC 7517, RFC 7518 §6.2).
 //!
-//! A key that has been read is on the curve; a private one fits its public one. Nothing but `kty`,
-//! `crv`, `x`, `y` and `d` may stand in one, so that a private key is never taken for a public one.
+//! A key that was read is on the curve, and a private key matches its public key. A JWK has only
+//! `kty`, `crv`, `x`, `y` and `d`, so that a private key is never read as a public one.
 
 use core::fmt;
 
@@ -18,25 +18,25 @@ use zeroize::Zeroizing;
 use crate::encoding::{from_base64url, to_base64url};
 use crate::secret::{Bytes32, copied};
 
-/// A public key: what a device's `auth_key` and `seal_key` are at enrolment.
+/// A public key, such as a device's `auth_key` and `seal_key` at enrolment.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct PublicJwk {
     /// 0x04 ‖ x ‖ y (SEC 1, section 2.3.3).
     point: [u8; 65],
 }
 
-/// A public key that was made ready to check signatures with (ES256), which costs about as much as
-/// a third of a check: whoever checks often keeps it.
+/// A public key that is parsed for checking signatures (ES256). Parsing costs about a third of a
+/// check, so keep the parsed key if there are many checks.
 pub struct VerifyingKey(ParsedPublicKey);
 
-/// A private key, with its public one: what a device keeps.
+/// A private key with its public key; the device keeps it.
 #[derive(Clone)]
 pub struct PrivateJwk {
     scalar: Bytes32,
     public: PublicJwk,
 }
 
-/// The bytes are no P-256 key.
+/// The bytes are not a P-256 key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a P-256 key")]
 pub struct BadKey;
@@ -45,14 +45,14 @@ impl PublicJwk {
     /// Takes an uncompressed point.
     ///
     /// # Errors
-    /// Refuses what is not 65 bytes or not on the curve.
+    /// Refuses bytes that are not 65 bytes, or a point that is not on the curve.
     pub fn from_point(point: &[u8]) -> Result<Self, BadKey> {
         let point = <[u8; 65]>::try_from(point).map_err(|_| BadKey)?;
         VerifyingKey::from_point(&point)?;
         Ok(Self { point })
     }
 
-    /// The uncompressed point: 0x04 ‖ x ‖ y. What a registry stores.
+    /// The uncompressed point: 0x04 ‖ x ‖ y. A registry stores it.
     #[must_use]
     pub fn point(&self) -> &[u8; 65] {
         &self.point
@@ -63,11 +63,11 @@ impl PublicJwk {
         (to_base64url(&self.point[1..33]), to_base64url(&self.point[33..]))
     }
 
-    /// The key, ready to check signatures with.
+    /// Parses the key for checking signatures.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "states an invariant")]
     pub fn verifying(&self) -> VerifyingKey {
-        VerifyingKey::from_point(&self.point).expect("a checked key is a key")
+        VerifyingKey::from_point(&self.point).expect("a checked key is valid")
     }
 
     fn from_coordinates(x: &str, y: &str) -> Result<Self, BadKey> {
@@ -83,7 +83,7 @@ impl VerifyingKey {
     /// Takes an uncompressed point.
     ///
     /// # Errors
-    /// Refuses what is not 65 bytes or not on the curve.
+    /// Refuses a point that is malformed or not on the curve.
     pub fn from_point(point: &[u8; 65]) -> Result<Self, BadKey> {
         ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map(Self).map_err(|_| BadKey)
     }
@@ -94,26 +94,26 @@ impl VerifyingKey {
         self.0.as_ref()
     }
 
-    /// Whether `signature`, r ‖ s, is this key's over `message` (RFC 7518, section 3.4).
+    /// Returns whether `signature`, r ‖ s, is by this key over `message` (RFC 7518 §3.4).
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.0.verify_sig(message, signature).is_ok()
     }
 }
 
 impl PrivateJwk {
-    /// Makes a new key.
+    /// Generates a key.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "states an invariant")]
     pub fn generate() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .expect("the system's random generator does not fail");
-        Self::from_pair(&pair).expect("a new key is a key")
+        Self::from_pair(&pair).expect("a new key is valid")
     }
 
     /// Takes a key in PKCS#8, DER.
     ///
     /// # Errors
-    /// Refuses what is not a P-256 key.
+    /// Refuses bytes that are not a P-256 key.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, BadKey> {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der);
         Self::from_pair(&pair.map_err(|_| BadKey)?)
@@ -124,7 +124,7 @@ impl PrivateJwk {
     #[expect(clippy::missing_panics_doc, reason = "states an invariant")]
     pub fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
         let document = self.pair().and_then(|pair| pair.to_pkcs8v1().map_err(|_| BadKey));
-        Zeroizing::new(document.expect("a checked key can be written").as_ref().to_vec())
+        Zeroizing::new(document.expect("a checked key can be encoded").as_ref().to_vec())
     }
 
     /// The public key.
@@ -133,10 +133,10 @@ impl PrivateJwk {
         &self.public
     }
 
-    /// The key for an agreement.
+    /// The key in the form for a key agreement.
     pub(crate) fn agreement(&self) -> agreement::PrivateKey {
         agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, self.scalar.as_slice())
-            .expect("a checked key is a key")
+            .expect("a checked key is valid")
     }
 
     fn from_pair(pair: &EcdsaKeyPair) -> Result<Self, BadKey> {
@@ -174,7 +174,7 @@ impl fmt::Debug for PrivateJwk {
     }
 }
 
-/// The members as they are written; absent ones are never written.
+/// The members of the JSON; absent ones are not written.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Members {
@@ -220,7 +220,7 @@ impl<'de> Deserialize<'de> for PublicJwk {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let members = Members::deserialize(deserializer)?;
         if members.d.is_some() {
-            return Err(D::Error::custom("a private key where a public one belongs"));
+            return Err(D::Error::custom("a private key instead of a public one"));
         }
         members.public().map_err(D::Error::custom)
     }
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_reads_as_it_was_written() {
+    fn a_key_round_trips() {
         let key = PrivateJwk::generate();
         let text = serde_json::to_string(&key).unwrap();
         let read: PrivateJwk = serde_json::from_str(&text).unwrap();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_is_not_taken_for_a_public_one() {
+    fn a_private_key_is_not_read_as_a_public_one() {
         let text = serde_json::to_string(&PrivateJwk::generate()).unwrap();
         assert!(serde_json::from_str::<PublicJwk>(&text).is_err());
     }

@@ -1,4 +1,4 @@
-//! Who says it: the three JWS that a device makes with its authentication key.
+//! The three JWS that a device makes with its authentication key.
 //!
 //! | `typ` | where | claims |
 //! |---|---|---|
@@ -6,9 +6,9 @@
 //! | `countersign-channel+jwt` | `hello` on the channel | `nonce, aud` |
 //! | `countersign-enrolment+jwt` | `Countersign-Proof` of an enrolment | `bh` |
 //!
-//! ES256 and nothing else; the header holds exactly `typ`, `alg` and `kid` (no `kid` before there
-//! is a device), the claims exactly what the table says. A token of one kind is never good as
-//! another.
+//! The algorithm is always ES256. The header has exactly `typ`, `alg` and `kid` (no `kid` before
+//! the device has an id), and the claims are exactly those of the table. A token of one type is
+//! never valid as another.
 
 use core::time::Duration;
 
@@ -31,55 +31,57 @@ pub const ENROLMENT_TYPE: &str = "countersign-enrolment+jwt";
 /// The header that carries an enrolment's proof.
 pub const ENROLMENT_HEADER: &str = "Countersign-Proof";
 
-/// Why a token proves nothing. For logs: the device is told `unauthorised` only.
+/// The reason for which a token is refused, for logs. The device gets `unauthorised` only.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadToken {
-    /// No JWS of ours: too long, no three parts, another algorithm, members too many or too few.
+    /// The token is not a JWS of this protocol: it is too long, does not have three parts, has
+    /// another algorithm, or has a missing or unknown member.
     #[error("the token is malformed")]
     Malformed,
-    /// It is good for something else.
+    /// The token has another type.
     #[error("the token is of another type")]
     OtherType,
-    /// It names another device.
+    /// The token names another device.
     #[error("the token is another device's")]
     OtherDevice,
-    /// It was not made with the registered key.
+    /// The signature is not by the registered key.
     #[error("the token's signature is wrong")]
     BadSignature,
-    /// It is for another method.
+    /// The token is for another method.
     #[error("the token is for another method")]
     OtherMethod,
-    /// It is for another address, or for another server.
+    /// The token is for another path or another server.
     #[error("the token is for another address")]
     OtherAddress,
-    /// It is over another challenge.
+    /// The token is over another challenge.
     #[error("the token answers another challenge")]
     OtherNonce,
-    /// It is from too long ago, or from a time to come.
+    /// The token's time is too far in the past or in the future.
     #[error("the token's time is too far from the server's")]
     Stale,
-    /// It is over another body.
+    /// The token is over another body.
     #[error("the token is over another body")]
     OtherBody,
 }
 
-/// An HTTP call, as both sides see it.
+/// An HTTP call, as the device sends it and the server receives it.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// In capitals.
+    /// The method, in capitals.
     pub method: &'a str,
-    /// From `/device/…` on, as in the request line, without query.
+    /// The path from `/device/…` on, as in the request line, without the query.
     pub path: &'a str,
-    /// The body's bytes; none where there is no body.
+    /// The body's bytes; empty if the call has no body.
     pub body: &'a [u8],
 }
 
-/// What a verified call's token leaves to be checked.
+/// The claims that the caller of a verification still has to check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Proven {
-    /// The token's own name, 1 to [`NONCE_BYTES_MAX`] bytes: to be seen once only.
+    /// The token's id, 1 to [`NONCE_BYTES_MAX`] bytes. Refuse it if it was seen before.
     pub jti: String,
-    /// When the device says that it made the token, since the Unix epoch, in whole seconds.
+    /// The time at which the device claims to have made the token, since the Unix epoch, in whole
+    /// seconds.
     pub issued_at: Duration,
 }
 
@@ -106,8 +108,8 @@ struct EnrolmentClaims {
     bh: String,
 }
 
-/// Reads which device a call's token names, believing nothing else: to find the key to verify it
-/// with.
+/// Reads the device that a call's token claims to be from, without any other check, to find the key
+/// for [`verify_call`].
 ///
 /// # Errors
 /// [`BadToken::Malformed`] and [`BadToken::OtherType`].
@@ -116,7 +118,7 @@ pub fn device_of_call(token: &str) -> Result<DeviceName, BadToken> {
     kid.parse().map_err(|_| BadToken::Malformed)
 }
 
-/// Makes the token for one call at `now`, to the server whose public address is `origin`.
+/// Signs the token of one call at `now`. `origin` is the server's public address.
 #[must_use]
 pub fn sign_call(
     key: &PrivateJwk,
@@ -138,8 +140,8 @@ pub fn sign_call(
 }
 
 /// Checks that `token` was made by `device`, whose registered key is `key`, for this call to one of
-/// `origins`, at most [`SKEW_MAX`] from `now`. Whether its `jti` was seen before is the caller's to
-/// check.
+/// `origins`, and that its time differs from `now` by at most [`SKEW_MAX`]. The caller checks
+/// whether its `jti` was seen before.
 ///
 /// # Errors
 /// The first reason found, in the order of [`BadToken`].
@@ -155,15 +157,15 @@ pub fn verify_call(
     verify_call_head(token, key, device, origins, (method, path), now)?.with_body(body)
 }
 
-/// A call's token of which all but the body has been checked.
+/// A call's token that is verified except for the body.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CallHead {
     proven: Proven,
     body_hash: String,
 }
 
-/// The same before the body is there, so that a stranger's body need not be read: `call` is its
-/// method and path.
+/// As [`verify_call`], before the body is read, so that the server need not read a body without a
+/// valid token. `call` has the method and the path.
 ///
 /// # Errors
 /// As [`verify_call`], [`BadToken::OtherBody`] aside.
@@ -215,7 +217,7 @@ pub fn sign_hello(key: &PrivateJwk, device: &DeviceName, origin: &str, nonce: &s
     sign(key, HELLO_TYPE, Some(device), &claims)
 }
 
-/// Checks that `token` answers the challenge `nonce` of one of `origins` for `device`.
+/// Checks that `token` answers the challenge `nonce` of one of `origins`, and was made by `device`.
 ///
 /// # Errors
 /// The first reason found, in the order of [`BadToken`].
@@ -236,13 +238,13 @@ pub fn verify_hello(
     Ok(())
 }
 
-/// Makes the proof of an enrolment: that the device holds the `auth_key` that `body` names.
+/// Makes the proof of an enrolment that the device holds the `auth_key` in `body`.
 #[must_use]
 pub fn sign_enrolment(key: &PrivateJwk, body: &[u8]) -> String {
     sign(key, ENROLMENT_TYPE, None, &EnrolmentClaims { bh: body_hash(body) })
 }
 
-/// Checks that `token` was made over `body` with the key that `body` names.
+/// Checks that `token` was made over `body` with `key`, the `auth_key` in `body`.
 ///
 /// # Errors
 /// The first reason found, in the order of [`BadToken`].
@@ -274,8 +276,8 @@ fn sign<C: Serialize>(
     jsonwebtoken::encode(&header(typ, device), claims, &key).expect("a checked key signs")
 }
 
-/// A header as it must be: whatever else one can hold (`crit`, `jwk`, `jku`, `x5c`, …) has no
-/// meaning here.
+/// A header with its only allowed members. Other members (`crit`, `jwk`, `jku`, `x5c`, …) are
+/// refused, because this protocol gives them no meaning.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claimed {
@@ -286,7 +288,7 @@ struct Claimed {
     kid: Option<String>,
 }
 
-/// Reads the header and believes only its shape: ES256, this type, and nothing but these members.
+/// Reads the header and checks only its form: ES256, this type, and no other members.
 fn header_of(token: &str, typ: &str) -> Result<Claimed, BadToken> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(BadToken::Malformed);
@@ -317,7 +319,7 @@ fn verify<C: DeserializeOwned>(
     read(claims)
 }
 
-/// A part of a token: JSON as base64url.
+/// Decodes a part of a token: JSON as base64url.
 fn read<T: DeserializeOwned>(part: &str) -> Result<T, BadToken> {
     let json = from_base64url(part).ok_or(BadToken::Malformed)?;
     serde_json::from_slice(&json).map_err(|_| BadToken::Malformed)

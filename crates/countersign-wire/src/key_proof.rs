@@ -1,21 +1,21 @@
-//! What an identity's key signs to prove that the device that asks for a certificate holds it:
-//! `proof` of each identity, in an enrolment and in `POST /device/v1/identities`.
+//! The statement that an identity's key signs to prove that the calling device holds it: `proof` of
+//! each identity, in an enrolment and in `POST /device/v1/identities`.
 //!
-//! A PKCS#10 request alone can be sent again by anyone who saw it, in another user's name. The
-//! statement names the user or the device, and the authentication key that the call is made with.
+//! A PKCS#10 request alone can be sent again by every program that saw it, in another user's name.
+//! The statement names the user or the device, and the authentication key of the call.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::body::Use;
 use crate::id::DeviceId;
 
-/// The first field: keeps the statement apart from everything else that a key signs.
+/// The first field. It separates the statement from everything else that a key signs.
 const DOMAIN: &[u8] = b"countersign identity";
-/// Stands behind each text. UTF-8 never has this byte (RFC 3629, section 3): so no field can hold
-/// it, and the statement is no text that an identity could be asked to sign raw.
+/// Follows each text. UTF-8 never has this byte (RFC 3629 §3), so no field can contain it, and the
+/// statement is not a text that an identity could sign raw.
 const SEPARATOR: u8 = 0xff;
 
-/// What a key proof is over.
+/// The signed fields of a key proof.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyStatement<'a> {
     /// The tenant.
@@ -31,17 +31,17 @@ pub struct KeyStatement<'a> {
     pub csr: &'a [u8],
 }
 
-/// Who gets an identity.
+/// The owner of the new identity.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
     /// The user whose device is enrolled.
     Enrolment(&'a str),
-    /// The device that is enrolled already.
+    /// The device, which is already enrolled.
     Addition(DeviceId),
 }
 
 impl KeyStatement<'_> {
-    /// The bytes to be signed: texts, each with 0xff behind it, then SHA-256 of the authentication
+    /// The bytes to sign: the texts, each followed by 0xff, then the SHA-256 of the authentication
     /// key and of the request.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -111,12 +111,12 @@ mod tests {
             };
             let bytes = statement.to_bytes();
             assert_eq!(hex::encode(&bytes), case.statement, "{}", case.name);
-            assert!(core::str::from_utf8(&bytes).is_err(), "it is no text");
+            assert!(core::str::from_utf8(&bytes).is_err(), "it is not valid UTF-8");
         }
     }
 
     #[test]
-    fn a_user_who_is_named_like_a_device_has_another_statement() {
+    fn a_user_with_the_name_of_a_device_has_another_statement() {
         let of = |subject| {
             let (tenant, usage) = ("bank", Use::Content);
             KeyStatement { tenant, subject, usage, auth_key: &[4; 65], csr: &[0x30, 0] }.to_bytes()

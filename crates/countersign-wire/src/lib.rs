@@ -1,20 +1,20 @@
-//! The device protocol's forms: what server and device write to each other, and nothing of what
-//! either does with it.
+//! The messages of the device protocol that server and device exchange. Their behaviour is in other
+//! crates.
 //!
-//! `docs/device-protocol.md` specifies every form here, and the vectors in `docs/vectors/` hold
-//! both sides to it. The promise of this crate: bytes from outside become a type once, bounded, and
-//! what does not fit exactly is refused. No I/O and no clock; a time is an argument, given since
+//! `docs/device-protocol.md` specifies every message, and the vectors in `docs/vectors/` test both
+//! sides. The guarantee of this crate: bytes from outside become a bounded type once, and bytes
+//! that do not match exactly are refused. No I/O and no clock; a time is an argument, given since
 //! the Unix epoch.
 //!
 //! ```text
-//! body ── frame      what is said, over HTTP and on the channel
-//! jws                who says it
-//! key_proof          whose key it is
-//! jwe ── code        what nobody in between may read, or put in another's place
-//! statement ── uri   what a person sees
-//! phone              what a device keeps
-//! push ── webpush    how it is woken
-//! guard              which addresses may be called, whoever names them
+//! body ── frame      the messages, over HTTP and on the channel
+//! jws                authentication of the device
+//! key_proof          proof that the device holds a key
+//! jwe ── code        encryption and MACs against proxies in between
+//! statement ── uri   texts for the user
+//! phone              the stored data of a device
+//! push ── webpush    waking a device
+//! guard              addresses that may be called
 //! ```
 
 pub mod body;

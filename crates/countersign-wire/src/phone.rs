@@ -1,8 +1,7 @@
-//! `phone.json`: everything that the command-line device keeps, in one file that any program may
-//! read.
+//! `phone.json`: all stored data of the command-line device, in one file that any program may read.
 //!
-//! It holds every secret of a device in the clear, so it is for tests and demonstrations; a phone
-//! keeps its keys in hardware. Members that are not known are ignored.
+//! It has every secret of a device in the clear, so it is for tests and demonstrations; a phone
+//! keeps its keys in hardware. Unknown members are ignored.
 
 use core::fmt;
 
@@ -17,15 +16,15 @@ use crate::jwk::PrivateJwk;
 use crate::limits::CERTIFICATE_BYTES_MAX;
 use crate::secret::{CodeKey, PayloadKey};
 
-/// What a device keeps.
+/// The stored data of a device.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Phone {
-    /// The server's public address, such as `https://sign.example.com`: what tokens name.
+    /// The server's public address, such as `https://sign.example.com`, which tokens name.
     pub server: String,
-    /// Where this device reaches the server; absent where that is `server`.
+    /// The address for this device's connections; absent if it is `server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reached_at: Option<String>,
-    /// The certificates to trust for TLS, PEM; absent, those of the system.
+    /// The trusted certificates for TLS, PEM. If absent, the system's are trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_ca: Option<String>,
     /// The tenant.
@@ -38,16 +37,17 @@ pub struct Phone {
     pub serial_number: String,
     /// The authentication key.
     pub auth_key: PrivateJwk,
-    /// Opens requests, and seals messages back.
+    /// The key for sealed messages in both directions.
     pub payload_key: PayloadKey,
-    /// Makes OCRA codes.
+    /// The key for OCRA codes.
     pub code_key: CodeKey,
-    /// What the device signs with.
+    /// The signing identities.
     pub identities: Vec<PhoneIdentity>,
-    /// How the PIN's digest is made; absent while none is set.
+    /// The parameters of the PIN's digest; absent while the device has no PIN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<PhonePin>,
-    /// How the digest of a new PIN is made, from before the server is told until it has answered.
+    /// The parameters of a new PIN's digest, stored before the request and removed after the
+    /// answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin_next: Option<PhonePin>,
 }
@@ -55,7 +55,7 @@ pub struct Phone {
 /// One signing key with its certificate.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct PhoneIdentity {
-    /// What a signature names it by.
+    /// The id by which a signature names the identity.
     pub id: String,
     /// What it may sign.
     #[serde(rename = "use")]
@@ -65,15 +65,15 @@ pub struct PhoneIdentity {
     /// DER.
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CERTIFICATE_BYTES_MAX>")]
     pub certificate: Vec<u8>,
-    /// DER, the issuer first, the root last.
+    /// DER, from the issuer's to the root's.
     #[serde(with = "base64_list")]
     pub chain: Vec<Vec<u8>>,
 }
 
-/// What is needed, besides the PIN itself, to make its digest.
+/// The parameters that, with the PIN, give its digest.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PhonePin {
-    /// The version that the server holds.
+    /// The version of the PIN on the server.
     pub version: u32,
     /// Argon2id's salt: 16 bytes, base64url.
     #[serde(serialize_with = "salt_to_text", deserialize_with = "salt_from_text")]
@@ -81,11 +81,11 @@ pub struct PhonePin {
 }
 
 impl PhonePin {
-    /// Argon2id's memory, in KiB.
+    /// The memory of Argon2id, in KiB.
     pub const MEMORY_KIB: u32 = 19_456;
-    /// Argon2id's passes.
+    /// The passes of Argon2id.
     pub const PASSES: u32 = 2;
-    /// Argon2id's lanes.
+    /// The lanes of Argon2id.
     pub const LANES: u32 = 1;
 
     /// Version 1 with a new salt.
@@ -104,15 +104,15 @@ impl PhonePin {
 }
 
 impl Phone {
-    /// What the device is called outside its tenant.
+    /// The device's name outside its tenant.
     ///
     /// # Errors
-    /// Refuses a tenant that cannot be one.
+    /// Refuses a tenant name that is not valid.
     pub fn device_name(&self) -> Result<DeviceName, BadId> {
         DeviceName::new(&self.tenant, self.device_id)
     }
 
-    /// The first identity of a use.
+    /// The first identity of a usage.
     #[must_use]
     pub fn identity(&self, usage: Use) -> Option<&PhoneIdentity> {
         self.identities.iter().find(|identity| identity.usage == usage)
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phone_reads_as_it_was_written() {
+    fn a_phone_round_trips() {
         let mut written = phone();
         let read: Phone = serde_json::from_value(written.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), written);

@@ -1,7 +1,7 @@
-//! Waking a device: the forms of its address at each service, and what a push says.
+//! Push messages that wake a device: the form of its address at each service, and the payload.
 //!
-//! The promise: a push says that there is something, until when, and what may be shown to anybody;
-//! never what it is.
+//! The guarantee: a push announces a transaction, its expiry, and a text for the lock screen, and
+//! never the content.
 
 use core::time::Duration;
 
@@ -12,35 +12,35 @@ use crate::encoding::millis;
 use crate::limits::PUSH_TOKEN_BYTES_MAX;
 use crate::webpush::Subscription;
 
-/// Where a device is woken, in the one spelling of its service.
+/// The push address of a device, in its service's canonical spelling.
 #[derive(Clone, Eq, PartialEq)]
 pub enum Address {
-    /// Apple's token, as lower-case hex digits.
+    /// A device token of Apple's, as lower-case hex digits.
     Apns(String),
-    /// Google's registration token.
+    /// A registration token of Google's.
     Fcm(String),
     /// A Web Push subscription.
     WebPush(Subscription),
-    /// Whatever the operator's own sender knows the device by.
+    /// The device's name at the operator's own sender.
     Webhook(String),
 }
 
-/// It is no address of that service; the sentence may be shown.
+/// The address is not valid at its service. The sentence may be shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadAddress {
-    /// Nobody's name.
+    /// The provider is unknown.
     #[error("`provider` is apns, fcm, webpush or webhook")]
     Provider,
-    /// Apple's are bytes of no fixed number, written as hex.
+    /// The address is not hex, or has a wrong length. Apple does not fix the length of its tokens.
     #[error("an apns token is 32 to 100 bytes in hex")]
     Apns,
-    /// Google's are letters of base64url, and some besides.
+    /// The address has a character other than letters, digits and `-_:.`, or a wrong length.
     #[error("an fcm token is 20 to 4096 letters, digits and -_:.")]
     Fcm,
-    /// See [`Subscription::from_json`].
+    /// The address is not a subscription; see [`Subscription::from_json`].
     #[error("a webpush token is a subscription in JSON: an https endpoint, and its keys")]
     WebPush,
-    /// Visible, and not too long.
+    /// The address has a character that is not visible ASCII, or a wrong length.
     #[error("a webhook token is 1 to 512 visible ASCII characters")]
     Webhook,
 }
@@ -49,7 +49,7 @@ impl Push {
     /// Checks the address by the rules of its service.
     ///
     /// # Errors
-    /// [`BadAddress`], which says what the form is.
+    /// [`BadAddress`], which describes the valid form.
     pub fn address(&self) -> Result<Address, BadAddress> {
         let token = self.token.as_deref().unwrap_or_default();
         match self.provider.as_str() {
@@ -64,8 +64,8 @@ impl Push {
     }
 }
 
-/// Apple, "Registering your app with APNs": tokens are of variable length, and no length is to be
-/// hard-coded.
+/// Apple, "Registering your app with APNs": tokens are of variable length, and an application must
+/// not hard-code a length.
 fn apns(token: &str) -> Option<Address> {
     let is_hex = token.bytes().all(|byte| byte.is_ascii_hexdigit());
     let fits = is_hex && token.len().is_multiple_of(2) && (64..=200).contains(&token.len());
@@ -83,25 +83,25 @@ fn webhook(token: &str) -> Option<Address> {
     (is_visible && (1..=512).contains(&token.len())).then(|| Address::Webhook(token.to_owned()))
 }
 
-/// What a push says, as a JSON object: the whole of a Web Push message and of a webhook's
-/// `message`; one member among the service's own with Apple; with Google, whose values are texts,
-/// the text of that object.
+/// The payload of a push, a JSON object. It is a whole Web Push message, the `message` of a
+/// webhook, and one member among Apple's own. Google's values are texts, so there it is the text of
+/// that object.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Payload {
-    /// What to do about it. Absent where a push says nothing but "wake".
+    /// The transaction to fetch. Absent if the push only wakes the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub countersign: Option<Fetch>,
-    /// What may be shown to anybody who sees the screen.
+    /// The text for the lock screen, which is not confidential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
 
-/// What to fetch.
+/// The transaction to fetch.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Fetch {
     /// The transaction's request key: ten digits.
     pub key: String,
-    /// From then on there is nothing to fetch.
+    /// The time from which the transaction can no longer be fetched.
     #[serde(with = "millis")]
     pub expires_at: Duration,
 }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_reads_as_it_was_written_and_may_hold_more() {
+    fn a_payload_round_trips_and_unknown_members_are_ignored() {
         let fetch = Fetch { key: "0123456789".into(), expires_at: Duration::from_millis(1_500) };
         let payload = Payload { countersign: Some(fetch), text: Some("Look".into()) };
         let mut written = serde_json::to_value(&payload).unwrap();

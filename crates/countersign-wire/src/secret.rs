@@ -1,8 +1,8 @@
 //! Secrets of 32 bytes that server and device share.
 //!
-//! Each is a type of its own, so that one cannot stand in for another; each stands in one place on
-//! the heap, is wiped when dropped, and is never seen in `Debug`. In JSON a secret is base64url
-//! without padding.
+//! Each has its own type, so that one cannot be used for another. A secret stays in one place on
+//! the heap, is wiped when dropped, and is hidden in `Debug`. In JSON a secret is base64url without
+//! padding.
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -20,7 +20,7 @@ macro_rules! secret {
         pub struct $name(Bytes32);
 
         impl $name {
-            /// Makes a new one from the system's random generator.
+            /// Generates a secret from the system's random generator.
             #[must_use]
             pub fn generate() -> Self {
                 let mut bytes = zeros();
@@ -28,7 +28,7 @@ macro_rules! secret {
                 Self(bytes)
             }
 
-            /// The bytes themselves: for sealing, never for showing.
+            /// The bytes, for cryptography only.
             #[must_use]
             pub fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
@@ -36,7 +36,7 @@ macro_rules! secret {
         }
 
         impl From<&[u8; 32]> for $name {
-            /// Copies them straight to their place; wiping the original is the caller's.
+            /// Copies the bytes directly to the heap. The caller wipes the original.
             fn from(bytes: &[u8; 32]) -> Self {
                 Self(copied(bytes))
             }
@@ -66,19 +66,20 @@ macro_rules! secret {
 }
 
 secret! {
-    /// Seals requests to a device, and messages back. Made by the server at enrolment.
+    /// The key of sealed messages in both directions. The server makes it at enrolment.
     PayloadKey
 }
 secret! {
-    /// Makes OATH OCRA codes: short signatures and PIN proofs. Made by the server at enrolment.
+    /// The key of OATH OCRA codes: short signatures and PIN proofs. The server makes it at
+    /// enrolment.
     CodeKey
 }
 secret! {
-    /// SHA-256 of a salted Argon2id of the PIN: all that the server holds of it.
+    /// The SHA-256 of a salted Argon2id of the PIN. The server holds nothing else of the PIN.
     PinDigest
 }
 
-/// 32 secret bytes in one place: to move them moves a pointer.
+/// 32 secret bytes on the heap: moving the value moves a pointer.
 #[derive(Clone)]
 pub(crate) struct Bytes32(Box<Zeroizing<[u8; 32]>>);
 
@@ -96,12 +97,12 @@ impl DerefMut for Bytes32 {
     }
 }
 
-/// A place for a secret.
+/// Zero bytes, to be filled with a secret.
 pub(crate) fn zeros() -> Bytes32 {
     Bytes32(Box::new(Zeroizing::new([0; 32])))
 }
 
-/// A copy of these bytes, in a place of its own.
+/// A copy of the bytes, in its own place on the heap.
 pub(crate) fn copied(bytes: &[u8; 32]) -> Bytes32 {
     let mut place = zeros();
     place.copy_from_slice(bytes);

@@ -1,43 +1,43 @@
 //! A statement: a message with rows of label and value, as bytes that can be signed.
 //!
 //! The bytes are canonical JSON (RFC 8785): `{"message":"…","rows":[["label","value"],…]}`. One
-//! statement has one spelling, and only that spelling is read, so that what a device shows is all
-//! that it signs.
+//! statement has one spelling, and every other spelling is refused, so that a device shows
+//! everything that it signs.
 
 use serde::{Deserialize, Serialize};
 
 /// The media type of a statement's bytes.
 pub const MEDIA_TYPE: &str = "application/vnd.countersign.statement+json";
 
-/// A message with rows. Members in the order of RFC 8785, section 3.2.3.
+/// A message with rows. The members are in the order of RFC 8785 §3.2.3.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
-    /// What is asked; may be empty.
+    /// The question to the user; may be empty.
     pub message: String,
     /// Label and value, in the order in which they were given.
     pub rows: Vec<(String, String)>,
 }
 
-/// The bytes are no statement, or not in their one spelling.
+/// The bytes are not a statement, or not in canonical form.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a canonical statement")]
 pub struct BadStatement;
 
 impl Statement {
-    /// The bytes to be signed.
+    /// The bytes to sign.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "states an invariant")]
     pub fn to_bytes(&self) -> Vec<u8> {
-        // serde_json escapes what RFC 8785 (section 3.2.2.2) escapes, in the same way: the tests
-        // hold it to that.
+        // serde_json escapes the same characters as RFC 8785 §3.2.2.2, in the same way. The tests
+        // check it.
         serde_json::to_vec(self).expect("strings and lists are plain JSON")
     }
 
-    /// Reads a statement in order to show it.
+    /// Reads a statement to show it.
     ///
     /// # Errors
-    /// Refuses any bytes that [`Self::to_bytes`] would not have made.
+    /// Refuses bytes that [`Self::to_bytes`] would not write.
     pub fn parse(bytes: &[u8]) -> Result<Self, BadStatement> {
         let statement: Self = serde_json::from_slice(bytes).map_err(|_| BadStatement)?;
         if statement.to_bytes() == bytes { Ok(statement) } else { Err(BadStatement) }
@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_statement_reads_as_it_was_written(
+        fn every_statement_round_trips(
             message: String,
             rows: Vec<(String, String)>,
         ) {
@@ -122,7 +122,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_read_is_written_the_same(bytes: Vec<u8>) {
+        fn bytes_that_are_read_are_written_unchanged(bytes: Vec<u8>) {
             if let Ok(statement) = Statement::parse(&bytes) {
                 prop_assert_eq!(statement.to_bytes(), bytes);
             }

@@ -1,6 +1,6 @@
-//! What an enrolment's QR holds: `countersign:enrol?server=…&tenant=…&user=…&code=…`.
+//! The text of an enrolment's QR code: `countersign:enrol?server=…&tenant=…&user=…&code=…`.
 //!
-//! Values are percent-encoded UTF-8 (RFC 3986, section 2); a plus sign stands for itself.
+//! Values are percent-encoded UTF-8 (RFC 3986 §2); a plus sign is a plus sign.
 
 use core::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::code::ActivationCode;
 use crate::limits::NAME_BYTES_MAX;
 
-/// Where and as whom to enrol, and with which code.
+/// The server, tenant and user of an enrolment, and the code.
 #[derive(Clone, Debug)]
 pub struct EnrolUri {
     /// The server's public address, such as `https://sign.example.com`.
@@ -22,17 +22,17 @@ pub struct EnrolUri {
     pub code: ActivationCode,
 }
 
-/// The text is no enrolment URI.
+/// The text is not an enrolment URI.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not an enrolment URI")]
 pub struct BadUri;
 
 const PREFIX: &str = "countersign:enrol?";
-/// Four values, each byte percent-encoded, with their names.
+/// The bound of a URI: four values, with each byte percent-encoded, and their names.
 const URI_BYTES_MAX: usize = 4 * (3 * NAME_BYTES_MAX + 16);
 
 impl EnrolUri {
-    /// The URI: it holds the code, so it is as secret.
+    /// The URI's text. It contains the code, so it is secret.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(PREFIX.to_owned());
@@ -49,11 +49,11 @@ impl EnrolUri {
         text
     }
 
-    /// Reads one. Parameters may stand in any order; unknown ones are ignored.
+    /// Reads a URI. Parameters may be in any order; unknown ones are ignored.
     ///
     /// # Errors
-    /// Refuses another scheme, and a parameter that is missing, empty, there twice, too long, or
-    /// not percent-encoded UTF-8.
+    /// Refuses another scheme, and a parameter that is missing, empty, repeated, too long, or not
+    /// percent-encoded UTF-8.
     pub fn parse(text: &str) -> Result<Self, BadUri> {
         if text.len() > URI_BYTES_MAX {
             return Err(BadUri);
@@ -90,7 +90,7 @@ fn encode(value: &str, text: &mut String) {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 text.push(char::from(byte));
             }
-            byte => write!(text, "%{byte:02X}").expect("a string takes any text"),
+            byte => write!(text, "%{byte:02X}").expect("writing to a string never fails"),
         }
     }
 }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_enrolment_uri_is_refused() {
+    fn a_text_that_is_not_an_enrolment_uri_is_refused() {
         for bad in [
             "countersign:enrol",
             "https:enrol?server=s&tenant=t&user=u&code=c",
@@ -173,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_uri_reads_as_it_was_written(user in "\\PC{1,40}", code in "\\PC{1,40}") {
+        fn every_uri_round_trips(user in "\\PC{1,40}", code in "\\PC{1,40}") {
             let (server, tenant) = ("https://sign.example.com:8443".to_owned(), "bank".to_owned());
             prop_assume!(code.len() <= 128);
             let made = ActivationCode::parse(&code).unwrap();

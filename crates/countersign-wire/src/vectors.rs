@@ -1,12 +1,11 @@
-//! The specification's vectors, read where they are published: `docs/vectors/`.
+//! The specification's vectors, read from `docs/vectors/`, where they are published.
 //!
-//! They were made by another implementation than this one, so they hold both sides of each form,
-//! and not only this crate to itself.
+//! Another implementation made them, so they test this crate against more than itself.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// A vector that must be refused, and why.
+/// A vector that must be refused, and the reason.
 #[derive(Deserialize)]
 pub(crate) struct Refused {
     pub(crate) name: String,
@@ -21,7 +20,7 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> T {
     serde_json::from_str(text).unwrap()
 }
 
-/// Bytes written as hex.
+/// Reads bytes from hex.
 #[track_caller]
 pub(crate) fn unhex<const N: usize>(text: &str) -> [u8; N] {
     hex::decode(text).unwrap().try_into().unwrap()

@@ -1,4 +1,5 @@
-//! What a Web Push service carries and cannot read: one encrypted message (RFC 8291, RFC 8188).
+//! Web Push encryption: one message that the push service carries and cannot read (RFC 8291, RFC
+//! 8188).
 //!
 //! ```text
 //! salt (16) ‖ record size (4) ‖ 65 ‖ the sender's public key (65) ‖ AES-128-GCM of text ‖ 02
@@ -15,22 +16,22 @@ use crate::jwk::{PrivateJwk, PublicJwk};
 use crate::limits::{PUSH_ENDPOINT_BYTES_MAX, PUSH_MESSAGE_BYTES_MAX};
 use crate::secret::fill_random;
 
-/// Longest text that fits in a message: without header, delimiter and tag.
+/// The longest text of a message: the largest push without header, delimiter and tag.
 pub const TEXT_BYTES_MAX: usize = PUSH_MESSAGE_BYTES_MAX - HEAD_BYTES - 1 - TAG_BYTES;
 
 const HEAD_BYTES: usize = SALT_BYTES + 4 + 1 + POINT_BYTES;
 const SALT_BYTES: usize = 16;
 const POINT_BYTES: usize = 65;
 const TAG_BYTES: usize = 16;
-/// There is one record, of any size up to this.
+/// The record size in the header. A message is one record of any size up to this.
 const RECORD_BYTES: u32 = 4_096;
-/// What follows the text in the last record.
+/// The delimiter after the text of the last record.
 const LAST: u8 = 2;
 
-/// Where a browser, or another receiver, takes messages.
+/// The address at which a browser, or another receiver, gets messages.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Subscription {
-    /// The push service's URL for this receiver. Whoever has it can send there.
+    /// The push service's URL for this receiver. Every holder of the URL can send to it.
     pub endpoint: String,
     /// The receiver's public key.
     pub p256dh: PublicJwk,
@@ -38,20 +39,19 @@ pub struct Subscription {
     pub auth: [u8; 16],
 }
 
-/// What a receiver keeps to itself.
+/// The secrets of a receiver.
 #[derive(Clone)]
 pub struct Keys {
     private: PrivateJwk,
     auth: [u8; 16],
 }
 
-/// The message was not encrypted to these keys, or was changed.
+/// The message was encrypted to other keys, or was changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the push message does not open")]
 pub struct Unopened;
 
-/// As `JSON.stringify(subscription)` writes it (Push API, section 8). Members that it does not name
-/// are passed over.
+/// The JSON of `JSON.stringify(subscription)` (Push API §8). Other members are ignored.
 #[derive(Deserialize)]
 struct SubscriptionBody {
     endpoint: String,
@@ -65,7 +65,7 @@ struct KeysBody {
 }
 
 impl Subscription {
-    /// Reads a subscription as a browser writes it. `None` for what is none.
+    /// Reads a subscription as a browser writes it. `None` if the text is not a subscription.
     #[must_use]
     pub fn from_json(text: &str) -> Option<Self> {
         let body: SubscriptionBody = serde_json::from_str(text).ok()?;
@@ -81,7 +81,7 @@ impl Subscription {
         Some(Self { endpoint, p256dh, auth })
     }
 
-    /// Writes it as a browser does.
+    /// Writes the subscription as a browser does.
     #[must_use]
     pub fn to_json(&self) -> String {
         let p256dh = to_base64url(self.p256dh.point());
@@ -90,7 +90,7 @@ impl Subscription {
     }
 }
 
-/// The endpoint and the secret are for nobody's eyes.
+/// Hides the endpoint and the secret.
 impl core::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Subscription").finish_non_exhaustive()
@@ -98,7 +98,7 @@ impl core::fmt::Debug for Subscription {
 }
 
 impl Keys {
-    /// Makes new ones.
+    /// Generates the secrets of a receiver.
     #[must_use]
     pub fn generate() -> Self {
         let mut auth = [0; 16];
@@ -106,7 +106,7 @@ impl Keys {
         Self { private: PrivateJwk::generate(), auth }
     }
 
-    /// What a sender is told, for messages at `endpoint`.
+    /// The subscription for senders, with messages to `endpoint`.
     #[must_use]
     pub fn subscription(&self, endpoint: String) -> Subscription {
         Subscription { endpoint, p256dh: self.private.public().clone(), auth: self.auth }
@@ -115,7 +115,7 @@ impl Keys {
     /// Opens a message.
     ///
     /// # Errors
-    /// [`Unopened`], whatever was changed.
+    /// [`Unopened`] for every change.
     pub fn open(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
         if message.len() > PUSH_MESSAGE_BYTES_MAX {
             return Err(Unopened);
@@ -127,7 +127,7 @@ impl Keys {
             return Err(Unopened);
         }
         let (point, record) = rest.split_at(POINT_BYTES);
-        // RFC 8291, section 4: a receiver may refuse more than one record.
+        // RFC 8291 §4: a receiver may refuse more than one record.
         if record.len() > u32::from_be_bytes(*size) as usize {
             return Err(Unopened);
         }
@@ -140,7 +140,7 @@ impl Keys {
         let length = key.open_in_place(nonce, Aad::empty(), &mut text);
         let length = length.map_err(|_| Unopened)?.len();
         text.truncate(length);
-        // Behind the delimiter there may be zeros.
+        // Zeros may follow the delimiter.
         let end = text.iter().rposition(|byte| *byte != 0).ok_or(Unopened)?;
         if text[end] != LAST {
             return Err(Unopened);
@@ -150,8 +150,8 @@ impl Keys {
     }
 }
 
-/// Encrypts at most [`TEXT_BYTES_MAX`] bytes for a subscriber: the body of one push (RFC 8291,
-/// section 4).
+/// Encrypts at most [`TEXT_BYTES_MAX`] bytes for a subscriber. The result is the body of one push
+/// (RFC 8291 §4).
 #[must_use]
 pub fn seal(to: &Subscription, text: &[u8]) -> Vec<u8> {
     let mut salt = [0; SALT_BYTES];
@@ -165,7 +165,7 @@ fn seal_with(
     sender: &PrivateJwk,
     salt: &[u8; SALT_BYTES],
 ) -> Vec<u8> {
-    assert!(text.len() <= TEXT_BYTES_MAX, "what is pushed is bounded by its makers");
+    assert!(text.len() <= TEXT_BYTES_MAX, "callers bound the text of a push");
     let shared = agree(sender, &to.p256dh);
     let secrets = MessageSecrets::of(&shared, &to.auth, &to.p256dh, sender.public(), salt);
     let mut record = text.to_vec();
@@ -181,10 +181,10 @@ fn agree(mine: &PrivateJwk, theirs: &PublicJwk) -> Zeroizing<Vec<u8>> {
     let shared = agreement::agree(&mine.agreement(), theirs, (), |shared| {
         Ok(Zeroizing::new(shared.to_vec()))
     });
-    shared.expect("a point on the curve and a private key agree")
+    shared.expect("a point on the curve and a private key have a shared secret")
 }
 
-/// A message's key and nonce.
+/// The key and the nonce of a message.
 struct MessageSecrets {
     key: Zeroizing<[u8; 16]>,
     nonce: [u8; 12],
@@ -214,7 +214,7 @@ impl MessageSecrets {
     }
 }
 
-/// How many bytes HKDF is to give.
+/// The number of bytes that HKDF derives.
 struct Length(usize);
 
 impl KeyType for Length {
@@ -225,8 +225,8 @@ impl KeyType for Length {
 
 fn expand<const N: usize>(key: &Prk, info: &[&[u8]]) -> Zeroizing<[u8; N]> {
     let mut bytes = Zeroizing::new([0; N]);
-    let expanded = key.expand(info, Length(N)).expect("far less than HKDF gives");
-    expanded.fill(&mut *bytes).expect("it is as long");
+    let expanded = key.expand(info, Length(N)).expect("the length is far below HKDF's limit");
+    expanded.fill(&mut *bytes).expect("the output has the derived length");
     bytes
 }
 
@@ -234,7 +234,7 @@ fn expand<const N: usize>(key: &Prk, info: &[&[u8]]) -> Zeroizing<[u8; N]> {
 mod tests {
     use super::*;
 
-    /// RFC 8291, appendix A, and section 5.
+    /// The example of RFC 8291 appendix A and §5.
     mod rfc {
         pub(super) const TEXT: &str = "When I grow up, I want to be a watermelon";
         pub(super) const SENDER: &str = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw";
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_that_of_the_rfc() {
+    fn a_sealed_message_equals_the_rfcs_example() {
         let to = receiver().subscription("https://push.example.net/push/x".to_owned());
         let sender = private(rfc::SENDER, rfc::SENDER_PUBLIC);
         let salt = bytes(rfc::SALT);
@@ -289,7 +289,7 @@ mod tests {
         for at in 0..message.len() {
             let mut changed = message.clone();
             changed[at] ^= 1;
-            // The record size may be another one that the record fits in.
+            // The record size may be any size that the record fits in.
             let is_size = (SALT_BYTES..SALT_BYTES + 4).contains(&at);
             assert!(is_size || receiver().open(&changed).is_err(), "byte {at}");
             assert_eq!(receiver().open(&message[..at]), Err(Unopened), "cut at {at}");

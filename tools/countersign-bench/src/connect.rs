@@ -1,4 +1,4 @@
-//! Connections to the server, with TLS or without.
+//! Connections to the server, with or without TLS.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,23 +14,23 @@ use tokio_rustls::TlsConnector;
 
 use crate::command::Tls;
 
-/// A connection, whatever it is made of.
+/// A connection with or without TLS.
 pub(super) type Stream = Box<dyn Connection>;
 
 pub(super) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection for S {}
 
-/// How the server is reached. Clones are handles to the same.
+/// The address of the server, and its trusted certificate. Clones share the same configuration.
 #[derive(Clone)]
 pub(super) struct Target {
     address: SocketAddr,
     tls: Option<TlsConnector>,
-    /// As devices sign it.
+    /// The origin that devices sign.
     pub(super) origin: Arc<str>,
 }
 
 impl Target {
-    /// A server that listens on `address` and keeps its own authority, if it has one, in `data`.
+    /// A server that listens on `address`. Its certificate authority, if it has one, is in `data`.
     pub(super) fn new(
         address: SocketAddr,
         origin: &str,
@@ -47,7 +47,7 @@ impl Target {
                 let mut config =
                     ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
                 config.alpn_protocols = vec![b"http/1.1".to_vec()];
-                // Each connection is a stranger's: its handshake is a whole one.
+                // Each connection stands for a new client, so it makes a full handshake.
                 config.resumption = rustls::client::Resumption::disabled();
                 Some(TlsConnector::from(Arc::new(config)))
             }
@@ -57,11 +57,12 @@ impl Target {
 
     /// Connects.
     pub(super) async fn connect(&self) -> anyhow::Result<Stream> {
-        let tcp =
-            TcpStream::connect(self.address).await.context("the server takes no connection")?;
+        let tcp = TcpStream::connect(self.address)
+            .await
+            .context("the server does not accept the connection")?;
         tcp.set_nodelay(true)?;
         let Some(tls) = &self.tls else { return Ok(Box::new(tcp)) };
-        let name = ServerName::try_from("localhost").expect("it is a name");
+        let name = ServerName::try_from("localhost").expect("localhost is a valid name");
         let stream = tls.connect(name, tcp).await.context("the TLS handshake failed")?;
         Ok(Box::new(stream))
     }

@@ -31,41 +31,41 @@ use tokio::process::Command;
 
 use crate::bar::Bar;
 
-/// Devices that are made at once, so that their commits share syncs.
+/// Devices that are created at once, so that their commits share syncs.
 const TOGETHER: usize = 256;
-/// The one tenant.
+/// The tenant of the bench.
 const TENANT: &str = "bench";
 const CODE_LIFE: Duration = Duration::from_hours(1);
 
-/// What the load needs to know of who is in the ledger.
+/// The users and devices in the ledger, as far as the load needs them.
 pub(super) struct Crowd {
     pub(super) tenant: TenantName,
     pub(super) client_id: String,
     pub(super) client_name: String,
     pub(super) client_secret: String,
-    /// What an application on phones presents.
+    /// The key of an application on phones.
     pub(super) front_end_key: String,
     pub(super) devices: Vec<Keys>,
 }
 
-/// What a device keeps; here, in memory.
+/// The stored data of a device, in memory.
 pub(super) struct Keys {
     pub(super) user: UserName,
     pub(super) name: DeviceName,
-    /// As the SDK keeps it, but for what it signs with.
+    /// The SDK's data, except for the signing key.
     pub(super) phone: Phone,
     pub(super) identity: IdentityId,
     pub(super) certificate: Vec<u8>,
     pub(super) chain: Vec<Vec<u8>>,
     pub(super) key: SigningKey,
-    /// By which Apple knows it.
+    /// The device's token at Apple's push service.
     pub(super) push_token: Option<String>,
 }
 
 impl Crowd {
-    /// Makes the ledger in `directory`, with `count` users of one device each. So many of the
-    /// devices, the first `woken`, are registered with Apple. `program` is the server's: its
-    /// command line makes the tenant and its client.
+    /// Creates the ledger in `directory`, with `count` users of one device each. The first `woken`
+    /// of the devices are registered with Apple. `program` is the server's; its command line
+    /// creates the tenant and its client.
     pub(super) async fn make(
         program: &Path,
         directory: &Path,
@@ -80,7 +80,8 @@ impl Crowd {
         let key = made(&["key", "create", "--tenant", TENANT, "--kind", "front-end"]).await?;
         let key: MadeKey = serde_json::from_slice(&key)?;
         let store = Store::sqlite(directory, None)?;
-        let tenant = store.tenant(&TENANT.parse()?).await?.context("a new tenant is there")?;
+        let tenant =
+            store.tenant(&TENANT.parse()?).await?.context("the new tenant was not found")?;
         let certify = Certify::new(&tenant)?;
         let enrolling = |number| {
             let (store, certify, tenant) = (&store, &certify, &tenant);
@@ -104,7 +105,7 @@ impl Crowd {
     }
 }
 
-/// What `client create --json` prints, as far as the load needs it.
+/// The output of `client create --json`, as far as the load needs it.
 #[derive(Deserialize)]
 struct MadeClient {
     name: String,
@@ -112,16 +113,16 @@ struct MadeClient {
     client_secret: String,
 }
 
-/// What `key create --json` prints, as far as the load needs it.
+/// The output of `key create --json`, as far as the load needs it.
 #[derive(Deserialize)]
 struct MadeKey {
     api_key: String,
 }
 
-/// Has the server's command line administer the ledger in `directory`: what it prints.
+/// Runs a command of the server's command line on the ledger in `directory`. Returns its output.
 async fn administer(program: &Path, directory: &Path, words: &[&str]) -> anyhow::Result<Vec<u8>> {
     let mut command = Command::new(program);
-    // The default configuration, whatever the environment says.
+    // An empty environment, so that the default configuration applies.
     command.env_clear().args(words).arg("--json").arg("--data").arg(directory);
     let output = command.output().await.context("the server's program cannot be started")?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -143,7 +144,7 @@ impl Certify {
         Ok(Self { issuer, tenant: tenant.name.clone() })
     }
 
-    /// A certificate as the server issues them, DER.
+    /// A certificate in the form that the server issues, DER.
     fn issue(
         &self,
         user: &UserName,
@@ -170,7 +171,7 @@ impl Certify {
 /// 128 random bits.
 fn draw() -> u128 {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system gives random bytes");
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator does not fail");
     u128::from_be_bytes(bytes)
 }
 
@@ -189,7 +190,7 @@ async fn enrol(
     let (name, now) = (format!("user-{number}").parse::<UserName>()?, now()?);
     let (of, user) = (tenant.name.clone(), name.clone());
     write(store, Change::CreateUser { tenant: of, user, profile: None, at: now }).await?;
-    let user = store.user(&tenant.name, &name).await?.context("a new user is there")?;
+    let user = store.user(&tenant.name, &name).await?.context("the new user was not found")?;
     let activation = Activation {
         id: draw(),
         tenant: tenant.name.clone(),
@@ -231,7 +232,7 @@ async fn write(store: &Store, change: Change) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A device as the server knows it, what it keeps, and its identity's key.
+/// A device as the server stores it, the device's own data, and the key of its identity.
 fn device(
     certify: &Certify,
     tenant: &Tenant,

@@ -1,4 +1,4 @@
-//! Cycles, and the devices that are idle.
+//! Measures cycles and idle devices.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,11 +23,11 @@ use crate::verification;
 use crate::work_directory::{self, WorkDirectory};
 
 impl Bench {
-    /// Measures cycles, and prints what was found.
+    /// Measures cycles and prints the report.
     pub(crate) async fn cycles(&self) -> anyhow::Result<()> {
         ensure!(
             self.devices >= self.concurrency,
-            "a device signs one thing at a time: --devices must be {} at least",
+            "a device signs one transaction at a time: --devices must be {} at least",
             self.concurrency
         );
         let devices = match self.dialect {
@@ -61,7 +61,7 @@ impl Bench {
         text::print(&report.text())
     }
 
-    /// Measures idle devices, in a server that has done nothing else.
+    /// Measures idle devices, in a server without any other load.
     async fn idle(
         &self,
         program: &Path,
@@ -129,7 +129,7 @@ impl Bench {
         Ok(Found { measured: load.measured, kobil: None, handshakes, server_memory })
     }
 
-    /// Measures a dialect and KOBIL's, each for as long, turn by turn.
+    /// Measures a dialect and KOBIL's for the same time, in turns.
     async fn in_turns<S: Dialect>(
         &self,
         server: &Server,
@@ -141,7 +141,8 @@ impl Bench {
         let (mut load, handshakes) = self.connect(server, dialect, own, tasks).await?;
         let bar = Bar::seconds(2 * self.seconds);
         for turn in 0..self.seconds {
-            // Who is first takes turns as well, so that what changes slowly changes nothing.
+            // The order changes with each turn, so that slow changes of the machine affect both
+            // equally.
             if turn % 2 == 0 {
                 kobil.measure(TURN, server, &bar).await?;
                 load.measure(TURN, server, &bar).await?;

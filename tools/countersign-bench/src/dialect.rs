@@ -1,4 +1,5 @@
-//! What a dialect is to the load: how its application and its devices connect, and what a cycle is.
+//! The interface of a dialect to the load: the connections of its application and its devices, and
+//! its cycle.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::crowd::Keys;
 
-/// A cycle that takes longer has failed.
+/// The time after which a cycle has failed.
 pub(crate) const CYCLE_MAX: Duration = Duration::from_mins(1);
 
 /// The dialects that can be measured.
@@ -22,9 +23,9 @@ pub(super) enum Name {
     Trustedx,
 }
 
-/// One of them. Clones are handles to the same.
+/// A dialect. Clones share the same state.
 pub(super) trait Dialect: Clone + Send + Sync + 'static {
-    /// A kept-alive connection of the application's, with one call on it at a time.
+    /// A kept-alive connection of the application, with one call at a time.
     type Application: Send;
     /// A device's connection.
     type Device: Send;
@@ -35,7 +36,7 @@ pub(super) trait Dialect: Clone + Send + Sync + 'static {
     /// Connects as a device.
     fn device(&self, keys: &Keys) -> impl Future<Output = anyhow::Result<Self::Device>> + Send;
 
-    /// Has one thing signed, from the application's call to its answer, which is looked at.
+    /// Signs one transaction, from the application's call to its answer, and checks the answer.
     fn cycle(
         &self,
         application: &mut Self::Application,
@@ -44,28 +45,28 @@ pub(super) trait Dialect: Clone + Send + Sync + 'static {
         number: u64,
     ) -> impl Future<Output = anyhow::Result<Cycle>> + Send;
 
-    /// Does what keeps a device connected that has nothing else to do.
+    /// Answers pings, to keep an idle device connected.
     fn look_after(device: &mut Self::Device) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Renews what the applications' calls bear, before it expires.
+    /// Renews the credentials of the applications' calls before they expire.
     fn renew(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// The end of a cycle, moment by moment.
+/// The times of a cycle's last steps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cycle {
     /// The device sent its signature.
     pub(super) completed: Instant,
-    /// It was told that the signature is good.
+    /// The server confirmed the signature to the device.
     pub(super) acknowledged: Instant,
-    /// The application had its answer.
+    /// The application received its answer.
     pub(super) answered: Instant,
-    /// How often the application asked for it, if it had to ask.
+    /// The number of the application's polls, if it polls.
     pub(super) polls: u32,
 }
 
 impl Name {
-    /// As it is called on the command line.
+    /// The name on the command line.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Kobil => "kobil",
@@ -74,13 +75,13 @@ impl Name {
         }
     }
 
-    /// What a cycle of its may cost, where KOBIL's and one verification cost that much: KOBIL's
-    /// itself is held against verifications alone.
+    /// The bound on the cost of a cycle, relative to the costs of KOBIL's cycle and of one
+    /// verification. KOBIL's cycle itself is compared with verifications only.
     pub(super) fn bound(self, kobil: f64, verification: f64) -> Option<f64> {
         match self {
             Self::Kobil => None,
             Self::Onespan => Some(1.2 * kobil),
-            // The device's call carries a proof of its own.
+            // The device's call carries an additional proof.
             Self::Trustedx => Some(1.3 * kobil + verification),
         }
     }

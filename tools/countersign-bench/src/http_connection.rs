@@ -1,4 +1,4 @@
-//! A kept-alive connection of HTTP/1.1, with one call on it at a time.
+//! A kept-alive connection of HTTP/1.1, with one call at a time.
 
 use anyhow::ensure;
 use bytes::Bytes;
@@ -14,33 +14,33 @@ use crate::task::Tasks;
 pub(super) struct HttpConnection(SendRequest<Full<Bytes>>);
 
 impl HttpConnection {
-    /// Connects. `tasks` drives the connection beside its calls.
+    /// Connects. A task of `tasks` drives the connection.
     pub(super) async fn open(target: &Target, tasks: &Tasks) -> anyhow::Result<Self> {
         let (sender, driven) = handshake(TokioIo::new(target.connect().await?)).await?;
         tasks.spawn(async move {
-            // What breaks is told to whoever waits for an answer.
+            // The waiting call gets the error of a broken connection.
             let _ = driven.await;
         });
         Ok(Self(sender))
     }
 
-    /// Whether the server has ended it, as it does with a connection that is idle for long.
+    /// Whether the server has closed the connection, for example because it was idle.
     pub(super) fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
 
-    /// Makes a call: the body of its answer.
+    /// Makes a call and returns the body of its answer.
     ///
     /// # Errors
-    /// When it breaks, and for every answer but 200.
+    /// If the connection breaks, and for every status except 200.
     pub(super) async fn call(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Bytes> {
         self.call_for(StatusCode::OK, request).await
     }
 
-    /// Makes a call: the body of its answer.
+    /// Makes a call and returns the body of its answer.
     ///
     /// # Errors
-    /// When it breaks, and for every answer but `wanted`.
+    /// If the connection breaks, and for every status except `wanted`.
     pub(super) async fn call_for(
         &mut self,
         wanted: StatusCode,
@@ -52,10 +52,10 @@ impl HttpConnection {
         Ok(body)
     }
 
-    /// Makes a call, whatever is answered.
+    /// Makes a call and accepts any answer.
     ///
     /// # Errors
-    /// When it breaks.
+    /// If the connection breaks.
     pub(super) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,

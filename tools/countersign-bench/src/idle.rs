@@ -1,4 +1,5 @@
-//! What idle devices cost: resident memory of the server, each connected, welcomed and silent.
+//! The cost of idle devices: the server's resident memory, with each device connected, welcomed and
+//! silent.
 
 use std::time::Duration;
 
@@ -12,25 +13,27 @@ use crate::crowd::Keys;
 use crate::phone::Phone;
 use crate::process::Server;
 
-/// Connected before memory is looked at first: what the server has once and not for each device.
+/// Devices that connect before the first measurement of memory, so that fixed costs of the server
+/// are not counted.
 const BEFORE: usize = 200;
 const TOGETHER: usize = 32;
-/// Connected before those that are there are looked after: long before a ping is missed.
+/// Devices that connect before the connected ones answer pings; small enough that no ping is
+/// missed.
 const IN_A_BATCH: usize = 500;
-/// For what a handshake needed to go.
+/// The time after which the memory of handshakes is free again.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// What was measured.
+/// The measured figures.
 #[derive(Debug, Serialize)]
 pub(super) struct Idle {
     pub(super) devices: usize,
-    /// Of the server with all of them.
+    /// The server's memory with all devices.
     pub(super) server_rss_bytes: u64,
-    /// What each one adds.
+    /// The additional memory of each device.
     pub(super) server_rss_bytes_per_device: u64,
 }
 
-/// Connects the devices and looks at the server's memory. They are there until this returns.
+/// Connects the devices and measures the server's memory. They stay connected until this returns.
 pub(super) async fn measure(server: &Server, devices: &[Keys], bar: &Bar) -> anyhow::Result<Idle> {
     ensure!(devices.len() >= 2 * BEFORE, "--idle needs {} devices at least", 2 * BEFORE);
     let (first, rest) = devices.split_at(BEFORE);

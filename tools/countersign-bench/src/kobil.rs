@@ -1,5 +1,5 @@
-//! KOBIL's cycle: a start whose answer is held, an offer on the device's WebSocket, a take, a
-//! finish with a CMS, its verification, and the answer.
+//! KOBIL's cycle: a start whose answer is held until the end, an offer on the device's WebSocket, a
+//! take, a finish with a CMS, its verification, and the answer.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ use crate::http_connection::HttpConnection;
 use crate::phone::Phone;
 use crate::task::Tasks;
 
-/// The answer is held until the end.
+/// The answer is held until the transaction ends.
 const HELD: &str = r#""deviceGoOnlineTimeout":30,"signatureTimeout":60"#;
-/// The answer is given at once; what is begun outlasts the bench.
+/// The answer is given at once; the transaction outlasts the bench.
 pub(super) const CALLED_BACK: &str = concat!(
     r#""deviceGoOnlineTimeout":3600,"signatureTimeout":3600,"#,
     r#""callbackUrl":"https://127.0.0.1:9/""#
 );
 
-/// Where its calls go, and the application's access token.
+/// The server's address and the application's access token.
 #[derive(Clone)]
 pub(super) struct Kobil {
     target: Target,
@@ -42,7 +42,7 @@ pub(super) struct Kobil {
 }
 
 impl Kobil {
-    /// Gets the first token.
+    /// Gets the first access token.
     pub(super) async fn prepare(
         target: &Target,
         crowd: &Crowd,
@@ -63,7 +63,7 @@ impl Kobil {
         Ok(kobil)
     }
 
-    /// Asks `user` to sign, and waits as `how` says: the answer's body.
+    /// Asks `user` to sign, in mode `how`. Returns the answer's body.
     pub(super) async fn ask(
         &self,
         line: &mut HttpConnection,
@@ -115,7 +115,7 @@ impl Dialect for Kobil {
         let ((answer, answered), signed) = tokio::try_join!(asking, phone.sign(keys))?;
         let signature = BASE64.encode(signed.signature);
         let told = answer.windows(signature.len()).any(|bytes| bytes == signature.as_bytes());
-        ensure!(told, "the answer does not hold the device's signature");
+        ensure!(told, "the answer does not contain the device's signature");
         let (completed, acknowledged) = (signed.completed, signed.acknowledged);
         Ok(Cycle { completed, acknowledged, answered, polls: 0 })
     }

@@ -1,4 +1,4 @@
-//! The load: workers, each with a connection of the application's and devices of its own, that do
+//! The load: workers, each with its own connection of the application and its own devices, that do
 //! one cycle after another.
 
 use std::collections::VecDeque;
@@ -19,17 +19,17 @@ use crate::report::Handshakes;
 use crate::tally::{Measured, Tally};
 use crate::task::Tasks;
 
-/// The time of one dialect, before it is the other one's: long for a cycle, and short for what else
-/// this machine does.
+/// The time of one dialect's turn: long for a cycle, and short compared with other changes on this
+/// machine.
 pub(crate) const TURN: Duration = Duration::from_secs(1);
-/// Shorter than a token's life.
+/// The interval of token renewal, shorter than a token's lifetime.
 const RENEW_EVERY: Duration = Duration::from_mins(2);
-/// Shorter than the server's patience with a silent device.
+/// The interval of answering pings, shorter than the server's limit for a silent device.
 const LOOK_AFTER_EVERY: Duration = Duration::from_secs(15);
-/// Connected at once.
+/// Connections that are opened at once.
 const TOGETHER: usize = 16;
 
-/// Everybody connected to one dialect.
+/// The application and all devices, connected to one dialect.
 pub(super) struct Load<S: Dialect> {
     dialect: S,
     rate: Option<u32>,
@@ -48,27 +48,27 @@ struct Worker<S: Dialect> {
     tally: Tally,
 }
 
-/// What workers are to do.
+/// The work of all workers.
 #[derive(Clone)]
 enum Work {
     /// One cycle with each of their devices.
     Each,
-    /// Cycles as they come due.
+    /// Cycles, as a schedule says.
     Due(Schedule),
 }
 
-/// When cycles begin.
+/// The schedule of cycles.
 #[derive(Clone)]
 struct Schedule {
     began: Instant,
     until: Instant,
-    /// The time between two beginnings, and how many there have been.
+    /// The interval between two beginnings, and the number of cycles begun.
     open: Option<(Duration, Arc<AtomicU32>)>,
 }
 
 impl<S: Dialect> Load<S> {
-    /// Connects devices and application, and has each device sign once, so that chains are verified
-    /// and statements prepared.
+    /// Connects devices and the application. Each device signs once, so that chains are verified
+    /// and statements are prepared before the measurement.
     pub(super) async fn connect(
         dialect: S,
         server: &Server,
@@ -78,7 +78,7 @@ impl<S: Dialect> Load<S> {
         tasks: &Tasks,
         bar: &Bar,
     ) -> anyhow::Result<(Self, Handshakes)> {
-        let count = u32::try_from(devices.len()).expect("they were counted by one");
+        let count = u32::try_from(devices.len()).expect("their number came from a u32");
         let (began, before) = (Instant::now(), server.cpu()?);
         let connecting = devices.into_iter().map(|keys| {
             let dialect = &dialect;
@@ -114,7 +114,7 @@ impl<S: Dialect> Load<S> {
         Ok((load, Handshakes { count, elapsed, server_cpu }))
     }
 
-    /// Measures for that long, and adds it to what was measured before.
+    /// Measures for the given time, and adds the result to earlier ones.
     pub(super) async fn measure(
         &mut self,
         turn: Duration,
@@ -134,14 +134,14 @@ impl<S: Dialect> Load<S> {
         Ok(())
     }
 
-    /// Has all workers work, and waits for them. `bar` counts seconds.
+    /// Runs all workers and waits for them. `bar` counts seconds.
     async fn work(&mut self, work: Work, bar: Option<&Bar>) -> anyhow::Result<()> {
         let (done, mut all) = mpsc::channel(self.workers.len());
         for mut worker in self.workers.drain(..) {
             let (done, work) = (done.clone(), work.clone());
             self.tasks.spawn(async move {
                 worker.work(work).await;
-                let _ = done.send(worker).await; // Nobody waits when all has been given up.
+                let _ = done.send(worker).await; // The receiver is gone after an error.
             });
         }
         drop(done);
@@ -183,7 +183,7 @@ impl<S: Dialect> Worker<S> {
         }
     }
 
-    /// One cycle, counted from `began`.
+    /// One cycle; its latency counts from `began`.
     async fn cycle(&mut self, began: Instant) {
         self.look_after().await;
         let Some((keys, mut device)) = self.devices.pop_front() else {
@@ -197,12 +197,13 @@ impl<S: Dialect> Worker<S> {
                 self.tally.count(began, &cycle);
                 self.devices.push_back((keys, device));
             }
-            // Nobody knows what is open for a device whose cycle failed, so it is done with.
+            // The state of a device is unknown after a failed cycle, so the device is not used
+            // again.
             Err(error) => self.tally.fail(format!("{error:#}")),
         }
     }
 
-    /// Looks after the devices that wait for their turn.
+    /// Answers pings on the devices that wait for their turn.
     async fn look_after(&mut self) {
         if self.looked_after.elapsed() < LOOK_AFTER_EVERY {
             return;
@@ -224,9 +225,9 @@ impl Schedule {
         Self { began, until: began + turn, open }
     }
 
-    /// Waits for the next cycle's time, and tells when that was: in an open loop not when somebody
-    /// was free for it, so that a server that stalls is not spared the cycles that it kept from
-    /// beginning.
+    /// Waits for the next cycle's time and returns it. In an open loop this is the planned time,
+    /// not the time at which a worker was free, so that a stalled server is charged for the cycles
+    /// that it delayed.
     async fn next(&self) -> Option<Instant> {
         let due = match &self.open {
             None => Instant::now(),

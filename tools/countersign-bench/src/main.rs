@@ -1,12 +1,12 @@
-//! `countersign-bench`: how fast a server is on this machine, measured from outside, over TLS, on a
-//! real ledger.
+//! `countersign-bench`: the speed of a server on this machine, measured from outside, over TLS, on
+//! a real ledger.
 //!
-//! A *cycle* is the whole product once, as one API speaks it: from the application's call to its
-//! answer, with all that the device does between, verified and durable. The server is a process of
-//! its own; the load comes from this one. What is measured is divided by what one verification
-//! costs here, so that machines can be compared; and for other APIs than KOBIL's by KOBIL's cycle,
-//! which is measured in turns with theirs, so that both have the same server, ledger and
-//! neighbours.
+//! A *cycle* is the whole product once, through one API: from the application's call to its answer,
+//! with the device's part in between, verified and durable. The server is a separate process; the
+//! load comes from this one. Costs are divided by the cost of one verification on this machine, so
+//! that machines can be compared. Other APIs than KOBIL's are also compared with KOBIL's cycle,
+//! which is measured in turns with theirs, so that both have the same server, ledger and other
+//! load.
 
 mod bar;
 mod command;
@@ -36,7 +36,7 @@ use clap::Parser as _;
 
 use self::command::Bench;
 
-/// The server's own allocator, so that the load's costs compare with the server's.
+/// The server's allocator, so that the load's costs compare with the server's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

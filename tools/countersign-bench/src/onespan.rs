@@ -1,8 +1,8 @@
 //! OneSpan's cycle: a SOAP call that is suspended, a fetch over REST, a completion with a code, and
 //! the answer.
 //!
-//! A phone learns its request's key from a push. No push is sent here: the key is read from the
-//! ledger, by this process, as soon as the start is there.
+//! A phone gets its request's key from a push. Here no push is sent: this process reads the key
+//! from the ledger as soon as the start is committed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ use crate::dialect::{Cycle, Dialect};
 use crate::http_connection::HttpConnection;
 use crate::task::Tasks;
 
-/// How often the ledger is looked at for a request that was started.
+/// The interval of looking for the started request in the ledger.
 const LOOK_EVERY: Duration = Duration::from_millis(3);
 
-/// Where its calls go, and what they bear.
+/// The server's address, and the credentials of calls.
 #[derive(Clone)]
 pub(super) struct OneSpan {
     target: Target,
@@ -40,13 +40,13 @@ pub(super) struct OneSpan {
     store: Store,
     tenant: TenantName,
     component: Arc<str>,
-    /// The application's credential, and the phones'.
+    /// The credentials of the application and of the phones.
     client: HeaderValue,
     front_end: HeaderValue,
 }
 
 impl OneSpan {
-    /// Opens the ledger in `data` beside the server.
+    /// Opens the ledger in `data`, which the server has open too.
     pub(super) fn prepare(
         target: &Target,
         crowd: &Crowd,
@@ -67,7 +67,7 @@ impl OneSpan {
         })
     }
 
-    /// Asks a user to sign, and waits for it: the answer's body.
+    /// Asks a user to sign, and waits for the end. Returns the answer's body.
     async fn ask(&self, line: &mut HttpConnection, keys: &Keys) -> anyhow::Result<Bytes> {
         let (component, user, tenant) = (&self.component, &keys.user, &self.tenant);
         let body = format!(
@@ -92,8 +92,8 @@ impl OneSpan {
         line.call(request).await
     }
 
-    /// Fetches what the user was asked for, and completes it: the code, when it was sent and when
-    /// answered.
+    /// Fetches the user's request and completes it. Returns the code, and the times of sending and
+    /// of the answer.
     async fn complete(
         &self,
         line: &mut HttpConnection,
@@ -126,7 +126,7 @@ impl OneSpan {
         Ok((code, completed, Instant::now()))
     }
 
-    /// Waits until the user is asked for something.
+    /// Waits until the user has a request. Returns its key.
     async fn request_key(&self, keys: &Keys) -> anyhow::Result<String> {
         loop {
             sleep(LOOK_EVERY).await;
@@ -136,7 +136,7 @@ impl OneSpan {
         }
     }
 
-    /// Makes one of a phone's calls; answers the body, which says that it succeeded.
+    /// Makes a phone's call. Returns the body, whose status is checked to be success.
     async fn call(
         &self,
         line: &mut HttpConnection,
@@ -184,11 +184,11 @@ impl Dialect for OneSpan {
         let ((answer, answered), (code, completed, acknowledged)) =
             tokio::try_join!(asking, completing)?;
         let told = holds(&answer, &format!("<signature>{code}</signature>"));
-        ensure!(told, "the answer does not hold the phone's code: {answer:?}");
+        ensure!(told, "the answer does not contain the phone's code: {answer:?}");
         Ok(Cycle { completed, acknowledged, answered, polls: 0 })
     }
 
-    /// A phone that has nothing to do is not there.
+    /// A phone without a request has no connection.
     async fn look_after(_: &mut HttpConnection) -> anyhow::Result<()> {
         Ok(())
     }

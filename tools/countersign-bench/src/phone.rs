@@ -1,4 +1,4 @@
-//! The device's side of KOBIL's cycle, on a channel of its own.
+//! The device's part of KOBIL's cycle, over a channel.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,24 +23,24 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use crate::connect::{Stream, Target};
 use crate::crowd::Keys;
 
-/// A device on the line.
+/// A connected device.
 pub(super) struct Phone {
     socket: WebSocketStream<Stream>,
     n: u64,
 }
 
-/// What a device signed, and when.
+/// The signature of a device, and its times.
 pub(super) struct Signed {
     /// The CMS.
     pub(super) signature: Vec<u8>,
-    /// It was sent.
+    /// The time at which it was sent.
     pub(super) completed: Instant,
-    /// The server said that it is good.
+    /// The time at which the server confirmed it.
     pub(super) acknowledged: Instant,
 }
 
 impl Phone {
-    /// Connects, proves who it is, and is welcomed.
+    /// Connects, authenticates and waits for the welcome.
     pub(super) async fn connect(target: &Target, keys: &Keys) -> anyhow::Result<Self> {
         let stream = target.connect().await?;
         let mut request = "ws://localhost/device/v1/channel".into_client_request()?;
@@ -51,7 +51,7 @@ impl Phone {
             .write_buffer_size(0)
             .max_message_size(Some(FRAME_BYTES_MAX));
         let opened = tokio_tungstenite::client_async_with_config(request, stream, Some(limits));
-        let (socket, _) = opened.await.context("there is no channel")?;
+        let (socket, _) = opened.await.context("the WebSocket handshake failed")?;
         let mut phone = Self { socket, n: 0 };
         let Message::Challenge(Challenge { nonce }) = phone.heard().await?.message else {
             bail!("the channel did not begin with a challenge");
@@ -64,13 +64,13 @@ impl Phone {
         }
     }
 
-    /// Waits for an offer, takes it, and signs what it is shown.
+    /// Waits for an offer, takes it, and signs the content.
     pub(super) async fn sign(&mut self, keys: &Keys) -> anyhow::Result<Signed> {
         let Offer { id, .. } = loop {
             match self.heard().await?.message {
                 Message::Offer(offer) => break offer,
                 Message::Withdrawn(_) => {}
-                other => bail!("no offer, but {other:?}"),
+                other => bail!("a message other than an offer: {other:?}"),
             }
         };
         self.say(Request::Take(Take { id, pin_proof: None })).await?;
@@ -97,15 +97,15 @@ impl Phone {
         }
     }
 
-    /// Answers pings that have come, without waiting for any.
+    /// Answers the pings that have arrived, without waiting.
     pub(super) async fn look_up(&mut self) -> anyhow::Result<()> {
         while let Some(frame) = self.socket.next().now_or_never() {
             match frame.context("the channel was cut")?? {
                 Frame::Ping(_) | Frame::Pong(_) => {}
-                other => bail!("something came unasked: {other:?}"),
+                other => bail!("an unexpected message: {other:?}"),
             }
         }
-        // A pong is queued by the read, and sent by this.
+        // The read queues a pong, and this sends it.
         Ok(self.socket.flush().await?)
     }
 
@@ -120,7 +120,7 @@ impl Phone {
             match self.socket.next().await.context("the channel was cut")?? {
                 Frame::Text(text) => return Ok(FromServer::parse(&text)?),
                 Frame::Ping(_) | Frame::Pong(_) => {}
-                other => bail!("the channel said {other:?}"),
+                other => bail!("an unexpected message: {other:?}"),
             }
         }
     }

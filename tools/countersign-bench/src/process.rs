@@ -1,4 +1,4 @@
-//! The server under load: a process of its own, and what the system and its metrics tell of it.
+//! The server under load: a separate process, observed through the system and its metrics.
 
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
@@ -16,11 +16,11 @@ use crate::command::Tls;
 use crate::connect::Target;
 
 const START_WAIT: Duration = Duration::from_secs(30);
-/// More than the server's drain.
+/// Longer than the server's drain.
 const STOP_WAIT: Duration = Duration::from_secs(10);
-/// What `/proc` counts CPU time in: `USER_HZ` is 100 on every Linux.
+/// The unit of CPU time in `/proc`: `USER_HZ` is 100 on every Linux.
 const TICK: Duration = Duration::from_millis(10);
-/// Behind a proxy that is not there, devices sign its address.
+/// The public address with plain HTTP: devices sign the address of a proxy, although there is none.
 const IN_FRONT: &str = "https://bench.example";
 
 /// A running server.
@@ -29,23 +29,23 @@ pub(super) struct Server {
     id: u32,
     pub(super) target: Target,
     metrics: SocketAddr,
-    /// Held open for as long as it is to live.
+    /// The server lives as long as this pipe is open.
     _alive: ChildStdin,
 }
 
-/// What the server has used and done until now.
+/// The server's use of resources until now.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usage {
     /// User and system time of all its threads.
     pub(super) cpu: Duration,
-    /// Units of work that its ledger's writer answered.
+    /// Commits that its ledger's writer answered.
     pub(super) commits: u64,
-    /// Times that its writer waited for the disk.
+    /// The number of times that its writer waited for the disk.
     pub(super) syncs: u64,
 }
 
 impl Usage {
-    /// What came since `before`.
+    /// The difference from `before`.
     pub(super) fn since(self, before: Self) -> Self {
         Self {
             cpu: self.cpu.saturating_sub(before.cpu),
@@ -64,7 +64,7 @@ impl AddAssign for Usage {
 }
 
 impl Server {
-    /// Starts `program` as a server, on the ledger in `data`. `config` is laid over the default
+    /// Starts `program` as a server on the ledger in `data`. `config` overrides the default
     /// configuration.
     pub(super) async fn start(
         program: &Path,
@@ -78,9 +78,9 @@ impl Server {
         command
             .args(["serve", "--with-parent", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
-            // The default configuration, whatever the environment says; but for addresses, for the
-            // drain, and for how often one phone may fetch and one client start, since few stand
-            // for many.
+            // An empty environment, so that the default configuration applies. Exceptions are
+            // addresses, the drain, and the limits for one phone and one client, since a few stand
+            // for many here.
             .env_clear()
             .env("COUNTERSIGN__ONESPAN__FETCHES_PER_MINUTE", "1000000")
             .env("COUNTERSIGN__TRANSACTIONS__STARTS_PER_CLIENT_PER_SECOND", "0")
@@ -110,14 +110,15 @@ impl Server {
         let Some(origin) = line.strip_prefix("ready ") else {
             bail!("the server did not start: {}", last_line(&log));
         };
-        let listening = logged(&log, "Listening on ").context("the server does not listen")?;
-        let metrics = logged(&log, "metrics on http://").context("the server has no metrics")?;
+        let listening = logged(&log, "Listening on ").context("the server's log has no address")?;
+        let metrics = logged(&log, "metrics on http://")
+            .context("the server's log has no address of metrics")?;
         let id = child.id().context("the server ended")?;
         let target = Target::new(listening, origin, data, tls)?;
         Ok(Self { child, id, target, metrics, _alive: alive })
     }
 
-    /// What it has used and done until now.
+    /// The server's use of resources until now.
     pub(super) async fn usage(&self) -> anyhow::Result<Usage> {
         let text = reqwest::get(format!("http://{}/metrics", self.metrics)).await?.text().await?;
         let count = |name: &str| {
@@ -132,20 +133,20 @@ impl Server {
         })
     }
 
-    /// The CPU time that it has used.
+    /// The CPU time of the server.
     pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
         cpu_of(&fs::read_to_string(format!("/proc/{}/stat", self.id))?)
     }
 
-    /// Its resident memory, in bytes.
+    /// The resident memory of the server, in bytes.
     pub(super) fn memory(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        Ok(kibibytes.context("the system does not tell how much memory the server has")? * 1024)
+        Ok(kibibytes.context("/proc does not have the server's memory")? * 1024)
     }
 
-    /// Asks it to end, and sees that it does.
+    /// Stops the server and waits for its end.
     pub(super) async fn stop(mut self) {
         let mut kill = Command::new("kill");
         let _ = kill.args(["-TERM", &self.id.to_string()]).status().await;
@@ -157,7 +158,7 @@ impl Server {
 
 /// Fields 14 and 15 of `/proc/PID/stat`, `utime` and `stime`: proc(5).
 fn cpu_of(stat: &str) -> anyhow::Result<Duration> {
-    // The second field is a name in parentheses, and may hold anything.
+    // The second field is a name in parentheses, and may contain any character.
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace().collect());
     let fields: Vec<&str> = fields.context("/proc is not as it is documented")?;
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok());
@@ -165,12 +166,12 @@ fn cpu_of(stat: &str) -> anyhow::Result<Duration> {
     Ok(TICK * (ticks.0 + ticks.1))
 }
 
-/// The CPU time that this very process has used.
+/// The CPU time of this process.
 pub(super) fn own_cpu() -> anyhow::Result<Duration> {
     cpu_of(&fs::read_to_string("/proc/self/stat")?)
 }
 
-/// The address that stands in the log after these words.
+/// The address that follows these words in the log.
 fn logged(log: &PathBuf, words: &str) -> Option<SocketAddr> {
     let text = fs::read_to_string(log).ok()?;
     let (_, rest) = text.split_once(words)?;
@@ -179,7 +180,7 @@ fn logged(log: &PathBuf, words: &str) -> Option<SocketAddr> {
 
 fn last_line(log: &PathBuf) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
-    text.lines().next_back().unwrap_or("it said nothing").to_owned()
+    text.lines().next_back().unwrap_or("its log is empty").to_owned()
 }
 
 #[cfg(test)]
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_time_is_read_behind_whatever_name_a_process_has() {
+    fn cpu_time_is_read_after_every_name_of_a_process() {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 9 0 1 2";
         assert_eq!(cpu_of(stat).unwrap(), Duration::from_secs(3));
         assert!(cpu_of("7 (a) S 1").is_err());

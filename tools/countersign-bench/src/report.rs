@@ -1,4 +1,4 @@
-//! What the bench found, for people and for programs. The JSON's names carry their units.
+//! The report of the bench, for people and for programs. The JSON's names contain their units.
 
 use std::fs;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::idle::Idle;
 use crate::tally::Measured;
 use crate::text;
 
-/// What was asked for.
+/// The parameters of the run.
 pub(super) struct Asked {
     pub(super) dialect: Name,
     pub(super) seconds: u64,
@@ -21,17 +21,17 @@ pub(super) struct Asked {
     pub(super) rate: Option<u32>,
 }
 
-/// What was found.
+/// The measured figures.
 pub(super) struct Found {
-    /// Of the dialect that was asked for.
+    /// The figures of the chosen dialect.
     pub(super) measured: Measured,
-    /// Of KOBIL's, in turns with it, where another one was asked for.
+    /// The figures of KOBIL's, in turns with it, if another dialect was chosen.
     pub(super) kobil: Option<Measured>,
     pub(super) handshakes: Handshakes,
     pub(super) server_memory: u64,
 }
 
-/// Devices that connected: TCP, TLS, and for KOBIL's WebSocket the proof of who they are.
+/// Connected devices: TCP, TLS, and for KOBIL's WebSocket the authentication.
 pub(super) struct Handshakes {
     pub(super) count: u32,
     pub(super) elapsed: Duration,
@@ -50,18 +50,18 @@ pub(super) struct Report {
     concurrency: u32,
     devices: u32,
     tls: bool,
-    /// Of an open loop.
+    /// Only for an open loop.
     rate_cycles_per_second: Option<u32>,
     #[serde(flatten)]
     figures: Figures,
     verification_cpu_microseconds: f64,
     ratio_cpu_per_cycle_to_verification: f64,
-    /// Of KOBIL's cycles in the same run.
+    /// KOBIL's cycles in the same run.
     #[serde(skip_serializing_if = "Option::is_none")]
     kobil: Option<Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio_cpu_per_cycle_to_kobil: Option<f64>,
-    /// What a cycle may cost by these figures.
+    /// The bound on the cost of a cycle.
     #[serde(skip_serializing_if = "Option::is_none")]
     bound_cpu_microseconds_per_cycle: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ pub(super) struct Report {
     idle: Option<Idle>,
 }
 
-/// Of one dialect's cycles.
+/// The figures of one dialect's cycles.
 #[derive(Debug, Serialize)]
 struct Figures {
     cycles: u64,
@@ -87,14 +87,14 @@ struct Figures {
     /// From the device's sending of its signature to the application's answer.
     completion_to_answer_p50_milliseconds: f64,
     completion_to_answer_p99_milliseconds: f64,
-    /// From the device's being told that its signature is good.
+    /// From the device's confirmation to the application's answer.
     acknowledgement_to_answer_p50_milliseconds: f64,
     acknowledgement_to_answer_p99_milliseconds: f64,
     server_cpu_microseconds_per_cycle: f64,
     load_cpu_microseconds_per_cycle: f64,
     commits_per_cycle: f64,
     syncs_per_cycle: f64,
-    /// Of an application that has to ask for its answer.
+    /// Only for an application that polls.
     #[serde(skip_serializing_if = "Option::is_none")]
     polls_per_cycle: Option<f64>,
 }
@@ -140,7 +140,7 @@ impl Report {
         }
     }
 
-    /// For people.
+    /// The report for people.
     pub(super) fn text(&self) -> String {
         let mut entries = self.figures.entries();
         let (ratio, one) =
@@ -151,7 +151,7 @@ impl Report {
         }
         let bound = self.bound_cpu_microseconds_per_cycle.zip(self.ratio_cpu_per_cycle_to_bound);
         if let Some((bound, ratio)) = bound {
-            cpu = format!("{cpu}, {ratio} × what it may be ({bound} µs)");
+            cpu = format!("{cpu}, {ratio} × the bound ({bound} µs)");
         }
         entries.extend([
             ("CPU of a cycle", cpu),
@@ -211,7 +211,7 @@ impl Figures {
         }
     }
 
-    /// For people.
+    /// The rows for people.
     fn entries(&self) -> Vec<(&'static str, String)> {
         let mut entries = vec![
             (
@@ -272,12 +272,12 @@ pub(super) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-#[expect(clippy::cast_precision_loss, reason = "minutes at the most")]
+#[expect(clippy::cast_precision_loss, reason = "a few minutes at most")]
 pub(super) fn millis(micros: u64) -> f64 {
     micros as f64 / 1e3
 }
 
-/// Three decimal places are more than a bench can tell.
+/// Rounds to three decimal places, more than the bench's precision.
 pub(super) fn round(figure: f64) -> f64 {
     (figure * 1e3).round() / 1e3
 }

@@ -1,4 +1,4 @@
-//! What was counted: by each worker, and of all of them together.
+//! The counts of each worker and of all of them together.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::dialect::{CYCLE_MAX, Cycle};
 use crate::process::Usage;
 
-/// What one worker counts.
+/// The counts of one worker.
 pub(super) struct Tally {
     counts: Counts,
     pub(super) ended: Instant,
@@ -17,27 +17,26 @@ pub(super) struct Tally {
 /// Cycles and failures. Times are in microseconds.
 #[derive(Clone)]
 pub(super) struct Counts {
-    /// From a cycle's beginning, or when it was to begin, to its answer.
+    /// From a cycle's beginning, or its planned time, to its answer.
     pub(super) latency: Histogram<u64>,
     /// From the device's sending of its signature to the application's answer.
     pub(super) completion: Histogram<u64>,
-    /// From the device's being told that its signature is good to the application's answer: how
-    /// much later the one knows than the other.
+    /// From the device's confirmation to the application's answer: the delay between the two.
     pub(super) acknowledgement: Histogram<u64>,
-    /// Of applications that have to ask for their answer.
+    /// The polls of applications that poll.
     pub(super) polls: u64,
     pub(super) errors: u64,
     pub(super) first_error: Option<String>,
 }
 
-/// What came of a load, in all of its turns.
+/// The figures of a load, over all its turns.
 pub(super) struct Measured {
     pub(super) counts: Counts,
-    /// From each turn's first beginning to its last end.
+    /// The sum of the turns' durations, each from its first beginning to its last end.
     pub(super) elapsed: Duration,
-    /// Of the server, during that time.
+    /// The server's use of resources during that time.
     pub(super) used: Usage,
-    /// Of this process, during that time.
+    /// The CPU time of this process during that time.
     pub(super) own_cpu: Duration,
 }
 
@@ -67,7 +66,7 @@ impl Tally {
         self.counts.first_error.get_or_insert(why);
     }
 
-    /// What failed first; forgets everything.
+    /// Returns the first failure, and clears all counts.
     pub(super) fn reset(&mut self) -> Option<String> {
         std::mem::replace(self, Self::new()).counts.first_error
     }
@@ -76,9 +75,10 @@ impl Tally {
 impl Counts {
     fn new() -> Self {
         let longest = u64::try_from(CYCLE_MAX.as_micros()).unwrap_or(u64::MAX);
-        // Ten times the longest: in an open loop a cycle may begin long after its time.
+        // Ten times the longest cycle: in an open loop a cycle may begin long after its planned
+        // time.
         let histogram =
-            Histogram::new_with_bounds(1, longest * 10, 3).expect("the bounds are some");
+            Histogram::new_with_bounds(1, longest * 10, 3).expect("the bounds are valid");
         Self {
             latency: histogram.clone(),
             completion: histogram.clone(),
@@ -95,7 +95,7 @@ impl Counts {
             (&mut self.completion, &other.completion),
             (&mut self.acknowledgement, &other.acknowledgement),
         ] {
-            own.add(others).expect("their bounds are the same");
+            own.add(others).expect("both have the same bounds");
         }
         self.polls += other.polls;
         self.errors += other.errors;
@@ -111,7 +111,7 @@ impl Measured {
         Self { counts: Counts::new(), elapsed, used, own_cpu: Duration::ZERO }
     }
 
-    /// Adds one turn: what its workers counted, and what was used meanwhile.
+    /// Adds one turn: the counts of its workers, and the resources used in it.
     pub(super) fn add<'a>(
         &mut self,
         began: Instant,

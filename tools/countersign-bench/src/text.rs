@@ -17,7 +17,7 @@ pub(crate) fn list(entries: &[(&str, String)]) -> String {
 /// Prints a text.
 ///
 /// # Errors
-/// When standard output takes no more, unless its reader has closed it.
+/// If standard output fails, unless its reader has closed it.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
     match writeln!(output, "{text}").and_then(|()| output.flush()) {
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_keeps_one_line_a_name() {
+    fn a_list_has_one_line_for_each_name() {
         let text = list(&[("id", "1".to_owned()), ("reason", "a\nb".to_owned())]);
         assert_eq!(text, "id      1\nreason  a⟨U+000A⟩b");
     }

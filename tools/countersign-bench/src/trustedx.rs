@@ -1,9 +1,8 @@
-//! `TrustedX`'s cycle: a process that is created, a device that ends it by its link with a raw
-//! signature, and an application that polls the result.
+//! `TrustedX`'s cycle: the application creates a process, a device ends it by its link with a raw
+//! signature, and the application polls the result.
 //!
-//! A device learns of a process from its channel or from a push. Nothing is sent here: the device
-//! is given the link and the text that it signs, and its call proves who it is, as every device's
-//! call does.
+//! A device learns of a process from its channel or from a push. Here no notification is sent: the
+//! device gets the link and the text directly. Its call is authenticated like every device's call.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,17 +30,18 @@ use crate::http_connection::HttpConnection;
 use crate::task::Tasks;
 
 const PREFIX: &str = "/trustedx-resources/esigp/v1";
-/// Public clients ask at once and then every two seconds, which most people need to sign. A device
-/// needs some 20 ms here, with others in flight, so that this is as often for it as that is for a
-/// person: what costs is how many polls a cycle has, and not how far apart they are.
+/// The interval of polls. Public clients poll at once and then every two seconds, about the time of
+/// a user's decision. A device of the bench needs some 20 ms, with others in progress, so this
+/// interval gives a cycle as many polls as a real one. The cost depends on the number of polls, not
+/// on the time between them.
 const POLL_EVERY: Duration = Duration::from_millis(20);
-/// What the person is shown.
+/// The HTML that is shown to the user.
 const DATA: &str = "<h1>Pay for your new bicycle?</h1><table>\
     <tr><td>Amount</td><td>249.00 EUR</td></tr><tr><td>Payee</td><td>Blue Bicycle Works</td></tr>\
     <tr><td>Account</td><td>DE02 1203 0000 0000 2020 51</td></tr>\
     <tr><td>Reference</td><td>City bike, order 4711</td></tr></table>";
 
-/// Where its calls go, and the application's access token.
+/// The server's address and the application's access token.
 #[derive(Clone)]
 pub(super) struct TrustedX {
     target: Target,
@@ -64,7 +64,7 @@ struct Links {
 }
 
 impl TrustedX {
-    /// Gets the first token.
+    /// Gets the first access token.
     pub(super) async fn prepare(
         target: &Target,
         crowd: &Crowd,
@@ -82,7 +82,7 @@ impl TrustedX {
         Ok(trustedx)
     }
 
-    /// Asks whoever holds this identity to sign.
+    /// Asks the holder of this identity to sign.
     async fn create(&self, line: &mut HttpConnection, keys: &Keys) -> anyhow::Result<Process> {
         #[derive(Deserialize)]
         struct Created {
@@ -101,7 +101,7 @@ impl TrustedX {
         Ok(serde_json::from_slice::<Created>(&answer)?.signature)
     }
 
-    /// Asks once for what came of it: none before the end.
+    /// Polls the result once. `None` before the end.
     async fn poll(
         &self,
         line: &mut HttpConnection,
@@ -117,14 +117,14 @@ impl TrustedX {
         Ok(ended.then_some(answer))
     }
 
-    /// Polls from the second time on: the answer, when it came, and how many polls that took.
+    /// Polls from the second time on. Returns the answer, its time, and the number of polls.
     async fn result(
         &self,
         line: &mut HttpConnection,
         process: &Process,
     ) -> anyhow::Result<(Bytes, Instant, u32)> {
         let mut next = interval_at(Instant::now() + POLL_EVERY, POLL_EVERY);
-        // A client that was answered late sleeps as long as ever.
+        // A client that got a late answer sleeps for the whole interval again.
         next.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut polls = 0;
         loop {
@@ -136,7 +136,8 @@ impl TrustedX {
         }
     }
 
-    /// Signs the text, and hands the signature in: what it is, when it was sent and when answered.
+    /// Signs the text and sends the signature. Returns the signature, and the times of sending and
+    /// of the answer.
     async fn finish(
         &self,
         line: &mut HttpConnection,
@@ -153,7 +154,8 @@ impl TrustedX {
         });
         let body = body.to_string();
         let origin = &*self.target.origin;
-        let path = process.links.finish.strip_prefix(origin).context("the link leads elsewhere")?;
+        let path =
+            process.links.finish.strip_prefix(origin).context("the link is for another server")?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let call = Call { method: "PUT", path, body: body.as_bytes() };
         let proof = jws::sign_call(&keys.phone.auth_key, &keys.name, origin, call, now);
@@ -191,19 +193,19 @@ impl Dialect for TrustedX {
             *device = self.device(keys).await?;
         }
         let process = self.create(application, keys).await?;
-        // Nobody signs before the first poll is answered.
+        // The device signs only after the first poll is answered.
         let early = self.poll(application, &process).await?;
-        ensure!(early.is_none(), "it had ended before anybody signed");
+        ensure!(early.is_none(), "the process ended before the signature");
         let ((answer, answered, polls), (value, completed, acknowledged)) = tokio::try_join!(
             self.result(application, &process),
             self.finish(device, keys, &process)
         )?;
         let told = answer.windows(value.len()).any(|bytes| bytes == value.as_bytes());
-        ensure!(told, "the result does not hold the device's signature: {answer:?}");
+        ensure!(told, "the result does not contain the device's signature: {answer:?}");
         Ok(Cycle { completed, acknowledged, answered, polls: polls + 1 })
     }
 
-    /// A device that has nothing to do is not there.
+    /// A device without a process has no connection.
     async fn look_after(_: &mut HttpConnection) -> anyhow::Result<()> {
         Ok(())
     }

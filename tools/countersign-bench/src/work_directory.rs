@@ -1,4 +1,4 @@
-//! Where the bench works: a directory for its ledger, and enough open files.
+//! The environment of the bench: a directory for its ledger, and enough open files.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -7,23 +7,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use rlimit::Resource;
 
-/// Files that are open besides connections: the ledger's, the logs, the programs'.
+/// The open files besides connections: the ledger, the logs, the programs.
 const OTHER_FILES: u64 = 128;
 
-/// The bench's directory, which goes with it.
+/// The bench's directory, which is removed when dropped.
 pub(super) struct WorkDirectory(PathBuf);
 
 impl WorkDirectory {
-    /// Makes one in `data`, or among the temporary ones.
+    /// Makes a directory in `data`, or in the system's temporary directory.
     pub(super) fn make(data: Option<&Path>) -> anyhow::Result<Self> {
         let mut chance = [0; 4];
-        aws_lc_rs::rand::fill(&mut chance).expect("the system gives random bytes");
+        aws_lc_rs::rand::fill(&mut chance).expect("the system's random generator does not fail");
         let parent = data.map_or_else(std::env::temp_dir, Path::to_path_buf);
         let path = parent.join(format!("countersign-bench-{}", hex::encode(chance)));
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
-            .with_context(|| format!("{} cannot be made", path.display()))?;
+            .with_context(|| format!("{} cannot be created", path.display()))?;
         Ok(Self(path))
     }
 
@@ -31,8 +31,7 @@ impl WorkDirectory {
         &self.0
     }
 
-    /// The kind of file system that the ledger is on: on `tmpfs` nothing is durable, and syncs are
-    /// free.
+    /// The kind of the ledger's file system: on `tmpfs` nothing is durable, and syncs cost nothing.
     pub(super) fn file_system(&self) -> String {
         let path = std::fs::canonicalize(&self.0).unwrap_or_else(|_| self.0.clone());
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -47,15 +46,15 @@ impl WorkDirectory {
 
 impl Drop for WorkDirectory {
     fn drop(&mut self) {
-        // What cannot be removed is the person's to look at.
+        // A directory that cannot be removed is left behind.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Makes sure that so many connections can be open here, and so many in the server.
+/// Raises the limit on open files for this many connections, here and in the server.
 ///
 /// # Errors
-/// Says what to raise.
+/// If the system does not allow it; the message tells which limit to raise.
 pub(super) fn for_connections(connections: u32) -> anyhow::Result<()> {
     let needed = u64::from(connections) + OTHER_FILES;
     let allowed = rlimit::increase_nofile_limit(needed).unwrap_or(0);
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_room_goes_with_what_is_in_it() {
+    fn a_work_directory_is_removed_with_its_files() {
         let parent = tempfile::tempdir().unwrap();
         let room = WorkDirectory::make(Some(parent.path())).unwrap();
         std::fs::write(room.path().join("ledger.db"), b"").unwrap();
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn more_connections_than_the_system_allows_are_refused_with_what_to_raise() {
+    fn too_many_connections_are_refused_with_the_limit_to_raise() {
         let error = for_connections(u32::MAX).unwrap_err().to_string();
         assert!(error.contains("ulimit"), "{error}");
     }

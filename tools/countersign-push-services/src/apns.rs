@@ -11,21 +11,21 @@ use serde_json::{Value, json};
 
 use crate::{Answer, PAYLOAD_BYTES_MAX, ReceivedPush, ServiceState, jwt, now, outage_answer};
 
-/// The team that may send.
+/// The team of the sender.
 pub const TEAM: &str = "DEF123GHIJ";
-/// The id of its key.
+/// The id of the team's key.
 pub const KEY_ID: &str = "ABC123DEFG";
-/// Its application.
+/// The team's application.
 pub const TOPIC: &str = "com.example.bank";
 
-/// A provider token is refused after an hour.
+/// The age after which a provider token is refused.
 const TOKEN_LIFE: Duration = Duration::from_hours(1);
-/// And must not be made anew more often than this.
+/// The shortest time between two new provider tokens.
 const TOKEN_CHANGE: Duration = Duration::from_mins(20);
 
 pub(crate) struct Apns {
     pair: KeyPair,
-    /// When the token was made that was presented last, in seconds.
+    /// The issue time of the last presented token, in seconds.
     made_at: Mutex<Option<u64>>,
 }
 
@@ -109,7 +109,7 @@ impl Apns {
         Ok(())
     }
 
-    /// The provider token: whose, by which key, how old.
+    /// Checks the provider token: its team, key and age.
     fn authorized(&self, asked: &ReceivedPush) -> Result<(), (u16, &'static str)> {
         let token = asked.header("authorization").and_then(|value| value.strip_prefix("bearer "));
         let token = token.ok_or((403, "MissingProviderToken"))?;
@@ -135,7 +135,7 @@ impl Apns {
     }
 }
 
-/// 8, 4, 4, 4 and 12 lower-case hex digits.
+/// Returns whether a text is 8, 4, 4, 4 and 12 lower-case hex digits.
 fn is_uuid(text: &str) -> bool {
     let lengths: Vec<_> = text.split('-').map(str::len).collect();
     let is_digit =

@@ -14,19 +14,19 @@ use serde_json::{Value, json};
 
 use crate::{Answer, PAYLOAD_BYTES_MAX, ReceivedPush, ServiceState, jwt, now, outage_answer};
 
-/// The project whose devices are woken.
+/// The project of the devices.
 pub const PROJECT: &str = "example-bank";
 const ACCOUNT: &str = "sender@example-bank.iam.gserviceaccount.com";
 const KEY_ID: &str = "0123456789abcdef0123456789abcdef01234567";
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
-/// How long an access token is good, in seconds.
+/// The lifetime of an access token, in seconds.
 const TOKEN_LIFE: u64 = 3_599;
-/// The longest that a message may be kept, in seconds: four weeks.
+/// The longest time to live of a message, in seconds: four weeks.
 const TTL_MAX: f64 = 2_419_200.0;
 
 pub(crate) struct Fcm {
     pair: KeyPair,
-    /// Access tokens, and until when they are good, in seconds.
+    /// The access tokens, each with its expiry in seconds.
     tokens: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -147,7 +147,7 @@ impl Fcm {
     }
 }
 
-/// Google's form of an error.
+/// An error in Google's form.
 fn error(status: u16, name: &str, code: Option<&str>) -> Value {
     let details = code.map(|code| {
         let kind = "type.googleapis.com/google.firebase.fcm.v1.FcmError";

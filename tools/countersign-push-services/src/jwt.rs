@@ -1,9 +1,9 @@
-//! Tokens that senders sign, taken apart and checked by each service's rules.
+//! Parses the tokens that senders sign; each service checks them by its rules.
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::Value;
 
-/// A token's header and claims, if its signature holds; its times are the service's to judge.
+/// A token's header and claims, if its signature verifies. The service checks the times.
 pub(crate) fn verified(
     token: &str,
     algorithm: Algorithm,

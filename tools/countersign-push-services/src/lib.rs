@@ -1,16 +1,16 @@
 //! Push services for tests and the bench: Apple's, Google's and a browser's, on the loopback, over
 //! TLS with HTTP/2.
 //!
-//! The real ones cannot be reached from where they run. These hold their published rules: who may
-//! send, under which token of which age, what a request must carry, how large it may be, and in
-//! which words it is refused. They break as the real ones do: with 503, with GOAWAY, and by hanging
-//! up.
+//! The real services cannot be reached from tests. These follow their published rules: the
+//! permitted senders, the type and age of their tokens, the required members of a request, its
+//! size, and the words of each refusal. They fail as the real ones do: with 503, with GOAWAY, and
+//! with closed connections.
 //!
 //! ```text
 //! POST /3/device/{token}                     Apple's
 //! POST /v1/projects/{project}/messages:send  Google's, with POST /token for access tokens
 //! POST /push/{id}                            a browser's (RFC 8030)
-//! POST /up/{topic}, GET /up/{topic}/json     one that anybody can run: UnifiedPush, as ntfy serves it
+//! POST /up/{topic}, GET /up/{topic}/json     a self-hosted one: UnifiedPush, as ntfy serves it
 //! ```
 
 mod apns;
@@ -42,55 +42,55 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 
-/// The largest payload that each of the services takes.
+/// The largest payload that every service accepts, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 4_096;
-/// What is read of a request at the most.
+/// The most bytes that are read of a request.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// All services, on one port. They end when it is dropped.
+/// All services, on one port. They stop when this is dropped.
 pub struct Services {
     address: SocketAddr,
     state: Arc<ServiceState>,
     received: mpsc::UnboundedReceiver<Received>,
-    /// Dropped, they end.
+    /// Stops the services when dropped.
     _running: oneshot::Sender<Infallible>,
 }
 
-/// A push that a service took.
+/// A push that a service accepted.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// `apns`, `fcm`, `webpush` or `ntfy`.
     pub service: &'static str,
-    /// Whom it is for: the token, or the path of a subscription.
+    /// The receiver: the token, or the path of a subscription.
     pub token: String,
-    /// As they came.
+    /// The headers as received.
     pub headers: HeaderMap,
-    /// As it came.
+    /// The body as received.
     pub body: Vec<u8>,
-    /// Which connection it came on, from 1.
+    /// The number of its connection, from 1.
     pub connection: usize,
-    /// When it was taken.
+    /// The time of its acceptance.
     pub at: Instant,
 }
 
-/// What a service says to everybody for a while, instead of doing its work.
+/// The answer to every request during an outage.
 #[derive(Clone, Debug)]
 pub struct Outage {
-    /// With which status.
+    /// The HTTP status.
     pub status: u16,
-    /// With which reason in its own form.
+    /// The reason, in the service's own form.
     pub reason: &'static str,
-    /// How many seconds it asks to be left alone.
+    /// The `Retry-After`, in seconds.
     pub retry_after: Option<u32>,
 }
 
-/// What happens to connections.
+/// The way to end connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Cut {
-    /// Each is told that no new streams are taken (RFC 9113, section 6.8); what is on its way is
-    /// answered.
+    /// GOAWAY on each connection (RFC 9113 §6.8): no new streams are accepted, and requests in
+    /// progress are answered.
     GoAway,
-    /// Each is gone.
+    /// Each connection is closed.
     HangUp,
 }
 
@@ -102,7 +102,7 @@ struct ServiceState {
     ntfy: ntfy::Ntfy,
     dead: Mutex<BTreeMap<String, u64>>,
     trouble: Mutex<Option<Outage>>,
-    /// After how many requests, counted from when that was asked for, connections are cut.
+    /// The number of requests, counted from the call, after which connections are cut.
     cut_in: Mutex<Option<(usize, Cut)>>,
     cuts: broadcast::Sender<Cut>,
     told: mpsc::UnboundedSender<Received>,
@@ -110,10 +110,10 @@ struct ServiceState {
     requests: AtomicUsize,
 }
 
-/// What is answered.
+/// The answer to a request.
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
-/// A request, read.
+/// A request with its whole body.
 struct ReceivedPush {
     head: http::request::Parts,
     body: Bytes,
@@ -121,15 +121,15 @@ struct ReceivedPush {
 }
 
 impl Services {
-    /// Begins to serve on a free port, as `https://localhost:PORT`.
+    /// Starts the services on a free port, as `https://localhost:PORT`.
     ///
     /// # Panics
-    /// Where there is no free port.
+    /// If there is no free port.
     #[must_use]
     pub fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let address = listener.local_addr().expect("it listens");
-        listener.set_nonblocking(true).expect("it can");
+        let address = listener.local_addr().expect("the listener has an address");
+        listener.set_nonblocking(true).expect("the listener supports it");
         let (acceptor, authority) = tls();
         let (told, received) = mpsc::unbounded_channel();
         let state = Arc::new(ServiceState {
@@ -148,11 +148,11 @@ impl Services {
         });
         let (running, ended) = oneshot::channel();
         let listening = Arc::clone(&state);
-        // On a thread of its own: whoever waits for a push may block.
+        // On its own thread, because a test may block while it waits for a push.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let listener = TcpListener::from_std(listener).expect("it listens");
+                let listener = TcpListener::from_std(listener).expect("the listener is valid");
                 tokio::select! {
                     () = listen(listener, acceptor, listening) => {}
                     _ = ended => {}
@@ -168,7 +168,7 @@ impl Services {
         format!("https://localhost:{}", self.address.port())
     }
 
-    /// The root of its certificate, PEM.
+    /// The root of the services' certificate, PEM.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.state.authority
@@ -186,53 +186,53 @@ impl Services {
         self.state.fcm.account(&self.url())
     }
 
-    /// From now on this token, or subscription's path, is nobody's.
+    /// Makes this token, or the subscription with this path, invalid.
     pub fn kill(&self, token: &str) {
         self.state.dead.lock().insert(token.to_owned(), now().as_millis() as u64);
     }
 
-    /// From now on every push is answered so; `None`: as usual again.
+    /// Answers every push so from now on; `None` ends the outage.
     pub fn trouble(&self, trouble: Option<Outage>) {
         *self.state.trouble.lock() = trouble;
     }
 
-    /// Every connection is told to go away once so many more requests have come.
+    /// Sends GOAWAY on every connection after this many further requests.
     pub fn go_away_in(&self, requests: usize) {
         *self.state.cut_in.lock() = Some((self.requests() + requests, Cut::GoAway));
     }
 
-    /// Every connection is hung up on once so many more requests have come.
+    /// Closes every connection after this many further requests.
     pub fn hang_up_in(&self, requests: usize) {
         *self.state.cut_in.lock() = Some((self.requests() + requests, Cut::HangUp));
     }
 
-    /// The next push that was taken.
+    /// The next accepted push.
     ///
     /// # Panics
-    /// Where none comes within half a minute.
+    /// If no push arrives within half a minute.
     pub async fn next(&mut self) -> Received {
         let next = tokio::time::timeout(Duration::from_secs(30), self.received.recv()).await;
-        next.expect("a push comes in time").expect("the services run")
+        next.expect("a push arrives in time").expect("the services run")
     }
 
-    /// A push that was taken and not looked at yet, if there is one.
+    /// The next accepted push, if there is one already.
     pub fn take(&mut self) -> Option<Received> {
         self.received.try_recv().ok()
     }
 
-    /// All pushes that are taken, for somebody else to look at: from now on there is none for
-    /// [`Services::next`] and [`Services::take`].
+    /// The receiver of all accepted pushes. Afterwards [`Services::next`] and [`Services::take`]
+    /// get no pushes.
     pub fn received(&mut self) -> mpsc::UnboundedReceiver<Received> {
         std::mem::replace(&mut self.received, mpsc::unbounded_channel().1)
     }
 
-    /// Connections that were accepted.
+    /// The number of accepted connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
     }
 
-    /// Requests that came, whatever they were answered.
+    /// The number of requests, with any answer.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.state.requests.load(Ordering::Relaxed)
@@ -242,7 +242,7 @@ impl Services {
 pub use apns::{KEY_ID, TEAM, TOPIC};
 pub use fcm::PROJECT;
 
-/// A certificate for `localhost`, and who issued it.
+/// A certificate for `localhost`, and its issuer.
 fn tls() -> (TlsAcceptor, String) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -260,13 +260,13 @@ fn tls() -> (TlsAcceptor, String) {
         .expect("TLS 1.2 and 1.3")
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
-        .expect("they fit");
+        .expect("the certificate and the key match");
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     (TlsAcceptor::from(Arc::new(config)), authority)
 }
 
 async fn listen(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<ServiceState>) {
-    // The connections go with the listener.
+    // The connections end with the listener.
     let mut open = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
@@ -330,7 +330,7 @@ impl ServiceState {
             && count >= at
         {
             *cut_in = None;
-            let _ = self.cuts.send(cut); // Whoever is not connected need not be cut.
+            let _ = self.cuts.send(cut); // Fails only if there is no connection.
         }
     }
 
@@ -342,7 +342,7 @@ impl ServiceState {
         self.trouble.lock().clone()
     }
 
-    /// Since when a token is nobody's, in milliseconds.
+    /// The time at which a token became invalid, in milliseconds.
     fn dead_since(&self, token: &str) -> Option<u64> {
         self.dead.lock().get(token).copied()
     }
@@ -366,7 +366,7 @@ impl ReceivedPush {
 }
 
 fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970")
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970")
 }
 
 fn plain(status: StatusCode) -> Answer {
@@ -383,7 +383,7 @@ fn said(status: StatusCode, body: Bytes) -> Answer {
     answer
 }
 
-/// The same, with what a service in trouble asks for.
+/// As `json`, with the outage's `Retry-After`.
 fn outage_answer(trouble: &Outage, body: &Value) -> Answer {
     let mut answer = json(trouble.status, body);
     if let Some(seconds) = trouble.retry_after {

@@ -1,5 +1,5 @@
-//! The receiver's side of a service that anybody can run: `UnifiedPush`, as ntfy serves it. A
-//! device reads a stream of JSON lines; a message that is no text is base64.
+//! The receiver's side of a self-hosted service: `UnifiedPush`, as ntfy serves it. A device reads a
+//! stream of JSON lines; a message that is not text is base64.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::{Answer, plain};
 
-/// Who listens to which topic.
+/// The listener of each topic.
 #[derive(Default)]
 pub(crate) struct Ntfy(Mutex<HashMap<String, mpsc::UnboundedSender<Bytes>>>);
 
@@ -31,14 +31,14 @@ impl Ntfy {
         Response::new(StreamBody::new(stream).boxed())
     }
 
-    /// Hands a message on, if somebody listens.
+    /// Forwards a message, if the topic has a listener.
     pub(crate) fn took(&self, path: &str, message: &[u8]) {
         if let Some(listener) = self.0.lock().get(path) {
             let message = STANDARD.encode(message);
             let event = json!({
                 "event": "message", "topic": path, "message": message, "encoding": "base64",
             });
-            let _ = listener.send(line(&event)); // Whoever has gone hears nothing.
+            let _ = listener.send(line(&event)); // Fails only if the listener is gone.
         }
     }
 }

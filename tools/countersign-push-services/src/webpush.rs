@@ -1,5 +1,5 @@
-//! A browser's service: RFC 8030, with the sender's identification of RFC 8292. It cannot read what
-//! it carries.
+//! A browser's service: RFC 8030, with the sender's identification of RFC 8292. It cannot read
+//! messages.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use crate::{
     Answer, PAYLOAD_BYTES_MAX, ReceivedPush, ServiceState, jwt, now, outage_answer, plain,
 };
 
-/// The longest that a token may be good, in seconds: a day.
+/// The longest lifetime of a token, in seconds: a day.
 const TOKEN_LIFE_MAX: u64 = 86_400;
 
 pub(crate) fn send(state: &ServiceState, asked: &ReceivedPush, service: &'static str) -> Answer {
@@ -38,7 +38,7 @@ fn judge(state: &ServiceState, asked: &ReceivedPush, path: &str) -> Result<(), u
     }
     identified(state, asked)?;
     let number = |name| asked.header(name).and_then(|value| value.parse::<u32>().ok());
-    number("ttl").ok_or(400_u16)?; // RFC 8030, section 5.2.
+    number("ttl").ok_or(400_u16)?; // RFC 8030 §5.2.
     if !matches!(asked.header("urgency"), None | Some("very-low" | "low" | "normal" | "high")) {
         return Err(400);
     }
@@ -50,7 +50,7 @@ fn judge(state: &ServiceState, asked: &ReceivedPush, path: &str) -> Result<(), u
     if asked.body.len() > PAYLOAD_BYTES_MAX {
         return Err(413);
     }
-    // RFC 8188, section 2.1: a salt, a record size, and the sender's point.
+    // RFC 8188 §2.1: a salt, a record size, and the sender's point.
     let is_encrypted = asked.header("content-encoding") == Some("aes128gcm");
     if !is_encrypted || asked.body.len() < 16 + 4 + 1 + 65 + 17 || asked.body[20] != 65 {
         return Err(400);
@@ -58,7 +58,7 @@ fn judge(state: &ServiceState, asked: &ReceivedPush, path: &str) -> Result<(), u
     if state.dead_since(path).is_some() { Err(410) } else { Ok(()) }
 }
 
-/// RFC 8292, sections 2 to 4.
+/// RFC 8292 §2 to §4.
 fn identified(state: &ServiceState, asked: &ReceivedPush) -> Result<(), u16> {
     let header = asked.header("authorization").and_then(|value| value.strip_prefix("vapid "));
     let parts = header.ok_or(401_u16)?.split(',').map(str::trim);

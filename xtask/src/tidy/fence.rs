@@ -1,5 +1,5 @@
-//! Words that only certain modules may use: for reading the environment, spawning, reading the
-//! clock, making evidence, and SQL.
+//! Words that only certain modules may use: those for reading the environment, spawning, reading
+//! the clock, making evidence, and SQL.
 
 use super::Finding;
 use super::files::{File, Files, Line};
@@ -11,7 +11,7 @@ struct Fence {
     forbidden_in: &'static [&'static str],
     /// Path prefixes inside those of `forbidden_in`.
     allowed_in: &'static [&'static str],
-    /// Whether the words are looked for in quoted text.
+    /// Whether the words are searched in quoted text.
     is_quoted: bool,
     reason: &'static str,
 }
@@ -122,7 +122,7 @@ fn names(line: &str, word: &str) -> bool {
 
 const DIALECTS: &str = "crates/countersign-server/src/dialect/";
 
-/// Finds dialects that name another one, the store or the deliveries, in tests too.
+/// Finds dialects that name another dialect, the store or the deliveries, in tests too.
 pub(super) fn dialects(files: &Files) -> Vec<Finding> {
     let dialect_of = |file: &File| {
         let (dialect, _) = file.path.strip_prefix(DIALECTS)?.split_once('/')?;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_make_no_evidence_and_speak_no_sql_and_the_simulation_asks_no_clock() {
+    fn tools_make_no_evidence_and_use_no_sql_and_the_simulation_reads_no_clock() {
         for tool in ["tools/countersign-bench/src/a.rs", "tools/countersign-sim/src/a.rs"] {
             assert_eq!(findings(tool, "let a = Proof::recorded(b);"), 1, "{tool}");
             assert_eq!(findings(tool, "let a = \"SELECT b FROM c\";"), 1, "{tool}");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_core_or_proof_is_serialised() {
+    fn serde_in_core_or_proof_is_found() {
         for path in ["crates/countersign-core/src/a.rs", "crates/countersign-proof/src/a.rs"] {
             assert_eq!(findings(path, "#[derive(Serialize)]"), 1);
             assert_eq!(findings(path, "use serde_json::Value;"), 1);

@@ -1,27 +1,27 @@
-//! The tracked files, and for Rust what of each line is code, what is text, and what is a test.
+//! The tracked files. For Rust, each line is split into code, text and tests.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-/// Every tracked file that is UTF-8, and those about to be.
+/// Every tracked or new file that is UTF-8.
 pub(super) struct Files(Vec<File>);
 
-/// One file; its lines are counted from 0 here, and from 1 in findings.
+/// One file. Its lines are counted from 0 here, and from 1 in findings.
 pub(super) struct File {
-    /// Relative to the repository, with `/`.
+    /// The path within the repository, with `/`.
     pub(super) path: String,
     pub(super) lines: Vec<Line>,
 }
 
-/// One line, seen three ways. In a file that is not Rust all three are the same.
+/// One line in three views. In a file that is not Rust all three are equal.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line {
     pub(super) raw: String,
-    /// Without comments and without what stands between quotes.
+    /// The line without comments and without quoted text.
     pub(super) code: String,
-    /// Without comments.
+    /// The line without comments.
     pub(super) text: String,
     /// Whether it belongs to a test.
     pub(super) is_test: bool,
@@ -37,7 +37,7 @@ impl Files {
         ensure!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
         let listing = String::from_utf8(listing.stdout).context("a path is not UTF-8")?;
         let paths = listing.split('\0').filter(|path| !path.is_empty());
-        // A path that is tracked and gone was deleted and not yet committed.
+        // A missing tracked file was deleted, and the deletion is not yet committed.
         let read =
             |path: &str| Some(File::new(path, &std::fs::read_to_string(root.join(path)).ok()?));
         Ok(Self(paths.filter_map(read).collect()))
@@ -55,7 +55,7 @@ impl Files {
         self.0.iter().filter(move |file| file.path.rsplit('/').next() == Some(name))
     }
 
-    /// A repository for a test.
+    /// A repository with these files, for a test.
     #[cfg(test)]
     pub(super) fn of(files: &[(&str, &str)]) -> Self {
         Self(files.iter().map(|(path, content)| File::new(path, content)).collect())
@@ -87,18 +87,18 @@ impl File {
         Path::new(&self.path).extension().is_some_and(|one| one == extension)
     }
 
-    /// The lines that are no test's, each with its number from 1.
+    /// The lines outside tests, each with its number from 1.
     pub(super) fn outside_tests(&self) -> impl Iterator<Item = (usize, &Line)> {
         (1..).zip(&self.lines).filter(|(_, line)| !line.is_test)
     }
 
-    /// The whole text.
+    /// The whole text of the file.
     pub(super) fn content(&self) -> String {
         self.lines.iter().flat_map(|line| [line.raw.as_str(), "\n"]).collect()
     }
 
-    /// The index of the line on which the block ends that opens at or after `start`; `start` itself
-    /// for what ends with a semicolon before a block opens.
+    /// The index of the line on which the block ends that opens at or after `start`. It is `start`
+    /// itself if a semicolon comes before a block.
     pub(super) fn end_of_item(&self, start: usize) -> usize {
         let (mut braces, mut others) = (0_usize, 0_usize);
         for (index, line) in self.lines.iter().enumerate().skip(start) {
@@ -133,20 +133,20 @@ impl File {
     }
 }
 
-/// What the characters at hand belong to.
+/// The context of the current characters.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Within {
     Code,
     LineComment,
-    /// With how many are open.
+    /// The number of open comments.
     BlockComment(usize),
     Quotes,
-    /// With the number of `#` that close it.
+    /// The number of `#` in the closing delimiter.
     RawQuotes(usize),
 }
 
-/// Blanks comments and quoted text out of Rust: first both, then comments only. Lines stay where
-/// they are.
+/// Replaces comments and quoted text of Rust by blanks: both in the first result, comments only in
+/// the second. The line numbers stay.
 fn views(content: &str) -> (String, String) {
     let characters: Vec<char> = content.chars().collect();
     let (mut code, mut text) = (String::new(), String::new());
@@ -169,7 +169,7 @@ fn views(content: &str) -> (String, String) {
     (code, text)
 }
 
-/// How many characters belong together at the start of `rest`, and what follows them.
+/// The length of the token at the start of `rest`, and the context after it.
 fn token(rest: &[char], within: Within, before: Option<char>) -> (usize, Within) {
     let starts =
         |prefix: &str| prefix.chars().eq(rest.iter().copied().take(prefix.chars().count()));
@@ -198,7 +198,7 @@ fn token(rest: &[char], within: Within, before: Option<char>) -> (usize, Within)
     }
 }
 
-/// A `b` before `r"` belongs to the literal; any other letter makes the `r` part of a name.
+/// A `b` before `r"` belongs to the literal; any other letter makes the `r` the end of a name.
 fn is_inside_word(character: char) -> bool {
     (character.is_alphanumeric() || character == '_') && character != 'b'
 }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_quoted_is_text_and_no_code() {
+    fn quoted_text_is_not_code() {
         for quoted in
             [r#""a { // b""#, r##"r#"a { " // b"#"##, r#"b"a { // b""#, r#""\" a { // b""#]
         {

@@ -1,6 +1,6 @@
 //! The module graph of each crate: which folder or file directly under `src/` imports which.
 //!
-//! Read are `use` lines and paths within code, if they begin with `crate::` or `super::`. A name
+//! `use` lines, and paths within code, are read if they begin with `crate::` or `super::`. A name
 //! that the crate's root re-exports counts as the module that it comes from. Not read are the root
 //! itself (`lib.rs`, `main.rs`), tests, macros' expansions, and calls of methods.
 
@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::Finding;
 use super::files::{File, Files};
 
-/// Crates with circles that are still to be opened. Each other crate is held.
+/// The crates that still have circles. Every other crate is checked.
 const EXCEPTED: &[&str] = &["crates/countersign-device", "crates/countersign-proof"];
 
-/// From each module to those that it imports, each with one place where it does so.
+/// For each module, the modules that it imports, each with one place of an import.
 type Graph = BTreeMap<String, BTreeMap<String, Place>>;
 
 /// A file and its line, from 1.
@@ -22,7 +22,7 @@ struct Place {
     line: usize,
 }
 
-/// No modules of a crate import each other in a circle.
+/// Finds modules of a crate that import each other in a circle.
 pub(super) fn circles(files: &Files) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, graph) in graphs(files) {
@@ -33,7 +33,8 @@ pub(super) fn circles(files: &Files) -> Vec<Finding> {
             None if is_excepted => findings.push(Finding {
                 path: format!("{name}/Cargo.toml"),
                 line: 1,
-                what: "it has no circle any more: take it off tidy's list of exceptions".to_owned(),
+                what: "this crate has no circle any more: remove it from tidy's list of exceptions"
+                    .to_owned(),
             }),
             _ => {}
         }
@@ -75,7 +76,7 @@ fn graph(files: &[&File]) -> Graph {
     graph
 }
 
-/// The module that a file is, below its crate's root: `src/a/b.rs` and `src/a/b/mod.rs` are `a::b`.
+/// The module of a file, below its crate's root: `src/a/b.rs` and `src/a/b/mod.rs` are `a::b`.
 fn module_path(file: &File) -> Vec<String> {
     let (_, below) = file.path.split_once("/src/").unwrap_or_default();
     let mut parts: Vec<String> =
@@ -87,7 +88,7 @@ fn module_path(file: &File) -> Vec<String> {
     parts
 }
 
-/// The code of a file without its tests, and of each of its bytes the line, from 1.
+/// The code of a file without its tests, and the line number of each of its bytes, from 1.
 fn code(file: &File) -> (String, Vec<usize>) {
     let (mut code, mut lines) = (String::new(), Vec::new());
     for (number, line) in file.outside_tests() {
@@ -98,8 +99,8 @@ fn code(file: &File) -> (String, Vec<usize>) {
     (code, lines)
 }
 
-/// What stands at the crate's root and is named in this code of a module so deep: each with its
-/// byte.
+/// The names at the crate's root that this code uses, each with its byte. `depth` is the depth of
+/// the code's module.
 fn named_at_root(code: &str, depth: usize) -> Vec<(usize, String)> {
     let mut named = Vec::new();
     let supers = "super::".repeat(depth);
@@ -116,8 +117,8 @@ fn named_at_root(code: &str, depth: usize) -> Vec<(usize, String)> {
     named
 }
 
-/// The first name of a path, or of each path in a group: `a::b` has `a`, `{a::b, c::{d, e}}` has
-/// `a` and `c`.
+/// The first name of a path, or of each path in a group: `a::b` has `a`, and `{a::b, c::{d, e}}`
+/// has `a` and `c`.
 fn first_names(path: &str) -> Vec<String> {
     let word = |text: &str| -> Option<String> {
         let name: String = text.trim_start().chars().take_while(|one| is_word(*one)).collect();
@@ -142,7 +143,7 @@ fn first_names(path: &str) -> Vec<String> {
     names
 }
 
-/// The names that a crate's root re-exports of its modules, each with the module.
+/// The names that a crate's root re-exports from its modules, each with the module.
 fn reexports(root: &str, modules: &BTreeSet<String>) -> Vec<(String, String)> {
     let mut names = Vec::new();
     for statement in root.split(';') {
@@ -161,8 +162,8 @@ fn is_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-/// The shortest circle, if there is one: its modules, each of which imports the next, and the last
-/// the first.
+/// The shortest circle, if there is one: its modules, each of which imports the next; the last one
+/// imports the first.
 fn circle(graph: &Graph) -> Option<Vec<String>> {
     graph.keys().filter_map(|start| circle_through(graph, start)).min_by_key(Vec::len)
 }
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_of_three_is_told_step_by_step_with_its_places() {
+    fn the_finding_lists_every_import_of_a_circle_with_its_place() {
         let files = Files::of(&[
             ("crates/x/src/a.rs", "use crate::b::B;"),
             ("crates/x/src/b.rs", "\nuse crate::c::C;"),
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_that_is_needed_no_more_is_found() {
+    fn an_unnecessary_exception_is_found() {
         let lib = format!("{}/src/a.rs", EXCEPTED[0]);
         let found = circles(&Files::of(&[(&lib, "use crate::b;")]));
         assert_eq!(found.len(), 1);

@@ -3,7 +3,8 @@
 use super::Finding;
 use super::files::{File, Files};
 
-/// Each crate, and which of ours it may depend on. `xtask` is run by none of them, and knows none.
+/// Each crate, and those of our crates on which it may depend. No crate depends on `xtask`, and
+/// `xtask` on no crate.
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("countersign-proof", &[]),
     ("countersign-core", &["countersign-proof"]),
@@ -21,12 +22,12 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "countersign-sim", // a phone in a test signs as a real one does
+        "countersign-sim", // a test's phone signs with the SDK
         &["countersign-core", "countersign-device", "countersign-proof", "countersign-store"],
     ),
-    ("countersign-push-services", &[]), // as strange to us as Apple's
+    ("countersign-push-services", &[]), // independent of the server, like Apple's
     (
-        "countersign-bench", // it runs the server's program, and does not link it
+        "countersign-bench", // runs the server's program and does not link it
         &[
             "countersign-core",
             "countersign-device",
@@ -37,17 +38,17 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
-    // Fuzz targets call what reads bytes from outside, wherever it is.
+    // Fuzz targets call every parser of untrusted bytes.
     (
         "countersign-fuzz",
         &["countersign-core", "countersign-proof", "countersign-server", "countersign-wire"],
     ),
 ];
 
-/// What tests may use besides.
+/// The crates on which tests may depend too.
 const FOR_TESTS: &[&str] = &["countersign-push-services", "countersign-sim"];
 
-/// Dependencies that no crate of the domain has, whichever way.
+/// The crates of the domain, whose external dependencies are restricted.
 const DOMAIN: &[&str] = &["countersign-core", "countersign-proof"];
 const NOT_IN_DOMAIN: &[&str] = &["serde", "serde_json", "tokio", "axum", "hyper", "rusqlite"];
 
@@ -56,23 +57,23 @@ fn finding(file: &File, near: &str, what: String) -> Finding {
     Finding { path: file.path.clone(), line: at.map_or(1, |at| at + 1), what }
 }
 
-/// Every crate depends only on those that the table allows; tests may use a few besides.
+/// Finds dependencies that the table does not allow. Tests may use a few more.
 pub(super) fn directions(files: &Files) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.named("Cargo.toml") {
         let manifest: toml::Table = match file.content().parse() {
             Ok(manifest) => manifest,
             Err(error) => {
-                findings.push(finding(file, "", format!("it is not TOML: {error}")));
+                findings.push(finding(file, "", format!("not valid TOML: {error}")));
                 continue;
             }
         };
         let Some(name) = manifest.get("package").and_then(|package| package.get("name")?.as_str())
         else {
-            continue; // The workspace's own.
+            continue; // The workspace's own manifest.
         };
         let Some((_, allowed)) = DIRECTIONS.iter().find(|(known, _)| *known == name) else {
-            let what = format!("`{name}` has no place in tidy's table of directions");
+            let what = format!("`{name}` is not in tidy's table of directions");
             findings.push(finding(file, name, what));
             continue;
         };
@@ -97,7 +98,7 @@ pub(super) fn directions(files: &Files) -> Vec<Finding> {
     findings
 }
 
-/// Every dependency of a manifest with its kind, those for one platform included.
+/// Every dependency of a manifest with its kind, including those for one platform.
 fn dependencies(manifest: &toml::Table) -> Vec<(&'static str, String)> {
     let platforms = manifest.get("target").and_then(toml::Value::as_table);
     let tables = platforms.into_iter().flat_map(toml::Table::values);
@@ -107,7 +108,7 @@ fn dependencies(manifest: &toml::Table) -> Vec<(&'static str, String)> {
         for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let names = table.get(kind).and_then(toml::Value::as_table).into_iter().flatten();
             all.extend(names.map(|(name, spec)| {
-                // `alias = { package = "name" }` is called by its real name here.
+                // `alias = { package = "name" }` is listed under its real name.
                 let renamed = spec.get("package").and_then(toml::Value::as_str);
                 (kind, renamed.unwrap_or(name).to_owned())
             }));
@@ -116,7 +117,7 @@ fn dependencies(manifest: &toml::Table) -> Vec<(&'static str, String)> {
     all
 }
 
-/// Each member of the workspace stands on a line of its own, with the reason why it is a crate.
+/// Finds members of the workspace whose line in `Cargo.toml` has no reason.
 pub(super) fn members(files: &Files) -> Vec<Finding> {
     let Some(file) = files.all().iter().find(|file| file.path == "Cargo.toml") else {
         return Vec::new();
@@ -134,7 +135,8 @@ pub(super) fn members(files: &Files) -> Vec<Finding> {
     findings
 }
 
-/// Packages that would be a second way to do TLS or cryptography, in what `cargo tree` lists.
+/// Finds packages in the output of `cargo tree` that are a second implementation of TLS or
+/// cryptography.
 pub(super) fn second_stacks(tree: &str) -> Vec<Finding> {
     let mut found: Vec<&str> = tree
         .lines()
@@ -146,7 +148,7 @@ pub(super) fn second_stacks(tree: &str) -> Vec<Finding> {
     let finding = |name: &str| Finding {
         path: "Cargo.lock".to_owned(),
         line: 1,
-        what: format!("something depends on `{name}`; `cargo tree -i {name}` says what"),
+        what: format!("a crate depends on `{name}`; `cargo tree -i {name}` shows which"),
     };
     found.into_iter().map(finding).collect()
 }
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_ships_depends_on_a_tool_but_its_tests() {
+    fn only_tests_of_shipped_crates_may_depend_on_a_tool() {
         for tool in FOR_TESTS {
             let in_tests = format!("[dev-dependencies]\n{tool} = \"1\"");
             assert_eq!(manifest("countersign-server", &in_tests), []);
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_domain_has_no_runtime_and_no_serde() {
+    fn a_runtime_or_serde_in_the_domain_is_found() {
         for dependency in ["tokio", "serde"] {
             let rest = format!("[dependencies]\n{dependency} = \"1\"");
             assert_eq!(manifest("countersign-core", &rest).len(), 1, "{dependency}");
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_that_the_table_does_not_know_is_found() {
+    fn a_crate_outside_the_table_is_found() {
         assert_eq!(manifest("countersign-extra", "").len(), 1);
     }
 
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_crypto_stack_is_found_and_a_namesake_is_not() {
+    fn a_second_crypto_stack_is_found_and_a_similar_name_is_not() {
         let tree =
             "ring v0.17.14\nring-compat v1.0.0\nopenssl-sys v0.9.0 (*)\nopenssl-sys v0.9.0\n";
         assert_eq!(second_stacks(tree).len(), 2);

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use super::Finding;
 use super::files::{File, Files};
 
-/// Names that say enough together with their module: `tenant::Row`, `config::Error`,
-/// `cli::user::Command`.
+/// Names that are clear with their module: `tenant::Row`, `config::Error`, `cli::user::Command`.
 const REPEATABLE: &[&str] = &["Command", "Error", "Row"];
 
 const KEYWORDS: &[&str] = &["enum", "struct", "trait", "type", "union"];
 
-/// No struct, enum, trait or type alias is declared under a name that its crate has already; tests
-/// aside.
+/// Finds structs, enums, traits and type aliases, outside tests, whose name the crate declares
+/// twice.
 pub(super) fn repeated_types(files: &Files) -> Vec<Finding> {
-    // By crate and name, the first declaration.
+    // The first declaration by crate and name.
     let mut first: BTreeMap<(&str, &str), (&str, usize)> = BTreeMap::new();
     let mut findings = Vec::new();
     for file in files.rust() {
@@ -34,7 +33,7 @@ pub(super) fn repeated_types(files: &Files) -> Vec<Finding> {
     findings
 }
 
-/// The types that a file declares outside its tests, each with its line; associated types are none.
+/// The types that a file declares outside its tests, each with its line, without associated types.
 fn declared_types(file: &File) -> Vec<(usize, &str)> {
     let mut types = Vec::new();
     let mut end_of_block = 0;
@@ -51,7 +50,7 @@ fn declared_types(file: &File) -> Vec<(usize, &str)> {
     types
 }
 
-/// Takes `pub`, `pub(…)` and `unsafe` off the front.
+/// Removes `pub`, `pub(…)` and `unsafe` from the front.
 fn without_visibility(code: &str) -> &str {
     let rest = match code.strip_prefix("pub(") {
         Some(scoped) => scoped.split_once(')').map_or(code, |(_, rest)| rest),
@@ -66,7 +65,7 @@ fn type_name(code: &str) -> Option<&str> {
     let rest = rest.trim_start();
     let is_letter = |character: char| character.is_alphanumeric() || character == '_';
     let name = &rest[..rest.find(|character| !is_letter(character)).unwrap_or(rest.len())];
-    // `$name` in a macro has no name of its own.
+    // `$name` in a macro is not a name.
     (KEYWORDS.contains(&keyword) && !name.is_empty()).then_some(name)
 }
 
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_for_two_types_is_found_whatever_they_are() {
+    fn a_name_for_two_types_of_any_kind_is_found() {
         for other in [
             "pub struct Answer;",
             "pub(crate) enum Answer {\n}",
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn associated_types_are_no_types_of_their_own_but_what_follows_them_is() {
+    fn associated_types_are_ignored_but_types_after_them_are_not() {
         let first = "type Item = u8;\ntrait A {\n    type Item;\n}";
         assert_eq!(found(first, "impl<T> Iterator for B<T> {\n    type Item = T;\n}"), 0);
         let after =
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_their_module_explains_may_be_repeated() {
+    fn names_that_are_clear_with_their_module_may_be_repeated() {
         for name in REPEATABLE {
             assert_eq!(found(&format!("struct {name};"), &format!("enum {name} {{}}")), 0);
         }

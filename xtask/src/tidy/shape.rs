@@ -12,7 +12,7 @@ fn finding(file: &File, line: usize, what: String) -> Finding {
     Finding { path: file.path.clone(), line, what }
 }
 
-/// Finds modules called `common`, or another name that means "the rest".
+/// Finds modules with a catch-all name, such as `common`.
 pub(super) fn catch_all_modules(files: &Files) -> Vec<Finding> {
     let is_catch_all = |name: &str| CATCH_ALL_NAMES.contains(&name);
     let mut findings = Vec::new();
@@ -35,7 +35,7 @@ pub(super) fn catch_all_modules(files: &Files) -> Vec<Finding> {
     findings
 }
 
-/// A file is at most 500 lines, its tests aside.
+/// Finds files of more than 500 lines, not counting their tests.
 pub(super) fn long_files(files: &Files) -> Vec<Finding> {
     let length = |file: &File| file.outside_tests().count();
     files
@@ -45,7 +45,7 @@ pub(super) fn long_files(files: &Files) -> Vec<Finding> {
         .collect()
 }
 
-/// A function is at most 70 lines, from `fn` to its brace.
+/// Finds functions of more than 70 lines, from `fn` to the closing brace.
 pub(super) fn long_functions(files: &Files) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.rust() {
@@ -67,7 +67,7 @@ fn function_name(code: &str) -> Option<&str> {
     (is_keyword && end > 0).then(|| &after[..end])
 }
 
-/// No test is ignored.
+/// Finds ignored tests.
 pub(super) fn ignored_tests(files: &Files) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.rust() {
@@ -82,7 +82,7 @@ pub(super) fn ignored_tests(files: &Files) -> Vec<Finding> {
 
 /// Finds paths of the machine on which a file was written.
 pub(super) fn machine_paths(files: &Files) -> Vec<Finding> {
-    // Composed here, so that this file does not contain them.
+    // Composed here, so that this file does not contain the paths.
     let roots = ["work", "home", "root"].map(|directory| format!("/{directory}/"));
     let mut findings = Vec::new();
     for file in files.all() {
@@ -95,7 +95,7 @@ pub(super) fn machine_paths(files: &Files) -> Vec<Finding> {
     findings
 }
 
-/// Whether a path begins with `root`: `a/home/b` and `https://host/home/` do not.
+/// Returns whether a path begins with `root`: `a/home/b` and `https://host/home/` do not.
 fn names_path(line: &str, root: &str) -> bool {
     line.match_indices(root).any(|(at, _)| {
         let before = line[..at].chars().next_back();

@@ -1,4 +1,4 @@
-//! Words and lines for readers: comments, documents, and the phrases that neither has.
+//! Rules for comments and documents: forbidden phrases, fragments, and the length of lines.
 
 use super::Finding;
 use super::files::{File, Files, Line};
@@ -6,7 +6,7 @@ use super::files::{File, Files, Line};
 const COMMENT_COLUMNS_MAX: usize = 100;
 const MARKDOWN_COLUMNS_MAX: usize = 200;
 
-/// Below this number of letters outside code and links, a line of Markdown is a list of names.
+/// A line of Markdown with fewer letters than this outside code and links is a list of names.
 const LIST_LETTERS_MAX: usize = 60;
 
 /// Phrases that a reader has to translate, each with plain words for it.
@@ -17,10 +17,10 @@ const PHRASES: &[(&str, &str)] = &[
     ("on the line", "say `connected`"),
 ];
 
-/// This file, which names the phrases.
+/// This file, which contains the phrases.
 const OWN_PATH: &str = "xtask/src/tidy/words.rs";
 
-/// Words that begin a question. A comment of no more than that names nothing.
+/// Words that begin a question. A comment that is only a question names nothing.
 const QUESTIONS: &[&str] =
     &["both", "how", "what", "when", "where", "whether", "which", "who", "whom", "whose", "why"];
 const BEFORE_QUESTIONS: &[&str] =
@@ -31,7 +31,7 @@ fn finding(file: &File, line: usize, what: String) -> Finding {
     Finding { path: file.path.clone(), line, what }
 }
 
-/// No doc comment is a fragment such as `Which.` or `And why.`
+/// Finds doc comments that are a fragment, such as `Which.` or `And why.`
 pub(super) fn fragments(files: &Files) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.rust() {
@@ -48,7 +48,7 @@ pub(super) fn fragments(files: &Files) -> Vec<Finding> {
     findings
 }
 
-/// What stands on a line of a doc comment.
+/// The text of a line, if it is a doc comment.
 fn doc_text(line: &Line) -> Option<&str> {
     let comment = line.raw.trim();
     let text = comment.strip_prefix("///").or_else(|| comment.strip_prefix("//!"))?;
@@ -62,13 +62,13 @@ fn is_fragment(text: &str) -> bool {
     words.len() <= FRAGMENT_WORDS_MAX && (asks(words.first()) || (is_led_in && asks(words.get(1))))
 }
 
-/// A word in lower case without what stands around it.
+/// A word in lower case, without surrounding punctuation.
 fn bare(word: &str) -> String {
     let word = word.trim_matches(|character: char| !character.is_alphanumeric());
     word.to_lowercase().replace('’', "'")
 }
 
-/// No file has one of the phrases, be it over the end of a line.
+/// Finds the phrases, also across the end of a line.
 pub(super) fn phrases(files: &Files) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.all().iter().filter(|file| file.path != OWN_PATH) {
@@ -89,11 +89,11 @@ pub(super) fn phrases(files: &Files) -> Vec<Finding> {
 struct Word {
     line: usize,
     bare: String,
-    /// Whether a comma, a full stop or the like follows.
+    /// Whether punctuation follows the word.
     ends_clause: bool,
 }
 
-/// The words of a file, without comment markers and the like.
+/// The words of a file, without comment markers and other punctuation.
 fn words(file: &File) -> Vec<Word> {
     let numbered = (1..).zip(&file.lines);
     let words = numbered.flat_map(|(line, text)| {
@@ -106,8 +106,8 @@ fn words(file: &File) -> Vec<Word> {
     words.filter(|word| !word.bare.is_empty()).collect()
 }
 
-/// A line with a comment has at most 100 columns, unless the comment is one word, such as an
-/// address, or a line of a table or a code fence.
+/// Finds lines with a comment of more than 100 columns, except if the comment is one word, such as
+/// an address, or a line of a table or a code fence.
 pub(super) fn long_comments(files: &Files) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.rust() {
@@ -115,7 +115,7 @@ pub(super) fn long_comments(files: &Files) -> Vec<Finding> {
         for (number, line) in (1..).zip(&file.lines) {
             let text = comment(line).trim_start_matches(['/', '!']).trim_start();
             let is_fence = text.starts_with("```");
-            // A fence ends with its comment at the latest.
+            // A code fence ends at the latest with its comment.
             is_in_fence = (is_in_fence ^ is_fence) && !comment(line).is_empty();
             let columns = line.raw.chars().count();
             let is_exempt = is_in_fence || text.starts_with('|') || !text.contains(' ');
@@ -127,15 +127,15 @@ pub(super) fn long_comments(files: &Files) -> Vec<Finding> {
     findings
 }
 
-/// The comment at the end of a line, or nothing.
+/// The comment at the end of a line, or an empty text.
 fn comment(line: &Line) -> &str {
     let pairs = line.raw.char_indices().zip(line.text.chars());
     let start = pairs.into_iter().find(|((_, raw), text)| raw != text).map(|((at, _), _)| at);
     start.map_or("", |start| &line.raw[start..])
 }
 
-/// A line of Markdown has at most 200 columns, unless it is a table's, stands in a code fence, or
-/// is a list of names or links.
+/// Finds lines of Markdown of more than 200 columns, except in tables and code fences, and except
+/// lists of names or links.
 pub(super) fn long_markdown(files: &Files) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.all().iter().filter(|file| file.has_extension("md")) {
@@ -154,7 +154,7 @@ pub(super) fn long_markdown(files: &Files) -> Vec<Finding> {
     findings
 }
 
-/// Whether hardly anything stands outside code spans and links' addresses.
+/// Returns whether a line has few letters outside code spans and links' addresses.
 fn is_list(text: &str) -> bool {
     let prose = text.split('`').step_by(2).flat_map(|part| {
         part.split("](").enumerate().map(|(index, piece)| match index {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_doc_comment_that_goes_on_is_no_fragment() {
+    fn a_longer_doc_comment_is_no_fragment() {
         for code in [
             "/// Which.\n/// The device that signed.\nb: u8,",
             "/// The device that signed.\n///\n/// Which.\nb: u8,",
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_is_measured_with_the_line_on_which_it_stands() {
+    fn a_comment_is_measured_with_its_whole_line() {
         let long = |start: &str| format!("{start} b {}", "c".repeat(COMMENT_COLUMNS_MAX));
         for start in ["//", "    ///", "//!", "let a = 1; //"] {
             assert_eq!(rust(long_comments, &long(start)), [1], "{start}");

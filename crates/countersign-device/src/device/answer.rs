@@ -1,4 +1,4 @@
-//! The answers to a device's calls, whichever way they came.
+//! The answers to a device's calls, over both transports.
 
 use countersign_wire::body::{Ended, Taken};
 use countersign_wire::frame::Message;
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 /// An answer over the channel or over HTTP.
 pub(super) trait FromAnswer: DeserializeOwned {
-    /// The answer in a frame, if it is one of this kind.
+    /// The answer in a frame, if it has this type.
     fn of(message: Message) -> Option<Self>;
 }
 

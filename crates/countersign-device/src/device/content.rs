@@ -1,8 +1,8 @@
-//! What came to be signed, opened: from a seal, or from TrustedX's resource, and with the document
-//! that a digest is of.
+//! Opens content to sign, from a seal or from TrustedX's resource, and fetches the document of a
+//! digest.
 //!
-//! The promise: what is shown is for this transaction, and a digest agrees with all that was said
-//! of it.
+//! The guarantee: the shown content is for this transaction, and a digest agrees with everything
+//! that the application and its URLs say about it.
 
 use core::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::shown::{DIGEST_MEDIA_TYPE, RenderedContent, View};
 use crate::trustedx::{self, Process};
 
-/// Opens what came, and checks twice over that it is this transaction's.
+/// Opens the sealed content, and checks its transaction in the seal's header and in the content.
 pub(super) fn open(phone: &Phone, offer: &Offer, taken: &Taken) -> Result<Content, Error> {
     let name = phone.device_name().map_err(|_| Error::Name("the tenant"))?;
     let purpose = Purpose::Content(offer.id);
@@ -27,7 +27,7 @@ pub(super) fn open(phone: &Phone, offer: &Offer, taken: &Taken) -> Result<Conten
 }
 
 impl Device {
-    /// A process, where TrustedX has it, as if it had been taken.
+    /// Reads a process from TrustedX's resource, in the form of a take's answer.
     pub(super) async fn look(&mut self, offer: &Offer) -> Result<Content, Error> {
         let process: Process = self.http.process(offer.id).await?;
         let hash = match (&process.content.document, process.hash) {
@@ -39,7 +39,7 @@ impl Device {
         Ok(Content { algorithms, identities, ..process.content })
     }
 
-    /// Fetches what there is to fetch, and makes of it what is shown and signed.
+    /// Fetches the document of a digest, if there is one, and builds the shown and signed content.
     pub(super) async fn shown(
         &mut self,
         offer: &Offer,
@@ -50,7 +50,7 @@ impl Device {
         if content.media_type == DIGEST_MEDIA_TYPE
             && let Some(document) = &mut content.document
         {
-            // Nothing is fetched for longer than there is time to sign.
+            // No fetch takes longer than the time that is left to sign.
             let whole = self.limits.whole.min(self.until(deadline));
             let claim = claim(document, &content.bytes)?;
             let limits = Limits { whole, ..self.limits };

@@ -1,4 +1,4 @@
-//! Signatures over what was shown, by an identity of the right use.
+//! Signatures over the shown content, by an identity of the right usage.
 
 use countersign_proof::raw::Hash;
 use countersign_wire::body::{Algorithm, Content, Form, Signature, Use};
@@ -11,7 +11,7 @@ use crate::shown::{RenderedContent, View};
 use crate::{gateway, key, raw};
 
 impl Device {
-    /// A signature over exactly the bytes that were shown, in a form that the transaction accepts.
+    /// Signs exactly the shown bytes, in a form that the transaction accepts.
     pub(super) fn sign(&self, shown: &RenderedContent) -> Result<Signature, Error> {
         let accepts = |form| shown.content.forms.contains(&form);
         if accepts(Form::Code) && (self.prefers_codes || !accepts(Form::Cms)) {
@@ -24,7 +24,8 @@ impl Device {
         self.sign_cms(shown)
     }
 
-    /// Text by an identity for content, a digest by one for digests: never the other way round.
+    /// Signs text with an identity for content, or a digest with an identity for digests; never the
+    /// reverse.
     fn sign_raw(&self, shown: &RenderedContent) -> Result<Signature, Error> {
         let (usage, hash) = match &shown.view {
             View::Text(_) | View::Html(_) | View::Statement(_) => (Use::Content, None),
@@ -36,7 +37,7 @@ impl Device {
             Some((identity, raw::choose(&identity.certificate, algorithms, hash)?))
         });
         let mut fit: Vec<_> = fit.collect();
-        // What is better than SHA-1 comes first, whatever the server prefers.
+        // SHA-1 comes last, whatever the server prefers.
         fit.sort_by_key(|(_, algorithm)| algorithm.hash() == Hash::Sha1);
         let (identity, algorithm) = fit.into_iter().next().ok_or(Error::NoIdentity)?;
         if algorithm.hash() == Hash::Sha1 && !self.allows_sha1 {
@@ -53,7 +54,7 @@ impl Device {
         Ok(Signature::Raw { identity, algorithm, value, digest })
     }
 
-    /// The identities of a use that may sign what was taken.
+    /// The identities of a usage that may sign the taken transaction.
     fn identities<'a>(
         &'a self,
         usage: Use,
@@ -70,7 +71,7 @@ impl Device {
         let key = SigningKey::from_pem(&identity.key)?;
         let now = self.http.caller.clock.now().as_secs();
         let Content { id, media_type, bytes, .. } = &shown.content;
-        // Whoever checks a signature has the root already.
+        // Every verifier has the root already.
         let chain: Vec<_> =
             identity.chain.iter().filter(|one| !key::is_root(one)).cloned().collect();
         let certificate = &identity.certificate;
@@ -79,7 +80,7 @@ impl Device {
     }
 
     /// The identity that may sign content, in a form and with an algorithm that the transaction
-    /// takes.
+    /// accepts.
     fn signer<'a>(&'a self, content: &'a Content) -> Option<(&'a PhoneIdentity, Algorithm)> {
         if !content.forms.contains(&Form::Cms) {
             return None;

@@ -1,13 +1,13 @@
-//! One thing, fetched over TLS from an address that an application named.
+//! Fetches one resource over TLS from a URL that an application gave.
 //!
-//! The promise: nothing is asked before the server has shown a certificate that chains to what the
-//! application gave, so that an address can be made to connect, and to nothing more; and whatever
-//! the server does, it is over within [`Limits`]. Only hosts that [`FetchPolicy`] permits are
-//! connected to.
+//! The guarantee: a request is sent only after the server has shown a certificate that chains to
+//! the application's certificates. So a URL can make the device open a connection, but not send a
+//! request, to another server. Every fetch ends within [`Limits`], and connects only to hosts that
+//! [`FetchPolicy`] permits.
 //!
-//! No redirect is followed: the application says where its document is and who vouches for that
-//! place; a redirect would lead to a place of somebody else's choice, in the device's own network
-//! too. No proxy is used, no content is unpacked, and no cookie, token or referrer is sent.
+//! Redirects are not followed: the application names the document's server and its certificates,
+//! but a redirect could lead to any server, even in the device's own network. No proxy is used, no
+//! content is decompressed, and no cookie, token or referrer is sent.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -28,21 +28,21 @@ use crate::display;
 use crate::error;
 use crate::http;
 
-/// Largest document.
+/// The largest document, in bytes.
 const DOCUMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How long a server may be silent, before its first byte and between two pieces.
+/// The longest silence of a server, before its first byte and between two pieces.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// How long one fetch may take.
+/// The longest time of one fetch.
 const FETCH_TIME_MAX: Duration = Duration::from_mins(2);
 
-/// What a server may cost.
+/// The limits of a fetch.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Largest body; by default 64 MiB.
+    /// The largest body in bytes; by default 64 MiB.
     pub bytes: u64,
-    /// How long the server may be silent; by default 10 s.
+    /// The longest silence of the server; by default 10 s.
     pub silence: Duration,
-    /// How long all of it may take; by default 2 minutes.
+    /// The longest time of the fetch; by default 2 minutes.
     pub whole: Duration,
 }
 
@@ -52,55 +52,56 @@ impl Default for Limits {
     }
 }
 
-/// Why something could not be fetched.
+/// The reason for which a resource could not be fetched.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CannotFetch {
-    /// Not `https://`, or with a name or a password in it.
+    /// The URL is not `https://`, or has a user name or a password.
     #[error("its address is not one of https://")]
     Address,
-    /// An address that the device does not connect to.
+    /// The policy forbids the address.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    /// Nobody vouches for the server.
-    #[error("root_certs holds no certificate that can vouch for its server")]
+    /// The application gave no CA certificate for the server.
+    #[error("root_certs has no certificate that can authenticate its server")]
     NoRoots,
-    /// Not DER, or not of a certificate.
-    #[error("root_certs holds something that is no certificate")]
+    /// A trusted certificate is not X.509 in DER.
+    #[error("root_certs has an entry that is not a certificate")]
     BadRoot,
-    /// Its certificate does not chain to these, is for another name, or not valid now.
-    #[error("root_certs does not vouch for its server ({0})")]
+    /// The server's certificate does not chain to the trusted ones, is for another name, or is not
+    /// valid now.
+    #[error("root_certs does not authenticate its server ({0})")]
     Untrusted(String),
-    /// No connection, or it broke.
+    /// The connection could not be opened, or broke.
     #[error("its server cannot be reached ({0})")]
     Unreachable(String),
-    /// It is elsewhere.
-    #[error("its server redirects, and a device follows nowhere")]
+    /// The server answered with a redirect.
+    #[error("its server redirects, and a device does not follow redirects")]
     Redirected,
-    /// Not 200.
+    /// The status is not 200.
     #[error("its server answers {0}")]
     Status(u16),
-    /// Too many bytes.
+    /// The body exceeds the limit of this many bytes.
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),
-    /// Nothing came for too long.
+    /// The server was silent for too long.
     #[error("its server was silent for {} ms", .0.as_millis())]
     Silent(Duration),
-    /// It came, and did not end.
+    /// The fetch took too long.
     #[error("it did not come within {} ms", .0.as_millis())]
     Slow(Duration),
 }
 
-/// A body that is on its way.
+/// A response whose body is being received.
 pub(super) struct Fetch {
     response: Response,
     limits: Limits,
-    /// When the whole time is over.
+    /// The end of the fetch's time.
     over: Instant,
     length: u64,
 }
 
 impl Fetch {
-    /// Asks for it, and waits for the answer's head.
+    /// Sends the request and waits for the response's head.
     pub(super) async fn begin(
         url: &str,
         roots: &[Vec<u8>],
@@ -124,7 +125,7 @@ impl Fetch {
         Ok(Self { response, limits: *limits, over, length: 0 })
     }
 
-    /// The next piece; nothing where it ended as its server said that it would.
+    /// The next piece of the body; `None` after the announced end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, CannotFetch> {
         let piece = within(&self.limits, self.over, self.response.chunk()).await?;
         self.length += piece.as_ref().map_or(0, Bytes::len) as u64;
@@ -134,7 +135,7 @@ impl Fetch {
         Ok(piece)
     }
 
-    /// How many bytes came.
+    /// The number of bytes received.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
@@ -161,7 +162,7 @@ fn address(text: &str) -> Result<Url, CannotFetch> {
     if url.scheme() == "https" && is_plain { Ok(url) } else { Err(CannotFetch::Address) }
 }
 
-/// TLS that trusts these certificates, and no others.
+/// A TLS configuration that trusts only these certificates.
 fn tls(roots: &[Vec<u8>]) -> Result<ClientConfig, CannotFetch> {
     let mut trusted = RootCertStore::empty();
     for root in roots {
@@ -181,9 +182,9 @@ fn tls(roots: &[Vec<u8>]) -> Result<ClientConfig, CannotFetch> {
         .with_no_client_auth())
 }
 
-/// `root_certs` may hold a whole path. A server's own certificate in it vouches for others only if
-/// its issuer said so (RFC 5280, section 4.2.1.9), or if nobody else issued it: then it vouches for
-/// itself.
+/// Returns whether a certificate of `root_certs` may be a trust anchor. `root_certs` may contain a
+/// whole path. A server's own certificate is an anchor only if its issuer made it a CA (RFC 5280
+/// §4.2.1.9), or if it is self-issued: then it authenticates its own server only.
 fn vouches(der: &[u8]) -> Result<bool, CannotFetch> {
     let certificate = Certificate::from_der(der).map_err(|_| CannotFetch::BadRoot)?;
     let certificate = certificate.tbs_certificate;

@@ -1,9 +1,9 @@
-//! Which hosts a device fetches from: those on the public internet, and those that its owner
+//! The hosts from which a device fetches: those on the public internet, and those that its owner
 //! allows.
 //!
-//! The promise: the device connects to the addresses that were judged, so a name that means another
-//! address the next time (DNS rebinding) gains nothing; and an application cannot use the device to
-//! look into the network that the device is in.
+//! The guarantee: the device connects to the addresses that were checked, so a name that resolves
+//! to another address later (DNS rebinding) gains nothing, and an application cannot use the device
+//! to explore the device's network.
 
 use core::fmt;
 use std::io;
@@ -18,17 +18,17 @@ use url::Url;
 
 use super::fetch::CannotFetch;
 
-/// Looks the addresses of a name up.
+/// Resolves a name to its addresses.
 type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
-/// Which hosts a device fetches from. By default those on the public internet only.
+/// The hosts from which a device fetches; by default those on the public internet only.
 #[derive(Clone)]
 pub struct FetchPolicy {
     allowed: Vec<AllowedHost>,
     lookup: Lookup,
 }
 
-/// Resolves one fetch's names, and refuses addresses that its guard does not permit.
+/// Resolves the names of one fetch, and refuses addresses that its guard does not permit.
 pub(super) struct GuardedResolver {
     guard: Guard,
     lookup: Lookup,
@@ -36,7 +36,7 @@ pub(super) struct GuardedResolver {
 
 impl FetchPolicy {
     /// Allows these hosts besides the public internet, whatever their addresses are. Metadata
-    /// services of clouds are never fetched from.
+    /// services of clouds stay forbidden.
     #[must_use]
     pub fn allowing(allowed: Vec<AllowedHost>) -> Self {
         let system = |name: String| {
@@ -49,7 +49,7 @@ impl FetchPolicy {
         Self { allowed, lookup: Arc::new(system) }
     }
 
-    /// Judges `url`, as far as it can be judged without a look-up; the resolver judges the rest.
+    /// Checks `url` without a DNS lookup; the returned resolver checks the addresses.
     ///
     /// # Errors
     /// [`CannotFetch::Forbidden`].
@@ -73,7 +73,7 @@ impl fmt::Debug for FetchPolicy {
     }
 }
 
-/// The client's side. Ports are filled in by the client.
+/// The interface for the HTTP client, which adds the port itself.
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (guard, lookup) = (self.guard.clone(), Arc::clone(&self.lookup));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_means_a_private_address_is_not_connected_to() {
+    async fn a_name_with_a_private_address_is_not_connected_to() {
         let url = "https://rebind.example/";
         assert_eq!(connected_to(&policy(&[], &["8.8.8.8"]), url).await, Some(1));
         assert_eq!(connected_to(&policy(&[], &["10.0.0.1"]), url).await, None);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_not_public_is_refused_before_anything_is_asked() {
+    fn a_private_address_is_refused_before_any_lookup() {
         let policy = policy(&["10.0.0.7:8443"], &[]);
         for url in
             ["https://127.0.0.1/", "https://[::1]/", "https://10.0.0.7/", "https://router.local/"]

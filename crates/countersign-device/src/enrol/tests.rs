@@ -21,7 +21,7 @@ fn enrolment(key: KeyKind) -> Enrolment {
     }
 }
 
-/// Answers as a server does, `spoil` having its way with the answer before the MAC is made.
+/// Answers as a server does. `spoil` changes the answer before the MAC is computed.
 fn answer(body: &[u8], spoil: impl FnOnce(&mut EnrolmentAnswer)) -> (Vec<u8>, String) {
     let request: EnrolmentRequest = serde_json::from_slice(body).unwrap();
     let ca_key = KeyPair::generate().unwrap();
@@ -82,7 +82,7 @@ fn a_device_of_every_kind_of_key_is_enrolled() {
 }
 
 #[test]
-fn whoever_does_not_know_the_code_is_not_believed() {
+fn an_answer_without_knowledge_of_the_code_is_refused() {
     let enrolment = enrolment(KeyKind::P256);
     let request = Request::new(&enrolment).unwrap();
     let (body, mac) = answer(&request.body, |_| {});
@@ -111,7 +111,7 @@ fn certificates_for_other_keys_are_refused() {
 }
 
 #[test]
-fn a_public_address_that_differs_is_what_tokens_name() {
+fn tokens_name_the_public_address_if_it_differs() {
     let enrolment = enrolment(KeyKind::P256);
     let request = Request::new(&enrolment).unwrap();
     let (body, mac) = answer(&request.body, |_| {});
@@ -122,7 +122,7 @@ fn a_public_address_that_differs_is_what_tokens_name() {
 }
 
 #[test]
-fn what_the_server_would_refuse_is_not_sent() {
+fn values_that_the_server_would_refuse_are_not_sent() {
     let good = enrolment(KeyKind::P256);
     for bad in [
         Enrolment { tenant: "ba/nk".to_owned(), ..good.clone() },

@@ -1,4 +1,4 @@
-//! Walks the tree of a page and writes down what is shown of it, by the [`rule`].
+//! Walks the tree of a page and writes its text, by the [`rule`].
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use super::text_layout::{Break, TextLayout};
 use super::tree::{Element, Node, Tree};
 use super::{CannotShowHtml, short};
 
-/// Names in the mark at the end of a page; more are counted.
+/// The most names in the mark at the end of a page; further names are counted.
 const MARKED_MAX: usize = 16;
 
-/// Why a page is refused, if it is: what no page may have, wherever it has it.
+/// Refuses a page that has a forbidden element or attribute anywhere.
 pub(super) fn check(tree: &Tree) -> Result<(), CannotShowHtml> {
     for element in tree.elements() {
         let name = element.name();
@@ -26,7 +26,7 @@ pub(super) fn check(tree: &Tree) -> Result<(), CannotShowHtml> {
     Ok(())
 }
 
-/// The text of a page that may be shown.
+/// The text of a page that passed [`check`].
 pub(super) fn read(tree: &Tree) -> String {
     let mut reader = Reader::default();
     let mut steps = vec![Step::Open(Tree::ROOT)];
@@ -70,12 +70,12 @@ enum Step {
 #[derive(Default)]
 struct Reader {
     layout: TextLayout,
-    /// What is marked at the end of the page.
+    /// The names for the mark at the end of the page.
     marked: BTreeSet<String>,
 }
 
 impl Reader {
-    /// Whether what is in the element is shown, too.
+    /// Begins an element. Returns whether its children are shown too.
     fn open(&mut self, element: &Element) -> bool {
         let name = element.name();
         let treatment =
@@ -114,7 +114,7 @@ impl Reader {
         is_read
     }
 
-    /// Says what the attributes say, or that something does not stand there.
+    /// Writes the shown attributes of an element, and marks the others.
     fn note(&mut self, element: &Element) {
         for (name, value) in element.attributes() {
             let value = value.trim();
@@ -225,7 +225,7 @@ fn close_special(layout: &mut TextLayout, element: &Element) {
     }
 }
 
-/// Whether a browser would not show this element, which is shown here all the same.
+/// Returns whether a browser would hide this element, which is shown here nevertheless.
 fn is_hidden(element: &Element, treatment: Treatment) -> bool {
     element.attribute("hidden").is_some()
         && !matches!(treatment, Treatment::Unseen | Treatment::MarkedOnce)
@@ -255,7 +255,7 @@ fn input(element: &Element) -> String {
     }
 }
 
-/// What a bar shows by its length.
+/// The text for the length of a bar.
 fn gauge(element: &Element) -> String {
     let part = |name: &str| element.attribute(name).map(|value| format!("{name} {value}"));
     let parts: Vec<String> = ["value", "min", "max"].into_iter().filter_map(part).collect();
@@ -263,7 +263,7 @@ fn gauge(element: &Element) -> String {
     format!("[{}{colon}{}]", element.name(), parts.join(", "))
 }
 
-/// How a text is said to run in another order than it is written in.
+/// The mark for text that runs in another direction.
 fn direction(element: &Element) -> Option<&'static str> {
     match element.attribute("dir")?.to_ascii_lowercase().as_str() {
         "rtl" => Some("[right to left: "),

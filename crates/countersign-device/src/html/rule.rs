@@ -1,43 +1,44 @@
-//! How each element and each attribute of HTML is shown: the tables of `docs/showing-html.md`.
+//! The treatment of each element and attribute of HTML: the tables of `docs/showing-html.md`.
 //!
-//! The promise: what these tables do not name is marked. So nothing is left out without a word,
-//! whatever HTML is going to have.
+//! The guarantee: every name that is not in these tables is marked. So no element or attribute is
+//! dropped without notice, even one that HTML gets later.
 
-/// How an element is shown.
+/// The treatment of an element.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Treatment {
     /// Its text, within the line.
     Inline,
-    /// Its text, in lines of its own, with an empty line around it or without.
+    /// Its text, in separate lines, with or without an empty line around it.
     Block { is_apart: bool },
-    /// In a way of its own: see [`super::reader`].
+    /// Special code for this element in [`super::reader`].
     Special,
-    /// Not at all: it is never seen and has no text.
+    /// No output: the element is never visible and has no text.
     Unseen,
-    /// By a mark with its name, and its text.
+    /// A mark with its name, and its text.
     Marked,
-    /// By a mark with its name. Its text is for programs, or its place on the page is its meaning.
+    /// A mark with its name, and its text. Its text is for programs, or its meaning depends on its
+    /// place on the page.
     MarkedWhole,
-    /// By a mark at the end of the page, once for all of them, and without its text.
+    /// One mark at the end of the page for all such elements, without their text.
     MarkedOnce,
-    /// The page is refused: what it shows is not in it, or does not stay what it is.
+    /// The page is refused: the element's content is loaded from elsewhere, or can change.
     Refused,
 }
 
-/// How an attribute of an element that is shown is shown itself.
+/// The treatment of an attribute of a shown element.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum AttributeTreatment {
-    /// By the element, or by words for this attribute.
+    /// Shown by the code of the element, or by words for this attribute.
     Shown,
-    /// Not at all: it changes nothing that is read.
+    /// No output: the attribute does not change the text.
     Unseen,
-    /// By a mark with its name, at the end of the page.
+    /// A mark with its name at the end of the page.
     Marked,
     /// The page is refused.
     Refused,
 }
 
-/// Pages in pages, programs, and what sets where the rest comes from.
+/// Embedded pages, programs, and the base of relative addresses.
 const REFUSED: &str = "applet base bgsound embed fencedframe frame frameset handler iframe listener object \
     portal script";
 const INLINE: &str = "abbr acronym b bdi big body cite code data dfn em font head html i ins kbd label mark \
@@ -49,13 +50,13 @@ const SPECIAL: &str = "a bdo blockquote br button dd del dir hr img input li men
     progress q rt s strike sub sup td textarea th tr ul";
 const PREFORMATTED: &str = "listing plaintext pre xmp";
 const UNSEEN: &str = "col colgroup meta wbr";
-/// Elements without text and without an end.
+/// Elements without text and without an end tag.
 const VOID: &str = "area br col hr img input link meta param source track wbr";
 
-/// What `http-equiv` may be. Others load, replace or restrict the page.
+/// The allowed values of `http-equiv`. Others load, replace or restrict the page.
 const HTTP_EQUIV: &str = "content-language content-type x-ua-compatible";
 
-/// Attributes of any element that change nothing that is read.
+/// Attributes that do not change the text of any element.
 const UNSEEN_ATTRIBUTES: &str = "abbr accept accept-charset accesskey align allow as async autocapitalize autocomplete \
     autocorrect autofocus axis border cellpadding cellspacing char charoff charset cite \
     class clear colorspace cols compact content contenteditable coords crossorigin datetime \
@@ -67,7 +68,7 @@ const UNSEEN_ATTRIBUTES: &str = "abbr accept accept-charset accesskey align allo
     nowrap open optimum part pattern ping profile readonly referrerpolicy rel required rev \
     role rows rules scope shape sizes slot spellcheck step summary tabindex target translate \
     valign version virtualkeyboardpolicy vspace width wrap writingsuggestions xml:lang xmlns";
-/// Elements with attributes that are shown with them.
+/// Elements with attributes that are shown.
 const SHOWN_ATTRIBUTES: [(&str, &str); 11] = [
     ("a", "href"),
     ("bdo", "dir"),
@@ -81,7 +82,7 @@ const SHOWN_ATTRIBUTES: [(&str, &str); 11] = [
     ("progress", "max value"),
     ("textarea", "placeholder"),
 ];
-/// Attributes of one element that change nothing that is read there.
+/// Attributes that do not change the text of one particular element.
 const UNSEEN_OF: [(&str, &str); 7] = [
     ("a", "type"),
     ("button", "type value"),
@@ -91,11 +92,11 @@ const UNSEEN_OF: [(&str, &str); 7] = [
     ("col", "span"),
     ("colgroup", "span"),
 ];
-/// Properties of inline styles that change the look of text and neither its words, its place nor
-/// whether it is seen.
+/// Properties of inline styles that change the appearance of text, but not its words, place or
+/// visibility.
 const PLAIN_PROPERTIES: &str = "border-collapse font-style font-weight text-align vertical-align";
 
-/// How this element of HTML is shown.
+/// The treatment of an element of HTML.
 pub(super) fn element(name: &str) -> Treatment {
     match name {
         _ if has(name, REFUSED) => Treatment::Refused,
@@ -105,7 +106,7 @@ pub(super) fn element(name: &str) -> Treatment {
         _ if has(name, BLOCKS) => Treatment::Block { is_apart: false },
         _ if has(name, SPECIAL) => Treatment::Special,
         _ if has(name, UNSEEN) => Treatment::Unseen,
-        // One of these that is a style sheet is refused by its `rel`.
+        // A `link` to a style sheet is refused because of its `rel`.
         "link" => Treatment::Unseen,
         "style" => Treatment::MarkedOnce,
         "template" => Treatment::MarkedWhole,
@@ -113,17 +114,17 @@ pub(super) fn element(name: &str) -> Treatment {
     }
 }
 
-/// Whether an element has neither text nor an end.
+/// Returns whether an element has neither text nor an end tag.
 pub(super) fn is_void(name: &str) -> bool {
     has(name, VOID)
 }
 
-/// Whether blanks and line breaks in an element's text are kept.
+/// Returns whether blanks and line breaks in an element's text are kept.
 pub(super) fn is_preformatted(name: &str) -> bool {
     has(name, PREFORMATTED)
 }
 
-/// How an attribute is shown, of this element.
+/// The treatment of an attribute of `element`.
 pub(super) fn attribute(element: &str, name: &str, value: &str) -> AttributeTreatment {
     use AttributeTreatment as Treatment;
     let of = |table: &[(&str, &str)]| {
@@ -152,13 +153,12 @@ pub(super) fn attribute(element: &str, name: &str, value: &str) -> AttributeTrea
     }
 }
 
-/// Whether `name` is one of `names`, which have a blank between them.
+/// Returns whether `name` is in `names`, which are separated by blanks.
 fn has(name: &str, names: &str) -> bool {
     names.split(' ').any(|known| known == name)
 }
 
-/// Whether an address is a program. Browsers pass over controls and blanks in it (URL, section
-/// 4.4).
+/// Returns whether an address is a program. Browsers ignore controls and blanks in it (URL §4.4).
 fn is_program(value: &str) -> bool {
     let plain = value.chars().filter(|letter| !letter.is_control() && *letter != ' ');
     let start: String = plain.take("javascript:".len()).collect();
@@ -174,8 +174,8 @@ fn is_plain_http_equiv(value: &str) -> bool {
     has(&value.trim().to_ascii_lowercase(), HTTP_EQUIV)
 }
 
-/// Whether an inline style has [`PLAIN_PROPERTIES`] and underlines only, written plainly: without
-/// escapes, comments and functions.
+/// Returns whether an inline style has only [`PLAIN_PROPERTIES`] and underlines, without escapes,
+/// comments and functions.
 fn is_plain_style(style: &str) -> bool {
     style.split(';').map(str::trim).filter(|declaration| !declaration.is_empty()).all(
         |declaration| {

@@ -14,7 +14,7 @@ fn text(page: &str) -> String {
 }
 
 #[test]
-fn the_vectors_are_shown_or_refused_as_they_say() {
+fn every_vector_has_its_text_or_its_refusal() {
     #[derive(Deserialize)]
     struct Vectors {
         pages: Vec<Page>,
@@ -44,7 +44,7 @@ fn the_vectors_are_shown_or_refused_as_they_say() {
     }
 }
 
-/// Every element of the HTML Living Standard, and every obsolete one that it names (section 16.2).
+/// Every element of the HTML Living Standard, and every obsolete one that it names (§16.2).
 const ELEMENTS: &str = "a abbr address area article aside audio b base bdi bdo blockquote body br button \
     canvas caption cite code col colgroup data datalist dd del details dfn dialog div dl dt em embed \
     fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 head header hgroup hr html i iframe img input \
@@ -55,7 +55,7 @@ const ELEMENTS: &str = "a abbr address area article aside audio b base bdi bdo b
     keygen listing menuitem nextid noembed param plaintext rb rtc strike xmp basefont big blink center font \
     marquee multicol nobr spacer tt image fencedframe portal geolocation x-custom o:p svg:text";
 
-/// Every attribute of the HTML Living Standard, event handlers aside, and obsolete ones.
+/// Every attribute of the HTML Living Standard except event handlers, and obsolete ones.
 const ATTRIBUTES: &str = "abbr accept accept-charset accesskey action allow allowfullscreen alpha alt as \
     async autocapitalize autocomplete autocorrect autofocus autoplay blocking charset checked cite class \
     closedby color colorspace cols colspan command commandfor content contenteditable controls coords \
@@ -77,7 +77,7 @@ const ATTRIBUTES: &str = "abbr accept accept-charset accesskey action allow allo
 fn every_element_of_the_standard_has_its_text_shown_or_is_marked_or_refused() {
     let (mut shown, mut marked, mut refused) = (0, 0, 0);
     for name in ELEMENTS.split_whitespace() {
-        // The parser lets an element stand only where it may.
+        // The parser accepts some elements only inside certain others.
         let page = match name {
             "caption" | "thead" | "tbody" | "tfoot" => format!("<table><{name}>word</table>"),
             "tr" | "td" | "th" => format!("<table><tr><{name}>word</table>"),
@@ -92,7 +92,7 @@ fn every_element_of_the_standard_has_its_text_shown_or_is_marked_or_refused() {
             }
             Err(why) => panic!("{name}: {why}"),
             Ok(text) if text.contains(&format!("not shown here: {name}]")) => marked += 1,
-            // What has no text in it, by the rule.
+            // Elements without text, by the rule.
             Ok(text) if text.contains("word") => shown += 1,
             Ok(text) => panic!("{name}: {text:?}"),
         }
@@ -122,21 +122,21 @@ fn every_attribute_of_the_standard_is_shown_or_marked_or_named_as_never_seen() {
     }
 }
 
-/// `cols`, `col` and the like are named in one row.
+/// `cols`, `col` and similar names share one row.
 fn is_named_for(page: &str, element: &str, name: &str) -> bool {
     let rows = page.lines().filter_map(|line| line.strip_prefix("Never seen, of some: "));
     rows.flat_map(|row| row.split(", "))
         .any(|pair| pair.trim_end_matches('.').trim_matches('`') == format!("{element} {name}"))
 }
 
-/// The names between backquotes on the line that begins so.
+/// The names in backquotes of the row that begins with `start`.
 fn words_of<'a>(page: &'a str, start: &str) -> BTreeSet<&'a str> {
     let line = page.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_default();
     line.split('`').skip(1).step_by(2).collect()
 }
 
 #[test]
-fn the_page_names_every_element_in_its_place() {
+fn the_documentation_lists_every_element_with_its_treatment() {
     let page = include_str!("../../../../docs/showing-html.md");
     for (start, is) in [
         ("Refused:", (|one| one == Treatment::Refused) as fn(Treatment) -> bool),
@@ -158,7 +158,7 @@ fn the_page_names_every_element_in_its_place() {
 }
 
 #[test]
-fn a_page_reads_as_a_page() {
+fn a_page_keeps_its_structure_as_text() {
     let page = r#"<!DOCTYPE html><html><head><title>Order</title></head>
         <body><h1>Confirm the   transfer</h1>
         <p>Dear <b>Ann</b>,<br>please <i>confirm</i>:</p>
@@ -203,7 +203,7 @@ fn a_page_reads_as_a_page() {
 }
 
 #[test]
-fn what_a_page_would_hide_is_shown() {
+fn hidden_text_is_shown() {
     for (page, read) in [
         ("<!-- a -->b<!-- c", "b"),
         ("<noscript>a</noscript><xmp><b></xmp><textarea><i></textarea>", "a\n\n<b>\n\n<i>"),
@@ -221,7 +221,7 @@ fn what_a_page_would_hide_is_shown() {
 }
 
 #[test]
-fn a_link_has_its_real_address() {
+fn a_link_is_shown_with_its_real_address() {
     for (page, read) in [
         ("<a href='https://evil.example/'>https://bank.example/</a>", {
             "https://bank.example/ <https://evil.example/>"
@@ -239,7 +239,7 @@ fn a_link_has_its_real_address() {
 }
 
 #[test]
-fn nothing_moves_the_cursor_however_it_is_written() {
+fn no_spelling_of_a_control_character_moves_the_cursor() {
     for (page, read) in [
         ("<b>a\u{1b}[2Jb", "a⟨U+001B⟩[2Jb"),
         ("a&#27;[2J&#x9b;1A&#x202E;b&rlm;&shy;", "a⟨U+001B⟩[2J›1A⟨U+202E⟩b⟨U+200F⟩⟨U+00AD⟩"),
@@ -255,7 +255,7 @@ fn nothing_moves_the_cursor_however_it_is_written() {
 }
 
 #[test]
-fn nothing_is_pushed_out_of_sight() {
+fn empty_lines_do_not_push_text_out_of_sight() {
     let page =
         format!("<p>Pay 5</p>{}<p></p><pre>{}</pre>Pay 9", "<br>".repeat(500), "\n".repeat(500));
     assert_eq!(text(&page), "Pay 5\n\nPay 9");
@@ -265,14 +265,14 @@ fn nothing_is_pushed_out_of_sight() {
 }
 
 #[test]
-fn no_cell_looks_like_its_neighbour() {
+fn every_cell_is_distinct_from_its_neighbour() {
     let page = "<table><tr><td></td><td>a</td><td></td></tr><tr><td><p>b</p><p>c</p></td><td>d</td></tr>\
                 <tr></tr><tr><td><table><tr><td>e</td><td>f</td></tr></table></td></tr></table>";
     assert_eq!(text(page), " | a |\nb\n\nc\nd\ne | f");
 }
 
 #[test]
-fn what_is_no_html_is_shown_as_it_is() {
+fn text_without_markup_is_shown_unchanged() {
     for source in [
         "",
         "=",
@@ -287,7 +287,7 @@ fn what_is_no_html_is_shown_as_it_is() {
 }
 
 #[test]
-fn a_page_that_would_be_too_much_of_a_tree_is_refused_soon() {
+fn a_page_with_too_large_a_tree_is_refused_early() {
     let page = (0..3000).map(|at| format!("<p><b c={at}>x")).collect::<Vec<_>>().concat();
     assert_eq!(super::text(&page), Err(CannotShowHtml::TooLarge));
     let large = format!("<table>{}</table>", "<tr><td><b>1</b></td><td>2</td></tr>".repeat(1500));
@@ -296,7 +296,7 @@ fn a_page_that_would_be_too_much_of_a_tree_is_refused_soon() {
     assert_eq!(text(&deep), "x");
 }
 
-/// Pages of all that has a meaning to a parser or a terminal.
+/// Pages of fragments that have a meaning to a parser or a terminal.
 fn pages() -> impl Strategy<Value = String> {
     let letters = any::<char>().prop_map(|letter| letter.to_string());
     let references = any::<u32>().prop_map(|number| format!("&#{};", number % 0x11_0000));
@@ -320,7 +320,7 @@ const BIDI: &[char] = &[
 
 proptest! {
     #[test]
-    fn no_page_acts_on_a_terminal(page in pages()) {
+    fn no_page_sends_a_control_to_a_terminal(page in pages()) {
         if let Ok(read) = super::text(&page) {
             prop_assert_eq!(&display::text(&read), &read);
             let acts = |letter: char| letter != '\n' && (letter.is_control() || BIDI.contains(&letter));
@@ -329,8 +329,8 @@ proptest! {
     }
 
     #[test]
-    fn what_is_plainly_written_is_read_or_told_of(before in pages(), word in "[a-z]{12}") {
-        // After what ends everything that swallows text.
+    fn plain_text_is_shown_or_marked(before in pages(), word in "[a-z]{12}") {
+        // After the ends of all elements that swallow text.
         let swallowing = ["title", "textarea", "style", "xmp", "noframes", "noembed", "plaintext"];
         let ends = swallowing.map(|name| format!("</{name}>")).concat();
         if let Ok(read) = super::text(&format!("{before}\"'>'\">-->{ends}<p>{word}</p>")) {

@@ -1,13 +1,13 @@
-//! Where a text is written down: words in lines, lines in paragraphs, lists and tables.
+//! The layout of text: words in lines, lines in paragraphs, lists and tables.
 
 use core::mem;
 
 use crate::display;
 
-/// Deeper than that, nothing is set in any further: a line would be all blanks.
+/// The deepest indentation. Further levels are not indented, because a line would be all blanks.
 const INDENT_MAX: usize = 8;
 
-/// What stands between two pieces of text; the greater one wins.
+/// The separator between two pieces of text; the greater one wins.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Break {
     #[default]
@@ -22,15 +22,15 @@ pub(super) enum Break {
 #[derive(Default)]
 pub(super) struct TextLayout {
     column: Column,
-    /// What is written on after the table's cell at hand, innermost last.
+    /// The outer columns of the current table cell, innermost last.
     around: Vec<Column>,
-    /// The rows at hand, innermost last, each with its cells' lines.
+    /// The current rows, innermost last, each with the lines of its cells.
     rows: Vec<Vec<Vec<String>>>,
-    /// The lists at hand, innermost last, with the next number of those that have numbers.
+    /// The current lists, innermost last; numbered ones with their next number.
     lists: Vec<Option<i32>>,
-    /// How many `pre` are open.
+    /// The number of open `pre` elements.
     preformatted: usize,
-    /// The link at hand and its text; links do not nest.
+    /// The address and the text of the current link; links do not nest.
     link: Option<(String, String)>,
 }
 
@@ -40,12 +40,12 @@ struct Column {
     lines: Vec<String>,
     gap: Break,
     indent: usize,
-    /// What the next line begins with: an item's dash or number.
+    /// The prefix of the next line: an item's dash or number.
     marker: String,
 }
 
 impl TextLayout {
-    /// Text as HTML has it: blanks are one blank, outside of `pre`.
+    /// Writes text of HTML: several blanks become one, except in `pre`.
     pub(super) fn text(&mut self, text: &str) {
         if self.preformatted > 0 {
             for (at, line) in text.split('\n').enumerate() {
@@ -56,7 +56,7 @@ impl TextLayout {
             }
             return;
         }
-        // HTML's white space: a no-break space is none.
+        // HTML's white space, which does not include the no-break space.
         for (at, word) in text.split([' ', '\t', '\n', '\r', '\u{c}']).enumerate() {
             if at > 0 {
                 self.need(Break::Word);
@@ -65,7 +65,7 @@ impl TextLayout {
         }
     }
 
-    /// Text that stands for an element.
+    /// Writes text that stands for an element.
     pub(super) fn mark(&mut self, mark: &str) {
         self.write(mark);
     }
@@ -74,7 +74,8 @@ impl TextLayout {
         self.column.gap = self.column.gap.max(gap);
     }
 
-    /// However many there are, one line is empty at the most: nothing is pushed out of sight.
+    /// Breaks the line. Several breaks give at most one empty line, so that they cannot push text
+    /// out of sight.
     pub(super) fn line_break(&mut self) {
         self.need(if self.column.gap >= Break::Line { Break::Paragraph } else { Break::Line });
     }
@@ -89,7 +90,7 @@ impl TextLayout {
         self.link = address.map(|address| (address.to_owned(), String::new()));
     }
 
-    /// The address, unless the text was that.
+    /// Ends a link, and writes its address unless the text was the address.
     pub(super) fn link_end(&mut self) {
         if let Some((address, text)) = self.link.take()
             && address != text
@@ -119,7 +120,7 @@ impl TextLayout {
         self.column.indent = self.column.indent.saturating_sub(1);
     }
 
-    /// A list, whose items have numbers from `first` on, or dashes.
+    /// Begins a list, with numbers from `first` on, or with dashes.
     pub(super) fn list(&mut self, first: Option<i32>) {
         let is_inner = !self.lists.is_empty();
         self.indent(if is_inner { Break::Line } else { Break::Paragraph });
@@ -144,7 +145,7 @@ impl TextLayout {
         };
     }
 
-    /// An item is there, though nothing is in it.
+    /// Ends an item. An empty item is shown too.
     pub(super) fn item_end(&mut self) {
         self.need(Break::Line);
         if !self.column.marker.is_empty() {
@@ -157,8 +158,9 @@ impl TextLayout {
         self.rows.push(Vec::new());
     }
 
-    /// Cells of a line stand beside each other, all of them, so that none looks like its neighbour.
-    /// Larger ones, as of a table that is there for the layout, stand below each other.
+    /// Ends a row. Cells of one line each are written beside each other, with separators, so that
+    /// each is distinct. Larger cells, such as those of a layout table, are written below each
+    /// other.
     pub(super) fn row_end(&mut self) {
         let cells = self.rows.pop().unwrap_or_default();
         self.need(Break::Line);
@@ -210,7 +212,7 @@ impl TextLayout {
 }
 
 impl Column {
-    /// Text that is safe for a terminal.
+    /// Writes text in the form that is safe for a terminal.
     fn write(&mut self, text: &str) {
         match self.gap {
             Break::None | Break::Word if !self.lines.is_empty() && self.marker.is_empty() => {

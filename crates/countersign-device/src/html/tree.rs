@@ -1,8 +1,8 @@
-//! A page as a tree, as the HTML parsing algorithm makes it (HTML, section 13.2): what a browser
-//! without scripts would have.
+//! A page as a tree, built by the HTML parsing algorithm (HTML §13.2), as in a browser without
+//! scripts.
 //!
-//! Nodes live in one list and name each other by their place in it, so that a deep page needs no
-//! deep stack, neither to be walked nor to be dropped.
+//! Nodes are in one list and refer to each other by index, so that a deep page needs no deep stack,
+//! neither for walking nor for dropping it.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -13,11 +13,11 @@ use html5ever::tendril::{StrTendril, TendrilSink as _};
 use html5ever::tree_builder::TreeBuilderOpts;
 use html5ever::{Attribute, ParseOpts, QualName, local_name, ns, parse_document};
 
-/// Nodes of one page: a node is about 250 bytes.
+/// The most nodes of one page; a node has about 250 bytes.
 const NODES_MAX: usize = 200_000;
-/// Bytes that are parsed between two looks at the number of nodes. A page can have far more nodes
-/// than tags, since formatting elements that were not closed are opened again in each paragraph
-/// (HTML, 13.2.4.3).
+/// The bytes that are parsed between two checks of the number of nodes. A page can have far more
+/// nodes than tags, because unclosed formatting elements are opened again in each paragraph (HTML
+/// §13.2.4.3).
 const STEP_BYTES: usize = 64;
 
 /// A parsed page.
@@ -68,20 +68,20 @@ impl Tree {
         Some(parser.finish())
     }
 
-    /// The document's place.
+    /// The index of the document.
     pub(super) const ROOT: usize = 0;
 
-    /// The node at this place.
+    /// The node at this index.
     pub(super) fn node(&self, at: usize) -> &Node {
         &self.nodes[at].node
     }
 
-    /// The places of its children, in order.
+    /// The indices of its children, in order.
     pub(super) fn children(&self, at: usize) -> &[usize] {
         &self.nodes[at].children
     }
 
-    /// Every element, those within templates included.
+    /// Every element, including those in templates.
     pub(super) fn elements(&self) -> impl Iterator<Item = &Element> {
         self.nodes.iter().filter_map(|entry| match &entry.node {
             Node::Element(element) => Some(element),
@@ -91,34 +91,34 @@ impl Tree {
 }
 
 impl Element {
-    /// Its local name, in lower case for HTML.
+    /// The local name, in lower case for HTML.
     pub(super) fn name(&self) -> &str {
         &self.name.local
     }
 
-    /// Whether it is an element of HTML, and not of another vocabulary, such as SVG.
+    /// Whether it is an element of HTML, and not of another vocabulary such as SVG.
     pub(super) fn is_html(&self) -> bool {
         self.name.ns == ns!(html)
     }
 
-    /// The value of an attribute, without blanks around it.
+    /// The value of an attribute, without surrounding blanks.
     pub(super) fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes().find(|(known, _)| *known == name).map(|(_, value)| value.trim())
     }
 
-    /// Its attributes, each with its value.
+    /// The attributes, each with its value.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
         self.attributes.iter().map(|attribute| (&*attribute.name.local, &*attribute.value))
     }
 }
 
-/// What the parser builds into.
+/// The tree that the parser builds.
 struct Sink {
     nodes: RefCell<Vec<Entry>>,
     nameless: Rc<QualName>,
 }
 
-/// A node's place, with the name that the parser asks for.
+/// A node's index, with the name that the parser requires.
 #[derive(Clone)]
 struct Handle {
     at: usize,
@@ -147,7 +147,8 @@ impl Sink {
         Handle { at: nodes.len() - 1, name }
     }
 
-    /// Puts `child` among `parent`'s children, at place `nth`. Text joins the text before it.
+    /// Inserts `child` among `parent`'s children at index `nth`. Text is appended to the text
+    /// before it.
     fn insert(&self, parent: usize, nth: usize, child: NodeOrText<Handle>) {
         let child = match child {
             NodeOrText::AppendNode(node) => {
@@ -245,7 +246,7 @@ impl TreeSink for Sink {
 
     fn get_template_contents(&self, target: &Handle) -> Handle {
         let contents = self.nodes.borrow()[target.at].contents;
-        let at = contents.expect("the parser asks this of templates only");
+        let at = contents.expect("the parser calls this for templates only");
         Handle { at, name: Rc::clone(&self.nameless) }
     }
 
@@ -261,7 +262,7 @@ impl TreeSink for Sink {
         }
         let place = {
             let nodes = self.nodes.borrow();
-            let parent = nodes[sibling.at].parent.expect("the parser has looked for a parent");
+            let parent = nodes[sibling.at].parent.expect("the parser has checked for a parent");
             let children = &nodes[parent].children;
             (parent, children.iter().position(|child| *child == sibling.at).unwrap_or_default())
         };

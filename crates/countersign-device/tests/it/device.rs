@@ -63,7 +63,7 @@ fn once(answer: Answer, pin: Option<&str>) -> Run {
 }
 
 #[tokio::test]
-async fn what_was_open_before_is_signed_by_channel_and_by_poll() {
+async fn transactions_that_were_already_open_are_signed_by_channel_and_by_poll() {
     for way in [Listen::Channel, Listen::Poll] {
         let fixture = Fixture::enrolled(None).await;
         let id = fixture.fake.offer(TEXT, "Pay 5 € to Ann?".as_bytes(), false);
@@ -82,7 +82,7 @@ async fn what_was_open_before_is_signed_by_channel_and_by_poll() {
 }
 
 #[tokio::test]
-async fn nothing_is_signed_with_sha1_unless_its_owner_allows_it() {
+async fn sha1_is_used_only_if_the_owner_allows_it() {
     let fixture = Fixture::enrolled(None).await;
     let id = fixture.fake.offer(TEXT, b"Pay 5", false);
     fixture.fake.accept_raw(id, Algorithm::EcdsaSha1);
@@ -93,7 +93,7 @@ async fn nothing_is_signed_with_sha1_unless_its_owner_allows_it() {
     assert!(matches!(refused, Error::Sha1), "{refused}");
     assert!(fixture.fake.tables().finishes.is_empty());
     device.allow_sha1(true);
-    // This server takes no raw signature at all; what counts is that one came.
+    // This server refuses every raw signature; the test checks only that the device sent one.
     let refused = device.approve(&shown, None).await.unwrap_err();
     assert_eq!(refused.code(), Some(Code::WrongForm), "{refused}");
     let Signature::Raw { algorithm, .. } = &fixture.fake.tables().finishes[0].signature else {
@@ -103,7 +103,7 @@ async fn nothing_is_signed_with_sha1_unless_its_owner_allows_it() {
 }
 
 #[tokio::test]
-async fn what_is_offered_later_is_signed_one_after_the_other() {
+async fn later_offers_are_signed_one_after_the_other() {
     let fixture = Fixture::enrolled(None).await;
     let mut device = fixture.device(Listen::Channel);
     let fake = fixture.fake.clone();
@@ -121,7 +121,7 @@ async fn what_is_offered_later_is_signed_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_pin_of_the_enrolment_opens_what_needs_one() {
+async fn a_pin_set_at_enrolment_opens_a_transaction_that_needs_one() {
     let fixture = Fixture::enrolled(Some("2468")).await;
     let id = fixture.fake.offer(TEXT, b"x", true);
     let mut device = fixture.device(Listen::Channel);
@@ -135,7 +135,7 @@ async fn a_pin_of_the_enrolment_opens_what_needs_one() {
 }
 
 #[tokio::test]
-async fn a_device_whose_pin_was_refused_is_kept_and_sets_it_later() {
+async fn a_device_is_stored_although_its_pin_was_refused_and_sets_it_later() {
     let fixture = Fixture::empty().await;
     fixture.fake.tables().locked = true;
     let error = enrol(&fixture.file, &fixture.enrolment(Some("2468"))).await.unwrap_err();
@@ -150,7 +150,7 @@ async fn a_device_whose_pin_was_refused_is_kept_and_sets_it_later() {
 }
 
 #[tokio::test]
-async fn a_changed_pin_is_the_one_that_holds() {
+async fn after_a_change_only_the_new_pin_is_valid() {
     let fixture = Fixture::enrolled(Some("2468")).await;
     let mut device = fixture.device(Listen::Channel);
     let (old, new) = (Pin::parse("2468").unwrap(), Pin::parse("9753").unwrap());
@@ -166,7 +166,7 @@ async fn a_changed_pin_is_the_one_that_holds() {
 }
 
 #[tokio::test]
-async fn without_a_pin_nothing_is_sent_and_saying_no_needs_none() {
+async fn a_take_without_its_pin_is_not_sent_and_declining_needs_no_pin() {
     let fixture = Fixture::enrolled(None).await;
     let id = fixture.fake.offer(TEXT, b"x", true);
     let mut device = fixture.device(Listen::Channel);
@@ -178,7 +178,7 @@ async fn without_a_pin_nothing_is_sent_and_saying_no_needs_none() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_asked_for_again_with_the_same_bytes() {
+async fn after_a_lost_answer_the_same_bytes_are_sent_again() {
     for way in [Listen::Channel, Listen::Poll] {
         let fixture = Fixture::enrolled(None).await;
         fixture.fake.tables().lost_answers = 2;
@@ -193,7 +193,7 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn a_signature_outlives_the_program_that_made_it() {
+async fn a_signature_is_sent_after_a_restart_of_the_program() {
     let fixture = Fixture::enrolled(None).await;
     let id = fixture.fake.offer(TEXT, b"x", false);
     let mut device = fixture.device(Listen::Poll);
@@ -207,7 +207,7 @@ async fn a_signature_outlives_the_program_that_made_it() {
         }
     };
     tokio::select! {
-        outcome = device.approve(&shown, None) => panic!("nobody answered: {outcome:?}"),
+        outcome = device.approve(&shown, None) => panic!("ended without an answer: {outcome:?}"),
         () = arrived => {}
     }
     drop(device);
@@ -224,7 +224,7 @@ async fn a_signature_outlives_the_program_that_made_it() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_is_put_right_by_the_server() {
+async fn a_wrong_clock_is_corrected_by_the_server() {
     let hours = Duration::from_hours;
     for (way, ahead, behind) in [
         (Listen::Poll, hours(9), hours(0)),
@@ -235,7 +235,7 @@ async fn a_clock_that_is_wrong_is_put_right_by_the_server() {
         let fixture = Fixture::enrolled(None).await;
         (fixture.fake.tables().ahead, fixture.fake.tables().behind) = (ahead, behind);
         let id = fixture.fake.offer(TEXT, b"x", false);
-        // Whoever thinks for a moment would be late, by a clock that is nine hours ahead.
+        // With a clock that is nine hours ahead, even a short choice would be too late.
         let ask = Answer::Ask(Box::new(|_| {
             Box::pin(async {
                 tokio::task::yield_now().await;
@@ -252,7 +252,7 @@ async fn a_clock_that_is_wrong_is_put_right_by_the_server() {
 }
 
 #[tokio::test]
-async fn a_server_that_restarts_is_waited_for() {
+async fn a_device_waits_for_a_server_that_restarts() {
     let fixture = Fixture::enrolled(None).await;
     let mut device = fixture.device(Listen::Channel);
     assert!(matches!(device.next().await.unwrap(), Notice::Connected));
@@ -265,7 +265,7 @@ async fn a_server_that_restarts_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_device_that_was_replaced_does_not_come_back_by_itself() {
+async fn a_replaced_device_does_not_reconnect_by_itself() {
     let fixture = Fixture::enrolled(None).await;
     let mut device = fixture.device(Listen::Channel);
     let fake = fixture.fake.clone();
@@ -280,7 +280,7 @@ async fn a_device_that_was_replaced_does_not_come_back_by_itself() {
 }
 
 #[tokio::test]
-async fn a_withdrawal_is_heard_while_the_person_thinks() {
+async fn a_withdrawal_is_noticed_while_the_user_chooses() {
     let fixture = Fixture::enrolled(None).await;
     let (first, second) =
         (fixture.fake.offer(TEXT, b"1", false), fixture.fake.offer(TEXT, b"2", false));
@@ -308,7 +308,7 @@ async fn a_withdrawal_is_heard_while_the_person_thinks() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_shown_is_failed_and_never_signed() {
+async fn content_that_cannot_be_shown_is_failed_and_not_signed() {
     let fixture = Fixture::enrolled(None).await;
     fixture.fake.offer(STATEMENT, br#"{"rows":[],"message":"Pay"}"#, false);
     fixture.fake.offer("application/pdf", b"%PDF", false);
@@ -330,7 +330,7 @@ async fn a_lost_enrolment_is_repeated_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn no_code_is_spent_where_the_device_could_not_be_kept() {
+async fn a_code_is_not_used_up_if_the_device_cannot_be_stored() {
     let fixture = Fixture::enrolled(None).await;
     let again = enrol(&fixture.file, &fixture.enrolment(None)).await;
     assert!(matches!(again, Err(Error::Exists(_))), "{again:?}");
@@ -338,7 +338,7 @@ async fn no_code_is_spent_where_the_device_could_not_be_kept() {
 }
 
 #[tokio::test]
-async fn a_wrong_code_and_a_wrong_ca_are_told_apart() {
+async fn a_wrong_code_and_a_wrong_ca_give_different_errors() {
     let fixture = Fixture::empty().await;
     let code = ActivationCode::parse("another").unwrap();
     let wrong = Enrolment { code, ..fixture.enrolment(None) };

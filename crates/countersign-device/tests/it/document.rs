@@ -1,4 +1,4 @@
-//! Documents: fetched over real TLS from sites that do right, and from sites that do not.
+//! Documents, fetched over real TLS from correct and from faulty servers.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn sha256(bytes: &[u8]) -> Vec<u8> {
     digest(&SHA256, bytes).as_ref().to_vec()
 }
 
-/// What `digest_url` answers.
+/// The answer of a `digest_url`.
 fn told(algorithm: &str, digest: &[u8]) -> Vec<Say> {
     let value = BASE64.encode(digest);
     ok(format!(r#"{{"digest_value":"{value}","digest_algorithm":"{algorithm}","more":1}}"#)
@@ -36,16 +36,16 @@ fn claim(site: &Site, authority: &Authority) -> Claim {
     }
 }
 
-/// Short, so that a test of a limit is.
+/// Short limits, so that tests of limits are fast.
 const LIMITS: Limits =
     Limits { bytes: 1024, silence: Duration::from_millis(300), whole: Duration::from_millis(600) };
 
-/// The sites of these tests are on this machine.
+/// Allows the servers of these tests, which are on this machine.
 fn allowing_localhost() -> FetchPolicy {
     FetchPolicy::allowing(vec!["localhost".parse().unwrap()])
 }
 
-/// What comes of a document's site that answers so.
+/// The outcome of a check if the document's server answers so.
 async fn fetched(answer: Vec<Say>) -> Result<Checked, BadDocument> {
     let authority = Authority::new();
     let site = authority.site(move |_| answer.clone()).await;
@@ -57,7 +57,7 @@ fn failed(why: CannotFetch) -> Result<Checked, BadDocument> {
 }
 
 #[tokio::test]
-async fn a_document_is_digested_as_it_comes() {
+async fn a_document_is_digested_piece_by_piece() {
     let large = vec![7; 3 * 1024 * 1024];
     let authority = Authority::new();
     let body = large.clone();
@@ -74,7 +74,7 @@ async fn a_document_is_digested_as_it_comes() {
 }
 
 #[tokio::test]
-async fn a_digest_url_is_enough_and_may_repeat_what_was_said() {
+async fn a_digest_url_is_enough_and_may_repeat_the_given_digest() {
     let authority = Authority::new();
     let site = authority
         .site(|path| match path {
@@ -93,7 +93,7 @@ async fn a_digest_url_is_enough_and_may_repeat_what_was_said() {
 }
 
 #[tokio::test]
-async fn another_document_is_told_with_both_digests() {
+async fn another_document_is_refused_with_both_digests() {
     let outcome = fetched(ok(b"%PDF-1.7 another contract")).await;
     let (found, said) = (sha256(b"%PDF-1.7 another contract"), sha256(DOCUMENT));
     let sentence = outcome.as_ref().unwrap_err().to_string();
@@ -103,7 +103,7 @@ async fn another_document_is_told_with_both_digests() {
 }
 
 #[tokio::test]
-async fn a_digest_that_contradicts_what_was_said_is_not_signed() {
+async fn a_digest_that_contradicts_the_application_is_not_signed() {
     let (right, other) = (sha256(DOCUMENT), sha256(b"other"));
     for (answer, bad) in [
         (told("sha256", &other), BadDocument::OtherDigest),
@@ -141,7 +141,7 @@ async fn a_digest_has_its_algorithms_length() {
 }
 
 #[tokio::test]
-async fn only_the_given_certificates_vouch_for_a_site() {
+async fn only_the_given_certificates_authenticate_a_server() {
     let (authority, another) = (Authority::new(), Authority::new());
     let right = authority.site(|_| ok(DOCUMENT)).await;
     let mut named = localhost();
@@ -155,7 +155,7 @@ async fn only_the_given_certificates_vouch_for_a_site() {
         let Err(BadDocument::Fetch { why: CannotFetch::Untrusted(_), .. }) = outcome else {
             panic!("{outcome:?}");
         };
-        assert_eq!(site.asked(), 0, "nothing is asked of a site that nobody vouches for");
+        assert_eq!(site.asked(), 0, "an unauthenticated server gets no request");
     }
     let both = Claim {
         root_certs: vec![another.root.clone(), authority.root.clone()],
@@ -165,7 +165,7 @@ async fn only_the_given_certificates_vouch_for_a_site() {
 }
 
 #[tokio::test]
-async fn a_sites_own_certificate_vouches_for_others_only_if_its_issuer_said_so() {
+async fn a_servers_own_certificate_authenticates_others_only_if_it_is_a_ca() {
     let authority = Authority::new();
     let issued = authority.issue(&localhost());
     let leaf = issued.der.clone();
@@ -183,7 +183,7 @@ async fn a_sites_own_certificate_vouches_for_others_only_if_its_issuer_said_so()
 }
 
 #[tokio::test]
-async fn without_certificates_nobody_is_asked() {
+async fn without_certificates_there_is_no_request() {
     let authority = Authority::new();
     let site = authority.site(|_| ok(DOCUMENT)).await;
     for (root_certs, why) in [
@@ -198,7 +198,7 @@ async fn without_certificates_nobody_is_asked() {
 }
 
 #[tokio::test]
-async fn only_https_is_an_address() {
+async fn only_https_is_fetched() {
     let authority = Authority::new();
     let site = authority.site(|_| ok(DOCUMENT)).await;
     let plain = site.origin.replace("https", "http");
@@ -228,7 +228,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_no_document() {
+async fn an_answer_other_than_200_is_refused() {
     for (answer, why) in [
         ("404 Not Found\r\nContent-Length: 0", CannotFetch::Status(404)),
         ("206 Partial Content\r\nContent-Length: 0", CannotFetch::Status(206)),
@@ -239,9 +239,9 @@ async fn what_is_not_there_is_no_document() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_too_large_is_left() {
+async fn the_fetch_of_a_too_large_document_is_cancelled() {
     let why = CannotFetch::TooLarge(1024);
-    // It says so, and would take for ever to send.
+    // The announced length exceeds the limit, and the body never ends.
     let announced = vec![head("200 OK\r\nContent-Length: 1025"), Say::Hang];
     assert_eq!(fetched(announced).await, failed(why.clone()));
     let endless = Say::Forever([b"10\r\n".as_slice(), &[7; 16], b"\r\n"].concat(), Duration::ZERO);
@@ -251,19 +251,19 @@ async fn a_document_that_is_too_large_is_left() {
 }
 
 #[tokio::test]
-async fn a_document_that_does_not_end_is_left() {
+async fn the_fetch_of_an_endless_document_is_cancelled() {
     let drop = Say::Forever(b"1\r\nx\r\n".to_vec(), Duration::from_millis(20));
     let dripping = vec![head("200 OK\r\nTransfer-Encoding: chunked"), drop];
     assert_eq!(fetched(dripping).await, failed(CannotFetch::Slow(LIMITS.whole)));
 }
 
 #[tokio::test]
-async fn a_site_that_falls_silent_is_left() {
+async fn the_fetch_from_a_silent_server_is_cancelled() {
     let silent = failed(CannotFetch::Silent(LIMITS.silence));
     assert_eq!(fetched(vec![Say::Hang]).await, silent);
     assert_eq!(fetched(vec![head("200 OK\r\nContent-Length: 9"), Say::Hang]).await, silent);
 
-    // One that takes connections, and never speaks TLS.
+    // A server that accepts connections and never speaks TLS.
     let tcp = tokio::net::TcpListener::bind("localhost:0").await.unwrap();
     let origin = format!("https://localhost:{}", tcp.local_addr().unwrap().port());
     let authority = Authority::new();
@@ -273,7 +273,7 @@ async fn a_site_that_falls_silent_is_left() {
 }
 
 #[tokio::test]
-async fn half_a_document_is_none() {
+async fn half_a_document_is_refused() {
     let half = vec![head("200 OK\r\nContent-Length: 19"), Say::Bytes(DOCUMENT[..9].to_vec())];
     let outcome = fetched(half).await;
     let Err(BadDocument::Fetch { why: CannotFetch::Unreachable(_), .. }) = outcome else {
@@ -299,5 +299,5 @@ async fn a_host_that_the_owner_did_not_allow_is_not_connected_to() {
             };
         }
     }
-    assert_eq!(site.accepted(), 0, "not even a connection");
+    assert_eq!(site.accepted(), 0, "no connection");
 }

@@ -1,4 +1,4 @@
-//! A server small enough to be read: TLS, one device, transactions in a list, and faults on demand.
+//! A small fake server: TLS, one device, a list of transactions, and faults on request.
 
 mod front;
 
@@ -28,14 +28,14 @@ use front::Tls;
 
 pub(crate) const CODE: &str = "7K2M-Q0XR-ZV4C-9HTD";
 
-/// What a test says to every open channel.
+/// A command of a test to every open channel.
 #[derive(Clone, Debug)]
 enum Say {
     Frame(Message),
     Close(Close),
 }
 
-/// A handle on the running server. It ends with the test's runtime.
+/// A handle for the running server, which ends with the test's runtime.
 #[derive(Clone)]
 pub(crate) struct Fake {
     state: Arc<Mutex<FakeServerState>>,
@@ -50,22 +50,22 @@ pub(crate) struct FakeServerState {
     address: String,
     device: Option<Enrolled>,
     transactions: BTreeMap<TransactionId, Transaction>,
-    /// Answers of 503 to come, before anything is done.
+    /// The number of next calls that get 503 without being handled.
     pub(crate) unavailable: u32,
-    /// Finishes to come that are done and then not answered.
+    /// The number of next finishes that are handled and then not answered.
     pub(crate) lost_answers: u32,
-    /// How far the server's clock is ahead of the system's.
+    /// The time by which the server's clock is ahead of the system's.
     pub(crate) ahead: Duration,
-    /// How far it is behind.
+    /// The time by which it is behind.
     pub(crate) behind: Duration,
-    /// Whether the user is locked, as far as a PIN is concerned.
+    /// Whether the user is locked because of wrong PINs.
     pub(crate) locked: bool,
-    /// Every enrolment's body and every finish that came, as they came.
+    /// The body of every enrolment and every finish, as received.
     pub(crate) enrolments: Vec<Vec<u8>>,
     pub(crate) finishes: Vec<Finish>,
-    /// Channels welcomed.
+    /// The number of opened channels.
     pub(crate) welcomes: u32,
-    /// The reasons that the device failed with.
+    /// The reasons of the device's failures.
     pub(crate) fails: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ impl Fake {
         self.state.lock().unwrap()
     }
 
-    /// Starts a transaction and offers it to whoever listens.
+    /// Starts a transaction and offers it to every open channel.
     pub(crate) fn offer(
         &self,
         media_type: &str,
@@ -144,7 +144,7 @@ impl Fake {
         id
     }
 
-    /// The application takes a transaction back.
+    /// Cancels a transaction for the application.
     pub(crate) fn cancel(&self, id: TransactionId) {
         self.tables().transactions.get_mut(&id).unwrap().ended = Some(State::Cancelled);
         let withdrawn = Withdrawn { id, why: State::Cancelled };
@@ -156,7 +156,7 @@ impl Fake {
         let _ = self.say.send(Say::Close(close));
     }
 
-    /// From now on the transaction accepts nothing but a raw signature by this algorithm.
+    /// Makes the transaction accept only a raw signature by this algorithm.
     pub(crate) fn accept_raw(&self, id: TransactionId, algorithm: Algorithm) {
         let mut state = self.tables();
         let content = &mut state.transactions.get_mut(&id).unwrap().content;
@@ -243,7 +243,7 @@ impl FakeServerState {
         }
     }
 
-    /// Does what is asked, whichever way it came.
+    /// Handles a request of either transport.
     fn decide(&mut self, request: Request) -> Result<Message, RefusalBody> {
         if self.unavailable > 0 {
             self.unavailable -= 1;
@@ -306,7 +306,7 @@ impl FakeServerState {
         let Signature::Cms { identity, value, .. } = &finish.signature else {
             return Err(RefusalBody::new(Code::WrongForm));
         };
-        assert_eq!(identity, "identity-0", "the identity of content signs content");
+        assert_eq!(identity, "identity-0", "the identity for content signs content");
         let roots = Roots::new([self.root.as_slice()]).unwrap();
         let chain = [self.root.clone()];
         let signer = Signer::new(&device.certificates[0], &chain, &roots, now).unwrap();

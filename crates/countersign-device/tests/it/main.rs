@@ -1,5 +1,5 @@
-//! A device over real sockets, against a fake server that is made of the protocol crate's own
-//! functions.
+//! A device over real sockets, against a fake server that is built from the functions of
+//! `countersign-wire`.
 
 #![expect(clippy::unwrap_used, reason = "these are tests, helpers included")]
 

@@ -1,4 +1,4 @@
-//! A web server over TLS that does exactly what a test writes, well-behaved or not.
+//! A web server over TLS that sends exactly the test's bytes, correct or not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,25 +10,25 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// What a site answers, piece by piece.
+/// A piece of a server's answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Say {
     Bytes(Vec<u8>),
-    /// Without end, with a pause before each.
+    /// These bytes without end, with a pause before each repetition.
     Forever(Vec<u8>, Duration),
-    /// Nothing, and stays.
+    /// Nothing; the connection stays open.
     Hang,
 }
 
-/// A running site. It ends with the test's runtime.
+/// A running web server, which ends with the test's runtime.
 pub(crate) struct Site {
-    /// Without a slash at the end.
+    /// The origin, without a trailing slash.
     pub(crate) origin: String,
     accepted: Arc<AtomicU32>,
     asked: Arc<AtomicU32>,
 }
 
-/// Who vouches for sites.
+/// The CA of the web servers.
 pub(crate) struct Authority {
     pub(crate) root: Vec<u8>,
     issuer: Issuer<'static, KeyPair>,
@@ -44,13 +44,13 @@ impl Authority {
         Self { root, issuer: Issuer::new(params, key) }
     }
 
-    /// A certificate with these parameters, with its key.
+    /// A certificate with these parameters, and its key.
     pub(crate) fn issue(&self, params: &CertificateParams) -> Certified {
         let key = KeyPair::generate().unwrap();
         Certified { der: params.signed_by(&key, &self.issuer).unwrap().der().to_vec(), key }
     }
 
-    /// A site on `localhost`.
+    /// A web server on `localhost`.
     pub(crate) async fn site(
         &self,
         answer: impl Fn(&str) -> Vec<Say> + Send + Sync + 'static,
@@ -66,7 +66,7 @@ pub(crate) struct Certified {
 }
 
 impl Certified {
-    /// One that nobody else issued.
+    /// A self-issued certificate.
     pub(crate) fn by_itself(params: &CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
         Self { der: params.self_signed(&key).unwrap().der().to_vec(), key }
@@ -107,19 +107,19 @@ impl Site {
                 connected.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, answer) = (acceptor.clone(), Arc::clone(&answer));
                 let asked = Arc::clone(&counted);
-                // A client that goes away is the client's affair.
+                // A client that disconnects is not an error of the server.
                 tokio::spawn(async move { serve(stream, &acceptor, &*answer, &asked).await.ok() });
             }
         });
         Self { origin, accepted, asked }
     }
 
-    /// How many connections it took.
+    /// The number of accepted connections.
     pub(crate) fn accepted(&self) -> u32 {
         self.accepted.load(Ordering::SeqCst)
     }
 
-    /// How often it was asked for something.
+    /// The number of requests.
     pub(crate) fn asked(&self) -> u32 {
         self.asked.load(Ordering::SeqCst)
     }
@@ -162,7 +162,7 @@ pub(crate) fn ok(body: &[u8]) -> Vec<Say> {
     vec![Say::Bytes(head.into_bytes()), Say::Bytes(body.to_vec())]
 }
 
-/// The head of an answer, and nothing yet.
+/// The head of an answer, without a body.
 pub(crate) fn head(head: &str) -> Say {
     Say::Bytes(format!("HTTP/1.1 {head}\r\n\r\n").into_bytes())
 }

@@ -1,4 +1,4 @@
-//! The signed attributes: these six, each exactly once, with exactly one value.
+//! The six signed attributes, each exactly once and with exactly one value.
 
 use der::Decode;
 use der::asn1::{ObjectIdentifier, Utf8StringRef};
@@ -13,7 +13,7 @@ use crate::{Attribute, BadProof, Signer, oid};
 pub(super) struct Attributes<'a> {
     pub(super) content_type: ObjectIdentifier,
     pub(super) message_digest: &'a [u8],
-    /// Seconds since the Unix epoch.
+    /// In seconds since the Unix epoch.
     pub(super) signing_time: u64,
     pub(super) signing_certificate: CertificateId<'a>,
     pub(super) media_type: &'a str,
@@ -24,7 +24,7 @@ pub(super) struct Attributes<'a> {
 pub(super) struct CertificateId<'a> {
     hash: Hash,
     digest: &'a [u8],
-    /// Whole elements: the issuer's Name, and the serial number.
+    /// Two whole elements: the issuer's Name, and the serial number.
     issuer_serial: Option<(&'a [u8], &'a [u8])>,
 }
 
@@ -54,7 +54,10 @@ impl<'a> Attributes<'a> {
         }
 
         let value = |name: Attribute| {
-            let place = ALL.iter().position(|(known, _)| *known == name).expect("all are listed");
+            let place = ALL
+                .iter()
+                .position(|(known, _)| *known == name)
+                .expect("ALL lists every attribute");
             values[place].ok_or(BadProof::AttributeMissing(name))
         };
         Ok(Self {
@@ -80,7 +83,7 @@ fn read<'a, T>(
     decode(value(name)?).map_err(|_| BadProof::AttributeMalformed(name))
 }
 
-/// The one value of an attribute, whole.
+/// The one value of an attribute, as a whole element.
 fn single(mut attribute: Fields<'_>) -> der::Result<&[u8]> {
     let mut values = attribute.open(SET)?;
     attribute.end()?;
@@ -104,7 +107,7 @@ fn certificate_id(value: &[u8]) -> der::Result<CertificateId<'_>> {
     let mut id = list.open(SEQUENCE)?;
     list.end()?;
 
-    // The default is left out in DER, but many write it.
+    // DER leaves the default out, but many encoders write it.
     let hash = if id.next_is(SEQUENCE) {
         let algorithm: AlgorithmIdentifierRef<'_> = id.decode()?;
         Hash::new(&algorithm).map_err(|_| der::ErrorKind::Failed)?

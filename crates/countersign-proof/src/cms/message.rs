@@ -7,17 +7,17 @@ use spki::AlgorithmIdentifierRef;
 use crate::fields::{Fields, OCTET_STRING, SEQUENCE, SET, context};
 use crate::{BadProof, CHAIN_CERTIFICATES_MAX, oid};
 
-/// Most digest algorithms that a message may list.
+/// The most digest algorithms that a message may list.
 const DIGEST_ALGORITHMS_MAX: usize = 8;
-/// Most certificates: the signer's, its chain, and the root, which nobody needs.
+/// The most certificates: the signer's, its chain, and the root, which verification does not need.
 const CERTIFICATES_MAX: usize = CHAIN_CERTIFICATES_MAX + 1;
-/// Most signed attributes that are looked at, before they are found to be too many.
+/// The most signed attributes that are read before the message is refused.
 pub(super) const ATTRIBUTES_MAX: usize = 16;
 
 /// A `ContentInfo` with a `SignedData` (RFC 5652 §3, §5.1) that has one signer, with attributes.
 pub(super) struct Message<'a> {
     whole: &'a [u8],
-    /// The contents of the three SETs that DER has an order for.
+    /// The contents of the three SETs for which DER has an order.
     sets: [&'a [u8]; 3],
     pub(super) digest_algorithms: Vec<AlgorithmIdentifierRef<'a>>,
     pub(super) content: &'a [u8],
@@ -31,7 +31,7 @@ pub(super) struct Message<'a> {
     pub(super) signature: &'a [u8],
 }
 
-/// Whom a message says it is by (RFC 5652 §5.3).
+/// The signer identifier of a message (RFC 5652 §5.3).
 pub(super) enum SignerId<'a> {
     /// Both are whole elements.
     IssuerAndSerial {
@@ -102,17 +102,17 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// Where in the message a SET's elements are not in DER's order (X.690 §11.6), and the SET's
-    /// content in that order: as long as it was.
+    /// The SETs whose elements are not in DER's order (X.690 §11.6): the SET's offset in the
+    /// message, and its content in that order, with the same length.
     pub(super) fn sets_out_of_order(&self) -> Vec<(usize, Vec<u8>)> {
         let most = ATTRIBUTES_MAX.max(CERTIFICATES_MAX).max(DIGEST_ALGORITHMS_MAX);
         let mut sorted = Vec::new();
         for set in self.sets {
-            // What cannot be read is not sorted, and will be refused for what it is.
+            // An unreadable SET is not sorted; parsing refuses it later for its own reason.
             let Ok(mut elements) = Fields::new(set).and_then(|fields| fields.elements(most)) else {
                 continue;
             };
-            // No element is another's beginning, so bytes alone decide.
+            // No element is a prefix of another, so comparing bytes is enough.
             if !elements.is_sorted() {
                 elements.sort_unstable();
                 let start = set.as_ptr().addr() - self.whole.as_ptr().addr();
@@ -136,7 +136,7 @@ fn content(mut fields: Fields<'_>) -> Result<&[u8], BadProof> {
 }
 
 fn signer_id<'a>(fields: &mut Fields<'a>) -> Result<SignerId<'a>, BadProof> {
-    /// `[0]` IMPLICIT of a string, so primitive.
+    /// `[0]` IMPLICIT of a string, so it is primitive.
     const KEY_IDENTIFIER: u8 = 0x80;
     if let Some(identifier) = fields.optional(KEY_IDENTIFIER)? {
         return Ok(SignerId::KeyIdentifier(identifier));
@@ -147,8 +147,8 @@ fn signer_id<'a>(fields: &mut Fields<'a>) -> Result<SignerId<'a>, BadProof> {
     Ok(SignerId::IssuerAndSerial { issuer, serial })
 }
 
-/// The signer's version goes with how it is named (RFC 5652 §5.3). The message's is 3 where one of
-/// its signers' is (§5.1); some write 3 always.
+/// The signer's version follows from the form of its identifier (RFC 5652 §5.3). The message's
+/// version is 3 if a signer's is (§5.1); some signers always write 3.
 fn check_versions(message: u8, one: u8, signer: &SignerId<'_>) -> Result<(), BadProof> {
     match (signer, one, message) {
         (SignerId::IssuerAndSerial { .. }, 1, 1 | 3) | (SignerId::KeyIdentifier(_), 3, 3) => Ok(()),
@@ -156,7 +156,7 @@ fn check_versions(message: u8, one: u8, signer: &SignerId<'_>) -> Result<(), Bad
     }
 }
 
-/// What the decoder of DER refuses, anywhere in the message's own form.
+/// Every refusal of the DER decoder is a refusal of the message's form.
 impl From<der::Error> for BadProof {
     fn from(_: der::Error) -> Self {
         Self::Message

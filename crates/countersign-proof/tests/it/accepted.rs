@@ -1,4 +1,4 @@
-//! What is a proof: every allowed scheme and form, and OpenSSL's agreement with each.
+//! Accepted signatures: every allowed scheme and form. OpenSSL accepts each of them too.
 
 use aws_lc_rs::signature as aws;
 use countersign_proof::ber::element;
@@ -8,7 +8,7 @@ use rcgen::KeyPair;
 use crate::forger::*;
 use crate::openssl;
 
-/// Accepted here, by our offline verifier, and by OpenSSL.
+/// Checks that this crate, its offline verifier and OpenSSL accept a message.
 #[track_caller]
 fn accepted(forge: &Forge<'_>) -> Proof {
     let message = forge.build();
@@ -113,11 +113,11 @@ fn the_root_may_come_along_and_certificates_in_any_order() {
     forge.certificates.push(TENANT.root.clone());
     let proof = accepted(&forge);
     forge.certificates.reverse();
-    assert_eq!(accepted(&forge), proof, "they are kept in DER's order");
+    assert_eq!(accepted(&forge), proof, "certificates are stored in DER's order");
 }
 
 #[test]
-fn ber_is_accepted_and_der_is_kept() {
+fn ber_is_accepted_and_stored_as_der() {
     let der = Forge::right(&ANN).build();
     let kept = verify(&der).unwrap();
     for segment in [1, 7, 1000] {
@@ -131,24 +131,24 @@ fn ber_is_accepted_and_der_is_kept() {
 }
 
 #[test]
-fn attributes_sent_out_of_order_are_verified_and_kept_in_order() {
+fn unordered_attributes_are_verified_and_stored_in_order() {
     let mut forge = Forge::right(&ANN);
     forge.attributes.as_mut().unwrap().reverse();
     forge.unsorted = true;
     let message = forge.build();
     let proof = accepted(&forge);
     assert_ne!(proof.evidence(), message);
-    // A signature over the order sent is not over DER (RFC 5652 §5.4), though OpenSSL takes it.
+    // A signature over the sent order is not over DER (RFC 5652 §5.4), although OpenSSL accepts it.
     forge.sign_unsorted = true;
     assert_eq!(verify(&forge.build()), Err(BadProof::Signature));
 }
 
 #[test]
-fn a_proof_knows_its_own_message_again_and_no_other() {
+fn a_proof_recognises_its_own_message_only() {
     let (first, second) = (Forge::right(&ANN).build(), Forge::right(&ANN).build());
     let proof = verify(&first).unwrap();
     assert!(proof.repeats(&first));
-    assert!(!proof.repeats(&second), "signed again is another message");
+    assert!(!proof.repeats(&second), "a second signature is another message");
     assert!(!proof.repeats(b""));
     let recorded = Proof::recorded(
         proof.transaction(),
@@ -160,7 +160,7 @@ fn a_proof_knows_its_own_message_again_and_no_other() {
 }
 
 #[test]
-fn nothing_of_the_content_is_shown_in_a_debug_form() {
+fn debug_hides_the_content() {
     let shown = format!("{:?} {:?}", verify(&Forge::right(&ANN).build()), ANN.signer());
     assert!(!shown.contains("Bob") && !shown.contains("112, 97, 121"), "{shown}");
 }
@@ -179,7 +179,7 @@ fn empty_and_large_contents_are_accepted() {
 }
 
 #[test]
-fn an_inspection_tells_what_was_signed() {
+fn an_inspection_returns_the_signed_values() {
     let inspected = cms::inspect_when_signed(&Forge::right(&ANN).build(), &TENANT.roots()).unwrap();
     assert_eq!(inspected.media_type, TEXT);
     assert_eq!(inspected.transaction, TRANSACTION);

@@ -1,4 +1,4 @@
-//! Who may sign: paths, times, key usage, and keys.
+//! Certificates of signers: paths, times, key usage, and keys.
 
 use countersign_proof::{BadProof, Roots, Signer, cms};
 use rcgen::{
@@ -8,7 +8,7 @@ use rcgen::{
 
 use crate::forger::*;
 
-/// What becomes of a person's certificate by the tenant's intermediate.
+/// The outcome for a certificate that the tenant's intermediate issues with `params`.
 fn outcome(params: &CertificateParams) -> Result<u64, BadProof> {
     let person = TENANT.certify(KeyPair::generate().unwrap(), params);
     Signer::new(&person.certificate, &person.chain, &TENANT.roots(), NOW)
@@ -27,7 +27,7 @@ const YEAR_2050: u64 = 2_524_608_000;
 const YEAR_2090: u64 = 3_786_912_000;
 
 #[test]
-fn a_certificate_for_signatures_is_accepted_whichever_usage_says_so() {
+fn a_certificate_is_accepted_with_either_usage_for_signatures() {
     use KeyUsagePurpose::{ContentCommitment, DigitalSignature, KeyEncipherment};
     for usage in [
         vec![],
@@ -40,7 +40,7 @@ fn a_certificate_for_signatures_is_accepted_whichever_usage_says_so() {
 }
 
 #[test]
-fn what_is_signed_under_non_repudiation_alone_is_a_proof_for_openssl_too() {
+fn openssl_also_accepts_a_signer_with_non_repudiation_alone() {
     let params = with_usage(vec![KeyUsagePurpose::ContentCommitment]);
     let person = TENANT.certify(KeyPair::generate().unwrap(), &params);
     let message = Forge::right(&person).build();
@@ -78,7 +78,7 @@ fn times_outside_the_certificates_validity_are_refused() {
     assert_eq!(signer(YEAR_2090), Ok(()));
     assert_eq!(signer(YEAR_2090 + 1), Err(BadProof::Expired));
 
-    // A signer that was kept is looked at again with every message.
+    // A cached signer's validity is checked for every message.
     let message = Forge::right(&ANN).build();
     let at = |now| cms::verify(&message, &RIGHT, &ANN.signer(), now).map(|_| ());
     assert_eq!(at(YEAR_2090), Ok(()));
@@ -146,8 +146,8 @@ fn an_intermediate_must_be_allowed_to_certify() {
 }
 
 #[test]
-fn a_device_certifies_nobody() {
-    // Ann's device as an intermediate: what it certifies is not the tenant's.
+fn a_device_cannot_issue_certificates() {
+    // Ann's device as an intermediate: a certificate by it does not chain to the tenant.
     let ann = rcgen::Issuer::new(named("Ann", 1), &ANN.key);
     let key = KeyPair::generate().unwrap();
     let mallory = named("Mallory", 6).signed_by(&key, &ann).unwrap().der().to_vec();

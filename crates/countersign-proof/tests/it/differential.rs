@@ -1,5 +1,5 @@
-//! Two opinions: messages are put together in odd ways, each right or wrong in a place or two, and
-//! whatever we accept of them OpenSSL must accept too, as we keep it.
+//! Compares two verifiers: messages are built with unusual parts, each right or wrong in one or two
+//! places. OpenSSL must accept, in stored form, every message that this crate accepts.
 
 use countersign_proof::ber::element;
 use countersign_proof::{cms, oid};
@@ -9,8 +9,8 @@ use crate::accepted::sha256;
 use crate::forger::*;
 use crate::openssl;
 
-/// The ways to write each part of a message, of which the first is the usual one. A choice above
-/// their number is the usual one, too, so that most messages are odd in few places.
+/// The chosen form of each part of a message; form 0 is the usual one. A choice above the number of
+/// forms is the usual one too, so most messages are unusual in few places.
 #[derive(Clone, Debug)]
 struct Oddities([usize; 10]);
 
@@ -113,7 +113,7 @@ impl Oddities {
 }
 
 fn oddities() -> impl Strategy<Value = Oddities> {
-    // Most places are left usual, of ten, each with a chance of a third to be odd.
+    // Each of ten parts is unusual with a probability of one third.
     proptest::array::uniform10(prop_oneof![2 => Just(usize::MAX), 1 => 0..9_usize])
         .prop_map(Oddities)
 }
@@ -122,19 +122,20 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn whatever_we_accept_openssl_accepts_too(odd in oddities()) {
+    fn openssl_accepts_every_message_that_is_accepted_here(odd in oddities()) {
         let message = odd.message();
         let sent = odd.sent(&message);
         if let Ok(proof) = verify(&sent) {
             let kept = openssl::verify(proof.evidence(), &TENANT.root);
-            prop_assert_eq!(kept.as_deref(), Ok(CONTENT), "as it is kept");
+            prop_assert_eq!(kept.as_deref(), Ok(CONTENT), "as stored");
             let inspected = cms::inspect(proof.evidence(), &TENANT.roots(), NOW);
             prop_assert_eq!(inspected.map(|one| one.content), Ok(CONTENT.to_vec()));
         }
     }
 }
 
-/// Each way of each part by itself, so that none is left to chance; and how many we accept.
+/// Every form of every part by itself, so that coverage does not depend on chance; and a lower
+/// bound on accepted messages.
 #[test]
 fn each_oddity_by_itself_is_refused_or_accepted_by_openssl_too() {
     let mut accepted = 0;
@@ -147,13 +148,13 @@ fn each_oddity_by_itself_is_refused_or_accepted_by_openssl_too() {
             accepted += 1;
             let kept = openssl::verify(proof.evidence(), &TENANT.root);
             assert_eq!(kept.as_deref(), Ok(CONTENT), "way {way} of part {place}");
-            // OpenSSL verifies order and framing of what is signed as they come (RFC 5652 §5.4
-            // wants DER's), which is why they are not kept so.
+            // OpenSSL verifies the order and framing of signed data as sent. RFC 5652 §5.4 requires
+            // DER's, so they are stored in DER.
             if place < 8 {
                 let as_sent = openssl::verify(&sent, &TENANT.root);
                 assert_eq!(as_sent.as_deref(), Ok(CONTENT), "way {way} of part {place}, as sent");
             }
         }
     }
-    assert!(accepted > 40, "{accepted} are few");
+    assert!(accepted > 40, "only {accepted} were accepted");
 }

@@ -1,7 +1,7 @@
-//! Makes CMS messages with chosen defects, and the certificates to go with them.
+//! Builds CMS messages with chosen defects, and their certificates.
 //!
-//! [`Forge::right`] describes a right message; a test spoils what it is about, and `build` signs
-//! what came of it, so that the defect is the only thing wrong.
+//! [`Forge::right`] describes a valid message. A test introduces one defect, and `build` signs the
+//! result, so that the defect is the only one.
 
 use std::sync::LazyLock;
 
@@ -20,7 +20,7 @@ use rcgen::{
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
 
-/// 2027; the certificates are valid from 2020 to 2090.
+/// A time in 2027; the certificates are valid from 2020 to 2090.
 pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) const TRANSACTION: [u8; 16] = *b"transaction one.";
 pub(crate) const CONTENT: &[u8] = b"pay 5 EUR to Bob";
@@ -29,7 +29,7 @@ pub(crate) const RIGHT: Expected<'_> =
     Expected { transaction: TRANSACTION, content: CONTENT, media_type: TEXT };
 pub(crate) const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 
-/// A tenant: a root, an intermediate, and whom they certified.
+/// A tenant: a root, an intermediate, and the certificates that they issued.
 pub(crate) struct Tenant {
     pub(crate) root: Vec<u8>,
     pub(crate) middle: Vec<u8>,
@@ -39,7 +39,7 @@ pub(crate) struct Tenant {
     root_issuer: Issuer<'static, KeyPair>,
 }
 
-/// Somebody with a certificate.
+/// A person with a key and a certificate.
 pub(crate) struct Person {
     pub(crate) key: KeyPair,
     pub(crate) certificate: Vec<u8>,
@@ -100,7 +100,7 @@ impl Tenant {
         Person { key, certificate, chain: vec![self.middle.clone()] }
     }
 
-    /// A person whom the root certified itself.
+    /// A person with a certificate directly by the root.
     pub(crate) fn certify_by_root(&self, params: &CertificateParams) -> Person {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.root_issuer).unwrap().der().to_vec();
@@ -111,7 +111,7 @@ impl Tenant {
         &self.root_key
     }
 
-    /// The intermediate as if it signed messages itself.
+    /// The intermediate as a signer of messages.
     pub(crate) fn middle_person(&self) -> Person {
         let key = copy(&self.middle_key);
         Person { key, certificate: self.middle.clone(), chain: Vec::new() }
@@ -133,7 +133,7 @@ impl Person {
     }
 }
 
-/// How a forged message is signed.
+/// The signature scheme of a forged message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scheme {
     P256,
@@ -169,7 +169,7 @@ impl Scheme {
     }
 }
 
-/// A message to be. Fields that are elements are encoded; `None` leaves one out.
+/// The description of a message. Fields for elements are encoded; `None` leaves the element out.
 #[derive(Clone)]
 pub(crate) struct Forge<'a> {
     pub(crate) signer: &'a Person,
@@ -184,18 +184,18 @@ pub(crate) struct Forge<'a> {
     pub(crate) signer_id: Vec<u8>,
     pub(crate) digest_algorithm: Vec<u8>,
     pub(crate) attributes: Option<Vec<(ObjectIdentifier, Vec<Vec<u8>>)>>,
-    /// Sends the attributes in the order that they have here, whatever DER's.
+    /// Sends the attributes in their order here, instead of DER's.
     pub(crate) unsorted: bool,
     /// Signs them in that order too.
     pub(crate) sign_unsorted: bool,
     pub(crate) signature_algorithm: Vec<u8>,
     pub(crate) unsigned: Option<Vec<u8>>,
-    /// How often the one signer is written.
+    /// The number of times that the signer is written.
     pub(crate) signers: usize,
 }
 
 impl<'a> Forge<'a> {
-    /// A right message by a P-256 key.
+    /// A valid message by a P-256 key.
     pub(crate) fn right(signer: &'a Person) -> Self {
         Self::with(signer, Scheme::P256, oid::SHA256, algorithm(oid::ECDSA_SHA256, None))
     }
@@ -241,7 +241,7 @@ impl<'a> Forge<'a> {
         }
     }
 
-    /// Gives a signed attribute other values; none takes it out.
+    /// Replaces the values of a signed attribute. An empty list removes the attribute.
     pub(crate) fn set(&mut self, kind: ObjectIdentifier, values: &[Vec<u8>]) {
         let attributes = self.attributes.as_mut().unwrap();
         let place = attributes.iter().position(|(known, _)| *known == kind).unwrap();
@@ -256,7 +256,7 @@ impl<'a> Forge<'a> {
         self.attributes.as_mut().unwrap().push((kind, vec![value]));
     }
 
-    /// The content of the SET of signed attributes, in DER's order or as it is here.
+    /// The content of the SET of signed attributes, in DER's order or in the order here.
     pub(crate) fn attribute_set(&self, unsorted: bool) -> Vec<u8> {
         let attribute = |(kind, values): &(ObjectIdentifier, Vec<Vec<u8>>)| {
             element(0x30, &[der(kind), element(0x31, &values.concat())].concat())
@@ -271,7 +271,7 @@ impl<'a> Forge<'a> {
     pub(crate) fn build(&self) -> Vec<u8> {
         let signed = match (&self.attributes, &self.content) {
             (Some(_), _) => element(0x31, &self.attribute_set(self.sign_unsorted)),
-            // Without attributes the signature is over the content's value (RFC 5652 §5.4).
+            // Without attributes, the signature is over the content's value (RFC 5652 §5.4).
             (None, Some(content)) => content[2..].to_vec(),
             (None, None) => CONTENT.to_vec(),
         };
@@ -337,7 +337,7 @@ pub(crate) fn pss(
     algorithm(oid::RSA_PSS, Some(element(0x30, &fields)))
 }
 
-/// Issuer and serial number, elements, by the parser that our verifier does not use for them.
+/// The issuer and the serial number as elements, by another parser than the verifier's.
 pub(crate) fn names(certificate: &[u8]) -> (Vec<u8>, Vec<u8>) {
     use der::Decode;
     let certificate = x509_cert::Certificate::from_der(certificate).unwrap().tbs_certificate;
@@ -349,19 +349,19 @@ pub(crate) fn issuer_and_serial(certificate: &[u8]) -> Vec<u8> {
     element(0x30, &[issuer, serial].concat())
 }
 
-/// `SigningCertificateV2` by SHA-256, no issuer.
+/// `SigningCertificateV2` by SHA-256, without issuer.
 pub(crate) fn signing_certificate(certificate: &[u8]) -> Vec<u8> {
     let hash = element(0x04, digest(&SHA256, certificate).as_ref());
     element(0x30, &element(0x30, &element(0x30, &hash)))
 }
 
-/// Verifies by Ann, as expected and now.
+/// Verifies as signer Ann, with the expected content, at [`NOW`].
 pub(crate) fn verify(message: &[u8]) -> Result<Proof, BadProof> {
     cms::verify(message, &RIGHT, &ANN.signer(), NOW)
 }
 
-/// The same message as a streaming signer sends it: indefinite lengths throughout, save inside
-/// certificates, and every OCTET STRING of the message in segments of at most `segment` bytes.
+/// The same message as a streaming signer sends it: indefinite lengths except inside certificates,
+/// and every OCTET STRING of the message in segments of at most `segment` bytes.
 pub(crate) fn stream(der: &[u8], segment: usize) -> Vec<u8> {
     fn header(der: &[u8]) -> (usize, usize) {
         match der[1] {

@@ -1,4 +1,4 @@
-//! Forged and odd messages: each has one defect, and is refused for it.
+//! Forged and unusual messages. Each has one defect and is refused for it.
 
 use aws_lc_rs::signature as aws;
 use countersign_proof::ber::element;
@@ -10,19 +10,19 @@ use crate::forger::*;
 
 mod framing;
 
-/// Spoils a right message by Ann.
+/// Checks that Ann's valid message is refused for `reason` after `spoil` changed it.
 #[track_caller]
 fn refused(spoil: impl FnOnce(&mut Forge<'_>), reason: BadProof) {
     let mut forge = Forge::right(&ANN);
-    assert!(verify(&forge.build()).is_ok(), "right before it is spoilt");
+    assert!(verify(&forge.build()).is_ok(), "valid before the change");
     spoil(&mut forge);
     assert_eq!(verify(&forge.build()).unwrap_err(), reason);
 }
 
 #[test]
 fn signed_attributes_are_not_content() {
-    // Somebody had the attributes of a message signed as if they were content: the signature is the
-    // same, and a verifier that takes messages without attributes would find it good.
+    // An attacker had the attributes of a message signed as content. The signature is the same, so
+    // a verifier that accepts messages without attributes would accept it.
     let message = Forge::right(&ANN);
     let set = element(0x31, &message.attribute_set(false));
     let mut forge = Forge::right(&ANN);
@@ -33,7 +33,7 @@ fn signed_attributes_are_not_content() {
     let expected = Expected { content: &set, ..RIGHT };
     let outcome = cms::verify(&forged, &expected, &ANN.signer(), NOW);
     assert_eq!(outcome, Err(BadProof::NoSignedAttributes));
-    // OpenSSL without -cades accepts it: the signature is real.
+    // OpenSSL without -cades accepts it, because the signature verifies.
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("m"), &forged).unwrap();
     let root = crate::openssl::pem("CERTIFICATE", &TENANT.root);
@@ -44,7 +44,7 @@ fn signed_attributes_are_not_content() {
 
 #[test]
 fn a_signature_over_the_content_is_not_one_over_the_attributes() {
-    // The other way round: a raw signature over the content put under right attributes.
+    // The reverse: a raw signature over the content with valid attributes.
     let forge = Forge::right(&ANN);
     let raw = forge.scheme.sign(&ANN.key, CONTENT);
     assert_eq!(verify(&forge.build_signed(&raw)), Err(BadProof::Signature));
@@ -113,7 +113,7 @@ fn no_attribute_may_be_there_twice_or_have_two_values_or_none() {
 }
 
 #[test]
-fn two_message_digests_are_refused_whichever_is_right() {
+fn two_message_digests_are_refused_in_both_orders() {
     for first in [true, false] {
         refused(
             |forge| {
@@ -220,7 +220,7 @@ fn the_signing_time_is_checked_for_form() {
     for right in [element(0x17, b"991231235959Z"), element(0x18, b"20500101000000Z")] {
         let mut forge = Forge::right(&ANN);
         forge.set(oid::SIGNING_TIME, &[right]);
-        assert!(verify(&forge.build()).is_ok(), "it is the device's claim");
+        assert!(verify(&forge.build()).is_ok(), "every well-formed time is accepted");
     }
     for wrong in [&b"2701150800Z"[..], b"270115080000+0100", b"271315080000Z", b"tomorrow"] {
         refused(
@@ -232,11 +232,11 @@ fn the_signing_time_is_checked_for_form() {
 
 #[test]
 fn another_device_of_the_same_tenant_is_refused() {
-    // Bob's own right message, for a transaction that Ann's device took.
+    // Bob's own valid message, for a transaction that Ann's device took.
     let bobs = Forge::right(&BOB).build();
     assert!(cms::verify(&bobs, &RIGHT, &BOB.signer(), NOW).is_ok());
     assert_eq!(verify(&bobs), Err(BadProof::OtherSigner));
-    // The same with Ann's certificate and name put in.
+    // The same message with Ann's certificate and name.
     let mut forge = Forge::right(&BOB);
     forge.certificates.push(ANN.certificate.clone());
     forge.signer_id = issuer_and_serial(&ANN.certificate);
@@ -254,7 +254,7 @@ fn a_signer_id_that_names_the_intermediate_is_refused() {
     forge.certificates.push(ANN.certificate.clone());
     assert_eq!(verify(&forge.build()), Err(BadProof::OtherSigner));
     let outcome = cms::inspect(&forge.build(), &TENANT.roots(), NOW);
-    assert_eq!(outcome, Err(BadProof::KeyUsage), "nor does an authority sign offline");
+    assert_eq!(outcome, Err(BadProof::KeyUsage), "the offline verifier refuses an authority too");
 }
 
 #[test]
@@ -269,9 +269,9 @@ fn an_embedded_certificate_must_be_the_signers_byte_for_byte() {
 }
 
 #[test]
-fn a_certificate_more_than_was_verified_is_refused() {
-    // Found by fuzzing: the root was embedded with a byte changed, the count of unused bits in its
-    // signature, and OpenSSL could not read what we had accepted.
+fn an_unverified_extra_certificate_is_refused() {
+    // Found by fuzzing: a byte of the embedded root was changed, the count of unused bits in its
+    // signature. OpenSSL could not read the accepted message.
     let mut spoilt = TENANT.root.clone();
     let unused = spoilt.windows(2).rposition(|two| two == [0, 0x30]).unwrap();
     spoilt[unused] = 0xf3;
@@ -295,7 +295,7 @@ fn there_is_exactly_one_signer() {
 }
 
 #[test]
-fn versions_go_with_what_they_are_of() {
+fn a_version_must_match_its_structure() {
     refused(|forge| forge.signer_version = 3, BadProof::Version);
     for version in [0, 2, 4, 5] {
         refused(|forge| forge.version = version, BadProof::Version);
@@ -365,7 +365,7 @@ fn pss_parameters_must_all_follow_from_the_hash() {
 }
 
 #[test]
-fn one_padding_does_not_pass_for_the_other() {
+fn a_signature_with_the_other_padding_is_refused() {
     let person = Person::of(&rcgen::PKCS_RSA_SHA256);
     let scheme = Scheme::Rsa(&aws::RSA_PKCS1_SHA256);
     let parameters = pss(oid::SHA256, oid::SHA256, 32, None);

@@ -1,6 +1,6 @@
-//! Proofs from outside: forged messages are refused, each for its own reason, and what is accepted
-//! here OpenSSL accepts too.
-#![expect(clippy::unwrap_used, reason = "every helper here is a test's")]
+//! The public interface: every forged message is refused for its own reason, and OpenSSL accepts
+//! every message that is accepted here.
+#![expect(clippy::unwrap_used, reason = "every helper belongs to a test")]
 
 mod accepted;
 mod certificates;

@@ -1,4 +1,5 @@
-//! OCRA against `docs/vectors/ocra.json`: RFC 6287 appendix C, and our own two uses.
+//! OCRA against `docs/vectors/ocra.json`: RFC 6287 appendix C, and the two uses of the device
+//! protocol.
 
 use countersign_proof::ocra::{
     BadOcra, Inputs, Suite, check_code, check_pin_proof, code, pin_proof,
@@ -151,7 +152,7 @@ fn inputs_are_exactly_those_that_the_suite_names() {
 }
 
 #[test]
-fn a_question_is_filled_up_behind_and_a_session_in_front() {
+fn a_question_is_padded_at_its_end_and_a_session_at_its_front() {
     let suite: Suite = "OCRA-1:HOTP-SHA256-8:QH08-S004".parse().unwrap();
     let code = |question, session: &[u8]| {
         suite.code(&[7; 32], &Inputs { question, session: Some(session), ..Inputs::default() })

@@ -1,4 +1,5 @@
-//! OpenSSL as the other opinion: what we accept it accepts, and what it streams we can read.
+//! OpenSSL as the second implementation: it accepts every message that this crate accepts, and this
+//! crate reads its streamed messages.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +9,7 @@ use der::pem::LineEnding;
 
 use crate::forger::*;
 
-/// Verifies DER by one root; the content, or what OpenSSL complains of.
+/// Verifies DER with one root; returns the content, or OpenSSL's error message.
 pub(crate) fn verify(message: &[u8], root: &[u8]) -> Result<Vec<u8>, String> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("ca.pem"), pem("CERTIFICATE", root)).unwrap();
@@ -16,8 +17,8 @@ pub(crate) fn verify(message: &[u8], root: &[u8]) -> Result<Vec<u8>, String> {
     openssl(dir.path(), "cms -verify -cades -binary -inform DER -in message.p7m -CAfile ca.pem")
 }
 
-/// Verifies a bare signature. OpenSSL 3.0 has no CMS with Ed25519: it asks for a digest beside the
-/// one that the scheme has inside (RFC 8419 §3.1 allows only that).
+/// Verifies a bare signature. OpenSSL 3.0 does not support CMS with Ed25519: it requires a digest,
+/// but the scheme allows only its internal one (RFC 8419 §3.1).
 pub(crate) fn verify_raw(signed: &[u8], signature: &[u8], own: &[u8]) -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("signed"), signed).unwrap();
@@ -44,7 +45,7 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     der::pem::encode_string(label, LineEnding::LF, der).unwrap()
 }
 
-/// A message by OpenSSL, which cannot put our attributes in.
+/// A message by OpenSSL, which cannot write our attributes.
 fn sign(person: &Person, content: &[u8], options: &str) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &[u8]| std::fs::write(dir.path().join(name), text).unwrap();
@@ -60,7 +61,7 @@ fn sign(person: &Person, content: &[u8], options: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_openssl_streams_is_normalised_to_what_it_verifies() {
+fn a_message_that_openssl_streamed_is_normalised_to_one_that_it_verifies() {
     let content: Vec<u8> = (0..100_000_u32).map(|i| (i % 251) as u8).collect();
     for algorithm in [
         &rcgen::PKCS_ECDSA_P256_SHA256,
@@ -71,7 +72,7 @@ fn what_openssl_streams_is_normalised_to_what_it_verifies() {
         let person = Person::of(algorithm);
         for content in [&content, b"short".as_slice()] {
             let streamed = sign(&person, content, "-stream -indef -nosmimecap -cades");
-            assert!(streamed.starts_with(&[0x30, 0x80]), "it did stream");
+            assert!(streamed.starts_with(&[0x30, 0x80]), "the message is streamed");
             let der = ber::to_der(&streamed).unwrap();
             assert!(der.len() < streamed.len());
             assert_eq!(verify(&der, &TENANT.root).unwrap(), content);
@@ -80,7 +81,7 @@ fn what_openssl_streams_is_normalised_to_what_it_verifies() {
 }
 
 #[test]
-fn what_openssl_signs_lacks_only_the_attributes_that_it_cannot_write() {
+fn a_message_by_openssl_is_refused_for_its_attributes_only() {
     let person = Person::of(&rcgen::PKCS_ECDSA_P256_SHA256);
     let signer = person.signer();
     let refused = |options: &str| {
@@ -95,7 +96,7 @@ fn what_openssl_signs_lacks_only_the_attributes_that_it_cannot_write() {
     assert_eq!(refused("-nosmimecap -cades -md sha1"), BadProof::DigestAlgorithm);
 }
 
-/// Forgeries that OpenSSL accepts, which is why our own policy stands on top of a parser.
+/// Forgeries that OpenSSL accepts. They are the reason for a policy on top of a parser.
 #[test]
 fn openssl_accepts_forgeries_that_are_refused_here() {
     let mut forge = Forge::right(&ANN);

@@ -1,5 +1,5 @@
-//! Raw signatures against `docs/vectors/raw.json`, in which OpenSSL signed: each verdict is held.
-//! And what is kept of one, OpenSSL verifies.
+//! Raw signatures by OpenSSL in `docs/vectors/raw.json`: each gets the verdict of the file, and
+//! OpenSSL verifies the stored evidence.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -24,13 +24,13 @@ fn hex(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
 }
 
-/// Verifies a case over `subject`, at its own time or the file's.
+/// Verifies a case over `subject`, at the case's time or the file's.
 fn verify(all: &Value, case: &Value, subject: Subject<'_>) -> Result<Proof, BadProof> {
     let signers = all["signers"].as_array().unwrap();
     let described = signers.iter().find(|signer| signer["name"] == case["signer"]).unwrap();
     let chain: Vec<_> = described["chain"].as_array().unwrap().iter().map(bytes).collect();
     let roots = Roots::new([bytes(&all["tenant_ca"]).as_slice()])?;
-    // A signer is kept, and its time looked at again.
+    // A cached signer's validity is checked again.
     let verified_at = all["now"].as_u64().unwrap();
     let now = case.get("now").map_or(verified_at, |now| now.as_u64().unwrap());
     let signer = Signer::new(&bytes(&described["certificate"]), &chain, &roots, verified_at)?;
@@ -83,7 +83,8 @@ fn every_accepted_vector_is_refused_over_every_other_digest_and_by_every_other_s
     for case in all["accepted"].as_array().unwrap() {
         let algorithm: Algorithm = case["algorithm"].as_str().unwrap().parse().unwrap();
         let mut digest = hex(&all["digests"][algorithm.hash().as_str()]);
-        // No further: of a longer digest than its curve has bits, ECDSA signs the first ones.
+        // Only early bytes: if a digest is longer than the curve's order, ECDSA signs its first
+        // bits.
         for at in [0, 19] {
             digest[at] ^= 1;
             let outcome = verify(&all, case, Subject::Digest(&digest)).map(|_| ());
@@ -99,9 +100,9 @@ fn every_accepted_vector_is_refused_over_every_other_digest_and_by_every_other_s
     }
 }
 
-/// Signs with the key alone, as a device does, and lets OpenSSL verify what is kept.
+/// Signs with the key alone, as a device does, and verifies the stored evidence with OpenSSL.
 #[test]
-fn what_is_kept_of_a_raw_signature_is_all_that_openssl_needs() {
+fn the_stored_evidence_of_a_raw_signature_is_enough_for_openssl() {
     let text = str::from_utf8(CONTENT).unwrap();
     for (person, algorithm) in [
         (Person::of(&rcgen::PKCS_ECDSA_P256_SHA256), Algorithm::Ecdsa(Hash::Sha256)),
@@ -131,7 +132,7 @@ fn what_is_kept_of_a_raw_signature_is_all_that_openssl_needs() {
 }
 
 #[test]
-fn how_long_a_signers_key_is_is_said_of_rsa_only() {
+fn a_signers_key_length_is_known_for_rsa_only() {
     let bits = |algorithm| Person::of(algorithm).signer().rsa_bits();
     assert_eq!(bits(&rcgen::PKCS_RSA_SHA256), Some(2048));
     assert_eq!(bits(&rcgen::PKCS_ECDSA_P256_SHA256), None);
@@ -145,7 +146,7 @@ fn a_certificates_public_key_is_its_keys() {
 }
 
 #[test]
-fn a_raw_signature_repeats_as_the_same_bytes_and_shows_nothing_in_debug() {
+fn a_raw_proof_recognises_its_own_bytes_and_debug_hides_them() {
     let signature = rcgen::SigningKey::sign(&ANN.key, CONTENT).unwrap();
     let subject = Subject::Text(str::from_utf8(CONTENT).unwrap());
     let (algorithm, signer) = (Algorithm::Ecdsa(Hash::Sha256), ANN.signer());

@@ -1,4 +1,4 @@
-//! Requests for certificates and key proofs, against `docs/vectors/key-proofs.json`, which Python's
+//! Certificate requests and key proofs against `docs/vectors/key-proofs.json`, which Python's
 //! `cryptography` made.
 
 use base64::Engine as _;
@@ -15,7 +15,7 @@ fn bytes(value: &Value) -> Vec<u8> {
     BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap()
 }
 
-/// The statement of a case, as `docs/device-protocol.md` says it.
+/// The statement of a case, as `docs/device-protocol.md` specifies it.
 fn statement(case: &Value) -> Vec<u8> {
     let (occasion, subject) = match case["user"].as_str() {
         Some(user) => ("enrolment", user),
@@ -65,8 +65,8 @@ fn every_refused_proof_is_refused() {
     }
 }
 
-/// A P-256 request of the vectors with its key written otherwise. Its signature does not hold then;
-/// what counts is that it is not asked for.
+/// The reason for refusing a P-256 request of the vectors with its key in another encoding. Its
+/// signature is wrong then, but the encoding is refused first.
 fn respelt(from: &[u8], to: &[u8]) -> BadProof {
     let mut request = bytes(&vectors()["accepted"][0]["csr"]);
     let at = request.windows(from.len()).position(|window| window == from).unwrap();
@@ -76,18 +76,18 @@ fn respelt(from: &[u8], to: &[u8]) -> BadProof {
 
 #[test]
 fn a_second_spelling_of_a_key_is_refused() {
-    // The BIT STRING of the point; a hybrid point (X9.62, section 4.3.6) has the same length.
+    // The BIT STRING of the point. A hybrid point (X9.62 §4.3.6) has the same length.
     for hybrid in [6, 7] {
         assert_eq!(respelt(&[0x03, 0x42, 0x00, 0x04], &[0x03, 0x42, 0x00, hybrid]), BadProof::Key);
     }
-    // Longer lengths than needed are no DER.
+    // An over-long length is not DER.
     let request = bytes(&vectors()["accepted"][0]["csr"]);
     let padded = [&[0x30, 0x83, 0x00], &request[2..]].concat();
     assert_eq!(Request::parse(&padded).unwrap_err(), BadProof::Request);
 }
 
 #[test]
-fn a_request_with_anything_behind_it_or_of_another_version_is_refused() {
+fn a_request_with_trailing_bytes_or_another_version_is_refused() {
     let request = bytes(&vectors()["accepted"][0]["csr"]);
     let longer = [request.as_slice(), &[0]].concat();
     assert_eq!(Request::parse(&longer).unwrap_err(), BadProof::Request);

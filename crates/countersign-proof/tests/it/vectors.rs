@@ -1,5 +1,5 @@
-//! CMS messages against `docs/vectors/cms.json`, made by `examples/cms_vectors.rs`: each verdict is
-//! held, and what is accepted OpenSSL accepts too.
+//! CMS messages of `docs/vectors/cms.json`, which `examples/cms_vectors.rs` generates: each gets
+//! the verdict of the file, and OpenSSL accepts every accepted one.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -22,7 +22,7 @@ fn bytes(value: &Value) -> Vec<u8> {
     BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap()
 }
 
-/// Verifies a case's message in the file's circumstances, or in those of its own.
+/// Verifies a case's message with the case's own values, or else the file's.
 fn verify(all: &Value, case: &Value) -> Result<Proof, BadProof> {
     let own = |name| case.get(name).unwrap_or(&all[name]);
     let now = own("now").as_u64().unwrap();
@@ -38,7 +38,7 @@ fn verify(all: &Value, case: &Value) -> Result<Proof, BadProof> {
 }
 
 #[test]
-fn every_accepted_vector_is_a_proof_here_and_good_for_openssl() {
+fn every_accepted_vector_is_accepted_by_openssl_too() {
     let all = vectors();
     let cases = all["accepted"].as_array().unwrap();
     assert_eq!(cases.len(), 5);
@@ -73,7 +73,7 @@ fn every_refused_vector_is_refused_for_its_reason() {
 }
 
 #[test]
-fn the_first_vector_holds_the_signed_attributes_that_the_file_says() {
+fn the_first_vector_has_the_signed_attributes_of_the_file() {
     let all = vectors();
     let set = bytes(&all["signed_attributes"]);
     let tagged = [&[0xa0], &set[1..]].concat();
@@ -85,7 +85,8 @@ fn the_first_vector_holds_the_signed_attributes_that_the_file_says() {
     assert_eq!(Some(inspected.signing_time), all["signing_time"].as_u64());
 }
 
-/// A reason as the file has it: `AttributeMissing(MimeType)` is "attribute missing: mime-type".
+/// The name of a reason in the file: `AttributeMissing(MimeType)` is "attribute missing:
+/// mime-type".
 pub(crate) fn name(reason: BadProof) -> String {
     match reason {
         BadProof::AttributeMissing(attribute) => format!("attribute missing: {attribute}"),

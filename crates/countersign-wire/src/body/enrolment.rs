@@ -1,4 +1,5 @@
-//! `POST /device/v1/enrolments`: a device's keys in, its names, certificates and secrets out.
+//! `POST /device/v1/enrolments`: the request has a device's keys, the answer its names,
+//! certificates and secrets.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -11,35 +12,35 @@ use crate::limits::{
     LABELS_MAX, NAME_BYTES_MAX,
 };
 
-/// What a device asks for. Read strictly by the server.
+/// The request of a device. Read strictly by the server.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolmentRequest {
-    /// The tenant that the code was made in.
+    /// The tenant of the activation code.
     #[serde(deserialize_with = "name::<_, NAME_BYTES_MAX>")]
     pub tenant: String,
-    /// The user that the code was made for.
+    /// The user of the activation code.
     #[serde(deserialize_with = "name::<_, NAME_BYTES_MAX>")]
     pub user: String,
     /// The identities to certify: 1 to [`IDENTITIES_MAX`].
     #[serde(deserialize_with = "some::<_, _, IDENTITIES_MAX>")]
     pub identities: Vec<IdentityRequest>,
-    /// The device's authentication key, from now on.
+    /// The device's authentication key for all later calls.
     pub auth_key: PublicJwk,
-    /// A key used once: the answer's secrets are sealed to it.
+    /// A single-use key, to which the answer's secrets are sealed.
     pub seal_key: PublicJwk,
-    /// What the device says of itself.
+    /// The device's description of itself.
     pub device: DeviceDescription,
-    /// Where to wake the device.
+    /// The push address of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<Push>,
 }
 
-/// One key that the device made, and what it is for.
+/// One key of the device, and its usage.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityRequest {
-    /// What it may sign; fixed for its life.
+    /// What the key may sign; it never changes.
     #[serde(rename = "use")]
     pub usage: Use,
     /// PKCS#10, DER, signed by its own key.
@@ -48,60 +49,58 @@ pub struct IdentityRequest {
     /// The signature by its own key over [`crate::key_proof::KeyStatement`].
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, KEY_PROOF_BYTES_MAX>")]
     pub proof: Vec<u8>,
-    /// Labels that the device asks for, each 1 to [`LABEL_BYTES_MAX`] bytes. No selector finds it
-    /// by them.
+    /// Labels that the device proposes, each 1 to [`LABEL_BYTES_MAX`] bytes. Selectors ignore them.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "labels")]
     pub proposed_labels: Vec<String>,
 }
 
-/// `POST /device/v1/identities`: one more identity of a device that is enrolled. Read strictly by
-/// the server.
+/// `POST /device/v1/identities`: one more identity of an enrolled device. Read strictly by the
+/// server.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewIdentity {
-    /// What it may sign; fixed for its life.
+    /// What the key may sign; it never changes.
     #[serde(rename = "use")]
     pub usage: Use,
-    /// PKCS#10, DER, signed by its own key: proves that the device has it.
+    /// PKCS#10, DER, signed by its own key, which proves that the device holds the key.
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CSR_BYTES_MAX>")]
     pub csr: Vec<u8>,
     /// The signature by its own key over [`crate::key_proof::KeyStatement`].
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, KEY_PROOF_BYTES_MAX>")]
     pub proof: Vec<u8>,
-    /// Labels that the device asks for, each 1 to [`LABEL_BYTES_MAX`] bytes. No selector finds it
-    /// by them.
+    /// Labels that the device proposes, each 1 to [`LABEL_BYTES_MAX`] bytes. Selectors ignore them.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "labels")]
     pub proposed_labels: Vec<String>,
-    /// A certificate for the key that another authority issued; without one the server issues it.
+    /// A certificate for the key by another authority; without one, the server issues it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
 }
 
-/// A certificate that another authority issued.
+/// A certificate by another authority.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Imported {
     /// DER.
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CERTIFICATE_BYTES_MAX>")]
     pub certificate: Vec<u8>,
-    /// DER, its issuer first: what leads to a root that the tenant trusts.
+    /// DER, starting with the issuer's: the path to a root that the tenant trusts.
     #[serde(with = "base64_list")]
     pub chain: Vec<Vec<u8>>,
 }
 
-/// What an identity may sign. The other use never matches it: a caller who gives digests could have
-/// the digest of a CMS's signed attributes signed, and so forge a CMS.
+/// What an identity may sign. An identity of one usage never signs for the other: a caller that
+/// gives digests could give the digest of a CMS's signed attributes, and so forge a CMS.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Use {
     /// A CMS, or a raw signature over bytes that the server holds.
     Content,
-    /// A raw signature over a digest that a caller gave.
+    /// A raw signature over a digest that a caller gives.
     Digest,
 }
 
 impl Use {
-    /// Its name on the wire.
+    /// The name in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -111,11 +110,11 @@ impl Use {
     }
 }
 
-/// What a device says of itself: shown to people, decided on by nobody.
+/// The device's description of itself. It is displayed; no decision depends on it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceDescription {
-    /// What its owner calls it.
+    /// The name that its owner gave it.
     #[serde(deserialize_with = "bounded::<_, NAME_BYTES_MAX>")]
     pub name: String,
     /// `android`, `ios`, `linux`, …
@@ -124,7 +123,7 @@ pub struct DeviceDescription {
     /// The platform's version.
     #[serde(default, deserialize_with = "bounded::<_, NAME_BYTES_MAX>")]
     pub os_version: String,
-    /// The program that speaks.
+    /// The name of the program on the device.
     #[serde(default, deserialize_with = "bounded::<_, NAME_BYTES_MAX>")]
     pub app: String,
     /// The program's version.
@@ -132,59 +131,60 @@ pub struct DeviceDescription {
     pub app_version: String,
 }
 
-/// What a device gets: 201. Read leniently by the device, after its `Countersign-Code-Mac`.
+/// The answer to an enrolment: 201. The device reads it leniently, after it checked
+/// `Countersign-Code-Mac`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct EnrolmentAnswer {
     /// The device's number in its tenant.
     pub device_id: DeviceId,
     /// The device's serial number.
     pub serial_number: String,
-    /// In the order of the request.
+    /// The identities, in the order of the request.
     pub identities: Vec<IssuedIdentity>,
-    /// Who answered.
+    /// The server that answered.
     pub server: Server,
     /// A JWE to the request's `seal_key`: see [`crate::jwe::secrets`].
     pub secrets: String,
 }
 
 impl EnrolmentAnswer {
-    /// What the new device is called outside `tenant`, the one of the request.
+    /// The device's name outside its tenant. `tenant` is the one of the request.
     ///
     /// # Errors
-    /// Refuses a tenant that cannot be one.
+    /// Refuses a tenant name that is not valid.
     pub fn device_name(&self, tenant: &str) -> Result<DeviceName, BadId> {
         DeviceName::new(tenant, self.device_id)
     }
 }
 
-/// An identity as the server issued it.
+/// An identity that the server issued.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct IssuedIdentity {
-    /// What a signature names it by.
+    /// The id by which a signature names the identity.
     pub id: String,
-    /// As asked.
+    /// The requested usage.
     #[serde(rename = "use")]
     pub usage: Use,
     /// DER.
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CERTIFICATE_BYTES_MAX>")]
     pub certificate: Vec<u8>,
-    /// DER, the issuer first, the root last.
+    /// DER, from the issuer's to the root's.
     #[serde(with = "base64_list")]
     pub chain: Vec<Vec<u8>>,
 }
 
-/// Who answered an enrolment.
+/// The server that answered an enrolment.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Server {
-    /// What people call it.
+    /// The display name.
     pub name: String,
-    /// Its public address: what `htu` begins with and what `aud` is, such as
-    /// `https://sign.example.com`.
+    /// The public address, such as `https://sign.example.com`: the prefix of `htu`, and the value
+    /// of `aud`.
     pub address: String,
 }
 
 fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    /// One label, bounded as it is read.
+    /// One label; its length is checked when it is read.
     #[derive(Deserialize)]
     struct LabelText(#[serde(deserialize_with = "name::<_, LABEL_BYTES_MAX>")] String);
 
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_reads_as_it_was_written() {
+    fn a_request_round_trips() {
         let written = request();
         let read: EnrolmentRequest = serde_json::from_value(written.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), written);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_identity_reads_as_it_was_written_and_no_other_way() {
+    fn a_new_identity_round_trips_and_other_forms_are_refused() {
         let whole = json!({
             "use": "digest", "csr": "MAA=", "proof": "AQ==", "proposed_labels": ["work"],
             "imported": {"certificate": "MAA=", "chain": ["MAAA"]},
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_not_exactly_right_is_refused() {
+    fn a_request_with_any_deviation_is_refused() {
         let spoilt: [(&str, Value); 13] = [
             ("/identities", json!([])),
             ("/tenant", json!("")),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_reads_as_it_was_written_and_may_hold_more() {
+    fn an_answer_round_trips_and_unknown_members_are_ignored() {
         let mut written = json!({
             "device_id": "4711",
             "serial_number": "CSN0000120-1",

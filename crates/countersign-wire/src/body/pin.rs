@@ -1,4 +1,4 @@
-//! `PUT /device/v1/pin`: the first PIN of a device, or the next one.
+//! `PUT /device/v1/pin`: sets a device's first PIN, or changes it.
 
 use core::fmt;
 use core::str::FromStr;
@@ -11,7 +11,7 @@ use crate::id::TransactionId;
 use crate::limits::SEALED_BYTES_MAX;
 use crate::secret::PinDigest;
 
-/// The transaction id that the proof of the old PIN is made over: no transaction has it.
+/// The transaction id over which the proof of the old PIN is made. It is never a transaction's id.
 pub const PIN_PROOF_ID: TransactionId = TransactionId([0; 16]);
 
 /// The body. Read strictly by the server.
@@ -23,34 +23,34 @@ pub struct PinBody {
     pub pin: String,
 }
 
-/// What is sealed in [`PinBody::pin`]. Read strictly by the server.
+/// The plaintext of [`PinBody::pin`]. Read strictly by the server.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PinChange {
-    /// 1 for the first PIN; for each later one, one more than the one before.
+    /// 1 for the first PIN; each later PIN has the next number.
     pub version: u32,
-    /// What the server will hold.
+    /// The digest that the server will hold.
     pub digest: PinDigest,
-    /// From version 2: the PIN proof of the PIN before, over [`PIN_PROOF_ID`].
+    /// From version 2 on: the PIN proof of the old PIN, over [`PIN_PROOF_ID`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<PinProof>,
 }
 
-/// The version that now holds: 200.
+/// The answer, 200: the version that is now valid.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PinAnswer {
-    /// As asked.
+    /// The requested version.
     pub version: u32,
 }
 
 /// An OCRA value of suite `OCRA-1:HOTP-SHA256-0:QH64-PSHA256`: the whole HMAC, as 64 lower-case hex
 /// digits.
 ///
-/// To be compared in constant time by whoever computes the right one.
+/// Compare it in constant time with the expected one.
 #[derive(Clone)]
 pub struct PinProof(String);
 
-/// The text is no PIN proof.
+/// The text is not a PIN proof.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a PIN proof is 64 lower-case hex digits")]
 pub struct BadPinProof;

@@ -1,11 +1,11 @@
-//! `PUT` and `GET /device/v1/push`: where a device is woken.
+//! `PUT` and `GET /device/v1/push`: the address at which a device is woken.
 
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{name, name_option};
 use crate::limits::{LANGUAGE_BYTES_MAX, NAME_BYTES_MAX, PUSH_TOKEN_BYTES_MAX};
 
-/// Where to wake a device. [`Push::address`] checks its form.
+/// The address at which a device is woken. [`Push::address`] checks its form.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Push {
@@ -19,7 +19,7 @@ pub struct Push {
         deserialize_with = "name_option::<_, PUSH_TOKEN_BYTES_MAX>"
     )]
     pub token: Option<String>,
-    /// What its owner reads (BCP 47), such as `de` or `pt-BR`: for a text that may be shown.
+    /// The user's language (BCP 47), such as `de` or `pt-BR`, for the text of a notification.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -38,18 +38,18 @@ impl core::fmt::Debug for Push {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PushBody {
-    /// Where the device is woken from now on; `null`: nowhere.
+    /// The new address of the device; `null` removes it.
     pub push: Option<Push>,
 }
 
-/// The answer to both: 200. Read leniently by the device.
+/// The answer to both methods: 200. Read leniently by the device.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PushAnswer {
     /// Whether the device can be woken.
     pub state: PushState,
-    /// The services that this server can wake this device's application through.
+    /// The push services through which this server can wake this device's application.
     pub providers: Vec<String>,
-    /// With `webpush`: the sender's public key, base64url, which a browser asks for as
+    /// With `webpush`: the sender's public key, base64url. A browser takes it as
     /// `applicationServerKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vapid_key: Option<String>,
@@ -59,13 +59,14 @@ pub struct PushAnswer {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PushState {
-    /// It never said how, or took it back.
+    /// The device never registered an address, or removed it.
     None,
-    /// It can.
+    /// The device can be woken.
     Registered,
-    /// It could; its address is dead, or another device's by now. It should register again.
+    /// The address is no longer valid, or is another device's now. The device should register
+    /// again.
     Retired,
-    /// What a newer server says.
+    /// A state that this program does not know; a newer server sent it.
     #[serde(other)]
     Unknown,
 }

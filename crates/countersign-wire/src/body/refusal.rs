@@ -1,4 +1,5 @@
-//! How the server says no: a code for programs, a sentence for people, and what helps to go on.
+//! Refusals by the server: a code for programs, a sentence for people, and what the device needs to
+//! continue.
 
 use core::time::Duration;
 
@@ -7,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::transaction::State;
 use crate::encoding::millis_option;
 
-/// The body of every HTTP answer of 400 and above, and of the channel's `refused`. It holds no
-/// content.
+/// The body of every HTTP answer of 400 and above, and of the channel's `refused`. It has no
+/// content of a transaction.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RefusalBody {
-    /// What programs match on.
+    /// The code that programs match on.
     pub error: Code,
-    /// What people may read.
+    /// The sentence that people may read.
     pub message: String,
-    /// With `wrong_pin` and `wrong_code`: tries before the lock; 0 says that this one locked.
+    /// With `wrong_pin` and `wrong_code`: the tries before the lock; 0 if this try caused the lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tries_left: Option<u32>,
-    /// With `ended`, `late` and `locked`: how the transaction ended.
+    /// With `ended`, `late` and `locked`: the final state of the transaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     /// With `unauthorised`: the server's clock.
@@ -27,7 +28,7 @@ pub struct RefusalBody {
 }
 
 impl RefusalBody {
-    /// Refuses with the code's own sentence.
+    /// Refuses with the sentence of the code.
     #[must_use]
     pub fn new(error: Code) -> Self {
         let message = error.to_string();
@@ -35,44 +36,45 @@ impl RefusalBody {
     }
 }
 
-/// Why a device was refused. Each is a sentence that may be shown.
+/// The reason for which a device was refused. Each has a sentence that may be shown.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// No JSON, an unknown or missing member, a value out of bounds.
+    /// The body is not JSON, has an unknown or missing member, or a value out of bounds.
     #[error("the request is not understood")]
     BadRequest,
-    /// The proof of who is calling does not hold.
+    /// The token that authenticates the caller is not valid.
     #[error("the device is not authenticated")]
     Unauthorised,
-    /// Wrong, used or expired code, unknown user or tenant, wrong proof: told apart to nobody.
+    /// The code is wrong, used or expired, the user or tenant is unknown, or a proof is wrong. No
+    /// caller learns which.
     #[error("the enrolment is refused")]
     EnrolmentRefused,
-    /// The user, the device or the identity is locked or gone.
+    /// The user, the device or the identity is locked or deleted.
     #[error("the user or the device is locked")]
     Locked,
-    /// No such address, or no such transaction for this device.
+    /// The address does not exist, or this device has no such transaction.
     #[error("there is no such thing for this device")]
     NotFound,
-    /// The address takes another method.
+    /// The address requires another method.
     #[error("the address does not take this method")]
     MethodNotAllowed,
-    /// It has ended; `state` says how.
+    /// The transaction has ended; `state` says how.
     #[error("the transaction has already ended")]
     Ended,
-    /// Its deadline has passed.
+    /// The deadline of the transaction has passed.
     #[error("the deadline has passed")]
     Late,
-    /// This device did not take it.
+    /// This device did not take the transaction.
     #[error("this device has not taken the transaction")]
     NotTaken,
-    /// It may be taken once only, and another device did.
+    /// Only one device may take the transaction, and another one did.
     #[error("another device has taken the transaction")]
     OtherDevice,
-    /// The offer said `pin_required`, and no proof came. Counts nothing.
+    /// The offer had `pin_required`, and the request has no PIN proof. It is not counted as a try.
     #[error("the PIN is required")]
     PinRequired,
-    /// The PIN proof is wrong; it counts.
+    /// The PIN proof is wrong; it is counted as a try.
     #[error("the PIN is wrong")]
     WrongPin,
     /// A PIN is required, and this device has set none.
@@ -81,50 +83,50 @@ pub enum Code {
     /// The PIN's version is not the next one.
     #[error("this is not the PIN's next version")]
     PinVersion,
-    /// The offer said `enter`, and no match code came. Ends nothing.
+    /// The offer had `enter`, and the request has no match code. The transaction stays open.
     #[error("the match code is required")]
     MatchRequired,
-    /// The match code is wrong; that ended the transaction.
+    /// The match code is wrong; this ended the transaction.
     #[error("the match code is wrong")]
     WrongMatch,
-    /// The short signature is wrong; it counts.
+    /// The short signature is wrong; it is counted as a try.
     #[error("the code is wrong")]
     WrongCode,
     /// The transaction does not accept this form or algorithm.
     #[error("the transaction does not accept this form or algorithm")]
     WrongForm,
-    /// The identity is not this device's, is disabled, or is for another use.
+    /// The identity is not this device's, is disabled, or has another usage.
     #[error("the identity cannot sign this transaction")]
     WrongIdentity,
-    /// The signature does not verify, or is over something else.
+    /// The signature does not verify, or is over other data.
     #[error("the signature is not good for this transaction")]
     BadSignature,
-    /// The public key is, or was, another identity's of the tenant.
+    /// The public key is or was that of another identity of the tenant.
     #[error("the key belongs, or belonged, to another identity")]
     KeyUsed,
-    /// The body or frame is over the limit.
+    /// The body or frame exceeds the limit.
     #[error("the request is too large")]
     TooLarge,
     /// The body is not `application/json`.
     #[error("the request is not JSON")]
     UnsupportedMediaType,
-    /// Too many tries; `Retry-After` says how long to wait.
+    /// Too many requests; `Retry-After` is the time to wait.
     #[error("there were too many requests")]
     TooMany,
-    /// The server failed. The same call may be repeated.
+    /// The server failed. The call may be repeated.
     #[error("the server failed")]
     Internal,
-    /// The server cannot answer now, or is going away. The same call may be repeated.
+    /// The server cannot answer now, or is draining. The call may be repeated.
     #[error("the server is not available now")]
     Unavailable,
-    /// A code that this program does not know; the HTTP status says what kind it is.
+    /// A code that this program does not know; the HTTP status gives its kind.
     #[error("the request was refused")]
     #[serde(other)]
     Unknown,
 }
 
 impl Code {
-    /// The HTTP status that carries it.
+    /// The HTTP status of the refusal.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
@@ -154,7 +156,7 @@ impl Code {
         }
     }
 
-    /// Every code that the server says, in the order of the specification's table.
+    /// Every code that the server sends, in the order of the specification's table.
     pub const ALL: [Self; 26] = [
         Self::BadRequest,
         Self::Unauthorised,

@@ -1,4 +1,4 @@
-//! A signature as a device submits it: one of three forms, each with exactly what it needs.
+//! A signature as a device submits it: one of three forms, each with exactly its own members.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -6,30 +6,30 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::encoding::{base64, name, name_option, unbase64};
 use crate::limits::{DIGEST_BYTES_MAX, NAME_BYTES_MAX, SIGNATURE_BYTES_MAX};
 
-/// What a device submits to finish a transaction.
+/// The signature with which a device finishes a transaction.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Signature {
-    /// A CMS `SignedData`, content inside.
+    /// A CMS `SignedData` that includes the content.
     Cms {
         /// The identity that signed.
         identity: String,
-        /// What the device says that it signed with; what counts is what the CMS says.
+        /// The algorithm that the device names. The one in the CMS decides.
         algorithm: Option<Algorithm>,
-        /// BER or DER.
+        /// The message, BER or DER.
         value: Vec<u8>,
     },
     /// A bare signature.
     Raw {
         /// The identity that signed.
         identity: String,
-        /// What it signed with.
+        /// The algorithm of the signature.
         algorithm: Algorithm,
         /// RSA PKCS#1 v1.5, or ECDSA as DER.
         value: Vec<u8>,
-        /// The digest that was signed, where the device learnt it elsewhere than from the content.
+        /// The digest that was signed, if the device did not get it from the content.
         digest: Option<Vec<u8>>,
     },
-    /// A short signature by the code key: RFC 6287, 6 to 10 decimal digits. No identity is in it.
+    /// A short signature by the code key: RFC 6287, 6 to 10 decimal digits. It names no identity.
     Code {
         /// The digits.
         value: String,
@@ -46,12 +46,12 @@ pub enum Form {
     Raw,
     /// An OCRA code.
     Code,
-    /// One that this program does not know. A device skips it; a server refuses it.
+    /// A form that this program does not know. A device skips it; a server refuses it.
     #[serde(other)]
     Unknown,
 }
 
-/// What a signature is made with: signature scheme and digest.
+/// The algorithm of a signature: signature scheme and digest.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
@@ -71,15 +71,15 @@ pub enum Algorithm {
     EcdsaSha384,
     /// ECDSA with SHA-512.
     EcdsaSha512,
-    /// Ed25519: in a CMS only.
+    /// Ed25519, only in a CMS.
     Ed25519,
-    /// One that this program does not know. A device skips it; a server refuses it.
+    /// An algorithm that this program does not know. A device skips it; a server refuses it.
     #[serde(other)]
     Unknown,
 }
 
 impl Signature {
-    /// Which form it has.
+    /// The form of the signature.
     #[must_use]
     pub fn form(&self) -> Form {
         match self {
@@ -127,7 +127,7 @@ impl Serialize for Signature {
 
 impl<'de> Deserialize<'de> for Signature {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// The value is text until the form says what kind.
+        /// The members as read; `form` decides how `value` is decoded.
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Read {
@@ -162,7 +162,7 @@ impl<'de> Deserialize<'de> for Signature {
     }
 }
 
-/// A signature of the largest size, in base64.
+/// The length of the largest signature in base64.
 const VALUE_CHARS_MAX: usize = SIGNATURE_BYTES_MAX.div_ceil(3) * 4;
 
 fn bytes<E: serde::de::Error>(value: String) -> Result<Vec<u8>, E> {
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_form_reads_as_it_was_written() {
+    fn each_form_round_trips() {
         for written in [
             json!({"form": "cms", "value": "MAA=", "identity": "a"}),
             json!({"form": "cms", "value": "MAA=", "algorithm": "ed25519", "identity": "a"}),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_has_what_it_needs_and_nothing_of_the_others() {
+    fn a_form_requires_its_own_members_and_refuses_those_of_others() {
         let long = "A".repeat(88);
         for bad in [
             json!({"form": "raw", "value": "MAA=", "identity": "a"}),

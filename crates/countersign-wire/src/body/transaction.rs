@@ -1,4 +1,4 @@
-//! The life of a transaction as a device sees it: offered, taken, ended.
+//! The messages of a transaction's life on a device: offered, taken, ended.
 
 use core::fmt;
 use core::time::Duration;
@@ -12,65 +12,66 @@ use crate::encoding::{base64, base64_list, millis, name, name_option, unbase64};
 use crate::id::TransactionId;
 use crate::limits::{CONTENT_BYTES_MAX, MATCH_CODE_BYTES_MAX, REASON_BYTES_MAX};
 
-/// There is something for this device. No content is in it.
+/// Announces a transaction to a device. It has no content.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Offer {
     /// The transaction.
     pub id: TransactionId,
-    /// What the person will be asked for.
+    /// The operation that the user is asked for.
     pub operation: Operation,
-    /// The application that asks, as people know it.
+    /// The display name of the application that started the transaction.
     pub client: String,
-    /// Untaken by then, it expires.
+    /// If no device takes the transaction by this time, it expires.
     #[serde(with = "millis")]
     pub expires_at: Duration,
-    /// The person enters the PIN before anything is released.
+    /// Whether the take needs a PIN proof.
     pub pin_required: bool,
-    /// Whether the person has to enter a code that the application shows.
+    /// Whether the user has to enter a code that the application shows.
     #[serde(rename = "match")]
     pub matching: Match,
 }
 
-/// `GET /device/v1/offers`: everything open for this device, oldest first; empty after the wait.
+/// `GET /device/v1/offers`: everything open for this device, oldest first. Empty if nothing came
+/// within the wait.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Offers {
-    /// An offer repeats until it is taken or has ended.
+    /// An offer is repeated until the transaction is taken or has ended.
     pub offers: Vec<Offer>,
 }
 
-/// What a person is asked for.
+/// The operation that a user is asked for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
-    /// To sign what is shown.
+    /// Sign the shown content.
     Sign,
-    /// To prove who they are.
+    /// Prove the user's identity.
     Login,
-    /// Something that this program does not know.
+    /// An operation that this program does not know.
     #[serde(other)]
     Unknown,
 }
 
-/// Whether the person has to enter a code that the application shows.
+/// Whether the user has to enter a code that the application shows.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Match {
-    /// No.
+    /// No code.
     None,
-    /// Yes, before `finish`.
+    /// A code, with `finish`.
     Enter,
-    /// Something that this program does not know: it cannot finish.
+    /// A kind that this program does not know: the device cannot finish.
     #[serde(other)]
     Unknown,
 }
 
-/// The person opened it. Read strictly by the server.
+/// The user opened the transaction. Read strictly by the server.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Take {
-    /// The transaction; over HTTP the one of the path.
+    /// The transaction; over HTTP it comes from the path.
     pub id: TransactionId,
-    /// Where the offer said `pin_required`.
+    /// Present if the offer had `pin_required`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin_proof: Option<PinProof>,
 }
@@ -80,75 +81,76 @@ pub struct Take {
 pub struct Taken {
     /// A JWE of purpose `content`; its plaintext is a [`Content`] as JSON.
     pub sealed: String,
-    /// Unended by then, it expires.
+    /// If the transaction has not ended by this time, it expires.
     #[serde(with = "millis")]
     pub deadline: Duration,
 }
 
-/// What is to be shown and signed, and how it may be signed. Sealed in [`Taken`], so that whoever
-/// ends TLS in between can neither read it nor make the device sign with something weaker.
+/// The content to show and sign, and the accepted ways to sign it. It is sealed in [`Taken`], so
+/// that a proxy that terminates TLS can neither read it nor make the device sign with a weaker
+/// algorithm.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Content {
-    /// The transaction, once more.
+    /// The transaction, repeated inside the seal.
     pub id: TransactionId,
-    /// The application that asks, as people know it; the device shows it.
+    /// The display name of the application that started the transaction; the device shows it.
     pub client: String,
-    /// What the bytes are; the signature covers it.
+    /// The media type of `bytes`; the signature covers it.
     pub media_type: String,
-    /// What is shown, and exactly what is signed.
+    /// The bytes that are shown and exactly signed.
     #[serde(serialize_with = "base64", deserialize_with = "unbase64::<_, CONTENT_BYTES_MAX>")]
     pub bytes: Vec<u8>,
     /// The forms that the transaction accepts, the preferred one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forms: Vec<Form>,
-    /// The algorithms that it accepts in `cms` and `raw`, the preferred one first.
+    /// The algorithms that the transaction accepts in `cms` and `raw`, the preferred one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub algorithms: Vec<Algorithm>,
-    /// The device's identities that may sign it; absent, any of the right use.
+    /// The device's identities that may sign. If absent, every identity of the right usage may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identities: Option<Vec<String>>,
-    /// How many digits a code has, where one is accepted.
+    /// The number of digits of a code, if a code is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_digits: Option<u8>,
-    /// What a digest is of, where the bytes are one.
+    /// The digested document, if the bytes are a digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Document>,
 }
 
-/// What a digest is of. It is shown, and not signed itself.
+/// The document of a digest. It is shown, but not signed itself.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Document {
-    /// What the digest was made with: `sha1`, `sha256`, `sha384` or `sha512`. Absent where
-    /// `digest_url` says it.
+    /// The algorithm of the digest: `sha1`, `sha256`, `sha384` or `sha512`. Absent if `digest_url`
+    /// returns it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest_algorithm: Option<String>,
-    /// Where the device learns the digest, where the content has none.
+    /// The URL that returns the digest, if the content does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest_url: Option<String>,
-    /// Where the device gets the document, and digests it itself.
+    /// The URL of the document, which the device fetches and digests itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_url: Option<String>,
-    /// What people call it.
+    /// The display name of the document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
-    /// What they are shown, as the server received it: base64 of HTML, or whatever came in its
-    /// place.
+    /// The HTML to show, in the form in which the server received it: base64, or other text if the
+    /// caller did not send base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html: Option<Text>,
-    /// The certificates, DER, to trust for these addresses; no others are.
+    /// The certificates, DER, to trust for these addresses; no others are trusted.
     #[serde(default, with = "base64_list", skip_serializing_if = "Vec::is_empty")]
     pub root_certs: Vec<Vec<u8>>,
 }
 
-/// Text that is carried as base64 of its UTF-8, so that its length does not depend on what is in
-/// it.
+/// Text that is sent as base64 of its UTF-8, so that its length in JSON does not depend on its
+/// characters.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Text(
     #[serde(serialize_with = "text_to_base64", deserialize_with = "text_from_base64")] pub String,
 );
 
-/// Content is for the person's eyes.
+/// Hides the text, because content is for the user only.
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Text({} bytes)", self.0.len())
@@ -174,15 +176,15 @@ impl fmt::Debug for Content {
     }
 }
 
-/// The person signed. Read strictly by the server.
+/// The user signed. Read strictly by the server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finish {
-    /// The transaction; over HTTP the one of the path.
+    /// The transaction; over HTTP it comes from the path.
     pub id: TransactionId,
     /// The signature.
     pub signature: Signature,
-    /// Where the offer said `enter`.
+    /// Present if the offer had `enter`.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -191,31 +193,32 @@ pub struct Finish {
     pub match_code: Option<String>,
 }
 
-/// The person said no. Read strictly by the server.
+/// The user declined. Read strictly by the server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decline {
-    /// The transaction; over HTTP the one of the path.
+    /// The transaction; over HTTP it comes from the path.
     pub id: TransactionId,
-    /// What they said.
+    /// The reason that the user chose.
     pub reason: DeclineReason,
 }
 
-/// What a person says when they say no.
+/// The reason for which a user declined.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeclineReason {
-    /// They do not want to sign.
+    /// The user does not want to sign.
     User,
-    /// They did not ask for this: no further offers until somebody with the right lifts that.
+    /// The user did not request this. There are no further offers until an administrator permits
+    /// them.
     NotMe,
 }
 
-/// The device could not. Read strictly by the server.
+/// The device could not sign. Read strictly by the server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fail {
-    /// The transaction; over HTTP the one of the path.
+    /// The transaction; over HTTP it comes from the path.
     pub id: TransactionId,
     /// A word for the log, such as `media_type`, `identity`, `form` or `internal`.
     #[serde(deserialize_with = "name::<_, REASON_BYTES_MAX>")]
@@ -225,11 +228,11 @@ pub struct Fail {
 /// The answer to [`Finish`], [`Decline`] and [`Fail`].
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Ended {
-    /// How it ended.
+    /// The final state.
     pub state: State,
 }
 
-/// Where a transaction is in its life.
+/// The state of a transaction.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -239,17 +242,17 @@ pub enum State {
     Taken,
     /// Signed, and the signature verified.
     Finished,
-    /// The person said no.
+    /// The user declined.
     Declined,
-    /// A device could not, or a match code was wrong.
+    /// A device could not sign, or a match code was wrong.
     Failed,
-    /// One of its clocks ran out.
+    /// One of the transaction's clocks ran out.
     Expired,
-    /// The application took it back.
+    /// The application cancelled the transaction.
     Cancelled,
-    /// Wrong PINs or codes, or an administrator, locked the user.
+    /// The user was locked, after wrong PINs or codes or by an administrator.
     Locked,
-    /// One that this program does not know.
+    /// A state that this program does not know.
     #[serde(other)]
     Unknown,
 }
@@ -261,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_signed_with_is_read_from_the_content_and_from_nothing_beside_the_seal() {
+    fn forms_and_algorithms_are_read_from_inside_the_seal_only() {
         let beside = json!({
             "sealed": "a..b.c.d", "deadline": 1, "forms": ["raw"], "algorithms": ["rsa-sha1"],
             "identities": ["weak"],
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_reads_as_it_was_written_and_says_nothing_in_debug() {
+    fn a_document_round_trips_and_debug_hides_its_html() {
         let written = json!({
             "id": "00000000000000000000000000000001", "client": "Bank",
             "media_type": "application/vnd.countersign.digest+json", "bytes": "",
@@ -296,6 +299,6 @@ mod tests {
         assert_eq!(document.html, Some(Text("PGI+".to_owned())));
         assert!(!format!("{document:?}").contains("PGI+"));
         let none: Document = serde_json::from_value(json!({"newer": 1})).unwrap();
-        assert_eq!(none, Document::default(), "what is not known is ignored");
+        assert_eq!(none, Document::default(), "unknown members are ignored");
     }
 }

@@ -1,46 +1,46 @@
-//! Why a channel was closed, and what the device should do about it.
+//! The close codes of a channel, and the reaction of the device to each.
 
-/// A WebSocket close code, with the meaning that this protocol gives it.
+/// A WebSocket close code with its meaning in this protocol.
 ///
-/// 1000 to 1015 are RFC 6455's (section 7.4.1) and its registry's; 4000 and above are ours.
+/// 1000 to 1015 are defined by RFC 6455 §7.4.1 and its registry; 4000 and above by this protocol.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Close {
-    /// 1000: the device is done.
+    /// 1000: the device closed the channel.
     Normal,
-    /// 1003: a binary frame came.
+    /// 1003: a binary frame was received.
     Binary,
-    /// 1009: a frame was over the limit.
+    /// 1009: a frame exceeded the limit.
     TooLarge,
     /// 1011: the server failed.
     Internal,
-    /// 1012: the server goes away or restarts.
+    /// 1012: the server stops or restarts.
     Restart,
-    /// 1013: too many channels.
+    /// 1013: the server has too many channels.
     Busy,
-    /// 4000: a text came that is no frame.
+    /// 4000: a text that is not a frame was received.
     Malformed,
-    /// 4001: no `hello` in time, or one that does not hold.
+    /// 4001: no `hello` in time, or one that does not verify.
     Unauthorised,
     /// 4002: the same device opened another channel.
     Replaced,
     /// 4003: the user or the device was locked, logged out or deleted.
     Locked,
-    /// 4004: the device did not read what was sent.
+    /// 4004: the device reads too slowly.
     Slow,
-    /// 4005: pings went unanswered.
+    /// 4005: the device did not answer pings.
     Idle,
-    /// Any other code, and no code at all.
+    /// Any other code, or no code.
     Other,
 }
 
-/// What a device does after its channel was closed.
+/// The device's reaction to the end of its channel.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Reconnect {
-    /// Comes back, waiting longer each time.
+    /// Reconnect, with growing pauses.
     Yes,
-    /// Waits until the person opens the application.
+    /// Reconnect when the user opens the application.
     WhenOpened,
-    /// Does not come back by itself: it would be refused again, or push another channel out.
+    /// Do not reconnect: the server would refuse the device again, or close another channel of it.
     No,
 }
 
@@ -60,19 +60,19 @@ const CODES: [(u16, Close); 12] = [
 ];
 
 impl Close {
-    /// The number on the wire; 1011 for [`Close::Other`], which is only ever read.
+    /// The close code; 1011 for [`Close::Other`], which is only read.
     #[must_use]
     pub fn code(self) -> u16 {
         CODES.iter().find(|(_, close)| *close == self).map_or(1011, |(code, _)| *code)
     }
 
-    /// What a number means.
+    /// The meaning of a close code.
     #[must_use]
     pub fn from_code(code: u16) -> Self {
         CODES.iter().find(|(known, _)| *known == code).map_or(Self::Other, |(_, close)| *close)
     }
 
-    /// The reason that goes with the number: a word for logs.
+    /// The reason phrase of the close code, for logs.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ impl Close {
         }
     }
 
-    /// What the device does now.
+    /// The device's reaction.
     #[must_use]
     pub fn reconnect(self) -> Reconnect {
         match self {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_is_not_ours_is_a_reason_to_come_back() {
+    fn a_device_reconnects_after_an_unknown_close_code() {
         assert_eq!(Close::from_code(1006).reconnect(), Reconnect::Yes);
     }
 }

@@ -6,7 +6,7 @@ use crate::body::{Algorithm, Code, Match, Operation};
 
 const ID: TransactionId = TransactionId([0xab; 16]);
 
-/// Reads a device's frame and says what came of it.
+/// Reads a device's frame and compares the outcome with `expected`.
 #[track_caller]
 fn device(text: &str, expected: &Expect) {
     expected.assert_eq(&match FromDevice::parse(text) {
@@ -16,7 +16,7 @@ fn device(text: &str, expected: &Expect) {
     });
 }
 
-/// Writes a server's frame, and holds that it reads as it was written.
+/// Writes a server's frame, compares it with `expected`, and reads it again.
 #[track_caller]
 fn server(frame: &FromServer, expected: &Expect) {
     let text = frame.to_text();
@@ -25,7 +25,7 @@ fn server(frame: &FromServer, expected: &Expect) {
 }
 
 #[test]
-fn what_a_device_sends_reads_as_it_was_written() {
+fn a_devices_frames_round_trip() {
     let id = ID.to_string();
     for body in [
         r#"{"n":1,"hello":{"device":"bank/4711","proof":"a.b.c"}}"#.to_owned(),
@@ -68,7 +68,7 @@ fn a_frame_without_a_number_closes_and_one_with_a_number_is_refused() {
 }
 
 #[test]
-fn a_body_that_is_not_exactly_right_is_refused() {
+fn a_body_with_any_deviation_is_refused() {
     let id = ID.to_string();
     let frames = [
         format!(r#"{{"n":1,"take":{{"id":"{}"}}}}"#, id.to_uppercase()),
@@ -87,7 +87,7 @@ fn a_body_that_is_not_exactly_right_is_refused() {
 }
 
 #[test]
-fn a_signature_has_what_its_form_needs() {
+fn a_signature_without_a_member_of_its_form_is_refused() {
     let id = ID.to_string();
     for signature in [
         r#"{"form":"cms","value":"MAA="}"#,
@@ -119,7 +119,7 @@ fn the_largest_signature_fits_a_frame_and_nothing_longer_is_read() {
 }
 
 #[test]
-fn what_the_server_says_is_as_in_the_specification() {
+fn the_servers_frames_are_as_in_the_specification() {
     let time = core::time::Duration::from_millis(1_795_296_300_001);
     let offer = Offer {
         id: ID,
@@ -185,7 +185,7 @@ fn each_challenge_is_new() {
 
 proptest! {
     #[test]
-    fn whatever_is_read_is_written_and_read_the_same(
+    fn a_frame_that_was_read_round_trips(
         n in 0..4_u64,
         id in "[0-9a-f]{31,32}",
         verb in "(take|decline|fail|finish)",
@@ -200,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_more_than_a_refusal(text: String, cut in 0..200_usize) {
+    fn arbitrary_text_is_refused(text: String, cut in 0..200_usize) {
         let good = r#"{"n":1,"finish":{"id":"abababababababababababababababab","signature":{}}}"#;
         let cut: String = good.chars().take(cut).chain(text.chars()).collect();
         for text in [text, cut] {

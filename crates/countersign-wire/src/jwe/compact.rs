@@ -1,4 +1,4 @@
-//! The compact serialization itself: five parts, `A256GCM`, one spelling for each message.
+//! The compact serialization: five parts, `A256GCM`, one spelling for each message.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use serde::de::DeserializeOwned;
@@ -10,9 +10,9 @@ use crate::encoding::{from_base64url, to_base64url};
 pub(super) const IV_BYTES: usize = 12;
 pub(super) const TAG_BYTES: usize = 16;
 
-/// The parts of a compact JWE, decoded; nothing in them is believed yet.
+/// The decoded parts of a compact JWE, not yet verified.
 pub(super) struct Parts<'a> {
-    /// As it stands in the message: the associated data (RFC 7516, section 5.2, step 14).
+    /// The encoded header, which is the associated data (RFC 7516 §5.2, step 14).
     protected: &'a str,
     pub(super) encrypted_key: Vec<u8>,
     iv: [u8; IV_BYTES],
@@ -20,7 +20,7 @@ pub(super) struct Parts<'a> {
     tag: [u8; TAG_BYTES],
 }
 
-/// Takes a message apart.
+/// Splits and decodes a message.
 pub(super) fn split(sealed: &str, bytes_max: usize) -> Result<Parts<'_>, BadSealed> {
     if sealed.len() > bytes_max {
         return Err(BadSealed::Malformed);
@@ -43,13 +43,13 @@ pub(super) fn split(sealed: &str, bytes_max: usize) -> Result<Parts<'_>, BadSeal
 }
 
 impl Parts<'_> {
-    /// The protected header, as a type that refuses what it does not know (`zip`, `crit`, …).
+    /// Reads the protected header as a type that refuses unknown members (`zip`, `crit`, …).
     pub(super) fn header<T: DeserializeOwned>(&self) -> Result<T, BadSealed> {
         let json = from_base64url(self.protected).ok_or(BadSealed::Malformed)?;
         serde_json::from_slice(&json).map_err(|_| BadSealed::Malformed)
     }
 
-    /// The plaintext.
+    /// Decrypts the message.
     pub(super) fn open(self, key: &[u8; 32]) -> Result<Zeroizing<Vec<u8>>, BadSealed> {
         let mut plaintext = Zeroizing::new(self.ciphertext);
         let nonce = Nonce::assume_unique_for_key(self.iv);
@@ -61,7 +61,7 @@ impl Parts<'_> {
     }
 }
 
-/// Puts a message together.
+/// Encrypts and joins a message.
 pub(super) fn seal(
     header: &[u8],
     encrypted_key: &[u8],

@@ -1,8 +1,8 @@
 //! An enrolment's secrets, sealed to the key that the device made for this one answer.
 //!
-//! A compact JWE, `ECDH-ES+A256KW` with `A256GCM` (RFC 7518, sections 4.6 and 4.4). Its protected
-//! header is exactly `alg, enc, typ, kid, epk`: `typ` is `secrets`, `kid` the new device. There
-//! is no `apu` and no `apv`.
+//! The message is a compact JWE, `ECDH-ES+A256KW` with `A256GCM` (RFC 7518 §4.6 and §4.4). Its
+//! protected header is exactly `alg, enc, typ, kid, epk`: `typ` is `secrets`, `kid` the new device.
+//! `apu` and `apv` are absent.
 
 use aws_lc_rs::agreement::{self, UnparsedPublicKey};
 use aws_lc_rs::digest;
@@ -16,16 +16,16 @@ use crate::jwk::{PrivateJwk, PublicJwk};
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::secret::{CodeKey, PayloadKey, fill_random};
 
-/// What the server makes at enrolment, and both sides keep. As JSON it is the plaintext.
+/// The secrets that the server makes at enrolment and both sides keep. Their JSON is the plaintext.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Secrets {
-    /// Seals requests to the device, and messages back.
+    /// The key for sealed messages in both directions.
     pub payload_key: PayloadKey,
-    /// Makes OCRA codes.
+    /// The key for OCRA codes.
     pub code_key: CodeKey,
 }
 
-/// The protected header, in the order in which it is written.
+/// The protected header; its members are in the order of the JSON.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -36,7 +36,7 @@ struct Header {
     epk: PublicJwk,
 }
 
-/// What is random in a sealing.
+/// The random values of one sealed message.
 struct Chances {
     ephemeral: PrivateJwk,
     content_key: Zeroizing<[u8; 32]>,
@@ -46,7 +46,7 @@ struct Chances {
 const ALG: &str = "ECDH-ES+A256KW";
 const ENC: &str = "A256GCM";
 const TYP: &str = "secrets";
-/// An AES-256 key, wrapped (RFC 3394): 8 bytes longer.
+/// The length of a wrapped AES-256 key (RFC 3394), 8 bytes more than the key.
 const WRAPPED_BYTES: usize = 40;
 
 /// Seals the secrets of `device` to `seal_key`.
@@ -62,10 +62,10 @@ pub fn seal(seal_key: &PublicJwk, device: &DeviceName, secrets: &Secrets) -> Str
     seal_with(seal_key, device, secrets, &chances)
 }
 
-/// Opens what was sealed with [`seal`] for `device` to `seal_key`'s public half.
+/// Opens a message that [`seal`] sealed for `device` to the public half of `seal_key`.
 ///
 /// # Errors
-/// [`BadSealed`], whatever was changed.
+/// [`BadSealed`] for every change.
 pub fn open(
     seal_key: &PrivateJwk,
     device: &DeviceName,
@@ -116,11 +116,11 @@ fn key_encryption_key(mine: &PrivateJwk, theirs: &PublicJwk) -> AesKek {
     let key = agreement::agree(&mine.agreement(), theirs, (), |shared| {
         Ok(Zeroizing::new(concat_kdf(shared, ALG, &[], &[], 256)))
     });
-    let key = key.expect("a point on the curve and a private key agree");
+    let key = key.expect("a point on the curve and a private key have a shared secret");
     AesKek::new(&AES_256, &key).expect("32 bytes are an AES-256 key")
 }
 
-/// The Concat KDF of RFC 7518, section 4.6.2, for keys of at most 256 bits: one round of SHA-256.
+/// The Concat KDF of RFC 7518 §4.6.2 for keys of at most 256 bits: one round of SHA-256.
 fn concat_kdf(shared: &[u8], algorithm: &str, apu: &[u8], apv: &[u8], bits: u32) -> Vec<u8> {
     assert!(bits <= 256, "one round makes 256 bits");
     let mut hash = digest::Context::new(&digest::SHA256);

@@ -67,7 +67,7 @@ fn the_two_directions_have_keys_of_their_own() {
 }
 
 #[test]
-fn what_is_not_exactly_a_sealed_message_is_refused() {
+fn every_vector_that_is_not_a_sealed_message_is_refused() {
     let vectors = vectors();
     let (device, purpose) = (&vectors.cases[0].device, vectors.cases[0].purpose());
     assert_eq!(vectors.refused.len(), 19);
@@ -84,7 +84,7 @@ fn what_is_not_exactly_a_sealed_message_is_refused() {
 }
 
 #[test]
-fn the_sealed_examples_are_the_bodies_that_they_seem() {
+fn the_sealed_examples_contain_valid_bodies() {
     let cases = vectors().cases;
     let content: Content = serde_json::from_str(&cases[0].plaintext).unwrap();
     assert_eq!(String::from_utf8(content.bytes).unwrap(), "Pay 5 € to Ann?");
@@ -99,7 +99,7 @@ fn the_sealed_examples_are_the_bodies_that_they_seem() {
     assert_eq!(content.identities.map(|ids| ids.len()), Some(1));
 }
 
-/// What the server lets through of a document is 60 KiB, all parts together.
+/// The server accepts documents of at most 60 KiB, all parts together.
 #[test]
 fn the_largest_document_fits_a_sealed_message() {
     let vectors = vectors();
@@ -116,7 +116,7 @@ fn the_largest_document_fits_a_sealed_message() {
         code_digits: None,
         document: Some(Document {
             digest_algorithm: Some("sha512".to_owned()),
-            // The worst that text can do: base64 makes four letters of three of its bytes.
+            // The worst case for a text: base64 makes four letters of three bytes.
             html: Some(Text("\u{1f}".repeat(60 * 1024))),
             ..Document::default()
         }),
@@ -186,7 +186,7 @@ proptest! {
         let mut sealed = seal(&key, &device, purpose, &plaintext).into_bytes();
         let place = place.index(sealed.len());
         sealed[place] ^= 1_u8 << bit;
-        // What is no longer UTF-8 never reaches us.
+        // Only UTF-8 reaches `open`.
         if let Ok(sealed) = String::from_utf8(sealed) {
             prop_assert!(open(&key, &device, purpose, &sealed).is_err());
         }

@@ -115,7 +115,7 @@ fn calls_are_verified_as_the_specification_says() {
 }
 
 #[test]
-fn a_token_that_proves_less_than_the_whole_call_is_refused() {
+fn every_vector_of_a_token_that_does_not_match_its_call_is_refused() {
     let mut vectors = Vectors::read();
     let refused = core::mem::take(&mut vectors.refused);
     assert_eq!(refused.len(), 27);
@@ -144,14 +144,14 @@ fn enrolments_are_verified_as_the_specification_says() {
 }
 
 #[test]
-fn what_is_signed_here_has_the_specifications_header_and_claims() {
+fn a_signed_token_has_the_specifications_header_and_claims() {
     let vectors = Vectors::read();
     let (key, device, origin) = (&vectors.auth_key, &vectors.device, &vectors.origins[0]);
     let call = &vectors.calls[0];
     let token = sign_call(key, device, origin, call.call(), Duration::from_secs(call.now));
     let mut expected: [Value; 2] = [&call.header, &call.claims].map(|text| read::<Value>(text));
     let [header, claims] = parts(&token);
-    assert_ne!(expected[1]["jti"], claims["jti"], "each token has a name of its own");
+    assert_ne!(expected[1]["jti"], claims["jti"], "each token has its own jti");
     expected[1]["jti"] = claims["jti"].clone();
     assert_eq!([header, claims], expected);
     assert!(vectors.verify(&token, call).is_ok());
@@ -166,7 +166,7 @@ fn what_is_signed_here_has_the_specifications_header_and_claims() {
 }
 
 #[test]
-fn a_call_is_good_for_sixty_seconds_either_way() {
+fn a_call_is_valid_for_sixty_seconds_before_and_after_its_time() {
     let vectors = Vectors::read();
     let call = &vectors.calls[0];
     let at = |millis: u64| {
@@ -183,7 +183,7 @@ fn a_call_is_good_for_sixty_seconds_either_way() {
 }
 
 #[test]
-fn an_endless_token_is_not_even_decoded() {
+fn an_overlong_token_is_refused_before_decoding() {
     let token = "e".repeat(TOKEN_BYTES_MAX + 1);
     assert_eq!(device_of_call(&token), Err(BadToken::Malformed));
 }

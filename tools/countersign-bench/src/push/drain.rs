@@ -1,5 +1,5 @@
-//! What is queued to a service that was away, sent when it is back: the server does nothing else
-//! meanwhile.
+//! Measures the pushes that are queued for an unavailable service, from its return on. The server
+//! has no other load.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -19,28 +19,28 @@ use crate::dialect::Dialect as _;
 use crate::kobil::CALLED_BACK;
 use crate::process::{Server, Usage, own_cpu};
 
-/// As Apple's service says that it is not well.
+/// The answer of Apple's service while it is unavailable.
 const AWAY: Outage = Outage { status: 503, reason: "ServiceUnavailable", retry_after: None };
-/// Longer than the server leaves a service alone.
+/// Longer than the server's pause before it tries the service again.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// These starts' numbers are none of the live ones'.
+/// The first number of these starts, which differs from the live ones' numbers.
 const NUMBERS_FROM: u64 = 1 << 40;
 
-/// What was measured.
+/// The measured figures.
 pub(super) struct Drained {
-    /// That came.
+    /// The number of pushes that arrived.
     pub(super) pushes: u64,
-    /// Requests besides, among them those of pushes that came already.
+    /// The number of further requests, for example of pushes that had arrived already.
     pub(super) repeated: u64,
-    /// From the first push that came to the last one.
+    /// The time from the first push's arrival to the last one's.
     pub(super) elapsed: Duration,
-    /// Of the server, from when the service was back until the last debt was settled.
+    /// The server's use of resources from the service's return until the queue was empty.
     pub(super) used: Usage,
     pub(super) own_cpu: Duration,
 }
 
-/// Who is asked, by whom, and where the server keeps what it owes.
+/// The devices, the application, and the ledger with the server's queue.
 pub(super) struct Backlog<'a> {
     pub(super) started: &'a Started,
     pub(super) tenant: TenantName,
@@ -51,7 +51,8 @@ pub(super) struct Backlog<'a> {
 }
 
 impl Backlog<'_> {
-    /// Sends the service away, starts what it is queued, has it come back, and waits for all of it.
+    /// Makes the service unavailable, starts the transactions, makes it available, and waits for
+    /// all pushes.
     pub(super) async fn drain(
         &self,
         server: &Server,
@@ -66,13 +67,13 @@ impl Backlog<'_> {
         let (before, own_before) = (server.usage().await?, own_cpu()?);
         let requests = services.requests();
         services.trouble(None);
-        let bar = Bar::new("being sent what is queued", self.queued.into());
+        let bar = Bar::new("sending queued pushes", self.queued.into());
         let (mut came, mut first) = (HashSet::new(), None::<Instant>);
         let mut last = Instant::now();
         while came.len() < self.queued as usize {
             let arrival = timeout(WAIT_MAX, arriving.recv()).await;
             let arrival = arrival.ok().flatten().with_context(|| {
-                format!("{} of {} pushes came, and then none", came.len(), self.queued)
+                format!("{} of {} pushes arrived, and then no more", came.len(), self.queued)
             })?;
             first.get_or_insert(arrival.at);
             last = arrival.at;
@@ -107,11 +108,11 @@ impl Backlog<'_> {
         stream::iter(starts).buffer_unordered(self.concurrency as usize).try_collect().await
     }
 
-    /// Waits until nothing is queued any more.
+    /// Waits until the queue is empty.
     async fn settled(&self, store: &Store) -> anyhow::Result<()> {
         let began = Instant::now();
         while !store.deliveries(&self.tenant, false, 1).await?.is_empty() {
-            ensure!(began.elapsed() < WAIT_MAX, "all pushes came, and some are still queued");
+            ensure!(began.elapsed() < WAIT_MAX, "all pushes arrived, and some are still queued");
             sleep(LOOK_EVERY).await;
         }
         Ok(())

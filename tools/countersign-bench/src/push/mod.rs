@@ -1,10 +1,10 @@
-//! What a push costs, and how soon it comes: to a service that holds Apple's rules, in the bench's
-//! own process, over TLS and HTTP/2.
+//! Measures the cost of a push and its delay: to a service with Apple's rules inside the bench,
+//! over TLS and HTTP/2.
 //!
-//! Two measurements. *Live*: an application starts something, and a push comes; in turns with
-//! starts for devices that nobody can wake, so that what is more is the push's. *Drained*: a
-//! service that was away comes back, and is sent what it is queued, so that the server has nothing
-//! else to do.
+//! There are two measurements. *Live*: an application starts a transaction, and a push arrives; in
+//! turns with starts for devices without a push address, so that the difference is the push.
+//! *Drained*: a service becomes available again and receives the queued pushes, while the server
+//! has no other load.
 
 mod drain;
 mod report;
@@ -33,19 +33,19 @@ use crate::text;
 use crate::verification;
 use crate::work_directory::{self, WorkDirectory};
 
-/// What may be open for one user; what is started here stays open.
+/// The limit on open transactions of one user; transactions that are started here stay open.
 const OPEN_PER_USER: u64 = 100;
-/// More starts in a second than this are not reckoned with, where their rate is not given.
+/// The assumed maximum of starts in a second, if their rate is not given.
 const STARTS_PER_SECOND: u64 = 3_000;
 
-/// What was found.
+/// The measured figures.
 struct PushFound {
-    /// Starts, each until its push came.
+    /// Starts, each until its push arrived.
     pushed: Measured,
-    /// Starts for those whom nobody can wake, each until its answer.
+    /// Starts for devices without a push address, each until its answer.
     bare: Measured,
     drained: Drained,
-    /// From the server to the service.
+    /// The number of connections from the server to the service.
     connections: usize,
     server_memory: u64,
 }
@@ -69,14 +69,15 @@ impl Bench {
         text::print(&report.text())
     }
 
-    /// Nobody is to have more open than may be, whichever worker is how fast.
+    /// Checks that no user exceeds the limit of open transactions, even if one worker does all
+    /// starts.
     fn ensure_room(&self) -> anyhow::Result<()> {
         let rate = self.rate.map_or(STARTS_PER_SECOND, u64::from);
         let started = self.seconds * rate + u64::from(self.queued);
         let needed = (2 * started).div_ceil(OPEN_PER_USER).max(self.concurrency.into());
         ensure!(
             u64::from(self.devices) >= needed,
-            "what is started stays open, and for one user no more than {OPEN_PER_USER}: --devices must be \
+            "transactions stay open, and one user may have at most {OPEN_PER_USER}: --devices must be \
              {needed} at least"
         );
         Ok(())
@@ -117,7 +118,8 @@ impl Bench {
         let (mut live, _) = self.connect(server, started.clone(), crowd.devices, tasks).await?;
         let bar = Bar::seconds(2 * self.seconds);
         for turn in 0..self.seconds {
-            // Who is first takes turns as well, so that what changes slowly changes nothing.
+            // The order changes with each turn, so that slow changes of the machine affect both
+            // equally.
             if turn % 2 == 0 {
                 bare.measure(TURN, server, &bar).await?;
                 live.measure(TURN, server, &bar).await?;
@@ -146,7 +148,7 @@ impl Bench {
     }
 }
 
-/// Writes the server's configuration: one sender, to this service. Answers where it is.
+/// Writes the server's configuration with one sender, to this service. Returns its path.
 fn configure(directory: &Path, services: &Services) -> anyhow::Result<PathBuf> {
     let write = |name: &str, text: &str| {
         let mut file = OpenOptions::new();

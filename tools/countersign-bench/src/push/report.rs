@@ -1,4 +1,4 @@
-//! What was found of pushes, for people and for programs. The JSON's names carry their units.
+//! The report on pushes, for people and for programs. The JSON's names contain their units.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::report::{micros, millis, processor, round};
 use crate::tally::Measured;
 use crate::text;
 
-/// What a push may cost: so many verifications.
+/// The bound on the cost of a push, in verifications.
 const VERIFICATIONS: f64 = 2.0;
 
 /// The figures.
@@ -22,14 +22,14 @@ pub(super) struct PushReport {
     ledger_file_system: String,
     seconds: u64,
     concurrency: u32,
-    /// That can be woken.
+    /// The number of devices with a push address.
     devices: u32,
     tls: bool,
-    /// Of an open loop.
+    /// Only for an open loop.
     rate_starts_per_second: Option<u32>,
-    /// Sent when the service was back; from here on, of these.
+    /// The number of pushes after the service's return. The following figures are for these.
     pushes: u64,
-    /// Requests besides.
+    /// The number of further requests.
     pushes_repeated: u64,
     pushes_per_second: f64,
     server_cpu_microseconds_per_push: f64,
@@ -38,28 +38,28 @@ pub(super) struct PushReport {
     syncs_per_push: f64,
     verification_cpu_microseconds: f64,
     ratio_cpu_per_push_to_verification: f64,
-    /// What that may be.
+    /// The bound on it.
     bound_ratio_cpu_per_push_to_verification: f64,
     live: Live,
-    /// Of the server's, to the service, in all.
+    /// The number of the server's connections to the service.
     connections: usize,
     server_rss_bytes: u64,
 }
 
-/// Starts, and their pushes.
+/// Starts and their pushes.
 #[derive(Debug, Serialize)]
 struct Live {
     pushes: u64,
     errors: u64,
     first_error: Option<String>,
     pushes_per_second: f64,
-    /// From the start's beginning, or when it was to begin, until its push came.
+    /// From the start's beginning, or its planned time, until its push arrived.
     start_to_push_p50_milliseconds: f64,
     start_to_push_p99_milliseconds: f64,
     start_to_push_p99_9_milliseconds: f64,
     start_to_push_max_milliseconds: f64,
     server_cpu_microseconds_per_start_and_push: f64,
-    /// Of devices that nobody can wake.
+    /// For devices without a push address.
     server_cpu_microseconds_per_start_alone: f64,
     starts_alone_per_second: f64,
 }
@@ -101,14 +101,14 @@ impl PushReport {
         }
     }
 
-    /// For people.
+    /// The report for people.
     pub(super) fn text(&self) -> String {
         let live = &self.live;
         let mut entries = vec![
             (
                 "pushes",
                 format!(
-                    "{} to a service that was away, {:.0} a second, {} connection(s), {} requests besides",
+                    "{} to a service that was unavailable, {:.0} a second, {} connection(s), {} requests besides",
                     self.pushes, self.pushes_per_second, self.connections, self.pushes_repeated
                 ),
             ),
@@ -125,7 +125,7 @@ impl PushReport {
             (
                 "CPU of a push",
                 format!(
-                    "{} × one P-256 verification ({} µs); it may be {}",
+                    "{} × one P-256 verification ({} µs); the bound is {}",
                     self.ratio_cpu_per_push_to_verification,
                     self.verification_cpu_microseconds,
                     self.bound_ratio_cpu_per_push_to_verification
@@ -151,7 +151,7 @@ impl PushReport {
             (
                 "of a start",
                 format!(
-                    "{:.0} µs of server CPU with its push, {:.0} µs where nobody can be woken",
+                    "{:.0} µs of server CPU with its push, {:.0} µs without a push",
                     live.server_cpu_microseconds_per_start_and_push,
                     live.server_cpu_microseconds_per_start_alone
                 ),

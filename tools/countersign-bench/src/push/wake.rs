@@ -1,4 +1,4 @@
-//! A start whose push comes, and one that wakes nobody.
+//! Starts with a push, and starts without one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::http_connection::HttpConnection;
 use crate::kobil::{CALLED_BACK, Kobil};
 use crate::task::Tasks;
 
-/// A push that came.
+/// A push that arrived.
 pub(super) struct Arrival {
     pub(super) at: Instant,
-    /// The same when it comes again.
+    /// The same for a repeated push.
     pub(super) id: String,
 }
 
-/// Who waits for a push, by the device's token. Clones are the same.
+/// The receivers of pushes, by the device's token. Clones share the same map.
 #[derive(Clone, Default)]
 pub(super) struct Arrivals(Arc<Mutex<HashMap<String, mpsc::UnboundedSender<Arrival>>>>);
 
 impl Arrivals {
-    /// Those at these services, for as long as they run.
+    /// The receivers for these services, for as long as they run.
     pub(super) fn of(services: &mut Services, tasks: &Tasks) -> Self {
         let (arrivals, mut received) = (Self::default(), services.received());
         let told = arrivals.clone();
@@ -43,18 +43,18 @@ impl Arrivals {
         let id = push.headers.get("apns-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
         let arrival = Arrival { at: push.at.into(), id: id.to_owned() };
         if let Some(waiting) = self.0.lock().get(&push.token) {
-            let _ = waiting.send(arrival); // Its device has failed.
+            let _ = waiting.send(arrival); // The receiver is gone if its device has failed.
         }
     }
 
-    /// Whoever waits for this device's pushes from now on.
+    /// Returns a new receiver for this device's pushes.
     fn expect(&self, token: &str) -> mpsc::UnboundedReceiver<Arrival> {
         let (waiting, arriving) = mpsc::unbounded_channel();
         self.0.lock().insert(token.to_owned(), waiting);
         arriving
     }
 
-    /// From now on all devices' pushes go there.
+    /// Returns a new receiver for all devices' pushes.
     pub(super) fn expect_all(&self) -> mpsc::UnboundedReceiver<Arrival> {
         let (all, arriving) = mpsc::unbounded_channel();
         self.0.lock().values_mut().for_each(|waiting| waiting.clone_from(&all));
@@ -62,8 +62,8 @@ impl Arrivals {
     }
 }
 
-/// One turn of an application: a start, until its push came; where nobody can be woken, until its
-/// answer.
+/// One turn of an application: a start until its push arrived, or, for a device without a push
+/// address, until its answer.
 #[derive(Clone)]
 pub(super) struct Started {
     pub(super) kobil: Kobil,
@@ -72,7 +72,7 @@ pub(super) struct Started {
 
 impl Dialect for Started {
     type Application = HttpConnection;
-    /// The pushes of a device that can be woken.
+    /// The receiver of a device's pushes, if it has a push address.
     type Device = Option<mpsc::UnboundedReceiver<Arrival>>;
 
     async fn application(&self) -> anyhow::Result<HttpConnection> {
@@ -109,7 +109,7 @@ impl Dialect for Started {
     }
 
     async fn look_after(_: &mut Self::Device) -> anyhow::Result<()> {
-        Ok(()) // It is not there.
+        Ok(()) // The device has no connection.
     }
 
     async fn renew(&self) -> anyhow::Result<()> {

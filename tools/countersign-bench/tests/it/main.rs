@@ -1,5 +1,5 @@
-//! The bench, small, against the server's program: its figures are some, and what it says of them
-//! is so.
+//! Short runs of the bench against the server's program: its figures are plausible, and its report
+//! agrees with them.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const BENCH: &str = env!("CARGO_BIN_EXE_countersign-bench");
 
-/// Builds the server's program, which belongs to another package: it lies beside the bench's.
+/// Builds the server's program, which belongs to another package; it is in the bench's directory.
 static SERVER_IS_BUILT: LazyLock<()> = LazyLock::new(|| {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "--offline", "--package", "countersign-server"]);
@@ -27,7 +27,7 @@ fn bench(arguments: &[&str]) -> Value {
     command.args(arguments).arg("--json").arg(&file);
     let out = command.arg("--data").arg(directory.path()).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    assert!(is_alone(&file), "the bench's ledger goes with it");
+    assert!(is_alone(&file), "the bench removes its ledger");
     serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
 }
 
@@ -36,7 +36,7 @@ fn is_alone(file: &Path) -> bool {
 }
 
 #[test]
-fn each_push_that_is_owed_comes_on_one_connection_and_costs_something() {
+fn every_queued_push_arrives_on_one_connection_and_has_a_cost() {
     let few = ["--seconds", "2", "--rate", "100", "--concurrency", "4", "--devices", "12"];
     let figures = bench(&[&few[..], &["--push", "--queued", "300"]].concat());
     let number = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("{name}: {figures}"));
@@ -50,7 +50,7 @@ fn each_push_that_is_owed_comes_on_one_connection_and_costs_something() {
 }
 
 #[test]
-fn more_starts_than_may_be_open_are_refused_with_how_many_devices_they_need() {
+fn too_many_starts_are_refused_with_the_number_of_devices_that_they_need() {
     let mut command = Command::new(BENCH);
     let out = command.args(["--push", "--devices", "64"]).output().unwrap();
     assert!(!out.status.success());

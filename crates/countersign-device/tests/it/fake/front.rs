@@ -1,4 +1,4 @@
-//! What the fake server's sockets say: HTTP, the channel, TLS.
+//! The sockets of the fake server: HTTP, the channel, TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -111,7 +111,7 @@ fn answer(
         Ok(Message::Finished(ended) | Message::Declined(ended) | Message::Failed(ended)) => {
             Json(ended).into_response()
         }
-        Ok(_) => unreachable!("decisions are these"),
+        Ok(_) => unreachable!("every decision is matched above"),
         Err(body) => refused(body),
     }
 }
@@ -124,7 +124,7 @@ async fn channel(Shared(fake): Shared<Fake>, upgrade: WebSocketUpgrade) -> Respo
     let protocols = [SUBPROTOCOL];
     let now = httpdate::fmt_http_date(UNIX_EPOCH + fake.tables().now());
     let upgrade = upgrade.protocols(protocols).on_upgrade(|socket| async move {
-        // Whatever ends the socket ends the channel.
+        // The end of the socket is the end of the channel.
         let _ = serve(fake, socket).await;
     });
     ([("date", now)], upgrade).into_response()
@@ -179,7 +179,7 @@ async fn serve(fake: Fake, mut socket: WebSocket) -> Result<(), axum::Error> {
     }
 }
 
-/// TLS for `localhost`, with a certificate of `ca`.
+/// TLS for `localhost`, with a certificate issued by `ca`.
 pub(super) struct Tls {
     tcp: TcpListener,
     acceptor: TlsAcceptor,

@@ -1,5 +1,5 @@
-//! Messages whose bytes are changed, cut, followed or framed in another way, and what is no such
-//! message at all.
+//! Messages whose bytes are changed, cut, extended or framed in another way, and bytes that are not
+//! such a message.
 
 use std::sync::LazyLock;
 
@@ -20,15 +20,15 @@ fn a_changed_bit_anywhere_is_refused() {
         let mut changed = message.clone();
         changed[place] ^= 1 << (place % 8);
         if let Ok(proof) = cms::verify(&changed, &RIGHT, &signer, NOW) {
-            // Only what nobody signed and nothing says may differ: the message's version, 1 or 3.
-            assert_ne!(proof, kept, "byte {place} came out as it was");
+            // Only the message's version, 1 or 3, may change: it is not signed and has no effect.
+            assert_ne!(proof, kept, "the change of byte {place} was normalised away");
             assert_eq!((changed[place], message[place]), (3, 1), "byte {place}");
         }
     }
 }
 
 #[test]
-fn every_beginning_of_a_message_is_refused() {
+fn every_truncated_message_is_refused() {
     let message = Forge::right(&ANN).build();
     let signer = ANN.signer();
     for form in [message.clone(), stream(&message, 7)] {
@@ -40,7 +40,7 @@ fn every_beginning_of_a_message_is_refused() {
 }
 
 #[test]
-fn nothing_may_follow_the_message() {
+fn bytes_after_the_message_are_refused() {
     let mut message = Forge::right(&ANN).build();
     message.push(0);
     assert_eq!(verify(&message), Err(BadProof::Encoding(BadBer::Trailing)));
@@ -50,12 +50,12 @@ fn nothing_may_follow_the_message() {
 }
 
 #[test]
-fn ber_that_hides_something_is_refused() {
+fn ber_with_hidden_bytes_is_refused() {
     let right = Forge::right(&ANN).build();
     let content = element(0x04, CONTENT);
     let place = right.windows(content.len()).position(|window| window == content).unwrap();
     let [before, after] = [&right[..place], &right[place + content.len()..]];
-    // Lengths around the content are made indefinite by streaming, so a longer one fits in.
+    // Streaming makes the lengths around the content indefinite, so that a longer content fits.
     let hidden = |inside: &[u8]| {
         let (start, rest) = (stream_open(before), after);
         let mut message = start;
@@ -65,38 +65,38 @@ fn ber_that_hides_something_is_refused() {
         message.extend([0; 6]);
         verify(&message)
     };
-    assert!(hidden(&content).is_ok(), "right before it is spoilt");
+    assert!(hidden(&content).is_ok(), "valid before the change");
 
     let (first, last) = CONTENT.split_at(4);
     let parts = |parts: &[Vec<u8>]| [&[0x24, 0x80][..], &parts.concat(), &[0, 0]].concat();
     let (first, last) = (element(0x04, first), element(0x04, last));
     assert!(hidden(&parts(&[first.clone(), last.clone()])).is_ok());
-    // A segment that one reader skips and another joins.
+    // A segment of another kind: one reader skips it, another joins it.
     let other = element(0x0c, b"not ");
     let outcome = hidden(&parts(&[first.clone(), other, last.clone()]));
     assert_eq!(outcome, Err(BadProof::Encoding(BadBer::Segments)));
-    // A segment more: it is content, and so it is another content.
+    // An additional segment changes the content.
     let more = element(0x04, b" and more");
     let outcome = hidden(&parts(&[first.clone(), last.clone(), more.clone()]));
     assert_eq!(outcome, Err(BadProof::OtherContent));
-    // Something behind the content, inside the same frame.
+    // An element after the content, inside the same frame.
     let outcome = hidden(&[content.clone(), more].concat());
     assert_eq!(outcome, Err(BadProof::Message));
-    // An end mark that one reader takes for the end of the string.
+    // An end-of-contents mark that one reader takes as the end of the string.
     let early = [&[0x24, 0x80][..], &first, &[0, 0], &last, &[0, 0]].concat();
     assert!(hidden(&early).is_err());
-    // An end mark inside a definite length.
+    // An end-of-contents mark inside a definite length.
     let marked = element(0x24, &[first, vec![0, 0], last].concat());
     assert!(hidden(&marked).is_err());
 }
 
-/// The frames around the content, opened with indefinite lengths and left open.
+/// The frames around the content, with indefinite lengths and without their ends.
 fn stream_open(before: &[u8]) -> Vec<u8> {
     let version_to_digests = {
         let from = before.windows(3).position(|window| window == [2, 1, 1]).unwrap();
         let data = der(&oid::DATA);
         let to = before.windows(data.len()).position(|window| window == data).unwrap();
-        // The header of the SEQUENCE in between is left out.
+        // Leaves out the header of the SEQUENCE between them.
         before[from..to].strip_suffix(&before[to - 2..to]).unwrap().to_vec()
     };
     let mut open = vec![0x30, 0x80];
@@ -111,7 +111,7 @@ fn stream_open(before: &[u8]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn whatever_is_put_into_a_message_it_is_refused_or_stays_the_same_proof(
+    fn a_message_with_inserted_bytes_is_refused_or_gives_the_same_proof(
         place in 0..1500_usize,
         removed in 0..40_usize,
         put in proptest::collection::vec(any::<u8>(), 0..40),

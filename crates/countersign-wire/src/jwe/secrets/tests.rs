@@ -36,7 +36,7 @@ fn the_key_derivation_is_rfc_7518s() {
         unhex("9e56d91d817135d372834283bf84269cfb316ea3da806a48f6daa7798cfe90c4");
     let key = concat_kdf(&shared, "A128GCM", b"Alice", b"Bob", 128);
     assert_eq!(to_base64url(key), "VqqN6vgjbSBcIijNcacQGg");
-    // The appendix's keys make the appendix's secret.
+    // The keys of the appendix have the shared secret of the appendix.
     let vectors = Vectors::read();
     assert_eq!(unhex(&vectors.shared_secret), shared);
     let theirs = vectors.seal_key.public().point();
@@ -65,7 +65,7 @@ fn secrets_are_sealed_as_the_specification_says() {
 }
 
 #[test]
-fn what_is_not_exactly_a_sealed_secret_is_refused() {
+fn every_vector_that_is_not_a_sealed_secret_is_refused() {
     let vectors = Vectors::read();
     assert_eq!(vectors.refused.len(), 9);
     for Refused { name, token, error } in vectors.refused {
