@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use countersign_server::parsers::configuration::{Config, Overrides};
+use countersign_config::{Config, Overrides};
 
 /// In memory where there is such a place, since it is written once for each input.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use countersign_server::parsers::egress::{Guard, Target};
+use countersign_egress::guard::{Guard, Target};
 use url::{Host, Url};
 
 /// A URL that the guard lets through without asking anybody names a public address in it, or a

@@ -2,7 +2,9 @@
 
 use countersign_core::limits::{CONTENT_BYTES_MAX, PROFILE_BYTES_MAX};
 use countersign_core::spec::MediaType;
-use countersign_server::parsers::kobil::{Asked, Cancel, NewCode, NewUser, Profile, Start};
+use countersign_kobil::activations::body::{ActivationRequest, NewCode};
+use countersign_kobil::body::{Cancel, Start};
+use countersign_kobil::users::body::{NewUser, Profile};
 use countersign_wire::statement::Statement;
 use http::Uri;
 
@@ -45,7 +47,7 @@ pub fn kobil_people(bytes: &[u8]) {
         }
         _ => {
             if let Ok(uri) = Uri::try_from(asked) {
-                let _ = Asked::of(&uri);
+                let _ = ActivationRequest::of(&uri);
             }
         }
     }

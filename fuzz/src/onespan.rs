@@ -2,7 +2,7 @@
 
 use countersign_core::limits::SIGNATURE_BYTES_MAX;
 use countersign_core::spec::SignatureFormat;
-use countersign_server::parsers::onespan::{BodyParameters, read_signature, unhexed};
+use countersign_onespan::body::{BodyParameters, read_signature, unhexed};
 
 /// What is read as a signature can be nothing else, and a body says each thing once.
 pub fn onespan_rest(bytes: &[u8]) {

@@ -9,9 +9,11 @@ use countersign_core::limits::{
 };
 use countersign_core::spec::MediaType;
 use countersign_proof::raw::{Algorithm, Hash};
-use countersign_server::parsers::trustedx::{
-    BadBody, Create, Finish, ProcessKind, Shown, StatusChange, read_labels, words,
-};
+use countersign_trustedx::body::{Create, ProcessKind};
+use countersign_trustedx::identity::body::{StatusChange, read_labels};
+use countersign_http::json_members::BadBody;
+use countersign_trustedx::links::body::{Finish, words};
+use countersign_trustedx::selector::SelectorView;
 
 /// The first byte says which call, and whether SHA-1 is allowed; the rest is its body. What is read
 /// can be shown, and signed by what may sign it.
@@ -24,7 +26,7 @@ pub fn trustedx(bytes: &[u8]) {
     assert!(create.asked.len() <= SELECTORS_MAX);
     for asked in &create.asked {
         let shown = serde_json::to_vec(&asked.shown).expect("it is plain JSON");
-        let again: Shown = serde_json::from_slice(&shown).expect("what is written is read");
+        let again: SelectorView = serde_json::from_slice(&shown).expect("what is written is read");
         assert_eq!(serde_json::to_vec(&again).expect("it is plain JSON"), shown);
     }
     let content = &create.content;

@@ -68,11 +68,6 @@ const RULES: &[(&str, &str, Check)] = &[
         fence::check_all,
     ),
     (
-        "a dialect names no other dialect, no store, no delivery and no egress",
-        "a dialect translates; it never decides",
-        fence::dialects,
-    ),
-    (
         "no machine's paths",
         "a path of one machine works only on that machine",
         shape::machine_paths,

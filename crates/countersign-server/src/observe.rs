@@ -19,9 +19,9 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogFormat, ObserveConfig, Shares};
-use crate::listen::{Limits, Listener};
-use crate::task::{Criticality, Shutdown};
+use countersign_config::{LogFormat, ObserveConfig, Shares};
+use countersign_http::listen::{Limits, Listener};
+use countersign_node::task::{Criticality, Shutdown};
 
 /// Scrapers and probes; more than a handful is a mistake.
 const ADMIN_CONNECTIONS_MAX: u32 = 64;
@@ -154,7 +154,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::config::{Config, Overrides};
+    use countersign_config::{Config, Overrides};
 
     fn admin(
         ready: impl Fn() -> BoxFuture<'static, Result<(), &'static str>> + Send + Sync + 'static,

@@ -23,27 +23,30 @@ use countersign_core::user::LockPolicy;
 use countersign_store::Store;
 use tracing::{info, warn};
 
-use crate::channel::{self, Devices};
-use crate::clock::{self, System};
-use crate::config::{Config, Overrides};
-use crate::delivery::{self, Callers, dispatcher};
-use crate::dialect::callback_url::Callbacks;
-use crate::dialect::caller::Authenticator;
-use crate::dialect::kobil::{self, ActivationSettings, Kobil};
-use crate::dialect::onespan::phone::{self, Phones};
-use crate::dialect::onespan::rest::{self, Rest};
-use crate::dialect::onespan::soap::{self, Soap};
-use crate::dialect::token::Tokens;
-use crate::dialect::trustedx::{self, TrustedX};
-use crate::digest_url::DigestUrlVerifier;
-use crate::egress::guard::Guard;
-use crate::egress::names::Names;
-use crate::egress::resolve::Resolver;
-use crate::listen::{ConnectionLimit, KnownNetworks, Listener};
-use crate::node::{Core, log};
-use crate::notifier::LocalNotifier;
-use crate::task::{Criticality, Shutdown};
-use crate::{dialect, observe, retention, tls};
+use crate::dialects;
+use crate::observe;
+use countersign_channel::Devices;
+use countersign_channel::digest_url::DigestUrlVerifier;
+use countersign_config::{Config, Overrides};
+use countersign_delivery::{Callers, dispatcher};
+use countersign_egress::guard::Guard;
+use countersign_egress::names::Names;
+use countersign_egress::resolve::Resolver;
+use countersign_http::callback_url::Callbacks;
+use countersign_http::caller::Authenticator;
+use countersign_http::listen::{ConnectionLimit, KnownNetworks, Listener};
+use countersign_http::tls;
+use countersign_http::token::Tokens;
+use countersign_kobil::{ActivationSettings, Kobil};
+use countersign_node::clock::{self, System};
+use countersign_node::notifier::LocalNotifier;
+use countersign_node::retention;
+use countersign_node::task::{Criticality, Shutdown};
+use countersign_node::{Core, log};
+use countersign_onespan::phone::{self, Phones};
+use countersign_onespan::rest::{self, Rest};
+use countersign_onespan::soap::{self, Soap};
+use countersign_trustedx::TrustedX;
 
 /// How often the clocks of open transactions are looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
@@ -77,7 +80,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let names = Names::of_system();
     let guard = Guard::new(config.delivery.allowed_networks.clone());
     let resolver = Resolver::new(guard, names.clone());
-    let callers = Callers::new(&config, &names, resolver.clone(), dialect::result_body)?;
+    let callers = Callers::new(&config, &names, resolver.clone(), dialects::result_body)?;
     let digest_url = DigestUrlVerifier::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
     let address = config.server.public_addresses(port)[0].to_string();
     let authenticator = authenticator(&config, &core, Callbacks::new(resolver), &known, &address)?;
@@ -92,10 +95,16 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     );
     let phones = phones(&config, &core, &devices);
     let router = Router::new()
-        .merge(kobil::router(kobil(&config, &authenticator, &tasks, &address)))
+        .merge(countersign_kobil::router(kobil(&config, &authenticator, &tasks, &address)))
         .merge(onespan(&config, &authenticator, &phones, &tasks, &address))
-        .merge(trustedx::router(trustedx(&config, &authenticator, &devices, &tasks, &address)))
-        .merge(channel::router(devices.clone()));
+        .merge(countersign_trustedx::router(trustedx(
+            &config,
+            &authenticator,
+            &devices,
+            &tasks,
+            &address,
+        )))
+        .merge(countersign_channel::router(devices.clone()));
 
     let admin = observe::bind(&config.observe)?;
     let metrics = observe::record(&tasks)?;
@@ -131,7 +140,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
 fn spawn_workers(config: &Config, core: &Arc<Core>, callers: Callers, tasks: &Shutdown) {
     let checking = callers.pushes.clone().check(core.now());
     tasks.spawn("check of push senders", Criticality::Passing, checking);
-    let settings = delivery::rules(config);
+    let settings = countersign_delivery::rules(config);
     let deliveries = dispatcher::work(Arc::clone(core), callers, settings, tasks.clone());
     tasks.spawn("deliveries", Criticality::Essential, deliveries);
     let retention = retention::work(Arc::clone(core), config.retention.clone(), tasks.clone());
@@ -246,7 +255,8 @@ fn trustedx(
     address: &str,
 ) -> TrustedX {
     let guard = Guard::new(config.delivery.allowed_networks.clone());
-    let rules = Arc::new(trustedx::TrustedXSettings::new(&config.trustedx, guard, address));
+    let rules =
+        Arc::new(countersign_trustedx::TrustedXSettings::new(&config.trustedx, guard, address));
     TrustedX {
         authenticator: authenticator.clone(),
         devices: devices.clone(),
@@ -255,9 +265,9 @@ fn trustedx(
     }
 }
 
-fn device_rules(config: &Config, port: u16) -> channel::ChannelSettings {
+fn device_rules(config: &Config, port: u16) -> countersign_channel::ChannelSettings {
     let addresses = config.server.public_addresses(port);
-    channel::ChannelSettings {
+    countersign_channel::ChannelSettings {
         origins: addresses.iter().map(ToString::to_string).collect(),
         server_name: config.server.name.clone(),
         pace: Pace { ping: config.channel.ping, idle: config.channel.idle },

@@ -2,7 +2,7 @@
 //! the clock, making evidence, and SQL.
 
 use super::Finding;
-use super::files::{File, Files, Line};
+use super::files::{File, Files};
 
 /// Words, the paths in which they are forbidden, and the exceptions.
 struct Fence {
@@ -27,9 +27,9 @@ const FENCES: &[Fence] = &[
     Fence {
         words: &["std::env", "std::{env", "env::var", "env::var_os", "env::vars", "env::args"],
         forbidden_in: &["crates/", "tools/countersign-sim/"],
-        allowed_in: &["crates/countersign-server/src/config/"],
+        allowed_in: &["crates/countersign-config/src/"],
         is_quoted: false,
-        reason: "only config/ reads the environment, so that config.default.toml is the whole manual",
+        reason: "only countersign-config reads the environment, so that config.default.toml is the whole manual",
     },
     Fence {
         words: &[
@@ -43,7 +43,7 @@ const FENCES: &[Fence] = &[
         ],
         forbidden_in: &["crates/", "tools/countersign-sim/"],
         allowed_in: &[
-            "crates/countersign-server/src/task.rs",
+            "crates/countersign-node/src/task.rs",
             "crates/countersign-store/src/sqlite",
             "crates/countersign-device/src/",
         ],
@@ -54,7 +54,7 @@ const FENCES: &[Fence] = &[
         words: &["SystemTime::now", "Instant::now", "OffsetDateTime::now_utc", "UtcDateTime::now"],
         forbidden_in: &["crates/", "tools/countersign-sim/"],
         allowed_in: &[
-            "crates/countersign-server/src/clock.rs",
+            "crates/countersign-node/src/clock.rs",
             "crates/countersign-server/src/cli/",
             "crates/countersign-device/src/",
         ],
@@ -120,44 +120,6 @@ fn names(line: &str, word: &str) -> bool {
     })
 }
 
-const DIALECTS: &str = "crates/countersign-server/src/dialect/";
-
-/// Finds dialects that name another dialect, the store or the deliveries, in tests too.
-pub(super) fn dialects(files: &Files) -> Vec<Finding> {
-    let dialect_of = |file: &File| {
-        let (dialect, _) = file.path.strip_prefix(DIALECTS)?.split_once('/')?;
-        Some(dialect.to_owned())
-    };
-    let mut dialects: Vec<String> = files.rust().filter_map(dialect_of).collect();
-    dialects.sort();
-    dialects.dedup();
-
-    let mut findings = Vec::new();
-    for file in files.rust() {
-        let Some(own) = dialect_of(file) else { continue };
-        for (number, line) in (1..).zip(&file.lines) {
-            let mut others = dialects.iter().filter(|other| **other != own);
-            let named = others
-                .find(|other| names_module(line, other))
-                .map(|other| format!("`{own}` names `{other}`"));
-            let named = named.or_else(|| {
-                let forbidden = ["countersign_store", "crate::delivery", "crate::egress"];
-                let named = forbidden.into_iter().find(|path| names(&line.code, path))?;
-                Some(format!("`{own}` names `{named}`"))
-            });
-            if let Some(what) = named {
-                findings.push(Finding { path: file.path.clone(), line: number, what });
-            }
-        }
-    }
-    findings
-}
-
-fn names_module(line: &Line, module: &str) -> bool {
-    names(&line.code, &format!("dialect::{module}"))
-        || names(&line.code, &format!("super::{module}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,10 +132,10 @@ mod tests {
     fn each_word_is_found_outside_its_modules_and_allowed_inside() {
         let server = "crates/countersign-server/src/a.rs";
         for (code, inside) in [
-            ("let a = std::env::var(\"B\");", "crates/countersign-server/src/config/mod.rs"),
-            ("tokio::spawn(a);", "crates/countersign-server/src/task.rs"),
+            ("let a = std::env::var(\"B\");", "crates/countersign-config/src/lib.rs"),
+            ("tokio::spawn(a);", "crates/countersign-node/src/task.rs"),
             ("std::thread::spawn(a);", "crates/countersign-store/src/sqlite/writer.rs"),
-            ("let a = SystemTime::now();", "crates/countersign-server/src/clock.rs"),
+            ("let a = SystemTime::now();", "crates/countersign-node/src/clock.rs"),
             ("let a = tokio::time::Instant::now();", "crates/countersign-device/src/a.rs"),
             ("let a = Proof::recorded(b);", "crates/countersign-store/src/row.rs"),
             ("let a = \"SELECT b FROM c\";", "crates/countersign-store/src/sqlite.rs"),
@@ -213,24 +175,5 @@ mod tests {
         assert_eq!(findings(path, "let a = \"SELECTED\";"), 0);
         assert_eq!(findings(path, "#[cfg(test)]\nmod tests {\n    tokio::spawn(a);\n}"), 0);
         assert_eq!(findings("crates/countersign-server/tests/it.rs", "tokio::spawn(a);"), 0);
-    }
-
-    #[test]
-    fn a_dialect_that_names_another_module_is_found() {
-        let kobil = "crates/countersign-server/src/dialect/kobil/routes.rs";
-        let onespan = "crates/countersign-server/src/dialect/onespan/routes.rs";
-        for code in [
-            "use crate::dialect::onespan::body;",
-            "use super::super::onespan;",
-            "use countersign_store::Store;",
-            "use crate::delivery::webhook;",
-            "use crate::egress::outbound::Outbound;",
-        ] {
-            let files =
-                Files::of(&[(kobil, code), (onespan, "use crate::dialect::caller::Caller;")]);
-            let found = dialects(&files);
-            assert_eq!(found.len(), 1, "{code}: {found:?}");
-            assert_eq!(found[0].path, kobil);
-        }
     }
 }

@@ -11,13 +11,96 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("countersign-wire", &[]),
     ("countersign-store", &["countersign-core", "countersign-proof"]),
     ("countersign-device", &["countersign-wire", "countersign-proof"]),
+    ("countersign-config", &["countersign-core", "countersign-proof"]),
+    (
+        "countersign-node",
+        &[
+            "countersign-config",
+            "countersign-core",
+            "countersign-proof",
+            "countersign-store",
+            "countersign-wire",
+        ],
+    ),
+    ("countersign-egress", &["countersign-core", "countersign-node", "countersign-wire"]),
+    (
+        "countersign-http",
+        &[
+            "countersign-config",
+            "countersign-core",
+            "countersign-egress",
+            "countersign-node",
+            "countersign-store",
+        ],
+    ),
+    (
+        "countersign-delivery",
+        &[
+            "countersign-config",
+            "countersign-core",
+            "countersign-egress",
+            "countersign-node",
+            "countersign-store",
+            "countersign-wire",
+        ],
+    ),
+    (
+        "countersign-channel",
+        &[
+            "countersign-config",
+            "countersign-core",
+            "countersign-delivery",
+            "countersign-egress",
+            "countersign-http",
+            "countersign-node",
+            "countersign-proof",
+            "countersign-wire",
+        ],
+    ),
+    // A dialect translates. It names no other dialect, no store, no delivery and no egress.
+    (
+        "countersign-kobil",
+        &["countersign-core", "countersign-http", "countersign-node", "countersign-wire"],
+    ),
+    (
+        "countersign-onespan",
+        &[
+            "countersign-channel",
+            "countersign-core",
+            "countersign-http",
+            "countersign-node",
+            "countersign-proof",
+            "countersign-wire",
+        ],
+    ),
+    (
+        "countersign-trustedx",
+        &[
+            "countersign-channel",
+            "countersign-config",
+            "countersign-core",
+            "countersign-http",
+            "countersign-node",
+            "countersign-proof",
+            "countersign-wire",
+        ],
+    ),
     (
         "countersign-server",
         &[
+            "countersign-channel",
+            "countersign-config",
             "countersign-core",
+            "countersign-delivery",
             "countersign-device",
+            "countersign-egress",
+            "countersign-http",
+            "countersign-kobil",
+            "countersign-node",
+            "countersign-onespan",
             "countersign-proof",
             "countersign-store",
+            "countersign-trustedx",
             "countersign-wire",
         ],
     ),
@@ -41,7 +124,17 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     // Fuzz targets call every parser of untrusted bytes.
     (
         "countersign-fuzz",
-        &["countersign-core", "countersign-proof", "countersign-server", "countersign-wire"],
+        &[
+            "countersign-config",
+            "countersign-core",
+            "countersign-egress",
+            "countersign-http",
+            "countersign-kobil",
+            "countersign-onespan",
+            "countersign-proof",
+            "countersign-trustedx",
+            "countersign-wire",
+        ],
     ),
 ];
 

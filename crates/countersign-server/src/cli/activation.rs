@@ -18,8 +18,8 @@ use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::identity::checked_labels;
 use super::qr::qr;
-use crate::config::PublicAddress;
-use crate::time_format;
+use countersign_config::PublicAddress;
+use countersign_http::time_format;
 
 /// The longest that a code may be good, in seconds: a year.
 const VALID_SECONDS_MAX: u64 = 365 * 86_400;

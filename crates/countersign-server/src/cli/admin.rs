@@ -1,6 +1,5 @@
 //! The administrator's desk: the ledger, opened beside a server that may be running.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
@@ -13,11 +12,11 @@ use countersign_core::time::Timestamp;
 use countersign_core::user::User;
 use countersign_store::Store;
 
-use crate::clock::System;
-use crate::config::{Config, Overrides};
-use crate::node::Core;
-use crate::notifier::LocalNotifier;
 use crate::serve;
+use countersign_config::{Config, Overrides};
+use countersign_node::Core;
+use countersign_node::clock::System;
+use countersign_node::notifier::LocalNotifier;
 
 /// Where the ledger is, and for whom to print.
 #[derive(Args, Clone, Debug)]
@@ -75,7 +74,13 @@ impl Admin {
         let store = serve::open(&config)?;
         let policy = serve::policy(&config);
         let core = Core::new(store.clone(), LocalNotifier::new(0), System::default(), policy);
-        Ok(Self { config, core, actor: Actor::CommandLine(account()), json, store })
+        Ok(Self {
+            config,
+            core,
+            actor: Actor::CommandLine(countersign_config::account()),
+            json,
+            store,
+        })
     }
 
     /// The time.
@@ -126,15 +131,4 @@ mod tests {
         assert!(error.contains("there is no ledger in") && error.contains("--data"), "{error}");
         assert!(!data.exists());
     }
-}
-
-/// The name of the account that runs this command: by its environment, or else its number.
-fn account() -> String {
-    let named = ["SUDO_USER", "LOGNAME", "USER"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok().filter(|account| !account.is_empty()));
-    named.unwrap_or_else(|| {
-        let own = std::fs::metadata("/proc/self");
-        own.map_or_else(|_| "unknown".to_owned(), |own| format!("uid {}", own.uid()))
-    })
 }

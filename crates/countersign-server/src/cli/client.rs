@@ -15,8 +15,8 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::table;
-use crate::config::Scopes;
-use crate::dialect::caller::secret_digest;
+use countersign_config::Scopes;
+use countersign_http::caller::secret_digest;
 
 /// Letters of the name that a client id begins with.
 const SLUG_MAX: usize = 32;

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::table::Table;
-use crate::time_format;
+use countersign_http::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -13,8 +13,8 @@ use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::client::random;
 use super::table::Table;
-use crate::dialect::caller::secret_digest;
-use crate::time_format;
+use countersign_http::caller::secret_digest;
+use countersign_http::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

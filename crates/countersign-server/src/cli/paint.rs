@@ -5,8 +5,6 @@ use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum;
 
-use crate::config;
-
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(super) enum Color {
@@ -27,7 +25,7 @@ impl Paint {
     /// For standard output.
     pub(super) fn new(color: Color) -> Self {
         Self(match color {
-            Color::Auto => io::stdout().is_terminal() && !config::refuses_colours(),
+            Color::Auto => io::stdout().is_terminal() && !countersign_config::refuses_colours(),
             Color::Always => true,
             Color::Never => false,
         })

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::parent;
-use crate::config::Overrides;
 use crate::serve::serve;
+use countersign_config::Overrides;
 
 /// Runs the server, until SIGTERM or Ctrl-C.
 ///

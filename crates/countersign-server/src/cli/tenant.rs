@@ -18,8 +18,8 @@ use serde::Serialize;
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::table::Table;
-use crate::authority::found_tenant;
-use crate::time_format;
+use countersign_http::time_format;
+use countersign_node::authority::found_tenant;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

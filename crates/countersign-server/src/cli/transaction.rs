@@ -20,8 +20,8 @@ use super::answer;
 use super::evidence::RawEvidence;
 use super::qr::qr;
 use super::table::{self, Table};
-use crate::dialect::qr;
-use crate::time_format;
+use countersign_http::qr;
+use countersign_http::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

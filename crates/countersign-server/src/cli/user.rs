@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::shell::quoted;
-use crate::time_format;
+use countersign_http::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -23,8 +23,8 @@ use super::evidence::ExportedEvidence;
 use super::frame::frame;
 use super::paint::{Color, Paint};
 use super::table;
-use crate::clock::System;
-use crate::time_format;
+use countersign_http::time_format;
+use countersign_node::clock::System;
 
 /// A signature in base64, with room for PEM's lines; of a raw one, JSON with the text.
 const FILE_BYTES_MAX: u64 = 2 * SIGNATURE_BYTES_MAX as u64;

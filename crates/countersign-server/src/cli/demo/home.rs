@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::cli::shell;
-use crate::config::temporary_directory;
+use countersign_config::temporary_directory;
 
 /// The demo's directory. It is the server's data directory, too.
 #[derive(Debug)]

@@ -17,9 +17,9 @@ use super::play::{CA, DemoRun, PHONE, PHONE_WAIT, PIN, SIGNATURE, Set, USER, sai
 use super::stage;
 use crate::cli::ca;
 use crate::cli::device::said::DeviceEvent;
-use crate::clock::System;
-use crate::config::own_program;
-use crate::time_format;
+use countersign_config::own_program;
+use countersign_http::time_format;
+use countersign_node::clock::System;
 
 impl DemoRun<'_> {
     /// Plays it; what may be asked for afterwards.

@@ -18,7 +18,7 @@ use crate::cli::admin::{Admin, LedgerArgs};
 use crate::cli::client::Credentials;
 use crate::cli::device::said::DeviceEvent;
 use crate::cli::{activation, answer, client, tenant, user};
-use crate::tls::own_ca;
+use countersign_http::tls::own_ca;
 
 /// The signature's file.
 pub(super) const SIGNATURE: &str = "payment.p7m";

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::config::own_program;
+use countersign_config::own_program;
 
 /// What a process gets to end by itself: more than the server's drain.
 const STOP_WAIT: Duration = Duration::from_secs(10);

@@ -21,7 +21,7 @@ use super::play::{CA, DemoRun, PHONE, PHONE_WAIT, Set, TENANT, said};
 use super::stage;
 use crate::cli::ca;
 use crate::cli::device::said::DeviceEvent;
-use crate::clock::System;
+use countersign_node::clock::System;
 
 /// What the phone signs.
 pub(super) const CONTRACT: &str = "contract.pdf";

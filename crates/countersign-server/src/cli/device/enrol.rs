@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::cli::answer;
 use crate::cli::shell::quoted;
-use crate::config::platform;
+use countersign_config::platform;
 
 /// Make a device of this program: with an activation code, at a server, into a file.
 ///

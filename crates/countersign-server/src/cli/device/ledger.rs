@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::cli::admin::{Admin, LedgerArgs};
 use crate::cli::answer;
 use crate::cli::table::Table;
-use crate::time_format;
+use countersign_http::time_format;
 
 /// List the devices of a tenant, or of one user, retired ones aside.
 #[derive(Args, Debug)]

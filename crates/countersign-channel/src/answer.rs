@@ -1,0 +1,314 @@
+//! What the engine says, in the device protocol's words: offers, contents, ends, and refusals.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use countersign_core::engine::{Submission, Taken};
+use countersign_core::id::{DeviceId, IdentityId};
+use countersign_core::spec::{self, Digits, Document, SignatureFormat};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{Outcome, State, Transaction};
+use countersign_core::{Error, Refusal};
+use countersign_proof::raw::{Algorithm, Hash};
+use countersign_wire::body::{self, Code, RefusalBody, Signature};
+use countersign_wire::id::DeviceName;
+use countersign_wire::jwe::{self, Purpose};
+use countersign_wire::secret::PayloadKey;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+use countersign_http::body_limit;
+use countersign_node::log;
+
+/// A refusal on its way to a device, over HTTP or on the channel.
+#[derive(Debug)]
+pub struct Refused(pub RefusalBody);
+
+impl From<Code> for Refused {
+    fn from(code: Code) -> Self {
+        Self(RefusalBody::new(code))
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(refusal) => Self(refused(&refusal)),
+            Error::Failed(fault) => {
+                log(&fault);
+                Code::Unavailable.into()
+            }
+        }
+    }
+}
+
+impl From<body_limit::BodyRefusal> for Refused {
+    fn from(refused: body_limit::BodyRefusal) -> Self {
+        match refused {
+            body_limit::BodyRefusal::NotJson => Code::UnsupportedMediaType,
+            body_limit::BodyRefusal::TooLarge => Code::TooLarge,
+            body_limit::BodyRefusal::Busy => Code::Unavailable,
+            body_limit::BodyRefusal::Broken => Code::BadRequest,
+        }
+        .into()
+    }
+}
+
+impl From<countersign_core::Fault> for Refused {
+    fn from(fault: countersign_core::Fault) -> Self {
+        Error::from(fault).into()
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = self.0.error.status();
+        let status = StatusCode::from_u16(status).expect("the table holds HTTP statuses");
+        let mut response = (status, Json(self.0)).into_response();
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+fn refused(refusal: &Refusal) -> RefusalBody {
+    let code = match refusal {
+        Refusal::Unknown => Code::NotFound,
+        // The device that calls is gone, or its user is.
+        Refusal::UnknownUser
+        | Refusal::UnknownDevice
+        | Refusal::UserLocked
+        | Refusal::DeviceLocked => Code::Locked,
+        Refusal::Ended(outcome) => {
+            let state = Some(outcome_state(*outcome));
+            return RefusalBody { state, ..RefusalBody::new(Code::Ended) };
+        }
+        Refusal::Late => {
+            let state = Some(body::State::Expired);
+            return RefusalBody { state, ..RefusalBody::new(Code::Late) };
+        }
+        Refusal::NotTaken => Code::NotTaken,
+        Refusal::OtherDevice | Refusal::ManyTakes => Code::OtherDevice,
+        Refusal::Quota(_) => Code::TooMany,
+        Refusal::PinRequired => Code::PinRequired,
+        Refusal::PinUnset => Code::PinNotSet,
+        Refusal::PinWrong { tries_left } => {
+            let tries_left = Some(u32::from(*tries_left));
+            return RefusalBody { tries_left, ..RefusalBody::new(Code::WrongPin) };
+        }
+        Refusal::CodeWrong { tries_left } => {
+            let tries_left = Some(u32::from(*tries_left));
+            return RefusalBody { tries_left, ..RefusalBody::new(Code::WrongCode) };
+        }
+        Refusal::PinOutOfTurn => Code::PinVersion,
+        Refusal::OtherForm => Code::WrongForm,
+        Refusal::UnfitIdentity | Refusal::UnknownIdentity => Code::WrongIdentity,
+        Refusal::BadProof(why) => {
+            let message = why.to_string();
+            return RefusalBody { message, ..RefusalBody::new(Code::BadSignature) };
+        }
+        Refusal::KeyUsed => Code::KeyUsed,
+        Refusal::NotActivated => Code::EnrolmentRefused,
+        // What only relying parties are told.
+        Refusal::OtherOrder
+        | Refusal::ManyIdentities
+        | Refusal::NoIdentity
+        | Refusal::SeveralUsers
+        | Refusal::TooManyOpen
+        | Refusal::Exists
+        | Refusal::Unchanged
+        | Refusal::ManyCodes
+        | Refusal::BadExpiry => Code::BadRequest,
+    };
+    RefusalBody::new(code)
+}
+
+/// An offer: that there is something, and nothing of what it is.
+pub(super) fn offer(transaction: &Transaction) -> body::Offer {
+    body::Offer {
+        id: wire_id(transaction),
+        operation: match transaction.spec.operation {
+            spec::Operation::Sign => body::Operation::Sign,
+            spec::Operation::Login => body::Operation::Login,
+        },
+        client: transaction.spec.client_name.clone(),
+        expires_at: since_epoch(transaction.deadline()),
+        pin_required: transaction.spec.pin_required,
+        matching: body::Match::None,
+    }
+}
+
+/// The answer to a take: the content, sealed to the device that took it.
+pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
+    body::Taken {
+        sealed: sealed(taken, device),
+        deadline: since_epoch(taken.transaction.deadline()),
+    }
+}
+
+/// The content of a transaction, for the device that took it and nobody else: a compact JWE.
+pub fn sealed(taken: &Taken, device: &DeviceName) -> String {
+    let spec = &taken.transaction.spec;
+    let algorithms = match spec.formats.raw() {
+        None => CMS_ALGORITHMS.to_vec(),
+        Some(wanted) => {
+            let ways = |hash| [Algorithm::Ecdsa(hash), Algorithm::RsaPkcs1(hash)];
+            wanted.hashes(taken.device.id).flat_map(ways).map(wire_algorithm).collect()
+        }
+    };
+    let chosen = !spec.selectors.is_empty() || spec.formats.accept(SignatureFormat::Raw);
+    let fit = taken.device.fit(spec.usage(), &spec.selectors);
+    let content = body::Content {
+        id: wire_id(&taken.transaction),
+        client: spec.client_name.clone(),
+        media_type: spec.content.media_type.as_str().to_owned(),
+        bytes: spec.content.bytes.clone(),
+        forms: spec.formats.all().iter().copied().map(form).collect(),
+        algorithms,
+        identities: chosen.then(|| fit.map(|identity| identity.id.to_string()).collect()),
+        code_digits: spec.formats.digits().map(Digits::count),
+        document: spec.document.as_ref().map(document),
+    };
+    let plaintext = serde_json::to_vec(&content).expect("a content is plain JSON");
+    let key = PayloadKey::from(taken.device.payload_key.expose());
+    jwe::seal(&key, device, Purpose::Content(content.id), &plaintext)
+}
+
+fn document(document: &Document) -> body::Document {
+    let Document { hash, digest_url, document_url, alias, html, root_certs } = document.clone();
+    body::Document {
+        digest_algorithm: hash.map(|hash| hash.to_string()),
+        digest_url,
+        document_url,
+        alias,
+        html: html.map(body::Text),
+        root_certs,
+    }
+}
+
+fn form(form: SignatureFormat) -> body::Form {
+    match form {
+        SignatureFormat::Cms => body::Form::Cms,
+        SignatureFormat::Raw => body::Form::Raw,
+        SignatureFormat::Code => body::Form::Code,
+    }
+}
+
+/// What `countersign_proof::cms` accepts; SHA-1 is not among it.
+const CMS_ALGORITHMS: [body::Algorithm; 7] = [
+    body::Algorithm::EcdsaSha256,
+    body::Algorithm::EcdsaSha384,
+    body::Algorithm::EcdsaSha512,
+    body::Algorithm::RsaSha256,
+    body::Algorithm::RsaSha384,
+    body::Algorithm::RsaSha512,
+    body::Algorithm::Ed25519,
+];
+
+fn wire_algorithm(algorithm: Algorithm) -> body::Algorithm {
+    match algorithm {
+        Algorithm::RsaPkcs1(Hash::Sha1) => body::Algorithm::RsaSha1,
+        Algorithm::RsaPkcs1(Hash::Sha256) => body::Algorithm::RsaSha256,
+        Algorithm::RsaPkcs1(Hash::Sha384) => body::Algorithm::RsaSha384,
+        Algorithm::RsaPkcs1(Hash::Sha512) => body::Algorithm::RsaSha512,
+        Algorithm::Ecdsa(Hash::Sha1) => body::Algorithm::EcdsaSha1,
+        Algorithm::Ecdsa(Hash::Sha256) => body::Algorithm::EcdsaSha256,
+        Algorithm::Ecdsa(Hash::Sha384) => body::Algorithm::EcdsaSha384,
+        Algorithm::Ecdsa(Hash::Sha512) => body::Algorithm::EcdsaSha512,
+    }
+}
+
+/// A signature as the engine takes it.
+///
+/// # Errors
+/// Refuses an identity that is no id, and a raw signature by an algorithm that makes none.
+pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refused> {
+    match signature {
+        Signature::Cms { identity, value, .. } => {
+            let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
+            let identity = Some(identity);
+            Ok(Submission {
+                form: SignatureFormat::Cms,
+                value,
+                identity,
+                algorithm: None,
+                digest: None,
+            })
+        }
+        Signature::Code { value } => {
+            let value = value.as_bytes();
+            Ok(Submission {
+                form: SignatureFormat::Code,
+                value,
+                identity: None,
+                algorithm: None,
+                digest: None,
+            })
+        }
+        Signature::Raw { identity, algorithm, value, digest } => {
+            let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
+            let named = Algorithm::ALL.into_iter().find(|one| wire_algorithm(*one) == *algorithm);
+            Ok(Submission {
+                form: SignatureFormat::Raw,
+                value,
+                identity: Some(identity),
+                algorithm: Some(named.ok_or(Code::WrongForm)?),
+                digest: digest.as_deref(),
+            })
+        }
+    }
+}
+
+/// How it ended.
+pub(super) fn ended(transaction: &Transaction) -> body::Ended {
+    body::Ended { state: state(&transaction.state) }
+}
+
+/// The transaction's id, as the wire writes it.
+pub(super) fn wire_id(transaction: &Transaction) -> countersign_wire::id::TransactionId {
+    countersign_wire::id::TransactionId(transaction.spec.id.bytes())
+}
+
+/// What a device is called outside its tenant.
+pub fn name(tenant: &str, device: DeviceId) -> DeviceName {
+    let number = countersign_wire::id::DeviceId::new(device.number());
+    DeviceName::new(tenant, number.expect("the same numbers on both sides"))
+        .expect("a tenant's name is a label")
+}
+
+fn state(state: &State) -> body::State {
+    match state {
+        State::Waiting { .. } => body::State::Waiting,
+        State::Taken { .. } => body::State::Taken,
+        State::Ended { end, .. } => outcome_state(end.outcome()),
+    }
+}
+
+/// The end's name on the wire.
+pub(super) fn outcome_state(outcome: Outcome) -> body::State {
+    match outcome {
+        Outcome::Finished => body::State::Finished,
+        Outcome::Declined => body::State::Declined,
+        Outcome::Failed => body::State::Failed,
+        Outcome::Expired => body::State::Expired,
+        Outcome::Cancelled => body::State::Cancelled,
+        Outcome::Locked => body::State::Locked,
+    }
+}
+
+/// A moment, as the wire counts.
+pub(super) fn since_epoch(at: Timestamp) -> Duration {
+    Duration::from_millis(at.0)
+}

@@ -1,0 +1,224 @@
+//! The device calls over HTTP, for devices without a socket and for what is said once.
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, Request, State};
+use countersign_core::device::PinDigest;
+use countersign_core::id::{RequestKey, TransactionId};
+use countersign_core::limits::POLL_WAIT_MAX;
+use countersign_core::port::Registry as _;
+use countersign_core::secret::Secret;
+use countersign_core::transaction::{Decline, Transaction};
+use countersign_wire::body::{self, Code, DeclineReason};
+use countersign_wire::jwe::{self, Purpose};
+use countersign_wire::secret::PayloadKey;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::answer::{self, Refused};
+use super::device_auth::AuthenticatedDevice;
+use super::{Devices, StrangerPermit};
+use countersign_node::notifier::{ConnectionEvent, ConnectionKind};
+
+type Answer<T> = Result<Json<T>, Refused>;
+
+/// `?wait=30`: how many seconds to wait for an offer. `?request_key=0123456789`: only the one that
+/// has this key, as a person has scanned it.
+#[derive(Deserialize)]
+pub(super) struct OffersQuery {
+    #[serde(default)]
+    wait: u64,
+    request_key: Option<String>,
+}
+
+/// `PUT /device/v1/pin`: the device's first PIN, or the next one.
+pub(super) async fn set_pin(
+    State(devices): State<Devices>,
+    request: Request,
+) -> Answer<body::PinAnswer> {
+    let device_auth = devices.prove(request).await?;
+    let core = &devices.0.core;
+    let body: body::PinBody = read(&device_auth.body)?;
+    let device = core.registry().device(&device_auth.tenant, device_auth.device).await?;
+    let device = device.ok_or(Code::Locked)?.value;
+    let key = PayloadKey::from(device.payload_key.expose());
+    let plaintext = jwe::open(&key, &device_auth.name, Purpose::Pin, &body.pin)
+        .map_err(|_| Code::BadRequest)?;
+    let change: body::PinChange = read(&plaintext)?;
+    let digest = Secret::copied(change.digest.as_bytes());
+    let new = PinDigest { digest, version: change.version };
+    let proof = change.proof.as_ref().map(body::PinProof::as_str);
+    core.set_pin(&device_auth.tenant, device_auth.device, &new, proof).await?;
+    Ok(Json(body::PinAnswer { version: change.version }))
+}
+
+/// `GET /device/v1/offers?wait=30`: what is open and not taken by this device; waits where there
+/// is none.
+pub(super) async fn offers(
+    State(devices): State<Devices>,
+    Query(OffersQuery { wait, request_key }): Query<OffersQuery>,
+    request: Request,
+) -> Answer<body::Offers> {
+    let device_auth = devices.prove(request).await?;
+    let room = &devices.0;
+    let (tenant, device) = (&device_auth.tenant, device_auth.device);
+    let key = request_key.map(|key| key.parse::<RequestKey>()).transpose();
+    let key = key.map_err(|_| Code::BadRequest)?;
+    let found = room.core.registry().device(tenant, device).await?;
+    let user = found.ok_or(Code::Locked)?.value.user;
+    // On the board before the look, so that nothing falls in between.
+    let mut connection =
+        room.core.notifier().connect(tenant, &user, device, ConnectionKind::Poll, room.core.now());
+    let until = room.core.now() + Duration::from_secs(wait).min(POLL_WAIT_MAX);
+    loop {
+        let open = room.core.offers(tenant, device).await?;
+        let offers: Vec<body::Offer> = open
+            .iter()
+            .filter(|open| !open.shown_by(device))
+            .filter(|open| key.is_none_or(|key| open.spec.request_key == key))
+            .map(|open| answer::offer(open))
+            .collect();
+        if !offers.is_empty() {
+            return Ok(Json(body::Offers { offers }));
+        }
+        tokio::select! {
+            note = timeout(room.core.now().until(until), connection.next()) => match note {
+                Ok(Some(ConnectionEvent::Offer(_) | ConnectionEvent::Ended(_) | ConnectionEvent::Replaced)) => {}
+                Ok(Some(ConnectionEvent::Locked)) => return Err(Code::Locked.into()),
+                Ok(None) | Err(_) => return Ok(Json(body::Offers { offers })),
+            },
+            () = room.tasks.begun() => return Err(Code::Unavailable.into()),
+        }
+    }
+}
+
+/// `POST /device/v1/transactions/{id}/take`
+pub(super) async fn take(
+    State(devices): State<Devices>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer<body::Taken> {
+    let (device_auth, take) = named::<body::Take>(&devices, &id, request).await?;
+    devices.take(&device_auth, &take).await.map(Json)
+}
+
+/// `POST /device/v1/transactions/{id}/finish`
+pub(super) async fn finish(
+    State(devices): State<Devices>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer<body::Ended> {
+    let (device_auth, finish) = named::<body::Finish>(&devices, &id, request).await?;
+    devices.finish(&device_auth, &finish).await.map(|ended| Json(answer::ended(&ended)))
+}
+
+/// `POST /device/v1/transactions/{id}/decline`
+pub(super) async fn decline(
+    State(devices): State<Devices>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer<body::Ended> {
+    let (device_auth, decline) = named::<body::Decline>(&devices, &id, request).await?;
+    devices.decline(&device_auth, &decline).await.map(|ended| Json(answer::ended(&ended)))
+}
+
+/// `POST /device/v1/transactions/{id}/fail`
+pub(super) async fn fail(
+    State(devices): State<Devices>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer<body::Ended> {
+    let (device_auth, fail) = named::<body::Fail>(&devices, &id, request).await?;
+    devices.fail(&device_auth, fail).await.map(|ended| Json(answer::ended(&ended)))
+}
+
+/// What device calls say of the transaction that they are about.
+trait NamesTransaction: DeserializeOwned {
+    fn id(&self) -> countersign_wire::id::TransactionId;
+}
+
+macro_rules! named {
+    ($($body:ident),*) => {$(
+        impl NamesTransaction for body::$body {
+            fn id(&self) -> countersign_wire::id::TransactionId {
+                self.id
+            }
+        }
+    )*};
+}
+named!(Take, Finish, Decline, Fail);
+
+/// Who calls, and a body that names the transaction of the path.
+async fn named<T: NamesTransaction>(
+    devices: &Devices,
+    id: &str,
+    request: Request,
+) -> Result<(AuthenticatedDevice, T), Refused> {
+    let device_auth = devices.prove(request).await?;
+    let body: T = read(&device_auth.body)?;
+    let path = countersign_wire::id::TransactionId::from_str(id).map_err(|_| Code::NotFound)?;
+    if body.id() != path {
+        return Err(Code::BadRequest.into());
+    }
+    Ok((device_auth, body))
+}
+
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    serde_json::from_slice(body).map_err(|_| Code::BadRequest.into())
+}
+
+fn core_id(id: countersign_wire::id::TransactionId) -> TransactionId {
+    TransactionId(u128::from_be_bytes(id.0))
+}
+
+/// The four steps, the same over HTTP and on the channel.
+impl Devices {
+    pub(super) async fn take(
+        &self,
+        who: &AuthenticatedDevice,
+        take: &body::Take,
+    ) -> Result<body::Taken, Refused> {
+        let proof = take.pin_proof.as_ref().map(body::PinProof::as_str);
+        let core = &self.0.core;
+        let taken = core.take(&who.tenant, who.device, core_id(take.id), proof).await?;
+        Ok(answer::taken(&taken, &who.name))
+    }
+
+    pub(super) async fn finish(
+        &self,
+        who: &AuthenticatedDevice,
+        finish: &body::Finish,
+    ) -> Result<Arc<Transaction>, Refused> {
+        let submission = answer::submission(&finish.signature)?;
+        let id = core_id(finish.id);
+        let StrangerPermit { core, digest_url, .. } = &*self.0;
+        digest_url.check(core, &who.tenant, id, &submission).await?;
+        Ok(core.finish(&who.tenant, who.device, id, &submission).await?)
+    }
+
+    pub(super) async fn decline(
+        &self,
+        who: &AuthenticatedDevice,
+        decline: &body::Decline,
+    ) -> Result<Arc<Transaction>, Refused> {
+        let reason = match decline.reason {
+            DeclineReason::User => Decline::User,
+            DeclineReason::NotMe => Decline::NotMe,
+        };
+        let id = core_id(decline.id);
+        Ok(self.0.core.decline(&who.tenant, who.device, id, reason).await?)
+    }
+
+    pub(super) async fn fail(
+        &self,
+        who: &AuthenticatedDevice,
+        fail: body::Fail,
+    ) -> Result<Arc<Transaction>, Refused> {
+        let id = core_id(fail.id);
+        Ok(self.0.core.fail(&who.tenant, who.device, id, fail.reason).await?)
+    }
+}

@@ -1,0 +1,114 @@
+//! Who calls: each HTTP call carries a token that the device made for this very call.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use bytes::Bytes;
+use countersign_core::id::{DeviceId, TenantName};
+use countersign_core::port::Registry as _;
+use countersign_wire::body::{Code, RefusalBody};
+use countersign_wire::id::DeviceName;
+use countersign_wire::jwk::VerifyingKey;
+use countersign_wire::jws::{self, BadToken};
+use http::Method;
+use http::header::AUTHORIZATION;
+use tracing::debug;
+
+use super::Devices;
+use super::answer::{Refused, since_epoch};
+use super::replays::Unaccepted;
+use countersign_http::body_limit;
+use countersign_http::listen::Peer;
+
+/// A device that has proved itself, and what it sent.
+pub struct AuthenticatedDevice {
+    /// Its tenant.
+    pub tenant: TenantName,
+    /// Its number.
+    pub device: DeviceId,
+    /// Both, as the wire writes them.
+    pub(super) name: DeviceName,
+    /// The authentication key that it proved itself with.
+    pub(super) auth_key: Arc<VerifyingKey>,
+    /// The body that the proof covers.
+    pub body: Bytes,
+}
+
+impl Devices {
+    /// Checks who sent `request`, and takes in its body, which must be JSON where there is one.
+    ///
+    /// # Errors
+    /// `unauthorised` with the server's time, whatever did not hold; `too_many` for a device that
+    /// makes more calls than are remembered; and bodies that are none.
+    pub(super) async fn prove(&self, request: Request) -> Result<AuthenticatedDevice, Refused> {
+        let is_bodiless = request.method() == Method::GET;
+        if !is_bodiless && !body_limit::is(request.headers(), "application/json") {
+            return Err(Code::UnsupportedMediaType.into());
+        }
+        self.prove_any(request).await
+    }
+
+    /// The same, whatever the body is.
+    ///
+    /// # Errors
+    /// As [`Devices::prove`].
+    pub async fn prove_any(&self, request: Request) -> Result<AuthenticatedDevice, Refused> {
+        let method = request.method().as_str().to_owned();
+        let path = request.uri().path().to_owned();
+        let authorization = request.headers().get(AUTHORIZATION);
+        let token = authorization
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim().to_owned());
+        let token = token.ok_or_else(|| self.stranger(BadToken::Malformed))?;
+        let name = jws::device_of_call(&token).map_err(|bad| self.stranger(bad))?;
+        let (tenant, device) = ids(&name).ok_or_else(|| self.stranger(BadToken::Malformed))?;
+        let key = self.auth_key(&tenant, device).await?;
+        let key = key.ok_or_else(|| self.stranger(BadToken::OtherDevice))?;
+        let (room, now) = (&self.0, self.0.core.now());
+        let (origins, call) = (&room.rules.origins, (method.as_str(), path.as_str()));
+        // A stranger's body is not read.
+        let head = jws::verify_call_head(&token, &key, &name, origins, call, since_epoch(now))
+            .map_err(|bad| self.stranger(bad))?;
+        if let Some(Peer(peer)) = request.extensions().get() {
+            room.known.remember(peer.ip());
+        }
+        let body = body_limit::any(request).await?;
+        let proven = head.with_body(&body).map_err(|bad| self.stranger(bad))?;
+        room.keys.remember(&tenant, device, &key);
+        room.replays.accept(&name, &proven, now).map_err(|why| match why {
+            Unaccepted::Stale => self.stranger(BadToken::Stale),
+            Unaccepted::TooMany => Code::TooMany.into(),
+        })?;
+        Ok(AuthenticatedDevice { tenant, device, name, auth_key: key, body })
+    }
+
+    /// The registered authentication key of a device, whatever its status: what a locked device is
+    /// told is the engine's to say.
+    pub(super) async fn auth_key(
+        &self,
+        tenant: &TenantName,
+        device: DeviceId,
+    ) -> Result<Option<Arc<VerifyingKey>>, Refused> {
+        if let Some(known) = self.0.keys.known(tenant, device) {
+            return Ok(Some(known));
+        }
+        let found = self.0.core.registry().device(tenant, device).await?;
+        let key = found.and_then(|found| VerifyingKey::from_point(&found.value.auth_key).ok());
+        Ok(key.map(Arc::new))
+    }
+
+    /// Says no, and what time it is, so that a device with a wrong clock can correct itself.
+    fn stranger(&self, bad: BadToken) -> Refused {
+        debug!("A device's proof did not hold: {bad}");
+        let server_time = Some(since_epoch(self.0.core.now()));
+        Refused(RefusalBody { server_time, ..RefusalBody::new(Code::Unauthorised) })
+    }
+}
+
+/// A device's name in the core's terms.
+pub(super) fn ids(name: &DeviceName) -> Option<(TenantName, DeviceId)> {
+    let device = DeviceId::try_from(name.device().number()).ok()?;
+    Some((name.tenant().parse().ok()?, device))
+}

@@ -1,0 +1,133 @@
+//! What a `digest_url` says, asked by the server itself: of hosts only that an operator allows for
+//! the tenant, and at addresses only that the guard permits.
+//!
+//! Its promise: where a host is allowed, no signature is accepted over another digest than that
+//! host says when it is handed in. Elsewhere the device's word stands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::engine::Submission;
+use countersign_core::id::{TenantName, TransactionId};
+use countersign_core::port::Handle;
+use countersign_core::spec::Document;
+use countersign_core::{Error, Fault, Refusal};
+use countersign_proof::BadProof;
+use countersign_proof::raw::Hash;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, StatusCode};
+use serde::Deserialize;
+use url::Url;
+
+use countersign_config::FetchHost;
+use countersign_egress::names;
+use countersign_egress::resolve::Resolver;
+use countersign_node::Core;
+
+/// A digest and its algorithm are a hundred bytes or two.
+const ANSWER_BYTES_MAX: usize = 4 * 1024;
+/// What a device waits for an answer to its signature, at the most.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+const ASKING: &str = "asking a digest_url";
+
+/// Asks. Clones are handles to the same.
+#[derive(Clone)]
+pub struct DigestUrlVerifier(Arc<Permit>);
+
+struct Permit {
+    resolver: Resolver,
+    hosts: Vec<FetchHost>,
+}
+
+/// What a `digest_url` answers with.
+#[derive(Deserialize)]
+struct DigestAnswer {
+    digest_value: String,
+    digest_algorithm: String,
+}
+
+impl DigestUrlVerifier {
+    /// One that asks these hosts, as far as this resolver lets it.
+    pub fn new(resolver: Resolver, hosts: Vec<FetchHost>) -> Self {
+        Self(Arc::new(Permit { resolver, hosts }))
+    }
+
+    /// Whether a raw signature that a device hands in is over what the transaction's `digest_url`
+    /// says; of any other it says nothing.
+    ///
+    /// # Errors
+    /// Refuses another digest, and fails where the host does not answer: the device may try again.
+    pub async fn check(
+        &self,
+        core: &Core,
+        tenant: &TenantName,
+        id: TransactionId,
+        submission: &Submission<'_>,
+    ) -> Result<(), Error> {
+        let Some(algorithm) = submission.algorithm else { return Ok(()) };
+        if self.0.hosts.iter().all(|host| host.tenant != *tenant) {
+            return Ok(());
+        }
+        let found = match core.transaction(tenant, &Handle::Id(id)).await {
+            Ok(found) if !found.state.is_ended() => found,
+            // Whatever is wrong with it is the engine's to say.
+            Ok(_) | Err(Error::Refused(_)) => return Ok(()),
+            Err(failed) => return Err(failed),
+        };
+        let spec = &found.spec;
+        let Some(document) = &spec.document else { return Ok(()) };
+        let Some(url) = self.asked(tenant, document) else { return Ok(()) };
+        let given = Some(spec.content.bytes.as_slice()).filter(|bytes| !bytes.is_empty());
+        let Some(signed) = given.or(submission.digest) else { return Ok(()) };
+        let asked = names::on_behalf_of(tenant, self.ask(url, document));
+        let (told, by) = asked.await.map_err(Error::Failed)?;
+        if told != signed || by != algorithm.hash() {
+            return Err(Refusal::BadProof(BadProof::OtherContent).into());
+        }
+        Ok(())
+    }
+
+    /// The address to be asked, if its host is allowed.
+    fn asked(&self, tenant: &TenantName, document: &Document) -> Option<Url> {
+        let url = Url::parse(document.digest_url.as_deref()?).ok()?;
+        let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+        let is = |allowed: &FetchHost| {
+            allowed.tenant == *tenant && allowed.host == host && allowed.port == port
+        };
+        self.0.hosts.iter().any(is).then_some(url)
+    }
+
+    async fn ask(&self, url: Url, document: &Document) -> Result<(Vec<u8>, Hash), Fault> {
+        let failed = Fault::while_doing::<reqwest::Error>;
+        self.0.resolver.check_url(&url).map_err(Fault::while_doing(ASKING))?;
+        let roots = document.root_certs.iter().map(|der| Certificate::from_der(der));
+        let roots = roots.collect::<Result<Vec<_>, _>>().map_err(failed(ASKING))?;
+        let client = Client::builder()
+            .dns_resolver(self.0.resolver.clone())
+            .tls_certs_only(roots)
+            .redirect(Policy::none())
+            .no_proxy()
+            .https_only(true)
+            .referer(false)
+            .timeout(WAIT_MAX)
+            .build()
+            .map_err(failed(ASKING))?;
+        let mut answer = client.get(url).send().await.map_err(failed(ASKING))?;
+        if answer.status() != StatusCode::OK {
+            return Err(Fault::new(ASKING, format!("it answered {}", answer.status())));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed(ASKING))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > ANSWER_BYTES_MAX {
+                return Err(Fault::new(ASKING, "its answer is too long"));
+            }
+        }
+        let DigestAnswer { digest_value, digest_algorithm } =
+            serde_json::from_slice(&body).map_err(Fault::while_doing(ASKING))?;
+        let digest = BASE64.decode(digest_value).map_err(Fault::while_doing(ASKING))?;
+        Ok((digest, digest_algorithm.parse().map_err(Fault::while_doing(ASKING))?))
+    }
+}

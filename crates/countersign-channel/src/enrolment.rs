@@ -1,0 +1,441 @@
+//! `POST /device/v1/enrolments`: an activation code and keys in; names, certificates and secrets
+//! out.
+//!
+//! The code does not travel: the request's MAC proves that the device has it, and the answer's MAC
+//! that the server does. A wrong code, user and tenant are refused alike, after the same reads and
+//! as many MACs.
+//!
+//! Wrong codes are limited, by user and address. The limit keeps nobody out who has a generated
+//! code: with 80 random bits it needs no limit. `docs/device-protocol.md` has the reasons.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use aws_lc_rs::digest;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use countersign_core::Refusal;
+use countersign_core::device::{About, Device, DeviceStatus, Identity};
+use countersign_core::engine::Enrolled;
+use countersign_core::enrolment::{Activation, Enrolment, IdentityKey, Redeemed};
+use countersign_core::id::{BadName, DeviceId, IdentityId, SerialNumber, TenantName, UserName};
+use countersign_core::limits::{
+    ACTIVATIONS_LISTED_MAX, COMMIT_TRIES_MAX, FRAME_BYTES_MAX, IDENTITIES_PER_DEVICE_MAX,
+};
+use countersign_core::name;
+use countersign_core::port::Versioned;
+use countersign_core::push::{Push, Registration};
+use countersign_core::secret::Secret;
+use countersign_core::tenant::Tenant;
+use countersign_core::time::Timestamp;
+use countersign_core::user::User;
+use countersign_wire::body::{Code, EnrolmentAnswer, EnrolmentRequest, IssuedIdentity, Server};
+use countersign_wire::code::{self, ActivationCode, Side};
+use countersign_wire::jwe::secrets::{self, Secrets};
+use countersign_wire::jws;
+use countersign_wire::key_proof::{KeyStatement, Subject};
+use countersign_wire::secret::{CodeKey, PayloadKey};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tracing::{error, info};
+
+use super::Devices;
+use super::answer::{self, Refused};
+use super::{identities, push};
+use countersign_http::body_limit;
+use countersign_http::listen::Peer;
+use countersign_http::tries::{Counter, Quota, Wrong, network};
+use countersign_node::authority;
+
+/// Largest request to enrol: what the protocol says of all device calls.
+const ENROLMENT_BYTES_MAX: usize = FRAME_BYTES_MAX;
+
+/// Enrols a device.
+pub(super) async fn enrol(
+    State(devices): State<Devices>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let peer = request.extensions().get::<Peer>();
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let headers = request.headers().clone();
+    if !body_limit::is(&headers, "application/json") {
+        return Err(Code::UnsupportedMediaType.into());
+    }
+    let body = body_limit::of_stranger(request, ENROLMENT_BYTES_MAX).await?;
+    let mut asked: EnrolmentRequest =
+        serde_json::from_slice(&body).map_err(|_| Code::BadRequest)?;
+    normalize(&mut asked).map_err(|_| Code::BadRequest)?;
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let key = asked.auth_key.verifying();
+    jws::verify_enrolment(header(jws::ENROLMENT_HEADER), &key, &body)
+        .map_err(|_| Code::EnrolmentRefused)?;
+    let proof = CodeProof {
+        mac: header(code::HEADER).to_owned(),
+        request: sha256(&body),
+        counters: devices.counters(&asked, address),
+    };
+
+    for _ in 0..COMMIT_TRIES_MAX {
+        if let Some(answered) = devices.try_enrol(&asked, &proof).await? {
+            return Ok(answered);
+        }
+    }
+    error!("Failed while enrolling a device: lost every race");
+    Err(Code::Unavailable.into())
+}
+
+/// How a request proves its code, and what it counts against if it does not.
+struct CodeProof {
+    mac: String,
+    /// SHA-256 of the body.
+    request: [u8; 32],
+    counters: Vec<Counter>,
+}
+
+/// An activation whose code a request proved, and what the request may do with it.
+struct Redemption {
+    activation: Versioned<Activation>,
+    code: ActivationCode,
+    redeemed: Redeemed,
+}
+
+/// Who is to be enrolled, by which activation.
+struct Admitted {
+    tenant: Tenant,
+    user: Versioned<User>,
+    redemption: Redemption,
+    push: Push,
+}
+
+impl Devices {
+    /// Enrols, or answers as before. `None` where somebody else changed something meanwhile.
+    async fn try_enrol(
+        &self,
+        asked: &EnrolmentRequest,
+        proof: &CodeProof,
+    ) -> Result<Option<Response>, Refused> {
+        let now = self.0.core.now();
+        let admitted = self.admit(asked, proof, now).await?;
+        if let Redeemed::Before(answer) = &admitted.redemption.redeemed {
+            return Ok(Some(created(answer.clone(), &admitted.redemption.code)));
+        }
+
+        let (device, keys, answer) = self.issue(asked, &admitted, now)?;
+        let (id, serial_number) = (device.id, device.serial_number);
+        let Redemption { activation, code, .. } = admitted.redemption;
+        let enrolment = Enrolment {
+            activation: activation.value,
+            expected: activation.version,
+            user_expected: admitted.user.version,
+            request: proof.request,
+            answer: answer.clone(),
+            device,
+            keys,
+        };
+        match self.0.core.enrol(enrolment).await? {
+            Enrolled::Done => {
+                info!(device.id = %id, "Device {serial_number} is enrolled");
+                Ok(Some(created(answer, &code)))
+            }
+            Enrolled::Stale => Ok(None),
+        }
+    }
+
+    /// What a wrong code counts against: the user and the address, the address, and the user. The
+    /// names are as they were sent, whether there is such a user or not.
+    fn counters(&self, asked: &EnrolmentRequest, address: IpAddr) -> Vec<Counter> {
+        let (rules, tries, network) = (&self.0.rules, &self.0.tries, network(address));
+        let user = (&asked.tenant, &asked.user);
+        vec![
+            tries.counter(Quota::per_minute(rules.tries_per_user), ("pair", user, network)),
+            tries.counter(Quota::per_minute(rules.tries_per_address), ("address", network)),
+            tries.counter(Quota::per_hour(rules.tries_per_user_in_all), ("user", user)),
+        ]
+    }
+
+    /// Finds the activation whose code the request proves. A user that there is not costs the same
+    /// reads and as many MACs.
+    async fn admit(
+        &self,
+        asked: &EnrolmentRequest,
+        proof: &CodeProof,
+        now: Timestamp,
+    ) -> Result<Admitted, Refused> {
+        let refused = || Refused::from(Code::EnrolmentRefused);
+        let name: TenantName = asked.tenant.parse().map_err(|_| refused())?;
+        let user: UserName = asked.user.parse().map_err(|_| refused())?;
+        let snapshot = self.0.core.enrolment_snapshot(&name, &user).await?;
+        let found = redemption(snapshot.activations, proof, now);
+        let right = found.zip(snapshot.tenant.zip(snapshot.user));
+        let (redemption, (tenant, user)) = match right {
+            // The limit guards codes that can be guessed, and must keep out nobody who has another.
+            Some(right) if !right.0.activation.value.chosen => right,
+            right => {
+                self.0.tries.judge(&proof.counters, now, || right).map_err(|wrong| match wrong {
+                    Wrong::Guess => refused(),
+                    Wrong::TooMany => Code::TooMany.into(),
+                })?
+            }
+        };
+        // Only who knows a code learns what is wrong with an address.
+        let push = match &asked.push {
+            None => Push::None,
+            Some(push) => {
+                let (address, language) =
+                    self.address(&tenant.name, push).await.map_err(push::refused)?;
+                Push::At(Registration { address, language, since: now })
+            }
+        };
+        Ok(Admitted { tenant, user, redemption, push })
+    }
+
+    /// Makes the device: its names, its certificates and its secrets; and the keys of its
+    /// identities.
+    fn issue(
+        &self,
+        asked: &EnrolmentRequest,
+        admitted: &Admitted,
+        now: Timestamp,
+    ) -> Result<(Device, Vec<IdentityKey>, Vec<u8>), Refused> {
+        let (tenant, user) = (&admitted.tenant, &admitted.user.value);
+        let random_u128 = || self.0.core.random_u128();
+        let id = DeviceId::drawn(random_u128());
+        let serial_number =
+            SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };
+        let (mut identities, mut keys) = (Vec::new(), Vec::new());
+        for (request, wanted) in requests(asked)?.into_iter().zip(&asked.identities) {
+            let issued = request.issue(tenant, &user.name, serial_number, random_u128(), now);
+            let issued = issued.map_err(|fault| {
+                error!("Failed while issuing a certificate: {fault:#}");
+                Refused::from(Code::Internal)
+            })?;
+            let id = IdentityId(random_u128());
+            identities.push(Identity {
+                id,
+                usage: identities::usage(wanted.usage),
+                certificate: issued.certificate,
+                chain: vec![tenant.authority.certificate.clone()],
+                labels: admitted.redemption.activation.value.labels.clone(),
+                proposed_labels: wanted.proposed_labels.clone(),
+                enabled: true,
+                status_reason: String::new(),
+            });
+            keys.push(IdentityKey {
+                identity: id,
+                key_digest: request.key_digest(),
+                certificate_serial: Some(issued.serial),
+            });
+        }
+        let secrets =
+            Secrets { payload_key: PayloadKey::generate(), code_key: CodeKey::generate() };
+        let name = answer::name(tenant.name.as_str(), id);
+        let sealed = secrets::seal(&asked.seal_key, &name, &secrets);
+        let described = &asked.device;
+        let device = Device {
+            tenant: tenant.name.clone(),
+            id,
+            user: user.name.clone(),
+            serial_number,
+            status: DeviceStatus::Active,
+            auth_key: *asked.auth_key.point(),
+            payload_key: Secret::copied(secrets.payload_key.as_bytes()),
+            code_key: Secret::copied(secrets.code_key.as_bytes()),
+            pin: None,
+            identities,
+            about: About {
+                name: described.name.clone(),
+                platform: described.platform.clone(),
+                os_version: described.os_version.clone(),
+                app: described.app.clone(),
+                app_version: described.app_version.clone(),
+            },
+            push: admitted.push.clone(),
+            enrolled_at: now,
+        };
+        let answer = self.answer(&device, asked, sealed);
+        Ok((device, keys, answer))
+    }
+
+    fn answer(&self, device: &Device, asked: &EnrolmentRequest, secrets: String) -> Vec<u8> {
+        let rules = &self.0.rules;
+        let issued = device.identities.iter().zip(&asked.identities).map(|(identity, wanted)| {
+            IssuedIdentity {
+                id: identity.id.to_string(),
+                usage: wanted.usage,
+                certificate: identity.certificate.clone(),
+                chain: identity.chain.clone(),
+            }
+        });
+        let answer = EnrolmentAnswer {
+            device_id: answer::name(device.tenant.as_str(), device.id).device(),
+            serial_number: device.serial_number.to_string(),
+            identities: issued.collect(),
+            server: Server { name: rules.server_name.clone(), address: rules.origins[0].clone() },
+            secrets,
+        };
+        serde_json::to_vec(&answer).expect("an answer is plain JSON")
+    }
+}
+
+/// The activation whose code the request's MAC was made with, if the request may use it. Of several
+/// that were made with the same code, the one that this very request used before, or else the open
+/// one.
+fn redemption(
+    activations: Vec<Versioned<Activation>>,
+    proof: &CodeProof,
+    now: Timestamp,
+) -> Option<Redemption> {
+    let mut best: Option<Redemption> = None;
+    for (code, activation) in candidates(activations) {
+        let is_right = code.check_digest(Side::Request, &proof.request, &proof.mac);
+        let Some(activation) = activation.filter(|_| is_right) else { continue };
+        match activation.value.redeem(proof.request, now) {
+            Ok(Redeemed::Now) if best.is_some() => {}
+            Ok(redeemed) => best = Some(Redemption { activation, code, redeemed }),
+            Err(_) => {}
+        }
+    }
+    best
+}
+
+/// The codes to try, as many as a user can have activations, with placeholders for those that they
+/// have not. So the time does not tell how many there are.
+fn candidates(
+    activations: Vec<Versioned<Activation>>,
+) -> impl Iterator<Item = (ActivationCode, Option<Versioned<Activation>>)> {
+    let real = activations.into_iter().filter_map(|activation| {
+        let code = ActivationCode::parse(str::from_utf8(activation.value.code.expose()).ok()?);
+        Some((code.ok()?, Some(activation)))
+    });
+    let placeholder = ActivationCode::generate();
+    let padding = std::iter::repeat_with(move || (placeholder.clone(), None));
+    real.chain(padding).take(ACTIVATIONS_LISTED_MAX)
+}
+
+/// Brings what people are shown of the device into the form that names have. Nothing is found by
+/// what a device says of itself, so what is not plain is left out of it; a label that is not plain
+/// is refused.
+fn normalize(asked: &mut EnrolmentRequest) -> Result<(), BadName> {
+    let device = &mut asked.device;
+    for text in [
+        &mut device.name,
+        &mut device.platform,
+        &mut device.os_version,
+        &mut device.app,
+        &mut device.app_version,
+    ] {
+        *text = name::cleaned(text);
+    }
+    let mut identities = asked.identities.iter_mut();
+    identities.try_for_each(|identity| name::normalize(&mut identity.proposed_labels))
+}
+
+/// The requests for certificates: each by a key that proved this enrolment, and no key in two
+/// places.
+fn requests(asked: &EnrolmentRequest) -> Result<Vec<authority::Request>, Refused> {
+    if asked.identities.is_empty() || asked.identities.len() > IDENTITIES_PER_DEVICE_MAX {
+        return Err(Code::BadRequest.into());
+    }
+    let mut keys: HashSet<Vec<u8>> =
+        [asked.auth_key.point().to_vec(), asked.seal_key.point().to_vec()].into();
+    if keys.len() != 2 {
+        return Err(Code::BadRequest.into());
+    }
+    let mut requests = Vec::new();
+    for identity in &asked.identities {
+        let statement = KeyStatement {
+            tenant: &asked.tenant,
+            subject: Subject::Enrolment(&asked.user),
+            usage: identity.usage,
+            auth_key: asked.auth_key.point(),
+            csr: &identity.csr,
+        };
+        let request = authority::Request::parse(&statement, &identity.proof);
+        let request = request.map_err(|_| Code::BadRequest)?;
+        if !keys.insert(request.public_key().to_vec()) {
+            return Err(Code::BadRequest.into());
+        }
+        requests.push(request);
+    }
+    Ok(requests)
+}
+
+/// 201, with the server's own proof that it knows the code.
+fn created(answer: Vec<u8>, code: &ActivationCode) -> Response {
+    let mac = code.mac(Side::Answer, &answer);
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(code::HEADER, HeaderValue::from_str(&mac).expect("base64url is visible ASCII"));
+    (StatusCode::CREATED, headers, answer).into_response()
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        countersign_core::Error::from(refusal).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::enrolment::ActivationState;
+
+    use super::*;
+
+    fn activation(id: u128, code: &str, state: ActivationState) -> Versioned<Activation> {
+        let value = Activation {
+            id,
+            tenant: "acme".parse().unwrap(),
+            user: "jane".parse().unwrap(),
+            code: Secret::new(code.as_bytes().to_vec()),
+            not_after: Timestamp(10),
+            secret: false,
+            chosen: true,
+            labels: Vec::new(),
+            state,
+        };
+        Versioned { value, version: 1 }
+    }
+
+    #[test]
+    fn as_many_codes_are_tried_whether_a_user_has_none_or_all() {
+        for count in [0, 1, ACTIVATIONS_LISTED_MAX] {
+            let code = |nth: usize| activation(0, &nth.to_string(), ActivationState::Open);
+            let tried: Vec<_> = candidates((0..count).map(code).collect()).collect();
+            assert_eq!(tried.len(), ACTIVATIONS_LISTED_MAX);
+            assert_eq!(tried.iter().filter(|(_, real)| real.is_some()).count(), count);
+        }
+    }
+
+    #[test]
+    fn of_activations_with_one_code_a_request_finds_its_own_and_any_other_the_open_one() {
+        let used =
+            |request, answer: &[u8]| ActivationState::Used { request, answer: answer.into() };
+        let all = || {
+            vec![
+                activation(3, "CODE", ActivationState::Open),
+                activation(2, "CODE", used([2; 32], b"second")),
+                activation(1, "CODE", used([1; 32], b"first")),
+            ]
+        };
+        let code = ActivationCode::parse("CODE").unwrap();
+        let body = b"a request";
+        let request = sha256(body);
+        let mut proof =
+            CodeProof { mac: code.mac(Side::Request, body), request, counters: Vec::new() };
+        let found = redemption(all(), &proof, Timestamp(9)).unwrap();
+        assert_eq!((found.activation.value.id, found.redeemed), (3, Redeemed::Now));
+        let mut repeated = all();
+        repeated[2] = activation(1, "CODE", used(request, b"first"));
+        let found = redemption(repeated, &proof, Timestamp(9)).unwrap();
+        assert_eq!(found.redeemed, Redeemed::Before(b"first".to_vec()));
+        assert!(redemption(all().split_off(1), &proof, Timestamp(9)).is_none());
+        proof.mac = ActivationCode::parse("OTHER").unwrap().mac(Side::Request, body);
+        assert!(redemption(all(), &proof, Timestamp(9)).is_none());
+    }
+}

@@ -1,0 +1,113 @@
+//! `POST /device/v1/identities`: one more identity of a device that is enrolled: a key that it
+//! proves to hold, with a certificate of ours, or with one that it brings from an authority that
+//! its tenant trusts.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use countersign_core::Fault;
+use countersign_core::device::{Device, Identity, Usage};
+use countersign_core::enrolment::{IdentityKey, NewIdentity};
+use countersign_core::id::IdentityId;
+use countersign_core::name;
+use countersign_core::tenant::Tenant;
+use countersign_proof::public_key;
+use countersign_wire::body::{self, Code, Imported, IssuedIdentity, Use};
+use countersign_wire::key_proof::{KeyStatement, Subject};
+use http::StatusCode;
+use tracing::info;
+
+use super::answer::Refused;
+use super::{AuthenticatedDevice, Devices};
+use countersign_node::authority;
+
+/// Adds an identity; the same key again is answered as before.
+pub(super) async fn add(
+    State(devices): State<Devices>,
+    request: Request,
+) -> Result<(StatusCode, Json<IssuedIdentity>), Refused> {
+    let device_auth = devices.prove(request).await?;
+    let mut asked: body::NewIdentity =
+        serde_json::from_slice(&device_auth.body).map_err(|_| Code::BadRequest)?;
+    name::normalize(&mut asked.proposed_labels).map_err(|_| Code::BadRequest)?;
+    let request = proved_request(&device_auth, &asked)?;
+    if let Some(imported) = &asked.imported {
+        // The device holds the key, and the certificate is for it.
+        if public_key(&imported.certificate).ok().as_deref() != Some(request.public_key()) {
+            return Err(Code::BadRequest.into());
+        }
+    }
+    let issue =
+        |tenant: &Tenant, device: &Device| devices.certify(&asked, &request, tenant, device);
+    let (device, key, usage) = (device_auth.device, request.public_key(), usage(asked.usage));
+    let added = devices.0.core.add_identity(&device_auth.tenant, device, key, usage, issue).await?;
+    info!(device.id = %device, "Device {device} has the identity {}", added.id);
+    let issued = IssuedIdentity {
+        id: added.id.to_string(),
+        usage: asked.usage,
+        certificate: added.certificate,
+        chain: added.chain,
+    };
+    Ok((StatusCode::CREATED, Json(issued)))
+}
+
+/// The request for a certificate, whose key proved that it is this device's.
+fn proved_request(
+    device_auth: &AuthenticatedDevice,
+    asked: &body::NewIdentity,
+) -> Result<authority::Request, Refused> {
+    let statement = KeyStatement {
+        tenant: device_auth.tenant.as_str(),
+        subject: Subject::Addition(device_auth.name.device()),
+        usage: asked.usage,
+        auth_key: device_auth.auth_key.point(),
+        csr: &asked.csr,
+    };
+    authority::Request::parse(&statement, &asked.proof).map_err(|_| Code::BadRequest.into())
+}
+
+impl Devices {
+    /// The identity: with the certificate that was brought, or one of the tenant's own authority.
+    fn certify(
+        &self,
+        asked: &body::NewIdentity,
+        request: &authority::Request,
+        tenant: &Tenant,
+        device: &Device,
+    ) -> Result<NewIdentity, Fault> {
+        let core = &self.0.core;
+        let (certificate, chain, certificate_serial) =
+            if let Some(Imported { certificate, chain }) = &asked.imported {
+                (certificate.clone(), chain.clone(), None)
+            } else {
+                let (user, number) = (&device.user, device.serial_number);
+                let issued = request.issue(tenant, user, number, core.random_u128(), core.now());
+                let issued = issued.map_err(Fault::while_doing("issuing a certificate"))?;
+                let chain = vec![tenant.authority.certificate.clone()];
+                (issued.certificate, chain, Some(issued.serial))
+            };
+        let identity = Identity {
+            id: IdentityId(core.random_u128()),
+            usage: usage(asked.usage),
+            certificate,
+            chain,
+            labels: Vec::new(),
+            proposed_labels: asked.proposed_labels.clone(),
+            enabled: true,
+            status_reason: String::new(),
+        };
+        let key = IdentityKey {
+            identity: identity.id,
+            key_digest: request.key_digest(),
+            certificate_serial,
+        };
+        Ok(NewIdentity { identity, key })
+    }
+}
+
+/// The use in the core's terms.
+pub(super) fn usage(usage: Use) -> Usage {
+    match usage {
+        Use::Content => Usage::Content,
+        Use::Digest => Usage::Digest,
+    }
+}

@@ -1,0 +1,336 @@
+//! The live channel: a WebSocket that drives one [`Session`].
+//!
+//! ```text
+//! challenge ─▶ hello ─▶ welcome ─▶ ┌ requests in, answers out (one at a time)
+//!   (typestate: this function)     └ offers, withdrawals, pings, a close (the session's)
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use countersign_core::limits::{FRAME_BYTES_MAX, HELLO_WAIT_MAX};
+use countersign_core::port::Registry as _;
+use countersign_core::session::{Reason, Session, SessionInput, SessionOutput};
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::Transaction;
+use countersign_core::{Error, Refusal};
+use countersign_wire::body::Code;
+use countersign_wire::frame::{
+    Challenge, Close, FromDevice, FromServer, Hello, Message, Request, SUBPROTOCOL, Welcome,
+    Withdrawn,
+};
+use countersign_wire::jws;
+use http::header::ORIGIN;
+use http::{HeaderMap, StatusCode};
+use tokio::time::{sleep, timeout};
+
+use super::Devices;
+use super::answer::{self, Refused};
+use super::device_auth::{AuthenticatedDevice, ids};
+use countersign_http::listen::Peer;
+use countersign_node::notifier::{Connection, ConnectionEvent, ConnectionKind};
+
+/// A device that does not take what it is sent for this long is as good as gone.
+const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
+
+// The wire's bound and the core's are one.
+const _: () = assert!(FRAME_BYTES_MAX == countersign_wire::limits::FRAME_BYTES_MAX);
+
+/// `GET /device/v1/channel`
+pub(super) async fn open(
+    State(devices): State<Devices>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Response {
+    let Ok(upgrade) = upgrade else { return Refused::from(Code::BadRequest).into_response() };
+    if let Some(origin) = headers.get(ORIGIN)
+        && !devices.0.rules.origins.iter().any(|own| own.as_bytes() == origin.as_bytes())
+    {
+        // A page of somebody else's opened it in a person's browser (RFC 6455, section 10.2).
+        return (StatusCode::FORBIDDEN, "the Origin is not this server's\n").into_response();
+    }
+    let upgrade = upgrade.protocols([SUBPROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        return Refused::from(Code::BadRequest).into_response();
+    }
+    if devices.0.tasks.has_begun() {
+        return Refused::from(Code::Unavailable).into_response();
+    }
+    upgrade
+        .read_buffer_size(512)
+        .write_buffer_size(0)
+        .max_write_buffer_size(4 * FRAME_BYTES_MAX)
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .on_upgrade(move |socket| async move {
+            let peer = peer.map(|Extension(peer)| peer);
+            let mut channel = Channel { devices, peer, socket, news: None };
+            let close = channel.run().await;
+            if let Some(close) = close {
+                Box::pin(channel.close(close)).await;
+            }
+        })
+}
+
+struct Channel {
+    devices: Devices,
+    peer: Option<Peer>,
+    socket: WebSocket,
+    /// What the line rang for last, until it has been offered.
+    news: Option<Arc<Transaction>>,
+}
+
+/// Why a channel ends: with a close of ours, or with nobody left to tell.
+type Closed = Option<Close>;
+
+impl Channel {
+    /// The whole life of a channel; gives how to close it.
+    async fn run(&mut self) -> Closed {
+        match self.serve().await {
+            Ok(()) => None,
+            Err(closed) => closed,
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), Closed> {
+        let challenge = Challenge::generate();
+        let nonce = challenge.nonce.clone();
+        self.say(FromServer::push(Message::Challenge(challenge))).await?;
+        let first = timeout(HELLO_WAIT_MAX, self.socket.recv()).await;
+        let first = first.map_err(|_| Some(Close::Unauthorised))?;
+        let DeviceMessage::Request(FromDevice { n, request: Request::Hello(hello) }) =
+            heard(first)?
+        else {
+            return Err(Some(Close::Unauthorised));
+        };
+        // Boxed, as all that a channel does but waiting: its task would be as large as the largest
+        // of them, for as long as it waits.
+        let who = Box::pin(self.greeted(&hello, &nonce)).await?;
+        let (mut session, mut connection) = Box::pin(self.welcome(n, &who)).await?;
+        drop((hello, nonce));
+        let tasks = self.devices.0.tasks.clone();
+        loop {
+            while let Some(output) = session.poll() {
+                Box::pin(self.put(output, &who)).await?;
+            }
+            self.news = None;
+            let patience = self.now().until(session.deadline());
+            let input = tokio::select! {
+                frame = self.socket.recv() => {
+                    match heard(frame)? {
+                        DeviceMessage::Request(request) => {
+                            Box::pin(self.answer(request, &who, &mut session)).await?;
+                        }
+                        DeviceMessage::Nonsense(n) => {
+                            let refusal = Refused::from(Code::BadRequest).0;
+                            let answer = FromServer::answer(n, Message::Refused(refusal));
+                            Box::pin(self.say(answer)).await?;
+                        }
+                        DeviceMessage::Life => {}
+                    }
+                    SessionInput::Heard
+                }
+                note = connection.next() => {
+                    if let Some(ConnectionEvent::Offer(transaction)) = &note {
+                        self.news = Some(Arc::clone(transaction));
+                    }
+                    input(note)
+                }
+                () = sleep(patience) => SessionInput::Timeout,
+                () = tasks.begun() => SessionInput::Stopping,
+            };
+            session.handle(input, self.now());
+        }
+    }
+
+    /// Checks a `hello`.
+    async fn greeted(&mut self, hello: &Hello, nonce: &str) -> Result<AuthenticatedDevice, Closed> {
+        let stranger = Some(Close::Unauthorised);
+        let (tenant, device) = ids(&hello.device).ok_or(stranger)?;
+        let key = self.devices.auth_key(&tenant, device).await;
+        let key = key.map_err(|_| Some(Close::Internal))?.ok_or(stranger)?;
+        let origins = &self.devices.0.rules.origins;
+        jws::verify_hello(&hello.proof, &key, &hello.device, origins, nonce)
+            .map_err(|_| stranger)?;
+        if let Some(Peer(peer)) = self.peer {
+            self.devices.0.known.remember(peer.ip());
+        }
+        let (name, body) = (hello.device.clone(), Bytes::new());
+        Ok(AuthenticatedDevice { tenant, device, name, auth_key: key, body })
+    }
+
+    /// Puts the device on the board, and then tells it what is open, so that nothing falls in
+    /// between.
+    async fn welcome(
+        &mut self,
+        n: u64,
+        who: &AuthenticatedDevice,
+    ) -> Result<(Session, Connection), Closed> {
+        let core = &self.devices.0.core;
+        let found = core.registry().device(&who.tenant, who.device).await;
+        let device = found.map_err(|_| Some(Close::Internal))?.ok_or(Some(Close::Unauthorised))?;
+        let user = device.value.user;
+        let connection = core.notifier().connect(
+            &who.tenant,
+            &user,
+            who.device,
+            ConnectionKind::Channel,
+            core.now(),
+        );
+        let open =
+            core.offers(&who.tenant, who.device).await.map_err(|error| Some(closed_by(error)))?;
+        let pace = self.devices.0.rules.pace;
+        let session = Session::welcomed(open.iter().map(|open| open.spec.id), pace, core.now());
+        let open = open.iter().map(|open| answer::offer(open)).collect();
+        self.say(FromServer::answer(n, Message::Welcome(Welcome { open }))).await?;
+        Ok((session, connection))
+    }
+
+    /// Does what the session wants done.
+    async fn put(
+        &mut self,
+        output: SessionOutput,
+        who: &AuthenticatedDevice,
+    ) -> Result<(), Closed> {
+        match output {
+            // What rang is committed. Ended since then, it is withdrawn by the next note.
+            SessionOutput::Offer(id) => match self.news.take().filter(|news| news.spec.id == id) {
+                Some(open) => {
+                    self.say(FromServer::push(Message::Offer(answer::offer(&open)))).await
+                }
+                None => Ok(()),
+            },
+            SessionOutput::Withdrawn(id, outcome) => {
+                let id = countersign_wire::id::TransactionId(id.bytes());
+                let why = answer::outcome_state(outcome);
+                self.say(FromServer::push(Message::Withdrawn(Withdrawn { id, why }))).await
+            }
+            SessionOutput::Ping => {
+                // A lock by another process rings no bell; it is seen here at the latest.
+                let core = &self.devices.0.core;
+                core.check(&who.tenant, who.device)
+                    .await
+                    .map_err(|error| Some(closed_by(error)))?;
+                self.send(Frame::Ping(Bytes::new())).await
+            }
+            SessionOutput::Close(reason) => Err(Some(close(reason))),
+        }
+    }
+
+    /// Answers one request.
+    async fn answer(
+        &mut self,
+        frame: FromDevice,
+        who: &AuthenticatedDevice,
+        session: &mut Session,
+    ) -> Result<(), Closed> {
+        let devices = self.devices.clone();
+        let ended = |ended: &Transaction| answer::ended(ended);
+        let said = match &frame.request {
+            Request::Hello(_) => Err(Code::BadRequest.into()),
+            Request::Take(take) => devices.take(who, take).await.map(Message::Taken),
+            Request::Finish(finish) => devices.finish(who, finish).await.map(|done| {
+                session.handle(SessionInput::Told(done.spec.id), self.now());
+                Message::Finished(ended(&done))
+            }),
+            Request::Decline(decline) => devices.decline(who, decline).await.map(|done| {
+                session.handle(SessionInput::Told(done.spec.id), self.now());
+                Message::Declined(ended(&done))
+            }),
+            Request::Fail(fail) => devices.fail(who, fail.clone()).await.map(|done| {
+                session.handle(SessionInput::Told(done.spec.id), self.now());
+                Message::Failed(ended(&done))
+            }),
+        };
+        let message = said.unwrap_or_else(|Refused(refusal)| Message::Refused(refusal));
+        self.say(FromServer::answer(frame.n, message)).await
+    }
+
+    async fn say(&mut self, frame: FromServer) -> Result<(), Closed> {
+        self.send(Frame::Text(frame.to_text().into())).await
+    }
+
+    async fn send(&mut self, frame: Frame) -> Result<(), Closed> {
+        match timeout(SEND_WAIT_MAX, self.socket.send(frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(None),
+            Err(_) => Err(Some(Close::Slow)),
+        }
+    }
+
+    async fn close(&mut self, close: Close) {
+        let frame = CloseFrame { code: close.code(), reason: close.reason().into() };
+        // Whoever is gone already needs no goodbye.
+        let _ = timeout(SEND_WAIT_MAX, self.socket.send(Frame::Close(Some(frame)))).await;
+    }
+
+    fn now(&self) -> Timestamp {
+        self.devices.0.core.now()
+    }
+}
+
+/// What came from a device.
+enum DeviceMessage {
+    Request(FromDevice),
+    /// No frame, but one with a number to refuse it under.
+    Nonsense(u64),
+    /// A ping, which the library answers, or a pong.
+    Life,
+}
+
+fn heard(frame: Option<Result<Frame, axum::Error>>) -> Result<DeviceMessage, Closed> {
+    match frame {
+        Some(Ok(Frame::Text(text))) => match FromDevice::parse(&text) {
+            Ok(request) => Ok(DeviceMessage::Request(request)),
+            Err(bad) => bad.n.map(DeviceMessage::Nonsense).ok_or(Some(Close::Malformed)),
+        },
+        Some(Ok(Frame::Binary(_))) => Err(Some(Close::Binary)),
+        Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(DeviceMessage::Life),
+        Some(Ok(Frame::Close(_))) | None => Err(None),
+        Some(Err(error)) => Err(too_large(&error).then_some(Close::TooLarge)),
+    }
+}
+
+fn input(note: Option<ConnectionEvent>) -> SessionInput {
+    match note {
+        Some(ConnectionEvent::Offer(transaction)) => SessionInput::Offer(transaction.spec.id),
+        Some(ConnectionEvent::Ended(transaction)) => match transaction.end() {
+            Some(end) => SessionInput::Ended(transaction.spec.id, end.outcome()),
+            None => SessionInput::Told(transaction.spec.id),
+        },
+        Some(ConnectionEvent::Replaced) => SessionInput::Replaced,
+        Some(ConnectionEvent::Locked) => SessionInput::Locked,
+        None => SessionInput::Overrun,
+    }
+}
+
+fn close(reason: Reason) -> Close {
+    match reason {
+        Reason::Replaced => Close::Replaced,
+        Reason::Locked => Close::Locked,
+        Reason::Slow => Close::Slow,
+        Reason::Idle => Close::Idle,
+        Reason::Stopping => Close::Restart,
+    }
+}
+
+fn closed_by(error: Error) -> Close {
+    match error {
+        Error::Refused(Refusal::UserLocked | Refusal::DeviceLocked) => Close::Locked,
+        Error::Refused(_) => Close::Unauthorised,
+        Error::Failed(fault) => {
+            countersign_node::log(&fault);
+            Close::Internal
+        }
+    }
+}
+
+/// Whether the library refused a frame for its size: it tells only in words.
+fn too_large(error: &axum::Error) -> bool {
+    error.to_string().contains("too long") || error.to_string().contains("too big")
+}

@@ -1,0 +1,56 @@
+//! `[observe]`: logs, metrics and health.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+
+use super::layers::Layers;
+
+/// What operators see.
+#[derive(Clone, Debug)]
+pub struct ObserveConfig {
+    /// Where health and metrics are served.
+    pub listen: SocketAddr,
+    /// Whether somebody chose `listen`; a default that is taken gives way to a free port.
+    pub listen_chosen: bool,
+    /// What is logged: the directives of `tracing_subscriber::EnvFilter`.
+    pub log: String,
+    /// How a log line looks.
+    pub log_format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl ObserveConfig {
+    pub(super) fn read(layers: &mut Layers) -> anyhow::Result<Self> {
+        let listen = layers.take("observe.listen");
+        let log = layers.take("observe.log");
+        log.parse::<EnvFilter>()?;
+        Ok(Self {
+            listen: listen.parse()?,
+            listen_chosen: !listen.is_default(),
+            log: log.text()?.to_owned(),
+            log_format: layers.take("observe.log_format").parse()?,
+        })
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("it is \"text\" or \"json\""),
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Claims what is due, pays it, and has what became of it written down.
+//!
+//! One task looks at everything: the ledger's answers, the calls on their way, the bell that rings
+//! when a debt was committed here, and the clock. It keeps no queue: what it claims is on its way
+//! at once, and what there is no place for stays in the ledger, where no receiver stands in another
+//! one's way.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use countersign_core::Fault;
+use countersign_core::delivery::{
+    Attempt, Capacity, Circuit, Delivery, DeliveryKind, Destination, RetryPolicy, Settlement,
+    Verdict,
+};
+use countersign_core::limits::{
+    DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
+};
+use countersign_core::port::{Claim, Claimed, Handle, Registry as _};
+use countersign_core::push_policy::{PushSnapshot, RETRY};
+use countersign_core::time::Timestamp;
+use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info, warn};
+
+use super::push::Pushes;
+use super::settlements::SettlementBatcher;
+use super::webhook::{CallOutcome, CallbackClient, Message};
+use super::{Callers, ResultBody};
+use countersign_egress::names;
+use countersign_node::task::{Shutdown, panic_message};
+use countersign_node::{Core, log};
+
+/// How often the ledger is asked for what is due, when no bell rings: retries, and debts of other
+/// nodes.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often what waits behind an open circuit is looked through for what has waited too long.
+const FORSAKE_EVERY: Duration = Duration::from_secs(30);
+
+/// What the operator decided.
+#[derive(Clone, Copy, Debug)]
+pub struct DeliverySettings {
+    /// Deliveries on their way at once.
+    pub concurrency: u16,
+    /// Of these, in one lane.
+    pub per_host: u16,
+    /// Pushes on their way at once, besides.
+    pub pushes: u16,
+    /// Of these, in one lane.
+    pub pushes_per_sender: u16,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// How long a receiver is tried.
+    pub retry: RetryPolicy,
+}
+
+/// Pays debts until the process drains; what is on its way then is finished.
+pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, tasks: Shutdown) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweeps = tokio::time::interval(FORSAKE_EVERY);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let Callers { webhook, pushes, result_body } = callers;
+    let dispatcher = Arc::new(Dispatcher { core, webhook, pushes, result_body, rules });
+    let mut worker = Worker::new(Arc::clone(&dispatcher));
+    let mut settlements = SettlementBatcher::new(Arc::clone(&dispatcher.core));
+    let mut paying = FuturesUnordered::new();
+    let mut look = true;
+    while !tasks.has_begun()
+        || !paying.is_empty()
+        || !settlements.is_written()
+        || !worker.claiming.is_terminated()
+    {
+        if look && !tasks.has_begun() && settlements.has_room() && worker.begin_claim() {
+            look = false;
+        }
+        tokio::select! {
+            claimed = &mut worker.claiming, if !worker.claiming.is_terminated() => {
+                let deliveries = worker.claimed(claimed);
+                look |= !deliveries.is_empty();
+                let sent = deliveries.into_iter();
+                paying.extend(sent.map(|(one, seen)| dispatcher.pay_safely(one, seen).boxed()));
+            }
+            Some(first) = paying.next(), if !paying.is_empty() => {
+                // Answers come many at a time.
+                let mut next = Some(first);
+                while let Some(sent) = next {
+                    look |= worker.sent(&sent);
+                    settlements.note(sent.settlement);
+                    next = paying.next().now_or_never().flatten();
+                }
+            }
+            () = settlements.write() => {}
+            () = dispatcher.core.notifier().delivery_queued() => look = true,
+            _ = ticks.tick() => look = true,
+            _ = sweeps.tick() => {
+                worker.tidy();
+                let open = worker.open_lanes();
+                dispatcher.give_up_expired(open).await;
+            }
+            () = tasks.begun(), if !tasks.has_begun() => info!("No new deliveries are begun"),
+        }
+    }
+}
+
+/// What the calls need.
+pub(super) struct Dispatcher {
+    pub(super) core: Arc<Core>,
+    webhook: CallbackClient,
+    pub(super) pushes: Pushes,
+    result_body: ResultBody,
+    rules: DeliverySettings,
+}
+
+/// How a delivery went, for whoever decides what is claimed next.
+pub(super) struct Sent {
+    pub(super) destination: Destination,
+    pub(super) heard: ReceiverHealth,
+    /// What is to be written down. After a panic nothing: its lease will end.
+    pub(super) settlement: Option<Settlement>,
+}
+
+/// What an attempt says of its receiver.
+pub(super) enum ReceiverHealth {
+    /// Nothing: it was not called.
+    Nothing,
+    /// It is well.
+    Well,
+    /// It is not, and may have said for how long.
+    Outage { asked: Option<Duration>, told: String },
+}
+
+/// Who is given places.
+struct Worker {
+    dispatcher: Arc<Dispatcher>,
+    capacity: Capacity,
+    /// Of lanes whose last call failed, and of no others.
+    circuits: HashMap<Destination, Circuit>,
+    /// Where the next claim begins.
+    after: Option<Destination>,
+    claiming: Fuse<BoxFuture<'static, Result<ClaimedBatch, Fault>>>,
+}
+
+/// What was claimed, pushes with what they stand on, and where the next claim begins.
+struct ClaimedBatch {
+    deliveries: Vec<(Delivery, Option<PushSnapshot>)>,
+    resume: Option<Destination>,
+}
+
+impl Worker {
+    fn new(dispatcher: Arc<Dispatcher>) -> Self {
+        let rules = dispatcher.rules;
+        let capacity = Capacity::new(rules.concurrency, rules.per_host);
+        let capacity = capacity.for_pushes(rules.pushes, rules.pushes_per_sender);
+        let claiming = Fuse::terminated();
+        Self { dispatcher, capacity, circuits: HashMap::new(), after: None, claiming }
+    }
+
+    /// Asks for what is due, unless that is being asked, or there is no place. Answers whether it
+    /// is.
+    fn begin_claim(&mut self) -> bool {
+        if !self.claiming.is_terminated() || self.capacity.free() == 0 {
+            return false;
+        }
+        let rules = self.dispatcher.rules;
+        let now = self.dispatcher.core.now();
+        let narrowed = self.circuits.iter().filter(|(_, circuit)| circuit.is_open());
+        let narrowed = narrowed
+            .map(|(destination, circuit)| (destination.clone(), circuit.lets(u16::MAX, now)));
+        self.capacity.limit(narrowed.collect::<Vec<_>>());
+        let claim = Claim {
+            now,
+            lease_end: now + rules.timeout + DELIVERY_LEASE_MARGIN,
+            capacity: self.capacity.clone(),
+            after: self.after.clone(),
+        };
+        let dispatcher = Arc::clone(&self.dispatcher);
+        let claiming = async move {
+            let Claimed { deliveries, resume } = dispatcher.core.claim(claim).await?;
+            Ok(ClaimedBatch { deliveries: dispatcher.look(deliveries).await, resume })
+        };
+        self.claiming = claiming.boxed().fuse();
+        true
+    }
+
+    /// Takes the places of what was claimed.
+    fn claimed(
+        &mut self,
+        claimed: Result<ClaimedBatch, Fault>,
+    ) -> Vec<(Delivery, Option<PushSnapshot>)> {
+        match claimed {
+            Ok(ClaimedBatch { deliveries, resume }) => {
+                self.after = resume;
+                for (delivery, _) in &deliveries {
+                    self.capacity.acquire(&delivery.destination, 1);
+                }
+                deliveries
+            }
+            Err(fault) => {
+                log(&fault);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Gives a place back, and remembers how its receiver is. Answers whether it is time for a
+    /// claim: one is made for many places rather than many for one each.
+    fn sent(&mut self, sent: &Sent) -> bool {
+        self.capacity.release(&sent.destination);
+        let (host, is_push) = (&sent.destination.host, sent.destination.is_push());
+        let what = if is_push { "pushes" } else { "callbacks" };
+        match &sent.heard {
+            ReceiverHealth::Nothing => {}
+            ReceiverHealth::Well => {
+                if self.circuits.remove(&sent.destination).is_some_and(|circuit| circuit.is_open())
+                {
+                    info!(delivery.host = host, "{host} takes {what} again");
+                }
+            }
+            ReceiverHealth::Outage { asked, told } => {
+                let retry = if is_push { &RETRY } else { &self.dispatcher.rules.retry };
+                let now = self.dispatcher.core.now();
+                let circuit = self.circuits.entry(sent.destination.clone()).or_default();
+                if circuit.failed(now, retry, *asked) {
+                    warn!(
+                        delivery.host = host,
+                        "{host} takes no {what} ({told}): they wait, and one is tried now and then"
+                    );
+                }
+            }
+        }
+        self.capacity.available(&sent.destination) >= self.capacity.in_use(&sent.destination) / 4
+    }
+
+    /// Forgets receivers that nobody has called lately.
+    fn tidy(&mut self) {
+        let now = self.dispatcher.core.now();
+        self.circuits.retain(|_, circuit| !circuit.is_stale(now));
+    }
+
+    /// The lanes of callbacks whose receivers are not called. Pushes go when their transactions
+    /// end.
+    fn open_lanes(&self) -> Vec<Destination> {
+        let callbacks = self.circuits.iter().filter(|(destination, _)| !destination.is_push());
+        let open = callbacks.filter(|(_, circuit)| circuit.is_open());
+        open.map(|(destination, _)| destination.clone()).collect()
+    }
+}
+
+/// What is to be said, once it has been looked up.
+struct CallbackRequest {
+    callback: countersign_core::spec::Callback,
+    body: Bytes,
+    client: countersign_core::tenant::Client,
+}
+
+impl Dispatcher {
+    /// [`Dispatcher::deliver`], so that no delivery takes the others with it.
+    fn pay_safely(
+        self: &Arc<Self>,
+        delivery: Delivery,
+        seen: Option<PushSnapshot>,
+    ) -> impl Future<Output = Sent> + use<> {
+        let (dispatcher, id, destination) =
+            (Arc::clone(self), delivery.id, delivery.destination.clone());
+        let paying = async move {
+            let tenant = delivery.destination.tenant.clone();
+            names::on_behalf_of(&tenant, dispatcher.deliver(delivery, seen)).await
+        };
+        AssertUnwindSafe(paying).catch_unwind().map(move |sent| {
+            sent.unwrap_or_else(|panic| {
+                let said = panic_message(&*panic);
+                error!(delivery.id = %id, "Delivery {id} panicked: {said}");
+                Sent { destination, heard: ReceiverHealth::Nothing, settlement: None }
+            })
+        })
+    }
+
+    /// Makes one attempt.
+    async fn deliver(&self, delivery: Delivery, seen: Option<PushSnapshot>) -> Sent {
+        if let DeliveryKind::Push(device) = delivery.kind {
+            return self.wake(delivery, device, seen).await;
+        }
+        let (attempt, told, heard) = match self.letter(&delivery).await {
+            Ok(Some(letter)) => {
+                let outcome = self.call(&delivery, &letter).await;
+                (outcome.attempt(), outcome.to_string(), ReceiverHealth::of(&outcome))
+            }
+            Ok(None) => {
+                let told = "its transaction or its client is gone";
+                (Attempt::Rejected, told.to_owned(), ReceiverHealth::Nothing)
+            }
+            Err(fault) => {
+                log(&fault);
+                (Attempt::Deferred(None), "the ledger failed".to_owned(), ReceiverHealth::Nothing)
+            }
+        };
+        let count = delivery.attempts.saturating_add(1);
+        let (now, jitter) = (self.core.now(), self.core.random_u128() as u8);
+        let retry = &self.rules.retry;
+        let verdict = retry.after(attempt, count, delivery.queued_at, now, jitter);
+        tell(&delivery, count, verdict, &told, now);
+        self.sent(delivery, verdict, told, heard)
+    }
+
+    /// What a callback says. `None` where its transaction or its client is gone.
+    async fn letter(&self, delivery: &Delivery) -> Result<Option<CallbackRequest>, Fault> {
+        let (core, tenant) = (&self.core, &delivery.destination.tenant);
+        let handle = Handle::Id(delivery.transaction);
+        let Some(transaction) = core.find(tenant, &handle).await? else { return Ok(None) };
+        let Some(callback) = transaction.spec.callback.clone() else { return Ok(None) };
+        let Some(body) = (self.result_body)(&transaction) else { return Ok(None) };
+        let client = core.registry().client(tenant, &transaction.spec.client).await?;
+        Ok(client.map(|client| CallbackRequest { callback, body: body.into(), client }))
+    }
+
+    async fn call(&self, delivery: &Delivery, letter: &CallbackRequest) -> CallOutcome {
+        let client = &letter.client;
+        let keys: Vec<_> =
+            std::iter::once(&client.webhook_key).chain(&client.webhook_key_before).collect();
+        let message = Message {
+            id: delivery.id,
+            at: self.core.now(),
+            body: letter.body.clone(),
+            keys: &keys,
+        };
+        let outcome = self.webhook.call(&letter.callback, message).await;
+        metrics::counter!("countersign_delivery_attempts_total", "outcome" => outcome.as_str())
+            .increment(1);
+        outcome
+    }
+
+    /// Gives up what has waited too long behind an open circuit, and would wait for its turn to
+    /// fail.
+    async fn give_up_expired(&self, destinations: Vec<Destination>) {
+        let core = &self.core;
+        let now = core.now();
+        let give_up_after = self.rules.retry.give_up_after.as_millis();
+        let age = u64::try_from(give_up_after).unwrap_or(u64::MAX);
+        let queued_before = Timestamp(now.0.saturating_sub(age));
+        let outcome = "not called: the receiver took nothing for too long";
+        for destination in destinations {
+            match core.give_up_expired(&destination, now, queued_before, outcome).await {
+                Ok(0) => {}
+                Ok(count) => {
+                    let (tenant, host) = (&destination.tenant, &destination.host);
+                    count_outcome("dead_letter", count.into());
+                    let more = if count == DELIVERIES_CHANGED_MAX { " or more" } else { "" };
+                    warn!(
+                        tenant = %tenant, delivery.host = host,
+                        "{count}{more} deliveries to {host} were given up: it took nothing for too long; \
+                         `countersign delivery replay --tenant {tenant}` tries again"
+                    );
+                }
+                Err(fault) => log(&fault),
+            }
+        }
+    }
+
+    pub(super) fn sent(
+        &self,
+        delivery: Delivery,
+        verdict: Verdict,
+        mut outcome: String,
+        heard: ReceiverHealth,
+    ) -> Sent {
+        outcome.truncate(outcome.floor_char_boundary(DELIVERY_OUTCOME_BYTES_MAX));
+        let settlement = Settlement {
+            tenant: delivery.destination.tenant.clone(),
+            id: delivery.id,
+            lease: delivery.lease,
+            verdict,
+            outcome,
+            at: self.core.now(),
+        };
+        Sent { destination: delivery.destination, heard, settlement: Some(settlement) }
+    }
+}
+
+impl ReceiverHealth {
+    fn of(outcome: &CallOutcome) -> Self {
+        match outcome {
+            outcome if !outcome.is_outage() => Self::Well,
+            CallOutcome::Answered(_, asked) => {
+                Self::Outage { asked: *asked, told: outcome.to_string() }
+            }
+            CallOutcome::Unanswered(_) => Self::Outage { asked: None, told: outcome.to_string() },
+        }
+    }
+}
+
+/// Counts what became of an attempt, and logs a delivery that is given up, once.
+fn tell(delivery: &Delivery, count: u16, verdict: Verdict, told: &str, now: Timestamp) {
+    match verdict {
+        Verdict::Done => {
+            count_outcome("delivered", 1);
+            let waited = delivery.queued_at.until(now).as_secs_f64();
+            metrics::histogram!("countersign_delivery_seconds").record(waited);
+        }
+        Verdict::Retry(_) => count_outcome("retried", 1),
+        Verdict::Skipped | Verdict::Retire { .. } => {} // A callback is never either.
+        Verdict::GiveUp => {
+            count_outcome("dead_letter", 1);
+            let (id, destination) = (delivery.id, &delivery.destination);
+            warn!(
+                delivery.id = %id, delivery.attempts = count, tenant = %destination.tenant,
+                delivery.host = destination.host,
+                "Delivery {id} to {} was given up at attempt {count}: {told}", destination.host
+            );
+        }
+    }
+}
+
+fn count_outcome(outcome: &'static str, count: u64) {
+    metrics::counter!("countersign_deliveries_total", "outcome" => outcome).increment(count);
+}

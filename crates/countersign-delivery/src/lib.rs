@@ -1,0 +1,97 @@
+//! Pays debts: tells callers' addresses how their transactions ended, and wakes devices.
+//!
+//! ```text
+//!                      ┌──▶ webhook ──────▶ the receiver
+//! ledger ──claim──▶ worker
+//!    ▲                 ├──▶ wake ─▶ push ─▶ Apple's, Google's, a browser's service, or one's own
+//!    └─────settle──────┘      guard, resolver: which addresses may be called, whoever names them
+//! ```
+//!
+//! The promise: at least once, always with the same id and the same bytes, never before the end is
+//! durable, and never to an address that the guard forbids.
+
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    reason = "an internal crate: its interface is for the server's other crates"
+)]
+
+pub mod dispatcher;
+pub mod push;
+mod settlements;
+mod wake;
+pub mod webhook;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use countersign_core::transaction::Transaction;
+use reqwest::Certificate;
+
+use self::dispatcher::DeliverySettings;
+use self::push::Pushes;
+use self::webhook::CallbackClient;
+use countersign_config::{Config, DeliveryConfig};
+use countersign_egress::names::Names;
+use countersign_egress::outbound::Outbound;
+use countersign_egress::resolve::Resolver;
+
+/// Renders what a callback says of a transaction's end, in the words of the API that it was started
+/// on. `None` before the end.
+pub type ResultBody = fn(&Transaction) -> Option<Vec<u8>>;
+
+/// What calls addresses, as the operator configured it.
+pub struct Callers {
+    pub webhook: CallbackClient,
+    pub pushes: Pushes,
+    pub result_body: ResultBody,
+}
+
+impl Callers {
+    /// Those of this configuration.
+    ///
+    /// # Errors
+    /// Says what is wrong with a file of certificates.
+    pub fn new(
+        config: &Config,
+        names: &Names,
+        resolver: Resolver,
+        result_body: ResultBody,
+    ) -> anyhow::Result<Self> {
+        let delivery = &config.delivery;
+        let roots = roots("delivery.extra_ca_file", delivery.extra_ca_file.as_deref())?;
+        let guarded = Outbound::guarded(resolver.clone(), &roots, delivery.timeout)?;
+        let webhook = CallbackClient::new(guarded.clone());
+        let file = config.push.extra_ca_file.as_deref();
+        let roots = self::roots("push.extra_ca_file", file)?;
+        let trusting = Outbound::trusting(names, &roots, delivery.timeout)?;
+        let pushes = Pushes::new(&config.push, guarded, trusting, resolver);
+        Ok(Self { webhook, pushes, result_body })
+    }
+}
+
+fn roots(key: &str, file: Option<&Path>) -> anyhow::Result<Vec<Certificate>> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let what = || format!("`{key}`, {}", file.display());
+    let text = std::fs::read(file).with_context(|| format!("{} cannot be read", what()))?;
+    let roots = Certificate::from_pem_bundle(&text);
+    let roots = roots.with_context(|| format!("{} is no PEM", what()))?;
+    anyhow::ensure!(!roots.is_empty(), "{} holds no certificate", what());
+    Ok(roots)
+}
+
+/// What the worker keeps to.
+pub fn rules(config: &Config) -> DeliverySettings {
+    let DeliveryConfig { concurrency, per_host_concurrency, timeout, retry, .. } = config.delivery;
+    DeliverySettings {
+        concurrency,
+        per_host: per_host_concurrency,
+        pushes: config.push.concurrency,
+        pushes_per_sender: config.push.per_sender_concurrency,
+        timeout,
+        retry,
+    }
+}

@@ -1,0 +1,420 @@
+//! The services that wake devices: which one, what is said, and what came of it.
+//!
+//! The promise: a service learns that somebody is asked for something, until when, and a text that
+//! may be shown; never what is asked. One dead address stops nobody else's push, and one sender's
+//! trouble no other sender.
+
+mod apns;
+mod credential;
+mod fcm;
+mod webhook;
+mod webpush;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_core::delivery::Attempt;
+use countersign_core::id::{DeliveryId, TenantName};
+use countersign_core::push::{Provider, PushAddress, Registration, SubscriptionKeys};
+use countersign_core::push_policy::PushTarget;
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::Transaction;
+use countersign_wire::body::Push;
+use countersign_wire::push::{Address, BadAddress, Fetch, Payload};
+use tracing::{info, warn};
+use url::Url;
+
+use self::apns::Apns;
+use self::fcm::Fcm;
+use self::webhook::WebhookSender;
+use self::webpush::WebPush;
+use countersign_config::{PushConfig, SenderConfig};
+use countersign_egress::guard::Forbidden;
+use countersign_egress::outbound::{Outbound, OutboundAnswer, Unanswered};
+use countersign_egress::resolve::Resolver;
+
+/// The longest that a text may become as JSON, in bytes, so that every service takes the whole.
+const TEXT_BYTES_MAX: usize = 2_048;
+/// What is kept of a service's own words.
+const WORDS_BYTES_MAX: usize = 64;
+
+/// All the ways to wake devices. Clones are the same.
+#[derive(Clone)]
+pub struct Pushes(Arc<Capacity>);
+
+struct Capacity {
+    senders: Vec<PushSender>,
+    texts: BTreeMap<String, String>,
+    language: String,
+    is_bare: bool,
+    guarded: Outbound,
+    trusting: Outbound,
+    resolver: Resolver,
+}
+
+/// A way to wake the devices that run one application.
+struct PushSender {
+    tenant: Option<TenantName>,
+    app: Option<String>,
+    provider: Provider,
+    /// For metrics and the log.
+    name: String,
+    service: PushService,
+}
+
+enum PushService {
+    Apns(Apns),
+    Fcm(Fcm),
+    WebPush(WebPush),
+    Webhook(WebhookSender),
+}
+
+/// One attempt to wake one device.
+struct Wake<'a> {
+    id: DeliveryId,
+    /// When it is made.
+    at: Timestamp,
+    /// From when on it is of no use.
+    expires_at: Timestamp,
+    address: &'a PushAddress,
+    /// Since when the device is there.
+    since: Timestamp,
+    payload: Payload,
+    /// What may be shown, even where the payload says nothing.
+    text: String,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PushOutcome {
+    /// The service has it.
+    Sent,
+    /// The address is nobody's any more.
+    Gone(String),
+    /// The service will never take this one.
+    Refused(String),
+    /// This device has been sent too much; nobody else has.
+    Crowded(String),
+    /// The service is not well, or asks to be left alone for a while.
+    Later {
+        /// For how long.
+        asked: Option<Duration>,
+        /// What it says.
+        says: String,
+    },
+    /// What the service knows us by cannot be used, or is not accepted.
+    Credentials(String),
+    /// It did not answer.
+    Unanswered(Unanswered),
+    /// Nothing is configured for this device's application.
+    NoSender,
+}
+
+/// Why a device cannot be registered; a sentence that may be shown.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadRegistration {
+    #[error(transparent)]
+    Address(#[from] BadAddress),
+    #[error("the endpoint may not be called: {0}")]
+    Forbidden(#[from] Forbidden),
+    #[error("a webpush endpoint is a URL without user name and password")]
+    Endpoint,
+    #[error("`language` is a language's tag, such as de or pt-BR")]
+    Language,
+}
+
+impl Pushes {
+    pub fn new(
+        config: &PushConfig,
+        guarded: Outbound,
+        trusting: Outbound,
+        resolver: Resolver,
+    ) -> Self {
+        Self(Arc::new(Capacity {
+            senders: config.senders.iter().filter_map(PushSender::new).collect(),
+            texts: config.texts.clone(),
+            language: config.language.clone(),
+            is_bare: config.is_bare,
+            guarded,
+            trusting,
+            resolver,
+        }))
+    }
+
+    /// Tries out every sender's credentials, as far as that can be done without a device, and says
+    /// what is wrong. Nothing else waits for it.
+    pub async fn check(self, now: Timestamp) {
+        for sender in &self.0.senders {
+            let name = &sender.name;
+            let looked = match &sender.service {
+                PushService::Apns(apns) => apns.check(now),
+                PushService::Fcm(fcm) => fcm.check(now),
+                PushService::WebPush(webpush) => webpush.check(now),
+                PushService::Webhook(webhook) => webhook.check(now),
+            };
+            let tried = match (&sender.service, looked) {
+                (_, Err(trouble)) => Err(trouble),
+                (PushService::Fcm(fcm), Ok(())) => {
+                    let tried = fcm.try_out(&self.0.trusting, now).await;
+                    tried.map_err(|outcome| outcome.to_string())
+                }
+                (_, Ok(())) => Ok(()),
+            };
+            match tried {
+                Ok(()) => info!(push.sender = name, "Pushes through {name} can be sent"),
+                Err(why) => warn!(
+                    push.sender = name,
+                    "Pushes through {name} cannot be sent: {why}. All else goes on without them"
+                ),
+            }
+        }
+    }
+
+    /// Sends one push, about a transaction that is open.
+    pub async fn send(
+        &self,
+        id: DeliveryId,
+        transaction: &Transaction,
+        device: &PushTarget,
+        registration: &Registration,
+        now: Timestamp,
+    ) -> PushOutcome {
+        let room = &*self.0;
+        let address = &registration.address;
+        let sender = room.sender(&device.tenant, &device.app, address.provider);
+        let Some(sender) = sender else { return PushOutcome::NoSender };
+        let text = room.text(transaction, registration.language.as_deref());
+        let wake = Wake {
+            id,
+            at: now,
+            expires_at: transaction.deadline(),
+            address,
+            since: registration.since,
+            payload: room.payload(transaction, &text),
+            text,
+        };
+        let outcome = match &sender.service {
+            PushService::Apns(apns) => apns.send(&room.trusting, &wake).await,
+            PushService::Fcm(fcm) => fcm.send(&room.trusting, &wake).await,
+            PushService::WebPush(webpush) => webpush.send(&room.guarded, &wake).await,
+            PushService::Webhook(webhook) => webhook.send(&room.guarded, &wake).await,
+        };
+        let name = sender.name.clone();
+        metrics::counter!(
+            "countersign_pushes_total", "sender" => name, "outcome" => outcome.as_str()
+        )
+        .increment(1);
+        outcome
+    }
+
+    /// The services that wake devices of this application, and what a browser must know to
+    /// subscribe.
+    pub fn offered(
+        &self,
+        tenant: &TenantName,
+        app: &str,
+        now: Timestamp,
+    ) -> (Vec<&'static str>, Option<String>) {
+        let room = &*self.0;
+        let known = |provider: &Provider| room.sender(tenant, app, *provider).is_some();
+        let providers = Provider::ALL.into_iter().filter(known).map(Provider::as_str).collect();
+        let key = match room.sender(tenant, app, Provider::WebPush).map(|found| &found.service) {
+            Some(PushService::WebPush(webpush)) => webpush.public_key(now),
+            _ => None,
+        };
+        (providers, key)
+    }
+
+    /// Reads where a device wants to be woken: its form, by the rules of its service, and whether
+    /// it may be called at all.
+    ///
+    /// # Errors
+    /// [`BadRegistration`].
+    pub async fn read(
+        &self,
+        tenant: &TenantName,
+        push: &Push,
+        now: Timestamp,
+    ) -> Result<(PushAddress, Option<String>), BadRegistration> {
+        let language = push.language.clone();
+        let is_tag = |tag: &String| tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !language.as_ref().is_none_or(is_tag) {
+            return Err(BadRegistration::Language);
+        }
+        let plain = |provider, token| PushAddress { provider, token, keys: None };
+        let address = match push.address()? {
+            Address::Apns(token) => plain(Provider::Apns, token),
+            Address::Fcm(token) => plain(Provider::Fcm, token),
+            Address::Webhook(token) => plain(Provider::Webhook, token),
+            Address::WebPush(subscription) => {
+                let url = Url::parse(&subscription.endpoint);
+                let mut url = url.map_err(|_| BadRegistration::Endpoint)?;
+                if !url.username().is_empty() || url.password().is_some() {
+                    return Err(BadRegistration::Endpoint);
+                }
+                url.set_fragment(None);
+                self.0.resolver.check(tenant, &url, now).await?;
+                let (p256dh, auth) = (*subscription.p256dh.point(), subscription.auth);
+                let keys = Some(SubscriptionKeys { p256dh, auth });
+                PushAddress { provider: Provider::WebPush, token: url.into(), keys }
+            }
+        };
+        Ok((address, language))
+    }
+}
+
+impl Capacity {
+    fn sender(&self, tenant: &TenantName, app: &str, provider: Provider) -> Option<&PushSender> {
+        self.senders.iter().find(|sender| {
+            sender.provider == provider
+                && sender.tenant.as_ref().is_none_or(|whose| whose == tenant)
+                && sender.app.as_ref().is_none_or(|which| which == app)
+        })
+    }
+
+    /// What may be shown: the caller's words, or else those of the device's language.
+    fn text(&self, transaction: &Transaction, language: Option<&str>) -> String {
+        let notice = transaction.spec.notice.as_deref().filter(|notice| !notice.is_empty());
+        if let (Some(notice), false) = (notice, self.is_bare) {
+            return fitting(notice);
+        }
+        let asked = language.unwrap_or_default().to_lowercase();
+        let primary = asked.split('-').next().unwrap_or_default();
+        let found = [asked.as_str(), primary, &self.language];
+        let found = found.into_iter().find_map(|language| self.texts.get(language));
+        found.cloned().unwrap_or_default()
+    }
+
+    fn payload(&self, transaction: &Transaction, text: &str) -> Payload {
+        if self.is_bare {
+            return Payload::default();
+        }
+        let fetch = Fetch {
+            key: transaction.spec.request_key.to_string(),
+            expires_at: Duration::from_millis(transaction.deadline().0),
+        };
+        Payload { countersign: Some(fetch), text: Some(text.to_owned()) }
+    }
+}
+
+/// As much of a text as fits, as JSON.
+fn fitting(text: &str) -> String {
+    let mut left = TEXT_BYTES_MAX;
+    let mut fitting = String::new();
+    for character in text.chars() {
+        let length = match character {
+            '"' | '\\' | '\n' | '\r' | '\t' => 2,
+            character if character.is_control() => 6,
+            character => character.len_utf8(),
+        };
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+        fitting.push(character);
+    }
+    fitting
+}
+
+/// A service's own words, as far as they may stand in a log and a ledger.
+fn shown(words: &str) -> String {
+    words.chars().filter(char::is_ascii_graphic).take(WORDS_BYTES_MAX).collect()
+}
+
+impl PushSender {
+    fn new(config: &SenderConfig) -> Option<Self> {
+        let service = &config.service;
+        let made = match service.provider() {
+            Provider::Apns => PushService::Apns(Apns::new(service)?),
+            Provider::Fcm => PushService::Fcm(Fcm::new(service)?),
+            Provider::WebPush => PushService::WebPush(WebPush::new(service)?),
+            Provider::Webhook => PushService::Webhook(WebhookSender::new(service)?),
+        };
+        let tenant = config.tenant.as_ref().map_or("*", TenantName::as_str);
+        let app = config.app.as_deref().unwrap_or("*");
+        let provider = service.provider();
+        Some(Self {
+            tenant: config.tenant.clone(),
+            app: config.app.clone(),
+            provider,
+            name: format!("{}/{tenant}/{app}", provider.as_str()),
+            service: made,
+        })
+    }
+}
+
+impl PushOutcome {
+    /// What a status says, of a service that gives no reasons beside it: a subscription that is no
+    /// more (RFC 8030, section 7.3), or credentials that are not taken (RFC 8292, section 4).
+    fn by_status(answer: &OutboundAnswer, wake: &Wake<'_>) -> Self {
+        let status = answer.status.as_u16();
+        let says = format!("answered {status}");
+        match status {
+            200..=299 => Self::Sent,
+            404 | 410 => Self::Gone(says),
+            401 | 403 => Self::Credentials(says),
+            _ if answer.is_outage() => Self::later(answer, wake, says),
+            _ => Self::Refused(says),
+        }
+    }
+
+    fn later(answer: &OutboundAnswer, wake: &Wake<'_>, says: String) -> Self {
+        Self::Later { asked: answer.retry_after(wake.at), says }
+    }
+
+    /// What it means for the delivery.
+    pub fn attempt(&self) -> Attempt {
+        match self {
+            Self::Sent => Attempt::Accepted,
+            Self::Gone(_) => Attempt::Gone,
+            Self::Refused(_) | Self::NoSender => Attempt::Rejected,
+            Self::Later { asked, .. } => Attempt::Deferred(*asked),
+            Self::Crowded(_) | Self::Credentials(_) | Self::Unanswered(_) => {
+                Attempt::Deferred(None)
+            }
+        }
+    }
+
+    /// Whether it says that nobody's push would be taken now.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Later { .. } | Self::Credentials(_) | Self::Unanswered(_))
+    }
+
+    /// How long the service asks to be left alone.
+    pub fn asked(&self) -> Option<Duration> {
+        match self {
+            Self::Later { asked, .. } => *asked,
+            _ => None,
+        }
+    }
+
+    /// Its name in metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Gone(_) => "gone",
+            Self::Refused(_) => "refused",
+            Self::Crowded(_) | Self::Later { .. } => "later",
+            Self::Credentials(_) => "credentials",
+            Self::Unanswered(unanswered) => unanswered.as_str(),
+            Self::NoSender => "no_sender",
+        }
+    }
+}
+
+/// For the log and the ledger; nothing of what was sent.
+impl fmt::Display for PushOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent => f.write_str("sent"),
+            Self::Gone(says) => write!(f, "the address is dead: {says}"),
+            Self::Refused(says) => write!(f, "refused: {says}"),
+            Self::Crowded(says) | Self::Later { says, .. } => f.write_str(says),
+            Self::Credentials(why) => write!(f, "the credentials are wrong: {why}"),
+            Self::Unanswered(unanswered) => unanswered.fmt(f),
+            Self::NoSender => f.write_str("no sender is configured for this application"),
+        }
+    }
+}

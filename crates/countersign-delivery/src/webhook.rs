@@ -1,0 +1,238 @@
+//! One call of a callback's address: signed, bounded, and told in a closed set of outcomes.
+//!
+//! Signatures are those of Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use countersign_core::delivery::Attempt;
+use countersign_core::id::DeliveryId;
+use countersign_core::secret::Key32;
+use countersign_core::spec::Callback;
+use countersign_core::time::Timestamp;
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use url::Url;
+
+use countersign_egress::outbound::{Outbound, Unanswered, is_outage};
+
+pub(super) const AGENT: &str = concat!("Countersign/", env!("CARGO_PKG_VERSION"));
+
+/// Calls the addresses of callbacks. Clones share their connections.
+#[derive(Clone)]
+pub struct CallbackClient(Outbound);
+
+/// What is said in one call.
+pub struct Message<'a> {
+    /// The delivery's id, the same in each attempt.
+    pub id: DeliveryId,
+    /// When this attempt is made.
+    pub at: Timestamp,
+    /// The result, in its dialect's words.
+    pub body: Bytes,
+    /// What it is signed with, newest first.
+    pub keys: &'a [&'a Key32],
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CallOutcome {
+    /// A complete head of an answer, and how long it asked to be left alone.
+    Answered(StatusCode, Option<Duration>),
+    /// None.
+    Unanswered(Unanswered),
+}
+
+impl CallbackClient {
+    /// Calls as `outbound` does.
+    pub fn new(outbound: Outbound) -> Self {
+        Self(outbound)
+    }
+
+    /// Makes one call. What counts is the head of the answer.
+    pub async fn call(&self, callback: &Callback, message: Message<'_>) -> CallOutcome {
+        // What was checked when the transaction started is checked by today's configuration.
+        let Ok(url) = Url::parse(&callback.url) else {
+            return CallOutcome::Unanswered(Unanswered::Broken("the address is no URL".into()));
+        };
+        let headers = headers(callback, &message);
+        match self.0.post(url, headers, message.body).await {
+            Ok(answer) => CallOutcome::Answered(answer.status, answer.retry_after(message.at)),
+            Err(unanswered) => CallOutcome::Unanswered(unanswered),
+        }
+    }
+}
+
+/// The caller's own headers, and ours; where both name one, ours counts, besides the agent's name.
+fn headers(callback: &Callback, message: &Message<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &callback.headers {
+        // Both were checked when the transaction started.
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    }
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    sign(&mut headers, message);
+    headers
+}
+
+/// Adds what Standard Webhooks says.
+pub(super) fn sign(headers: &mut HeaderMap, message: &Message<'_>) {
+    let (id, at) = (message.id.to_string(), message.at.seconds().to_string());
+    let signatures = message.keys.iter().map(|key| signature(key, &id, &at, &message.body));
+    let signatures = signatures.collect::<Vec<_>>().join(" ");
+    for (name, value) in
+        [("webhook-id", id), ("webhook-timestamp", at), ("webhook-signature", signatures)]
+    {
+        let value = HeaderValue::try_from(value).expect("hex, digits and base64 are visible ASCII");
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// `v1,` and base64 of the HMAC.
+fn signature(key: &Key32, id: &str, at: &str, body: &[u8]) -> String {
+    let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
+    for part in [id.as_bytes(), b".", at.as_bytes(), b".", body] {
+        mac.update(part);
+    }
+    format!("v1,{}", BASE64.encode(mac.sign()))
+}
+
+impl CallOutcome {
+    /// What it means for the delivery.
+    ///
+    /// Whatever is not 2xx is tried again until the time is over, redirects and refusals too: a
+    /// receiver that misplaces its credentials for an hour loses no result. `410 Gone` says that
+    /// nobody will ever listen there.
+    pub fn attempt(&self) -> Attempt {
+        match self {
+            Self::Answered(status, _) if status.is_success() => Attempt::Accepted,
+            Self::Answered(StatusCode::GONE, _) => Attempt::Rejected,
+            Self::Answered(_, asked) => Attempt::Deferred(*asked),
+            Self::Unanswered(_) => Attempt::Deferred(None),
+        }
+    }
+
+    /// Whether it says that the receiver as a whole is not well: calling it more does not help.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Answered(status, _) => is_outage(*status),
+            Self::Unanswered(_) => true,
+        }
+    }
+
+    /// Its name in metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Answered(status, _) => match status.as_u16() {
+                200..=299 => "delivered",
+                300..=399 => "redirected",
+                400..=499 => "refused",
+                _ => "server_error",
+            },
+            Self::Unanswered(unanswered) => unanswered.as_str(),
+        }
+    }
+}
+
+/// For the log and the ledger; nothing of what was sent.
+impl fmt::Display for CallOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(status, _) => write!(f, "answered {}", status.as_u16()),
+            Self::Unanswered(unanswered) => unanswered.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the Standard Webhooks specification's reference libraries.
+    #[test]
+    fn a_signature_is_that_of_standard_webhooks() {
+        let key = BASE64.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let mac = |key: &[u8]| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+            let text = br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
+            BASE64.encode(hmac::sign(&key, text))
+        };
+        assert_eq!(mac(&key), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let ours = signature(
+            &Key32::copied(&[7; 32]),
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            "1614265330",
+            br#"{"test": 2432232314}"#,
+        );
+        assert_eq!(ours, format!("v1,{}", mac(&[7; 32])));
+    }
+
+    /// `cargo xtask test` holds the vectors to the specification's own library as well.
+    #[test]
+    fn a_signature_is_that_of_the_vectors() {
+        let vectors = include_str!("../../../docs/vectors/webhooks.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        let cases = vectors["cases"].as_array().unwrap();
+        assert!(!cases.is_empty());
+        for case in cases {
+            let text = |name: &str| case[name].as_str().unwrap();
+            let secret = text("secret").strip_prefix("whsec_").unwrap();
+            let key = Key32::copied(&BASE64.decode(secret).unwrap().try_into().unwrap());
+            let at = case["timestamp"].to_string();
+            let ours = signature(&key, text("id"), &at, text("body").as_bytes());
+            assert_eq!(ours, text("signature"));
+        }
+    }
+
+    #[test]
+    fn our_headers_outrank_the_callers_besides_the_agents_name() {
+        let callback = Callback {
+            url: "https://shop.example/".into(),
+            headers: vec![
+                ("X-Order".into(), "7".into()),
+                ("Content-Type".into(), "text/plain".into()),
+                ("User-Agent".into(), "Shop".into()),
+            ],
+        };
+        let key = Key32::copied(&[1; 32]);
+        let before = Key32::copied(&[2; 32]);
+        let message = Message {
+            id: DeliveryId(7),
+            at: Timestamp(1_999),
+            body: Bytes::from_static(b"{}"),
+            keys: &[&key, &before],
+        };
+        let headers = headers(&callback, &message);
+        assert_eq!(headers["x-order"], "7");
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["user-agent"], "Shop");
+        assert_eq!(headers["webhook-id"], "00000000000000000000000000000007");
+        assert_eq!(headers["webhook-timestamp"], "1");
+        let both = headers["webhook-signature"].to_str().unwrap();
+        assert_eq!(both.split(' ').filter(|one| one.starts_with("v1,")).count(), 2);
+    }
+
+    #[test]
+    fn everything_but_a_2xx_is_tried_again_and_gone_is_gone() {
+        let answered =
+            |status: u16| CallOutcome::Answered(StatusCode::from_u16(status).unwrap(), None);
+        for status in [200, 201, 202, 204, 299] {
+            assert_eq!(answered(status).attempt(), Attempt::Accepted, "{status}");
+        }
+        for status in [301, 302, 400, 401, 403, 404, 408, 425, 429, 500, 502, 503, 599] {
+            assert_eq!(answered(status).attempt(), Attempt::Deferred(None), "{status}");
+        }
+        assert_eq!(answered(410).attempt(), Attempt::Rejected);
+        for (status, outage) in [(200, false), (404, false), (302, false), (429, true), (500, true)]
+        {
+            assert_eq!(answered(status).is_outage(), outage, "{status}");
+        }
+    }
+}

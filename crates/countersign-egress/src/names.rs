@@ -1,0 +1,213 @@
+//! Look-ups of names by the system's resolver, each of which holds a thread until it ends.
+//!
+//! Its promise: one tenant's slow name servers hold [`LOOKUPS_PER_TENANT_MAX`] threads at the most,
+//! and all look-ups together [`LOOKUPS_MAX`]. A look-up counts until the system has answered, also
+//! if whoever asked has given up long before.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+
+use countersign_core::id::TenantName;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use countersign_node::task;
+
+/// Look-ups of one tenant at once.
+const LOOKUPS_PER_TENANT_MAX: usize = 8;
+/// Look-ups at once: less than the runtime's 512 threads for blocking work.
+const LOOKUPS_MAX: usize = 256;
+/// Tenants after which those without a look-up are forgotten.
+const TENANTS_TIDIED_AT: usize = 1_024;
+
+tokio::task_local! {
+    /// The tenant that look-ups are counted for.
+    static TENANT: TenantName;
+}
+
+/// Counts the look-ups that `work` makes for `tenant`.
+pub async fn on_behalf_of<F: Future>(tenant: &TenantName, work: F) -> F::Output {
+    TENANT.scope(tenant.clone(), work).await
+}
+
+/// Counts the look-ups that `work` makes for the tenant of the present task, wherever it is polled.
+/// The HTTP client asks its resolver in the task that makes the call, and may wait for the answer
+/// in another one.
+pub(super) fn in_this_tasks_name<T>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> BoxFuture<'static, T> {
+    match TENANT.try_with(Clone::clone) {
+        Ok(tenant) => TENANT.scope(tenant, work).boxed(),
+        Err(_) => work.boxed(),
+    }
+}
+
+/// A look-up; it keeps the permits for as long as it holds a thread.
+type Lookup =
+    Arc<dyn Fn(String, Permits) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
+
+/// The places that a look-up takes.
+#[derive(Debug)]
+struct Permits {
+    _of_tenant: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+/// Looks names up. Clones share the bounds.
+#[derive(Clone)]
+pub struct Names {
+    lookup: Lookup,
+    all: Arc<Semaphore>,
+    tenants: Arc<Mutex<HashMap<Option<TenantName>, Arc<Semaphore>>>>,
+}
+
+impl Names {
+    /// Those that the system knows.
+    pub fn of_system() -> Self {
+        Self::looked_up_by(Arc::new(|name: String, permits| {
+            async move {
+                let look = move || {
+                    let found = (name.as_str(), 443).to_socket_addrs();
+                    drop(permits);
+                    Ok(found?.map(|address| address.ip()).collect())
+                };
+                task::blocking(look).await?
+            }
+            .boxed()
+        }))
+    }
+
+    fn looked_up_by(lookup: Lookup) -> Self {
+        let all = Arc::new(Semaphore::new(LOOKUPS_MAX));
+        Self { lookup, all, tenants: Arc::default() }
+    }
+
+    /// Those that `answer` knows, for tests of what is made of the answers.
+    #[cfg(test)]
+    pub(super) fn answered_by<F>(answer: F) -> Self
+    where
+        F: Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync + 'static,
+    {
+        Self::looked_up_by(Arc::new(move |name, permits| {
+            let answer = answer(name);
+            async move {
+                let answered = answer.await;
+                drop(permits);
+                answered
+            }
+            .boxed()
+        }))
+    }
+
+    /// The addresses of a name. Waits for its turn, which callers bound by their own time.
+    ///
+    /// # Errors
+    /// If the name is not known, or the system does not answer.
+    pub async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let own = self.of_tenant(TENANT.try_with(Clone::clone).ok());
+        let closed = |_| io::Error::other("no more names are looked up");
+        let of_tenant = own.acquire_owned().await.map_err(closed)?;
+        let of_all = Arc::clone(&self.all).acquire_owned().await.map_err(closed)?;
+        (self.lookup)(name.to_owned(), Permits { _of_tenant: of_tenant, _of_all: of_all }).await
+    }
+
+    fn of_tenant(&self, tenant: Option<TenantName>) -> Arc<Semaphore> {
+        let mut tenants = self.tenants.lock();
+        if tenants.len() >= TENANTS_TIDIED_AT {
+            // A permit holds its semaphore, and so does who waits for one.
+            tenants.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+        }
+        let semaphore = || Arc::new(Semaphore::new(LOOKUPS_PER_TENANT_MAX));
+        Arc::clone(tenants.entry(tenant).or_insert_with(semaphore))
+    }
+}
+
+/// For a client that calls what the operator has named; addresses are not judged. Ports are filled
+/// in by the client.
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let names = self.clone();
+        in_this_tasks_name(async move {
+            let addresses = names.addresses(name.as_str()).await?;
+            let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(addresses) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A system whose look-ups never end, and hold their threads.
+    fn hanging() -> (Names, Arc<Mutex<Vec<Permits>>>) {
+        let held = Arc::new(Mutex::new(Vec::new()));
+        let holds = Arc::clone(&held);
+        let lookup = move |name: String, permits| {
+            if name.starts_with("good") {
+                return std::future::ready(Ok(vec![[192, 0, 2, 1].into()])).boxed();
+            }
+            holds.lock().push(permits);
+            pending().boxed()
+        };
+        (Names::looked_up_by(Arc::new(lookup)), held)
+    }
+
+    async fn ask(names: &Names, tenant: &str, name: &str) -> bool {
+        let tenant = tenant.parse().unwrap();
+        let asked = on_behalf_of(&tenant, names.addresses(name));
+        timeout(Duration::from_secs(2), asked).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_whose_names_hang_holds_few_threads_and_no_other_tenant_waits() {
+        let (names, held) = hanging();
+        for nth in 0..100 {
+            assert!(!ask(&names, "acme", &format!("hangs-{nth}.example")).await);
+        }
+        assert_eq!(held.lock().len(), LOOKUPS_PER_TENANT_MAX, "given up, and still held");
+        assert!(!ask(&names, "acme", "good.example").await);
+        assert!(ask(&names, "globex", "good.example").await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_that_comes_back_is_free_for_the_next_look_up() {
+        let (names, held) = hanging();
+        for nth in 0..LOOKUPS_PER_TENANT_MAX {
+            assert!(!ask(&names, "acme", &format!("hangs-{nth}.example")).await);
+        }
+        assert!(!ask(&names, "acme", "good.example").await);
+        held.lock().pop();
+        assert!(ask(&names, "acme", "good.example").await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_tenants_together_hold_no_more_threads_than_there_are_for_names() {
+        let (names, held) = hanging();
+        for tenant in 0..=LOOKUPS_MAX / LOOKUPS_PER_TENANT_MAX {
+            for nth in 0..LOOKUPS_PER_TENANT_MAX {
+                ask(&names, &format!("tenant-{tenant}"), &format!("hangs-{nth}.example")).await;
+            }
+        }
+        assert_eq!(held.lock().len(), LOOKUPS_MAX);
+    }
+
+    #[tokio::test]
+    async fn tenants_without_a_look_up_are_forgotten() {
+        let (names, _) = hanging();
+        for tenant in 0..3 * TENANTS_TIDIED_AT {
+            assert!(ask(&names, &format!("tenant-{tenant}"), "good.example").await);
+        }
+        assert!(names.tenants.lock().len() <= TENANTS_TIDIED_AT);
+    }
+}

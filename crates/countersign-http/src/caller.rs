@@ -1,0 +1,358 @@
+//! Who is asking: the tenant that an address names, and the client that a credential proves.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::Fault;
+use countersign_core::id::{ClientId, TenantName};
+use countersign_core::port::Registry as _;
+use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant};
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, Uri};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::callback_url::Callbacks;
+use super::token::{Bearer, Issuer, TokenClaims, Tokens};
+use crate::listen::KnownNetworks;
+use crate::tries::{Counter, Quota, Tries, Wrong, network};
+use countersign_node::{Core, log};
+
+/// How many times the limit on one client's wrong secrets all clients of one address have together.
+const CLIENTS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
+
+/// What every dialect needs to know who is asking.
+#[derive(Clone)]
+pub struct Authenticator {
+    /// The engine.
+    pub core: Arc<Core>,
+    /// Access tokens.
+    pub tokens: Arc<Tokens>,
+    /// Where callers may be called back.
+    pub callbacks: Callbacks,
+    /// Networks that have places reserved for them.
+    known: KnownNetworks,
+    tries: Arc<Tries>,
+    tries_per_client: Quota,
+    hostname: Arc<str>,
+    default_tenant: Option<TenantName>,
+}
+
+/// A client that has proved itself.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Its tenant.
+    pub tenant: TenantName,
+    /// What it authenticated as.
+    pub client: ClientId,
+    /// As people know it.
+    pub name: String,
+    /// What its token is good for: names with blanks between.
+    pub scope: Arc<str>,
+}
+
+/// Why nobody in particular is asking.
+#[derive(Debug)]
+pub enum AuthError {
+    /// The address names a tenant that there is not, or none at all.
+    NoTenant,
+    /// The credential is absent or does not hold.
+    NotAuthenticated,
+    /// Credentials did not hold too often lately; this one was not looked at.
+    TooManyTries,
+    /// The ledger failed; it has been logged.
+    Failed,
+}
+
+impl From<Wrong> for AuthError {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Guess => Self::NotAuthenticated,
+            Wrong::TooMany => Self::TooManyTries,
+        }
+    }
+}
+
+/// Logged here, once: nobody further out learns more than that it failed.
+impl From<Fault> for AuthError {
+    fn from(fault: Fault) -> Self {
+        log(&fault);
+        Self::Failed
+    }
+}
+
+impl Authenticator {
+    /// Joins the parts. `tries_per_minute` is how many wrong secrets are answered for one client
+    /// from one address.
+    pub fn new(
+        core: Arc<Core>,
+        tokens: Tokens,
+        callbacks: Callbacks,
+        known: KnownNetworks,
+        tries_per_minute: NonZeroU32,
+        hostname: &str,
+        default_tenant: Option<TenantName>,
+    ) -> Self {
+        let (tries, tries_per_client) = (Arc::default(), Quota::per_minute(tries_per_minute));
+        let (tokens, hostname) = (Arc::new(tokens), hostname.into());
+        Self { core, tokens, callbacks, known, tries, tries_per_client, hostname, default_tenant }
+    }
+
+    /// The tenant that the host names by its first label, or else the default one.
+    ///
+    /// # Errors
+    /// [`AuthError::NoTenant`] where neither is.
+    pub fn tenant_of_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<TenantName, AuthError> {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = uri.authority().map(http::uri::Authority::as_str).or(host).unwrap_or("");
+        // A port follows the last colon, unless that is inside an IPv6 literal's brackets.
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') => name,
+            _ => host,
+        };
+        let name = name.to_ascii_lowercase();
+        let label = name.strip_suffix(&*self.hostname).and_then(|rest| rest.strip_suffix('.'));
+        match label {
+            Some(label) => label.parse().map_err(|_| AuthError::NoTenant),
+            None => self.default_tenant.clone().ok_or(AuthError::NoTenant),
+        }
+    }
+
+    /// The client whose realm's token the request bears, in the tenant that it addresses.
+    ///
+    /// # Errors
+    /// [`AuthError::NotAuthenticated`] for an absent, stale or other tenant's token.
+    pub async fn bearer(
+        &self,
+        tenant: &TenantName,
+        headers: &HeaderMap,
+    ) -> Result<Caller, AuthError> {
+        let Some(token) = bearer(headers) else {
+            return self.known_tenant(tenant).await.and(Err(AuthError::NotAuthenticated));
+        };
+        match self.tokens.known(Issuer::Realm, token, self.core.now()) {
+            Some((known, bearer)) if known == *tenant => Ok(bearer.of(known)),
+            _ => self.verify_and_cache(Issuer::Realm, tenant, token).await,
+        }
+    }
+
+    /// The client whose token of the authorization server this is, in the tenant that issued it.
+    ///
+    /// # Errors
+    /// [`AuthError::NotAuthenticated`] for one that does not hold, whatever tenant it names.
+    pub async fn authenticate_token(&self, token: &str) -> Result<Caller, AuthError> {
+        const ISSUER: Issuer = Issuer::AuthServer;
+        if let Some((tenant, bearer)) = self.tokens.known(ISSUER, token, self.core.now()) {
+            return Ok(bearer.of(tenant));
+        }
+        let tenant = self.tokens.tenant_of(ISSUER, token).ok_or(AuthError::NotAuthenticated)?;
+        self.verify_and_cache(ISSUER, &tenant, token).await.map_err(|stranger| match stranger {
+            AuthError::NoTenant => AuthError::NotAuthenticated,
+            other => other,
+        })
+    }
+
+    /// Verifies a token that is not remembered, and remembers it.
+    async fn verify_and_cache(
+        &self,
+        issuer: Issuer,
+        tenant: &TenantName,
+        token: &str,
+    ) -> Result<Caller, AuthError> {
+        let (tenant, now) = (self.known_tenant(tenant).await?, self.core.now());
+        let held = self.tokens.verify(issuer, &tenant, token, now);
+        let held: TokenClaims = held.ok_or(AuthError::NotAuthenticated)?;
+        let client = self.core.registry().client(&tenant.name, &held.client).await?;
+        let Client { id, name, .. } = client.ok_or(AuthError::NotAuthenticated)?;
+        let scope = Arc::clone(&held.scope);
+        self.tokens.remember(issuer, &tenant.name, token, held, &name, now);
+        Ok(Caller { tenant: tenant.name, client: id, name, scope })
+    }
+
+    /// The client whose id and secret these are, in this tenant.
+    ///
+    /// # Errors
+    /// [`AuthError::NotAuthenticated`] if they are not, and [`AuthError::TooManyTries`] without
+    /// looking at the secret if too many from `address` were wrong lately.
+    pub async fn credentials(
+        &self,
+        tenant: &TenantName,
+        id: &str,
+        secret: &str,
+        address: IpAddr,
+    ) -> Result<(Tenant, Client), AuthError> {
+        let counters = self.counters(id, address);
+        self.tries.check(&counters, self.core.now())?;
+        let tenant = self.core.registry().tenant(tenant).await?;
+        let client = match (&tenant, id.parse()) {
+            (Some(tenant), Ok(id)) => self.core.registry().client(&tenant.name, &id).await?,
+            _ => None,
+        };
+        // A secret for a tenant that there is not counts as a wrong one does, so that 429 does not
+        // tell.
+        let client = self.verify_secret(client, secret, &counters, address)?;
+        Ok((tenant.ok_or(AuthError::NoTenant)?, client))
+    }
+
+    /// The client whose id and secret these are, whichever tenant's it is.
+    ///
+    /// # Errors
+    /// As [`Authenticator::credentials`].
+    pub async fn client(
+        &self,
+        id: &str,
+        secret: &str,
+        address: IpAddr,
+    ) -> Result<Client, AuthError> {
+        let counters = self.counters(id, address);
+        self.tries.check(&counters, self.core.now())?;
+        let client = match id.parse() {
+            Ok(id) => self.core.registry().client_by_id(&id).await?,
+            Err(_) => None,
+        };
+        self.verify_secret(client, secret, &counters, address)
+    }
+
+    /// What a wrong secret counts against: the client that it names, if there is one or not, from
+    /// this address; and the address. A stranger elsewhere cannot use up either.
+    fn counters(&self, id: &str, address: IpAddr) -> [Counter; 2] {
+        let (tries, quota, network) = (&self.tries, self.tries_per_client, network(address));
+        [
+            tries.counter(quota, ("client", id, network)),
+            tries.counter(quota.times(CLIENTS_PER_ADDRESS), ("address", network)),
+        ]
+    }
+
+    /// The client that was found, if this is its secret.
+    fn verify_secret(
+        &self,
+        client: Option<Client>,
+        secret: &str,
+        counters: &[Counter],
+        address: IpAddr,
+    ) -> Result<Client, AuthError> {
+        let given = secret_digest(secret);
+        let client = self.tries.judge(counters, self.core.now(), || {
+            // An unknown client costs what a known one does.
+            let expected = client.as_ref().map_or([0; 32], |client| client.secret_digest);
+            client.filter(|_| expected.ct_eq(&given).into())
+        })?;
+        self.known.remember(address);
+        Ok(client)
+    }
+
+    /// The API key of that kind that the request bears, in HTTP Basic: as the password with any
+    /// user name, as the user name with an empty password, or as the bare payload. A request
+    /// without one is no guess.
+    ///
+    /// # Errors
+    /// As [`Authenticator::credentials`].
+    pub async fn api_key(
+        &self,
+        headers: &HeaderMap,
+        kind: KeyKind,
+        address: IpAddr,
+    ) -> Result<ApiKey, AuthError> {
+        let spellings = key_spellings(headers);
+        if spellings.is_empty() {
+            return Err(AuthError::NotAuthenticated);
+        }
+        let counters = [self.tries.counter(self.tries_per_client, ("key", network(address)))];
+        self.tries.check(&counters, self.core.now())?;
+        let mut right = None;
+        for text in spellings {
+            // Found by its digest, a wrong key is as far from the right one as any other.
+            let digest = secret_digest(&text);
+            let found = self.core.registry().key(&digest).await?;
+            right = found.filter(|key| key.kind == kind && key.digest.ct_eq(&digest).into());
+            if right.is_some() {
+                break;
+            }
+        }
+        let key = self.tries.judge(&counters, self.core.now(), || right)?;
+        self.known.remember(address);
+        Ok(key)
+    }
+
+    /// The tenant of that name.
+    ///
+    /// # Errors
+    /// [`AuthError::NoTenant`] where there is none.
+    pub async fn tenant(&self, name: &str) -> Result<Tenant, AuthError> {
+        let name = name.parse().map_err(|_| AuthError::NoTenant)?;
+        self.known_tenant(&name).await
+    }
+
+    /// Forgets addresses that have not failed lately.
+    pub fn tidy(&self) {
+        self.tries.tidy(self.core.now());
+    }
+
+    async fn known_tenant(&self, tenant: &TenantName) -> Result<Tenant, AuthError> {
+        self.core.registry().tenant(tenant).await?.ok_or(AuthError::NoTenant)
+    }
+}
+
+impl Bearer {
+    fn of(self, tenant: TenantName) -> Caller {
+        let Self { client, name, scope } = self;
+        Caller { tenant, client, name, scope }
+    }
+}
+
+/// The token that a request bears (RFC 6750, section 2.1).
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// What is kept of a client's secret. Random and long, it needs no slow hash.
+pub fn secret_digest(secret: &str) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, secret.as_bytes());
+    digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
+}
+
+/// Id and secret from HTTP Basic. RFC 6749, section 2.3.1 wants both form-encoded first; clients
+/// exist that do not, and a generated secret reads the same either way.
+pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credentials) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64.decode(credentials.trim()).ok()?).ok()?;
+    let (id, secret) = decoded.split_once(':')?;
+    Some((form_decoded(id), form_decoded(secret)))
+}
+
+/// What may be the API key in HTTP Basic, the likeliest first.
+fn key_spellings(headers: &HeaderMap) -> Vec<Zeroizing<String>> {
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (scheme, payload) = value.and_then(|value| value.split_once(' ')).unwrap_or_default();
+    let payload = payload.trim();
+    if !scheme.eq_ignore_ascii_case("basic") || payload.is_empty() {
+        return Vec::new();
+    }
+    let decoded = BASE64.decode(payload).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = decoded.map(Zeroizing::new);
+    let inner = decoded.as_ref().map(|text| match text.split_once(':') {
+        Some((name, "")) => name,
+        Some((_, password)) => password,
+        None => text.as_str(),
+    });
+    let spellings = inner.into_iter().chain([payload]);
+    spellings.map(|text| Zeroizing::new(text.to_owned())).collect()
+}
+
+fn form_decoded(text: &str) -> String {
+    let mut pairs = url::form_urlencoded::parse(text.as_bytes());
+    match (pairs.next(), text.contains(['&', '='])) {
+        (Some((decoded, _)), false) => decoded.into_owned(),
+        _ => text.to_owned(),
+    }
+}

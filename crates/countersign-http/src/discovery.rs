@@ -1,0 +1,74 @@
+//! What a client that knows only a realm's address can learn: where tokens come from, and the key
+//! that signs them (RFC 8414; `OpenID` Connect Discovery 1.0).
+
+use axum::Json;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use super::caller::{AuthError, Authenticator};
+use super::token::Issuer;
+use super::token_key::{point, thumbprint};
+
+/// There is no page to log in on and there are no identity tokens: what the specifications require
+/// of those is there, and says nothing more.
+#[derive(Serialize)]
+struct Document {
+    issuer: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    grant_types_supported: [&'static str; 1],
+    token_endpoint_auth_methods_supported: [&'static str; 2],
+    response_types_supported: [&'static str; 0],
+    subject_types_supported: [&'static str; 1],
+    id_token_signing_alg_values_supported: [&'static str; 1],
+}
+
+/// RFC 7517, section 4, and RFC 7518, section 6.2.
+#[derive(Serialize)]
+struct Jwk {
+    kty: &'static str,
+    crv: &'static str,
+    x: String,
+    y: String,
+    #[serde(rename = "use")]
+    usage: &'static str,
+    alg: &'static str,
+    kid: String,
+}
+
+#[derive(Serialize)]
+struct JwkSet {
+    keys: [Jwk; 1],
+}
+
+/// The realm's document.
+///
+/// # Errors
+/// [`AuthError::NoTenant`] where there is no such realm.
+pub async fn document(authenticator: &Authenticator, realm: &str) -> Result<Response, AuthError> {
+    let tenant = authenticator.tenant(realm).await?;
+    let issuer = authenticator.tokens.issuer(Issuer::Realm, &tenant.name);
+    let document = Document {
+        token_endpoint: format!("{issuer}/protocol/openid-connect/token"),
+        jwks_uri: format!("{issuer}/protocol/openid-connect/certs"),
+        issuer,
+        grant_types_supported: ["client_credentials"],
+        token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
+        response_types_supported: [],
+        subject_types_supported: ["public"],
+        id_token_signing_alg_values_supported: ["ES256"],
+    };
+    Ok(Json(document).into_response())
+}
+
+/// The key that signs the realm's tokens.
+///
+/// # Errors
+/// [`AuthError::NoTenant`] where there is no such realm.
+pub async fn keys(authenticator: &Authenticator, realm: &str) -> Result<Response, AuthError> {
+    let tenant = authenticator.tenant(realm).await?;
+    let (x, y) = point(&tenant)?;
+    let kid = thumbprint(&x, &y);
+    let key = Jwk { kty: "EC", crv: "P-256", x, y, usage: "sig", alg: "ES256", kid };
+    Ok(Json(JwkSet { keys: [key] }).into_response())
+}

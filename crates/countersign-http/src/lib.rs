@@ -1,0 +1,25 @@
+//! What every edge that speaks HTTP shares: the listener, TLS, bodies, and who is calling.
+
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    reason = "an internal crate: its interface is for the server's other crates"
+)]
+
+pub mod body_limit;
+pub mod callback_url;
+pub mod caller;
+pub mod discovery;
+pub mod fingerprint;
+pub mod json_members;
+pub mod listen;
+pub mod oauth;
+pub mod qr;
+pub mod time_format;
+pub mod tls;
+pub mod token;
+pub mod token_key;
+pub mod tries;

@@ -1,0 +1,40 @@
+//! Moments, as people and programs read them: RFC 3339, in UTC.
+
+use countersign_core::time::Timestamp;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// To the millisecond, and without a fraction where that is zero: for programs.
+pub fn exact(at: Timestamp) -> String {
+    format(i128::from(at.0) * 1_000_000)
+}
+
+/// To the second: for people.
+pub fn brief(at: Timestamp) -> String {
+    of_seconds(at.seconds())
+}
+
+/// A number of seconds since the Unix epoch.
+pub fn of_seconds(seconds: u64) -> String {
+    format(i128::from(seconds) * 1_000_000_000)
+}
+
+fn format(nanoseconds: i128) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
+        .ok()
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "after the year 9999".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_rfc_3339_in_utc() {
+        assert_eq!(exact(Timestamp(1_795_296_680_250)), "2026-11-21T21:31:20.25Z");
+        assert_eq!(exact(Timestamp(1_795_296_680_000)), "2026-11-21T21:31:20Z");
+        assert_eq!(brief(Timestamp(1_795_296_680_999)), "2026-11-21T21:31:20Z");
+        assert_eq!(brief(Timestamp(u64::MAX)), "after the year 9999");
+    }
+}

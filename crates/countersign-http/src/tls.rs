@@ -1,0 +1,77 @@
+//! The server's TLS: whose certificate it shows, and how rustls is set up with it.
+//!
+//! TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1; nobody presents a client certificate: devices and
+//! applications prove themselves in each request.
+
+mod own;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use countersign_store::private;
+use rustls::crypto::CryptoProvider;
+use rustls::server::ResolvesServerCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use self::own::Own;
+pub use self::own::own_ca;
+use countersign_config::{ServerConfig, Tls};
+
+/// Prepares TLS as configured; `None` where a proxy ends it. `data` is the data directory.
+///
+/// # Errors
+/// Names the file that is missing, unreadable or unfit, and what to do.
+pub fn prepare(
+    config: &ServerConfig,
+    data: &Path,
+    now: SystemTime,
+) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+    let certificates: Arc<dyn ResolvesServerCert> = match &config.tls {
+        Tls::InFront => return Ok(None),
+        Tls::Files { certificate, key } => {
+            Arc::new(SingleCertAndKey::from(load(certificate, key)?))
+        }
+        Tls::Own => Arc::new(Own::in_directory(&data.join("tls")).open(&config.hostname, now)?),
+    };
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .expect("the provider speaks both")
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Some(Arc::new(tls)))
+}
+
+/// Checks that nobody else may use a private key's file.
+fn check_private(key: &Path) -> anyhow::Result<()> {
+    let metadata = std::fs::metadata(key);
+    let metadata = metadata
+        .with_context(|| format!("cannot read a private key (PEM) from {}", key.display()))?;
+    Ok(private::check(key, &metadata)?)
+}
+
+fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+/// Reads a chain and its key, and checks that they belong together.
+fn load(certificate: &Path, key: &Path) -> anyhow::Result<CertifiedKey> {
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect).with_context(
+            || format!("cannot read certificates (PEM) from {}", certificate.display()),
+        )?;
+    anyhow::ensure!(!chain.is_empty(), "{} holds no PEM certificate", certificate.display());
+    check_private(key)?;
+    let private = PrivateKeyDer::from_pem_file(key)
+        .with_context(|| format!("cannot read a private key (PEM) from {}", key.display()))?;
+    CertifiedKey::from_der(chain, private, &provider()).with_context(|| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("{certificate} and {key} cannot be used; the key must be the certificate's")
+    })
+}

@@ -1,0 +1,309 @@
+//! A certificate authority of the server's own, for whoever has none.
+//!
+//! The first start makes it in `DIR/tls`, and each start sees to it that the certificate under it
+//! has the right names and does not end soon. `ca.pem` is what clients trust, and does not change
+//! while the directory lives.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, anyhow, bail};
+use countersign_core::port::Entropy as _;
+use der::oid::AssociatedOid as _;
+use der::{Decode as _, DecodePem as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
+};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{NameConstraints as PkixConstraints, SubjectAltName};
+
+use countersign_node::authority::certificate_serial;
+use countersign_node::clock::System;
+
+const DAY: Duration = Duration::from_hours(24);
+/// A clock that is behind ours by less than this accepts a new certificate.
+const BACKDATED: Duration = DAY;
+const CA_LIFE: Duration = Duration::from_hours(20 * 365 * 24);
+/// The longest that clients in the field accept for a server's certificate: 397 days.
+pub(super) const SERVER_LIFE: Duration = Duration::from_hours(397 * 24);
+/// What must be left of the server's certificate at a start, or it is made anew: 90 days.
+pub(super) const SERVER_LIFE_LEFT: Duration = Duration::from_hours(90 * 24);
+
+/// The addresses that the certificate on disk is for.
+const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+/// Where clients find what to trust, with `tls = "own"`.
+pub fn own_ca(data: &Path) -> PathBuf {
+    Own::in_directory(&data.join("tls")).ca
+}
+
+/// The authority on disk. A certificate is written after its key, so that a start that was cut off
+/// leaves nothing that a later one would take for whole.
+pub(super) struct Own {
+    directory: PathBuf,
+    ca: PathBuf,
+    ca_key: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Own {
+    pub(super) fn in_directory(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            ca: directory.join("ca.pem"),
+            ca_key: directory.join("ca.key"),
+            certificate: directory.join("server.pem"),
+            key: directory.join("server.key"),
+        }
+    }
+
+    /// Makes what is missing or has come close to its end, and loads it.
+    pub(super) fn open(&self, hostname: &str, now: SystemTime) -> anyhow::Result<OwnCertificates> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).with_context(
+            || format!("cannot make {}; may this user write there?", self.directory.display()),
+        )?;
+        if self.ca_key.exists() {
+            super::check_private(&self.ca_key)?;
+        }
+        if self.ca.exists() {
+            self.check_constraints(hostname)?;
+            if !self.is_fit(hostname, now)? {
+                self.make_certificate(hostname, now)?;
+            }
+        } else {
+            self.make_ca(hostname, now)?;
+            self.make_certificate(hostname, now)?;
+        }
+        Ok(OwnCertificates {
+            shared: Arc::new(super::load(&self.certificate, &self.key)?),
+            key: KeyPair::from_pem(&read(&self.key)?)?,
+            issuer: self.issuer().ok(),
+            parents: dns_parents(hostname),
+            not_before: now - BACKDATED,
+            not_after: now + SERVER_LIFE,
+        })
+    }
+
+    fn is_fit(&self, hostname: &str, now: SystemTime) -> anyhow::Result<bool> {
+        if !self.certificate.exists() || !self.key.exists() {
+            return Ok(false);
+        }
+        let certificate = x509_cert::Certificate::from_pem(read(&self.certificate)?)
+            .map_err(|error| anyhow!("{}: {error}", self.certificate.display()))
+            .context("delete this file, and the next start makes another")?;
+        let ends = certificate.tbs_certificate.validity.not_after.to_system_time();
+        Ok(ends >= now + SERVER_LIFE_LEFT && dns_names_of(&certificate) == dns_names(hostname))
+    }
+
+    /// Refuses an authority that may not issue for these names. Its constraints are what clients
+    /// rely on when they trust it, so it is not replaced without a word.
+    fn check_constraints(&self, hostname: &str) -> anyhow::Result<()> {
+        let parsed = x509_cert::Certificate::from_pem(read(&self.ca)?)
+            .map_err(|error| anyhow!("{}: {error}", self.ca.display()))?;
+        if permitted_names_of(&parsed) == dns_parents(hostname) {
+            return Ok(());
+        }
+        let directory = self.directory.display();
+        bail!(
+            "the CA in {directory} was made for other names than {hostname}, and may issue for no others; \
+             delete {directory}, start again, and give the new ca.pem to every client"
+        )
+    }
+
+    fn make_ca(&self, hostname: &str, now: SystemTime) -> anyhow::Result<()> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Countersign TLS CA of this server");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.serial_number = Some(certificate_serial(System::default().random_u128()));
+        params.name_constraints = Some(name_constraints(hostname));
+        params.not_before = (now - BACKDATED).into();
+        params.not_after = (now + CA_LIFE).into();
+        let certificate = params.self_signed(&key)?;
+        write(&self.ca_key, &key.serialize_pem(), 0o600)?;
+        write(&self.ca, &certificate.pem(), 0o644)
+    }
+
+    fn make_certificate(&self, hostname: &str, now: SystemTime) -> anyhow::Result<()> {
+        let issuer = self.issuer().with_context(|| {
+            let directory = self.directory.display();
+            format!(
+                "the server's certificate must be renewed, and its CA cannot be used; restore ca.pem and \
+                 ca.key in {directory}, or delete {directory} and give the new ca.pem to every client"
+            )
+        })?;
+        let key = KeyPair::generate()?;
+        let mut params = server_params(dns_names(hostname), now - BACKDATED, now + SERVER_LIFE)?;
+        params.distinguished_name.push(DnType::CommonName, hostname);
+        for address in ADDRESSES {
+            params.subject_alt_names.push(SanType::IpAddress(address));
+        }
+        let certificate = params.signed_by(&key, &issuer)?;
+        // The old certificate goes first: a key without its certificate is made anew, a wrong pair
+        // is not.
+        if self.certificate.exists() {
+            fs::remove_file(&self.certificate)?;
+        }
+        write(&self.key, &key.serialize_pem(), 0o600)?;
+        write(&self.certificate, &certificate.pem(), 0o644)
+    }
+
+    fn issuer(&self) -> anyhow::Result<Issuer<'static, KeyPair>> {
+        let key = KeyPair::from_pem(&read(&self.ca_key)?)?;
+        Ok(Issuer::from_ca_cert_pem(&read(&self.ca)?, key)?)
+    }
+}
+
+/// What is shown to a client: the certificate on disk, or, for `tenant.localhost`, one made for
+/// that name.
+///
+/// The wildcard `*.localhost` does not do there: OpenSSL, curl and rustls take none right below a
+/// name of one label. To make one costs a signature, which is what the handshake costs anyway.
+pub(super) struct OwnCertificates {
+    shared: Arc<CertifiedKey>,
+    key: KeyPair,
+    /// None once an operator has taken the authority's key away.
+    issuer: Option<Issuer<'static, KeyPair>>,
+    parents: Vec<String>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+impl ResolvesServerCert for OwnCertificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = hello.server_name().and_then(|name| self.certificate_for(name));
+        Some(named.map_or_else(|| self.shared.clone(), Arc::new))
+    }
+}
+
+impl OwnCertificates {
+    pub(super) fn certificate_for(&self, name: &str) -> Option<CertifiedKey> {
+        let (label, parent) = name.split_once('.')?;
+        let is_beyond_wildcards = !parent.contains('.') && !label.is_empty();
+        if !is_beyond_wildcards || !self.parents.iter().any(|known| known == parent) {
+            return None;
+        }
+        let params = server_params(vec![name.to_owned()], self.not_before, self.not_after).ok()?;
+        let certificate = params.signed_by(&self.key, self.issuer.as_ref()?).ok()?;
+        Some(CertifiedKey::new(vec![certificate.der().clone()], self.shared.key.clone()))
+    }
+}
+
+impl std::fmt::Debug for OwnCertificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnCertificates").field("parents", &self.parents).finish_non_exhaustive()
+    }
+}
+
+fn server_params(
+    names: Vec<String>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(names)?;
+    // Not one that follows from the key: the certificates for tenants' names have one key.
+    params.serial_number = Some(certificate_serial(System::default().random_u128()));
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    params.not_before = not_before.into();
+    params.not_after = not_after.into();
+    Ok(params)
+}
+
+/// The names that the certificate on disk is for, besides the loopback addresses. It has no
+/// wildcard below a name of one label: rustls-webpki refuses a whole certificate with one where its
+/// issuer has name constraints.
+fn dns_names(hostname: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for name in dns_parents(hostname) {
+        let wildcard = name.contains('.').then(|| format!("*.{name}"));
+        names.push(name);
+        names.extend(wildcard);
+    }
+    names
+}
+
+/// The names below which tenants are.
+fn dns_parents(hostname: &str) -> Vec<String> {
+    let mut parents = vec!["localhost".to_owned()];
+    if hostname != "localhost" {
+        parents.push(hostname.to_owned());
+    }
+    parents
+}
+
+/// What the authority may issue for (RFC 5280, section 4.2.1.10): the names, what is below them,
+/// and the loopback addresses. Whoever takes its key can be no other server to those who trust it.
+fn name_constraints(hostname: &str) -> NameConstraints {
+    let names = dns_parents(hostname).into_iter().map(GeneralSubtree::DnsName);
+    let addresses = ADDRESSES.map(|address| {
+        GeneralSubtree::IpAddress(match address {
+            IpAddr::V4(address) => CidrSubnet::V4(address.octets(), [u8::MAX; 4]),
+            IpAddr::V6(address) => CidrSubnet::V6(address.octets(), [u8::MAX; 16]),
+        })
+    });
+    NameConstraints {
+        permitted_subtrees: names.chain(addresses).collect(),
+        excluded_subtrees: Vec::new(),
+    }
+}
+
+/// The DNS names in an authority's constraints, in their order.
+fn permitted_names_of(authority: &x509_cert::Certificate) -> Vec<String> {
+    let extensions = authority.tbs_certificate.extensions.iter().flatten();
+    extensions
+        .filter(|extension| extension.extn_id == PkixConstraints::OID)
+        .filter_map(|extension| PkixConstraints::from_der(extension.extn_value.as_bytes()).ok())
+        .flat_map(|constraints| constraints.permitted_subtrees.unwrap_or_default())
+        .filter_map(|subtree| match subtree.base {
+            GeneralName::DnsName(name) => Some(name.to_string()),
+            _ => None,
+        })
+        .collect()
+}
+
+pub(super) fn dns_names_of(certificate: &x509_cert::Certificate) -> Vec<String> {
+    let extensions = certificate.tbs_certificate.extensions.iter().flatten();
+    extensions
+        .filter(|extension| extension.extn_id == SubjectAltName::OID)
+        .filter_map(|extension| SubjectAltName::from_der(extension.extn_value.as_bytes()).ok())
+        .flat_map(|names| names.0)
+        .filter_map(|name| match name {
+            GeneralName::DnsName(name) => Some(name.to_string()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Writes a file so that it is there whole or not at all, also after a power cut.
+fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+    let draft = path.with_added_extension("draft");
+    let doing = || format!("cannot write {}", path.display());
+    if draft.exists() {
+        fs::remove_file(&draft).with_context(doing)?;
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&draft)
+        .with_context(doing)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(doing)?;
+    fs::rename(&draft, path).with_context(doing)
+}

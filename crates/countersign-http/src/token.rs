@@ -1,0 +1,319 @@
+//! Access tokens: signed by their tenant's key and short-lived, so that any node checks them
+//! without a look-up (RFC 9068). One that was verified is remembered until it expires.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use countersign_core::id::{ClientId, TenantName};
+use countersign_core::tenant::Tenant;
+use countersign_core::time::Timestamp;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use parking_lot::Mutex;
+use rcgen::{KeyPair, PublicKeyData as _};
+use serde::{Deserialize, Serialize};
+
+use super::token_key;
+
+/// A token is a few hundred bytes; nothing longer is read.
+const TOKEN_BYTES_MAX: usize = 2 * 1024;
+/// Verified tokens that a node remembers.
+const TOKENS_REMEMBERED_MAX: usize = 65_536;
+/// RFC 9068, section 2.1.
+const TYPE: &str = "at+jwt";
+
+/// Who issues a token, each under an address of its own: what one issued is good for its calls
+/// only.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Issuer {
+    /// A realm, as KOBIL's and OneSpan's callers know it. Its tokens have no scopes.
+    Realm,
+    /// `TrustedX`'s authorization server.
+    AuthServer,
+}
+
+/// What a token says.
+#[derive(Debug, Deserialize, Serialize)]
+struct AccessClaims {
+    /// The tenant's address: a token reaches no other tenant's rows.
+    iss: String,
+    /// The client.
+    sub: String,
+    client_id: String,
+    /// What it is good for, names with blanks between (RFC 9068, section 2.2.3).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    scope: String,
+    iat: u64,
+    exp: u64,
+    jti: String,
+}
+
+/// Makes tokens, and remembers those that it has verified.
+#[derive(Debug)]
+pub struct Tokens {
+    lifetime: Duration,
+    /// The server's public address.
+    server: String,
+    verified: Mutex<HashMap<[u8; 32], CachedToken>>,
+}
+
+#[derive(Clone, Debug)]
+struct CachedToken {
+    issuer: Issuer,
+    tenant: TenantName,
+    bearer: Bearer,
+    expires: u64,
+}
+
+/// Whose token it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bearer {
+    /// The client.
+    pub client: ClientId,
+    /// As people know it.
+    pub name: String,
+    /// What the token is good for: names with blanks between.
+    pub scope: Arc<str>,
+}
+
+/// What a token says that holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TokenClaims {
+    /// The client.
+    pub client: ClientId,
+    /// What it is good for: names with blanks between.
+    pub scope: Arc<str>,
+    /// When it was issued, in seconds since the Unix epoch.
+    pub issued: u64,
+    /// When it expires, in seconds since the Unix epoch.
+    pub expires: u64,
+}
+
+/// Whom a token is made for, and what for.
+#[derive(Clone, Copy, Debug)]
+pub struct Grant<'a> {
+    /// Who issues it.
+    pub issuer: Issuer,
+    /// Whose client it is.
+    pub tenant: &'a Tenant,
+    /// The client, which has authenticated.
+    pub client: &'a ClientId,
+    /// What it is good for: names with blanks between.
+    pub scope: &'a str,
+}
+
+impl Tokens {
+    /// Tokens that are good for `lifetime`, issued by the realms of the server at this public
+    /// address.
+    pub fn new(lifetime: Duration, server: &str) -> Self {
+        Self { lifetime, server: server.to_owned(), verified: Mutex::default() }
+    }
+
+    /// The address of who issues a tenant's tokens, which is where a realm is discovered (RFC 8414,
+    /// section 2).
+    pub fn issuer(&self, issuer: Issuer, tenant: &TenantName) -> String {
+        format!("{}{}{tenant}", self.server, issuer.path())
+    }
+
+    /// The tenant whose token this says it is, believing nothing of it: to find the key to verify
+    /// it with.
+    pub fn tenant_of(&self, issuer: Issuer, token: &str) -> Option<TenantName> {
+        #[derive(Deserialize)]
+        struct IssuerClaim {
+            iss: String,
+        }
+
+        let claims = token.split('.').nth(1).filter(|_| token.len() <= TOKEN_BYTES_MAX)?;
+        let IssuerClaim { iss } = serde_json::from_slice(&BASE64URL.decode(claims).ok()?).ok()?;
+        iss.strip_prefix(self.server.as_str())?.strip_prefix(issuer.path())?.parse().ok()
+    }
+
+    /// How long a token is good.
+    pub fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
+    /// Makes a token for a client that has authenticated.
+    ///
+    /// # Errors
+    /// When the tenant's key is broken.
+    pub fn issue(&self, grant: Grant<'_>, jti: u128, now: Timestamp) -> anyhow::Result<String> {
+        let Grant { issuer, tenant, client, scope } = grant;
+        let claims = AccessClaims {
+            iss: self.issuer(issuer, &tenant.name),
+            sub: client.to_string(),
+            client_id: client.to_string(),
+            scope: scope.to_owned(),
+            iat: now.seconds(),
+            exp: now.seconds() + self.lifetime.as_secs(),
+            jti: format!("{jti:032x}"),
+        };
+        let kid = Some(token_key::key_name(tenant)?);
+        let header = Header { typ: Some(TYPE.into()), kid, ..Header::new(Algorithm::ES256) };
+        let key = EncodingKey::from_ec_der(tenant.token_key.expose());
+        jsonwebtoken::encode(&header, &claims, &key).context("signing an access token")
+    }
+
+    /// Whose token this is, if it was remembered and still holds.
+    pub fn known(
+        &self,
+        issuer: Issuer,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<(TenantName, Bearer)> {
+        let verified = self.verified.lock();
+        let known = verified.get(&name(token)?)?;
+        let holds = known.issuer == issuer && now.seconds() < known.expires;
+        holds.then(|| (known.tenant.clone(), known.bearer.clone()))
+    }
+
+    /// Verifies a token with its tenant's key. `None` for any that does not hold.
+    pub fn verify(
+        &self,
+        issuer: Issuer,
+        tenant: &Tenant,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<TokenClaims> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        if header.typ.as_deref() != Some(TYPE) {
+            return None;
+        }
+        let key = KeyPair::try_from(tenant.token_key.expose().as_slice()).ok()?;
+        let key = DecodingKey::from_ec_der(key.der_bytes());
+        let mut rules = Validation::new(Algorithm::ES256);
+        rules.set_issuer(&[self.issuer(issuer, &tenant.name)]);
+        rules.set_required_spec_claims(&["iss", "sub", "exp"]);
+        // Time is read in one place only, and expiry is judged below by that.
+        rules.validate_exp = false;
+        rules.validate_aud = false;
+        let claims = jsonwebtoken::decode::<AccessClaims>(token, &key, &rules).ok()?.claims;
+        if now.seconds() >= claims.exp {
+            return None;
+        }
+        let AccessClaims { sub, scope, iat: issued, exp: expires, .. } = claims;
+        Some(TokenClaims { client: sub.parse().ok()?, scope: scope.into(), issued, expires })
+    }
+
+    /// Remembers whose token it is, until it expires. A client's name does not change, and one that
+    /// was removed keeps its tokens until then.
+    pub fn remember(
+        &self,
+        issuer: Issuer,
+        tenant: &TenantName,
+        token: &str,
+        held: TokenClaims,
+        client_name: &str,
+        now: Timestamp,
+    ) {
+        let Some(token) = name(token) else { return };
+        let mut verified = self.verified.lock();
+        if verified.len() >= TOKENS_REMEMBERED_MAX {
+            verified.retain(|_, known| now.seconds() < known.expires);
+            if verified.len() >= TOKENS_REMEMBERED_MAX {
+                verified.clear();
+            }
+        }
+        let TokenClaims { client, scope, expires, .. } = held;
+        let bearer = Bearer { client, name: client_name.to_owned(), scope };
+        let known = CachedToken { issuer, tenant: tenant.clone(), bearer, expires };
+        verified.insert(token, known);
+    }
+}
+
+impl Issuer {
+    /// What stands between the server's address and the tenant's name.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Realm => "/auth/realms/",
+            Self::AuthServer => "/trustedx-authserver/oauth/",
+        }
+    }
+}
+
+fn name(token: &str) -> Option<[u8; 32]> {
+    let bounded = token.len() <= TOKEN_BYTES_MAX;
+    bounded.then(|| {
+        digest::digest(&digest::SHA256, token.as_bytes())
+            .as_ref()
+            .try_into()
+            .expect("SHA-256 is 32 bytes")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_node::authority::found_tenant;
+
+    fn tokens() -> Tokens {
+        Tokens::new(Duration::from_mins(5), "https://localhost")
+    }
+
+    fn tenant(name: &str) -> Tenant {
+        found_tenant(name.parse().unwrap(), 7, Timestamp(1_000_000)).unwrap()
+    }
+
+    fn issue(tokens: &Tokens, issuer: Issuer, tenant: &Tenant) -> String {
+        let grant = Grant { issuer, tenant, client: &"shop".parse().unwrap(), scope: "read write" };
+        tokens.issue(grant, 1, NOW).unwrap()
+    }
+
+    const NOW: Timestamp = Timestamp(2_000_000);
+
+    #[test]
+    fn a_token_holds_for_its_tenant_until_it_expires() {
+        let (tokens, acme) = (tokens(), tenant("acme"));
+        let token = issue(&tokens, Issuer::Realm, &acme);
+        assert_eq!(tokens.known(Issuer::Realm, &token, NOW), None);
+        let held = tokens.verify(Issuer::Realm, &acme, &token, NOW).unwrap();
+        assert_eq!((held.client.as_str(), &*held.scope), ("shop", "read write"));
+        assert_eq!((held.issued, held.expires), (2_000, 2_300));
+        tokens.remember(Issuer::Realm, &acme.name, &token, held, "Shop", NOW);
+        let client = "shop".parse().unwrap();
+        let bearer = Bearer { client, name: "Shop".into(), scope: "read write".into() };
+        assert_eq!(tokens.known(Issuer::Realm, &token, NOW), Some((acme.name.clone(), bearer)));
+        let late = Timestamp(2_300_000);
+        assert_eq!(tokens.known(Issuer::Realm, &token, late), None);
+        assert_eq!(tokens.verify(Issuer::Realm, &acme, &token, late), None);
+    }
+
+    #[test]
+    fn another_tenants_token_and_a_changed_one_hold_nowhere() {
+        let (tokens, acme, other) = (tokens(), tenant("acme"), tenant("other"));
+        let token = issue(&tokens, Issuer::Realm, &acme);
+        assert_eq!(tokens.verify(Issuer::Realm, &other, &token, NOW), None);
+        let (rest, signature) = token.rsplit_once('.').unwrap();
+        let (header, claims) = rest.split_once('.').unwrap();
+        let swapped = claims.replace(&claims[8..9], if &claims[8..9] == "A" { "B" } else { "A" });
+        for bad in [format!("{header}.{swapped}.{signature}"), format!("{rest}."), String::new()] {
+            assert_eq!(tokens.verify(Issuer::Realm, &acme, &bad, NOW), None);
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_at_the_door_that_gave_it_only() {
+        let (tokens, acme) = (tokens(), tenant("acme"));
+        for (own, other) in
+            [(Issuer::Realm, Issuer::AuthServer), (Issuer::AuthServer, Issuer::Realm)]
+        {
+            let token = issue(&tokens, own, &acme);
+            let held = tokens.verify(own, &acme, &token, NOW).unwrap();
+            assert_eq!(tokens.verify(other, &acme, &token, NOW), None);
+            tokens.remember(own, &acme.name, &token, held, "Shop", NOW);
+            assert_eq!(tokens.known(other, &token, NOW), None);
+            assert_eq!(tokens.tenant_of(own, &token), Some(acme.name.clone()));
+            assert_eq!(tokens.tenant_of(other, &token), None);
+        }
+        for none in ["", "a.b.c", "..", "e30.e30.e30"] {
+            assert_eq!(tokens.tenant_of(Issuer::Realm, none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! A tenant's embedded certificate authority: made with the tenant, it issues its devices'
+//! certificates.
+
+use anyhow::Context as _;
+use countersign_core::id::{SerialNumber, TenantName, UserName};
+use countersign_core::secret::Secret;
+use countersign_core::tenant::{Authority, Tenant};
+use countersign_core::time::Timestamp;
+use countersign_wire::key_proof::KeyStatement;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SubjectPublicKeyInfo,
+};
+use rustls_pki_types::CertificateDer;
+use time::{Duration, OffsetDateTime};
+
+/// An authority outlives every device's certificate that it issues.
+const AUTHORITY_VALIDITY: Duration = Duration::days(365 * 20);
+/// A device's certificate; renewed by enrolling again.
+const DEVICE_VALIDITY: Duration = Duration::days(365 * 3);
+/// A serial number is positive (RFC 5280, section 4.1.2.2).
+const SERIAL_MIN: u128 = 1;
+/// Clocks of those who verify may be behind.
+const BACK_DATED: Duration = Duration::days(1);
+
+/// Makes a tenant: its authority, which is its only root and has this serial number, and the key of
+/// its access tokens.
+///
+/// # Errors
+/// When no key can be made.
+pub fn found_tenant(name: TenantName, serial: u128, now: Timestamp) -> anyhow::Result<Tenant> {
+    let key = KeyPair::generate().context("making the authority's key")?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject(&format!("Countersign CA of {name}"), &name);
+    params.serial_number = Some(certificate_serial(serial));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let now_at = moment(now)?;
+    (params.not_before, params.not_after) = (now_at - BACK_DATED, now_at + AUTHORITY_VALIDITY);
+    let certificate = params.self_signed(&key).context("signing the authority's certificate")?;
+    let certificate = certificate.der().to_vec();
+    let token_key = KeyPair::generate().context("making the tokens' key")?;
+    Ok(Tenant {
+        name,
+        roots: vec![certificate.clone()],
+        authority: Authority { certificate, key: Secret::new(key.serialize_der()) },
+        token_key: Secret::new(token_key.serialize_der()),
+        created_at: now,
+    })
+}
+
+/// What a device asks a certificate for: its key, which it proved to hold.
+#[derive(Debug)]
+pub struct Request(countersign_proof::Request);
+
+/// Why a request for a certificate is turned down.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "a request is PKCS#10, signed by its own key: P-256, P-384, P-521, RSA 2048 to 8192 or Ed25519; and its \
+     key signed the statement about this enrolment"
+)]
+pub struct BadRequest;
+
+/// A certificate that the tenant's authority issued.
+pub struct Issued {
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// Its serial number.
+    pub serial: u128,
+}
+
+impl Request {
+    /// Reads a PKCS#10 request, and verifies that its key signed the request and, as `proof`, the
+    /// statement.
+    ///
+    /// # Errors
+    /// Refuses whatever else came, and weak keys.
+    pub fn parse(statement: &KeyStatement<'_>, proof: &[u8]) -> Result<Self, BadRequest> {
+        let request = countersign_proof::Request::parse(statement.csr).map_err(|_| BadRequest)?;
+        request.check_proof(&statement.to_bytes(), proof).map_err(|_| BadRequest)?;
+        Ok(Self(request))
+    }
+
+    /// The key that the certificate is for, without its algorithm.
+    pub fn public_key(&self) -> &[u8] {
+        self.0.public_key()
+    }
+
+    /// SHA-256 of the key's `SubjectPublicKeyInfo`.
+    pub fn key_digest(&self) -> [u8; 32] {
+        self.0.key_digest()
+    }
+
+    /// Issues the certificate. What the request says besides its key is not taken over. `serial` is
+    /// random: one that follows from the key would be the same in two certificates of one key, and
+    /// a verifier that looks for the signer by issuer and serial number could take one for the
+    /// other.
+    ///
+    /// # Errors
+    /// When the authority's own material is broken.
+    pub fn issue(
+        &self,
+        tenant: &Tenant,
+        user: &UserName,
+        serial_number: SerialNumber,
+        serial: u128,
+        now: Timestamp,
+    ) -> anyhow::Result<Issued> {
+        let key = KeyPair::try_from(tenant.authority.key.expose().as_slice())
+            .context("reading the authority's key")?;
+        let certificate = CertificateDer::from(tenant.authority.certificate.as_slice());
+        let issuer = Issuer::from_ca_cert_der(&certificate, key)
+            .context("reading the authority's certificate")?;
+
+        let mut params = CertificateParams::default();
+        // X.520's upper bound on a common name is 64 characters; the whole name is the ledger's.
+        let name: String = user.as_str().chars().take(64).collect();
+        params.distinguished_name = subject(&name, &tenant.name);
+        params
+            .distinguished_name
+            .push(DnType::CustomDnType(vec![2, 5, 4, 5]), serial_number.to_string());
+        let serial = serial.max(SERIAL_MIN);
+        params.serial_number = Some(certificate_serial(serial));
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::ContentCommitment];
+        params.use_authority_key_identifier_extension = true;
+        params.is_ca = IsCa::ExplicitNoCa;
+        let now = moment(now)?;
+        (params.not_before, params.not_after) = (now - BACK_DATED, now + DEVICE_VALIDITY);
+        let key = SubjectPublicKeyInfo::from_der(self.0.key_info()).context("reading the key")?;
+        let certificate = params.signed_by(&key, &issuer).context("signing a certificate")?;
+        Ok(Issued { certificate: certificate.der().to_vec(), serial })
+    }
+}
+
+/// 128 bits as a certificate's serial number.
+pub fn certificate_serial(drawn: u128) -> rcgen::SerialNumber {
+    rcgen::SerialNumber::from_slice(&drawn.max(SERIAL_MIN).to_be_bytes())
+}
+
+fn subject(common_name: &str, tenant: &TenantName) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, tenant.as_str());
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+fn moment(at: Timestamp) -> anyhow::Result<OffsetDateTime> {
+    let seconds = i64::try_from(at.seconds()).context("reading the clock")?;
+    OffsetDateTime::from_unix_timestamp(seconds).context("reading the clock")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    use countersign_wire::body::Use;
+    use countersign_wire::key_proof::Subject;
+    use der::Decode as _;
+    use rcgen::SigningKey as _;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_795_296_000_000);
+
+    fn tenant() -> Tenant {
+        found_tenant("acme".parse().unwrap(), 1, NOW).unwrap()
+    }
+
+    fn request(key: &KeyPair) -> Request {
+        let csr = CertificateParams::default().serialize_request(key).unwrap();
+        let statement = KeyStatement {
+            tenant: "acme",
+            subject: Subject::Enrolment("jane"),
+            usage: Use::Content,
+            auth_key: &[4; 65],
+            csr: csr.der(),
+        };
+        Request::parse(&statement, &key.sign(&statement.to_bytes()).unwrap()).unwrap()
+    }
+
+    fn issue(request: &Request, tenant: &Tenant, user: &str, serial: u128) -> Vec<u8> {
+        let number = "CSN0000001-1".parse().unwrap();
+        let issued = request.issue(tenant, &user.parse().unwrap(), number, serial, NOW).unwrap();
+        assert_eq!(issued.serial, serial.max(1));
+        issued.certificate
+    }
+
+    fn openssl(directory: &Path, arguments: &str) -> Output {
+        let mut openssl = Command::new("openssl");
+        openssl.args(arguments.split_whitespace()).current_dir(directory).output().unwrap()
+    }
+
+    fn pem(der: &[u8]) -> String {
+        der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).unwrap()
+    }
+
+    #[test]
+    fn a_serial_number_is_what_was_drawn_and_positive() {
+        let (tenant, key) = (tenant(), KeyPair::generate().unwrap());
+        let request = request(&key);
+        let mut serials = HashSet::new();
+        for drawn in [0, 2, 0xff, 1 << 127, u128::MAX] {
+            let certificate = issue(&request, &tenant, "jane", drawn);
+            let parsed = x509_cert::Certificate::from_der(&certificate).unwrap();
+            let serial = parsed.tbs_certificate.serial_number;
+            let bytes = serial.as_bytes();
+            assert!(bytes[0] < 0x80, "{drawn}: it is positive");
+            let digits = bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
+            assert_eq!(digits, drawn.max(1));
+            assert!(serials.insert(digits));
+        }
+    }
+
+    #[test]
+    fn openssl_takes_no_message_with_another_users_certificate_in_it_even_without_cades() {
+        let (tenant, key) = (tenant(), KeyPair::generate().unwrap());
+        let request = request(&key);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let write = |name: &str, text: &str| std::fs::write(path.join(name), text).unwrap();
+        write("ca.pem", &pem(&tenant.authority.certificate));
+        write("key.pem", &key.serialize_pem());
+        write("content", "Pay 5");
+        // One key under two names; with one serial number, as it would follow from the key, and
+        // with two.
+        for (janes, mallorys, accepted) in [(7, 7, true), (7, 8, false)] {
+            write("jane.pem", &pem(&issue(&request, &tenant, "jane", janes)));
+            write("mallory.pem", &pem(&issue(&request, &tenant, "mallory", mallorys)));
+            let signed = openssl(
+                path,
+                "cms -sign -binary -nodetach -nocerts -outform DER -in content -signer jane.pem \
+                 -inkey key.pem -out message",
+            );
+            assert!(signed.status.success(), "{signed:?}");
+            let forged = openssl(
+                path,
+                "cms -verify -binary -inform DER -in message -certfile mallory.pem -CAfile ca.pem \
+                 -attime 1795296100",
+            );
+            assert_eq!(forged.status.success(), accepted, "{forged:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_read_only_with_a_proof_over_the_statement() {
+        let key = KeyPair::generate().unwrap();
+        let csr = CertificateParams::default().serialize_request(&key).unwrap();
+        let of = |user| KeyStatement {
+            tenant: "acme",
+            subject: Subject::Enrolment(user),
+            usage: Use::Content,
+            auth_key: &[4; 65],
+            csr: csr.der(),
+        };
+        let proof = key.sign(&of("jane").to_bytes()).unwrap();
+        assert!(Request::parse(&of("jane"), &proof).is_ok());
+        assert_eq!(Request::parse(&of("mallory"), &proof).unwrap_err(), BadRequest);
+        let others = KeyPair::generate().unwrap().sign(&of("jane").to_bytes()).unwrap();
+        assert_eq!(Request::parse(&of("jane"), &others).unwrap_err(), BadRequest);
+    }
+}

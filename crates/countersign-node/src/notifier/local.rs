@@ -1,0 +1,328 @@
+//! The doorbell of one node: who is connected to it, and who waits here.
+//!
+//! Losing it costs delay and nothing else. Each line has a bounded queue; one that is full is cut,
+//! and its device resumes from the ledger.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::limits::CHANNEL_FRAMES_MAX;
+use countersign_core::port::{Notification, Notifier};
+use countersign_core::spec::Recipients;
+use countersign_core::time::Timestamp;
+use countersign_core::transaction::{Decline, End, Transaction};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::by_user::{Connected, ConnectionsByUser, UserKey};
+use super::waiters::{TooMany, Waiters};
+
+/// Devices whose last time on the line a node remembers; those seen longest ago are forgotten.
+const SEEN_MAX: usize = 131_072;
+
+/// Connected devices and waiting callers. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct LocalNotifier(Arc<Connections>);
+
+#[derive(Debug, Default)]
+struct Connections {
+    by_user: Mutex<ConnectionsByUser>,
+    waiters: Mutex<Waiters<TransactionId, Client, oneshot::Sender<Arc<Transaction>>>>,
+    /// Callers of one client that may wait at once.
+    waiting_per_client_max: usize,
+    seen: Mutex<Presence>,
+    /// Rung when somebody is owed a call.
+    delivery_queued: Notify,
+    numbers: AtomicU64,
+}
+
+type Client = (TenantName, ClientId);
+
+/// When devices last came on the line, in two generations: the older one goes when the newer is
+/// full.
+#[derive(Debug, Default)]
+struct Presence {
+    new: HashMap<(TenantName, DeviceId), Timestamp>,
+    old: HashMap<(TenantName, DeviceId), Timestamp>,
+}
+
+/// How a device is connected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConnectionKind {
+    /// By a channel, of which each device has one.
+    Channel,
+    /// By a poll, for as long as it waits.
+    Poll,
+}
+
+/// What a line hears.
+#[derive(Clone, Debug)]
+pub enum ConnectionEvent {
+    /// There is something for the device.
+    Offer(Arc<Transaction>),
+    /// Something has ended.
+    Ended(Arc<Transaction>),
+    /// The device opened another channel, or one poll too many.
+    Replaced,
+    /// The user or the device was locked, logged out or deleted.
+    Locked,
+}
+
+/// A device's line; on the board until it is dropped.
+#[derive(Debug)]
+pub struct Connection {
+    connections: Arc<Connections>,
+    user: UserKey,
+    number: u64,
+    notes: mpsc::Receiver<ConnectionEvent>,
+}
+
+/// A caller's place; on the board until it is dropped.
+#[derive(Debug)]
+pub struct EndWaiter {
+    connections: Arc<Connections>,
+    client: Client,
+    id: TransactionId,
+    number: u64,
+    ended: oneshot::Receiver<Arc<Transaction>>,
+}
+
+impl LocalNotifier {
+    /// A board on which one client may have `waiting_per_client_max` callers that wait.
+    pub fn new(waiting_per_client_max: usize) -> Self {
+        Self(Arc::new(Connections { waiting_per_client_max, ..Connections::default() }))
+    }
+
+    /// Connects a device, at `now`. Its channel replaces the one that it had. A line beyond
+    /// [`LINES_PER_DEVICE_MAX`](countersign_core::limits::LINES_PER_DEVICE_MAX) replaces its oldest
+    /// poll.
+    pub fn connect(
+        &self,
+        tenant: &TenantName,
+        user: &UserName,
+        device: DeviceId,
+        kind: ConnectionKind,
+        now: Timestamp,
+    ) -> Connection {
+        self.0.seen.lock().see((tenant.clone(), device), now);
+        let (sender, notes) = mpsc::channel(CHANNEL_FRAMES_MAX);
+        let (user, number) = ((tenant.clone(), user.clone()), self.number());
+        let line = Connected { number, device, kind, notes: sender };
+        self.0.by_user.lock().join(user.clone(), line);
+        Connection { connections: Arc::clone(&self.0), user, number, notes }
+    }
+
+    /// When a device last came on this node's line, as far as it remembers.
+    pub fn last_seen(&self, tenant: &TenantName, device: DeviceId) -> Option<Timestamp> {
+        let seen = self.0.seen.lock();
+        let device = (tenant.clone(), device);
+        seen.new.get(&device).or_else(|| seen.old.get(&device)).copied()
+    }
+
+    /// Waits for the end of a transaction, on behalf of a client. To be called before the
+    /// transaction is looked at, so that no end falls in between.
+    ///
+    /// # Errors
+    /// [`TooMany`], if as many callers of this client wait as may.
+    pub fn wait(
+        &self,
+        tenant: &TenantName,
+        client: &ClientId,
+        id: TransactionId,
+    ) -> Result<EndWaiter, TooMany> {
+        let (sender, ended) = oneshot::channel();
+        let (client, number) = ((tenant.clone(), client.clone()), self.number());
+        let max = self.0.waiting_per_client_max;
+        self.0.waiters.lock().join(client.clone(), id, number, sender, max)?;
+        Ok(EndWaiter { connections: Arc::clone(&self.0), client, id, number, ended })
+    }
+
+    /// Waits until somebody is owed a call, since the last time that this was waited for.
+    pub async fn delivery_queued(&self) {
+        self.0.delivery_queued.notified().await;
+    }
+
+    /// Devices connected, and callers waiting.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.0.by_user.lock().count(), self.0.waiters.lock().count())
+    }
+
+    fn number(&self) -> u64 {
+        self.0.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells the addressed lines. A line that cannot take it is cut: its sender goes.
+    fn tell(&self, transaction: &Transaction, notes: &[ConnectionEvent]) {
+        let spec = &transaction.spec;
+        let user = (spec.tenant.clone(), spec.user.clone());
+        self.0.by_user.lock().keep(&user, |line| {
+            !spec.recipients.includes(line.device)
+                || notes.iter().all(|note| line.notes.try_send(note.clone()).is_ok())
+        });
+    }
+}
+
+impl Presence {
+    fn see(&mut self, device: (TenantName, DeviceId), now: Timestamp) {
+        if self.new.len() >= SEEN_MAX / 2 {
+            self.old = std::mem::take(&mut self.new);
+        }
+        self.new.insert(device, now);
+    }
+}
+
+impl Notifier for LocalNotifier {
+    fn notify(&self, bell: Notification) {
+        match bell {
+            Notification::Offer(transaction) => {
+                self.tell(&transaction, &[ConnectionEvent::Offer(Arc::clone(&transaction))]);
+            }
+            Notification::Ended(transaction) => {
+                let ended = ConnectionEvent::Ended(Arc::clone(&transaction));
+                match transaction.end() {
+                    Some(End::Locked { .. } | End::Declined { reason: Decline::NotMe, .. }) => {
+                        self.tell(&transaction, &[ended, ConnectionEvent::Locked]);
+                    }
+                    _ => self.tell(&transaction, &[ended]),
+                }
+                let waiting = self.0.waiters.lock().wake(transaction.spec.id);
+                for ended in waiting {
+                    // A caller that hung up hears nothing; the ledger has the end.
+                    let _ = ended.send(Arc::clone(&transaction));
+                }
+            }
+            Notification::NewDelivery => self.0.delivery_queued.notify_one(),
+            Notification::Disconnect { tenant, user, recipients } => {
+                // Off the board at once: from here on the device is not online.
+                self.0.by_user.lock().keep(&(tenant, user), |line| {
+                    let hung_up = recipients.includes(line.device);
+                    if hung_up {
+                        // A full queue is cut by this anyway.
+                        let _ = line.notes.try_send(ConnectionEvent::Locked);
+                    }
+                    !hung_up
+                });
+            }
+        }
+    }
+
+    fn online(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool {
+        self.0.by_user.lock().covers(&(tenant.clone(), user.clone()), recipients)
+    }
+}
+
+impl Connection {
+    /// The next note. `None` when the line was cut, because it was not read.
+    pub async fn next(&mut self) -> Option<ConnectionEvent> {
+        self.notes.recv().await
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.connections.by_user.lock().leave(&self.user, self.number);
+    }
+}
+
+impl EndWaiter {
+    /// The transaction that is waited for.
+    pub fn id(&self) -> TransactionId {
+        self.id
+    }
+
+    /// Waits for another transaction's end instead.
+    ///
+    /// # Errors
+    /// [`TooMany`], if another caller of the client took the place meanwhile.
+    pub fn turn_to(self, id: TransactionId) -> Result<Self, TooMany> {
+        let connections = LocalNotifier(Arc::clone(&self.connections));
+        let (tenant, client) = self.client.clone();
+        drop(self);
+        connections.wait(&tenant, &client, id)
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> Arc<Transaction> {
+        (&mut self.ended).await.expect("a place on the board is given up by its waiter, or rung")
+    }
+}
+
+impl Drop for EndWaiter {
+    fn drop(&mut self) {
+        self.connections.waiters.lock().leave(&self.client, self.id, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect(connections: &LocalNotifier, user: &str, device: u64, at: u64) -> Connection {
+        let device = DeviceId::try_from(device).unwrap();
+        let (tenant, user) = ("acme".parse().unwrap(), user.parse().unwrap());
+        connections.connect(&tenant, &user, device, ConnectionKind::Channel, Timestamp(at))
+    }
+
+    fn disconnect(connections: &LocalNotifier, user: &str, recipients: Recipients) {
+        let (tenant, user) = ("acme".parse().unwrap(), user.parse().unwrap());
+        connections.notify(Notification::Disconnect { tenant, user, recipients });
+    }
+
+    #[tokio::test]
+    async fn who_is_hung_up_on_is_offline_at_once_and_hears_why() {
+        let connections = LocalNotifier::new(2);
+        let (mut one, mut two) =
+            (connect(&connections, "jane", 1, 5), connect(&connections, "jane", 2, 5));
+        let joes = connect(&connections, "joe", 3, 5);
+        let first = Recipients::Device(DeviceId::try_from(1).unwrap());
+        let online = |user: &str, recipients: &Recipients| {
+            connections.online(&"acme".parse().unwrap(), &user.parse().unwrap(), recipients)
+        };
+        disconnect(&connections, "jane", first.clone());
+        assert!(!online("jane", &first) && online("jane", &Recipients::Any));
+        assert!(matches!(one.next().await, Some(ConnectionEvent::Locked)));
+        assert!(one.next().await.is_none(), "nothing comes after that");
+        disconnect(&connections, "jane", Recipients::Any);
+        assert!(!online("jane", &Recipients::Any) && online("joe", &Recipients::Any));
+        assert!(matches!(two.next().await, Some(ConnectionEvent::Locked)));
+        drop((one, two, joes));
+        assert_eq!(connections.counts(), (0, 0));
+    }
+
+    #[test]
+    fn when_a_device_came_is_remembered_after_it_has_gone_within_bounds() {
+        let connections = LocalNotifier::new(2);
+        let acme: TenantName = "acme".parse().unwrap();
+        let seen = |device| connections.last_seen(&acme, DeviceId::try_from(device).unwrap());
+        drop(connect(&connections, "jane", 1, 5));
+        drop(connect(&connections, "jane", 1, 7));
+        assert_eq!((seen(1), seen(2)), (Some(Timestamp(7)), None));
+        for device in 0..SEEN_MAX as u64 {
+            connections
+                .0
+                .seen
+                .lock()
+                .see((acme.clone(), DeviceId::drawn(u128::from(device) << 1)), Timestamp(9));
+        }
+        let seen = connections.0.seen.lock();
+        assert!(seen.new.len() + seen.old.len() <= SEEN_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_may_have_two_waiting_callers_gets_no_third_until_one_leaves() {
+        let connections = LocalNotifier::new(2);
+        let (acme, shop) = ("acme".parse().unwrap(), "shop".parse().unwrap());
+        let wait = |id| connections.wait(&acme, &shop, TransactionId(id));
+        let (one, two) = (wait(1).unwrap(), wait(1).unwrap());
+        assert_eq!(wait(2).err(), Some(TooMany));
+        assert!(connections.wait(&acme, &"bank".parse().unwrap(), TransactionId(1)).is_ok());
+        let one = one.turn_to(TransactionId(3)).unwrap();
+        assert_eq!((one.id(), wait(2).err()), (TransactionId(3), Some(TooMany)));
+        drop(two);
+        assert!(wait(2).is_ok());
+        drop(one);
+        assert_eq!(connections.counts(), (0, 0));
+    }
+}

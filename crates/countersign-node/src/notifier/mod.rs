@@ -1,0 +1,8 @@
+//! Wakes those who are on the line: devices on a channel, and callers that wait for an end.
+
+mod by_user;
+mod local;
+mod waiters;
+
+pub use local::{Connection, ConnectionEvent, ConnectionKind, EndWaiter, LocalNotifier};
+pub use waiters::TooMany;

@@ -1,3 +1,0 @@
-//! What every edge that speaks HTTP needs.
-
-pub(crate) mod body_limit;

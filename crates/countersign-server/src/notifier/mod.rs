@@ -1,8 +1,0 @@
-//! Wakes those who are on the line: devices on a channel, and callers that wait for an end.
-
-mod by_user;
-mod local;
-mod waiters;
-
-pub(crate) use local::{Connection, ConnectionEvent, ConnectionKind, EndWaiter, LocalNotifier};
-pub(crate) use waiters::TooMany;

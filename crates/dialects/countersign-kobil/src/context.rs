@@ -1,0 +1,102 @@
+//! What the handlers of KOBIL's calls share: the caller, what a path names, a body, other methods.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::response::IntoResponse as _;
+use axum::routing::MethodRouter;
+use bytes::Bytes;
+use countersign_core::id::UserName;
+use countersign_core::{Error, Refusal};
+use http::request::Parts;
+use http::{HeaderMap, Uri};
+use serde::Deserialize;
+
+use super::render::{self, KobilError};
+use countersign_http::body_limit;
+use countersign_http::caller::{AuthError, Authenticator, Caller};
+use countersign_node::task::Shutdown;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Kobil {
+    /// Who is asking, and the engine.
+    pub authenticator: Authenticator,
+    /// Whether the process is about to end.
+    pub tasks: Shutdown,
+    /// How activation codes are made.
+    pub invitations: ActivationSettings,
+}
+
+/// What every activation code is made with.
+#[derive(Clone, Debug)]
+pub struct ActivationSettings {
+    /// Where devices reach the server.
+    pub server: String,
+    /// How long a code is good, unless its maker says otherwise.
+    pub lifetime: Duration,
+}
+
+/// An address takes these methods, and says so of others in KOBIL's envelope.
+pub(super) fn known(methods: MethodRouter<Kobil>) -> MethodRouter<Kobil> {
+    methods.fallback(|| async { render::METHOD_NOT_ALLOWED.into_response() })
+}
+
+/// What the path names. A user or a device may be missing, so that its absence can be told in
+/// KOBIL's words.
+#[derive(Deserialize)]
+pub(super) struct PathParams {
+    realm: Option<String>,
+    user: Option<String>,
+    pub(super) device: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathParams {
+    type Rejection = KobilError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, KobilError> {
+        let Path(named) = Path::from_request_parts(parts, state).await.map_err(|_| {
+            // What is percent-encoded must be UTF-8.
+            render::NOT_FOUND
+        })?;
+        Ok(named)
+    }
+}
+
+impl Kobil {
+    /// The caller, in the tenant that the realm names, or else the host.
+    pub(super) async fn caller(
+        &self,
+        named: &PathParams,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Caller, AuthError> {
+        let tenant = match &named.realm {
+            Some(realm) => realm.parse().map_err(|_| AuthError::NoTenant)?,
+            None => self.authenticator.tenant_of_host(uri, headers)?,
+        };
+        self.authenticator.bearer(&tenant, headers).await
+    }
+}
+
+impl PathParams {
+    /// The user.
+    pub(super) fn user(&self) -> Result<UserName, KobilError> {
+        let name = self.user.as_deref().unwrap_or("").trim();
+        if name.is_empty() {
+            return Err(render::NO_USER.into());
+        }
+        // A name that no user can have is nobody's.
+        name.parse().map_err(|_| Error::from(Refusal::UnknownUser).into())
+    }
+}
+
+/// The body of a call that sends JSON.
+pub(super) async fn json(request: Request) -> Result<Bytes, KobilError> {
+    body_limit::json(request).await.map_err(|refused| match refused {
+        body_limit::BodyRefusal::NotJson => render::UNSUPPORTED_MEDIA_TYPE.into(),
+        body_limit::BodyRefusal::TooLarge => render::PAYLOAD_TOO_LARGE.into(),
+        body_limit::BodyRefusal::Busy => render::BUSY.into(),
+        body_limit::BodyRefusal::Broken => KobilError::Bad("The body did not arrive whole".into()),
+    })
+}

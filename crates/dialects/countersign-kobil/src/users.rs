@@ -1,0 +1,153 @@
+//! Users: make one, show one, log one out, delete one.
+//!
+//! What an application says of a person when it makes them is kept as it was given, and shown
+//! again; nothing is decided on it. `Enabled` is among it: the vendor's default is false, and a
+//! user made with the vendor's defaults is to sign all the same. Whoever must not sign is locked.
+//! `credentials` and roles have no meaning here and are not kept; people prove themselves with
+//! their devices.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{delete, get, post, put};
+use countersign_core::event::Actor;
+use countersign_core::port::Registry as _;
+use countersign_core::user::User;
+use countersign_core::{Error, Fault, Refusal};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tracing::info;
+
+use self::body::{BadUser, NewUser, Profile};
+use super::context::{Kobil, PathParams, json, known};
+use super::render::{self, KobilError, SubSystem};
+
+pub mod body;
+
+pub(super) fn routes() -> Router<Kobil> {
+    Router::new()
+        .route("/digitanium/v4/users", known(post(create)))
+        .route("/digitanium/v4/users/", known(post(create).delete(remove)))
+        .route("/digitanium/v4/users/{user}", known(delete(remove)))
+        .route("/digitanium/v4/users/{user}/profile", known(get(show)))
+        .route("/digitanium/v4/users//profile", known(get(show)))
+        .route("/digitanium/v4/users/{user}/ssms/logout", known(put(log_out)))
+        .route("/digitanium/v4/users//ssms/logout", known(put(log_out)))
+        .route("/auth/realms/{realm}/v3_user", known(post(create)))
+        .route("/auth/realms/{realm}/v3_user/", known(post(create).get(show).delete(remove)))
+        .route("/auth/realms/{realm}/v3_user/{user}", known(get(show).delete(remove)))
+        .route("/auth/realms/{realm}/v3_user/{user}/ssms/logout", known(put(log_out)))
+        .route("/auth/realms/{realm}/v3_user//ssms/logout", known(put(log_out)))
+}
+
+impl From<BadUser> for KobilError {
+    fn from(bad: BadUser) -> Self {
+        match bad {
+            BadUser::Nameless => render::NO_USER.into(),
+            BadUser::Body(bad) => bad.into(),
+        }
+    }
+}
+
+/// `POST …/users`
+async fn create(
+    State(kobil): State<Kobil>,
+    named: PathParams,
+    request: Request,
+) -> Result<Response, KobilError> {
+    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let new = NewUser::parse(&json(request).await?)?;
+    let core = &kobil.authenticator.core;
+    let (name, profile) = (&new.name, Some(new.profile.as_str()));
+    match core.create_user(&Actor::Client(caller.client), &caller.tenant, name, profile).await {
+        Ok(()) => Ok(render::USER_CREATED.with::<()>(None, SubSystem::Users)),
+        Err(Error::Refused(Refusal::Exists)) => Err(render::USER_EXISTS.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What an application is shown of a user: the published members, and what else it gave.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserInfo<'a> {
+    username: &'a str,
+    /// What the serial numbers of the user's devices begin with: no other user has or had it.
+    id: String,
+    enabled: bool,
+    email_verified: bool,
+    attributes: Box<RawValue>,
+    required_actions: Vec<String>,
+    admin: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+}
+
+impl<'a> UserInfo<'a> {
+    fn of(user: &'a User) -> Result<Self, Fault> {
+        let profile: Profile = match &user.profile {
+            // Made by the operator, who does not say; such a user is in use.
+            None => Profile { enabled: true, ..Profile::default() },
+            Some(profile) => serde_json::from_str(profile)
+                .map_err(Fault::while_doing("reading a user's profile"))?,
+        };
+        let none = || RawValue::from_string("{}".into()).expect("it is JSON");
+        Ok(Self {
+            username: user.name.as_str(),
+            id: user.serial_base.to_string(),
+            enabled: profile.enabled,
+            email_verified: false,
+            attributes: profile.attributes.unwrap_or_else(none),
+            required_actions: profile.required_actions,
+            admin: false,
+            first_name: profile.first_name,
+            last_name: profile.last_name,
+            email: profile.email,
+        })
+    }
+}
+
+/// `GET …/users/{userName}/profile`
+async fn show(
+    State(kobil): State<Kobil>,
+    named: PathParams,
+    request: Request,
+) -> Result<Response, KobilError> {
+    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let found = kobil.authenticator.core.registry().user(&caller.tenant, &named.user()?).await;
+    let found = found.map_err(Error::from)?.ok_or(Error::from(Refusal::UnknownUser))?;
+    let info = UserInfo::of(&found.value).map_err(Error::from)?;
+    Ok(render::USER_FETCHED.with(Some(info), SubSystem::Users))
+}
+
+/// `DELETE …/users/{userName}`
+async fn remove(
+    State(kobil): State<Kobil>,
+    named: PathParams,
+    request: Request,
+) -> Result<Response, KobilError> {
+    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let user = named.user()?;
+    let actor = Actor::Client(caller.client.clone());
+    kobil.authenticator.core.delete_user(&actor, &caller.tenant, &user).await?;
+    info!(client = %caller.client, "User {user} of {} is deleted", caller.tenant);
+    Ok(render::USER_DELETED.with::<()>(None, SubSystem::Users))
+}
+
+/// `PUT …/users/{userName}/ssms/logout`
+async fn log_out(
+    State(kobil): State<Kobil>,
+    named: PathParams,
+    request: Request,
+) -> Result<Response, KobilError> {
+    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let actor = Actor::Client(caller.client.clone());
+    match kobil.authenticator.core.log_out(&actor, &caller.tenant, &named.user()?).await {
+        Ok(()) => Ok(render::LOGGED_OUT.with(Some(true), SubSystem::Users)),
+        Err(Error::Refused(Refusal::Unchanged)) => Err(render::NOT_LOGGED_IN.into()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,187 @@
+//! Result codes: every number of this dialect, in one table. Clients should match on the names.
+//!
+//! | number | name | whose |
+//! |---|---|---|
+//! | 0 | `RET_SUCCESS` | published |
+//! | 1 | `RET_FAILURE` | ours |
+//! | 0 | `STAT_SUCCESS` | published |
+//! | -1 | `STAT_ERROR` | published |
+//! | -2 | `STAT_INVPARAM` | published |
+//! | -13 | `STAT_NOT_FOUND` | published |
+//! | -14 | `STAT_EXISTS` | published |
+//! | -15 | `STAT_NOSUPPORT` | the name is published, the number is ours |
+//! | 1000 | `STAT_INVCREDENTIALS` | published |
+//! | 1004 | `STAT_EXP_CHALLENGE` | published |
+//! | 1005 | `STAT_PERMISSION` | published |
+//! | 1007 | `STAT_LOCKED` | published |
+//!
+//! Published as well, and never said here: -3 `STAT_MEMORY`, -10 `STAT_COMMS`, -11 `STAT_LICENCE`,
+//! -12 `STAT_OS_FAILURE`, 1006 `STAT_LOCALAUTH`.
+
+use countersign_core::Refusal;
+use countersign_core::transaction::End;
+use serde::Serialize;
+
+/// What a call came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    /// What was asked for.
+    Success,
+    /// Something else went wrong.
+    Error,
+    /// A parameter is missing or not what it should be; nothing is counted.
+    InvParam,
+    /// There is no such thing, or not for this caller.
+    NotFound,
+    /// It is there already.
+    Exists,
+    /// Not for this device.
+    NoSupport,
+    /// The signature is wrong.
+    InvCredentials,
+    /// The time is over.
+    ExpChallenge,
+    /// The person, or the policy, said no.
+    Permission,
+    /// The user or the device is locked.
+    Locked,
+}
+
+/// `resultCodes` of every answer in JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResultCodes {
+    return_code_enum: &'static str,
+    status_code_enum: &'static str,
+    return_code: i32,
+    status_code: i32,
+}
+
+impl Status {
+    /// What a refusal is called here.
+    pub fn of(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Unknown
+            | Refusal::UnknownUser
+            | Refusal::UnknownDevice
+            | Refusal::UnknownIdentity
+            | Refusal::Ended(_)
+            | Refusal::Late => Self::NotFound,
+            Refusal::UserLocked | Refusal::DeviceLocked => Self::Locked,
+            Refusal::NotTaken | Refusal::OtherDevice | Refusal::ManyTakes => Self::NoSupport,
+            Refusal::OtherForm | Refusal::BadExpiry => Self::InvParam,
+            Refusal::CodeWrong { .. }
+            | Refusal::PinWrong { .. }
+            | Refusal::BadProof(_)
+            | Refusal::UnfitIdentity => Self::InvCredentials,
+            Refusal::PinRequired | Refusal::PinUnset | Refusal::PinOutOfTurn => Self::Permission,
+            Refusal::OtherOrder | Refusal::Exists => Self::Exists,
+            Refusal::TooManyOpen
+            | Refusal::Quota(_)
+            | Refusal::NotActivated
+            | Refusal::Unchanged
+            | Refusal::ManyCodes
+            | Refusal::NoIdentity
+            | Refusal::ManyIdentities
+            | Refusal::KeyUsed
+            | Refusal::SeveralUsers => Self::Error,
+        }
+    }
+
+    /// What an end is called to whoever waited for it.
+    pub fn of_end(end: &End) -> Self {
+        match end {
+            End::Finished { .. } => Self::Success,
+            End::Declined { .. } => Self::Permission,
+            End::Expired(_) => Self::ExpChallenge,
+            End::Locked { .. } => Self::Locked,
+            End::Failed { .. } | End::Cancelled => Self::Error,
+        }
+    }
+
+    /// What is said instead where a caller is not to learn who is locked.
+    pub fn generic(self) -> Self {
+        match self {
+            Self::Locked => Self::InvCredentials,
+            other => other,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// Its number.
+    pub fn number(self) -> i32 {
+        self.row().1
+    }
+
+    /// The name of what the call returned.
+    pub fn return_name(self) -> &'static str {
+        if self == Self::Success { "RET_SUCCESS" } else { "RET_FAILURE" }
+    }
+
+    /// The number of what the call returned.
+    pub fn return_number(self) -> i32 {
+        i32::from(self != Self::Success)
+    }
+
+    /// `resultCodes`.
+    pub fn codes(self) -> ResultCodes {
+        ResultCodes {
+            return_code_enum: self.return_name(),
+            status_code_enum: self.name(),
+            return_code: self.return_number(),
+            status_code: self.number(),
+        }
+    }
+
+    fn row(self) -> (&'static str, i32) {
+        match self {
+            Self::Success => ("STAT_SUCCESS", 0),
+            Self::Error => ("STAT_ERROR", -1),
+            Self::InvParam => ("STAT_INVPARAM", -2),
+            Self::NotFound => ("STAT_NOT_FOUND", -13),
+            Self::Exists => ("STAT_EXISTS", -14),
+            Self::NoSupport => ("STAT_NOSUPPORT", -15),
+            Self::InvCredentials => ("STAT_INVCREDENTIALS", 1000),
+            Self::ExpChallenge => ("STAT_EXP_CHALLENGE", 1004),
+            Self::Permission => ("STAT_PERMISSION", 1005),
+            Self::Locked => ("STAT_LOCKED", 1007),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_a_row_of_the_table_above() {
+        let page = include_str!("codes.rs");
+        for status in [
+            Status::Success,
+            Status::Error,
+            Status::InvParam,
+            Status::NotFound,
+            Status::Exists,
+            Status::NoSupport,
+            Status::InvCredentials,
+            Status::ExpChallenge,
+            Status::Permission,
+            Status::Locked,
+        ] {
+            let row = format!("//! | {} | `{}` | ", status.number(), status.name());
+            assert!(page.contains(&row), "no row {row}");
+        }
+    }
+
+    #[test]
+    fn the_generic_policy_hides_who_is_locked_and_nothing_else() {
+        assert_eq!(Status::Locked.generic(), Status::InvCredentials);
+        for status in [Status::NotFound, Status::InvParam, Status::Permission, Status::Success] {
+            assert_eq!(status.generic(), status);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! OneSpan's two sides: REST for phones, as its gateway speaks, and SOAP for the relying
+//! application, as its authentication server does. Both tell what something came to by the same
+//! codes.
+
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    reason = "an internal crate: its interface is for the server's other crates"
+)]
+
+pub mod body;
+pub mod codes;
+pub mod phone;
+pub mod rest;
+pub mod soap;

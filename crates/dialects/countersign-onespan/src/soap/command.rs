@@ -1,0 +1,279 @@
+//! What each command does: words into the engine's, and its ends and refusals into a status.
+
+use std::sync::Arc;
+
+use countersign_core::engine::{Notify, SignatureRequest};
+use countersign_core::id::{RequestKey, SerialNumber, TransactionId, UserName};
+use countersign_core::limits::{CLOCK_DEFAULT, CONTENT_BYTES_MAX};
+use countersign_core::port::{Handle, Registry as _};
+use countersign_core::spec::{Clocks, Content, Dialect, MediaType, Operation, Recipients};
+use countersign_core::transaction::{End, Transaction};
+use countersign_core::{Error, Refusal};
+use countersign_wire::statement::Statement;
+use tokio::time::timeout;
+use tracing::info;
+
+use super::Soap;
+use super::body::{BadParameter, Data, NamedUser, RequestedAttributes, SoapCall, What};
+use super::render::{CommandResult, Done, Fault};
+use crate::codes::Status;
+use crate::phone::{self, Asker};
+use countersign_http::caller::Caller;
+use countersign_http::qr;
+use countersign_node::log;
+use countersign_node::wait;
+
+/// Why a command did not do what was asked.
+enum CommandError {
+    /// The caller is told by a status, and a sentence where that gives away no more.
+    Told(Status, Option<String>),
+    /// There is no answer.
+    Unanswered(Fault),
+}
+
+/// Does what the command asks, and says what it came to.
+///
+/// # Errors
+/// When there is nothing to say of the command, because the server failed or ends.
+pub(super) async fn perform(
+    soap: &Soap,
+    caller: Caller,
+    call: &SoapCall,
+) -> Result<CommandResult, Fault> {
+    match done(soap, caller, call).await {
+        Ok(done) => Ok(CommandResult::Done(done)),
+        Err(CommandError::Told(status, sentence)) => {
+            // Callers may be told less, by the policy; the log keeps the true one.
+            info!(status = status.name(), "{} was refused", call.command.as_str());
+            Ok(CommandResult::Not(soap.phones.told(status), sentence))
+        }
+        Err(CommandError::Unanswered(fault)) => Err(fault),
+    }
+}
+
+async fn done(soap: &Soap, caller: Caller, call: &SoapCall) -> Result<Done, CommandError> {
+    let RequestedAttributes { component, what } = call.asked()?;
+    if component != caller.name {
+        return Err(BadParameter("componentType is not the name of this client".into()).into());
+    }
+    // A twin of a phone's call reaches only what this client asked for itself.
+    let (tenant, client) = (caller.tenant.clone(), caller.client.clone());
+    let asker = Asker { tenant: &tenant, client: Some(&client), operation: Operation::Sign };
+    match what {
+        What::Sign { operation, user, serial, data } => {
+            let asked = soap.order(operation, caller, user, serial, data).await?;
+            soap.sign(SignatureRequest { announced: Notify::Everybody, ..asked }).await
+        }
+        What::Prepare { operation, user, serial, data } => {
+            soap.prepare(soap.order(operation, caller, user, serial, data).await?).await
+        }
+        What::Await { operation, user, serial, key } => {
+            soap.wait_for(operation, caller, user, serial, &key).await
+        }
+        What::Fetch { serial, key } => {
+            if !soap.phones.may_fetch(caller.client.as_str(), &serial) {
+                return Err(Fault::too_many().into());
+            }
+            Ok(Done::Fetched { message: soap.phones.fetch(asker, &serial, &key).await? })
+        }
+        What::Complete { user, key, signature } => {
+            let name = user_name(&caller, &user)?;
+            if !soap.phones.may_complete(client.as_str(), &tenant, &name) {
+                return Err(CommandError::Told(Status::Error, None));
+            }
+            let serial = soap.phones.complete(asker, &name, &key, &signature).await?.to_string();
+            Ok(Done::Completed { user: user.id, domain: tenant.to_string(), serial })
+        }
+        What::Cancel { serial, message } => {
+            soap.phones.cancel(asker, &serial, &message).await?;
+            Ok(Done::Cancelled)
+        }
+    }
+}
+
+impl Soap {
+    /// Starts a signature, and waits for its end.
+    async fn sign(&self, order: SignatureRequest) -> Result<Done, CommandError> {
+        let core = &self.authenticator.core;
+        // Listening begins before the start, so that no end falls in between.
+        let waiter = core.notifier().wait(&order.tenant, &order.client, order.id);
+        let waiter = waiter.map_err(Error::from)?;
+        let started = core.start(order).await?;
+        let ended = wait::wait_for_end(core, started, waiter, &self.tasks).await?;
+        self.signed(&ended.ok_or_else(Fault::draining)?).await
+    }
+
+    /// Starts a signature that no device is told of, and draws its key.
+    async fn prepare(&self, order: SignatureRequest) -> Result<Done, CommandError> {
+        let order = SignatureRequest { clocks: Clocks::One(CLOCK_DEFAULT), ..order };
+        let started = self.authenticator.core.start(order).await?;
+        let spec = &started.spec;
+        let key = spec.request_key.to_string();
+        let picture = qr::qr(&key).expect("ten digits fit in a QR code");
+        let (user, domain) = (spec.user.to_string(), spec.tenant.to_string());
+        Ok(Done::Prepared { operation: spec.operation, user, domain, key, picture })
+    }
+
+    /// Waits for the end of what has this key, if it is this client's and this user's. What has not
+    /// ended by then stays open, and may be waited for again.
+    async fn wait_for(
+        &self,
+        operation: Operation,
+        caller: Caller,
+        user: NamedUser,
+        serial: Option<String>,
+        key: &str,
+    ) -> Result<Done, CommandError> {
+        let core = &self.authenticator.core;
+        let name = user_name(&caller, &user)?;
+        let key: RequestKey = key.parse().map_err(|_| Refusal::Unknown)?;
+        let found = core.transaction(&caller.tenant, &Handle::Key(key)).await?;
+        let recipients = self.recipients(&caller, serial).await?;
+        let covered = match recipients {
+            Recipients::Any | Recipients::Devices(_) => true,
+            Recipients::Device(device) => found.spec.recipients.includes(device),
+        };
+        let spec = &found.spec;
+        let asked = spec.client == caller.client && spec.user == name && covered;
+        if !asked || spec.operation != operation {
+            return Err(Refusal::Unknown.into());
+        }
+        let waiter = core.notifier().wait(&caller.tenant, &caller.client, found.spec.id);
+        let waiter = waiter.map_err(Error::from)?;
+        let found = core.transaction(&caller.tenant, &Handle::Id(found.spec.id)).await?;
+        let ended = wait::wait_for_end(core, found, waiter, &self.tasks);
+        match timeout(self.wait, ended).await {
+            Ok(ended) => self.signed(&ended?.ok_or_else(Fault::draining)?).await,
+            Err(_) => Err(CommandError::Told(Status::ExpChallenge, None)),
+        }
+    }
+
+    /// What the end of a transaction says to who waited for it.
+    async fn signed(&self, ended: &Arc<Transaction>) -> Result<Done, CommandError> {
+        let spec = &ended.spec;
+        let end = ended.end().expect("what was waited for has ended");
+        let End::Finished { by, proof } = end else {
+            return Err(CommandError::Told(Status::of_end(end), None));
+        };
+        let device = self
+            .authenticator
+            .core
+            .registry()
+            .device(&spec.tenant, *by)
+            .await
+            .map_err(Error::from)?;
+        let serial = device.map(|device| device.value.serial_number.to_string());
+        Ok(Done::Signed {
+            user: spec.user.to_string(),
+            domain: spec.tenant.to_string(),
+            serial: serial.unwrap_or_default(),
+            signature: phone::written(proof),
+        })
+    }
+
+    /// What is asked of a user, for devices that are told of it or not.
+    async fn order(
+        &self,
+        operation: Operation,
+        caller: Caller,
+        user: NamedUser,
+        serial: Option<String>,
+        data: Data,
+    ) -> Result<SignatureRequest, CommandError> {
+        if self.tasks.has_begun() {
+            return Err(Fault::draining().into());
+        }
+        let name = user_name(&caller, &user)?;
+        let recipients = self.recipients(&caller, serial).await?;
+        Ok(SignatureRequest {
+            id: TransactionId(self.authenticator.core.new_id()),
+            tenant: caller.tenant,
+            dialect: Dialect::OneSpan,
+            client: caller.client,
+            client_name: caller.name,
+            user: name,
+            reference: None,
+            recipients,
+            selectors: Vec::new(),
+            content: content(data)?,
+            document: None,
+            operation,
+            formats: self.phones.formats(),
+            pin_required: false,
+            once: true,
+            announced: Notify::Nobody,
+            clocks: Clocks::One(self.wait),
+            callback: None,
+            notice: None,
+            request: None,
+        })
+    }
+
+    /// The device of that serial number; any, where there is none.
+    async fn recipients(
+        &self,
+        caller: &Caller,
+        serial: Option<String>,
+    ) -> Result<Recipients, CommandError> {
+        let Some(serial) = serial else { return Ok(Recipients::Any) };
+        let serial: SerialNumber = serial.parse().map_err(|_| Refusal::UnknownDevice)?;
+        let registry = self.authenticator.core.registry();
+        let device =
+            registry.device_by_serial(&caller.tenant, serial).await.map_err(Error::from)?;
+        Ok(Recipients::Device(device.ok_or(Refusal::UnknownDevice)?.value.id))
+    }
+}
+
+/// The user, in the client's own tenant: one of any other domain is nobody, and so is a name that
+/// no user can have.
+fn user_name(caller: &Caller, user: &NamedUser) -> Result<UserName, Refusal> {
+    let is_own = user.domain.as_ref().is_none_or(|domain| domain == caller.tenant.as_str());
+    let name = is_own.then(|| user.id.parse().ok()).flatten();
+    name.ok_or(Refusal::UnknownUser)
+}
+
+fn content(data: Data) -> Result<Content, BadParameter> {
+    let content = match data {
+        Data::Body(bytes) => Content { media_type: MediaType::Octets, bytes },
+        Data::Fields(message, rows) => {
+            let bytes = Statement { message, rows }.to_bytes();
+            Content { media_type: MediaType::Statement, bytes }
+        }
+    };
+    if content.bytes.len() > CONTENT_BYTES_MAX {
+        let most = format!("title and fields must be at most {CONTENT_BYTES_MAX} bytes together");
+        return Err(BadParameter(most));
+    }
+    Ok(content)
+}
+
+impl From<BadParameter> for CommandError {
+    fn from(BadParameter(sentence): BadParameter) -> Self {
+        Self::Told(Status::InvParam, Some(sentence))
+    }
+}
+
+impl From<Fault> for CommandError {
+    fn from(fault: Fault) -> Self {
+        Self::Unanswered(fault)
+    }
+}
+
+impl From<Refusal> for CommandError {
+    fn from(refusal: Refusal) -> Self {
+        Error::from(refusal).into()
+    }
+}
+
+impl From<Error> for CommandError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(Refusal::Quota(quota)) => Self::Unanswered(Fault::quota(quota)),
+            Error::Refused(refusal) => Self::Told(Status::of(&refusal), None),
+            Error::Failed(fault) => {
+                log(&fault);
+                Self::Unanswered(Fault::failed())
+            }
+        }
+    }
+}

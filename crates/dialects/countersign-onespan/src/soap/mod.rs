@@ -1,0 +1,93 @@
+//! SOAP 1.1 for relying applications: start a signature and wait for it, make a key for one that is
+//! scanned, and the twins of what phones say over REST.
+//!
+//! Who asks is a client, by HTTP Basic with its id and secret; its tenant is the one that it is in.
+//! What is no request gets a fault and a 4xx; whatever a command comes to is HTTP 200 and a status.
+
+pub mod body;
+mod command;
+mod render;
+pub mod xml;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Uri};
+use quick_xml::escape::escape;
+
+use self::body::SoapCall;
+use self::render::Fault;
+use crate::phone::Phones;
+use countersign_http::body_limit;
+use countersign_http::caller::{AuthError, Authenticator, Caller, basic};
+use countersign_http::listen::Peer;
+use countersign_node::task::Shutdown;
+
+/// What the commands share.
+#[derive(Clone)]
+pub struct Soap {
+    /// Who is asking, and the engine.
+    pub authenticator: Authenticator,
+    /// What phones do, for the twins of their calls.
+    pub phones: Phones,
+    /// Whether the process is about to end.
+    pub tasks: Shutdown,
+    /// How long a suspended call waits.
+    pub wait: Duration,
+    /// Where applications reach the server, as the description says it.
+    pub address: Arc<str>,
+}
+
+/// The one address of all commands.
+pub fn router(soap: Soap) -> Router {
+    let methods = get(describe).post(call).fallback(async || Fault::method());
+    Router::new()
+        .route("/onespan/soap", methods.clone())
+        .route("/onespan/soap/", methods)
+        .with_state(soap)
+}
+
+/// `GET /onespan/soap?wsdl`: the description, with this server's own address.
+async fn describe(State(soap): State<Soap>, uri: Uri) -> Response {
+    const DESCRIPTION: &str = include_str!("onespan.wsdl");
+    if !uri.query().is_some_and(|query| query.eq_ignore_ascii_case("wsdl")) {
+        return Fault::method().into_response();
+    }
+    let description = DESCRIPTION.replace("{{address}}", &escape(&*soap.address));
+    let xml = (CONTENT_TYPE, HeaderValue::from_static("text/xml; charset=utf-8"));
+    ([xml], description).into_response()
+}
+
+/// `POST /onespan/soap`: a command.
+async fn call(State(soap): State<Soap>, request: Request) -> Result<Response, Fault> {
+    let address = request.extensions().get::<Peer>();
+    let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let caller = soap.caller(request.headers(), address).await?;
+    if !is_xml(request.headers()) {
+        return Err(Fault::not_xml());
+    }
+    let call = SoapCall::find(&body_limit::any(request).await?)?;
+    let answer = command::perform(&soap, caller, &call).await?;
+    Ok(render::answer(&call, &answer))
+}
+
+/// RFC 2376 lets `application/xml` mean the same as SOAP 1.1's `text/xml`, and some clients say
+/// that.
+fn is_xml(headers: &HeaderMap) -> bool {
+    body_limit::is(headers, "text/xml") || body_limit::is(headers, "application/xml")
+}
+
+impl Soap {
+    /// The client whose id and secret the request bears.
+    async fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, AuthError> {
+        let (id, secret) = basic(headers).ok_or(AuthError::NotAuthenticated)?;
+        let client = self.authenticator.client(&id, &secret, address).await?;
+        Ok(Caller { tenant: client.tenant, client: client.id, name: client.name, scope: "".into() })
+    }
+}

@@ -1,0 +1,301 @@
+//! What callers are told: an envelope with a command's answer, or with a fault for what was no
+//! request.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use countersign_core::refusal::Quota;
+use countersign_core::spec::Operation;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use quick_xml::escape::escape;
+
+use super::body::{NotSoap, SoapCall, Style};
+use super::xml;
+use crate::codes::Status;
+use countersign_http::body_limit;
+use countersign_http::caller::AuthError;
+
+/// What a command came to.
+#[derive(Debug)]
+pub(super) enum CommandResult {
+    /// It did what was asked.
+    Done(Done),
+    /// It did not; with a sentence for the caller where there is more to say than the status does.
+    Not(Status, Option<String>),
+}
+
+/// What is told of a command that did what was asked.
+#[derive(Debug)]
+pub(super) enum Done {
+    Signed { user: String, domain: String, serial: String, signature: String },
+    Prepared { operation: Operation, user: String, domain: String, key: String, picture: Vec<u8> },
+    Fetched { message: String },
+    Completed { user: String, domain: String, serial: String },
+    Cancelled,
+}
+
+/// Why there is no answer to a command, by SOAP 1.1, section 4.4. The HTTP status is 4xx where the
+/// sender must change something (WS-I Basic Profile 1.1, section 3.4.4), and never tells a
+/// command's outcome.
+#[derive(Debug)]
+pub(super) struct Fault {
+    status: StatusCode,
+    code: &'static str,
+    sentence: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+const CLIENT: &str = "Client";
+const SERVER: &str = "Server";
+
+/// The answer to a call, in the call's own style.
+pub(super) fn answer(call: &SoapCall, answer: &CommandResult) -> Response {
+    let mut out = Xml::envelope();
+    let name = format!("sig:{}Response", call.command.as_str());
+    out.within(&name, |out| match call.style {
+        Style::Elements => elements(out, answer),
+        Style::Attributes => attributes(out, answer),
+    });
+    (StatusCode::OK, out.ended()).into_response()
+}
+
+fn elements(out: &mut Xml, answer: &CommandResult) {
+    out.within("status", |out| {
+        codes(out, answer);
+        errors(out, answer);
+    });
+    let CommandResult::Done(done) = answer else { return };
+    if matches!(done, Done::Cancelled) {
+        return;
+    }
+    out.within("result", |out| {
+        let whose = |out: &mut Xml, user: &str, domain: &str| {
+            out.within("user", |out| {
+                out.leaf("userID", user);
+                out.leaf("domain", domain);
+            });
+        };
+        match done {
+            Done::Signed { user, domain, serial, signature } => {
+                whose(out, user, domain);
+                out.leaf("serialNumber", serial);
+                out.leaf("signature", signature);
+            }
+            Done::Prepared { operation, user, domain, key, picture } => {
+                let name = match operation {
+                    Operation::Sign => "requestKey",
+                    Operation::Login => "challengeKey",
+                };
+                whose(out, user, domain);
+                out.leaf(name, key);
+                out.leaf("requestImage", &BASE64.encode(picture));
+            }
+            Done::Fetched { message } => out.leaf("requestMessage", message),
+            Done::Completed { user, domain, serial } => {
+                whose(out, user, domain);
+                out.leaf("serialNumber", serial);
+            }
+            Done::Cancelled => {}
+        }
+    });
+}
+
+fn attributes(out: &mut Xml, answer: &CommandResult) {
+    out.within("results", |out| {
+        codes(out, answer);
+        out.within("resultAttribute", |out| {
+            for (id, value) in listed(answer) {
+                out.within("attributes", |out| {
+                    out.leaf("attributeID", id);
+                    out.leaf("value", &value);
+                });
+            }
+        });
+        errors(out, answer);
+    });
+}
+
+/// The attributes of an answer. `SIGNFLD_REQUEST_IMAGE` is ours.
+fn listed(answer: &CommandResult) -> Vec<(&'static str, Cow<'_, str>)> {
+    let whose = |user, domain| {
+        vec![("SIGNFLD_USERID", Cow::Borrowed(user)), ("SIGNFLD_DOMAIN", Cow::Borrowed(domain))]
+    };
+    match answer {
+        CommandResult::Done(Done::Prepared { user, domain, key, picture, .. }) => {
+            let mut list = whose(user.as_str(), domain.as_str());
+            list.push(("SIGNFLD_REQUEST_KEY", key.into()));
+            list.push(("SIGNFLD_REQUEST_IMAGE", BASE64.encode(picture).into()));
+            list
+        }
+        CommandResult::Done(Done::Completed { user, domain, serial }) => {
+            let mut list = whose(user.as_str(), domain.as_str());
+            list.push(("SIGNFLD_SERIAL_NO", serial.into()));
+            list
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn codes(out: &mut Xml, answer: &CommandResult) {
+    let status = match answer {
+        CommandResult::Done(_) => Status::Success,
+        CommandResult::Not(status, _) => *status,
+    };
+    out.within("resultCodes", |out| {
+        out.leaf("returnCodeEnum", status.return_name());
+        out.leaf("statusCodeEnum", status.name());
+        out.leaf("returnCode", &status.return_number().to_string());
+        out.leaf("statusCode", &status.number().to_string());
+    });
+}
+
+fn errors(out: &mut Xml, answer: &CommandResult) {
+    out.within("errorStack", |out| {
+        if let CommandResult::Not(status, Some(sentence)) = answer {
+            out.within("errors", |out| {
+                out.leaf("errorCode", &status.number().to_string());
+                out.leaf("errorDesc", sentence);
+            });
+        }
+    });
+}
+
+impl Fault {
+    fn client(status: StatusCode, sentence: impl Into<String>) -> Self {
+        Self { status, code: CLIENT, sentence: sentence.into(), header: None }
+    }
+
+    fn server(sentence: &str) -> Self {
+        let header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self { status, code: SERVER, sentence: sentence.into(), header }
+    }
+
+    /// The server is about to end.
+    pub(super) fn draining() -> Self {
+        Self::server("the server is about to stop; try again")
+    }
+
+    /// The server failed; it has been logged.
+    pub(super) fn failed() -> Self {
+        Self::server("the server failed; try again")
+    }
+
+    /// Too many guesses.
+    pub(super) fn too_many() -> Self {
+        let header = Some((RETRY_AFTER, HeaderValue::from_static("60")));
+        let sentence = "too many tries; wait a minute";
+        Self { header, ..Self::client(StatusCode::TOO_MANY_REQUESTS, sentence) }
+    }
+
+    /// The client, or its tenant, has used up a quota.
+    pub(super) fn quota(quota: Quota) -> Self {
+        let header = Some((RETRY_AFTER, HeaderValue::from(quota.retry_after_seconds())));
+        Self { header, ..Self::client(StatusCode::TOO_MANY_REQUESTS, quota.to_string()) }
+    }
+
+    /// A message that does not say that it is XML.
+    pub(super) fn not_xml() -> Self {
+        let sentence = "the Content-Type must be text/xml";
+        Self::client(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence)
+    }
+
+    /// Another method than POST.
+    pub(super) fn method() -> Self {
+        let header = Some((ALLOW, HeaderValue::from_static("POST, GET")));
+        let sentence = "commands are sent with POST; GET ?wsdl describes them";
+        Self { header, ..Self::client(StatusCode::METHOD_NOT_ALLOWED, sentence) }
+    }
+}
+
+impl From<AuthError> for Fault {
+    fn from(stranger: AuthError) -> Self {
+        match stranger {
+            // Whether there is such a tenant is told to its clients only.
+            AuthError::NoTenant | AuthError::NotAuthenticated => Self {
+                header: Some((
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Basic realm=\"countersign\""),
+                )),
+                ..Self::client(StatusCode::UNAUTHORIZED, "no such client, or another secret")
+            },
+            AuthError::TooManyTries => Self::too_many(),
+            AuthError::Failed => Self::failed(),
+        }
+    }
+}
+
+impl From<body_limit::BodyRefusal> for Fault {
+    fn from(refused: body_limit::BodyRefusal) -> Self {
+        match refused {
+            body_limit::BodyRefusal::TooLarge => {
+                Self::client(StatusCode::PAYLOAD_TOO_LARGE, "the message is too large")
+            }
+            body_limit::BodyRefusal::Busy => Self::server("the server is busy; try again"),
+            body_limit::BodyRefusal::NotJson | body_limit::BodyRefusal::Broken => {
+                Self::client(StatusCode::BAD_REQUEST, "the message did not arrive whole")
+            }
+        }
+    }
+}
+
+impl From<NotSoap> for Fault {
+    fn from(reason: NotSoap) -> Self {
+        let code = match reason {
+            NotSoap::OtherVersion => "VersionMismatch",
+            NotSoap::Mandatory => "MustUnderstand",
+            _ => CLIENT,
+        };
+        Self { code, ..Self::client(StatusCode::BAD_REQUEST, reason.to_string()) }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let mut out = Xml::envelope();
+        out.within("soapenv:Fault", |out| {
+            out.leaf("faultcode", &format!("soapenv:{}", self.code));
+            out.leaf("faultstring", &self.sentence);
+        });
+        let mut response = (self.status, out.ended()).into_response();
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// An envelope that is being written.
+struct Xml(String);
+
+impl Xml {
+    fn envelope() -> Self {
+        Self(format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<soapenv:Envelope xmlns:soapenv=\"{}\" \
+             xmlns:sig=\"{}\"><soapenv:Body>",
+            xml::SOAP,
+            xml::SIGNATURE
+        ))
+    }
+
+    fn ended(mut self) -> impl IntoResponse {
+        self.0.push_str("</soapenv:Body></soapenv:Envelope>\n");
+        ([(CONTENT_TYPE, HeaderValue::from_static("text/xml; charset=utf-8"))], self.0)
+    }
+
+    fn within(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
+        self.0.extend(["<", name, ">"]);
+        content(self);
+        self.0.extend(["</", name, ">"]);
+    }
+
+    /// Names may hold characters that no XML can: those are shown as what they are not.
+    fn leaf(&mut self, name: &str, text: &str) {
+        let shown = |c| if xml::is_allowed(c) { c } else { char::REPLACEMENT_CHARACTER };
+        let text: String = text.chars().map(shown).collect();
+        self.within(name, |out| out.0.push_str(&escape(text)));
+    }
+}

@@ -1,0 +1,296 @@
+//! What applications send to have something signed, read into types once. Every refusal names the
+//! member and says what it may be.
+//!
+//! A digest is signed as it is given. So one whose length is not its algorithm's, or whose bytes
+//! are the hexadecimal digits of another, is refused here, and not signed silently.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use countersign_core::id::UserName;
+use countersign_core::limits::{CALLBACK_URL_BYTES_MAX, CONTENT_BYTES_MAX, NAME_BYTES_MAX};
+use countersign_core::spec::{Content, Document, MediaType, Operation};
+use countersign_proof::raw::Hash;
+use serde::{Deserialize, Serialize};
+use url::Url;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+use super::selector::SelectorQuery;
+use countersign_http::json_members::{BadBody, Member, bad, object, optional, required};
+
+/// Certificates of one process.
+const ROOT_CERTS_MAX: usize = 16;
+
+/// Base64 as callers write it: the standard alphabet, padded or not.
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What is to be signed, and so which call asks for it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ProcessKind {
+    /// A digest.
+    #[serde(rename = "sign:raw")]
+    Raw,
+    /// HTML that the person is shown.
+    #[serde(rename = "sign:commitment:transaction")]
+    Transaction,
+    /// A document's digest.
+    #[serde(rename = "sign:commitment:document")]
+    Document,
+    /// HTML, to prove who one is.
+    #[serde(rename = "authentication")]
+    Authentication,
+}
+
+/// A request for a signature creation process.
+#[derive(Clone, Debug)]
+pub struct Create {
+    pub(super) operation: Operation,
+    pub content: Content,
+    pub document: Option<Document>,
+    /// The algorithm that was named, which is then fixed.
+    pub hash: Option<Hash>,
+    /// The application on whose behalf the client asks, as it was sent.
+    pub(super) service: Option<ServiceName>,
+    /// Whose identities are meant.
+    pub asked: Vec<SelectorQuery>,
+    /// Whose signature is wanted, where the selectors do not say it.
+    pub(super) user: Option<UserName>,
+    /// Whether devices that are not online are woken.
+    pub(super) notify: bool,
+}
+
+/// An application, as it calls itself. Nothing is decided on it, and no person is shown it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ServiceName {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ProcessFields {
+    input: Member,
+    sign_identities: Member,
+    user_id: Member,
+    notify: Member,
+}
+
+#[derive(Deserialize)]
+struct InputFields {
+    service: Member,
+    data: Member,
+    digest_url: Member,
+    digest_value: Member,
+    digest_algorithm: Member,
+    document_url: Member,
+    document_alias: Member,
+    document_info: Member,
+    data_info: Member,
+    root_certs: Member,
+}
+
+#[derive(Deserialize)]
+struct ServiceFields {
+    id: Member,
+    name: Member,
+    domain: Member,
+}
+
+#[derive(Deserialize)]
+struct InfoFields {
+    html: Member,
+}
+
+impl ProcessKind {
+    /// As `operation_type` says it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "sign:raw",
+            Self::Transaction => "sign:commitment:transaction",
+            Self::Document => "sign:commitment:document",
+            Self::Authentication => "authentication",
+        }
+    }
+}
+
+impl Create {
+    /// Reads a body of the call of that kind. `sha1` is whether the tenant allows SHA-1.
+    pub fn parse(kind: ProcessKind, body: &[u8], sha1: bool) -> Result<Self, BadBody> {
+        let ProcessFields { input, sign_identities, user_id, notify } = object(body)?;
+        let input = members(input, "input")?;
+        let input: InputFields = input.ok_or_else(|| BadBody("input is required".into()))?;
+        let hash = hash(&input.digest_algorithm, sha1)?;
+        let service = service(&input.service)?;
+        let (content, document) = match kind {
+            ProcessKind::Transaction | ProcessKind::Authentication => (text(input.data)?, None),
+            ProcessKind::Raw => digested(input, hash, false)?,
+            ProcessKind::Document => digested(input, hash, true)?,
+        };
+        let user: Option<String> = optional(user_id, "user_id", "a string")?;
+        let user = user.map(|name| name.parse::<UserName>());
+        let Ok(user) = user.transpose() else {
+            return bad("user_id", "the name of a user");
+        };
+        let notify = optional(notify, "notify", "true or false")?.unwrap_or(false);
+        let operation = match kind {
+            ProcessKind::Authentication => Operation::Login,
+            ProcessKind::Raw | ProcessKind::Transaction | ProcessKind::Document => Operation::Sign,
+        };
+        let asked = SelectorQuery::parse(sign_identities)?;
+        Ok(Self { operation, content, document, hash, service, asked, user, notify })
+    }
+}
+
+/// An object's members, where it is there.
+fn members<T: for<'de> Deserialize<'de>>(raw: Member, field: &str) -> Result<Option<T>, BadBody> {
+    let Some(raw) = raw else { return Ok(None) };
+    if !raw.get().starts_with('{') {
+        return bad(field, "an object");
+    }
+    let read = serde_json::from_str(raw.get());
+    read.map(Some).map_err(|error| BadBody(format!("{field} cannot be read: {error}")))
+}
+
+fn hash(raw: &Member, sha1: bool) -> Result<Option<Hash>, BadBody> {
+    const FIELD: &str = "input.digest_algorithm";
+    let all = "one of sha1, sha256, sha384 and sha512";
+    let Some(name) = optional::<String>(raw.clone(), FIELD, all)? else { return Ok(None) };
+    match name.parse() {
+        Ok(Hash::Sha1) if !sha1 => bad(FIELD, "sha256, sha384 or sha512: sha1 is not allowed here"),
+        Ok(hash) => Ok(Some(hash)),
+        Err(_) => bad(FIELD, all),
+    }
+}
+
+fn service(raw: &Member) -> Result<Option<ServiceName>, BadBody> {
+    let Some(fields) = members(raw.clone(), "input.service")? else { return Ok(None) };
+    let ServiceFields { id, name, domain } = fields;
+    Ok(Some(ServiceName {
+        id: text_of(id, "input.service.id", NAME_BYTES_MAX)?,
+        name: text_of(name, "input.service.name", NAME_BYTES_MAX)?,
+        domain: text_of(domain, "input.service.domain", NAME_BYTES_MAX)?,
+    }))
+}
+
+/// HTML that is shown and signed, exactly as it was received.
+fn text(data: Member) -> Result<Content, BadBody> {
+    let data: String = required(data, "input.data", "a string")?;
+    if !(1..=CONTENT_BYTES_MAX).contains(&data.len()) {
+        return bad("input.data", &format!("1 to {CONTENT_BYTES_MAX} bytes"));
+    }
+    Ok(Content { media_type: MediaType::Html, bytes: data.into_bytes() })
+}
+
+/// A digest, given or to be learnt, and what it is of.
+fn digested(
+    input: InputFields,
+    hash: Option<Hash>,
+    is_document: bool,
+) -> Result<(Content, Option<Document>), BadBody> {
+    let digest_url = url(input.digest_url, "input.digest_url")?;
+    let bytes = match digest(input.digest_value, hash)? {
+        Some(digest) => digest,
+        None if digest_url.is_some() => Vec::new(),
+        None => return bad("input", "given a digest_value or a digest_url"),
+    };
+    let (info, field) = if is_document {
+        (input.document_info, "input.document_info")
+    } else {
+        (input.data_info, "input.data_info")
+    };
+    let html = match members(info, field)? {
+        None => None,
+        // Kept as it is: there are callers whose HTML is neither HTML nor base64.
+        Some(InfoFields { html }) => text_of(html, &format!("{field}.html"), CONTENT_BYTES_MAX)?,
+    };
+    let mut document = Document {
+        hash,
+        digest_url,
+        html,
+        root_certs: root_certs(input.root_certs)?,
+        ..Document::default()
+    };
+    if is_document {
+        document.document_url = url(input.document_url, "input.document_url")?;
+        document.alias = text_of(input.document_alias, "input.document_alias", NAME_BYTES_MAX)?;
+    }
+    if !document.fits() {
+        return bad("input", "smaller: what is shown of it does not fit a device's message");
+    }
+    Ok((Content { media_type: MediaType::Digest, bytes }, Some(document)))
+}
+
+/// A digest of its algorithm's length.
+fn digest(raw: Member, hash: Option<Hash>) -> Result<Option<Vec<u8>>, BadBody> {
+    const FIELD: &str = "input.digest_value";
+    let Some(text) = optional::<String>(raw, FIELD, "a string")? else { return Ok(None) };
+    let Some(hash) = hash else {
+        return bad("input.digest_algorithm", "given with a digest_value");
+    };
+    let what = format!("base64 of the {} bytes of a {hash} digest", hash.length());
+    let all_hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
+    match BASE64.decode(&text) {
+        // A digest that is all hexadecimal digits is the hex of another one, but for one in 2^110.
+        Ok(bytes)
+            if bytes.len() == hash.length() && !all_hex(&bytes) && !all_hex(text.as_bytes()) =>
+        {
+            Ok(Some(bytes))
+        }
+        _ => bad(FIELD, &what),
+    }
+}
+
+/// Where a device fetches something.
+fn url(raw: Member, field: &str) -> Result<Option<String>, BadBody> {
+    let what = format!("an https:// URL of at most {CALLBACK_URL_BYTES_MAX} bytes");
+    let Some(text) = optional::<String>(raw, field, &what)? else { return Ok(None) };
+    let fits = text.len() <= CALLBACK_URL_BYTES_MAX;
+    match Url::parse(&text) {
+        Ok(url) if fits && url.scheme() == "https" => {
+            if !url.username().is_empty() || url.password().is_some() {
+                return bad(field, "a URL without a user name or a password");
+            }
+            // As it was sent, since it is shown again.
+            Ok(Some(text))
+        }
+        _ => bad(field, &what),
+    }
+}
+
+/// Certificates, DER.
+fn root_certs(raw: Member) -> Result<Vec<Vec<u8>>, BadBody> {
+    const FIELD: &str = "input.root_certs";
+    let what = format!("at most {ROOT_CERTS_MAX} certificates, each base64 of its DER");
+    let texts: Vec<String> = optional(raw, FIELD, &what)?.unwrap_or_default();
+    if texts.len() > ROOT_CERTS_MAX {
+        return bad(FIELD, &what);
+    }
+    let certificates = texts.iter().map(|text| certificate(text));
+    certificates.collect::<Option<Vec<_>>>().map_or_else(|| bad(FIELD, &what), Ok)
+}
+
+/// A certificate's DER, from base64 that may have line breaks in it.
+pub(super) fn certificate(text: &str) -> Option<Vec<u8>> {
+    let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let der = BASE64.decode(plain).ok()?;
+    Certificate::from_der(&der).is_ok().then_some(der)
+}
+
+/// A text of at most so many bytes.
+pub(super) fn text_of(raw: Member, field: &str, most: usize) -> Result<Option<String>, BadBody> {
+    let what = format!("a string of at most {most} bytes");
+    match optional::<String>(raw, field, &what)? {
+        Some(text) if text.len() > most => bad(field, &what),
+        text => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! The links of a process, by which a device that its selectors match ends it: finish, fail,
+//! cancel.
+//!
+//! They end what other dialects started as well: a device that is offered it may answer here.
+
+pub mod body;
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use countersign_core::device::Device;
+use countersign_core::engine::{FinishMode, Submission};
+use countersign_core::id::TransactionId;
+use countersign_core::port::Handle;
+use countersign_core::spec::{Dialect, SignatureFormat};
+use countersign_core::transaction::{Decline, Transaction};
+use countersign_core::{Error, Refusal};
+use countersign_proof::BadProof;
+use http::StatusCode;
+
+use self::body::{Finish, words};
+use super::context::TrustedX;
+use super::problem::ProcessError;
+use super::process::is_process;
+use super::render::{SignerView, json};
+use countersign_channel::AuthenticatedDevice;
+
+/// `PUT …/signatures/{id}/finish`
+pub(super) async fn finish(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, ProcessError> {
+    let who = trustedx.device(request).await?;
+    let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
+    let finish = Finish::parse(&who.body)?;
+    let core = &trustedx.authenticator.core;
+    let at_once = async |form| {
+        let submission = Submission {
+            form,
+            value: &finish.value,
+            identity: finish.identity,
+            algorithm: finish.algorithm,
+            digest: finish.digest.as_deref(),
+        };
+        trustedx.devices.digest_url().check(core, &who.tenant, id, &submission).await?;
+        core.finish_in(FinishMode::AtOnce, &who.tenant, who.device, id, &submission).await
+    };
+    // What KOBIL's call or OneSpan's started accepts a CMS, which says itself what it was made
+    // with.
+    let finished = match finish.algorithm {
+        Some(_) => match at_once(SignatureFormat::Raw).await {
+            Err(Error::Refused(Refusal::OtherForm)) => at_once(SignatureFormat::Cms).await,
+            finished => finished,
+        },
+        None => match at_once(SignatureFormat::Cms).await {
+            Err(Error::Refused(Refusal::OtherForm)) => {
+                Err(Refusal::BadProof(BadProof::SignatureAlgorithm).into())
+            }
+            finished => finished,
+        },
+    };
+    let finished = finished.map(|done| (done.transaction, Some(done.device)));
+    trustedx.answered(&who, id, finished).await
+}
+
+/// `PUT …/signatures/{id}/fail`
+pub(super) async fn fail(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, ProcessError> {
+    let who = trustedx.device(request).await?;
+    let id = id.parse().map_err(|_| ProcessError::Gone)?;
+    let words = words(&who.body)?;
+    let failed = trustedx.authenticator.core.fail(&who.tenant, who.device, id, words).await;
+    trustedx.answered(&who, id, failed.map(|failed| (failed, None))).await
+}
+
+/// `PUT …/signatures/{id}/cancel`
+pub(super) async fn cancel(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, ProcessError> {
+    let who = trustedx.device(request).await?;
+    let id = id.parse().map_err(|_| ProcessError::Gone)?;
+    let words = words(&who.body)?;
+    let core = &trustedx.authenticator.core;
+    let cancelled = core.decline_saying(&who.tenant, who.device, id, Decline::User, words).await;
+    trustedx.answered(&who, id, cancelled.map(|cancelled| (cancelled, None))).await
+}
+
+impl TrustedX {
+    /// What a device is told of its answer, by which it is the signer, if it is. One that its
+    /// application has deleted is known no more.
+    async fn answered(
+        &self,
+        who: &AuthenticatedDevice,
+        id: TransactionId,
+        ended: Result<(Arc<Transaction>, Option<Device>), Error>,
+    ) -> Result<Response, ProcessError> {
+        match ended {
+            Ok((ended, signer)) => self.ended(who, &ended, signer),
+            Err(Error::Refused(Refusal::Ended(outcome))) => {
+                let found =
+                    self.authenticator.core.transaction(&who.tenant, &Handle::Id(id)).await?;
+                Err(if found.discarded {
+                    ProcessError::Gone
+                } else {
+                    Refusal::Ended(outcome).into()
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A process that a device has ended.
+    fn ended(
+        &self,
+        who: &AuthenticatedDevice,
+        transaction: &Transaction,
+        signer: Option<Device>,
+    ) -> Result<Response, ProcessError> {
+        let is_ours = transaction.spec.dialect == Dialect::TrustedX;
+        if is_ours && !is_process(transaction) {
+            return Err(ProcessError::Gone);
+        }
+        let signer = SignerView::of(transaction, signer);
+        // What another dialect asks for is shown to those only who took it there.
+        let shows_data = is_ours || transaction.taken_by(who.device);
+        Ok(json(StatusCode::OK, &self.rules.resource(transaction, signer.as_ref(), shows_data)))
+    }
+}

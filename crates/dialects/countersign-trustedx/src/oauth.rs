@@ -1,0 +1,185 @@
+//! The authorization server, a part of it for each tenant: tokens with scopes, their introspection
+//! (RFC 7662), and the keys that sign them.
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use countersign_core::port::Registry as _;
+use countersign_core::tenant::{Client, Tenant};
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use super::context::TrustedX;
+use countersign_config::Scopes;
+use countersign_http::caller::{AuthError, Authenticator};
+use countersign_http::discovery;
+use countersign_http::oauth::{Form, Refusal, TokenResponse, issue};
+use countersign_http::token::{Issuer, TokenClaims};
+
+const OTHER_SCOPE: Refusal = Refusal(
+    StatusCode::BAD_REQUEST,
+    "invalid_scope",
+    "the scope is none that this client may have",
+);
+const NO_TOKEN: Refusal = Refusal(StatusCode::BAD_REQUEST, "invalid_request", "token is required");
+const NO_TENANT: Refusal =
+    Refusal(StatusCode::NOT_FOUND, "not_found", "there is no such authorization server");
+const FAILED: Refusal =
+    Refusal(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server failed; try again");
+
+/// RFC 7662, section 2.2.
+#[derive(Serialize)]
+struct Introspection {
+    active: bool,
+    #[serde(flatten)]
+    token: Option<ActiveToken>,
+}
+
+#[derive(Serialize)]
+struct ActiveToken {
+    scope: String,
+    client_id: String,
+    token_type: &'static str,
+    exp: u64,
+    iat: u64,
+    sub: String,
+    iss: String,
+}
+
+/// `POST /trustedx-authserver/oauth/{tenant}/token`
+pub(super) async fn token(
+    State(trustedx): State<TrustedX>,
+    Path(tenant): Path<String>,
+    request: Request,
+) -> Response {
+    let token = async {
+        let form = Form::read(request).await?;
+        form.asks_for_own_token()?;
+        let (tenant, client) = form.client(&trustedx.authenticator, &tenant).await?;
+        let scope = granted(&trustedx.rules.scopes, &client, form.field("scope").as_deref())?;
+        issue(&trustedx.authenticator, Issuer::AuthServer, &tenant, &client, scope)
+    };
+    let token: Result<TokenResponse, Refusal> = token.await;
+    token.into_response()
+}
+
+/// What a client's token is good for: what it asks for, or all that it may have.
+fn granted(scopes: &Scopes, client: &Client, asked: Option<&str>) -> Result<String, Refusal> {
+    let may =
+        |scope: &str| client.scopes.as_ref().is_none_or(|own| own.iter().any(|own| own == scope));
+    let known: Vec<&str> = scopes.all().into_iter().filter(|scope| may(scope)).collect();
+    let asked: Vec<&str> =
+        asked.unwrap_or("").split(' ').filter(|scope| !scope.is_empty()).collect();
+    if asked.iter().any(|scope| !known.contains(scope)) {
+        return Err(OTHER_SCOPE);
+    }
+    let wanted = known.into_iter().filter(|scope| asked.is_empty() || asked.contains(scope));
+    Ok(wanted.collect::<Vec<_>>().join(" "))
+}
+
+/// `POST /trustedx-authserver/oauth/{tenant}/introspect`: what a token of this tenant is good for,
+/// told to its clients.
+pub(super) async fn introspect(
+    State(trustedx): State<TrustedX>,
+    Path(tenant): Path<String>,
+    request: Request,
+) -> Response {
+    let told = async {
+        let form = Form::read(request).await?;
+        let (tenant, _) = form.client(&trustedx.authenticator, &tenant).await?;
+        let token = form.field("token").ok_or(NO_TOKEN)?;
+        Ok::<_, Refusal>(introspection(&trustedx.authenticator, &tenant, &token))
+    };
+    match told.await {
+        Ok(told) => {
+            ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(told)).into_response()
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn introspection(authenticator: &Authenticator, tenant: &Tenant, token: &str) -> Introspection {
+    let held =
+        authenticator.tokens.verify(Issuer::AuthServer, tenant, token, authenticator.core.now());
+    let told = |held: TokenClaims| ActiveToken {
+        scope: held.scope.to_string(),
+        client_id: held.client.to_string(),
+        token_type: "Bearer",
+        exp: held.expires,
+        iat: held.issued,
+        sub: held.client.to_string(),
+        iss: authenticator.tokens.issuer(Issuer::AuthServer, &tenant.name),
+    };
+    Introspection { active: held.is_some(), token: held.map(told) }
+}
+
+/// `GET /trustedx-authserver/oauth/{tenant}/keys`: the key that signs the tenant's tokens.
+pub(super) async fn keys(State(trustedx): State<TrustedX>, Path(tenant): Path<String>) -> Response {
+    told(discovery::keys(&trustedx.authenticator, &tenant).await)
+}
+
+/// `GET /trustedx-authserver/oauth/keys`: the same, for the tenant that the host names, or else the
+/// default one, or else the only one that there is.
+pub(super) async fn own_keys(State(trustedx): State<TrustedX>, request: Request) -> Response {
+    let authenticator = &trustedx.authenticator;
+    let named = authenticator.tenant_of_host(request.uri(), request.headers());
+    drop(request);
+    let keys = async {
+        if let Ok(tenant) = named {
+            return discovery::keys(authenticator, tenant.as_str()).await;
+        }
+        match authenticator.core.registry().tenants().await?.as_slice() {
+            [only] => discovery::keys(authenticator, only.as_str()).await,
+            _ => Err(AuthError::NoTenant),
+        }
+    };
+    told(keys.await)
+}
+
+fn told(keys: Result<Response, AuthError>) -> Response {
+    keys.unwrap_or_else(|stranger| match stranger {
+        AuthError::NoTenant | AuthError::NotAuthenticated | AuthError::TooManyTries => {
+            NO_TENANT.into_response()
+        }
+        AuthError::Failed => FAILED.into_response(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::secret::Secret;
+    use countersign_core::time::Timestamp;
+
+    use super::*;
+
+    fn client(scopes: Option<&[&str]>) -> Client {
+        Client {
+            tenant: "acme".parse().unwrap(),
+            id: "shop".parse().unwrap(),
+            name: "Shop".into(),
+            secret_digest: [0; 32],
+            webhook_key: Secret::copied(&[0; 32]),
+            webhook_key_before: None,
+            scopes: scopes.map(|all| all.iter().map(ToString::to_string).collect()),
+            created_at: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_for_what_its_client_asks_and_may() {
+        let [sign, profile, manage, register] = ["s", "p", "m", "r"].map(str::to_owned);
+        let scopes = Scopes { sign, profile, manage, register };
+        let of = |may: Option<&[&str]>, asked: Option<&str>| {
+            granted(&scopes, &client(may), asked).map_err(|Refusal(_, error, _)| error)
+        };
+        assert_eq!(of(None, None), Ok("s p m r".into()));
+        assert_eq!(of(None, Some("")), Ok("s p m r".into()));
+        assert_eq!(of(None, Some("m  s m")), Ok("s m".into()));
+        assert_eq!(of(None, Some("s x")), Err("invalid_scope"));
+        assert_eq!(of(Some(&["p", "gone"]), None), Ok("p".into()));
+        assert_eq!(of(Some(&["p"]), Some("p s")), Err("invalid_scope"));
+        assert_eq!(of(Some(&["gone"]), Some("gone")), Err("invalid_scope"));
+        assert_eq!(of(Some(&[]), None), Ok(String::new()));
+    }
+}

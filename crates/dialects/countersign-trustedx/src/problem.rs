@@ -1,0 +1,266 @@
+//! Whatever a call ended in, told as `{"error", "error_description"}` with its HTTP status, and
+//! where somebody is to prove something, in `WWW-Authenticate` (RFC 6750, section 3).
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use countersign_core::{Error, Refusal};
+use countersign_wire::body::{Code, RefusalBody};
+use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use countersign_channel::answer::Refused;
+use countersign_http::body_limit;
+use countersign_http::caller::AuthError;
+use countersign_http::json_members::BadBody;
+use countersign_node::log;
+
+/// What a call ended in, when it did not do what was asked.
+#[derive(Debug)]
+pub(super) enum ProcessError {
+    /// No token came: what is missing is said, and nothing is wrong yet.
+    NoToken,
+    /// The token does not hold.
+    BadToken,
+    /// The token is good, and not for this: it wants this scope.
+    OtherScope(String),
+    /// The process is unknown, or was, or is another's.
+    Gone,
+    /// The process has not ended.
+    Pending,
+    /// The body or the query.
+    Bad(String),
+    /// A device's call; what it was told on its own channel.
+    Device(Box<RefusalBody>),
+    /// The engine's.
+    Engine(Error),
+    /// A status of its own.
+    Told(StatusCode, &'static str, &'static str),
+}
+
+pub(super) const NOT_FOUND: ProcessError =
+    ProcessError::Told(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address");
+pub(super) const OTHER_METHOD: ProcessError = ProcessError::Told(
+    StatusCode::METHOD_NOT_ALLOWED,
+    "method_not_allowed",
+    "this address does not take this method",
+);
+pub(super) const STOPPING: ProcessError = ProcessError::Told(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "temporarily_unavailable",
+    "the server is stopping; send the same request again",
+);
+const BUSY: ProcessError = ProcessError::Told(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "temporarily_unavailable",
+    "the server is busy; send the same request again",
+);
+const NOT_JSON: ProcessError = ProcessError::Told(
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    "unsupported_media_type",
+    "the body must be application/json",
+);
+const TOO_LARGE: ProcessError =
+    ProcessError::Told(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "the body is too large");
+const FAILED: (StatusCode, &str, &str) = (
+    StatusCode::SERVICE_UNAVAILABLE,
+    "server_error",
+    "the server failed; the same request may be sent again",
+);
+
+#[derive(Serialize)]
+struct ProblemBody<'a> {
+    error: &'a str,
+    error_description: String,
+    /// So that a device with a wrong clock can correct itself: milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_time: Option<u64>,
+}
+
+impl From<Error> for ProcessError {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<Refusal> for ProcessError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Engine(refusal.into())
+    }
+}
+
+impl From<countersign_core::Fault> for ProcessError {
+    fn from(fault: countersign_core::Fault) -> Self {
+        Self::Engine(fault.into())
+    }
+}
+
+impl From<BadBody> for ProcessError {
+    fn from(BadBody(sentence): BadBody) -> Self {
+        Self::Bad(sentence)
+    }
+}
+
+impl From<AuthError> for ProcessError {
+    fn from(stranger: AuthError) -> Self {
+        match stranger {
+            AuthError::NoTenant | AuthError::NotAuthenticated => Self::BadToken,
+            AuthError::TooManyTries => {
+                Self::Told(StatusCode::TOO_MANY_REQUESTS, "slow_down", "too many wrong tries")
+            }
+            // It has been logged.
+            AuthError::Failed => Self::Told(FAILED.0, FAILED.1, FAILED.2),
+        }
+    }
+}
+
+impl From<body_limit::BodyRefusal> for ProcessError {
+    fn from(refused: body_limit::BodyRefusal) -> Self {
+        match refused {
+            body_limit::BodyRefusal::NotJson => NOT_JSON,
+            body_limit::BodyRefusal::TooLarge => TOO_LARGE,
+            body_limit::BodyRefusal::Busy => BUSY,
+            body_limit::BodyRefusal::Broken => Self::Bad("The body did not arrive whole".into()),
+        }
+    }
+}
+
+impl From<Refused> for ProcessError {
+    fn from(Refused(body): Refused) -> Self {
+        match body.error {
+            Code::UnsupportedMediaType => NOT_JSON,
+            Code::TooLarge => TOO_LARGE,
+            Code::BadRequest => Self::Bad("The body did not arrive whole".into()),
+            _ => Self::Device(Box::new(body)),
+        }
+    }
+}
+
+impl IntoResponse for ProcessError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NoToken => {
+                // RFC 6750, section 3.1: no error where nobody tried.
+                let bearer = (WWW_AUTHENTICATE, HeaderValue::from_static(BEARER));
+                (StatusCode::UNAUTHORIZED, [bearer]).into_response()
+            }
+            Self::BadToken => told(
+                StatusCode::UNAUTHORIZED,
+                "invalid_token",
+                "the token has expired, or is none of this server's",
+            ),
+            Self::OtherScope(scope) => other_scope(&scope),
+            Self::Gone => told(StatusCode::GONE, "gone", "there is no such process"),
+            Self::Pending => told(StatusCode::NOT_FOUND, "pending", "the process has not ended"),
+            Self::Bad(sentence) => told(StatusCode::BAD_REQUEST, "invalid_request", &sentence),
+            Self::Device(body) => of_device(&body),
+            Self::Told(status, error, sentence) => told(status, error, sentence),
+            Self::Engine(Error::Failed(fault)) => {
+                log(&fault);
+                told(FAILED.0, FAILED.1, FAILED.2)
+            }
+            Self::Engine(Error::Refused(refusal)) => of_refusal(&refusal),
+        }
+    }
+}
+
+const BEARER: &str = "Bearer realm=\"trustedx\"";
+
+/// RFC 6750, section 3.1: the token is good for other things.
+fn other_scope(scope: &str) -> Response {
+    let mut response =
+        told(StatusCode::FORBIDDEN, "insufficient_scope", &format!("this call needs {scope}"));
+    // A scope is visible ASCII without quotes and backslashes.
+    let value = format!("{BEARER}, error=\"insufficient_scope\", scope=\"{scope}\"");
+    if let Ok(value) = HeaderValue::try_from(value) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    response
+}
+
+/// A device's proof that does not hold, or a server that cannot say whether it does.
+fn of_device(body: &RefusalBody) -> Response {
+    let status = StatusCode::from_u16(body.error.status());
+    let status = status.expect("the table holds HTTP statuses");
+    let error = match body.error {
+        Code::Unauthorised => "invalid_token",
+        Code::Locked => "access_denied",
+        Code::NotFound => return ProcessError::Gone.into_response(),
+        _ => FAILED.1,
+    };
+    let time = body.server_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    answer(status, error, body.message.clone(), time)
+}
+
+fn of_refusal(refusal: &Refusal) -> Response {
+    let (status, error) = match refusal {
+        Refusal::Quota(quota) => {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let mut response = told(status, "too_many_requests", &refusal.to_string());
+            let wait = HeaderValue::from(quota.retry_after_seconds());
+            response.headers_mut().insert(RETRY_AFTER, wait);
+            return response;
+        }
+        Refusal::Unknown => return ProcessError::Gone.into_response(),
+        Refusal::UnknownIdentity => (StatusCode::GONE, "gone"),
+        // Whether there is such a user is not told apart from whether anybody could sign.
+        Refusal::UnknownUser | Refusal::UnknownDevice | Refusal::NoIdentity => {
+            let sentence = Refusal::NoIdentity.to_string();
+            return told(StatusCode::BAD_REQUEST, "invalid_request", &sentence);
+        }
+        Refusal::SeveralUsers => (StatusCode::BAD_REQUEST, "invalid_request"),
+        Refusal::OtherForm | Refusal::BadProof(_) | Refusal::CodeWrong { .. } => {
+            (StatusCode::BAD_REQUEST, "invalid_signature")
+        }
+        Refusal::UserLocked
+        | Refusal::DeviceLocked
+        | Refusal::UnfitIdentity
+        | Refusal::PinRequired
+        | Refusal::PinUnset
+        | Refusal::PinWrong { .. }
+        | Refusal::NotActivated => (StatusCode::FORBIDDEN, "access_denied"),
+        Refusal::TooManyOpen | Refusal::ManyCodes | Refusal::ManyIdentities => {
+            (StatusCode::TOO_MANY_REQUESTS, "too_many_requests")
+        }
+        Refusal::OtherOrder
+        | Refusal::Ended(_)
+        | Refusal::Late
+        | Refusal::NotTaken
+        | Refusal::OtherDevice
+        | Refusal::ManyTakes
+        | Refusal::Exists
+        | Refusal::KeyUsed
+        | Refusal::Unchanged
+        | Refusal::PinOutOfTurn
+        | Refusal::BadExpiry => (StatusCode::CONFLICT, "conflict"),
+    };
+    told(status, error, &refusal.to_string())
+}
+
+fn told(status: StatusCode, error: &'static str, sentence: &str) -> Response {
+    answer(status, error, sentence.to_owned(), None)
+}
+
+fn answer(
+    status: StatusCode,
+    error: &'static str,
+    error_description: String,
+    server_time: Option<u64>,
+) -> Response {
+    let body = ProblemBody { error, error_description, server_time };
+    let mut response = (status, Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            let value = format!("{BEARER}, error=\"{error}\"");
+            let value = HeaderValue::try_from(value).expect("errors are plain words");
+            headers.insert(WWW_AUTHENTICATE, value);
+        }
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        _ => {}
+    }
+    response
+}

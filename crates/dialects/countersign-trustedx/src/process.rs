@@ -1,0 +1,315 @@
+//! What applications do with signature creation processes: create, look at, wait for, and delete
+//! them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use countersign_core::Refusal;
+use countersign_core::engine::{Notify, SignatureRequest};
+use countersign_core::id::{TransactionId, UserName};
+use countersign_core::port::{EndSnapshot, Handle, Registry as _, UserWithDevices};
+use countersign_core::selector::Selector;
+use countersign_core::spec::{AcceptedFormats, Clocks, Dialect, RawTerms, Recipients, Reference};
+use countersign_core::transaction::Transaction;
+use countersign_proof::raw::Hash;
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
+
+use super::access::{Either, permit};
+use super::body::{Create, ProcessKind};
+use super::context::TrustedX;
+use super::extension::{Extensions, wait};
+use super::problem::{ProcessError, STOPPING};
+use super::render::{SignerView, StoredRequest, json};
+use countersign_http::body_limit;
+use countersign_http::caller::Caller;
+use countersign_http::fingerprint::Fingerprint;
+use countersign_node::wait;
+
+/// `POST …/signatures/device/raw`
+pub(super) async fn create_raw(state: State<TrustedX>, request: Request) -> Answer {
+    create(state, ProcessKind::Raw, request).await
+}
+
+/// `POST …/signatures/device/commitment/transaction`
+pub(super) async fn create_transaction(state: State<TrustedX>, request: Request) -> Answer {
+    create(state, ProcessKind::Transaction, request).await
+}
+
+/// `POST …/signatures/device/commitment/document`
+pub(super) async fn create_document(state: State<TrustedX>, request: Request) -> Answer {
+    create(state, ProcessKind::Document, request).await
+}
+
+/// `POST …/signatures/device/authentication`: ours, the login twin of a transaction.
+pub(super) async fn create_authentication(state: State<TrustedX>, request: Request) -> Answer {
+    create(state, ProcessKind::Authentication, request).await
+}
+
+type Answer = Result<Response, ProcessError>;
+
+async fn create(State(trustedx): State<TrustedX>, kind: ProcessKind, request: Request) -> Answer {
+    let (rules, core) = (&trustedx.rules, &trustedx.authenticator.core);
+    let caller = trustedx.application(request.headers(), &rules.scopes.sign).await?;
+    let extensions = Extensions::read(request.uri().query(), request.headers())?;
+    let body = body_limit::json(request).await?;
+    let create = Create::parse(kind, &body, rules.allows_sha1(&caller.tenant))?;
+    if let Some(document) = &create.document {
+        rules.fetches.check(&caller.tenant, document)?;
+    }
+    if let Some(callback) = &extensions.callback {
+        let callbacks = &trustedx.authenticator.callbacks;
+        let allowed = callbacks.check(&caller.tenant, callback, core.now()).await;
+        allowed.map_err(|reason| ProcessError::Bad(format!("callbackUrl: {reason}")))?;
+    }
+    if trustedx.tasks.has_begun() {
+        return Err(STOPPING);
+    }
+    let (order, seen) = trustedx.order(kind, caller, create, extensions, &body).await?;
+    let started = core.start_among(seen, order).await?;
+    let mut response = trustedx.answer(&started, StatusCode::CREATED).await?;
+    let address = HeaderValue::try_from(rules.signature(&started.spec));
+    response.headers_mut().insert(LOCATION, address.expect("an address is visible ASCII"));
+    Ok(response)
+}
+
+impl TrustedX {
+    /// What the engine is asked for; and the user and their devices, as far as they could sign,
+    /// where they were read on the way.
+    async fn order(
+        &self,
+        kind: ProcessKind,
+        caller: Caller,
+        mut create: Create,
+        extensions: Extensions,
+        body: &[u8],
+    ) -> Result<(SignatureRequest, Option<UserWithDevices>), ProcessError> {
+        let core = &self.authenticator.core;
+        let (selectors, holder) = self.selectors(&caller, &mut create).await?;
+        let user = match (create.user.take(), &holder) {
+            (Some(user), _) => user,
+            (None, Some(holder)) => holder.user.value.name.clone(),
+            (None, None) => {
+                let usage = create.content.media_type.usage();
+                core.whose(&caller.tenant, &selectors, usage).await?
+            }
+        };
+        // One identity is on one device. Several may be on several.
+        let is_whole =
+            |holder: &UserWithDevices| selectors.len() == 1 && holder.user.value.name == user;
+        let seen = holder.filter(is_whole);
+        let reference = extensions.key.map(|name| {
+            let mut all = Fingerprint::new();
+            all.part(kind.as_str().as_bytes());
+            all.duration(extensions.lifetime);
+            all.part(body);
+            Reference { name, request: all.end_with(extensions.callback.as_ref()) }
+        });
+        let kept = StoredRequest {
+            kind,
+            service: create.service,
+            named_hash: create.hash.is_some(),
+            selectors: create.asked.into_iter().map(|asked| asked.shown).collect(),
+        };
+        let kept = serde_json::to_string(&kept).expect("what is kept is plain JSON");
+        // Devices that are on the line are offered it in any case.
+        let announced = if create.notify { Notify::Everybody } else { Notify::Online };
+        let order = SignatureRequest {
+            id: TransactionId(core.new_id()),
+            dialect: Dialect::TrustedX,
+            reference,
+            recipients: Recipients::Any,
+            selectors,
+            formats: AcceptedFormats::Raw(
+                self.raw_terms(&caller, &user, create.document.is_some(), create.hash).await?,
+            ),
+            content: create.content,
+            document: create.document,
+            operation: create.operation,
+            pin_required: false,
+            once: false,
+            clocks: Clocks::One(extensions.lifetime.unwrap_or(self.rules.lifetime)),
+            announced,
+            callback: extensions.callback,
+            notice: None,
+            request: Some(kept),
+            tenant: caller.tenant,
+            client: caller.client,
+            client_name: caller.name,
+            user,
+        };
+        Ok((order, seen))
+    }
+
+    /// The conditions of the selectors that somebody could meet; all of them are shown. And who
+    /// could, with the last one's device, where each names an identity of one and the same user.
+    async fn selectors(
+        &self,
+        caller: &Caller,
+        create: &mut Create,
+    ) -> Result<(Vec<Selector>, Option<UserWithDevices>), ProcessError> {
+        let mut holders: Vec<UserWithDevices> = Vec::new();
+        for asked in &mut create.asked {
+            let Some(Selector { id: Some(id), .. }) = asked.selector else { continue };
+            let holder = self.authenticator.core.registry().holder(&caller.tenant, id).await?;
+            match holder.as_ref().and_then(|holder| holder.identity(id)) {
+                Some((device, identity)) => {
+                    asked.show_by(device, identity);
+                    holders.extend(holder);
+                }
+                None => asked.selector = None,
+            }
+        }
+        let met = create.asked.iter().filter_map(|asked| asked.selector.clone());
+        let selectors: Vec<Selector> = met.collect();
+        // None at all would mean anybody.
+        if selectors.is_empty() && !create.asked.is_empty() {
+            return Err(Refusal::NoIdentity.into());
+        }
+        let by_id = selectors.iter().all(|selector| selector.id.is_some());
+        let user = |holder: &UserWithDevices| holder.user.value.name.clone();
+        let one = holders.windows(2).all(|pair| user(&pair[0]) == user(&pair[1]));
+        Ok((selectors, holders.pop().filter(|_| by_id && one)))
+    }
+
+    /// What is asked of the signature. HTML that no algorithm was named for is hashed as the
+    /// device's type says.
+    async fn raw_terms(
+        &self,
+        caller: &Caller,
+        user: &UserName,
+        is_digest: bool,
+        named: Option<Hash>,
+    ) -> Result<RawTerms, ProcessError> {
+        let rules = &self.rules;
+        let sha1 = rules.allows_sha1(&caller.tenant);
+        let spec =
+            RawTerms { hash: named, by_device: Vec::new(), sha1, rsa_bits_min: rules.rsa_bits_min };
+        if is_digest || named.is_some() {
+            return Ok(spec);
+        }
+        let mut by_device = Vec::new();
+        if rules.device_types.iter().any(|one| one.digest_algorithm.is_some()) {
+            let devices =
+                self.authenticator.core.registry().devices(&caller.tenant, Some(user)).await?;
+            by_device = rules.hashes(devices.iter().map(|device| &device.value));
+        }
+        Ok(RawTerms { hash: Some(rules.digest_algorithm), by_device, ..spec })
+    }
+
+    /// A process of this caller's, that it has not deleted.
+    async fn own(&self, caller: &Caller, id: &str) -> Result<Arc<Transaction>, ProcessError> {
+        let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
+        let found = self.authenticator.core.transaction(&caller.tenant, &Handle::Id(id)).await?;
+        if is_own(caller, &found) { Ok(found) } else { Err(ProcessError::Gone) }
+    }
+
+    /// Waits until a process of this caller's has ended, or for so long.
+    async fn wait(
+        &self,
+        caller: &Caller,
+        id: &str,
+        patience: Duration,
+    ) -> Result<(), ProcessError> {
+        let core = &self.authenticator.core;
+        // Listens first, so that no end falls in between.
+        let wait = |id: TransactionId| core.notifier().wait(&caller.tenant, &caller.client, id);
+        let waiter = id.parse().ok().map(wait).transpose().map_err(Refusal::from)?;
+        let found = self.own(caller, id).await?;
+        let Some(waiter) = waiter.filter(|_| !found.state.is_ended()) else { return Ok(()) };
+        let ended = wait::wait_for_end(core, found, waiter, &self.tasks);
+        match tokio::time::timeout(patience, ended).await {
+            Ok(Ok(None)) => Err(STOPPING),
+            Ok(Err(failed)) => Err(failed.into()),
+            Ok(Ok(Some(_))) | Err(_) => Ok(()),
+        }
+    }
+
+    /// A process, whole, for somebody who may see what is signed.
+    pub(super) async fn answer(
+        &self,
+        transaction: &Transaction,
+        status: StatusCode,
+    ) -> Result<Response, ProcessError> {
+        let signer = self.signer(transaction).await?;
+        let answer = self.rules.resource(transaction, signer.as_ref(), true);
+        Ok(json(status, &answer))
+    }
+}
+
+fn is_own(caller: &Caller, transaction: &Transaction) -> bool {
+    transaction.spec.client == caller.client && is_process(transaction)
+}
+
+/// Whether this dialect knows it: a process that it started, not deleted, and still whole.
+pub(super) fn is_process(transaction: &Transaction) -> bool {
+    transaction.spec.dialect == Dialect::TrustedX
+        && !transaction.discarded
+        && transaction.spec.request.is_some()
+}
+
+/// `GET …/signatures/{id}`: for its application, or for a device that the selectors match.
+pub(super) async fn show(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let found = match trustedx.either(request).await? {
+        Either::Application(caller) => {
+            permit(&caller, &trustedx.rules.scopes.sign)?;
+            trustedx.own(&caller, &id).await?
+        }
+        Either::Device(device_auth) => {
+            let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
+            let core = &trustedx.authenticator.core;
+            let found = core.look(&device_auth.tenant, device_auth.device, id).await?;
+            if is_process(&found) { found } else { return Err(ProcessError::Gone) }
+        }
+    };
+    trustedx.answer(&found, StatusCode::OK).await
+}
+
+/// `GET …/signatures/{id}/result?timeoutMs=`: 200 when it has ended, 404 before, 410 where there
+/// is none.
+pub(super) async fn result(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let scope = &trustedx.rules.scopes.sign;
+    let caller = trustedx.application(request.headers(), scope).await?;
+    let patience = wait(request.uri().query())?;
+    if !patience.is_zero() {
+        trustedx.wait(&caller, &id, patience).await?;
+    }
+    let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
+    match trustedx.authenticator.core.end_snapshot(&caller.tenant, id).await? {
+        Some(EndSnapshot::Open { dialect: Dialect::TrustedX, client })
+            if client == caller.client =>
+        {
+            Err(ProcessError::Pending)
+        }
+        Some(EndSnapshot::Ended { transaction, signer }) if is_own(&caller, &transaction) => {
+            let end = transaction.end().ok_or(ProcessError::Pending)?;
+            let signer = SignerView::of(&transaction, signer);
+            Ok(json(StatusCode::OK, &trustedx.rules.result(end, signer.as_ref())))
+        }
+        _ => Err(ProcessError::Gone),
+    }
+}
+
+/// `DELETE …/signatures/{id}`: answers with what is deleted; what was running is cancelled by that.
+pub(super) async fn delete(
+    State(trustedx): State<TrustedX>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let scope = &trustedx.rules.scopes.sign;
+    let caller = trustedx.application(request.headers(), scope).await?;
+    let found = trustedx.own(&caller, &id).await?;
+    let core = &trustedx.authenticator.core;
+    let deleted = core.discard(&caller.tenant, &caller.client, found.spec.id).await?;
+    trustedx.answer(&deleted, StatusCode::OK).await
+}
