@@ -14,6 +14,7 @@ mod client;
 mod delivery;
 mod demo;
 mod device;
+mod event;
 mod evidence;
 mod frame;
 mod identity;
@@ -85,6 +86,9 @@ enum Noun {
     /// Results that their receivers have not taken yet.
     #[command(subcommand)]
     Delivery(delivery::Command),
+    /// What happened, when, and by whom.
+    #[command(subcommand)]
+    Event(event::Command),
     /// The tenants' certificate authorities.
     #[command(subcommand)]
     Ca(ca::Command),
@@ -117,6 +121,7 @@ impl Noun {
             Self::Identity(command) => command.run().await,
             Self::Transaction(command) => command.run().await,
             Self::Delivery(command) => command.run().await,
+            Self::Event(command) => command.run().await,
             Self::Ca(command) => command.run().await,
             Self::Verify(verify) => verify.run(),
         }
@@ -174,6 +179,8 @@ mod tests {
             "transaction show 0000000042 --tenant acme --data d --json",
             "transaction show --client c --reference r --tenant acme",
             "delivery list --tenant acme --dead-letters --limit 10 --data d --json",
+            "event list --tenant acme --after 12 --limit 10 --data d --json",
+            "event list --data d",
             "delivery replay 0123456789abcdef0123456789abcdef --tenant acme --json",
             "delivery replay --all --tenant acme --data d",
             "ca export --tenant acme --data d --json",

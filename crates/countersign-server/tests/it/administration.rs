@@ -179,6 +179,50 @@ async fn a_device_that_is_locked_is_hung_up_on_and_does_nothing_until_it_is_unlo
 }
 
 #[tokio::test]
+async fn every_change_leaves_an_event_with_its_actor_and_without_contents() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let device = jane.phone().device_id.to_string();
+    let request = payment("signed");
+    let (answer, _) = join!(server.start_signature("jane", &request), jane.signs());
+    assert_eq!(answer.1["status"], "OK", "{}", answer.1);
+    server.call(Method::POST, &format!("v3_device/{device}/lock"), None).await;
+    server.cli(&["device", "unlock", &device, "--tenant", "acme"]).unwrap();
+    server.cli(&["user", "lock", "jane", "--tenant", "acme"]).unwrap();
+
+    let listed = server.cli(&["event", "list", "--tenant", "acme"]).unwrap();
+    let events = listed.as_array().unwrap();
+    let by = |event: &Value| {
+        let (kind, actor) = (event["kind"].as_str().unwrap(), event["actor"].as_str().unwrap());
+        format!("{kind} by {}", actor.split(':').next().unwrap())
+    };
+    let told: Vec<_> = events.iter().map(by).collect();
+    let expected = [
+        "tenant.created by command-line",
+        "client.created by command-line",
+        "user.created by command-line",
+        "activation.created by command-line",
+        "device.enrolled by device",
+        "transaction.started by client",
+        "transaction.taken by device",
+        "transaction.ended by device",
+        "device.locked by client",
+        "device.unlocked by command-line",
+        "user.locked by command-line",
+    ];
+    let without_reached: Vec<_> =
+        told.iter().filter(|one| !one.starts_with("transaction.reached")).collect();
+    assert_eq!(without_reached, expected.iter().collect::<Vec<_>>(), "{told:?}");
+    assert!(!listed.to_string().contains("Pay"), "no content is in an event: {listed}");
+
+    // A cursor goes on where the list before ended.
+    let after = events[3]["number"].to_string();
+    let rest = server.cli(&["event", "list", "--tenant", "acme", "--after", &after]).unwrap();
+    assert_eq!(rest.as_array().unwrap()[..], events[4..]);
+}
+
+#[tokio::test]
 async fn who_is_logged_out_is_hung_up_on_and_may_come_back() {
     let server = TestServer::new();
     server.user("jane");

@@ -4,6 +4,7 @@
 
 mod contract;
 mod deliveries;
+mod events;
 mod file;
 mod identities;
 mod keys;
