@@ -62,7 +62,7 @@ use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX, SWEEP_MAX};
 use crate::port::{
     Change, Clock, Commit, Committed, Due, Entropy, Handle, Ledger, Notification, Notifier,
-    Preconditions, Purge, Registry, StoredMax, TransactionChange,
+    Preconditions, Purge, Registry, StoredMax, TransactionChange, Versioned,
 };
 use crate::push_policy::PushPolicy;
 use crate::refusal::{Error, Fault, Refusal};
@@ -195,14 +195,28 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         input: Input,
         actor: &Actor,
     ) -> Result<Arc<Transaction>, Error> {
+        let found = self.store.load(tenant, &Handle::Id(id)).await?.ok_or(Refusal::Unknown)?;
+        self.apply_to(found, input, actor).await
+    }
+
+    /// Applies an input to a transaction that was just read. It is read again only if it has changed
+    /// meanwhile.
+    async fn apply_to(
+        &self,
+        found: Versioned<Transaction>,
+        input: Input,
+        actor: &Actor,
+    ) -> Result<Arc<Transaction>, Error> {
+        let (tenant, id) = (found.value.spec.tenant.clone(), found.value.spec.id);
+        let mut current = found;
         for _ in 0..COMMIT_TRIES_MAX {
-            let handle = Handle::Id(id);
-            let current = self.store.load(tenant, &handle).await?.ok_or(Refusal::Unknown)?;
             let step = current.value.step(input.clone(), self.now())?;
             let decision = Decision::on_transaction(actor, step, current.version);
             if let Some(done) = self.conclude(decision).await? {
                 return Ok(done);
             }
+            let again = self.store.load(&tenant, &Handle::Id(id)).await?;
+            current = again.ok_or(Refusal::Unknown)?;
         }
         Err(lost_every_race())
     }

@@ -234,37 +234,38 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Takes a transaction back. A repeated cancel is answered as the first was.
     ///
     /// # Errors
-    /// Refuses a transaction that is not this client's and this user's, or that ended another way.
+    /// Refuses a transaction that is not this client's or that `fits` does not accept, and one that ended
+    /// another way.
     pub async fn cancel(
         &self,
         tenant: &TenantName,
         client: &ClientId,
-        user: &UserName,
         handle: &Handle,
+        fits: impl Fn(&Transaction) -> bool,
     ) -> Result<Arc<Transaction>, Error> {
-        let found = self.store.load(tenant, handle).await?.ok_or(Refusal::Unknown)?.value;
-        if found.spec.client != *client || found.spec.user != *user {
-            return Err(Refusal::Unknown.into());
-        }
-        self.apply(tenant, found.spec.id, Input::Cancel, &Actor::Client(client.clone())).await
+        let found = self.store.load(tenant, handle).await?;
+        let found = found.filter(|found| found.value.spec.client == *client && fits(&found.value));
+        let actor = Actor::Client(client.clone());
+        self.apply_to(found.ok_or(Refusal::Unknown)?, Input::Cancel, &actor).await
     }
 
     /// Deletes a transaction for its client: an open one is cancelled; its evidence and its
     /// callback stay.
     ///
     /// # Errors
-    /// Refuses a transaction that is not this client's, or that it has deleted already.
+    /// Refuses a transaction that is not this client's, that `fits` does not accept, or that was deleted
+    /// already.
     pub async fn discard(
         &self,
         tenant: &TenantName,
         client: &ClientId,
         id: TransactionId,
+        fits: impl Fn(&Transaction) -> bool,
     ) -> Result<Arc<Transaction>, Error> {
-        let found = self.store.load(tenant, &Handle::Id(id)).await?.ok_or(Refusal::Unknown)?.value;
-        if found.spec.client != *client {
-            return Err(Refusal::Unknown.into());
-        }
-        self.apply(tenant, id, Input::Discard, &Actor::Client(client.clone())).await
+        let found = self.store.load(tenant, &Handle::Id(id)).await?;
+        let found = found.filter(|found| found.value.spec.client == *client && fits(&found.value));
+        let actor = Actor::Client(client.clone());
+        self.apply_to(found.ok_or(Refusal::Unknown)?, Input::Discard, &actor).await
     }
 }
 

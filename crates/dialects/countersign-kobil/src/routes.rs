@@ -8,6 +8,7 @@ use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{Handle, Registry as _};
 use countersign_core::spec::{AcceptedFormats, Dialect, Operation};
+use countersign_core::transaction::Transaction;
 use countersign_core::{Error, Refusal};
 
 use super::body::{Cancel, Start, bad_callback};
@@ -118,11 +119,8 @@ async fn cancel(
         return Err(Error::from(Refusal::UnknownUser).into());
     }
     let handle = Handle::Reference(caller.client.clone(), cancel.transaction_id.clone());
-    let found = core.transaction(&caller.tenant, &handle).await?;
-    if !cancel.covers(&found) {
-        return Err(Error::from(Refusal::Unknown).into());
-    }
-    let cancelled = core.cancel(&caller.tenant, &caller.client, &user, &handle).await?;
+    let fits = |found: &Transaction| found.spec.user == user && cancel.covers(found);
+    let cancelled = core.cancel(&caller.tenant, &caller.client, &handle, fits).await?;
     Ok(render::cancelled(&cancelled))
 }
 

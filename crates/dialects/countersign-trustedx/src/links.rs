@@ -37,30 +37,27 @@ pub(super) async fn finish(
     let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
     let finish = Finish::parse(&who.body)?;
     let core = &trustedx.authenticator.core;
-    let at_once = async |form| {
-        let submission = Submission {
-            form,
-            value: &finish.value,
-            identity: finish.identity,
-            algorithm: finish.algorithm,
-            digest: finish.digest.as_deref(),
-        };
-        trustedx.devices.digest_url().check(core, &who.tenant, id, &submission).await?;
-        core.finish_in(FinishMode::AtOnce, &who.tenant, who.device, id, &submission).await
+    // What another dialect started accepts a CMS, which says itself what it was made with.
+    let found = core.find(&who.tenant, &Handle::Id(id)).await?;
+    let accepts_raw = found.is_none_or(|found| found.spec.formats.accept(SignatureFormat::Raw));
+    let form = match finish.algorithm {
+        Some(_) if accepts_raw => SignatureFormat::Raw,
+        _ => SignatureFormat::Cms,
     };
-    // What KOBIL's call or OneSpan's started accepts a CMS, which says itself what it was made
-    // with.
-    let finished = match finish.algorithm {
-        Some(_) => match at_once(SignatureFormat::Raw).await {
-            Err(Error::Refused(Refusal::OtherForm)) => at_once(SignatureFormat::Cms).await,
-            finished => finished,
-        },
-        None => match at_once(SignatureFormat::Cms).await {
-            Err(Error::Refused(Refusal::OtherForm)) => {
-                Err(Refusal::BadProof(BadProof::SignatureAlgorithm).into())
-            }
-            finished => finished,
-        },
+    let submission = Submission {
+        form,
+        value: &finish.value,
+        identity: finish.identity,
+        algorithm: finish.algorithm,
+        digest: finish.digest.as_deref(),
+    };
+    trustedx.devices.digest_url().check(core, &who.tenant, id, &submission).await?;
+    let at_once = FinishMode::AtOnce;
+    let finished = match core.finish_in(at_once, &who.tenant, who.device, id, &submission).await {
+        Err(Error::Refused(Refusal::OtherForm)) if finish.algorithm.is_none() => {
+            Err(Refusal::BadProof(BadProof::SignatureAlgorithm).into())
+        }
+        finished => finished,
     };
     let finished = finished.map(|done| (done.transaction, Some(done.device)));
     trustedx.answered(&who, id, finished).await

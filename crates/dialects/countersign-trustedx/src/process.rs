@@ -308,8 +308,8 @@ pub(super) async fn delete(
 ) -> Answer {
     let scope = &trustedx.rules.scopes.sign;
     let caller = trustedx.application(request.headers(), scope).await?;
-    let found = trustedx.own(&caller, &id).await?;
+    let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
     let core = &trustedx.authenticator.core;
-    let deleted = core.discard(&caller.tenant, &caller.client, found.spec.id).await?;
+    let deleted = core.discard(&caller.tenant, &caller.client, id, is_process).await?;
     trustedx.answer(&deleted, StatusCode::OK).await
 }

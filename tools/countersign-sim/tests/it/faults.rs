@@ -214,3 +214,25 @@ fn a_pin_is_changed_once_wherever_the_store_fails() {
         started
     });
 }
+
+/// Each call of an application reads its transaction once: one read, one commit.
+#[test]
+fn a_cancel_and_a_delete_read_their_transaction_once() {
+    block_on(async {
+        for is_deleted in [false, true] {
+            let fixture = Fixture::on(Store::memory(), FailsOnce::at(0, When::Before)).await;
+            let started = fixture.start(fixture.request()).await;
+            let (before, spec) = (fixture.faulty.interference.calls(), &started.spec);
+            let (tenant, client) = (&spec.tenant, &spec.client);
+            let ended = match is_deleted {
+                true => fixture.engine.discard(tenant, client, spec.id, |_| true).await,
+                false => {
+                    let handle = &Handle::Id(spec.id);
+                    fixture.engine.cancel(tenant, client, handle, |_| true).await
+                }
+            };
+            assert!(ended.unwrap().state.is_ended());
+            assert_eq!(fixture.faulty.interference.calls() - before, 2, "{is_deleted}");
+        }
+    });
+}

@@ -8,7 +8,7 @@ use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
 use countersign_core::port::Registry as _;
 use countersign_core::secret::Secret;
 use countersign_core::spec::{AcceptedFormats, Digits, Operation, SignatureFormat};
-use countersign_core::transaction::Transaction;
+use countersign_core::transaction::{Outcome, Transaction};
 use countersign_core::user::{Factor, Lock, LockState};
 use countersign_core::{Error, Refusal};
 use countersign_proof::ocra;
@@ -57,7 +57,8 @@ fn judge<T: core::fmt::Debug>(call: &str, answers: Vec<Result<T, Error>>) {
         }
         match refusal(answer) {
             Refusal::PinWrong { .. } | Refusal::CodeWrong { .. } => answered += 1,
-            Refusal::UserLocked => {}
+            // The user is locked, or the lock has ended the transaction.
+            Refusal::UserLocked | Refusal::Ended(Outcome::Locked) => {}
             other => panic!("{call}: {other:?}"),
         }
     }

@@ -58,12 +58,12 @@ fn a_signed_one_can_be_deleted_by_its_caller_however_long_ago_it_was() {
         fixture.time.pass(KEEP);
         purge(&fixture, Some(KEEP)).await;
         let (tenant, client, id) = (&done.spec.tenant, &done.spec.client, done.spec.id);
-        let deleted = fixture.engine.discard(tenant, client, id).await.unwrap();
+        let deleted = fixture.engine.discard(tenant, client, id, |_| true).await.unwrap();
         assert!(deleted.discarded);
         let kept = fixture.found(&started).await.value;
         assert!(kept.discarded);
         assert_eq!(proof(&kept), proof(&done), "the evidence stays");
-        let again = fixture.engine.discard(tenant, client, id).await;
+        let again = fixture.engine.discard(tenant, client, id, |_| true).await;
         assert_eq!(refusal(again), Refusal::Unknown);
     });
 }

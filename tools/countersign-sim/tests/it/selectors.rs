@@ -191,7 +191,7 @@ async fn discard(
     fixture: &Fixture,
     of: &Transaction,
 ) -> Result<std::sync::Arc<Transaction>, countersign_core::Error> {
-    fixture.engine.discard(&of.spec.tenant, &of.spec.client, of.spec.id).await
+    fixture.engine.discard(&of.spec.tenant, &of.spec.client, of.spec.id, |_| true).await
 }
 
 #[test]
@@ -201,7 +201,8 @@ fn what_is_deleted_while_it_is_open_is_cancelled_and_its_callback_is_owed() {
             .start(SignatureRequest { callback: Some(callback()), ..fixture.request() })
             .await;
         let stranger: ClientId = "stranger".parse().unwrap();
-        let answer = fixture.engine.discard(&acme().tenant, &stranger, started.spec.id).await;
+        let answer =
+            fixture.engine.discard(&acme().tenant, &stranger, started.spec.id, |_| true).await;
         assert_eq!(refusal(answer), Refusal::Unknown);
         let gone = discard(&fixture, &started).await.unwrap();
         assert!(gone.discarded);

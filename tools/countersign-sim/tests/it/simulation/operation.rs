@@ -129,11 +129,14 @@ impl Operation {
             What::Fail { id } => node.fail(tenant, device, id, "no screen".into()).await?,
             What::Cancel { id } => {
                 let client = &POPULATION.test_tenant(tenant.as_str()).client;
-                node.cancel(tenant, client, self.phone.user(), &Handle::Id(id)).await?
+                node.cancel(tenant, client, &Handle::Id(id), |found| {
+                    found.spec.user == *self.phone.user()
+                })
+                .await?
             }
             What::Discard { id } => {
                 let client = &POPULATION.test_tenant(tenant.as_str()).client;
-                node.discard(tenant, client, id).await?
+                node.discard(tenant, client, id, |_| true).await?
             }
             What::Pay => return settle_one(node).await,
             What::Offers => {
