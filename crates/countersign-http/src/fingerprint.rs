@@ -12,6 +12,12 @@ use countersign_core::spec::{Callback, Clocks, Recipients};
 
 pub struct Fingerprint(Context);
 
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Fingerprint {
     pub fn new() -> Self {
         Self(Context::new(&SHA256))

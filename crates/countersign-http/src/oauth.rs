@@ -24,7 +24,6 @@ const FORM_BYTES_MAX: usize = 16 * 1024;
 
 /// RFC 6749, section 5.1.
 #[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the RFC's names")]
 pub struct TokenResponse {
     access_token: String,
     expires_in: u64,

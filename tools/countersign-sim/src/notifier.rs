@@ -81,17 +81,17 @@ impl Notifier for FakeNotifier {
         if heard {
             match bell {
                 Notification::Offer(transaction) => {
-                    wires.rings.push(Received::Offer(transaction.spec.id))
+                    wires.rings.push(Received::Offer(transaction.spec.id));
                 }
                 Notification::Ended(transaction) => {
-                    wires.rings.push(Received::Ended(transaction.spec.id))
+                    wires.rings.push(Received::Ended(transaction.spec.id));
                 }
                 // A worker looks by itself.
                 Notification::NewDelivery => {}
                 Notification::Disconnect { tenant, user, recipients } => {
                     wires.present.retain(|present| {
                         present.0 != tenant || present.1 != user || !recipients.includes(present.2)
-                    })
+                    });
                 }
             }
         }

@@ -177,10 +177,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         enabled: bool,
         reason: &str,
     ) -> Result<HeldIdentity, Error> {
-        let kind = match enabled {
-            true => EventKind::IdentityEnabled,
-            false => EventKind::IdentityDisabled,
-        };
+        let kind = if enabled { EventKind::IdentityEnabled } else { EventKind::IdentityDisabled };
         self.change_identity(actor, kind, tenant, id, |device, place| {
             let identity = &mut device.identities[place];
             identity.enabled = enabled;

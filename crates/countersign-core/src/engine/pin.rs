@@ -62,9 +62,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 let cleared =
                     if is_first { lock_state } else { lock_state.record_success(Factor::Pin) };
                 let cleared = (cleared != lock_state).then_some(cleared);
-                let kind = match device.value.pin.as_ref() == Some(new) {
-                    true => EventKind::PinVerified,
-                    false => EventKind::PinChanged,
+                let kind = if device.value.pin.as_ref() == Some(new) {
+                    EventKind::PinVerified
+                } else {
+                    EventKind::PinChanged
                 };
                 let details = vec![("version", new.version.to_string())];
                 let event = self.event(tenant, kind, &actor, subject, details);

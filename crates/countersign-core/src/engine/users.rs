@@ -58,16 +58,18 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         for _ in 0..COMMIT_TRIES_MAX {
             let found = self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
             let before = found.value.lock_state;
-            let lock_state = match locked {
-                true => LockState { lock: Lock::Administrator, ..before },
-                false => LockState::default(),
+            let lock_state = if locked {
+                LockState { lock: Lock::Administrator, ..before }
+            } else {
+                LockState::default()
             };
             if lock_state == before {
                 return Err(Refusal::Unchanged.into());
             }
-            let (kind, details) = match locked {
-                true => (EventKind::UserLocked, vec![("by", lock_state.lock.cause().to_owned())]),
-                false => (EventKind::UserUnlocked, Vec::new()),
+            let (kind, details) = if locked {
+                (EventKind::UserLocked, vec![("by", lock_state.lock.cause().to_owned())])
+            } else {
+                (EventKind::UserUnlocked, Vec::new())
             };
             let subject = Subject::User(user.clone());
             let event = self.event(tenant, kind, actor, subject, details);
@@ -117,10 +119,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             for open in self.store.open(tenant, user).await? {
                 let id = open.value.spec.id;
                 let late = self.now() >= open.value.deadline();
-                let (input, actor) = match late {
-                    true => (Input::Tick, &Actor::Server),
-                    false => (Input::Cancel, actor),
-                };
+                let (input, actor) =
+                    if late { (Input::Tick, &Actor::Server) } else { (Input::Cancel, actor) };
                 match self.apply(tenant, id, input, actor).await {
                     Ok(_) | Err(Error::Refused(_)) => {} // It ended, or is looked at again.
                     Err(failed) => return Err(failed),

@@ -20,7 +20,9 @@ impl Tables {
         let Commit { change, events } = commit;
         let committed = self.apply(change)?;
         if matches!(committed, Committed::Written | Committed::Replayed(1..)) {
-            events.into_iter().for_each(|event| self.record(event));
+            for event in events {
+                self.record(event);
+            }
         }
         Ok(committed)
     }
@@ -34,25 +36,25 @@ impl Tables {
                 }
                 Ok(Committed::Written)
             }
-            Change::CreateTenant(tenant) => self.create_tenant(*tenant),
+            Change::CreateTenant(tenant) => Ok(self.create_tenant(*tenant)),
             Change::TrustRoot { tenant, root } => self.trust(&tenant, &root),
             Change::CreateClient(client) => self.create_client(*client),
             Change::SetCallbackKeys { tenant, client, newest, before } => {
-                self.set_webhook_keys(&tenant, &client, newest, before)
+                Ok(self.set_callback_keys(&tenant, &client, newest, before))
             }
             Change::CreateApiKey(key) => self.create_key(key),
             Change::CreateUser { tenant, user, profile, at } => {
                 self.create_user(&tenant, &user, profile.as_deref(), at)
             }
             Change::SetLockState { tenant, user, expected, lock_state } => {
-                self.set_lock_state(&tenant, &user, expected, lock_state)
+                Ok(self.set_lock_state(&tenant, &user, expected, lock_state))
             }
             Change::DeleteUser { tenant, user, expected } => {
                 Ok(self.delete_user(&tenant, &user, expected))
             }
             Change::ChangeDevice { device, expected } => Ok(self.change_device(*device, expected)),
             Change::ChangePin { device, expected, user_expected, lock_state } => {
-                self.change_pin(*device, expected, user_expected, lock_state)
+                Ok(self.change_pin(*device, expected, user_expected, lock_state))
             }
             Change::CreateActivation { activation, expected } => {
                 self.create_activation(*activation, expected)
@@ -79,12 +81,12 @@ impl Tables {
         events.push(RecordedEvent { number, at, kind, actor, subject, details });
     }
 
-    fn create_tenant(&mut self, tenant: Tenant) -> Result<Committed, Fault> {
+    fn create_tenant(&mut self, tenant: Tenant) -> Committed {
         if self.tenants.contains_key(&tenant.name) {
-            return Ok(Committed::Exists);
+            return Committed::Exists;
         }
         self.tenants.insert(tenant.name.clone(), tenant);
-        Ok(Committed::Written)
+        Committed::Written
     }
 
     fn trust(&mut self, tenant: &TenantName, root: &[u8]) -> Result<Committed, Fault> {
@@ -112,22 +114,22 @@ impl Tables {
         Ok(Committed::Written)
     }
 
-    fn set_webhook_keys(
+    fn set_callback_keys(
         &mut self,
         tenant: &TenantName,
         id: &ClientId,
         newest: Key32,
         before: Option<Key32>,
-    ) -> Result<Committed, Fault> {
+    ) -> Committed {
         let Some(client) = self.clients.get_mut(&(tenant.clone(), id.clone())) else {
-            return Ok(Committed::Stale);
+            return Committed::Stale;
         };
         if before.is_some() && client.webhook_key_before.is_some() {
-            return Ok(Committed::Stale);
+            return Committed::Stale;
         }
         client.webhook_key = newest;
         client.webhook_key_before = before;
-        Ok(Committed::Written)
+        Committed::Written
     }
 
     fn create_key(&mut self, key: ApiKey) -> Result<Committed, Fault> {
@@ -175,14 +177,14 @@ impl Tables {
         user: &UserName,
         expected: u32,
         lock_state: LockState,
-    ) -> Result<Committed, Fault> {
+    ) -> Committed {
         match self.users.get_mut(&(tenant.clone(), user.clone())) {
             Some(user) if user.version == expected => {
                 user.value.lock_state = lock_state;
                 user.version += 1;
-                Ok(Committed::Written)
+                Committed::Written
             }
-            _ => Ok(Committed::Stale),
+            _ => Committed::Stale,
         }
     }
 
@@ -192,10 +194,10 @@ impl Tables {
         expected: u32,
         user_expected: u32,
         lock_state: Option<LockState>,
-    ) -> Result<Committed, Fault> {
+    ) -> Committed {
         let whose = (device.tenant.clone(), device.user.clone());
         if self.users.get(&whose).is_none_or(|user| user.version != user_expected) {
-            return Ok(Committed::Stale);
+            return Committed::Stale;
         }
         let changed = self.change_device(device, expected);
         if let (Committed::Written, Some(lock_state)) = (changed, lock_state) {
@@ -203,7 +205,7 @@ impl Tables {
             user.value.lock_state = lock_state;
             user.version += 1;
         }
-        Ok(changed)
+        changed
     }
 
     fn create_activation(

@@ -224,12 +224,11 @@ fn a_cancel_and_a_delete_read_their_transaction_once() {
             let started = fixture.start(fixture.request()).await;
             let (before, spec) = (fixture.faulty.interference.calls(), &started.spec);
             let (tenant, client) = (&spec.tenant, &spec.client);
-            let ended = match is_deleted {
-                true => fixture.engine.discard(tenant, client, spec.id, |_| true).await,
-                false => {
-                    let handle = &Handle::Id(spec.id);
-                    fixture.engine.cancel(tenant, client, handle, |_| true).await
-                }
+            let ended = if is_deleted {
+                fixture.engine.discard(tenant, client, spec.id, |_| true).await
+            } else {
+                let handle = &Handle::Id(spec.id);
+                fixture.engine.cancel(tenant, client, handle, |_| true).await
             };
             assert!(ended.unwrap().state.is_ended());
             assert_eq!(fixture.faulty.interference.calls() - before, 2, "{is_deleted}");
