@@ -106,13 +106,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
         )))
         .merge(countersign_channel::router(devices.clone()));
 
-    let admin = observe::bind(&config.observe)?;
-    let metrics = observe::record(&tasks)?;
-    let (checked, counted) = (store.clone(), (store.clone(), Arc::clone(&core)));
-    let (limit, counted_places) = (listener.limit(), listener.limit());
-    let ready = move || std::future::ready(ready(&checked, &limit));
-    let count = move || count(&counted.0, &counted.1, &counted_places);
-    observe::serve(admin, metrics, ready, count, &tasks);
+    serve_health(&config, &store, &core, listener.limit(), &tasks)?;
     spawn_workers(&config, &core, callers, &tasks);
     // About a second, in which no device's token could be told from one that was used before.
     tokio::time::sleep(core.now().until(devices.opens_at())).await;
@@ -133,6 +127,24 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     store.close().await.context("closing the ledger")?;
     info!("The ledger is closed");
     ensure!(tasks.failed().is_none(), "{} failed", tasks.failed().unwrap_or_default());
+    Ok(())
+}
+
+/// Serves health and metrics, at an address of their own.
+fn serve_health(
+    config: &Config,
+    store: &Store,
+    core: &Arc<Core>,
+    limit: Arc<ConnectionLimit>,
+    tasks: &Shutdown,
+) -> anyhow::Result<()> {
+    let admin = observe::bind(&config.observe)?;
+    let metrics = observe::record(tasks)?;
+    let (checked, checked_limit) = (store.clone(), Arc::clone(&limit));
+    let ready = move || std::future::ready(ready(&checked, &checked_limit));
+    let (store, core) = (store.clone(), Arc::clone(core));
+    let count = move || count(&store, &core, &limit);
+    observe::serve(admin, metrics, ready, count, tasks);
     Ok(())
 }
 

@@ -5,28 +5,19 @@
 //! are the hexadecimal digits of another, is refused here, and not signed silently.
 
 use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use countersign_core::id::UserName;
 use countersign_core::limits::{CALLBACK_URL_BYTES_MAX, CONTENT_BYTES_MAX, NAME_BYTES_MAX};
 use countersign_core::spec::{Content, Document, MediaType, Operation};
 use countersign_proof::raw::Hash;
 use serde::{Deserialize, Serialize};
 use url::Url;
-use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
 
+use super::members::{BASE64, certificate, text_of};
 use super::selector::SelectorQuery;
 use countersign_http::json_members::{BadBody, Member, bad, object, optional, required};
 
 /// Certificates of one process.
 const ROOT_CERTS_MAX: usize = 16;
-
-/// Base64 as callers write it: the standard alphabet, padded or not.
-pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// What is to be signed, and so which call asks for it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -274,22 +265,6 @@ fn root_certs(raw: Member) -> Result<Vec<Vec<u8>>, BadBody> {
     }
     let certificates = texts.iter().map(|text| certificate(text));
     certificates.collect::<Option<Vec<_>>>().map_or_else(|| bad(FIELD, &what), Ok)
-}
-
-/// A certificate's DER, from base64 that may have line breaks in it.
-pub(super) fn certificate(text: &str) -> Option<Vec<u8>> {
-    let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let der = BASE64.decode(plain).ok()?;
-    Certificate::from_der(&der).is_ok().then_some(der)
-}
-
-/// A text of at most so many bytes.
-pub(super) fn text_of(raw: Member, field: &str, most: usize) -> Result<Option<String>, BadBody> {
-    let what = format!("a string of at most {most} bytes");
-    match optional::<String>(raw, field, &what)? {
-        Some(text) if text.len() > most => bad(field, &what),
-        text => Ok(text),
-    }
 }
 
 #[cfg(test)]

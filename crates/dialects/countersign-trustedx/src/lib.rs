@@ -21,6 +21,7 @@ mod extension;
 mod fetch_rules;
 pub mod identity;
 pub mod links;
+mod members;
 mod oauth;
 mod problem;
 mod process;

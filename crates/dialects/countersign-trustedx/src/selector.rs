@@ -14,7 +14,7 @@ use countersign_core::name::normal_form;
 use countersign_core::selector::Selector;
 use serde::{Deserialize, Serialize};
 
-use super::body::{certificate, text_of};
+use super::members::{certificate, text_of};
 use countersign_http::json_members::{BadBody, Member, bad, optional};
 
 /// The one type of identities that there is. The vendor writes it with an underscore as well.

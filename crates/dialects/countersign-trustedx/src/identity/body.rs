@@ -4,7 +4,7 @@ use countersign_core::limits::REASON_BYTES_MAX;
 use countersign_core::name::normal_form;
 use serde::Deserialize;
 
-use crate::body::text_of;
+use crate::members::text_of;
 use crate::selector::labels;
 use countersign_http::json_members::{BadBody, Member, bad, object, required};
 

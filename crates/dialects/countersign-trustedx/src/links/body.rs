@@ -6,7 +6,7 @@ use countersign_core::limits::{REASON_BYTES_MAX, SIGNATURE_BYTES_MAX};
 use countersign_proof::raw::Algorithm;
 use serde::Deserialize;
 
-use crate::body::BASE64;
+use crate::members::BASE64;
 use countersign_http::json_members::{BadBody, Member, bad, object, optional, required};
 
 #[derive(Deserialize)]
