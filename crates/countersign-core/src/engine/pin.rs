@@ -45,17 +45,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let (device, user) = self.load_actor(tenant, id).await?;
             let lock_state = user.value.lock_state;
             lock_state.check(now)?;
-            let is_right = match (&device.value.pin, proof) {
-                (None, _) if new.version == 1 => true,
-                (Some(present), _) if new.version == present.version => *present == *new,
-                (Some(present), Some(proof)) if new.version == present.version + 1 => {
-                    proves(&device.value, present, NO_TRANSACTION, proof)
-                }
-                (Some(present), None) if new.version == present.version + 1 => {
-                    return Err(Refusal::PinRequired.into());
-                }
-                _ => return Err(Refusal::PinOutOfTurn.into()),
-            };
+            let is_right = is_right(&device.value, new, proof)?;
             if is_right {
                 // A first PIN proves nothing.
                 let is_first = device.value.pin.is_none();
@@ -106,5 +96,18 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             return Err(refusal.into());
         }
         Err(lost_every_race())
+    }
+}
+
+/// Whether a call that sets `new` has proved the present PIN, or needs no proof.
+fn is_right(device: &Device, new: &PinDigest, proof: Option<&str>) -> Result<bool, Refusal> {
+    match (&device.pin, proof) {
+        (None, _) if new.version == 1 => Ok(true),
+        (Some(present), _) if new.version == present.version => Ok(*present == *new),
+        (Some(present), Some(proof)) if new.version == present.version + 1 => {
+            Ok(proves(device, present, NO_TRANSACTION, proof))
+        }
+        (Some(present), None) if new.version == present.version + 1 => Err(Refusal::PinRequired),
+        _ => Err(Refusal::PinOutOfTurn),
     }
 }
