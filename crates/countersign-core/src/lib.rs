@@ -4,7 +4,8 @@
 //! and randomness are arguments, the ports to the world are the five traits of [`port`], and every
 //! decision is a pure function. The use cases in [`engine`] *load, decide and commit*, and then
 //! notify connected devices and waiting callers.
-//! Begin with [`transaction`], the machine; [`limits`] holds every bound.
+//!
+//! Begin with [`transaction`], the state machine; [`limits`] holds every bound.
 
 pub mod delivery;
 pub mod device;

@@ -124,7 +124,7 @@ pub enum Change {
     /// In a tenant, a push address belongs to one device. Another device that has it loses it in
     /// the same commit, as [`crate::push::Retirement::Moved`]. The same holds when a device enrols.
     ChangeDevice {
-        /// The device as it will be.
+        /// The device after the change.
         device: Box<Device>,
         /// The device's version.
         expected: u32,

@@ -49,7 +49,7 @@ pub struct TransactionSpec {
     pub pin_required: bool,
     /// Whether only the first device that takes it may have it.
     pub once: bool,
-    /// When it was started.
+    /// The time of the start.
     pub started_at: Timestamp,
     /// Whether an addressed device was online at the start.
     pub online: bool,
