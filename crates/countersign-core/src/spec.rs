@@ -268,7 +268,7 @@ pub enum SignatureFormat {
     Cms,
     /// A bare RSA or ECDSA signature.
     Raw,
-    /// Digits that only the device's code key makes over the content (RFC 6287).
+    /// Decimal digits that only the device's code key produces from the content (RFC 6287).
     Code,
 }
 

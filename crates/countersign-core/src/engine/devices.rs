@@ -13,8 +13,8 @@ use crate::spec::Recipients;
 use crate::tenant::Tenant;
 use crate::user::User;
 
-/// The rows on which an enrolment is decided. Unknown names cost the same reads, so that timing
-/// does not tell them apart.
+/// The rows on which an enrolment is decided. For unknown names the same reads are made, and find
+/// no rows.
 #[derive(Debug)]
 pub struct EnrolmentSnapshot {
     /// The tenant.

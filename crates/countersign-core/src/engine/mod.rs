@@ -6,23 +6,25 @@
 //! device's step is first tried on the context cache (`context_cache.rs`), which only a commit can
 //! confirm.
 //!
-//! * [`start`](Engine::start), [`cancel`](Engine::cancel) and [`discard`](Engine::discard): what
-//!   relying parties do (`start.rs`).
-//! * [`offers`](Engine::offers), [`take`](Engine::take), [`finish`](Engine::finish), … : what
-//!   devices do (`answer.rs`).
-//! * [`fetch`](Engine::fetch), [`complete`](Engine::complete), [`withdraw`](Engine::withdraw): what
-//!   they do through a gateway (`gateway.rs`).
-//! * [`create_user`](Engine::create_user), [`set_user_lock`](Engine::set_user_lock), … (`users.rs`);
-//!   [`enrol`](Engine::enrol), [`set_device_status`](Engine::set_device_status), … (`devices.rs`);
-//!   [`create_activation`](Engine::create_activation) (`activations.rs`).
-//! * [`create_tenant`](Engine::create_tenant), [`create_client`](Engine::create_client), … : what
-//!   operators do (`tenants.rs`).
-//! * [`identities`](Engine::identities), [`whose`](Engine::whose), … : which signing identities there
-//!   are, and what is done to them (`identities.rs`).
-//! * [`claim`](Engine::claim), [`settle`](Engine::settle), [`replay`](Engine::replay): the outbox
-//!   (`outbox.rs`).
-//! * [`sweep`](Engine::sweep), [`purge`](Engine::purge): what time does.
-//! * [`registry`](Engine::registry), [`events`](Engine::events), … : what is only read (`read.rs`).
+//! * Relying parties (`start.rs`): [`start`](Engine::start), [`cancel`](Engine::cancel) and
+//!   [`discard`](Engine::discard).
+//! * Devices (`answer.rs`): [`offers`](Engine::offers), [`take`](Engine::take),
+//!   [`finish`](Engine::finish), …
+//! * Gateways (`gateway.rs`): [`fetch`](Engine::fetch), [`complete`](Engine::complete),
+//!   [`withdraw`](Engine::withdraw).
+//! * Users (`users.rs`): [`create_user`](Engine::create_user),
+//!   [`set_user_lock`](Engine::set_user_lock), …
+//! * Enrolled devices (`devices.rs`): [`enrol`](Engine::enrol),
+//!   [`set_device_status`](Engine::set_device_status), …
+//! * Activation codes (`activations.rs`): [`create_activation`](Engine::create_activation).
+//! * Operators (`tenants.rs`): [`create_tenant`](Engine::create_tenant),
+//!   [`create_client`](Engine::create_client), …
+//! * Signing identities (`identities.rs`): [`identities`](Engine::identities),
+//!   [`whose`](Engine::whose), …
+//! * The outbox (`outbox.rs`): [`claim`](Engine::claim), [`settle`](Engine::settle),
+//!   [`replay`](Engine::replay).
+//! * Deadlines and retention: [`sweep`](Engine::sweep), [`purge`](Engine::purge).
+//! * Reads (`read.rs`): [`registry`](Engine::registry), [`events`](Engine::events), …
 //!
 //! Every change is committed with an event that names its [`Actor`]. The store, the notifier and
 //! the clock are private, so that every other module must call a use case to change anything.

@@ -1,4 +1,4 @@
-//! How long a receiver is tried, whatever it answers and asks for: properties of every wait.
+//! Retry times of deliveries: properties that hold for every answer of a receiver.
 
 use core::time::Duration;
 
@@ -10,7 +10,7 @@ use countersign_core::limits::{
 use countersign_core::time::Timestamp;
 use proptest::prelude::*;
 
-/// As a configuration can have it.
+/// A retry policy that the configuration permits.
 fn retry() -> impl Strategy<Value = RetryPolicy> {
     let first = 1..=DELIVERY_BACKOFF_MAX.as_secs();
     let give_up_after = 1..=DELIVERY_AGE_MAX.as_secs();
@@ -21,7 +21,7 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
     })
 }
 
-/// What a receiver may ask for: nothing, something sensible, or anything.
+/// The wait that a receiver asks for: none, a reasonable one, or any other.
 fn asked() -> impl Strategy<Value = Option<Duration>> {
     prop_oneof![
         Just(None),
@@ -30,7 +30,7 @@ fn asked() -> impl Strategy<Value = Option<Duration>> {
     ]
 }
 
-/// A delivery's life: it is tried whenever it is due, and each time put off.
+/// The attempts of one delivery: each is made when it is due, and fails.
 fn waits(retry: RetryPolicy, asked: &[Option<Duration>], jitter: &[u8]) -> (Vec<Timestamp>, u16) {
     let (queued_at, mut now, mut tries) = (Timestamp(1_000), Timestamp(1_000), Vec::new());
     for count in 1.. {
@@ -104,7 +104,7 @@ proptest! {
             let opened = circuit.failed(now, &retry, asked);
             prop_assert_eq!(opened, round == 0, "it is told once");
             prop_assert_eq!(circuit.lets(9, now), 0, "it is left alone");
-            // Those that were on their way before fail as well, and make the pause no longer.
+            // Deliveries that were in progress before also fail, and do not lengthen the pause.
             let before = circuit;
             circuit.failed(now, &retry, asked);
             now = now + DELIVERY_PAUSE_MAX;

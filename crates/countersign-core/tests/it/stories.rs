@@ -1,4 +1,4 @@
-//! Lives of transactions, as somebody would tell them.
+//! Sequences of steps of transactions.
 
 use core::time::Duration;
 use std::fmt::Write as _;
@@ -79,7 +79,7 @@ fn a_device_that_comes_online_in_time_stops_the_first_clock() {
 }
 
 #[test]
-fn nobody_comes_online() {
+fn a_transaction_expires_if_no_device_comes_online() {
     check(
         spec(),
         false,
@@ -94,7 +94,7 @@ fn nobody_comes_online() {
 }
 
 #[test]
-fn without_time_to_come_online_it_ends_where_it_begins() {
+fn a_transaction_without_time_to_come_online_ends_when_it_starts() {
     let clocks = Clocks::Two { go_online: Duration::ZERO, sign: Duration::from_secs(20) };
     let spec = TransactionSpec { clocks, ..spec() };
     check(

@@ -1,5 +1,5 @@
-//! Every state, every input, before and at the deadline: the machine's review page, committed
-//! beside its source. Review its diff whenever `step` changes.
+//! Every state with every input, before and at the deadline. The tables are committed beside this
+//! file. Review their diff whenever `step` changes.
 
 use std::fmt::Write as _;
 
