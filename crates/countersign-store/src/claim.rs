@@ -1,14 +1,15 @@
-//! Whose deliveries are claimed, in which order: the same walk over the lanes for every store.
+//! The order in which deliveries are claimed: one round-robin walk over the destinations for every
+//! store.
 
 use countersign_core::delivery::Destination;
 use countersign_core::limits::DESTINATIONS_PER_CLAIM_MAX;
 use countersign_core::port::Claim;
 
-/// Visits lanes and takes what is due, as far as there is room. Answers what was taken, and where
-/// the next walk should begin.
+/// Visits destinations and takes due deliveries, within the capacity. Answers the deliveries, and
+/// where the next walk should begin.
 ///
-/// `next` gives the first lane after another one, or the first of all; `due` gives at most so many
-/// of a lane's deliveries, the earliest first.
+/// `next` gives the first destination after another one, or the first of all. `due` gives at most
+/// that many due deliveries of a destination, the earliest first.
 pub(crate) fn claim_round_robin<T, E>(
     claim: Claim,
     mut next: impl FnMut(Option<&Destination>) -> Result<Option<Destination>, E>,
@@ -61,7 +62,8 @@ mod tests {
         Destination { tenant: "acme".parse().unwrap(), host: host.into() }
     }
 
-    /// Walks over lanes that each have this many due, and says whose were taken.
+    /// Walks over destinations with these counts of due deliveries, and answers the destinations of
+    /// the deliveries that were taken.
     fn walked(
         destinations: &[(&str, u16)],
         capacity: Capacity,
@@ -98,7 +100,7 @@ mod tests {
             story.push(taken);
             after = resume;
         }
-        // Three quarters of six are five: one tenant's share.
+        // Three quarters of six, rounded up, are five: the share of one tenant.
         assert_eq!(story, ["aaabb", "bbbcc", "cccaa", "aaabb"]);
     }
 

@@ -1,6 +1,6 @@
--- The ledger. Moments are milliseconds since the Unix epoch; ids of 128 bits are BLOBs of 16 bytes,
--- big-endian (read them with `lower(hex(id))`); keys of all tables begin with the tenant.
--- "sealed" is AES-256-GCM under the master key, bound to its tenant, owner and purpose.
+-- The ledger. Times are milliseconds since the Unix epoch. Ids of 128 bits are BLOBs of 16 bytes,
+-- big-endian (read them with `lower(hex(id))`). The keys of all tables begin with the tenant.
+-- "sealed" is AES-256-GCM under the master key, bound to the value's tenant, owner and purpose.
 
 CREATE TABLE tenants (
     name                  TEXT    NOT NULL PRIMARY KEY,
@@ -18,7 +18,8 @@ CREATE TABLE clients (
     name          TEXT    NOT NULL,
     secret_digest BLOB    NOT NULL, -- SHA-256
     webhook_key   BLOB    NOT NULL, -- sealed
-    -- The key that signed callbacks before the newest one did: both sign until the client has changed over.
+    -- The key that signed callbacks before the newest one. Both sign until the client has changed
+    -- over.
     webhook_key_before BLOB,        -- sealed
     scopes        TEXT,             -- what its tokens may be good for: names, as a JSON array. NULL is everything
     created_at    INTEGER NOT NULL,
@@ -26,10 +27,10 @@ CREATE TABLE clients (
     UNIQUE (tenant, name)
 ) STRICT, WITHOUT ROWID;
 
--- OneSpan's SOAP names a client and no tenant.
+-- For OneSpan's SOAP API, whose requests name a client and no tenant.
 CREATE INDEX clients_by_id ON clients (id);
 
--- The keys of whole applications.
+-- API keys, which applications present.
 CREATE TABLE api_keys (
     seq        INTEGER PRIMARY KEY,
     id         BLOB    NOT NULL UNIQUE,
@@ -86,7 +87,7 @@ CREATE INDEX devices_listed ON devices (tenant, user, sequence) WHERE status <> 
 CREATE INDEX devices_by_serial ON devices (tenant, serial_base, sequence) WHERE status <> 'retired';
 CREATE UNIQUE INDEX devices_by_push_mark ON devices (tenant, push_mark) WHERE push_mark IS NOT NULL;
 
--- Both follow from devices.identities, those of retired devices aside, and are kept by the triggers below.
+-- Both tables are derived from devices.identities, without retired devices, by the triggers below.
 CREATE TABLE identities (
     tenant TEXT    NOT NULL,
     id     TEXT    NOT NULL, -- hex, as in devices.identities
@@ -134,8 +135,8 @@ BEGIN
          WHERE new.status <> 'retired';
 END;
 
--- The public keys that identities of a tenant have or had. A row is never removed: a key is one identity's for
--- good, whatever becomes of the identity, its device and its user.
+-- The public keys that identities of a tenant have or had. A row is never removed: a key belongs to
+-- one identity for good, even if the identity, its device or its user is removed.
 CREATE TABLE identity_keys (
     tenant             TEXT NOT NULL,
     key_digest         BLOB NOT NULL, -- SHA-256 of the SubjectPublicKeyInfo in DER
@@ -167,15 +168,15 @@ CREATE TABLE activations (
 CREATE INDEX activations_by_user ON activations (tenant, user, not_after);
 CREATE INDEX activations_expired ON activations (not_after);
 
--- A rowid table whose rows stand in the order in which they were written: new ones go to its end,
--- and only the index on ids is written at random. An open transaction, and no other, has a due_at,
--- so that the indexes that serve open ones stay as small as what is open.
+-- A rowid table, whose rows are in the order of insertion: new rows are appended, and only the
+-- index on ids is written at random positions. Only open transactions have a due_at, so that the
+-- indexes for open ones stay small.
 CREATE TABLE transactions (
     seq         INTEGER PRIMARY KEY,
     tenant      TEXT    NOT NULL,
     id          BLOB    NOT NULL,
     version     INTEGER NOT NULL,
-    -- its life
+    -- State:
     state       TEXT    NOT NULL, -- waiting, taken, finished, declined, failed, expired, cancelled, locked
     reached     INTEGER NOT NULL, -- 1 where waiting and an addressed device has been online
     due_at      INTEGER,          -- when it expires; NULL once it has ended
@@ -189,7 +190,7 @@ CREATE TABLE transactions (
     evidence    BLOB,             -- finished: the signature: CMS in DER, raw, or the code's digits
     raw         TEXT,             -- finished with a raw signature: JSON, what else it takes to verify it
     discarded   INTEGER NOT NULL DEFAULT 0, -- 1 where its caller deleted it
-    -- its terms
+    -- Terms:
     dialect     TEXT    NOT NULL,
     client      TEXT    NOT NULL,
     user        TEXT    NOT NULL,
@@ -203,8 +204,9 @@ CREATE TABLE transactions (
     UNIQUE (tenant, id)
 ) STRICT;
 
--- What the transactions of each client occupy, for its quota and its tenant's. The program changes it with
--- each row that it inserts or deletes there: with a trigger SQLite would copy each page before it changes it.
+-- The bytes of each client's transactions, for the quotas of clients and tenants. The program
+-- updates it with each row that it inserts into or deletes from transactions. With a trigger,
+-- SQLite would copy each page before changing it.
 CREATE TABLE stored (
     tenant       TEXT    NOT NULL,
     client       TEXT    NOT NULL,
@@ -227,8 +229,8 @@ CREATE INDEX transactions_due ON transactions (due_at)
 CREATE INDEX transactions_ended ON transactions (ended_at)
     WHERE ended_at IS NOT NULL;
 
--- What stays of finished transactions when retention has removed them: all but the content, where the
--- signature holds it, the callback and the notice. Columns mean what they mean above.
+-- The evidence of finished transactions that retention has removed: all columns but the callback,
+-- the notice, and the content if the signature contains it. The columns are those of transactions.
 CREATE TABLE evidence (
     seq           INTEGER PRIMARY KEY,
     tenant        TEXT    NOT NULL,
@@ -260,15 +262,17 @@ CREATE INDEX evidence_by_key ON evidence (tenant, request_key);
 CREATE UNIQUE INDEX evidence_by_reference ON evidence (tenant, client, reference)
     WHERE reference IS NOT NULL;
 
--- A row is a signature that may be used once: a raw ECDSA signature, which names no transaction. Written with the
--- end that it signed, and never removed, so that it is refused for every other transaction.
+-- A row is a used single-use signature: a raw ECDSA signature, which names no transaction. It is
+-- written with the end of its transaction and never removed, so that it is refused for every other
+-- transaction.
 CREATE TABLE used_signatures (
     tenant TEXT NOT NULL,
     mark   BLOB NOT NULL, -- SHA-256 of the signature's r
     PRIMARY KEY (tenant, mark)
 ) STRICT, WITHOUT ROWID;
 
--- Deliveries by receiver, so that a slow one delays nobody else, and what became of them.
+-- Deliveries by destination, so that a slow receiver delays only its own, and the results of their
+-- attempts.
 CREATE TABLE deliveries (
     seq            INTEGER PRIMARY KEY,
     tenant         TEXT    NOT NULL,
@@ -290,7 +294,7 @@ CREATE INDEX deliveries_by_destination ON deliveries (tenant, host, due_at) WHER
 CREATE INDEX deliveries_dead_letters ON deliveries (tenant) WHERE due_at IS NULL;
 CREATE INDEX deliveries_of_transaction ON deliveries (tenant, transaction_id);
 
--- A row is a device that was pushed for a transaction, or that came to it after it began.
+-- A row is a device that was pushed for a transaction, or that came online after its start.
 CREATE TABLE contacts (
     tenant         TEXT    NOT NULL,
     transaction_id BLOB    NOT NULL,
@@ -302,7 +306,7 @@ CREATE TABLE contacts (
     PRIMARY KEY (tenant, transaction_id, device)
 ) STRICT, WITHOUT ROWID;
 
--- What happened, by whom. A tenant's newest event is never removed, so no number is given twice.
+-- Events. A tenant's newest event is never removed, so that no number is given twice.
 CREATE TABLE events (
     tenant  TEXT    NOT NULL, -- '' is the server's own
     number  INTEGER NOT NULL, -- 1, 2, 3, … in each tenant
