@@ -1,8 +1,9 @@
 //! Checkpoints: copying committed pages from the write-ahead log into the file, outside the writer
 //! thread.
-//!
-//! Each commit syncs the log; a thread of its own copies the log's pages into the file and syncs
-//! that. Under steady load the log would never be copied whole, and so never begin anew: when it
+//! Each commit syncs the log. A separate thread copies the log's pages into the file and syncs the
+//! file. Under steady load the copy would never be complete, so the log would never restart.
+//! Therefore the writer copies the rest itself when the log exceeds a limit, because the writer
+//! writes nothing meanwhile.
 //! grows past a bound the writer, which then holds still, copies the rest in a turn of its own.
 
 use std::sync::Arc;
