@@ -6,11 +6,9 @@
 //!
 //! * [`Population`]: tenants with their own authorities, users, and [`Phone`]s that sign.
 //! * [`Prng`] and [`Timeline`]: randomness and time.
-//! * [`FaultyStore`]: a store on which an [`Interference`] plays tricks, and a tape of what was
-//!   written.
+//! * [`FaultyStore`]: a store with an [`Interference`] that injects faults, and a tape of its writes.
 //! * [`FakeNotifier`]: a notifier that may lose notifications.
-//! * [`Scheduler`] and [`block_on`]: futures polled in the order that the dice say, or one to its
-//!   end.
+//! * [`Scheduler`] and [`block_on`]: run many futures in a random order from a seed, or one future.
 
 mod authority;
 pub mod changes;
