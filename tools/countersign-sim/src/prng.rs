@@ -55,7 +55,7 @@ mod tests {
 
     /// From the reference implementation with seed 1234567.
     #[test]
-    fn the_dice_throw_what_the_reference_throws() {
+    fn the_generator_gives_the_numbers_of_the_reference() {
         let mut prng = Prng::seeded(1_234_567);
         let thrown = [prng.throw(), prng.throw(), prng.throw()];
         let reference =

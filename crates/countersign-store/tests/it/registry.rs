@@ -115,7 +115,7 @@ async fn a_clients_scopes_are_some_or_none_or_all() {
 }
 
 #[tokio::test]
-async fn an_unknown_tenant_gets_no_clients_users_or_devices() {
+async fn an_unknown_tenant_gets_no_clients_users_or_activations() {
     on_every_store(async |store| {
         assert!(store.create_client(client("acme", "id1", "Bank")).await.is_err());
         assert!(store.create_user(&acme(), &jane(), None, Timestamp(1)).await.is_err());
