@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A file that its group or others may use, or a directory that its group or others may change.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "{path} has mode {mode:04o}, so that others may use it; make it its owner's only: \
+    "{path} has mode {mode:04o}, which gives other users access; restrict it to its owner: \
      chmod {wanted:o} {path}"
 )]
 pub struct Exposed {

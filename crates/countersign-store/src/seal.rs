@@ -63,9 +63,9 @@ pub(crate) enum Owner<'a> {
 pub(crate) enum Unopened {
     #[error("it is not a sealed value")]
     Malformed,
-    #[error("no key in the master key file sealed it")]
+    #[error("no key in the master key file opens it")]
     OtherKey,
-    #[error("it was sealed for another place, or altered")]
+    #[error("it was sealed for another context, or altered")]
     Altered,
 }
 
@@ -75,7 +75,7 @@ pub enum MasterKeyError {
     /// The file is missing, and there are secrets that need it.
     #[error(
         "the master key file {path} is missing, and the ledger holds secrets sealed under it; \
-         restore the file from its backup, or name its place in the configuration"
+         restore the file from its backup, or set its path in the configuration"
     )]
     Missing {
         /// The expected path.
@@ -86,7 +86,7 @@ pub enum MasterKeyError {
     Exposed(Exposed),
     /// The file does not contain keys.
     #[error(
-        "the master key file {path} is not one: line {line} is neither 64 hex digits nor a remark; \
+        "the master key file {path} is invalid: line {line} is neither 64 hex digits nor a comment; \
          restore the file from its backup"
     )]
     Malformed {
@@ -97,8 +97,8 @@ pub enum MasterKeyError {
     },
     /// The file contains other keys than the ledger needs.
     #[error(
-        "the master key file {path} is not this ledger's: it does not open the secrets of tenant \
-         {tenant}; restore the right file from its backup, or name its place in the configuration"
+        "the master key file {path} belongs to another ledger: it does not open the secrets of tenant \
+         {tenant}; restore the right file from its backup, or set its path in the configuration"
     )]
     Other {
         /// The file.
@@ -107,7 +107,7 @@ pub enum MasterKeyError {
         tenant: String,
     },
     /// The system could not read or create the file.
-    #[error("the master key file {path} cannot be read or made: {source}")]
+    #[error("the master key file {path} cannot be read or created: {source}")]
     Unusable {
         /// The file.
         path: PathBuf,

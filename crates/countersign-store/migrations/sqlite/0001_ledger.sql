@@ -21,7 +21,7 @@ CREATE TABLE clients (
     -- The key that signed callbacks before the newest one. Both sign until the client has changed
     -- over.
     webhook_key_before BLOB,        -- sealed
-    scopes        TEXT,             -- what its tokens may be good for: names, as a JSON array. NULL is everything
+    scopes        TEXT,             -- the scopes of its tokens, a JSON array; NULL: all scopes
     created_at    INTEGER NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, name)
@@ -34,7 +34,7 @@ CREATE INDEX clients_by_id ON clients (id);
 CREATE TABLE api_keys (
     seq        INTEGER PRIMARY KEY,
     id         BLOB    NOT NULL UNIQUE,
-    tenant     TEXT,                    -- NULL is good for all
+    tenant     TEXT,                    -- NULL: valid for all tenants
     kind       TEXT    NOT NULL,        -- front-end, back-end
     digest     BLOB    NOT NULL UNIQUE, -- SHA-256 of the key
     created_at INTEGER NOT NULL
@@ -46,14 +46,14 @@ CREATE TABLE users (
     version        INTEGER NOT NULL,
     serial_base    INTEGER NOT NULL,
     devices_made   INTEGER NOT NULL,
-    activations_made INTEGER NOT NULL, -- a new activation is held to it
+    activations_made INTEGER NOT NULL, -- a new activation is written only if it is unchanged
     wrong_pins     INTEGER NOT NULL,
     wrong_codes    INTEGER NOT NULL,
     pin_locks_in_a_row  INTEGER NOT NULL, -- locks by wrong PINs since the last right one
     code_locks_in_a_row INTEGER NOT NULL, -- locks by wrong codes since the last right one
     lock           TEXT    NOT NULL, -- open, until, reported, administrator
-    locked_until   INTEGER,          -- where lock is until
-    profile        TEXT,             -- what the dialect that made the user keeps of them, as it wrote it
+    locked_until   INTEGER,          -- if lock is until
+    profile        TEXT,             -- the record of the dialect that created the user
     created_at     INTEGER NOT NULL,
     PRIMARY KEY (tenant, name)
 ) STRICT, WITHOUT ROWID;
@@ -72,11 +72,11 @@ CREATE TABLE devices (
     code_key      BLOB    NOT NULL, -- sealed
     pin_digest    BLOB,             -- sealed
     pin_version   INTEGER,
-    push_provider TEXT,             -- apns, fcm, webpush, webhook; NULL is none
-    push_address  BLOB,             -- sealed JSON; NULL where it was retired
-    push_mark     BLOB,             -- SHA-256 of the address, so that it is one device's
-    push_at       INTEGER,          -- since when it holds, or when it was retired
-    push_retired  TEXT,             -- why: dead, moved
+    push_provider TEXT,             -- apns, fcm, webpush, webhook; NULL: no address was registered
+    push_address  BLOB,             -- sealed JSON; NULL if it was retired
+    push_mark     BLOB,             -- SHA-256 of the address, so that it belongs to one device
+    push_at       INTEGER,          -- the time of its registration, or of its retirement
+    push_retired  TEXT,             -- the reason: dead, moved
     enrolled_at   INTEGER NOT NULL,
     about         TEXT    NOT NULL, -- JSON
     identities    TEXT    NOT NULL, -- JSON, certificates as base64 of DER
@@ -141,7 +141,7 @@ CREATE TABLE identity_keys (
     tenant             TEXT NOT NULL,
     key_digest         BLOB NOT NULL, -- SHA-256 of the SubjectPublicKeyInfo in DER
     identity           TEXT NOT NULL, -- hex, as in devices.identities
-    certificate_serial BLOB,          -- 16 bytes; NULL where another authority issued the certificate
+    certificate_serial BLOB,          -- 16 bytes; NULL if another authority issued the certificate
     PRIMARY KEY (tenant, key_digest)
 ) STRICT, WITHOUT ROWID;
 
@@ -157,11 +157,11 @@ CREATE TABLE activations (
     code      BLOB    NOT NULL, -- sealed
     not_after INTEGER NOT NULL,
     secret    INTEGER NOT NULL, -- 0 or 1
-    chosen    INTEGER NOT NULL, -- 0: generated, 1: chosen by somebody
+    chosen    INTEGER NOT NULL, -- 0: generated, 1: chosen by a person
     labels    TEXT    NOT NULL, -- JSON: the labels of the identities that are enrolled with it
     state     TEXT    NOT NULL, -- open, used
-    request   BLOB,             -- where used: SHA-256 of the request
-    answer    BLOB,             -- where used
+    request   BLOB,             -- if used: SHA-256 of the request
+    answer    BLOB,             -- if used: the answer to that request
     UNIQUE (tenant, id)
 ) STRICT;
 
@@ -178,28 +178,28 @@ CREATE TABLE transactions (
     version     INTEGER NOT NULL,
     -- State:
     state       TEXT    NOT NULL, -- waiting, taken, finished, declined, failed, expired, cancelled, locked
-    reached     INTEGER NOT NULL, -- 1 where waiting and an addressed device has been online
-    due_at      INTEGER,          -- when it expires; NULL once it has ended
+    reached     INTEGER NOT NULL, -- 1 if waiting and an addressed device has been online
+    due_at      INTEGER,          -- the deadline; NULL if it has ended
     takes       TEXT    NOT NULL, -- JSON: [{"device":…,"at":…,"origin":"gateway"}, …]; without origin: the device itself
     ended_at    INTEGER,
     ended_by    INTEGER,          -- a device
     end_reason  TEXT,             -- declined: user, not_me, and after a colon the device's words; expired: go_online, sign;
                                   -- failed: the device's words; locked: pin, code
     proof_content BLOB,           -- finished: SHA-256 of the content
-    proof_signer  BLOB,           -- finished: SHA-256 of the signer's certificate; empty where a code signed
+    proof_signer  BLOB,           -- finished: SHA-256 of the signer's certificate; empty for a code
     evidence    BLOB,             -- finished: the signature: CMS in DER, raw, or the code's digits
-    raw         TEXT,             -- finished with a raw signature: JSON, what else it takes to verify it
-    discarded   INTEGER NOT NULL DEFAULT 0, -- 1 where its caller deleted it
+    raw         TEXT,             -- finished with a raw signature: JSON, the further data for verifying it
+    discarded   INTEGER NOT NULL DEFAULT 0, -- 1 if its caller deleted it
     -- Terms:
     dialect     TEXT    NOT NULL,
     client      TEXT    NOT NULL,
     user        TEXT    NOT NULL,
     request_key INTEGER NOT NULL,
-    reference   TEXT,             -- the caller's own name for it
-    device      INTEGER,          -- the addressed one; NULL is any
+    reference   TEXT,             -- the client's reference
+    device      INTEGER,          -- the addressed one; NULL: any
     started_at  INTEGER NOT NULL,
-    body        TEXT    NOT NULL, -- JSON: the terms that nothing is found by
-    stored_bytes INTEGER NOT NULL, -- what it counts in table stored
+    body        TEXT    NOT NULL, -- JSON: the terms that no query searches
+    stored_bytes INTEGER NOT NULL, -- the bytes that it counts in table stored
     content     BLOB    NOT NULL, -- what is shown and signed
     UNIQUE (tenant, id)
 ) STRICT;
@@ -252,7 +252,7 @@ CREATE TABLE evidence (
     body          TEXT    NOT NULL,
     raw           TEXT,
     discarded     INTEGER NOT NULL DEFAULT 0,
-    content       BLOB,             -- where the signature does not hold it: all but CMS
+    content       BLOB,             -- if the signature does not contain it: all formats but CMS
     UNIQUE (tenant, id)
 ) STRICT;
 
@@ -279,13 +279,13 @@ CREATE TABLE deliveries (
     id             BLOB    NOT NULL,
     transaction_id BLOB    NOT NULL,
     kind           TEXT    NOT NULL, -- callback, push
-    device         INTEGER,          -- where it is a push
+    device         INTEGER,          -- the device of a push
     host           TEXT    NOT NULL DEFAULT '', -- host and port of a callback, or a push service and its application
-    queued_at        INTEGER NOT NULL DEFAULT 0,  -- since when, or when it was replayed
-    attempts       INTEGER NOT NULL, -- begun
+    queued_at        INTEGER NOT NULL DEFAULT 0,  -- when it was queued or replayed
+    attempts       INTEGER NOT NULL, -- attempts that were begun
     lease          INTEGER NOT NULL DEFAULT 0,  -- grows by one with each claim
-    due_at         INTEGER,          -- when it is tried, or its lease ends; NULL is given up
-    outcome        TEXT,             -- what came of the last attempt that was settled
+    due_at         INTEGER,          -- the next attempt, or the end of the lease; NULL: given up
+    outcome        TEXT,             -- the result of the last settled attempt
     UNIQUE (tenant, id)
 ) STRICT;
 
@@ -299,21 +299,21 @@ CREATE TABLE contacts (
     tenant         TEXT    NOT NULL,
     transaction_id BLOB    NOT NULL,
     device         INTEGER NOT NULL,
-    push           TEXT,    -- sent, skipped, waiting, failed, gone; NULL is not pushed
-    push_at        INTEGER, -- since when
-    push_outcome   TEXT,    -- what came of the last attempt
-    reached_at     INTEGER, -- when it first asked what there is
+    push           TEXT,    -- sent, skipped, waiting, failed, gone; NULL: not pushed
+    push_at        INTEGER, -- the time of that state
+    push_outcome   TEXT,    -- the result of the last attempt
+    reached_at     INTEGER, -- when it first asked for its open transactions
     PRIMARY KEY (tenant, transaction_id, device)
 ) STRICT, WITHOUT ROWID;
 
 -- Events. A tenant's newest event is never removed, so that no number is given twice.
 CREATE TABLE events (
-    tenant  TEXT    NOT NULL, -- '' is the server's own
+    tenant  TEXT    NOT NULL, -- '': an event of the whole server
     number  INTEGER NOT NULL, -- 1, 2, 3, … in each tenant
     at      INTEGER NOT NULL,
     kind    TEXT    NOT NULL, -- transaction.started, user.locked, …
     actor   TEXT    NOT NULL, -- client:, device:, command-line: or console: and a name; server
     subject TEXT    NOT NULL, -- transaction:, user:, device:, … and a name; tenant
-    details TEXT,             -- JSON: pairs of a name and a value; neither secrets nor contents
+    details TEXT,             -- JSON: pairs of a name and a value; no secrets and no contents
     PRIMARY KEY (tenant, number)
 ) STRICT, WITHOUT ROWID;

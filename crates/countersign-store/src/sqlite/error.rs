@@ -40,11 +40,11 @@ impl StoreError {
 pub(super) fn explained(error: &rusqlite::Error) -> impl fmt::Display + '_ {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
-            "; the disk is full: make room in the data directory, nothing was written"
+            "; the disk is full: free some space for the data directory; nothing was written"
         }
-        Some(ErrorCode::SystemIoFailure) => "; the disk fails: nothing was written",
-        Some(ErrorCode::DatabaseBusy) => "; another process keeps the ledger from being written",
-        Some(ErrorCode::ReadOnly) => "; this user may not write the ledger",
+        Some(ErrorCode::SystemIoFailure) => "; the disk failed: nothing was written",
+        Some(ErrorCode::DatabaseBusy) => "; another process holds the ledger's write lock",
+        Some(ErrorCode::ReadOnly) => "; this user has no write access to the ledger",
         Some(ErrorCode::DatabaseCorrupt) => "; the file is damaged: restore it from its backup",
         _ => "",
     };

@@ -33,7 +33,7 @@ const STATEMENTS_MAX: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory does not exist and cannot be created.
-    #[error("the data directory {path} cannot be made: {source}; name one that can, with --data")]
+    #[error("the data directory {path} cannot be created: {source}; name another with --data")]
     NoDirectory {
         /// The directory.
         path: PathBuf,
@@ -41,15 +41,15 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The path is not a directory.
-    #[error("{path} is not a directory; name one for the data, with --data")]
+    #[error("{path} is not a directory; name a data directory with --data")]
     NotADirectory {
         /// The path.
         path: PathBuf,
     },
     /// The directory is not writable.
     #[error(
-        "{path} cannot be written: {source}; give this user the right to write the data directory \
-         and what is in it, or name another with --data"
+        "{path} cannot be written: {source}; give this user write access to the data directory \
+         and its files, or name another with --data"
     )]
     NotWritable {
         /// The file.
@@ -61,20 +61,20 @@ pub enum OpenError {
     #[error(transparent)]
     Exposed(#[from] Exposed),
     /// The disk is full.
-    #[error("the disk of {path} is full; make room and start again")]
+    #[error("the disk of {path} is full; free some space and start again")]
     DiskFull {
         /// The file.
         path: PathBuf,
     },
     /// The file is not a ledger of Countersign.
-    #[error("{path} is not a ledger of Countersign's; move it away, or name another directory")]
+    #[error("{path} is not a ledger of Countersign; move it away, or name another directory")]
     Foreign {
         /// The file.
         path: PathBuf,
     },
     /// A newer program wrote the file.
     #[error(
-        "{path} has schema {found} and this program knows up to {known}; run the newer program, \
+        "{path} has schema {found}, but this program knows only up to {known}; run the newer program, \
          or restore the backup from before it ran"
     )]
     Newer {

@@ -14,7 +14,7 @@ use crate::fixture::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_signature_at_the_deadline_is_late_before_and_after_the_sweep() {
+fn a_signature_at_the_deadline_is_late_even_before_the_sweep() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0)]).await;
         let deadline = fixture.found(&started).await.value.deadline();
