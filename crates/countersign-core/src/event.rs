@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_actor_and_every_subject_reads_back_what_it_writes() {
+    fn every_actor_and_every_subject_parses_the_text_that_it_writes() {
         let client: ClientId = "shop".parse().unwrap();
         let device: DeviceId = "7".parse().unwrap();
         let actors = [

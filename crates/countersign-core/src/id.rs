@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_read_back_what_they_write_and_nothing_else() {
+    fn ids_parse_exactly_the_text_that_they_write() {
         let id = TransactionId(7);
         assert_eq!(id.to_string().parse(), Ok(id));
         for bad in [

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_name_may_not_have_is_left_out_of_a_text_that_is_cleaned() {
+    fn characters_that_a_name_may_not_have_are_removed_from_a_cleaned_text() {
         assert_eq!(
             cleaned(" Ann\u{2019}s phone \u{202e}\u{1f4f1}\u{fe0f}\n"),
             "Ann\u{2019}s phone \u{1f4f1}"

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_does_not_read_is_closed_and_told_nothing_more() {
+    fn the_channel_of_a_device_that_does_not_read_is_closed_without_further_output() {
         let flood: Vec<_> = (10..11 + CHANNEL_FRAMES_MAX as u128)
             .map(|n| (SessionInput::Offer(TransactionId(n)), 1))
             .collect();

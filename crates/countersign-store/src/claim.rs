@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn each_lane_comes_first_at_some_time() {
+    fn each_destination_comes_first_at_some_time() {
         let destinations = [("a", 9), ("b", 9), ("c", 9)];
         let mut after = None;
         let mut story = Vec::new();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn no_lane_is_visited_twice_and_an_empty_walk_goes_on_where_it_ended() {
+    fn no_destination_is_visited_twice_and_an_empty_walk_resumes_at_its_end() {
         assert_eq!(
             walked(&[("a", 1), ("b", 1)], Capacity::new(64, 8), Some("a")),
             ("ba".into(), Some("b".into()))
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(
             walked(&[("b", 1)], Capacity::new(64, 8), Some("a")),
             ("b".into(), Some("b".into())),
-            "the first lane of all is one that was visited already"
+            "the first destination was visited already"
         );
         assert_eq!(walked(&[], Capacity::new(64, 8), Some("x")), (String::new(), Some("x".into())));
         assert_eq!(walked(&[], Capacity::new(64, 8), None), (String::new(), None));

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_group_or_others_may_use_is_exposed_and_how_to_mend_it_is_said() {
+    fn a_file_that_group_or_others_may_use_is_refused_with_the_chmod_that_corrects_it() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("secret");
         fs::write(&file, "secret").unwrap();

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_in_its_own_place_only() {
+    fn a_sealed_value_opens_only_in_its_own_context() {
         let (acme, other): (TenantName, TenantName) =
             ("acme".parse().unwrap(), "other".parse().unwrap());
         let (one, two) = (DeviceId::drawn(2), DeviceId::drawn(4));

@@ -22,7 +22,7 @@ impl Prng {
 
     /// A number from 0 to `sides` - 1. `sides` must not be 0.
     pub fn roll(&mut self, sides: usize) -> usize {
-        assert!(sides > 0, "dice have sides");
+        assert!(sides > 0, "sides must not be 0");
         // The bias of the modulus is negligible for so few sides.
         (self.throw() % sides as u64) as usize
     }

@@ -40,8 +40,8 @@ fn waits(retry: RetryPolicy, asked: &[Option<Duration>], jitter: &[u8]) -> (Vec<
         match retry.after(Attempt::Deferred(asked), count, queued_at, now, jitter) {
             Verdict::Retry(at) => now = at,
             Verdict::GiveUp => return (tries, count),
-            Verdict::Done => panic!("nobody took it"),
-            Verdict::Skipped | Verdict::Retire { .. } => panic!("nobody said so"),
+            Verdict::Done => panic!("no receiver accepted it"),
+            Verdict::Skipped | Verdict::Retire { .. } => panic!("no receiver answered so"),
         }
     }
     unreachable!("it is given up some time")
@@ -102,7 +102,7 @@ proptest! {
         }
         for round in 0..rounds {
             let opened = circuit.failed(now, &retry, asked);
-            prop_assert_eq!(opened, round == 0, "it is told once");
+            prop_assert_eq!(opened, round == 0, "only the first failure opens it");
             prop_assert_eq!(circuit.lets(9, now), 0, "it is left alone");
             // Deliveries that were in progress before also fail, and do not lengthen the pause.
             let before = circuit;

@@ -117,7 +117,7 @@ fn every_state_meets_every_input_before_and_at_the_deadline_as_written() {
 }
 
 #[test]
-fn what_has_ended_is_deleted_once_and_never_changes_otherwise() {
+fn an_ended_transaction_is_deleted_once_and_never_changes_otherwise() {
     for (name, before) in states(&spec()).into_iter().filter(|(_, t)| t.state.is_ended()) {
         for (input_name, input) in inputs() {
             let outcome = before.clone().step(input, Timestamp(3_000));

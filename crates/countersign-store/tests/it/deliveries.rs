@@ -177,7 +177,7 @@ async fn a_dead_letter_is_listed_and_is_replayed_as_if_it_were_queued_now() {
         let first = &claimed.deliveries[1];
         assert_eq!((first.attempts, first.queued_at, first.lease), (0, Timestamp(900), 2));
         let outbox = store.deliveries(&acme(), false, 9).await.unwrap();
-        assert_eq!(outbox[0].outcome.as_deref(), Some("answered 503"), "told until the next one");
+        assert_eq!(outbox[0].outcome.as_deref(), Some("answered 503"), "the result stays until the next attempt");
     })
     .await;
 }

@@ -130,7 +130,7 @@ async fn a_ledger_with_secrets_does_not_open_without_its_master_key() {
     drop(open(&directory));
     std::fs::remove_file(&key).unwrap();
     let store = open(&directory);
-    assert!(key.exists(), "nothing is sealed yet: another may be made");
+    assert!(key.exists(), "nothing is sealed yet, so a new key is created");
     fill(&store).await;
     drop(store);
 
@@ -140,7 +140,7 @@ async fn a_ledger_with_secrets_does_not_open_without_its_master_key() {
     let error = refused(directory.path());
     assert!(matches!(error, OpenError::MasterKey(MasterKeyError::Missing { .. })), "{error}");
     assert!(error.to_string().contains("restore the file from its backup"), "{error}");
-    assert!(!key.exists(), "no new one is made");
+    assert!(!key.exists(), "no new key is created");
     assert_filled(&Store::sqlite(directory.path(), Some(&moved)).unwrap()).await;
 }
 

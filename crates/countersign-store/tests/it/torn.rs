@@ -94,7 +94,7 @@ async fn versions(directory: &Path) -> Vec<u32> {
         assert_eq!(
             has_delivery,
             *versions.last().unwrap() == 2,
-            "a finish and its debt are one commit"
+            "a finish and its delivery are one commit"
         );
     }
     versions

@@ -108,7 +108,7 @@ impl Model {
             }
             Written::Settled(settlement) => {
                 assert_eq!(settlement.verdict, Verdict::Done);
-                assert!(self.outstanding.contains_key(&settlement.id), "only what is owed is paid");
+                assert!(self.outstanding.contains_key(&settlement.id), "only a queued delivery is settled");
                 self.settled.insert(settlement.id);
             }
             Written::Purged(_) => {} // What is gone is looked for in the ledger.
@@ -217,7 +217,7 @@ impl Model {
             assert!(next.spec.recipients.includes(by), "it was addressed");
             assert_eq!((&device.tenant, &device.user), (&next.spec.tenant, &next.spec.user));
             assert!(self.is_active(by), "a locked device ends nothing");
-            assert!(self.may(next, at), "nobody who is locked ends anything");
+            assert!(self.may(next, at), "no locked user or device ends a transaction");
         }
         match end {
             End::Finished { by, proof } => {
@@ -263,7 +263,7 @@ impl Model {
         let callbacks = commit.deliveries.len() - pushed.len();
         let is_end = matches!(commit.event, Event::Ended(_));
         let outstanding = usize::from(is_end && spec.callback.is_some());
-        assert_eq!(callbacks, outstanding, "an end owes one callback where there is an address");
+        assert_eq!(callbacks, outstanding, "an end requires one callback if the client gave a URL");
         if is_end {
             let is_its = |(id, kind): &(TransactionId, DeliveryKind)| {
                 *id == spec.id && matches!(kind, DeliveryKind::Push(_))
@@ -273,7 +273,7 @@ impl Model {
         }
         for outstanding in &commit.deliveries {
             let before = self.outstanding.insert(outstanding.id, (spec.id, outstanding.kind));
-            assert!(before.is_none(), "debts have ids of their own");
+            assert!(before.is_none(), "each delivery has its own id");
         }
     }
 

@@ -189,7 +189,7 @@ impl Simulation {
                 assert_eq!(
                     self.model.outstanding.get(&delivery.id),
                     Some(&outstanding),
-                    "nothing else is owed"
+                    "no other delivery is queued"
                 );
                 let is_off = self.model.called_off.contains(&delivery.id);
                 assert!(!is_off, "nor a push for what has ended");
@@ -200,7 +200,7 @@ impl Simulation {
         let forgotten = |id: &&DeliveryId| {
             !left.contains(id) && !settled.contains(id) && !called_off.contains(id)
         };
-        assert_eq!(self.model.outstanding.keys().find(forgotten), None, "no debt is forgotten");
+        assert_eq!(self.model.outstanding.keys().find(forgotten), None, "no delivery is lost");
     }
 
     pub(super) fn into_story(mut self) -> Vec<String> {
