@@ -319,7 +319,8 @@ impl Capacity {
     /// Acquires permits for a destination, at most [`Capacity::available`].
     pub fn acquire(&mut self, destination: &Destination, count: u16) {
         let permits = self.permits(destination);
-        permits.free = permits.free.checked_sub(count).expect("at most the available permits are acquired");
+        permits.free =
+            permits.free.checked_sub(count).expect("at most the available permits are acquired");
         if count > 0 {
             *permits.destinations.entry(destination.clone()).or_default() += count;
             *permits.tenants.entry(destination.tenant.clone()).or_default() += count;
@@ -414,7 +415,7 @@ mod tests {
             assert_eq!(circuit.lets(8, Timestamp(0)), 8);
         }
         assert!(circuit.failed(Timestamp(0), &RETRY, None));
-        assert!(!circuit.failed(Timestamp(1), &RETRY, None), "it was on its way before");
+        assert!(!circuit.failed(Timestamp(1), &RETRY, None), "it was in progress before");
         assert_eq!(circuit.lets(8, Timestamp(3_999)), 0);
         assert_eq!(circuit.lets(8, Timestamp(4_000)), 1);
         circuit.failed(Timestamp(5_000), &RETRY, None);
@@ -434,7 +435,7 @@ mod tests {
             assert_eq!(capacity.available(&destination), available);
             capacity.acquire(&destination, available);
         }
-        assert_eq!(capacity.available(&destination("beta", "a")), 2, "what is free");
+        assert_eq!(capacity.available(&destination("beta", "a")), 2, "the free permits");
         capacity.release(&destination("acme", "a"));
         assert_eq!(capacity.available(&destination("acme", "c")), 1);
         capacity.limit([(destination("beta", "a"), 0), (destination("acme", "c"), 7)]);

@@ -53,7 +53,7 @@ pub struct PushSnapshot {
     pub transaction: Option<Versioned<Transaction>>,
 }
 
-/// Which devices are pushed, and when.
+/// The rule for pushing devices.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PushPolicy {
     /// The devices to push.
@@ -62,7 +62,7 @@ pub struct PushPolicy {
     pub after: Duration,
 }
 
-/// Which devices are pushed.
+/// The devices that are pushed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum When {
     /// No device, because no push service is configured.

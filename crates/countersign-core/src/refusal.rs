@@ -104,7 +104,7 @@ pub enum Refusal {
     #[error("it exists already")]
     Exists,
     /// The object already has the requested value.
-    #[error("it is so already")]
+    #[error("it already has that value")]
     Unchanged,
     /// The user has the maximum of usable activation codes.
     #[error("the user has too many activation codes")]

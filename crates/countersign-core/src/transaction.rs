@@ -435,7 +435,7 @@ impl Transaction {
 }
 
 impl Input {
-    /// Whether this is what led to `end`, said once more.
+    /// Whether this input repeats the one that led to `end`.
     fn repeats(&self, end: &End) -> bool {
         match (self, end) {
             (Self::Finish { device, proof }, End::Finished { by, proof: first }) => {
@@ -455,13 +455,13 @@ impl Input {
 }
 
 impl State {
-    /// Whether it is over.
+    /// Whether the transaction has ended.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         matches!(self, Self::Ended { .. })
     }
 
-    /// Its name in the ledger, in logs and on the command line.
+    /// The state's name in the ledger, in logs and on the command line.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -32,7 +32,7 @@ pub(crate) fn claim_round_robin<T, E>(
             destination = next(None)?;
         }
         if is_around && start.is_some() && destination > start {
-            break; // It was visited before the walk went around.
+            break; // It was visited before the walk wrapped around.
         }
         let Some(destination) = destination else { break };
         let permits = capacity.available(&destination);

@@ -4,8 +4,8 @@
 //! contract, and one contract test checks it for every adapter.
 //!
 //! ```text
-//! Store ─┬─ Memory   one mutex, plain maps; nothing outlives the process
-//!        └─ Sqlite   one file; one writer thread that shares each sync among all who wait
+//! Store ─┬─ Memory   one mutex, plain maps; lost when the process ends
+//!        └─ Sqlite   one file; one writer thread, which shares each sync among all queued commits
 //! ```
 
 use std::path::Path;

@@ -241,7 +241,8 @@ impl Tables {
         self.used_signatures.extend(mark);
         if let Some(lock_state) = commit.lock_state {
             let user = self.users.get_mut(&(spec.tenant.clone(), spec.user.clone()));
-            let user = user.ok_or_else(|| Fault::new("committing", "a lock state without its user"))?;
+            let user =
+                user.ok_or_else(|| Fault::new("committing", "a lock state without its user"))?;
             user.value.lock_state = lock_state;
             user.version += 1;
         }

@@ -13,7 +13,7 @@ use crate::{Call, Interference, Prng};
 const INJECTED: &str = "a fault that the test asked for";
 
 fn injected() -> Fault {
-    Fault::new(INJECTED, "the store was made to fail")
+    Fault::new(INJECTED, "an injected fault")
 }
 
 /// Whether the fault was injected by this crate.

@@ -76,7 +76,7 @@ use crate::user::{Lock, LockPolicy, LockState};
 /// The operator's rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// When wrong tries lock a user.
+    /// The rule for locking a user after wrong tries.
     pub locks: LockPolicy,
     /// The maximum of open transactions of one user.
     pub open_per_user_max: u16,

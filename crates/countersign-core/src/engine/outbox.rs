@@ -24,7 +24,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.store.claim(claim).await
     }
 
-    /// Records what became of a claimed delivery: see [`Ledger::settle`].
+    /// Records the result of a claimed delivery: see [`Ledger::settle`].
     ///
     /// # Errors
     /// Fails if the store does.

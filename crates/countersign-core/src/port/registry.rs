@@ -1,4 +1,4 @@
-//! Tenants, clients, users, devices and activations, as they are read.
+//! The port for reading tenants, clients, users, devices and activations.
 
 use core::future::Future;
 

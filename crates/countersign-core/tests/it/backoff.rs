@@ -57,13 +57,13 @@ proptest! {
         let (tries, count) = waits(retry, &asked, &jitter);
         let over = Timestamp(1_000) + retry.give_up_after;
         let last = *tries.last().unwrap();
-        prop_assert!(tries.windows(2).all(|two| two[0] < two[1]), "nothing spins");
-        prop_assert!(last <= over, "nothing is tried after its time");
-        prop_assert!(last == over || count == DELIVERY_ATTEMPTS_MAX, "its time is used");
+        prop_assert!(tries.windows(2).all(|two| two[0] < two[1]), "each attempt is later");
+        prop_assert!(last <= over, "no attempt is made after the time is over");
+        prop_assert!(last == over || count == DELIVERY_ATTEMPTS_MAX, "the whole time is used");
     }
 
     #[test]
-    fn a_wait_is_what_was_asked_for_or_longer_and_never_much_longer(
+    fn a_wait_is_at_least_what_the_receiver_asked_for_and_at_most_its_limit(
         retry in retry(),
         asked in asked(),
         count in 1..DELIVERY_ATTEMPTS_MAX,
@@ -79,9 +79,9 @@ proptest! {
         let asked = asked.unwrap_or_default();
         let doubled = retry.first.saturating_mul(1 << (count - 1).min(20));
         let longest = doubled.min(DELIVERY_BACKOFF_MAX);
-        prop_assert!(at >= (now + asked).min(over), "what it asks for is kept");
-        prop_assert!(at >= (now + longest * 7 / 16).min(over), "chance takes nine sixteenths");
-        prop_assert!(at <= (now + asked.max(longest * 15 / 16)).min(over), "and one at least");
+        prop_assert!(at >= (now + asked).min(over), "the wait that the receiver asks for is kept");
+        prop_assert!(at >= (now + longest * 7 / 16).min(over), "jitter takes at most nine sixteenths");
+        prop_assert!(at <= (now + asked.max(longest * 15 / 16)).min(over), "and at least one");
         let next = retry.after(attempt, count + 1, now, now, jitter);
         prop_assert!(
             matches!(next, Verdict::Retry(next) if next >= at) || count + 1 >= DELIVERY_ATTEMPTS_MAX,
@@ -90,7 +90,7 @@ proptest! {
     }
 
     #[test]
-    fn a_receiver_that_fails_in_a_row_is_left_alone_and_then_tried_by_one(
+    fn a_receiver_that_fails_in_a_row_is_not_called_and_then_probed_by_one_delivery(
         retry in retry(),
         asked in asked(),
         rounds in 1..40_u64,
@@ -103,7 +103,7 @@ proptest! {
         for round in 0..rounds {
             let opened = circuit.failed(now, &retry, asked);
             prop_assert_eq!(opened, round == 0, "only the first failure opens it");
-            prop_assert_eq!(circuit.lets(9, now), 0, "it is left alone");
+            prop_assert_eq!(circuit.lets(9, now), 0, "the receiver is not called");
             // Deliveries that were in progress before also fail, and do not lengthen the pause.
             let before = circuit;
             circuit.failed(now, &retry, asked);

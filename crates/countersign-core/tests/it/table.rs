@@ -78,7 +78,7 @@ fn cell(before: &Transaction, outcome: Result<Step, Refusal>) -> String {
     match outcome {
         Err(refusal) => format!("no: {refusal:?}"),
         Ok(Step { event: None, next }) => {
-            assert_eq!(&next, before, "what is no event changes nothing");
+            assert_eq!(&next, before, "a step without an event changes nothing");
             "same".into()
         }
         Ok(Step { event: Some(event), next }) => match (event, next.state) {

@@ -89,7 +89,7 @@ impl Tables {
 
     fn trust(&mut self, tenant: &TenantName, root: &[u8]) -> Result<Committed, Fault> {
         self.check_tenant(tenant, "trusting a root")?;
-        let found = self.tenants.get_mut(tenant).expect("the key was found above");
+        let found = self.tenants.get_mut(tenant).expect("the tenant was checked above");
         if found.roots.iter().any(|one| one == root) {
             return Ok(Committed::Exists);
         }

@@ -1,10 +1,10 @@
 //! Checkpoints: copying committed pages from the write-ahead log into the file, outside the writer
 //! thread.
+//!
 //! Each commit syncs the log. A separate thread copies the log's pages into the file and syncs the
 //! file. Under steady load the copy would never be complete, so the log would never restart.
 //! Therefore the writer copies the rest itself when the log exceeds a limit, because the writer
 //! writes nothing meanwhile.
-//! grows past a bound the writer, which then holds still, copies the rest in a turn of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -223,7 +223,7 @@ pub(super) fn number(number: u64) -> i64 {
 
 /// JSON of a stored type.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("rows have text keys and no maps that fail")
+    serde_json::to_string(value).expect("stored types have text keys and serialise without errors")
 }
 
 /// Bytes as base64 in JSON.

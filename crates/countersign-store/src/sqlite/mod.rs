@@ -5,9 +5,9 @@
 //! microseconds, on separate connections. Several processes may have the file open at once.
 //!
 //! ```text
-//! commit ─┐                        ┌─ judge, write ─┐
-//! commit ─┼─▶ queue ─▶ writer ─────┼─ judge, write ─┼─▶ one COMMIT ─▶ answers
-//! commit ─┘           (one thread) └─ judge: stale ─┘        │
+//! commit ─┐                        ┌─ check, write ─┐
+//! commit ─┼─▶ queue ─▶ writer ─────┼─ check, write ─┼─▶ one COMMIT ─▶ answers
+//! commit ─┘           (one thread) └─ check: stale ─┘        │
 //!                                                    checkpoint thread
 //! load ──▶ readers ──▶ answer
 //! ```

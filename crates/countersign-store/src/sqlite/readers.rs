@@ -72,7 +72,7 @@ impl Drop for Moment<'_> {
     fn drop(&mut self) {
         let ended = self.0.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
         if let Err(error) = ended {
-            warn!(error = %explained(&error), "A read of the ledger could not be ended");
+            warn!(error = %explained(&error), "A read transaction of the ledger could not be ended");
         }
     }
 }

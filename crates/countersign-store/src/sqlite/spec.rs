@@ -364,7 +364,7 @@ impl TryFrom<String> for IdentityIdBody {
 }
 
 impl OperationBody {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
     fn is_sign(&self) -> bool {
         matches!(self, Self::Sign)
     }

@@ -115,7 +115,11 @@ async fn a_unit_that_breaks_a_constraint_fails_alone_and_writes_nothing() {
     }
     assert_eq!(written, [true, false, true]);
     assert_eq!(load(&store, 2).await, Some(1));
-    assert_eq!(load(&store, 3).await, None, "the transaction of a failed unit is not written either");
+    assert_eq!(
+        load(&store, 3).await,
+        None,
+        "the transaction of a failed unit is not written either"
+    );
     assert_eq!(load(&store, 4).await, Some(1));
 }
 

@@ -132,12 +132,12 @@ async fn each_destination_of_each_tenant_gets_its_share_of_the_capacity() {
         let claimed = store.claim(ask(&capacity, None)).await.unwrap();
         assert_eq!(numbers(&claimed), [7, 1, 2, 8]);
         let fast = Destination { tenant: acme(), host: "fast.example:8443".into() };
-        assert_eq!(claimed.resume, Some(fast), "the next claim begins behind it");
+        assert_eq!(claimed.resume, Some(fast), "the next claim begins after it");
 
         let slow = claimed.deliveries[1].destination.clone();
         capacity.acquire(&slow, 2);
         let claimed = store.claim(ask(&capacity, claimed.resume)).await.unwrap();
-        assert_eq!(numbers(&claimed), [0_u128; 0], "its places are taken");
+        assert_eq!(numbers(&claimed), [0_u128; 0], "its permits are in use");
         capacity.release(&slow);
         assert_eq!(numbers(&store.claim(ask(&capacity, claimed.resume)).await.unwrap()), [3]);
         capacity.limit([(slow, 0)]);
@@ -169,15 +169,19 @@ async fn a_dead_letter_is_listed_and_is_replayed_as_if_it_were_queued_now() {
 
         let replay = async |which| store.replay(&acme(), which, Timestamp(900)).await.unwrap();
         assert_eq!(replay(Some(DeliveryId(2))).await, 1);
-        assert_eq!(replay(Some(DeliveryId(2))).await, 0, "it is not given up any more");
-        assert_eq!(replay(Some(DeliveryId(4))).await, 0, "it never was");
+        assert_eq!(replay(Some(DeliveryId(2))).await, 0, "it is no longer a dead letter");
+        assert_eq!(replay(Some(DeliveryId(4))).await, 0, "it was never a dead letter");
         assert_eq!(replay(None).await, 2);
         let claimed = store.claim(claim(900, 999, 9)).await.unwrap();
         assert_eq!(numbers(&claimed), [4, 1, 2, 3]);
         let first = &claimed.deliveries[1];
         assert_eq!((first.attempts, first.queued_at, first.lease), (0, Timestamp(900), 2));
         let outbox = store.deliveries(&acme(), false, 9).await.unwrap();
-        assert_eq!(outbox[0].outcome.as_deref(), Some("answered 503"), "the result stays until the next attempt");
+        assert_eq!(
+            outbox[0].outcome.as_deref(),
+            Some("answered 503"),
+            "the result stays until the next attempt"
+        );
     })
     .await;
 }
@@ -371,7 +375,7 @@ async fn an_address_belongs_only_to_the_device_that_registered_it_last() {
         let Push::At(registration) = &mut back.push else { panic!("it has one") };
         registration.since = Timestamp(9);
         assert_eq!(store.change_device(back.clone(), 1).await.unwrap(), Committed::Stale);
-        assert_eq!(read("acme", 2).await.1, 1, "what was not written took nothing");
+        assert_eq!(read("acme", 2).await.1, 1, "a stale change takes no address");
         assert_eq!(store.change_device(back.clone(), 2).await.unwrap(), Committed::Written);
         assert_eq!(read("acme", 1).await, (back.push, 3));
         assert_eq!(read("acme", 2).await, (moved(9), 2));

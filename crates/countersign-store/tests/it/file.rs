@@ -97,7 +97,7 @@ async fn no_secret_is_in_the_files_in_the_clear() {
         let files = ["ledger.db", "ledger.db-wal"].map(|file| directory.path().join(file));
         let bytes = files.map(|file| std::fs::read(file).unwrap_or_default()).concat();
         let holds = |secret: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
-        assert!(holds(b"https://bank.example/done"), "what is no secret is there");
+        assert!(holds(b"https://bank.example/done"), "values that are not secret are in the clear");
         for secret in [AUTHORITY_KEY, TOKEN_KEY, CODE] {
             assert!(!holds(secret), "{}", String::from_utf8_lossy(secret));
         }

@@ -189,7 +189,7 @@ async fn an_activation_enrols_one_device_if_both_versions_are_unchanged() {
         assert!(store.device(&acme(), device_id(2)).await.unwrap().is_none());
         assert_eq!(enrol(1, 1).await, Committed::Written);
         assert_eq!(enrol(1, 1).await, Committed::Stale);
-        assert_eq!(enrol(2, 2).await, Committed::Stale, "a device of that id is there");
+        assert_eq!(enrol(2, 2).await, Committed::Stale, "a device with that id exists");
 
         let read = store.device(&acme(), device_id(2)).await.unwrap().unwrap();
         assert_eq!(read, Versioned { value: phone.clone(), version: 1 });

@@ -176,9 +176,9 @@ async fn open_transactions_and_those_with_an_undelivered_callback_are_not_remove
         let pushing = commit(ended(spec(6), 151, End::Cancelled), None);
         let pushing = with_deliveries(pushing, &[(8, DeliveryKind::Push(device_id(1)))]);
         store.step(pushing).await.unwrap();
-        assert_eq!(purge(&store, 151, 9).await, 1, "a push holds nothing up");
+        assert_eq!(purge(&store, 151, 9).await, 1, "a push does not delay the removal");
         let delivery = store.deliveries(&"acme".parse().unwrap(), false, 9).await.unwrap();
-        assert_eq!(delivery.len(), 1, "and goes with it");
+        assert_eq!(delivery.len(), 1, "the push is removed with its transaction");
         for id in [3, 4, 5] {
             write(&store, ended(spec(id), 200 - id as u64, End::Cancelled)).await;
         }
@@ -263,10 +263,10 @@ async fn a_deleted_users_devices_and_codes_are_gone_and_the_next_user_of_the_nam
         create_activation(&store, activation("acme", "jane", 2)).await;
         write(&store, waiting(spec(1))).await;
         let delete = async |expected| store.delete_user(&acme, &jane, expected).await.unwrap();
-        assert_eq!(delete(2).await, Committed::Stale, "something is open");
+        assert_eq!(delete(2).await, Committed::Stale, "a transaction is open");
         let end = ended(spec(1), 300, End::Cancelled);
         store.step(commit(end, Some(1))).await.unwrap();
-        assert_eq!(delete(1).await, Committed::Stale, "the version is another");
+        assert_eq!(delete(1).await, Committed::Stale, "the version differs");
         assert!(store.user(&acme, &jane).await.unwrap().is_some());
         assert_eq!(delete(2).await, Committed::Written);
         assert_eq!(delete(2).await, Committed::Stale);
@@ -275,12 +275,15 @@ async fn a_deleted_users_devices_and_codes_are_gone_and_the_next_user_of_the_nam
         assert!(store.activations(&acme, &jane, Timestamp(0)).await.unwrap().is_empty());
         let phone = store.device(&acme, device_id(1)).await.unwrap().unwrap();
         assert_eq!((phone.value.status, phone.version), (DeviceStatus::Retired, 2));
-        assert!(by_id(&store, 1).await.is_some(), "what has ended stays");
+        assert!(by_id(&store, 1).await.is_some(), "ended transactions stay");
         let on_user = Preconditions { user: Some(2), device: None };
         let start = TransactionChange { preconditions: on_user, ..commit(waiting(spec(2)), None) };
         assert_eq!(store.step(start).await.unwrap(), Committed::Stale);
 
-        assert!(store.user(&beta, &jane).await.unwrap().is_some(), "another tenant's is untouched");
+        assert!(
+            store.user(&beta, &jane).await.unwrap().is_some(),
+            "another tenant's user is unchanged"
+        );
         let others = store.device(&beta, device_id(1)).await.unwrap().unwrap();
         assert_eq!(others.value.status, DeviceStatus::Active);
         assert!(store.user(&acme, &joe).await.unwrap().is_some());

@@ -115,7 +115,7 @@ async fn a_commit_at_another_version_is_stale_and_changes_nothing() {
     on_every_store(async |store| {
         let begun = waiting(spec(1));
         let early = commit(begun.clone(), Some(1));
-        assert_eq!(write(&store, early).await, Committed::Stale, "there is none yet");
+        assert_eq!(write(&store, early).await, Committed::Stale, "there is no transaction yet");
         write(&store, commit(begun.clone(), None)).await;
         for expected in [None, Some(0), Some(2)] {
             let next = end(begun.clone(), End::Cancelled);

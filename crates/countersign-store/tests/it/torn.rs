@@ -71,7 +71,7 @@ async fn pictures() -> (Vec<FileSnapshot>, Vec<u8>) {
         }
     }
     let grows = pictures.windows(2).all(|two| two[1].log.starts_with(&two[0].log));
-    assert!(grows, "the log was not begun anew, so each picture continues the one before");
+    assert!(grows, "the log was not restarted, so each snapshot continues the one before");
     (pictures, std::fs::read(directory.path().join("master.key")).unwrap())
 }
 

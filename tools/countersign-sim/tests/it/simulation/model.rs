@@ -108,7 +108,10 @@ impl Model {
             }
             Written::Settled(settlement) => {
                 assert_eq!(settlement.verdict, Verdict::Done);
-                assert!(self.outstanding.contains_key(&settlement.id), "only a queued delivery is settled");
+                assert!(
+                    self.outstanding.contains_key(&settlement.id),
+                    "only a queued delivery is settled"
+                );
                 self.settled.insert(settlement.id);
             }
             Written::Purged(_) => {} // What is gone is looked for in the ledger.
@@ -119,7 +122,8 @@ impl Model {
         let id = commit.transaction.spec.id;
         let mut commit = commit.clone();
         if self.evidence.contains(&id) {
-            commit.transaction = evidence(&commit.transaction); // It was read before it became that.
+            // The commit was decided before retention left only the evidence.
+            commit.transaction = evidence(&commit.transaction);
         }
         let (commit, next) = (&commit, &commit.transaction);
         match commit.expected {
