@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circuit_opens_at_the_tenth_failure_in_a_row_and_lets_one_try_again() {
+    fn a_circuit_opens_at_the_tenth_failure_in_a_row_and_then_lets_one_probe() {
         let mut circuit = Circuit::default();
         for _ in 1..DELIVERY_FAILURES_MAX {
             assert!(!circuit.failed(Timestamp(0), &RETRY, None));

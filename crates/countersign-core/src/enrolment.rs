@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_may_join_a_few_others_that_are_not_the_same() {
+    fn a_user_may_have_a_few_different_codes() {
         let named = |code: &str, state| {
             let code = Secret::new(code.as_bytes().to_vec());
             Versioned { value: Activation { code, ..activation(state) }, version: 1 }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_lets_one_request_in_and_answers_it_again_until_it_expires() {
+    fn a_code_serves_one_request_and_repeats_its_answer_until_it_expires() {
         let used = ActivationState::Used { request: [1; 32], answer: b"yes".to_vec() };
         assert_eq!(
             activation(ActivationState::Open).redeem([1; 32], Timestamp(9)),

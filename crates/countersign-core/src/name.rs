@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_has_a_character_that_is_not_seen_or_that_moves_others() {
+    fn a_name_has_no_invisible_character_and_none_that_moves_others() {
         let unseen = [
             '\0',
             '\t',

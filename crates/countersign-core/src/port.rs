@@ -586,7 +586,7 @@ pub enum Notification {
     },
 }
 
-/// Wakes connected devices and waiting callers of this process and others.
+/// Wakes connected devices and waiting callers, wherever they are connected.
 pub trait Notifier: Send + Sync {
     /// Sends a notification. Does not wait, and does not report whether it arrived.
     fn notify(&self, bell: Notification);

@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_asked_for_another_hash_may_use_no_other() {
+    fn a_device_with_another_required_hash_may_use_only_that_one() {
         let hashes = |spec: RawTerms, of| spec.hashes(device(of)).collect::<Vec<_>>();
         assert_eq!(hashes(raw(Some(Hash::Sha256), false), 1), [Hash::Sha256]);
         assert_eq!(hashes(raw(Some(Hash::Sha256), false), 2), [Hash::Sha512]);
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_that_were_matched_are_covered_and_no_others() {
+    fn only_matched_devices_are_recipients() {
         let recipients = Recipients::Devices([device(1), device(3)].into());
         assert!(recipients.includes(device(1)) && recipients.includes(device(3)));
         assert!(!recipients.includes(device(2)));
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_signed_by_identities_for_digests_only() {
+    fn only_identities_for_digests_sign_digests() {
         for media_type in [MediaType::Text, MediaType::Statement, MediaType::Html] {
             assert_eq!(media_type.usage(), Usage::Content);
         }

@@ -56,7 +56,7 @@ pub enum Lock {
     Open,
     /// Locked by policy, after too many wrong tries. The lock ends by itself at this time.
     Until(Timestamp),
-    /// The user reported "this was not me". No transactions are offered until an administrator
+    /// The user reported "this was not me". No transactions are offered until an authorised caller
     /// removes the lock.
     ReportedByUser,
     /// Locked by an administrator. The lock never ends by itself.
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_lock_opens_by_itself_and_an_administrators_never() {
+    fn a_policy_lock_ends_by_itself_and_an_administrators_never() {
         let locked = |lock| LockState { lock, ..LockState::default() };
         assert!(locked(Lock::Until(Timestamp(5))).check(Timestamp(4)).is_err());
         assert!(locked(Lock::Until(Timestamp(5))).check(Timestamp(5)).is_ok());
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_try_of_one_factor_leaves_the_growth_of_the_other_factors_locks() {
+    fn a_right_try_of_one_factor_does_not_shorten_the_locks_of_the_other() {
         for (wrong, right) in [(Factor::Pin, Factor::Code), (Factor::Code, Factor::Pin)] {
             let (mut lock_state, mut now) = (LockState::default(), Timestamp(0));
             for seconds in [10, 20, 25, 25] {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_code_leaves_the_count_of_wrong_pins() {
+    fn a_right_code_does_not_reset_the_count_of_wrong_pins() {
         let (lock_state, _) = wrong(LockState::default(), 2, Timestamp(0));
         assert_eq!(lock_state.record_success(Factor::Code).wrong_pins, 2);
         assert_eq!(lock_state.record_success(Factor::Pin).wrong_pins, 0);

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_or_missing_byte_keeps_it_shut() {
+    fn a_value_with_a_changed_or_missing_byte_does_not_open() {
         let acme = "acme".parse().unwrap();
         let place = SealContext { tenant: &acme, owner: Owner::TokenKey };
         let keys = keys(OLD);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_holds_anything_but_keys_is_refused_by_its_line() {
+    fn a_file_with_an_invalid_line_is_refused_with_its_number() {
         assert_eq!(MasterKeys::parse("").err(), Some(0));
         assert_eq!(MasterKeys::parse("# nothing").err(), Some(0));
         assert_eq!(MasterKeys::parse(&format!("{OLD}\nabc")).err(), Some(2));

@@ -6,7 +6,8 @@
 //!
 //! * [`Population`]: tenants with their own authorities, users, and [`Phone`]s that sign.
 //! * [`Prng`] and [`Timeline`]: randomness and time.
-//! * [`FaultyStore`]: a store with an [`Interference`] that injects faults, and a tape of its writes.
+//! * [`FaultyStore`]: a store with an [`Interference`] that injects faults, and a tape of its
+//!   writes.
 //! * [`FakeNotifier`]: a notifier that may lose notifications.
 //! * [`Scheduler`] and [`block_on`]: run many futures in a random order from a seed, or one future.
 

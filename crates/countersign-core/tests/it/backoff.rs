@@ -80,8 +80,8 @@ proptest! {
         let doubled = retry.first.saturating_mul(1 << (count - 1).min(20));
         let longest = doubled.min(DELIVERY_BACKOFF_MAX);
         prop_assert!(at >= (now + asked).min(over), "the wait that the receiver asks for is kept");
-        prop_assert!(at >= (now + longest * 7 / 16).min(over), "jitter takes at most nine sixteenths");
-        prop_assert!(at <= (now + asked.max(longest * 15 / 16)).min(over), "and at least one");
+        prop_assert!(at >= (now + longest * 7 / 16).min(over), "jitter takes at most 9/16");
+        prop_assert!(at <= (now + asked.max(longest * 15 / 16)).min(over), "and at least 1/16");
         let next = retry.after(attempt, count + 1, now, now, jitter);
         prop_assert!(
             matches!(next, Verdict::Retry(next) if next >= at) || count + 1 >= DELIVERY_ATTEMPTS_MAX,

@@ -221,7 +221,7 @@ fn setting_a_first_pin_does_not_reset_the_count_of_wrong_ones() {
 }
 
 #[test]
-fn a_right_code_between_them_does_not_shorten_the_locks_by_wrong_pins() {
+fn a_right_code_between_wrong_pins_does_not_shorten_their_locks() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {

@@ -22,7 +22,7 @@ use countersign_store::Store;
 use crate::fixture::*;
 
 #[test]
-fn not_me_locks_the_user_until_an_administrator_removes_the_lock() {
+fn not_me_locks_the_user_until_the_lock_is_removed() {
     everywhere(async |fixture: Fixture| {
         let (declined, other) =
             (fixture.start(fixture.request()).await, fixture.taken(&[janes(1)]).await);
