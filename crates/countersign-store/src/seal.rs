@@ -86,8 +86,8 @@ pub enum MasterKeyError {
     Exposed(Exposed),
     /// The file does not contain keys.
     #[error(
-        "the master key file {path} is invalid: line {line} is neither 64 hex digits nor a comment; \
-         restore the file from its backup"
+        "the master key file {path} is invalid: line {line} is neither 64 hex digits nor a \
+         comment; restore the file from its backup"
     )]
     Malformed {
         /// The file.
@@ -97,8 +97,9 @@ pub enum MasterKeyError {
     },
     /// The file contains other keys than the ledger needs.
     #[error(
-        "the master key file {path} belongs to another ledger: it does not open the secrets of tenant \
-         {tenant}; restore the right file from its backup, or set its path in the configuration"
+        "the master key file {path} belongs to another ledger: it does not open the secrets of \
+         tenant {tenant}; restore the right file from its backup, or set its path in the \
+         configuration"
     )]
     Other {
         /// The file.

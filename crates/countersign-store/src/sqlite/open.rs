@@ -74,8 +74,8 @@ pub enum OpenError {
     },
     /// A newer program wrote the file.
     #[error(
-        "{path} has schema {found}, but this program knows only up to {known}; run the newer program, \
-         or restore the backup from before it ran"
+        "{path} has schema {found}, but this program knows only up to {known}; run the newer \
+         program, or restore the backup from before it ran"
     )]
     Newer {
         /// The file.

@@ -148,7 +148,7 @@ async fn on_a_full_disk_every_unit_of_the_batch_fails_and_writes_nothing() {
     for asked in asked {
         let fault = asked.await.unwrap().unwrap_err();
         let source = std::error::Error::source(&fault).unwrap().to_string();
-        assert!(source.contains("the disk is full: make room"), "{source}");
+        assert!(source.contains("the disk is full: free some space"), "{source}");
     }
     assert_eq!((load(&store, 1).await, load(&store, 2).await), (None, None));
 
