@@ -49,7 +49,7 @@ impl Request {
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Takes a transaction that no device has taken, for the device of that serial number. A fetch
-    /// succeeds once. A repeated fetch is refused like any other.
+    /// succeeds once. A repeated fetch for the same device is refused as one for another device is.
     ///
     /// # Errors
     /// [`Refusal::Unknown`] for a transaction that is unknown, ended, another client's, taken, not
