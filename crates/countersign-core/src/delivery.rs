@@ -1,12 +1,13 @@
-//! Debts: what an event owes to somebody who is not on the line, whose turn it is, and when to try
-//! again.
+//! Deliveries: the callbacks and pushes that an event requires, their destinations, and their
+//! retries.
 //!
-//! A debt is written in the commit of the event that creates it, and paid afterwards by any node,
-//! as often as needed. Waking a connected device or a waiting caller is a doorbell, never a debt.
+//! A delivery is written in the commit of the event that requires it, and completed afterwards by
+//! any node, with as many attempts as needed. Waking a connected device or a waiting caller is a
+//! notification, not a delivery.
 //!
-//! Each delivery stands in a [`Destination`], one for each receiver of each tenant. Places
-//! ([`Capacity`]) and circuits ([`Circuit`]) are kept by lane, so that a slow receiver delays
-//! nobody but itself. Pushes have places of their own, so that neither kind of debt holds up the
+//! Each delivery has a [`Destination`], one for each receiver of each tenant. [`Capacity`] and
+//! [`Circuit`] are kept for each destination, so that a slow receiver delays only its own
+//! deliveries. Pushes have a capacity of their own, so that callbacks and pushes do not delay each
 //! other.
 
 use core::time::Duration;
@@ -20,113 +21,113 @@ use crate::push;
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
 
-/// What is owed.
+/// The kind of a delivery.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DeliveryKind {
-    /// Tell the caller's address how the transaction ended.
+    /// A callback: tell the caller's URL how the transaction ended.
     Callback,
-    /// Wake this device through its push service.
+    /// A push: wake this device through its push service.
     Push(DeviceId),
 }
 
-/// A tenant's way to one receiver.
+/// The receiver of a tenant's deliveries.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Destination {
-    /// Whose debts.
+    /// The tenant that sends the deliveries.
     pub tenant: TenantName,
-    /// To whom: host and port as the callback's URL writes them; `push/`, the service and what is
-    /// behind it for a push.
+    /// The receiver. For a callback, host and port as the callback's URL writes them. For a push,
+    /// `push/`, the service, and the rest of the endpoint's name.
     pub host: String,
 }
 
-/// A debt that a commit creates.
+/// A delivery that a commit queues.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NewDelivery {
-    /// The id of its delivery.
+    /// The delivery's id.
     pub id: DeliveryId,
-    /// What is owed.
+    /// The kind of the delivery.
     pub kind: DeliveryKind,
-    /// To whom.
+    /// The receiver.
     pub destination: Destination,
-    /// From when on.
+    /// The time of the first attempt.
     pub due_at: Timestamp,
 }
 
-/// A debt in the ledger.
+/// A delivery in the ledger.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Delivery {
-    /// Its id, the same in each attempt.
+    /// The delivery's id, the same in each attempt.
     pub id: DeliveryId,
-    /// Whose it is, and who gets it.
+    /// The tenant, and the receiver.
     pub destination: Destination,
-    /// What it is about.
+    /// The transaction that required it.
     pub transaction: TransactionId,
-    /// What is owed.
+    /// The kind of the delivery.
     pub kind: DeliveryKind,
-    /// Since when it is owed, or when it was replayed.
+    /// The time at which it was queued or replayed.
     pub queued_at: Timestamp,
-    /// Attempts made before this one, since it was owed or replayed.
+    /// Attempts before this one, since it was queued or replayed.
     pub attempts: u16,
-    /// Which of its leases this is. What is settled names it, so that a verdict that comes after
-    /// the lease has ended says nothing of the next holder's attempt.
+    /// The number of this lease of the delivery. A settlement names it, so that a late settlement
+    /// does not affect the attempt of the next holder.
     pub lease: u32,
 }
 
-/// What came of one attempt.
+/// The result of one attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Attempt {
-    /// It arrived.
+    /// The receiver accepted it.
     Accepted,
-    /// It will never be taken.
+    /// The receiver will never accept it.
     Rejected,
-    /// It will never be taken, and nothing else that goes there: the address is nobody's.
+    /// The receiver will never accept it, nor anything else for this address, which is no longer
+    /// registered.
     Gone,
-    /// Not now; the receiver may have said how long to wait.
+    /// The receiver cannot accept it now, and may have said how long to wait.
     Deferred(Option<Duration>),
 }
 
-/// What follows.
+/// The decision after an attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// Paid.
+    /// The delivery is complete.
     Done,
-    /// Not owed any more.
+    /// The delivery is no longer needed.
     Skipped,
-    /// Try again at this moment.
+    /// Try again at this time.
     Retry(Timestamp),
-    /// A callback is put aside for a person to look at; a push, which is of no use later, is let
-    /// go.
+    /// Keep a callback as a dead letter. Remove a push, because it is useless later.
     GiveUp,
-    /// A push is let go, and the device's address with it, if the device is at this version still.
+    /// Remove the push, and also the device's address if the device still has this version.
     Retire {
-        /// The device's, at which its address was read.
+        /// The device's version at which the address was read.
         version: u32,
     },
 }
 
-/// What became of a claimed delivery.
+/// The recorded result of one attempt of a claimed delivery.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settlement {
-    /// Whose it is.
+    /// The delivery's tenant.
     pub tenant: TenantName,
-    /// Which.
+    /// The delivery's id.
     pub id: DeliveryId,
-    /// The lease that it was claimed under.
+    /// The lease under which it was claimed.
     pub lease: u32,
-    /// What follows.
+    /// The decision after the attempt.
     pub verdict: Verdict,
-    /// What happened, in a few words for whoever lists what was not paid.
+    /// The result in a few words, for lists of unsettled deliveries.
     pub outcome: String,
-    /// When.
+    /// The time of the settlement.
     pub at: Timestamp,
 }
 
 impl NewDelivery {
-    /// The callback that is owed for what `transaction` tells last, if one was asked for.
+    /// The callback for the present state of `transaction`, if the client asked for callbacks.
     #[must_use]
     pub fn callback(id: DeliveryId, transaction: &Transaction) -> Option<Self> {
         let spec = &transaction.spec;
-        // The dialect wrote the URL in its normal form.
+        // The dialect has normalised the URL.
         let host = push::host(&spec.callback.as_ref()?.url).to_owned();
         let destination = Destination { tenant: spec.tenant.clone(), host };
         Some(Self { id, kind: DeliveryKind::Callback, destination, due_at: transaction.moment() })
@@ -134,31 +135,31 @@ impl NewDelivery {
 }
 
 impl Destination {
-    /// Whether it leads to a push service.
+    /// Whether it is a push service.
     #[must_use]
     pub fn is_push(&self) -> bool {
         push::is_push_endpoint(&self.host)
     }
 }
 
-/// How long a receiver is tried.
+/// When a failed delivery is tried again, and when it is given up.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
-    /// The wait after the first failure; each further one is twice as long.
+    /// The wait after the first failure. Each further wait is twice as long.
     pub first: Duration,
     /// The longest wait, unless the receiver asks for a longer one.
     pub longest: Duration,
-    /// How long after it was owed a delivery is given up.
+    /// The time from queueing after which a delivery is given up.
     pub give_up_after: Duration,
 }
 
 impl RetryPolicy {
-    /// Decides what follows attempt number `count`, the first being 1, of what is owed since
-    /// `queued_at`.
+    /// Decides what follows attempt number `count`, the first being 1, of a delivery that was
+    /// queued at `queued_at`.
     ///
-    /// Waits double, or are what the receiver asked for if that is longer. `jitter`, 0 to 255,
-    /// takes from a sixteenth to nine sixteenths off, so that deliveries that failed together do
-    /// not come back together. The last attempt is made when the time is over, whatever the
+    /// Each wait is twice the one before, or the receiver's own wait if that is longer. `jitter`, 0
+    /// to 255, takes one sixteenth to nine sixteenths off, so that deliveries that failed together
+    /// are not retried together. The last attempt is made when the time is over, whatever wait the
     /// receiver asked for.
     #[must_use]
     pub fn after(
@@ -190,8 +191,9 @@ impl RetryPolicy {
     }
 }
 
-/// Whether a lane's receiver is called at all. Closed until [`DELIVERY_FAILURES_MAX`] failures in a
-/// row; then open for a pause, after which one delivery may try whether it is well again.
+/// Whether a destination's receiver is called at all. The circuit is closed until
+/// [`DELIVERY_FAILURES_MAX`] failures in a row. Then it is open for a pause, after which one
+/// delivery probes the receiver.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Circuit {
     in_a_row: u16,
@@ -201,7 +203,7 @@ pub struct Circuit {
 }
 
 impl Circuit {
-    /// Deliveries that may be on their way at once, of `max` where all is well.
+    /// The number of deliveries that may be in progress at once; `max` if the circuit is closed.
     #[must_use]
     pub fn lets(&self, max: u16, now: Timestamp) -> u16 {
         match self.shut_until {
@@ -211,7 +213,7 @@ impl Circuit {
         }
     }
 
-    /// The receiver failed. Answers whether that opened the circuit.
+    /// Records a failure. Answers whether it opened the circuit.
     pub fn failed(&mut self, now: Timestamp, retry: &RetryPolicy, asked: Option<Duration>) -> bool {
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.failed_at = now;
@@ -227,23 +229,23 @@ impl Circuit {
         first
     }
 
-    /// Whether its last failure is so long ago that it says nothing any more: every delivery that
-    /// waited for another try has had one since.
+    /// Whether the last failure is too old to matter: every delivery that waited for a retry has
+    /// had one since.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
         now >= self.failed_at + 2 * DELIVERY_BACKOFF_MAX
     }
 
-    /// Whether the receiver is not called, a try now and then aside.
+    /// Whether the circuit is open: the receiver is called only for probes.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.shut_until.is_some()
     }
 }
 
-/// Places for deliveries on their way: in all, for one tenant, in one lane. So no receiver can hold
-/// every place, nor can a tenant with many receivers. Callbacks and pushes have places of their
-/// own.
+/// The limits of deliveries in progress: in all, for one tenant, for one destination. One receiver
+/// cannot use the whole capacity, and neither can a tenant with many receivers. Callbacks and
+/// pushes have separate capacities.
 #[derive(Clone, Debug)]
 pub struct Capacity {
     callbacks: Permits,
@@ -261,7 +263,8 @@ struct Permits {
 }
 
 impl Permits {
-    /// `permits` in all, `destination_max` for one lane, three quarters for one tenant.
+    /// A capacity of `permits` in all, `destination_max` for one destination, three quarters for
+    /// one tenant.
     fn new(permits: u16, destination_max: u16) -> Self {
         let tenant_max = permits - permits / 4;
         let (destinations, tenants) = Default::default();
@@ -270,34 +273,34 @@ impl Permits {
 }
 
 impl Capacity {
-    /// An empty one: `permits` in all, `destination_max` for one lane, three quarters for one
-    /// tenant; and as many again for pushes.
+    /// An unused capacity: `permits` in all, `destination_max` for one destination, three quarters
+    /// for one tenant; and the same again for pushes.
     #[must_use]
     pub fn new(permits: u16, destination_max: u16) -> Self {
         let callbacks = Permits::new(permits, destination_max);
         Self { pushes: callbacks.clone(), callbacks, limited: BTreeMap::new() }
     }
 
-    /// With so many places for pushes.
+    /// Sets the capacity for pushes.
     #[must_use]
     pub fn for_pushes(self, permits: u16, destination_max: u16) -> Self {
         Self { pushes: Permits::new(permits, destination_max), ..self }
     }
 
-    /// Places that are free.
+    /// The number of unused permits.
     #[must_use]
     pub fn free(&self) -> u16 {
         self.callbacks.free.saturating_add(self.pushes.free)
     }
 
-    /// Places that a lane has.
+    /// The number of permits that a destination uses.
     #[must_use]
     pub fn in_use(&self, destination: &Destination) -> u16 {
         let permits = if destination.is_push() { &self.pushes } else { &self.callbacks };
         permits.destinations.get(destination).copied().unwrap_or(0)
     }
 
-    /// Places that a lane may still have.
+    /// The number of permits that a destination may still acquire.
     #[must_use]
     pub fn available(&self, destination: &Destination) -> u16 {
         let permits = if destination.is_push() { &self.pushes } else { &self.callbacks };
@@ -313,20 +316,21 @@ impl Capacity {
         if destination.is_push() { &mut self.pushes } else { &mut self.callbacks }
     }
 
-    /// Takes places for a lane; no more than [`Capacity::available`].
+    /// Acquires permits for a destination, at most [`Capacity::available`].
     pub fn acquire(&mut self, destination: &Destination, count: u16) {
         let permits = self.permits(destination);
-        permits.free = permits.free.checked_sub(count).expect("no more than are left");
+        permits.free =
+            permits.free.checked_sub(count).expect("at most the available permits are acquired");
         if count > 0 {
             *permits.destinations.entry(destination.clone()).or_default() += count;
             *permits.tenants.entry(destination.tenant.clone()).or_default() += count;
         }
     }
 
-    /// Gives a lane's place back.
+    /// Releases one permit of a destination.
     pub fn release(&mut self, destination: &Destination) {
         fn less<K: Ord>(in_use: &mut BTreeMap<K, u16>, key: &K) {
-            let count = in_use.get_mut(key).expect("who leaves a place had it");
+            let count = in_use.get_mut(key).expect("only an acquired permit is released");
             *count -= 1;
             if *count == 0 {
                 in_use.remove(key);
@@ -338,7 +342,7 @@ impl Capacity {
         permits.free += 1;
     }
 
-    /// Bounds some lanes further, and no others.
+    /// Lowers the limits of these destinations, and of no others.
     pub fn limit(&mut self, destinations: impl IntoIterator<Item = (Destination, u16)>) {
         self.limited = destinations.into_iter().collect();
     }
@@ -365,7 +369,7 @@ mod tests {
             for jitter in [0, 255] {
                 let verdict = RETRY.after(LATER, count, Timestamp(0), Timestamp(0), jitter);
                 let Verdict::Retry(at) = verdict else { panic!("given up at {count}") };
-                // A sixteenth is left to whoever looks for what is due.
+                // The scheduler's polling interval may use the remaining sixteenth.
                 assert!(at.0 <= within * 15 / 16 && at.0 >= within * 7 / 16, "{count}: {at:?}");
             }
         }
@@ -404,14 +408,14 @@ mod tests {
     }
 
     #[test]
-    fn a_circuit_opens_at_the_tenth_failure_in_a_row_and_lets_one_try_again() {
+    fn a_circuit_opens_at_the_tenth_failure_in_a_row_and_then_lets_one_probe() {
         let mut circuit = Circuit::default();
         for _ in 1..DELIVERY_FAILURES_MAX {
             assert!(!circuit.failed(Timestamp(0), &RETRY, None));
             assert_eq!(circuit.lets(8, Timestamp(0)), 8);
         }
         assert!(circuit.failed(Timestamp(0), &RETRY, None));
-        assert!(!circuit.failed(Timestamp(1), &RETRY, None), "it was on its way before");
+        assert!(!circuit.failed(Timestamp(1), &RETRY, None), "it was in progress before");
         assert_eq!(circuit.lets(8, Timestamp(3_999)), 0);
         assert_eq!(circuit.lets(8, Timestamp(4_000)), 1);
         circuit.failed(Timestamp(5_000), &RETRY, None);
@@ -424,14 +428,14 @@ mod tests {
     }
 
     #[test]
-    fn no_lane_and_no_tenant_gets_every_place() {
+    fn no_destination_and_no_tenant_gets_the_whole_capacity() {
         let mut capacity = Capacity::new(8, 3);
         for (host, available) in [("a", 3), ("b", 3), ("c", 0)] {
             let destination = destination("acme", host);
             assert_eq!(capacity.available(&destination), available);
             capacity.acquire(&destination, available);
         }
-        assert_eq!(capacity.available(&destination("beta", "a")), 2, "what is free");
+        assert_eq!(capacity.available(&destination("beta", "a")), 2, "the free permits");
         capacity.release(&destination("acme", "a"));
         assert_eq!(capacity.available(&destination("acme", "c")), 1);
         capacity.limit([(destination("beta", "a"), 0), (destination("acme", "c"), 7)]);

@@ -1,4 +1,4 @@
-//! A person's device: its keys, its signing identities, and its names.
+//! A user's device, with its keys, signing identities and descriptions.
 
 use crate::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use crate::push::Push;
@@ -9,64 +9,65 @@ use crate::time::Timestamp;
 /// An enrolled device.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Device {
-    /// Whose it is.
+    /// The device's tenant.
     pub tenant: TenantName,
-    /// Its id; outside its tenant it is named `<tenant>/<device id>`.
+    /// The device's id, unique within its tenant. Outside the tenant it is written
+    /// `<tenant>/<device id>`.
     pub id: DeviceId,
-    /// Who holds it.
+    /// The device's user.
     pub user: UserName,
-    /// Its serial number. Given by the registry.
+    /// The serial number, assigned by the registry.
     pub serial_number: SerialNumber,
-    /// Whether it may do anything.
+    /// The device's status.
     pub status: DeviceStatus,
-    /// Its authentication key: an uncompressed P-256 point (SEC 1, 2.3.3).
+    /// The authentication key: an uncompressed P-256 point (SEC 1, 2.3.3).
     pub auth_key: [u8; 65],
-    /// Seals requests to it, and messages back.
+    /// The key that seals requests to the device, and messages back.
     pub payload_key: Key32,
-    /// Makes its codes and proofs of the PIN.
+    /// The key of the device's codes and proofs of the PIN.
     pub code_key: Key32,
-    /// The PIN that it set, if it has.
+    /// The PIN, if the device has set one.
     pub pin: Option<PinDigest>,
-    /// Its signing identities, at most [`crate::limits::IDENTITIES_PER_DEVICE_MAX`].
+    /// The signing identities, at most [`crate::limits::IDENTITIES_PER_DEVICE_MAX`].
     pub identities: Vec<Identity>,
-    /// What it said of itself.
+    /// The device's description of itself.
     pub about: About,
-    /// How it is woken when it is not online.
+    /// The push registration, which wakes the device when it is not online.
     pub push: Push,
-    /// When it was enrolled.
+    /// The time of the enrolment.
     pub enrolled_at: Timestamp,
 }
 
-/// Whether a device may do anything.
+/// The status of a device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DeviceStatus {
-    /// It may.
+    /// The device may act.
     Active,
     /// Locked by an administrator, until unlocked.
     Locked,
-    /// Gone for good.
+    /// Permanently removed.
     Retired,
 }
 
-/// What the server holds of a PIN.
+/// The server's record of a PIN.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PinDigest {
-    /// SHA-256 of a salted Argon2id of the PIN; the device keeps the salt.
+    /// SHA-256 of a salted Argon2id hash of the PIN. The device keeps the salt.
     pub digest: Key32,
-    /// 1 for the first; each change names the next.
+    /// The version of the PIN: 1 for the first; each change names the next.
     pub version: u32,
 }
 
-/// What a device said of itself when it enrolled; for people to tell devices apart.
+/// A device's description of itself at enrolment, by which users distinguish their devices.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct About {
-    /// What its owner calls it.
+    /// The name that the user gave the device.
     pub name: String,
-    /// The kind of machine.
+    /// The platform.
     pub platform: String,
-    /// Its operating system's version.
+    /// The operating system's version.
     pub os_version: String,
-    /// The application.
+    /// The application that runs on the device.
     pub app: String,
     /// The application's version.
     pub app_version: String,
@@ -75,29 +76,28 @@ pub struct About {
 /// A signing identity: a key on the device, with a certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {
-    /// Its id.
+    /// The identity's id.
     pub id: IdentityId,
-    /// What its signatures are good for; the other use never matches it.
+    /// The permitted use. A request for the other use never matches this identity.
     pub usage: Usage,
-    /// Its certificate, DER.
+    /// The certificate, DER.
     pub certificate: Vec<u8>,
-    /// The certificates above it, DER, nearest first.
+    /// The issuers' certificates, DER, nearest first.
     pub chain: Vec<Vec<u8>>,
-    /// The labels that selectors match: from the activation code or an administrator, never from
-    /// the device.
+    /// The labels that selectors match. They come from the activation code or an administrator,
+    /// never from the device.
     pub labels: Vec<String>,
-    /// The labels that the device asked for. They are listed, and no selector finds an identity by
-    /// them.
+    /// The labels that the device asked for. They are listed, but selectors do not match them.
     pub proposed_labels: Vec<String>,
-    /// Whether it may sign.
+    /// Whether the identity may sign.
     pub enabled: bool,
-    /// Why it may or may not, in the words of whoever said so last; at most
-    /// [`crate::limits::REASON_BYTES_MAX`].
+    /// The reason for the last change of `enabled`; at most [`crate::limits::REASON_BYTES_MAX`].
     pub status_reason: String,
 }
 
-/// The one use of an identity, fixed at enrolment. Were there one key for both, a caller could have
-/// the digest of a CMS's signed attributes signed as "raw", and so forge a CMS.
+/// The use of an identity, fixed at enrolment. An identity has only one use. If one key had both, a
+/// caller could request a raw signature over the digest of a CMS's signed attributes, and so forge
+/// a CMS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Usage {
     /// Signs bytes that the server holds.
@@ -107,7 +107,7 @@ pub enum Usage {
 }
 
 impl Device {
-    /// Whether it may take part at all.
+    /// Checks that the device may act.
     ///
     /// # Errors
     /// Refuses a device that is locked or retired.
@@ -118,10 +118,10 @@ impl Device {
         }
     }
 
-    /// The device with another status.
+    /// Returns the device with another status.
     ///
     /// # Errors
-    /// Refuses a retired device, which is gone for good, and a change that changes nothing.
+    /// Refuses a retired device, which stays retired, and the status that the device already has.
     pub fn with_status(self, status: DeviceStatus) -> Result<Self, Refusal> {
         match self.status {
             DeviceStatus::Retired => Err(Refusal::UnknownDevice),
@@ -131,7 +131,7 @@ impl Device {
         }
     }
 
-    /// Whether it could make signatures of that purpose.
+    /// Whether the device has an identity of that use that may sign.
     #[must_use]
     pub fn signs(&self, usage: Usage) -> bool {
         self.status == DeviceStatus::Active
@@ -140,7 +140,7 @@ impl Device {
 }
 
 impl DeviceStatus {
-    /// Its name in the ledger and on the command line.
+    /// The status's name in the ledger and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -152,7 +152,7 @@ impl DeviceStatus {
 }
 
 impl Usage {
-    /// Its name on the wire and in the ledger.
+    /// The use's name on the wire and in the ledger.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

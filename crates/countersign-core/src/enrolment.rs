@@ -1,11 +1,12 @@
-//! An activation code, from its making to the device that it brought: the same shape as a
-//! transaction, and a smaller life.
+//! An activation code, from its creation to the enrolment of a device. It is a state machine as a
+//! transaction is, with fewer states.
 //!
 //! ```text
 //! Open ──redeem──▶ Used (by which request, and the answer it got)
 //! ```
 //!
-//! The same request again, until the code expires, gets the same answer: a lost 201 burns nothing.
+//! Until the code expires, a repeated request gets the same answer, so that a lost 201 does not use
+//! up the code.
 
 use crate::device::{Device, Identity};
 use crate::id::{IdentityId, TenantName, UserName};
@@ -15,61 +16,61 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 use crate::versioned::Versioned;
 
-/// A code that lets one device in.
+/// A code with which one device can be enrolled.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Activation {
-    /// Names it in the ledger.
+    /// The activation's id in the ledger.
     pub id: u128,
-    /// Whose it is.
+    /// The activation's tenant.
     pub tenant: TenantName,
-    /// The user whose device it lets in.
+    /// The user of the device to enrol.
     pub user: UserName,
-    /// The code itself, sealed at rest.
+    /// The code, sealed at rest.
     pub code: Secret<Vec<u8>>,
-    /// From when on it lets nobody in.
+    /// The time at which the code expires.
     pub not_after: Timestamp,
-    /// Whether it is kept out of every list.
+    /// Whether it is left out of every list.
     pub secret: bool,
-    /// Whether somebody chose the code. It may be short then, so guesses of it are limited; a
-    /// generated one has 80 random bits or more.
+    /// Whether a person chose the code. A chosen code may be short, so the number of guesses is
+    /// limited. A generated code has at least 80 random bits.
     pub chosen: bool,
-    /// The labels of the identities that are enrolled with it; at most
+    /// The labels of the identities that are enrolled with the code; at most
     /// [`crate::limits::LABELS_PER_IDENTITY_MAX`].
     pub labels: Vec<String>,
-    /// Whether it has been used.
+    /// Whether the code has been used.
     pub state: ActivationState,
 }
 
-/// Whether an activation has been used.
+/// Whether an activation code has been used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ActivationState {
-    /// Not yet.
+    /// Not used.
     Open,
-    /// Once, and never again by another request.
+    /// Used once. No other request can use it.
     Used {
         /// SHA-256 of the request that used it.
         request: [u8; 32],
-        /// What it was answered; the secrets in it are sealed to the device.
+        /// The answer to that request. Its secrets are sealed to the device.
         answer: Vec<u8>,
     },
 }
 
-/// What a request may do with an activation.
+/// The permitted use of an activation by a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Redeemed {
-    /// Enrol a device.
+    /// Enrol a device now.
     Now,
-    /// It did so before: this was its answer.
+    /// The same request enrolled a device before and got this answer.
     Before(Vec<u8>),
 }
 
 impl Activation {
-    /// Decides whether this one may be made at `now`, beside the user's `others` that have not
+    /// Checks that this code may be created at `now`, beside the user's `others` that have not
     /// expired.
     ///
     /// # Errors
-    /// Refuses a code that would never or too long be good, one that the user has already, and one
-    /// too many.
+    /// Refuses a code that would expire at once or too late, a code that the user already has, and
+    /// a code above the maximum.
     pub fn check_limits(&self, others: &[Versioned<Self>], now: Timestamp) -> Result<(), Refusal> {
         if self.not_after <= now || self.not_after > now + ACTIVATION_LIFE_MAX {
             return Err(Refusal::BadExpiry);
@@ -84,10 +85,10 @@ impl Activation {
         Ok(())
     }
 
-    /// Decides what the request with this SHA-256, which proved the code, may do at `now`.
+    /// Decides at `now` for the request with this SHA-256, which proved the code.
     ///
     /// # Errors
-    /// Refuses when the code has expired, or was used by another request.
+    /// Refuses if the code has expired, or was used by another request.
     pub fn redeem(&self, request: [u8; 32], now: Timestamp) -> Result<Redeemed, Refusal> {
         if now >= self.not_after {
             return Err(Refusal::NotActivated);
@@ -102,38 +103,38 @@ impl Activation {
     }
 }
 
-/// One unit of work: the device is in, and the code is used, or neither.
+/// One unit of work: the device is enrolled and the code is used, or neither.
 #[derive(Clone, Debug)]
 pub struct Enrolment {
-    /// The activation as it was when decided on.
+    /// The activation on which it was decided.
     pub activation: Activation,
-    /// Its version then.
+    /// The activation's version.
     pub expected: u32,
-    /// The user's version then; the user's count of devices made goes up in the same commit.
+    /// The user's version. The commit also increases the user's count of enrolled devices.
     pub user_expected: u32,
     /// SHA-256 of the request.
     pub request: [u8; 32],
-    /// What the device is answered.
+    /// The answer to the device.
     pub answer: Vec<u8>,
-    /// The device. Its sequence number is one more than its user's count of devices made.
+    /// The device. Its sequence number is one more than the user's count of enrolled devices.
     pub device: Device,
     /// The key of each of the device's identities, in their order.
     pub keys: Vec<IdentityKey>,
 }
 
 impl Enrolment {
-    /// The fault's text for an enrolment or an addition whose keys do not fit.
+    /// The fault's text for an enrolment or an addition with keys of other identities.
     pub const KEYS_UNFIT: &str = "the keys are not those of the identities";
 
-    /// Whether `keys` are those of the device's identities. A store refuses others as a fault.
+    /// Whether `keys` belong to the device's identities. If not, a store reports a fault.
     #[must_use]
     pub fn keys_fit(&self) -> bool {
         self.keys.iter().map(|key| key.identity).eq(self.device.identities.iter().map(|i| i.id))
     }
 }
 
-/// What the ledger keeps of an identity's key for good, so that no other identity of the tenant
-/// ever has it.
+/// The permanent record of an identity's key, so that no other identity of the tenant can ever have
+/// it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct IdentityKey {
     /// The identity.
@@ -144,7 +145,7 @@ pub struct IdentityKey {
     pub certificate_serial: Option<u128>,
 }
 
-/// An identity with its key, as it is added.
+/// A new identity with its key.
 #[derive(Clone, Debug)]
 pub struct NewIdentity {
     /// The identity.
@@ -153,21 +154,21 @@ pub struct NewIdentity {
     pub key: IdentityKey,
 }
 
-/// One unit of work: a device has one more identity, and the identity's key is used up.
+/// One unit of work: a device gets one more identity, and the identity's key is recorded.
 #[derive(Clone, Debug)]
 pub struct Addition {
     /// The device with the identity, which is its last one.
     pub device: Device,
-    /// The device's version when it was decided on.
+    /// The device's version on which it was decided.
     pub expected: u32,
-    /// The version of the device's user then: a lock of the user keeps the identity out.
+    /// The version of the device's user. A lock of the user makes the addition stale.
     pub user_expected: u32,
     /// The key of the identity.
     pub key: IdentityKey,
 }
 
 impl Addition {
-    /// Whether `key` is the new identity's. A store refuses another as a fault.
+    /// Whether `key` belongs to the new identity. If not, a store reports a fault.
     #[must_use]
     pub fn key_fits(&self) -> bool {
         self.device.identities.last().is_some_and(|added| added.id == self.key.identity)
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_may_join_a_few_others_that_are_not_the_same() {
+    fn a_user_may_have_a_few_different_codes() {
         let named = |code: &str, state| {
             let code = Secret::new(code.as_bytes().to_vec());
             Versioned { value: Activation { code, ..activation(state) }, version: 1 }
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_lets_one_request_in_and_answers_it_again_until_it_expires() {
+    fn a_code_serves_one_request_and_repeats_its_answer_until_it_expires() {
         let used = ActivationState::Used { request: [1; 32], answer: b"yes".to_vec() };
         assert_eq!(
             activation(ActivationState::Open).redeem([1; 32], Timestamp(9)),

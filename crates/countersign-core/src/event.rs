@@ -1,8 +1,8 @@
-//! What happened, when, to what and by whom: the rows that history, event streams and the audit log
-//! read.
+//! Events: what happened, when, to which subject and by which actor. History, event streams and the
+//! audit log read them.
 //!
-//! An event is written in the commit of the change that it tells of, so neither is there without the
-//! other. It carries no secret and no content.
+//! An event is written in the commit of its change, so that neither exists without the other. It
+//! contains no secret and no content.
 
 use core::fmt;
 use core::str::FromStr;
@@ -13,10 +13,10 @@ use crate::id::{
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 
-/// Who made a change. Written as text: its kind, a colon, and its name.
+/// The author of a change. Its text is the kind, a colon, and the name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Actor {
-    /// An application, by the client that it authenticated as.
+    /// An application, by the client as which it authenticated.
     Client(ClientId),
     /// A device, by its own key or by an activation code.
     Device(DeviceId),
@@ -24,11 +24,11 @@ pub enum Actor {
     CommandLine(String),
     /// A person in the console: the name that they logged in with.
     Console(String),
-    /// The server itself, because time passed.
+    /// The server itself, because a time was reached.
     Server,
 }
 
-/// What an event is about. Written as text: its kind, a colon, and its name.
+/// The subject of an event. Its text is the kind, a colon, and the name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Subject {
     /// The tenant itself.
@@ -43,7 +43,7 @@ pub enum Subject {
     Device(DeviceId),
     /// A signing identity.
     Identity(IdentityId),
-    /// An activation code, by its id; not the code.
+    /// An activation, by its id, which is not the code.
     Activation(u128),
     /// A transaction.
     Transaction(TransactionId),
@@ -55,7 +55,7 @@ pub enum Subject {
 
 macro_rules! kinds {
     ($($kind:ident = $name:literal: $doc:literal),* $(,)?) => {
-        /// What happened.
+        /// The kind of an event.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         pub enum EventKind {
             $(#[doc = $doc] $kind,)*
@@ -114,39 +114,39 @@ kinds! {
 /// An event that a commit writes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NewEvent {
-    /// The tenant that it belongs to; `None` for what belongs to the whole server.
+    /// The event's tenant; `None` for an event of the whole server.
     pub tenant: Option<TenantName>,
-    /// When it happened.
+    /// The time of the event.
     pub at: Timestamp,
-    /// What happened.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// Who made it happen.
+    /// The author of the change.
     pub actor: Actor,
-    /// What it happened to.
+    /// The subject of the change.
     pub subject: Subject,
-    /// Further members, by name: no secrets, no contents.
+    /// Further fields, by name. They contain no secret and no content.
     pub details: Vec<(&'static str, String)>,
 }
 
 /// An event in the ledger.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RecordedEvent {
-    /// Its number among its tenant's: 1, 2, 3, … in the order of the commits.
+    /// The event's number within its tenant: 1, 2, 3, … in the order of the commits.
     pub number: u64,
-    /// When it happened.
+    /// The time of the event.
     pub at: Timestamp,
-    /// What happened.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// Who made it happen.
+    /// The author of the change.
     pub actor: Actor,
-    /// What it happened to.
+    /// The subject of the change.
     pub subject: Subject,
-    /// Further members, by name.
+    /// Further fields, by name.
     pub details: Vec<(String, String)>,
 }
 
 impl NewEvent {
-    /// What the machine's `event` is in the ledger.
+    /// The ledger's kind for a transaction's `event`.
     #[must_use]
     pub fn of_transaction(
         event: Event,
@@ -174,7 +174,7 @@ impl NewEvent {
     }
 }
 
-/// Why a text names no actor, no subject or no kind of event.
+/// The error for a text that names no actor, no subject or no kind of event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not the name of {0}")]
 pub struct BadEventName(&'static str);
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_actor_and_every_subject_reads_back_what_it_writes() {
+    fn every_actor_and_every_subject_parses_the_text_that_it_writes() {
         let client: ClientId = "shop".parse().unwrap();
         let device: DeviceId = "7".parse().unwrap();
         let actors = [

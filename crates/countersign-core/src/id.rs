@@ -1,4 +1,4 @@
-//! Names and numbers by which things are found. Each is parsed once, at the edge, and then true.
+//! Ids and names. Each is parsed once, at the edge, and is valid from then on.
 
 use core::fmt;
 use core::str::FromStr;
@@ -9,28 +9,28 @@ use crate::limits::NAME_BYTES_MAX;
 pub use crate::name::BadName;
 use crate::name::normal_form;
 
-/// A transaction: 128 bits, never reused, written as 32 lower-case hex digits.
+/// A transaction's id: 128 bits, never reused, written as 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TransactionId(pub u128);
 
 impl TransactionId {
-    /// The sixteen bytes that signatures carry, big-endian.
+    /// The sixteen bytes that signatures contain, big-endian.
     #[must_use]
     pub fn bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 }
 
-/// A device's signing identity: 128 bits, written as 32 lower-case hex digits.
+/// An identity's id: 128 bits, written as 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct IdentityId(pub u128);
 
-/// A debt of the server's: 128 bits, written as 32 lower-case hex digits; the receiver's key
-/// against double delivery.
+/// A delivery's id: 128 bits, written as 32 lower-case hex digits. A receiver detects a repeated
+/// delivery by it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct DeliveryId(pub u128);
 
-/// An API key's name: 128 bits, written as 32 lower-case hex digits. It is not the key.
+/// An API key's id: 128 bits, written as 32 lower-case hex digits. It is not the key.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ApiKeyId(pub u128);
 
@@ -57,18 +57,18 @@ macro_rules! hex_id {
 }
 hex_id!(TransactionId, IdentityId, DeliveryId, ApiKeyId);
 
-/// A device: a positive 63-bit integer, carried as a decimal string.
+/// A device's id: a positive 63-bit integer, written as a decimal string.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct DeviceId(u64);
 
 impl DeviceId {
-    /// The device id that a random number names; never zero, never negative in SQL.
+    /// The device id from a random number; never zero, and never negative in SQL.
     #[must_use]
     pub fn drawn(random: u128) -> Self {
         Self((random as u64 >> 1).max(1))
     }
 
-    /// The number itself, between 1 and 2^63 - 1.
+    /// The number, between 1 and 2^63 - 1.
     #[must_use]
     pub fn number(self) -> u64 {
         self.0
@@ -103,20 +103,21 @@ impl FromStr for DeviceId {
     }
 }
 
-/// The short handle of an open transaction: ten decimal digits. It finds; it never authorises.
+/// The request key of an open transaction: ten decimal digits. It finds a transaction, but does not
+/// authorise.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RequestKey(u64);
 
 impl RequestKey {
     const COUNT: u64 = 10_000_000_000;
 
-    /// The key that a random number names.
+    /// The request key from a random number.
     #[must_use]
     pub fn drawn(random: u128) -> Self {
         Self((random % u128::from(Self::COUNT)) as u64)
     }
 
-    /// The number itself, below 10^10.
+    /// The number, below 10^10.
     #[must_use]
     pub fn number(self) -> u64 {
         self.0
@@ -151,7 +152,7 @@ impl FromStr for RequestKey {
     }
 }
 
-/// The digits that a user's devices share in their serial numbers: three letters and seven digits.
+/// The common part of the serial numbers of a user's devices: three letters and seven digits.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SerialBase(pub u32);
 
@@ -159,13 +160,12 @@ impl SerialBase {
     /// `CSN`, as a number of base 26.
     const FIRST: u32 = (2 * 26 + 18) * 26 + 13;
     const LETTERS: u32 = 26 * 26 * 26;
-    /// Numbers of one triple of letters.
+    /// The count of numbers for each combination of three letters.
     const DIGITS: u32 = 10_000_000;
 }
 
 impl fmt::Display for SerialBase {
-    /// Serial numbers of three letters begin at `CSN0000000`; past seven digits the letters count
-    /// on.
+    /// Begins at `CSN0000000`. When the seven digits overflow, the letters are increased.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letters = (Self::FIRST + self.0 / Self::DIGITS) % Self::LETTERS;
         for place in [26 * 26, 26, 1] {
@@ -196,9 +196,9 @@ impl FromStr for SerialBase {
 /// A device's serial number: its user's base and its own sequence number, `CSN0000120-1`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SerialNumber {
-    /// What all devices of the user share.
+    /// The common part of all devices of the user.
     pub base: SerialBase,
-    /// The device's place among its user's devices, from 1; never given twice.
+    /// The device's number among its user's devices, from 1; never reused.
     pub sequence: u32,
 }
 
@@ -223,7 +223,7 @@ impl FromStr for SerialNumber {
     }
 }
 
-/// A tenant's name: one DNS label in lower case, since it may stand first in a host name.
+/// A tenant's name: one DNS label in lower case, because it may be the first label of a host name.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TenantName(Arc<str>);
 
@@ -231,7 +231,7 @@ pub struct TenantName(Arc<str>);
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct UserName(Arc<str>);
 
-/// A relying party's client id within a tenant: 1 to 255 visible ASCII characters.
+/// A client's id within a tenant: 1 to 255 visible ASCII characters.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ClientId(Arc<str>);
 
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_read_back_what_they_write_and_nothing_else() {
+    fn ids_parse_exactly_the_text_that_they_write() {
         let id = TransactionId(7);
         assert_eq!(id.to_string().parse(), Ok(id));
         for bad in [

@@ -1,10 +1,11 @@
 //! The domain of Countersign: what a transaction is, who may do what to it, and when it ends.
 //!
-//! Nothing here does I/O, reads a clock, draws a random number or knows a wire format: time and
-//! chance come in as arguments, the world is behind the five traits of [`port`], and every decision
-//! is a pure function. [`engine`] joins them: *load, decide, commit*, and then ring the doorbell.
+//! This crate does no I/O, reads no clock, draws no random number and knows no wire format. Time
+//! and randomness are arguments, the ports to the world are the five traits of [`port`], and every
+//! decision is a pure function. The use cases in [`engine`] *load, decide and commit*, and then
+//! notify connected devices and waiting callers.
 //!
-//! Begin with [`transaction`], the machine; [`limits`] holds every bound.
+//! Begin with [`transaction`], the state machine; [`limits`] holds every bound.
 
 pub mod delivery;
 pub mod device;

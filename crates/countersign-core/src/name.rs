@@ -1,8 +1,8 @@
-//! The characters of names that people read: of users, clients, devices, and labels.
+//! The permitted characters of names of users, clients, devices, and labels.
 //!
-//! Its promise: no character of a name is invisible or changes how others are shown, and names that
-//! differ only in how Unicode writes the same character are one name. It does not promise that two
-//! names look different: letters of several scripts may look alike (UTS #39).
+//! No character of a name is invisible or changes how other characters are shown. Names that differ
+//! only in how Unicode writes the same character are one name. Two different names may still look
+//! alike, because letters of several scripts do (UTS #39).
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 
 use crate::limits::NAME_BYTES_MAX;
 
-/// The text is not a name of this kind.
+/// The text is not a permitted name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadName(pub &'static str);
@@ -23,14 +23,14 @@ const NOT_A_NAME: BadName =
 /// The normal form of a name: Unicode's normalization form C (UAX #15).
 ///
 /// # Errors
-/// Refuses a name that is empty or longer than [`NAME_BYTES_MAX`], a blank at its ends, and any
-/// character that [`is_plain`] is false for.
+/// Refuses a name that is empty or longer than [`NAME_BYTES_MAX`], a blank at either end, and any
+/// character for which [`is_plain`] is false.
 pub fn normal_form(text: &str) -> Result<Cow<'_, str>, BadName> {
     let is_ascii = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let name = if is_ascii {
         Cow::Borrowed(text)
     } else {
-        // Bounded first, so that no long text is normalized.
+        // Check the length first, so that no long text is normalized.
         if text.len() > NAME_BYTES_MAX || !text.chars().all(is_plain) {
             return Err(NOT_A_NAME);
         }
@@ -43,10 +43,10 @@ pub fn normal_form(text: &str) -> Result<Cow<'_, str>, BadName> {
     is_good.then_some(name).ok_or(NOT_A_NAME)
 }
 
-/// Brings names into their normal form.
+/// Normalizes all names.
 ///
 /// # Errors
-/// As [`normal_form`], for the first that is none.
+/// As [`normal_form`], for the first name that it refuses.
 pub fn normalize(names: &mut [String]) -> Result<(), BadName> {
     for name in names {
         if let Cow::Owned(normal) = normal_form(name)? {
@@ -56,8 +56,8 @@ pub fn normalize(names: &mut [String]) -> Result<(), BadName> {
     Ok(())
 }
 
-/// A text that is shown beside names and that nothing is found by, without what a name may not
-/// have; at most [`NAME_BYTES_MAX`] bytes of it, and maybe none.
+/// A text to show beside names, which is not a search key. Characters that a name may not have are
+/// removed, and at most [`NAME_BYTES_MAX`] bytes are kept. The result may be empty.
 #[must_use]
 pub fn cleaned(text: &str) -> String {
     let plain: String =
@@ -67,7 +67,7 @@ pub fn cleaned(text: &str) -> String {
     normal
 }
 
-/// Whether a character may stand in a name: it is assigned, has a shape of its own, and is no blank
+/// Whether a name may contain a character: it is assigned, has a shape of its own, and is no blank
 /// other than U+0020.
 ///
 /// Refused are the general categories Cc, Cf, Cn, Co, Cs, Zl, Zp, and Zs but for U+0020; the
@@ -115,12 +115,12 @@ mod tests {
         let composed = normal_form("J\u{fc}rgen").unwrap();
         assert_eq!(normal_form("Ju\u{308}rgen").unwrap(), composed);
         assert_eq!(normal_form(&composed).unwrap(), composed);
-        // U+212B ANGSTROM SIGN is another character for the letter that U+00C5 is.
+        // U+212B ANGSTROM SIGN is a second encoding of the letter U+00C5.
         assert_eq!(normal_form("\u{212b}sa"), normal_form("\u{c5}sa"));
     }
 
     #[test]
-    fn no_name_has_a_character_that_is_not_seen_or_that_moves_others() {
+    fn a_name_has_no_invisible_character_and_none_that_moves_others() {
         let unseen = [
             '\0',
             '\t',
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_name_may_not_have_is_left_out_of_a_text_that_is_cleaned() {
+    fn characters_that_a_name_may_not_have_are_removed_from_a_cleaned_text() {
         assert_eq!(
             cleaned(" Ann\u{2019}s phone \u{202e}\u{1f4f1}\u{fe0f}\n"),
             "Ann\u{2019}s phone \u{1f4f1}"

@@ -1,10 +1,10 @@
-//! How a transaction ended, in one word.
+//! The way in which a transaction ended, without further data.
 //!
-//! [`End`] says with whom, and why.
+//! [`End`] adds the device and the reason.
 //!
 //! [`End`]: crate::transaction::End
 
-/// An end without its particulars.
+/// The outcome of a transaction.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
     /// See [`End::Finished`](crate::transaction::End::Finished).

@@ -1,8 +1,8 @@
-//! What the core needs of the world: all the traits there are.
+//! The ports of the core: all traits through which it reaches the world.
 //!
-//! [`Ledger`] and [`Registry`] are the durable truth; [`Notifier`] wakes those who are on the line,
-//! and may be deaf; [`Clock`] and [`Entropy`] are time and randomness. The contract of each is
-//! written here and tested once, against every adapter.
+//! [`Ledger`] and [`Registry`] are the durable truth. [`Notifier`] wakes connected devices and
+//! waiting callers, and may lose a notification. [`Clock`] and [`Entropy`] are time and randomness.
+//! The contract of each trait is written here, and one test suite checks it against every adapter.
 
 mod registry;
 
@@ -28,36 +28,36 @@ use crate::transaction::{End, Event, Transaction};
 use crate::user::{LockState, User};
 pub use crate::versioned::Versioned;
 
-/// One unit of work, as a value: it is written whole, or not at all.
+/// One unit of work, as a value. It is written whole, or not at all.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// What changes, and the versions that the change was decided on.
+    /// The change, with the versions on which it was decided.
     pub change: Change,
-    /// What happened, written in the same commit. Of several, the first is numbered first.
+    /// The events, written in the same commit and numbered in this order.
     pub events: Vec<NewEvent>,
 }
 
-/// A change of the ledger. `expected` is the version that it was decided on: if the ledger has another,
-/// the commit is stale.
+/// A change of the ledger. `expected` is the version on which it was decided. If the ledger has
+/// another version, the commit is stale.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A transaction's step.
     Transaction(Box<TransactionChange>),
-    /// A device asked which transactions there are, and these were offered to it. The first time counts.
+    /// A device asked for its open transactions and was offered these. Only the first time counts.
     Reached {
         /// The tenant.
         tenant: TenantName,
         /// The device.
         device: DeviceId,
-        /// What it was offered.
+        /// The transactions that it was offered.
         transactions: Vec<TransactionId>,
-        /// When.
+        /// The time of the offer.
         at: Timestamp,
     },
     /// A new tenant.
     CreateTenant(Box<Tenant>),
-    /// A tenant trusts one more root, if it has fewer than
-    /// [`crate::limits::ROOTS_PER_TENANT_MAX`]. The tenant exists.
+    /// Adds a trusted root to an existing tenant, if the tenant has fewer than
+    /// [`crate::limits::ROOTS_PER_TENANT_MAX`].
     TrustRoot {
         /// The tenant.
         tenant: TenantName,
@@ -66,7 +66,8 @@ pub enum Change {
     },
     /// A new client. Its id and its name are both unique in the tenant.
     CreateClient(Box<Client>),
-    /// The keys of a client's callbacks. With `before`, it is stale if two keys sign already.
+    /// Sets the keys that sign a client's callbacks. With `before`, it is stale if two keys sign
+    /// already.
     SetCallbackKeys {
         /// The tenant.
         tenant: TenantName,
@@ -74,13 +75,13 @@ pub enum Change {
         client: ClientId,
         /// The newest key.
         newest: Key32,
-        /// The key that signs beside it, if one does.
+        /// The older key that also signs, if there is one.
         before: Option<Key32>,
     },
     /// A new API key. Its id and its digest are both unique.
     CreateApiKey(ApiKey),
-    /// A new user, with a serial base that no other user of the tenant has or had, unlocked, all counts
-    /// zero.
+    /// A new user, unlocked, with all counts zero. The user's serial base is one that no other user
+    /// of the tenant has or had.
     CreateUser {
         /// The tenant.
         tenant: TenantName,
@@ -91,7 +92,7 @@ pub enum Change {
         /// When the user is created.
         at: Timestamp,
     },
-    /// A user's lock state.
+    /// Sets a user's lock state.
     SetLockState {
         /// The tenant.
         tenant: TenantName,
@@ -102,12 +103,13 @@ pub enum Change {
         /// The new state.
         lock_state: LockState,
     },
-    /// Removes a user, if none of their transactions is open. Their devices are retired and their
+    /// Removes a user who has no open transaction. The user's devices are retired and the
     /// activations removed; ended transactions stay.
     ///
-    /// The name is free again. Its next user has another serial base and no device, and begins at
-    /// version 1. A decision on the old user's version cannot be taken for one on the new user's: it
-    /// stood on a device as well, which was retired; or it was a start, which names a user by name only.
+    /// The name is free again. The next user of this name has another serial base, no device, and
+    /// version 1. A decision about the old user cannot be committed against the new user by a
+    /// version that happens to be equal. Such a decision depends either on a device as well, which
+    /// is now retired, or it is a start, which names its user by name only.
     DeleteUser {
         /// The tenant.
         tenant: TenantName,
@@ -116,20 +118,20 @@ pub enum Change {
         /// The user's version.
         expected: u32,
     },
-    /// A device's status, push address or identities. Everything else in `device` is as it was read, and
-    /// no identity is added this way.
+    /// Changes a device's status, push address or identities. The rest of `device` is as it was
+    /// read. This change adds no identity.
     ///
-    /// An address is one device's in a tenant: another device that has it loses it in the same commit, as
-    /// [`crate::push::Retirement::Moved`]. The same holds when a device enrols.
+    /// In a tenant, a push address belongs to one device. Another device that has it loses it in
+    /// the same commit, as [`crate::push::Retirement::Moved`]. The same holds when a device enrols.
     ChangeDevice {
-        /// The device as it will be.
+        /// The device after the change.
         device: Box<Device>,
         /// The device's version.
         expected: u32,
     },
-    /// A device's PIN, and the user's lock state if one is given.
+    /// Changes a device's PIN, and the user's lock state if one is given.
     ChangePin {
-        /// The device as it will be.
+        /// The device after the change.
         device: Box<Device>,
         /// The device's version.
         expected: u32,
@@ -138,39 +140,39 @@ pub enum Change {
         /// The user's new lock state.
         lock_state: Option<LockState>,
     },
-    /// A new activation code, if as many as `expected` were created for its user before. It is stale as
-    /// well if there is no such user, or if the activation's id is taken. The user's version stays:
-    /// nothing else is decided on this count.
+    /// A new activation code, if exactly `expected` codes were created for its user before. It is
+    /// also stale if the user does not exist or the activation's id is taken. The user's version
+    /// does not change, because no other decision depends on this count.
     CreateActivation {
         /// The activation.
         activation: Box<Activation>,
         /// The user's count of activations created before.
         expected: u32,
     },
-    /// An activation is used, and its device created.
+    /// Uses an activation, and creates its device.
     ///
-    /// A public key is one identity's in a tenant for good: the digest of each key, and the serial number
-    /// of each certificate that the tenant's authority issued, are written in the same commit and never
-    /// removed, whatever becomes of the identity, its device and its user.
+    /// A public key belongs to one identity of a tenant for good. The digest of each key, and the
+    /// serial number of each certificate that the tenant's authority issued, are written in the
+    /// same commit. They are never removed, even if the identity, its device or its user is.
     Enrol(Box<Enrolment>),
-    /// A device has one more identity. Keys and serial numbers are held as for an enrolment.
+    /// Adds an identity to a device. Keys and serial numbers are recorded as for an enrolment.
     AddIdentity(Box<Addition>),
-    /// Dead letters become due again, as if they had been queued now: one, or all of the tenant's, at most
-    /// [`crate::limits::DELIVERIES_CHANGED_MAX`].
+    /// Makes dead letters due again, as if they had been queued now: one, or all of the tenant's,
+    /// at most [`crate::limits::DELIVERIES_CHANGED_MAX`].
     Replay {
         /// The tenant.
         tenant: TenantName,
         /// One delivery; `None` for all.
         which: Option<DeliveryId>,
-        /// When they are due.
+        /// The time at which they become due.
         at: Timestamp,
     },
-    /// Nothing: only events are written.
+    /// No change: only events are written.
     Nothing,
 }
 
 impl Change {
-    /// What is being done, for a [`Fault`].
+    /// A description of the change, for a [`Fault`].
     #[must_use]
     pub fn doing(&self) -> &'static str {
         match self {
@@ -195,106 +197,107 @@ impl Change {
     }
 }
 
-/// A transaction's step.
+/// A step of a transaction.
 #[derive(Clone, Debug)]
 pub struct TransactionChange {
-    /// The transaction as it will be.
+    /// The transaction after the step.
     pub transaction: Transaction,
-    /// The version it was decided on; any other found in the ledger makes the commit stale. `None`
-    /// for a new transaction.
+    /// The version on which the step was decided; with any other version in the ledger, the commit
+    /// is stale. `None` for a new transaction.
     pub expected: Option<u32>,
-    /// What happened.
+    /// The event of the step.
     pub event: Event,
-    /// What has to be delivered because of it, queued in the same commit. If the transaction ends, its
-    /// pushes that were not sent are removed from the queue.
+    /// The deliveries that the event requires, queued in the same commit. If the transaction ends,
+    /// its unsent pushes are removed from the queue.
     pub deliveries: Vec<NewDelivery>,
-    /// What else the decision stood on; found changed, the commit is stale.
+    /// The versions of the other rows on which the decision depends. If one has changed, the commit
+    /// is stale.
     pub preconditions: Preconditions,
-    /// The user's new lock state, if this event changed it. Needs `preconditions.user`.
+    /// The user's new lock state, if this event changed it. Requires `preconditions.user`.
     pub lock_state: Option<LockState>,
-    /// The bound on open transactions of the user, checked if `expected` is `None`.
+    /// The maximum of the user's open transactions. It is checked if `expected` is `None`.
     pub open_max: u16,
-    /// The bounds on what is stored, checked if `expected` is `None`.
+    /// The maxima of stored bytes. They are checked if `expected` is `None`.
     pub stored_max: StoredMax,
 }
 
-/// How many bytes stored transactions may occupy: their contents, their terms, and
-/// [`STORED_ROW_BYTES`](crate::limits::STORED_ROW_BYTES) for each. What retention has removed
-/// counts no more, nor does the evidence that stays.
+/// The maximum of bytes that stored transactions may occupy. A transaction occupies its content,
+/// its terms and [`STORED_ROW_BYTES`](crate::limits::STORED_ROW_BYTES). Transactions that retention
+/// has removed do not count, and neither does the evidence that stays.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StoredMax {
-    /// Of one client.
+    /// The maximum for one client.
     pub client: u64,
-    /// Of all clients of one tenant together.
+    /// The maximum for all clients of one tenant together.
     pub tenant: u64,
 }
 
 impl StoredMax {
-    /// No bound.
+    /// No maximum.
     pub const NONE: Self = Self { client: u64::MAX, tenant: u64::MAX };
 }
 
-/// The versions of what a decision stood on. Locks are held this way: a lock acknowledged before
-/// the commit has changed the version, and the commit is stale.
+/// The versions of the rows on which a decision depends. They enforce locks: a lock that was
+/// acknowledged before the commit has changed a version, so that the commit is stale.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Preconditions {
     /// The transaction's user.
     pub user: Option<u32>,
-    /// A device.
+    /// The device.
     pub device: Option<(DeviceId, u32)>,
 }
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Committed {
-    /// It is durable.
+    /// The commit is durable.
     Written,
-    /// Something it was decided on has changed meanwhile, or is not there: decide again.
+    /// A row on which it was decided has changed or is missing: decide again.
     Stale,
-    /// Something of that name exists already; nothing changed.
+    /// Something of that name exists already. Nothing was changed.
     Exists,
-    /// One of the public keys is, or was, another identity's of the tenant.
+    /// One of the public keys belongs, or belonged, to another identity of the tenant.
     KeyUsed,
-    /// A certificate of the tenant's authority has one of the serial numbers: issue again.
+    /// A certificate of the tenant's authority already has one of the serial numbers: issue again.
     SerialUsed,
-    /// So many dead letters are due again.
+    /// The number of dead letters that are due again.
     Replayed(u16),
-    /// The tenant's client has a transaction with that reference already.
+    /// The client already has a transaction with that reference.
     ReferenceTaken,
-    /// An open transaction of the tenant has that request key: draw another.
+    /// An open transaction of the tenant already has that request key: draw another.
     RequestKeyTaken,
-    /// The user has as many open transactions as may be.
+    /// The user has the maximum of open transactions.
     TooManyOpen,
-    /// The tenant has as many trusted roots as may be.
+    /// The tenant has the maximum of trusted roots.
     TooMany,
-    /// It ends with a signature whose [`countersign_proof::Proof::single_use_mark`] the tenant has
-    /// already.
+    /// The transaction ends with a signature whose [`countersign_proof::Proof::single_use_mark`]
+    /// the tenant has already.
     SignatureUsed,
-    /// The client's stored transactions occupy as many bytes as may be.
+    /// The client's stored transactions occupy the maximum of bytes.
     ClientFull,
-    /// The tenant's stored transactions occupy as many bytes as may be.
+    /// The tenant's stored transactions occupy the maximum of bytes.
     TenantFull,
 }
 
-/// How a transaction is found.
+/// A key by which a transaction is found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Handle {
-    /// By its id.
+    /// Its id.
     Id(TransactionId),
-    /// By its request key: an open one, or else the one that had it last.
+    /// Its request key. An open transaction is found first, otherwise the latest one with this key.
     Key(RequestKey),
-    /// By what its client called it.
+    /// The client, and the client's reference.
     Reference(ClientId, String),
 }
 
-/// Who acts on what, as of one moment.
+/// A device, its user and a transaction, read at one moment.
 #[derive(Clone, Debug)]
 pub struct StepSnapshot {
     /// The device.
     pub device: Versioned<Device>,
-    /// Its user, unless it was deleted.
+    /// The device's user, unless the user was deleted.
     pub user: Option<Versioned<User>>,
-    /// The transaction, where there is one.
+    /// The transaction, if there is one.
     pub transaction: Option<Versioned<Transaction>>,
 }
 
@@ -304,37 +307,37 @@ impl From<StepSnapshot> for PushSnapshot {
     }
 }
 
-/// A transaction, as of one moment, for somebody who waits for its end.
+/// A transaction, read at one moment, for a caller that waits for its end.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "one for each call, and gone with its answer")]
 pub enum EndSnapshot {
     /// It is open.
     Open {
-        /// Where it was started.
+        /// The dialect through which it was started.
         dialect: Dialect,
-        /// Who asks.
+        /// The client that started it.
         client: ClientId,
     },
     /// It has ended.
     Ended {
-        /// The whole of it.
+        /// The whole transaction.
         transaction: Transaction,
         /// The device that finished it, if one did.
         signer: Option<Device>,
     },
 }
 
-/// A user and their devices, as of one moment.
+/// A user and the user's devices, read at one moment.
 #[derive(Clone, Debug)]
 pub struct UserWithDevices {
     /// The user.
     pub user: Versioned<User>,
-    /// Their devices, by sequence.
+    /// The user's devices, by sequence.
     pub devices: Vec<Versioned<Device>>,
 }
 
 impl UserWithDevices {
-    /// An identity of theirs, and the device that holds it.
+    /// The identity of that id, with the device that holds it.
     #[must_use]
     pub fn identity(&self, id: IdentityId) -> Option<(&Device, &Identity)> {
         let mut devices = self.devices.iter().map(|device| &device.value);
@@ -345,19 +348,19 @@ impl UserWithDevices {
     }
 }
 
-/// Transactions whose clocks have run out, and when the next one's will.
+/// Transactions whose deadline has passed, and the next deadline.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Due {
-    /// Run out by now.
+    /// The transactions whose deadline has passed.
     pub now: Vec<(TenantName, TransactionId)>,
-    /// The earliest deadline still to come.
+    /// The earliest deadline in the future.
     pub next: Option<Timestamp>,
 }
 
-/// The durable truth: transactions, and the debts that they create.
+/// The durable store of transactions, events and deliveries.
 ///
-/// What a call wrote before it was answered is there for every later read, on every node, after any
-/// crash. Every read and write names its tenant, and reaches no other tenant's rows.
+/// A call's writes are visible to every later read, on every node, after any crash, from the moment
+/// the call is answered. Every read and write names its tenant, and reaches no other tenant's rows.
 pub trait Ledger: Send + Sync {
     /// Reads one transaction.
     fn load(
@@ -366,8 +369,8 @@ pub trait Ledger: Send + Sync {
         handle: &Handle,
     ) -> impl Future<Output = Result<Option<Versioned<Transaction>>, Fault>> + Send;
 
-    /// Reads a device, its user and a transaction of its tenant's, together where a store can.
-    /// `None` where there is no such device.
+    /// Reads a device, its user and a transaction of its tenant, together if the store can. `None`
+    /// if there is no such device.
     fn step_snapshot(
         &self,
         tenant: &TenantName,
@@ -385,8 +388,9 @@ pub trait Ledger: Send + Sync {
         }
     }
 
-    /// Reads what pushes stand on, each a device's for a transaction, in their order; as of one
-    /// moment where a store can. `None` where there is no such device.
+    /// Reads the snapshots on which pushes are decided, one for each pair of device and
+    /// transaction, in the order of the pairs. All are from one moment if the store can. `None` if
+    /// there is no such device.
     fn push_snapshots(
         &self,
         who: &[(TenantName, DeviceId, TransactionId)],
@@ -403,8 +407,8 @@ pub trait Ledger: Send + Sync {
         }
     }
 
-    /// Reads what came of a transaction, and who signed it, together where a store can. Of an open
-    /// one next to nothing is read, so that asking for it again and again costs little.
+    /// Reads the result of a transaction and its signer, together if the store can. For an open one
+    /// it reads almost nothing, so that polling costs little.
     fn end_snapshot(
         &self,
         tenant: &TenantName,
@@ -429,7 +433,7 @@ pub trait Ledger: Send + Sync {
         }
     }
 
-    /// Reads a user's open transactions, oldest first; never more than the bound on them.
+    /// Reads a user's open transactions, oldest first. Their maximum bounds the answer.
     fn open(
         &self,
         tenant: &TenantName,
@@ -447,34 +451,34 @@ pub trait Ledger: Send + Sync {
     /// Finds at most `limit` open transactions whose deadline is `now` or earlier, earliest first.
     fn due(&self, now: Timestamp, limit: u16) -> impl Future<Output = Result<Due, Fault>> + Send;
 
-    /// Writes one unit of work, if everything that it was decided on still holds. The mark of a
-    /// signature that may be used once is written with it and stays for good, whatever is removed
-    /// later.
+    /// Writes one unit of work, if everything on which it was decided still holds. The mark of a
+    /// single-use signature is written with it and stays for good, whatever is removed later.
     fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed, Fault>> + Send;
 
-    /// Leases deliveries that are due, as far as there is room for them. No other node gets them
-    /// before the lease ends; each lease has a number of its own.
+    /// Leases due deliveries, within the capacity. No other node gets them before the lease ends.
+    /// Each lease has its own number.
     ///
-    /// Lanes are visited in order, beginning after `claim.after` and going around, at most
-    /// [`crate::limits::DESTINATIONS_PER_CLAIM_MAX`] of them; in each the earliest come first.
+    /// Destinations are visited in order, beginning after `claim.after` and wrapping around, at
+    /// most [`crate::limits::DESTINATIONS_PER_CLAIM_MAX`] of them. Within a destination the
+    /// earliest come first.
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, Fault>> + Send;
 
-    /// Records what became of a claimed delivery, if its lease is the last one. Paid ones are
-    /// removed, and so are pushes that were given up; callbacks that were given up are kept. What
-    /// came of a push stays as its [`Contact`].
+    /// Records the result of a claimed delivery, if its lease is the latest one. Completed
+    /// deliveries are removed, and so are pushes that were given up; callbacks that were given up
+    /// are kept. The result of a push is kept as its [`Contact`].
     fn settle(&self, settlement: Settlement) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Reads what came of waking devices for a transaction, by device. Those that were on the line
-    /// when it began, and took it, are in the transaction itself.
+    /// Reads the results of waking devices for a transaction, by device. Devices that were
+    /// connected when it started, and took it, are in the transaction itself.
     fn contacts(
         &self,
         tenant: &TenantName,
         id: TransactionId,
     ) -> impl Future<Output = Result<Vec<Contact>, Fault>> + Send;
 
-    /// Gives up deliveries of one lane that are due and were owed at `queued_before` or earlier, at
-    /// most [`crate::limits::DELIVERIES_CHANGED_MAX`]; answers how many. `outcome` is kept with
-    /// them.
+    /// Gives up deliveries of one destination that are due and were queued at `queued_before` or
+    /// earlier, at most [`crate::limits::DELIVERIES_CHANGED_MAX`]; answers how many. `outcome` is
+    /// stored with them.
     fn give_up_expired(
         &self,
         destination: &Destination,
@@ -492,8 +496,8 @@ pub trait Ledger: Send + Sync {
         limit: u16,
     ) -> impl Future<Output = Result<Vec<RecordedEvent>, Fault>> + Send;
 
-    /// Reads a tenant's deliveries that are not paid, oldest first, at most `limit`; those only
-    /// that were given up, where that is asked.
+    /// Reads a tenant's unsettled deliveries, oldest first, at most `limit`; only those that were
+    /// given up, if so asked.
     fn deliveries(
         &self,
         tenant: &TenantName,
@@ -501,87 +505,90 @@ pub trait Ledger: Send + Sync {
         limit: u16,
     ) -> impl Future<Output = Result<Vec<OutboxEntry>, Fault>> + Send;
 
-    /// Removes at most `limit` rows of what is kept no longer, the oldest first, and answers how many.
+    /// Removes at most `limit` rows whose retention has passed, the oldest first, and answers how
+    /// many.
     fn purge(&self, what: Purge, limit: u16) -> impl Future<Output = Result<u16, Fault>> + Send;
 }
 
-/// What is kept no longer.
+/// Rows whose retention has passed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purge {
-    /// Transactions that ended at this time or earlier, unless their callback is still in the outbox,
-    /// dead letter or not. A push for it has no use by then, and is removed with it.
+    /// Transactions that ended at this time or earlier, unless their callback is still in the
+    /// outbox, dead letter or not. A push for such a transaction is useless by then, and is removed
+    /// with it.
     ///
-    /// Of a finished one the evidence stays: everything but its callback, its notice, what its dialect
-    /// keeps of the request, and its content if the signature is a CMS and holds it. It is found as
-    /// before, after those that were not removed; its reference stays taken, and its client may still
-    /// delete it. Any other is gone, and its reference is free.
+    /// The evidence of a finished transaction stays. It is everything but the callback, the notice
+    /// and the dialect's copy of the request; the content goes as well if the signature is a CMS
+    /// that contains it. The transaction is found as before, after those that were not removed. Its
+    /// reference stays taken, and its client may still delete it. Any other transaction is removed
+    /// completely, and its reference is free.
     Transactions(Timestamp),
     /// Activations that expired before this time, used ones included.
     Activations(Timestamp),
-    /// Events that happened at this time or earlier; `limit` holds for each tenant. A tenant's newest
-    /// event stays, so that no number is given twice.
+    /// Events that happened at this time or earlier; `limit` holds for each tenant. A tenant's
+    /// newest event stays, so that no number is given twice.
     Events(Timestamp),
 }
 
-/// What may be leased.
+/// The deliveries that may be leased.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// What is due by now.
+    /// The present time: deliveries due at this time or earlier are leased.
     pub now: Timestamp,
-    /// When the lease ends.
+    /// The time at which the lease ends.
     pub lease_end: Timestamp,
-    /// How much of it.
+    /// The number of deliveries that may be in progress.
     pub capacity: Capacity,
-    /// The lane after which to begin; the first, where there is none.
+    /// The destination after which to begin; `None` for the first.
     pub after: Option<Destination>,
 }
 
-/// What was leased.
+/// The leased deliveries.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Claimed {
-    /// The deliveries, lane by lane.
+    /// The deliveries, destination by destination.
     pub deliveries: Vec<Delivery>,
-    /// Where the next claim should begin, so that each lane is first at some time: after the first
-    /// lane that got something. Where none did, after the last one visited if there were more; else
-    /// as before.
+    /// The destination after which the next claim should begin, so that each destination comes
+    /// first at some time. It is the first destination that got a lease. If none did, it is the
+    /// last visited one if there were more destinations, and otherwise unchanged.
     pub resume: Option<Destination>,
 }
 
-/// A delivery that is not paid.
+/// A delivery that is not settled.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OutboxEntry {
-    /// As it stands.
+    /// The delivery in its present state.
     pub delivery: Delivery,
-    /// When it is tried, or its lease ends; none where it was given up.
+    /// The time of its next attempt or of the end of its lease; `None` if it was given up.
     pub due_at: Option<Timestamp>,
-    /// What came of its last attempt, if one was settled.
+    /// The result of its last attempt, if one was settled.
     pub outcome: Option<String>,
 }
 
-/// News for those who are on the line. Never a row, and free to be lost.
+/// A notification for connected devices and waiting callers. It is not stored, and may be lost.
 #[derive(Clone, Debug)]
 pub enum Notification {
-    /// There is something for the user's addressed devices.
+    /// A transaction for the user's addressed devices.
     Offer(Arc<Transaction>),
-    /// It has ended: devices that hold it withdraw it, and its caller is answered.
+    /// A transaction that has ended: devices that hold it withdraw it, and its caller is answered.
     Ended(Arc<Transaction>),
-    /// Something is owed to somebody who is not on the line.
+    /// A delivery was queued.
     NewDelivery,
-    /// The user, or some of their devices, were locked, logged out or deleted: their channels are
-    /// closed.
+    /// The user, or some of the user's devices, were locked, logged out or deleted. Their channels
+    /// are closed.
     Disconnect {
-        /// Whose user it is.
+        /// The user's tenant.
         tenant: TenantName,
         /// The user.
         user: UserName,
-        /// Which of the user's devices.
+        /// The user's devices to disconnect.
         recipients: Recipients,
     },
 }
 
 /// Wakes connected devices and waiting callers, wherever they are connected.
 pub trait Notifier: Send + Sync {
-    /// Rings. Does not wait, and does not tell whether anybody heard.
+    /// Sends a notification. Does not wait, and does not report whether it arrived.
     fn notify(&self, bell: Notification);
 
     /// Whether one of the user's addressed devices is connected, as far as is known.
@@ -590,18 +597,17 @@ pub trait Notifier: Send + Sync {
 
 /// The only source of time.
 pub trait Clock: Send + Sync {
-    /// The time now; never earlier than what it said before.
+    /// The present time, never earlier than an earlier answer.
     fn now(&self) -> Timestamp;
 }
 
 /// The only source of randomness.
 pub trait Entropy: Send + Sync {
-    /// 128 bits that nobody can guess.
+    /// 128 random bits, unpredictable.
     fn random_u128(&self) -> u128;
 
-    /// A name for what begins now: the time, and 80 bits that nobody can guess; as a UUID of
-    /// version 7 is made (RFC 9562, section 5.7), so that what is made together stands together in
-    /// every index.
+    /// A new id: `now`, then 80 unpredictable bits, in the form of a UUID of version 7 (RFC 9562,
+    /// section 5.7). Rows that are created together are therefore neighbours in every index.
     fn new_id(&self, now: Timestamp) -> u128 {
         u128::from(now.0) << 80 | self.random_u128() >> 48
     }

@@ -1,28 +1,27 @@
-//! How a device is woken that is not connected: its push address, which is one of the device's
-//! values.
+//! The push address of a device, which wakes a device that is not connected.
 
 use core::fmt;
 
 use crate::time::Timestamp;
 
-/// Who wakes a device.
+/// A push service.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Provider {
-    /// Apple's.
+    /// Apple Push Notification service.
     Apns,
-    /// Google's.
+    /// Firebase Cloud Messaging, by Google.
     Fcm,
-    /// A browser's, or any that speaks RFC 8030; that of `UnifiedPush` too.
+    /// Web Push: a browser's service, or any other that implements RFC 8030, such as `UnifiedPush`.
     WebPush,
-    /// A sender of the operator's own.
+    /// The operator's own sender.
     Webhook,
 }
 
 impl Provider {
-    /// All of them.
+    /// All providers.
     pub const ALL: [Self; 4] = [Self::Apns, Self::Fcm, Self::WebPush, Self::Webhook];
 
-    /// Its name on the wire, in the ledger and in the configuration.
+    /// The provider's name on the wire, in the ledger and in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,15 +33,16 @@ impl Provider {
     }
 }
 
-/// How a push service knows a device. Whoever has it can wake the device, so it is shown nowhere.
+/// The address of a device at a push service. It is never shown, because it allows its holder to
+/// wake the device.
 #[derive(Clone, Eq, PartialEq)]
 pub struct PushAddress {
-    /// Which service.
+    /// The push service.
     pub provider: Provider,
-    /// The service's name for the device, in its one spelling; a URL with Web Push. One device's in
-    /// a tenant, and no other's.
+    /// The service's name for the device, in a normal form; with Web Push, a URL. In a tenant, it
+    /// belongs to one device only.
     pub token: String,
-    /// What Web Push encrypts to.
+    /// The keys to which Web Push encrypts.
     pub keys: Option<SubscriptionKeys>,
 }
 
@@ -55,47 +55,47 @@ pub struct SubscriptionKeys {
     pub auth: [u8; 16],
 }
 
-/// Where a device is woken from some moment on.
+/// The registration of a device for pushes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Registration {
-    /// Where.
+    /// The push address.
     pub address: PushAddress,
-    /// What its owner reads (BCP 47), as it said, such as `de` or `pt-BR`.
+    /// The user's language (BCP 47) as the device sent it, such as `de` or `pt-BR`.
     pub language: Option<String>,
-    /// Since when.
+    /// The time of the registration.
     pub since: Timestamp,
 }
 
-/// Whether a device can be woken.
+/// The push state of a device.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Push {
-    /// It never said how, or took it back.
+    /// The device never registered an address, or removed it.
     #[default]
     None,
-    /// It can.
+    /// The device has a registration.
     At(Registration),
-    /// It could, until then.
+    /// The device's address was retired.
     Retired {
-        /// Which service it was.
+        /// The push service of the retired address.
         provider: Provider,
-        /// Until when.
+        /// The time of the retirement.
         at: Timestamp,
-        /// Why not any more.
+        /// The reason.
         why: Retirement,
     },
 }
 
-/// Why an address is no longer used.
+/// The reason for retiring an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Retirement {
-    /// Its service said that it is nobody's.
+    /// The push service reported that the address is no longer registered.
     Gone,
     /// Another device registered it.
     Moved,
 }
 
 impl Retirement {
-    /// Its name in the ledger and on the command line.
+    /// The reason's name in the ledger and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -106,7 +106,7 @@ impl Retirement {
 }
 
 impl Push {
-    /// The registration that holds, if one does.
+    /// The current registration, if there is one.
     #[must_use]
     pub fn registration(&self) -> Option<&Registration> {
         match self {
@@ -117,8 +117,9 @@ impl Push {
 }
 
 impl PushAddress {
-    /// The receiver's name within its tenant, as [`crate::delivery::Destination`] has it. `app` is
-    /// what the device says that it is. No callback's host looks so: a host holds no slash.
+    /// The receiver's name within its tenant, as in [`crate::delivery::Destination`]. `app` is the
+    /// application that the device reports. The name differs from every callback's host, because a
+    /// host contains no slash.
     #[must_use]
     pub fn destination(&self, app: &str) -> String {
         let whose = match self.provider {
@@ -129,21 +130,21 @@ impl PushAddress {
     }
 }
 
-/// What every push's lane begins with.
+/// The prefix of every push destination.
 const LANE: &str = "push/";
 
-/// Whether this is the lane of pushes, and not a callback's host.
+/// Whether `host` names a push destination, and not a callback's host.
 pub(crate) fn is_push_endpoint(host: &str) -> bool {
     host.starts_with(LANE)
 }
 
-/// Host and port of a URL in its normal form: a scheme, `//`, host and port, the rest.
+/// Host and port of a URL in normal form: a scheme, `//`, host and port, the rest.
 pub(crate) fn host(url: &str) -> &str {
     let rest = url.split_once("//").map_or("", |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// The token would let anybody wake the device.
+/// Hides the token, because it would allow its reader to wake the device.
 impl fmt::Debug for PushAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PushAddress").field("provider", &self.provider).finish_non_exhaustive()

@@ -1,7 +1,8 @@
-//! Whether a device still has to be woken for a transaction, and what came of it.
+//! Decides whether a device still needs a push for a transaction, and records the result.
 //!
-//! A push is a delivery of the outbox, one for each device, so that one dead address never stops
-//! another device's. What a service says of an address is settled together with the delivery.
+//! A push is a delivery of the outbox, one for each device, so that an invalid address does not
+//! stop the pushes to other devices. A service's report about an address is settled together with
+//! the delivery.
 
 use core::time::Duration;
 
@@ -15,22 +16,22 @@ use crate::transaction::Transaction;
 use crate::user::User;
 use crate::versioned::Versioned;
 
-/// As much of a device as waking it takes: none of its keys.
+/// The part of a device that a push needs. It has none of the device's keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PushTarget {
-    /// Whose users' it is.
+    /// The device's tenant.
     pub tenant: TenantName,
-    /// Which device.
+    /// The device's id.
     pub id: DeviceId,
-    /// Its version, at which its address was read.
+    /// The device's version at which its address was read.
     pub version: u32,
-    /// Whose it is.
+    /// The device's user.
     pub user: UserName,
-    /// Whether it may sign.
+    /// The device's status.
     pub status: DeviceStatus,
-    /// The application that it runs, as it says.
+    /// The application that the device reports to run.
     pub app: String,
-    /// How it is woken.
+    /// The device's push registration.
     pub push: Push,
 }
 
@@ -41,42 +42,42 @@ impl From<Versioned<Device>> for PushTarget {
     }
 }
 
-/// What a push that is due stands on.
+/// The rows on which a due push is decided.
 #[derive(Clone, Debug)]
 pub struct PushSnapshot {
-    /// Who is woken.
+    /// The device to wake.
     pub device: PushTarget,
-    /// Their user, if there is one still.
+    /// The device's user, if it still exists.
     pub user: Option<Versioned<User>>,
-    /// What for, if it is there still.
+    /// The transaction, if it still exists.
     pub transaction: Option<Versioned<Transaction>>,
 }
 
-/// Which devices are pushed, and when.
+/// The rule for pushing devices.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PushPolicy {
-    /// Which.
+    /// The devices to push.
     pub when: When,
-    /// How long they are given to take it by themselves.
+    /// The time that a device has to take the transaction before it is pushed.
     pub after: Duration,
 }
 
-/// Which devices are pushed.
+/// The devices that are pushed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum When {
-    /// None: nobody could wake them.
+    /// No device, because no push service is configured.
     Never,
-    /// Those that are not on the line, after the wait.
+    /// Devices that are not connected, after the wait.
     Absent,
-    /// All, after the wait, unless they have taken it by then.
+    /// All devices, after the wait, unless they have taken the transaction by then.
     Always,
-    /// Those that are not on the line at once; the others after the wait, unless they have taken it
-    /// by then.
+    /// Devices that are not connected at once; connected devices after the wait, unless they have
+    /// taken the transaction by then.
     Both,
 }
 
 impl PushPolicy {
-    /// How long after the start a device is pushed, if it is.
+    /// The time from the start to the push of a device; `None` if the device is not pushed.
     #[must_use]
     pub fn wait(&self, is_present: bool) -> Option<Duration> {
         match (self.when, is_present) {
@@ -86,10 +87,10 @@ impl PushPolicy {
         }
     }
 
-    /// Decides, when a push is due, whether it is still needed; and where it goes.
+    /// Decides, when a push is due, whether it is still needed, and where it goes.
     ///
     /// # Errors
-    /// [`SkipReason`], where nothing is to be sent any more.
+    /// [`SkipReason`] if the push is no longer needed.
     pub fn still<'a>(
         &self,
         transaction: &Transaction,
@@ -119,42 +120,43 @@ impl PushPolicy {
     }
 }
 
-/// Why a push that was owed is not sent; a sentence for whoever looks at the transaction.
+/// The reason for not sending a queued push: a sentence for an operator who looks at the
+/// transaction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SkipReason {
-    /// The transaction is over.
+    /// The transaction has ended.
     #[error("the transaction has ended")]
     Ended,
-    /// Its time is over.
+    /// The transaction's deadline has passed.
     #[error("its deadline has passed")]
     Late,
-    /// The device, or its user, may do nothing.
+    /// The device or its user is locked.
     #[error("the device or its user is locked")]
     Locked,
-    /// The device shows it already.
+    /// The device has taken the transaction.
     #[error("the device has taken it")]
     Taken,
-    /// Another device has it, and only one may.
+    /// Another device has taken the transaction, and only one may.
     #[error("another device has taken it")]
     Elsewhere,
-    /// The device is there.
-    #[error("the device is on the line")]
+    /// The device is connected.
+    #[error("the device is connected")]
     Present,
-    /// There is no way to wake it any more.
+    /// The device no longer has a push address.
     #[error("the device has no push address")]
     NoAddress,
 }
 
-/// How long a service is tried: until the transaction is over, so that its end bounds it, and
-/// nothing else.
+/// How long a push service is retried: until the transaction ends. No other limit is reached
+/// before.
 pub const RETRY: RetryPolicy = RetryPolicy {
     first: PUSH_BACKOFF_FIRST,
     longest: PUSH_BACKOFF_MAX,
     give_up_after: Duration::from_hours(14 * 24),
 };
 
-/// Decides what follows attempt number `count` of a push, the first being 1: it is of no use from
-/// `deadline` on. `version` is the device's, at which its address was read. See
+/// Decides what follows attempt number `count` of a push, the first being 1. The push is useless
+/// from `deadline` on. `version` is the device's version at which its address was read. See
 /// [`RetryPolicy::after`].
 #[must_use]
 pub fn verdict(
@@ -174,48 +176,49 @@ pub fn verdict(
     }
 }
 
-/// What is known of one device and one transaction.
+/// The contact with one device about one transaction.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Contact {
     /// The device.
     pub device: DeviceId,
-    /// What came of the last attempt to push it, if one was made.
+    /// The result of the last attempt to push the device, if one was made.
     pub push: Option<Pushed>,
-    /// When it first asked what there is, having been away when the transaction began.
+    /// When it first asked for its open transactions, if it was offline when the transaction
+    /// started.
     pub reached_at: Option<Timestamp>,
 }
 
-/// What came of a push.
+/// The result of a push.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pushed {
-    /// How it stands.
+    /// The state of the push.
     pub state: PushState,
-    /// Since when.
+    /// The time of that state.
     pub at: Timestamp,
-    /// In a few words.
+    /// A description in a few words.
     pub outcome: String,
 }
 
-/// How a push stands.
+/// The state of a push.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PushState {
-    /// The service has it.
+    /// The service accepted it.
     Sent,
-    /// It was not needed any more.
+    /// It was no longer needed.
     Skipped,
-    /// It is tried again, until the transaction ends.
+    /// It will be retried, until the transaction ends.
     Waiting,
-    /// The service would not have it.
+    /// The service rejected it.
     Failed,
-    /// The address is nobody's any more, and was retired.
+    /// The address is no longer registered, and was retired.
     Gone,
 }
 
 impl PushState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 5] = [Self::Sent, Self::Skipped, Self::Waiting, Self::Failed, Self::Gone];
 
-    /// What a verdict makes of a push.
+    /// The state of a push after a verdict.
     #[must_use]
     pub fn after(verdict: Verdict) -> Self {
         match verdict {
@@ -227,7 +230,7 @@ impl PushState {
         }
     }
 
-    /// Its name in the ledger and on the command line.
+    /// The state's name in the ledger and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

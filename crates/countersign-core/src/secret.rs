@@ -1,19 +1,20 @@
-//! Values that must not be printed, and that leave no trace in memory when they go.
+//! Secrets, which are never printed and are wiped from memory when they are dropped.
 
 use core::fmt;
 use std::sync::Arc;
 
 use zeroize::{Zeroize, Zeroizing};
 
-/// A secret: shown by `Debug` as `Secret`, compared in constant time. It stands in one place on the
-/// heap, which clones share and the last of them wipes; to move or clone one copies no byte of it.
+/// A secret. `Debug` shows only `Secret`, and comparison takes constant time. It has one place on
+/// the heap, which its clones share and the last clone wipes. Moving or cloning a secret copies no
+/// byte of it.
 pub struct Secret<T: Zeroize>(Arc<Zeroizing<T>>);
 
 /// Key material of 32 bytes.
 pub type Key32 = Secret<[u8; 32]>;
 
 impl Secret<Vec<u8>> {
-    /// Takes bytes into custody, where they are.
+    /// Wraps bytes without copying them.
     #[must_use]
     pub fn new(value: Vec<u8>) -> Self {
         Self(Arc::new(Zeroizing::new(value)))
@@ -21,19 +22,19 @@ impl Secret<Vec<u8>> {
 }
 
 impl<const N: usize> Secret<[u8; N]> {
-    /// Copies bytes into custody: straight to their place, since an array that is passed by value
-    /// leaves itself behind. Wiping the original is the caller's.
+    /// Copies bytes directly to the heap, because an array that is passed by value leaves a copy on
+    /// the stack. The caller must wipe the original.
     #[must_use]
     pub fn copied(value: &[u8; N]) -> Self {
         let mut place = Arc::new(Zeroizing::new([0; N]));
-        let bytes = Arc::get_mut(&mut place).expect("nobody shares it yet");
+        let bytes = Arc::get_mut(&mut place).expect("a new Arc has no clone");
         bytes.copy_from_slice(value);
         Self(place)
     }
 }
 
 impl<T: Zeroize> Secret<T> {
-    /// The secret itself, for the one call that needs it.
+    /// The secret value, for the one call that needs it.
     #[must_use]
     pub fn expose(&self) -> &T {
         &self.0
@@ -96,7 +97,8 @@ mod tests {
         assert_eq!(wiped.load(Ordering::Relaxed), 1);
     }
 
-    /// Compiles only while `Key32` is not `Copy`: if it were, which of the two is meant were open.
+    /// Compiles only if `Key32` is not `Copy`: otherwise the choice between the two implementations
+    /// is ambiguous.
     #[test]
     fn a_secret_is_not_copy() {
         trait AmbiguousIfCopy<A> {

@@ -1,26 +1,26 @@
-//! Which signing identities an application means: selectors are alternatives, and within one every
-//! condition holds.
+//! Selectors of signing identities. Several selectors are alternatives; within one selector every
+//! condition must hold.
 
 use std::sync::Arc;
 
 use crate::device::{Device, Identity, Usage};
 use crate::id::{DeviceId, IdentityId, UserName};
 
-/// Conditions on an identity. One without any condition matches every identity.
+/// Conditions on an identity. A selector without conditions matches every identity.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Selector {
-    /// It is this one.
+    /// The identity's id.
     pub id: Option<IdentityId>,
-    /// It has all of these labels.
+    /// Labels that the identity must all have.
     pub labels: Vec<String>,
-    /// This device holds it.
+    /// The device that must hold it.
     pub device: Option<DeviceId>,
-    /// It has this certificate, DER.
+    /// The identity's certificate, DER.
     pub certificate: Option<Vec<u8>>,
 }
 
 impl Selector {
-    /// What it holds, in bytes.
+    /// The size of its conditions, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let labels = self.labels.iter().map(String::len).sum::<usize>();
         labels + self.certificate.as_ref().map_or(0, Vec::len)
@@ -35,7 +35,7 @@ impl Selector {
             && self.certificate.as_ref().is_none_or(|own| *own == identity.certificate)
     }
 
-    /// Whether one of `selectors` matches, or there is none at all.
+    /// Whether one of `selectors` matches, or the list is empty.
     #[must_use]
     pub fn any(selectors: &[Self], device: &Device, identity: &Identity) -> bool {
         selectors.is_empty() || selectors.iter().any(|one| one.matches(device, identity))
@@ -51,14 +51,14 @@ pub struct HeldIdentity {
     pub identity: Identity,
 }
 
-/// Which identities a listing gives: every condition holds.
+/// The conditions of a list of identities. Every condition must hold.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Filter {
-    /// Those of this user.
+    /// The user.
     pub user: Option<UserName>,
-    /// Those that this device holds.
+    /// The device that holds it.
     pub device: Option<DeviceId>,
-    /// Those that have all of these labels.
+    /// Labels that the identity must all have.
     pub labels: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ impl Filter {
 }
 
 impl Device {
-    /// The identities that may sign for `usage` now, and that one of `selectors` matches.
+    /// The identities that may sign for `usage` now and that one of `selectors` matches.
     pub fn fit<'a>(
         &'a self,
         usage: Usage,

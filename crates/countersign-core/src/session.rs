@@ -1,8 +1,8 @@
-//! One device's channel, without the channel: what happened in, what to do out, and a deadline.
+//! The state machine of one device's channel, without I/O: inputs, outputs and a deadline.
 //!
-//! A driver hands it what happened, then drains [`Session::poll`] until it is empty, then waits for
-//! the socket, a bell or [`Session::deadline`]. It holds no content, only which transactions the
-//! device knows of: losing it costs delay, never a transaction.
+//! A driver passes inputs to the session and then drains [`Session::poll`]. Then it waits for the
+//! socket, a notification or [`Session::deadline`]. A session holds no content, only the ids of the
+//! transactions that the device knows. If a session is lost, transactions are delayed but not lost.
 
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
@@ -12,7 +12,7 @@ use crate::limits::CHANNEL_FRAMES_MAX;
 use crate::time::Timestamp;
 use crate::transaction::Outcome;
 
-/// A welcomed device's channel.
+/// The session of a device that has been welcomed.
 #[derive(Debug)]
 pub struct Session {
     known: BTreeSet<TransactionId>,
@@ -23,68 +23,68 @@ pub struct Session {
     closed: bool,
 }
 
-/// How a channel is kept alive.
+/// The timing that keeps a channel alive.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// From one ping to the next.
+    /// The time between two pings.
     pub ping: Duration,
-    /// How long a device may be silent; longer than `ping`.
+    /// The time for which a device may be silent; longer than `ping`.
     pub idle: Duration,
 }
 
-/// What happened.
+/// An input.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SessionInput {
-    /// The device sent something, a pong included.
+    /// The device sent a message, which may be a pong.
     Heard,
-    /// There is something for it.
+    /// A transaction for the device.
     Offer(TransactionId),
-    /// Something ended.
+    /// A transaction ended.
     Ended(TransactionId, Outcome),
-    /// Something ended, and this device was told in the answer to its own call.
+    /// A transaction ended, and this device learnt it from the answer to its own call.
     Told(TransactionId),
     /// The device opened another channel.
     Replaced,
     /// The device or its user was locked or logged out.
     Locked,
-    /// News for it was lost, because it did not take what there was.
+    /// Notifications for the device were lost, because it read too slowly.
     Overrun,
-    /// The server stops.
+    /// The server is stopping.
     Stopping,
     /// The deadline has passed.
     Timeout,
 }
 
-/// What to do.
+/// An output for the driver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SessionOutput {
-    /// Send an offer.
+    /// Send an offer of this transaction.
     Offer(TransactionId),
-    /// Say that an offered transaction has ended elsewhere.
+    /// Report that an offered transaction has ended without this device.
     Withdrawn(TransactionId, Outcome),
     /// Send a ping.
     Ping,
-    /// Close, and do nothing more.
+    /// Close the channel. No output follows.
     Close(Reason),
 }
 
-/// Why the server closes a channel.
+/// The reason for closing a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reason {
-    /// The device opened another one.
+    /// The device opened another channel.
     Replaced,
     /// The device or its user was locked or logged out.
     Locked,
-    /// It does not read fast enough; it resumes from the ledger.
+    /// The device does not read fast enough. It resumes from the ledger.
     Slow,
-    /// It has been silent too long.
+    /// The device was silent for too long.
     Idle,
-    /// The server stops; another one, or the same one later, is there.
+    /// The server is stopping. The device can connect to another node, or to this one later.
     Stopping,
 }
 
 impl Session {
-    /// A device was welcomed at `now`, with `open` in the welcome.
+    /// A session that begins at `now`; the welcome message contained `open`.
     #[must_use]
     pub fn welcomed(
         open: impl IntoIterator<Item = TransactionId>,
@@ -101,7 +101,7 @@ impl Session {
         }
     }
 
-    /// Takes in what happened.
+    /// Handles an input.
     pub fn handle(&mut self, input: SessionInput, now: Timestamp) {
         if self.closed {
             return;
@@ -134,18 +134,18 @@ impl Session {
         }
     }
 
-    /// Gives the next thing to do, until there is none.
+    /// The next output; `None` if there is none.
     pub fn poll(&mut self) -> Option<SessionOutput> {
         self.outputs.pop_front()
     }
 
-    /// When to call back with [`SessionInput::Timeout`].
+    /// The time at which to pass [`SessionInput::Timeout`].
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         self.ping_at.min(self.silent_at)
     }
 
-    /// A slow reader is closed, not buffered.
+    /// Closes the channel of a slow reader instead of buffering more.
     fn send(&mut self, output: SessionOutput) {
         if self.outputs.len() >= CHANNEL_FRAMES_MAX {
             self.close(Reason::Slow);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_does_not_read_is_closed_and_told_nothing_more() {
+    fn the_channel_of_a_device_that_does_not_read_is_closed_without_further_output() {
         let flood: Vec<_> = (10..11 + CHANNEL_FRAMES_MAX as u128)
             .map(|n| (SessionInput::Offer(TransactionId(n)), 1))
             .collect();

@@ -1,5 +1,5 @@
-//! What a transaction is about, fixed when it starts and never changed: who asks whom to sign what,
-//! with which consent, within which time.
+//! The terms of a transaction, fixed at its start and never changed: client, user, content, consent
+//! and time limits.
 
 use core::fmt;
 use core::time::Duration;
@@ -16,53 +16,53 @@ use crate::time::Timestamp;
 /// The terms of a transaction.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TransactionSpec {
-    /// Its own id; signatures name it.
+    /// The transaction's id, which signatures name.
     pub id: TransactionId,
-    /// Whose it is.
+    /// The transaction's tenant.
     pub tenant: TenantName,
-    /// The dialect that it was started on.
+    /// The dialect through which it was started.
     pub dialect: Dialect,
-    /// Who asks.
+    /// The client that started it.
     pub client: ClientId,
-    /// Who asks, as people know them.
+    /// The client's name, as it is shown to the user.
     pub client_name: String,
-    /// Who is asked.
+    /// The user who is asked to sign.
     pub user: UserName,
-    /// The short handle, unique among the tenant's open transactions.
+    /// The key that finds it, unique among the tenant's open transactions.
     pub request_key: RequestKey,
-    /// What the caller calls it, where the dialect lets it choose.
+    /// The caller's reference, if the dialect allows one.
     pub reference: Option<Reference>,
-    /// Which of the user's devices are offered it.
+    /// The user's devices that are offered it.
     pub recipients: Recipients,
-    /// Which identities may sign it: those that one of these matches, or any, where there is none.
-    /// At most [`crate::limits::SELECTORS_MAX`].
+    /// The identities that may sign it: those that one of these selectors matches, or any if the
+    /// list is empty. At most [`crate::limits::SELECTORS_MAX`] selectors.
     pub selectors: Vec<Selector>,
-    /// What is shown and signed.
+    /// The content that is shown and signed.
     pub content: Content,
-    /// What a digest is of, where the content is one.
+    /// The digested document, if the content is a digest.
     pub document: Option<Document>,
-    /// What the person is asked for.
+    /// What the user is asked to do.
     pub operation: Operation,
-    /// The forms that its signature may have.
+    /// The accepted signature formats.
     pub formats: AcceptedFormats,
-    /// Whether the person must prove the PIN before it is shown.
+    /// Whether the user must prove the PIN before the content is shown.
     pub pin_required: bool,
-    /// Whether only the first device to take it may have it.
+    /// Whether only the first device that takes it may have it.
     pub once: bool,
-    /// When it was started.
+    /// The time of the start.
     pub started_at: Timestamp,
-    /// Whether an addressed device was online then.
+    /// Whether an addressed device was online at the start.
     pub online: bool,
-    /// The devices that were offered it then, being online.
+    /// The devices that were online at the start and were offered it.
     pub present: Vec<DeviceId>,
-    /// How long it lives.
+    /// The time limits.
     pub clocks: Clocks,
-    /// Where its end is told, besides to whoever asks.
+    /// The callback for its end, if the client asked for one.
     pub callback: Option<Callback>,
-    /// Public words for a push; nothing of the transaction.
+    /// A public text for a push, which discloses nothing about the transaction.
     pub notice: Option<String>,
-    /// What the dialect keeps of the request, to show it again: a document of its own, at most
-    /// [`crate::limits::REQUEST_BYTES_MAX`]. Nothing is decided on it.
+    /// The dialect's record of the request, to show it again: a document in the dialect's own form,
+    /// at most [`crate::limits::REQUEST_BYTES_MAX`]. No decision depends on it.
     pub request: Option<String>,
 }
 
@@ -73,8 +73,8 @@ impl TransactionSpec {
         self.content.media_type.usage()
     }
 
-    /// What it counts as stored: what its caller chose, in bytes, and [`STORED_ROW_BYTES`] for all
-    /// else.
+    /// The bytes that it counts as stored: the values that its caller chose, and
+    /// [`STORED_ROW_BYTES`] for the rest.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         let texts = [&self.notice, &self.request].into_iter().flatten().map(String::len);
@@ -91,7 +91,7 @@ impl TransactionSpec {
     }
 }
 
-/// How relying parties speak.
+/// The API of a relying party.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Dialect {
     /// KOBIL's Start Signature.
@@ -103,10 +103,10 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// All of them.
+    /// All dialects.
     pub const ALL: [Self; 3] = [Self::Kobil, Self::OneSpan, Self::TrustedX];
 
-    /// Its name in the ledger, in logs and on the command line.
+    /// The dialect's name in the ledger, in logs and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -117,33 +117,33 @@ impl Dialect {
     }
 }
 
-/// What a person is asked for.
+/// What a user is asked to do.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Operation {
-    /// To sign what is shown.
+    /// Sign the content.
     #[default]
     Sign,
-    /// To prove who they are, by signing a challenge.
+    /// Prove the user's identity, by signing a challenge.
     Login,
 }
 
-/// A caller's own name for a transaction, unique per client, and what it asked under that name.
+/// A caller's own name for a transaction, unique for the client, with a digest of the request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reference {
     /// The name, 1 to 255 bytes.
     pub name: String,
-    /// SHA-256 of the request, so that a repeated one is told from another one.
+    /// SHA-256 of the request, which distinguishes a repeated request from a different one.
     pub request: [u8; 32],
 }
 
-/// Which devices a transaction is for.
+/// The devices that a transaction addresses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Recipients {
-    /// Every device of the user's; the first to end it wins.
+    /// Every device of the user; the first one that ends the transaction wins.
     Any,
-    /// This one.
+    /// Only this device.
     Device(DeviceId),
-    /// These, in order: at its start they held an identity that a selector matched.
+    /// These devices, in order: at the start each held an identity that a selector matched.
     Devices(Arc<[DeviceId]>),
 }
 
@@ -159,35 +159,35 @@ impl Recipients {
     }
 }
 
-/// What is shown and signed: exactly these bytes.
+/// The content: exactly the bytes that are shown and signed.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Content {
-    /// What the bytes are.
+    /// The type of the bytes.
     pub media_type: MediaType,
-    /// The bytes, at most [`crate::limits::CONTENT_BYTES_MAX`]. Of a digest, the digest; none,
-    /// where the device is to learn it from [`Document::digest_url`].
+    /// The bytes, at most [`crate::limits::CONTENT_BYTES_MAX`]. For a digest, the digest; empty if
+    /// the device gets it from [`Document::digest_url`].
     pub bytes: Vec<u8>,
 }
 
-/// Content is for the person's eyes; logs get its size.
+/// Shows only the size, because the content is for the user and must not be logged.
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Content({}, {} bytes)", self.media_type.as_str(), self.bytes.len())
     }
 }
 
-/// Kinds of content, by how a device shows them.
+/// The media types, by how a device shows them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MediaType {
     /// A message.
     Text,
     /// A message and rows of labels and values: canonical JSON (RFC 8785).
     Statement,
-    /// Bytes that only the application on the device can read.
+    /// Bytes that only the device's application can interpret.
     Octets,
-    /// HTML as it was received; whoever shows it makes it harmless.
+    /// HTML as it was received. The program that shows it must sanitise it.
     Html,
-    /// A digest that a caller gave; what is shown is the [`Document`].
+    /// A digest that a caller gave. The [`Document`] is shown.
     Digest,
 }
 
@@ -204,7 +204,7 @@ impl MediaType {
         }
     }
 
-    /// The use of the identities that may sign it.
+    /// The use of the identities that may sign this media type.
     #[must_use]
     pub fn usage(self) -> Usage {
         match self {
@@ -214,26 +214,27 @@ impl MediaType {
     }
 }
 
-/// What a digest is of, and how a person is told: shown beside it, and not signed itself.
+/// The digested document and its description for the user. It is shown beside the digest, and is
+/// not signed itself.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub struct Document {
-    /// What the digest was made with; none, where [`digest_url`](Self::digest_url) says it.
+    /// The hash that made the digest; `None` if [`digest_url`](Self::digest_url) states it.
     pub hash: Option<Hash>,
-    /// Where the device learns the digest.
+    /// The URL from which the device gets the digest.
     pub digest_url: Option<String>,
-    /// Where the device gets what is signed, and digests it itself.
+    /// The URL from which the device gets the document, to digest it itself.
     pub document_url: Option<String>,
-    /// What people call it.
+    /// The document's name for the user.
     pub alias: Option<String>,
-    /// What they are shown, as the dialect received it: base64 of HTML, where the caller did as
-    /// told.
+    /// The text for the user, as the dialect received it: base64 of HTML, if the caller followed
+    /// the API.
     pub html: Option<String>,
-    /// The certificates, DER, that the device trusts for these addresses, and no others.
+    /// The certificates, DER, that the device trusts for these URLs. It trusts no others.
     pub root_certs: Vec<Vec<u8>>,
 }
 
 impl Document {
-    /// Whether all of it together is small enough to be sent to a device.
+    /// Whether all parts together are small enough to be sent to a device.
     #[must_use]
     pub fn fits(&self) -> bool {
         self.bytes() <= DOCUMENT_BYTES_MAX
@@ -248,7 +249,7 @@ impl Document {
     }
 }
 
-/// As [`Content`]: for the person's eyes.
+/// Shows only the size, as [`Content`] does.
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Document")
@@ -260,20 +261,20 @@ impl fmt::Debug for Document {
     }
 }
 
-/// Forms of signatures.
+/// The signature formats.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SignatureFormat {
-    /// CMS `SignedData` (CAdES-B-B) with the content inside.
+    /// CMS `SignedData` (CAdES-B-B) that contains the content.
     Cms,
     /// A bare RSA or ECDSA signature.
     Raw,
-    /// Digits that only the device's code key makes over the content (RFC 6287).
+    /// Decimal digits that only the device's code key produces from the content (RFC 6287).
     Code,
 }
 
 impl SignatureFormat {
-    /// Whether a signature of this form is bound to its transaction. One that is not fits every
-    /// transaction over the same content, so it is accepted only from the device itself.
+    /// Whether a signature of this format is bound to its transaction. An unbound signature fits
+    /// every transaction with the same content, so it is accepted only from the device itself.
     #[must_use]
     pub fn names_transaction(self) -> bool {
         match self {
@@ -282,7 +283,7 @@ impl SignatureFormat {
         }
     }
 
-    /// Its name on the wire.
+    /// The format's name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -293,25 +294,25 @@ impl SignatureFormat {
     }
 }
 
-/// The forms that a transaction accepts, fixed when it starts; at least one.
+/// The signature formats that a transaction accepts, fixed at its start; at least one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AcceptedFormats {
-    /// A CMS only.
+    /// Only a CMS.
     Cms,
-    /// A code of so many digits, or a CMS.
+    /// A code of this length, or a CMS.
     CodeOrCms(Digits),
-    /// A raw signature only.
+    /// Only a raw signature.
     Raw(RawTerms),
 }
 
 impl AcceptedFormats {
-    /// Whether a signature may have this form.
+    /// Whether this format is accepted.
     #[must_use]
     pub fn accept(&self, form: SignatureFormat) -> bool {
         self.all().contains(&form)
     }
 
-    /// All of them, the preferred one first.
+    /// All accepted formats, the preferred one first.
     #[must_use]
     pub fn all(&self) -> &'static [SignatureFormat] {
         match self {
@@ -321,7 +322,7 @@ impl AcceptedFormats {
         }
     }
 
-    /// How long a code is, where one is accepted.
+    /// The length of a code, if codes are accepted.
     #[must_use]
     pub fn digits(&self) -> Option<Digits> {
         match self {
@@ -330,7 +331,7 @@ impl AcceptedFormats {
         }
     }
 
-    /// What is asked of a raw signature, where one is accepted.
+    /// The terms of a raw signature, if raw signatures are accepted.
     #[must_use]
     pub fn raw(&self) -> Option<&RawTerms> {
         match self {
@@ -340,22 +341,22 @@ impl AcceptedFormats {
     }
 }
 
-/// What is asked of a raw signature.
+/// The terms of a raw signature.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RawTerms {
-    /// The hash, where it is fixed.
+    /// The required hash, if one is required.
     pub hash: Option<Hash>,
-    /// Devices that are asked for another one, each once.
+    /// The devices with another required hash; each device occurs once.
     pub by_device: Vec<(DeviceId, Hash)>,
-    /// Whether SHA-1 may be used, fixed or not.
+    /// Whether SHA-1 is allowed, required or not.
     pub sha1: bool,
     /// The shortest RSA key, in bits.
     pub rsa_bits_min: u16,
 }
 
 impl RawTerms {
-    /// The hashes that a signature by `device` may have, the preferred one first. None, where only
-    /// SHA-1 would do and may not be used.
+    /// The hashes that a signature by `device` may use, the preferred one first. Empty if only
+    /// SHA-1 would fit and is not allowed.
     pub fn hashes(&self, device: DeviceId) -> impl Iterator<Item = Hash> + '_ {
         const PREFERRED: [Hash; 4] = [Hash::Sha256, Hash::Sha384, Hash::Sha512, Hash::Sha1];
         let own = self.by_device.iter().find(|(of, _)| *of == device).map(|(_, hash)| *hash);
@@ -367,44 +368,44 @@ impl RawTerms {
     }
 }
 
-/// How many digits a code has: 6 to 10.
+/// The length of a code in digits: 6 to 10.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Digits(u8);
 
 impl Digits {
-    /// That many, if a code may have that many.
+    /// A length of `count` digits; `None` outside 6 to 10.
     #[must_use]
     pub fn new(count: u8) -> Option<Self> {
         (6..=10).contains(&count).then_some(Self(count))
     }
 
-    /// How many.
+    /// The number of digits.
     #[must_use]
     pub fn count(self) -> u8 {
         self.0
     }
 }
 
-/// A transaction's clocks, counted from its start.
+/// A transaction's time limits, counted from its start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Clocks {
-    /// First a device must come online, then somebody must sign.
+    /// Two timeouts: first a device must come online, then a user must sign.
     Two {
-        /// Until an addressed device has been online.
+        /// The time until an addressed device must have been online.
         go_online: Duration,
-        /// From the first take to the end.
+        /// The time from the first take to the deadline.
         sign: Duration,
     },
-    /// One deadline, whatever happens before it.
+    /// One timeout from the start, independent of what happens before it.
     One(Duration),
 }
 
-/// Where a transaction's end is told.
+/// The receiver of the notification of a transaction's end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Callback {
-    /// The address, at most [`crate::limits::CALLBACK_URL_BYTES_MAX`].
+    /// The URL, at most [`crate::limits::CALLBACK_URL_BYTES_MAX`].
     pub url: String,
-    /// Headers of the caller's own, checked when the transaction was started.
+    /// The caller's own headers, which were checked at the start.
     pub headers: Vec<(String, String)>,
 }
 
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_asked_for_another_hash_may_use_no_other() {
+    fn a_device_with_another_required_hash_may_use_only_that_one() {
         let hashes = |spec: RawTerms, of| spec.hashes(device(of)).collect::<Vec<_>>();
         assert_eq!(hashes(raw(Some(Hash::Sha256), false), 1), [Hash::Sha256]);
         assert_eq!(hashes(raw(Some(Hash::Sha256), false), 2), [Hash::Sha512]);
@@ -439,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_that_were_matched_are_covered_and_no_others() {
+    fn only_matched_devices_are_recipients() {
         let recipients = Recipients::Devices([device(1), device(3)].into());
         assert!(recipients.includes(device(1)) && recipients.includes(device(3)));
         assert!(!recipients.includes(device(2)));
@@ -458,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_signed_by_identities_for_digests_only() {
+    fn only_identities_for_digests_sign_digests() {
         for media_type in [MediaType::Text, MediaType::Statement, MediaType::Html] {
             assert_eq!(media_type.usage(), Usage::Content);
         }

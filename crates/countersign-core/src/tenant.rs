@@ -1,81 +1,81 @@
-//! Who runs transactions here: a tenant, with its own authority, its relying parties, and the keys
-//! of the applications that speak for its people's phones.
+//! Tenants, each with its own certificate authority, clients and API keys.
 
 use crate::id::{ApiKeyId, ClientId, TenantName};
 use crate::secret::{Key32, Secret};
 use crate::time::Timestamp;
 
-/// A bank, a ministry: a world of its own. Tenants never see each other.
+/// An organisation, such as a bank. Its data is separate from that of other tenants.
 #[derive(Clone, Debug)]
 pub struct Tenant {
-    /// Its name, and its key everywhere.
+    /// The tenant's name, which is its key everywhere.
     pub name: TenantName,
-    /// Who issues its devices' certificates.
+    /// The issuer of the tenant's device certificates.
     pub authority: Authority,
-    /// Trust anchors of its devices' certificates, DER; its own authority's among them.
+    /// The trust anchors of its device certificates, DER, including its own authority.
     pub roots: Vec<Vec<u8>>,
-    /// PKCS#8 DER of the P-256 key that signs its access tokens.
+    /// The P-256 key that signs the tenant's access tokens, PKCS#8 DER.
     pub token_key: Secret<Vec<u8>>,
-    /// When it was made.
+    /// The time of the creation.
     pub created_at: Timestamp,
 }
 
 /// The tenant's embedded certificate authority.
 #[derive(Clone, Debug)]
 pub struct Authority {
-    /// Its certificate, DER.
+    /// The authority's certificate, DER.
     pub certificate: Vec<u8>,
-    /// PKCS#8 DER of its key.
+    /// The authority's key, PKCS#8 DER.
     pub key: Secret<Vec<u8>>,
 }
 
-/// A relying party: an application that starts transactions.
+/// A client: an application of a relying party that starts transactions.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Whose it is.
+    /// The client's tenant.
     pub tenant: TenantName,
-    /// What it authenticates as.
+    /// The id with which the client authenticates.
     pub id: ClientId,
-    /// What people are shown: who asks them to sign. Unique in the tenant.
+    /// The name that is shown to users as the party that asks them to sign. Unique in the tenant.
     pub name: String,
-    /// SHA-256 of its secret, which is random and long, so that no slow hash is needed.
+    /// SHA-256 of the client's secret. The secret is random and long, so that no slow hash is
+    /// needed.
     pub secret_digest: [u8; 32],
-    /// The key of its callbacks' signatures.
+    /// The key that signs the client's callbacks.
     pub webhook_key: Key32,
-    /// The one before it, while its receivers change over: both sign.
+    /// The older key. While receivers change over, both keys sign.
     pub webhook_key_before: Option<Key32>,
-    /// What its tokens may be good for, by names that dialects give; everything where `None`.
+    /// The scopes of the client's tokens, by the dialects' names; `None` means all scopes.
     pub scopes: Option<Vec<String>>,
-    /// When it was made.
+    /// The time of the creation.
     pub created_at: Timestamp,
 }
 
-/// A key that a whole application presents, on every phone that runs it.
+/// A key that an application presents, the same on every phone that runs it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApiKey {
-    /// Its name for those who manage it; not the key.
+    /// The key's id for administration; it is not the key.
     pub id: ApiKeyId,
-    /// Whose it is; `None` is good for every tenant.
+    /// The key's tenant; `None` means every tenant.
     pub tenant: Option<TenantName>,
-    /// What it may be used for.
+    /// The permitted use.
     pub kind: KeyKind,
-    /// SHA-256 of the key, which is random and long, so that no slow hash is needed.
+    /// SHA-256 of the key. The key is random and long, so that no slow hash is needed.
     pub digest: [u8; 32],
-    /// When it was made.
+    /// The time of the creation.
     pub created_at: Timestamp,
 }
 
-/// What an API key may be used for.
+/// The use of an API key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KeyKind {
-    /// What phones do.
+    /// Calls of phones.
     FrontEnd,
-    /// What a bank's own systems do.
+    /// Calls of a bank's own systems.
     BackEnd,
 }
 
 impl ApiKey {
-    /// Whether it is good for `tenant`.
+    /// Whether the key is valid for `tenant`.
     #[must_use]
     pub fn covers(&self, tenant: &TenantName) -> bool {
         self.tenant.as_ref().is_none_or(|own| own == tenant)
@@ -83,10 +83,10 @@ impl ApiKey {
 }
 
 impl KeyKind {
-    /// Both.
+    /// All kinds.
     pub const ALL: [Self; 2] = [Self::FrontEnd, Self::BackEnd];
 
-    /// Its name in the ledger and on the command line.
+    /// The kind's name in the ledger and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

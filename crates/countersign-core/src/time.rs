@@ -1,4 +1,4 @@
-//! Moments, as the core knows them: numbers that somebody else read off a clock.
+//! Timestamps. The core reads no clock: a timestamp is an argument.
 
 use core::ops::Add;
 use core::time::Duration;
@@ -8,20 +8,20 @@ use core::time::Duration;
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// Whole seconds since the Unix epoch, as certificates and tokens count.
+    /// Whole seconds since the Unix epoch, as in certificates and tokens.
     #[must_use]
     pub fn seconds(self) -> u64 {
         self.0 / 1_000
     }
 
-    /// How long until `later`; zero where that has passed.
+    /// The time until `later`; zero if `later` has passed.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))
     }
 }
 
-/// A moment past the end of time is the end of time: deadlines never wrap.
+/// Saturates at the largest timestamp, so that deadlines never wrap.
 impl Add<Duration> for Timestamp {
     type Output = Self;
 

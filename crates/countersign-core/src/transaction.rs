@@ -1,7 +1,7 @@
-//! A transaction: one thing that a relying party asks one person to sign.
+//! A transaction: one request of a relying party to one user to sign one thing.
 //!
-//! Its whole life is [`Transaction::step`], a pure function: time comes in as an argument, effects
-//! go out as an [`Event`]. No clock, no store and no network is reachable from this module.
+//! [`Transaction::step`], a pure function, decides every change of it: time is an argument, and the
+//! effect is an [`Event`]. This module reaches no clock, no store and no network.
 //!
 //! ```text
 //! start ──▶ Waiting ──Take──▶ Taken ──Finish──▶ Finished (Proof)
@@ -12,11 +12,11 @@
 //!              └────────────────┴── Tick ────────▶ Expired (which clock)
 //! ```
 //!
-//! `Discard` hides it from its own caller for good, and cancels it where it was open.
+//! `Discard` hides a transaction from its own caller for good. An open one is cancelled as well.
 //!
-//! Two clocks run one after the other. At start + *go online* it expires, unless an addressed
-//! device has been online by then (`reached`). The first take at *t* sets the deadline to the
-//! earlier of *t* + *sign* and start + *go online* + *sign*; later takes do not move it.
+//! Two clocks run one after the other. A transaction expires at start + *go online*, unless an
+//! addressed device has been online by then (`reached`). The first take at *t* sets the deadline to
+//! the earlier of *t* + *sign* and start + *go online* + *sign*; later takes do not move it.
 
 mod end;
 
@@ -33,42 +33,42 @@ use crate::spec::{Clocks, TransactionSpec};
 use crate::time::Timestamp;
 use crate::user::Factor;
 
-/// A transaction: what was agreed, and how far it has come.
+/// A transaction: its fixed terms, and its present state.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Transaction {
-    /// What was fixed at its start.
+    /// The terms, fixed at the start.
     pub spec: Arc<TransactionSpec>,
-    /// Which devices have its content, and from whom, in order; a device stands here once for each
-    /// origin.
+    /// The takes, in order. A device has at most one take for each origin.
     pub takes: Vec<Take>,
-    /// Where it is in its life.
+    /// The present state.
     pub state: State,
-    /// Whether its caller has deleted it: it stays, and its dialect knows it no more.
+    /// Whether the caller has deleted it. A deleted transaction stays in the ledger, but its
+    /// dialect no longer finds it.
     pub discarded: bool,
 }
 
-/// The content was released for a device.
+/// A release of the content for a device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Take {
     /// The device.
     pub device: DeviceId,
-    /// When, for the first time.
+    /// The time of the first release.
     pub at: Timestamp,
-    /// To whom it was released.
+    /// The receiver of the content.
     pub origin: TakeOrigin,
 }
 
-/// To whom a content was released.
+/// The receiver of the content.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TakeOrigin {
-    /// To the device, which authenticated itself, because the person opened it.
+    /// The device, which authenticated itself, because the user opened the transaction.
     Device,
-    /// To a gateway, which named the device and proved nothing of it. Whether the device got the
-    /// content, or showed it, is not known.
+    /// A gateway, which named the device without proving anything about it. It is unknown if the
+    /// device received or showed the content.
     Gateway,
 }
 
-/// Where a transaction is in its life. Each state holds exactly what is known in it.
+/// The state of a transaction. Each state holds exactly what is known in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum State {
     /// No device has taken it yet.
@@ -76,122 +76,122 @@ pub enum State {
         /// Whether an addressed device has been online since the start.
         reached: bool,
     },
-    /// A device shows it to the person.
+    /// A device shows it to the user.
     Taken {
-        /// When that must have led to something.
+        /// The time at which it expires.
         deadline: Timestamp,
     },
-    /// It is over, and stays so.
+    /// It has ended. This state is final.
     Ended {
-        /// Since when.
+        /// The time of the end.
         at: Timestamp,
-        /// How.
+        /// The way in which it ended.
         end: End,
     },
 }
 
-/// What may happen to a transaction.
+/// What is asked of a transaction.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Input {
     /// An addressed device is online.
     Reach,
-    /// A device wants to show it.
+    /// A device wants to show the content.
     Take {
-        /// Which, one of the user's.
+        /// The device, one of the user's.
         device: DeviceId,
-        /// What came of its proof of the PIN.
+        /// The result of the check of the PIN.
         pin: Pin,
     },
-    /// A gateway fetches it for a device.
+    /// A gateway fetches the content for a device.
     Fetch {
         /// The device, one of the user's.
         device: DeviceId,
     },
-    /// A device hands in the signature.
+    /// A device hands in a signature.
     Finish {
-        /// Which.
+        /// The device that signed.
         device: DeviceId,
-        /// Verified.
+        /// The verified signature.
         proof: Proof,
     },
-    /// A device hands in a code that is wrong.
+    /// A device hands in a wrong code.
     MistakeCode {
-        /// Which.
+        /// The device that handed in the code.
         device: DeviceId,
-        /// And was the wrong one too many.
+        /// Whether this wrong code locks the user, because it exceeds the limit.
         locks: bool,
     },
-    /// The person says no.
+    /// The user declines.
     Decline {
-        /// On this device.
+        /// The device on which the user declined.
         device: DeviceId,
-        /// And why.
+        /// The user's reason.
         reason: Decline,
-        /// In what words.
+        /// The user's own words.
         words: String,
     },
-    /// A device cannot do it.
+    /// A device reports that it cannot sign.
     Fail {
-        /// Which.
+        /// The device that reports it.
         device: DeviceId,
-        /// Why.
+        /// The device's reason.
         reason: String,
     },
-    /// The relying party takes it back.
+    /// The client cancels it.
     Cancel,
-    /// The relying party deletes it, whatever became of it.
+    /// The client deletes it, in any state.
     Discard,
     /// Time has passed.
     Tick,
 }
 
-/// What came of a proof of the PIN.
+/// The result of the check of a PIN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pin {
-    /// None was given.
+    /// No PIN was given.
     Absent,
-    /// It is right.
+    /// The PIN is right.
     Right,
-    /// It is wrong.
+    /// The PIN is wrong.
     Wrong {
-        /// And was the wrong one too many.
+        /// Whether this wrong PIN locks the user, because it exceeds the limit.
         locks: bool,
     },
 }
 
-/// What happened. Every event is committed, and owed to its listeners in the same commit.
+/// An event of a transaction. It is committed together with the deliveries that it requires.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
-    /// It began.
+    /// The transaction started.
     Started,
     /// An addressed device came online.
     Reached,
-    /// Its content was released for a device, the first time or after others.
+    /// The content was released for a device, which may be the first or a further one.
     Taken,
-    /// The PIN was proved once more by a device that has it already.
+    /// A device that had already taken the transaction proved the PIN again.
     PinProved,
     /// A wrong PIN was given.
     PinMistaken,
     /// A wrong code was given.
     CodeMistaken,
-    /// Its caller deleted it after it had ended.
+    /// The caller deleted the transaction after its end.
     Discarded,
-    /// It ended.
+    /// The transaction ended.
     Ended(Outcome),
 }
 
-/// What a decision leads to.
+/// The result of a decision.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Step {
-    /// The transaction afterwards.
+    /// The transaction after the step.
     pub next: Transaction,
-    /// What happened; nothing, where the same input came again.
+    /// The event; `None` if the same input came again.
     pub event: Option<Event>,
 }
 
 impl Transaction {
-    /// A transaction begins. Where no device is online and the terms leave no time to come online,
-    /// it has ended when it begins.
+    /// Starts a transaction. It ends at once if no device is online and the terms allow no time to
+    /// come online.
     #[must_use]
     pub fn start(spec: TransactionSpec) -> (Self, Event) {
         let at = spec.started_at;
@@ -205,18 +205,18 @@ impl Transaction {
         waiting.ended(at, End::Expired(clock))
     }
 
-    /// Decides what `input` does to this transaction at `now`.
+    /// Decides the effect of `input` on this transaction at `now`.
     ///
     /// # Errors
-    /// Refuses every input that the state does not allow; the transaction is then unchanged.
+    /// Refuses every input that the state does not allow. A refusal changes nothing.
     pub fn step(self, input: Input, now: Timestamp) -> Result<Step, Refusal> {
         let late = now >= self.deadline();
         let (next, event) = match (&self.state, input) {
-            // Networks repeat themselves: the same again is accepted, and changes nothing.
+            // Networks repeat messages: accept a repeated input, and change nothing.
             (State::Ended { end, .. }, input) if input.repeats(end) => return Ok(self.same()),
             (State::Ended { .. }, Input::Tick | Input::Reach) => return Ok(self.same()),
 
-            // What is deleted is deleted once, whatever became of it; what is open ends by that.
+            // A transaction can be deleted once, in any state. Deleting an open one also ends it.
             (_, Input::Discard) if self.discarded => return Err(Refusal::Unknown),
             (State::Ended { .. }, Input::Discard) => {
                 (Self { discarded: true, ..self }, Event::Discarded)
@@ -226,7 +226,7 @@ impl Transaction {
                 Self { discarded: true, ..self }.ended(now, end)
             }
 
-            // Then the ends, and the deadline, which outranks every answer.
+            // Next, ended transactions and the deadline, which outranks every other input.
             (State::Ended { end, .. }, _) => return Err(Refusal::Ended(end.outcome())),
             (_, Input::Tick) if !late => return Ok(self.same()),
             (_, Input::Tick) => {
@@ -235,7 +235,7 @@ impl Transaction {
             }
             _ if late => return Err(Refusal::Late),
 
-            // Then life.
+            // Next, inputs of an open transaction.
             (_, Input::Cancel) => self.ended(now, End::Cancelled),
             (State::Waiting { reached: false }, Input::Reach) => {
                 (Self { state: State::Waiting { reached: true }, ..self }, Event::Reached)
@@ -296,7 +296,7 @@ impl Transaction {
         Ok(Step { next, event: Some(Event::Taken) })
     }
 
-    /// The same, released to one more device.
+    /// The transaction after one more release.
     fn released(
         mut self,
         device: DeviceId,
@@ -317,7 +317,7 @@ impl Transaction {
         Ok(self)
     }
 
-    /// Whether `device`, one of the user's, has anything to say here.
+    /// Checks that `device`, one of the user's, may act on this transaction.
     fn may_answer(&self, device: DeviceId) -> Result<(), Refusal> {
         if !self.spec.recipients.includes(device) {
             return Err(Refusal::Unknown);
@@ -328,11 +328,11 @@ impl Transaction {
         }
     }
 
-    /// Whether `device` may hand in a signature, all else being right. Asked before a signature is
-    /// verified, so that nobody makes the server verify for nothing.
+    /// Checks that `device` may hand in a signature. Call it before verifying a signature, so that
+    /// other devices cannot make the server verify signatures.
     ///
     /// # Errors
-    /// Refuses a device that has not taken it.
+    /// Refuses a device that has not taken the transaction.
     pub fn may_finish(&self, device: DeviceId) -> Result<(), Refusal> {
         self.may_answer(device)?;
         if !self.taken_by(device) {
@@ -341,13 +341,13 @@ impl Transaction {
         Ok(())
     }
 
-    /// Whether a gateway may fetch it for `device`, one of the user's: once, before any take.
-    /// Through a gateway no PIN can be proved, and no signature is accepted that does not name its
-    /// transaction.
+    /// Checks that a gateway may fetch the transaction for `device`, one of the user's. This is
+    /// possible once, before any take. A gateway cannot prove a PIN, and a signature through a
+    /// gateway must name its transaction.
     ///
     /// # Errors
-    /// Refuses what was taken, what asks for the PIN, and what could not be completed through a
-    /// gateway.
+    /// Refuses a transaction that was taken, that requires the PIN, or that accepts no signature
+    /// format that names its transaction.
     pub fn may_fetch(&self, device: DeviceId) -> Result<(), Refusal> {
         self.may_answer(device)?;
         if !self.takes.is_empty() {
@@ -360,20 +360,21 @@ impl Transaction {
         can_end.then_some(()).ok_or(Refusal::OtherForm)
     }
 
-    /// Whether its content was released for `device`, to the device itself or to a gateway.
+    /// Whether the content was released for `device`, to the device itself or to a gateway.
     #[must_use]
     pub fn taken_by(&self, device: DeviceId) -> bool {
         self.takes.iter().any(|take| take.device == device)
     }
 
-    /// Whether `device` took it itself, to show it.
+    /// Whether `device` itself took the transaction, to show it.
     #[must_use]
     pub fn shown_by(&self, device: DeviceId) -> bool {
         let itself = |take: &Take| take.device == device && take.origin == TakeOrigin::Device;
         self.takes.iter().any(itself)
     }
 
-    /// When it expires, if nothing happens; for an ended one, when it ended.
+    /// The time at which it expires if nothing happens. For an ended transaction, the time of its
+    /// end.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
         match (&self.state, self.spec.clocks) {
@@ -386,7 +387,7 @@ impl Transaction {
         }
     }
 
-    /// The moment after which it cannot be open, whatever happens.
+    /// The latest possible time of the end, whatever happens.
     #[must_use]
     pub fn last_moment(&self) -> Timestamp {
         match self.spec.clocks {
@@ -395,7 +396,7 @@ impl Transaction {
         }
     }
 
-    /// When what it tells last happened.
+    /// The time of the last change of its state.
     #[must_use]
     pub fn moment(&self) -> Timestamp {
         match &self.state {
@@ -406,7 +407,7 @@ impl Transaction {
         }
     }
 
-    /// How it ended, if it has.
+    /// The end, if it has ended.
     #[must_use]
     pub fn end(&self) -> Option<&End> {
         match &self.state {
@@ -415,7 +416,7 @@ impl Transaction {
         }
     }
 
-    /// The clock that runs now.
+    /// The clock that is running.
     fn clock(&self) -> Timeout {
         match (&self.state, self.spec.clocks) {
             (State::Waiting { reached: false }, Clocks::Two { .. }) => Timeout::GoOnline,
@@ -434,7 +435,7 @@ impl Transaction {
 }
 
 impl Input {
-    /// Whether this is what led to `end`, said once more.
+    /// Whether this input repeats the one that led to `end`.
     fn repeats(&self, end: &End) -> bool {
         match (self, end) {
             (Self::Finish { device, proof }, End::Finished { by, proof: first }) => {
@@ -454,13 +455,13 @@ impl Input {
 }
 
 impl State {
-    /// Whether it is over.
+    /// Whether the transaction has ended.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         matches!(self, Self::Ended { .. })
     }
 
-    /// Its name in the ledger, in logs and on the command line.
+    /// The state's name in the ledger, in logs and on the command line.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {

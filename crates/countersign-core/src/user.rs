@@ -1,4 +1,4 @@
-//! A person who signs, and whether they may just now: counts of what went wrong, and locks.
+//! A user, with the counts of wrong tries and the locks that follow from them.
 
 use core::time::Duration;
 
@@ -9,30 +9,31 @@ use crate::time::Timestamp;
 /// A person, as a tenant knows them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct User {
-    /// Whose user this is.
+    /// The user's tenant.
     pub tenant: TenantName,
     /// The user's name.
     pub name: UserName,
-    /// What the serial numbers of this user's devices begin with. Given by the registry.
+    /// The common part of the serial numbers of the user's devices, assigned by the registry.
     pub serial_base: SerialBase,
-    /// Devices ever enrolled; the next one's sequence number is one more.
+    /// The number of devices ever enrolled. The next device's sequence number is one more.
     pub devices_made: u32,
-    /// Activation codes ever made for the user. A new code is decided on this count, and written
-    /// only if it still holds.
+    /// The number of activation codes ever created for the user. A new code is decided on this
+    /// count, and is written only if the count has not changed.
     pub activations_made: u32,
     /// Whether the user may sign.
     pub lock_state: LockState,
-    /// What the dialect on which the user was made keeps of them: a document of its own, at most
-    /// [`crate::limits::PROFILE_BYTES_MAX`] bytes. Nothing is decided on it.
+    /// The record of the dialect through which the user was created: a document in the dialect's
+    /// own form, at most [`crate::limits::PROFILE_BYTES_MAX`] bytes. No decision depends on it.
     pub profile: Option<String>,
-    /// When the user was made.
+    /// The time of the creation.
     pub created_at: Timestamp,
 }
 
-/// What went wrong lately, and what follows from it.
+/// Recent wrong tries, and the lock that follows from them.
 ///
-/// Wrong PINs and wrong codes count apart, and so do the locks that they led to: whoever knows one
-/// of the two must not get more tries at the other. Each count is reset by its own success only.
+/// Wrong PINs and wrong codes are counted separately, and so are the locks that they cause: an
+/// attacker who knows one of the two must not get more tries at the other. Each count is reset only
+/// by a success of its own factor.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LockState {
     /// Wrong PINs since the last right one.
@@ -53,16 +54,17 @@ pub enum Lock {
     /// Not locked.
     #[default]
     Open,
-    /// By policy, after too many wrong tries; opens by itself at this moment.
+    /// Locked by policy, after too many wrong tries. The lock ends by itself at this time.
     Until(Timestamp),
-    /// The person said "this was not me": no offers until somebody with the right lifts it.
+    /// The user reported "this was not me". No transactions are offered until an authorised caller
+    /// removes the lock.
     ReportedByUser,
-    /// By an administrator; never opens by itself.
+    /// Locked by an administrator. The lock never ends by itself.
     Administrator,
 }
 
 impl Lock {
-    /// What the lock came from, for events.
+    /// The cause of the lock, for events.
     #[must_use]
     pub fn cause(self) -> &'static str {
         match self {
@@ -74,7 +76,7 @@ impl Lock {
     }
 }
 
-/// What a person proves.
+/// What a user proves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Factor {
     /// Knowledge of the PIN.
@@ -83,19 +85,19 @@ pub enum Factor {
     Code,
 }
 
-/// When wrong tries lock a user, and for how long.
+/// The rule for locking a user after wrong tries.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LockPolicy {
-    /// The wrong try that locks: 5 means that the fifth does.
+    /// The number of wrong tries in a row that locks: 5 means that the fifth one does.
     pub wrong_max: u16,
-    /// How long the first lock lasts; each further one in a row lasts twice as long.
+    /// The duration of the first lock. Each further lock in a row lasts twice as long.
     pub first: Duration,
-    /// The longest that a lock lasts.
+    /// The maximum duration of a lock.
     pub max: Duration,
 }
 
 impl LockState {
-    /// Whether the user may start, take or finish at `now`.
+    /// Checks that the user may start, take or finish at `now`.
     ///
     /// # Errors
     /// Refuses a user who is locked.
@@ -107,7 +109,7 @@ impl LockState {
         }
     }
 
-    /// The standing after a wrong try, and whether that try locked the user.
+    /// The lock state after a wrong try, and whether that try locked the user.
     #[must_use]
     pub fn record_failure(
         mut self,
@@ -130,7 +132,7 @@ impl LockState {
         (self, locks)
     }
 
-    /// The standing after a right try.
+    /// The lock state after a right try.
     #[must_use]
     pub fn record_success(self, factor: Factor) -> Self {
         let lock = if matches!(self.lock, Lock::Until(_)) { Lock::Open } else { self.lock };
@@ -140,7 +142,7 @@ impl LockState {
         }
     }
 
-    /// Tries left before the one that locks, for the person to be told.
+    /// The number of wrong tries that remain before a lock, to tell the user.
     #[must_use]
     pub fn tries_left(&self, factor: Factor, policy: &LockPolicy) -> u16 {
         let wrong = match factor {
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_lock_opens_by_itself_and_an_administrators_never() {
+    fn a_policy_lock_ends_by_itself_and_an_administrators_never() {
         let locked = |lock| LockState { lock, ..LockState::default() };
         assert!(locked(Lock::Until(Timestamp(5))).check(Timestamp(4)).is_err());
         assert!(locked(Lock::Until(Timestamp(5))).check(Timestamp(5)).is_ok());
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_try_of_one_factor_leaves_the_growth_of_the_other_factors_locks() {
+    fn a_right_try_of_one_factor_does_not_shorten_the_locks_of_the_other() {
         for (wrong, right) in [(Factor::Pin, Factor::Code), (Factor::Code, Factor::Pin)] {
             let (mut lock_state, mut now) = (LockState::default(), Timestamp(0));
             for seconds in [10, 20, 25, 25] {
@@ -198,14 +200,14 @@ mod tests {
                 now = end;
                 lock_state = lock_state.record_success(right);
             }
-            // Its own success ends the row.
+            // A success of the same factor resets the number of locks in a row.
             lock_state = lock_state.record_success(wrong);
             assert_eq!(lock_state, LockState::default());
         }
     }
 
     #[test]
-    fn a_right_code_leaves_the_count_of_wrong_pins() {
+    fn a_right_code_does_not_reset_the_count_of_wrong_pins() {
         let (lock_state, _) = wrong(LockState::default(), 2, Timestamp(0));
         assert_eq!(lock_state.record_success(Factor::Code).wrong_pins, 2);
         assert_eq!(lock_state.record_success(Factor::Pin).wrong_pins, 0);

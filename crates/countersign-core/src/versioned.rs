@@ -1,10 +1,10 @@
-//! What is changed only if nothing changed it in between.
+//! Values with a version, for optimistic locking.
 
-/// Something read from the ledger, and the version that it was read at. Versions begin at 1.
+/// A value from the ledger, with its version. Versions begin at 1.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Versioned<T> {
-    /// What was read.
+    /// The value.
     pub value: T,
-    /// Grows by one with each write.
+    /// The version, which grows by one with each write.
     pub version: u32,
 }

@@ -1,14 +1,15 @@
-//! Whose deliveries are claimed, in which order: the same walk over the lanes for every store.
+//! The order in which deliveries are claimed: one round-robin walk over the destinations for every
+//! store.
 
 use countersign_core::delivery::Destination;
 use countersign_core::limits::DESTINATIONS_PER_CLAIM_MAX;
 use countersign_core::port::Claim;
 
-/// Visits lanes and takes what is due, as far as there is room. Answers what was taken, and where
-/// the next walk should begin.
+/// Visits destinations and takes due deliveries, within the capacity. Answers the deliveries, and
+/// where the next walk should begin.
 ///
-/// `next` gives the first lane after another one, or the first of all; `due` gives at most so many
-/// of a lane's deliveries, the earliest first.
+/// `next` gives the first destination after another one, or the first of all. `due` gives at most
+/// that many due deliveries of a destination, the earliest first.
 pub(crate) fn claim_round_robin<T, E>(
     claim: Claim,
     mut next: impl FnMut(Option<&Destination>) -> Result<Option<Destination>, E>,
@@ -31,7 +32,7 @@ pub(crate) fn claim_round_robin<T, E>(
             destination = next(None)?;
         }
         if is_around && start.is_some() && destination > start {
-            break; // It was visited before the walk went around.
+            break; // It was visited before the walk wrapped around.
         }
         let Some(destination) = destination else { break };
         let permits = capacity.available(&destination);
@@ -61,7 +62,8 @@ mod tests {
         Destination { tenant: "acme".parse().unwrap(), host: host.into() }
     }
 
-    /// Walks over lanes that each have this many due, and says whose were taken.
+    /// Walks over destinations with these counts of due deliveries, and answers the destinations of
+    /// the deliveries that were taken.
     fn walked(
         destinations: &[(&str, u16)],
         capacity: Capacity,
@@ -89,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn each_lane_comes_first_at_some_time() {
+    fn each_destination_comes_first_at_some_time() {
         let destinations = [("a", 9), ("b", 9), ("c", 9)];
         let mut after = None;
         let mut story = Vec::new();
@@ -98,12 +100,12 @@ mod tests {
             story.push(taken);
             after = resume;
         }
-        // Three quarters of six are five: one tenant's share.
+        // Three quarters of six, rounded up, are five: the share of one tenant.
         assert_eq!(story, ["aaabb", "bbbcc", "cccaa", "aaabb"]);
     }
 
     #[test]
-    fn no_lane_is_visited_twice_and_an_empty_walk_goes_on_where_it_ended() {
+    fn no_destination_is_visited_twice_and_an_empty_walk_resumes_at_its_end() {
         assert_eq!(
             walked(&[("a", 1), ("b", 1)], Capacity::new(64, 8), Some("a")),
             ("ba".into(), Some("b".into()))
@@ -119,7 +121,7 @@ mod tests {
         assert_eq!(
             walked(&[("b", 1)], Capacity::new(64, 8), Some("a")),
             ("b".into(), Some("b".into())),
-            "the first lane of all is one that was visited already"
+            "the first destination was visited already"
         );
         assert_eq!(walked(&[], Capacity::new(64, 8), Some("x")), (String::new(), Some("x".into())));
         assert_eq!(walked(&[], Capacity::new(64, 8), None), (String::new(), None));

@@ -1,11 +1,11 @@
-//! The ledger's adapters: where transactions, debts and secrets are kept.
+//! The stores: adapters of the ledger and the registry.
 //!
-//! [`Store`] is closed: whatever holds a ledger holds one of these. What each must do is written at
-//! the ports, [`Ledger`] and [`Registry`], and one contract test holds all of them to it.
+//! [`Store`] is a closed enum of all adapters. The ports [`Ledger`] and [`Registry`] define their
+//! contract, and one contract test checks it for every adapter.
 //!
 //! ```text
-//! Store ─┬─ Memory   one mutex, plain maps; nothing outlives the process
-//!        └─ Sqlite   one file; one writer thread that shares each sync among all who wait
+//! Store ─┬─ Memory   one mutex, plain maps; lost when the process ends
+//!        └─ Sqlite   one file; one writer thread, which shares each sync among all queued commits
 //! ```
 
 use std::path::Path;
@@ -38,25 +38,25 @@ pub use memory::Memory;
 pub use seal::MasterKeyError;
 pub use sqlite::{OpenError, Sqlite};
 
-/// A ledger and its registry. Clones are the same store.
+/// A ledger and its registry. Clones share the same store.
 #[derive(Clone, Debug)]
 pub enum Store {
-    /// Gone when the process ends.
+    /// A store in memory, which is lost when the process ends.
     Memory(Memory),
-    /// A file in the data directory.
+    /// An SQLite file in the data directory.
     Sqlite(Sqlite),
 }
 
-/// What a store has done since it was opened.
+/// The counts of a store since it was opened.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
-    /// Units of work that were judged and answered, stale ones included.
+    /// The units of work that were answered, including stale ones.
     pub commits: u64,
-    /// Times the disk was waited for. With many callers at once far fewer than `commits`.
+    /// The syncs of the disk. With many callers at once, they are far fewer than `commits`.
     pub syncs: u64,
 }
 
-/// The mark that a commit uses up, if it ends a transaction with a signature that may be used once.
+/// The mark of a single-use signature, if this commit ends a transaction with one.
 fn single_use_mark(commit: &TransactionChange) -> Option<[u8; 32]> {
     match (commit.event, commit.transaction.end()) {
         (Event::Ended(_), Some(End::Finished { proof, .. })) => proof.single_use_mark(),
@@ -65,25 +65,25 @@ fn single_use_mark(commit: &TransactionChange) -> Option<[u8; 32]> {
 }
 
 impl Store {
-    /// A new, empty store in memory.
+    /// Creates an empty store in memory.
     #[must_use]
     pub fn memory() -> Self {
         Self::Memory(Memory::default())
     }
 
-    /// Opens the ledger in the data directory `directory`, making both where they are missing. The
-    /// master key is in `master_key_file`, or else in `master.key` in the data directory.
+    /// Opens the ledger in the data directory `directory`. Creates both if they are missing. The
+    /// master key is in `master_key_file`, or by default in `master.key` in the data directory.
     ///
     /// # Errors
-    /// Says what is wrong with the directory, the file or the master key, and what to do about it.
+    /// States what is wrong with the directory, the file or the master key, and how to correct it.
     pub fn sqlite(directory: &Path, master_key_file: Option<&Path>) -> Result<Self, OpenError> {
         Sqlite::open(directory, master_key_file).map(Self::Sqlite)
     }
 
-    /// Finishes what was asked for, tidies the file and writes no more. Reads still work.
+    /// Completes the queued work, checkpoints the file and stops writing. Reads still work.
     ///
     /// # Errors
-    /// Fails when the disk does; what was acknowledged is safe even then.
+    /// Fails if the disk does. Acknowledged commits are safe even then.
     pub async fn close(&self) -> Result<(), Fault> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -91,10 +91,10 @@ impl Store {
         }
     }
 
-    /// Whether the store can be read, and would take a write.
+    /// Checks that the store can be read and accepts writes.
     ///
     /// # Errors
-    /// Fails when it cannot, or has been closed.
+    /// Fails if it does not, or has been closed.
     pub fn ready(&self) -> Result<(), Fault> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -102,7 +102,7 @@ impl Store {
         }
     }
 
-    /// Counts since the store was opened.
+    /// The counts since the store was opened.
     #[must_use]
     pub fn stats(&self) -> Stats {
         match self {
@@ -112,7 +112,7 @@ impl Store {
     }
 }
 
-/// Asks whichever store it is.
+/// Calls the method of the store's variant.
 macro_rules! ask {
     ($store:expr, $inner:ident => $call:expr) => {
         match $store {

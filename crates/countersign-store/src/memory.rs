@@ -1,6 +1,7 @@
-//! A store in memory: what the ports ask for, as plainly as it can be said, under one mutex.
+//! A store in memory: the simplest implementation of the ports, under one mutex.
 //!
-//! For trials and tests. It promises all that a ledger promises except to outlive its process.
+//! It is for trials and tests. It keeps the contract of a ledger, but its data is lost when the
+//! process ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,34 +37,34 @@ mod registry;
 use delivery::Deliveries;
 pub(crate) use delivery::begun;
 
-/// A store in memory. Clones are the same store.
+/// A store in memory. Clones share the same store.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Mutex<Tables>>);
 
 #[derive(Debug, Default)]
 struct Tables {
-    /// In the order in which they began.
+    /// In the order of their starts.
     transactions: Vec<Versioned<Transaction>>,
     places: BTreeMap<(TenantName, TransactionId), usize>,
-    /// What stays of those that were removed, in the order in which they were.
+    /// The evidence of removed transactions, in the order of removal.
     evidence: Vec<Versioned<Transaction>>,
-    /// Marks of signatures that may be used once. Never removed.
+    /// The marks of single-use signatures. They are never removed.
     used_signatures: BTreeSet<(TenantName, [u8; 32])>,
     deliveries: Deliveries,
     contacts: BTreeMap<(TenantName, TransactionId, DeviceId), Contact>,
     tenants: BTreeMap<TenantName, Tenant>,
     users_made: BTreeMap<TenantName, u32>,
     clients: BTreeMap<(TenantName, ClientId), Client>,
-    /// In the order in which they were made.
+    /// In the order of their creation.
     keys: Vec<ApiKey>,
     users: BTreeMap<(TenantName, UserName), Versioned<User>>,
     devices: BTreeMap<(TenantName, DeviceId), Versioned<Device>>,
-    /// In the order in which they were made.
+    /// In the order of their creation.
     activations: Vec<Versioned<Activation>>,
-    /// SHA-256 of every public key that an identity has or had, whose it is, and the serial number
-    /// of the certificate that the tenant's authority issued for it.
+    /// For SHA-256 of every public key that an identity has or had: the identity, and the serial
+    /// number of the certificate if the tenant's authority issued it.
     identity_keys: BTreeMap<(TenantName, [u8; 32]), (IdentityId, Option<u128>)>,
-    /// By tenant; `None` is the server's own.
+    /// The events by tenant; `None` for events of the whole server.
     events: BTreeMap<Option<TenantName>, Vec<RecordedEvent>>,
     commits: u64,
 }
@@ -87,7 +88,8 @@ impl Ledger for Memory {
                 None => tables.newest(tenant, |t| t.spec.id == *id),
             },
             Handle::Key(key) => {
-                // Nobody is given the key of an open one, so an open one is always the last.
+                // The request key of an open transaction is not given again, so an open one is
+                // always the newest.
                 tables.newest(tenant, |t| t.spec.request_key == *key)
             }
             Handle::Reference(client, name) => tables.newest(tenant, |t| named(t, client, name)),
@@ -239,7 +241,8 @@ impl Tables {
         self.used_signatures.extend(mark);
         if let Some(lock_state) = commit.lock_state {
             let user = self.users.get_mut(&(spec.tenant.clone(), spec.user.clone()));
-            let user = user.ok_or_else(|| Fault::new("committing", "a standing of nobody"))?;
+            let user =
+                user.ok_or_else(|| Fault::new("committing", "a lock state without its user"))?;
             user.value.lock_state = lock_state;
             user.version += 1;
         }
@@ -259,7 +262,7 @@ impl Tables {
         Ok(Committed::Written)
     }
 
-    /// Whether what a decision stood on is as it was.
+    /// Whether the rows on which a decision depends are unchanged.
     fn holds(&self, tenant: &TenantName, user: &UserName, preconditions: Preconditions) -> bool {
         let user_holds = preconditions.user.is_none_or(|version| {
             let user = self.users.get(&(tenant.clone(), user.clone()));
@@ -272,7 +275,7 @@ impl Tables {
         user_holds && device_holds
     }
 
-    /// What keeps a new transaction out.
+    /// The reason, if any, for not adding a new transaction.
     fn obstacle(&self, commit: &TransactionChange) -> Option<Committed> {
         let spec = &commit.transaction.spec;
         let open = || self.of(&spec.tenant).map(|t| &t.value).filter(|t| t.end().is_none());
@@ -292,7 +295,7 @@ impl Tables {
         }
     }
 
-    /// The quota that leaves no room for one more transaction of this client, if one does.
+    /// The quota, if any, that one more transaction of this client would exceed.
     fn full(&self, spec: &TransactionSpec, max: StoredMax) -> Option<Committed> {
         let (mut all, mut own) = (0, 0);
         for stored in self.of(&spec.tenant).map(|t| &t.value.spec) {

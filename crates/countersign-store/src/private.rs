@@ -1,13 +1,14 @@
-//! Files that nobody but their owner may use, and directories that nobody else may change.
+//! Checks of file permissions: a secret file is for its owner only, and a directory may be changed
+//! by its owner only.
 
 use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// A file that its group or others may use, or a directory that they may change.
+/// A file that its group or others may use, or a directory that its group or others may change.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "{path} has mode {mode:04o}, so that others may use it; make it its owner's only: \
+    "{path} has mode {mode:04o}, which gives other users access; restrict it to its owner: \
      chmod {wanted:o} {path}"
 )]
 pub struct Exposed {
@@ -16,14 +17,14 @@ pub struct Exposed {
     wanted: u32,
 }
 
-/// Checks that only its owner may use the file at `path`, or change the directory; `metadata` was
-/// read of it.
+/// Checks that only the owner may use the file, or change the directory, at `path`, by the
+/// `metadata` that was read of it.
 ///
-/// Others may list a directory: each file in it that holds a secret is checked by itself. Whoever
-/// may write there could put another file in its place.
+/// Others may list a directory, because each secret file in it is checked separately. A user who
+/// may write in the directory could replace a file in it.
 ///
 /// # Errors
-/// [`Exposed`], which says what to do.
+/// [`Exposed`], which states how to correct the permissions.
 pub fn check(path: &Path, metadata: &Metadata) -> Result<(), Exposed> {
     let mode = metadata.permissions().mode() & 0o7777;
     let (others, wanted) = if metadata.is_dir() { (0o022, 0o700) } else { (0o077, 0o600) };
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_group_or_others_may_use_is_exposed_and_how_to_mend_it_is_said() {
+    fn a_file_that_group_or_others_may_use_is_refused_with_the_chmod_that_corrects_it() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("secret");
         fs::write(&file, "secret").unwrap();

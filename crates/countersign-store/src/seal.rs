@@ -1,8 +1,8 @@
-//! Secrets at rest: sealed under a master key that lives in a file of its own.
+//! Encryption of secrets at rest, under a master key in a separate file.
 //!
-//! A copy of the ledger without that file gives nobody a key, a PIN or a code. Each sealed value is
-//! bound to its place, so that moved to another row or column it does not open, and names its
-//! master key, so that a file may hold several of them while the older ones are phased out.
+//! A copy of the ledger without that file discloses no key, PIN or code. Each sealed value is bound
+//! to its context, so that it does not open in another row or column. It also names its master key,
+//! so that the file may hold several keys while older ones are replaced.
 //!
 //! ```text
 //! sealed = 01 ‖ key id (8) ‖ nonce (12, random) ‖ AES-256-GCM ciphertext and tag (16)
@@ -20,14 +20,15 @@ use zeroize::Zeroizing;
 
 use crate::private::{self, Exposed};
 
-/// The only form there is; another one begins with another byte.
+/// The version of the format, in the first byte. It is the only one yet.
 const FORM: u8 = 1;
 const KEY_ID_BYTES: usize = 8;
 const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_LEN;
-/// A file of 64 keys and remarks; a bigger one is something else.
+/// The largest master key file: 64 keys and comments. A larger file is not a master key file.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
-/// The keys that seal what the ledger keeps, newest first. The first seals; all of them open.
+/// The keys that seal the secrets of the ledger, newest first. The first one seals; each of them
+/// may open.
 pub(crate) struct MasterKeys {
     keys: Vec<MasterKey>,
 }
@@ -37,14 +38,14 @@ struct MasterKey {
     key: LessSafeKey,
 }
 
-/// Where a sealed value belongs. It opens nowhere else.
+/// The context of a sealed value. The value opens in this context only.
 #[derive(Clone, Copy)]
 pub(crate) struct SealContext<'a> {
     pub(crate) tenant: &'a TenantName,
     pub(crate) owner: Owner<'a>,
 }
 
-/// Whose secret it is, and which.
+/// The owner of the secret.
 #[derive(Clone, Copy)]
 pub(crate) enum Owner<'a> {
     AuthorityKey,
@@ -57,67 +58,68 @@ pub(crate) enum Owner<'a> {
     ActivationCode(u128),
 }
 
-/// Why a sealed value did not open.
+/// The reason why a sealed value did not open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Unopened {
     #[error("it is not a sealed value")]
     Malformed,
-    #[error("no key in the master key file sealed it")]
+    #[error("no key in the master key file opens it")]
     OtherKey,
-    #[error("it was sealed for another place, or altered")]
+    #[error("it was sealed for another context, or altered")]
     Altered,
 }
 
-/// Why the master key file cannot be used.
+/// The reason why the master key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
-    /// It is gone, and there are secrets that need it.
+    /// The file is missing, and there are secrets that need it.
     #[error(
         "the master key file {path} is missing, and the ledger holds secrets sealed under it; \
-         restore the file from its backup, or name its place in the configuration"
+         restore the file from its backup, or set its path in the configuration"
     )]
     Missing {
-        /// Where it was looked for.
+        /// The expected path.
         path: PathBuf,
     },
-    /// Others may read or change it.
+    /// Other users may read or change the file.
     #[error("the master key file {0}")]
     Exposed(Exposed),
-    /// It does not hold keys.
+    /// The file does not contain keys.
     #[error(
-        "the master key file {path} is not one: line {line} is neither 64 hex digits nor a remark; \
-         restore the file from its backup"
+        "the master key file {path} is invalid: line {line} is neither 64 hex digits nor a \
+         comment; restore the file from its backup"
     )]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The first line that is wrong, from 1; 0 where the file has no key at all.
+        /// The first invalid line, from 1; 0 if the file contains no key at all.
         line: usize,
     },
-    /// It holds other keys than the ledger's.
+    /// The file contains other keys than the ledger needs.
     #[error(
-        "the master key file {path} is not this ledger's: it does not open the secrets of tenant \
-         {tenant}; restore the right file from its backup, or name its place in the configuration"
+        "the master key file {path} belongs to another ledger: it does not open the secrets of \
+         tenant {tenant}; restore the right file from its backup, or set its path in the \
+         configuration"
     )]
     Other {
         /// The file.
         path: PathBuf,
-        /// A tenant whose secrets stay shut.
+        /// A tenant whose secrets do not open.
         tenant: String,
     },
-    /// The system would not let it be read or made.
-    #[error("the master key file {path} cannot be read or made: {source}")]
+    /// The system could not read or create the file.
+    #[error("the master key file {path} cannot be read or created: {source}")]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
 impl MasterKeys {
-    /// Reads the file at `path`. Where there is none, and `make` says that it may be made, makes it
-    /// with one random key.
+    /// Reads the file at `path`. If it does not exist and `make` allows it, creates it with one
+    /// random key.
     pub(crate) fn from_file(path: &Path, make: bool) -> Result<Self, MasterKeyError> {
         let unusable = |source| MasterKeyError::Unusable { path: path.into(), source };
         let file = match File::open(path) {
@@ -137,7 +139,7 @@ impl MasterKeys {
         Self::parse(&text).map_err(|line| MasterKeyError::Malformed { path: path.into(), line })
     }
 
-    /// The keys of a file's text, or its first wrong line.
+    /// Parses the keys in a file's text. The error is the number of the first invalid line.
     fn parse(text: &str) -> Result<Self, usize> {
         let mut keys = Vec::new();
         for (at, line) in text.lines().enumerate() {
@@ -152,7 +154,7 @@ impl MasterKeys {
         if keys.is_empty() { Err(0) } else { Ok(Self { keys }) }
     }
 
-    /// Seals `secret` for `place`.
+    /// Seals `secret` for the context `place`.
     pub(crate) fn seal(&self, place: SealContext<'_>, secret: &[u8]) -> Vec<u8> {
         let newest = self.keys.first().expect("a file without keys is refused");
         let mut nonce = [0; NONCE_LEN];
@@ -169,7 +171,7 @@ impl MasterKeys {
         [&[FORM][..], &newest.id, &nonce, &body, tag.as_ref()].concat()
     }
 
-    /// Opens what was sealed for `place`.
+    /// Opens a value that was sealed for the context `place`.
     pub(crate) fn open(
         &self,
         place: SealContext<'_>,
@@ -206,7 +208,8 @@ impl MasterKey {
 }
 
 impl SealContext<'_> {
-    /// The associated data: each part after its length, so that no two places give the same bytes.
+    /// The associated data: each part with its length before it, so that two contexts never give
+    /// the same bytes.
     fn bytes(self) -> Vec<u8> {
         let (usage, owner) = match self.owner {
             Owner::AuthorityKey => ("authority key", Vec::new()),
@@ -227,7 +230,8 @@ impl SealContext<'_> {
     }
 }
 
-/// Makes the file whole or not at all, and never over another: two processes may start at once.
+/// Creates the file completely or not at all, and never replaces an existing one, because two
+/// processes may start at once.
 fn make_file(path: &Path) -> std::io::Result<()> {
     let mut key = Zeroizing::new([0; 32]);
     rand::fill(key.as_mut()).expect("the system has randomness");
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_in_its_own_place_only() {
+    fn a_sealed_value_opens_only_in_its_own_context() {
         let (acme, other): (TenantName, TenantName) =
             ("acme".parse().unwrap(), "other".parse().unwrap());
         let (one, two) = (DeviceId::drawn(2), DeviceId::drawn(4));
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_or_missing_byte_keeps_it_shut() {
+    fn a_value_with_a_changed_or_missing_byte_does_not_open() {
         let acme = "acme".parse().unwrap();
         let place = SealContext { tenant: &acme, owner: Owner::TokenKey };
         let keys = keys(OLD);
@@ -320,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_holds_anything_but_keys_is_refused_by_its_line() {
+    fn a_file_with_an_invalid_line_is_refused_with_its_number() {
         assert_eq!(MasterKeys::parse("").err(), Some(0));
         assert_eq!(MasterKeys::parse("# nothing").err(), Some(0));
         assert_eq!(MasterKeys::parse(&format!("{OLD}\nabc")).err(), Some(2));

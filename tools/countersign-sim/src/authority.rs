@@ -1,4 +1,4 @@
-//! A tenant's certificate authority, for a world that lasts as long as its test.
+//! A tenant's certificate authority, for the duration of a test.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use countersign_device::cms::SigningKey;
@@ -7,7 +7,8 @@ use rcgen::{
     SerialNumber, date_time_ymd,
 };
 
-/// A self-signed authority; valid, as all that it issues, from 2020 to 2090.
+/// A self-signed certificate authority. Its certificate and all that it issues are valid from 2020
+/// to 2090.
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -15,7 +16,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// An authority with a new key.
+    /// Creates an authority with a new key.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let mut params = named(name);
@@ -26,19 +27,19 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
-    /// Its certificate, DER.
+    /// The authority's certificate, DER.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
     }
 
-    /// Its key, PKCS #8 DER.
+    /// The authority's key, PKCS #8 DER.
     #[must_use]
     pub fn key(&self) -> Vec<u8> {
         self.issuer.key().serialize_der()
     }
 
-    /// A new P-256 key, and a certificate for it, DER.
+    /// Generates a P-256 key, and issues a certificate, DER, for it.
     #[must_use]
     pub fn issue(&self, name: &str) -> (SigningKey, Vec<u8>) {
         let key = new_key();

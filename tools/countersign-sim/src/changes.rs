@@ -1,6 +1,6 @@
-//! Changes of a ledger for tests, one method each: the use cases of the engine are passed by.
+//! Changes of a ledger for tests, one method each, without the use cases of the engine.
 //!
-//! Each is committed with one event, so that stores are tested with events too.
+//! Each change is committed with one event, so that tests of stores cover events as well.
 
 use core::future::Future;
 
@@ -15,13 +15,13 @@ use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
 
-/// What came of a change.
+/// The result of a change.
 type Answer = Result<Committed, Fault>;
 
 /// Changes of a ledger.
 #[allow(unreachable_pub, reason = "the tests of the store include this file as a module")]
 pub trait Changes: Ledger {
-    /// Commits a change with one event of the server's.
+    /// Commits a change, with one event of the server.
     fn change(&self, tenant: &TenantName, change: Change) -> impl Future<Output = Answer> + Send {
         let event = NewEvent {
             tenant: Some(tenant.clone()),
@@ -52,7 +52,7 @@ pub trait Changes: Ledger {
         self.change(tenant, Change::Reached { tenant: tenant.clone(), device, transactions, at })
     }
 
-    /// See [`Change::Replay`]; how many.
+    /// See [`Change::Replay`]. Answers how many are due again.
     fn replay(
         &self,
         tenant: &TenantName,

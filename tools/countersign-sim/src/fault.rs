@@ -1,5 +1,5 @@
-//! The tricks that a [`FaultyStore`](crate::Stage) may play: none, one fault at a chosen call, or
-//! many by dice.
+//! The [`Interference`]s of a [`FaultyStore`](crate::FaultyStore): no fault, one fault at a chosen
+//! call, or random faults.
 
 use core::future::{Future, poll_fn};
 use core::task::Poll;
@@ -13,16 +13,16 @@ use crate::{Call, Interference, Prng};
 const INJECTED: &str = "a fault that the test asked for";
 
 fn injected() -> Fault {
-    Fault::new(INJECTED, "the store was made to fail")
+    Fault::new(INJECTED, "an injected fault")
 }
 
-/// Whether the fault is one of ours, and no true one.
+/// Whether the fault was injected by this crate.
 #[must_use]
 pub fn is_injected(fault: &Fault) -> bool {
     fault.to_string() == INJECTED
 }
 
-/// No trick: the store as it is.
+/// No interference: the store works normally.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoFaults;
 
@@ -36,8 +36,8 @@ impl Interference for NoFaults {
     }
 }
 
-/// Every write takes a turn to arrive: of callers that are polled in turn, each has read before any
-/// has written.
+/// Delays every write by one poll. If several callers are polled in turn, each of them reads before
+/// any of them writes.
 #[derive(Clone, Copy, Debug)]
 pub struct SlowWrites;
 
@@ -54,16 +54,16 @@ impl Interference for SlowWrites {
     }
 }
 
-/// On which side of its work a call fails.
+/// Whether a call fails before or after its work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum When {
-    /// Nothing was done.
+    /// The call does nothing.
     Before,
-    /// It was done, and only the answer is lost.
+    /// The call does its work, and only the answer is lost.
     After,
 }
 
-/// The n-th call fails, and no other. Clones count together.
+/// Makes only the n-th call fail. Clones share one count.
 #[derive(Clone, Debug)]
 pub struct FailsOnce {
     nth: u64,
@@ -72,13 +72,13 @@ pub struct FailsOnce {
 }
 
 impl FailsOnce {
-    /// Fails at call number `nth`, the first being 1; with 0, never.
+    /// Fails at call number `nth`, the first being 1; never if it is 0.
     #[must_use]
     pub fn at(nth: u64, when: When) -> Self {
         Self { nth, when, calls: Arc::new(AtomicU64::new(0)) }
     }
 
-    /// Calls so far.
+    /// The number of calls so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
@@ -96,18 +96,17 @@ impl Interference for FailsOnce {
     }
 }
 
-/// Every call takes a turn to arrive and sometimes one to answer, so that callers overtake each
-/// other between what they read and what they write; and once in so many times it fails on either
-/// side.
+/// Delays every call by one poll, and some answers as well, so that callers overtake each other
+/// between reads and writes. Before and after each call, it fails once in so many times.
 #[derive(Clone, Debug)]
 pub struct RandomFaults {
     prng: Arc<Mutex<Prng>>,
-    /// 0 for never.
+    /// 0 means never.
     fails_one_in: usize,
 }
 
 impl RandomFaults {
-    /// Fails on each side of a call once in so many times; with 0, never.
+    /// Fails once in `fails_one_in` times, before and after each call; never if it is 0.
     #[must_use]
     pub fn new(prng: Prng, fails_one_in: usize) -> Self {
         Self { prng: Arc::new(Mutex::new(prng)), fails_one_in }
@@ -137,7 +136,7 @@ impl Interference for RandomFaults {
     }
 }
 
-/// Is ready at the second time of asking.
+/// A future that is ready at the second poll.
 fn give_way() -> impl Future<Output = ()> + Send {
     let mut asked = false;
     poll_fn(move |context| {

@@ -1,6 +1,6 @@
-//! A store with somebody behind the scenes: before and after each call an [`Interference`] may fail
-//! it, hold it up, or do something else to the store first. What was written is kept on a tape, in
-//! the order in which the store took it.
+//! A store with interference: before and after each call, an [`Interference`] may make the call
+//! fail, delay it, or change the store. The writes are recorded on a tape, in the order in which
+//! the store accepted them.
 
 use core::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,36 +24,36 @@ use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_core::user::{LockState, User};
 
-/// A store, and who plays tricks on its callers. Clones of it are the same one, if clones of both
-/// parts are.
+/// A store with its interference. Clones share the store and the interference if clones of these
+/// two do.
 #[derive(Clone, Debug)]
 pub struct FaultyStore<S, I> {
-    /// The store itself, beyond all tricks.
+    /// The store, without interference.
     pub inner: S,
-    /// Who plays them.
+    /// The interference around each call.
     pub interference: I,
     tape: Arc<Mutex<Vec<Written>>>,
     races_lost: Arc<AtomicUsize>,
 }
 
-/// What happens around a call. A fault before it means that nothing was done; one after it, that it
-/// was done and the answer is lost.
+/// The actions around each call. A fault before a call means that its work was not done. A fault
+/// after it means that the work was done and the answer is lost.
 pub trait Interference: Clone + Send + Sync {
-    /// Before the store hears of the call.
+    /// Called before the store is called.
     fn before(&self, call: Call) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// After it has answered.
+    /// Called after the store has answered.
     fn after(&self, call: Call) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
-/// Kinds of calls.
+/// The kinds of calls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Call {
     /// Reads transactions, their deadlines or events.
     Read,
     /// [`Ledger::commit`] of a transaction's step.
     Commit,
-    /// [`Ledger::claim`], [`Ledger::settle`] and what else is done about deliveries and contacts.
+    /// [`Ledger::claim`], [`Ledger::settle`] and other calls on deliveries and contacts.
     Outbox,
     /// Reads from the registry.
     LookUp,
@@ -61,40 +61,40 @@ pub enum Call {
     Register,
 }
 
-/// Something that is durable now.
+/// A durable write.
 #[derive(Clone, Debug)]
 pub enum Written {
     /// A transaction's step.
     Commit(Box<TransactionChange>),
     /// A user's lock state.
     LockState(TenantName, UserName, LockState),
-    /// A device as it was changed.
+    /// A device after a change.
     Device(Box<Device>),
-    /// What became of a delivery, if its lease was the last one.
+    /// The settlement of a delivery, if its lease was the latest one.
     Settled(Settlement),
-    /// Transactions that had ended by then may be gone.
+    /// Removal: transactions that had ended by this time may be gone.
     Purged(Timestamp),
 }
 
 impl<S, I: Interference> FaultyStore<S, I> {
-    /// Puts the store on a stage.
+    /// Wraps a store with an interference.
     pub fn new(inner: S, interference: I) -> Self {
         Self { inner, interference, tape: Arc::default(), races_lost: Arc::default() }
     }
 
-    /// What was written so far.
+    /// All writes so far.
     #[must_use]
     pub fn tape(&self) -> Vec<Written> {
         self.tape.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What was written since so many things had been.
+    /// The writes after the first `count`.
     #[must_use]
     pub fn tape_since(&self, count: usize) -> Vec<Written> {
         self.tape.lock().unwrap_or_else(PoisonError::into_inner)[count..].to_vec()
     }
 
-    /// Commits that were found stale so far.
+    /// The number of stale commits so far.
     #[must_use]
     pub fn races_lost(&self) -> usize {
         self.races_lost.load(Ordering::Relaxed)

@@ -1,16 +1,15 @@
-//! Worlds for tests: everything around the engine, made so that a test can say what it does.
+//! Fixtures for tests of the engine, in which a test controls everything around the engine.
 //!
-//! The one promise: nothing here moves by itself. Time passes when it is told to, chance comes from
-//! a seed, a store fails where it is asked to, and a doorbell hears what it may hear. What signs,
-//! signs for real, so that a test stands on the verifier and not on its absence.
+//! Nothing here changes by itself. Time passes when a test says so, randomness comes from a seed, a
+//! store fails at chosen calls, and a notifier loses chosen notifications. Signatures are real, so
+//! that tests include their verification.
 //!
-//! * [`Population`]: tenants with authorities of their own, their people, and [`Phone`]s that sign.
-//! * [`Prng`] and [`Timeline`]: chance and time.
-//! * [`FaultyStore`]: a store on which an [`Interference`] plays tricks, and a tape of what was
-//!   written.
-//! * [`FakeNotifier`]: a doorbell, good or bad.
-//! * [`Scheduler`] and [`block_on`]: futures polled in the order that the dice say, or one to its
-//!   end.
+//! * [`Population`]: tenants with their own authorities, users, and [`Phone`]s that sign.
+//! * [`Prng`] and [`Timeline`]: randomness and time.
+//! * [`FaultyStore`]: a store with an [`Interference`] that injects faults, and a tape of its
+//!   writes.
+//! * [`FakeNotifier`]: a notifier that may lose notifications.
+//! * [`Scheduler`] and [`block_on`]: run many futures in a random order from a seed, or one future.
 
 mod authority;
 pub mod changes;

@@ -1,4 +1,4 @@
-//! A doorbell that keeps a note of who rang, and that may be deaf, or half deaf.
+//! A notifier that records its notifications, and can be told to lose all or some of them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use countersign_core::spec::Recipients;
 
 use crate::Prng;
 
-/// A node's doorbell. Clones are the same one.
+/// The notifier of a node. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct FakeNotifier(Arc<Mutex<FakeConnections>>);
 
@@ -25,16 +25,16 @@ enum Reachability {
     #[default]
     All,
     Nothing,
-    /// Every other ring or so.
+    /// Loses about every second notification.
     Half(Prng),
 }
 
-/// A ring that was heard.
+/// A recorded notification.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Received {
-    /// There is something to sign.
+    /// A transaction was offered.
     Offer(TransactionId),
-    /// It has ended.
+    /// A transaction ended.
     Ended(TransactionId),
 }
 
@@ -43,27 +43,27 @@ impl FakeNotifier {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hears nothing from here on.
+    /// From now on, loses every notification.
     pub fn deafen(&self) {
         self.wires().hearing = Reachability::Nothing;
     }
 
-    /// Loses rings from here on, as the dice fall.
+    /// From now on, loses notifications at random.
     pub fn half_deafen(&self, prng: Prng) {
         self.wires().hearing = Reachability::Half(prng);
     }
 
-    /// The device is connected.
+    /// Marks a device as connected.
     pub fn connect(&self, tenant: &TenantName, user: &UserName, device: DeviceId) {
         self.wires().present.insert((tenant.clone(), user.clone(), device));
     }
 
-    /// The device is gone.
+    /// Marks a device as disconnected.
     pub fn disconnect(&self, tenant: &TenantName, user: &UserName, device: DeviceId) {
         self.wires().present.remove(&(tenant.clone(), user.clone(), device));
     }
 
-    /// What was heard, in order.
+    /// The recorded notifications, in order.
     #[must_use]
     pub fn rings(&self) -> Vec<Received> {
         self.wires().rings.clone()
@@ -86,7 +86,7 @@ impl Notifier for FakeNotifier {
                 Notification::Ended(transaction) => {
                     wires.rings.push(Received::Ended(transaction.spec.id));
                 }
-                // A worker looks by itself.
+                // Ignored: a worker of the simulation polls.
                 Notification::NewDelivery => {}
                 Notification::Disconnect { tenant, user, recipients } => {
                     wires.present.retain(|present| {

@@ -1,4 +1,4 @@
-//! A phone: a device as the server knows it, and the keys that the server never sees.
+//! A phone: the server's record of a device, with the keys that the server never sees.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{Device, Identity, PinDigest, Usage};
@@ -11,19 +11,19 @@ use countersign_device::raw;
 use countersign_proof::ocra;
 use countersign_proof::raw::{Algorithm, Hash};
 
-/// What every phone here makes its raw signatures with.
+/// The algorithm of every phone's raw signatures.
 pub const RAW: Algorithm = Algorithm::Ecdsa(Hash::Sha256);
 
-/// Somebody's phone, with one identity for content and one for digests.
+/// A user's phone, with one identity for content and one for digests.
 #[derive(Debug)]
 pub struct Phone {
-    /// As it is enrolled, but for its serial number.
+    /// The device as it is enrolled, except for its serial number.
     pub device: Device,
     pub(crate) content_key: SigningKey,
     pub(crate) digest_key: SigningKey,
 }
 
-/// What the server is given of a PIN. No salt and no Argon2 here: nobody guesses.
+/// The server's record of a PIN. It uses no salt and no Argon2, because tests have no attacker.
 #[must_use]
 pub fn pin_digest(pin: &str, version: u32) -> PinDigest {
     let digest = digest(&SHA256, pin.as_bytes());
@@ -32,25 +32,25 @@ pub fn pin_digest(pin: &str, version: u32) -> PinDigest {
 }
 
 impl Phone {
-    /// Its id.
+    /// The device's id.
     #[must_use]
     pub fn id(&self) -> DeviceId {
         self.device.id
     }
 
-    /// Its tenant.
+    /// The device's tenant.
     #[must_use]
     pub fn tenant(&self) -> &TenantName {
         &self.device.tenant
     }
 
-    /// Who holds it.
+    /// The device's user.
     #[must_use]
     pub fn user(&self) -> &UserName {
         &self.device.user
     }
 
-    /// Its identity for this purpose.
+    /// The identity for this use.
     #[must_use]
     pub fn identity(&self, usage: Usage) -> &Identity {
         let mut all = self.device.identities.iter();
@@ -83,7 +83,7 @@ impl Phone {
         .expect("the key is its certificate's")
     }
 
-    /// Hands in `value` as a signature by the identity for content.
+    /// A submission of `value` as a signature by the identity for content.
     #[must_use]
     pub fn submission<'a>(&self, value: &'a [u8]) -> Submission<'a> {
         let identity = self.identity(Usage::Content).id;
@@ -91,8 +91,8 @@ impl Phone {
         Submission { form: SignatureFormat::Cms, value, identity, algorithm: None, digest: None }
     }
 
-    /// Signs the content of these terms raw, with the identity for this purpose, right or not: text
-    /// by its SHA-256, a digest as it is.
+    /// Makes a raw signature over the content of these terms, with the identity for this use, even
+    /// if it is the wrong one. Text is signed by its SHA-256, a digest as it is.
     #[must_use]
     pub fn sign_raw_as(&self, usage: Usage, spec: &TransactionSpec) -> Vec<u8> {
         let content = &spec.content;
@@ -103,7 +103,7 @@ impl Phone {
         self.sign_digest_as(usage, &digest)
     }
 
-    /// Signs this SHA-256 with the identity for this purpose.
+    /// Signs this SHA-256 with the identity for this use.
     #[must_use]
     pub fn sign_digest_as(&self, usage: Usage, digest: &[u8]) -> Vec<u8> {
         let key = match usage {
@@ -113,7 +113,7 @@ impl Phone {
         raw::sign(key, RAW, digest).expect("the key is a P-256 key")
     }
 
-    /// Hands in `value` as a raw signature by the identity for this purpose.
+    /// A submission of `value` as a raw signature by the identity for this use.
     #[must_use]
     pub fn raw_submission<'a>(&self, usage: Usage, value: &'a [u8]) -> Submission<'a> {
         let identity = Some(self.identity(usage).id);
@@ -126,7 +126,7 @@ impl Phone {
         }
     }
 
-    /// Signs these terms as they ask for it.
+    /// Signs these terms in their required format.
     #[must_use]
     pub fn sign_rightly(&self, spec: &TransactionSpec) -> Vec<u8> {
         match spec.formats.raw() {

@@ -1,5 +1,5 @@
-//! Tenants, each with an authority and a client, and people with phones: made once, since keys take
-//! time, and entered into as many stores as there are tests.
+//! Tenants, each with an authority and a client, and users with phones. A population is created
+//! once, because keys take time, and is then entered into the stores of many tests.
 
 use core::time::Duration;
 
@@ -22,30 +22,30 @@ use countersign_core::tenant::{self, Client, Tenant};
 use crate::changes::Changes as _;
 use crate::{Authority, Phone, RAW, START, pin_digest};
 
-/// Everybody there is.
+/// The tenants, users and phones of a test.
 #[derive(Debug)]
 pub struct Population {
-    /// One for each tenant.
+    /// The tenants.
     pub test_tenants: Vec<TestTenant>,
 }
 
-/// A tenant, and who belongs to it.
+/// A tenant with its client, authority, users and phones.
 #[derive(Debug)]
 pub struct TestTenant {
     /// The tenant's name.
     pub tenant: TenantName,
-    /// Its relying party.
+    /// The tenant's client.
     pub client: ClientId,
-    /// Its certificate authority.
+    /// The tenant's certificate authority.
     pub authority: Authority,
-    /// Its people, in order.
+    /// The tenant's users, in order.
     pub users: Vec<UserName>,
-    /// Their phones, each user's together, with the PIN [`TestTenant::PIN`] and a push address.
+    /// The users' phones, grouped by user, with the PIN [`TestTenant::PIN`] and a push address.
     pub phones: Vec<Phone>,
 }
 
 impl Population {
-    /// Tenants by name, and for each its users, each with so many phones.
+    /// Creates tenants by name, each with users by name and their number of phones.
     #[must_use]
     pub fn new(plan: &[(&str, &[(&str, usize)])]) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Population {
         }
     }
 
-    /// The tenant of that name, which there must be.
+    /// The tenant of that name. Panics if there is none.
     #[must_use]
     pub fn test_tenant(&self, tenant: &str) -> &TestTenant {
         let mut test_tenants = self.test_tenants.iter();
@@ -62,7 +62,7 @@ impl Population {
             .expect("the world has that tenant")
     }
 
-    /// Enters everybody into an empty registry.
+    /// Enters the whole population into an empty registry.
     pub async fn settle(&self, registry: &(impl Ledger + Registry)) {
         for test_tenant in &self.test_tenants {
             test_tenant.settle(registry).await;
@@ -89,15 +89,15 @@ impl TestTenant {
         }
     }
 
-    /// A user's phone, from 0; there must be one.
+    /// A user's phone by number, from 0. Panics if there is none.
     #[must_use]
     pub fn phone(&self, user: &str, nth: usize) -> &Phone {
         let mut phones = self.phones.iter().filter(|phone| phone.user().as_str() == user);
         phones.nth(nth).expect("the user has that many")
     }
 
-    /// An order for this user and any of their devices: thirty seconds to come online, sixty to
-    /// sign, no PIN, no reference, no callback.
+    /// A signature request to this user and any of the user's devices: thirty seconds to come
+    /// online, sixty to sign, no PIN, no reference, no callback.
     #[must_use]
     pub fn request(&self, id: TransactionId, user: &UserName) -> SignatureRequest {
         let bytes = format!("Pay {} EUR to Bob", id.0 % 1_000).into_bytes();
@@ -146,7 +146,7 @@ impl TestTenant {
         }
     }
 
-    /// As [`Self::html_order`], over a digest, by an identity for digests.
+    /// As [`Self::html_order`], for a digest, by an identity for digests.
     #[must_use]
     pub fn digest_order(&self, id: TransactionId, user: &UserName) -> SignatureRequest {
         let bytes = RAW.hash().of(&id.bytes());
@@ -200,7 +200,7 @@ impl TestTenant {
     }
 }
 
-/// Lets a phone in, as a redeemed activation code does.
+/// Enrols a phone, as a redeemed activation code does.
 async fn enrol(registry: &(impl Ledger + Registry), phone: &Phone) {
     let user = registry.user(phone.tenant(), phone.user()).await;
     let user = user.expect("a store that works").expect("the user was made");
@@ -232,8 +232,8 @@ async fn enrol(registry: &(impl Ledger + Registry), phone: &Phone) {
     assert_eq!(enrolled.expect("a store that works"), Committed::Written);
 }
 
-/// The key of an identity as a store keeps it. The authority of a world issues every certificate
-/// for a key of its own, so a certificate's digest stands for the key's.
+/// A store's record of an identity's key. Here every certificate has its own key, so the digest of
+/// the certificate replaces the digest of the key.
 fn key(identity: &Identity) -> IdentityKey {
     let certificate = digest(&SHA256, &identity.certificate);
     IdentityKey {
@@ -243,7 +243,7 @@ fn key(identity: &Identity) -> IdentityKey {
     }
 }
 
-/// A selector of the identities that are labelled with their purpose, as all are.
+/// A selector of the identities that are labelled with their use, as all are.
 fn labelled(usage: Usage) -> Vec<Selector> {
     vec![Selector { labels: vec![usage.as_str().into()], ..Selector::default() }]
 }

@@ -1,12 +1,12 @@
-//! Dice: the only chance in a simulated world. The same seed throws the same numbers for ever.
+//! The pseudo-random number generator of a simulation. The same seed always gives the same numbers.
 
-/// `SplitMix64` (Steele, Lea and Flood, 2014): small, fast, and written out here so that no new
-/// version of anything changes what a seed means.
+/// `SplitMix64` (Steele, Lea and Flood, 2014), which is small and fast. It is implemented here, so
+/// that no update of a dependency changes the meaning of a seed.
 #[derive(Clone, Debug)]
 pub struct Prng(u64);
 
 impl Prng {
-    /// The dice of this seed.
+    /// A generator with this seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(seed)
@@ -20,19 +20,19 @@ impl Prng {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 to below `sides`, of which there must be some.
+    /// A number from 0 to `sides` - 1. `sides` must not be 0.
     pub fn roll(&mut self, sides: usize) -> usize {
-        assert!(sides > 0, "dice have sides");
-        // The bias of a modulus is of no account with so few sides.
+        assert!(sides > 0, "sides must not be 0");
+        // The bias of the modulus is negligible for so few sides.
         (self.throw() % sides as u64) as usize
     }
 
-    /// True once in so many times.
+    /// True once in `times`, on average.
     pub fn one_in(&mut self, times: usize) -> bool {
         self.roll(times) == 0
     }
 
-    /// One of these, of which there must be some.
+    /// One of these elements. `of` must not be empty.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.roll(of.len())]
     }
@@ -42,7 +42,7 @@ impl Prng {
         u128::from(self.throw()) << 64 | u128::from(self.throw())
     }
 
-    /// Dice of their own, so that throwing one pair more does not change what another throws.
+    /// A separate generator, so that more draws from one do not change the draws of the other.
     #[must_use]
     pub fn fork(&mut self) -> Self {
         Self(self.throw())
@@ -55,7 +55,7 @@ mod tests {
 
     /// From the reference implementation with seed 1234567.
     #[test]
-    fn the_dice_throw_what_the_reference_throws() {
+    fn the_generator_gives_the_numbers_of_the_reference() {
         let mut prng = Prng::seeded(1_234_567);
         let thrown = [prng.throw(), prng.throw(), prng.throw()];
         let reference =

@@ -1,4 +1,4 @@
-//! Many callers at once, on one thread: polled in the order that the dice say.
+//! A scheduler of many callers on one thread, which polls them in a random order from a seed.
 
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
@@ -9,8 +9,7 @@ use std::thread::{self, Thread};
 
 use crate::Prng;
 
-/// Futures under way. They must be ready to go on whenever they are polled, as those of a store in
-/// memory are.
+/// Running futures. They must make progress at every poll, as futures over a store in memory do.
 pub struct Scheduler<'a, T> {
     under_way: Vec<(usize, Pinned<'a, T>)>,
     joined: usize,
@@ -18,7 +17,7 @@ pub struct Scheduler<'a, T> {
 
 type Pinned<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// An empty crowd.
+/// A scheduler without futures.
 impl<T> Default for Scheduler<'_, T> {
     fn default() -> Self {
         Self { under_way: Vec::new(), joined: 0 }
@@ -26,27 +25,27 @@ impl<T> Default for Scheduler<'_, T> {
 }
 
 impl<'a, T> Scheduler<'a, T> {
-    /// One more; its number, from 0.
+    /// Adds a future. Answers its number, from 0.
     pub fn join(&mut self, future: impl Future<Output = T> + 'a) -> usize {
         self.under_way.push((self.joined, Box::pin(future)));
         self.joined += 1;
         self.joined - 1
     }
 
-    /// How many are under way.
+    /// The number of running futures.
     #[must_use]
     pub fn len(&self) -> usize {
         self.under_way.len()
     }
 
-    /// Whether nobody is.
+    /// Whether no future is running.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.under_way.is_empty()
     }
 
-    /// Gives one of them a turn: which it was, and its answer if that is what it came to. There
-    /// must be some.
+    /// Polls one of the futures. Answers its number, and its result if it is ready. There must be a
+    /// running future.
     pub fn turn(&mut self, prng: &mut Prng) -> (usize, Option<T>) {
         let chosen = prng.roll(self.under_way.len());
         let (number, future) = &mut self.under_way[chosen];
@@ -60,13 +59,14 @@ impl<'a, T> Scheduler<'a, T> {
         }
     }
 
-    /// One of them is heard of no more, wherever it was. There must be some.
+    /// Drops one of the futures at its present point. There must be a running future.
     pub fn drop_one(&mut self, prng: &mut Prng) -> usize {
         let chosen = prng.roll(self.under_way.len());
         self.under_way.swap_remove(chosen).0
     }
 
-    /// Gives turns until all have answered; the answers in the order in which they joined.
+    /// Polls until all futures are ready. Answers the results in the order in which the futures
+    /// were added.
     pub fn finish(mut self, prng: &mut Prng) -> Vec<T> {
         let mut answers = Vec::new();
         while !self.is_empty() {
@@ -79,8 +79,8 @@ impl<'a, T> Scheduler<'a, T> {
     }
 }
 
-/// Runs futures that began together, one poll each in turn, until all have answered; the answers in
-/// their order.
+/// Polls these futures in turn, one poll each, until all are ready. Answers the results in their
+/// order.
 pub async fn at_once<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut under_way: Vec<_> = futures.into_iter().map(|future| Err(Box::pin(future))).collect();
     poll_fn(|context| {
@@ -105,7 +105,7 @@ impl Wake for Alarm {
     }
 }
 
-/// Runs one future to its end, and sleeps while it waits.
+/// Runs one future until it is ready, and sleeps while it waits.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Alarm(thread::current())));

@@ -1,4 +1,4 @@
-//! Virtual time, and chance to go with it: a `Clock` and `Entropy` that do what a test says.
+//! Virtual time with random numbers from a seed: a `Clock` and an `Entropy` that a test controls.
 
 use core::time::Duration;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,20 +9,20 @@ use countersign_core::time::Timestamp;
 
 use crate::Prng;
 
-/// When every timeline begins: in January 2027, well inside the certificates' validity.
+/// The start of every timeline: in January 2027, well within the certificates' validity.
 pub const START: Timestamp = Timestamp(1_800_000_000_000);
 
-/// Time that moves only when told to. Clones share it, and share the dice.
+/// A clock that a test moves. Clones share its time and its random numbers.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     now: Arc<AtomicU64>,
-    /// How far this node's clock is ahead of the others.
+    /// The time by which this node's clock is ahead of the others.
     ahead: Duration,
     prng: Arc<Mutex<Prng>>,
 }
 
 impl Timeline {
-    /// Time at [`START`], and the dice of this seed.
+    /// A clock at [`START`], with random numbers from this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
@@ -32,20 +32,20 @@ impl Timeline {
         }
     }
 
-    /// The same time as another node's clock has it, which is ahead by so much.
+    /// The clock of another node, which is ahead by this time.
     #[must_use]
     pub fn ahead_by(&self, ahead: Duration) -> Self {
         Self { ahead, ..self.clone() }
     }
 
-    /// Lets time pass.
+    /// Moves the clock forward.
     pub fn pass(&self, time: Duration) {
         let passed = Timestamp(self.now.load(Ordering::Relaxed)) + time;
         self.now.store(passed.0, Ordering::Relaxed);
     }
 
-    /// Sets the clock, back too: what a `Clock` must never do, for tests of what happens if it
-    /// does.
+    /// Sets the clock, even backwards. A `Clock` must never do so; this is for tests of the
+    /// consequences.
     pub fn jump(&self, to: Timestamp) {
         self.now.store(to.0, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Activation codes: create one.
+//! The use case that creates an activation code.
 
 use super::{Engine, lost_every_race};
 use crate::enrolment::Activation;
@@ -8,11 +8,11 @@ use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry}
 use crate::refusal::{Error, Refusal};
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// Creates an activation code. It is written only if no other code was created for the user since it
-    /// was decided on, so the bound on open codes holds however many are created at once.
+    /// Creates an activation code. The commit is stale if another code was created for the user
+    /// meanwhile, so that the maximum of open codes holds even if many are created at once.
     ///
     /// # Errors
-    /// Refuses an unknown user, and what [`Activation::check_limits`] refuses.
+    /// Refuses an unknown user, and a code that [`Activation::check_limits`] refuses.
     pub async fn create_activation(
         &self,
         actor: &Actor,

@@ -1,7 +1,7 @@
-//! What devices do: see what is open, take it, and end it.
+//! The use cases of devices: list open transactions, take one, and end it.
 //!
-//! Each step looks at the device and its user again, and holds what it saw in the commit: a lock
-//! that was acknowledged before the commit makes the commit stale, and the next look refuses.
+//! Each step reads the device and its user again, and its commit checks their versions. If a lock
+//! was acknowledged before the commit, the commit is stale, and the next attempt refuses.
 
 use std::sync::Arc;
 
@@ -21,53 +21,53 @@ use crate::spec::SignatureFormat;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
 use crate::user::{Factor, Lock, LockState};
 
-/// A signature as a device hands it in.
+/// A signature, as a device hands it in.
 #[derive(Clone, Debug)]
 pub struct Submission<'a> {
-    /// The form that it claims.
+    /// The format that the device states.
     pub form: SignatureFormat,
-    /// Its bytes.
+    /// The signature's bytes.
     pub value: &'a [u8],
-    /// The identity that made it; where none is named, the one of the device's that fits. A code
-    /// has none.
+    /// The identity that signed. `None` selects the device's fitting identity. A code has no
+    /// identity.
     pub identity: Option<IdentityId>,
-    /// What a raw signature was made with. Where it is not said, the key's scheme with the hash
-    /// that the terms prefer for this device.
+    /// The algorithm of a raw signature. `None` means the scheme of the key, with the hash that the
+    /// terms prefer for this device.
     pub algorithm: Option<Algorithm>,
-    /// The digest that the device learnt and signed, where the terms do not have it.
+    /// The digest that the device obtained and signed, if the terms do not contain it.
     pub digest: Option<&'a [u8]>,
 }
 
-/// How a signature is handed in.
+/// The way in which a signature is handed in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FinishMode {
-    /// By a device that took the transaction before.
+    /// By a device that has taken the transaction.
     Taken,
-    /// By a call that may be the device's first: it takes and finishes at once.
+    /// By a device that may not have taken it: the call takes and finishes the transaction at once.
     AtOnce,
 }
 
-/// A transaction that was completed.
+/// A transaction that a signature has completed.
 #[derive(Clone, Debug)]
 pub struct Completed {
-    /// As it ended.
+    /// The ended transaction.
     pub transaction: Arc<Transaction>,
-    /// The device that signed, as it was then.
+    /// The device that signed, as it was at that time.
     pub device: Device,
 }
 
-/// A transaction that a device may show now.
+/// A transaction that a device may show.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// What to show.
+    /// The transaction.
     pub transaction: Arc<Transaction>,
-    /// The device that took it, whose key the content is sealed with.
+    /// The device that took it, to whose key the content is sealed.
     pub device: Device,
 }
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// What is open for this device, oldest first. Being asked for it, the device is online: the
-    /// clock *go online* of what it is offered stops.
+    /// Reads the open transactions of this device, oldest first. A device that asks is online, so
+    /// the clock *go online* stops for the transactions that it is offered.
     ///
     /// # Errors
     /// Refuses a device or a user that is locked or unknown.
@@ -105,14 +105,15 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         if !reached.is_empty() {
             let (tenant, device) = (tenant.clone(), device.value.id);
             let at = self.now();
-            // No event: what a transaction's history needs of it is `TransactionReached`.
+            // This change has no event of its own, because the transaction's history has
+            // `TransactionReached`.
             let change = Change::Reached { tenant, device, transactions: reached, at };
             self.commit(change, Vec::new()).await?;
         }
         Ok(offers)
     }
 
-    /// Whether a device may still take part.
+    /// Checks that a device may still take part.
     ///
     /// # Errors
     /// Refuses a device or a user that is locked or unknown.
@@ -121,11 +122,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(user.value.lock_state.check(self.now())?)
     }
 
-    /// Takes a transaction: the person has opened it. Content is released only by this, and where
-    /// the PIN is asked for, only to its proof.
+    /// Takes a transaction, because the user has opened it. Only a take releases content; if the
+    /// transaction requires the PIN, only with a proof of the PIN.
     ///
     /// # Errors
-    /// Refuses as [`Transaction::step`] does; a wrong PIN is committed before it is refused.
+    /// Refuses as [`Transaction::step`] does. A wrong PIN is committed before it is refused.
     pub async fn take(
         &self,
         tenant: &TenantName,
@@ -173,12 +174,12 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }))
     }
 
-    /// A transaction, for a device that only looks: what it may see without taking it.
+    /// A transaction as a device may see it without taking it.
     ///
     /// # Errors
     /// Refuses a device or a user that is locked or unknown, a transaction that is not for this
-    /// device, and one whose content is released to the PIN only, which this device has not proved
-    /// for it.
+    /// device, and a transaction that requires the PIN if this device has not proved the PIN for
+    /// it.
     pub async fn look(
         &self,
         tenant: &TenantName,
@@ -193,13 +194,13 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(Arc::new(transaction))
     }
 
-    /// Ends a transaction with a signature, verified here and nowhere else.
+    /// Ends a transaction with a signature. This is the only place that verifies signatures.
     ///
-    /// The same signature again is answered as the first was, without verifying it again.
+    /// A repeated signature gets the same answer as the first time, and is not verified again.
     ///
     /// # Errors
-    /// Refuses as [`Transaction::step`] does, and every signature that does not hold; a wrong code
-    /// is committed before it is refused.
+    /// Refuses as [`Transaction::step`] does, and every invalid signature. A wrong code is
+    /// committed before it is refused.
     pub async fn finish(
         &self,
         tenant: &TenantName,
@@ -210,9 +211,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(self.finish_in(FinishMode::Taken, tenant, device, id, submission).await?.transaction)
     }
 
-    /// As [`finish`](Self::finish), in that manner; says which device it was, too. At once, a
-    /// device that has not taken it takes it in the same decision, which needs no PIN: where the
-    /// terms ask for one, it must have been proved by a take.
+    /// Finishes in the given mode, and also returns the device; see [`finish`](Self::finish). With
+    /// [`FinishMode::AtOnce`], a device that has not taken the transaction takes it in the same
+    /// decision, without a PIN. If the terms require the PIN, an earlier take must have proved it.
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
@@ -235,7 +236,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// `verified` is what came of verifying, and for which version of the device.
+    /// `verified` is the result of an earlier verification, with the device's version at that time.
     async fn try_finish(
         &self,
         context: Result<StepContext, Error>,
@@ -247,7 +248,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let device = context.device.value.id;
         let transaction = &context.transaction.value;
         match transaction.end() {
-            // Said again, it is answered again, though the user was locked since.
+            // Repeat the answer for a repeated signature, even if the user has been locked since.
             Some(End::Finished { by, proof })
                 if *by == device && proof.repeats(submission.value) =>
             {
@@ -268,7 +269,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 context.transaction.value.may_finish(device)?;
             }
         }
-        // A device that changed meanwhile may have lost the identity: it is looked at again.
+        // Verify again if the device has changed, because it may have lost the identity.
         let version = context.device.version;
         let proof = match verified.take() {
             Some((then, proof)) if then == version => proof,
@@ -299,8 +300,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }))
     }
 
-    /// Ends a transaction with the person's no. "This was not me" also holds the user against
-    /// further offers, in the same commit.
+    /// Ends a transaction because the user declined. "This was not me" also locks the user in the
+    /// same commit, so that no further transactions are offered.
     ///
     /// # Errors
     /// Refuses as [`Transaction::step`] does.
@@ -314,7 +315,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.decline_saying(tenant, device, id, reason, String::new()).await
     }
 
-    /// As [`decline`](Self::decline), with words of the device's, at most
+    /// As [`decline`](Self::decline), with the user's words, at most
     /// [`crate::limits::REASON_BYTES_MAX`].
     ///
     /// # Errors
@@ -336,7 +337,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         .await
     }
 
-    /// Ends a transaction that the device cannot do.
+    /// Ends a transaction that the device cannot complete.
     ///
     /// # Errors
     /// Refuses as [`Transaction::step`] does.
@@ -361,7 +362,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ) -> Result<Arc<Transaction>, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
             let context = self.context(ReadFrom::Store, tenant, device, id).await?;
-            // "This was not me", said again, comes from a user whom it has locked.
+            // A repeated "this was not me" comes from a user whom the first one locked.
             if !context.transaction.value.state.is_ended() {
                 context.user.value.lock_state.check(context.now)?;
             }
@@ -374,7 +375,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// What comes of the proof of the PIN, if this transaction asks for one.
+    /// Checks the proof of the PIN, if this transaction requires one.
     fn pin(&self, context: &StepContext, given: Option<&str>) -> Result<Pin, Refusal> {
         let transaction = &context.transaction.value;
         if !transaction.spec.pin_required || transaction.state.is_ended() {

@@ -1,6 +1,7 @@
-//! What a device's step is decided on: who acts on what, read at one moment or remembered.
+//! Step contexts: the device, user and transaction on which a device's step is decided.
 //!
-//! Its promise: whatever is decided on it says what it stood on, so that the ledger can judge it.
+//! A context is read at one moment, or cached. A decision on it always names the versions of its
+//! rows, so that the ledger can detect a stale one.
 
 use super::context_cache::ReadFrom;
 use super::{Decision, Engine};
@@ -16,7 +17,7 @@ use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Pin, Step, Transaction};
 use crate::user::{LockState, User};
 
-/// Who acts on what.
+/// The device, user and transaction of one step.
 pub(super) struct StepContext {
     pub(super) read_from: ReadFrom,
     pub(super) device: Versioned<Device>,
@@ -26,15 +27,15 @@ pub(super) struct StepContext {
 }
 
 impl StepContext {
-    /// The same, the transaction taken by the device that acts.
+    /// The same context, with the transaction taken by the acting device.
     pub(super) fn taken(mut self) -> Result<Self, Refusal> {
         let take = Input::Take { device: self.device.value.id, pin: Pin::Absent };
         self.transaction.value = self.transaction.value.step(take, self.now)?.next;
         Ok(self)
     }
 
-    /// Decides, and says what the decision stands on, and which device acts. `lock_state` gives the
-    /// user's standing after an event.
+    /// Decides, and returns the decision with the versions on which it depends and the acting
+    /// device. `lock_state` computes the user's lock state after an event.
     pub(super) fn decide(
         self,
         input: Input,
@@ -58,7 +59,7 @@ impl StepContext {
 }
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// The device that acts and its user, neither of them necessarily unlocked.
+    /// Loads the acting device and its user. Either may be locked.
     pub(super) async fn load_actor(
         &self,
         tenant: &TenantName,
@@ -70,7 +71,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok((device, user.ok_or(Refusal::UnknownUser)?))
     }
 
-    /// Everything that a device's step is decided on; the user not necessarily unlocked.
+    /// Loads the step context. The user may be locked.
     pub(super) async fn context(
         &self,
         read_from: ReadFrom,
@@ -83,7 +84,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(StepContext { read_from, device, user, transaction, now: self.now() })
     }
 
-    /// The same, device and user in good standing.
+    /// Loads the step context. Refuses a locked device or user.
     pub(super) async fn unlocked_context(
         &self,
         read_from: ReadFrom,
@@ -98,7 +99,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(StepContext { read_from, device, user, transaction, now })
     }
 
-    /// An unlocked device, its user, and the transaction where it is the device's to see.
+    /// Loads an unlocked device, its user, and the transaction if the device may see it.
     async fn load_step(
         &self,
         read_from: ReadFrom,
@@ -113,7 +114,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let StepSnapshot { device, user, transaction } = found.ok_or(Refusal::UnknownDevice)?;
         device.value.check()?;
         let user = user.ok_or(Refusal::UnknownUser)?;
-        // Another user's transaction is told from none by nobody.
+        // Report another user's transaction as not found, so that its existence does not leak.
         let transaction = transaction
             .filter(|found| found.value.spec.user == device.value.user)
             .filter(|found| found.value.spec.recipients.includes(device.value.id));

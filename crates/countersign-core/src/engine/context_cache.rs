@@ -1,9 +1,9 @@
-//! What steps of open transactions are decided on, remembered: a device's next step on what this
-//! node saw last costs no read.
+//! The context cache: the step contexts of open transactions that this node has read or written. A
+//! device's next step on such a transaction needs no read.
 //!
-//! It may be stale, so nothing but a commit may rest on it: the ledger judges the versions of all
-//! that is in it. Whatever would be answered without one, a refusal or the same again, is decided
-//! anew on what is read.
+//! A cached context may be stale. Only a commit may rely on one, because the ledger checks the
+//! versions of all its rows. An answer without a commit, such as a refusal or a repeated answer, is
+//! decided again on a context from the store.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,27 +15,27 @@ use crate::port::{StepSnapshot, UserWithDevices, Versioned};
 use crate::refusal::{Error, Refusal};
 use crate::transaction::Transaction;
 
-/// Where what a step is decided on is from.
+/// The source of a step context.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ReadFrom {
-    /// In memory. May find nothing, or what is no longer so.
+    /// The cache in memory. It may have no context, or a stale one.
     Cache,
-    /// In the ledger.
+    /// The ledger.
     Store,
 }
 
-/// What came of a try: nothing yet, where it was decided on what is no longer so; else an answer
-/// that was committed or read, which may be a refusal.
+/// The result of one attempt. `None` if it was decided on stale rows. Otherwise an answer that was
+/// committed or read, which may be a refusal.
 pub(super) type StepAttempt<T> = Option<Result<T, Refusal>>;
 
-/// What a use case decides on, one try after the other.
+/// The sources to try, in order.
 pub(super) fn read_order() -> impl Iterator<Item = ReadFrom> {
     [ReadFrom::Cache].into_iter().chain((0..COMMIT_TRIES_MAX).map(|_| ReadFrom::Store))
 }
 
 impl ReadFrom {
-    /// The answer, if the try gave one. What was refused without a commit is one only if it was
-    /// read.
+    /// The answer, if the attempt gave one. A refusal without a commit counts only if its context
+    /// was read from the store.
     pub(super) fn answer<T>(
         self,
         attempt: Result<StepAttempt<T>, Error>,
@@ -48,7 +48,7 @@ impl ReadFrom {
     }
 }
 
-/// Open transactions, and who may act on them.
+/// Open transactions, with the devices and users that may act on them.
 #[derive(Debug, Default)]
 pub(super) struct ContextCache(Mutex<CachedContexts>);
 
@@ -65,7 +65,7 @@ struct CachedContext {
 }
 
 impl ContextCache {
-    /// Who acts on what, as it was when it was last seen here.
+    /// The cached context of a device and a transaction.
     pub(super) fn get(
         &self,
         tenant: &TenantName,
@@ -82,7 +82,7 @@ impl ContextCache {
         })
     }
 
-    /// Remembers what was seen of a transaction, unless that is over.
+    /// Caches the context of a transaction, unless the transaction has ended.
     pub(super) fn insert(
         &self,
         user_with_devices: UserWithDevices,
@@ -95,7 +95,7 @@ impl ContextCache {
         let bytes = context.bytes();
         let mut cached = self.lock();
         if cached.bytes + bytes > CONTEXT_CACHE_BYTES_MAX {
-            // Rare and cheap enough: what goes on is read once more.
+            // This is rare and cheap: each open transaction is read once more.
             *cached = CachedContexts::default();
         }
         cached.bytes += bytes;
@@ -103,14 +103,14 @@ impl ContextCache {
         cached.bytes -= before.map_or(0, |before| before.bytes());
     }
 
-    /// A transaction that may be remembered has gone on; its device and user have not.
+    /// Updates a cached transaction after a step. Its device and user are unchanged.
     pub(super) fn advance(&self, to: &Transaction, version: u32) {
         if let Some(context) = self.lock().context_cache.get_mut(&to.spec.id) {
             context.transaction = Versioned { value: to.clone(), version };
         }
     }
 
-    /// It is over, or not as it was remembered.
+    /// Removes a transaction that has ended or whose cached context is stale.
     pub(super) fn remove(&self, id: TransactionId) {
         let mut cached = self.lock();
         let gone = cached.context_cache.remove(&id);
@@ -123,7 +123,7 @@ impl ContextCache {
 }
 
 impl CachedContext {
-    /// About what it takes. The same for as long as it is remembered.
+    /// The approximate size in memory. It is constant as long as the entry is cached.
     fn bytes(&self) -> usize {
         let identity = |identity: &Identity| {
             identity.certificate.len() + identity.chain.iter().map(Vec::len).sum::<usize>()

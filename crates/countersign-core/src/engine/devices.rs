@@ -1,4 +1,4 @@
-//! What is done to devices: let one in, lock, unlock or retire it, change where it is pushed.
+//! Use cases on devices: enrol one, lock, unlock or retire it, change its push address.
 
 use super::{Engine, lost_every_race};
 use crate::device::{Device, DeviceStatus};
@@ -13,7 +13,8 @@ use crate::spec::Recipients;
 use crate::tenant::Tenant;
 use crate::user::User;
 
-/// What an enrolment is decided on. For names that are unknown the same is read, and nothing found.
+/// The rows on which an enrolment is decided. For unknown names the same reads are made, and find
+/// no rows.
 #[derive(Debug)]
 pub struct EnrolmentSnapshot {
     /// The tenant.
@@ -24,17 +25,17 @@ pub struct EnrolmentSnapshot {
     pub activations: Vec<Versioned<Activation>>,
 }
 
-/// What became of an enrolment.
+/// The result of an enrolment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Enrolled {
-    /// The device is in.
+    /// The device is enrolled.
     Done,
-    /// Something that it was decided on has changed meanwhile: decide again.
+    /// A row on which it was decided has changed: decide again.
     Stale,
 }
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// Reads what an enrolment is decided on.
+    /// Reads the rows on which an enrolment is decided.
     ///
     /// # Errors
     /// Fails if the store does.
@@ -51,11 +52,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(EnrolmentSnapshot { tenant, user: user_unlocked, activations })
     }
 
-    /// Lets a device in by an activation whose code it has proved.
+    /// Enrols a device with an activation whose code it has proved.
     ///
     /// # Errors
-    /// Refuses a user who has as many devices as may be, and a public key that is or was another
-    /// identity's.
+    /// Refuses a user who has the maximum of devices, and a public key that belongs, or belonged,
+    /// to another identity.
     pub async fn enrol(&self, enrolment: Enrolment) -> Result<Enrolled, Error> {
         let device = &enrolment.device;
         let devices = self.store.devices(&device.tenant, Some(&device.user)).await?;
@@ -77,11 +78,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }
     }
 
-    /// Locks, unlocks or retires a device. What it has taken goes on without it, and ends in its own
-    /// time.
+    /// Locks, unlocks or retires a device. Transactions that it has taken stay open, and end by
+    /// another device or their deadline.
     ///
     /// # Errors
-    /// Refuses a device that is unknown or retired, or has that status already.
+    /// Refuses a device that is unknown or retired, or already has that status.
     pub async fn set_device_status(
         &self,
         actor: &Actor,
@@ -112,9 +113,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Changes the address at which a device is pushed, and its language; or removes it. Another device
-    /// of the tenant that had the address loses it: the address belongs to the device that registered it
-    /// last, and must not be shown what is another's.
+    /// Changes a device's push address and language, or removes them. Another device of the tenant
+    /// that had the address loses it. An address belongs to the device that registered it last, and
+    /// must not receive pushes for another device.
     ///
     /// # Errors
     /// Refuses a device that is unknown, locked or retired.

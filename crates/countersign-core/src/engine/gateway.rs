@@ -1,8 +1,9 @@
-//! What devices do through a gateway: an application that knows a request key and a serial number,
-//! and proves nothing else of itself, fetches a transaction, completes it, or takes it back.
+//! Use cases of a gateway: fetch a transaction for a device, complete it, or decline it. A gateway
+//! is an application that knows a request key and a serial number, and proves nothing else about
+//! the device.
 //!
-//! A request key finds, and never authorises. So whatever is wrong with one is the same
-//! [`Refusal::Unknown`], and a fetch makes the same three reads whatever they find.
+//! A request key finds a transaction, but does not authorise. Every invalid request key is
+//! therefore the same [`Refusal::Unknown`], and a fetch makes the same three reads in every case.
 
 use std::sync::Arc;
 
@@ -18,21 +19,21 @@ use crate::spec::Operation;
 use crate::time::Timestamp;
 use crate::transaction::{Decline, End, Input, Transaction};
 
-/// A transaction that a gateway's caller names.
+/// A gateway's request for a transaction.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Request {
-    /// Whose it is.
+    /// The transaction's tenant.
     pub tenant: TenantName,
-    /// Its short handle.
+    /// The transaction's request key.
     pub key: RequestKey,
-    /// What its person is asked for; one of the other kind is not found.
+    /// The requested operation. A transaction with the other operation is not found.
     pub operation: Operation,
-    /// The client that must have started it; any, if the caller is a gateway of phones.
+    /// The client that must have started it; `None`, for a gateway of phones, allows any client.
     pub client: Option<ClientId>,
 }
 
 impl Request {
-    /// Whether this is the transaction that is named, and open.
+    /// Whether this transaction is the requested one, and open.
     fn fits(&self, transaction: &Transaction, now: Timestamp) -> bool {
         transaction.spec.operation == self.operation
             && self.is_asker(transaction)
@@ -40,20 +41,20 @@ impl Request {
             && now < transaction.deadline()
     }
 
-    /// Whether the caller may act on what this transaction's client started.
+    /// Whether the caller may act on transactions of this client.
     fn is_asker(&self, transaction: &Transaction) -> bool {
         self.client.as_ref().is_none_or(|client| *client == transaction.spec.client)
     }
 }
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// Takes a transaction that nobody has taken, for the device of that serial number. It is good
-    /// once: a repeated fetch is refused as one by anybody else is.
+    /// Takes a transaction that no device has taken, for the device of that serial number. A fetch
+    /// succeeds once. A repeated fetch for the same device is refused as one for another device is.
     ///
     /// # Errors
-    /// [`Refusal::Unknown`] for a request that is unknown, over, another client's, taken, not for
-    /// this device, or one that [`Transaction::may_fetch`] refuses. Of one that is fetchable,
-    /// refuses a device or a user that is locked.
+    /// [`Refusal::Unknown`] for a transaction that is unknown, ended, another client's, taken, not
+    /// for this device, or refused by [`Transaction::may_fetch`]. For a transaction that can be
+    /// fetched, refuses a device or a user that is locked.
     pub async fn fetch(&self, request: &Request, serial: SerialNumber) -> Result<Taken, Error> {
         let nobody: UserName = serial.to_string().parse().expect("a serial number is printable");
         for _ in 0..COMMIT_TRIES_MAX {
@@ -94,9 +95,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ///
     /// # Errors
     /// [`Refusal::OtherForm`] for a signature that does not name its transaction: a gateway proves
-    /// nothing of the device, so it could hand in any signature that the person ever made over the
-    /// same content. [`Refusal::Unknown`] for a request that is unknown, over, another client's,
-    /// not this user's, or not fetched; else as [`Engine::finish`].
+    /// nothing about the device, so it could hand in any signature that the user ever made over the
+    /// same content. [`Refusal::Unknown`] for a transaction that is unknown, ended, another
+    /// client's, not this user's, or not fetched; otherwise as [`Engine::finish`].
     pub async fn complete(
         &self,
         request: &Request,
@@ -123,11 +124,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         completed.map_err(Error::hidden)
     }
 
-    /// Ends a transaction with the person's no, said on the device that fetched it.
+    /// Ends a transaction because the user declined on the device that fetched it.
     ///
     /// # Errors
-    /// [`Refusal::Unknown`] for a request that is unknown, over, or another user's;
-    /// [`Refusal::OtherDevice`] for any device but the one that fetched it; else as
+    /// [`Refusal::Unknown`] for a transaction that is unknown, ended, or another user's;
+    /// [`Refusal::OtherDevice`] for any device but the one that fetched it; otherwise as
     /// [`Engine::decline`].
     pub async fn withdraw(
         &self,
@@ -151,7 +152,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
 }
 
 impl Error {
-    /// What is over is told from what never was by nobody.
+    /// Reports an ended transaction as not found, so that its existence does not leak.
     fn hidden(self) -> Self {
         match self {
             Self::Refused(Refusal::Ended(_) | Refusal::Late | Refusal::NotTaken) => {

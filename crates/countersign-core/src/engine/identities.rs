@@ -1,7 +1,7 @@
-//! Signing identities: which there are, whose they are, and what is done to them.
+//! Use cases on signing identities: list, find, add, change and delete them.
 //!
-//! A device that loses an identity keeps its channel: whether an identity may sign is looked at
-//! with each signature, and held in its commit.
+//! A device that loses an identity keeps its channel. Whether an identity may sign is checked for
+//! each signature, and the commit of the signature checks it again.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::selector::{Filter, HeldIdentity, Selector};
 use crate::tenant::Tenant;
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// The identities that a filter gives, by user and device, at most `limit`.
+    /// Reads the identities that a filter matches, by user and device, at most `limit`.
     ///
     /// # Errors
     /// Fails when the store does.
@@ -54,10 +54,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(held)
     }
 
-    /// One identity.
+    /// Reads one identity.
     ///
     /// # Errors
-    /// Refuses one that is unknown, or whose device is retired.
+    /// Refuses an identity that is unknown, or whose device is retired.
     pub async fn identity(
         &self,
         tenant: &TenantName,
@@ -68,12 +68,12 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(HeldIdentity { device: Arc::new(device.value), identity })
     }
 
-    /// The user whose identities the selectors mean: the one who holds an enabled identity for
-    /// `usage`, on a device that is not locked, that one of them matches.
+    /// Finds the user whom the selectors mean: the user with an enabled identity for `usage`, on an
+    /// unlocked device, that one of the selectors matches.
     ///
     /// # Errors
-    /// Refuses selectors that match nobody's identities, and those that match several users'. A
-    /// selector without any condition names nobody.
+    /// Refuses selectors that match no identity, and selectors that match identities of several
+    /// users. A selector without any condition matches no user here.
     pub async fn whose(
         &self,
         tenant: &TenantName,
@@ -107,15 +107,15 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(user.ok_or(Refusal::NoIdentity)?)
     }
 
-    /// Gives a device one more identity, which `issue` makes for the device and its tenant.
-    /// `public_key` is the identity's key as [`countersign_proof::public_key`] reads it from a
-    /// certificate; the device has proved that it holds it. The same key again, for the same
-    /// purpose, is answered with the identity that the device has.
+    /// Adds an identity to a device. `issue` makes it for the device and its tenant. `public_key`
+    /// is the identity's key as [`countersign_proof::public_key`] reads it from a certificate; the
+    /// device has proved that it holds it. A repeated call with the same key for the same usage
+    /// returns the existing identity.
     ///
     /// # Errors
     /// Refuses a device or a user that is locked or unknown, a certificate that does not chain to
-    /// the tenant's roots or is not valid now, a key that is or was in use for something else, and
-    /// one identity too many. Fails when the store or `issue` does.
+    /// the tenant's roots or is not valid now, a key that belongs, or belonged, to another
+    /// identity, and an identity above the maximum. Fails if the store or `issue` does.
     pub async fn add_identity(
         &self,
         tenant: &TenantName,
@@ -165,7 +165,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Enables or disables an identity, and keeps why.
+    /// Enables or disables an identity, and stores the reason.
     ///
     /// # Errors
     /// Refuses an identity that is unknown.
@@ -187,7 +187,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         .await
     }
 
-    /// Gives an identity other labels, at most [`crate::limits::LABELS_PER_IDENTITY_MAX`].
+    /// Replaces an identity's labels, at most [`crate::limits::LABELS_PER_IDENTITY_MAX`].
     ///
     /// # Errors
     /// Refuses an identity that is unknown.
@@ -207,7 +207,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         .await
     }
 
-    /// Deletes an identity: it signs nothing any more. What was signed with it stays verifiable.
+    /// Deletes an identity. It can sign no more; earlier signatures remain verifiable.
     ///
     /// # Errors
     /// Refuses an identity that is unknown.
@@ -222,7 +222,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.change_identity(actor, kind, tenant, id, delete).await
     }
 
-    /// Changes the device that holds an identity. `change` gets the identity's place in it.
+    /// Changes the device that holds an identity. `change` gets the identity's index in the device.
     async fn change_identity(
         &self,
         actor: &Actor,
@@ -245,7 +245,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// The device that holds an identity, and the identity's place in it.
+    /// Reads the device that holds an identity, and the identity's index in it.
     async fn holder(
         &self,
         tenant: &TenantName,

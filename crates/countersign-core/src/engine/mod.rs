@@ -1,30 +1,33 @@
-//! The use cases: load, decide, commit; then ring the doorbell.
+//! The use cases: load, decide, commit and deliver.
 //!
-//! Each use case loads what it decides on, decides with a pure function, and commits the decision
-//! and its debts against the versions that it was decided on. Found stale, it begins again; a
-//! bounded loop, since whoever moved first has made progress. A device's step is tried first on
-//! what is remembered of its transaction (`context_cache.rs`), which only a commit can confirm.
+//! Each use case loads the rows on which it decides, decides with a pure function, and commits the
+//! decision with its deliveries against the versions of those rows. A stale commit begins again.
+//! The number of attempts is bounded, because each lost race is another caller's progress. A
+//! device's step is first tried on the context cache (`context_cache.rs`), which only a commit can
+//! confirm.
 //!
-//! * [`start`](Engine::start), [`cancel`](Engine::cancel) and [`discard`](Engine::discard): what
-//!   relying parties do (`start.rs`).
-//! * [`offers`](Engine::offers), [`take`](Engine::take), [`finish`](Engine::finish), … : what
-//!   devices do (`answer.rs`).
-//! * [`fetch`](Engine::fetch), [`complete`](Engine::complete), [`withdraw`](Engine::withdraw): what
-//!   they do through a gateway (`gateway.rs`).
-//! * [`create_user`](Engine::create_user), [`set_user_lock`](Engine::set_user_lock), … (`users.rs`);
-//!   [`enrol`](Engine::enrol), [`set_device_status`](Engine::set_device_status), … (`devices.rs`);
-//!   [`create_activation`](Engine::create_activation) (`activations.rs`).
-//! * [`create_tenant`](Engine::create_tenant), [`create_client`](Engine::create_client), … : what
-//!   operators do (`tenants.rs`).
-//! * [`identities`](Engine::identities), [`whose`](Engine::whose), … : which signing identities there
-//!   are, and what is done to them (`identities.rs`).
-//! * [`claim`](Engine::claim), [`settle`](Engine::settle), [`replay`](Engine::replay): the outbox
-//!   (`outbox.rs`).
-//! * [`sweep`](Engine::sweep), [`purge`](Engine::purge): what time does.
-//! * [`registry`](Engine::registry), [`events`](Engine::events), … : what is only read (`read.rs`).
+//! * Relying parties (`start.rs`): [`start`](Engine::start), [`cancel`](Engine::cancel) and
+//!   [`discard`](Engine::discard).
+//! * Devices (`answer.rs`): [`offers`](Engine::offers), [`take`](Engine::take),
+//!   [`finish`](Engine::finish), …
+//! * Gateways (`gateway.rs`): [`fetch`](Engine::fetch), [`complete`](Engine::complete),
+//!   [`withdraw`](Engine::withdraw).
+//! * Users (`users.rs`): [`create_user`](Engine::create_user),
+//!   [`set_user_lock`](Engine::set_user_lock), …
+//! * Enrolled devices (`devices.rs`): [`enrol`](Engine::enrol),
+//!   [`set_device_status`](Engine::set_device_status), …
+//! * Activation codes (`activations.rs`): [`create_activation`](Engine::create_activation).
+//! * Operators (`tenants.rs`): [`create_tenant`](Engine::create_tenant),
+//!   [`create_client`](Engine::create_client), …
+//! * Signing identities (`identities.rs`): [`identities`](Engine::identities),
+//!   [`whose`](Engine::whose), …
+//! * The outbox (`outbox.rs`): [`claim`](Engine::claim), [`settle`](Engine::settle),
+//!   [`replay`](Engine::replay).
+//! * Deadlines and retention: [`sweep`](Engine::sweep), [`purge`](Engine::purge).
+//! * Reads (`read.rs`): [`registry`](Engine::registry), [`events`](Engine::events), …
 //!
-//! Every change is committed with an event that names its [`Actor`]. The store, the notifier and the
-//! clock are private: an edge that wants a change calls the use case for it.
+//! Every change is committed with an event that names its [`Actor`]. The store, the notifier and
+//! the clock are private, so that every other module must call a use case to change anything.
 
 mod activations;
 mod answer;
@@ -70,31 +73,31 @@ use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Step, Transaction};
 use crate::user::{Lock, LockPolicy, LockState};
 
-/// The rules that an operator sets.
+/// The operator's rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// When wrong tries lock a user.
+    /// The rule for locking a user after wrong tries.
     pub locks: LockPolicy,
-    /// Open transactions of one user.
+    /// The maximum of open transactions of one user.
     pub open_per_user_max: u16,
-    /// How fast transactions may be started.
+    /// The rates at which transactions may be started.
     pub start_rates: StartRates,
-    /// How many bytes stored transactions may occupy.
+    /// The maximum of bytes that stored transactions may occupy.
     pub stored_max: StoredMax,
-    /// Which devices are pushed, and when.
+    /// The devices that are pushed, and the wait before.
     pub push: PushPolicy,
 }
 
-/// How long what is over is kept. `None` is for ever.
+/// Retention times. `None` keeps the rows for ever.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keep {
-    /// Transactions, from when they ended.
+    /// The time for transactions, counted from their end.
     pub ended_transactions: Option<Duration>,
-    /// Events, from when they happened.
+    /// The time for events.
     pub events: Option<Duration>,
 }
 
-/// The use cases over a store, a notifier, and a system with a clock and entropy.
+/// The use cases, over a store, a notifier, and a system that provides a clock and entropy.
 #[derive(Debug)]
 pub struct Engine<S, D, W> {
     store: S,
@@ -107,29 +110,29 @@ pub struct Engine<S, D, W> {
 }
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// Joins the parts.
+    /// Builds an engine from its parts.
     pub fn new(store: S, notifier: D, system: W, policy: Policy) -> Self {
         let (signers, context_cache) = (signers::Signers::default(), ContextCache::default());
         let starts = rates::Starts::default();
         Self { store, notifier, system, policy, signers, context_cache, starts }
     }
 
-    /// Which devices are pushed, and when.
+    /// The devices that are pushed, and the wait before.
     pub fn push_policy(&self) -> &PushPolicy {
         &self.policy.push
     }
 
-    /// The time now.
+    /// The present time.
     pub fn now(&self) -> Timestamp {
         self.system.now()
     }
 
-    /// The notifier: who is connected to this process.
+    /// The notifier, which knows the connections of this process.
     pub fn notifier(&self) -> &D {
         &self.notifier
     }
 
-    /// An id for what begins now.
+    /// A new id, which begins with the present time.
     pub fn new_id(&self) -> u128 {
         self.system.new_id(self.now())
     }
@@ -139,7 +142,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.system.random_u128()
     }
 
-    /// A transaction.
+    /// Reads a transaction.
     ///
     /// # Errors
     /// Refuses a transaction that is unknown.
@@ -151,10 +154,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(Arc::new(self.find(tenant, handle).await?.ok_or(Refusal::Unknown)?))
     }
 
-    /// Ends what has run out of time, and says when to look again.
+    /// Ends transactions whose deadline has passed. Answers the next deadline.
     ///
     /// # Errors
-    /// Fails when the ledger does; what was not ended then is ended by the next sweep.
+    /// Fails if the ledger does. Transactions that were not ended are ended by the next sweep.
     pub async fn sweep(&self) -> Result<Due, Fault> {
         let due = self.store.due(self.now(), SWEEP_MAX).await?;
         for (tenant, id) in &due.now {
@@ -166,11 +169,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(due)
     }
 
-    /// Removes expired activations, and what is older than `keep` allows; one small batch of each.
-    /// Answers whether there may be more.
+    /// Removes expired activations, and rows older than `keep` allows, in one small batch of each
+    /// kind. Answers whether more may remain.
     ///
     /// # Errors
-    /// Fails when the ledger does; what was not removed then goes with the next batch.
+    /// Fails if the ledger does. Rows that were not removed are removed with the next batch.
     pub async fn purge(&self, keep: Keep) -> Result<bool, Fault> {
         let now = self.now();
         let ago = |keep: Duration| {
@@ -187,7 +190,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(is_more)
     }
 
-    /// Applies an input that stands on the transaction alone.
+    /// Applies an input whose decision depends only on the transaction.
     async fn apply(
         &self,
         tenant: &TenantName,
@@ -199,8 +202,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.apply_to(found, input, actor).await
     }
 
-    /// Applies an input to a transaction that was just read. It is read again only if it has changed
-    /// meanwhile.
+    /// Applies an input to a transaction that was just read. It is read again only if it has
+    /// changed meanwhile.
     async fn apply_to(
         &self,
         found: Versioned<Transaction>,
@@ -221,8 +224,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Commits what was decided, and rings for it. `None` if it has to be decided again: something
-    /// had changed meanwhile, or nothing would be written and so judge what was remembered.
+    /// Commits a decision, and sends its notifications. `None` if it must be decided again: either
+    /// a row has changed, or the decision writes nothing, so that no commit would confirm the
+    /// cached context.
     async fn conclude(&self, decision: Decision) -> Result<Option<Arc<Transaction>>, Error> {
         let Step { next, event } = decision.step;
         let Some(event) = event else {
@@ -246,7 +250,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             Committed::Written => {}
             Committed::SignatureUsed => return Err(Refusal::from(BadProof::UsedBefore).into()),
             _ => {
-                // Somebody else moved first: decide again, on what they wrote.
+                // Another caller committed first: decide again on the new rows.
                 self.context_cache.remove(id);
                 return Ok(None);
             }
@@ -271,7 +275,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.store.commit(Commit { change, events }).await
     }
 
-    /// An event of a tenant's, now.
+    /// An event of a tenant, at the present time.
     fn event(
         &self,
         tenant: &TenantName,
@@ -284,7 +288,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         NewEvent { tenant, at, kind, actor: actor.clone(), subject, details }
     }
 
-    /// A transaction's event, and the lock of its user if the step led to one.
+    /// The event of a transaction, and the event of its user's lock if the step locked the user.
     fn events_of_step(
         &self,
         event: Event,
@@ -314,7 +318,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 }
 
-/// What was decided, and what it stands on.
+/// A decision, with the versions on which it depends.
 struct Decision {
     actor: Actor,
     read_from: ReadFrom,
@@ -325,14 +329,15 @@ struct Decision {
 }
 
 impl Decision {
-    /// A decision that stands on the transaction alone.
+    /// A decision that depends only on the transaction.
     fn on_transaction(actor: &Actor, step: Step, expected: u32) -> Self {
         let (actor, preconditions) = (actor.clone(), Preconditions::default());
         Self { actor, read_from: ReadFrom::Store, step, expected, preconditions, lock_state: None }
     }
 }
 
-/// Each lost race is somebody else's progress, so this many in a row is not contention but a bug.
+/// Each lost race is another caller's progress, so this many in a row indicate a bug and not
+/// contention.
 fn lost_every_race() -> Error {
     Fault::new("committing", "lost every race").into()
 }

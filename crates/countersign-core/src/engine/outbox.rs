@@ -1,4 +1,5 @@
-//! The outbox: which deliveries an event requires, and what workers and operators do with them.
+//! The outbox: the deliveries that events require, and the use cases of workers and operators on
+//! them.
 
 use super::Engine;
 use crate::delivery::{DeliveryKind, Destination, NewDelivery, Settlement};
@@ -23,7 +24,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.store.claim(claim).await
     }
 
-    /// Records what became of a claimed delivery: see [`Ledger::settle`].
+    /// Records the result of a claimed delivery: see [`Ledger::settle`].
     ///
     /// # Errors
     /// Fails if the store does.
@@ -31,7 +32,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.store.settle(settlement).await
     }
 
-    /// What pushes are decided on: see [`Ledger::push_snapshots`].
+    /// Reads the snapshots on which pushes are decided: see [`Ledger::push_snapshots`].
     ///
     /// # Errors
     /// Fails if the store does.
@@ -42,7 +43,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.store.push_snapshots(who).await
     }
 
-    /// Turns deliveries of one destination that waited too long into dead letters: see
+    /// Turns deliveries of one destination that have waited too long into dead letters: see
     /// [`Ledger::give_up_expired`].
     ///
     /// # Errors
@@ -57,8 +58,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.store.give_up_expired(destination, now, queued_before, outcome).await
     }
 
-    /// A tenant's deliveries that are not settled, oldest first, at most `limit`; only its dead letters
-    /// if these are asked for.
+    /// Reads a tenant's unsettled deliveries, oldest first, at most `limit`; only its dead letters
+    /// if so asked.
     ///
     /// # Errors
     /// Fails if the store does.
@@ -93,8 +94,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 }
 
-/// The deliveries that `event` requires. `recipients` are the devices to be pushed, and whether each is
-/// connected.
+/// The deliveries that `event` requires. `recipients` are the devices that may be pushed, each with
+/// whether it is connected.
 #[must_use]
 pub(super) fn deliveries_for(
     event: Event,

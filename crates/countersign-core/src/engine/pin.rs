@@ -1,4 +1,4 @@
-//! The PIN: what the server can check of it without ever seeing it.
+//! The PIN, which the server checks without ever seeing it.
 
 use countersign_proof::ocra;
 
@@ -11,27 +11,27 @@ use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry}
 use crate::refusal::{Error, Refusal};
 use crate::user::Factor;
 
-/// What a change of the PIN proves, in place of a transaction's id.
+/// The value in place of a transaction's id when a change of the PIN is proved.
 const NO_TRANSACTION: [u8; 16] = [0; 16];
 
-/// Whether `given` proves the PIN for this transaction (RFC 6287; constant time).
+/// Whether `given` proves the PIN for this transaction (RFC 6287), compared in constant time.
 pub(super) fn proves(device: &Device, pin: &PinDigest, transaction: [u8; 16], given: &str) -> bool {
     ocra::check_pin_proof(device.code_key.expose(), pin.digest.expose(), transaction, given)
 }
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// Sets a device's PIN: the first, version 1, needs no proof; each next one proves the one
-    /// before it. The same again is accepted, and changes nothing of the device.
+    /// Sets a device's PIN. The first one, version 1, needs no proof; each later one proves the one
+    /// before it. A repeated call is accepted, and does not change the device.
     ///
-    /// Every call that names the present PIN, by a proof or as the present version once more, is a
-    /// guess: whoever has the device's file could try every PIN there is. No guess is answered
-    /// without a commit that holds the user's version, the right one too. So guesses that were read
-    /// before the last wrong one was written are stale, and meet the lock. A right one clears the
-    /// count of wrong ones in that commit.
+    /// Every call that names the present PIN is a guess, either by a proof or by repeating the
+    /// present version: an attacker who has the device's file could try every PIN. Each guess,
+    /// right or wrong, is answered only after a commit that checks the user's version. So a guess
+    /// that was decided before the last wrong one was written is stale, and then meets the lock. A
+    /// right guess clears the count of wrong PINs in that commit.
     ///
     /// # Errors
-    /// Refuses a change out of turn or without proof; a wrong proof counts as a wrong PIN, and so
-    /// does another PIN under the present version.
+    /// Refuses a change without proof or with a version that is not the next. A wrong proof counts
+    /// as a wrong PIN, and so does a different PIN under the present version.
     pub async fn set_pin(
         &self,
         tenant: &TenantName,
@@ -47,7 +47,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             lock_state.check(now)?;
             let is_right = is_right(&device.value, new, proof)?;
             if is_right {
-                // A first PIN proves nothing.
+                // A first PIN needs no proof.
                 let is_first = device.value.pin.is_none();
                 let cleared =
                     if is_first { lock_state } else { lock_state.record_success(Factor::Pin) };

@@ -1,7 +1,7 @@
-//! How fast transactions may be started, by client and by tenant: the generic cell rate algorithm
-//! (ITU-T I.371, annex A), with the time as an argument.
+//! Rate limits for starts, by client and by tenant. They use the generic cell rate algorithm (ITU-T
+//! I.371, annex A); the time is an argument.
 //!
-//! A node counts for itself: with several nodes the whole is allowed as many times as there are
+//! Each node counts for itself. With several nodes, the total limit is the rate times the number of
 //! nodes.
 
 use core::hash::Hash;
@@ -15,20 +15,20 @@ use crate::limits::START_BURST;
 use crate::refusal::Quota;
 use crate::time::Timestamp;
 
-/// Entries after which those that are idle are looked for. There are no more entries that are not
-/// idle than there are clients.
+/// The number of entries above which idle ones are removed. There are at most as many entries that
+/// are not idle as clients.
 const TIDIED_AT: usize = 1_024;
 
-/// Transactions that may be started in a second; `None` is without a limit.
+/// Transactions that may be started in a second; `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct StartRates {
-    /// By one client.
+    /// The rate of one client.
     pub client: Option<NonZeroU32>,
-    /// By all clients of one tenant together.
+    /// The rate of all clients of one tenant together.
     pub tenant: Option<NonZeroU32>,
 }
 
-/// The recent starts of each client and tenant.
+/// The recent starts of each client and each tenant.
 #[derive(Debug, Default)]
 pub(super) struct Starts(Mutex<Recent>);
 
@@ -38,7 +38,7 @@ struct Recent {
     tenants: Rate<TenantName>,
 }
 
-/// For each key the time at which its allowance is whole again, in nanoseconds since the Unix
+/// For each key, the time at which its allowance is full again, in nanoseconds since the Unix
 /// epoch.
 #[derive(Debug)]
 struct Rate<K> {
@@ -53,10 +53,10 @@ impl<K> Default for Rate<K> {
 }
 
 impl Starts {
-    /// Counts a start, if it is within the rates.
+    /// Counts a start, if it is within both rates.
     ///
     /// # Errors
-    /// The rate that it exceeds. It is then counted by neither.
+    /// The rate that the start would exceed. Neither rate counts it then.
     pub(super) fn admit(
         &self,
         rates: StartRates,
@@ -86,7 +86,7 @@ impl Starts {
 }
 
 impl<K: Eq + Hash> Rate<K> {
-    /// How long to wait, if one more now would be too many.
+    /// The time to wait if one more start would exceed the rate now.
     fn check(&self, key: &K, rate: NonZeroU32, now: Timestamp) -> Result<(), Duration> {
         let whole_at = self.whole_at.get(key).copied().unwrap_or(0);
         let allowed_from = (whole_at + interval(rate)).saturating_sub(START_BURST.as_nanos());

@@ -1,4 +1,4 @@
-//! What is read beside the use cases: for rendering, for lists, and for authentication.
+//! Reads beside the use cases: for rendering, for lists, and for authentication.
 
 use super::Engine;
 use crate::event::RecordedEvent;
@@ -9,12 +9,12 @@ use crate::refusal::Fault;
 use crate::transaction::Transaction;
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// The registry, to be read only.
+    /// The registry, for reading only.
     pub fn registry(&self) -> &impl Registry {
         &self.store
     }
 
-    /// A transaction, if the tenant has it.
+    /// Reads a transaction, if the tenant has it.
     ///
     /// # Errors
     /// Fails if the store does.
@@ -26,7 +26,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(self.store.load(tenant, handle).await?.map(|found| found.value))
     }
 
-    /// The newest transactions, of one user or of all, at most `limit`, newest first.
+    /// Reads the newest transactions, of one user or of all users, at most `limit`, newest first.
     ///
     /// # Errors
     /// Fails if the store does.
@@ -39,7 +39,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.store.list(tenant, user, limit).await
     }
 
-    /// What came of a transaction, for a caller that waits for its end.
+    /// Reads the result of a transaction, for a caller that waits for its end.
     ///
     /// # Errors
     /// Fails if the store does.
@@ -51,7 +51,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.store.end_snapshot(tenant, id).await
     }
 
-    /// What came of pushing devices for a transaction, by device.
+    /// Reads the contacts with devices about a transaction, by device.
     ///
     /// # Errors
     /// Fails if the store does.
@@ -63,8 +63,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.store.contacts(tenant, id).await
     }
 
-    /// The events of a tenant, or of the whole server, after the event of that number, in order, at most
-    /// `limit`.
+    /// Reads the events of a tenant, or of the whole server, after the event of that number, in
+    /// order, at most `limit`.
     ///
     /// # Errors
     /// Fails if the store does.

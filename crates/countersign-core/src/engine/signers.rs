@@ -1,5 +1,5 @@
-//! Verified certificates, remembered: a chain that held once holds until its first certificate
-//! expires, so that accepting a signature costs one verification and not three.
+//! A cache of verified certificates. A verified chain stays valid until the first of its
+//! certificates expires, so accepting a signature costs one verification and not three.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,12 +13,12 @@ use crate::refusal::Refusal;
 use crate::tenant::Tenant;
 use crate::time::Timestamp;
 
-/// By tenant too: one tenant's roots say nothing for another.
+/// The signers, by tenant and identity, because a chain is valid only for the roots of one tenant.
 #[derive(Debug, Default)]
 pub(super) struct Signers(Mutex<HashMap<(TenantName, IdentityId), Arc<Signer>>>);
 
 impl Signers {
-    /// The identity's signer, if its very certificate was verified before and is still valid.
+    /// The identity's signer, if this certificate was verified before and has not expired.
     pub(super) fn known(
         &self,
         tenant: &TenantName,
@@ -31,7 +31,7 @@ impl Signers {
         (same && now.seconds() < signer.valid_until()).then(|| Arc::clone(signer))
     }
 
-    /// Verifies the identity's certificate up to its tenant's roots, and remembers it.
+    /// Verifies the identity's certificate up to its tenant's roots, and caches the signer.
     pub(super) fn learn(
         &self,
         tenant: &Tenant,
@@ -43,7 +43,7 @@ impl Signers {
         let signer = Arc::new(signer);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= SIGNERS_CACHED_MAX {
-            // Rare and cheap enough: whoever still signs is verified once more.
+            // This is rare and cheap: each active identity is verified once more.
             known.clear();
         }
         known.insert((tenant.name.clone(), identity.id), Arc::clone(&signer));

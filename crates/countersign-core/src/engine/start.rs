@@ -1,4 +1,4 @@
-//! What relying parties do: start a transaction, and take it back.
+//! Use cases of relying parties: start a transaction, cancel and delete it.
 
 use std::sync::Arc;
 
@@ -20,87 +20,89 @@ use crate::spec::{
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Transaction};
 
-/// Who is told that a transaction has started.
+/// The devices that are notified of a start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Notify {
-    /// Nobody: its request key reaches a device some other way.
+    /// No device: the request key reaches a device in another way.
     Nobody,
-    /// Addressed devices that are on the line.
+    /// Addressed devices that are connected.
     Online,
-    /// These, and by a push those that are not.
+    /// Addressed devices that are connected, and by a push those that are not.
     Everybody,
 }
 
-/// What a relying party asks for: the terms, before the server has given them a time and a handle.
+/// A client's request to start a transaction: the terms, without the start time and the request
+/// key, which the engine adds.
 #[derive(Clone, Debug)]
 pub struct SignatureRequest {
-    /// The transaction's id, drawn by the caller, so that it can listen before there is news.
+    /// The transaction's id. The caller draws it, so that it can wait for the transaction before it
+    /// starts.
     pub id: TransactionId,
-    /// Whose transaction it is.
+    /// The transaction's tenant.
     pub tenant: TenantName,
-    /// Where it is started.
+    /// The dialect through which it is started.
     pub dialect: Dialect,
-    /// Who asks.
+    /// The client that starts it.
     pub client: ClientId,
-    /// Who asks, as people know them.
+    /// The client's name, as it is shown to the user.
     pub client_name: String,
-    /// Who is asked.
+    /// The user who is asked to sign.
     pub user: UserName,
-    /// What the caller calls it.
+    /// The caller's reference.
     pub reference: Option<Reference>,
-    /// Which devices are offered it; with selectors, those of them that hold an identity that
-    /// matches.
+    /// The devices that are offered it. With selectors, only those that hold a matching identity.
     pub recipients: Recipients,
-    /// Which identities may sign it; any, where there is none.
+    /// The identities that may sign it: those that one of these selectors matches, or any if the
+    /// list is empty.
     pub selectors: Vec<Selector>,
-    /// What is shown and signed.
+    /// The content that is shown and signed.
     pub content: Content,
-    /// What a digest is of.
+    /// The digested document, if the content is a digest.
     pub document: Option<Document>,
-    /// What the person is asked for.
+    /// What the user is asked to do.
     pub operation: Operation,
-    /// The forms that its signature may have.
+    /// The accepted signature formats.
     pub formats: AcceptedFormats,
-    /// Whether the PIN is asked for.
+    /// Whether the PIN is required.
     pub pin_required: bool,
     /// Whether only one device may take it.
     pub once: bool,
-    /// How long it lives.
+    /// The time limits.
     pub clocks: Clocks,
-    /// Who is told of it.
+    /// The devices that are notified of the start.
     pub announced: Notify,
-    /// Where its end is told.
+    /// The callback for its end, if the client asked for one.
     pub callback: Option<Callback>,
-    /// Public words for a push.
+    /// A public text for a push.
     pub notice: Option<String>,
-    /// What the dialect keeps of the request.
+    /// The dialect's record of the request.
     pub request: Option<String>,
 }
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Starts a transaction, and offers it to the addressed devices that are online.
     ///
-    /// The same order under the same reference is answered with the transaction that it started.
+    /// A repeated request with the same reference returns the transaction that it started before.
     ///
     /// # Errors
     /// Refuses users and devices that are unknown or locked, selectors that no enabled identity
-    /// matches, a reference used for something else, one open transaction too many, and what
-    /// exceeds a [`Quota`].
+    /// matches, a reference that was used for a different request, an open transaction above the
+    /// user's maximum, and a start that exceeds a [`Quota`].
     ///
     /// # Panics
-    /// If raw signatures are asked for over bytes that are no text: see [`countersign_proof::raw`].
+    /// If raw signatures are requested for bytes that are not text: see [`countersign_proof::raw`].
     pub async fn start(&self, request: SignatureRequest) -> Result<Arc<Transaction>, Error> {
         self.start_among(None, request).await
     }
 
-    /// As [`start`](Self::start), by a caller that has just read the user, and those of their
-    /// devices that the order could address, to make it.
+    /// As [`start`](Self::start), for a caller that has just read the user and the user's devices
+    /// that the request could address.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     ///
     /// # Panics
-    /// As [`start`](Self::start); and if what was read is another user's.
+    /// As [`start`](Self::start); and if the rows that were read are another user's.
     pub async fn start_among(
         &self,
         mut seen: Option<UserWithDevices>,
@@ -116,7 +118,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 Err(Error::Refused(refusal)) => Some(refusal),
                 Err(failed) => return Err(failed),
             };
-            // Looked for only now: most orders are new, and for those the commit has looked.
+            // Look up the reference only now. Most requests are new, and for those the commit has
+            // checked it.
             if let Some(before) = self.started_before(&request).await? {
                 return Ok(before);
             }
@@ -127,8 +130,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// `None` where it has to be looked at again: something changed meanwhile, or the reference is
-    /// taken.
+    /// `None` if it must be decided again, because a row has changed or the reference is taken.
     async fn try_start(
         &self,
         seen: Option<UserWithDevices>,
@@ -198,7 +200,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(Some(transaction))
     }
 
-    /// Whom an order is for, as just seen or as read.
+    /// The user and devices that a request addresses, as just read by the caller or read now.
     async fn user_with_devices(
         &self,
         seen: Option<UserWithDevices>,
@@ -215,7 +217,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(found)
     }
 
-    /// The transaction that the same order started before, if one did.
+    /// The transaction that the same request started before, if there is one.
     async fn started_before(
         &self,
         request: &SignatureRequest,
@@ -231,11 +233,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }
     }
 
-    /// Takes a transaction back. A repeated cancel is answered as the first was.
+    /// Cancels a transaction. A repeated cancel gets the same answer as the first one.
     ///
     /// # Errors
-    /// Refuses a transaction that is not this client's or that `fits` does not accept, and one that ended
-    /// another way.
+    /// Refuses a transaction that is not this client's or that `fits` does not accept, and one that
+    /// ended another way.
     pub async fn cancel(
         &self,
         tenant: &TenantName,
@@ -249,12 +251,12 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.apply_to(found.ok_or(Refusal::Unknown)?, Input::Cancel, &actor).await
     }
 
-    /// Deletes a transaction for its client: an open one is cancelled; its evidence and its
+    /// Deletes a transaction for its client. An open one is cancelled. Its evidence and its
     /// callback stay.
     ///
     /// # Errors
-    /// Refuses a transaction that is not this client's, that `fits` does not accept, or that was deleted
-    /// already.
+    /// Refuses a transaction that is not this client's, that `fits` does not accept, or that was
+    /// deleted already.
     pub async fn discard(
         &self,
         tenant: &TenantName,
@@ -269,7 +271,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 }
 
-/// The devices that an order addresses: the user's, fit to sign.
+/// The devices that a request addresses: those of the user's devices that can sign.
 fn recipients<'a>(
     request: &SignatureRequest,
     devices: &'a [Versioned<Device>],

@@ -1,4 +1,4 @@
-//! What an operator does to tenants, their trusted roots, clients and API keys.
+//! Use cases of operators: tenants, trusted roots, clients and API keys.
 
 use super::Engine;
 use crate::event::{Actor, EventKind, NewEvent, Subject};
@@ -13,18 +13,19 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Creates a tenant.
     ///
     /// # Errors
-    /// Refuses a name that is taken.
+    /// Refuses a name that exists already.
     pub async fn create_tenant(&self, actor: &Actor, tenant: Tenant) -> Result<(), AdminError> {
         let name = tenant.name.clone();
         let event = self.event(&name, EventKind::TenantCreated, actor, Subject::Tenant, Vec::new());
         self.create(Change::CreateTenant(Box::new(tenant)), event).await
     }
 
-    /// Has a tenant trust one more root. `root` is its certificate, DER; `sha256` the certificate's
-    /// digest, hex, for the event.
+    /// Adds a trusted root to a tenant. `root` is the root's certificate, DER. `sha256` is the
+    /// certificate's digest, hex, for the event.
     ///
     /// # Errors
-    /// Refuses an unknown tenant, a root that the tenant trusts already, and one too many.
+    /// Refuses an unknown tenant, a root that the tenant already trusts, and a root above the
+    /// maximum.
     pub async fn trust_root(
         &self,
         actor: &Actor,
@@ -45,7 +46,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Creates a client.
     ///
     /// # Errors
-    /// Refuses an unknown tenant, and a name or an id that is taken.
+    /// Refuses an unknown tenant, and a name or an id that exists already.
     pub async fn create_client(&self, actor: &Actor, client: Client) -> Result<(), AdminError> {
         let tenant = client.tenant.clone();
         self.store.tenant(&tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
@@ -55,8 +56,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.create(Change::CreateClient(Box::new(client)), event).await
     }
 
-    /// Begins to sign a client's callbacks with `new` beside the present key; or, if `new` is `None`,
-    /// ends the older of two keys.
+    /// Begins to sign a client's callbacks with `new` as well as the present key. If `new` is
+    /// `None`, removes the older of two keys.
     ///
     /// # Errors
     /// Refuses an unknown client, and a third key.
@@ -80,7 +81,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let change = Change::SetCallbackKeys { tenant, client, newest, before };
         match self.commit(change, vec![event]).await? {
             Committed::Written => Ok(()),
-            // Another rotation began or ended meanwhile.
+            // Another rotation began or ended meanwhile: report two keys.
             _ => Err(AdminRefusal::ManyKeys.into()),
         }
     }
@@ -88,7 +89,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Creates an API key, for one tenant or for all.
     ///
     /// # Errors
-    /// Refuses an unknown tenant, and an id or a key that is taken.
+    /// Refuses an unknown tenant, and an id or a key that exists already.
     pub async fn create_api_key(&self, actor: &Actor, key: ApiKey) -> Result<(), AdminError> {
         if let Some(tenant) = &key.tenant {
             self.store.tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;

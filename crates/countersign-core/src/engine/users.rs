@@ -1,6 +1,6 @@
-//! What is done to users: create, lock, unlock, log out, delete.
+//! Use cases on users: create, lock, unlock, log out, delete.
 //!
-//! Channels of devices that may no longer take part are closed.
+//! Each one closes the channels of devices that may no longer take part.
 
 use super::{Engine, lost_every_race};
 use crate::event::{Actor, EventKind, Subject};
@@ -16,7 +16,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Creates a user. `profile` is [`User::profile`](crate::user::User::profile).
     ///
     /// # Errors
-    /// Refuses a name that is taken.
+    /// Refuses a name that exists already.
     pub async fn create_user(
         &self,
         actor: &Actor,
@@ -43,11 +43,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }
     }
 
-    /// Locks a user until an administrator unlocks them, or unlocks them, whatever the lock came from,
-    /// and clears all counts. Decisions on the user's state before are stale.
+    /// Locks a user until an administrator unlocks them, or removes any lock. Clears all counts.
+    /// Earlier decisions on the user's state become stale.
     ///
     /// # Errors
-    /// Refuses an unknown user, and one whose state would stay as it is.
+    /// Refuses an unknown user, and a call that would not change the state.
     pub async fn set_user_lock(
         &self,
         actor: &Actor,
@@ -82,10 +82,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(lost_every_race())
     }
 
-    /// Closes the channels of a user's devices. They may come back: to keep a user out, lock them.
+    /// Closes the channels of a user's devices. The devices may connect again: to keep a user out,
+    /// lock them.
     ///
     /// # Errors
-    /// Refuses an unknown user, and one of whose devices none is connected.
+    /// Refuses an unknown user, and a user without a connected device.
     pub async fn log_out(
         &self,
         actor: &Actor,
@@ -103,8 +104,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(())
     }
 
-    /// Deletes a user. Their open transactions are cancelled, and their callers told; their devices are
-    /// retired. Ended transactions stay, under the name.
+    /// Deletes a user. The user's open transactions are cancelled, and their callers told; the
+    /// user's devices are retired. Ended transactions stay under the user's name.
     ///
     /// # Errors
     /// Refuses an unknown user.
@@ -131,7 +132,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let expected = found.version;
             let change =
                 Change::DeleteUser { tenant: tenant.clone(), user: user.clone(), expected };
-            // Stale if a transaction was started, or the user changed, meanwhile.
+            // The commit is stale if a transaction was started, or the user changed, meanwhile.
             if self.commit(change, vec![event]).await? == Committed::Written {
                 self.disconnect(tenant, user, Recipients::Any);
                 return Ok(());

@@ -1,5 +1,5 @@
-//! Whether a signature is one: by an identity that may sign this transaction, in a form that its
-//! terms accept, over exactly what was shown.
+//! Verification of a signature: by an identity that may sign this transaction, in a format that its
+//! terms accept, over exactly the content that was shown.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::refusal::{Error, Refusal};
 use crate::spec::{AcceptedFormats, MediaType, RawTerms, SignatureFormat};
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
-    /// Verifies a signature over this transaction by this device. `None` for a code that is wrong.
+    /// Verifies a signature over this transaction by this device. `None` for a wrong code.
     pub(super) async fn verify(
         &self,
         context: &StepContext,
@@ -60,7 +60,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }
     }
 
-    /// Verifies a signature by the identity that is named, or by any that may sign this.
+    /// Verifies a signature by the named identity, or by any identity that may sign this
+    /// transaction.
     async fn verify_by_one(
         &self,
         context: &StepContext,
@@ -85,7 +86,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Err(refused.into())
     }
 
-    /// The signer that an identity is, if its certificate is good now.
+    /// The signer of an identity, if its certificate is valid now.
     async fn signer(
         &self,
         context: &StepContext,
@@ -100,8 +101,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 }
 
-/// Verifies a raw signature over what the terms say, or over the digest that the device reports
-/// where they do not say it.
+/// Verifies a raw signature over the bytes in the terms, or over the digest that the device reports
+/// if the terms have none.
 fn verify_raw(
     context: &StepContext,
     wanted: &RawTerms,
@@ -124,7 +125,7 @@ fn verify_raw(
         (MediaType::Digest, reported) if bytes.is_empty() => {
             Subject::Digest(reported.ok_or(BadProof::DigestLength)?)
         }
-        // A device that says what it signed has signed what was asked, or is refused.
+        // Refuse a reported value that differs from the requested one.
         (_, Some(reported)) if reported != bytes => return Err(BadProof::OtherContent),
         (MediaType::Digest, _) => Subject::Digest(bytes),
         _ => Subject::Text(str::from_utf8(bytes).map_err(|_| BadProof::OtherMediaType)?),
@@ -133,8 +134,8 @@ fn verify_raw(
     raw::verify(submission.value, algorithm, subject, id, signer, now)
 }
 
-/// What a signature is made with that names nothing: the scheme of its key, with the hash that this
-/// device is to prefer.
+/// The algorithm of a signature that does not name one: the scheme of its key, with the hash that
+/// the terms prefer for this device.
 fn preferred(
     context: &StepContext,
     wanted: &RawTerms,

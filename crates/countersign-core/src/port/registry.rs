@@ -1,4 +1,4 @@
-//! Tenants, clients, users, devices and activations, as they are read.
+//! The port for reading tenants, clients, users, devices and activations.
 
 use core::future::Future;
 
@@ -11,9 +11,9 @@ use crate::tenant::{ApiKey, Client, Tenant};
 use crate::time::Timestamp;
 use crate::user::User;
 
-/// Reads of the registry: tenants, clients, users, devices and activations. They change by
-/// [`Ledger::commit`](super::Ledger::commit) only. Secrets are sealed at rest by the adapter; in memory
-/// they are `Secret`s.
+/// Reads of the registry: tenants, clients, users, devices and activations. Only
+/// [`Ledger::commit`](super::Ledger::commit) changes them. The adapter seals secrets at rest; in
+/// memory they are `Secret`s.
 pub trait Registry: Send + Sync {
     /// Reads a tenant.
     fn tenant(
@@ -21,7 +21,7 @@ pub trait Registry: Send + Sync {
         name: &TenantName,
     ) -> impl Future<Output = Result<Option<Tenant>, Fault>> + Send;
 
-    /// Names all tenants, in order.
+    /// Reads the names of all tenants, in order.
     fn tenants(&self) -> impl Future<Output = Result<Vec<TenantName>, Fault>> + Send;
 
     /// Reads a client.
@@ -31,17 +31,17 @@ pub trait Registry: Send + Sync {
         id: &ClientId,
     ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
 
-    /// Finds the client of that id, whichever tenant's it is: ids are drawn, so one is another's
-    /// nowhere.
+    /// Finds the client of that id, in any tenant. Ids are random, so that no two tenants share
+    /// one.
     fn client_by_id(
         &self,
         id: &ClientId,
     ) -> impl Future<Output = Result<Option<Client>, Fault>> + Send;
 
-    /// Finds the API key of that digest, whichever tenant's it is.
+    /// Finds the API key of that digest, in any tenant.
     fn key(&self, digest: &[u8; 32]) -> impl Future<Output = Result<Option<ApiKey>, Fault>> + Send;
 
-    /// Reads the API keys that are good for `tenant`, or all there are, oldest first, at most
+    /// Reads the API keys that are valid for `tenant`, or all, oldest first, at most
     /// [`crate::limits::LISTED_MAX`].
     fn keys(
         &self,
@@ -55,22 +55,22 @@ pub trait Registry: Send + Sync {
         name: &UserName,
     ) -> impl Future<Output = Result<Option<Versioned<User>>, Fault>> + Send;
 
-    /// Reads a device, retired ones included.
+    /// Reads a device, even a retired one.
     fn device(
         &self,
         tenant: &TenantName,
         id: DeviceId,
     ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
 
-    /// Finds a device by its serial number, retired ones aside.
+    /// Finds a device by its serial number, unless it is retired.
     fn device_by_serial(
         &self,
         tenant: &TenantName,
         serial: SerialNumber,
     ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
 
-    /// Reads the devices of one user, or of all, retired ones aside, by user and sequence, at most
-    /// [`crate::limits::LISTED_MAX`].
+    /// Reads the devices of one user, or of all users, without retired ones, by user and sequence,
+    /// at most [`crate::limits::LISTED_MAX`].
     fn devices(
         &self,
         tenant: &TenantName,
@@ -84,8 +84,8 @@ pub trait Registry: Send + Sync {
         id: IdentityId,
     ) -> impl Future<Output = Result<Option<Versioned<Device>>, Fault>> + Send;
 
-    /// Reads the devices that hold an identity with all of these labels, as `devices`, at most
-    /// `limit`.
+    /// Reads the devices that hold an identity with all of these labels, in the order of `devices`,
+    /// at most `limit`.
     fn devices_by_labels(
         &self,
         tenant: &TenantName,
@@ -93,8 +93,8 @@ pub trait Registry: Send + Sync {
         limit: u16,
     ) -> impl Future<Output = Result<Vec<Versioned<Device>>, Fault>> + Send;
 
-    /// Reads a user and their devices, retired ones aside, together where a store can. `None` where
-    /// there is no such user.
+    /// Reads a user and the user's devices without retired ones, together if the store can. `None`
+    /// if there is no such user.
     fn user_with_devices(
         &self,
         tenant: &TenantName,
@@ -107,8 +107,8 @@ pub trait Registry: Send + Sync {
         }
     }
 
-    /// Reads the user who holds an identity, and of their devices the one that it is on, together
-    /// where a store can. Nobody holds what is on a retired device.
+    /// Reads the user who holds an identity, with only the device that has it, together if the
+    /// store can. `None` for an identity on a retired device.
     fn holder(
         &self,
         tenant: &TenantName,
@@ -121,7 +121,7 @@ pub trait Registry: Send + Sync {
         }
     }
 
-    /// Reads a user's activations that have not expired at `now`, newest first, used ones included,
+    /// Reads a user's activations that have not expired at `now`, used ones included, newest first,
     /// at most [`crate::limits::ACTIVATIONS_LISTED_MAX`].
     fn activations(
         &self,

@@ -1,4 +1,4 @@
-//! How a transaction ends: with whom, and why.
+//! The end of a transaction, with the device and the reason.
 
 use core::fmt;
 
@@ -8,53 +8,53 @@ use crate::id::DeviceId;
 use crate::outcome::Outcome;
 use crate::user::Factor;
 
-/// How a transaction ended.
+/// The way in which a transaction ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum End {
-    /// The person signed.
+    /// The user signed.
     Finished {
-        /// On this device.
+        /// The device that signed.
         by: DeviceId,
         /// The verified signature.
         proof: Proof,
     },
-    /// The person said no.
+    /// The user declined.
     Declined {
-        /// On this device.
+        /// The device on which the user declined.
         by: DeviceId,
-        /// And why.
+        /// The user's reason.
         reason: Decline,
-        /// In what words, at most [`crate::limits::REASON_BYTES_MAX`]; none, where the device gave
-        /// none.
+        /// The user's own words, at most [`crate::limits::REASON_BYTES_MAX`]; empty if the device
+        /// sent no words.
         words: String,
     },
-    /// The device could not do it.
+    /// A device could not sign.
     Failed {
-        /// Which.
+        /// The device that failed.
         by: DeviceId,
-        /// Why, in its own words, at most [`crate::limits::REASON_BYTES_MAX`]; empty, where it gave
-        /// none.
+        /// The device's reason, at most [`crate::limits::REASON_BYTES_MAX`]; empty if the device
+        /// sent none.
         reason: String,
     },
-    /// Nobody answered in time.
+    /// A deadline passed.
     Expired(Timeout),
-    /// The relying party took it back.
+    /// The client cancelled it.
     Cancelled,
     /// Wrong PINs, or wrong codes, locked the user.
     Locked {
-        /// The device that sent the last of them.
+        /// The device that sent the last wrong one.
         by: DeviceId,
-        /// Which of the two.
+        /// The factor that was wrong.
         factor: Factor,
     },
 }
 
-/// Why a person said no.
+/// The reason why a user declined.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decline {
-    /// They do not want to.
+    /// The user does not want to sign.
     User,
-    /// They never asked for it: somebody else did.
+    /// The user did not cause the transaction; another person did.
     NotMe,
 }
 
@@ -63,12 +63,12 @@ pub enum Decline {
 pub enum Timeout {
     /// No addressed device came online.
     GoOnline,
-    /// Nobody signed.
+    /// No device signed.
     Sign,
 }
 
 impl End {
-    /// The end without its particulars.
+    /// The outcome, without device and reason.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
@@ -81,7 +81,7 @@ impl End {
         }
     }
 
-    /// The device that ended it, where one did.
+    /// The device that ended it, if a device did.
     #[must_use]
     pub fn by(&self) -> Option<DeviceId> {
         match self {
@@ -95,7 +95,7 @@ impl End {
 }
 
 impl Outcome {
-    /// Its name in the ledger, in logs and on the wire.
+    /// The clock's name in the ledger, in logs and on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! How long a receiver is tried, whatever it answers and asks for: properties of every wait.
+//! Retry times of deliveries: properties that hold for every answer of a receiver.
 
 use core::time::Duration;
 
@@ -10,7 +10,7 @@ use countersign_core::limits::{
 use countersign_core::time::Timestamp;
 use proptest::prelude::*;
 
-/// As a configuration can have it.
+/// A retry policy that the configuration permits.
 fn retry() -> impl Strategy<Value = RetryPolicy> {
     let first = 1..=DELIVERY_BACKOFF_MAX.as_secs();
     let give_up_after = 1..=DELIVERY_AGE_MAX.as_secs();
@@ -21,7 +21,7 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
     })
 }
 
-/// What a receiver may ask for: nothing, something sensible, or anything.
+/// The wait that a receiver asks for: none, a reasonable one, or any other.
 fn asked() -> impl Strategy<Value = Option<Duration>> {
     prop_oneof![
         Just(None),
@@ -30,7 +30,7 @@ fn asked() -> impl Strategy<Value = Option<Duration>> {
     ]
 }
 
-/// A delivery's life: it is tried whenever it is due, and each time put off.
+/// The attempts of one delivery: each is made when it is due, and fails.
 fn waits(retry: RetryPolicy, asked: &[Option<Duration>], jitter: &[u8]) -> (Vec<Timestamp>, u16) {
     let (queued_at, mut now, mut tries) = (Timestamp(1_000), Timestamp(1_000), Vec::new());
     for count in 1.. {
@@ -40,8 +40,8 @@ fn waits(retry: RetryPolicy, asked: &[Option<Duration>], jitter: &[u8]) -> (Vec<
         match retry.after(Attempt::Deferred(asked), count, queued_at, now, jitter) {
             Verdict::Retry(at) => now = at,
             Verdict::GiveUp => return (tries, count),
-            Verdict::Done => panic!("nobody took it"),
-            Verdict::Skipped | Verdict::Retire { .. } => panic!("nobody said so"),
+            Verdict::Done => panic!("no receiver accepted it"),
+            Verdict::Skipped | Verdict::Retire { .. } => panic!("no receiver answered so"),
         }
     }
     unreachable!("it is given up some time")
@@ -57,13 +57,13 @@ proptest! {
         let (tries, count) = waits(retry, &asked, &jitter);
         let over = Timestamp(1_000) + retry.give_up_after;
         let last = *tries.last().unwrap();
-        prop_assert!(tries.windows(2).all(|two| two[0] < two[1]), "nothing spins");
-        prop_assert!(last <= over, "nothing is tried after its time");
-        prop_assert!(last == over || count == DELIVERY_ATTEMPTS_MAX, "its time is used");
+        prop_assert!(tries.windows(2).all(|two| two[0] < two[1]), "each attempt is later");
+        prop_assert!(last <= over, "no attempt is made after the time is over");
+        prop_assert!(last == over || count == DELIVERY_ATTEMPTS_MAX, "the whole time is used");
     }
 
     #[test]
-    fn a_wait_is_what_was_asked_for_or_longer_and_never_much_longer(
+    fn a_wait_is_at_least_what_the_receiver_asked_for_and_at_most_its_limit(
         retry in retry(),
         asked in asked(),
         count in 1..DELIVERY_ATTEMPTS_MAX,
@@ -79,9 +79,9 @@ proptest! {
         let asked = asked.unwrap_or_default();
         let doubled = retry.first.saturating_mul(1 << (count - 1).min(20));
         let longest = doubled.min(DELIVERY_BACKOFF_MAX);
-        prop_assert!(at >= (now + asked).min(over), "what it asks for is kept");
-        prop_assert!(at >= (now + longest * 7 / 16).min(over), "chance takes nine sixteenths");
-        prop_assert!(at <= (now + asked.max(longest * 15 / 16)).min(over), "and one at least");
+        prop_assert!(at >= (now + asked).min(over), "the wait that the receiver asks for is kept");
+        prop_assert!(at >= (now + longest * 7 / 16).min(over), "jitter takes at most 9/16");
+        prop_assert!(at <= (now + asked.max(longest * 15 / 16)).min(over), "and at least 1/16");
         let next = retry.after(attempt, count + 1, now, now, jitter);
         prop_assert!(
             matches!(next, Verdict::Retry(next) if next >= at) || count + 1 >= DELIVERY_ATTEMPTS_MAX,
@@ -90,7 +90,7 @@ proptest! {
     }
 
     #[test]
-    fn a_receiver_that_fails_in_a_row_is_left_alone_and_then_tried_by_one(
+    fn a_receiver_that_fails_in_a_row_is_not_called_and_then_probed_by_one_delivery(
         retry in retry(),
         asked in asked(),
         rounds in 1..40_u64,
@@ -102,9 +102,9 @@ proptest! {
         }
         for round in 0..rounds {
             let opened = circuit.failed(now, &retry, asked);
-            prop_assert_eq!(opened, round == 0, "it is told once");
-            prop_assert_eq!(circuit.lets(9, now), 0, "it is left alone");
-            // Those that were on their way before fail as well, and make the pause no longer.
+            prop_assert_eq!(opened, round == 0, "only the first failure opens it");
+            prop_assert_eq!(circuit.lets(9, now), 0, "the receiver is not called");
+            // Deliveries that were in progress before also fail, and do not lengthen the pause.
             let before = circuit;
             circuit.failed(now, &retry, asked);
             now = now + DELIVERY_PAUSE_MAX;

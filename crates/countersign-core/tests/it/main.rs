@@ -1,4 +1,4 @@
-//! The machine on one page, and its stories.
+//! The state machine's table, and sequences of its steps.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -26,12 +26,12 @@ fn bob() -> DeviceId {
     DeviceId::try_from(2).unwrap()
 }
 
-/// A proof as a ledger would give it back; what `verify` demands of one is proof's own test.
+/// A proof as a ledger returns it. The crate `proof` tests what `verify` requires.
 fn proof(of: TransactionId, evidence: u8) -> Proof {
     Proof::recorded(of.bytes(), [7; 32], Some([8; 32]), vec![evidence])
 }
 
-/// Started at 0; ten seconds to come online, twenty to sign.
+/// A transaction that started at 0, with ten seconds to come online and twenty to sign.
 fn spec() -> TransactionSpec {
     TransactionSpec {
         id: ID,

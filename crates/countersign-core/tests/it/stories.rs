@@ -1,4 +1,4 @@
-//! Lives of transactions, as somebody would tell them.
+//! Sequences of steps of transactions.
 
 use core::time::Duration;
 use std::fmt::Write as _;
@@ -79,7 +79,7 @@ fn a_device_that_comes_online_in_time_stops_the_first_clock() {
 }
 
 #[test]
-fn nobody_comes_online() {
+fn a_transaction_expires_if_no_device_comes_online() {
     check(
         spec(),
         false,
@@ -94,7 +94,7 @@ fn nobody_comes_online() {
 }
 
 #[test]
-fn without_time_to_come_online_it_ends_where_it_begins() {
+fn a_transaction_without_time_to_come_online_ends_when_it_starts() {
     let clocks = Clocks::Two { go_online: Duration::ZERO, sign: Duration::from_secs(20) };
     let spec = TransactionSpec { clocks, ..spec() };
     check(
@@ -133,7 +133,7 @@ fn one_clock_runs_from_start_to_end() {
 }
 
 #[test]
-fn the_first_answer_wins_whichever_it_is() {
+fn the_first_input_that_ends_a_transaction_wins() {
     let decline = Input::Decline { device: bob(), reason: Decline::User, words: String::new() };
     let finish = Input::Finish { device: ann(), proof: proof(ID, 1) };
     check(
@@ -156,7 +156,7 @@ fn the_first_answer_wins_whichever_it_is() {
 }
 
 #[test]
-fn a_device_that_is_not_addressed_learns_nothing() {
+fn a_device_that_is_not_addressed_is_refused_as_unknown() {
     let spec = TransactionSpec { recipients: Recipients::Device(ann()), ..spec() };
     check(
         spec,
@@ -171,7 +171,7 @@ fn a_device_that_is_not_addressed_learns_nothing() {
 }
 
 #[test]
-fn the_deadline_outranks_a_valid_signature_whatever_the_sweeper_does() {
+fn the_deadline_outranks_a_valid_signature_even_before_a_tick() {
     let finish = Input::Finish { device: ann(), proof: proof(ID, 1) };
     check(
         spec(),
@@ -188,7 +188,7 @@ fn the_deadline_outranks_a_valid_signature_whatever_the_sweeper_does() {
 }
 
 #[test]
-fn more_devices_than_may_take_a_transaction_are_refused_and_those_that_took_it_go_on() {
+fn a_take_above_the_maximum_is_refused_and_earlier_takes_stay_valid() {
     let (mut transaction, _) = Transaction::start(TransactionSpec { online: true, ..spec() });
     let device = |number: u64| number.try_into().unwrap();
     for number in 1..=TAKES_MAX as u64 {

@@ -1,5 +1,5 @@
-//! Every state, every input, before and at the deadline: the machine's review page, committed
-//! beside its source. Review its diff whenever `step` changes.
+//! Every state with every input, before and at the deadline. The tables are committed beside this
+//! file. Review their diff whenever `step` changes.
 
 use std::fmt::Write as _;
 
@@ -78,7 +78,7 @@ fn cell(before: &Transaction, outcome: Result<Step, Refusal>) -> String {
     match outcome {
         Err(refusal) => format!("no: {refusal:?}"),
         Ok(Step { event: None, next }) => {
-            assert_eq!(&next, before, "what is no event changes nothing");
+            assert_eq!(&next, before, "a step without an event changes nothing");
             "same".into()
         }
         Ok(Step { event: Some(event), next }) => match (event, next.state) {
@@ -117,7 +117,7 @@ fn every_state_meets_every_input_before_and_at_the_deadline_as_written() {
 }
 
 #[test]
-fn what_has_ended_is_deleted_once_and_never_changes_otherwise() {
+fn an_ended_transaction_is_deleted_once_and_never_changes_otherwise() {
     for (name, before) in states(&spec()).into_iter().filter(|(_, t)| t.state.is_ended()) {
         for (input_name, input) in inputs() {
             let outcome = before.clone().step(input, Timestamp(3_000));

@@ -261,7 +261,7 @@ async fn a_wait_lets_a_device_come_by_itself_and_an_end_calls_the_push_off() {
     assert_eq!(fixture.services.next().await.token, hex::encode([3; 32]));
     let why = fixture.pushed("comes", "skipped");
     assert!(
-        ["the device has taken it", "the device is on the line"]
+        ["the device has taken it", "the device is connected"]
             .contains(&why["outcome"].as_str().unwrap()),
         "{why}"
     );

@@ -1,6 +1,6 @@
--- The ledger. Moments are milliseconds since the Unix epoch; ids of 128 bits are BLOBs of 16 bytes,
--- big-endian (read them with `lower(hex(id))`); keys of all tables begin with the tenant.
--- "sealed" is AES-256-GCM under the master key, bound to its tenant, owner and purpose.
+-- The ledger. Times are milliseconds since the Unix epoch. Ids of 128 bits are BLOBs of 16 bytes,
+-- big-endian (read them with `lower(hex(id))`). The keys of all tables begin with the tenant.
+-- "sealed" is AES-256-GCM under the master key, bound to the value's tenant, owner and purpose.
 
 CREATE TABLE tenants (
     name                  TEXT    NOT NULL PRIMARY KEY,
@@ -18,22 +18,23 @@ CREATE TABLE clients (
     name          TEXT    NOT NULL,
     secret_digest BLOB    NOT NULL, -- SHA-256
     webhook_key   BLOB    NOT NULL, -- sealed
-    -- The key that signed callbacks before the newest one did: both sign until the client has changed over.
+    -- The key that signed callbacks before the newest one. Both sign until the client has changed
+    -- over.
     webhook_key_before BLOB,        -- sealed
-    scopes        TEXT,             -- what its tokens may be good for: names, as a JSON array. NULL is everything
+    scopes        TEXT,             -- the scopes of its tokens, a JSON array; NULL: all scopes
     created_at    INTEGER NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, name)
 ) STRICT, WITHOUT ROWID;
 
--- OneSpan's SOAP names a client and no tenant.
+-- For OneSpan's SOAP API, whose requests name a client and no tenant.
 CREATE INDEX clients_by_id ON clients (id);
 
--- The keys of whole applications.
+-- API keys, which applications present.
 CREATE TABLE api_keys (
     seq        INTEGER PRIMARY KEY,
     id         BLOB    NOT NULL UNIQUE,
-    tenant     TEXT,                    -- NULL is good for all
+    tenant     TEXT,                    -- NULL: valid for all tenants
     kind       TEXT    NOT NULL,        -- front-end, back-end
     digest     BLOB    NOT NULL UNIQUE, -- SHA-256 of the key
     created_at INTEGER NOT NULL
@@ -45,14 +46,14 @@ CREATE TABLE users (
     version        INTEGER NOT NULL,
     serial_base    INTEGER NOT NULL,
     devices_made   INTEGER NOT NULL,
-    activations_made INTEGER NOT NULL, -- a new activation is held to it
+    activations_made INTEGER NOT NULL, -- a new activation is written only if it is unchanged
     wrong_pins     INTEGER NOT NULL,
     wrong_codes    INTEGER NOT NULL,
     pin_locks_in_a_row  INTEGER NOT NULL, -- locks by wrong PINs since the last right one
     code_locks_in_a_row INTEGER NOT NULL, -- locks by wrong codes since the last right one
     lock           TEXT    NOT NULL, -- open, until, reported, administrator
-    locked_until   INTEGER,          -- where lock is until
-    profile        TEXT,             -- what the dialect that made the user keeps of them, as it wrote it
+    locked_until   INTEGER,          -- if lock is until
+    profile        TEXT,             -- the record of the dialect that created the user
     created_at     INTEGER NOT NULL,
     PRIMARY KEY (tenant, name)
 ) STRICT, WITHOUT ROWID;
@@ -71,11 +72,11 @@ CREATE TABLE devices (
     code_key      BLOB    NOT NULL, -- sealed
     pin_digest    BLOB,             -- sealed
     pin_version   INTEGER,
-    push_provider TEXT,             -- apns, fcm, webpush, webhook; NULL is none
-    push_address  BLOB,             -- sealed JSON; NULL where it was retired
-    push_mark     BLOB,             -- SHA-256 of the address, so that it is one device's
-    push_at       INTEGER,          -- since when it holds, or when it was retired
-    push_retired  TEXT,             -- why: dead, moved
+    push_provider TEXT,             -- apns, fcm, webpush, webhook; NULL: no address was registered
+    push_address  BLOB,             -- sealed JSON; NULL if it was retired
+    push_mark     BLOB,             -- SHA-256 of the address, so that it belongs to one device
+    push_at       INTEGER,          -- the time of its registration, or of its retirement
+    push_retired  TEXT,             -- the reason: dead, moved
     enrolled_at   INTEGER NOT NULL,
     about         TEXT    NOT NULL, -- JSON
     identities    TEXT    NOT NULL, -- JSON, certificates as base64 of DER
@@ -86,7 +87,7 @@ CREATE INDEX devices_listed ON devices (tenant, user, sequence) WHERE status <> 
 CREATE INDEX devices_by_serial ON devices (tenant, serial_base, sequence) WHERE status <> 'retired';
 CREATE UNIQUE INDEX devices_by_push_mark ON devices (tenant, push_mark) WHERE push_mark IS NOT NULL;
 
--- Both follow from devices.identities, those of retired devices aside, and are kept by the triggers below.
+-- Both tables are derived from devices.identities, without retired devices, by the triggers below.
 CREATE TABLE identities (
     tenant TEXT    NOT NULL,
     id     TEXT    NOT NULL, -- hex, as in devices.identities
@@ -134,13 +135,13 @@ BEGIN
          WHERE new.status <> 'retired';
 END;
 
--- The public keys that identities of a tenant have or had. A row is never removed: a key is one identity's for
--- good, whatever becomes of the identity, its device and its user.
+-- The public keys that identities of a tenant have or had. A row is never removed: a key belongs to
+-- one identity for good, even if the identity, its device or its user is removed.
 CREATE TABLE identity_keys (
     tenant             TEXT NOT NULL,
     key_digest         BLOB NOT NULL, -- SHA-256 of the SubjectPublicKeyInfo in DER
     identity           TEXT NOT NULL, -- hex, as in devices.identities
-    certificate_serial BLOB,          -- 16 bytes; NULL where another authority issued the certificate
+    certificate_serial BLOB,          -- 16 bytes; NULL if another authority issued the certificate
     PRIMARY KEY (tenant, key_digest)
 ) STRICT, WITHOUT ROWID;
 
@@ -156,55 +157,56 @@ CREATE TABLE activations (
     code      BLOB    NOT NULL, -- sealed
     not_after INTEGER NOT NULL,
     secret    INTEGER NOT NULL, -- 0 or 1
-    chosen    INTEGER NOT NULL, -- 0: generated, 1: chosen by somebody
+    chosen    INTEGER NOT NULL, -- 0: generated, 1: chosen by a person
     labels    TEXT    NOT NULL, -- JSON: the labels of the identities that are enrolled with it
     state     TEXT    NOT NULL, -- open, used
-    request   BLOB,             -- where used: SHA-256 of the request
-    answer    BLOB,             -- where used
+    request   BLOB,             -- if used: SHA-256 of the request
+    answer    BLOB,             -- if used: the answer to that request
     UNIQUE (tenant, id)
 ) STRICT;
 
 CREATE INDEX activations_by_user ON activations (tenant, user, not_after);
 CREATE INDEX activations_expired ON activations (not_after);
 
--- A rowid table whose rows stand in the order in which they were written: new ones go to its end,
--- and only the index on ids is written at random. An open transaction, and no other, has a due_at,
--- so that the indexes that serve open ones stay as small as what is open.
+-- A rowid table, whose rows are in the order of insertion: new rows are appended, and only the
+-- index on ids is written at random positions. Only open transactions have a due_at, so that the
+-- indexes for open ones stay small.
 CREATE TABLE transactions (
     seq         INTEGER PRIMARY KEY,
     tenant      TEXT    NOT NULL,
     id          BLOB    NOT NULL,
     version     INTEGER NOT NULL,
-    -- its life
+    -- State:
     state       TEXT    NOT NULL, -- waiting, taken, finished, declined, failed, expired, cancelled, locked
-    reached     INTEGER NOT NULL, -- 1 where waiting and an addressed device has been online
-    due_at      INTEGER,          -- when it expires; NULL once it has ended
+    reached     INTEGER NOT NULL, -- 1 if waiting and an addressed device has been online
+    due_at      INTEGER,          -- the deadline; NULL if it has ended
     takes       TEXT    NOT NULL, -- JSON: [{"device":…,"at":…,"origin":"gateway"}, …]; without origin: the device itself
     ended_at    INTEGER,
     ended_by    INTEGER,          -- a device
     end_reason  TEXT,             -- declined: user, not_me, and after a colon the device's words; expired: go_online, sign;
                                   -- failed: the device's words; locked: pin, code
     proof_content BLOB,           -- finished: SHA-256 of the content
-    proof_signer  BLOB,           -- finished: SHA-256 of the signer's certificate; empty where a code signed
+    proof_signer  BLOB,           -- finished: SHA-256 of the signer's certificate; empty for a code
     evidence    BLOB,             -- finished: the signature: CMS in DER, raw, or the code's digits
-    raw         TEXT,             -- finished with a raw signature: JSON, what else it takes to verify it
-    discarded   INTEGER NOT NULL DEFAULT 0, -- 1 where its caller deleted it
-    -- its terms
+    raw         TEXT,             -- finished with a raw signature: JSON, the further data for verifying it
+    discarded   INTEGER NOT NULL DEFAULT 0, -- 1 if its caller deleted it
+    -- Terms:
     dialect     TEXT    NOT NULL,
     client      TEXT    NOT NULL,
     user        TEXT    NOT NULL,
     request_key INTEGER NOT NULL,
-    reference   TEXT,             -- the caller's own name for it
-    device      INTEGER,          -- the addressed one; NULL is any
+    reference   TEXT,             -- the client's reference
+    device      INTEGER,          -- the addressed one; NULL: any
     started_at  INTEGER NOT NULL,
-    body        TEXT    NOT NULL, -- JSON: the terms that nothing is found by
-    stored_bytes INTEGER NOT NULL, -- what it counts in table stored
+    body        TEXT    NOT NULL, -- JSON: the terms that no query searches
+    stored_bytes INTEGER NOT NULL, -- the bytes that it counts in table stored
     content     BLOB    NOT NULL, -- what is shown and signed
     UNIQUE (tenant, id)
 ) STRICT;
 
--- What the transactions of each client occupy, for its quota and its tenant's. The program changes it with
--- each row that it inserts or deletes there: with a trigger SQLite would copy each page before it changes it.
+-- The bytes of each client's transactions, for the quotas of clients and tenants. The program
+-- updates it with each row that it inserts into or deletes from transactions. With a trigger,
+-- SQLite would copy each page before changing it.
 CREATE TABLE stored (
     tenant       TEXT    NOT NULL,
     client       TEXT    NOT NULL,
@@ -227,8 +229,8 @@ CREATE INDEX transactions_due ON transactions (due_at)
 CREATE INDEX transactions_ended ON transactions (ended_at)
     WHERE ended_at IS NOT NULL;
 
--- What stays of finished transactions when retention has removed them: all but the content, where the
--- signature holds it, the callback and the notice. Columns mean what they mean above.
+-- The evidence of finished transactions that retention has removed: all columns but the callback,
+-- the notice, and the content if the signature contains it. The columns are those of transactions.
 CREATE TABLE evidence (
     seq           INTEGER PRIMARY KEY,
     tenant        TEXT    NOT NULL,
@@ -250,7 +252,7 @@ CREATE TABLE evidence (
     body          TEXT    NOT NULL,
     raw           TEXT,
     discarded     INTEGER NOT NULL DEFAULT 0,
-    content       BLOB,             -- where the signature does not hold it: all but CMS
+    content       BLOB,             -- if the signature does not contain it: all formats but CMS
     UNIQUE (tenant, id)
 ) STRICT;
 
@@ -260,28 +262,30 @@ CREATE INDEX evidence_by_key ON evidence (tenant, request_key);
 CREATE UNIQUE INDEX evidence_by_reference ON evidence (tenant, client, reference)
     WHERE reference IS NOT NULL;
 
--- A row is a signature that may be used once: a raw ECDSA signature, which names no transaction. Written with the
--- end that it signed, and never removed, so that it is refused for every other transaction.
+-- A row is a used single-use signature: a raw ECDSA signature, which names no transaction. It is
+-- written with the end of its transaction and never removed, so that it is refused for every other
+-- transaction.
 CREATE TABLE used_signatures (
     tenant TEXT NOT NULL,
     mark   BLOB NOT NULL, -- SHA-256 of the signature's r
     PRIMARY KEY (tenant, mark)
 ) STRICT, WITHOUT ROWID;
 
--- Deliveries by receiver, so that a slow one delays nobody else, and what became of them.
+-- Deliveries by destination, so that a slow receiver delays only its own, and the results of their
+-- attempts.
 CREATE TABLE deliveries (
     seq            INTEGER PRIMARY KEY,
     tenant         TEXT    NOT NULL,
     id             BLOB    NOT NULL,
     transaction_id BLOB    NOT NULL,
     kind           TEXT    NOT NULL, -- callback, push
-    device         INTEGER,          -- where it is a push
+    device         INTEGER,          -- the device of a push
     host           TEXT    NOT NULL DEFAULT '', -- host and port of a callback, or a push service and its application
-    queued_at        INTEGER NOT NULL DEFAULT 0,  -- since when, or when it was replayed
-    attempts       INTEGER NOT NULL, -- begun
+    queued_at        INTEGER NOT NULL DEFAULT 0,  -- when it was queued or replayed
+    attempts       INTEGER NOT NULL, -- attempts that were begun
     lease          INTEGER NOT NULL DEFAULT 0,  -- grows by one with each claim
-    due_at         INTEGER,          -- when it is tried, or its lease ends; NULL is given up
-    outcome        TEXT,             -- what came of the last attempt that was settled
+    due_at         INTEGER,          -- the next attempt, or the end of the lease; NULL: given up
+    outcome        TEXT,             -- the result of the last settled attempt
     UNIQUE (tenant, id)
 ) STRICT;
 
@@ -290,26 +294,26 @@ CREATE INDEX deliveries_by_destination ON deliveries (tenant, host, due_at) WHER
 CREATE INDEX deliveries_dead_letters ON deliveries (tenant) WHERE due_at IS NULL;
 CREATE INDEX deliveries_of_transaction ON deliveries (tenant, transaction_id);
 
--- A row is a device that was pushed for a transaction, or that came to it after it began.
+-- A row is a device that was pushed for a transaction, or that came online after its start.
 CREATE TABLE contacts (
     tenant         TEXT    NOT NULL,
     transaction_id BLOB    NOT NULL,
     device         INTEGER NOT NULL,
-    push           TEXT,    -- sent, skipped, waiting, failed, gone; NULL is not pushed
-    push_at        INTEGER, -- since when
-    push_outcome   TEXT,    -- what came of the last attempt
-    reached_at     INTEGER, -- when it first asked what there is
+    push           TEXT,    -- sent, skipped, waiting, failed, gone; NULL: not pushed
+    push_at        INTEGER, -- the time of that state
+    push_outcome   TEXT,    -- the result of the last attempt
+    reached_at     INTEGER, -- when it first asked for its open transactions
     PRIMARY KEY (tenant, transaction_id, device)
 ) STRICT, WITHOUT ROWID;
 
--- What happened, by whom. A tenant's newest event is never removed, so no number is given twice.
+-- Events. A tenant's newest event is never removed, so that no number is given twice.
 CREATE TABLE events (
-    tenant  TEXT    NOT NULL, -- '' is the server's own
+    tenant  TEXT    NOT NULL, -- '': an event of the whole server
     number  INTEGER NOT NULL, -- 1, 2, 3, … in each tenant
     at      INTEGER NOT NULL,
     kind    TEXT    NOT NULL, -- transaction.started, user.locked, …
     actor   TEXT    NOT NULL, -- client:, device:, command-line: or console: and a name; server
     subject TEXT    NOT NULL, -- transaction:, user:, device:, … and a name; tenant
-    details TEXT,             -- JSON: pairs of a name and a value; neither secrets nor contents
+    details TEXT,             -- JSON: pairs of a name and a value; no secrets and no contents
     PRIMARY KEY (tenant, number)
 ) STRICT, WITHOUT ROWID;

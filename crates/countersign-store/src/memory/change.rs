@@ -91,7 +91,7 @@ impl Tables {
 
     fn trust(&mut self, tenant: &TenantName, root: &[u8]) -> Result<Committed, Fault> {
         self.check_tenant(tenant, "trusting a root")?;
-        let found = self.tenants.get_mut(tenant).expect("it was looked for");
+        let found = self.tenants.get_mut(tenant).expect("the tenant was checked above");
         if found.roots.iter().any(|one| one == root) {
             return Ok(Committed::Exists);
         }
@@ -201,7 +201,7 @@ impl Tables {
         }
         let changed = self.change_device(device, expected);
         if let (Committed::Written, Some(lock_state)) = (changed, lock_state) {
-            let user = self.users.get_mut(&whose).expect("looked at above");
+            let user = self.users.get_mut(&whose).expect("the user was found above");
             user.value.lock_state = lock_state;
             user.version += 1;
         }
@@ -250,7 +250,7 @@ impl Tables {
         }
         self.keep_keys(&device.tenant, &keys);
         let user = self.users.get_mut(&(device.tenant.clone(), device.user.clone()));
-        let user = user.expect("looked at above");
+        let user = user.expect("the user was checked above");
         user.value.devices_made += 1;
         user.version += 1;
         let row = &mut self.activations[at];

@@ -1,4 +1,4 @@
-//! What came of waking devices, and whose a push address is.
+//! Results of waking devices, and the owners of push addresses.
 
 use countersign_core::delivery::{DeliveryKind, Settlement, Verdict};
 use countersign_core::device::Device;
@@ -39,7 +39,7 @@ impl Tables {
         }
     }
 
-    /// Takes the device's push address from whichever other device has it.
+    /// Removes the device's push address from any other device that has it.
     pub(super) fn give_address_to(&mut self, device: &Device) {
         let Some(new) = device.push.registration() else { return };
         for row in self.devices.values_mut() {

@@ -1,4 +1,4 @@
-//! Debts that wait to be paid, in memory.
+//! The outbox, in memory.
 
 use std::convert::Infallible;
 
@@ -12,7 +12,7 @@ use countersign_core::time::Timestamp;
 
 use crate::claim::claim_round_robin;
 
-/// In the order in which they were queued.
+/// The deliveries in the order in which they were queued.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries(Vec<OutboxEntry>);
 
@@ -21,18 +21,18 @@ impl Deliveries {
         self.place(tenant, id).is_some()
     }
 
-    /// Whether a callback is owed for a transaction, given up or not.
+    /// Whether a transaction has a callback in the outbox, dead letter or not.
     pub(super) fn owe(&self, tenant: &TenantName, transaction: TransactionId) -> bool {
         let mut theirs = self.0.iter().filter(|outbox| is_for(outbox, tenant, transaction));
         theirs.any(|outbox| outbox.delivery.kind == DeliveryKind::Callback)
     }
 
-    /// Removes what is owed for a transaction.
+    /// Removes the deliveries of a transaction.
     pub(super) fn purge(&mut self, tenant: &TenantName, transaction: TransactionId) {
         self.0.retain(|outbox| !is_for(outbox, tenant, transaction));
     }
 
-    /// Removes the pushes that are owed for a transaction.
+    /// Removes the pushes of a transaction.
     pub(super) fn call_off(&mut self, tenant: &TenantName, transaction: TransactionId) {
         self.0.retain(|outbox| {
             let is_push = matches!(outbox.delivery.kind, DeliveryKind::Push(_));
@@ -40,7 +40,7 @@ impl Deliveries {
         });
     }
 
-    /// Queues what a transaction owes.
+    /// Queues a delivery of a transaction.
     pub(super) fn queue(&mut self, transaction: TransactionId, delivery: NewDelivery) {
         let NewDelivery { id, kind, destination, due_at } = delivery;
         let (queued_at, attempts, lease) = (due_at, 0, 0);
@@ -81,7 +81,7 @@ impl Deliveries {
         Claimed { deliveries: permits.into_iter().map(lease).collect(), resume }
     }
 
-    /// Answers the delivery that was settled, if its lease is the last one.
+    /// Answers the settled delivery, if its lease is the latest one.
     pub(super) fn settle(&mut self, settlement: &Settlement) -> Option<Delivery> {
         let at = self.place(&settlement.tenant, settlement.id)?;
         let outbox = &mut self.0[at];
@@ -158,8 +158,8 @@ impl Deliveries {
     }
 }
 
-/// One more attempt than before. Stays below the largest number, so that whoever counts the one in
-/// hand does not overflow.
+/// One more attempt than before. Stays below the largest number, so that counting the present
+/// attempt does not overflow.
 pub(crate) fn begun(attempts: u16) -> u16 {
     attempts.saturating_add(1).min(u16::MAX - 1)
 }

@@ -1,4 +1,4 @@
-//! Devices, and the identities that they hold.
+//! Devices and their identities, in memory.
 
 use countersign_core::device::{Device, DeviceStatus, Identity};
 use countersign_core::enrolment::{Addition, IdentityKey};
@@ -8,7 +8,7 @@ use countersign_core::port::{Committed, Versioned};
 use super::Tables;
 
 impl Tables {
-    /// A tenant's devices, retired ones aside, by user and sequence.
+    /// A tenant's devices, without retired ones, by user and sequence.
     pub(super) fn listed(
         &self,
         tenant: &TenantName,
@@ -25,7 +25,7 @@ impl Tables {
         listed
     }
 
-    /// Those that hold such an identity.
+    /// The devices that hold a matching identity.
     pub(super) fn holding(
         &self,
         tenant: &TenantName,
@@ -34,7 +34,7 @@ impl Tables {
         self.listed(tenant, |device| device.identities.iter().any(&is_such))
     }
 
-    /// Adds an identity to a device, if both versions still hold and its key is new.
+    /// Adds an identity to a device, if both versions are unchanged and its key is new.
     pub(super) fn add_identity(&mut self, addition: Addition) -> Committed {
         let Addition { device, expected, user_expected, key } = addition;
         let user = self.users.get(&(device.tenant.clone(), device.user.clone()));
@@ -53,7 +53,7 @@ impl Tables {
         checked
     }
 
-    /// Whether none of these keys, nor a serial number of their certificates, was used before.
+    /// Checks that these keys, and the serial numbers of their certificates, are new.
     pub(super) fn check_keys(&self, tenant: &TenantName, keys: &[IdentityKey]) -> Committed {
         let used = |serial: u128| {
             let all = self.identity_keys.iter();
@@ -74,7 +74,7 @@ impl Tables {
         Committed::Written
     }
 
-    /// Keeps them for good.
+    /// Records keys permanently.
     pub(super) fn keep_keys(&mut self, tenant: &TenantName, keys: &[IdentityKey]) {
         for key in keys {
             let kept = (key.identity, key.certificate_serial);
@@ -82,7 +82,7 @@ impl Tables {
         }
     }
 
-    /// Changes what may change in a device, if the version still holds.
+    /// Changes the mutable fields of a device, if its version is unchanged.
     pub(super) fn change_device(&mut self, device: Device, expected: u32) -> Committed {
         let key = (device.tenant.clone(), device.id);
         if self.devices.get(&key).is_some_and(|row| row.version == expected) {

@@ -1,4 +1,4 @@
-//! What goes: ended transactions of which only the evidence stays, expired activations, and users.
+//! Removal: ended transactions, of which the evidence stays, expired activations, and users.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ impl Tables {
         going.len() as u16
     }
 
-    /// Hides it from its own caller, if the version still holds.
+    /// Hides the evidence from the transaction's own caller, if the version is unchanged.
     pub(super) fn discard_evidence(&mut self, spec: &TransactionSpec, expected: u32) -> Committed {
         let is_it = |t: &&mut Versioned<Transaction>| {
             t.value.spec.tenant == spec.tenant && t.value.spec.id == spec.id
@@ -121,7 +121,7 @@ impl Tables {
     }
 }
 
-/// What stays of a finished transaction. A CMS holds its content; no other signature does.
+/// The evidence of a finished transaction. A CMS contains its content; other signatures do not.
 fn evidence(row: &Versioned<Transaction>, proof: &Proof) -> Versioned<Transaction> {
     let is_cms = proof.raw().is_none() && proof.signer().is_some();
     let mut content = row.value.spec.content.clone();

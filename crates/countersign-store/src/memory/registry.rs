@@ -1,4 +1,4 @@
-//! Who there is, in memory.
+//! The registry, in memory.
 
 use countersign_core::Fault;
 use countersign_core::device::{Device, DeviceStatus, Identity};

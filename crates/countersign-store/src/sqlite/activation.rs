@@ -1,4 +1,4 @@
-//! Rows of activation codes, and the unit of work that uses one and makes its device.
+//! Rows of activation codes, and the unit of work that uses one and creates its device.
 
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::id::{TenantName, UserName};
@@ -13,7 +13,7 @@ use super::error::StoreError;
 use super::{device, identity_key, tenant, user};
 use crate::seal::{MasterKeys, Owner, SealContext};
 
-/// An activation as it is written: its code sealed.
+/// An activation, prepared to be written: its code sealed.
 pub(super) struct Row {
     activation: Activation,
     code: Vec<u8>,
@@ -27,7 +27,7 @@ impl Row {
         Self { activation, code }
     }
 
-    /// Writes it, if as many as `expected` were made for its user before.
+    /// Writes it, if exactly `expected` activations were created for its user before.
     pub(super) fn insert(&self, sql: &Connection, expected: u32) -> Result<Committed, StoreError> {
         let activation = &self.activation;
         tenant::check(sql, &activation.tenant)?;
@@ -132,7 +132,7 @@ pub(super) fn expired(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Removes those of these activations that are still there, and answers how many.
+/// Removes those of these activations that still exist, and answers how many were.
 pub(super) fn purge(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result<u16, StoreError> {
     let mut delete =
         sql.prepare_cached("DELETE FROM activations WHERE seq = ?1 AND not_after <= ?2")?;
@@ -143,7 +143,7 @@ pub(super) fn purge(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result
     Ok(gone)
 }
 
-/// An enrolment as it is written.
+/// An enrolment, prepared to be written.
 pub(super) struct EnrolmentWork {
     enrolment: Enrolment,
     device: device::Row,
@@ -191,7 +191,7 @@ impl EnrolmentWork {
         Ok(Committed::Written)
     }
 
-    /// Whether what was decided on is as it was.
+    /// Whether the rows on which it was decided are unchanged.
     fn holds(&self, sql: &Connection) -> Result<bool, StoreError> {
         let Enrolment { activation, device, .. } = &self.enrolment;
         let version = version(sql, activation)?;

@@ -1,6 +1,6 @@
-//! A commit as it is written: the change, and its events.
+//! A commit, prepared to be written: the change, and its events.
 //!
-//! What takes time, sealing and writing JSON, is done before the commit queues for the writer.
+//! The slow steps, sealing and serialising JSON, are done before the commit queues for the writer.
 
 use countersign_core::device::Device;
 use countersign_core::id::{DeliveryId, DeviceId, TenantName, TransactionId, UserName};
@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::{activation, contact, delivery, device, event, key, tenant, transaction, user};
 use crate::seal::MasterKeys;
 
-/// A commit that waits for the writer.
+/// A commit that is queued for the writer.
 pub(super) struct PreparedCommit {
     change: PreparedChange,
     events: Vec<event::Row>,
@@ -46,7 +46,7 @@ impl PreparedCommit {
         Self { change: PreparedChange::of(commit.change, keys), events }
     }
 
-    /// Judges the change on what the ledger holds, and writes it and its events if it stands.
+    /// Checks the change against the ledger. If it is not stale, writes it with its events.
     pub(super) fn write(&self, sql: &Connection) -> Result<Committed, StoreError> {
         let committed = self.change.write(sql)?;
         if matches!(committed, Committed::Written | Committed::Replayed(1..)) {

@@ -1,8 +1,10 @@
-//! Moving what is committed from the write-ahead log into the file, out of the writer's way.
+//! Checkpoints: copying committed pages from the write-ahead log into the file, outside the writer
+//! thread.
 //!
-//! Each commit syncs the log; a thread of its own copies the log's pages into the file and syncs
-//! that. Under steady load the log would never be copied whole, and so never begin anew: when it
-//! grows past a bound the writer, which then holds still, copies the rest in a turn of its own.
+//! Each commit syncs the log. A separate thread copies the log's pages into the file and syncs the
+//! file. Under steady load the copy would never be complete, so the log would never restart.
+//! Therefore the writer copies the rest itself when the log exceeds a limit, because the writer
+//! writes nothing meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,14 +15,14 @@ use tracing::warn;
 
 use super::error::explained;
 
-/// Pages that the log may grow by before the thread is woken: 8 MiB.
+/// The growth of the log after which the thread is woken, in pages: 8 MiB.
 const WAKE_PAGES: u32 = 1_024;
-/// Pages in the log at which the writer takes a turn: 64 MiB.
+/// The size of the log at which the writer copies it itself, in pages: 64 MiB.
 const TURN_PAGES: u32 = 8_192;
 
-/// What the writer holds of the checkpoint thread.
+/// The writer's handle of the checkpoint thread.
 pub(super) struct Checkpoints {
-    /// Pages in the log, as of the last commit.
+    /// The pages in the log after the last commit.
     pages: Arc<AtomicU32>,
     woken_at: AtomicU32,
     stop: Arc<AtomicBool>,
@@ -50,14 +52,14 @@ impl Checkpoints {
         Ok(Self { pages, woken_at: AtomicU32::new(0), stop, thread: Some(thread) })
     }
 
-    /// After a batch: wakes the thread, or does its work, or neither.
+    /// Called after each batch: wakes the thread, copies the log, or does neither.
     pub(super) fn turn(&self, writer: &Connection) {
         let pages = self.pages.load(Ordering::Relaxed);
         let woken_at = self.woken_at.load(Ordering::Relaxed);
         if pages >= TURN_PAGES {
             copy(writer);
         } else if pages < woken_at {
-            // The log has begun anew.
+            // The log has restarted.
             self.woken_at.store(0, Ordering::Relaxed);
         } else if pages - woken_at >= WAKE_PAGES {
             self.woken_at.store(pages, Ordering::Relaxed);
@@ -71,20 +73,20 @@ impl Drop for Checkpoints {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A thread that panicked has said so.
+            // A thread that panicked has logged the panic.
             let _ = thread.join();
         }
     }
 }
 
-/// Copies all, and empties the log.
+/// Copies the whole log, and truncates it.
 pub(super) fn copy_all(sql: &Connection) -> rusqlite::Result<()> {
     sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// Copies what may be copied without waiting for anybody. What fails is in the log still.
+/// Copies the pages that need no waiting. If copying fails, the pages are still in the log.
 fn copy(sql: &Connection) {
     if let Err(error) = sql.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-        warn!(error = %explained(&error), "The ledger's log could not be copied into its file");
+        warn!(error = %explained(&error), "The ledger's log could not be checkpointed");
     }
 }

@@ -1,5 +1,5 @@
-//! Columns read in the order in which they were selected, each parsed once, each blamed by its
-//! name.
+//! Columns of a row, read in the order of the select. Each is parsed once, and an error names its
+//! column.
 
 use core::error::Error;
 use core::str::FromStr;
@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 use super::error::{Corrupt, StoreError};
 use crate::seal::{MasterKeys, Owner, SealContext};
 
-/// The columns of one row. The first ones are its key, and name it where one of them is corrupt.
+/// The columns of one row. The first ones are its key, which identifies the row if a column is
+/// corrupt.
 pub(super) struct Columns<'r> {
     table: &'static str,
     row: &'r Row<'r>,
@@ -29,30 +30,30 @@ impl<'r> Columns<'r> {
         Self { table, row, key_length, at: 0 }
     }
 
-    /// The same, from a later column on.
+    /// The same row, beginning at a later column.
     pub(super) fn after(self, count: usize) -> Self {
         Self { at: self.at + count, ..self }
     }
 
-    /// The next column, as it is.
+    /// The next column, without parsing.
     pub(super) fn next<T: FromSql>(&mut self, column: &'static str) -> Result<T, StoreError> {
         let value = self.row.get(self.at).map_err(|error| self.corrupt(column, error));
         self.at += 1;
         value
     }
 
-    /// The next column, a number that is never negative.
+    /// The next column: a number that is not negative.
     pub(super) fn number(&mut self, column: &'static str) -> Result<u64, StoreError> {
         let number: i64 = self.next(column)?;
         u64::try_from(number).map_err(|error| self.corrupt(column, error))
     }
 
-    /// The next column, a moment.
+    /// The next column: a timestamp.
     pub(super) fn moment(&mut self, column: &'static str) -> Result<Timestamp, StoreError> {
         self.number(column).map(Timestamp)
     }
 
-    /// The next column, a moment or nothing.
+    /// The next column: a timestamp, or NULL.
     pub(super) fn moment_or_none(
         &mut self,
         column: &'static str,
@@ -66,7 +67,7 @@ impl<'r> Columns<'r> {
         }
     }
 
-    /// The next column, text with a parser of its own.
+    /// The next column: text with its own parser.
     pub(super) fn text<T>(&mut self, column: &'static str) -> Result<T, StoreError>
     where
         T: FromStr<Err: Error + Send + Sync + 'static>,
@@ -75,7 +76,7 @@ impl<'r> Columns<'r> {
         text.parse().map_err(|error| self.corrupt(column, error))
     }
 
-    /// The next column, text that is the name of one of `all`.
+    /// The next column: text that is the name of one of `all`.
     pub(super) fn one_of<T: Copy, const N: usize>(
         &mut self,
         column: &'static str,
@@ -85,7 +86,7 @@ impl<'r> Columns<'r> {
         self.one_of_many(column, &all, name)
     }
 
-    /// The same, of a list of any length.
+    /// The next column: text that is the name of one of `all`, a list of any length.
     pub(super) fn one_of_many<T: Copy>(
         &mut self,
         column: &'static str,
@@ -97,7 +98,7 @@ impl<'r> Columns<'r> {
         found.ok_or_else(|| self.corrupt(column, format!("no such thing as {text:?}")))
     }
 
-    /// The next column, a BLOB of that length.
+    /// The next column: a BLOB of that length.
     pub(super) fn bytes<const N: usize>(
         &mut self,
         column: &'static str,
@@ -108,12 +109,12 @@ impl<'r> Columns<'r> {
         bytes.try_into().map_err(wrong)
     }
 
-    /// The next column, a BLOB of 16 bytes that is an id.
+    /// The next column: an id, a BLOB of 16 bytes.
     pub(super) fn id(&mut self, column: &'static str) -> Result<u128, StoreError> {
         self.bytes(column).map(u128::from_be_bytes)
     }
 
-    /// The next column, JSON.
+    /// The next column: JSON.
     pub(super) fn json<T: DeserializeOwned>(
         &mut self,
         column: &'static str,
@@ -122,7 +123,7 @@ impl<'r> Columns<'r> {
         serde_json::from_str(&text).map_err(|error| self.corrupt(column, error))
     }
 
-    /// The next column, JSON or nothing.
+    /// The next column: JSON, or NULL.
     pub(super) fn json_or_none<T: DeserializeOwned>(
         &mut self,
         column: &'static str,
@@ -131,7 +132,7 @@ impl<'r> Columns<'r> {
         serde_json::from_str(&text).map(Some).map_err(|error| self.corrupt(column, error))
     }
 
-    /// The next column, opened.
+    /// The next column: a secret, opened.
     pub(super) fn secret(
         &mut self,
         column: &'static str,
@@ -143,7 +144,7 @@ impl<'r> Columns<'r> {
         self.opened(column, &sealed, keys, SealContext { tenant, owner })
     }
 
-    /// The next column, opened, or nothing.
+    /// The next column: a secret, opened, or NULL.
     pub(super) fn secret_or_none(
         &mut self,
         column: &'static str,
@@ -155,7 +156,7 @@ impl<'r> Columns<'r> {
         self.opened(column, &sealed, keys, SealContext { tenant, owner }).map(Some)
     }
 
-    /// The next column, opened: a key of 32 bytes.
+    /// The next column: a key of 32 bytes, opened.
     pub(super) fn secret32(
         &mut self,
         column: &'static str,
@@ -167,7 +168,7 @@ impl<'r> Columns<'r> {
         opened.ok_or_else(|| self.corrupt(column, "it is NULL"))
     }
 
-    /// The next column, opened: a key of 32 bytes, or nothing.
+    /// The next column: a key of 32 bytes, opened, or NULL.
     pub(super) fn secret32_or_none(
         &mut self,
         column: &'static str,
@@ -193,7 +194,7 @@ impl<'r> Columns<'r> {
         keys.open(place, sealed).map_err(|error| self.corrupt(column, error))
     }
 
-    /// A column of this row makes no sense.
+    /// The error for a corrupt column of this row.
     pub(super) fn corrupt(
         &self,
         column: &'static str,
@@ -210,22 +211,22 @@ impl<'r> Columns<'r> {
     }
 }
 
-/// A moment as SQL has it: past the largest integer is the largest integer.
+/// A timestamp in SQL. Times above the largest integer become the largest integer.
 pub(super) fn moment(at: Timestamp) -> i64 {
     number(at.0)
 }
 
-/// A number as SQL has it.
+/// A number in SQL.
 pub(super) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// JSON of a value of ours.
+/// JSON of a stored type.
 pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("rows have text keys and no maps that fail")
+    serde_json::to_string(value).expect("stored types have text keys and serialise without errors")
 }
 
-/// Bytes as they stand in JSON: base64.
+/// Bytes as base64 in JSON.
 #[derive(Debug)]
 pub(super) struct Base64(pub(super) Vec<u8>);
 

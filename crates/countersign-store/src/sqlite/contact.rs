@@ -1,4 +1,4 @@
-//! Rows of contacts: what came of waking a device for a transaction.
+//! Rows of contacts: the results of waking a device for a transaction.
 
 use countersign_core::id::{DeviceId, TenantName, TransactionId};
 use countersign_core::push_policy::{Contact, PushState, Pushed};
@@ -9,7 +9,7 @@ use super::column::{Columns, moment, number};
 use super::device;
 use super::error::StoreError;
 
-/// Notes how the push of a device stands.
+/// Records the state of a device's push.
 pub(super) fn note_push(
     sql: &Connection,
     tenant: &TenantName,
@@ -33,7 +33,8 @@ pub(super) fn note_push(
     Ok(())
 }
 
-/// Notes when a device first asked what there is, for each of these transactions.
+/// Records the time at which a device first asked for its open transactions, for each of these
+/// transactions.
 pub(super) fn note_reached(
     sql: &Connection,
     tenant: &TenantName,

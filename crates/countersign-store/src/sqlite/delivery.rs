@@ -1,4 +1,4 @@
-//! Rows of deliveries: debts that wait to be paid.
+//! Rows of deliveries.
 
 use countersign_core::delivery::{
     Delivery, DeliveryKind, Destination, NewDelivery, Settlement, Verdict,
@@ -16,7 +16,7 @@ use super::{contact, device};
 use crate::claim::claim_round_robin;
 use crate::memory::begun;
 
-/// Queues a debt.
+/// Queues a delivery.
 pub(super) fn insert(
     sql: &Connection,
     transaction: TransactionId,
@@ -46,7 +46,7 @@ pub(super) fn insert(
 pub(super) const CALL_OFF: &str =
     "DELETE FROM deliveries WHERE tenant = ?1 AND transaction_id = ?2 AND kind = 'push'";
 
-/// Removes the pushes that are owed for a transaction.
+/// Removes the queued pushes of a transaction.
 pub(super) fn call_off(
     sql: &Connection,
     tenant: &TenantName,
@@ -57,8 +57,9 @@ pub(super) fn call_off(
 }
 
 pub(super) const ANY_DUE: &str = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE due_at <= ?1)";
-// Two statements, since `(tenant, host) > (?1, ?2)` would begin at the first delivery of the
-// lane that it is to skip, and look at each: SQLite makes no strict bound of a row of values.
+// There are two statements because SQLite does not use `(tenant, host) > (?1, ?2)` as a strict
+// bound. It would begin at the first delivery of the destination to skip, and read each of its
+// deliveries.
 pub(super) const NEXT_DESTINATION: &str = "SELECT tenant, host FROM deliveries
       WHERE due_at IS NOT NULL AND tenant = ?1 AND host > ?2 ORDER BY host LIMIT 1";
 pub(super) const NEXT_TENANT: &str = "SELECT tenant, host FROM deliveries
@@ -67,15 +68,15 @@ pub(super) const DUE_AT_DESTINATION: &str = "SELECT seq, due_at FROM deliveries
       WHERE tenant = ?1 AND host = ?2 AND due_at <= ?3
       ORDER BY due_at, seq LIMIT ?4";
 
-/// A delivery that is due, as it was found; whoever leases it first has it.
+/// A due delivery, as it was found. The first node that leases it gets it.
 #[derive(Clone, Copy)]
 pub(super) struct Candidate {
     seq: i64,
     due_at: i64,
 }
 
-/// Finds what may be leased, and where to go on. Mostly nothing is due, and finding that out costs
-/// one look at an index.
+/// Finds the deliveries that may be leased, and where to continue. Usually none is due, which one
+/// lookup in an index shows.
 pub(super) fn candidates(
     sql: &Connection,
     claim: Claim,
@@ -112,8 +113,8 @@ fn read_lane(mut rows: Rows<'_>) -> Result<Option<Destination>, StoreError> {
     Ok(Some(Destination { tenant: columns.text("tenant")?, host: columns.next("host")? }))
 }
 
-/// Leases those that nobody else has leased since they were found. The attempt counts from now on,
-/// so that a delivery which takes its node down is given up in the end.
+/// Leases the candidates that no other node has leased meanwhile. The attempt counts from now on,
+/// so that a delivery that crashes its node is eventually given up.
 pub(super) fn lease(
     sql: &Connection,
     candidates: &[Candidate],

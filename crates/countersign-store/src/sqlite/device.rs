@@ -1,4 +1,4 @@
-//! Rows of devices, their identities included.
+//! Rows of devices, including their identities.
 
 use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Usage};
 use countersign_core::enrolment::{Addition, Enrolment};
@@ -22,7 +22,7 @@ const COLUMNS: &str = "tenant, id, version, user, serial_base, sequence, status,
     payload_key, code_key, pin_digest, pin_version, push_provider, push_address, push_mark,
     push_at, push_retired, enrolled_at, about, identities";
 
-/// A device as it is written: its secrets sealed, its lists as JSON.
+/// A device, prepared to be written: its secrets sealed, its lists as JSON.
 pub(super) struct Row {
     device: Device,
     payload_key: Vec<u8>,
@@ -113,7 +113,7 @@ impl Row {
         Ok(())
     }
 
-    /// Writes what may change in a device.
+    /// Writes the mutable columns of a device.
     pub(super) fn update(&self, sql: &Connection, expected: u32) -> Result<Committed, StoreError> {
         let device = &self.device;
         if version(sql, &device.tenant, device.id)? != Some(expected) {
@@ -142,7 +142,7 @@ impl Row {
         Ok(Committed::Written)
     }
 
-    /// Writes the same, and the user's standing where one is given.
+    /// Writes the mutable columns of a device, and the user's lock state if one is given.
     pub(super) fn change_pin(
         &self,
         sql: &Connection,
@@ -163,7 +163,7 @@ impl Row {
     }
 }
 
-/// An addition of an identity as it is written.
+/// An addition of an identity, prepared to be written.
 pub(super) struct AdditionRow {
     row: Row,
     addition: Addition,
@@ -238,7 +238,7 @@ pub(super) fn list(
     Ok(devices)
 }
 
-/// Lists the devices of one user, or of all.
+/// Lists the devices of one user, or of all users.
 pub(super) fn list_statement(of_user: bool) -> String {
     let of_user = if of_user { "user = ?2" } else { "?2 IS NULL" };
     format!(
@@ -248,7 +248,7 @@ pub(super) fn list_statement(of_user: bool) -> String {
     )
 }
 
-/// The version of a device's row, where there is one.
+/// The version of a device's row, if there is one.
 pub(super) fn version(
     sql: &Connection,
     tenant: &TenantName,
@@ -260,13 +260,13 @@ pub(super) fn version(
         .optional()?)
 }
 
-/// The next column, a device's id.
+/// The next column: a device's id.
 pub(super) fn id(columns: &mut Columns<'_>, column: &'static str) -> Result<DeviceId, StoreError> {
     let number = columns.number(column)?;
     DeviceId::try_from(number).map_err(|error| columns.corrupt(column, error))
 }
 
-/// The next column, a device's id or nothing.
+/// The next column: a device's id, or NULL.
 pub(super) fn id_or_none(
     columns: &mut Columns<'_>,
     column: &'static str,

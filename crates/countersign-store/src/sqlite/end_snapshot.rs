@@ -1,5 +1,4 @@
-//! What came of a transaction, for whoever asks again and again: little is read until something
-//! has.
+//! The end of a transaction, for callers that poll. Little is read until the transaction has ended.
 
 use countersign_core::id::{TenantName, TransactionId};
 use countersign_core::port::{EndSnapshot, Handle};
@@ -13,13 +12,14 @@ use super::error::StoreError;
 use super::{device, transaction};
 use crate::seal::MasterKeys;
 
-/// A row as [`transaction::read`] takes it; of an open one without what may be large.
+/// A row for [`transaction::read`]. For an open transaction, the columns that may be large are left
+/// out.
 pub(super) const STANDS: &str = "SELECT tenant, id, version, state, reached, due_at, takes, ended_at,
         ended_by, end_reason, proof_content, proof_signer, evidence, raw, discarded, dialect, client,
         user, request_key, reference, device, started_at,
         CASE WHEN ended_at IS NOT NULL THEN body END, CASE WHEN ended_at IS NOT NULL THEN content END
    FROM transactions WHERE tenant = ?1 AND id = ?2";
-/// Columns before `dialect` and `client`.
+/// The columns before `dialect` and `client`.
 const BEFORE_SURFACE: usize = 15;
 
 pub(super) fn load(
@@ -29,7 +29,7 @@ pub(super) fn load(
     keys: &MasterKeys,
 ) -> Result<Option<EndSnapshot>, StoreError> {
     let mut select = sql.prepare_cached(STANDS)?;
-    // Until this statement is done with, the others see the moment that it sees.
+    // As long as this statement is active, the others read the same snapshot.
     let mut rows = select.query(params![tenant.as_str(), id.bytes()])?;
     let transaction = match rows.next()? {
         Some(row) if row.get_ref("ended_at")? == ValueRef::Null => {
@@ -38,7 +38,7 @@ pub(super) fn load(
             return Ok(Some(EndSnapshot::Open { dialect, client: columns.text("client")? }));
         }
         Some(row) => transaction::read(row, "transactions")?.value,
-        // Its evidence may be left.
+        // The evidence may remain after the transaction was removed.
         None => match transaction::load(sql, tenant, &Handle::Id(id))? {
             Some(found) => found.value,
             None => return Ok(None),

@@ -1,4 +1,4 @@
-//! What goes wrong with rows and statements, in words for whoever keeps the server.
+//! Errors of rows and statements, with advice for the operator.
 
 use core::error::Error;
 use core::fmt;
@@ -6,21 +6,21 @@ use core::fmt;
 use countersign_core::Fault;
 use rusqlite::ErrorCode;
 
-/// Why a read or a write did not happen.
+/// The reason why a read or a write failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StoreError {
-    /// SQLite, or the disk below it.
+    /// An error of SQLite, or of the disk.
     #[error("{}", explained(.0))]
     Sql(#[from] rusqlite::Error),
-    /// What was read makes no sense.
+    /// A corrupt row.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
-    /// The caller asked for what the port does not offer.
+    /// A call that the port does not offer.
     #[error("{0}")]
     Misused(&'static str),
 }
 
-/// A row that cannot be what this program wrote.
+/// A row with a value that this program cannot have written.
 #[derive(Debug, thiserror::Error)]
 #[error("row {id} of table {table} is corrupt: column {column}: {why}")]
 pub(super) struct Corrupt {
@@ -36,22 +36,22 @@ impl StoreError {
     }
 }
 
-/// What SQLite says, and what may be done about it, where something may.
+/// SQLite's message, with advice if there is any.
 pub(super) fn explained(error: &rusqlite::Error) -> impl fmt::Display + '_ {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
-            "; the disk is full: make room in the data directory, nothing was written"
+            "; the disk is full: free some space for the data directory; nothing was written"
         }
-        Some(ErrorCode::SystemIoFailure) => "; the disk fails: nothing was written",
-        Some(ErrorCode::DatabaseBusy) => "; another process keeps the ledger from being written",
-        Some(ErrorCode::ReadOnly) => "; this user may not write the ledger",
+        Some(ErrorCode::SystemIoFailure) => "; the disk failed: nothing was written",
+        Some(ErrorCode::DatabaseBusy) => "; another process holds the ledger's write lock",
+        Some(ErrorCode::ReadOnly) => "; this user has no write access to the ledger",
         Some(ErrorCode::DatabaseCorrupt) => "; the file is damaged: restore it from its backup",
         _ => "",
     };
     fmt::from_fn(move |f| write!(f, "{error}{advice}"))
 }
 
-/// Whether one unit of work is at fault, and not the ledger.
+/// Whether the error is caused by one unit of work, and not by the ledger.
 pub(super) fn is_of_one_unit(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     !matches!(

@@ -1,4 +1,4 @@
-//! Rows of events: what happened, by whom.
+//! Rows of events.
 
 use countersign_core::event::{EventKind, NewEvent, RecordedEvent};
 use countersign_core::id::TenantName;
@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::column::{Columns, json, moment, number};
 use super::error::StoreError;
 
-/// An event's number follows on its tenant's newest one.
+/// An event's number is one more than its tenant's newest number.
 pub(super) const INSERT: &str = "INSERT INTO events
     (tenant, number, at, kind, actor, subject, details)
     VALUES (?1, 1 + coalesce((SELECT max(number) FROM events WHERE tenant = ?1), 0),
@@ -19,20 +19,21 @@ pub(super) const LIST: &str = "SELECT tenant, number, at, kind, actor, subject, 
 
 const TENANTS: &str = "SELECT name FROM tenants UNION ALL SELECT ''";
 
-/// The oldest events of a tenant that are older than a time; never the newest one.
+/// The oldest events of a tenant that are older than a time, without the newest event.
 pub(super) const PURGE: &str = "DELETE FROM events
       WHERE tenant = ?1 AND at <= ?2
         AND number < (SELECT max(number) FROM events WHERE tenant = ?1)
         AND number < ?3 + (SELECT min(number) FROM events WHERE tenant = ?1)";
 
-/// An event as it is written. What takes time to write down is written down before it queues.
+/// An event, prepared to be written. The slow serialisation is done before it queues for the
+/// writer.
 pub(super) struct Row {
     tenant: Option<TenantName>,
     at: Timestamp,
     kind: EventKind,
     actor: String,
     subject: String,
-    /// JSON, if there are any.
+    /// JSON, if there are any details.
     details: Option<String>,
 }
 
@@ -62,7 +63,7 @@ impl Row {
     }
 }
 
-/// The server's own events have no tenant's name.
+/// The tenant's name; empty for the server's own events.
 fn column(tenant: Option<&TenantName>) -> &str {
     tenant.map_or("", TenantName::as_str)
 }

@@ -1,5 +1,5 @@
-//! Ended transactions that have been kept long enough, and rows of evidence: what stays of those in
-//! which somebody signed.
+//! Ended transactions whose retention has passed, and rows of evidence, which stay of finished
+//! ones.
 
 use countersign_core::port::{Committed, Versioned};
 use countersign_core::spec::TransactionSpec;
@@ -11,18 +11,17 @@ use super::column::moment;
 use super::error::StoreError;
 use super::{stored, transaction};
 
-/// A row as [`transaction::read`] takes it: finished, and without the content that its signature
-/// holds.
+/// A row for [`transaction::read`]: finished, and without the content if the signature contains it.
 const AS_TRANSACTION: &str = "tenant, id, version, 'finished', 0, NULL, takes, ended_at, ended_by,
     NULL, proof_content, proof_signer, evidence, raw, discarded, dialect, client, user, request_key,
     reference, device, started_at, body, coalesce(content, x'')";
 
-/// No callback is owed for it, and none was given up that could be replayed.
+/// The transaction has no callback in the outbox, and no dead letter that could be replayed.
 const NOTHING_OWED: &str = "NOT EXISTS (SELECT 1 FROM deliveries
     WHERE deliveries.tenant = transactions.tenant AND deliveries.transaction_id = transactions.id
       AND kind = 'callback')";
 
-/// Reads evidence as the transactions that it is of.
+/// Reads evidence as transactions.
 pub(super) fn select(
     sql: &Connection,
     which: &'static str,
@@ -38,7 +37,7 @@ pub(super) fn select(
     Ok(found)
 }
 
-/// Hides it from its own caller, if the version still holds.
+/// Hides the evidence from the transaction's own caller, if the version is unchanged.
 pub(super) fn discard(
     sql: &Connection,
     spec: &TransactionSpec,
@@ -52,7 +51,7 @@ pub(super) fn discard(
     Ok(if changed == 0 { Committed::Stale } else { Committed::Written })
 }
 
-/// Finds transactions that ended at `before` or earlier, and whose callers are owed nothing.
+/// Finds transactions that ended at `before` or earlier and have no callback in the outbox.
 pub(super) fn forgettable_statement() -> String {
     format!(
         "SELECT seq FROM transactions WHERE ended_at <= ?1 AND {NOTHING_OWED}
@@ -70,7 +69,7 @@ pub(super) fn forgettable(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Removes those of these transactions that may still go, and answers how many did.
+/// Removes those of these transactions that may still be removed, and answers how many were.
 pub(super) fn purge(sql: &Connection, seqs: &[i64], before: Timestamp) -> Result<u16, StoreError> {
     let may_go = format!("seq = ?1 AND ended_at <= ?2 AND {NOTHING_OWED}");
     let mut keep = sql.prepare_cached(&format!(

@@ -1,4 +1,5 @@
-//! Identities, found by what `identities` and `identity_labels` hold of `devices`.
+//! Identities, found through the tables `identities` and `identity_labels`, which are derived from
+//! `devices`.
 
 use countersign_core::device::Device;
 use countersign_core::id::{DeviceId, IdentityId, TenantName};
@@ -13,7 +14,7 @@ use crate::seal::MasterKeys;
 
 pub(super) const DEVICE_OF: &str = "SELECT device FROM identities WHERE tenant = ?1 AND id = ?2";
 
-/// The device that holds an identity.
+/// Reads the device that holds an identity.
 pub(super) fn load_device(
     sql: &Connection,
     tenant: &TenantName,
@@ -27,7 +28,7 @@ pub(super) fn load_device(
     device::load(sql, tenant, held_by, keys)
 }
 
-/// The user who holds an identity, with the device that it is on.
+/// Reads the user who holds an identity, with the device that has it.
 pub(super) fn load_holder(
     sql: &Connection,
     tenant: &TenantName,
@@ -35,7 +36,7 @@ pub(super) fn load_holder(
     keys: &MasterKeys,
 ) -> Result<Option<UserWithDevices>, StoreError> {
     let mut select = sql.prepare_cached(DEVICE_OF)?;
-    // Until this statement is done with, the others see the moment that it sees.
+    // As long as this statement is active, the others read the same snapshot.
     let mut rows = select.query([tenant.as_str(), &id.to_string()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let held_by = device::id(&mut Columns::of("identities", 0, row), "device")?;
@@ -47,7 +48,7 @@ pub(super) fn load_holder(
 pub(super) const COUNT: &str = "SELECT count(*) FROM
     (SELECT 1 FROM identity_labels WHERE tenant = ?1 AND label = ?2 LIMIT ?3)";
 
-/// Those with the label `?2`, and with every other of `?3`, which is JSON.
+/// The devices with the label `?2`, and with every other label of `?3`, which is JSON.
 pub(super) const DEVICES_WITH: &str = "SELECT device
      FROM identity_labels AS one
     WHERE tenant = ?1 AND label = ?2 AND NOT EXISTS
@@ -58,8 +59,8 @@ pub(super) const DEVICES_WITH: &str = "SELECT device
                       AND other.identity = one.identity))
     GROUP BY user, sequence ORDER BY user, sequence LIMIT ?4";
 
-/// The devices that hold an identity with all of these labels. The rarest leads, so that a label
-/// that everybody has costs nothing beside one that few have.
+/// Reads the devices that hold an identity with all of these labels. The search begins with the
+/// rarest label, so that a very common label beside a rare one costs nothing.
 pub(super) fn devices_with(
     sql: &Connection,
     tenant: &TenantName,

@@ -7,8 +7,8 @@ use rusqlite::{Connection, params};
 
 use super::error::StoreError;
 
-/// Whether none of these keys, nor a serial number of their certificates, was used before. Reads
-/// only, as whatever may refuse a unit of work does.
+/// Checks that these keys, and the serial numbers of their certificates, are new. It only reads,
+/// because a check may make a unit of work write nothing.
 pub(super) fn check(
     sql: &Connection,
     tenant: &TenantName,
@@ -36,7 +36,7 @@ pub(super) fn check(
     Ok(Committed::Written)
 }
 
-/// Keeps keys that [`check`] accepted.
+/// Records keys that [`check`] accepted.
 pub(super) fn insert(
     sql: &Connection,
     tenant: &TenantName,

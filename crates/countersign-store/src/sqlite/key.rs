@@ -1,4 +1,4 @@
-//! Rows of API keys. They belong to a tenant, or to all; so they are found by their digest alone.
+//! Rows of API keys. A key belongs to one tenant or to all, so it is found by its digest alone.
 
 use countersign_core::id::{ApiKeyId, TenantName};
 use countersign_core::limits::LISTED_MAX;

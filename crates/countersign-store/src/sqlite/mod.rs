@@ -1,14 +1,13 @@
 //! A store in one SQLite file, `ledger.db` in the data directory.
 //!
-//! Its promise: what was answered is on disk. All writes go to one thread, which writes everything
-//! that waits as one SQL transaction and answers after its sync; reads run where they are asked
-//! for, in microseconds, on connections of their own. Several processes may have the file open at
-//! once.
+//! Every answered commit is on disk. One thread does all writes: it writes all queued units of work
+//! as one SQL transaction, and answers after the sync. Reads run on the caller's thread, in
+//! microseconds, on separate connections. Several processes may have the file open at once.
 //!
 //! ```text
-//! commit ─┐                        ┌─ judge, write ─┐
-//! commit ─┼─▶ queue ─▶ writer ─────┼─ judge, write ─┼─▶ one COMMIT ─▶ answers
-//! commit ─┘           (one thread) └─ judge: stale ─┘        │
+//! commit ─┐                        ┌─ check, write ─┐
+//! commit ─┼─▶ queue ─▶ writer ─────┼─ check, write ─┼─▶ one COMMIT ─▶ answers
+//! commit ─┘           (one thread) └─ check: stale ─┘        │
 //!                                                    checkpoint thread
 //! load ──▶ readers ──▶ answer
 //! ```
@@ -71,7 +70,7 @@ pub use open::OpenError;
 use readers::Readers;
 use writer::Writer;
 
-/// A store in a file. Clones are the same store; the last one to go lets the file go.
+/// A store in a file. Clones share the same store; the last one that is dropped closes the file.
 #[derive(Clone)]
 pub struct Sqlite(Arc<Parts>);
 
@@ -216,7 +215,7 @@ impl Ledger for Sqlite {
 
     async fn purge(&self, what: Purge, limit: u16) -> Result<u16, Fault> {
         let (readers, writer) = (&self.0.readers, &self.0.writer);
-        // What may go is found beside the writer, which then only has to look at each of it again.
+        // Find the candidates outside the writer thread, which then only checks each of them again.
         match what {
             Purge::Transactions(before) => {
                 let doing = "removing ended transactions";

@@ -1,5 +1,5 @@
-//! Opening the ledger: the directory, the file, its schema, the master key. What is wrong with any
-//! of them is said here once, with what to do about it.
+//! Opening the ledger: the directory, the file, its schema and the master key. Each error states
+//! what is wrong and how to correct it.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
@@ -19,88 +19,89 @@ use super::{Parts, tenant};
 use crate::private::{self, Exposed};
 use crate::seal::{MasterKeyError, MasterKeys};
 
-/// The schema's steps; the number of a step is its place, from 1, and the file's `user_version`.
+/// The migrations in order. The number of a migration is its position, from 1, and the file's
+/// `user_version`.
 const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_ledger.sql")];
-/// The newest schema that this program knows.
+/// The newest schema version of this program.
 const KNOWN: u32 = MIGRATIONS.len() as u32;
-/// Marks the file as ours: "CSLD", countersign ledger.
+/// The file's `application_id`: "CSLD", for Countersign ledger.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"CSLD");
-/// Statements that a connection keeps prepared; there are fewer.
+/// The prepared statements that a connection caches; the program has fewer.
 const STATEMENTS_MAX: usize = 64;
 
-/// Why the ledger did not open.
+/// The reason why the ledger did not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory is not there and cannot be made.
-    #[error("the data directory {path} cannot be made: {source}; name one that can, with --data")]
+    /// The directory does not exist and cannot be created.
+    #[error("the data directory {path} cannot be created: {source}; name another with --data")]
     NoDirectory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is something else.
-    #[error("{path} is not a directory; name one for the data, with --data")]
+    /// The path is not a directory.
+    #[error("{path} is not a directory; name a data directory with --data")]
     NotADirectory {
         /// The path.
         path: PathBuf,
     },
-    /// Nothing can be written in it.
+    /// The directory is not writable.
     #[error(
-        "{path} cannot be written: {source}; give this user the right to write the data directory \
-         and what is in it, or name another with --data"
+        "{path} cannot be written: {source}; give this user write access to the data directory \
+         and its files, or name another with --data"
     )]
     NotWritable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of SQLite or of the system.
         source: Box<dyn core::error::Error + Send + Sync>,
     },
-    /// Others may change the directory, or use the ledger in it.
+    /// Other users may change the directory, or use the ledger in it.
     #[error(transparent)]
     Exposed(#[from] Exposed),
     /// The disk is full.
-    #[error("the disk of {path} is full; make room and start again")]
+    #[error("the disk of {path} is full; free some space and start again")]
     DiskFull {
         /// The file.
         path: PathBuf,
     },
-    /// The file is not a ledger.
-    #[error("{path} is not a ledger of Countersign's; move it away, or name another directory")]
+    /// The file is not a ledger of Countersign.
+    #[error("{path} is not a ledger of Countersign; move it away, or name another directory")]
     Foreign {
         /// The file.
         path: PathBuf,
     },
-    /// The file was written by a newer program.
+    /// A newer program wrote the file.
     #[error(
-        "{path} has schema {found} and this program knows up to {known}; run the newer program, \
-         or restore the backup from before it ran"
+        "{path} has schema {found}, but this program knows only up to {known}; run the newer \
+         program, or restore the backup from before it ran"
     )]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its schema.
+        /// The version of its schema.
         found: i64,
-        /// The newest one known.
+        /// The newest version that this program knows.
         known: u32,
     },
     /// The master key cannot be used.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
-    /// A row that is needed at once makes no sense.
+    /// A row that is read when opening is corrupt.
     #[error("{path}: {why}; restore the ledger from its backup")]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// Which row, and what is wrong with it.
+        /// The row, and what is wrong with it.
         why: String,
     },
-    /// Something else.
+    /// Any other error.
     #[error("{path} cannot be opened: {why}")]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What SQLite or the system said.
+        /// The error of SQLite or of the system.
         why: String,
     },
 }
@@ -143,9 +144,9 @@ fn make_directory(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Makes the file its owner's only; SQLite gives its log the same mode. Never opens one that is
-/// there: closing it again would drop the locks that this process holds on it (SQLite, "How To
-/// Corrupt", 2.2).
+/// Creates the file with access for its owner only. SQLite gives its log the same mode. An existing
+/// file is not opened here: closing it would drop the locks that this process holds on it (SQLite,
+/// "How To Corrupt", 2.2).
 fn make_file(path: &Path) -> Result<(), OpenError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -154,14 +155,14 @@ fn make_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Checks that nobody else may change the directory, or use the ledger and its log. By their names:
-/// see [`make_file`].
+/// Checks that no other user may change the directory, or use the ledger and its log. The files are
+/// checked by name and not opened; see [`make_file`].
 fn check_private(directory: &Path, ledger: &Path) -> Result<(), OpenError> {
     let [mut log, mut index] = [ledger, ledger].map(|path| path.as_os_str().to_owned());
     log.push("-wal");
     index.push("-shm");
     for path in [directory, ledger, log.as_ref(), index.as_ref()] {
-        // A log that is not there is made with the ledger's mode.
+        // A log that does not exist yet will be created with the ledger's mode.
         if let Ok(metadata) = std::fs::metadata(path) {
             private::check(path, &metadata)?;
         }
@@ -175,11 +176,11 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let mut sql = Connection::open_with_flags(path, flags)?;
     sql.busy_handler(Some(pause_while_busy))?;
-    // Without it SQLite looks whether a bound value would let it use a partial index, and so
-    // prepares the statement anew whenever the value changes.
+    // Otherwise SQLite checks if a bound value allows it to use a partial index, and prepares the
+    // statement again whenever the value changes.
     sql.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     sql.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    // A page size counts only before the first page is written.
+    // The page size only has an effect before the first page is written.
     sql.execute_batch(
         "PRAGMA page_size = 8192;
          PRAGMA wal_autocheckpoint = 0;
@@ -193,12 +194,12 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
     let sql = connect(path)?;
-    // There are several of these, and the system caches the file's pages as well.
+    // There are several of these connections, and the system caches the file's pages as well.
     sql.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")?;
     Ok(sql)
 }
 
-/// Makes sure that the file is ours, or empty.
+/// Checks that the file is a ledger, or empty.
 fn claim_file(path: &Path, sql: &Connection) -> Result<(), OpenError> {
     let failed = |error| sql_failed(path, error);
     let number = |query| sql.query_row(query, [], |row| row.get::<_, i32>(0)).map_err(failed);
@@ -211,7 +212,7 @@ fn claim_file(path: &Path, sql: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Brings the schema up to date. Two processes may try at once.
+/// Applies the missing migrations. Two processes may try at once.
 fn migrate(path: &Path, sql: &mut Connection) -> Result<(), OpenError> {
     let failed = |error| sql_failed(path, error);
     let mode: String =
@@ -236,7 +237,7 @@ fn migrate(path: &Path, sql: &mut Connection) -> Result<(), OpenError> {
     unit.commit().map_err(failed)
 }
 
-/// Reads the master key, or makes it where nothing is sealed yet; and tries it on every tenant.
+/// Reads the master key, or creates it if nothing is sealed yet. Then checks it on every tenant.
 fn open_keys(
     ledger: &Path,
     directory: &Path,

@@ -1,4 +1,5 @@
-//! Columns of a proof: whose, over what, the signature, and of a raw one what else there is to it.
+//! The columns of a proof: the signer, the signed content, the signature, and the further data of a
+//! raw signature.
 
 use countersign_core::id::TransactionId;
 use countersign_proof::{Proof, Raw};
@@ -7,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::column::{Base64, Columns, json};
 use super::error::StoreError;
 
-/// Column `proof_signer`: empty for a code, which no certificate stands behind.
+/// Column `proof_signer`: empty for a code, which has no certificate.
 pub(super) fn signer(proof: &Proof) -> Vec<u8> {
     proof.signer().map(Vec::from).unwrap_or_default()
 }
 
-/// The next columns, a proof or nothing.
+/// Reads the next columns: a proof, or NULL.
 pub(super) fn read(
     columns: &mut Columns<'_>,
     id: TransactionId,

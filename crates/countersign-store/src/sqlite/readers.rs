@@ -1,5 +1,5 @@
-//! Connections for reading. A read takes microseconds, so it runs where it is asked for; with as
-//! many connections as there are threads to ask, nobody waits for one.
+//! Read connections. A read takes microseconds, so it runs on the caller's thread. There are as
+//! many connections as threads that read, so that no thread waits for one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::error::{StoreError, explained};
 
-/// The most connections that are kept for reading.
+/// The maximum of read connections that are kept.
 pub(super) const READERS_MAX: usize = 16;
 
 pub(super) struct Readers {
@@ -25,8 +25,8 @@ impl Readers {
         Self { connections, next: AtomicUsize::new(0) }
     }
 
-    /// Reads, with one statement; with others only while the first one is not done with, so that
-    /// all of them see the same moment. No lock is held when this returns.
+    /// Reads with one statement. Further statements are allowed only while the first one is active,
+    /// so that all of them read the same snapshot. No lock is held after this returns.
     pub(super) fn read<T>(
         &self,
         doing: &'static str,
@@ -35,9 +35,8 @@ impl Readers {
         work(&self.connection()).map_err(|trouble| trouble.while_doing(doing))
     }
 
-    /// Reads, with several statements that all see the same moment. Each moment costs: the file's
-    /// locks are taken for it, and pages that were remembered are forgotten where somebody has
-    /// written.
+    /// Reads with several statements on one snapshot. Each snapshot has a cost: SQLite locks the
+    /// file for it, and drops its cached pages if another connection has written.
     pub(super) fn read_at_once<T>(
         &self,
         doing: &'static str,
@@ -59,7 +58,7 @@ impl Readers {
     }
 }
 
-/// A moment of the ledger, seen until this is dropped.
+/// A read snapshot of the ledger, which ends when this is dropped.
 struct Moment<'a>(&'a Connection);
 
 impl<'a> Moment<'a> {
@@ -73,7 +72,7 @@ impl Drop for Moment<'_> {
     fn drop(&mut self) {
         let ended = self.0.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
         if let Err(error) = ended {
-            warn!(error = %explained(&error), "A read of the ledger could not be ended");
+            warn!(error = %explained(&error), "A read transaction of the ledger could not be ended");
         }
     }
 }

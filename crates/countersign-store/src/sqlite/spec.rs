@@ -1,7 +1,7 @@
-//! The part of a transaction's terms that nothing is found by, as JSON in the row.
+//! The terms of a transaction that no query searches, as JSON in its row.
 //!
-//! These are the row's own structs: the domain is free to change its shapes, and the ledger's stay
-//! as they were written.
+//! These types belong to the stored format. The domain may change its own types without changing
+//! stored rows.
 
 use core::time::Duration;
 
@@ -23,7 +23,7 @@ use super::column::Base64;
 #[serde(deny_unknown_fields)]
 pub(super) struct SpecBody {
     pub(super) client_name: String,
-    /// SHA-256 of the request, hex; where the transaction has a reference.
+    /// SHA-256 of the request, hex, if the transaction has a reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) request: Option<Digest>,
     media_type: MediaTypeBody,
@@ -33,7 +33,7 @@ pub(super) struct SpecBody {
     pub(super) pin_required: bool,
     pub(super) once: bool,
     pub(super) online: bool,
-    /// Devices that were offered it when it began.
+    /// The devices that were offered it at the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     present: Vec<u64>,
     clocks: ClocksBody,
@@ -41,14 +41,14 @@ pub(super) struct SpecBody {
     callback: Option<CallbackBody>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) notice: Option<String>,
-    /// The addressed devices, where they are several and not all.
+    /// The addressed devices, if they are several but not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     devices: Option<Vec<DeviceBody>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     selectors: Vec<SelectorBody>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     document: Option<DocumentBody>,
-    /// What the dialect keeps of the request.
+    /// The dialect's record of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) dialect_request: Option<String>,
 }
@@ -91,12 +91,12 @@ enum FormsBody {
     },
 }
 
-/// Within the domain's bounds, or not read.
+/// A count of digits. Values outside the domain's limits are a parse error.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(try_from = "u8", into = "u8")]
 struct DigitsBody(Digits);
 
-/// A device's id, within the domain's bounds, or not read.
+/// A device's id. Values outside the domain's limits are a parse error.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(try_from = "u64", into = "u64")]
 struct DeviceBody(DeviceId);
@@ -364,7 +364,7 @@ impl TryFrom<String> for IdentityIdBody {
 }
 
 impl OperationBody {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
     fn is_sign(&self) -> bool {
         matches!(self, Self::Sign)
     }

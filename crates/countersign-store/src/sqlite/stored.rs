@@ -1,8 +1,9 @@
-//! What stored transactions occupy, against the quotas of their client and their tenant.
+//! The bytes of stored transactions, for the quotas of clients and tenants.
 //!
-//! Table `stored` follows from `transactions`: whoever inserts or deletes a row there does what is
-//! here in the same SQL transaction. No trigger does it, since a statement that fires one is undone
-//! alone if it fails, and for that SQLite first copies each page that the statement changes.
+//! Table `stored` is derived from `transactions`. Code that inserts or deletes a row of
+//! `transactions` must update `stored` in the same SQL transaction. This is not a trigger, for
+//! speed: a statement with a trigger is rolled back alone if it fails, so SQLite first copies each
+//! page that the statement changes.
 
 use countersign_core::port::{Committed, StoredMax};
 use countersign_core::spec::TransactionSpec;
@@ -11,7 +12,7 @@ use rusqlite::{Connection, params};
 use super::column::{Columns, number};
 use super::error::StoreError;
 
-/// Counts a transaction, if its client has others and both quotas have room.
+/// Counts a transaction, if its client has others and neither quota is exceeded.
 pub(super) const ADD: &str = "UPDATE stored
         SET transactions = transactions + 1, bytes = bytes + ?3
       WHERE tenant = ?1 AND client = ?2 AND bytes < ?4
@@ -21,13 +22,13 @@ pub(super) const ADD: &str = "UPDATE stored
 const ADD_FIRST: &str =
     "INSERT INTO stored (tenant, client, transactions, bytes) VALUES (?1, ?2, 1, ?3)";
 
-/// What a client and its tenant occupy.
+/// The bytes of a client and of its tenant.
 pub(super) const SUM: &str = "SELECT coalesce(sum(bytes), 0),
         coalesce(sum(bytes) FILTER (WHERE client = ?2), 0)
    FROM stored WHERE tenant = ?1";
 
-/// Counts a new transaction. If a quota leaves no room for it, nothing is counted, and the answer
-/// is that quota.
+/// Counts a new transaction. If it would exceed a quota, nothing is counted, and the answer is that
+/// quota.
 pub(super) fn add(
     sql: &Connection,
     spec: &TransactionSpec,
@@ -46,7 +47,7 @@ pub(super) fn add(
     Ok(full)
 }
 
-/// The quota that leaves no room for one more transaction of this client, if one does.
+/// The quota, if any, that one more transaction of this client would exceed.
 fn full(
     sql: &Connection,
     spec: &TransactionSpec,
@@ -66,8 +67,8 @@ fn full(
     })
 }
 
-/// The statement that counts a row of `transactions` no more, before it is deleted. `which` names
-/// one row.
+/// The statement that subtracts a row of `transactions` before it is deleted. `which` selects one
+/// row.
 pub(super) fn remove_statement(which: &str) -> String {
     format!(
         "UPDATE stored SET transactions = stored.transactions - 1, bytes = bytes - stored_bytes

@@ -11,7 +11,7 @@ use super::column::{Base64, Columns, json, moment};
 use super::error::StoreError;
 use crate::seal::{MasterKeys, Owner, SealContext};
 
-/// A tenant as it is written.
+/// A tenant, prepared to be written.
 pub(super) struct Row {
     name: TenantName,
     authority_certificate: Vec<u8>,
@@ -83,7 +83,7 @@ pub(super) fn load(
     }))
 }
 
-/// Has a tenant trust one more root.
+/// Adds a trusted root to a tenant.
 pub(super) fn trust(
     sql: &Connection,
     name: &TenantName,
@@ -117,12 +117,12 @@ pub(super) fn names(sql: &Connection) -> Result<Vec<TenantName>, StoreError> {
     Ok(names)
 }
 
-/// Whether there is a tenant; and so, whether anything is sealed.
+/// Whether there is a tenant, and therefore any sealed value.
 pub(super) fn any(sql: &Connection) -> Result<bool, StoreError> {
     Ok(sql.prepare_cached("SELECT EXISTS (SELECT 1 FROM tenants)")?.query_row([], |r| r.get(0))?)
 }
 
-/// A tenant whose key these keys do not open.
+/// A tenant whose key these master keys do not open.
 pub(super) fn shut(sql: &Connection, keys: &MasterKeys) -> Result<Option<TenantName>, StoreError> {
     let mut select = sql.prepare("SELECT name, authority_key FROM tenants ORDER BY name")?;
     let mut rows = select.query([])?;
@@ -137,7 +137,7 @@ pub(super) fn shut(sql: &Connection, keys: &MasterKeys) -> Result<Option<TenantN
     Ok(None)
 }
 
-/// A client as it is written.
+/// A client, prepared to be written.
 pub(super) struct ClientRow {
     client: Client,
     keys: WebhookKeys,
@@ -207,7 +207,7 @@ impl ClientRow {
     }
 }
 
-/// The client of that id, in this tenant or in whichever has it.
+/// Reads the client of that id, in this tenant or in any tenant.
 pub(super) fn load_client(
     sql: &Connection,
     tenant: Option<&TenantName>,
@@ -242,7 +242,7 @@ pub(super) fn load_client(
     }))
 }
 
-/// Makes sure that there is such a tenant.
+/// Checks that the tenant exists.
 pub(super) fn check(sql: &Connection, name: &TenantName) -> Result<(), StoreError> {
     sql.prepare_cached("SELECT 1 FROM tenants WHERE name = ?1")?
         .query_row([name.as_str()], |_| Ok(()))

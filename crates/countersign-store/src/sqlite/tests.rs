@@ -1,4 +1,4 @@
-//! What can be seen only from inside: batches, a full disk, and the plans of hot queries.
+//! Tests that need the inside of the store: batches, a full disk, and query plans.
 
 use std::pin::pin;
 use std::sync::mpsc;
@@ -39,7 +39,8 @@ fn store() -> (TempDir, Sqlite) {
     (directory, store)
 }
 
-/// Holds the writer, so that what is asked for meanwhile becomes one batch. Dropped, it lets go.
+/// Blocks the writer until the answer is dropped, so that all units queued meanwhile become one
+/// batch.
 async fn hold(store: &Sqlite) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel();
     let (entered, inside) = tokio::sync::oneshot::channel();
@@ -73,7 +74,7 @@ async fn load(store: &Sqlite, id: u128) -> Option<u32> {
 }
 
 #[tokio::test]
-async fn a_stale_commit_writes_nothing_and_does_not_spoil_its_batch() {
+async fn a_stale_commit_writes_nothing_and_does_not_roll_its_batch_back() {
     let (_directory, store) = store();
     store.step(commit(waiting(spec(1)), None)).await.unwrap();
     let syncs = store.stats().syncs;
@@ -95,7 +96,7 @@ async fn a_stale_commit_writes_nothing_and_does_not_spoil_its_batch() {
 }
 
 #[tokio::test]
-async fn a_unit_that_breaks_a_constraint_fails_alone_and_leaves_nothing() {
+async fn a_unit_that_breaks_a_constraint_fails_alone_and_writes_nothing() {
     let (_directory, store) = store();
     let with_deliveries =
         |id| with_deliveries(commit(waiting(spec(id)), None), &[(7, DeliveryKind::Callback)]);
@@ -114,12 +115,16 @@ async fn a_unit_that_breaks_a_constraint_fails_alone_and_leaves_nothing() {
     }
     assert_eq!(written, [true, false, true]);
     assert_eq!(load(&store, 2).await, Some(1));
-    assert_eq!(load(&store, 3).await, None, "nor is its transaction there without its debt");
+    assert_eq!(
+        load(&store, 3).await,
+        None,
+        "the transaction of a failed unit is not written either"
+    );
     assert_eq!(load(&store, 4).await, Some(1));
 }
 
 #[tokio::test]
-async fn on_a_full_disk_every_unit_of_the_batch_fails_and_none_is_half_there() {
+async fn on_a_full_disk_every_unit_of_the_batch_fails_and_writes_nothing() {
     let (_directory, store) = store();
     let limit = async |pages: &'static str| {
         let set = move |sql: &Connection| -> Result<(), StoreError> {
@@ -143,7 +148,7 @@ async fn on_a_full_disk_every_unit_of_the_batch_fails_and_none_is_half_there() {
     for asked in asked {
         let fault = asked.await.unwrap().unwrap_err();
         let source = std::error::Error::source(&fault).unwrap().to_string();
-        assert!(source.contains("the disk is full: make room"), "{source}");
+        assert!(source.contains("the disk is full: free some space"), "{source}");
     }
     assert_eq!((load(&store, 1).await, load(&store, 2).await), (None, None));
 
@@ -153,7 +158,7 @@ async fn on_a_full_disk_every_unit_of_the_batch_fails_and_none_is_half_there() {
 }
 
 #[tokio::test]
-async fn more_than_may_queue_are_told_to_come_back() {
+async fn commits_above_the_queues_capacity_are_refused() {
     let (_directory, store) = store();
     let held = hold(&store).await;
     let mut context = Context::from_waker(Waker::noop());
@@ -165,7 +170,7 @@ async fn more_than_may_queue_are_told_to_come_back() {
     let source = std::error::Error::source(&fault).unwrap().to_string();
     assert_eq!(source, "too many commits wait for the disk");
     drop(held);
-    // `close` finishes what is queued; it may find the queue full for a moment.
+    // `close` completes the queued work. The queue may be full for a moment.
     while store.step(commit(waiting(spec(2)), None)).await.is_err() {
         tokio::task::yield_now().await;
     }
@@ -173,7 +178,7 @@ async fn more_than_may_queue_are_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn what_is_counted_as_stored_is_what_transactions_there_are() {
+async fn the_stored_counts_match_the_transactions() {
     let (_directory, store) = store();
     let max = StoredMax { client: 3_000, ..StoredMax::NONE };
     let start = |id, client: &str| {
@@ -201,7 +206,7 @@ async fn what_is_counted_as_stored_is_what_transactions_there_are() {
         }
         assert_eq!(counted(), written);
     }
-    // The same one once more is stale, and does not count.
+    // A repeated start is stale, and is not counted.
     assert_eq!(store.step(start(1, "shop")).await.unwrap(), Committed::Stale);
     assert!(2 < written && written < 19, "{written}");
     assert_eq!(store.purge_ended(Timestamp(100), 2).await.unwrap(), 2);
@@ -209,7 +214,7 @@ async fn what_is_counted_as_stored_is_what_transactions_there_are() {
 }
 
 #[tokio::test]
-async fn hot_queries_go_by_their_index_and_sort_nothing() {
+async fn hot_queries_use_their_index_and_sort_nothing() {
     let (_directory, store) = store();
     let of_transactions = |which: &str| format!("SELECT * FROM transactions WHERE {which}");
     let plans = [
@@ -275,7 +280,7 @@ async fn hot_queries_go_by_their_index_and_sort_nothing() {
     store.0.readers.read("explaining", explain).unwrap();
 }
 
-/// Users of acme with a device and an identity each, written by the writer itself.
+/// Creates users of acme with a device and an identity each, on the writer's connection.
 async fn crowd(store: &Sqlite, from: u32, to: u32) {
     const USERS: &str = "WITH RECURSIVE one (n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM one WHERE n < ?2)
         INSERT INTO users (tenant, name, version, serial_base, devices_made, activations_made, wrong_pins,
@@ -297,7 +302,7 @@ async fn crowd(store: &Sqlite, from: u32, to: u32) {
     }
 }
 
-/// The shortest time in which joe's devices are found.
+/// The shortest time in which joe's devices are listed.
 async fn shortest_listing(store: &Sqlite) -> Duration {
     let (tenant, joe) = ("acme".parse().unwrap(), "joe".parse().unwrap());
     let mut shortest = Duration::MAX;
@@ -310,9 +315,9 @@ async fn shortest_listing(store: &Sqlite) -> Duration {
     shortest
 }
 
-/// `USERS=1000000` measures what `docs/performance-history.md` tells.
+/// `USERS=1000000` reproduces the measurement in `docs/performance-history.md`.
 #[tokio::test]
-async fn what_a_user_holds_is_found_as_fast_among_many_users_as_among_few() {
+async fn a_users_devices_are_listed_as_fast_among_many_users_as_among_few() {
     let (directory, mut store) = store();
     populate(&store).await;
     for nth in 1..=20 {
@@ -326,7 +331,7 @@ async fn what_a_user_holds_is_found_as_fast_among_many_users_as_among_few() {
     crowd(&store, 1, 1_000).await;
     let among_few = shortest_listing(&store).await;
     crowd(&store, 1_001, many).await;
-    // What was just written is in the log, where reading takes longer the longer it is.
+    // Recent writes are in the log, and reading slows down as the log grows.
     store.close().await.unwrap();
     store = Sqlite::open(directory.path(), None).unwrap();
     let among_many = shortest_listing(&store).await;

@@ -1,6 +1,7 @@
 //! Rows of transactions, and the unit of work that writes one.
 //!
-//! The terms are written once, when it begins; each commit after that writes its life.
+//! The terms are written once, at the start. Each later commit writes only the columns of the
+//! state.
 
 use std::borrow::Cow;
 
@@ -32,13 +33,13 @@ const COLUMNS: &str = "tenant, id, version, state, reached, due_at, takes, ended
     end_reason, proof_content, proof_signer, evidence, raw, discarded, dialect, client, user,
     request_key, reference, device, started_at, body, content";
 
-/// One of column `takes`.
+/// An element of column `takes`.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct TakeBody {
     device: u64,
     at: u64,
-    /// Absent if the device took it itself.
+    /// Absent if the device itself took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<OriginBody>,
 }
@@ -59,13 +60,14 @@ impl TakeBody {
     }
 }
 
-/// A commit as it is written. What takes time to write down is written down before it queues.
+/// A commit, prepared to be written. The slow serialisation is done before it queues for the
+/// writer.
 pub(super) struct CommitWork {
     commit: TransactionChange,
     takes: String,
-    /// Of a new transaction only.
+    /// Only for a new transaction.
     body: Option<String>,
-    /// Of an end with a signature that may be used once.
+    /// Only for an end with a single-use signature.
     mark: Option<[u8; 32]>,
 }
 
@@ -81,7 +83,7 @@ impl CommitWork {
         Self { takes: json(&takes), body, mark: single_use_mark(&commit), commit }
     }
 
-    /// Judges the commit on what the ledger holds, and writes it if it stands.
+    /// Checks the commit against the ledger, and writes it if it is not stale.
     pub(super) fn write(&self, sql: &Connection) -> Result<Committed, StoreError> {
         let spec = &*self.commit.transaction.spec;
         let found = Versions::read(sql, spec, self.commit.preconditions)?;
@@ -127,7 +129,8 @@ impl CommitWork {
         Ok(Committed::Written)
     }
 
-    /// What keeps a new transaction out. If nothing does, it is counted as stored.
+    /// The reason, if any, for not adding a new transaction. If there is none, the transaction is
+    /// counted as stored.
     fn obstacle(&self, sql: &Connection) -> Result<Option<Committed>, StoreError> {
         let spec = &self.commit.transaction.spec;
         if let Some(reference) = &spec.reference {
@@ -244,7 +247,7 @@ impl CommitWork {
     }
 }
 
-/// The columns that a commit writes each time.
+/// The columns that each commit writes.
 #[derive(Default)]
 struct Life<'a> {
     state: &'static str,
@@ -276,7 +279,7 @@ pub(super) const KEY_IS_OPEN: &str =
 pub(super) const COUNT_OPEN: &str =
     "SELECT count(*) FROM transactions WHERE tenant = ?1 AND user = ?2 AND due_at IS NOT NULL";
 
-/// Why, and after a colon in what words, where there are any.
+/// The reason, and after a colon the user's words, if there are any.
 fn decline(reason: Decline, words: &str) -> Cow<'static, str> {
     let why = match reason {
         Decline::User => "user",
@@ -299,15 +302,15 @@ fn mistaken(factor: Factor) -> &'static str {
     }
 }
 
-/// What a commit is judged on: the versions of its transaction, of the transaction's user, and of a
-/// device.
+/// The versions against which a commit is checked: of its transaction, the transaction's user, and
+/// a device.
 struct Versions {
     transaction: Option<u32>,
     user: Option<u32>,
     device: Option<u32>,
 }
 
-/// All three at once: each statement costs about as much as the row that it finds.
+/// Reads all three versions at once, because each statement costs about as much as reading its row.
 pub(super) const VERSIONS: &str = "SELECT
     (SELECT version FROM transactions WHERE tenant = ?1 AND id = ?2),
     (SELECT version FROM users WHERE tenant = ?1 AND name = ?3),
@@ -326,7 +329,7 @@ impl Versions {
         })?)
     }
 
-    /// Whether what else a decision stood on is as it was.
+    /// Whether the other rows on which a decision depends are unchanged.
     fn hold(&self, preconditions: Preconditions) -> bool {
         let is_same = |found, expected: Option<u32>| expected.is_none() || found == expected;
         is_same(self.user, preconditions.user)
@@ -343,7 +346,8 @@ pub(super) fn load(
     match handle {
         Handle::Id(id) => find(sql, BY_ID, params![tenant, id.bytes()]),
         Handle::Key(key) => {
-            // Nobody is given the key of an open one, so an open one is always the last.
+            // The request key of an open transaction is not given again, so an open one is always
+            // the newest.
             find(sql, LAST_BY_KEY, params![tenant, number(key.number())])
         }
         Handle::Reference(client, name) => {
@@ -352,7 +356,7 @@ pub(super) fn load(
     }
 }
 
-/// Looks among the transactions, and then among the evidence of those that were removed.
+/// Searches the transactions, and then the evidence of removed ones.
 fn find(
     sql: &Connection,
     which: &'static str,

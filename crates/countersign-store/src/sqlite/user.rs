@@ -45,7 +45,7 @@ pub(super) fn load(
     Ok(load_and(sql, tenant, name, || Ok(()))?.map(|(user, ())| user))
 }
 
-/// A user, and what `then` reads at the moment at which the user is read.
+/// Reads a user, and runs `then` on the same snapshot.
 pub(super) fn load_and<T>(
     sql: &Connection,
     tenant: &TenantName,
@@ -58,7 +58,7 @@ pub(super) fn load_and<T>(
                 created_at
            FROM users WHERE tenant = ?1 AND name = ?2",
     )?;
-    // Until this statement is done with, the others see the moment that it sees.
+    // As long as this statement is active, the others read the same snapshot.
     let mut rows = select.query([tenant.as_str(), name.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let mut columns = Columns::of("users", 2, row);
@@ -89,7 +89,7 @@ pub(super) fn load_and<T>(
     Ok(Some((Versioned { value, version }, then()?)))
 }
 
-/// The version of a user's row, where there is one.
+/// The version of a user's row, if there is one.
 pub(super) fn version(
     sql: &Connection,
     tenant: &TenantName,
@@ -130,7 +130,8 @@ pub(super) fn set_lock_state(
     Ok(if written == 1 { Committed::Written } else { Committed::Stale })
 }
 
-/// Removes a user who has nothing open, retires their devices, and removes their activations.
+/// Removes a user who has no open transaction, retires the user's devices, and removes the
+/// activations.
 pub(super) fn delete(
     sql: &Connection,
     tenant: &TenantName,
@@ -154,7 +155,7 @@ pub(super) fn delete(
     Ok(Committed::Written)
 }
 
-/// Counts one more device of a user's.
+/// Counts one more device of a user.
 pub(super) fn count_device(
     sql: &Connection,
     tenant: &TenantName,
@@ -168,7 +169,7 @@ pub(super) fn count_device(
     Ok(())
 }
 
-/// Counts one more activation made for a user, if so many were made before.
+/// Counts one more activation of a user, if the count is still the expected one.
 pub(super) fn count_activation(
     sql: &Connection,
     tenant: &TenantName,

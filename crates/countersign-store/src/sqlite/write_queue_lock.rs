@@ -1,9 +1,10 @@
-//! Whose turn it is to write, among the processes that have the ledger open.
+//! A queue for the write lock, among the processes that have the ledger open.
 //!
-//! SQLite gives its write lock to whoever asks at the right moment. A busy server asks again within
-//! microseconds of letting go, so that a command line beside it would ask for seconds in vain. Here
-//! they queue: whoever wants to write takes the turn first, keeps it until it has the write lock,
-//! and lets it go. A courtesy and no lock: whoever does not get it in time goes on without.
+//! SQLite's write lock is not fair. A busy server takes it again within microseconds of releasing
+//! it, so that another process, such as the command line, could wait for seconds without getting
+//! it. With this queue, a writer first takes the queue lock, keeps it until it has the write lock,
+//! and then releases it. The queue lock is only advisory: a writer that does not get it in time
+//! continues without it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,7 +16,7 @@ use super::writer::{BUSY_PAUSE, BUSY_TRIES_MAX};
 
 pub(super) struct WriteQueueLock(File);
 
-/// Held while one waits for the write lock.
+/// Held while a writer waits for the write lock.
 pub(super) struct QueueGuard<'a>(Option<&'a File>);
 
 impl WriteQueueLock {
@@ -39,7 +40,7 @@ impl WriteQueueLock {
 impl Drop for QueueGuard<'_> {
     fn drop(&mut self) {
         if let Some(file) = self.0 {
-            // What fails to unlock is unlocked when the file is closed.
+            // If unlocking fails, closing the file unlocks it.
             let _ = file.unlock();
         }
     }

@@ -1,9 +1,11 @@
-//! The one thread that writes: it takes what waits, writes it as one SQL transaction, and answers
-//! after the sync. What queues up while the disk works is the next batch, so sharing adds no delay.
+//! The writer thread. It takes all queued units of work, writes them as one SQL transaction, and
+//! answers after the sync. The units that arrive during a sync are the next batch, so that batching
+//! adds no delay.
 //!
-//! Each unit of work is judged in its turn, on what those before it in the batch wrote. A stale one
-//! writes nothing. One that breaks a constraint spoils its batch, whose units are then done one by
-//! one. When the disk fails, every unit of the batch fails, and nothing of it is kept.
+//! Each unit of work is checked in its turn, against the writes of the units before it in the
+//! batch. A stale unit writes nothing. If a unit breaks a constraint, its batch is rolled back, and
+//! each of its units is written separately. If the disk fails, every unit of the batch fails, and
+//! none of its writes remains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,15 +23,15 @@ use super::error::{StoreError, explained, is_of_one_unit};
 use super::write_queue_lock::WriteQueueLock;
 use crate::Stats;
 
-/// How often the write lock is asked for while another process has it, and the pause between two
-/// tries: 10 seconds in all.
+/// The number of attempts to get the write lock while another process holds it. With the pause
+/// between two attempts, it is 10 seconds in all.
 pub(super) const BUSY_TRIES_MAX: i32 = 10_000;
 /// See [`BUSY_TRIES_MAX`].
 pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
-/// The writer, as those see it who want something written.
+/// The handle of the writer thread, by which callers queue units of work.
 pub(super) struct Writer {
-    /// `None` only while it is dropped.
+    /// `None` only during `drop`.
     queue: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<()>>,
     counts: Arc<Counts>,
@@ -44,12 +46,12 @@ enum Message {
 struct Counts {
     commits: AtomicU64,
     syncs: AtomicU64,
-    /// The thread is gone, or about to go.
+    /// Whether the thread has ended or is about to end.
     closed: AtomicBool,
 }
 
 impl Writer {
-    /// Starts the thread on a connection of its own.
+    /// Starts the thread with its own connection.
     pub(super) fn start(
         sql: Connection,
         turn: WriteQueueLock,
@@ -64,8 +66,8 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Some(thread), counts })
     }
 
-    /// Has `work` done, and answers when it is on disk. `work` reads before it writes: what it
-    /// refuses, it refuses with nothing written. It may run again where its batch has to.
+    /// Queues `work`, and answers when it is on disk. `work` reads before it writes: if it refuses,
+    /// it has written nothing. It may run a second time if its batch was rolled back.
     pub(super) async fn write<T, W>(&self, doing: &'static str, work: W) -> Result<T, Fault>
     where
         T: Send + 'static,
@@ -76,7 +78,7 @@ impl Writer {
         answer.await.map_err(Fault::while_doing(doing))?
     }
 
-    /// Finishes what is queued, and the thread.
+    /// Completes the queued work, and ends the thread.
     pub(super) async fn close(&self) -> Result<(), Fault> {
         let (reply, answer) = oneshot::channel();
         let doing = "closing the ledger";
@@ -84,10 +86,10 @@ impl Writer {
         answer.await.map_err(Fault::while_doing(doing))?
     }
 
-    /// Whether the thread is there.
+    /// Checks that the thread is running.
     pub(super) fn check(&self) -> Result<(), Fault> {
         if self.counts.closed.load(Ordering::Acquire) {
-            return Err(Fault::new("asking for the ledger's writer", "the ledger is closed"));
+            return Err(Fault::new("queueing for the ledger's writer", "the ledger is closed"));
         }
         Ok(())
     }
@@ -111,22 +113,23 @@ impl Writer {
     }
 }
 
-/// Those who still wait are answered before the file is let go.
+/// Answers the waiting callers before the file is closed.
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // A writer that panicked has said so; there is nobody left to tell.
+            // A writer that panicked has logged the panic, and this drop cannot report it to a
+            // caller.
             let _ = thread.join();
         }
     }
 }
 
-/// Something to write, with somebody who waits for it.
+/// A unit of work, with a caller who waits for its answer.
 trait UnitOfWork: Send {
-    /// Judges it and writes it. An error spoils the batch.
+    /// Checks the unit and writes it. An error rolls the batch back.
     fn write(&mut self, sql: &Connection) -> rusqlite::Result<()>;
-    /// Answers, now that what it wrote is kept, or is not.
+    /// Answers the caller after the batch was committed or failed.
     fn answer(self: Box<Self>, kept: &rusqlite::Result<()>);
 }
 
@@ -158,12 +161,12 @@ where
             (Ok(()), None) => Err(Fault::new(self.doing, "it was not written")),
             (Err(error), _) => Err(Fault::new(self.doing, explained(error).to_string())),
         };
-        // Whoever asked may have gone; what was written stays.
+        // The caller may have been dropped. The commit remains.
         let _ = self.reply.send(answer);
     }
 }
 
-/// Where the thread works.
+/// The state of the writer thread.
 struct WriterThread {
     sql: Connection,
     turn: WriteQueueLock,
@@ -189,7 +192,7 @@ impl WriterThread {
             self.keep(&mut batch);
             if let Some(reply) = close {
                 let closed = copy_all(&self.sql).map_err(StoreError::from);
-                // What is queued behind this is refused when the queue goes.
+                // Messages behind this one are refused when the queue is dropped.
                 drop(waiting);
                 drop(self);
                 let doing = "closing the ledger";
@@ -200,7 +203,7 @@ impl WriterThread {
         }
     }
 
-    /// Writes the batch and answers it.
+    /// Writes the batch, and answers each of its units.
     fn keep(&self, batch: &mut Vec<Box<dyn UnitOfWork>>) {
         self.counts.commits.fetch_add(batch.len() as u64, Ordering::Relaxed);
         let kept = self.commit(batch);
@@ -224,7 +227,7 @@ impl WriterThread {
             batch.iter_mut().try_for_each(|unit| unit.write(&self.sql))?;
             self.sql.prepare_cached("COMMIT")?.execute([]).map(drop)
         });
-        // A full disk may have rolled back by itself.
+        // SQLite may have rolled back by itself because the disk is full.
         if kept.is_err() && !self.sql.is_autocommit() {
             self.sql.execute_batch("ROLLBACK")?;
         }
@@ -234,14 +237,14 @@ impl WriterThread {
         kept
     }
 
-    /// Takes the write lock, waiting for another process's within bounds.
+    /// Takes the write lock. Waits for another process's lock, for a limited time.
     fn begin(&self) -> rusqlite::Result<()> {
         let _turn = self.turn.take();
         self.sql.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
     }
 }
 
-/// However the thread ends, by a panic too, what asks for it is told.
+/// Marks the writer as closed when the thread ends, even by a panic, so that callers learn of it.
 impl Drop for WriterThread {
     fn drop(&mut self) {
         self.counts.closed.store(true, Ordering::Release);

@@ -1,5 +1,5 @@
-//! Any order of commits, locks and claims, told to a plain model and to each kind of store: what
-//! they answer, and what can be read afterwards, is the same.
+//! Property test: any order of commits, locks and claims, applied to a simple model and to each
+//! store, gives the same answers and the same contents.
 
 use countersign_core::id::{RequestKey, TransactionId};
 use countersign_core::port::{Due, EndSnapshot, Handle, Ledger, Registry};
@@ -31,7 +31,7 @@ impl Tested {
         tested
     }
 
-    /// Opens the file anew; memory has none.
+    /// Reopens the file. A store in memory has no file.
     fn reopen(&mut self) {
         if let Some(directory) = &self.directory {
             self.store = None;
@@ -67,7 +67,7 @@ impl Tested {
         })
     }
 
-    /// Everything that can be read is as the model has it.
+    /// Compares everything that can be read with the model.
     async fn agrees(store: &Store, model: &Model) {
         for (tenant, user) in model.users.keys() {
             let theirs: Vec<_> =

@@ -1,4 +1,4 @@
-//! What a ledger owes: claimed, settled, given up and replayed, sentence by sentence.
+//! The ledger's contract on deliveries: claim, settle, give up and replay.
 
 use countersign_core::delivery::{
     Capacity, Delivery, DeliveryKind, Destination, Settlement, Verdict,
@@ -22,7 +22,7 @@ fn acme() -> TenantName {
     "acme".parse().unwrap()
 }
 
-/// A claimed delivery, as it is settled when it was paid.
+/// The settlement of a claimed delivery that was accepted.
 pub(crate) fn settled(delivery: &Delivery) -> Settlement {
     Settlement {
         tenant: delivery.destination.tenant.clone(),
@@ -38,7 +38,8 @@ async fn settle(store: &Store, delivery: &Delivery, verdict: Verdict) {
     store.settle(Settlement { verdict, ..settled(delivery) }).await.unwrap();
 }
 
-/// Commits a transaction that owes a call to this host, with the same number as the delivery's id.
+/// Commits a transaction with a callback to this host. The delivery's id is the transaction's
+/// number.
 async fn owe(store: &Store, number: u128, tenant: &str, host: &str) {
     let callback = Some(Callback { url: format!("https://{host}/done?x=/"), headers: vec![] });
     let with_deliveries =
@@ -53,7 +54,7 @@ fn numbers(claimed: &Claimed) -> Vec<u128> {
 }
 
 #[tokio::test]
-async fn a_debt_is_claimed_by_one_until_its_lease_ends() {
+async fn a_delivery_is_claimed_by_one_node_until_its_lease_ends() {
     on_every_store(async |store| {
         let deliveries = [(8, DeliveryKind::Push(device_id(1))), (7, DeliveryKind::Callback)];
         store.step(with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await.unwrap();
@@ -64,7 +65,8 @@ async fn a_debt_is_claimed_by_one_until_its_lease_ends() {
             let seen = claimed.iter().map(|d| (d.id.0, d.attempts, d.lease));
             seen.collect::<Vec<_>>()
         };
-        // Due at once: at the moment of the event, 100. Each kind has a place of its own.
+        // Due at once: at the time of the event, 100. Callbacks and pushes have separate
+        // capacities.
         let mut call = due(100, 1).await;
         let push = call.split_off(1);
         assert_eq!(seen(&push), [(8, 0, 1)]);
@@ -95,7 +97,7 @@ async fn a_debt_is_claimed_by_one_until_its_lease_ends() {
 }
 
 #[tokio::test]
-async fn a_verdict_that_comes_after_its_lease_says_nothing_of_the_next_one() {
+async fn a_settlement_after_the_end_of_its_lease_does_not_affect_the_next_lease() {
     on_every_store(async |store| {
         owe(&store, 1, "acme", "a.example").await;
         let late = store.claim(claim(100, 150, 9)).await.unwrap().deliveries.remove(0);
@@ -113,7 +115,7 @@ async fn a_verdict_that_comes_after_its_lease_says_nothing_of_the_next_one() {
 }
 
 #[tokio::test]
-async fn each_receiver_of_each_tenant_gets_its_share_of_the_room() {
+async fn each_destination_of_each_tenant_gets_its_share_of_the_capacity() {
     on_every_store(async |store| {
         populate(&store).await;
         for number in 1..=6 {
@@ -130,12 +132,12 @@ async fn each_receiver_of_each_tenant_gets_its_share_of_the_room() {
         let claimed = store.claim(ask(&capacity, None)).await.unwrap();
         assert_eq!(numbers(&claimed), [7, 1, 2, 8]);
         let fast = Destination { tenant: acme(), host: "fast.example:8443".into() };
-        assert_eq!(claimed.resume, Some(fast), "the next claim begins behind it");
+        assert_eq!(claimed.resume, Some(fast), "the next claim begins after it");
 
         let slow = claimed.deliveries[1].destination.clone();
         capacity.acquire(&slow, 2);
         let claimed = store.claim(ask(&capacity, claimed.resume)).await.unwrap();
-        assert_eq!(numbers(&claimed), [0_u128; 0], "its places are taken");
+        assert_eq!(numbers(&claimed), [0_u128; 0], "its permits are in use");
         capacity.release(&slow);
         assert_eq!(numbers(&store.claim(ask(&capacity, claimed.resume)).await.unwrap()), [3]);
         capacity.limit([(slow, 0)]);
@@ -145,7 +147,7 @@ async fn each_receiver_of_each_tenant_gets_its_share_of_the_room() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_is_listed_and_replayed_as_if_it_were_owed_only_now() {
+async fn a_dead_letter_is_listed_and_is_replayed_as_if_it_were_queued_now() {
     on_every_store(async |store| {
         for number in 1..=3 {
             owe(&store, number, "acme", "a.example").await;
@@ -167,21 +169,25 @@ async fn what_was_given_up_is_listed_and_replayed_as_if_it_were_owed_only_now() 
 
         let replay = async |which| store.replay(&acme(), which, Timestamp(900)).await.unwrap();
         assert_eq!(replay(Some(DeliveryId(2))).await, 1);
-        assert_eq!(replay(Some(DeliveryId(2))).await, 0, "it is not given up any more");
-        assert_eq!(replay(Some(DeliveryId(4))).await, 0, "it never was");
+        assert_eq!(replay(Some(DeliveryId(2))).await, 0, "it is no longer a dead letter");
+        assert_eq!(replay(Some(DeliveryId(4))).await, 0, "it was never a dead letter");
         assert_eq!(replay(None).await, 2);
         let claimed = store.claim(claim(900, 999, 9)).await.unwrap();
         assert_eq!(numbers(&claimed), [4, 1, 2, 3]);
         let first = &claimed.deliveries[1];
         assert_eq!((first.attempts, first.queued_at, first.lease), (0, Timestamp(900), 2));
         let outbox = store.deliveries(&acme(), false, 9).await.unwrap();
-        assert_eq!(outbox[0].outcome.as_deref(), Some("answered 503"), "told until the next one");
+        assert_eq!(
+            outbox[0].outcome.as_deref(),
+            Some("answered 503"),
+            "the result stays until the next attempt"
+        );
     })
     .await;
 }
 
 #[tokio::test]
-async fn only_what_waits_too_long_in_that_lane_and_is_not_on_its_way_is_forsaken() {
+async fn only_old_unleased_deliveries_of_that_destination_are_given_up() {
     on_every_store(async |store| {
         for (number, host) in [(1, "a.example"), (2, "a.example"), (3, "b.example")] {
             owe(&store, number, "acme", host).await;
@@ -203,14 +209,14 @@ async fn only_what_waits_too_long_in_that_lane_and_is_not_on_its_way_is_forsaken
     .await;
 }
 
-/// What there is of contacts with jane's device 1 about a transaction.
+/// The contact with jane's device 1 about a transaction.
 async fn contact(store: &Store, transaction: u128) -> Option<Contact> {
     let contacts = store.contacts(&acme(), TransactionId(transaction)).await.unwrap();
     contacts.into_iter().next()
 }
 
 #[tokio::test]
-async fn what_came_of_a_push_stays_when_its_debt_is_gone() {
+async fn the_result_of_a_push_stays_after_its_delivery_is_removed() {
     on_every_store(async |store| {
         let states = [
             (Verdict::Done, PushState::Sent, 0),
@@ -239,7 +245,7 @@ async fn what_came_of_a_push_stays_when_its_debt_is_gone() {
 }
 
 #[tokio::test]
-async fn a_device_is_reached_when_it_first_asks() {
+async fn a_device_is_reached_when_it_first_asks_for_its_transactions() {
     on_every_store(async |store| {
         let ask = async |ids: &[u128], at| {
             let ids = ids.iter().map(|id| TransactionId(*id)).collect();
@@ -255,7 +261,7 @@ async fn a_device_is_reached_when_it_first_asks() {
 }
 
 #[tokio::test]
-async fn an_end_calls_the_pushes_off_and_no_callback() {
+async fn an_end_removes_the_pushes_and_keeps_the_callback() {
     on_every_store(async |store| {
         let deliveries =
             [(8, DeliveryKind::Push(device_id(1))), (9, DeliveryKind::Push(device_id(2)))];
@@ -271,7 +277,7 @@ async fn an_end_calls_the_pushes_off_and_no_callback() {
         let left = store.deliveries(&acme(), false, 9).await.unwrap();
         let left: Vec<_> = left.iter().map(|outbox| outbox.delivery.id.0).collect();
         assert_eq!(left, [10, 7]);
-        // The verdict on the one that was on its way finds nothing to settle.
+        // The settlement of the push in progress finds no delivery.
         settle(&store, &on_its_way, Verdict::Retry(Timestamp(130))).await;
         assert_eq!(store.deliveries(&acme(), false, 9).await.unwrap().len(), 2);
     })
@@ -279,7 +285,7 @@ async fn an_end_calls_the_pushes_off_and_no_callback() {
 }
 
 #[tokio::test]
-async fn a_dead_address_is_retired_unless_the_device_has_changed_since() {
+async fn an_unregistered_address_is_retired_unless_the_device_has_changed_since() {
     on_every_store(async |store| {
         populate(&store).await;
         for (number, version, retired) in [(1, 7, false), (2, 1, true), (3, 2, false)] {
@@ -305,7 +311,7 @@ async fn a_dead_address_is_retired_unless_the_device_has_changed_since() {
 }
 
 #[tokio::test]
-async fn what_a_push_stands_on_is_what_a_device_acts_on_without_its_keys() {
+async fn a_push_snapshot_is_a_step_snapshot_without_the_devices_keys() {
     on_every_store(async |store| {
         populate(&store).await;
         let deliveries = [(8, DeliveryKind::Push(device_id(1)))];
@@ -335,7 +341,7 @@ fn push_of_jane() -> Push {
 }
 
 #[tokio::test]
-async fn an_address_is_the_last_ones_who_registered_it_and_nobody_elses() {
+async fn an_address_belongs_only_to_the_device_that_registered_it_last() {
     on_every_store(async |store| {
         populate(&store).await;
         let enrolled = |tenant, user, number, version, push| {
@@ -344,8 +350,8 @@ async fn an_address_is_the_last_ones_who_registered_it_and_nobody_elses() {
             let code = world::activation(tenant, user, u128::from(number));
             (code.clone(), world::enrolment(code, device, version))
         };
-        // Jane's address, registered by Joe's new device; and at another tenant, which is another
-        // world.
+        // Joe's new device registers jane's address, and so does a device at another tenant, which
+        // is separate.
         for (tenant, number) in [("acme", 2), ("beta", 3)] {
             let push =
                 if tenant == "acme" { push_of_jane() } else { push("https://push.example/x") };
@@ -364,12 +370,12 @@ async fn an_address_is_the_last_ones_who_registered_it_and_nobody_elses() {
         assert_eq!(read("acme", 2).await, (push_of_jane(), 1));
         assert_eq!(read("beta", 1).await.0, push_of_jane(), "another tenant's");
 
-        // And back again, by a change.
+        // Jane's device registers it again, by a change.
         let mut back = device("acme", "jane", 1, 1);
         let Push::At(registration) = &mut back.push else { panic!("it has one") };
         registration.since = Timestamp(9);
         assert_eq!(store.change_device(back.clone(), 1).await.unwrap(), Committed::Stale);
-        assert_eq!(read("acme", 2).await.1, 1, "what was not written took nothing");
+        assert_eq!(read("acme", 2).await.1, 1, "a stale change takes no address");
         assert_eq!(store.change_device(back.clone(), 2).await.unwrap(), Committed::Written);
         assert_eq!(read("acme", 1).await, (back.push, 3));
         assert_eq!(read("acme", 2).await, (moved(9), 2));

@@ -1,4 +1,5 @@
-//! What the store on disk must do besides: survive, keep secrets, say what is wrong, share.
+//! The contract of the store on disk: durability, sealed secrets, error texts, and access by
+//! several processes.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -40,7 +41,7 @@ fn signed(id: u128) -> Transaction {
     Transaction { state: State::Ended { at: Timestamp(200), end }, ..taken(waiting(spec(id)), 1) }
 }
 
-/// Tenants, users, devices, a client, a transaction that was signed and what is owed for it.
+/// Creates tenants, users, devices, a client, and a finished transaction with its deliveries.
 async fn fill(store: &Store) {
     populate(store).await;
     store.create_client(client("acme", "bank", "The Bank")).await.unwrap();
@@ -61,7 +62,7 @@ async fn assert_filled(store: &Store) {
 }
 
 #[tokio::test]
-async fn whatever_was_acknowledged_is_there_when_it_is_opened_again() {
+async fn acknowledged_commits_are_there_when_the_ledger_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory);
     fill(&store).await;
@@ -74,11 +75,12 @@ async fn whatever_was_acknowledged_is_there_when_it_is_opened_again() {
 }
 
 #[tokio::test]
-async fn whatever_was_acknowledged_is_in_the_files_though_nothing_was_closed() {
+async fn acknowledged_commits_are_in_the_files_even_if_the_store_was_not_closed() {
     let (directory, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(&directory);
     fill(&store).await;
-    // What a crash at this moment would leave: the log has what the file has not.
+    // The files that a crash would leave now: the log contains commits that the ledger file does
+    // not.
     for file in ["ledger.db", "ledger.db-wal", "master.key"] {
         let (from, to) = (directory.path().join(file), image.path().join(file));
         assert_ne!(std::fs::copy(from, to).unwrap(), 0, "{file}");
@@ -95,7 +97,7 @@ async fn no_secret_is_in_the_files_in_the_clear() {
         let files = ["ledger.db", "ledger.db-wal"].map(|file| directory.path().join(file));
         let bytes = files.map(|file| std::fs::read(file).unwrap_or_default()).concat();
         let holds = |secret: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
-        assert!(holds(b"https://bank.example/done"), "what is no secret is there");
+        assert!(holds(b"https://bank.example/done"), "values that are not secret are in the clear");
         for secret in [AUTHORITY_KEY, TOKEN_KEY, CODE] {
             assert!(!holds(secret), "{}", String::from_utf8_lossy(secret));
         }
@@ -109,7 +111,7 @@ async fn no_secret_is_in_the_files_in_the_clear() {
 }
 
 #[tokio::test]
-async fn files_and_directory_are_their_owners_only() {
+async fn only_their_owner_may_use_the_files_and_the_directory() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("new/data");
     let store = Store::sqlite(&directory, None).unwrap();
@@ -122,13 +124,13 @@ async fn files_and_directory_are_their_owners_only() {
 }
 
 #[tokio::test]
-async fn without_its_master_key_a_ledger_with_secrets_stays_shut() {
+async fn a_ledger_with_secrets_does_not_open_without_its_master_key() {
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("master.key");
     drop(open(&directory));
     std::fs::remove_file(&key).unwrap();
     let store = open(&directory);
-    assert!(key.exists(), "nothing is sealed yet: another may be made");
+    assert!(key.exists(), "nothing is sealed yet, so a new key is created");
     fill(&store).await;
     drop(store);
 
@@ -138,7 +140,7 @@ async fn without_its_master_key_a_ledger_with_secrets_stays_shut() {
     let error = refused(directory.path());
     assert!(matches!(error, OpenError::MasterKey(MasterKeyError::Missing { .. })), "{error}");
     assert!(error.to_string().contains("restore the file from its backup"), "{error}");
-    assert!(!key.exists(), "no new one is made");
+    assert!(!key.exists(), "no new key is created");
     assert_filled(&Store::sqlite(directory.path(), Some(&moved)).unwrap()).await;
 }
 
@@ -157,7 +159,7 @@ async fn a_master_key_that_others_may_read_is_refused() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_others_may_use_is_refused_with_what_to_do() {
+async fn a_ledger_that_others_may_use_is_refused_with_advice() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(&directory));
     let ledger = directory.path().join("ledger.db");
@@ -196,7 +198,7 @@ async fn a_newer_programs_ledger_is_refused() {
 }
 
 #[test]
-fn what_is_no_ledger_is_refused_and_left_as_it_is() {
+fn a_file_that_is_not_a_ledger_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ledger.db");
     std::fs::write(&file, b"Dear diary, nothing of this is a database.".repeat(99)).unwrap();
@@ -221,7 +223,7 @@ fn a_directory_that_is_a_file_or_cannot_be_written_is_refused_with_its_name() {
     assert!(matches!(error, OpenError::NotADirectory { .. }), "{error}");
     let error = refused(&file.join("data"));
     assert!(matches!(error, OpenError::NoDirectory { .. }), "{error}");
-    // Nobody, not even root, makes files in /proc.
+    // No user can create files in /proc, not even root.
     let error = refused(Path::new("/proc"));
     assert!(matches!(error, OpenError::NotWritable { .. }), "{error}");
     assert!(error.to_string().contains("/proc/ledger.db"), "{error}");
@@ -233,7 +235,7 @@ fn whole(fault: &Fault) -> String {
 }
 
 #[tokio::test]
-async fn a_corrupt_row_names_its_table_its_column_and_itself() {
+async fn a_corrupt_row_is_reported_with_its_table_its_column_and_its_key() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory);
     fill(&store).await;
@@ -273,7 +275,7 @@ async fn a_corrupt_row_names_its_table_its_column_and_itself() {
 }
 
 #[tokio::test]
-async fn two_processes_see_each_others_writes_and_the_version_decides_between_them() {
+async fn two_processes_see_each_others_writes_and_versions_prevent_lost_updates() {
     let directory = tempfile::tempdir().unwrap();
     let (one, two) = (open(&directory), open(&directory));
     populate(&one).await;
@@ -292,7 +294,7 @@ async fn two_processes_see_each_others_writes_and_the_version_decides_between_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_gets_its_turn_while_the_first_writes_without_pause() {
+async fn a_second_process_can_write_while_the_first_writes_without_pause() {
     let directory = tempfile::tempdir().unwrap();
     let (busy, beside) = (open(&directory), open(&directory));
     let done = Arc::new(AtomicBool::new(false));
@@ -321,7 +323,7 @@ async fn a_second_process_gets_its_turn_while_the_first_writes_without_pause() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_who_commit_at_once_share_their_syncs() {
+async fn simultaneous_commits_share_their_syncs() {
     const CALLERS: u128 = 256;
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory);
@@ -345,7 +347,7 @@ async fn many_who_commit_at_once_share_their_syncs() {
 }
 
 #[tokio::test]
-async fn a_closed_ledger_is_tidy_and_takes_no_more() {
+async fn a_closed_ledger_is_checkpointed_and_accepts_no_commit() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory);
     fill(&store).await;

@@ -1,5 +1,5 @@
-//! Identities are found by id and by labels, on every store; and after a device, its user or the
-//! file has changed.
+//! Identities are found by id and by labels, in every store, and also after changes of the device,
+//! its user or the file.
 
 use countersign_core::device::{Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Addition, IdentityKey};
@@ -31,8 +31,7 @@ fn identity(id: u128, labels: &[&str]) -> Identity {
     }
 }
 
-/// Enrols a device of joe's at acme with these identities; the `nth` is the device's sequence
-/// number.
+/// Enrols a device of joe at acme with these identities; `nth` is the device's sequence number.
 async fn enrol(store: &Store, number: u64, nth: u32, identities: Vec<Identity>) {
     let code = activation("acme", "joe", u128::from(number) + 100);
     create_activation(store, code.clone()).await;
@@ -49,7 +48,7 @@ async fn labelled(store: &Store, labels: &[&str], limit: u16) -> Vec<DeviceId> {
 async fn holder(store: &Store, id: u128) -> Option<DeviceId> {
     let found = store.device_by_identity(&acme(), IdentityId(id)).await.unwrap();
     let found = found.map(|found| found.value.id);
-    // Whoever holds it is found with it.
+    // The holder is found with the device.
     let holder = store.holder(&acme(), IdentityId(id)).await.unwrap();
     let held = holder.as_ref().and_then(|holder| holder.identity(IdentityId(id)));
     assert_eq!(held.map(|(device, _)| device.id), found);
@@ -98,7 +97,7 @@ async fn an_identity_is_found_by_its_id_and_by_labels_that_it_has_all_of() {
 }
 
 #[tokio::test]
-async fn what_a_device_no_longer_holds_is_found_no_more() {
+async fn an_identity_that_was_removed_from_its_device_is_not_found() {
     on_every_store(async |store| {
         populate(&store).await;
         enrol(&store, 21, 1, vec![identity(7, &["work"]), identity(8, &["home"])]).await;
@@ -123,7 +122,7 @@ async fn what_a_device_no_longer_holds_is_found_no_more() {
 }
 
 #[tokio::test]
-async fn why_an_identity_is_disabled_is_kept() {
+async fn the_reason_for_disabling_an_identity_is_stored() {
     on_every_store(async |store| {
         populate(&store).await;
         let disable = |device: &mut Device| {
@@ -138,7 +137,7 @@ async fn why_an_identity_is_disabled_is_kept() {
     .await;
 }
 
-/// The identity of a device that was read, with the key of that id.
+/// Adds the identity of that id, with its key, to a device that was just read.
 async fn add(store: &Store, number: u64, id: u128, key: u128) -> Committed {
     let found = store.device(&acme(), device_id(number)).await.unwrap().unwrap();
     let user = store.user(&acme(), &found.value.user).await.unwrap();
@@ -160,13 +159,13 @@ fn addition(
 }
 
 #[tokio::test]
-async fn an_identity_is_added_only_while_its_device_and_its_user_are_as_they_were() {
+async fn an_identity_is_added_only_if_its_device_and_its_user_are_unchanged() {
     on_every_store(async |store| {
         populate(&store).await;
         let jane = "jane".parse().unwrap();
         let phone = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
         let user = store.user(&acme(), &jane).await.unwrap().unwrap();
-        // Locked, and acknowledged, after both were read.
+        // The user is locked after both were read, and the lock is acknowledged.
         let lock_state = LockState { lock: Lock::Administrator, ..LockState::default() };
         let locked = store.set_lock_state(&acme(), &jane, user.version, lock_state).await.unwrap();
         assert_eq!(locked, Committed::Written);
@@ -190,7 +189,7 @@ async fn an_identity_is_added_only_while_its_device_and_its_user_are_as_they_wer
 }
 
 #[tokio::test]
-async fn a_key_is_one_identitys_for_good_whatever_becomes_of_it() {
+async fn a_key_belongs_to_one_identity_even_after_the_identity_is_removed() {
     on_every_store(async |store| {
         populate(&store).await; // Jane's device 1 holds identity 1 with key 1.
         enrol(&store, 21, 1, vec![identity(7, &[]), identity(8, &[])]).await;
@@ -207,7 +206,7 @@ async fn a_key_is_one_identitys_for_good_whatever_becomes_of_it() {
         assert_eq!(add(&store, 21, 9, 1).await, Committed::KeyUsed, "a deleted user's");
         assert_eq!(add(&store, 21, 9, 9).await, Committed::Written);
 
-        // Another tenant is another world.
+        // Another tenant may have an identity with the same key.
         let read = store.device(&"beta".parse().unwrap(), device_id(1)).await.unwrap().unwrap();
         let others = addition(read.value, 1, 2, 7, 7);
         assert_eq!(store.add_identity(others).await.unwrap(), Committed::Written);
@@ -248,7 +247,7 @@ async fn an_enrolment_with_a_used_key_or_serial_number_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_proposed_label_finds_nothing() {
+async fn a_proposed_label_finds_no_identity() {
     on_every_store(async |store| {
         populate(&store).await;
         enrol(&store, 21, 1, vec![identity(7, &["work"])]).await;

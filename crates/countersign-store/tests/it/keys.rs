@@ -25,7 +25,7 @@ fn acme() -> TenantName {
 }
 
 #[tokio::test]
-async fn an_api_key_is_found_by_its_digest_and_listed_for_whom_it_is_good() {
+async fn an_api_key_is_found_by_its_digest_and_listed_for_its_tenants() {
     on_every_store(async |store| {
         populate(&store).await;
         let own = key(1, Some("acme"), KeyKind::FrontEnd);

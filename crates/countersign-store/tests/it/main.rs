@@ -1,4 +1,4 @@
-//! What every store must do, and what the one on disk must do besides.
+//! The contract of every store, and of the store on disk.
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 
@@ -20,7 +20,7 @@ use std::ops::AsyncFn;
 
 use countersign_store::Store;
 
-/// Tells the same story to every kind of store.
+/// Runs a test on every kind of store.
 async fn on_every_store(tell: impl AsyncFn(Store)) {
     tell(Store::memory()).await;
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The plain model of a ledger: what there should be, in lists, and what may be done to it.
+//! A simple model of a ledger: its expected contents in lists, and the operations on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ use crate::world::{commit, device_id, spec, taken, waiting, with_deliveries};
 const TENANTS: [&str; 2] = ["acme", "beta"];
 const USERS: [&str; 2] = ["jane", "joe"];
 
-/// Something done to the ledger. Small numbers choose among few, so that they meet.
+/// An operation on the ledger. Small numbers choose among few names, so that operations conflict.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
     Start {
@@ -72,7 +72,7 @@ pub(crate) struct Owner {
     user: u8,
 }
 
-/// Grounds to name: none, or the right versions and how far off they are.
+/// The preconditions to state: none, or the right versions with this difference.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Staleness {
     user: Option<i8>,
@@ -86,21 +86,21 @@ pub(crate) enum To {
     Ended,
 }
 
-/// The model: what there should be, in lists.
+/// The model: the expected contents of the ledger, in lists.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) transactions: Vec<Versioned<Transaction>>,
     pub(crate) users: BTreeMap<(TenantName, UserName), (u32, LockState)>,
     pub(crate) devices: BTreeMap<TenantName, u32>,
     deliveries: Vec<OutboxEntry>,
-    /// Where the last claim said that the next one should begin.
+    /// The `resume` of the last claim.
     after: Option<Destination>,
     made: u128,
-    /// What the last deed comes to, ready to be done to a store.
+    /// The call to a store for the last operation, with its expected answer.
     pub(crate) last: Option<(StoreCall, String)>,
 }
 
-/// A deed with its names and versions filled in.
+/// An operation with its names and versions filled in.
 #[derive(Clone, Debug)]
 pub(crate) enum StoreCall {
     Commit(Box<TransactionChange>),
@@ -134,7 +134,7 @@ impl Model {
         (tenant, USERS[usize::from(whose.user)].parse().unwrap())
     }
 
-    /// Fills the names and versions of a deed in.
+    /// Fills in the names and versions of an operation.
     fn act(&mut self, deed: &Operation) -> StoreCall {
         match deed {
             Operation::Start { whose, key, reference, preconditions, open_max, queued } => {
@@ -251,7 +251,7 @@ impl Model {
         deliveries.collect()
     }
 
-    /// Does an act, and says what it should be answered.
+    /// Applies a call to the model. Answers the expected answer of a store.
     fn does(&mut self, act: &StoreCall) -> String {
         match act {
             StoreCall::Commit(commit) => format!("{:?}", self.commit(commit)),
@@ -311,7 +311,7 @@ impl Model {
         }
     }
 
-    /// What is not paid, as it is listed.
+    /// The unsettled deliveries, in the order of the list.
     pub(crate) fn outbox(&self, tenant: &TenantName, dead_letters: bool) -> Vec<OutboxEntry> {
         let theirs = self.deliveries.iter().filter(|u| u.delivery.destination.tenant == *tenant);
         theirs.filter(|outbox| !dead_letters || outbox.due_at.is_none()).cloned().collect()
@@ -428,7 +428,7 @@ impl ReferenceStateMachine for Model {
 
     fn transitions(_: &Self) -> BoxedStrategy<Operation> {
         let whose = || (0..2_u8, 0..2_u8).prop_map(|(tenant, user)| Owner { tenant, user });
-        // Mostly right, at times one version behind or ahead.
+        // Usually the right version, sometimes one lower or higher.
         let drift = || prop_oneof![12 => Just(0_i8), 1 => Just(-1_i8), 1 => Just(1_i8)];
         let preconditions = || {
             let one = || prop_oneof![Just(None), drift().prop_map(Some)];
@@ -477,7 +477,7 @@ impl ReferenceStateMachine for Model {
 
     fn preconditions(state: &Self, deed: &Operation) -> bool {
         match deed {
-            // What has ended stays ended: the machine commits nothing else.
+            // An ended transaction stays ended, because the state machine commits nothing else.
             Operation::Go { which, to, .. } => match which.checked_rem(state.transactions.len()) {
                 Some(row) => {
                     state.transactions[row].value.end().is_none() || matches!(to, To::Ended)

@@ -1,4 +1,4 @@
-//! The ledger's contract on quotas: what stored transactions may occupy.
+//! The ledger's contract on quotas: the bytes that stored transactions may occupy.
 
 use countersign_core::port::{Committed, StoredMax, TransactionChange};
 use countersign_core::spec::{Content, MediaType, TransactionSpec};
@@ -11,7 +11,7 @@ use crate::world::Changes as _;
 use crate::world::{commit, spec, waiting};
 
 const CONTENT_BYTES: usize = 50_000;
-/// Room for two transactions and no third: the bound is looked at before one is added.
+/// Space for two transactions but not for a third. The quota is checked before one is added.
 const TWO: u64 = 60_000;
 
 fn large(id: u128, tenant: &str, client: &str) -> TransactionSpec {
@@ -24,7 +24,7 @@ async fn start(store: &Store, spec: TransactionSpec, stored_max: StoredMax) -> C
     store.step(TransactionChange { stored_max, ..commit(waiting(spec), None) }).await.unwrap()
 }
 
-/// It has ended as it starts: it is never open.
+/// Starts a transaction that ends at once, and so is never open.
 async fn start_ended(store: &Store, spec: TransactionSpec, stored_max: StoredMax) -> Committed {
     let end = State::Ended { at: Timestamp(100), end: End::Expired(Timeout::GoOnline) };
     let ended = Transaction { state: end, ..waiting(spec) };
@@ -32,7 +32,7 @@ async fn start_ended(store: &Store, spec: TransactionSpec, stored_max: StoredMax
 }
 
 #[tokio::test]
-async fn a_client_stores_no_more_than_it_may_even_if_all_that_it_starts_has_ended_at_once() {
+async fn a_client_stays_within_its_quota_even_if_its_transactions_end_at_once() {
     on_every_store(async |store| {
         let max = StoredMax { client: TWO, tenant: u64::MAX };
         for id in [1, 2] {
@@ -43,7 +43,7 @@ async fn a_client_stores_no_more_than_it_may_even_if_all_that_it_starts_has_ende
         assert_eq!(third, Committed::ClientFull);
         assert_eq!(start(&store, large(4, "acme", "shop"), max).await, Committed::Written);
         assert_eq!(start(&store, large(5, "beta", "bank"), max).await, Committed::Written);
-        // The bound is on new ones: what is there goes on.
+        // The quota applies to new transactions only. Existing ones continue.
         let goes_on =
             TransactionChange { stored_max: StoredMax { client: 0, tenant: 0 }, ..cancelled(4) };
         assert_eq!(store.step(goes_on).await.unwrap(), Committed::Written);
@@ -58,7 +58,7 @@ fn cancelled(id: u128) -> TransactionChange {
 }
 
 #[tokio::test]
-async fn all_clients_of_a_tenant_together_store_no_more_than_the_tenant_may() {
+async fn all_clients_of_a_tenant_together_stay_within_the_tenants_quota() {
     on_every_store(async |store| {
         let max = StoredMax { client: u64::MAX, tenant: TWO };
         for (id, client) in [(1, "bank"), (2, "shop")] {
@@ -71,7 +71,7 @@ async fn all_clients_of_a_tenant_together_store_no_more_than_the_tenant_may() {
 }
 
 #[tokio::test]
-async fn what_retention_removes_makes_room_again() {
+async fn retention_frees_the_quota_of_removed_transactions() {
     on_every_store(async |store| {
         let max = StoredMax { client: TWO, tenant: TWO };
         let bare = |id| TransactionSpec { callback: None, ..large(id, "acme", "bank") };

@@ -1,4 +1,4 @@
-//! The registry's contract, sentence by sentence.
+//! The registry's contract.
 
 use countersign_core::device::{Device, DeviceStatus, PinDigest};
 use countersign_core::enrolment::{Activation, ActivationState};
@@ -27,7 +27,7 @@ fn jane() -> UserName {
 }
 
 #[tokio::test]
-async fn a_tenant_is_made_once_and_read_back_with_its_keys() {
+async fn a_tenant_is_created_once_and_read_back_with_its_keys() {
     on_every_store(async |store| {
         assert!(store.tenant(&acme()).await.unwrap().is_none());
         for name in ["beta", "acme"] {
@@ -46,7 +46,7 @@ async fn a_tenant_is_made_once_and_read_back_with_its_keys() {
 }
 
 #[tokio::test]
-async fn a_tenant_comes_to_trust_more_roots_each_once() {
+async fn each_root_is_added_to_a_tenant_once() {
     on_every_store(async |store| {
         assert!(store.trust(&acme(), b"a root").await.is_err(), "there is no such tenant");
         populate(&store).await;
@@ -115,7 +115,7 @@ async fn a_clients_scopes_are_some_or_none_or_all() {
 }
 
 #[tokio::test]
-async fn nobody_is_made_in_a_tenant_that_is_not_there() {
+async fn an_unknown_tenant_gets_no_clients_users_or_activations() {
     on_every_store(async |store| {
         assert!(store.create_client(client("acme", "id1", "Bank")).await.is_err());
         assert!(store.create_user(&acme(), &jane(), None, Timestamp(1)).await.is_err());
@@ -126,7 +126,7 @@ async fn nobody_is_made_in_a_tenant_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn each_user_has_a_serial_base_of_their_own_and_begins_fresh() {
+async fn each_user_has_their_own_serial_base_and_begins_unlocked() {
     on_every_store(async |store| {
         populate(&store).await;
         let again = store.create_user(&acme(), &jane(), None, Timestamp(10)).await.unwrap();
@@ -144,7 +144,7 @@ async fn each_user_has_a_serial_base_of_their_own_and_begins_fresh() {
 }
 
 #[tokio::test]
-async fn a_standing_is_changed_only_on_the_version_that_was_read() {
+async fn a_lock_state_is_changed_only_at_the_version_that_was_read() {
     on_every_store(async |store| {
         populate(&store).await;
         let locks =
@@ -173,7 +173,7 @@ async fn a_standing_is_changed_only_on_the_version_that_was_read() {
 }
 
 #[tokio::test]
-async fn an_activation_brings_one_device_in_and_both_versions_must_hold() {
+async fn an_activation_enrols_one_device_if_both_versions_are_unchanged() {
     on_every_store(async |store| {
         populate(&store).await;
         let code = activation("acme", "joe", 2);
@@ -189,7 +189,7 @@ async fn an_activation_brings_one_device_in_and_both_versions_must_hold() {
         assert!(store.device(&acme(), device_id(2)).await.unwrap().is_none());
         assert_eq!(enrol(1, 1).await, Committed::Written);
         assert_eq!(enrol(1, 1).await, Committed::Stale);
-        assert_eq!(enrol(2, 2).await, Committed::Stale, "a device of that id is there");
+        assert_eq!(enrol(2, 2).await, Committed::Stale, "a device with that id exists");
 
         let read = store.device(&acme(), device_id(2)).await.unwrap().unwrap();
         assert_eq!(read, Versioned { value: phone.clone(), version: 1 });
@@ -204,7 +204,7 @@ async fn an_activation_brings_one_device_in_and_both_versions_must_hold() {
 }
 
 #[tokio::test]
-async fn of_activations_that_are_made_at_once_on_one_count_one_is_written() {
+async fn of_simultaneous_activations_decided_on_one_count_one_is_written() {
     on_every_store(async |store| {
         populate(&store).await;
         let joe: UserName = "joe".parse().unwrap();
@@ -226,7 +226,7 @@ async fn of_activations_that_are_made_at_once_on_one_count_one_is_written() {
         let listed = store.activations(&acme(), &joe, Timestamp(0)).await.unwrap();
         assert_eq!(listed.len(), 1);
 
-        // An id that is taken, a count that is not the user's, a user that is not there.
+        // An id that exists, a count that is not the user's, and an unknown user.
         let create = async |user, id, expected| {
             store.create_activation(activation("acme", user, id), expected).await.unwrap()
         };
@@ -256,7 +256,7 @@ async fn a_device_out_of_sequence_is_a_fault_and_leaves_its_code_unused() {
 }
 
 #[tokio::test]
-async fn activations_come_newest_first_without_the_expired_and_within_their_bound() {
+async fn activations_are_listed_newest_first_without_expired_ones_and_up_to_a_maximum() {
     on_every_store(async |store| {
         populate(&store).await;
         let joe: UserName = "joe".parse().unwrap();
@@ -280,7 +280,7 @@ async fn activations_come_newest_first_without_the_expired_and_within_their_boun
 }
 
 #[tokio::test]
-async fn a_pin_changes_with_its_users_standing_or_neither_does() {
+async fn a_pin_changes_together_with_its_users_lock_state_or_not_at_all() {
     on_every_store(async |store| {
         populate(&store).await;
         let jane: UserName = "jane".parse().unwrap();
@@ -311,7 +311,7 @@ async fn a_pin_changes_with_its_users_standing_or_neither_does() {
 }
 
 #[tokio::test]
-async fn a_device_changes_in_what_may_change_and_on_the_version_that_was_read() {
+async fn only_the_mutable_fields_of_a_device_change_and_only_at_the_version_that_was_read() {
     on_every_store(async |store| {
         populate(&store).await;
         let mut changed = device("acme", "jane", 1, 1);

@@ -1,4 +1,4 @@
-//! What goes and what stays: deleted users, and the retention of transactions and activations.
+//! Removal: deleted users, and the retention of transactions and activations.
 
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::DeviceStatus;
@@ -48,7 +48,7 @@ async fn purge(store: &Store, before: u64, limit: u16) -> u16 {
 }
 
 #[tokio::test]
-async fn of_a_signed_transaction_the_evidence_stays_and_is_found_as_before() {
+async fn the_evidence_of_a_signed_transaction_stays_and_is_found_as_before() {
     on_every_store(async |store| {
         let whole = ended(spec(1), 200, signed(1));
         write(&store, whole.clone()).await;
@@ -73,7 +73,7 @@ async fn of_a_signed_transaction_the_evidence_stays_and_is_found_as_before() {
     .await;
 }
 
-/// A proof that is a raw ECDSA signature of this *r* and *s*.
+/// A proof with a raw ECDSA signature of this *r* and *s*.
 fn ecdsa(id: u128, algorithm: Algorithm, r: u8, s: u8) -> Proof {
     let raw = Raw { algorithm, ..raw(id, None).raw().unwrap().clone() };
     let signature = vec![0x30, 0x06, 0x02, 0x01, r, 0x02, 0x01, s];
@@ -95,11 +95,11 @@ async fn an_ecdsa_signature_is_used_once_in_its_tenant_even_after_retention() {
         let p256 = Algorithm::Ecdsa(Hash::Sha256);
         let (first, finish_1) = finish("acme", 1, ecdsa(1, p256, 7, 8)).await;
         assert_eq!(first, Committed::Written);
-        // Deleting it afterwards uses nothing again.
+        // Deleting it afterwards uses no signature.
         let discarded = Transaction { discarded: true, ..finish_1.transaction.clone() };
         let discard = TransactionChange { event: Event::Discarded, ..commit(discarded, Some(2)) };
         assert_eq!(store.step(discard).await.unwrap(), Committed::Written);
-        // (r, -s) is as good as (r, s), so r alone counts.
+        // (r, -s) is as valid as (r, s), so only r counts.
         let (again, refused) = finish("acme", 2, ecdsa(2, p256, 7, 9)).await;
         assert_eq!(again, Committed::SignatureUsed);
         assert_eq!(by_id(&store, 2).await, Some(waiting(spec(2))), "nothing was written");
@@ -117,7 +117,7 @@ async fn an_ecdsa_signature_is_used_once_in_its_tenant_even_after_retention() {
 }
 
 #[tokio::test]
-async fn content_that_its_signature_does_not_hold_stays_with_it_and_so_does_a_deletion() {
+async fn content_outside_the_signature_stays_in_the_evidence_and_so_does_a_deletion() {
     on_every_store(async |store| {
         let proofs = [code(1), raw(2, None), raw(3, Some(&[7; 64]))];
         for (id, proof) in (1..).zip(proofs) {
@@ -135,7 +135,7 @@ async fn content_that_its_signature_does_not_hold_stays_with_it_and_so_does_a_de
 }
 
 #[tokio::test]
-async fn what_nobody_signed_is_gone_and_its_reference_is_free_where_a_signed_ones_never_is() {
+async fn an_unsigned_transaction_is_removed_with_its_reference_but_a_signed_ones_reference_stays() {
     on_every_store(async |store| {
         write(&store, ended(spec(1), 200, End::Cancelled)).await;
         write(&store, ended(spec(2), 200, signed(2))).await;
@@ -153,7 +153,7 @@ async fn what_nobody_signed_is_gone_and_its_reference_is_free_where_a_signed_one
 }
 
 #[tokio::test]
-async fn a_request_key_that_is_given_again_finds_the_one_that_has_it_now() {
+async fn a_reused_request_key_finds_its_present_transaction() {
     on_every_store(async |store| {
         let keyed = |id| TransactionSpec { request_key: RequestKey::drawn(42), ..spec(id) };
         let holder =
@@ -168,7 +168,7 @@ async fn a_request_key_that_is_given_again_finds_the_one_that_has_it_now() {
 }
 
 #[tokio::test]
-async fn neither_what_is_open_nor_what_somebody_is_owed_for_goes() {
+async fn open_transactions_and_those_with_an_undelivered_callback_are_not_removed() {
     on_every_store(async |store| {
         write(&store, waiting(spec(1))).await;
         let calling = commit(ended(spec(2), 150, End::Cancelled), None);
@@ -176,9 +176,9 @@ async fn neither_what_is_open_nor_what_somebody_is_owed_for_goes() {
         let pushing = commit(ended(spec(6), 151, End::Cancelled), None);
         let pushing = with_deliveries(pushing, &[(8, DeliveryKind::Push(device_id(1)))]);
         store.step(pushing).await.unwrap();
-        assert_eq!(purge(&store, 151, 9).await, 1, "a push holds nothing up");
+        assert_eq!(purge(&store, 151, 9).await, 1, "a push does not delay the removal");
         let delivery = store.deliveries(&"acme".parse().unwrap(), false, 9).await.unwrap();
-        assert_eq!(delivery.len(), 1, "and goes with it");
+        assert_eq!(delivery.len(), 1, "the push is removed with its transaction");
         for id in [3, 4, 5] {
             write(&store, ended(spec(id), 200 - id as u64, End::Cancelled)).await;
         }
@@ -194,7 +194,7 @@ async fn neither_what_is_open_nor_what_somebody_is_owed_for_goes() {
 }
 
 #[tokio::test]
-async fn evidence_is_listed_after_what_was_not_removed() {
+async fn evidence_is_listed_after_the_remaining_transactions() {
     on_every_store(async |store| {
         for id in [1, 2, 3] {
             write(&store, ended(spec(id), 100 + id as u64, signed(id))).await;
@@ -212,7 +212,7 @@ async fn evidence_is_listed_after_what_was_not_removed() {
             assert_eq!(ids(2).await, [4, 3]);
         }
         assert!(store.list(&"beta".parse().unwrap(), None, 9).await.unwrap().is_empty());
-        // The rows that are left are changed as ever.
+        // The remaining rows can be changed as before.
         let end = ended(spec(4), 300, End::Cancelled);
         assert_eq!(store.step(commit(end, Some(1))).await.unwrap(), Committed::Written);
     })
@@ -220,7 +220,7 @@ async fn evidence_is_listed_after_what_was_not_removed() {
 }
 
 #[tokio::test]
-async fn expired_activations_go_used_or_not() {
+async fn expired_activations_are_removed_used_or_not() {
     on_every_store(async |store| {
         populate(&store).await; // One used activation in each of two tenants, good until 1000.
         let (acme, joe) = ("acme".parse().unwrap(), "joe".parse().unwrap());
@@ -237,7 +237,7 @@ async fn expired_activations_go_used_or_not() {
 }
 
 #[tokio::test]
-async fn a_profile_is_kept_as_it_was_given() {
+async fn a_profile_is_stored_unchanged() {
     on_every_store(async |store| {
         populate(&store).await;
         let (acme, ann) = ("acme".parse().unwrap(), "ann".parse().unwrap());
@@ -255,7 +255,7 @@ async fn a_profile_is_kept_as_it_was_given() {
 }
 
 #[tokio::test]
-async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_is_somebody_else() {
+async fn a_deleted_users_devices_and_codes_are_gone_and_the_next_user_of_the_name_is_new() {
     on_every_store(async |store| {
         populate(&store).await;
         let (acme, beta) = ("acme".parse().unwrap(), "beta".parse().unwrap());
@@ -263,10 +263,10 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         create_activation(&store, activation("acme", "jane", 2)).await;
         write(&store, waiting(spec(1))).await;
         let delete = async |expected| store.delete_user(&acme, &jane, expected).await.unwrap();
-        assert_eq!(delete(2).await, Committed::Stale, "something is open");
+        assert_eq!(delete(2).await, Committed::Stale, "a transaction is open");
         let end = ended(spec(1), 300, End::Cancelled);
         store.step(commit(end, Some(1))).await.unwrap();
-        assert_eq!(delete(1).await, Committed::Stale, "the version is another");
+        assert_eq!(delete(1).await, Committed::Stale, "the version differs");
         assert!(store.user(&acme, &jane).await.unwrap().is_some());
         assert_eq!(delete(2).await, Committed::Written);
         assert_eq!(delete(2).await, Committed::Stale);
@@ -275,12 +275,15 @@ async fn a_deleted_user_takes_devices_and_codes_along_and_the_next_of_the_name_i
         assert!(store.activations(&acme, &jane, Timestamp(0)).await.unwrap().is_empty());
         let phone = store.device(&acme, device_id(1)).await.unwrap().unwrap();
         assert_eq!((phone.value.status, phone.version), (DeviceStatus::Retired, 2));
-        assert!(by_id(&store, 1).await.is_some(), "what has ended stays");
+        assert!(by_id(&store, 1).await.is_some(), "ended transactions stay");
         let on_user = Preconditions { user: Some(2), device: None };
         let start = TransactionChange { preconditions: on_user, ..commit(waiting(spec(2)), None) };
         assert_eq!(store.step(start).await.unwrap(), Committed::Stale);
 
-        assert!(store.user(&beta, &jane).await.unwrap().is_some(), "another tenant's is untouched");
+        assert!(
+            store.user(&beta, &jane).await.unwrap().is_some(),
+            "another tenant's user is unchanged"
+        );
         let others = store.device(&beta, device_id(1)).await.unwrap().unwrap();
         assert_eq!(others.value.status, DeviceStatus::Active);
         assert!(store.user(&acme, &joe).await.unwrap().is_some());

@@ -1,4 +1,4 @@
-//! The ledger's contract, sentence by sentence.
+//! The ledger's contract on transactions.
 
 use countersign_core::delivery::{DeliveryKind, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, RequestKey, TenantName, TransactionId, UserName};
@@ -43,7 +43,7 @@ async fn write(store: &Store, commit: TransactionChange) -> Committed {
 }
 
 #[tokio::test]
-async fn what_was_written_is_read_back_whole_in_every_state() {
+async fn a_transaction_is_read_back_as_it_was_written_in_every_state() {
     on_every_store(async |store| {
         let by = device_id(1);
         let states =
@@ -84,7 +84,7 @@ async fn what_was_written_is_read_back_whole_in_every_state() {
 }
 
 #[tokio::test]
-async fn sparse_terms_are_read_back_as_sparse_as_they_were() {
+async fn terms_without_optional_fields_are_read_back_as_they_were_written() {
     on_every_store(async |store| {
         let sparse = waiting(TransactionSpec {
             reference: None,
@@ -111,11 +111,11 @@ async fn sparse_terms_are_read_back_as_sparse_as_they_were() {
 }
 
 #[tokio::test]
-async fn another_version_than_the_expected_one_makes_a_commit_stale_and_changes_nothing() {
+async fn a_commit_at_another_version_is_stale_and_changes_nothing() {
     on_every_store(async |store| {
         let begun = waiting(spec(1));
         let early = commit(begun.clone(), Some(1));
-        assert_eq!(write(&store, early).await, Committed::Stale, "there is none yet");
+        assert_eq!(write(&store, early).await, Committed::Stale, "there is no transaction yet");
         write(&store, commit(begun.clone(), None)).await;
         for expected in [None, Some(0), Some(2)] {
             let next = end(begun.clone(), End::Cancelled);
@@ -157,7 +157,7 @@ async fn a_lock_acknowledged_before_a_commit_makes_it_stale() {
 }
 
 #[tokio::test]
-async fn a_standing_is_written_with_its_event_or_not_at_all() {
+async fn a_lock_state_is_written_with_its_event_or_not_at_all() {
     on_every_store(async |store| {
         populate(&store).await;
         let wrong = LockState { wrong_pins: 1, ..LockState::default() };
@@ -181,7 +181,7 @@ async fn a_standing_is_written_with_its_event_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_reference_is_taken_for_good_but_only_from_its_client_and_tenant() {
+async fn a_reference_is_unique_for_good_for_its_client_and_tenant() {
     on_every_store(async |store| {
         let named = |id| TransactionSpec { reference: spec(1).reference, ..spec(id) };
         write(&store, commit(waiting(named(1)), None)).await;
@@ -231,7 +231,7 @@ async fn a_request_key_is_free_again_when_its_transaction_has_ended() {
 }
 
 #[tokio::test]
-async fn a_user_with_as_many_open_as_may_be_gets_no_more_until_one_ends() {
+async fn a_user_with_the_maximum_of_open_transactions_gets_a_new_one_only_after_an_end() {
     on_every_store(async |store| {
         let start = |id| TransactionChange { open_max: 2, ..commit(waiting(spec(id)), None) };
         write(&store, start(1)).await;
@@ -240,7 +240,7 @@ async fn a_user_with_as_many_open_as_may_be_gets_no_more_until_one_ends() {
         let joes = TransactionSpec { user: "joe".parse().unwrap(), ..spec(4) };
         let joes = TransactionChange { open_max: 2, ..commit(waiting(joes), None) };
         assert_eq!(write(&store, joes).await, Committed::Written);
-        // The bound is on new ones: what is open goes on.
+        // The maximum applies to new transactions only. Open ones continue.
         let goes_on =
             TransactionChange { open_max: 1, ..commit(taken(waiting(spec(1)), 500), Some(1)) };
         assert_eq!(write(&store, goes_on).await, Committed::Written);
@@ -251,7 +251,7 @@ async fn a_user_with_as_many_open_as_may_be_gets_no_more_until_one_ends() {
 }
 
 #[tokio::test]
-async fn open_ones_come_oldest_first_and_listed_ones_newest_first() {
+async fn open_transactions_are_read_oldest_first_and_lists_newest_first() {
     on_every_store(async |store| {
         for id in [5, 3, 9, 7] {
             write(&store, commit(waiting(spec(id)), None)).await;
@@ -274,7 +274,7 @@ async fn open_ones_come_oldest_first_and_listed_ones_newest_first() {
 }
 
 #[tokio::test]
-async fn due_are_those_whose_deadline_has_come_earliest_first() {
+async fn transactions_with_a_passed_deadline_are_due_earliest_first() {
     on_every_store(async |store| {
         for (id, deadline) in [(1, 900), (2, 700), (3, 800), (4, 600)] {
             write(&store, commit(waiting(spec(id)), None)).await;
@@ -293,7 +293,7 @@ async fn due_are_those_whose_deadline_has_come_earliest_first() {
 }
 
 #[tokio::test]
-async fn no_tenant_reaches_another_tenants_rows() {
+async fn a_tenant_cannot_reach_another_tenants_rows() {
     on_every_store(async |store| {
         populate(&store).await;
         let deliveries = [(7, DeliveryKind::Callback)];

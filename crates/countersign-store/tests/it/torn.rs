@@ -1,9 +1,9 @@
-//! A log that was torn while it was written, as a power cut leaves it: whatever was acknowledged
-//! before is there, and what was being written is there whole or not at all.
+//! Recovery from a log that was torn while it was written, as after a power failure. Acknowledged
+//! commits are there, and each later commit is there completely or not at all.
 //!
-//! SQLite syncs a commit's frames before the commit is answered, so a cut spares them; behind them
-//! anything may stand. Frames carry checksums that run on from frame to frame (SQLite's file
-//! format, section 4.2).
+//! SQLite syncs a commit's frames before the commit is answered, so a power failure does not damage
+//! them. The bytes behind them may have any value. Frames carry checksums that continue from frame
+//! to frame (SQLite's file format, section 4.2).
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,14 +22,14 @@ use crate::world::{commit, device_id, populate, proof, spec, taken, waiting, wit
 
 /// A header and a page of 8 KiB.
 const FRAME_BYTES: usize = 24 + 8192;
-/// Transactions that are started and finished while pictures are taken.
+/// The transactions that are started and finished while snapshots are taken.
 const TRANSACTIONS: u128 = 2;
 
-/// The files at a moment: what a crash at that moment leaves.
+/// The ledger's files at one moment, as a crash at that moment leaves them.
 struct FileSnapshot {
     ledger: Vec<u8>,
     log: Vec<u8>,
-    /// Versions of the transactions, by then acknowledged.
+    /// The acknowledged versions of the transactions.
     acknowledged: Vec<u32>,
 }
 
@@ -42,7 +42,7 @@ fn signed(id: u128) -> Transaction {
     Transaction { state: State::Ended { at: Timestamp(200), end }, ..taken(waiting(spec(id)), 1) }
 }
 
-/// A finish, and what is owed for it.
+/// A finish with its delivery.
 fn finish(id: u128) -> TransactionChange {
     with_deliveries(commit(signed(id), Some(1)), &[(id, DeliveryKind::Callback)])
 }
@@ -55,8 +55,8 @@ impl FileSnapshot {
     }
 }
 
-/// Lives through a few transactions, with a picture after each acknowledged commit, and the master
-/// key.
+/// Starts and finishes a few transactions. Answers a snapshot after each acknowledged commit, and
+/// the master key.
 async fn pictures() -> (Vec<FileSnapshot>, Vec<u8>) {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::sqlite(directory.path(), None).unwrap();
@@ -71,11 +71,11 @@ async fn pictures() -> (Vec<FileSnapshot>, Vec<u8>) {
         }
     }
     let grows = pictures.windows(2).all(|two| two[1].log.starts_with(&two[0].log));
-    assert!(grows, "the log was not begun anew, so each picture continues the one before");
+    assert!(grows, "the log was not restarted, so each snapshot continues the one before");
     (pictures, std::fs::read(directory.path().join("master.key")).unwrap())
 }
 
-/// The version of each transaction, after looking that each is whole, with its debt or without.
+/// The version of each transaction. Checks that each is complete, with or without its delivery.
 async fn versions(directory: &Path) -> Vec<u32> {
     let store = Store::sqlite(directory, None).unwrap();
     let outbox = store.deliveries(&acme(), false, u16::MAX).await.unwrap();
@@ -94,13 +94,13 @@ async fn versions(directory: &Path) -> Vec<u32> {
         assert_eq!(
             has_delivery,
             *versions.last().unwrap() == 2,
-            "a finish and its debt are one commit"
+            "a finish and its delivery are one commit"
         );
     }
     versions
 }
 
-/// Puts the files of a picture down, with another log.
+/// Writes the files of a snapshot to a new directory, with another log.
 fn crashed(before: &FileSnapshot, log: &[u8], key: &[u8]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, bytes) in [("ledger.db", before.ledger.as_slice()), ("ledger.db-wal", log)] {
@@ -114,15 +114,15 @@ fn crashed(before: &FileSnapshot, log: &[u8], key: &[u8]) -> TempDir {
     directory
 }
 
-/// Looks what is there after a crash, goes on from there, and looks again.
+/// Checks the ledger after a crash, continues from there, and checks it again.
 async fn recovers(before: &FileSnapshot, log: &[u8], after: &FileSnapshot, key: &[u8], tear: &str) {
     let directory = crashed(before, log, key);
     let found = versions(directory.path()).await;
     let either = found == before.acknowledged || found == after.acknowledged;
     assert!(either, "{tear}: {found:?}, and {:?} was acknowledged", before.acknowledged);
     if found == before.acknowledged {
-        // Whoever was not answered repeats the call; what the torn log still holds must not come
-        // back.
+        // A caller without an answer repeats the call. The remaining frames of the torn log must
+        // not reappear.
         let id = found.iter().position(|version| *version < 2).unwrap() as u128 + 1;
         let store = Store::sqlite(directory.path(), None).unwrap();
         let fresh = found[id as usize - 1] == 0;
@@ -134,7 +134,7 @@ async fn recovers(before: &FileSnapshot, log: &[u8], after: &FileSnapshot, key: 
 }
 
 #[tokio::test]
-async fn a_log_torn_anywhere_behind_what_was_acknowledged_loses_nothing_of_that() {
+async fn a_log_torn_anywhere_behind_the_acknowledged_commits_loses_none_of_them() {
     let (pictures, key) = pictures().await;
     let mut tears = 0;
     for two in pictures.windows(2) {
@@ -146,7 +146,7 @@ async fn a_log_torn_anywhere_behind_what_was_acknowledged_loses_nothing_of_that(
                 continue;
             }
             recovers(before, &after.log[..cut], after, &key, &format!("cut at {cut}")).await;
-            // The file had grown, and its blocks were not written: zeros stand there.
+            // The file had grown, but its new blocks were not written and contain zeros.
             let mut zeros = after.log[..cut].to_vec();
             zeros.resize(whole, 0);
             recovers(before, &zeros, after, &key, &format!("zeros from {cut}")).await;
@@ -157,9 +157,9 @@ async fn a_log_torn_anywhere_behind_what_was_acknowledged_loses_nothing_of_that(
     assert!(tears > 100, "{tears} tears are few");
 }
 
-/// Lest the tests here could not fail.
+/// Shows that the tests in this file can fail.
 #[tokio::test]
-async fn a_log_cut_before_what_was_acknowledged_does_lose_it() {
+async fn a_log_cut_before_an_acknowledged_commit_does_lose_it() {
     let (pictures, key) = pictures().await;
     for snapshot in &pictures[1..] {
         let directory = crashed(snapshot, &snapshot.log[..snapshot.log.len() - 1], &key);
@@ -168,7 +168,7 @@ async fn a_log_cut_before_what_was_acknowledged_does_lose_it() {
 }
 
 #[tokio::test]
-async fn a_log_spoilt_behind_what_was_acknowledged_loses_nothing_of_that() {
+async fn a_log_damaged_behind_the_acknowledged_commits_loses_none_of_them() {
     let (pictures, key) = pictures().await;
     for two in pictures.windows(2) {
         let [before, after] = two else { unreachable!("windows of two") };
@@ -177,7 +177,8 @@ async fn a_log_spoilt_behind_what_was_acknowledged_loses_nothing_of_that() {
             let mut spoilt = after.log.clone();
             spoilt[at] ^= 0x10;
             recovers(before, &spoilt, after, &key, &format!("a bit at {at}")).await;
-            // Blocks reach the disk in any order: a later one did, and this one did not.
+            // Blocks reach the disk in any order: here a later block was written, but this one was
+            // not.
             let end = whole.min(at / 4096 * 4096 + 4096);
             let mut hole = after.log.clone();
             hole[at.max(acknowledged)..end].fill(0);

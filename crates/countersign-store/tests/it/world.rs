@@ -1,4 +1,5 @@
-//! Small tenants, people and transactions for tests. Names in, whole values out.
+//! Small tenants, users and transactions for tests. Each function takes names and returns complete
+//! values.
 
 #[path = "../../../../tools/countersign-sim/src/changes.rs"]
 mod changes;
@@ -109,7 +110,7 @@ pub(crate) fn device(tenant: &str, user: &str, number: u64, sequence: u32) -> De
     }
 }
 
-/// A Web Push address, with everything that one can have.
+/// A Web Push address with all optional fields.
 pub(crate) fn push(token: &str) -> Push {
     Push::At(Registration {
         address: PushAddress {
@@ -128,22 +129,22 @@ pub(crate) fn enrolment(activation: Activation, device: Device, user_expected: u
     Enrolment { activation, expected: 1, user_expected, request, answer, device, keys }
 }
 
-/// The key of the identity with this id, which no other has.
+/// The key of the identity with this id. Each id has its own key.
 pub(crate) fn identity_key(id: u128) -> IdentityKey {
     let mut key_digest = [0; 32];
     key_digest[..16].copy_from_slice(&id.to_be_bytes());
     IdentityKey { identity: IdentityId(id), key_digest, certificate_serial: Some(id) }
 }
 
-/// Makes an activation code, whatever others its user has.
+/// Creates an activation code, independent of the user's other codes.
 pub(crate) async fn create_activation(store: &(impl Ledger + Registry), activation: Activation) {
     let user = store.user(&activation.tenant, &activation.user).await.unwrap().unwrap().value;
     let made = store.create_activation(activation, user.activations_made).await.unwrap();
     assert_eq!(made, Committed::Written);
 }
 
-/// Tenants `acme` and `beta`, each with users `jane` and `joe`, jane with device 1. Afterwards
-/// jane's version is 2, all others are 1.
+/// Creates tenants `acme` and `beta`, each with users `jane` and `joe`, and device 1 of jane.
+/// Afterwards jane's version is 2, all others are 1.
 pub(crate) async fn populate(store: &(impl Ledger + Registry)) {
     for name in ["acme", "beta"] {
         assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Committed::Written);
@@ -159,7 +160,7 @@ pub(crate) async fn populate(store: &(impl Ledger + Registry)) {
     }
 }
 
-/// Terms of a transaction of jane's at acme, with everything that terms can have.
+/// The terms of a transaction of jane at acme, with all optional fields.
 pub(crate) fn spec(id: u128) -> TransactionSpec {
     TransactionSpec {
         id: TransactionId(id),
@@ -223,12 +224,12 @@ pub(crate) fn proof(transaction: u128) -> Proof {
     Proof::recorded(transaction.to_be_bytes(), [11; 32], Some([12; 32]), vec![0x30, 0x03, 1, 2, 3])
 }
 
-/// A proof that is a code.
+/// A proof with a code.
 pub(crate) fn code(transaction: u128) -> Proof {
     Proof::recorded(transaction.to_be_bytes(), [11; 32], None, b"01234567".to_vec())
 }
 
-/// A proof that is a raw signature.
+/// A proof with a raw signature.
 pub(crate) fn raw(transaction: u128, digest: Option<&[u8]>) -> Proof {
     let raw = Raw {
         algorithm: Algorithm::Ecdsa(Hash::Sha512),
@@ -246,7 +247,7 @@ pub(crate) fn claim(now: u64, lease_end: u64, limit: u16) -> Claim {
     Claim { now: Timestamp(now), lease_end: Timestamp(lease_end), capacity, after: None }
 }
 
-/// A commit that owes nothing and stands on nothing but `expected`.
+/// A commit without deliveries, with no precondition but `expected`.
 pub(crate) fn commit(transaction: Transaction, expected: Option<u32>) -> TransactionChange {
     TransactionChange {
         transaction,
@@ -260,7 +261,7 @@ pub(crate) fn commit(transaction: Transaction, expected: Option<u32>) -> Transac
     }
 }
 
-/// The same commit, owing this besides, each with an id of its own.
+/// The same commit with these deliveries as well, each with its own id.
 pub(crate) fn with_deliveries(
     commit: TransactionChange,
     deliveries: &[(u128, DeliveryKind)],

@@ -1,4 +1,5 @@
-//! Stories of time: two clocks, a sweeper that may be late, and a clock that should not but does.
+//! Scenarios of time: the two clocks, a late sweeper, and a clock that jumps back although it must
+//! not.
 
 use core::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::fixture::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_signature_at_the_deadline_is_late_whatever_the_sweeper_is_doing() {
+fn a_signature_at_the_deadline_is_late_even_before_the_sweep() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0)]).await;
         let deadline = fixture.found(&started).await.value.deadline();
@@ -39,7 +40,7 @@ fn a_signature_just_before_the_deadline_is_in_time() {
 }
 
 #[test]
-fn the_sweeper_ends_what_has_run_out_once_and_says_when_to_come_back() {
+fn the_sweeper_ends_expired_transactions_once_and_answers_the_next_deadline() {
     everywhere(async |fixture: Fixture| {
         let mut request = fixture.request();
         request.callback = Some(callback());
@@ -110,7 +111,7 @@ fn later_takes_do_not_move_the_deadline() {
 }
 
 #[test]
-fn a_clock_that_jumps_back_brings_nothing_back_to_life() {
+fn a_clock_that_jumps_back_reopens_no_transaction() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0)]).await;
         fixture.time.pass(Duration::from_hours(1));

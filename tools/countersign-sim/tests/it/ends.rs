@@ -1,4 +1,4 @@
-//! Stories of ends: who may end a transaction, who comes too late, and what they are told.
+//! Scenarios of ends: which devices may end a transaction, and the answers to late ones.
 
 use countersign_core::Refusal;
 use countersign_core::delivery::DeliveryKind;
@@ -14,7 +14,7 @@ use crate::fixture::*;
 const FINISHED: Refusal = Refusal::Ended(Outcome::Finished);
 
 #[test]
-fn a_take_said_again_is_harmless() {
+fn a_repeated_take_changes_nothing() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0)]).await;
         let before = fixture.found(&started).await;
@@ -26,13 +26,13 @@ fn a_take_said_again_is_harmless() {
 }
 
 #[test]
-fn the_very_same_signature_again_is_answered_as_the_first_was() {
+fn a_repeated_signature_gets_the_answer_of_the_first() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0)]).await;
         let signature = janes(0).sign(&started.spec);
         let mut submission = janes(0).submission(&signature);
         let first = fixture.hand_in(janes(0), &started, &submission).await.unwrap();
-        // Were it verified again, its identity would be looked at.
+        // If it were verified again, this unknown identity would be refused.
         submission.identity = Some(countersign_core::id::IdentityId(0));
         fixture.time.pass(core::time::Duration::from_hours(1));
         let again = fixture.hand_in(janes(0), &started, &submission).await.unwrap();
@@ -43,7 +43,7 @@ fn the_very_same_signature_again_is_answered_as_the_first_was() {
 }
 
 #[test]
-fn another_signature_after_the_end_is_told_that_it_has_ended() {
+fn a_different_signature_after_the_end_is_refused_as_ended() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0)]).await;
         let first = fixture.finish(janes(0), &started).await.unwrap();
@@ -53,7 +53,7 @@ fn another_signature_after_the_end_is_told_that_it_has_ended() {
 }
 
 #[test]
-fn of_two_devices_the_first_to_finish_wins_and_the_other_is_told() {
+fn of_two_devices_the_first_to_finish_wins_and_the_other_is_refused() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0), janes(1)]).await;
         let done = fixture.finish(janes(1), &started).await.unwrap();
@@ -67,7 +67,7 @@ fn of_two_devices_the_first_to_finish_wins_and_the_other_is_told() {
 }
 
 #[test]
-fn a_transaction_to_be_taken_once_belongs_to_the_first_who_takes_it() {
+fn a_transaction_to_be_taken_once_belongs_to_the_first_device_that_takes_it() {
     everywhere(async |fixture: Fixture| {
         let mut request = fixture.request();
         request.once = true;
@@ -99,7 +99,7 @@ fn one_device_that_declines_ends_it_for_all() {
 }
 
 #[test]
-fn declining_twice_is_answered_twice_alike_and_happens_once() {
+fn declining_twice_gets_the_same_answer_and_one_event() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(fixture.request()).await;
         let first = fixture.decline(janes(0), &started, Decline::User).await.unwrap();
@@ -111,7 +111,7 @@ fn declining_twice_is_answered_twice_alike_and_happens_once() {
 }
 
 #[test]
-fn who_failed_cannot_decline_afterwards() {
+fn a_device_that_failed_cannot_decline_afterwards() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(fixture.request()).await;
         let (tenant, device, id) = (janes(0).tenant(), janes(0).id(), started.spec.id);
@@ -166,7 +166,7 @@ fn of_a_cancel_and_a_finish_at_the_same_moment_the_first_commit_wins() {
 }
 
 #[test]
-fn a_device_that_did_not_take_it_does_not_finish_it() {
+fn a_device_that_did_not_take_a_transaction_cannot_finish_it() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(fixture.request()).await;
         assert_eq!(refusal(fixture.finish(janes(0), &started).await), Refusal::NotTaken);
@@ -177,7 +177,7 @@ fn a_device_that_did_not_take_it_does_not_finish_it() {
 }
 
 #[test]
-fn whom_it_is_not_addressed_to_sees_no_such_transaction() {
+fn a_device_that_is_not_addressed_finds_no_such_transaction() {
     everywhere(async |fixture: Fixture| {
         let mut request = fixture.request();
         request.recipients = Recipients::Device(janes(0).id());
@@ -200,7 +200,7 @@ fn whom_it_is_not_addressed_to_sees_no_such_transaction() {
 }
 
 #[test]
-fn a_device_is_known_to_its_own_tenant_only() {
+fn a_device_is_known_in_its_own_tenant_only() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(fixture.request()).await;
         let taken =

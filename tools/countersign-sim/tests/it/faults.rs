@@ -1,6 +1,6 @@
-//! Every call fails once: each use case is lived through as often as it calls the store, and each
-//! time another call fails, before or after its work. The callers repeat themselves until they are
-//! answered, and nobody can tell afterwards that anything went wrong.
+//! A fault at every call: each use case runs once for each of its calls to the store, and each time
+//! another call fails, before or after its work. The callers repeat their calls until they are
+//! answered, and the final state shows no trace of the fault.
 
 use core::fmt::Debug;
 use core::time::Duration;
@@ -21,16 +21,16 @@ use countersign_store::Store;
 
 use crate::fixture::*;
 
-/// How often a caller repeats itself; one call fails, so it needs not do so often.
+/// The maximum of attempts of a caller. Only one call fails, so fewer are needed.
 const TRIES: usize = 3;
 
-/// What is there in the end, as anybody can see it.
+/// The final state, as far as it can be read.
 #[derive(Debug, PartialEq)]
 struct Account {
     outcome: Option<Outcome>,
     by: Option<DeviceId>,
     takes: Vec<Take>,
-    /// Without the proofs of a PIN that was proved already.
+    /// The events, without repeated proofs of a PIN.
     events: Vec<Event>,
     deliveries: Vec<DeliveryKind>,
     lock_state: LockState,
@@ -59,7 +59,7 @@ impl Account {
     }
 }
 
-/// Repeats a call until it is answered, which it must be with yes.
+/// Repeats a call until it is answered, which must be a success.
 async fn until_answered<T: Debug, E: Into<Error>>(call: impl AsyncFn() -> Result<T, E>) -> T {
     for _ in 0..TRIES {
         match call().await.map_err(Into::into) {
@@ -71,7 +71,7 @@ async fn until_answered<T: Debug, E: Into<Error>>(call: impl AsyncFn() -> Result
     panic!("it was not answered");
 }
 
-/// Lives the life once for each call, on both sides of it, on every store.
+/// Runs the scenario once for each call, with a fault before and after it, on every store.
 fn every_call_fails_once(
     expected: &[Event],
     deliveries: usize,
@@ -108,7 +108,7 @@ async fn again(
     }
 }
 
-/// An order that can be repeated, and whose end is owed to its caller.
+/// A repeatable request with a callback.
 fn request(fixture: &Fixture<FailsOnce>) -> SignatureRequest {
     let mut request = fixture.request();
     request.reference = Some(reference("order 7", 1));
@@ -121,7 +121,7 @@ async fn start(fixture: &Fixture<FailsOnce>, request: SignatureRequest) -> Arc<T
 }
 
 #[test]
-fn what_is_finished_is_finished_once_wherever_the_store_fails() {
+fn a_transaction_is_finished_once_at_whichever_call_the_store_fails() {
     let events = [Event::Started, Event::Reached, Event::Taken, Event::Ended(Outcome::Finished)];
     every_call_fails_once(&events, 1, &async |fixture| {
         let started = start(fixture, request(fixture)).await;
@@ -138,7 +138,7 @@ fn what_is_finished_is_finished_once_wherever_the_store_fails() {
 }
 
 #[test]
-fn a_pin_is_proved_and_reset_wherever_the_store_fails() {
+fn a_pin_is_proved_and_its_count_reset_at_whichever_call_the_store_fails() {
     let events = [Event::Started, Event::Taken, Event::Ended(Outcome::Finished)];
     every_call_fails_once(&events, 1, &async |fixture| {
         let wrong = LockState { wrong_pins: 3, ..LockState::default() };
@@ -158,7 +158,7 @@ fn a_pin_is_proved_and_reset_wherever_the_store_fails() {
 }
 
 #[test]
-fn not_me_is_heard_once_wherever_the_store_fails() {
+fn not_me_is_recorded_once_at_whichever_call_the_store_fails() {
     let events = [Event::Started, Event::Taken, Event::Ended(Outcome::Declined)];
     every_call_fails_once(&events, 1, &async |fixture| {
         let started = start(fixture, request(fixture)).await;
@@ -172,7 +172,7 @@ fn not_me_is_heard_once_wherever_the_store_fails() {
 }
 
 #[test]
-fn what_failed_on_the_device_fails_once_wherever_the_store_fails() {
+fn a_failure_of_the_device_is_recorded_once_at_whichever_call_the_store_fails() {
     let events = [Event::Started, Event::Ended(Outcome::Failed)];
     every_call_fails_once(&events, 1, &async |fixture| {
         let started = start(fixture, request(fixture)).await;
@@ -183,7 +183,7 @@ fn what_failed_on_the_device_fails_once_wherever_the_store_fails() {
 }
 
 #[test]
-fn what_is_cancelled_is_cancelled_once_wherever_the_store_fails() {
+fn a_transaction_is_cancelled_once_at_whichever_call_the_store_fails() {
     let events = [Event::Started, Event::Ended(Outcome::Cancelled)];
     every_call_fails_once(&events, 1, &async |fixture| {
         let started = start(fixture, request(fixture)).await;
@@ -192,7 +192,7 @@ fn what_is_cancelled_is_cancelled_once_wherever_the_store_fails() {
 }
 
 #[test]
-fn what_expires_expires_once_wherever_the_store_fails() {
+fn a_transaction_expires_once_at_whichever_call_the_store_fails() {
     let events = [Event::Started, Event::Ended(Outcome::Expired)];
     every_call_fails_once(&events, 1, &async |fixture| {
         let started = start(fixture, request(fixture)).await;
@@ -204,7 +204,7 @@ fn what_expires_expires_once_wherever_the_store_fails() {
 }
 
 #[test]
-fn a_pin_is_changed_once_wherever_the_store_fails() {
+fn a_pin_is_changed_once_at_whichever_call_the_store_fails() {
     every_call_fails_once(&[Event::Started], 3, &async |fixture| {
         let started = start(fixture, request(fixture)).await;
         let proof = janes(0).prove_pin(TestTenant::PIN, TransactionId(0));

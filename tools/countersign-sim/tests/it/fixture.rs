@@ -1,5 +1,5 @@
-//! What a story is told with: a world in a store, an engine over it, and short words for what
-//! people, phones and relying parties do.
+//! The fixture of the scenarios: a population in a store, an engine over it, and short methods for
+//! the actions of users, phones and clients.
 
 use core::fmt::Debug;
 use core::time::Duration;
@@ -28,7 +28,8 @@ use countersign_sim::{
 };
 use countersign_store::Store;
 
-/// acme with jane, who has three phones, and joe, who has one; beta with a jane of its own.
+/// Tenant acme with jane, who has three phones, and joe, who has one; tenant beta with another
+/// jane.
 pub(crate) static POPULATION: LazyLock<Population> = LazyLock::new(|| {
     Population::new(&[("acme", &[("jane", 3), ("joe", 1)]), ("beta", &[("jane", 1)])])
 });
@@ -45,7 +46,7 @@ pub(crate) fn acme() -> &'static TestTenant {
     POPULATION.test_tenant("acme")
 }
 
-/// One of jane's phones at acme, from 0.
+/// A phone of jane at acme, by number from 0.
 pub(crate) fn janes(nth: usize) -> &'static Phone {
     acme().phone("jane", nth)
 }
@@ -54,33 +55,33 @@ pub(crate) fn joes() -> &'static Phone {
     acme().phone("joe", 0)
 }
 
-/// The phone of the jane at beta.
+/// The phone of jane at beta.
 pub(crate) fn betas() -> &'static Phone {
     POPULATION.test_tenant("beta").phone("jane", 0)
 }
 
-/// A person at the command line.
+/// An operator at the command line.
 pub(crate) const OPERATOR: &Actor = &Actor::CommandLine(String::new());
 
 pub(crate) type Node<S, I> = Engine<FaultyStore<S, I>, FakeNotifier, Timeline>;
 
-/// A story's stage.
+/// A fixture over one store.
 pub(crate) struct Fixture<I: Interference = NoFaults> {
-    /// The store itself, beyond all tricks.
+    /// The store, without interference.
     pub(crate) store: Store,
-    /// The store as the engine sees it.
+    /// The store with interference, as the engine uses it.
     pub(crate) faulty: FaultyStore<Store, I>,
     pub(crate) engine: Node<Store, I>,
     pub(crate) notifier: FakeNotifier,
     pub(crate) time: Timeline,
 }
 
-/// Tells the same story to every kind of store.
+/// Runs a test on every kind of store.
 pub(crate) fn everywhere(tell: impl AsyncFn(Fixture)) {
     everywhere_with(|| NoFaults, tell);
 }
 
-/// The same, with new tricks for each.
+/// Runs a test on every kind of store, with a new interference for each.
 pub(crate) fn everywhere_with<I: Interference>(
     faults: impl Fn() -> I,
     tell: impl AsyncFn(Fixture<I>),
@@ -103,7 +104,7 @@ impl<I: Interference> Fixture<I> {
         Self { store, faulty, engine, notifier, time }
     }
 
-    /// An order for jane's signature at acme.
+    /// A signature request to jane at acme.
     pub(crate) fn request(&self) -> SignatureRequest {
         acme().request(self.id(), &acme().users[0])
     }
@@ -116,7 +117,7 @@ impl<I: Interference> Fixture<I> {
         self.engine.start(request).await.unwrap()
     }
 
-    /// A transaction of jane's that each of these phones has taken.
+    /// A transaction of jane that each of these phones has taken.
     pub(crate) async fn taken(&self, by: &[&Phone]) -> Arc<Transaction> {
         let started = self.start(self.request()).await;
         for phone in by {
@@ -139,7 +140,7 @@ impl<I: Interference> Fixture<I> {
         self.engine.take(phone.tenant(), phone.id(), of.spec.id, Some(&proof)).await
     }
 
-    /// Signs, and hands it in.
+    /// Signs, and hands in the signature.
     pub(crate) async fn finish(
         &self,
         phone: &Phone,
@@ -176,7 +177,7 @@ impl<I: Interference> Fixture<I> {
         Ok(offers.iter().map(|offer| offer.spec.id).collect())
     }
 
-    /// What the ledger holds of it.
+    /// The transaction in the ledger.
     pub(crate) async fn found(&self, of: &Transaction) -> Versioned<Transaction> {
         let found = self.store.load(&of.spec.tenant, &Handle::Id(of.spec.id)).await;
         found.unwrap().unwrap()
@@ -186,7 +187,7 @@ impl<I: Interference> Fixture<I> {
         self.found(of).await.value.end().map(End::outcome)
     }
 
-    /// What is owed, now or at any time, in the order in which it came to be.
+    /// The queued deliveries, whenever they are due, in the order in which they were queued.
     pub(crate) async fn deliveries(&self) -> Vec<(TransactionId, DeliveryKind)> {
         let mut deliveries = Vec::new();
         for test_tenant in &POPULATION.test_tenants {
@@ -196,7 +197,7 @@ impl<I: Interference> Fixture<I> {
         deliveries.into_iter().map(|delivery| (delivery.transaction, delivery.kind)).collect()
     }
 
-    /// The events committed to this transaction, in order.
+    /// The committed events of this transaction, in order.
     pub(crate) fn events(&self, of: &Transaction) -> Vec<Event> {
         let commits = self.commits();
         let its = commits.iter().filter(|commit| commit.transaction.spec.id == of.spec.id);
@@ -234,7 +235,7 @@ async fn standing_of(store: &Store, tenant: &TenantName, user: &UserName) -> Ver
     Versioned { value: user.value.lock_state, version: user.version }
 }
 
-/// What an administrator does to a user.
+/// Sets a user's lock, as an administrator does.
 pub(crate) async fn set_lock(store: &Store, phone: &Phone, lock: Lock) {
     let (tenant, user) = (phone.tenant(), phone.user());
     let before = standing_of(store, tenant, user).await;
@@ -243,7 +244,7 @@ pub(crate) async fn set_lock(store: &Store, phone: &Phone, lock: Lock) {
     assert_eq!(changed, Committed::Written);
 }
 
-/// What an administrator does to a device.
+/// Changes a device, as an administrator does.
 pub(crate) async fn change_device(store: &Store, phone: &Phone, change: impl Fn(&mut Device)) {
     let found = store.device(phone.tenant(), phone.id()).await.unwrap().unwrap();
     let mut device = found.value;
@@ -263,12 +264,13 @@ pub(crate) fn callback() -> Callback {
     Callback { url: "https://shop.example/done".into(), headers: Vec::new() }
 }
 
-/// The caller's own name for an order, and whether it asks the same as another under that name.
+/// A reference with that name. Two references with one name are the same request if `request` is
+/// equal.
 pub(crate) fn reference(name: &str, request: u8) -> Reference {
     Reference { name: name.into(), request: [request; 32] }
 }
 
-/// Why it was turned down.
+/// The refusal in an answer.
 #[track_caller]
 pub(crate) fn refusal<T: Debug>(answer: Result<T, Error>) -> Refusal {
     match answer {
@@ -277,7 +279,7 @@ pub(crate) fn refusal<T: Debug>(answer: Result<T, Error>) -> Refusal {
     }
 }
 
-/// The proof in it.
+/// The proof of a finished transaction.
 #[track_caller]
 pub(crate) fn proof(transaction: &Transaction) -> &Proof {
     match transaction.end() {

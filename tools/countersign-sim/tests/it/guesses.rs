@@ -1,5 +1,5 @@
-//! Guesses that are made at once: each is read before any other is written, and even so no more are
-//! answered than the policy allows.
+//! Simultaneous guesses: each is read before any other is written, and still no more are answered
+//! than the policy allows.
 
 use countersign_core::engine::{Request, Submission};
 use countersign_core::enrolment::{Activation, ActivationState};
@@ -18,7 +18,7 @@ use crate::fixture::*;
 
 type SlowPlay = Fixture<SlowWrites>;
 
-/// Guesses that are made at once.
+/// The number of simultaneous guesses.
 const GUESSES: usize = 24;
 
 fn eight() -> Digits {
@@ -30,7 +30,7 @@ fn pins() -> impl Iterator<Item = String> {
     (1..GUESSES).map(|nth| format!("{nth:04}")).chain([TestTenant::PIN.to_owned()])
 }
 
-/// Codes of one transaction, the right one last.
+/// Codes for one transaction, the right one last.
 fn codes(of: &Transaction) -> Vec<String> {
     let content = &of.spec.content;
     let key = janes(0).device.code_key.expose();
@@ -40,11 +40,12 @@ fn codes(of: &Transaction) -> Vec<String> {
     wrong.take(GUESSES - 1).chain([right.clone()]).collect()
 }
 
-/// Whether no more guesses were answered than the policy allows, and the lock met the others.
+/// Checks that no more guesses were answered than the policy allows, and that the others met the
+/// lock.
 ///
-/// The right guess is the last to arrive. If the disk is slow, guesses that were stale come again in
-/// any order, so the right one may be among those that the policy allows. It clears the count, and
-/// as many wrong ones as before may follow it.
+/// The right guess arrives last. If the disk is slow, stale guesses are repeated in any order, so
+/// that the right one may be among those that the policy allows. It resets the count, and then as
+/// many wrong ones as before may follow it.
 #[track_caller]
 fn judge<T: core::fmt::Debug>(call: &str, answers: Vec<Result<T, Error>>) {
     assert_eq!(answers.len(), GUESSES);
@@ -81,7 +82,7 @@ async fn start(
 }
 
 #[test]
-fn pins_guessed_at_once_as_the_present_one_meet_the_lock() {
+fn simultaneous_guesses_of_the_present_pin_meet_the_lock() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {
@@ -94,7 +95,7 @@ fn pins_guessed_at_once_as_the_present_one_meet_the_lock() {
 }
 
 #[test]
-fn pins_guessed_at_once_as_the_old_one_of_a_change_meet_the_lock() {
+fn simultaneous_guesses_of_the_old_pin_of_a_change_meet_the_lock() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {
@@ -111,7 +112,7 @@ fn pins_guessed_at_once_as_the_old_one_of_a_change_meet_the_lock() {
 }
 
 #[test]
-fn pins_guessed_at_once_to_take_meet_the_lock_and_so_they_do_when_it_is_taken_again() {
+fn simultaneous_guesses_of_the_pin_of_a_first_or_repeated_take_meet_the_lock() {
     for is_taken in [false, true] {
         everywhere_with(
             || SlowWrites,
@@ -129,7 +130,7 @@ fn pins_guessed_at_once_to_take_meet_the_lock_and_so_they_do_when_it_is_taken_ag
 }
 
 #[test]
-fn pins_guessed_at_once_for_several_transactions_count_together() {
+fn simultaneous_guesses_of_pins_for_several_transactions_count_together() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {
@@ -146,7 +147,7 @@ fn pins_guessed_at_once_for_several_transactions_count_together() {
 }
 
 #[test]
-fn codes_guessed_at_once_by_a_device_meet_the_lock() {
+fn simultaneous_guesses_of_codes_by_a_device_meet_the_lock() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {
@@ -161,7 +162,7 @@ fn codes_guessed_at_once_by_a_device_meet_the_lock() {
 }
 
 #[test]
-fn codes_guessed_at_once_through_a_gateway_meet_the_lock() {
+fn simultaneous_guesses_of_codes_through_a_gateway_meet_the_lock() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {
@@ -190,7 +191,7 @@ fn submission(code: &str) -> Submission<'_> {
 }
 
 #[test]
-fn the_present_pin_named_again_is_a_right_guess_and_forgives_the_wrong_ones() {
+fn setting_the_present_pin_again_is_a_right_guess_and_resets_the_count() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {
@@ -206,7 +207,7 @@ fn the_present_pin_named_again_is_a_right_guess_and_forgives_the_wrong_ones() {
 }
 
 #[test]
-fn a_first_pin_proves_nothing_and_forgives_no_wrong_one() {
+fn setting_a_first_pin_does_not_reset_the_count_of_wrong_ones() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {
@@ -221,7 +222,7 @@ fn a_first_pin_proves_nothing_and_forgives_no_wrong_one() {
 }
 
 #[test]
-fn a_right_code_between_them_does_not_shorten_the_locks_by_wrong_pins() {
+fn a_right_code_between_wrong_pins_does_not_shorten_their_locks() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {
@@ -262,7 +263,7 @@ fn activation(fixture: &SlowPlay, id: u128, code: &str) -> Activation {
     }
 }
 
-/// How many codes of jane's may still be used.
+/// The number of jane's codes that can still be used.
 async fn open_codes(fixture: &SlowPlay, code: &str) -> usize {
     let (tenant, user) = (janes(0).tenant(), janes(0).user());
     let all = fixture.store.activations(tenant, user, fixture.now()).await.unwrap();
@@ -273,11 +274,11 @@ async fn open_codes(fixture: &SlowPlay, code: &str) -> usize {
 }
 
 #[test]
-fn activation_codes_made_at_once_keep_their_limit() {
+fn simultaneous_activation_codes_stay_within_their_limit() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {
-            // No more at once than may lose every race: each round makes one.
+            // At most as many at once as a use case may lose races: each round creates one.
             for round in 0..5 {
                 let made = (0..10).map(|nth| {
                     let id = 1_000 + round * 10 + nth;
@@ -297,7 +298,7 @@ fn activation_codes_made_at_once_keep_their_limit() {
 }
 
 #[test]
-fn of_one_chosen_code_made_at_once_by_many_there_is_one() {
+fn a_chosen_code_that_is_created_simultaneously_is_created_once() {
     everywhere_with(
         || SlowWrites,
         async |fixture: SlowPlay| {

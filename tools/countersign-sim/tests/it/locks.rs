@@ -1,5 +1,5 @@
-//! Stories of locks: nothing finishes after a lock that was acknowledged, not even what was nearly
-//! done.
+//! Scenarios of locks: after an acknowledged lock, no transaction is finished, even if its
+//! verification had begun.
 
 use core::fmt;
 use core::future::Future;
@@ -22,7 +22,7 @@ use countersign_store::Store;
 use crate::fixture::*;
 
 #[test]
-fn not_me_holds_the_user_against_everything_until_somebody_lifts_it() {
+fn not_me_locks_the_user_until_the_lock_is_removed() {
     everywhere(async |fixture: Fixture| {
         let (declined, other) =
             (fixture.start(fixture.request()).await, fixture.taken(&[janes(1)]).await);
@@ -43,14 +43,14 @@ fn not_me_holds_the_user_against_everything_until_somebody_lifts_it() {
         fixture.set_lock(janes(0), Lock::Open).await;
         fixture.start(fixture.request()).await;
         fixture.finish(janes(1), &other).await.unwrap();
-        // Said once more, it does not lock again.
+        // Repeated later, it does not lock again.
         fixture.decline(janes(0), &declined, Decline::NotMe).await.unwrap();
         assert_eq!(fixture.lock_state(janes(0)).await.lock, Lock::Open);
     });
 }
 
 #[test]
-fn a_user_locked_between_take_and_finish_does_not_finish() {
+fn a_user_locked_between_take_and_finish_cannot_finish() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0)]).await;
         let before = fixture.found(&started).await;
@@ -66,7 +66,7 @@ fn a_user_locked_between_take_and_finish_does_not_finish() {
 }
 
 #[test]
-fn a_device_locked_or_retired_between_take_and_finish_does_not_finish() {
+fn a_device_locked_or_retired_between_take_and_finish_cannot_finish() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0), janes(1)]).await;
         let before = fixture.found(&started).await;
@@ -85,7 +85,7 @@ fn a_device_locked_or_retired_between_take_and_finish_does_not_finish() {
 
 type Operation = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// Does something once, when the next commit is on its way and before the store hears of it.
+/// Runs an operation once, before the next commit reaches the store.
 #[derive(Clone, Default)]
 struct DuringCall(Arc<Mutex<Option<Operation>>>);
 
@@ -128,7 +128,7 @@ impl Interference for DuringCall {
     }
 }
 
-/// A lock, acknowledged while jane's first phone is about to end its transaction.
+/// Locks jane, with acknowledgement, while her first phone is about to end its transaction.
 async fn lock_user(store: Store) {
     set_lock(&store, janes(0), Lock::Administrator).await;
 }
@@ -145,7 +145,7 @@ async fn disable_identity(store: Store) {
     change_device(&store, janes(0), disabled).await;
 }
 
-/// Hands in a right signature while `operation` is done, and gives the refusal.
+/// Hands in a right signature while `operation` runs. Answers the refusal.
 async fn finish_while<F: Future<Output = ()> + Send + 'static>(
     fixture: &Fixture<DuringCall>,
     operation: impl FnOnce(Store) -> F + Send + 'static,
@@ -160,27 +160,27 @@ async fn finish_while<F: Future<Output = ()> + Send + 'static>(
 }
 
 #[test]
-fn a_user_locked_while_the_signature_is_verified_does_not_finish() {
+fn a_user_locked_while_the_signature_is_verified_cannot_finish() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
         assert_eq!(finish_while(&fixture, lock_user).await, Refusal::UserLocked);
     });
 }
 
 #[test]
-fn a_device_locked_while_the_signature_is_verified_does_not_finish() {
+fn a_device_locked_while_the_signature_is_verified_cannot_finish() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
         assert_eq!(finish_while(&fixture, lock_device).await, Refusal::DeviceLocked);
     });
 }
 
 #[test]
-fn an_identity_disabled_while_the_signature_is_verified_does_not_finish() {
+fn an_identity_disabled_while_the_signature_is_verified_cannot_finish() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
         assert_eq!(finish_while(&fixture, disable_identity).await, Refusal::UnfitIdentity);
     });
 }
 
-/// Gives jane's first phone one more identity.
+/// Adds an identity to jane's first phone.
 async fn add_identity<I: Interference>(fixture: &Fixture<I>) -> Result<Identity, Error> {
     let (tenant, phone) = (janes(0).tenant(), janes(0).id());
     let (_, certificate) = acme().authority.issue("one more");
@@ -208,7 +208,7 @@ async fn add_identity<I: Interference>(fixture: &Fixture<I>) -> Result<Identity,
 }
 
 #[test]
-fn a_device_gets_no_identity_after_its_user_was_locked_meanwhile() {
+fn a_device_gets_no_identity_if_its_user_is_locked_meanwhile() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
         let faults = &fixture.faulty.interference;
         for operation in [lock_user_boxed as fn(Store) -> Boxed, lock_device_boxed] {
@@ -222,7 +222,7 @@ fn a_device_gets_no_identity_after_its_user_was_locked_meanwhile() {
             assert_eq!(read.value.identities.len(), 2);
             fixture.set_lock(janes(0), Lock::Open).await;
         }
-        // A change that locks nobody only makes it try again.
+        // A change that is not a lock only causes another attempt.
         change_device(&fixture.store, janes(0), |device| device.status = DeviceStatus::Active)
             .await;
         let store = fixture.store.clone();
@@ -245,7 +245,7 @@ fn lock_device_boxed(store: Store) -> Boxed {
 }
 
 #[test]
-fn nothing_starts_and_nothing_is_taken_after_a_lock_that_was_acknowledged_meanwhile() {
+fn a_lock_acknowledged_meanwhile_prevents_a_start_and_a_take() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
         let started = fixture.start(fixture.request()).await;
         let faults = &fixture.faulty.interference;
@@ -266,7 +266,7 @@ fn nothing_starts_and_nothing_is_taken_after_a_lock_that_was_acknowledged_meanwh
 }
 
 #[test]
-fn a_change_that_locks_nobody_only_makes_the_commit_try_again() {
+fn a_change_that_is_not_a_lock_only_makes_the_commit_try_again() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
         let started = fixture.taken(&[janes(0)]).await;
         let store = fixture.store.clone();

@@ -1,4 +1,4 @@
-//! The engine in its world: stories, every call failing once, and simulation from seeds.
+//! Tests of the engine over its ports: scenarios, a fault at every call, and simulation from seeds.
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test fails the test")]
 

@@ -1,4 +1,4 @@
-//! Stories of what is done to people and their devices: locked, logged out, deleted.
+//! Scenarios of users and their devices: locked, logged out, deleted.
 
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::DeviceStatus;
@@ -29,7 +29,7 @@ fn connect<I: Interference>(fixture: &Fixture<I>, nth: usize) {
 }
 
 #[test]
-fn what_a_deleted_user_had_open_is_cancelled_and_told_and_their_phones_are_out() {
+fn a_deleted_users_open_transactions_are_cancelled_and_their_phones_retired() {
     everywhere(async |fixture: Fixture| {
         let request = SignatureRequest { callback: Some(callback()), ..fixture.request() };
         let waiting = fixture.start(request).await;
@@ -54,7 +54,7 @@ fn what_a_deleted_user_had_open_is_cancelled_and_told_and_their_phones_are_out()
 }
 
 #[test]
-fn a_user_whose_transaction_has_run_out_unnoticed_is_deleted_all_the_same() {
+fn a_user_with_an_expired_transaction_that_was_not_swept_is_deleted() {
     everywhere(async |fixture: Fixture| {
         let late = fixture.start(fixture.request()).await;
         fixture.time.jump(late.deadline());
@@ -64,7 +64,7 @@ fn a_user_whose_transaction_has_run_out_unnoticed_is_deleted_all_the_same() {
 }
 
 #[test]
-fn the_next_user_of_the_name_has_nothing_of_the_one_before() {
+fn the_next_user_of_a_name_inherits_nothing_from_the_deleted_one() {
     everywhere(async |fixture: Fixture| {
         fixture.taken(&[janes(0)]).await;
         delete(&fixture).await.unwrap();
@@ -77,7 +77,7 @@ fn the_next_user_of_the_name_has_nothing_of_the_one_before() {
 }
 
 #[test]
-fn however_starts_and_a_deletion_fall_together_nothing_is_left_open() {
+fn simultaneous_starts_and_a_deletion_leave_no_transaction_open() {
     let mut started = 0;
     for seed in 0..200 {
         let mut prng = Prng::seeded(seed);
@@ -93,7 +93,7 @@ fn however_starts_and_a_deletion_fall_together_nothing_is_left_open() {
         assert!(deleted.is_ok(), "seed {seed}: {deleted:?}");
         started += answers.iter().filter(|answer| answer.is_ok()).count();
         for answer in answers.into_iter().filter(Result::is_err) {
-            // Who saw the user still there may find their devices gone.
+            // A start that read the user before the deletion may find the devices retired.
             let refused = refusal(answer);
             let gone = [Refusal::UnknownUser, Refusal::UnknownDevice];
             assert!(gone.contains(&refused), "seed {seed}: {refused}");
@@ -108,7 +108,7 @@ fn however_starts_and_a_deletion_fall_together_nothing_is_left_open() {
 }
 
 #[test]
-fn a_device_is_locked_unlocked_and_retired_and_hung_up_on() {
+fn a_device_is_locked_unlocked_and_retired_and_its_channel_is_closed() {
     everywhere(async |fixture: Fixture| {
         let set = async |status| {
             fixture
@@ -133,7 +133,7 @@ fn a_device_is_locked_unlocked_and_retired_and_hung_up_on() {
 }
 
 #[test]
-fn who_is_on_the_line_can_be_logged_out_once() {
+fn a_connected_user_can_be_logged_out_once() {
     everywhere(async |fixture: Fixture| {
         let log_out =
             async || fixture.engine.log_out(OPERATOR, janes(0).tenant(), janes(0).user()).await;
@@ -148,7 +148,7 @@ fn who_is_on_the_line_can_be_logged_out_once() {
 }
 
 #[test]
-fn a_code_is_made_for_somebody_once() {
+fn an_activation_code_is_created_once_for_a_known_user() {
     everywhere(async |fixture: Fixture| {
         let code = |id| Activation {
             id,

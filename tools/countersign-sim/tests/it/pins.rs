@@ -1,4 +1,4 @@
-//! Stories of PINs: what they open, what wrong ones cost, and how one follows on another.
+//! Scenarios of PINs: what they protect, the effect of wrong ones, and changes.
 
 use core::time::Duration;
 
@@ -21,7 +21,7 @@ fn with_pin(fixture: &Fixture) -> SignatureRequest {
     request
 }
 
-/// Gives wrong PINs until the user is locked, and says until when.
+/// Gives wrong PINs until the user is locked. Answers the end of the lock.
 async fn lock(fixture: &Fixture) -> Timestamp {
     let started = fixture.start(with_pin(fixture)).await;
     for _ in 1..POLICY.locks.wrong_max {
@@ -36,7 +36,7 @@ async fn lock(fixture: &Fixture) -> Timestamp {
 }
 
 #[test]
-fn without_the_pin_nothing_is_shown_and_nothing_is_counted() {
+fn without_the_pin_no_content_is_released_and_no_wrong_pin_is_counted() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(with_pin(&fixture)).await;
         assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::PinRequired);
@@ -50,7 +50,7 @@ fn without_the_pin_nothing_is_shown_and_nothing_is_counted() {
 }
 
 #[test]
-fn a_wrong_pin_is_counted_before_it_is_answered_and_a_right_one_resets() {
+fn a_wrong_pin_is_counted_before_it_is_answered_and_a_right_one_resets_the_count() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(with_pin(&fixture)).await;
         for (nth, tries_left) in [(0, 4), (1, 3), (0, 2), (0, 1)] {
@@ -67,7 +67,7 @@ fn a_wrong_pin_is_counted_before_it_is_answered_and_a_right_one_resets() {
 }
 
 #[test]
-fn a_pin_proved_for_one_transaction_opens_no_other() {
+fn a_pin_proof_for_one_transaction_is_wrong_for_another() {
     everywhere(async |fixture: Fixture| {
         let (one, other) =
             (fixture.start(with_pin(&fixture)).await, fixture.start(with_pin(&fixture)).await);
@@ -100,7 +100,7 @@ fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction_in_one_commit() {
         assert_eq!(fixture.lock_state(janes(0)).await, lock_state);
         let ended = fixture.found(&started).await.value;
         assert_eq!(ended.end(), Some(&End::Locked { by: janes(0).id(), factor: Factor::Pin }));
-        // Whoever had it, has it no longer.
+        // Another phone that had taken it can no longer finish it.
         assert_eq!(refusal(fixture.finish(janes(1), &started).await), Refusal::UserLocked);
         fixture.time.pass(POLICY.locks.first);
         let finished = fixture.finish(janes(1), &started).await;
@@ -109,7 +109,7 @@ fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction_in_one_commit() {
 }
 
 #[test]
-fn a_lock_opens_by_itself_and_each_is_longer_up_to_its_bound() {
+fn a_lock_ends_by_itself_and_each_further_one_is_longer_up_to_a_maximum() {
     everywhere(async |fixture: Fixture| {
         for seconds in [60, 120, 180, 180] {
             let before = fixture.now();
@@ -203,7 +203,7 @@ fn a_pin_cannot_be_guessed_by_setting_it_again() {
 }
 
 #[test]
-fn a_change_without_proof_is_asked_for_one_and_a_right_one_forgives() {
+fn a_change_without_proof_is_refused_and_a_right_proof_resets_the_count() {
     everywhere(async |fixture: Fixture| {
         assert_eq!(change(&fixture, ("1111", 2), None).await, Err(Refusal::PinRequired));
         assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 0);

@@ -1,4 +1,4 @@
-//! Stories of a relying party that asks for more than its quota.
+//! Scenarios of clients that exceed a quota.
 
 use core::num::NonZeroU32;
 use core::time::Duration;
@@ -19,14 +19,15 @@ fn with(fixture: Fixture, policy: Policy) -> Fixture {
     Fixture { engine, ..fixture }
 }
 
-/// Nobody is online, and there is no time to come online: it ends as it starts.
+/// A request that ends when it starts, because no device is online and there is no time to come
+/// online.
 fn ended_at_once(fixture: &Fixture) -> countersign_core::engine::SignatureRequest {
     let clocks = Clocks::Two { go_online: Duration::ZERO, sign: Duration::from_secs(30) };
     countersign_core::engine::SignatureRequest { clocks, ..fixture.request() }
 }
 
 #[test]
-fn starts_that_end_as_they_start_count_against_the_rate() {
+fn transactions_that_end_when_they_start_count_against_the_rate() {
     everywhere(async |fixture: Fixture| {
         let rates = StartRates { client: NonZeroU32::new(2), tenant: None };
         let fixture = with(fixture, Policy { start_rates: rates, ..POLICY });
@@ -44,7 +45,7 @@ fn starts_that_end_as_they_start_count_against_the_rate() {
 }
 
 #[test]
-fn a_client_whose_stored_transactions_have_used_up_its_quota_starts_no_more() {
+fn a_client_that_has_used_up_its_quota_of_stored_bytes_cannot_start() {
     everywhere(async |fixture: Fixture| {
         let stored_max = StoredMax { client: 1, tenant: u64::MAX };
         let fixture = with(fixture, Policy { stored_max, ..POLICY });

@@ -1,5 +1,5 @@
-//! Stories of raw signatures: over text and over digests, by whom, with what; and of a device that
-//! ends a transaction at once.
+//! Scenarios of raw signatures over text and digests, with their identities and algorithms, and of
+//! a device that finishes a transaction at once.
 
 use countersign_core::Refusal;
 use countersign_core::device::Usage;
@@ -21,7 +21,7 @@ fn digest(fixture: &Fixture) -> SignatureRequest {
     acme().digest_order(fixture.id(), &acme().users[0])
 }
 
-/// What is asked of a raw signature.
+/// The terms of a request's raw signature.
 fn raw(request: &mut SignatureRequest) -> &mut RawTerms {
     match &mut request.formats {
         AcceptedFormats::Raw(spec) => spec,
@@ -35,7 +35,7 @@ async fn taken(fixture: &Fixture, request: SignatureRequest) -> Transaction {
     (*started).clone()
 }
 
-/// Why jane's first phone is refused with this; nothing changes by it.
+/// The refusal of this submission by jane's first phone. The transaction must not change.
 async fn refused(fixture: &Fixture, of: &Transaction, submission: &Submission<'_>) -> Refusal {
     let before = fixture.found(of).await;
     let answer = fixture.hand_in(janes(0), of, submission).await;
@@ -44,7 +44,7 @@ async fn refused(fixture: &Fixture, of: &Transaction, submission: &Submission<'_
 }
 
 #[test]
-fn text_and_digests_are_signed_each_by_the_identity_for_it() {
+fn text_and_digests_are_each_signed_by_the_identity_for_that_use() {
     everywhere(async |fixture: Fixture| {
         for (request, right, wrong) in [
             (html(&fixture), Usage::Content, Usage::Digest),
@@ -82,7 +82,8 @@ fn one_raw_signature_ends_one_transaction_and_not_another_over_the_same_text() {
         let second = taken(&fixture, request).await;
         let reason = refused(&fixture, &second, &submission).await;
         assert_eq!(reason, Refusal::BadProof(BadProof::UsedBefore));
-        // The same again for the first is answered as before, and a new one ends the second.
+        // A repeated submission for the first gets the same answer, and a new signature ends the
+        // second.
         assert_eq!(fixture.hand_in(janes(0), &first, &submission).await.unwrap(), done);
         let value = janes(0).sign_raw_as(Usage::Content, &second.spec);
         let submission = janes(0).raw_submission(Usage::Content, &value);
@@ -91,7 +92,7 @@ fn one_raw_signature_ends_one_transaction_and_not_another_over_the_same_text() {
 }
 
 #[test]
-fn through_a_gateway_nothing_is_fetched_or_completed_that_takes_a_raw_signature() {
+fn a_gateway_cannot_fetch_or_complete_a_transaction_with_a_raw_signature() {
     everywhere(async |fixture: Fixture| {
         for (request, usage) in
             [(html(&fixture), Usage::Content), (digest(&fixture), Usage::Digest)]
@@ -116,7 +117,7 @@ fn through_a_gateway_nothing_is_fetched_or_completed_that_takes_a_raw_signature(
 }
 
 #[test]
-fn where_raw_is_asked_for_a_cms_is_refused_and_the_other_way_round() {
+fn a_cms_is_refused_if_raw_is_required_and_a_raw_signature_if_cms_is() {
     everywhere(async |fixture: Fixture| {
         let wants_raw = taken(&fixture, html(&fixture)).await;
         let value = janes(0).sign(&wants_raw.spec);
@@ -157,7 +158,7 @@ fn only_the_algorithms_that_the_terms_allow_this_device_are_accepted() {
             let refused = refused(&fixture, &started, &submission).await;
             assert_eq!(refused, Refusal::BadProof(reason), "{algorithm:?}");
         }
-        // Where nothing is named, it is what the terms prefer, and what the key can.
+        // Without a named algorithm, it is the one that the terms prefer and the key supports.
         let unnamed = Submission { algorithm: None, ..right.clone() };
         let done = fixture.hand_in(janes(0), &started, &unnamed).await.unwrap();
         assert_eq!(proof(&done).raw().map(|raw| raw.algorithm), right.algorithm);
@@ -165,7 +166,7 @@ fn only_the_algorithms_that_the_terms_allow_this_device_are_accepted() {
 }
 
 #[test]
-fn a_digest_that_the_device_learnt_is_what_is_verified_and_none_that_was_given_is_replaced() {
+fn a_digest_from_the_device_is_verified_only_if_the_terms_have_none() {
     everywhere(async |fixture: Fixture| {
         let learnt = Hash::Sha256.of(b"the document");
         let value = janes(0).sign_digest_as(Usage::Digest, &learnt);
@@ -191,7 +192,7 @@ fn a_digest_that_the_device_learnt_is_what_is_verified_and_none_that_was_given_i
     });
 }
 
-/// Hands in a right raw signature that ends it at once.
+/// Hands in a right raw signature that finishes the transaction at once.
 async fn at_once(
     fixture: &Fixture,
     phone: &Phone,
@@ -206,7 +207,7 @@ async fn at_once(
 }
 
 #[test]
-fn a_device_that_ends_it_at_once_takes_and_finishes_in_one_commit() {
+fn a_device_that_finishes_at_once_takes_and_finishes_in_one_commit() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(html(&fixture)).await;
         let done = at_once(&fixture, janes(0), &started).await.unwrap();
@@ -225,7 +226,7 @@ fn a_device_that_ends_it_at_once_takes_and_finishes_in_one_commit() {
 }
 
 #[test]
-fn at_once_is_no_way_around_the_pin_nor_around_another_device() {
+fn finishing_at_once_bypasses_neither_the_pin_nor_another_devices_take() {
     everywhere(async |fixture: Fixture| {
         let started =
             fixture.start(SignatureRequest { pin_required: true, ..html(&fixture) }).await;

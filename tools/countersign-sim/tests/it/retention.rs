@@ -1,4 +1,5 @@
-//! Stories of retention: what is kept, how long, and what can still be said of it afterwards.
+//! Scenarios of retention: what is kept, for how long, and what can still be read and done
+//! afterwards.
 
 use core::time::Duration;
 use countersign_core::engine::Keep;
@@ -25,7 +26,7 @@ async fn purge(fixture: &Fixture, keep: Option<Duration>) {
 }
 
 #[test]
-fn a_signed_one_answers_the_same_call_for_ever_with_the_same_signature() {
+fn a_signed_transaction_answers_a_repeated_start_with_the_same_signature_for_ever() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(named(&fixture, "order 7", 1)).await;
         fixture.take(janes(0), &started).await.unwrap();
@@ -50,7 +51,7 @@ fn a_signed_one_answers_the_same_call_for_ever_with_the_same_signature() {
 }
 
 #[test]
-fn a_signed_one_can_be_deleted_by_its_caller_however_long_ago_it_was() {
+fn a_signed_transaction_can_be_deleted_by_its_caller_after_retention() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(named(&fixture, "order 7", 1)).await;
         fixture.take(janes(0), &started).await.unwrap();
@@ -69,7 +70,7 @@ fn a_signed_one_can_be_deleted_by_its_caller_however_long_ago_it_was() {
 }
 
 #[test]
-fn one_that_nobody_signed_is_gone_and_the_same_call_asks_anew() {
+fn an_unsigned_transaction_is_removed_and_a_repeated_start_creates_a_new_one() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(named(&fixture, "order 7", 1)).await;
         fixture.cancel(&started).await.unwrap();
@@ -88,7 +89,7 @@ fn one_that_nobody_signed_is_gone_and_the_same_call_asks_anew() {
 }
 
 #[test]
-fn one_whose_callback_is_owed_or_was_given_up_stays_until_that_is_paid() {
+fn a_transaction_stays_until_its_callback_is_delivered() {
     everywhere(async |fixture: Fixture| {
         let request = SignatureRequest { callback: Some(callback()), ..fixture.request() };
         let started = fixture.start(request).await;
@@ -130,7 +131,7 @@ fn one_whose_callback_is_owed_or_was_given_up_stays_until_that_is_paid() {
 }
 
 #[test]
-fn activations_go_when_they_have_expired_whatever_else_is_kept() {
+fn expired_activations_are_removed_even_if_the_rest_is_kept() {
     everywhere(async |fixture: Fixture| {
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
         let codes = async || fixture.store.activations(tenant, jane, Timestamp(0)).await.unwrap();

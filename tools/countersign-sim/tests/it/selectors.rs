@@ -1,5 +1,5 @@
-//! Stories of selectors and identities: whose a transaction is, which devices see it, and what
-//! happens when an identity changes meanwhile; and of transactions that their caller deletes.
+//! Scenarios of selectors and identities: the user that they mean, the devices that are addressed,
+//! and changes of an identity meanwhile; and of transactions that their caller deletes.
 
 use countersign_core::Refusal;
 use countersign_core::delivery::DeliveryKind;
@@ -36,7 +36,7 @@ async fn signs(fixture: &Fixture, phone: &Phone, of: &Transaction) -> Result<(),
 }
 
 #[test]
-fn only_devices_whose_identity_is_meant_see_it() {
+fn only_devices_with_a_matching_identity_see_the_transaction() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(request(&fixture, vec![by_id(janes(1), Usage::Content)])).await;
         assert_eq!(started.spec.recipients, Recipients::Devices([janes(1).id()].into()));
@@ -50,7 +50,7 @@ fn only_devices_whose_identity_is_meant_see_it() {
 }
 
 #[test]
-fn selectors_are_alternatives_and_each_holds_whole() {
+fn selectors_are_alternatives_and_all_conditions_of_one_must_hold() {
     everywhere(async |fixture: Fixture| {
         let certificate = Some(janes(0).identity(Usage::Content).certificate.clone());
         let device = Some(janes(0).id());
@@ -82,7 +82,7 @@ fn selectors_are_alternatives_and_each_holds_whole() {
 }
 
 #[test]
-fn what_an_identity_was_at_the_start_does_not_help_it_at_the_end() {
+fn an_identity_must_match_at_the_finish_and_not_only_at_the_start() {
     everywhere(async |fixture: Fixture| {
         let (tenant, id) = (janes(0).tenant(), janes(0).identity(Usage::Content).id);
         let start = async || {
@@ -125,7 +125,7 @@ fn what_an_identity_was_at_the_start_does_not_help_it_at_the_end() {
 }
 
 #[test]
-fn selectors_name_one_person_or_nobody() {
+fn selectors_must_match_identities_of_exactly_one_user() {
     everywhere(async |fixture: Fixture| {
         let (tenant, jane, joe) = (&acme().tenant, janes(0).user(), joes().user());
         let whose = async |selectors: &[Selector]| {
@@ -153,7 +153,7 @@ fn selectors_name_one_person_or_nobody() {
 }
 
 #[test]
-fn identities_are_listed_by_what_is_asked_and_no_further() {
+fn identities_are_listed_only_if_they_match_the_filter() {
     everywhere(async |fixture: Fixture| {
         let tenant = &acme().tenant;
         let listed = async |filter: Filter, limit| {
@@ -195,7 +195,7 @@ async fn discard(
 }
 
 #[test]
-fn what_is_deleted_while_it_is_open_is_cancelled_and_its_callback_is_owed() {
+fn deleting_an_open_transaction_cancels_it_and_queues_its_callback() {
     everywhere(async |fixture: Fixture| {
         let started = fixture
             .start(SignatureRequest { callback: Some(callback()), ..fixture.request() })
@@ -218,7 +218,7 @@ fn what_is_deleted_while_it_is_open_is_cancelled_and_its_callback_is_owed() {
 }
 
 #[test]
-fn what_is_deleted_after_its_end_keeps_its_end_and_owes_nothing_more() {
+fn deleting_an_ended_transaction_keeps_its_end_and_queues_no_delivery() {
     everywhere(async |fixture: Fixture| {
         let request = SignatureRequest { callback: Some(callback()), ..fixture.request() };
         let started = fixture.start(request).await;
@@ -234,7 +234,7 @@ fn what_is_deleted_after_its_end_keeps_its_end_and_owes_nothing_more() {
 }
 
 #[test]
-fn what_a_device_says_when_it_declines_is_kept_and_said_again() {
+fn the_words_of_a_decline_are_stored_and_returned() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(fixture.request()).await;
         let decline = async |words: &str| {
@@ -252,7 +252,7 @@ fn what_a_device_says_when_it_declines_is_kept_and_said_again() {
 }
 
 #[test]
-fn an_order_for_digests_finds_no_device_without_an_identity_for_them() {
+fn a_request_for_a_digest_addresses_no_device_without_an_identity_for_digests() {
     everywhere(async |fixture: Fixture| {
         let no_digests = |device: &mut countersign_core::device::Device| {
             device.identities.retain(|identity| identity.usage == Usage::Content);

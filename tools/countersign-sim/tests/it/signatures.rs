@@ -1,4 +1,4 @@
-//! Stories of signatures that are good somewhere, and are not good here.
+//! Scenarios of signatures that are valid elsewhere, but not for this transaction.
 
 use countersign_core::Refusal;
 use countersign_core::device::{Device, Usage};
@@ -9,8 +9,8 @@ use countersign_sim::Phone;
 
 use crate::fixture::*;
 
-/// What comes of `value`, handed in by jane's first phone; the right signature is accepted
-/// afterwards.
+/// The refusal of `value`, handed in by jane's first phone. Checks that the right signature is
+/// accepted afterwards.
 async fn answer(fixture: &Fixture, of: &Transaction, value: &[u8]) -> Refusal {
     let before = fixture.found(of).await;
     let answer = fixture.hand_in(janes(0), of, &janes(0).submission(value)).await;
@@ -19,7 +19,7 @@ async fn answer(fixture: &Fixture, of: &Transaction, value: &[u8]) -> Refusal {
 }
 
 #[test]
-fn a_signature_over_another_transaction_signs_only_that() {
+fn a_signature_over_another_transaction_is_valid_only_for_that_one() {
     everywhere(async |fixture: Fixture| {
         let (mine, other) = (fixture.taken(&[janes(0)]).await, fixture.taken(&[janes(0)]).await);
         assert_ne!(mine.spec.content, other.spec.content);
@@ -27,7 +27,7 @@ fn a_signature_over_another_transaction_signs_only_that() {
         let refused = answer(&fixture, &mine, &value).await;
         assert_eq!(refused, Refusal::BadProof(BadProof::OtherContent));
 
-        // The same words, asked for twice, are signed twice.
+        // A second request for the same text needs a second signature.
         let mut request = fixture.request();
         request.content = mine.spec.content.clone();
         let twin = fixture.start(request).await;
@@ -41,7 +41,7 @@ fn a_signature_over_another_transaction_signs_only_that() {
 }
 
 #[test]
-fn another_device_of_the_same_tenant_cannot_sign_in_its_name() {
+fn a_device_cannot_sign_with_the_identity_of_another_device() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0), janes(1)]).await;
         for other in [janes(1), joes()] {
@@ -87,7 +87,7 @@ fn a_disabled_identity_signs_nothing_until_it_is_enabled_again() {
     });
 }
 
-/// Gives jane's first phone at acme the very identities of another phone.
+/// Gives jane's first phone at acme the identities of another phone.
 async fn give_identities(fixture: &Fixture, of: &Phone) {
     fixture.change(janes(0), |device| device.identities.clone_from(&of.device.identities)).await;
 }
@@ -105,14 +105,14 @@ fn a_certificate_by_another_tenants_authority_is_not_trusted() {
 }
 
 #[test]
-fn what_one_tenant_trusts_is_not_remembered_for_another() {
+fn a_certificate_verified_for_one_tenant_is_not_cached_for_another() {
     everywhere(async |fixture: Fixture| {
-        // beta's jane signs at beta, so that her certificate has been verified on this node…
+        // The jane of beta signs at beta, so that this node has verified her certificate there…
         let test_tenant = POPULATION.test_tenant("beta");
         let theirs = fixture.start(test_tenant.request(fixture.id(), betas().user())).await;
         fixture.take(betas(), &theirs).await.unwrap();
         fixture.finish(betas(), &theirs).await.unwrap();
-        // … and it is still a stranger's at acme.
+        // … and acme still does not trust it.
         give_identities(&fixture, betas()).await;
         let started = fixture.taken(&[janes(0)]).await;
         let value = betas().sign(&started.spec);
@@ -122,7 +122,7 @@ fn what_one_tenant_trusts_is_not_remembered_for_another() {
 }
 
 #[test]
-fn bytes_that_are_no_signature_end_nothing() {
+fn bytes_that_are_not_a_signature_end_no_transaction() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0)]).await;
         let right = janes(0).sign(&started.spec);

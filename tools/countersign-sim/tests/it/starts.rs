@@ -1,4 +1,4 @@
-//! Stories of relying parties: starting, starting again, and what is owed for it.
+//! Scenarios of clients: a start, a repeated start, and the deliveries that follow.
 
 use core::time::Duration;
 
@@ -17,7 +17,7 @@ use countersign_store::Store;
 use crate::fixture::*;
 
 #[test]
-fn what_is_started_is_offered_taken_finished_and_proved() {
+fn a_transaction_is_started_offered_taken_and_finished_with_a_proof() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(fixture.request()).await;
         assert_eq!(fixture.offers(janes(0)).await.unwrap(), [started.spec.id]);
@@ -36,7 +36,7 @@ fn what_is_started_is_offered_taken_finished_and_proved() {
 }
 
 #[test]
-fn the_same_order_again_is_answered_with_the_same_transaction_even_when_it_has_ended() {
+fn a_repeated_request_gets_the_same_transaction_even_after_its_end() {
     everywhere(async |fixture: Fixture| {
         let mut request = fixture.request();
         request.reference = Some(reference("order 7", 1));
@@ -50,7 +50,7 @@ fn the_same_order_again_is_answered_with_the_same_transaction_even_when_it_has_e
 }
 
 #[test]
-fn another_order_under_the_same_reference_is_refused_and_changes_nothing() {
+fn a_different_request_under_the_same_reference_is_refused_and_changes_nothing() {
     everywhere(async |fixture: Fixture| {
         let mut request = fixture.request();
         request.reference = Some(reference("order 7", 1));
@@ -64,7 +64,7 @@ fn another_order_under_the_same_reference_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_user_or_device_that_is_unknown_or_locked_is_not_asked() {
+fn a_start_for_an_unknown_or_locked_user_or_device_is_refused() {
     everywhere(async |fixture: Fixture| {
         let to = |device| {
             let mut request = fixture.request();
@@ -87,7 +87,7 @@ fn a_user_or_device_that_is_unknown_or_locked_is_not_asked() {
 }
 
 #[test]
-fn a_user_whose_devices_cannot_sign_content_is_told_so() {
+fn a_start_is_refused_if_no_device_of_the_user_can_sign_content() {
     everywhere(async |fixture: Fixture| {
         for nth in 0..3 {
             fixture
@@ -101,7 +101,7 @@ fn a_user_whose_devices_cannot_sign_content_is_told_so() {
 }
 
 #[test]
-fn the_end_owes_one_callback_where_there_is_an_address_and_none_where_there_is_not() {
+fn an_end_queues_one_callback_if_the_client_gave_a_url_and_none_otherwise() {
     everywhere(async |fixture: Fixture| {
         let mut request = fixture.request();
         request.callback = Some(callback());
@@ -121,7 +121,7 @@ fn the_end_owes_one_callback_where_there_is_an_address_and_none_where_there_is_n
 }
 
 #[test]
-fn a_start_owes_pushes_to_absent_devices_with_a_push_address_and_to_no_others() {
+fn a_start_queues_pushes_only_to_absent_devices_with_a_push_address() {
     everywhere(async |fixture: Fixture| {
         let request = fixture.request();
         fixture.notifier.connect(&request.tenant, &request.user, janes(0).id());
@@ -135,7 +135,7 @@ fn a_start_owes_pushes_to_absent_devices_with_a_push_address_and_to_no_others() 
 }
 
 #[test]
-fn a_start_that_is_not_announced_to_everybody_owes_no_push() {
+fn a_start_without_notify_everybody_queues_no_push() {
     everywhere(async |fixture: Fixture| {
         for (announced, rings) in [(Notify::Online, 1), (Notify::Nobody, 0)] {
             let before = fixture.notifier.rings().len();
@@ -147,7 +147,7 @@ fn a_start_that_is_not_announced_to_everybody_owes_no_push() {
 }
 
 #[test]
-fn a_push_goes_to_no_device_that_is_locked_or_was_not_addressed() {
+fn a_locked_or_unaddressed_device_gets_no_push() {
     everywhere(async |fixture: Fixture| {
         fixture.change(janes(0), |device| device.status = DeviceStatus::Locked).await;
         let any = fixture.start(fixture.request()).await;
@@ -167,7 +167,7 @@ fn a_push_goes_to_no_device_that_is_locked_or_was_not_addressed() {
 }
 
 #[test]
-fn no_time_to_come_online_and_nobody_there_is_an_end_at_once_that_owes_its_callback() {
+fn a_start_without_time_to_come_online_and_without_a_device_ends_at_once_with_its_callback() {
     everywhere(async |fixture: Fixture| {
         let mut request = fixture.request();
         request.callback = Some(callback());
@@ -186,7 +186,7 @@ fn no_time_to_come_online_and_nobody_there_is_an_end_at_once_that_owes_its_callb
 }
 
 #[test]
-fn a_user_has_as_many_open_transactions_as_may_be_and_an_end_makes_room() {
+fn a_user_at_the_maximum_of_open_transactions_gets_a_new_one_only_after_an_end() {
     everywhere(async |fixture: Fixture| {
         let mut open = Vec::new();
         for _ in 0..POLICY.open_per_user_max {
@@ -201,7 +201,7 @@ fn a_user_has_as_many_open_transactions_as_may_be_and_an_end_makes_room() {
 }
 
 #[test]
-fn callers_who_start_at_the_same_moment_never_open_more_than_may_be() {
+fn simultaneous_starts_never_exceed_the_maximum_of_open_transactions() {
     for seed in 0..50 {
         let mut prng = Prng::seeded(seed);
         let setting = Fixture::on(Store::memory(), RandomFaults::new(prng.fork(), 0));
@@ -218,7 +218,7 @@ fn callers_who_start_at_the_same_moment_never_open_more_than_may_be() {
 }
 
 #[test]
-fn callers_who_give_the_same_order_at_the_same_moment_get_the_same_transaction() {
+fn simultaneous_starts_of_the_same_request_get_the_same_transaction() {
     for seed in 0..50 {
         let mut prng = Prng::seeded(seed);
         let setting = Fixture::on(Store::memory(), RandomFaults::new(prng.fork(), 0));
@@ -237,7 +237,7 @@ fn callers_who_give_the_same_order_at_the_same_moment_get_the_same_transaction()
 }
 
 #[test]
-fn only_the_client_that_started_it_for_that_user_takes_it_back() {
+fn only_the_client_that_started_a_transaction_can_cancel_it_and_only_for_its_user() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(fixture.request()).await;
         let spec = &started.spec;
@@ -262,7 +262,7 @@ fn only_the_client_that_started_it_for_that_user_takes_it_back() {
 }
 
 #[test]
-fn a_deaf_doorbell_changes_no_outcome() {
+fn lost_notifications_change_no_outcome() {
     let mut told = Vec::new();
     for deaf in [false, true] {
         countersign_sim::block_on(async {
@@ -294,7 +294,7 @@ fn a_deaf_doorbell_changes_no_outcome() {
 }
 
 #[test]
-fn what_was_read_before_the_user_was_locked_starts_nothing() {
+fn a_start_with_a_user_read_before_their_lock_is_refused() {
     everywhere(async |fixture: Fixture| {
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
         let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();

@@ -1,4 +1,4 @@
-//! A device's push address in its row: sealed, and marked so that it is one device's.
+//! A device's push address in its row: sealed, and with a mark that makes it unique in its tenant.
 
 use aws_lc_rs::digest;
 use countersign_core::device::Device;
@@ -16,7 +16,7 @@ use super::super::column::{self, Base64, json, moment, number};
 use super::super::error::StoreError;
 use crate::seal::{MasterKeys, Owner, SealContext};
 
-/// The columns of a row that say how its device is woken.
+/// The columns of a row for the device's push registration.
 pub(super) struct PushColumns {
     pub(super) provider: Option<&'static str>,
     pub(super) address: Option<Vec<u8>>,
@@ -65,7 +65,7 @@ impl PushColumns {
         }
     }
 
-    /// Retires the address of whichever other device has it.
+    /// Retires the address in any other device that has it.
     pub(super) fn take_from_others(
         &self,
         sql: &Connection,
@@ -87,7 +87,7 @@ impl PushColumns {
     }
 }
 
-/// Reads a device as far as waking it takes: one secret is opened, and not all that it has.
+/// Reads the part of a device that a push needs. Only one secret is opened.
 pub(in super::super) fn load_sleeper(
     sql: &Connection,
     tenant: &TenantName,
@@ -115,7 +115,8 @@ pub(in super::super) fn load_sleeper(
     }))
 }
 
-/// Retires a device's address, which is nobody's any more, if the device is at this version still.
+/// Retires a device's address because it is no longer registered, if the device still has this
+/// version.
 pub(in super::super) fn retire(
     sql: &Connection,
     tenant: &TenantName,
@@ -190,8 +191,8 @@ impl PushAddressBody {
     }
 }
 
-/// The same for the same token of the same service. Within a tenant, since the index begins with
-/// it.
+/// The mark of an address: equal for the same token of the same service. It is compared within a
+/// tenant only, because the index begins with the tenant.
 fn mark(address: &PushAddress) -> Vec<u8> {
     let mut hash = digest::Context::new(&digest::SHA256);
     hash.update(address.provider.as_str().as_bytes());

@@ -1,4 +1,4 @@
-//! A row of a transaction, read.
+//! Reading a row of a transaction.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::sqlite::error::StoreError;
 use crate::sqlite::spec::{Digest, SpecBody};
 use crate::sqlite::{device, proof};
 
-/// Reads a row of that table, whose columns are [`COLUMNS`].
+/// Reads a row of that table, with the columns [`COLUMNS`].
 pub(in crate::sqlite) fn read(
     row: &rusqlite::Row<'_>,
     table: &'static str,

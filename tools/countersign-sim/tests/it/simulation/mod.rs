@@ -1,8 +1,8 @@
-//! Simulation from seeds: several nodes over one store that fails at times, many callers at once
-//! who overtake each other between reading and writing, clocks that disagree, and people who do
-//! what they should not. The dice are the only chance there is: a seed is a bug report.
+//! Simulation from seeds: several nodes over one store that sometimes fails, many concurrent
+//! callers that overtake each other between reads and writes, clocks that differ, and users that
+//! act wrongly. All randomness comes from the seed, so that a seed is a complete bug report.
 //!
-//! What must always hold is in [`model`]; what may be done is in [`operation`].
+//! [`model`] has the invariants, and [`operation`] the operations.
 
 mod model;
 mod operation;
@@ -13,10 +13,10 @@ use std::ops::Range;
 
 use self::run::Simulation;
 
-/// Steps of one seed; afterwards everybody is heard out, and time ends everything.
+/// The steps of one seed. Afterwards all callers are answered, and time ends every transaction.
 const STEPS: usize = 500;
 
-/// Takes a seed through its story. The same seed tells the same one.
+/// Runs one seed, and answers its trace. The same seed gives the same trace.
 fn simulate(seed: u64) -> Vec<String> {
     let mut town = Simulation::new(seed);
     for _ in 0..STEPS {
@@ -26,10 +26,11 @@ fn simulate(seed: u64) -> Vec<String> {
     town.into_story()
 }
 
-/// Each kind of line in a story, so that it can be told whether anything happened at all.
+/// The count of each kind of line in the traces, to show that the operations did occur.
 type Tally = BTreeMap<&'static str, usize>;
 
-/// What must have come about in so many seeds, lest they prove nothing.
+/// The kinds of lines that must occur in [`ENOUGH`] seeds. Without them, the test would prove
+/// nothing.
 const COMES_ABOUT: &[&str] = &[
     "it is over: finished",
     "it is over: declined",
@@ -60,7 +61,7 @@ const COMES_ABOUT: &[&str] = &[
     "decided again",
 ];
 
-/// From so many seeds on everything must have come about.
+/// The number of seeds from which on every kind of line must have occurred.
 const ENOUGH: u64 = 100;
 
 fn run(seeds: Range<u64>) {
@@ -78,8 +79,8 @@ fn run(seeds: Range<u64>) {
     assert!(missing.is_empty() || !are_enough, "it hardly came about: {missing:?} of {tally:?}");
 }
 
-/// How many seeds each test takes, and from which on: 1,000 from 0, or what `SIM_SEEDS` and
-/// `SIM_FIRST` say, for a long night. `cargo xtask sim` says it.
+/// The seeds of each test: 1,000 from 0, or as set by `SIM_SEEDS` and `SIM_FIRST` for a long run,
+/// as `cargo xtask sim` does.
 fn seeds() -> Range<u64> {
     let asked = |name, otherwise| {
         let asked = std::env::var(name).map(|asked| asked.parse());
@@ -89,13 +90,13 @@ fn seeds() -> Range<u64> {
     first..first + asked("SIM_SEEDS", 1_000)
 }
 
-/// Two tests, so that two cores have something to do.
+/// There are two tests, to use two cores.
 #[test]
 fn no_order_of_events_breaks_an_invariant() {
     run(seeds());
 }
 
-/// Others, so far off that the two never meet.
+/// Other seeds, far enough away that the two ranges never overlap.
 #[test]
 fn no_other_order_of_events_breaks_an_invariant() {
     let Range { start, end } = seeds();

@@ -1,5 +1,4 @@
-//! What must hold after whatever was written, in whatever order: the invariants, over a plain
-//! picture of what the ledger should hold.
+//! The invariants that hold after every write, checked on a simple model of the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,21 +18,21 @@ use countersign_sim::{Phone, Written};
 use super::run::POLICY;
 use crate::fixture::POPULATION;
 
-/// What there should be.
+/// The expected contents of the ledger.
 pub(super) struct Model {
-    /// Steps of transactions that were written.
+    /// The number of committed steps of transactions.
     pub(super) commits: usize,
     pub(super) transactions: BTreeMap<TransactionId, (Transaction, u32)>,
-    /// Those of them of which only the evidence is kept.
+    /// The transactions of which only the evidence is kept.
     evidence: BTreeSet<TransactionId>,
-    /// Those that are gone, as they ended.
+    /// The removed transactions, in their final state.
     gone: BTreeMap<TransactionId, Transaction>,
     standings: BTreeMap<(TenantName, UserName), LockState>,
     devices: BTreeMap<DeviceId, Device>,
     pub(super) outstanding: BTreeMap<DeliveryId, (TransactionId, DeliveryKind)>,
-    /// By somebody whose lease may have ended before.
+    /// Deliveries settled by a worker whose lease may have ended before.
     pub(super) settled: BTreeSet<DeliveryId>,
-    /// Pushes for what has ended meanwhile.
+    /// Pushes of transactions that have ended meanwhile.
     pub(super) called_off: BTreeSet<DeliveryId>,
 }
 
@@ -62,14 +61,14 @@ impl Model {
         self.transactions.get(&id).map_or_else(|| &self.gone[&id], |(transaction, _)| transaction)
     }
 
-    /// Those that had ended by then.
+    /// The transactions that had ended by then.
     pub(super) fn ended_by(&self, before: Timestamp) -> Vec<TransactionId> {
         let is_such = |t: &Transaction| matches!(t.state, State::Ended { at, .. } if at <= before);
         let such = self.transactions.values().filter(|(transaction, _)| is_such(transaction));
         such.map(|(transaction, _)| transaction.spec.id).collect()
     }
 
-    /// Takes in what retention left of one that had ended.
+    /// Records what retention left of an ended transaction.
     pub(super) fn purge(
         &mut self,
         id: TransactionId,
@@ -94,7 +93,7 @@ impl Model {
         }
     }
 
-    /// Takes in what was written.
+    /// Records a write, and checks the invariants.
     pub(super) fn watch(&mut self, written: &Written) {
         match written {
             Written::Commit(commit) => {
@@ -109,7 +108,10 @@ impl Model {
             }
             Written::Settled(settlement) => {
                 assert_eq!(settlement.verdict, Verdict::Done);
-                assert!(self.outstanding.contains_key(&settlement.id), "only what is owed is paid");
+                assert!(
+                    self.outstanding.contains_key(&settlement.id),
+                    "only a queued delivery is settled"
+                );
                 self.settled.insert(settlement.id);
             }
             Written::Purged(_) => {} // What is gone is looked for in the ledger.
@@ -120,7 +122,8 @@ impl Model {
         let id = commit.transaction.spec.id;
         let mut commit = commit.clone();
         if self.evidence.contains(&id) {
-            commit.transaction = evidence(&commit.transaction); // It was read before it became that.
+            // The commit was decided before retention left only the evidence.
+            commit.transaction = evidence(&commit.transaction);
         }
         let (commit, next) = (&commit, &commit.transaction);
         match commit.expected {
@@ -172,7 +175,7 @@ impl Model {
         assert_eq!(next.takes[..before.takes.len()], before.takes, "a take stays");
         let is_end = commit.event == Event::Ended(Outcome::Finished);
         let takes = usize::from(commit.event == Event::Taken);
-        // Who finishes at once takes it with that, where no PIN is asked for.
+        // A finish at once also takes the transaction, if no PIN is required.
         let at_once = is_end && took.len() == 1 && !next.spec.pin_required;
         assert!(took.len() == takes || at_once, "one event, one take");
         for take in took {
@@ -218,7 +221,7 @@ impl Model {
             assert!(next.spec.recipients.includes(by), "it was addressed");
             assert_eq!((&device.tenant, &device.user), (&next.spec.tenant, &next.spec.user));
             assert!(self.is_active(by), "a locked device ends nothing");
-            assert!(self.may(next, at), "nobody who is locked ends anything");
+            assert!(self.may(next, at), "no locked user or device ends a transaction");
         }
         match end {
             End::Finished { by, proof } => {
@@ -249,7 +252,7 @@ impl Model {
         }
     }
 
-    /// Debts are exactly those of the event.
+    /// Checks that the deliveries are exactly those that the event requires.
     fn has_deliveries(&mut self, commit: &TransactionChange) {
         let spec = &commit.transaction.spec;
         let mut pushed = BTreeSet::new();
@@ -264,7 +267,7 @@ impl Model {
         let callbacks = commit.deliveries.len() - pushed.len();
         let is_end = matches!(commit.event, Event::Ended(_));
         let outstanding = usize::from(is_end && spec.callback.is_some());
-        assert_eq!(callbacks, outstanding, "an end owes one callback where there is an address");
+        assert_eq!(callbacks, outstanding, "an end requires one callback if the client gave a URL");
         if is_end {
             let is_its = |(id, kind): &(TransactionId, DeliveryKind)| {
                 *id == spec.id && matches!(kind, DeliveryKind::Push(_))
@@ -274,7 +277,7 @@ impl Model {
         }
         for outstanding in &commit.deliveries {
             let before = self.outstanding.insert(outstanding.id, (spec.id, outstanding.kind));
-            assert!(before.is_none(), "debts have ids of their own");
+            assert!(before.is_none(), "each delivery has its own id");
         }
     }
 
@@ -283,7 +286,7 @@ impl Model {
         self.standings[&(spec.tenant.clone(), spec.user.clone())].check(at).is_ok()
     }
 
-    /// Whether the phone is locked, and whether its user is, until somebody unlocks them.
+    /// Whether the phone is locked, and whether its user is, until they are unlocked.
     pub(super) fn locks(&self, phone: &Phone) -> [bool; 2] {
         let user = (phone.tenant().clone(), phone.user().clone());
         let lock = self.standings[&user].lock;
@@ -296,7 +299,7 @@ impl Model {
     }
 }
 
-/// What is kept of what somebody signed: a CMS holds its content, other signatures do not.
+/// The evidence of a finished transaction. A CMS contains its content; other signatures do not.
 fn evidence(whole: &Transaction) -> Transaction {
     let mut spec = (*whole.spec).clone();
     (spec.callback, spec.notice, spec.request) = (None, None, None);

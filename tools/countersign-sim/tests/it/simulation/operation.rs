@@ -1,4 +1,4 @@
-//! What callers do in a simulated town, and what must be true when they are answered.
+//! The operations of callers in a simulation, and the checks of their answers.
 
 use core::fmt;
 use core::time::Duration;
@@ -27,10 +27,10 @@ use crate::fixture::{Node, POPULATION};
 
 pub(super) type SimulatedNode = Node<Store, RandomFaults>;
 
-/// Something that a caller asks of a node, and asks again if it is not answered.
+/// A call to a node, which the caller repeats if it gets no answer.
 #[derive(Clone)]
 pub(super) struct Operation {
-    /// Whose, where it is a device's or is about one.
+    /// The device of the call, or the device that the call is about.
     pub(super) phone: &'static Phone,
     pub(super) what: What,
 }
@@ -65,14 +65,14 @@ pub(super) enum What {
         id: TransactionId,
     },
     Sweep,
-    /// Retention, of what ended so long ago.
+    /// Retention of transactions that ended so long ago.
     Forget(Duration),
     Pay,
-    /// The user's lock, by an administrator.
+    /// An administrator locks or unlocks the user.
     Lock(bool),
-    /// The device's status, by an administrator.
+    /// An administrator changes the device's status.
     Status(DeviceStatus),
-    /// Whether its identities are enabled.
+    /// An administrator enables or disables the device's identities.
     Enable(bool),
     Administer(Act),
     Pin {
@@ -82,7 +82,7 @@ pub(super) enum What {
     },
 }
 
-/// What an operator does that no transaction is decided on. Numbers stand for names.
+/// An operator's operation on which no transaction depends. Numbers represent names.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Act {
     CreateUser(u32),
@@ -90,23 +90,23 @@ pub(super) enum Act {
     CreateActivation(u128),
     CreateClient(u32),
     CreateApiKey(u32),
-    /// Begin with a new key, or end the older one.
+    /// Begins with a new key, or removes the older one.
     RotateCallbackKey(bool),
     TrustRoot(u32),
-    /// By the device itself.
+    /// Called by the device itself.
     SetPush(Option<u32>),
     LogOut,
     Replay,
 }
 
-/// How it was answered.
+/// The answer to an operation.
 pub(super) enum Answer {
     Transaction(TransactionId),
     Done,
 }
 
 impl Operation {
-    /// Asks a node.
+    /// Calls a node.
     pub(super) async fn ask(self, node: &SimulatedNode) -> Result<Answer, Error> {
         let (tenant, device) = (self.phone.tenant(), self.phone.id());
         let told = match self.what {
@@ -168,7 +168,7 @@ impl Operation {
         Ok(Answer::Transaction(told.spec.id))
     }
 
-    /// What an operator does.
+    /// Runs an operator's operation.
     async fn administer(&self, node: &SimulatedNode) -> Result<(), Error> {
         let (tenant, user, device) = (self.phone.tenant(), self.phone.user(), self.phone.id());
         let operator = &Actor::CommandLine("operator".into());
@@ -234,7 +234,7 @@ impl Operation {
         }
     }
 
-    /// What must be true now that it was answered with yes.
+    /// Checks what must be true after a successful answer.
     pub(super) fn check(&self, told: &Answer, model: &Model) {
         let Answer::Transaction(id) = told else { return };
         let transaction: &Transaction = model.transaction(*id);
@@ -259,14 +259,14 @@ impl Operation {
         assert!(is_so, "{self} was answered with yes, and the ledger has {:?}", transaction.state);
     }
 
-    /// Whether this refusal is itself an event: a wrong PIN, committed before it is answered.
+    /// Whether this refusal is also an event: a wrong PIN, which is committed before the answer.
     pub(super) fn is_event(&self, refusal: &Refusal) -> bool {
         let proves = matches!(self.what, What::Take { .. } | What::Pin { .. });
         proves && matches!(refusal, Refusal::PinWrong { .. } | Refusal::UserLocked)
     }
 }
 
-/// Pays some debts, as a worker does; each attempt succeeds.
+/// Completes some deliveries, as a worker does. Each attempt succeeds.
 async fn settle_one(node: &SimulatedNode) -> Result<Answer, Error> {
     let now = node.now();
     let lease_end = now + Duration::from_secs(2);
@@ -280,7 +280,8 @@ async fn settle_one(node: &SimulatedNode) -> Result<Answer, Error> {
     Ok(Answer::Done)
 }
 
-/// For the story: who, and what. Nothing of signatures, which differ from run to run.
+/// The line of the trace: the caller and the operation. Signatures are left out, because they
+/// differ from run to run.
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.phone.device.about.name)?;
@@ -335,7 +336,7 @@ fn new_client(phone: &Phone, number: u32, now: Timestamp) -> Client {
     }
 }
 
-/// An operator's refusals are all the same to the simulation.
+/// Maps every refusal of an operator to one, because the simulation does not distinguish them.
 fn as_refused(answer: Result<(), AdminError>) -> Result<(), Error> {
     answer.map_err(|error| match error {
         AdminError::Refused(_) => Refusal::Exists.into(),

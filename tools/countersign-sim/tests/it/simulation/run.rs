@@ -1,5 +1,5 @@
-//! A simulated town: nodes, callers under way, and a watcher who compares everything that is
-//! written and answered with the [`Model`].
+//! A simulated run: nodes, concurrent callers, and checks of every write and every answer against
+//! the [`Model`].
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ pub(super) const POLICY: Policy = Policy {
 
 const NODES: usize = 3;
 const UNDER_WAY_MAX: usize = 6;
-/// On either side of each call to the store.
+/// The rate of faults, before and after each call to the store.
 const FAILS_ONE_IN: usize = 60;
 const WRONG_PIN: &str = "0000";
 
@@ -52,26 +52,26 @@ pub(super) struct Simulation {
     under_way: BTreeMap<usize, Caller>,
     model: Model,
     watched: usize,
-    /// What devices have signed, and keep until they are answered.
+    /// The signatures of devices, which keep them until they get an answer.
     signed: BTreeMap<(DeviceId, TransactionId), Rc<[u8]>>,
     requests: Vec<Operation>,
     races_lost: usize,
     trace: Vec<String>,
 }
 
-/// Somebody who waits for an answer.
+/// A caller that waits for an answer.
 struct Caller {
     operation: Operation,
-    /// What it has written so far.
+    /// The number of its writes so far.
     writes: usize,
-    /// How often it was asked before.
+    /// The number of its earlier attempts.
     repeats: usize,
-    /// Whether the device was locked when it was asked, and has been ever since; and whether the user
-    /// was. Between two reads of one call, one may be unlocked and the other locked.
+    /// Whether the device, and whether the user, was locked at the time of the call and ever since.
+    /// Between two reads of one call, one of them may be unlocked and the other locked.
     locked: [bool; 2],
 }
 
-/// A town that falls says which it was.
+/// Reports the seed if the run panics.
 impl Drop for Simulation {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -115,7 +115,7 @@ impl Simulation {
         }
     }
 
-    /// One thing happens.
+    /// Performs one random step.
     pub(super) fn step(&mut self) {
         match self.prng.roll(40) {
             0 => {
@@ -137,7 +137,7 @@ impl Simulation {
         }
     }
 
-    /// Everybody is heard out; then time ends what is still open, and what is owed is counted.
+    /// Answers all callers. Then time ends the open transactions, and the deliveries are checked.
     pub(super) fn end(&mut self) {
         while !self.scheduler.is_empty() {
             self.turn();
@@ -163,7 +163,8 @@ impl Simulation {
         self.count_events();
     }
 
-    /// Each tenant's events are numbered without a gap, and each commit of a transaction has its event.
+    /// Checks that each tenant's events are numbered without a gap, and that each commit of a
+    /// transaction has its event.
     fn count_events(&self) {
         let mut of_transactions = 0;
         for test_tenant in &POPULATION.test_tenants {
@@ -177,7 +178,7 @@ impl Simulation {
         assert_eq!(of_transactions, self.model.commits, "each commit has its event");
     }
 
-    /// What is left to pay is what was owed and not paid.
+    /// Checks that the unsettled deliveries are exactly those that were queued and not completed.
     fn settle_accounts(&self) {
         let mut left = BTreeSet::new();
         for test_tenant in &POPULATION.test_tenants {
@@ -188,7 +189,7 @@ impl Simulation {
                 assert_eq!(
                     self.model.outstanding.get(&delivery.id),
                     Some(&outstanding),
-                    "nothing else is owed"
+                    "no other delivery is queued"
                 );
                 let is_off = self.model.called_off.contains(&delivery.id);
                 assert!(!is_off, "nor a push for what has ended");
@@ -199,7 +200,7 @@ impl Simulation {
         let forgotten = |id: &&DeliveryId| {
             !left.contains(id) && !settled.contains(id) && !called_off.contains(id)
         };
-        assert_eq!(self.model.outstanding.keys().find(forgotten), None, "no debt is forgotten");
+        assert_eq!(self.model.outstanding.keys().find(forgotten), None, "no delivery is lost");
     }
 
     pub(super) fn into_story(mut self) -> Vec<String> {
@@ -207,7 +208,8 @@ impl Simulation {
     }
 
     fn send(&mut self, mut operation: Operation, repeats: usize) {
-        // A dialect draws an id for each call; only a reference makes two calls one order.
+        // A dialect draws a new id for each call. Only a reference makes two calls the same
+        // request.
         if let (What::Start(request), 1..) = (&mut operation.what, repeats) {
             request.id = TransactionId(self.prng.random_u128());
         }
@@ -218,7 +220,7 @@ impl Simulation {
         self.under_way.insert(number, Caller { operation, writes: 0, repeats, locked });
     }
 
-    /// Gives one caller a turn, and looks at what came of it.
+    /// Polls one caller, and checks the result.
     fn turn(&mut self) {
         let (number, answer) = self.scheduler.turn(&mut self.prng);
         let written = self.store.tape_since(self.watched);
@@ -263,7 +265,7 @@ impl Simulation {
             Err(Error::Failed(fault)) => {
                 assert!(is_injected(&fault), "a fault of our own: {fault:?}");
                 self.trace.push(format!("{number} met a fault"));
-                // Whoever hears nothing repeats the call, if they are not tired of it.
+                // A caller without an answer repeats the call, up to a number of times.
                 if repeats < 4 {
                     self.send(operation, repeats + 1);
                 }
@@ -271,7 +273,7 @@ impl Simulation {
         }
     }
 
-    /// Retention removes what it may, and leaves the evidence.
+    /// Checks that retention removed only what it may, and left the evidence.
     fn look_what_is_gone(&mut self, before: Timestamp) {
         let mut outstanding = BTreeSet::new();
         for test_tenant in &POPULATION.test_tenants {
@@ -291,7 +293,7 @@ impl Simulation {
         }
     }
 
-    /// The ledger holds what the model does.
+    /// Compares the ledger with the model.
     fn compare(&self, id: TransactionId) {
         let (expected, version) = &self.model.transactions[&id];
         let (tenant, id) = (&expected.spec.tenant, Handle::Id(id));
@@ -338,7 +340,7 @@ impl Simulation {
         Operation { phone, what }
     }
 
-    /// An act of an operator's; few names, so that they meet.
+    /// A random operation of an operator. There are only few names, so that operations conflict.
     fn new_act(&mut self) -> Act {
         let number = self.prng.roll(8) as u32;
         match self.prng.roll(10) {
@@ -400,7 +402,7 @@ impl Simulation {
         operation
     }
 
-    /// The PIN of this version: every phone's first is [`TestTenant::PIN`].
+    /// The PIN of this version. Every phone's first PIN is [`TestTenant::PIN`].
     fn pin(version: u32) -> String {
         if version == 1 { TestTenant::PIN.into() } else { format!("PIN {version}") }
     }
@@ -415,7 +417,8 @@ impl Simulation {
         What::Pin { version: version + 1, old, new: Self::pin(version + 1) }
     }
 
-    /// Something about a transaction, mostly an open one and mostly by a device that may.
+    /// An operation on a transaction, usually an open one and usually by a device that may act on
+    /// it.
     fn about_one(&mut self, stranger: &'static Phone) -> Operation {
         let all = self.model.transactions.values().map(|(transaction, _)| transaction);
         let mut ids: Vec<_> = all.clone().map(|transaction| transaction.spec.id).collect();
@@ -459,7 +462,7 @@ impl Simulation {
         Operation { phone, what }
     }
 
-    /// A device keeps what it signed, and hands that in again; some forget, and sign anew.
+    /// A device keeps its signature and repeats it. Some lose it, and sign again.
     fn finish(&mut self, phone: &Phone, id: TransactionId) -> What {
         let key = (phone.id(), id);
         if !self.signed.contains_key(&key) || self.prng.one_in(8) {
@@ -474,7 +477,7 @@ impl Simulation {
         What::Finish { id, value, identity, form, mode, is_forged: false }
     }
 
-    /// A signature that is good for something else, or for nothing.
+    /// A signature that is valid for something else, or not at all.
     fn forged(&mut self, phone: &Phone, id: TransactionId) -> What {
         let spec = &self.model.transaction(id).spec;
         if spec.formats.accept(SignatureFormat::Raw) && self.prng.one_in(2) {
@@ -502,7 +505,7 @@ impl Simulation {
         What::Finish { id, value: value.into(), identity, form, mode, is_forged: true }
     }
 
-    /// A raw signature that is not one, or not by whom it is to be, or not over what.
+    /// A raw signature that is invalid, by the wrong identity, or over the wrong content.
     fn forged_raw(&mut self, phone: &Phone, id: TransactionId) -> What {
         let spec = &self.model.transaction(id).spec;
         let right = spec.usage();
