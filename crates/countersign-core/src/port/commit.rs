@@ -1,0 +1,263 @@
+//! A commit, as a value: the change, its events, and the result.
+
+use crate::delivery::NewDelivery;
+use crate::device::Device;
+use crate::enrolment::{Activation, Addition, Enrolment};
+use crate::event::NewEvent;
+use crate::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
+use crate::secret::Key32;
+use crate::tenant::{ApiKey, Client, Tenant};
+use crate::time::Timestamp;
+use crate::transaction::{Event, Transaction};
+use crate::user::LockState;
+
+/// One unit of work, as a value. It is written whole, or not at all.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The change, with the versions on which it was decided.
+    pub change: Change,
+    /// The events, written in the same commit and numbered in this order.
+    pub events: Vec<NewEvent>,
+}
+
+/// A change of the ledger. `expected` is the version on which it was decided. If the ledger has
+/// another version, the commit is stale.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A transaction's step.
+    Transaction(Box<TransactionChange>),
+    /// A device asked for its open transactions and was offered these. Only the first time counts.
+    Reached {
+        /// The tenant.
+        tenant: TenantName,
+        /// The device.
+        device: DeviceId,
+        /// The transactions that it was offered.
+        transactions: Vec<TransactionId>,
+        /// The time of the offer.
+        at: Timestamp,
+    },
+    /// A new tenant.
+    CreateTenant(Box<Tenant>),
+    /// Adds a trusted root to an existing tenant, if the tenant has fewer than
+    /// [`crate::limits::ROOTS_PER_TENANT_MAX`].
+    TrustRoot {
+        /// The tenant.
+        tenant: TenantName,
+        /// The root's certificate, DER.
+        root: Vec<u8>,
+    },
+    /// A new client. Its id and its name are both unique in the tenant.
+    CreateClient(Box<Client>),
+    /// Sets the keys that sign a client's callbacks. With `before`, it is stale if two keys sign
+    /// already.
+    SetCallbackKeys {
+        /// The tenant.
+        tenant: TenantName,
+        /// The client.
+        client: ClientId,
+        /// The newest key.
+        newest: Key32,
+        /// The older key that also signs, if there is one.
+        before: Option<Key32>,
+    },
+    /// A new API key. Its id and its digest are both unique.
+    CreateApiKey(ApiKey),
+    /// A new user, unlocked, with all counts zero. The user's serial base is one that no other user
+    /// of the tenant has or had.
+    CreateUser {
+        /// The tenant.
+        tenant: TenantName,
+        /// The user.
+        user: UserName,
+        /// See [`User::profile`](crate::user::User::profile).
+        profile: Option<String>,
+        /// When the user is created.
+        at: Timestamp,
+    },
+    /// Sets a user's lock state.
+    SetLockState {
+        /// The tenant.
+        tenant: TenantName,
+        /// The user.
+        user: UserName,
+        /// The user's version.
+        expected: u32,
+        /// The new state.
+        lock_state: LockState,
+    },
+    /// Removes a user who has no open transaction. The user's devices are retired and the
+    /// activations removed; ended transactions stay.
+    ///
+    /// The name is free again. The next user of this name has another serial base, no device, and
+    /// version 1. A decision about the old user cannot be committed against the new user by a
+    /// version that happens to be equal. Such a decision depends either on a device as well, which
+    /// is now retired, or it is a start, which names its user by name only.
+    DeleteUser {
+        /// The tenant.
+        tenant: TenantName,
+        /// The user.
+        user: UserName,
+        /// The user's version.
+        expected: u32,
+    },
+    /// Changes a device's status, push address or identities. The rest of `device` is as it was
+    /// read. This change adds no identity.
+    ///
+    /// In a tenant, a push address belongs to one device. Another device that has it loses it in
+    /// the same commit, as [`crate::push::Retirement::Moved`]. The same holds when a device enrols.
+    ChangeDevice {
+        /// The device after the change.
+        device: Box<Device>,
+        /// The device's version.
+        expected: u32,
+    },
+    /// Changes a device's PIN, and the user's lock state if one is given.
+    ChangePin {
+        /// The device after the change.
+        device: Box<Device>,
+        /// The device's version.
+        expected: u32,
+        /// The user's version.
+        user_expected: u32,
+        /// The user's new lock state.
+        lock_state: Option<LockState>,
+    },
+    /// A new activation code, if exactly `expected` codes were created for its user before. It is
+    /// also stale if the user does not exist or the activation's id is taken. The user's version
+    /// does not change, because no other decision depends on this count.
+    CreateActivation {
+        /// The activation.
+        activation: Box<Activation>,
+        /// The user's count of activations created before.
+        expected: u32,
+    },
+    /// Uses an activation, and creates its device.
+    ///
+    /// A public key belongs to one identity of a tenant for good. The digest of each key, and the
+    /// serial number of each certificate that the tenant's authority issued, are written in the
+    /// same commit. They are never removed, even if the identity, its device or its user is.
+    Enrol(Box<Enrolment>),
+    /// Adds an identity to a device. Keys and serial numbers are recorded as for an enrolment.
+    AddIdentity(Box<Addition>),
+    /// Makes dead letters due again, as if they had been queued now: one, or all of the tenant's,
+    /// at most [`crate::limits::DELIVERIES_CHANGED_MAX`].
+    Replay {
+        /// The tenant.
+        tenant: TenantName,
+        /// One delivery; `None` for all.
+        which: Option<DeliveryId>,
+        /// The time at which they become due.
+        at: Timestamp,
+    },
+    /// No change: only events are written.
+    Nothing,
+}
+
+impl Change {
+    /// A description of the change, for a [`Fault`].
+    #[must_use]
+    pub fn doing(&self) -> &'static str {
+        match self {
+            Self::Transaction(_) => "committing a transaction's step",
+            Self::Reached { .. } => "recording which device was reached",
+            Self::CreateTenant(_) => "creating a tenant",
+            Self::TrustRoot { .. } => "trusting a root",
+            Self::CreateClient(_) => "creating a client",
+            Self::SetCallbackKeys { .. } => "changing a client's keys",
+            Self::CreateApiKey(_) => "creating an API key",
+            Self::CreateUser { .. } => "creating a user",
+            Self::SetLockState { .. } => "changing a user's lock state",
+            Self::DeleteUser { .. } => "deleting a user",
+            Self::ChangeDevice { .. } => "changing a device",
+            Self::ChangePin { .. } => "changing a PIN",
+            Self::CreateActivation { .. } => "creating an activation",
+            Self::Enrol(_) => "enrolling a device",
+            Self::AddIdentity(_) => "adding an identity",
+            Self::Replay { .. } => "replaying deliveries",
+            Self::Nothing => "recording an event",
+        }
+    }
+}
+
+/// A step of a transaction.
+#[derive(Clone, Debug)]
+pub struct TransactionChange {
+    /// The transaction after the step.
+    pub transaction: Transaction,
+    /// The version on which the step was decided; with any other version in the ledger, the commit
+    /// is stale. `None` for a new transaction.
+    pub expected: Option<u32>,
+    /// The event of the step.
+    pub event: Event,
+    /// The deliveries that the event requires, queued in the same commit. If the transaction ends,
+    /// its unsent pushes are removed from the queue.
+    pub deliveries: Vec<NewDelivery>,
+    /// The versions of the other rows on which the decision depends. If one has changed, the commit
+    /// is stale.
+    pub preconditions: Preconditions,
+    /// The user's new lock state, if this event changed it. Requires `preconditions.user`.
+    pub lock_state: Option<LockState>,
+    /// The maximum of the user's open transactions. It is checked if `expected` is `None`.
+    pub open_max: u16,
+    /// The maxima of stored bytes. They are checked if `expected` is `None`.
+    pub stored_max: StoredMax,
+}
+
+/// The maximum of bytes that stored transactions may occupy. A transaction occupies its content,
+/// its terms and [`STORED_ROW_BYTES`](crate::limits::STORED_ROW_BYTES). Transactions that retention
+/// has removed do not count, and neither does the evidence that stays.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StoredMax {
+    /// The maximum for one client.
+    pub client: u64,
+    /// The maximum for all clients of one tenant together.
+    pub tenant: u64,
+}
+
+impl StoredMax {
+    /// No maximum.
+    pub const NONE: Self = Self { client: u64::MAX, tenant: u64::MAX };
+}
+
+/// The versions of the rows on which a decision depends. They enforce locks: a lock that was
+/// acknowledged before the commit has changed a version, so that the commit is stale.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Preconditions {
+    /// The transaction's user.
+    pub user: Option<u32>,
+    /// The device.
+    pub device: Option<(DeviceId, u32)>,
+}
+
+/// The result of a commit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Committed {
+    /// The commit is durable.
+    Written,
+    /// A row on which it was decided has changed or is missing: decide again.
+    Stale,
+    /// Something of that name exists already. Nothing was changed.
+    Exists,
+    /// One of the public keys belongs, or belonged, to another identity of the tenant.
+    KeyUsed,
+    /// A certificate of the tenant's authority already has one of the serial numbers: issue again.
+    SerialUsed,
+    /// The number of dead letters that are due again.
+    Replayed(u16),
+    /// The client already has a transaction with that reference.
+    ReferenceTaken,
+    /// An open transaction of the tenant already has that request key: draw another.
+    RequestKeyTaken,
+    /// The user has the maximum of open transactions.
+    TooManyOpen,
+    /// The tenant has the maximum of trusted roots.
+    TooMany,
+    /// The transaction ends with a signature whose [`countersign_proof::Proof::single_use_mark`]
+    /// the tenant has already.
+    SignatureUsed,
+    /// The client's stored transactions occupy the maximum of bytes.
+    ClientFull,
+    /// The tenant's stored transactions occupy the maximum of bytes.
+    TenantFull,
+}
