@@ -5,8 +5,8 @@
 //! proves the same of the server. A wrong code, user or tenant is refused in the same way, after
 //! the same reads and the same number of MACs.
 //!
-//! Wrong codes are limited, by user and address. The limit keeps nobody out who has a generated
-//! code: with 80 random bits it needs no limit. `docs/device-protocol.md` has the reasons.
+//! Wrong codes are limited, by user and address. The limit does not apply to a generated code,
+//! which needs none because it has 80 random bits. `docs/device-protocol.md` has the reasons.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};

@@ -293,7 +293,7 @@ impl Dispatcher {
                 (outcome.attempt(), outcome.to_string(), ReceiverHealth::of(&outcome))
             }
             Ok(None) => {
-                let told = "its transaction or its client is gone";
+                let told = "its transaction or its client was removed";
                 (Attempt::Rejected, told.to_owned(), ReceiverHealth::Nothing)
             }
             Err(fault) => {
