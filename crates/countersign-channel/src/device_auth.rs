@@ -104,7 +104,7 @@ impl Devices {
     /// Refuses, and sends the server's time, so that a device with a wrong clock can correct
     /// itself.
     fn stranger(&self, bad: BadToken) -> Refused {
-        debug!("A device's proof did not hold: {bad}");
+        debug!("A device's token is invalid: {bad}");
         let server_time = Some(since_epoch(self.0.core.now()));
         Refused(RefusalBody { server_time, ..RefusalBody::new(Code::Unauthorised) })
     }

@@ -80,7 +80,7 @@ pub(super) async fn enrol(
             return Ok(answered);
         }
     }
-    error!("Failed while enrolling a device: lost every race");
+    error!("Failed while enrolling a device: every commit was stale");
     Err(Code::Unavailable.into())
 }
 

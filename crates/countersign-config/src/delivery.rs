@@ -39,7 +39,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
         let network = text.parse::<IpNet>().or_else(|_| address());
-        let network = network.map_err(|_| "it is no network, such as \"10.0.0.0/8\"")?;
+        let network = network.map_err(|_| "it is not a network, such as \"10.0.0.0/8\"")?;
         if network.network() != network.addr() {
             return Err("it has bits behind its prefix; 10.1.2.3/8 is 10.0.0.0/8 or 10.1.2.3/32");
         }

@@ -46,7 +46,7 @@ impl Layers {
             for (key, mut value) in content {
                 let name = format!("{section}.{key}");
                 place(&name, &mut value, path.parent().unwrap_or(Path::new("")))
-                    .with_context(|| format!("{file} lies in no UTF-8 path"))?;
+                    .with_context(|| format!("the path of {file} is not UTF-8"))?;
                 self.lay(name, value, Source::File(path.to_owned()))?;
             }
         }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 /// # Errors
 /// If the system does not know it.
 pub fn own_program() -> anyhow::Result<PathBuf> {
-    std::env::current_exe().context("the system does not tell where this program is")
+    std::env::current_exe().context("the system does not know the path of this program")
 }
 
 /// The directory for files that need not last.

@@ -110,7 +110,7 @@ impl Names {
     /// If the name is not known, or the system does not answer.
     pub async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let own = self.of_tenant(TENANT.try_with(Clone::clone).ok());
-        let closed = |_| io::Error::other("no more names are looked up");
+        let closed = |_| io::Error::other("the resolver is closed");
         let of_tenant = own.acquire_owned().await.map_err(closed)?;
         let of_all = Arc::clone(&self.all).acquire_owned().await.map_err(closed)?;
         (self.lookup)(name.to_owned(), Permits { _of_tenant: of_tenant, _of_all: of_all }).await

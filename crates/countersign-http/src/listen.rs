@@ -243,7 +243,7 @@ impl Listener {
 
         let left = self.limit.drained(self.limits.drain).await;
         if left > 0 {
-            warn!(connection.left = left, "Cutting {left} connections that did not end in time");
+            warn!(connection.left = left, "Closing {left} connections that did not end in time");
         }
         cut.cancel();
     }

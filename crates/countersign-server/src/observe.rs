@@ -80,7 +80,7 @@ pub(crate) fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
             let listener = Listener::bind(free, None, limits, shares())?;
             let (wanted, address) = (config.listen, listener.address());
             warn!(
-                "{wanted} is taken (by another Countersign?): health and metrics are on {address} \
+                "{wanted} is in use (by another Countersign?): health and metrics are on {address} \
                  instead; `observe.listen` chooses"
             );
             listener

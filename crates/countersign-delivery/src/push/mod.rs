@@ -166,7 +166,7 @@ impl Pushes {
                 Ok(()) => info!(push.sender = name, "Pushes through {name} can be sent"),
                 Err(why) => warn!(
                     push.sender = name,
-                    "Pushes through {name} cannot be sent: {why}. All else goes on without them"
+                    "Pushes through {name} cannot be sent: {why}. All other functions work"
                 ),
             }
         }

@@ -115,7 +115,7 @@ fn configured(admin: &Admin) -> anyhow::Result<PublicAddress> {
     // Only the server knows which free port it took.
     ensure!(
         !address.as_str().ends_with(":0"),
-        "say with --server where the device reaches the server"
+        "--server must name the address at which the device reaches the server"
     );
     Ok(address)
 }

@@ -93,7 +93,7 @@ impl Command {
                     }
                 }
                 if let Some(id) = id {
-                    ensure!(replayed == 1, "tenant {tenant} has given up no delivery {id}");
+                    ensure!(replayed == 1, "tenant {tenant} has no dead letter {id}");
                 }
                 answer::print(admin.json, &Replayed { replayed }, || {
                     format!("{replayed} deliveries of {tenant} are tried again")

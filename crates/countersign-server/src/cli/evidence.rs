@@ -83,7 +83,7 @@ impl ExportedEvidence {
         let (is_text, signed) = match (&evidence.text, &evidence.digest) {
             (Some(text), None) => (true, bytes("the text", text)?),
             (None, Some(digest)) => (false, bytes("the digest", digest)?),
-            _ => bail!("it says neither which text nor which digest was signed"),
+            _ => bail!("it contains neither the signed text nor the signed digest"),
         };
         let subject = if is_text {
             Subject::Text(str::from_utf8(&signed).context("the text is not UTF-8")?)

@@ -40,7 +40,7 @@ impl Serve {
         tokio::select! {
             ended = serving => ended,
             // Interrupting it is safe, because everything that it acknowledged is on disk.
-            () = parent::gone() => anyhow::bail!("whoever started the server is gone"),
+            () = parent::gone() => anyhow::bail!("the process that started the server has ended"),
         }
     }
 }

@@ -182,7 +182,7 @@ impl VerificationView {
         ]);
         let shown = match View::of(&inspected.media_type, &inspected.content) {
             Ok(view) => frame("What was signed", &view, Paint::new(Color::Never)).join("\n"),
-            Err(_) => "The content is nothing that can be shown here: see --out.".to_owned(),
+            Err(_) => "The content cannot be shown in a terminal: see --out.".to_owned(),
         };
         format!("The signature holds.\n\n{entries}\n\n{shown}")
     }
@@ -219,7 +219,7 @@ fn roots(path: &Path) -> anyhow::Result<Roots> {
         .with_context(|| format!("{} is not PEM", path.display()))?;
     ensure!(!certificates.is_empty(), "{} holds no certificate in PEM", path.display());
     Roots::new(certificates.iter().map(AsRef::as_ref))
-        .with_context(|| format!("{} holds a certificate that is no CA's", path.display()))
+        .with_context(|| format!("{} contains a certificate that is not a CA's", path.display()))
 }
 
 fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
@@ -251,7 +251,7 @@ fn to_binary(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     };
     let letters: String = body.split_ascii_whitespace().collect();
     let binary = BASE64.decode(letters).context("it is not base64")?;
-    ensure!(binary.first() == Some(&SEQUENCE), "what its base64 holds is no CMS");
+    ensure!(binary.first() == Some(&SEQUENCE), "its base64 is not a CMS");
     Ok(binary)
 }
 

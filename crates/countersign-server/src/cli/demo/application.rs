@@ -91,7 +91,7 @@ impl Application {
         let token: TokenBody = response
             .json()
             .await
-            .with_context(|| format!("the server gave no token, but {status}"))?;
+            .with_context(|| format!("the server answered {status} instead of a token"))?;
         Ok(token.access_token)
     }
 

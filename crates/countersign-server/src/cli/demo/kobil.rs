@@ -49,7 +49,7 @@ impl DemoRun<'_> {
                     match said(&line.context("the phone took too long")??)? {
                         shown @ DeviceEvent::Shown { .. } => self.stage.phone(&shown)?,
                         DeviceEvent::Ended { state: State::Finished, .. } => told = true,
-                        DeviceEvent::Ended { .. } => bail!("the phone was told of another end"),
+                        DeviceEvent::Ended { .. } => bail!("the phone received another result"),
                         DeviceEvent::Left { why, .. } => bail!("the phone could not sign: {why}"),
                         _ => {}
                     }

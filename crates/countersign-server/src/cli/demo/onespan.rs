@@ -138,7 +138,7 @@ impl DemoRun<'_> {
         let told = (element(answer, "signature"), element(answer, "serialNumber"));
         ensure!(
             told == (code, phone.serial_number.as_str()),
-            "the shop was told another signature"
+            "the shop received another signature"
         );
         self.stage.began("The shop is answered", &format!("STAT_SUCCESS, {code}"))?;
         let result = element(answer, "result");

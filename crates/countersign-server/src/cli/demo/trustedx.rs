@@ -78,7 +78,7 @@ impl DemoRun<'_> {
             match said(&line.context("the phone took too long")??)? {
                 shown @ DeviceEvent::Shown { .. } => self.stage.phone(&shown)?,
                 DeviceEvent::Ended { state: State::Finished, .. } => break,
-                DeviceEvent::Ended { .. } => bail!("the phone was told of another end"),
+                DeviceEvent::Ended { .. } => bail!("the phone received another result"),
                 DeviceEvent::Left { why, .. } => bail!("the phone could not sign: {why}"),
                 _ => {}
             }

@@ -133,7 +133,7 @@ impl Run {
         }
         tokio::select! {
             ended = running => ended.map(drop).map_err(Into::into),
-            () = parent::gone() => anyhow::bail!("whoever started the device is gone"),
+            () = parent::gone() => anyhow::bail!("the process that started the device has ended"),
         }
     }
 }

@@ -125,14 +125,14 @@ impl DeviceEvent {
                 return frame(&format!("{client} {asks}"), &view, paint);
             }
             Self::Withdrawn { why, .. } => format!("{} Withdrawn: {}", paint.dim("–"), told(*why)),
-            Self::Late { .. } => format!("{} Nobody answered in time", paint.dim("–")),
+            Self::Late { .. } => format!("{} Not answered in time", paint.dim("–")),
             Self::Ended { state: State::Finished, .. } => {
                 format!("{} Signed, and the server has verified it", paint.good("✓"))
             }
             Self::Ended { state, .. } => format!("{} Ended: {}", paint.dim("–"), told(*state)),
             Self::Left { why, .. } => format!("{} {}", paint.bad("✗"), display::line(why)),
             Self::Skipped { .. } => {
-                format!("{} Left alone: nobody is here to enter its code", paint.dim("–"))
+                format!("{} Skipped: its code cannot be entered here", paint.dim("–"))
             }
         };
         vec![line]
@@ -147,7 +147,7 @@ fn told(state: State) -> &'static str {
         State::Declined => "it was declined",
         State::Failed => "it failed",
         State::Expired => "it expired",
-        State::Cancelled => "the application took it back",
+        State::Cancelled => "the application cancelled it",
         State::Locked => "the user is locked",
         State::Unknown => "it is over",
     }

@@ -54,7 +54,7 @@ impl Scan {
         match (run_one(&mut device, once, &offer, tell).await?, self.answer) {
             (Some(State::Finished), Say::Approve | Say::Ask)
             | (Some(State::Declined), Say::Decline | Say::Ask) => Ok(()),
-            _ => bail!("what was scanned was not answered on this device"),
+            _ => bail!("this device did not end the scanned transaction"),
         }
     }
 }

@@ -36,7 +36,7 @@ async fn ten_thousand_guesses_get_a_minutes_worth_of_answers_which_are_all_the_s
     let answers: Vec<(StatusCode, String)> = tries.buffered(32).collect().await;
     let (answered, refused): (Vec<_>, Vec<_>) =
         answers.iter().partition(|(status, _)| *status == StatusCode::OK);
-    assert!(answered.iter().all(|(_, body)| *body == answers[0].1), "a hit is told from a miss");
+    assert!(answered.iter().all(|(_, body)| *body == answers[0].1), "a hit differs from a miss");
     assert!(answers[0].1.contains("STAT_NOT_FOUND"), "{}", answers[0].1);
     assert!(refused.iter().all(|(status, _)| *status == StatusCode::TOO_MANY_REQUESTS));
     assert!(refused.len() > 9_000, "only {} were refused", refused.len());

@@ -110,7 +110,7 @@ async fn a_client_has_the_scopes_that_it_was_made_with() {
     assert_eq!((status.as_u16(), &refused["error"]), (400, &json!("invalid_scope")));
     let unknown = ["client", "create", "Odd", "--tenant", "acme", "--scope", "everything"];
     let failed = server.cli(&unknown).unwrap_err();
-    assert!(failed.stderr.contains("everything is none of the scopes"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("everything is not one of the scopes"), "{}", failed.stderr);
 }
 
 #[tokio::test]
