@@ -1,5 +1,4 @@
-//! What is tried by those who should not: guesses, other devices, other hours, and a ledger that is
-//! away.
+//! Calls that must fail: guesses, other devices, expired transactions, and an unavailable ledger.
 
 use std::process::Command;
 
@@ -21,7 +20,7 @@ async fn ten_thousand_guesses_get_a_minutes_worth_of_answers_which_are_all_the_s
     let joe = TestDevice::enrolled(&fixture.server, "joe", None).await;
     let key = fixture.request().await;
     let serial = &joe.phone().serial_number;
-    // A hit now and then: it is somebody else's.
+    // A hit now and then, on another user's transaction.
     let guess =
         |n: u64| if n.is_multiple_of(100) { key.clone() } else { format!("{:010}", n * 7_919) };
     let tries = stream::iter(0..10_000).map(|n| {
@@ -58,7 +57,7 @@ async fn guesses_over_soap_are_bounded_as_those_over_rest_are() {
     let refused = fixture.send_soap("getPreparedSignatureRequest", &fetch).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.headers()["retry-after"], "60");
-    // Each caller has tries of its own.
+    // Each caller has its own limit.
     fixture.fetch(&fixture.request().await).await;
 }
 

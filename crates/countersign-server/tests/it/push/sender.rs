@@ -1,4 +1,4 @@
-//! Senders: what they are known by, what they say, and one of the operator's own.
+//! Senders: their credentials, their messages, and a sender of the operator's own.
 
 use std::time::Duration;
 
@@ -26,9 +26,9 @@ async fn wrong_credentials_are_told_at_the_start_and_with_the_transaction_and_bl
     let told = fixture.pushed("two", "waiting");
     assert!(told["outcome"].as_str().unwrap().contains("account.json"), "{told}");
     assert!(fixture.server.log().contains("account.json: it is no service account's file"));
-    // The channel goes on.
+    // The channel still works.
     jane.signs().await;
-    // Mended while it runs, it is used.
+    // After the file is repaired, the running server uses it.
     let key = fixture.services.apns_key();
     std::fs::write(fixture.files.path().join("key.p8"), format!("{key}\n")).unwrap();
     std::fs::write(fixture.files.path().join("account.json"), fixture.services.service_account())

@@ -1,4 +1,4 @@
-//! Tokens: whose they are, and what they are good for.
+//! Tokens: their clients and their scopes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -11,7 +11,7 @@ use crate::test_server::{TestServer, read};
 
 const NAMES: &str = "urn:safelayer:eidas:sign:identity:";
 
-/// Asks some tenant's authorization server for a token.
+/// Requests a token from a tenant's authorization server.
 pub(super) async fn token_at(
     server: &TestServer,
     tenant: &str,
