@@ -281,14 +281,14 @@ fn needed<T>(field: &mut Option<T>, name: &str) -> anyhow::Result<T> {
     field.take().with_context(|| format!("`{name}` must be given"))
 }
 
-/// An address that the operator trusts: only an origin and a path, without credentials.
+/// The https URL of a service, which is trusted because the operator configured it.
 fn address(text: &str) -> anyhow::Result<Url> {
     let url = Url::parse(text).with_context(|| format!("\"{text}\" is not a URL"))?;
     ensure!(url.scheme() == "https" && url.has_host(), "\"{text}\" does not begin with https://");
     Ok(url)
 }
 
-/// What goes into a header or a token.
+/// A value for a header or a token.
 fn visible(text: String, name: &str) -> anyhow::Result<String> {
     let is_visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     ensure!(is_visible, "`{name}` is visible ASCII without blanks");

@@ -96,7 +96,7 @@ impl TrustedXSettings {
         }
     }
 
-    /// The digest algorithms for HTML, for the devices that do not use the usual one.
+    /// The digest algorithms for HTML, for the devices whose type has one of its own.
     pub(super) fn hashes<'a>(
         &self,
         devices: impl Iterator<Item = &'a Device>,

@@ -77,7 +77,7 @@ impl Receiver {
         Ok(stream)
     }
 
-    /// Forwards every push while `woken` has a receiver. If the service hangs up, it reconnects,
+    /// Forwards every push while `wakes` has a receiver. If the service hangs up, it reconnects,
     /// and reads the messages that it missed.
     pub(super) async fn check(
         &self,
