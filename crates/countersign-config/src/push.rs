@@ -199,7 +199,7 @@ fn read_senders(layers: &mut Layers) -> anyhow::Result<Vec<SenderConfig>> {
 impl SenderTable {
     fn read(mut self) -> anyhow::Result<SenderConfig> {
         let tenant = self.tenant.take().map(|name| name.parse()).transpose();
-        let tenant = tenant.context("`tenant` is no tenant's name")?;
+        let tenant = tenant.context("`tenant` is not a tenant's name")?;
         let app = self.app.take().filter(|app| !app.is_empty());
         let service = match self.provider.as_str() {
             "apns" => self.apns(app.as_deref())?,

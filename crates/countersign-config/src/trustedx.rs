@@ -156,7 +156,7 @@ impl FromStr for FetchHost {
         if host.is_empty() || host.contains(['/', '@', '*', ' ']) || port == 0 {
             return Err(WRONG);
         }
-        let tenant = tenant.parse().map_err(|_| "that is no tenant's name")?;
+        let tenant = tenant.parse().map_err(|_| "that is not a tenant's name")?;
         Ok(Self { tenant, host: host.to_ascii_lowercase(), port })
     }
 }

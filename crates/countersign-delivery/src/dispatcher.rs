@@ -344,7 +344,7 @@ impl Dispatcher {
         let give_up_after = self.rules.retry.give_up_after.as_millis();
         let age = u64::try_from(give_up_after).unwrap_or(u64::MAX);
         let queued_before = Timestamp(now.0.saturating_sub(age));
-        let outcome = "not called: the receiver took nothing for too long";
+        let outcome = "not called: the circuit was open too long";
         for destination in destinations {
             match core.give_up_expired(&destination, now, queued_before, outcome).await {
                 Ok(0) => {}

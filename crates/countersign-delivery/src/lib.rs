@@ -3,8 +3,8 @@
 //! ```text
 //!                      ┌──▶ webhook ──────▶ the receiver
 //! ledger ──claim──▶ worker
-//!    ▲                 ├──▶ wake ─▶ push ─▶ Apple's, Google's, a browser's service, or one's own
-//!    └─────settle──────┘      guard, resolver: which addresses may be called, whoever names them
+//!    ▲                 ├──▶ wake ─▶ push ─▶ Apple's, Google's, a browser's service, or the operator's
+//!    └─────settle──────┘      guard, resolver: which addresses may be called
 //! ```
 //!
 //! The guarantee: at least once, always with the same id and the same bytes, never before the end

@@ -114,7 +114,7 @@ fn tell(delivery: &Delivery, device: DeviceId, verdict: Verdict, told: &str) {
     match verdict {
         Verdict::Retire { .. } => warn!(
             %tenant, device.id = %device, delivery.host = destination,
-            "Device {device} cannot be woken any more, until it registers again: {told}"
+            "Push address of device {device} retired ({told}); the device must register again"
         ),
         Verdict::GiveUp => warn!(
             %tenant, device.id = %device, delivery.host = destination,

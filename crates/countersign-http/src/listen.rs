@@ -181,7 +181,7 @@ impl Listener {
         let tcp = bound(address).with_context(|| {
             format!("cannot listen on {address}; end what listens there, or choose another address")
         })?;
-        let address = tcp.local_addr().context("the system does not say where it listens")?;
+        let address = tcp.local_addr().context("the system does not know the listening address")?;
         let tls = tls.map(TlsAcceptor::from);
         let limit = ConnectionLimit::new(shares, KnownNetworks::default());
         let bodies = BodyMemory::new(BODIES_BYTES_MAX);
@@ -325,8 +325,8 @@ impl Connection {
                 };
                 Self { http, ..self }.speak(stream, peer).await;
             }
-            Ok(Err(error)) => debug!(%error, "No TLS handshake with {}: {error}", peer.0),
-            Err(_) => debug!("No TLS handshake with {} in time", peer.0),
+            Ok(Err(error)) => debug!(%error, "TLS handshake with {} failed: {error}", peer.0),
+            Err(_) => debug!("TLS handshake with {} timed out", peer.0),
         }
     }
 
@@ -363,7 +363,7 @@ impl Connection {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        debug!(error, "The connection with {} broke: {error}", peer.0);
+                        debug!(error, "Connection with {} failed: {error}", peer.0);
                     }
                     return;
                 }
@@ -392,7 +392,7 @@ impl Connection {
 /// Counts a connection that is closed because of its peer's fault.
 fn closed(peer: Peer, reason: &'static str) {
     metrics::counter!("countersign_connections_closed_total", "reason" => reason).increment(1);
-    debug!("The connection with {} is closed: {reason}", peer.0);
+    debug!("Connection with {} closed: {reason}", peer.0);
 }
 
 /// The last address in the last line of `header`, which the nearest proxy wrote. Earlier addresses

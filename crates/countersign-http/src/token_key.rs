@@ -30,7 +30,7 @@ pub(super) fn point(tenant: &Tenant) -> Result<(String, String), Fault> {
             let (x, y) = coordinates.split_at(32);
             Ok((BASE64URL.encode(x), BASE64URL.encode(y)))
         }
-        _ => Err(Fault::new(READING, "it is no key on P-256")),
+        _ => Err(Fault::new(READING, "it is not a key on P-256")),
     }
 }
 

@@ -195,7 +195,8 @@ fn authenticator(
     address: &str,
 ) -> anyhow::Result<Authenticator> {
     let default_tenant = config.server.default_tenant.as_deref().map(str::parse).transpose();
-    let default_tenant = default_tenant.context("`server.default_tenant` is no tenant's name")?;
+    let default_tenant =
+        default_tenant.context("`server.default_tenant` is not a tenant's name")?;
     Ok(Authenticator::new(
         Arc::clone(core),
         Tokens::new(config.tokens.lifetime, address),

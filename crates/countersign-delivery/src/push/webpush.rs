@@ -79,7 +79,7 @@ impl WebPush {
         };
         let parsed = Url::parse(&wake.address.token).ok().zip(subscription(wake.address));
         let Some((url, subscription)) = parsed else {
-            return PushOutcome::Refused("its address is no subscription".into());
+            return PushOutcome::Refused("its address is not a subscription".into());
         };
         let audience = url.origin().ascii_serialization();
         let token = match key.token(&audience, &self.contact, wake.at) {

@@ -246,7 +246,7 @@ impl EndWaiter {
 
     /// Waits for the end.
     pub async fn ended(&mut self) -> Arc<Transaction> {
-        (&mut self.ended).await.expect("a place on the board is given up by its waiter, or rung")
+        (&mut self.ended).await.expect("a waiter is removed only when it is dropped or woken")
     }
 }
 

@@ -119,7 +119,11 @@ impl Command {
 fn known(scopes: &Scopes, named: Vec<String>) -> anyhow::Result<Vec<String>> {
     let all = scopes.all();
     for scope in &named {
-        ensure!(all.contains(&scope.as_str()), "{scope} is not one of the scopes {}", all.join(", "));
+        ensure!(
+            all.contains(&scope.as_str()),
+            "{scope} is not one of the scopes {}",
+            all.join(", ")
+        );
     }
     Ok(named)
 }

@@ -157,7 +157,7 @@ async fn guessing_api_keys_ends_in_429_for_the_right_one_too_and_elsewhere_in_no
         call.json(&json!({})).send().await.unwrap().status().as_u16()
     };
     for _ in 0..9 {
-        assert_eq!(call(&server.http, None).await, 401, "a call without a key is no guess");
+        assert_eq!(call(&server.http, None).await, 401, "a call without a key is not counted");
     }
     for _ in 0..3 {
         assert_eq!(call(&server.http, Some("wrong")).await, 401);

@@ -182,7 +182,11 @@ async fn a_certificate_of_another_authority_is_brought_once_its_root_is_trusted(
     let source = brought(&key, &certificate);
     let labels = ["qualified".to_owned()];
     let refused = jane.device.add_identity(Use::Digest, &labels, &source).await;
-    assert_eq!(code(refused), Some(Code::BadSignature), "nobody trusts the stranger yet");
+    assert_eq!(
+        code(refused),
+        Some(Code::BadSignature),
+        "the tenant does not trust the authority yet"
+    );
 
     let root = stranger.path("ca.pem");
     let trust = ["tenant", "trust", "acme", "--root", root.to_str().unwrap()];

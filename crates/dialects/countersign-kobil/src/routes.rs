@@ -74,7 +74,7 @@ async fn start(
     let started = core.start(order(id, caller, user, start)).await?;
     let ended = wait::wait_for_end(core, started, waiter, &kobil.tasks).await?;
     let ended = ended.ok_or(render::SERVICE_UNAVAILABLE)?;
-    let end = ended.end().expect("what was waited for has ended");
+    let end = ended.end().expect("the awaited transaction has ended");
     Ok(render::result(&ended, end))
 }
 

@@ -112,7 +112,7 @@ impl TrustedX {
             named_hash: create.hash.is_some(),
             selectors: create.asked.into_iter().map(|asked| asked.shown).collect(),
         };
-        let kept = serde_json::to_string(&kept).expect("what is kept is plain JSON");
+        let kept = serde_json::to_string(&kept).expect("the stored request is plain JSON");
         // Connected devices are offered it in any case.
         let announced = if create.notify { Notify::Everybody } else { Notify::Online };
         let order = SignatureRequest {

@@ -114,7 +114,7 @@ impl DemoRun<'_> {
         let body = "{\"transactionId\":\"'$(date +%s)'\",\"signatureMessage\":\"Lend Bob my \
                     bicycle?\",\"deviceGoOnlineTimeout\":60,\"signatureTimeout\":120}";
         vec![
-            "It stays up for more. In another terminal, ask Jane something else:".to_owned(),
+            "The demo keeps running. In another terminal, ask Jane something else:".to_owned(),
             String::new(),
             paint.bold(format!("cd {directory}")),
             paint.bold("curl -s --cacert tls/ca.pem -H \"authorization: Bearer $(cat token)\" \\"),

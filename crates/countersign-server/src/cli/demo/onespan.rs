@@ -191,7 +191,7 @@ impl DemoRun<'_> {
         let [before, after] = ENVELOPE;
         self.home.write("ask.xml", [before, &ask, after].concat().as_bytes())?;
         Ok(vec![
-            "It stays up for more. In another terminal, ask Jane something else; her phone is on our own".to_owned(),
+            "The demo keeps running. In another terminal, ask Jane something else; her phone is on our own".to_owned(),
             "channel from now on, approves everything, and signs a PKCS#7:".to_owned(),
             String::new(),
             paint.bold(format!("cd {}", quoted(self.home.path()))),

@@ -291,5 +291,5 @@ async fn next_line(phone: &mut Option<Process>) -> anyhow::Result<String> {
 }
 
 pub(super) fn said(line: &str) -> anyhow::Result<DeviceEvent> {
-    serde_json::from_str(line).context("the phone says something that is no event")
+    serde_json::from_str(line).context("the phone printed a line that is not an event")
 }

@@ -150,7 +150,7 @@ impl DemoRun<'_> {
         let body = "{\"input\":{\"data\":\"<p>Lend Bob my <b>bicycle</b>?</p>\"},\
                     \"user_id\":\"jane\"}";
         vec![
-            "It stays up for more. In another terminal, ask Jane something else:".to_owned(),
+            "The demo keeps running. In another terminal, ask Jane something else:".to_owned(),
             String::new(),
             paint.bold(format!("cd {}", quoted(self.home.path()))),
             paint

@@ -193,5 +193,7 @@ fn table(devices: &[DeviceView]) -> String {
             &shown.enrolled_at,
         ]);
     }
-    table.text("There are no devices: `countersign activation create USER` lets one in.")
+    table.text(
+        "There are no devices: `countersign activation create USER` makes a code to enrol one.",
+    )
 }

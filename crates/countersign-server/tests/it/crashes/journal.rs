@@ -108,7 +108,7 @@ impl Shelf {
         for (reference, asked) in &mut journal.asked {
             let Some(row) = rows.get(reference.as_str()).copied() else {
                 let told = asked.answer.is_some() || asked.end.is_some() || asked.row.is_some();
-                assert!(!told, "{reference} was acknowledged, and is gone");
+                assert!(!told, "{reference} was acknowledged, and is missing");
                 continue;
             };
             if let Some(end) = asked.end {
@@ -122,7 +122,7 @@ impl Shelf {
             }
         }
         for reference in rows.keys() {
-            assert!(journal.asked.contains_key(*reference), "nobody asked for {reference}");
+            assert!(journal.asked.contains_key(*reference), "no application asked for {reference}");
         }
     }
 

@@ -129,7 +129,7 @@ async fn wrong_codes_lock_the_user_and_the_policy_may_hide_it() {
         assert_eq!(fetch.0, said, "a fetch");
         let key = format!("{JANE}<requestKey>{key}</requestKey>");
         let waits = fixture.soap("authSignatureRequest", &key).await;
-        assert_eq!(text(&waits, "statusCodeEnum"), said, "whoever waited for it");
+        assert_eq!(text(&waits, "statusCodeEnum"), said, "the waiting caller");
         assert!(fixture.server.log().contains("the user is locked"), "the log keeps the truth");
     }
 }

@@ -174,7 +174,7 @@ async fn a_ledger_that_is_away_is_told_by_http_and_never_by_a_status() {
         let answer = sent.basic_auth("app", Some(&fixture.key)).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{call}");
         assert!(answer.headers().contains_key("retry-after"));
-        assert_eq!(answer.text().await.unwrap(), "", "nothing is told of why");
+        assert_eq!(answer.text().await.unwrap(), "", "the answer gives no reason");
     }
     let answer = fixture.send_soap("genRequest", &format!("{JANE}{FIELDS}")).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -52,7 +52,7 @@ async fn a_dead_address_is_retired_at_once_and_stops_no_other_device() {
     fixture.services.next().await;
     assert_eq!(fixture.told_until("two", |told| !told.is_null())["push"]["state"], "sent");
     let before = fixture.services.requests();
-    assert_eq!(fixture.told("two").as_array().unwrap().len(), 1, "nobody else was tried");
+    assert_eq!(fixture.told("two").as_array().unwrap().len(), 1, "no other address was tried");
     assert_eq!(fixture.services.requests(), before);
 }
 

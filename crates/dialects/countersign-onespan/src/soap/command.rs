@@ -151,7 +151,7 @@ impl Soap {
     /// The result of an ended transaction for its waiting caller.
     async fn signed(&self, ended: &Arc<Transaction>) -> Result<Done, CommandError> {
         let spec = &ended.spec;
-        let end = ended.end().expect("what was waited for has ended");
+        let end = ended.end().expect("the awaited transaction has ended");
         let End::Finished { by, proof } = end else {
             return Err(CommandError::Told(Status::of_end(end), None));
         };
