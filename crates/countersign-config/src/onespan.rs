@@ -8,7 +8,7 @@ use countersign_core::spec::Digits;
 use super::key::UncheckedValue;
 use super::layers::Layers;
 
-/// The largest value of [`OnespanConfig::wait`].
+/// The largest value of [`OneSpanConfig::wait`].
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// The `[onespan]` section.

@@ -103,7 +103,7 @@ pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, ta
                 let open = worker.open_lanes();
                 dispatcher.give_up_expired(open).await;
             }
-            () = tasks.begun(), if !tasks.has_begun() => info!("Draining: no new deliveries are started"),
+            () = tasks.begun(), if !tasks.has_begun() => info!("Draining: no new deliveries"),
         }
     }
 }
@@ -354,7 +354,7 @@ impl Dispatcher {
                     let more = if count == DELIVERIES_CHANGED_MAX { " or more" } else { "" };
                     warn!(
                         tenant = %tenant, delivery.host = host,
-                        "{count}{more} deliveries to {host} were given up: its circuit was open too long; \
+                        "{count}{more} deliveries to {host} were given up: circuit open too long; \
                          `countersign delivery replay --tenant {tenant}` tries again"
                     );
                 }

@@ -13,7 +13,7 @@ use countersign_config::RetentionConfig;
 
 /// The interval between two checks for something to remove.
 const LOOK_EVERY: Duration = Duration::from_mins(10);
-/// The pause between two batches. With [`countersign_core::limits::FORGET_MAX`] a batch, up to
+/// The pause between two batches. With [`countersign_core::limits::PURGE_MAX`] a batch, up to
 /// 1,000 a second are removed, which is more than arrive.
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -163,8 +163,8 @@ impl ConnectionLimit {
         if !self.is_told.swap(true, Ordering::Relaxed) {
             let max = self.shares.connections_max;
             warn!(
-                "All connections are in use (`server.connections_max` is {max}); only networks from which \
-                 a caller has authenticated may use the reserved ones"
+                "Connection limit reached (`server.connections_max` is {max}): the reserved connections \
+                 are only for networks from which a caller has authenticated"
             );
         }
     }

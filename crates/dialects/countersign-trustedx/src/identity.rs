@@ -264,7 +264,7 @@ fn public_key(certificate: &[u8]) -> der::Result<&[u8]> {
     let signed = SliceReader::new(AnyRef::from_der(certificate)?.value())?.tlv_bytes()?;
     let mut fields = SliceReader::new(AnyRef::from_der(signed)?.value())?;
     if fields.peek_tag()?.is_context_specific() {
-        fields.tlv_bytes()?; // The version, which the first one left out.
+        fields.tlv_bytes()?; // The version, which is absent in version 1.
     }
     for _serial_algorithm_issuer_validity_subject in 0..5 {
         fields.tlv_bytes()?;

@@ -210,7 +210,7 @@ impl<'a> DemoRun<'a> {
                     self.stage.phone(&said(&line)?)?;
                 } else {
                     self.phone = None;
-                    let note = "The demo's phone has stopped: its device runs elsewhere, or is locked.";
+                    let note = "The demo's phone has stopped: it runs elsewhere, or is locked.";
                     stage::lines(&[self.stage.paint.dim(note)])?;
                 },
             }
