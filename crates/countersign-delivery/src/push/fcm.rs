@@ -144,8 +144,8 @@ impl Account {
     fn read(bytes: &[u8]) -> anyhow::Result<Self> {
         // The parser's error message could contain the key.
         let file: AccountFile = serde_json::from_slice(bytes).ok().context(
-            "it is not a service account's file: project_id, client_email, private_key_id, private_key \
-             and token_uri",
+            "it is not a service account's file: project_id, client_email, private_key_id, \
+             private_key and token_uri",
         )?;
         let key = EncodingKey::from_rsa_pem(file.private_key.as_bytes());
         let key = key.ok().context("`private_key` is no RSA key in PEM")?;

@@ -163,8 +163,8 @@ impl ConnectionLimit {
         if !self.is_told.swap(true, Ordering::Relaxed) {
             let max = self.shares.connections_max;
             warn!(
-                "Connection limit reached (`server.connections_max` is {max}): the reserved connections \
-                 are only for networks from which a caller has authenticated"
+                "Connection limit reached (`server.connections_max` is {max}): the reserved \
+                 connections are only for networks from which a caller has authenticated"
             );
         }
     }
