@@ -1,4 +1,4 @@
-//! What the engine says, in the device protocol's words: offers, contents, ends, and refusals.
+//! The engine's results in the device protocol's format: offers, contents, ends, and refusals.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use http::{HeaderValue, StatusCode};
 use countersign_http::body_limit;
 use countersign_node::log;
 
-/// A refusal on its way to a device, over HTTP or on the channel.
+/// A refusal for a device, over HTTP or on the channel.
 #[derive(Debug)]
 pub struct Refused(pub RefusalBody);
 
@@ -86,7 +86,7 @@ impl IntoResponse for Refused {
 fn refused(refusal: &Refusal) -> RefusalBody {
     let code = match refusal {
         Refusal::Unknown => Code::NotFound,
-        // The device that calls is gone, or its user is.
+        // The calling device or its user was removed.
         Refusal::UnknownUser
         | Refusal::UnknownDevice
         | Refusal::UserLocked
@@ -121,7 +121,7 @@ fn refused(refusal: &Refusal) -> RefusalBody {
         }
         Refusal::KeyUsed => Code::KeyUsed,
         Refusal::NotActivated => Code::EnrolmentRefused,
-        // What only relying parties are told.
+        // Refusals that only clients receive.
         Refusal::OtherOrder
         | Refusal::ManyIdentities
         | Refusal::NoIdentity
@@ -135,7 +135,7 @@ fn refused(refusal: &Refusal) -> RefusalBody {
     RefusalBody::new(code)
 }
 
-/// An offer: that there is something, and nothing of what it is.
+/// An offer: it announces a transaction, without its content.
 pub(super) fn offer(transaction: &Transaction) -> body::Offer {
     body::Offer {
         id: wire_id(transaction),
@@ -150,7 +150,7 @@ pub(super) fn offer(transaction: &Transaction) -> body::Offer {
     }
 }
 
-/// The answer to a take: the content, sealed to the device that took it.
+/// The answer to a take: the content, encrypted for the device that took it.
 pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
     body::Taken {
         sealed: sealed(taken, device),
@@ -158,7 +158,7 @@ pub(super) fn taken(taken: &Taken, device: &DeviceName) -> body::Taken {
     }
 }
 
-/// The content of a transaction, for the device that took it and nobody else: a compact JWE.
+/// The content of a transaction as a compact JWE, which only the device that took it can decrypt.
 pub fn sealed(taken: &Taken, device: &DeviceName) -> String {
     let spec = &taken.transaction.spec;
     let algorithms = match spec.formats.raw() {
@@ -206,7 +206,7 @@ fn form(form: SignatureFormat) -> body::Form {
     }
 }
 
-/// What `countersign_proof::cms` accepts; SHA-1 is not among it.
+/// The algorithms that `countersign_proof::cms` accepts; SHA-1 is not one of them.
 const CMS_ALGORITHMS: [body::Algorithm; 7] = [
     body::Algorithm::EcdsaSha256,
     body::Algorithm::EcdsaSha384,
@@ -230,10 +230,10 @@ fn wire_algorithm(algorithm: Algorithm) -> body::Algorithm {
     }
 }
 
-/// A signature as the engine takes it.
+/// A signature as the engine's type.
 ///
 /// # Errors
-/// Refuses an identity that is no id, and a raw signature by an algorithm that makes none.
+/// Refuses an invalid identity id, and a raw signature with an algorithm that has no raw form.
 pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refused> {
     match signature {
         Signature::Cms { identity, value, .. } => {
@@ -271,17 +271,17 @@ pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refuse
     }
 }
 
-/// How it ended.
+/// The end of a transaction on the wire.
 pub(super) fn ended(transaction: &Transaction) -> body::Ended {
     body::Ended { state: state(&transaction.state) }
 }
 
-/// The transaction's id, as the wire writes it.
+/// The transaction's id in the wire's format.
 pub(super) fn wire_id(transaction: &Transaction) -> countersign_wire::id::TransactionId {
     countersign_wire::id::TransactionId(transaction.spec.id.bytes())
 }
 
-/// What a device is called outside its tenant.
+/// A device's name, which is unique across tenants.
 pub fn name(tenant: &str, device: DeviceId) -> DeviceName {
     let number = countersign_wire::id::DeviceId::new(device.number());
     DeviceName::new(tenant, number.expect("the same numbers on both sides"))
@@ -308,7 +308,7 @@ pub(super) fn outcome_state(outcome: Outcome) -> body::State {
     }
 }
 
-/// A moment, as the wire counts.
+/// The time since the epoch, as the wire counts it.
 pub(super) fn since_epoch(at: Timestamp) -> Duration {
     Duration::from_millis(at.0)
 }

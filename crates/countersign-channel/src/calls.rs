@@ -1,4 +1,4 @@
-//! The device calls over HTTP, for devices without a socket and for what is said once.
+//! The device calls over HTTP: for devices without a socket, and for calls that are made once.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ use countersign_node::notifier::{ConnectionEvent, ConnectionKind};
 
 type Answer<T> = Result<Json<T>, Refused>;
 
-/// `?wait=30`: how many seconds to wait for an offer. `?request_key=0123456789`: only the one that
-/// has this key, as a person has scanned it.
+/// `?wait=30`: how many seconds to wait for an offer. `?request_key=0123456789`: only the
+/// transaction with this key, which the user has scanned.
 #[derive(Deserialize)]
 pub(super) struct OffersQuery {
     #[serde(default)]
@@ -56,8 +56,8 @@ pub(super) async fn set_pin(
     Ok(Json(body::PinAnswer { version: change.version }))
 }
 
-/// `GET /device/v1/offers?wait=30`: what is open and not taken by this device; waits where there
-/// is none.
+/// `GET /device/v1/offers?wait=30`: open transactions that this device has not taken; waits if
+/// there are none.
 pub(super) async fn offers(
     State(devices): State<Devices>,
     Query(OffersQuery { wait, request_key }): Query<OffersQuery>,
@@ -70,7 +70,7 @@ pub(super) async fn offers(
     let key = key.map_err(|_| Code::BadRequest)?;
     let found = room.core.registry().device(tenant, device).await?;
     let user = found.ok_or(Code::Locked)?.value.user;
-    // On the board before the look, so that nothing falls in between.
+    // Connected before the ledger is read, so that no transaction is missed in between.
     let mut connection =
         room.core.notifier().connect(tenant, &user, device, ConnectionKind::Poll, room.core.now());
     let until = room.core.now() + Duration::from_secs(wait).min(POLL_WAIT_MAX);
@@ -136,7 +136,7 @@ pub(super) async fn fail(
     devices.fail(&device_auth, fail).await.map(|ended| Json(answer::ended(&ended)))
 }
 
-/// What device calls say of the transaction that they are about.
+/// The bodies of device calls that name their transaction.
 trait NamesTransaction: DeserializeOwned {
     fn id(&self) -> countersign_wire::id::TransactionId;
 }
@@ -152,7 +152,7 @@ macro_rules! named {
 }
 named!(Take, Finish, Decline, Fail);
 
-/// Who calls, and a body that names the transaction of the path.
+/// Authenticates the device, and reads a body that names the transaction of the path.
 async fn named<T: NamesTransaction>(
     devices: &Devices,
     id: &str,
@@ -175,7 +175,7 @@ fn core_id(id: countersign_wire::id::TransactionId) -> TransactionId {
     TransactionId(u128::from_be_bytes(id.0))
 }
 
-/// The four steps, the same over HTTP and on the channel.
+/// The four steps, which are the same over HTTP and on the channel.
 impl Devices {
     pub(super) async fn take(
         &self,

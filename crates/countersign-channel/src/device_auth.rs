@@ -1,4 +1,5 @@
-//! Who calls: each HTTP call carries a token that the device made for this very call.
+//! Authentication of devices: each HTTP call carries a token that the device made for this very
+//! call.
 
 use std::sync::Arc;
 
@@ -20,26 +21,27 @@ use super::replays::Unaccepted;
 use countersign_http::body_limit;
 use countersign_http::listen::Peer;
 
-/// A device that has proved itself, and what it sent.
+/// An authenticated device, and the body that it sent.
 pub struct AuthenticatedDevice {
     /// Its tenant.
     pub tenant: TenantName,
     /// Its number.
     pub device: DeviceId,
-    /// Both, as the wire writes them.
+    /// Tenant and number in the wire's format.
     pub(super) name: DeviceName,
-    /// The authentication key that it proved itself with.
+    /// The authentication key that verified the token.
     pub(super) auth_key: Arc<VerifyingKey>,
-    /// The body that the proof covers.
+    /// The body that the token covers.
     pub body: Bytes,
 }
 
 impl Devices {
-    /// Checks who sent `request`, and takes in its body, which must be JSON where there is one.
+    /// Authenticates the device that sent `request`, and reads its body, which must be JSON if
+    /// there is one.
     ///
     /// # Errors
-    /// `unauthorised` with the server's time, whatever did not hold; `too_many` for a device that
-    /// makes more calls than are remembered; and bodies that are none.
+    /// `unauthorised` with the server's time for any invalid token; `too_many` for a device that
+    /// makes more calls than are remembered; and the refusals of invalid bodies.
     pub(super) async fn prove(&self, request: Request) -> Result<AuthenticatedDevice, Refused> {
         let is_bodiless = request.method() == Method::GET;
         if !is_bodiless && !body_limit::is(request.headers(), "application/json") {
@@ -48,7 +50,7 @@ impl Devices {
         self.prove_any(request).await
     }
 
-    /// The same, whatever the body is.
+    /// The same for a body of any type.
     ///
     /// # Errors
     /// As [`Devices::prove`].
@@ -68,7 +70,7 @@ impl Devices {
         let key = key.ok_or_else(|| self.stranger(BadToken::OtherDevice))?;
         let (room, now) = (&self.0, self.0.core.now());
         let (origins, call) = (&room.rules.origins, (method.as_str(), path.as_str()));
-        // A stranger's body is not read.
+        // The body is read only after the token's head was verified.
         let head = jws::verify_call_head(&token, &key, &name, origins, call, since_epoch(now))
             .map_err(|bad| self.stranger(bad))?;
         if let Some(Peer(peer)) = request.extensions().get() {
@@ -84,8 +86,8 @@ impl Devices {
         Ok(AuthenticatedDevice { tenant, device, name, auth_key: key, body })
     }
 
-    /// The registered authentication key of a device, whatever its status: what a locked device is
-    /// told is the engine's to say.
+    /// The registered authentication key of a device, whatever its status: the engine decides what
+    /// a locked device may do.
     pub(super) async fn auth_key(
         &self,
         tenant: &TenantName,
@@ -99,15 +101,16 @@ impl Devices {
         Ok(key.map(Arc::new))
     }
 
-    /// Says no, and what time it is, so that a device with a wrong clock can correct itself.
+    /// Refuses, and sends the server's time, so that a device with a wrong clock can correct
+    /// itself.
     fn stranger(&self, bad: BadToken) -> Refused {
-        debug!("A device's proof did not hold: {bad}");
+        debug!("A device's token is invalid: {bad}");
         let server_time = Some(since_epoch(self.0.core.now()));
         Refused(RefusalBody { server_time, ..RefusalBody::new(Code::Unauthorised) })
     }
 }
 
-/// A device's name in the core's terms.
+/// A device's name as the core's types.
 pub(super) fn ids(name: &DeviceName) -> Option<(TenantName, DeviceId)> {
     let device = DeviceId::try_from(name.device().number()).ok()?;
     Some((name.tenant().parse().ok()?, device))

@@ -1,8 +1,8 @@
-//! What a `digest_url` says, asked by the server itself: of hosts only that an operator allows for
-//! the tenant, and at addresses only that the guard permits.
+//! Fetches the digest at a `digest_url` by the server itself, only from hosts that an operator
+//! allows for the tenant, and only at addresses that the guard permits.
 //!
-//! Its promise: where a host is allowed, no signature is accepted over another digest than that
-//! host says when it is handed in. Elsewhere the device's word stands.
+//! The guarantee: if a host is allowed, a signature is accepted only over the digest that the host
+//! gives when the signature arrives. For other hosts, the device's statement is accepted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +26,13 @@ use countersign_egress::names;
 use countersign_egress::resolve::Resolver;
 use countersign_node::Core;
 
-/// A digest and its algorithm are a hundred bytes or two.
+/// The largest answer; a digest with its algorithm has up to 200 bytes.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
-/// What a device waits for an answer to its signature, at the most.
+/// The longest that a device waits for an answer to its signature.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 const ASKING: &str = "asking a digest_url";
 
-/// Asks. Clones are handles to the same.
+/// Fetches digests. Clones share the same state.
 #[derive(Clone)]
 pub struct DigestUrlVerifier(Arc<Permit>);
 
@@ -41,7 +41,7 @@ struct Permit {
     hosts: Vec<FetchHost>,
 }
 
-/// What a `digest_url` answers with.
+/// The answer of a `digest_url`.
 #[derive(Deserialize)]
 struct DigestAnswer {
     digest_value: String,
@@ -49,16 +49,16 @@ struct DigestAnswer {
 }
 
 impl DigestUrlVerifier {
-    /// One that asks these hosts, as far as this resolver lets it.
+    /// A verifier for these hosts, if this resolver permits their addresses.
     pub fn new(resolver: Resolver, hosts: Vec<FetchHost>) -> Self {
         Self(Arc::new(Permit { resolver, hosts }))
     }
 
-    /// Whether a raw signature that a device hands in is over what the transaction's `digest_url`
-    /// says; of any other it says nothing.
+    /// Checks that a device's raw signature is over the digest at the transaction's `digest_url`.
+    /// Accepts any other signature without a check.
     ///
     /// # Errors
-    /// Refuses another digest, and fails where the host does not answer: the device may try again.
+    /// Refuses another digest, and fails if the host does not answer; the device may try again.
     pub async fn check(
         &self,
         core: &Core,
@@ -72,7 +72,7 @@ impl DigestUrlVerifier {
         }
         let found = match core.transaction(tenant, &Handle::Id(id)).await {
             Ok(found) if !found.state.is_ended() => found,
-            // Whatever is wrong with it is the engine's to say.
+            // The engine reports what is wrong with it.
             Ok(_) | Err(Error::Refused(_)) => return Ok(()),
             Err(failed) => return Err(failed),
         };
@@ -89,7 +89,7 @@ impl DigestUrlVerifier {
         Ok(())
     }
 
-    /// The address to be asked, if its host is allowed.
+    /// The address to fetch from, if its host is allowed.
     fn asked(&self, tenant: &TenantName, document: &Document) -> Option<Url> {
         let url = Url::parse(document.digest_url.as_deref()?).ok()?;
         let (host, port) = (url.host_str()?, url.port_or_known_default()?);

@@ -1,12 +1,12 @@
-//! `POST /device/v1/enrolments`: an activation code and keys in; names, certificates and secrets
-//! out.
+//! `POST /device/v1/enrolments`: receives an activation code and keys; answers with names,
+//! certificates and secrets.
 //!
-//! The code does not travel: the request's MAC proves that the device has it, and the answer's MAC
-//! that the server does. A wrong code, user and tenant are refused alike, after the same reads and
-//! as many MACs.
+//! The code is not sent: the request's MAC proves that the device knows it, and the answer's MAC
+//! proves the same of the server. A wrong code, user or tenant is refused in the same way, after
+//! the same reads and the same number of MACs.
 //!
-//! Wrong codes are limited, by user and address. The limit keeps nobody out who has a generated
-//! code: with 80 random bits it needs no limit. `docs/device-protocol.md` has the reasons.
+//! Wrong codes are limited, by user and address. The limit does not apply to a generated code,
+//! which needs none because it has 80 random bits. `docs/device-protocol.md` has the reasons.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -47,7 +47,7 @@ use countersign_http::listen::Peer;
 use countersign_http::tries::{Counter, Quota, Wrong, network};
 use countersign_node::authority;
 
-/// Largest request to enrol: what the protocol says of all device calls.
+/// The largest request to enrol: the protocol's limit for all device calls.
 const ENROLMENT_BYTES_MAX: usize = FRAME_BYTES_MAX;
 
 /// Enrols a device.
@@ -80,11 +80,11 @@ pub(super) async fn enrol(
             return Ok(answered);
         }
     }
-    error!("Failed while enrolling a device: lost every race");
+    error!("Failed while enrolling a device: every commit was stale");
     Err(Code::Unavailable.into())
 }
 
-/// How a request proves its code, and what it counts against if it does not.
+/// The request's proof of its code, and the counters for a wrong one.
 struct CodeProof {
     mac: String,
     /// SHA-256 of the body.
@@ -92,14 +92,14 @@ struct CodeProof {
     counters: Vec<Counter>,
 }
 
-/// An activation whose code a request proved, and what the request may do with it.
+/// An activation whose code the request proved, and how the request may use it.
 struct Redemption {
     activation: Versioned<Activation>,
     code: ActivationCode,
     redeemed: Redeemed,
 }
 
-/// Who is to be enrolled, by which activation.
+/// The user to enrol, and the activation.
 struct Admitted {
     tenant: Tenant,
     user: Versioned<User>,
@@ -108,7 +108,7 @@ struct Admitted {
 }
 
 impl Devices {
-    /// Enrols, or answers as before. `None` where somebody else changed something meanwhile.
+    /// Enrols, or repeats the earlier answer. `None` if the commit was stale.
     async fn try_enrol(
         &self,
         asked: &EnrolmentRequest,
@@ -141,8 +141,8 @@ impl Devices {
         }
     }
 
-    /// What a wrong code counts against: the user and the address, the address, and the user. The
-    /// names are as they were sent, whether there is such a user or not.
+    /// The counters of a wrong code: the user at the address, the address, and the user. The names
+    /// are counted as they were sent, whether the user exists or not.
     fn counters(&self, asked: &EnrolmentRequest, address: IpAddr) -> Vec<Counter> {
         let (rules, tries, network) = (&self.0.rules, &self.0.tries, network(address));
         let user = (&asked.tenant, &asked.user);
@@ -153,8 +153,8 @@ impl Devices {
         ]
     }
 
-    /// Finds the activation whose code the request proves. A user that there is not costs the same
-    /// reads and as many MACs.
+    /// Finds the activation whose code the request proves. An unknown user costs the same reads and
+    /// the same number of MACs.
     async fn admit(
         &self,
         asked: &EnrolmentRequest,
@@ -168,7 +168,8 @@ impl Devices {
         let found = redemption(snapshot.activations, proof, now);
         let right = found.zip(snapshot.tenant.zip(snapshot.user));
         let (redemption, (tenant, user)) = match right {
-            // The limit guards codes that can be guessed, and must keep out nobody who has another.
+            // The limit protects codes that can be guessed; it must not block a user with a
+            // generated code.
             Some(right) if !right.0.activation.value.chosen => right,
             right => {
                 self.0.tries.judge(&proof.counters, now, || right).map_err(|wrong| match wrong {
@@ -177,7 +178,7 @@ impl Devices {
                 })?
             }
         };
-        // Only who knows a code learns what is wrong with an address.
+        // Only a caller that knows a code learns what is wrong with a push address.
         let push = match &asked.push {
             None => Push::None,
             Some(push) => {
@@ -189,8 +190,7 @@ impl Devices {
         Ok(Admitted { tenant, user, redemption, push })
     }
 
-    /// Makes the device: its names, its certificates and its secrets; and the keys of its
-    /// identities.
+    /// Creates the device with its names, certificates and secrets, and the keys of its identities.
     fn issue(
         &self,
         asked: &EnrolmentRequest,
@@ -277,8 +277,8 @@ impl Devices {
     }
 }
 
-/// The activation whose code the request's MAC was made with, if the request may use it. Of several
-/// that were made with the same code, the one that this very request used before, or else the open
+/// The activation whose code made the request's MAC, if the request may use it. If several
+/// activations have the same code, the one that this very request used before, or else the open
 /// one.
 fn redemption(
     activations: Vec<Versioned<Activation>>,
@@ -298,8 +298,8 @@ fn redemption(
     best
 }
 
-/// The codes to try, as many as a user can have activations, with placeholders for those that they
-/// have not. So the time does not tell how many there are.
+/// The codes to try: always as many as a user can have activations, filled up with placeholders, so
+/// that the time does not reveal how many there are.
 fn candidates(
     activations: Vec<Versioned<Activation>>,
 ) -> impl Iterator<Item = (ActivationCode, Option<Versioned<Activation>>)> {
@@ -312,9 +312,8 @@ fn candidates(
     real.chain(padding).take(ACTIVATIONS_LISTED_MAX)
 }
 
-/// Brings what people are shown of the device into the form that names have. Nothing is found by
-/// what a device says of itself, so what is not plain is left out of it; a label that is not plain
-/// is refused.
+/// Brings the device's descriptive texts into the form of names. Nothing is found by these texts,
+/// so unsuitable characters are dropped; an unsuitable label is refused.
 fn normalize(asked: &mut EnrolmentRequest) -> Result<(), BadName> {
     let device = &mut asked.device;
     for text in [
@@ -330,8 +329,7 @@ fn normalize(asked: &mut EnrolmentRequest) -> Result<(), BadName> {
     identities.try_for_each(|identity| name::normalize(&mut identity.proposed_labels))
 }
 
-/// The requests for certificates: each by a key that proved this enrolment, and no key in two
-/// places.
+/// The requests for certificates: each by a key that proved this enrolment, and no key twice.
 fn requests(asked: &EnrolmentRequest) -> Result<Vec<authority::Request>, Refused> {
     if asked.identities.is_empty() || asked.identities.len() > IDENTITIES_PER_DEVICE_MAX {
         return Err(Code::BadRequest.into());

@@ -1,6 +1,6 @@
-//! `POST /device/v1/identities`: one more identity of a device that is enrolled: a key that it
-//! proves to hold, with a certificate of ours, or with one that it brings from an authority that
-//! its tenant trusts.
+//! `POST /device/v1/identities`: a further identity of an enrolled device. The device proves that
+//! it holds the key. The certificate is issued by the tenant's authority, or comes from one that
+//! the tenant trusts.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -20,7 +20,7 @@ use super::answer::Refused;
 use super::{AuthenticatedDevice, Devices};
 use countersign_node::authority;
 
-/// Adds an identity; the same key again is answered as before.
+/// Adds an identity; a repeated request with the same key gets the same answer.
 pub(super) async fn add(
     State(devices): State<Devices>,
     request: Request,
@@ -31,7 +31,7 @@ pub(super) async fn add(
     name::normalize(&mut asked.proposed_labels).map_err(|_| Code::BadRequest)?;
     let request = proved_request(&device_auth, &asked)?;
     if let Some(imported) = &asked.imported {
-        // The device holds the key, and the certificate is for it.
+        // The certificate must be for the key that the device holds.
         if public_key(&imported.certificate).ok().as_deref() != Some(request.public_key()) {
             return Err(Code::BadRequest.into());
         }
@@ -50,7 +50,7 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(issued)))
 }
 
-/// The request for a certificate, whose key proved that it is this device's.
+/// The certificate request, whose key proved that it belongs to this device.
 fn proved_request(
     device_auth: &AuthenticatedDevice,
     asked: &body::NewIdentity,
@@ -66,7 +66,7 @@ fn proved_request(
 }
 
 impl Devices {
-    /// The identity: with the certificate that was brought, or one of the tenant's own authority.
+    /// The identity, with the certificate of the request or one of the tenant's own authority.
     fn certify(
         &self,
         asked: &body::NewIdentity,
@@ -104,7 +104,7 @@ impl Devices {
     }
 }
 
-/// The use in the core's terms.
+/// The usage as the core's type.
 pub(super) fn usage(usage: Use) -> Usage {
     match usage {
         Use::Content => Usage::Content,

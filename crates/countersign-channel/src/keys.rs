@@ -1,8 +1,8 @@
-//! Devices' authentication keys, remembered ready to check proofs with.
+//! Devices' authentication keys, cached ready for verification.
 //!
-//! A device has the key that it enrolled with for as long as it is known, and its number is nobody
-//! else's after it, so that what is remembered cannot become untrue. Only the key is: whether a
-//! device or its user may do anything is not, and is looked at with each call.
+//! A device keeps the key of its enrolment, and its number is never used again, so a cached key
+//! cannot become wrong. Only the key is cached; whether a device or its user may do something is
+//! checked with each call.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use countersign_core::limits::AUTH_KEYS_REMEMBERED_MAX;
 use countersign_wire::jwk::VerifyingKey;
 use parking_lot::Mutex;
 
-/// By tenant too: one tenant's device 7 is not another's.
+/// The key includes the tenant, because two tenants may both have a device 7.
 #[derive(Default)]
 pub(super) struct DeviceKeys(Mutex<HashMap<(TenantName, DeviceId), Arc<VerifyingKey>>>);
 
 impl DeviceKeys {
-    /// The key of this device, if it proved itself before.
+    /// The key of this device, if it is cached.
     pub(super) fn known(&self, tenant: &TenantName, device: DeviceId) -> Option<Arc<VerifyingKey>> {
         self.0.lock().get(&(tenant.clone(), device)).cloned()
     }
 
-    /// Remembers the key of a device that has proved itself with it.
+    /// Caches the key of an authenticated device.
     pub(super) fn remember(&self, tenant: &TenantName, device: DeviceId, key: &Arc<VerifyingKey>) {
         let mut known = self.0.lock();
         if known.len() >= AUTH_KEYS_REMEMBERED_MAX {
-            // Rare and cheap enough: whoever still calls is looked up once more.
+            // Rare and cheap enough: each active device is loaded once more.
             known.clear();
         }
         known.entry((tenant.clone(), device)).or_insert_with(|| Arc::clone(key));

@@ -1,7 +1,7 @@
-//! How our devices speak: enrolment, a live channel, and the same calls over HTTP.
+//! The device protocol: enrolment, the channel, and the same calls over HTTP.
 //!
-//! `docs/device-protocol.md` is the specification; its forms are `countersign-wire`'s. This room
-//! checks who calls and translates; what may happen is the engine's to decide.
+//! `docs/device-protocol.md` is the specification; the messages are types of `countersign-wire`.
+//! This crate authenticates and translates; the engine decides.
 
 #![allow(
     missing_docs,
@@ -42,14 +42,14 @@ use countersign_http::tries::Tries;
 use countersign_node::Core;
 use countersign_node::task::Shutdown;
 
-/// What an operator decides about devices.
+/// The operator's settings for devices.
 #[derive(Debug)]
 pub struct ChannelSettings {
-    /// The server's public addresses; proofs are made for one of them.
+    /// The server's public addresses; a token names one of them.
     pub origins: Vec<String>,
-    /// What people call the server.
+    /// The server's name for people.
     pub server_name: String,
-    /// How channels are kept alive.
+    /// The intervals that keep channels alive.
     pub pace: Pace,
     /// Wrong activation codes for one user from one address in a minute.
     pub tries_per_user: NonZeroU32,
@@ -59,7 +59,7 @@ pub struct ChannelSettings {
     pub tries_per_user_in_all: NonZeroU32,
 }
 
-/// What the device calls share. Clones are handles to the same.
+/// The state that the device calls share. Clones share it.
 #[derive(Clone)]
 pub struct Devices(Arc<StrangerPermit>);
 
@@ -68,7 +68,7 @@ struct StrangerPermit {
     pushes: Pushes,
     digest_url: DigestUrlVerifier,
     tasks: Shutdown,
-    /// Networks that have places reserved for them.
+    /// Networks for which connections are reserved.
     known: KnownNetworks,
     rules: ChannelSettings,
     replays: Replays,
@@ -101,18 +101,18 @@ impl Devices {
         }))
     }
 
-    /// Who says what a digest's own address says.
+    /// The verifier of digests at their own addresses.
     pub fn digest_url(&self) -> &DigestUrlVerifier {
         &self.0.digest_url
     }
 
-    /// When devices' calls can be answered: the first tokens that cannot have been used before this
-    /// process began are made then.
+    /// When devices' calls can be answered: when the first tokens are made that cannot have been
+    /// used before this process began.
     pub fn opens_at(&self) -> Timestamp {
         self.0.replays.opens_at()
     }
 
-    /// Forgets who has not tried lately.
+    /// Forgets callers without recent attempts.
     pub fn tidy(&self) {
         self.0.replays.tidy(self.0.core.now());
         self.0.tries.tidy(self.0.core.now());

@@ -1,4 +1,4 @@
-//! `PUT` and `GET /device/v1/push`: where a device is woken.
+//! `PUT` and `GET /device/v1/push`: the push address of a device.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -13,7 +13,7 @@ use super::answer::Refused;
 use super::calls::read;
 use super::device_auth::AuthenticatedDevice;
 
-/// Registers an address, or takes it back.
+/// Registers an address, or removes it.
 pub(super) async fn register(
     State(devices): State<Devices>,
     request: Request,
@@ -28,7 +28,7 @@ pub(super) async fn register(
     devices.how_it_is_woken(&device_auth).await
 }
 
-/// Tells whether the device can be woken, and how it could be.
+/// Tells the device whether it can be woken, and by which services.
 pub(super) async fn registered(
     State(devices): State<Devices>,
     request: Request,
@@ -37,16 +37,16 @@ pub(super) async fn registered(
     devices.how_it_is_woken(&device_auth).await
 }
 
-/// `bad_request`, with what is wrong.
+/// `bad_request`, with the reason.
 pub(super) fn refused(message: String) -> Refused {
     Refused(RefusalBody { message, ..RefusalBody::new(Code::BadRequest) })
 }
 
 impl Devices {
-    /// Where a device wants to be woken.
+    /// Reads a device's push address.
     ///
     /// # Errors
-    /// What is wrong, in a sentence that may be shown.
+    /// The reason, as a sentence that may be shown.
     pub async fn address(
         &self,
         tenant: &TenantName,

@@ -1,8 +1,8 @@
-//! Tokens of devices that were used, so that none is used twice on one node.
+//! Used device tokens, so that a node accepts none twice.
 //!
-//! Its promise: a node accepts a token once, also across its own restarts; and a device that makes
-//! too many calls is refused alone. A replay on another node is harmless: every call may be
-//! repeated.
+//! The guarantee: a node accepts a token once, also across its own restarts; and a device that
+//! makes too many calls affects only itself. A replay on another node is harmless, because every
+//! call may be repeated.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,8 +17,7 @@ use countersign_wire::id::DeviceName;
 use countersign_wire::jws::Proven;
 use parking_lot::Mutex;
 
-/// How long after its use a token could be used again: it may be dated ahead, and `iat` is in whole
-/// seconds.
+/// How long a used token must be remembered: it may be dated ahead, and `iat` is in whole seconds.
 const LIFE: Duration =
     Duration::from_secs(PROOF_SKEW.as_secs() + PROOF_AHEAD_MAX.as_secs() + 1 + 1);
 
@@ -28,10 +27,10 @@ pub(super) struct Replays {
     used: Mutex<Used>,
 }
 
-/// Why a token is not accepted.
+/// The reason why a token is not accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Unaccepted {
-    /// It was used before, or may have been; or it is dated ahead.
+    /// It was used before, or may have been, or it is dated ahead.
     Stale,
     /// The device makes more calls than are remembered.
     TooMany,
@@ -40,11 +39,11 @@ pub(super) enum Unaccepted {
 #[derive(Default)]
 struct Used {
     devices: HashMap<DeviceName, SeenTokens>,
-    /// Marks of all devices.
+    /// The marks of all devices.
     count: usize,
 }
 
-/// The tokens of one device, in two generations, each remembered while it and the next one fill.
+/// The tokens of one device, in two generations; each is kept while it and the next one fill.
 struct SeenTokens {
     turned: Timestamp,
     new: HashSet<Mark>,
@@ -55,13 +54,13 @@ struct SeenTokens {
 type Mark = [u8; 16];
 
 impl Replays {
-    /// What a node remembers that has accepted nothing before `now`.
+    /// The memory of a node that has accepted nothing before `now`.
     pub(super) fn since(now: Timestamp) -> Self {
         Self { since: now, used: Mutex::default() }
     }
 
-    /// When a token that is made then is the first to be accepted: the next whole second for which
-    /// no token can have been accepted before this node began.
+    /// When a token must be made to be accepted as the first one: at the next whole second for
+    /// which no token can have been accepted before this node began.
     pub(super) fn opens_at(&self) -> Timestamp {
         let unused = self.since + PROOF_AHEAD_MAX;
         Timestamp((unused.seconds() + 1) * 1_000)
@@ -84,7 +83,7 @@ impl Replays {
         self.used.lock().accept(device, mark(&token.jti), now)
     }
 
-    /// Forgets devices that have not called lately.
+    /// Forgets devices without recent calls.
     pub(super) fn tidy(&self, now: Timestamp) {
         let mut used = self.used.lock();
         let Used { devices, count } = &mut *used;
@@ -123,7 +122,7 @@ impl Used {
 }
 
 impl SeenTokens {
-    /// Forgets what cannot be used again at `now`, and answers how many that were.
+    /// Drops tokens that cannot be used again at `now`, and returns their number.
     fn turn(&mut self, now: Timestamp) -> usize {
         let before = self.new.len() + self.old.len();
         if now >= self.turned + 2 * LIFE {

@@ -1,4 +1,4 @@
-//! The live channel: a WebSocket that drives one [`Session`].
+//! The channel: a WebSocket that drives one [`Session`].
 //!
 //! ```text
 //! challenge ─▶ hello ─▶ welcome ─▶ ┌ requests in, answers out (one at a time)
@@ -34,10 +34,10 @@ use super::device_auth::{AuthenticatedDevice, ids};
 use countersign_http::listen::Peer;
 use countersign_node::notifier::{Connection, ConnectionEvent, ConnectionKind};
 
-/// A device that does not take what it is sent for this long is as good as gone.
+/// A device that reads nothing for this long is disconnected.
 const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
 
-// The wire's bound and the core's are one.
+// The wire's limit and the core's must be equal.
 const _: () = assert!(FRAME_BYTES_MAX == countersign_wire::limits::FRAME_BYTES_MAX);
 
 /// `GET /device/v1/channel`
@@ -51,7 +51,7 @@ pub(super) async fn open(
     if let Some(origin) = headers.get(ORIGIN)
         && !devices.0.rules.origins.iter().any(|own| own.as_bytes() == origin.as_bytes())
     {
-        // A page of somebody else's opened it in a person's browser (RFC 6455, section 10.2).
+        // Another site's page opened it in a user's browser (RFC 6455, section 10.2).
         return (StatusCode::FORBIDDEN, "the Origin is not this server's\n").into_response();
     }
     let upgrade = upgrade.protocols([SUBPROTOCOL]);
@@ -81,15 +81,15 @@ struct Channel {
     devices: Devices,
     peer: Option<Peer>,
     socket: WebSocket,
-    /// What the line rang for last, until it has been offered.
+    /// The transaction of the latest notification, until it has been offered.
     news: Option<Arc<Transaction>>,
 }
 
-/// Why a channel ends: with a close of ours, or with nobody left to tell.
+/// How a channel ends: with our close frame, or without one if the peer is gone.
 type Closed = Option<Close>;
 
 impl Channel {
-    /// The whole life of a channel; gives how to close it.
+    /// Runs the channel; returns how to close it.
     async fn run(&mut self) -> Closed {
         match self.serve().await {
             Ok(()) => None,
@@ -108,8 +108,8 @@ impl Channel {
         else {
             return Err(Some(Close::Unauthorised));
         };
-        // Boxed, as all that a channel does but waiting: its task would be as large as the largest
-        // of them, for as long as it waits.
+        // Boxed, like everything but waiting: otherwise each waiting channel's task would be as
+        // large as the largest of these futures.
         let who = Box::pin(self.greeted(&hello, &nonce)).await?;
         let (mut session, mut connection) = Box::pin(self.welcome(n, &who)).await?;
         drop((hello, nonce));
@@ -164,8 +164,8 @@ impl Channel {
         Ok(AuthenticatedDevice { tenant, device, name, auth_key: key, body })
     }
 
-    /// Puts the device on the board, and then tells it what is open, so that nothing falls in
-    /// between.
+    /// Registers the device as connected, and then offers the open transactions, so that none is
+    /// missed in between.
     async fn welcome(
         &mut self,
         n: u64,
@@ -191,14 +191,15 @@ impl Channel {
         Ok((session, connection))
     }
 
-    /// Does what the session wants done.
+    /// Performs an output of the session.
     async fn put(
         &mut self,
         output: SessionOutput,
         who: &AuthenticatedDevice,
     ) -> Result<(), Closed> {
         match output {
-            // What rang is committed. Ended since then, it is withdrawn by the next note.
+            // The transaction was committed. If it has ended since, the next notification withdraws
+            // it.
             SessionOutput::Offer(id) => match self.news.take().filter(|news| news.spec.id == id) {
                 Some(open) => {
                     self.say(FromServer::push(Message::Offer(answer::offer(&open)))).await
@@ -211,7 +212,8 @@ impl Channel {
                 self.say(FromServer::push(Message::Withdrawn(Withdrawn { id, why }))).await
             }
             SessionOutput::Ping => {
-                // A lock by another process rings no bell; it is seen here at the latest.
+                // A lock by another process sends no notification; it is detected here at the
+                // latest.
                 let core = &self.devices.0.core;
                 core.check(&who.tenant, who.device)
                     .await
@@ -265,7 +267,7 @@ impl Channel {
 
     async fn close(&mut self, close: Close) {
         let frame = CloseFrame { code: close.code(), reason: close.reason().into() };
-        // Whoever is gone already needs no goodbye.
+        // The close may fail, because the peer may be gone already.
         let _ = timeout(SEND_WAIT_MAX, self.socket.send(Frame::Close(Some(frame)))).await;
     }
 
@@ -274,10 +276,10 @@ impl Channel {
     }
 }
 
-/// What came from a device.
+/// A message from a device.
 enum DeviceMessage {
     Request(FromDevice),
-    /// No frame, but one with a number to refuse it under.
+    /// Not a valid frame, but with a number for the refusal.
     Nonsense(u64),
     /// A ping, which the library answers, or a pong.
     Life,
@@ -330,7 +332,7 @@ fn closed_by(error: Error) -> Close {
     }
 }
 
-/// Whether the library refused a frame for its size: it tells only in words.
+/// Whether the library refused a frame for its size, which only its error text says.
 fn too_large(error: &axum::Error) -> bool {
     error.to_string().contains("too long") || error.to_string().contains("too big")
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::layers::Layers;
 
-/// When a device's channel counts as alive.
+/// When a device's channel is considered alive.
 #[derive(Clone, Debug)]
 pub struct ChannelConfig {
-    /// How often the server pings.
+    /// The interval between two pings of the server.
     pub ping: Duration,
-    /// How long without a sign of life a channel stays open; at least twice `ping`.
+    /// How long a channel stays open without a frame from the device; at least twice `ping`.
     pub idle: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! `[delivery]`: where callbacks may go, and how long they are tried.
+//! `[delivery]`: where callbacks may go, and how long they are retried.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,23 +10,23 @@ use ipnet::IpNet;
 
 use super::layers::Layers;
 
-/// Places for deliveries; each is a request on its way.
+/// The largest number of deliveries in progress; each one is an HTTP request.
 const CONCURRENCY_MAX: u16 = 4_096;
 
-/// How debts are paid.
+/// The `[delivery]` section.
 #[derive(Clone, Debug)]
 pub struct DeliveryConfig {
-    /// Networks that may be called besides the public internet.
+    /// Networks that may be called, in addition to the public internet.
     pub allowed_networks: Vec<IpNet>,
-    /// Roots that are trusted besides the platform's, PEM.
+    /// PEM file of roots that are trusted in addition to the platform's.
     pub extra_ca_file: Option<PathBuf>,
-    /// Deliveries on their way at once.
+    /// Deliveries in progress at once.
     pub concurrency: u16,
-    /// Of these, to one host for one tenant.
+    /// The part of `concurrency` that one tenant may use for one host.
     pub per_host_concurrency: u16,
-    /// How long a receiver has to answer.
+    /// How long a receiver may take to answer.
     pub timeout: Duration,
-    /// How long a receiver is tried.
+    /// When a failed delivery is tried again, and for how long.
     pub retry: RetryPolicy,
 }
 
@@ -39,7 +39,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
         let network = text.parse::<IpNet>().or_else(|_| address());
-        let network = network.map_err(|_| "it is no network, such as \"10.0.0.0/8\"")?;
+        let network = network.map_err(|_| "it is not a network, such as \"10.0.0.0/8\"")?;
         if network.network() != network.addr() {
             return Err("it has bits behind its prefix; 10.1.2.3/8 is 10.0.0.0/8 or 10.1.2.3/32");
         }

@@ -1,19 +1,19 @@
-//! `[enrolment]`: activation codes, and tries to use them.
+//! `[enrolment]`: activation codes, and limits on attempts to use them.
 
 use std::time::Duration;
 
 use super::layers::Layers;
 
-/// How devices become a user's.
+/// The `[enrolment]` section.
 #[derive(Clone, Debug)]
 pub struct EnrolmentConfig {
-    /// How long an activation code is good, unless its maker says otherwise.
+    /// The lifetime of an activation code, unless its creator sets another.
     pub code_lifetime: Duration,
-    /// Wrong codes for one user from one client address in a minute.
+    /// Wrong codes accepted for one user from one client address in a minute.
     pub tries_per_user_per_minute: u32,
-    /// Wrong codes from one client address in a minute.
+    /// Wrong codes accepted from one client address in a minute.
     pub tries_per_address_per_minute: u32,
-    /// Wrong codes for one user in an hour, from wherever.
+    /// Wrong codes accepted for one user in an hour, from all addresses together.
     pub tries_per_user_per_hour: u32,
 }
 

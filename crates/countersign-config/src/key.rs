@@ -1,4 +1,4 @@
-//! One key of the configuration: its name, its value, and who gave it.
+//! One key of the configuration: its name, its value, and the source of the value.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub(super) struct UncheckedValue {
     pub(super) source: Source,
 }
 
-/// Who gave a value.
+/// The source of a value.
 #[derive(Clone)]
 pub(super) enum Source {
     Default,
@@ -37,7 +37,7 @@ impl UncheckedValue {
         }
     }
 
-    /// A text of the form that `T` asks for.
+    /// A text that `T` can be parsed from.
     pub(super) fn parse<T>(&self) -> anyhow::Result<T>
     where
         T: FromStr<Err: fmt::Display>,
@@ -61,13 +61,13 @@ impl UncheckedValue {
             .collect()
     }
 
-    /// A path, or none for "".
+    /// A path; `None` for "".
     pub(super) fn path(&self) -> anyhow::Result<Option<PathBuf>> {
         let text = self.text()?;
         Ok((!text.is_empty()).then(|| PathBuf::from(text)))
     }
 
-    /// A number of things; no bound is zero.
+    /// A positive number; zero is not a limit.
     pub(super) fn count(&self) -> anyhow::Result<u32> {
         match self.value.as_integer().map(u32::try_from) {
             Some(Ok(count)) if count > 0 => Ok(count),
@@ -75,7 +75,7 @@ impl UncheckedValue {
         }
     }
 
-    /// A number of whole days; zero is none, which means for ever.
+    /// A number of whole days; zero means no limit.
     pub(super) fn days(&self) -> anyhow::Result<Option<Duration>> {
         match self.value.as_integer().map(u32::try_from) {
             Some(Ok(0)) => Ok(None),
@@ -92,7 +92,7 @@ impl UncheckedValue {
         }
     }
 
-    /// Yes or no.
+    /// A Boolean.
     pub(super) fn yes(&self) -> anyhow::Result<bool> {
         match self.value.as_bool() {
             Some(yes) => Ok(yes),
@@ -106,7 +106,7 @@ impl UncheckedValue {
     }
 }
 
-/// How a refusal begins: where to look, and at which key.
+/// The beginning of an error message: the source of the value, and the key.
 impl fmt::Display for UncheckedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: `{}`", self.source, self.name)

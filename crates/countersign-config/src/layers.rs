@@ -1,6 +1,7 @@
-//! The configuration before it is typed: the default file with others laid over it, key by key.
+//! The configuration before it is typed: the default file, with the other sources laid over it, key
+//! by key.
 //!
-//! Each value keeps where it came from, so that a refusal can say which line of which file to
+//! Each value keeps its source, so that an error message can say which line of which file to
 //! change.
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ pub(super) const DEFAULT: &str = include_str!("config.default.toml");
 
 const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN__";
 
-/// Every key that there is, by its name (`server.listen`). Sections take their keys out of it.
+/// Every key, by its name (`server.listen`). Sections take their keys out of it.
 pub(super) struct Layers(BTreeMap<String, UncheckedValue>);
 
 impl Layers {
@@ -45,7 +46,7 @@ impl Layers {
             for (key, mut value) in content {
                 let name = format!("{section}.{key}");
                 place(&name, &mut value, path.parent().unwrap_or(Path::new("")))
-                    .with_context(|| format!("{file} lies in no UTF-8 path"))?;
+                    .with_context(|| format!("the path of {file} is not UTF-8"))?;
                 self.lay(name, value, Source::File(path.to_owned()))?;
             }
         }
@@ -75,7 +76,7 @@ impl Layers {
         self.lay(name.to_owned(), value, Source::Flag(flag)).expect("flags name keys that exist");
     }
 
-    /// Takes a key out, so that what is left at the end was read by nobody.
+    /// Takes a key out, so that the keys that remain at the end are those that no section reads.
     pub(super) fn take(&mut self, name: &str) -> UncheckedValue {
         self.0
             .remove(name)
@@ -103,8 +104,8 @@ impl Layers {
         Ok(())
     }
 
-    /// Reads a variable's text as the kind of value that the key has by default. A text that is no
-    /// such value stays a text, and is refused when the section reads it.
+    /// Reads a variable's text as the type that the key has by default. A text that cannot be read
+    /// so stays a text, and the section refuses it.
     fn read_as_before(&self, name: &str, text: &str) -> toml::Value {
         let as_text = toml::Value::String(text.to_owned());
         match self.0.get(name).map(|key| &key.value) {
@@ -119,8 +120,7 @@ impl Layers {
     }
 }
 
-/// Makes paths absolute, those in lists of tables too: they are relative to the file that names
-/// them.
+/// Makes paths absolute, also in lists of tables. Paths are relative to the file that names them.
 fn place(name: &str, value: &mut toml::Value, directory: &Path) -> Option<()> {
     match value {
         toml::Value::String(relative) if is_path(name) && !relative.is_empty() => {

@@ -1,7 +1,7 @@
-//! What an operator may decide, read once, at the start, into checked types.
+//! The configuration, read once at the start into checked types.
 //!
-//! The manual is `config.default.toml` beside this file: it is compiled in, and names every key
-//! with its default and its reason. A file, the environment and flags lie over it, in this order.
+//! The manual is `config.default.toml` beside this file. It is compiled in, and names every key
+//! with its default and its reason. A file, the environment and flags override it, in this order.
 //! This is the only module that reads the environment.
 
 #![allow(
@@ -54,7 +54,7 @@ pub use self::trustedx::{DeviceType, FetchHost, Scopes, TrustedXConfig};
 
 use self::layers::Layers;
 
-/// Everything that was decided, one field a section.
+/// The whole configuration, one field a section.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub server: ServerConfig,
@@ -72,12 +72,12 @@ pub struct Config {
     pub observe: ObserveConfig,
 }
 
-/// What the command line says; it outranks every file.
+/// The command line's flags, which override every file.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `--data`: the data directory.
     pub data: Option<PathBuf>,
-    /// `--listen`: where to serve applications and devices.
+    /// `--listen`: the address on which applications and devices are served.
     pub listen: Option<SocketAddr>,
 }
 
@@ -85,7 +85,7 @@ impl Config {
     /// Reads the compiled-in default, then `file`, then the environment, then `overrides`.
     ///
     /// # Errors
-    /// Names the key, where its value came from, and what it may be instead.
+    /// Names the key, the source of its value, and the values that are allowed.
     pub fn load(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<Self> {
         Self::from_layers(file, std::env::vars_os(), overrides)
     }
@@ -130,7 +130,7 @@ impl Config {
     }
 }
 
-/// The name of the account that runs this command: by its environment, or else its number.
+/// The account that runs this command: its name by the environment, or else its number.
 #[must_use]
 pub fn account() -> String {
     let named = ["SUDO_USER", "LOGNAME", "USER"]
@@ -161,8 +161,8 @@ mod tests {
         format!("{:#}", load(file, environment).expect_err("it is refused"))
     }
 
-    /// `take` panics for a key that the file lacks, `assert_all_read` for one that no section
-    /// reads.
+    /// `take` panics for a key that the default file lacks, `assert_all_read` for a key that no
+    /// section reads.
     #[test]
     fn the_default_file_names_every_key_and_no_other() {
         let config = Config::from_layers(None, [], Overrides::default()).unwrap();

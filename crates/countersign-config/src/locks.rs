@@ -1,4 +1,4 @@
-//! `[locks]`: what wrong PINs and codes cost.
+//! `[locks]`: limits on wrong PINs and codes.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use super::layers::Layers;
 /// How guessing is slowed down.
 #[derive(Clone, Debug)]
 pub struct LocksConfig {
-    /// Wrong answers in a row, after which a lock begins.
+    /// Wrong answers in a row after which a lock begins.
     pub wrong_max: u16,
-    /// How long the first lock lasts; each further one lasts twice as long.
+    /// The duration of the first lock; each further lock lasts twice as long.
     pub first: Duration,
-    /// The longest that a lock lasts.
+    /// The longest duration of a lock.
     pub max: Duration,
 }
 

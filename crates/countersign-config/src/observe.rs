@@ -7,23 +7,24 @@ use tracing_subscriber::EnvFilter;
 
 use super::layers::Layers;
 
-/// What operators see.
+/// The `[observe]` section.
 #[derive(Clone, Debug)]
 pub struct ObserveConfig {
-    /// Where health and metrics are served.
+    /// The address on which health and metrics are served.
     pub listen: SocketAddr,
-    /// Whether somebody chose `listen`; a default that is taken gives way to a free port.
+    /// Whether the operator set `listen`. If the default address is in use, a free port is taken
+    /// instead.
     pub listen_chosen: bool,
-    /// What is logged: the directives of `tracing_subscriber::EnvFilter`.
+    /// What is logged: directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
-    /// How a log line looks.
+    /// The format of a log line.
     pub log_format: LogFormat,
 }
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
     /// One JSON object a line.
     Json,

@@ -1,4 +1,4 @@
-//! `[onespan]`: the dialect that speaks as OneSpan's servers do.
+//! `[onespan]`: the dialect with OneSpan's APIs.
 
 use std::time::Duration;
 
@@ -8,23 +8,24 @@ use countersign_core::spec::Digits;
 use super::key::UncheckedValue;
 use super::layers::Layers;
 
-/// The longest that a suspended call may be let wait.
+/// The largest value of [`OneSpanConfig::wait`].
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
-/// How transactions of this dialect are run.
+/// The `[onespan]` section.
 #[derive(Clone, Debug)]
 pub struct OneSpanConfig {
-    /// How long a suspended call waits for the person, and with it what it started lives.
+    /// How long a suspended call waits for the user, and the lifetime of the transaction that it
+    /// started.
     pub wait: Duration,
-    /// What comes before `/rest/v2` in the gateway's addresses; may be empty.
+    /// The path before `/rest/v2` in the gateway's addresses; may be empty.
     pub context: String,
-    /// How many digits a code has.
+    /// The number of digits of a code.
     pub code_digits: Digits,
     /// Fetches that one API key may try for one serial number in a minute.
     pub fetches_per_minute: u32,
     /// Completions that one API key may try for one user in a minute.
     pub completions_per_minute: u32,
-    /// Whether callers are kept from learning who is locked.
+    /// Whether status codes hide from callers which users are locked.
     pub generic_status_codes: bool,
     /// Whether a cancel may name its request by the plain key.
     pub plain_cancel_keys: bool,
@@ -48,7 +49,7 @@ impl OneSpanConfig {
     }
 }
 
-/// Path segments, with no slash around them.
+/// Path segments, without a slash around them.
 fn context(key: &UncheckedValue) -> anyhow::Result<String> {
     let text = key.text()?.trim_matches('/');
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b);

@@ -1,28 +1,28 @@
-//! What the process learns of its surroundings besides its configuration.
+//! Facts about the process that are not configuration.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-/// This program's own file, to start it once more.
+/// The path of this program's file, with which it can be started again.
 ///
 /// # Errors
-/// When the system does not tell.
+/// If the system does not know it.
 pub fn own_program() -> anyhow::Result<PathBuf> {
-    std::env::current_exe().context("the system does not tell where this program is")
+    std::env::current_exe().context("the system does not know the path of this program")
 }
 
-/// Where things may be put that need not last.
+/// The directory for files that need not last.
 pub fn temporary_directory() -> PathBuf {
     std::env::temp_dir()
 }
 
-/// Whether the person wants no colours anywhere (no-color.org).
+/// Whether the user has switched off colours for all programs (no-color.org).
 pub fn refuses_colours() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// The kind of machine that this program was built for, such as `linux`.
+/// The platform that this program was built for, such as `linux`.
 pub fn platform() -> &'static str {
     std::env::consts::OS
 }

@@ -1,4 +1,4 @@
-//! `[push]`: who is woken, through which services, and what a push says.
+//! `[push]`: which devices are woken, through which services, and what a push says.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,44 +16,45 @@ use super::layers::Layers;
 
 /// Apple's service, for applications from the store.
 const APNS: &str = "https://api.push.apple.com";
-/// And for those that a developer installs.
+/// Apple's service, for applications that a developer installs.
 const APNS_DEVELOPMENT: &str = "https://api.sandbox.push.apple.com";
-/// Google's.
+/// Google's service.
 const FCM: &str = "https://fcm.googleapis.com";
 
-/// How devices are woken.
+/// The `[push]` section.
 #[derive(Clone, Debug)]
 pub struct PushConfig {
-    /// Which devices, and when.
+    /// Which devices are woken, and when.
     pub policy: PushPolicy,
-    /// Whether a push says nothing but "wake".
+    /// Whether a push carries no text.
     pub is_bare: bool,
-    /// What may be shown, where the caller said nothing: by language, in lower case.
+    /// Texts that may be shown if the caller gave none: by language, in lower case.
     pub texts: BTreeMap<String, String>,
-    /// The language of those who named none, or one that is not there.
+    /// The language for devices that name none, or one without a text.
     pub language: String,
-    /// Roots that are trusted besides the platform's, PEM; for the services that are named here.
+    /// PEM file of roots that are trusted in addition to the platform's, for the services named
+    /// here.
     pub extra_ca_file: Option<PathBuf>,
-    /// Pushes on their way at once.
+    /// Pushes in progress at once.
     pub concurrency: u16,
-    /// Of these, through one sender; with Web Push, to one host.
+    /// The part of `concurrency` that one sender may use; with Web Push, one host.
     pub per_sender_concurrency: u16,
-    /// The senders, in the order in which they are looked through.
+    /// The senders; the first that fits a device is used.
     pub senders: Vec<SenderConfig>,
 }
 
 /// One `[[push.sender]]`: a way to wake the devices that run one application.
 #[derive(Clone, Debug)]
 pub struct SenderConfig {
-    /// Whose devices; all tenants', where none is named.
+    /// The tenant whose devices are woken; `None` for all tenants.
     pub tenant: Option<TenantName>,
-    /// What the devices say that they run; anything, where nothing is named.
+    /// The application that the devices report; `None` for any.
     pub app: Option<String>,
-    /// Through what.
+    /// The push service.
     pub service: ServiceConfig,
 }
 
-/// What a service asks for.
+/// The settings of one push service.
 #[derive(Clone, Debug)]
 pub enum ServiceConfig {
     Apns {
@@ -78,17 +79,17 @@ pub enum ServiceConfig {
     },
 }
 
-/// What a phone of Apple's does about a push.
+/// How an Apple phone handles a push.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ApnsPushType {
-    /// It shows the text.
+    /// The phone shows the text.
     Alert,
-    /// It wakes the application, when it sees fit.
+    /// The phone wakes the application when the system allows it.
     Background,
 }
 
 impl ServiceConfig {
-    /// Which service it is.
+    /// The provider of this service.
     pub fn provider(&self) -> Provider {
         match self {
             Self::Apns { .. } => Provider::Apns,
@@ -115,7 +116,7 @@ impl PushConfig {
         };
         let config = Self {
             policy: PushPolicy {
-                // What nobody can send is not owed.
+                // Without a sender, no push is queued.
                 when: match when.text()? {
                     "absent" | "always" | "both" if senders.is_empty() => When::Never,
                     "absent" => When::Absent,
@@ -163,7 +164,7 @@ fn read_texts(layers: &mut Layers) -> anyhow::Result<(BTreeMap<String, String>, 
     Ok((named, chosen))
 }
 
-/// A `[[push.sender]]` before it is known which service it is for.
+/// A `[[push.sender]]` before its provider is known.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SenderTable {
@@ -198,7 +199,7 @@ fn read_senders(layers: &mut Layers) -> anyhow::Result<Vec<SenderConfig>> {
 impl SenderTable {
     fn read(mut self) -> anyhow::Result<SenderConfig> {
         let tenant = self.tenant.take().map(|name| name.parse()).transpose();
-        let tenant = tenant.context("`tenant` is no tenant's name")?;
+        let tenant = tenant.context("`tenant` is not a tenant's name")?;
         let app = self.app.take().filter(|app| !app.is_empty());
         let service = match self.provider.as_str() {
             "apns" => self.apns(app.as_deref())?,
@@ -254,7 +255,7 @@ impl SenderTable {
         Ok(ServiceConfig::WebPush { key_file: needed(&mut self.key_file, "key_file")?, contact })
     }
 
-    /// What a service does not ask for was meant for another one.
+    /// Refuses members that this service does not use; they were meant for another one.
     fn nothing_left(&self) -> anyhow::Result<()> {
         let left = [
             ("key_file", self.key_file.is_some()),
@@ -280,14 +281,14 @@ fn needed<T>(field: &mut Option<T>, name: &str) -> anyhow::Result<T> {
     field.take().with_context(|| format!("`{name}` must be given"))
 }
 
-/// An address that an operator trusts: its services, and nothing of a stranger's.
+/// The https URL of a service, which is trusted because the operator configured it.
 fn address(text: &str) -> anyhow::Result<Url> {
     let url = Url::parse(text).with_context(|| format!("\"{text}\" is not a URL"))?;
     ensure!(url.scheme() == "https" && url.has_host(), "\"{text}\" does not begin with https://");
     Ok(url)
 }
 
-/// What goes into a header or a token.
+/// A value for a header or a token.
 fn visible(text: String, name: &str) -> anyhow::Result<String> {
     let is_visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     ensure!(is_visible, "`{name}` is visible ASCII without blanks");

@@ -1,15 +1,15 @@
-//! `[retention]`: how long what has ended is kept.
+//! `[retention]`: how long ended transactions and events are kept.
 
 use std::time::Duration;
 
 use super::layers::Layers;
 
-/// How long things are kept.
+/// The `[retention]` section.
 #[derive(Clone, Debug)]
 pub struct RetentionConfig {
-    /// Ended transactions; none is for ever.
+    /// How long ended transactions are kept; `None` means without limit.
     pub ended_transactions: Option<Duration>,
-    /// Events; none is for ever.
+    /// How long events are kept; `None` means without limit.
     pub events: Option<Duration>,
 }
 

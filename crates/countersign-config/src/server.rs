@@ -1,4 +1,4 @@
-//! `[server]`: where applications and devices reach this server.
+//! `[server]`: the addresses at which applications and devices reach this server.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,28 +15,28 @@ use ipnet::IpNet;
 use super::delivery::Network;
 use super::layers::Layers;
 
-/// Percent of all connections that may be reserved.
+/// The largest part of all connections that may be reserved, in percent.
 const RESERVED_PERCENT_MAX: u32 = 90;
-/// The part of all connections that one address may have, unless the configuration says how many.
+/// The divisor of all connections that gives one address's share, if none is configured.
 const ADDRESS_SHARE: u32 = 10;
-/// Memory for bodies, in MiB.
+/// The largest amount of memory for bodies, in MiB.
 const BODIES_MEBIBYTES_MAX: u32 = 64 * 1024;
 
-/// How many connections may be open.
+/// Limits on open connections.
 #[derive(Clone, Debug)]
 pub struct Shares {
-    /// In all.
+    /// Connections in all.
     pub connections_max: u32,
-    /// From one network.
+    /// Connections from one network.
     pub per_network_max: u32,
-    /// Of all, those that only known networks may take.
+    /// The part of all connections that only known networks may use.
     pub reserved: u32,
-    /// Networks that may take any number, such as those of proxies.
+    /// Networks without a limit of their own, such as those of proxies.
     pub exempt: Vec<IpNet>,
 }
 
 impl Shares {
-    /// So many connections, from wherever they come.
+    /// A limit on the total, without a limit for each network.
     pub fn unshared(connections_max: u32) -> Self {
         let per_network_max = connections_max;
         Self { connections_max, per_network_max, reserved: 0, exempt: Vec::new() }
@@ -46,19 +46,19 @@ impl Shares {
 /// The public side of the process.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Where to listen; port 0 takes a free one.
+    /// The listening address; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The server's name in the DNS, in lower case; a label before it names a tenant.
     pub hostname: String,
     /// The tenant of a request that names none.
     pub default_tenant: Option<String>,
-    /// What devices show as the name of this server.
+    /// The name of this server that devices show.
     pub name: String,
-    /// Where TLS comes from.
+    /// The source of the TLS certificate.
     pub tls: Tls,
-    /// The header in which the proxy in front names its client.
+    /// The header in which the proxy in front gives the client's address.
     pub client_address_header: Option<HeaderName>,
-    /// Connections open at once, and who may have how many of them.
+    /// How many connections may be open at once, and from which networks.
     pub shares: Shares,
     /// How long a request's head may take.
     pub header: Duration,
@@ -66,7 +66,7 @@ pub struct ServerConfig {
     pub body: Duration,
     /// How long a connection may be open without a request.
     pub idle: Duration,
-    /// How long a peer may take no bytes of what it is sent.
+    /// How long a peer may leave sent bytes unread.
     pub write: Duration,
     /// Memory for the bodies of all requests, in bytes.
     pub bodies_bytes_max: usize,
@@ -76,23 +76,23 @@ pub struct ServerConfig {
     public_addresses: Vec<PublicAddress>,
 }
 
-/// Where TLS comes from.
+/// The source of the TLS certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Tls {
     /// A certificate authority of the server's own, in the data directory.
     Own,
-    /// Somebody else's certificate.
+    /// A certificate from elsewhere.
     Files {
         /// PEM: the server's certificate first, then its issuers.
         certificate: PathBuf,
         /// PEM: the private key.
         key: PathBuf,
     },
-    /// A proxy's; here is plain HTTP.
+    /// TLS ends at a proxy; this server speaks plain HTTP.
     InFront,
 }
 
-/// An address under which this server is known: `https://host`, with a port where it is not 443.
+/// An address under which this server is known: `https://host`, with a port if it is not 443.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PublicAddress(String);
 
@@ -132,7 +132,7 @@ impl ServerConfig {
         Ok(config)
     }
 
-    /// The addresses under which this server is known, never empty. `port` is the one listened on.
+    /// The addresses under which this server is known, never empty. `port` is the listening port.
     pub fn public_addresses(&self, port: u16) -> Vec<PublicAddress> {
         if self.public_addresses.is_empty() {
             let local = |host| format!("https://{host}:{port}").parse().expect("an https address");
@@ -162,7 +162,7 @@ fn read_tls(layers: &mut Layers) -> anyhow::Result<Tls> {
     }
 }
 
-/// Who may have how many connections. `in_front` is whether all of them come from a proxy.
+/// Reads the limits on connections. `in_front` says that all connections come from a proxy.
 fn read_shares(layers: &mut Layers, in_front: bool) -> anyhow::Result<Shares> {
     let connections_max = layers.take("server.connections_max").count()?;
     let per_address = layers.take("server.connections_per_address_max").number()?;
@@ -178,7 +178,7 @@ fn read_shares(layers: &mut Layers, in_front: bool) -> anyhow::Result<Shares> {
         0 => connections_max.div_ceil(ADDRESS_SHARE),
         some => some,
     };
-    // Fits: a percentage of a number is no larger than the number.
+    // Cannot overflow: a percentage of a number is at most the number.
     let reserved = u64::from(connections_max) * u64::from(percent) / 100;
     let reserved = u32::try_from(reserved).unwrap_or(connections_max);
     Ok(Shares { connections_max, per_network_max, reserved, exempt })

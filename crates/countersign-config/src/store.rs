@@ -1,10 +1,10 @@
-//! `[store]`: where the ledger and its key are.
+//! `[store]`: the places of the ledger and its key.
 
 use std::path::PathBuf;
 
 use super::layers::Layers;
 
-/// Where durable things are.
+/// The `[store]` section.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
     /// The directory with the ledger.

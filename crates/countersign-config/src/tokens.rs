@@ -1,13 +1,13 @@
-//! `[tokens]`: access tokens of relying parties.
+//! `[tokens]`: access tokens of clients.
 
 use std::time::Duration;
 
 use super::layers::Layers;
 
-/// How access tokens are given out.
+/// How access tokens are issued.
 #[derive(Clone, Debug)]
 pub struct TokensConfig {
-    /// How long a token is good.
+    /// The lifetime of a token.
     pub lifetime: Duration,
     /// Wrong credentials accepted from one client address in a minute.
     pub failed_tries_per_minute: u32,

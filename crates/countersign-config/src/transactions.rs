@@ -1,4 +1,4 @@
-//! `[transactions]`: how many may be open, started, stored, and waited for.
+//! `[transactions]`: limits on open, started, stored and awaited transactions.
 
 use std::num::NonZeroU32;
 
@@ -11,7 +11,7 @@ use super::layers::Layers;
 
 const MEGABYTE: u64 = 1_000_000;
 
-/// Bounds on what relying parties may start.
+/// Limits on what clients may start.
 #[derive(Clone, Debug)]
 pub struct TransactionsConfig {
     /// Open transactions of one user.
@@ -20,7 +20,7 @@ pub struct TransactionsConfig {
     pub start_rates: StartRates,
     /// Bytes that stored transactions may occupy.
     pub stored_max: StoredMax,
-    /// Callers of one client that may wait at once.
+    /// Callers of one client that may wait for an end at once.
     pub waiting_per_client_max: usize,
 }
 
@@ -46,7 +46,7 @@ impl TransactionsConfig {
     }
 }
 
-/// A number of megabytes, in bytes; zero is no bound.
+/// A number of megabytes, in bytes; zero means no limit.
 fn megabytes(key: &UncheckedValue) -> anyhow::Result<u64> {
     Ok(match key.number()? {
         0 => u64::MAX,

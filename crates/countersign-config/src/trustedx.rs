@@ -1,4 +1,4 @@
-//! `[trustedx]`: the dialect that speaks as Safelayer's `TrustedX` does.
+//! `[trustedx]`: the dialect with the API of Safelayer's `TrustedX`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,32 +12,32 @@ use serde::Deserialize;
 use super::key::UncheckedValue;
 use super::layers::Layers;
 
-/// Device types that may be told apart.
+/// The largest number of device types.
 const DEVICE_TYPES_MAX: usize = 64;
 
-/// How this dialect is run.
+/// The `[trustedx]` section.
 #[derive(Clone, Debug)]
 pub struct TrustedXConfig {
-    /// What its tokens are good for.
+    /// The scopes of its tokens.
     pub scopes: Scopes,
-    /// How long a process lives.
+    /// The lifetime of a process.
     pub lifetime: Duration,
-    /// What HTML is hashed with, where neither the request nor the device's type says it.
+    /// The digest algorithm for HTML if neither the request nor the device type names one.
     pub digest_algorithm: Hash,
     /// The shortest RSA key that may sign, in bits.
     pub rsa_bits_min: u16,
     /// The tenants that allow SHA-1.
     pub sha1_tenants: Vec<TenantName>,
-    /// The hosts that this server may ask for digests, each for one tenant.
+    /// The hosts from which this server may fetch digests, each for one tenant.
     pub fetch_hosts: Vec<FetchHost>,
-    /// What is told of devices; the first that fits.
+    /// The device types; the first that fits a device is used.
     pub device_types: Vec<DeviceType>,
 }
 
 /// The names of its scopes, all different.
 #[derive(Clone, Debug)]
 pub struct Scopes {
-    /// To ask for signatures, to read what came of them and to delete them.
+    /// To request signatures, to read their results and to delete them.
     pub sign: String,
     /// To read signing identities.
     pub profile: String,
@@ -53,28 +53,28 @@ pub struct FetchHost {
     pub tenant: TenantName,
     /// A name or an address, in lower case.
     pub host: String,
-    /// 443 where none is said.
+    /// The port; 443 by default.
     pub port: u16,
 }
 
-/// What is told of devices of one type.
+/// The settings of one type of devices.
 #[derive(Clone, Debug)]
 pub struct DeviceType {
-    /// The platform that its devices give; any, where none is said.
+    /// The platform that the devices report; `None` for any.
     pub platform: Option<String>,
-    /// The application that its devices give; any, where none is said.
+    /// The application that the devices report; `None` for any.
     pub application: Option<String>,
     pub id: String,
     pub notifications_service_id: String,
     pub wakeup_uri_scheme: String,
     pub verification_policy: String,
-    /// What its devices hash HTML with, where a request does not say it.
+    /// The digest algorithm for HTML if a request names none.
     pub digest_algorithm: Option<Hash>,
-    /// Whatever else its applications are to know.
+    /// Further members that its applications may read.
     pub server_configuration: serde_json::Map<String, serde_json::Value>,
 }
 
-/// As it is written.
+/// A device type as the configuration writes it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenType {
@@ -112,7 +112,7 @@ fn lifetime(key: &UncheckedValue) -> anyhow::Result<Duration> {
     Ok(lifetime)
 }
 
-/// Below 2,048 bits a signature is no evidence (NIST SP 800-131A).
+/// At least 2,048 bits, because a shorter RSA key gives no evidence (NIST SP 800-131A).
 fn bits(key: &UncheckedValue) -> anyhow::Result<u16> {
     match key.value.as_integer().map(u16::try_from) {
         Some(Ok(bits)) if (2_048..=8_192).contains(&bits) => Ok(bits),
@@ -149,14 +149,14 @@ impl FromStr for FetchHost {
         const WRONG: &str = "it is TENANT=HOST or TENANT=HOST:PORT";
         let (tenant, address) = text.split_once('=').ok_or(WRONG)?;
         let (host, port) = match address.rsplit_once(':') {
-            // A colon within brackets is an IPv6 literal's.
+            // A colon within brackets belongs to an IPv6 address.
             Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| WRONG)?),
             _ => (address, 443),
         };
         if host.is_empty() || host.contains(['/', '@', '*', ' ']) || port == 0 {
             return Err(WRONG);
         }
-        let tenant = tenant.parse().map_err(|_| "that is no tenant's name")?;
+        let tenant = tenant.parse().map_err(|_| "that is not a tenant's name")?;
         Ok(Self { tenant, host: host.to_ascii_lowercase(), port })
     }
 }
@@ -176,7 +176,7 @@ impl Scopes {
         Ok(scopes)
     }
 
-    /// All of them.
+    /// All four scopes.
     pub fn all(&self) -> [&str; 4] {
         [&self.sign, &self.profile, &self.manage, &self.register]
     }

@@ -1,9 +1,9 @@
-//! Claims what is due, pays it, and has what became of it written down.
+//! Claims due deliveries, makes the calls, and has their results recorded.
 //!
-//! One task looks at everything: the ledger's answers, the calls on their way, the bell that rings
-//! when a debt was committed here, and the clock. It keeps no queue: what it claims is on its way
-//! at once, and what there is no place for stays in the ledger, where no receiver stands in another
-//! one's way.
+//! One task handles everything: the ledger's answers, the calls in progress, the notification that
+//! a delivery was committed here, and the clock. It has no queue: a claimed delivery starts at
+//! once, and deliveries beyond the capacity stay in the ledger, where no receiver blocks another
+//! one.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -36,30 +36,30 @@ use countersign_egress::names;
 use countersign_node::task::{Shutdown, panic_message};
 use countersign_node::{Core, log};
 
-/// How often the ledger is asked for what is due, when no bell rings: retries, and debts of other
-/// nodes.
+/// How often the ledger is asked for due deliveries without a notification: for retries, and for
+/// deliveries of other nodes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often what waits behind an open circuit is looked through for what has waited too long.
+/// How often deliveries behind an open circuit are checked for those that have waited too long.
 const FORSAKE_EVERY: Duration = Duration::from_secs(30);
 
-/// What the operator decided.
+/// The operator's settings.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliverySettings {
-    /// Deliveries on their way at once.
+    /// Callbacks in progress at once.
     pub concurrency: u16,
-    /// Of these, in one lane.
+    /// The part of `concurrency` for one destination.
     pub per_host: u16,
-    /// Pushes on their way at once, besides.
+    /// Pushes in progress at once, in addition to callbacks.
     pub pushes: u16,
-    /// Of these, in one lane.
+    /// The part of `pushes` for one destination.
     pub pushes_per_sender: u16,
-    /// How long one attempt may take.
+    /// The longest time of one attempt.
     pub timeout: Duration,
-    /// How long a receiver is tried.
+    /// When a failed callback is tried again, and for how long.
     pub retry: RetryPolicy,
 }
 
-/// Pays debts until the process drains; what is on its way then is finished.
+/// Makes deliveries until the process drains; deliveries in progress are then finished.
 pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, tasks: Shutdown) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -87,7 +87,7 @@ pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, ta
                 paying.extend(sent.map(|(one, seen)| dispatcher.pay_safely(one, seen).boxed()));
             }
             Some(first) = paying.next(), if !paying.is_empty() => {
-                // Answers come many at a time.
+                // Several notifications often arrive together.
                 let mut next = Some(first);
                 while let Some(sent) = next {
                     look |= worker.sent(&sent);
@@ -103,12 +103,12 @@ pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, ta
                 let open = worker.open_lanes();
                 dispatcher.give_up_expired(open).await;
             }
-            () = tasks.begun(), if !tasks.has_begun() => info!("No new deliveries are begun"),
+            () = tasks.begun(), if !tasks.has_begun() => info!("Draining: no new deliveries"),
         }
     }
 }
 
-/// What the calls need.
+/// The parts that the calls need.
 pub(super) struct Dispatcher {
     pub(super) core: Arc<Core>,
     webhook: CallbackClient,
@@ -117,36 +117,36 @@ pub(super) struct Dispatcher {
     rules: DeliverySettings,
 }
 
-/// How a delivery went, for whoever decides what is claimed next.
+/// The result of a delivery, for the choice of the next claim.
 pub(super) struct Sent {
     pub(super) destination: Destination,
     pub(super) heard: ReceiverHealth,
-    /// What is to be written down. After a panic nothing: its lease will end.
+    /// The result to record. `None` after a panic; then the lease expires.
     pub(super) settlement: Option<Settlement>,
 }
 
-/// What an attempt says of its receiver.
+/// What an attempt says about its receiver.
 pub(super) enum ReceiverHealth {
-    /// Nothing: it was not called.
+    /// The receiver was not called.
     Nothing,
-    /// It is well.
+    /// The receiver is available.
     Well,
-    /// It is not, and may have said for how long.
+    /// The receiver has an outage, and may have said for how long.
     Outage { asked: Option<Duration>, told: String },
 }
 
-/// Who is given places.
+/// Gives capacity to deliveries.
 struct Worker {
     dispatcher: Arc<Dispatcher>,
     capacity: Capacity,
-    /// Of lanes whose last call failed, and of no others.
+    /// The circuits of destinations whose last call failed.
     circuits: HashMap<Destination, Circuit>,
-    /// Where the next claim begins.
+    /// The destination after which the next claim begins.
     after: Option<Destination>,
     claiming: Fuse<BoxFuture<'static, Result<ClaimedBatch, Fault>>>,
 }
 
-/// What was claimed, pushes with what they stand on, and where the next claim begins.
+/// Claimed deliveries, the data that the pushes need, and the start of the next claim.
 struct ClaimedBatch {
     deliveries: Vec<(Delivery, Option<PushSnapshot>)>,
     resume: Option<Destination>,
@@ -161,8 +161,8 @@ impl Worker {
         Self { dispatcher, capacity, circuits: HashMap::new(), after: None, claiming }
     }
 
-    /// Asks for what is due, unless that is being asked, or there is no place. Answers whether it
-    /// is.
+    /// Asks the ledger for due deliveries, unless it is being asked or there is no capacity.
+    /// Returns whether the ledger is being asked.
     fn begin_claim(&mut self) -> bool {
         if !self.claiming.is_terminated() || self.capacity.free() == 0 {
             return false;
@@ -188,7 +188,7 @@ impl Worker {
         true
     }
 
-    /// Takes the places of what was claimed.
+    /// Takes the capacity for the claimed deliveries.
     fn claimed(
         &mut self,
         claimed: Result<ClaimedBatch, Fault>,
@@ -208,8 +208,8 @@ impl Worker {
         }
     }
 
-    /// Gives a place back, and remembers how its receiver is. Answers whether it is time for a
-    /// claim: one is made for many places rather than many for one each.
+    /// Returns the capacity, and updates the receiver's circuit. Returns whether it is time for a
+    /// claim: one claim for much capacity is cheaper than many small ones.
     fn sent(&mut self, sent: &Sent) -> bool {
         self.capacity.release(&sent.destination);
         let (host, is_push) = (&sent.destination.host, sent.destination.is_push());
@@ -219,7 +219,7 @@ impl Worker {
             ReceiverHealth::Well => {
                 if self.circuits.remove(&sent.destination).is_some_and(|circuit| circuit.is_open())
                 {
-                    info!(delivery.host = host, "{host} takes {what} again");
+                    info!(delivery.host = host, "Circuit closed for {host}: {what} are sent again");
                 }
             }
             ReceiverHealth::Outage { asked, told } => {
@@ -229,7 +229,7 @@ impl Worker {
                 if circuit.failed(now, retry, *asked) {
                     warn!(
                         delivery.host = host,
-                        "{host} takes no {what} ({told}): they wait, and one is tried now and then"
+                        "Circuit opened for {host} ({told}): {what} are queued, and probes are sent"
                     );
                 }
             }
@@ -237,14 +237,14 @@ impl Worker {
         self.capacity.available(&sent.destination) >= self.capacity.in_use(&sent.destination) / 4
     }
 
-    /// Forgets receivers that nobody has called lately.
+    /// Forgets destinations without recent calls.
     fn tidy(&mut self) {
         let now = self.dispatcher.core.now();
         self.circuits.retain(|_, circuit| !circuit.is_stale(now));
     }
 
-    /// The lanes of callbacks whose receivers are not called. Pushes go when their transactions
-    /// end.
+    /// The callback destinations whose circuit is open. Pushes are not among them, because they
+    /// expire with their transactions.
     fn open_lanes(&self) -> Vec<Destination> {
         let callbacks = self.circuits.iter().filter(|(destination, _)| !destination.is_push());
         let open = callbacks.filter(|(_, circuit)| circuit.is_open());
@@ -252,7 +252,7 @@ impl Worker {
     }
 }
 
-/// What is to be said, once it has been looked up.
+/// The content of a callback, once it has been loaded.
 struct CallbackRequest {
     callback: countersign_core::spec::Callback,
     body: Bytes,
@@ -260,7 +260,8 @@ struct CallbackRequest {
 }
 
 impl Dispatcher {
-    /// [`Dispatcher::deliver`], so that no delivery takes the others with it.
+    /// [`Dispatcher::deliver`], with panics caught, so that one delivery does not affect the
+    /// others.
     fn pay_safely(
         self: &Arc<Self>,
         delivery: Delivery,
@@ -292,7 +293,7 @@ impl Dispatcher {
                 (outcome.attempt(), outcome.to_string(), ReceiverHealth::of(&outcome))
             }
             Ok(None) => {
-                let told = "its transaction or its client is gone";
+                let told = "its transaction or its client was removed";
                 (Attempt::Rejected, told.to_owned(), ReceiverHealth::Nothing)
             }
             Err(fault) => {
@@ -308,7 +309,7 @@ impl Dispatcher {
         self.sent(delivery, verdict, told, heard)
     }
 
-    /// What a callback says. `None` where its transaction or its client is gone.
+    /// The content of a callback. `None` if its transaction or its client was removed.
     async fn letter(&self, delivery: &Delivery) -> Result<Option<CallbackRequest>, Fault> {
         let (core, tenant) = (&self.core, &delivery.destination.tenant);
         let handle = Handle::Id(delivery.transaction);
@@ -335,15 +336,15 @@ impl Dispatcher {
         outcome
     }
 
-    /// Gives up what has waited too long behind an open circuit, and would wait for its turn to
-    /// fail.
+    /// Gives up deliveries that have waited too long behind an open circuit, instead of letting
+    /// each fail by itself.
     async fn give_up_expired(&self, destinations: Vec<Destination>) {
         let core = &self.core;
         let now = core.now();
         let give_up_after = self.rules.retry.give_up_after.as_millis();
         let age = u64::try_from(give_up_after).unwrap_or(u64::MAX);
         let queued_before = Timestamp(now.0.saturating_sub(age));
-        let outcome = "not called: the receiver took nothing for too long";
+        let outcome = "not called: the circuit was open too long";
         for destination in destinations {
             match core.give_up_expired(&destination, now, queued_before, outcome).await {
                 Ok(0) => {}
@@ -353,7 +354,7 @@ impl Dispatcher {
                     let more = if count == DELIVERIES_CHANGED_MAX { " or more" } else { "" };
                     warn!(
                         tenant = %tenant, delivery.host = host,
-                        "{count}{more} deliveries to {host} were given up: it took nothing for too long; \
+                        "{count}{more} deliveries to {host} were given up: circuit open too long; \
                          `countersign delivery replay --tenant {tenant}` tries again"
                     );
                 }
@@ -394,7 +395,7 @@ impl ReceiverHealth {
     }
 }
 
-/// Counts what became of an attempt, and logs a delivery that is given up, once.
+/// Counts the result of an attempt, and logs once that a delivery is given up.
 fn tell(delivery: &Delivery, count: u16, verdict: Verdict, told: &str, now: Timestamp) {
     match verdict {
         Verdict::Done => {
@@ -403,7 +404,7 @@ fn tell(delivery: &Delivery, count: u16, verdict: Verdict, told: &str, now: Time
             metrics::histogram!("countersign_delivery_seconds").record(waited);
         }
         Verdict::Retry(_) => count_outcome("retried", 1),
-        Verdict::Skipped | Verdict::Retire { .. } => {} // A callback is never either.
+        Verdict::Skipped | Verdict::Retire { .. } => {} // Neither occurs for a callback.
         Verdict::GiveUp => {
             count_outcome("dead_letter", 1);
             let (id, destination) = (delivery.id, &delivery.destination);

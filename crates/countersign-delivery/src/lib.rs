@@ -1,14 +1,14 @@
-//! Pays debts: tells callers' addresses how their transactions ended, and wakes devices.
+//! Makes deliveries: calls clients' callback addresses when transactions end, and wakes devices.
 //!
 //! ```text
 //!                      ┌──▶ webhook ──────▶ the receiver
 //! ledger ──claim──▶ worker
-//!    ▲                 ├──▶ wake ─▶ push ─▶ Apple's, Google's, a browser's service, or one's own
-//!    └─────settle──────┘      guard, resolver: which addresses may be called, whoever names them
+//!    ▲                 ├──▶ wake ─▶ push ─▶ Apple's, Google's, a browser's service, or the operator's
+//!    └─────settle──────┘      guard, resolver: which addresses may be called
 //! ```
 //!
-//! The promise: at least once, always with the same id and the same bytes, never before the end is
-//! durable, and never to an address that the guard forbids.
+//! The guarantee: at least once, always with the same id and the same bytes, never before the end
+//! is durable, and never to an address that the guard forbids.
 
 #![allow(
     missing_docs,
@@ -39,11 +39,11 @@ use countersign_egress::names::Names;
 use countersign_egress::outbound::Outbound;
 use countersign_egress::resolve::Resolver;
 
-/// Renders what a callback says of a transaction's end, in the words of the API that it was started
-/// on. `None` before the end.
+/// Renders a callback's body from a transaction's end, in the format of its dialect. `None` before
+/// the end.
 pub type ResultBody = fn(&Transaction) -> Option<Vec<u8>>;
 
-/// What calls addresses, as the operator configured it.
+/// The clients that make calls, as the operator configured them.
 pub struct Callers {
     pub webhook: CallbackClient,
     pub pushes: Pushes,
@@ -51,10 +51,10 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Those of this configuration.
+    /// The clients for this configuration.
     ///
     /// # Errors
-    /// Says what is wrong with a file of certificates.
+    /// Names the problem with a file of certificates.
     pub fn new(
         config: &Config,
         names: &Names,
@@ -83,7 +83,7 @@ fn roots(key: &str, file: Option<&Path>) -> anyhow::Result<Vec<Certificate>> {
     Ok(roots)
 }
 
-/// What the worker keeps to.
+/// The dispatcher's settings from the configuration.
 pub fn rules(config: &Config) -> DeliverySettings {
     let DeliveryConfig { concurrency, per_host_concurrency, timeout, retry, .. } = config.delivery;
     DeliverySettings {

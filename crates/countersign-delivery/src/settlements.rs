@@ -1,10 +1,10 @@
-//! What became of deliveries, written down.
+//! Records the results of deliveries.
 //!
-//! Its promise: what is noted while the ledger writes is written next, together, so that many
-//! settlements share a sync. Nobody waits for them: a delivery that was paid and not written down
-//! yet is repeated after a crash, with the same id, as one is that was cut off before its answer.
-//! What is noted is bounded: while the ledger is slower than receivers are, nothing more is
-//! claimed.
+//! The guarantee: results that arrive while the ledger writes are written next, together, so that
+//! many settlements share a sync. No call waits for them: after a crash, a delivery whose result
+//! was not yet written is repeated with the same id, like one that was interrupted before its
+//! answer. The number of pending results is limited: while the ledger is slower than the receivers,
+//! nothing more is claimed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +17,18 @@ use tokio::time::sleep;
 
 use countersign_node::{Core, log};
 
-/// That are written together: no more than share a sync, so that nobody's commit waits behind more
-/// than that.
+/// The largest number that is written together: as many as share one sync, so that no other commit
+/// waits longer.
 const TOGETHER_MAX: usize = COMMITS_PER_SYNC_MAX;
-/// From so many on that are noted, nothing more is claimed.
+/// The number of pending results from which nothing more is claimed.
 const NOTED_MAX: usize = 4 * TOGETHER_MAX;
-/// After fewer than that were written, before more are.
+/// The pause before the next write, after a write of fewer than [`TOGETHER_MAX`].
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often what became of a delivery is written down, if the ledger fails; then its lease ends.
+/// How often writing a result is tried if the ledger fails; after that, the lease expires.
 const TRIES: u32 = 3;
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
-/// What is to be written, and what is being written.
+/// Results that are pending, and results that are being written.
 pub(super) struct SettlementBatcher {
     core: Arc<Core>,
     noted: Vec<Settlement>,
@@ -40,12 +40,12 @@ impl SettlementBatcher {
         Self { core, noted: Vec::new(), writing: Fuse::terminated() }
     }
 
-    /// Notes what is to be written.
+    /// Adds a result to be written.
     pub(super) fn note(&mut self, settlement: Option<Settlement>) {
         self.noted.extend(settlement);
     }
 
-    /// Whether more may be claimed: what is on its way has room in any case.
+    /// Whether more may be claimed; results of deliveries in progress always have room.
     pub(super) fn has_room(&self) -> bool {
         self.noted.len() < NOTED_MAX
     }
@@ -54,8 +54,8 @@ impl SettlementBatcher {
         self.noted.is_empty() && self.writing.is_terminated()
     }
 
-    /// Writes what is noted, once what is being written is; waits where there is nothing. Goes on
-    /// where it was when it is called again.
+    /// Writes the pending results, after those that are being written; waits if there are none.
+    /// Cancel safe: a second call continues where the first one was.
     pub(super) async fn write(&mut self) {
         if self.writing.is_terminated() {
             if self.noted.is_empty() {

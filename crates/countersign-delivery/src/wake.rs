@@ -1,4 +1,4 @@
-//! One push that is due: is it still needed, what came of it, and what follows.
+//! One due push: whether it is still needed, its outcome, and what follows.
 
 use countersign_core::delivery::{Delivery, DeliveryKind, Verdict};
 use countersign_core::id::DeviceId;
@@ -12,8 +12,8 @@ use super::push::PushOutcome;
 use countersign_node::log;
 
 impl Dispatcher {
-    /// Reads what the pushes among these stand on, all at once. What is not found here is looked
-    /// for again by each.
+    /// Loads the data that these pushes need, all at once. What is missing here is loaded again for
+    /// each push.
     pub(super) async fn look(
         &self,
         deliveries: Vec<Delivery>,
@@ -38,8 +38,8 @@ impl Dispatcher {
         deliveries.into_iter().map(with_seen).collect()
     }
 
-    /// Makes one attempt to wake a device, if it still has to be: by what was `seen` a moment ago,
-    /// or else is read.
+    /// Makes one attempt to wake a device, if it is still needed. Uses the data in `seen`, which
+    /// was loaded a moment ago, or else loads it.
     pub(super) async fn wake(
         &self,
         delivery: Delivery,
@@ -67,7 +67,7 @@ impl Dispatcher {
         };
         let PushSnapshot { device, user, transaction } = match push_snapshots {
             Ok(Some(push_snapshots)) => push_snapshots,
-            Ok(None) => return skip("the device is gone"),
+            Ok(None) => return skip("the device was removed"),
             Err(fault) => {
                 log(&fault);
                 let again = Verdict::Retry(core.now() + RETRY.first);
@@ -75,7 +75,7 @@ impl Dispatcher {
             }
         };
         let (Some(user), Some(transaction)) = (user, transaction) else {
-            return skip("its transaction or its user is gone");
+            return skip("its transaction or its user was removed");
         };
         let (transaction, now) = (transaction.value, core.now());
         let is_present = core.notifier().online(tenant, &device.user, &Recipients::Device(id));
@@ -108,13 +108,13 @@ fn heard(outcome: &PushOutcome) -> ReceiverHealth {
     }
 }
 
-/// Logs what an operator can do something about, once for each push.
+/// Logs, once for each push, the problems that an operator can solve.
 fn tell(delivery: &Delivery, device: DeviceId, verdict: Verdict, told: &str) {
     let (tenant, destination) = (&delivery.destination.tenant, &delivery.destination.host);
     match verdict {
         Verdict::Retire { .. } => warn!(
             %tenant, device.id = %device, delivery.host = destination,
-            "Device {device} cannot be woken any more, until it registers again: {told}"
+            "Push address of device {device} retired ({told}); the device must register again"
         ),
         Verdict::GiveUp => warn!(
             %tenant, device.id = %device, delivery.host = destination,

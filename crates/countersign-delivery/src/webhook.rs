@@ -1,6 +1,6 @@
-//! One call of a callback's address: signed, bounded, and told in a closed set of outcomes.
+//! One call of a callback's address: signed, limited, and with a closed set of outcomes.
 //!
-//! Signatures are those of Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`.
+//! Signatures follow Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,36 +26,37 @@ pub(super) const AGENT: &str = concat!("Countersign/", env!("CARGO_PKG_VERSION")
 #[derive(Clone)]
 pub struct CallbackClient(Outbound);
 
-/// What is said in one call.
+/// The content of one call.
 pub struct Message<'a> {
     /// The delivery's id, the same in each attempt.
     pub id: DeliveryId,
-    /// When this attempt is made.
+    /// The time of this attempt.
     pub at: Timestamp,
-    /// The result, in its dialect's words.
+    /// The result, in its dialect's format.
     pub body: Bytes,
-    /// What it is signed with, newest first.
+    /// The keys that sign it, newest first.
     pub keys: &'a [&'a Key32],
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CallOutcome {
-    /// A complete head of an answer, and how long it asked to be left alone.
+    /// A complete head of an answer, and the pause that it asks for.
     Answered(StatusCode, Option<Duration>),
-    /// None.
+    /// No answer.
     Unanswered(Unanswered),
 }
 
 impl CallbackClient {
-    /// Calls as `outbound` does.
+    /// Makes calls through `outbound`.
     pub fn new(outbound: Outbound) -> Self {
         Self(outbound)
     }
 
-    /// Makes one call. What counts is the head of the answer.
+    /// Makes one call. The outcome depends only on the answer's head.
     pub async fn call(&self, callback: &Callback, message: Message<'_>) -> CallOutcome {
-        // What was checked when the transaction started is checked by today's configuration.
+        // The address was checked when the transaction started; it is checked again by today's
+        // configuration.
         let Ok(url) = Url::parse(&callback.url) else {
             return CallOutcome::Unanswered(Unanswered::Broken("the address is no URL".into()));
         };
@@ -67,7 +68,8 @@ impl CallbackClient {
     }
 }
 
-/// The caller's own headers, and ours; where both name one, ours counts, besides the agent's name.
+/// The caller's own headers, and ours. If both contain one, ours is sent, except for the agent's
+/// name.
 fn headers(callback: &Callback, message: &Message<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &callback.headers {
@@ -82,7 +84,7 @@ fn headers(callback: &Callback, message: &Message<'_>) -> HeaderMap {
     headers
 }
 
-/// Adds what Standard Webhooks says.
+/// Adds the headers of Standard Webhooks.
 pub(super) fn sign(headers: &mut HeaderMap, message: &Message<'_>) {
     let (id, at) = (message.id.to_string(), message.at.seconds().to_string());
     let signatures = message.keys.iter().map(|key| signature(key, &id, &at, &message.body));
@@ -105,11 +107,11 @@ fn signature(key: &Key32, id: &str, at: &str, body: &[u8]) -> String {
 }
 
 impl CallOutcome {
-    /// What it means for the delivery.
+    /// The result of the attempt, for the delivery.
     ///
-    /// Whatever is not 2xx is tried again until the time is over, redirects and refusals too: a
-    /// receiver that misplaces its credentials for an hour loses no result. `410 Gone` says that
-    /// nobody will ever listen there.
+    /// Every status but 2xx is retried until the time is over, also redirects and refusals: a
+    /// receiver that loses its credentials for an hour loses no result. `410 Gone` ends the retries
+    /// at once.
     pub fn attempt(&self) -> Attempt {
         match self {
             Self::Answered(status, _) if status.is_success() => Attempt::Accepted,
@@ -119,7 +121,7 @@ impl CallOutcome {
         }
     }
 
-    /// Whether it says that the receiver as a whole is not well: calling it more does not help.
+    /// Whether the receiver as a whole has an outage, so that further calls do not help.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Answered(status, _) => is_outage(*status),
@@ -141,7 +143,7 @@ impl CallOutcome {
     }
 }
 
-/// For the log and the ledger; nothing of what was sent.
+/// For the log and the ledger; contains nothing of the message.
 impl fmt::Display for CallOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -174,7 +176,7 @@ mod tests {
         assert_eq!(ours, format!("v1,{}", mac(&[7; 32])));
     }
 
-    /// `cargo xtask test` holds the vectors to the specification's own library as well.
+    /// `cargo xtask test` also checks the vectors with the specification's own library.
     #[test]
     fn a_signature_is_that_of_the_vectors() {
         let vectors = include_str!("../../../docs/vectors/webhooks.json");

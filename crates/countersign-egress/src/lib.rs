@@ -1,5 +1,5 @@
-//! Every call out of the process: which addresses may be called, whoever names them, and the client
-//! that calls them.
+//! All outgoing calls of the process: the rules which addresses may be called, and the client that
+//! calls them.
 
 #![allow(
     missing_docs,

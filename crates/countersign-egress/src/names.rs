@@ -1,8 +1,8 @@
-//! Look-ups of names by the system's resolver, each of which holds a thread until it ends.
+//! Name look-ups by the system's resolver; each one holds a thread until it ends.
 //!
-//! Its promise: one tenant's slow name servers hold [`LOOKUPS_PER_TENANT_MAX`] threads at the most,
-//! and all look-ups together [`LOOKUPS_MAX`]. A look-up counts until the system has answered, also
-//! if whoever asked has given up long before.
+//! The guarantee: one tenant's slow name servers hold at most [`LOOKUPS_PER_TENANT_MAX`] threads,
+//! and all look-ups together at most [`LOOKUPS_MAX`]. A look-up counts until the system has
+//! answered, even if its caller gave up earlier.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,15 +18,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use countersign_node::task;
 
-/// Look-ups of one tenant at once.
+/// Concurrent look-ups of one tenant.
 const LOOKUPS_PER_TENANT_MAX: usize = 8;
-/// Look-ups at once: less than the runtime's 512 threads for blocking work.
+/// Concurrent look-ups: fewer than the runtime's 512 threads for blocking work.
 const LOOKUPS_MAX: usize = 256;
-/// Tenants after which those without a look-up are forgotten.
+/// The number of tenants from which those without a look-up are forgotten.
 const TENANTS_TIDIED_AT: usize = 1_024;
 
 tokio::task_local! {
-    /// The tenant that look-ups are counted for.
+    /// The tenant for which look-ups are counted.
     static TENANT: TenantName;
 }
 
@@ -35,9 +35,9 @@ pub async fn on_behalf_of<F: Future>(tenant: &TenantName, work: F) -> F::Output 
     TENANT.scope(tenant.clone(), work).await
 }
 
-/// Counts the look-ups that `work` makes for the tenant of the present task, wherever it is polled.
-/// The HTTP client asks its resolver in the task that makes the call, and may wait for the answer
-/// in another one.
+/// Counts the look-ups that `work` makes for the current task's tenant, in whichever task it is
+/// polled. The HTTP client asks its resolver in the task that makes the call, and may await the
+/// answer in another task.
 pub(super) fn in_this_tasks_name<T>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> BoxFuture<'static, T> {
@@ -47,18 +47,18 @@ pub(super) fn in_this_tasks_name<T>(
     }
 }
 
-/// A look-up; it keeps the permits for as long as it holds a thread.
+/// A look-up; it keeps the permits as long as it holds a thread.
 type Lookup =
     Arc<dyn Fn(String, Permits) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
-/// The places that a look-up takes.
+/// The permits that a look-up holds.
 #[derive(Debug)]
 struct Permits {
     _of_tenant: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
 }
 
-/// Looks names up. Clones share the bounds.
+/// Looks names up. Clones share the limits.
 #[derive(Clone)]
 pub struct Names {
     lookup: Lookup,
@@ -67,7 +67,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Those that the system knows.
+    /// The system's resolver.
     pub fn of_system() -> Self {
         Self::looked_up_by(Arc::new(|name: String, permits| {
             async move {
@@ -87,7 +87,7 @@ impl Names {
         Self { lookup, all, tenants: Arc::default() }
     }
 
-    /// Those that `answer` knows, for tests of what is made of the answers.
+    /// A resolver that gives the answers of `answer`, for tests.
     #[cfg(test)]
     pub(super) fn answered_by<F>(answer: F) -> Self
     where
@@ -104,13 +104,13 @@ impl Names {
         }))
     }
 
-    /// The addresses of a name. Waits for its turn, which callers bound by their own time.
+    /// The addresses of a name. Waits for a permit; callers set their own timeout.
     ///
     /// # Errors
     /// If the name is not known, or the system does not answer.
     pub async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let own = self.of_tenant(TENANT.try_with(Clone::clone).ok());
-        let closed = |_| io::Error::other("no more names are looked up");
+        let closed = |_| io::Error::other("the resolver is closed");
         let of_tenant = own.acquire_owned().await.map_err(closed)?;
         let of_all = Arc::clone(&self.all).acquire_owned().await.map_err(closed)?;
         (self.lookup)(name.to_owned(), Permits { _of_tenant: of_tenant, _of_all: of_all }).await
@@ -119,7 +119,7 @@ impl Names {
     fn of_tenant(&self, tenant: Option<TenantName>) -> Arc<Semaphore> {
         let mut tenants = self.tenants.lock();
         if tenants.len() >= TENANTS_TIDIED_AT {
-            // A permit holds its semaphore, and so does who waits for one.
+            // A permit holds its semaphore, and so does a look-up that waits for one.
             tenants.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
         }
         let semaphore = || Arc::new(Semaphore::new(LOOKUPS_PER_TENANT_MAX));
@@ -127,8 +127,8 @@ impl Names {
     }
 }
 
-/// For a client that calls what the operator has named; addresses are not judged. Ports are filled
-/// in by the client.
+/// For a client that calls addresses of the operator; they are not checked. The client fills in the
+/// ports.
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
         let names = self.clone();
@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// A system whose look-ups never end, and hold their threads.
+    /// A resolver whose look-ups never end, and hold their threads.
     fn hanging() -> (Names, Arc<Mutex<Vec<Permits>>>) {
         let held = Arc::new(Mutex::new(Vec::new()));
         let holds = Arc::clone(&held);

@@ -1,5 +1,4 @@
-//! One call out of this process: bounded, over TLS, without redirects, and told in a closed set of
-//! ways in which it may not arrive.
+//! One outgoing call: bounded, over TLS, without redirects, and with a closed set of failures.
 
 use std::error::Error;
 use std::fmt;
@@ -19,49 +18,50 @@ use super::guard::Forbidden;
 use super::names::Names;
 use super::resolve::Resolver;
 
-/// What is read of an answer's body, so that its connection can be used again; the rest is dropped.
+/// How much of an answer's body is read, so that its connection can be used again; the rest is
+/// dropped.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
-/// How long that may take.
+/// How long reading the body may take.
 const ANSWER_WAIT_MAX: Duration = Duration::from_millis(500);
-/// Connections that are kept, to one host, for how long.
+/// Idle connections that are kept to one host, and how long they are kept.
 const IDLE_CONNECTIONS_MAX: usize = 32;
 const IDLE_WAIT_MAX: Duration = Duration::from_secs(55);
 
-/// Calls addresses. Clones share their connections.
+/// Makes calls. Clones share their connections.
 #[derive(Clone)]
 pub struct Outbound {
     client: Client,
-    /// Where addresses come from strangers: what judges them.
+    /// The resolver that checks addresses, if callers choose them.
     resolver: Option<Resolver>,
     timeout: Duration,
 }
 
-/// A complete head of an answer, and what was read of its body.
+/// A complete head of an answer, and the part of its body that was read.
 pub struct OutboundAnswer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-/// Why nobody answered.
+/// The reason why no answer arrived.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Unanswered {
-    /// Its address may not be called.
+    /// The address may not be called.
     Forbidden(Forbidden),
-    /// No complete head in time.
+    /// No complete head arrived in time.
     TimedOut,
-    /// No connection.
+    /// No connection was made.
     Unreachable(String),
-    /// A connection, and no complete head.
+    /// A connection was made, but no complete head arrived.
     Broken(String),
 }
 
 impl Outbound {
-    /// Calls what strangers name, as far as `resolver` lets it. Trusts the platform's roots and
-    /// `roots`.
+    /// A client for addresses that callers choose, if `resolver` allows them. Trusts the platform's
+    /// roots and `roots`.
     ///
     /// # Errors
-    /// When a root is none.
+    /// If a root is not a certificate.
     pub fn guarded(
         resolver: Resolver,
         roots: &[Certificate],
@@ -72,10 +72,11 @@ impl Outbound {
         Ok(Self { client, resolver: Some(resolver), timeout })
     }
 
-    /// Calls what the operator has named, by HTTP/2, whose streams share a connection.
+    /// A client for addresses that the operator chose, over HTTP/2, whose streams share a
+    /// connection.
     ///
     /// # Errors
-    /// When a root is none.
+    /// If a root is not a certificate.
     pub fn trusting(
         names: &Names,
         roots: &[Certificate],
@@ -92,7 +93,7 @@ impl Outbound {
         Ok(Self { client, resolver: None, timeout })
     }
 
-    /// Posts `body`. What counts is the head of the answer.
+    /// Posts `body`. The result depends only on the answer's head.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -108,7 +109,7 @@ impl Outbound {
         let mut request = Request::new(Method::POST, url);
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body.into());
-        // The client's own clock, which it is not given, would begin later than the attempt does.
+        // The client's own timeout is not used, because it would begin later than the attempt does.
         match tokio::time::timeout(self.timeout, self.client.execute(request)).await {
             Ok(Ok(mut answer)) => {
                 let body = read(&mut answer).await;
@@ -139,14 +140,14 @@ fn build(
     };
     let roots = || roots.iter().cloned();
     Ok(builder().tls_certs_merge(roots()).build().or_else(|error| {
-        // A machine without any roots serves all the same; only its deliveries do not arrive.
+        // A machine without any roots serves all the same; only its deliveries fail.
         let cause = causes(&error);
         warn!(cause, "No certificate authority is known for deliveries: {cause}");
         builder().tls_certs_only(roots()).build()
     })?)
 }
 
-/// Reads an answer's body, within bounds, so that its connection can be used again.
+/// Reads an answer's body, within limits, so that its connection can be used again.
 async fn read(answer: &mut Response) -> Bytes {
     let mut body = BytesMut::new();
     let reading = async {
@@ -157,25 +158,25 @@ async fn read(answer: &mut Response) -> Bytes {
             body.extend_from_slice(&chunk);
         }
     };
-    // The head has arrived: whatever is missing of the rest was not to be had.
+    // The head has arrived, so a body that is late or broken is no failure.
     let _ = tokio::time::timeout(ANSWER_WAIT_MAX, reading).await;
     body.freeze()
 }
 
 impl OutboundAnswer {
-    /// How long the receiver asks to be left alone (RFC 9110, section 10.2.3): seconds, or a date.
+    /// How long the receiver asks not to be called (RFC 9110, section 10.2.3): seconds, or a date.
     pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
         retry_after(&self.headers, now)
     }
 
-    /// Whether the receiver as a whole is not well: calling it more does not help.
+    /// Whether the receiver as a whole has an outage, so that further calls do not help.
     pub fn is_outage(&self) -> bool {
         is_outage(self.status)
     }
 }
 
-/// Whether a status says that the receiver as a whole is not well. One that refuses a call and
-/// answers is.
+/// Whether a status says that the receiver as a whole has an outage. A receiver that refuses one
+/// call has none.
 pub fn is_outage(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
@@ -197,7 +198,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 impl Unanswered {
     fn of(error: &reqwest::Error) -> Self {
         for cause in chain(error) {
-            // An I/O error hides what it wraps from the chain.
+            // An I/O error hides the error that it wraps from the chain.
             let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
             let inner = io.and_then(|inner| inner.downcast_ref::<Forbidden>());
             if let Some(forbidden) = cause.downcast_ref::<Forbidden>().or(inner) {
@@ -224,7 +225,7 @@ impl Unanswered {
     }
 }
 
-/// For the log and the ledger; nothing of what was sent.
+/// For the log and the ledger; contains nothing of the request.
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -236,14 +237,15 @@ impl fmt::Display for Unanswered {
     }
 }
 
-/// The innermost reason, which says most; the URL, which may hold a secret, is in none of them.
+/// The innermost reason, which is the most precise. It never contains the URL, which may hold a
+/// secret.
 fn causes(error: &reqwest::Error) -> String {
     chain(error)
         .last()
         .map_or_else(|| "the request could not be made".to_owned(), ToString::to_string)
 }
 
-/// What caused it, from the outside in.
+/// The chain of causes, from the outside in.
 fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
 }

@@ -1,7 +1,7 @@
-//! Names to addresses, judged: what was checked is what is connected to.
+//! Resolves names and checks the addresses: the checked address is the one that is connected to.
 //!
-//! The HTTP client asks this resolver and no other, so that a name which answers with something
-//! else the next time (DNS rebinding) is judged again, by the very answer that is used.
+//! The HTTP client uses only this resolver. If a name has another address the next time (DNS
+//! rebinding), the very answer that is used is checked again.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,17 +18,17 @@ use url::Url;
 use super::guard::{Forbidden, Guard, Target};
 use super::names::{self, Names};
 
-/// What a caller that starts a transaction waits for an answer, at the most.
+/// The longest that a start of a transaction waits for a look-up.
 const CHECK_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a name that was checked is not asked for again when transactions start.
+/// How long the check of a name is remembered for starts of transactions.
 const CHECK_REMEMBERED: Duration = Duration::from_mins(1);
-/// Names that are remembered.
+/// The number of names that are remembered.
 const CHECKS_MAX: usize = 4_096;
 
-/// What was found of each name, and when.
+/// The result for each name, and its time.
 type Checks = HashMap<String, (Timestamp, Result<(), Forbidden>)>;
 
-/// The resolver. Clones share what they remember.
+/// The resolver. Clones share the remembered checks.
 #[derive(Clone)]
 pub struct Resolver {
     guard: Guard,
@@ -37,13 +37,13 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// One that judges the addresses that `names` have.
+    /// A resolver that checks the addresses that `names` finds.
     pub fn new(guard: Guard, names: Names) -> Self {
         Self { guard, names, checks: Arc::default() }
     }
 
-    /// Judges where a caller wants to be called, when it says so: by what its host's name means
-    /// now. A name that nobody knows now is not refused; the delivery will tell. The look-up counts
+    /// Checks a callback address when a client gives it, by the addresses that its host's name has
+    /// now. An unknown name is accepted, because the delivery checks it again. The look-up counts
     /// for `tenant`.
     ///
     /// # Errors
@@ -76,8 +76,8 @@ impl Resolver {
         judged
     }
 
-    /// Judges an address that is about to be called, as far as its URL tells; of a name the rest is
-    /// judged when it is resolved.
+    /// Checks the URL of a call that is about to be made. If the host is a name, its addresses are
+    /// checked when it is resolved.
     ///
     /// # Errors
     /// [`Forbidden`].
@@ -93,7 +93,7 @@ impl Resolver {
     }
 }
 
-/// The client's side. Ports are filled in by the client.
+/// The HTTP client's interface. The client fills in the ports.
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = self.clone();
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// A resolver whose world gives these answers, one after the other, the last one for ever.
+    /// A resolver that gets these answers one after the other, and the last one from then on.
     fn world(
         allowed: &[&str],
         answers: &'static [&'static [&'static str]],
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(resolver.check(&acme(), &shop, Timestamp(60_000)).await, Ok(()));
         assert_eq!(asked.load(Ordering::Relaxed), 2);
         assert_eq!(resolver.check(&acme(), &url("https://127.1/"), Timestamp(0)).await, refused);
-        assert_eq!(asked.load(Ordering::Relaxed), 2, "an address is nobody's to look up");
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "an address needs no look-up");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Bodies, taken in whole and bounded before anybody looks at them.
+//! Request bodies, read whole and within limits before they are parsed.
 
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
@@ -10,20 +10,20 @@ use hyper::body::Body as _;
 
 use crate::listen::{BodyAccount, BodySender};
 
-/// Why a body was not taken in.
+/// The reason why a body was not read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BodyRefusal {
-    /// It does not say that it is what this call takes.
+    /// Its media type is not the one that this call accepts.
     NotJson,
-    /// It is larger than [`BODY_BYTES_MAX`], or than a stranger's may be.
+    /// It is larger than [`BODY_BYTES_MAX`], or than an unauthenticated caller's body may be.
     TooLarge,
-    /// The bodies of all requests take all the memory that they may.
+    /// The bodies of all requests already use the whole memory for bodies.
     Busy,
     /// It ended early, or took too long.
     Broken,
 }
 
-/// A body that says that it is JSON, of a caller that has proved who it is.
+/// Reads a body whose media type is JSON, of an authenticated caller.
 ///
 /// # Errors
 /// [`BodyRefusal`].
@@ -34,7 +34,7 @@ pub async fn json(request: Request) -> Result<Bytes, BodyRefusal> {
     any(request).await
 }
 
-/// A body of any type, of a caller that has proved who it is.
+/// Reads a body of any type, of an authenticated caller.
 ///
 /// # Errors
 /// [`BodyRefusal::TooLarge`], [`BodyRefusal::Busy`] and [`BodyRefusal::Broken`].
@@ -42,7 +42,8 @@ pub async fn any(request: Request) -> Result<Bytes, BodyRefusal> {
     read(request, BodySender::Known, BODY_BYTES_MAX).await
 }
 
-/// A body of any type and at most `bytes_max`, of anybody: what proves the caller is in it.
+/// Reads a body of any type and at most `bytes_max`, of a caller that the body itself
+/// authenticates.
 ///
 /// # Errors
 /// As [`any`].
@@ -80,7 +81,7 @@ async fn read(
     })
 }
 
-/// Whether the body says that it is of this media type, parameters aside (RFC 9110, section 8.3.1).
+/// Whether the body's media type is this one, parameters aside (RFC 9110, section 8.3.1).
 pub fn is(headers: &HeaderMap, media_type: &str) -> bool {
     let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     said.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(media_type)

@@ -1,4 +1,4 @@
-//! What callers of every dialect may name, checked when a transaction is started and not hours
+//! Callback URLs and headers of every dialect, checked when a transaction is started and not hours
 //! later.
 
 use countersign_core::id::TenantName;
@@ -13,7 +13,7 @@ use url::Url;
 use countersign_egress::guard::Forbidden;
 use countersign_egress::resolve::Resolver;
 
-/// Why a callback is refused; a sentence for the caller.
+/// The reason why a callback is refused; a sentence for the caller.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadCallback {
     #[error("it is longer than {CALLBACK_URL_BYTES_MAX} bytes")]
@@ -34,7 +34,8 @@ pub enum BadCallback {
     Reserved(String),
 }
 
-/// Framing, routing, hop-by-hop (RFC 9110, section 7.6.1), and what the delivery itself says.
+/// Headers for framing and routing, hop-by-hop headers (RFC 9110, section 7.6.1), and headers that
+/// the delivery itself sets.
 const RESERVED: [&str; 13] = [
     "connection",
     "content-encoding",
@@ -51,18 +52,18 @@ const RESERVED: [&str; 13] = [
     "upgrade",
 ];
 
-/// Judges the addresses of callbacks when transactions start.
+/// Checks callback addresses when transactions start.
 #[derive(Clone)]
 pub struct Callbacks(Resolver);
 
 impl Callbacks {
-    /// Judges as the deliveries themselves will.
+    /// Checks by the same rules as the deliveries.
     pub fn new(resolver: Resolver) -> Self {
         Self(resolver)
     }
 
-    /// Whether an address that [`callback`] has read may be called, as far as can be told now. The
-    /// look-up of its name counts for `tenant`.
+    /// Checks whether an address that [`callback`] has read may be called, as far as this is known
+    /// now. The look-up of its name counts for `tenant`.
     ///
     /// # Errors
     /// [`BadCallback::Forbidden`].
@@ -77,8 +78,8 @@ impl Callbacks {
     }
 }
 
-/// Reads where a caller wants to be called back, and with which headers. The URL is kept in its
-/// normal form, without a fragment, which is nobody's to send.
+/// Reads a callback's URL and headers. The URL is kept in its normal form, without its fragment,
+/// which is never sent.
 ///
 /// # Errors
 /// [`BadCallback`], the first reason found.
@@ -114,7 +115,7 @@ pub fn callback(url: &str, headers: Vec<(String, String)>) -> Result<Callback, B
     Ok(Callback { url: parsed.into(), headers })
 }
 
-/// A caller's own word, short enough and plain enough to say back.
+/// The caller's text, shortened and cleaned for an error message.
 fn shown(name: &str) -> String {
     name.chars().take(64).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }

@@ -1,4 +1,5 @@
-//! Who is asking: the tenant that an address names, and the client that a credential proves.
+//! Authentication of callers: the tenant that an address names, and the client that a credential
+//! proves.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -22,19 +23,20 @@ use crate::listen::KnownNetworks;
 use crate::tries::{Counter, Quota, Tries, Wrong, network};
 use countersign_node::{Core, log};
 
-/// How many times the limit on one client's wrong secrets all clients of one address have together.
+/// The limit on wrong secrets for all clients of one address, as a multiple of the limit for one
+/// client.
 const CLIENTS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
 
-/// What every dialect needs to know who is asking.
+/// Authenticates the callers of every dialect.
 #[derive(Clone)]
 pub struct Authenticator {
     /// The engine.
     pub core: Arc<Core>,
     /// Access tokens.
     pub tokens: Arc<Tokens>,
-    /// Where callers may be called back.
+    /// Checks callback addresses.
     pub callbacks: Callbacks,
-    /// Networks that have places reserved for them.
+    /// Networks for which connections are reserved.
     known: KnownNetworks,
     tries: Arc<Tries>,
     tries_per_client: Quota,
@@ -42,29 +44,29 @@ pub struct Authenticator {
     default_tenant: Option<TenantName>,
 }
 
-/// A client that has proved itself.
+/// An authenticated client.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// Its tenant.
     pub tenant: TenantName,
-    /// What it authenticated as.
+    /// The id with which it authenticated.
     pub client: ClientId,
-    /// As people know it.
+    /// Its name for people.
     pub name: String,
-    /// What its token is good for: names with blanks between.
+    /// The scopes of its token, separated by blanks.
     pub scope: Arc<str>,
 }
 
-/// Why nobody in particular is asking.
+/// The reason why a caller is not authenticated.
 #[derive(Debug)]
 pub enum AuthError {
-    /// The address names a tenant that there is not, or none at all.
+    /// The address names an unknown tenant, or no tenant.
     NoTenant,
-    /// The credential is absent or does not hold.
+    /// The credential is absent or invalid.
     NotAuthenticated,
-    /// Credentials did not hold too often lately; this one was not looked at.
+    /// There were too many wrong credentials recently; this one was not checked.
     TooManyTries,
-    /// The ledger failed; it has been logged.
+    /// The ledger failed; the failure has been logged.
     Failed,
 }
 
@@ -77,7 +79,7 @@ impl From<Wrong> for AuthError {
     }
 }
 
-/// Logged here, once: nobody further out learns more than that it failed.
+/// Logs the fault here, once; the outer layers learn only that the call failed.
 impl From<Fault> for AuthError {
     fn from(fault: Fault) -> Self {
         log(&fault);
@@ -86,8 +88,8 @@ impl From<Fault> for AuthError {
 }
 
 impl Authenticator {
-    /// Joins the parts. `tries_per_minute` is how many wrong secrets are answered for one client
-    /// from one address.
+    /// Joins the parts. `tries_per_minute` is the number of wrong secrets that are checked for one
+    /// client from one address.
     pub fn new(
         core: Arc<Core>,
         tokens: Tokens,
@@ -102,14 +104,14 @@ impl Authenticator {
         Self { core, tokens, callbacks, known, tries, tries_per_client, hostname, default_tenant }
     }
 
-    /// The tenant that the host names by its first label, or else the default one.
+    /// The tenant that the host names by its first label, or else the default tenant.
     ///
     /// # Errors
-    /// [`AuthError::NoTenant`] where neither is.
+    /// [`AuthError::NoTenant`] if neither exists.
     pub fn tenant_of_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<TenantName, AuthError> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = uri.authority().map(http::uri::Authority::as_str).or(host).unwrap_or("");
-        // A port follows the last colon, unless that is inside an IPv6 literal's brackets.
+        // A port follows the last colon, unless that colon is within an IPv6 address's brackets.
         let name = match host.rsplit_once(':') {
             Some((name, port)) if !port.contains(']') => name,
             _ => host,
@@ -122,10 +124,10 @@ impl Authenticator {
         }
     }
 
-    /// The client whose realm's token the request bears, in the tenant that it addresses.
+    /// The client of the request's bearer token, which the realm of the addressed tenant issued.
     ///
     /// # Errors
-    /// [`AuthError::NotAuthenticated`] for an absent, stale or other tenant's token.
+    /// [`AuthError::NotAuthenticated`] for an absent or expired token, or another tenant's.
     pub async fn bearer(
         &self,
         tenant: &TenantName,
@@ -140,10 +142,10 @@ impl Authenticator {
         }
     }
 
-    /// The client whose token of the authorization server this is, in the tenant that issued it.
+    /// The client of this token, which the authorization server of any tenant issued.
     ///
     /// # Errors
-    /// [`AuthError::NotAuthenticated`] for one that does not hold, whatever tenant it names.
+    /// [`AuthError::NotAuthenticated`] for an invalid token, whichever tenant it names.
     pub async fn authenticate_token(&self, token: &str) -> Result<Caller, AuthError> {
         const ISSUER: Issuer = Issuer::AuthServer;
         if let Some((tenant, bearer)) = self.tokens.known(ISSUER, token, self.core.now()) {
@@ -156,7 +158,7 @@ impl Authenticator {
         })
     }
 
-    /// Verifies a token that is not remembered, and remembers it.
+    /// Verifies a token that is not cached, and caches it.
     async fn verify_and_cache(
         &self,
         issuer: Issuer,
@@ -173,11 +175,11 @@ impl Authenticator {
         Ok(Caller { tenant: tenant.name, client: id, name, scope })
     }
 
-    /// The client whose id and secret these are, in this tenant.
+    /// The client with this id and secret, in this tenant.
     ///
     /// # Errors
-    /// [`AuthError::NotAuthenticated`] if they are not, and [`AuthError::TooManyTries`] without
-    /// looking at the secret if too many from `address` were wrong lately.
+    /// [`AuthError::NotAuthenticated`] if the secret is wrong, and [`AuthError::TooManyTries`],
+    /// without checking the secret, if too many from `address` were wrong recently.
     pub async fn credentials(
         &self,
         tenant: &TenantName,
@@ -192,13 +194,13 @@ impl Authenticator {
             (Some(tenant), Ok(id)) => self.core.registry().client(&tenant.name, &id).await?,
             _ => None,
         };
-        // A secret for a tenant that there is not counts as a wrong one does, so that 429 does not
-        // tell.
+        // A secret for an unknown tenant is counted like a wrong one, so that the status 429 does
+        // not reveal which tenants exist.
         let client = self.verify_secret(client, secret, &counters, address)?;
         Ok((tenant.ok_or(AuthError::NoTenant)?, client))
     }
 
-    /// The client whose id and secret these are, whichever tenant's it is.
+    /// The client with this id and secret, in any tenant.
     ///
     /// # Errors
     /// As [`Authenticator::credentials`].
@@ -217,8 +219,8 @@ impl Authenticator {
         self.verify_secret(client, secret, &counters, address)
     }
 
-    /// What a wrong secret counts against: the client that it names, if there is one or not, from
-    /// this address; and the address. A stranger elsewhere cannot use up either.
+    /// The counters of a wrong secret: one for the named client, known or not, from this address,
+    /// and one for the address. An attacker at another address can use up neither.
     fn counters(&self, id: &str, address: IpAddr) -> [Counter; 2] {
         let (tries, quota, network) = (&self.tries, self.tries_per_client, network(address));
         [
@@ -237,7 +239,7 @@ impl Authenticator {
     ) -> Result<Client, AuthError> {
         let given = secret_digest(secret);
         let client = self.tries.judge(counters, self.core.now(), || {
-            // An unknown client costs what a known one does.
+            // The comparison takes the same time for an unknown client.
             let expected = client.as_ref().map_or([0; 32], |client| client.secret_digest);
             client.filter(|_| expected.ct_eq(&given).into())
         })?;
@@ -245,9 +247,9 @@ impl Authenticator {
         Ok(client)
     }
 
-    /// The API key of that kind that the request bears, in HTTP Basic: as the password with any
-    /// user name, as the user name with an empty password, or as the bare payload. A request
-    /// without one is no guess.
+    /// The client whose API key of that kind is in HTTP Basic: as the password with any user name,
+    /// as the user name with an empty password, or as the bare payload. A request without a key is
+    /// not counted as a guess.
     ///
     /// # Errors
     /// As [`Authenticator::credentials`].
@@ -265,7 +267,7 @@ impl Authenticator {
         self.tries.check(&counters, self.core.now())?;
         let mut right = None;
         for text in spellings {
-            // Found by its digest, a wrong key is as far from the right one as any other.
+            // The look-up is by digest, so its time reveals nothing about the right key.
             let digest = secret_digest(&text);
             let found = self.core.registry().key(&digest).await?;
             right = found.filter(|key| key.kind == kind && key.digest.ct_eq(&digest).into());
@@ -281,13 +283,13 @@ impl Authenticator {
     /// The tenant of that name.
     ///
     /// # Errors
-    /// [`AuthError::NoTenant`] where there is none.
+    /// [`AuthError::NoTenant`] if it does not exist.
     pub async fn tenant(&self, name: &str) -> Result<Tenant, AuthError> {
         let name = name.parse().map_err(|_| AuthError::NoTenant)?;
         self.known_tenant(&name).await
     }
 
-    /// Forgets addresses that have not failed lately.
+    /// Forgets addresses without recent failures.
     pub fn tidy(&self) {
         self.tries.tidy(self.core.now());
     }
@@ -304,21 +306,21 @@ impl Bearer {
     }
 }
 
-/// The token that a request bears (RFC 6750, section 2.1).
+/// The bearer token of a request (RFC 6750, section 2.1).
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// What is kept of a client's secret. Random and long, it needs no slow hash.
+/// The stored digest of a client's secret. The secret is random and long, so it needs no slow hash.
 pub fn secret_digest(secret: &str) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, secret.as_bytes());
     digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
 }
 
-/// Id and secret from HTTP Basic. RFC 6749, section 2.3.1 wants both form-encoded first; clients
-/// exist that do not, and a generated secret reads the same either way.
+/// Id and secret from HTTP Basic. RFC 6749, section 2.3.1 requires form-encoding first. Some
+/// clients omit it; generated secrets read the same either way.
 pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credentials) = value.split_once(' ')?;
@@ -330,7 +332,7 @@ pub fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((form_decoded(id), form_decoded(secret)))
 }
 
-/// What may be the API key in HTTP Basic, the likeliest first.
+/// The possible API keys in HTTP Basic, the likeliest first.
 fn key_spellings(headers: &HeaderMap) -> Vec<Zeroizing<String>> {
     let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (scheme, payload) = value.and_then(|value| value.split_once(' ')).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What a client that knows only a realm's address can learn: where tokens come from, and the key
-//! that signs them (RFC 8414; `OpenID` Connect Discovery 1.0).
+//! Discovery for a client that knows only a realm's address: the token endpoint, and the key that
+//! signs tokens (RFC 8414; `OpenID` Connect Discovery 1.0).
 
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
@@ -9,8 +9,8 @@ use super::caller::{AuthError, Authenticator};
 use super::token::Issuer;
 use super::token_key::{point, thumbprint};
 
-/// There is no page to log in on and there are no identity tokens: what the specifications require
-/// of those is there, and says nothing more.
+/// There is no login page and there are no identity tokens. The members that the specifications
+/// require for them are present, with the smallest content that is allowed.
 #[derive(Serialize)]
 struct Document {
     issuer: String,
@@ -41,10 +41,10 @@ struct JwkSet {
     keys: [Jwk; 1],
 }
 
-/// The realm's document.
+/// The realm's metadata document.
 ///
 /// # Errors
-/// [`AuthError::NoTenant`] where there is no such realm.
+/// [`AuthError::NoTenant`] if the realm does not exist.
 pub async fn document(authenticator: &Authenticator, realm: &str) -> Result<Response, AuthError> {
     let tenant = authenticator.tenant(realm).await?;
     let issuer = authenticator.tokens.issuer(Issuer::Realm, &tenant.name);
@@ -64,7 +64,7 @@ pub async fn document(authenticator: &Authenticator, realm: &str) -> Result<Resp
 /// The key that signs the realm's tokens.
 ///
 /// # Errors
-/// [`AuthError::NoTenant`] where there is no such realm.
+/// [`AuthError::NoTenant`] if the realm does not exist.
 pub async fn keys(authenticator: &Authenticator, realm: &str) -> Result<Response, AuthError> {
     let tenant = authenticator.tenant(realm).await?;
     let (x, y) = point(&tenant)?;

@@ -1,8 +1,8 @@
-//! What tells the same request under the same name from another one: SHA-256 over its parts, each
-//! after its length, in an order that its dialect gives.
+//! The fingerprint that distinguishes a repeated request from a different one under the same name:
+//! SHA-256 over its parts, each after its length, in the dialect's order.
 //!
-//! It is kept in the ledger for as long as the name is taken, whichever release then reads it: so
-//! it stands on the bytes that are written here, and on no type's `Debug`.
+//! The ledger keeps it for as long as the name is taken, across releases. So it depends on the
+//! bytes that are written here, and on no type's `Debug`.
 
 use std::slice;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Fingerprint {
         self.0.update(bytes);
     }
 
-    /// A number of eight bytes, or none.
+    /// A number of eight bytes, or an absent one.
     pub fn number(&mut self, number: Option<u64>) {
         match number {
             Some(number) => self.part(&number.to_be_bytes()),
@@ -36,7 +36,7 @@ impl Fingerprint {
         }
     }
 
-    /// In milliseconds, or none.
+    /// A duration in milliseconds, or an absent one.
     pub fn duration(&mut self, duration: Option<Duration>) {
         let milliseconds = |duration: Duration| u64::try_from(duration.as_millis());
         self.number(duration.map(|duration| milliseconds(duration).unwrap_or(u64::MAX)));
@@ -63,7 +63,7 @@ impl Fingerprint {
         self.duration(second);
     }
 
-    /// Always the last: its headers are as many as there are.
+    /// Adds the callback, which must be the last part because the number of its headers varies.
     pub fn end_with(mut self, callback: Option<&Callback>) -> [u8; 32] {
         self.part(callback.map_or("", |callback| &callback.url).as_bytes());
         for (name, value) in callback.iter().flat_map(|callback| &callback.headers) {
@@ -87,7 +87,7 @@ mod tests {
         hex::encode(fingerprint.end_with(callback))
     }
 
-    /// By Python: `sha256(b"".join(len(p).to_bytes(8, "big") + p for p in parts))`.
+    /// Computed with Python: `sha256(b"".join(len(p).to_bytes(8, "big") + p for p in parts))`.
     #[test]
     fn it_is_the_same_in_every_release() {
         let headers = vec![("x-a".into(), "1".into())];

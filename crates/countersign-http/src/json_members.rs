@@ -1,18 +1,18 @@
-//! The members of a JSON object that a caller sent, each looked at on its own, so that a refusal
-//! can name it.
+//! The members of a JSON object from a caller, each parsed separately, so that a refusal can name
+//! the member.
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-/// The body does not say what it should; a sentence for the caller.
+/// The body is not as required; a sentence for the caller.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BadBody(pub String);
 
-/// A member whose value has not been looked at. `null` is none.
+/// A member whose value is not yet parsed; `None` if it is absent or `null`.
 pub type Member = Option<Box<RawValue>>;
 
-/// A body that is an object of these members. Others are ignored; one that is given twice is
-/// refused.
+/// Parses a body that is an object with these members. Other members are ignored; a member that
+/// occurs twice is refused.
 pub fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first != Some(&b'{') {
@@ -21,13 +21,13 @@ pub fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
     serde_json::from_slice(body).map_err(|error| BadBody(format!("The body is not JSON: {error}")))
 }
 
-/// A member that must be there; `what` says what it may be.
+/// Parses a required member; `what` describes the allowed values.
 pub fn required<T: DeserializeOwned>(raw: Member, field: &str, what: &str) -> Result<T, BadBody> {
     optional(raw, field, what)?
         .ok_or_else(|| BadBody(format!("{field} is required: it must be {what}")))
 }
 
-/// A member that may be left out.
+/// Parses an optional member.
 pub fn optional<T: DeserializeOwned>(
     raw: Member,
     field: &str,
@@ -40,7 +40,7 @@ pub fn optional<T: DeserializeOwned>(
     }
 }
 
-/// Says what a member may be instead.
+/// Refuses a member, and describes the allowed values.
 pub fn bad<T>(field: &str, what: &str) -> Result<T, BadBody> {
     Err(BadBody(format!("{field} must be {what}")))
 }

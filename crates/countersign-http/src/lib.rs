@@ -1,4 +1,5 @@
-//! What every edge that speaks HTTP shares: the listener, TLS, bodies, and who is calling.
+//! The parts that all HTTP interfaces share: the listener, TLS, bodies, and authentication of
+//! callers.
 
 #![allow(
     missing_docs,

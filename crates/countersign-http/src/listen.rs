@@ -1,12 +1,13 @@
-//! The accept loop: sockets in, requests to a [`Router`] out.
+//! The accept loop: accepts sockets and passes their requests to a [`Router`].
 //!
-//! Everything that a stranger can hold open is counted or timed. Connections are counted by
-//! [`limit`], more wait in the system's bounded backlog. The TLS handshake, each head, each body,
-//! each write, each answer, idleness and the whole life of a connection have a time; the memory of
-//! all bodies has a bound. A connection that was upgraded to a WebSocket still counts.
+//! Every resource that an unauthenticated peer can hold has a limit or a timeout. Connections are
+//! counted by [`limit`]; more of them wait in the system's bounded backlog. The TLS handshake, each
+//! head, each body, each write, each answer, an idle connection and the whole life of a connection
+//! have a timeout; the memory of all bodies has a limit. A connection that was upgraded to a
+//! WebSocket still counts.
 //!
-//! At the end it stops accepting, tells every connection to finish what it is answering, waits for
-//! at most the drain time, and cuts what is left.
+//! When the server drains, it stops accepting, tells every connection to finish its current
+//! answers, waits at most for the drain time, and closes the remaining connections.
 
 mod activity;
 mod body;
@@ -53,61 +54,63 @@ use self::stream::ConnectionStream;
 use countersign_config::{ServerConfig, Shares};
 use countersign_node::task::{Criticality, Shutdown, panic_message};
 
-/// A request's head: RFC 9110 names no bound; a device's token and a proxy's additions fit well.
+/// The largest head of a request. RFC 9110 names no limit; a device's token and a proxy's headers
+/// fit well.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 100;
-/// Requests at once on one HTTP/2 connection; a relying party may hold that many open.
+/// Concurrent requests on one HTTP/2 connection; a client may hold that many open.
 const STREAMS_MAX: u32 = 256;
-/// What HTTP/2 takes of bodies before they are read: of one request, and of all on one connection.
+/// What HTTP/2 buffers of bodies before they are read: of one request, and of all on one
+/// connection.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
-/// What HTTP/2 holds of one answer that its peer does not take.
+/// What HTTP/2 buffers of one answer that its peer does not read.
 const STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
-/// What the system holds of one connection each way; it takes up to twice as much.
+/// The system's buffer of one connection, each way; the system may use twice as much.
 const SOCKET_BUFFER_BYTES: u32 = 128 * 1024;
-/// Connections that wait for a place, in the system.
+/// Connections that wait in the system to be accepted.
 const BACKLOG_MAX: u32 = 1024;
 const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
 const HEADER_WAIT_MAX: Duration = Duration::from_secs(30);
 const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
 const IDLE_WAIT_MAX: Duration = Duration::from_secs(90);
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
-/// A connection that is older finishes what it answers and closes; its peer opens another one.
+/// A connection that is older finishes its current answers and closes; its peer opens another one.
 const CONNECTION_AGE_MAX: Duration = Duration::from_hours(1);
-/// Memory for bodies of a listener that is not configured.
+/// Memory for bodies of a listener without a configuration.
 const BODIES_BYTES_MAX: usize = 1024 * 1024;
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
 const HTTP2_PONG_WAIT_MAX: Duration = Duration::from_secs(20);
-/// How long to let things be when the process or the system is out of sockets.
+/// The pause after accepting failed because the process or the system is out of sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Who asks: in every request's extensions. The other end of the connection, or, where the
-/// configuration says how a proxy in front names its client, that client (with port 0 where the
-/// proxy gives none).
+/// The client's address, in every request's extensions: the other end of the connection, or the
+/// client that a proxy names, if the configuration says in which header (with port 0 if the proxy
+/// gives none).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Peer(pub SocketAddr);
 
-/// How long.
+/// Timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// For a TLS handshake.
+    /// The longest TLS handshake.
     pub handshake_wait: Duration,
-    /// For a first request, and for each head.
+    /// The longest wait for a first request, and for each head.
     pub header_wait: Duration,
-    /// For a whole body.
+    /// The longest wait for a whole body.
     pub body_wait: Duration,
-    /// Without an open request, after the first one.
+    /// The longest time without an open request, after the first one.
     pub idle_wait: Duration,
-    /// For a write to make progress, and for a peer to take an answer.
+    /// The longest time without progress of a write, and until a peer has read an answer.
     pub write_wait: Duration,
-    /// For all of a connection, open requests aside.
+    /// The longest life of a connection; open requests are still finished.
     pub age_max: Duration,
-    /// For what is running when the end begins.
+    /// The longest wait for running requests when the server drains.
     pub drain: Duration,
 }
 
 impl Limits {
-    /// With the usual times.
+    /// The default timeouts.
     pub fn new(drain: Duration) -> Self {
         Self {
             handshake_wait: HANDSHAKE_WAIT_MAX,
@@ -120,13 +123,13 @@ impl Limits {
         }
     }
 
-    /// The shortest of the times that a connection is watched for.
+    /// The shortest of the timeouts for which a connection is watched.
     fn shortest(&self) -> Duration {
         self.header_wait.min(self.idle_wait).min(self.write_wait).min(self.age_max)
     }
 }
 
-/// A bound address, not yet served.
+/// A bound address that is not yet served.
 pub struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
@@ -138,11 +141,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the public address, as configured; `tls` is what [`crate::tls::prepare`] gave, and
-    /// `known` are the networks that the reserved places are for.
+    /// Binds the public address, as configured. `tls` comes from [`crate::tls::prepare`]; `known`
+    /// are the networks for which connections are reserved.
     ///
     /// # Errors
-    /// Names the address and what to do, when it is taken or not ours.
+    /// Names the address and a remedy if it is in use or not an address of this machine.
     pub fn public(
         config: &ServerConfig,
         tls: Option<Arc<rustls::ServerConfig>>,
@@ -178,24 +181,24 @@ impl Listener {
         let tcp = bound(address).with_context(|| {
             format!("cannot listen on {address}; end what listens there, or choose another address")
         })?;
-        let address = tcp.local_addr().context("the system does not say where it listens")?;
+        let address = tcp.local_addr().context("the system does not know the listening address")?;
         let tls = tls.map(TlsAcceptor::from);
         let limit = ConnectionLimit::new(shares, KnownNetworks::default());
         let bodies = BodyMemory::new(BODIES_BYTES_MAX);
         Ok(Self { tcp, address, tls, client_address_header: None, limits, limit, bodies })
     }
 
-    /// Where it listens, with the port that the system chose where 0 was asked for.
+    /// The listening address, with the port that the system chose if 0 was configured.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its places for connections.
+    /// Its limit on connections.
     pub fn limit(&self) -> Arc<ConnectionLimit> {
         Arc::clone(&self.limit)
     }
 
-    /// Serves until `stop`, then drains; returns when no connection is left. `tasks` runs the
+    /// Serves until `stop`, then drains; returns when no connection is open. `tasks` runs the
     /// connections.
     pub async fn serve(self, router: Router, tasks: Shutdown, stop: CancellationToken) {
         let cut = CancellationToken::new();
@@ -240,13 +243,13 @@ impl Listener {
 
         let left = self.limit.drained(self.limits.drain).await;
         if left > 0 {
-            warn!(connection.left = left, "Cutting {left} connections that did not end in time");
+            warn!(connection.left = left, "Closing {left} connections that did not end in time");
         }
         cut.cancel();
     }
 }
 
-/// A socket whose connections have bounded buffers in the system, which they inherit.
+/// A socket whose connections inherit its limited buffers in the system.
 fn bound(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -256,12 +259,11 @@ fn bound(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG_MAX)
 }
 
-/// Closes a connection that has no place, without a word: a handshake would cost more than it is
-/// worth.
+/// Resets a connection beyond the limit without an answer, because a handshake would cost too much.
 fn refuse(tcp: &TcpStream, reason: NoPermit) {
     metrics::counter!("countersign_connections_refused_total", "reason" => reason.as_str())
         .increment(1);
-    // Nothing was sent; where the option is not to be had, the connection is closed all the same.
+    // Nothing was sent. If the option is not available, the connection is closed all the same.
     let _ = tcp.set_zero_linger();
 }
 
@@ -286,7 +288,7 @@ fn http_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// What every connection needs; each gets a clone.
+/// The state that every connection needs; each gets a clone.
 #[derive(Clone)]
 struct Connection {
     tls: Option<TlsAcceptor>,
@@ -296,15 +298,15 @@ struct Connection {
     limits: Limits,
     limit: Arc<ConnectionLimit>,
     bodies: Arc<BodyMemory>,
-    /// Finish what is being answered.
+    /// Cancelled to finish the current answers and close.
     stop: CancellationToken,
-    /// Finish now.
+    /// Cancelled to close at once.
     cut: CancellationToken,
 }
 
 impl Connection {
     async fn run(self, stream: ConnectionStream<TcpStream>, peer: Peer) {
-        // Answers are small and waited for. Where the option is not to be had, all still works.
+        // Answers are small and urgent. If the option is not available, only latency suffers.
         let _ = stream.inner().set_nodelay(true);
         let Some(acceptor) = self.tls.clone() else { return self.speak(stream, peer).await };
 
@@ -315,15 +317,16 @@ impl Connection {
         };
         match shaken {
             Ok(Ok(stream)) => {
-                // RFC 7301: what ALPN chose is what is spoken, whatever the first bytes look like.
+                // RFC 7301: the protocol that ALPN chose is used, whatever the first bytes look
+                // like.
                 let http = match stream.get_ref().1.alpn_protocol() {
                     Some(b"h2") => self.http.clone().http2_only(),
                     _ => self.http.clone().http1_only(),
                 };
                 Self { http, ..self }.speak(stream, peer).await;
             }
-            Ok(Err(error)) => debug!(%error, "No TLS handshake with {}: {error}", peer.0),
-            Err(_) => debug!("No TLS handshake with {} in time", peer.0),
+            Ok(Err(error)) => debug!(%error, "TLS handshake with {} failed: {error}", peer.0),
+            Err(_) => debug!("TLS handshake with {} timed out", peer.0),
         }
     }
 
@@ -339,7 +342,8 @@ impl Connection {
             move |mut request: Request<Incoming>| {
                 let open = activity.open();
                 let named = header.as_ref().and_then(|header| client_in(request.headers(), header));
-                // Whoever the proxy names is counted; the proxy itself, if it is exempt, is not.
+                // The client that the proxy names is counted; the proxy itself is not, if it is
+                // exempt.
                 let network = match named {
                     Some(client) => Some(client.0.ip().into()),
                     None => counted_network(limit.shares(), peer.0.ip()),
@@ -359,7 +363,7 @@ impl Connection {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        debug!(error, "The connection with {} broke: {error}", peer.0);
+                        debug!(error, "Connection with {} failed: {error}", peer.0);
                     }
                     return;
                 }
@@ -385,14 +389,14 @@ impl Connection {
     }
 }
 
-/// Counts a connection that is closed for its peer's fault.
+/// Counts a connection that is closed because of its peer's fault.
 fn closed(peer: Peer, reason: &'static str) {
     metrics::counter!("countersign_connections_closed_total", "reason" => reason).increment(1);
-    debug!("The connection with {} is closed: {reason}", peer.0);
+    debug!("Connection with {} closed: {reason}", peer.0);
 }
 
-/// The last address in the last line of `header`: what the nearest proxy wrote. Those before it are
-/// hearsay.
+/// The last address in the last line of `header`, which the nearest proxy wrote. Earlier addresses
+/// cannot be trusted.
 fn client_in(headers: &HeaderMap, header: &HeaderName) -> Option<Peer> {
     let line = headers.get_all(header).iter().next_back()?.to_str().ok()?;
     let last = line.rsplit(',').next()?.trim();
@@ -400,7 +404,7 @@ fn client_in(headers: &HeaderMap, header: &HeaderName) -> Option<Peer> {
     last.parse().ok().or_else(without_port).map(Peer)
 }
 
-/// Asks the router; a panic in a handler is answered 500 and costs nobody else anything.
+/// Calls the router. A panic in a handler is answered 500 and affects no other request.
 async fn answer(
     router: Router,
     request: Request<Incoming>,
@@ -424,8 +428,8 @@ async fn answer(
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     };
-    // A client that waits for leave to send its body is told that it need not (RFC 9110, section
-    // 10.1.1).
+    // A client that sent `Expect: 100-continue` learns that it need not send its body (RFC 9110,
+    // section 10.1.1).
     if !awaits_leave {
         unread.discard().await;
     }

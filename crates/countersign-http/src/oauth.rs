@@ -1,5 +1,5 @@
-//! What an authorization server's calls have in common: a form, by a client that proves itself by
-//! form fields or HTTP Basic; and tokens for its own credentials (RFC 6749, section 4.4).
+//! The common parts of an authorization server's calls: a form, from a client that authenticates
+//! with form fields or HTTP Basic; and tokens for the client itself (RFC 6749, section 4.4).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -19,7 +19,7 @@ use super::token::{Grant, Issuer};
 use crate::body_limit;
 use crate::listen::Peer;
 
-/// Largest form: a token to introspect and a client's credentials, form-encoded, take a part of it.
+/// The largest form: much more than a token to introspect and a client's credentials, form-encoded.
 const FORM_BYTES_MAX: usize = 16 * 1024;
 
 /// RFC 6749, section 5.1.
@@ -39,7 +39,7 @@ struct RefusalBody {
     error_description: &'static str,
 }
 
-/// A status, the RFC's word, and a sentence.
+/// A status, the RFC's error code, and a sentence.
 pub struct Refusal(pub StatusCode, pub &'static str, pub &'static str);
 
 const NOT_A_FORM: Refusal = Refusal(
@@ -68,7 +68,7 @@ const BUSY: Refusal = Refusal(
 const FAILED: Refusal =
     Refusal(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the server failed; try again");
 
-/// Answers a request for a token of this tenant's realm.
+/// Answers a token request to this tenant's realm.
 pub async fn token(authenticator: &Authenticator, tenant: &str, request: Request) -> Response {
     let token = async {
         let form = Form::read(request).await?;
@@ -79,10 +79,10 @@ pub async fn token(authenticator: &Authenticator, tenant: &str, request: Request
     token.await.into_response()
 }
 
-/// Makes a token for a client that has authenticated.
+/// Issues a token to an authenticated client.
 ///
 /// # Errors
-/// When the tenant's key is broken.
+/// If the tenant's key is broken.
 pub fn issue(
     authenticator: &Authenticator,
     issuer: Issuer,
@@ -100,7 +100,7 @@ pub fn issue(
     Ok(TokenResponse { access_token, expires_in, token_type: "Bearer", scope })
 }
 
-/// A form that a client sent.
+/// A form from a client.
 pub struct Form {
     body: Bytes,
     basic: Option<(String, String)>,
@@ -108,10 +108,10 @@ pub struct Form {
 }
 
 impl Form {
-    /// Takes in a form, within the bounds of a body.
+    /// Reads a form, within the limits of a body.
     ///
     /// # Errors
-    /// `invalid_request`, where it is none.
+    /// `invalid_request` if the body is not a form.
     pub async fn read(request: Request) -> Result<Self, Refusal> {
         let address = request.extensions().get::<Peer>();
         let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
@@ -133,10 +133,10 @@ impl Form {
         pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
-    /// Whether a client asks for a token of its own.
+    /// Checks that the grant is `client_credentials`.
     ///
     /// # Errors
-    /// Where the grant is another one, or none.
+    /// If the grant is another one, or absent.
     pub fn asks_for_own_token(&self) -> Result<(), Refusal> {
         match self.field("grant_type").as_deref() {
             Some("client_credentials") => Ok(()),
@@ -145,11 +145,10 @@ impl Form {
         }
     }
 
-    /// The client of this tenant that sent it.
+    /// Authenticates the client of this tenant that sent the form.
     ///
     /// # Errors
-    /// `invalid_client`, the same for an unknown tenant, another tenant's client and a wrong
-    /// secret.
+    /// `invalid_client`, equally for an unknown tenant, another tenant's client and a wrong secret.
     pub async fn client(
         &self,
         authenticator: &Authenticator,
@@ -160,7 +159,7 @@ impl Form {
         let tenant: TenantName = tenant.parse().map_err(|_| UNKNOWN_CLIENT)?;
         let proved = authenticator.credentials(&tenant, &id, &secret, self.address).await;
         proved.map_err(|stranger| match stranger {
-            // Whether there is such a tenant is told to its clients only.
+            // Only its own clients learn whether a tenant exists.
             AuthError::NoTenant | AuthError::NotAuthenticated => UNKNOWN_CLIENT,
             AuthError::TooManyTries => TOO_MANY_TRIES,
             AuthError::Failed => FAILED,

@@ -1,13 +1,13 @@
-//! QR codes as pictures.
+//! QR codes as PNG images.
 
 use qrcode::{Color, EcLevel, QrCode};
 
 /// Pixels of one module, each way.
 const SCALE: usize = 4;
-/// Modules of white around the code (ISO/IEC 18004).
+/// White modules around the code (ISO/IEC 18004).
 const QUIET: usize = 4;
 
-/// A QR code of the text, as a PNG in black and white; none where the text is too long for one.
+/// The text as a QR code, a PNG in black and white; `None` if the text is too long.
 pub fn qr(text: &str) -> Option<Vec<u8>> {
     let code = [EcLevel::M, EcLevel::L]
         .into_iter()
@@ -39,7 +39,8 @@ pub fn qr(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// The side of a square picture, and whether a pixel is dark, as a reader of the PNG sees it.
+    /// The side of a square image, and a function that says whether a pixel is dark, read from the
+    /// PNG.
     fn pixels(picture: &[u8]) -> (usize, impl Fn(usize, usize) -> bool) {
         let mut reader = png::Decoder::new(std::io::Cursor::new(picture)).read_info().unwrap();
         let mut rows = vec![0; reader.output_buffer_size().unwrap()];

@@ -1,10 +1,10 @@
-//! Moments, as people and programs read them: RFC 3339, in UTC.
+//! Moments as text: RFC 3339, in UTC.
 
 use countersign_core::time::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// To the millisecond, and without a fraction where that is zero: for programs.
+/// To the millisecond, without a fraction if it is zero: for programs.
 pub fn exact(at: Timestamp) -> String {
     format(i128::from(at.0) * 1_000_000)
 }
@@ -14,7 +14,7 @@ pub fn brief(at: Timestamp) -> String {
     of_seconds(at.seconds())
 }
 
-/// A number of seconds since the Unix epoch.
+/// A number of seconds since the Unix epoch, as text to the second.
 pub fn of_seconds(seconds: u64) -> String {
     format(i128::from(seconds) * 1_000_000_000)
 }

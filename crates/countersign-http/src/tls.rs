@@ -1,7 +1,7 @@
-//! The server's TLS: whose certificate it shows, and how rustls is set up with it.
+//! The server's TLS: its certificate, and the setup of rustls.
 //!
-//! TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1; nobody presents a client certificate: devices and
-//! applications prove themselves in each request.
+//! TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1. There are no client certificates: devices and applications
+//! authenticate in each request.
 
 mod own;
 #[cfg(test)]
@@ -23,10 +23,10 @@ use self::own::Own;
 pub use self::own::own_ca;
 use countersign_config::{ServerConfig, Tls};
 
-/// Prepares TLS as configured; `None` where a proxy ends it. `data` is the data directory.
+/// Prepares TLS as configured; `None` if a proxy ends it. `data` is the data directory.
 ///
 /// # Errors
-/// Names the file that is missing, unreadable or unfit, and what to do.
+/// Names the file that is missing, unreadable or invalid, and a remedy.
 pub fn prepare(
     config: &ServerConfig,
     data: &Path,
@@ -48,7 +48,7 @@ pub fn prepare(
     Ok(Some(Arc::new(tls)))
 }
 
-/// Checks that nobody else may use a private key's file.
+/// Checks that no other user can read a private key's file.
 fn check_private(key: &Path) -> anyhow::Result<()> {
     let metadata = std::fs::metadata(key);
     let metadata = metadata
@@ -60,7 +60,7 @@ fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
-/// Reads a chain and its key, and checks that they belong together.
+/// Reads a certificate chain and its key, and checks that they match.
 fn load(certificate: &Path, key: &Path) -> anyhow::Result<CertifiedKey> {
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect).with_context(

@@ -1,5 +1,5 @@
-//! Access tokens: signed by their tenant's key and short-lived, so that any node checks them
-//! without a look-up (RFC 9068). One that was verified is remembered until it expires.
+//! Access tokens: signed by their tenant's key and short-lived, so that any node verifies them
+//! without a look-up (RFC 9068). A verified token is cached until it expires.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,32 +19,32 @@ use serde::{Deserialize, Serialize};
 
 use super::token_key;
 
-/// A token is a few hundred bytes; nothing longer is read.
+/// The largest token that is read; real ones have a few hundred bytes.
 const TOKEN_BYTES_MAX: usize = 2 * 1024;
-/// Verified tokens that a node remembers.
+/// Verified tokens that a node caches.
 const TOKENS_REMEMBERED_MAX: usize = 65_536;
 /// RFC 9068, section 2.1.
 const TYPE: &str = "at+jwt";
 
-/// Who issues a token, each under an address of its own: what one issued is good for its calls
-/// only.
+/// The issuer of a token. Each issuer has an address of its own, and its tokens are valid only for
+/// its own calls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Issuer {
-    /// A realm, as KOBIL's and OneSpan's callers know it. Its tokens have no scopes.
+    /// A realm, for the callers of KOBIL's and OneSpan's dialects. Its tokens have no scopes.
     Realm,
     /// `TrustedX`'s authorization server.
     AuthServer,
 }
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Deserialize, Serialize)]
 struct AccessClaims {
-    /// The tenant's address: a token reaches no other tenant's rows.
+    /// The issuer's address, which names the tenant: a token gives access to no other tenant.
     iss: String,
     /// The client.
     sub: String,
     client_id: String,
-    /// What it is good for, names with blanks between (RFC 9068, section 2.2.3).
+    /// The scopes, separated by blanks (RFC 9068, section 2.2.3).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     scope: String,
     iat: u64,
@@ -52,7 +52,7 @@ struct AccessClaims {
     jti: String,
 }
 
-/// Makes tokens, and remembers those that it has verified.
+/// Issues tokens, and caches those that it has verified.
 #[derive(Debug)]
 pub struct Tokens {
     lifetime: Duration,
@@ -69,23 +69,23 @@ struct CachedToken {
     expires: u64,
 }
 
-/// Whose token it is.
+/// The client of a verified token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Bearer {
     /// The client.
     pub client: ClientId,
-    /// As people know it.
+    /// Its name for people.
     pub name: String,
-    /// What the token is good for: names with blanks between.
+    /// The token's scopes, separated by blanks.
     pub scope: Arc<str>,
 }
 
-/// What a token says that holds.
+/// The claims of a valid token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TokenClaims {
     /// The client.
     pub client: ClientId,
-    /// What it is good for: names with blanks between.
+    /// The scopes, separated by blanks.
     pub scope: Arc<str>,
     /// When it was issued, in seconds since the Unix epoch.
     pub issued: u64,
@@ -93,34 +93,32 @@ pub struct TokenClaims {
     pub expires: u64,
 }
 
-/// Whom a token is made for, and what for.
+/// The parameters of a new token.
 #[derive(Clone, Copy, Debug)]
 pub struct Grant<'a> {
-    /// Who issues it.
+    /// The issuer.
     pub issuer: Issuer,
-    /// Whose client it is.
+    /// The client's tenant.
     pub tenant: &'a Tenant,
     /// The client, which has authenticated.
     pub client: &'a ClientId,
-    /// What it is good for: names with blanks between.
+    /// The scopes, separated by blanks.
     pub scope: &'a str,
 }
 
 impl Tokens {
-    /// Tokens that are good for `lifetime`, issued by the realms of the server at this public
-    /// address.
+    /// Issues tokens that are valid for `lifetime`, for the server at this public address.
     pub fn new(lifetime: Duration, server: &str) -> Self {
         Self { lifetime, server: server.to_owned(), verified: Mutex::default() }
     }
 
-    /// The address of who issues a tenant's tokens, which is where a realm is discovered (RFC 8414,
+    /// The address of the issuer of a tenant's tokens, at which a realm is discovered (RFC 8414,
     /// section 2).
     pub fn issuer(&self, issuer: Issuer, tenant: &TenantName) -> String {
         format!("{}{}{tenant}", self.server, issuer.path())
     }
 
-    /// The tenant whose token this says it is, believing nothing of it: to find the key to verify
-    /// it with.
+    /// The tenant that an unverified token names, to find the key for its verification.
     pub fn tenant_of(&self, issuer: Issuer, token: &str) -> Option<TenantName> {
         #[derive(Deserialize)]
         struct IssuerClaim {
@@ -132,15 +130,15 @@ impl Tokens {
         iss.strip_prefix(self.server.as_str())?.strip_prefix(issuer.path())?.parse().ok()
     }
 
-    /// How long a token is good.
+    /// The lifetime of a token.
     pub fn lifetime(&self) -> Duration {
         self.lifetime
     }
 
-    /// Makes a token for a client that has authenticated.
+    /// Issues a token to an authenticated client.
     ///
     /// # Errors
-    /// When the tenant's key is broken.
+    /// If the tenant's key is broken.
     pub fn issue(&self, grant: Grant<'_>, jti: u128, now: Timestamp) -> anyhow::Result<String> {
         let Grant { issuer, tenant, client, scope } = grant;
         let claims = AccessClaims {
@@ -158,7 +156,7 @@ impl Tokens {
         jsonwebtoken::encode(&header, &claims, &key).context("signing an access token")
     }
 
-    /// Whose token this is, if it was remembered and still holds.
+    /// The client of this token, if the token is cached and still valid.
     pub fn known(
         &self,
         issuer: Issuer,
@@ -171,7 +169,7 @@ impl Tokens {
         holds.then(|| (known.tenant.clone(), known.bearer.clone()))
     }
 
-    /// Verifies a token with its tenant's key. `None` for any that does not hold.
+    /// Verifies a token with its tenant's key. `None` for an invalid token.
     pub fn verify(
         &self,
         issuer: Issuer,
@@ -191,7 +189,7 @@ impl Tokens {
         let mut rules = Validation::new(Algorithm::ES256);
         rules.set_issuer(&[self.issuer(issuer, &tenant.name)]);
         rules.set_required_spec_claims(&["iss", "sub", "exp"]);
-        // Time is read in one place only, and expiry is judged below by that.
+        // Expiry is checked below, with the time that the caller gives.
         rules.validate_exp = false;
         rules.validate_aud = false;
         let claims = jsonwebtoken::decode::<AccessClaims>(token, &key, &rules).ok()?.claims;
@@ -202,8 +200,8 @@ impl Tokens {
         Some(TokenClaims { client: sub.parse().ok()?, scope: scope.into(), issued, expires })
     }
 
-    /// Remembers whose token it is, until it expires. A client's name does not change, and one that
-    /// was removed keeps its tokens until then.
+    /// Caches a token's client until the token expires. A client's name does not change, and a
+    /// removed client's tokens stay valid until then.
     pub fn remember(
         &self,
         issuer: Issuer,
@@ -229,7 +227,7 @@ impl Tokens {
 }
 
 impl Issuer {
-    /// What stands between the server's address and the tenant's name.
+    /// The path between the server's address and the tenant's name.
     fn path(self) -> &'static str {
         match self {
             Self::Realm => "/auth/realms/",

@@ -1,4 +1,4 @@
-//! The public half of the key that signs a tenant's tokens, and the key's name.
+//! The public key of a tenant's tokens, and its key id.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -7,10 +7,10 @@ use countersign_core::Fault;
 use countersign_core::tenant::Tenant;
 use rcgen::{KeyPair, PublicKeyData as _};
 
-/// The name of a tenant's token key, in its tokens and among its keys.
+/// The id of a tenant's token key, in its tokens and its key set.
 ///
 /// # Errors
-/// When the key is broken.
+/// If the key is broken.
 pub(super) fn key_name(tenant: &Tenant) -> Result<String, Fault> {
     let (x, y) = point(tenant)?;
     Ok(thumbprint(&x, &y))
@@ -19,22 +19,22 @@ pub(super) fn key_name(tenant: &Tenant) -> Result<String, Fault> {
 /// The public half of a tenant's token key: the coordinates of a point on P-256, base64url.
 ///
 /// # Errors
-/// When the key is broken.
+/// If the key is broken.
 pub(super) fn point(tenant: &Tenant) -> Result<(String, String), Fault> {
     const READING: &str = "reading a tenant's token key";
     let key = KeyPair::try_from(tenant.token_key.expose().as_slice())
         .map_err(Fault::while_doing(READING))?;
     match key.der_bytes() {
-        // SEC 1, 2.3.3: uncompressed.
+        // SEC 1, section 2.3.3: an uncompressed point.
         [0x04, coordinates @ ..] if coordinates.len() == 64 => {
             let (x, y) = coordinates.split_at(32);
             Ok((BASE64URL.encode(x), BASE64URL.encode(y)))
         }
-        _ => Err(Fault::new(READING, "it is no key on P-256")),
+        _ => Err(Fault::new(READING, "it is not a key on P-256")),
     }
 }
 
-/// RFC 7638, section 3: the required members in order, hashed.
+/// The key's thumbprint: a hash of the required members in order (RFC 7638, section 3).
 pub(super) fn thumbprint(x: &str, y: &str) -> String {
     let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
     BASE64URL.encode(digest::digest(&digest::SHA256, members.as_bytes()))

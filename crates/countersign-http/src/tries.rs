@@ -1,8 +1,9 @@
-//! Limits on wrong guesses at secrets, for each client address and for each user.
+//! Limits on wrong guesses of secrets, for each client address and for each user.
 //!
-//! A limit is asked before a guess is answered, and answering and counting are one step under one
-//! lock: many guesses at once get no more answers than the limit, and a right one does not pass it.
-//! Only wrong guesses count. The counts are this process's, and a restart forgets them.
+//! The limit is checked before a guess is answered. Answering and counting are one step under one
+//! lock, so that concurrent guesses get no more answers than the limit, and a right guess does not
+//! bypass it. Only wrong guesses count. The counts belong to this process, and a restart clears
+//! them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -13,9 +14,9 @@ use std::time::Duration;
 use countersign_core::time::Timestamp;
 use parking_lot::Mutex;
 
-/// Counters that are remembered. When there are more, those that were touched longest ago go first.
+/// Counters that are kept. Beyond that, the least recently used are dropped first.
 const COUNTERS_REMEMBERED_MAX: usize = 131_072;
-/// Bits of an IPv6 address that count as one client: whoever has one address has the whole /64
+/// Bits of an IPv6 address that count as one client: the owner of one address has the whole /64
 /// (RFC 6177, section 2).
 const IPV6_CLIENT_BITS: u32 = 64;
 
@@ -27,20 +28,20 @@ pub struct Quota {
     period: Duration,
 }
 
-/// What wrong guesses of one kind count against, such as those from one address.
+/// A counter of one kind of wrong guesses, such as those from one address.
 #[derive(Clone, Copy, Debug)]
 pub struct Counter {
-    /// A keyed hash of what is counted, so that nobody can aim at another's counter.
+    /// A keyed hash of the counted thing, so that an attacker cannot aim at another's counter.
     key: u64,
     quota: Quota,
 }
 
-/// A guess that did not hold, or was not looked at.
+/// A guess that was wrong or not checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wrong {
-    /// It is wrong. It has been counted.
+    /// The guess is wrong, and has been counted.
     Guess,
-    /// There were too many wrong guesses. Whether this one is right is not told.
+    /// There were too many wrong guesses. Whether this one is right is not revealed.
     TooMany,
 }
 
@@ -51,8 +52,8 @@ pub struct Tries {
     counts: Mutex<Counts>,
 }
 
-/// When each counter is back at nothing, in microseconds since the Unix epoch: two generations, of
-/// which the older one is dropped when the newer one is full.
+/// When each counter is back at zero, in microseconds since the Unix epoch, in two generations: the
+/// older one is dropped when the newer one is full.
 #[derive(Debug, Default)]
 struct Counts {
     new: HashMap<u64, u64>,
@@ -60,17 +61,17 @@ struct Counts {
 }
 
 impl Quota {
-    /// So many in a minute.
+    /// So many guesses in a minute.
     pub fn per_minute(count: NonZeroU32) -> Self {
         Self { count, period: Duration::from_mins(1) }
     }
 
-    /// So many in an hour.
+    /// So many guesses in an hour.
     pub fn per_hour(count: NonZeroU32) -> Self {
         Self { count, period: Duration::from_hours(1) }
     }
 
-    /// The same in so many times the count.
+    /// The quota with its count multiplied by `factor`.
     pub fn times(self, factor: NonZeroU32) -> Self {
         Self { count: self.count.saturating_mul(factor), ..self }
     }
@@ -80,19 +81,19 @@ impl Quota {
         u64::try_from(self.period.as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// After how many microseconds one guess is forgiven.
+    /// The time after which one guess is forgiven, in microseconds.
     fn share(self) -> u64 {
         (self.period() / u64::from(self.count.get())).max(1)
     }
 }
 
 impl Tries {
-    /// The counter of `what`, which must name its kind as well.
+    /// The counter of `what`, which must include its kind.
     pub fn counter(&self, quota: Quota, what: impl Hash) -> Counter {
         Counter { key: self.hasher.hash_one(what), quota }
     }
 
-    /// Whether a guess would be looked at.
+    /// Checks whether a guess would be answered.
     ///
     /// # Errors
     /// [`Wrong::TooMany`] if one of the counters has reached its quota.
@@ -100,11 +101,12 @@ impl Tries {
         self.counts.lock().check(counters, now)
     }
 
-    /// Answers a guess: what `guess` gives, if the counters allow it to be looked at. A wrong one
-    /// is counted in all of them. `guess` runs under the lock, so it must be short.
+    /// Answers a guess with the result of `guess`, if the counters allow it. A wrong guess is
+    /// counted in all of them. `guess` runs under the lock, so it must be short.
     ///
     /// # Errors
-    /// [`Wrong::TooMany`] as [`check`](Self::check), and [`Wrong::Guess`] if `guess` gives nothing.
+    /// [`Wrong::TooMany`] as [`check`](Self::check), and [`Wrong::Guess`] if `guess` returns
+    /// nothing.
     pub fn judge<T>(
         &self,
         counters: &[Counter],
@@ -121,7 +123,7 @@ impl Tries {
         })
     }
 
-    /// Forgets counters that are back at nothing.
+    /// Drops counters that are back at zero.
     pub fn tidy(&self, now: Timestamp) {
         let mut counts = self.counts.lock();
         counts.new.retain(|_, until| *until > micros(now));

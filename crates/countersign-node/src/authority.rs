@@ -1,5 +1,5 @@
-//! A tenant's embedded certificate authority: made with the tenant, it issues its devices'
-//! certificates.
+//! A tenant's embedded certificate authority: it is created with the tenant, and issues its
+//! devices' certificates.
 
 use anyhow::Context as _;
 use countersign_core::id::{SerialNumber, TenantName, UserName};
@@ -14,20 +14,20 @@ use rcgen::{
 use rustls_pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
 
-/// An authority outlives every device's certificate that it issues.
+/// The validity of an authority, which outlives every certificate that it issues.
 const AUTHORITY_VALIDITY: Duration = Duration::days(365 * 20);
-/// A device's certificate; renewed by enrolling again.
+/// The validity of a device's certificate, which is renewed by enrolling again.
 const DEVICE_VALIDITY: Duration = Duration::days(365 * 3);
 /// A serial number is positive (RFC 5280, section 4.1.2.2).
 const SERIAL_MIN: u128 = 1;
-/// Clocks of those who verify may be behind.
+/// How far validity is dated back, because verifiers' clocks may be late.
 const BACK_DATED: Duration = Duration::days(1);
 
-/// Makes a tenant: its authority, which is its only root and has this serial number, and the key of
-/// its access tokens.
+/// Creates a tenant with its authority, which is its only root and has this serial number, and with
+/// the key of its access tokens.
 ///
 /// # Errors
-/// When no key can be made.
+/// If no key can be generated.
 pub fn found_tenant(name: TenantName, serial: u128, now: Timestamp) -> anyhow::Result<Tenant> {
     let key = KeyPair::generate().context("making the authority's key")?;
     let mut params = CertificateParams::default();
@@ -49,11 +49,11 @@ pub fn found_tenant(name: TenantName, serial: u128, now: Timestamp) -> anyhow::R
     })
 }
 
-/// What a device asks a certificate for: its key, which it proved to hold.
+/// A device's request for a certificate: its key, which it proved to hold.
 #[derive(Debug)]
 pub struct Request(countersign_proof::Request);
 
-/// Why a request for a certificate is turned down.
+/// The reason why a request for a certificate is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "a request is PKCS#10, signed by its own key: P-256, P-384, P-521, RSA 2048 to 8192 or Ed25519; and its \
@@ -70,11 +70,11 @@ pub struct Issued {
 }
 
 impl Request {
-    /// Reads a PKCS#10 request, and verifies that its key signed the request and, as `proof`, the
-    /// statement.
+    /// Reads a PKCS#10 request, and verifies that its key signed both the request and the
+    /// statement, the latter as `proof`.
     ///
     /// # Errors
-    /// Refuses whatever else came, and weak keys.
+    /// Refuses anything else, and weak keys.
     pub fn parse(statement: &KeyStatement<'_>, proof: &[u8]) -> Result<Self, BadRequest> {
         let request = countersign_proof::Request::parse(statement.csr).map_err(|_| BadRequest)?;
         request.check_proof(&statement.to_bytes(), proof).map_err(|_| BadRequest)?;
@@ -91,13 +91,12 @@ impl Request {
         self.0.key_digest()
     }
 
-    /// Issues the certificate. What the request says besides its key is not taken over. `serial` is
-    /// random: one that follows from the key would be the same in two certificates of one key, and
-    /// a verifier that looks for the signer by issuer and serial number could take one for the
-    /// other.
+    /// Issues the certificate. Only the key is taken from the request. `serial` is random. A serial
+    /// number derived from the key would be the same in two certificates of one key, and a verifier
+    /// that finds the signer by issuer and serial number could confuse them.
     ///
     /// # Errors
-    /// When the authority's own material is broken.
+    /// If the authority's own key or certificate is broken.
     pub fn issue(
         &self,
         tenant: &Tenant,
@@ -113,7 +112,7 @@ impl Request {
             .context("reading the authority's certificate")?;
 
         let mut params = CertificateParams::default();
-        // X.520's upper bound on a common name is 64 characters; the whole name is the ledger's.
+        // X.520's upper bound on a common name is 64 characters; the ledger has the whole name.
         let name: String = user.as_str().chars().take(64).collect();
         params.distinguished_name = subject(&name, &tenant.name);
         params
@@ -224,8 +223,8 @@ mod tests {
         write("ca.pem", &pem(&tenant.authority.certificate));
         write("key.pem", &key.serialize_pem());
         write("content", "Pay 5");
-        // One key under two names; with one serial number, as it would follow from the key, and
-        // with two.
+        // One key under two names: with one serial number, as it would be if derived from the key,
+        // and with two.
         for (janes, mallorys, accepted) in [(7, 7, true), (7, 8, false)] {
             write("jane.pem", &pem(&issue(&request, &tenant, "jane", janes)));
             write("mallory.pem", &pem(&issue(&request, &tenant, "mallory", mallorys)));

@@ -1,4 +1,5 @@
-//! The world: the only place that reads the clock, and where ids are drawn.
+//! The adapter of clock and randomness: the only place that reads the clock, and where ids are
+//! drawn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +14,8 @@ pub struct System {
     latest: Arc<AtomicU64>,
 }
 
-/// A clock that was set back stands still until the time that it told before has come: deadlines
-/// were set and certificates judged by that time.
+/// If the system clock is set back, this clock stands still until the latest time that it gave,
+/// because deadlines were set and certificates checked by that time.
 impl Clock for System {
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -31,7 +32,7 @@ impl Entropy for System {
     }
 }
 
-/// A moment as the standard library writes it.
+/// A moment as the standard library's type.
 pub fn system_time(at: Timestamp) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(at.0)
 }

@@ -30,7 +30,7 @@ use crate::notifier::LocalNotifier;
 /// The engine as this process runs it.
 pub type Core = Engine<Store, LocalNotifier, System>;
 
-/// Logs a fault with everything that caused it, once, at the edge.
+/// Logs a fault with all its causes, once, at the edge.
 pub fn log(fault: &Fault) {
     let causes =
         iter::successors(fault.source(), |cause: &&dyn std::error::Error| (*cause).source());

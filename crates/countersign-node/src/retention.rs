@@ -1,4 +1,4 @@
-//! Retention: what has been kept long enough goes, in small batches with pauses between them, so
+//! Retention: removes what has been kept long enough, in small batches with pauses between them, so
 //! that no commit waits for it.
 
 use countersign_core::engine::Keep;
@@ -11,13 +11,13 @@ use crate::task::Shutdown;
 use crate::{Core, log};
 use countersign_config::RetentionConfig;
 
-/// How often it is looked whether something may go.
+/// The interval between two checks for something to remove.
 const LOOK_EVERY: Duration = Duration::from_mins(10);
-/// Between two batches: at [`countersign_core::limits::FORGET_MAX`] a batch, up to 1,000 a second
-/// go, which is more than come.
+/// The pause between two batches. With [`countersign_core::limits::PURGE_MAX`] a batch, up to
+/// 1,000 a second are removed, which is more than arrive.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Removes what has been kept long enough, until the end begins.
+/// Removes what has been kept long enough, until the shutdown begins.
 pub async fn work(core: Arc<Core>, rules: RetentionConfig, tasks: Shutdown) {
     let draining = tasks.draining();
     let keep = Keep { ended_transactions: rules.ended_transactions, events: rules.events };

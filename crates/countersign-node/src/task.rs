@@ -1,8 +1,8 @@
-//! Supervised tasks and the end of the process: the only module that spawns.
+//! Supervised tasks and the shutdown of the process: the only module that spawns.
 //!
-//! Everything that runs beside a request is a named task of one [`Shutdown`]. A panic in any is
-//! logged, once, with the name; an essential one that ends before it was told to takes the process
-//! down, since a server that has lost its sweeper or its listener only looks alive.
+//! Everything that runs beside a request is a named task of one [`Shutdown`]. A panic in a task is
+//! logged once, with the task's name. If an essential task ends too early, the process ends,
+//! because a server without its sweeper or its listener only looks alive.
 //!
 //! ```text
 //! running ──begin──▶ draining ──finish──▶ over
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-/// The process's tasks, and how far its end has come. Clones are handles to the same.
+/// The process's tasks, and the state of its shutdown. Clones share the same state.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     draining: CancellationToken,
@@ -30,44 +30,46 @@ pub struct Shutdown {
 /// What the end of a task means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Criticality {
-    /// The process cannot do without: its end before [`Shutdown::begin`] begins the shutdown.
+    /// The process cannot run without it: if it ends before [`Shutdown::begin`], the shutdown
+    /// begins.
     Essential,
     /// It ends when its work is done.
     Passing,
 }
 
 impl Shutdown {
-    /// Tells everything to come to its end. Again is no event.
+    /// Starts draining. Idempotent.
     pub fn begin(&self) {
         self.draining.cancel();
     }
 
-    /// Whether the end has begun: nothing new is taken on.
+    /// Whether the shutdown has begun; then no new work is accepted.
     pub fn has_begun(&self) -> bool {
         self.draining.is_cancelled()
     }
 
-    /// Waits until the end begins.
+    /// Waits until the shutdown begins.
     pub async fn begun(&self) {
         self.draining.cancelled().await;
     }
 
-    /// A token that is cancelled when the end begins.
+    /// A token that is cancelled when the shutdown begins.
     pub fn draining(&self) -> CancellationToken {
         self.draining.clone()
     }
 
-    /// A token that is cancelled when all is done; what reports on the draining lives until then.
+    /// A token that is cancelled when all work is done; tasks that report on the draining run until
+    /// then.
     pub fn over(&self) -> CancellationToken {
         self.over.clone()
     }
 
-    /// The essential task that failed, if that is why the end began.
+    /// The essential task that failed, if that started the shutdown.
     pub fn failed(&self) -> Option<&'static str> {
         self.failed.get().copied()
     }
 
-    /// Runs `work` beside everything else. `name` stands in the log.
+    /// Runs `work` as a task. `name` is for the log.
     pub fn spawn(
         &self,
         name: &'static str,
@@ -92,8 +94,8 @@ impl Shutdown {
         });
     }
 
-    /// Ends everything: begins the end where that has not happened, tells what reports that it is
-    /// over, and waits for all tasks, at most for `within`. Answers whether all ended.
+    /// Ends everything: starts draining if that has not happened, cancels [`Shutdown::over`], and
+    /// waits at most `within` for all tasks. Returns whether all ended.
     pub async fn finish(&self, within: Duration) -> bool {
         self.begin();
         self.over.cancel();
@@ -106,10 +108,10 @@ impl Shutdown {
         all
     }
 
-    /// Begins the end at SIGTERM or SIGINT; a second one ends the process where it stands.
+    /// Begins the shutdown at SIGTERM or SIGINT; a second signal ends the process at once.
     ///
     /// # Errors
-    /// When the system takes no handler.
+    /// If the system accepts no handler.
     pub fn begin_on_signals(&self) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -134,18 +136,18 @@ impl Shutdown {
     }
 }
 
-/// Runs `work`, which may block, on a thread that is kept for such work. It runs to its end, also
-/// if nobody waits for it any more: whoever calls this bounds how much of it there is at once.
+/// Runs `work`, which may block, on a thread for blocking work. It runs to its end, even if its
+/// caller no longer waits; so callers must limit how much of it runs at once.
 ///
 /// # Errors
-/// If it panicked, or the runtime ends.
+/// If `work` panicked, or the runtime ends.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<T> {
     Ok(tokio::task::spawn_blocking(work).await?)
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")

@@ -1,4 +1,4 @@
-//! Callers that wait for a transaction's end: each a small task, woken by the doorbell.
+//! Callers that wait for a transaction's end: each one is a small task, which the notifier wakes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use crate::Core;
 use crate::notifier::{EndWaiter, TooMany};
 use crate::task::Shutdown;
 
-/// The doorbell may be deaf: how often the ledger is asked all the same.
+/// How often the ledger is read, because a notification may be lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
-/// After a deadline, the sweeper's turn.
+/// Time for the sweeper after a deadline.
 const SWEEP_GRACE: Duration = Duration::from_millis(500);
 
-/// Waits until `started` has ended. `None` when the server stops first: the caller may ask again.
+/// Waits until `started` has ended. `None` if the server stops first; the caller may ask again.
 ///
-/// `waiter` listens for the transaction that the caller meant to start. If an earlier call had
-/// started it already, under another id, that one is listened for instead.
+/// `waiter` waits for the transaction that the caller meant to start. If an earlier call already
+/// started it under another id, that one is awaited instead.
 ///
 /// # Errors
-/// When the ledger fails, or the client has too many waiting callers.
+/// If the ledger fails, or the client has too many waiting callers.
 pub async fn wait_for_end(
     core: &Core,
     started: Arc<Transaction>,

@@ -1,15 +1,15 @@
-//! How relying parties speak. Each dialect translates into the engine's words and out of them; none
-//! decides, and none knows of another.
+//! The dialects. Each one translates between its API and the engine; none decides, and none depends
+//! on another.
 
 use countersign_core::spec::Dialect;
 use countersign_core::transaction::Transaction;
 
-/// What a callback says of a transaction's end, in the words of the dialect that it was started on:
-/// the same bytes each time. `None` before the end.
+/// A callback's body for a transaction's end, in the format of its dialect: the same bytes each
+/// time. `None` before the end.
 pub(crate) fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
     match transaction.spec.dialect {
         Dialect::Kobil => countersign_kobil::result_body(transaction),
-        // Its callers wait on the line: nobody is called back.
+        // OneSpan's clients wait for the response, so there are no callbacks.
         Dialect::OneSpan => None,
         Dialect::TrustedX => countersign_trustedx::result_body(transaction),
     }

@@ -1,4 +1,4 @@
-//! The server and its command line, as a library that the binary `countersign` calls: assembly of the
+//! The server and its command line, as the library of the binary `countersign`: assembly of the
 //! crates, the command line, health and metrics.
 
 mod cli;

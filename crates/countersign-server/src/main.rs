@@ -1,12 +1,12 @@
-//! The binary `countersign`: the server, its administration, and a device for the command line.
+//! The binary `countersign`: the server, its administration, and a device on the command line.
 
-/// For C's allocations, too: SQLite's are many. docs/performance.md says what it gains.
+/// Also for C's allocations, because SQLite makes many. docs/performance.md has the gain.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() {
     let status = countersign_server::run().await;
-    // The runtime is not waited for: a thread of its own may still be reading standard input.
+    // The runtime is not awaited, because one of its threads may still be reading standard input.
     std::process::exit(status);
 }

@@ -1,7 +1,7 @@
-//! What operators see: logs on standard error, and health and metrics on an address of their own.
+//! Logs on standard error, and health and metrics on an address of their own.
 //!
-//! The admin listener outlives the public one, so that `/readyz` can tell a load balancer of the
-//! draining.
+//! The admin listener runs longer than the public one, so that `/readyz` can tell a load balancer
+//! about the draining.
 
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
@@ -23,18 +23,18 @@ use countersign_config::{LogFormat, ObserveConfig, Shares};
 use countersign_http::listen::{Limits, Listener};
 use countersign_node::task::{Criticality, Shutdown};
 
-/// Scrapers and probes; more than a handful is a mistake.
+/// Connections of scrapers and probes; there are normally only a few.
 const ADMIN_CONNECTIONS_MAX: u32 = 64;
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
-/// A ledger that takes longer to answer is not ready.
+/// If the ledger takes longer to answer, the node is not ready.
 const READY_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Histograms gather what is recorded, and shrink only when they are tidied.
+/// Histograms collect all samples, and shrink only in their upkeep.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Sends the log to standard error, for the rest of the process's life.
 ///
 /// # Errors
-/// When the directives are none, or when a log has been set up before.
+/// If the directives are invalid, or a log has been set up before.
 pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log).context("`observe.log` cannot be read")?;
     let log = tracing_subscriber::fmt()
@@ -48,10 +48,10 @@ pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<()> {
     done.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))
 }
 
-/// Starts to record what `metrics::` macros tell, for the rest of the process's life.
+/// Starts to record the values of `metrics::` macros, for the rest of the process's life.
 ///
 /// # Errors
-/// When a recorder has been set up before.
+/// If a recorder has been set up before.
 pub(crate) fn record(tasks: &Shutdown) -> anyhow::Result<PrometheusHandle> {
     let metrics =
         PrometheusBuilder::new().install_recorder().context("the metrics cannot be set up")?;
@@ -65,11 +65,11 @@ pub(crate) fn record(tasks: &Shutdown) -> anyhow::Result<PrometheusHandle> {
     Ok(metrics)
 }
 
-/// Binds the admin listener. A default address that is taken gives way to a free port on the
-/// loopback.
+/// Binds the admin listener. If the default address is in use, a free port on the loopback is
+/// taken.
 ///
 /// # Errors
-/// When an address that somebody chose is taken.
+/// If a configured address is in use.
 pub(crate) fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
     let limits = Limits::new(ADMIN_DRAIN);
     let shares = || Shares::unshared(ADMIN_CONNECTIONS_MAX);
@@ -80,7 +80,7 @@ pub(crate) fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
             let listener = Listener::bind(free, None, limits, shares())?;
             let (wanted, address) = (config.listen, listener.address());
             warn!(
-                "{wanted} is taken (by another Countersign?): health and metrics are on {address} \
+                "{wanted} is in use (by another Countersign?): health and metrics are on {address} \
                  instead; `observe.listen` chooses"
             );
             listener
@@ -91,8 +91,8 @@ pub(crate) fn bind(config: &ObserveConfig) -> anyhow::Result<Listener> {
     Ok(listener)
 }
 
-/// Serves health and metrics until all is over. `ready` says what keeps the node from taking
-/// requests, if anything does; `count` tells the metrics what is only counted when somebody asks.
+/// Serves health and metrics until the process ends. `ready` returns the reason why the node
+/// accepts no requests, if there is one; `count` updates the gauges before they are read.
 pub(crate) fn serve<F, R>(
     listener: Listener,
     metrics: PrometheusHandle,
@@ -125,8 +125,8 @@ fn router(admin: AdminEndpoint) -> Router {
         .with_state(admin)
 }
 
-/// `GET /readyz`: 200, or 503 with the reason. Whoever balances load sends nothing to a node that
-/// says 503.
+/// `GET /readyz`: 200, or 503 with the reason. A load balancer sends no requests to a node that
+/// answers 503.
 async fn readyz(State(admin): State<AdminEndpoint>) -> (StatusCode, &'static str) {
     if admin.tasks.has_begun() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");

@@ -1,14 +1,14 @@
-//! The process: what it is made of, how it begins, and how it ends.
+//! The server process: its parts, its start, and its shutdown.
 //!
 //! ```text
-//! config ─▶ store ─▶ engine ─┬─ dialects (relying parties) ─┐
+//! config ─▶ store ─▶ engine ─┬─ dialects (clients) ─────────┐
 //!                            ├─ channel  (devices) ─────────┴─ listener
-//!                            ├─ deliveries (debts)
+//!                            ├─ deliveries
 //!                            └─ sweeper  (time)
 //! ```
 //!
-//! At SIGTERM: no new transaction, held callers are told to come back, channels are closed with a
-//! reason, and the ledger is closed clean.
+//! At SIGTERM: no new transactions start, waiting callers are told to ask again, channels are
+//! closed with a reason, and the ledger is closed cleanly.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -48,20 +48,20 @@ use countersign_onespan::rest::{self, Rest};
 use countersign_onespan::soap::{self, Soap};
 use countersign_trustedx::TrustedX;
 
-/// How often the clocks of open transactions are looked at.
+/// The interval between two checks for transactions whose time is over.
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
-/// How often what is remembered for a while is gone through.
+/// The interval between two clean-ups of caches.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
-/// Files that are open besides connections from outside: the ledger's, the admin listener's,
-/// deliveries'.
+/// Open files besides incoming connections: those of the ledger, the admin listener and deliveries.
 const OTHER_FILES: u64 = 512;
-/// What tasks get, after the drain, to end.
+/// How long tasks may take to end after the drain.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
-/// Serves until a signal, or until an essential part fails.
+/// Serves until a signal, or until an essential task fails.
 ///
 /// # Errors
-/// Says what is wrong with the configuration, the data directory or an address; or what failed.
+/// Names the problem with the configuration, the data directory or an address; or the task that
+/// failed.
 pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<()> {
     let config = Config::load(file, overrides)?;
     observe::log(&config.observe)?;
@@ -108,7 +108,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
 
     serve_health(&config, &store, &core, listener.limit(), &tasks)?;
     spawn_workers(&config, &core, callers, &tasks);
-    // About a second, in which no device's token could be told from one that was used before.
+    // About a second, in which a used device token would not be distinguishable from an unused one.
     tokio::time::sleep(core.now().until(devices.opens_at())).await;
     tasks.spawn(
         "tidier",
@@ -116,13 +116,13 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
         tidy(authenticator, devices, phones, tasks.clone()),
     );
     info!("Listening on {}; applications and devices reach it at {address}", listener.address());
-    // The one line on standard output, for whoever started this process and waits for it.
+    // The only line on standard output, for the process that started this one and waits for it.
     println!("ready {address}");
     let served = listener.serve(router, tasks.clone(), tasks.draining());
     tasks.spawn("listener", Criticality::Essential, served);
 
     tasks.begun().await;
-    info!("Draining: no new transactions; waiting for what is under way");
+    info!("Draining: no new transactions; waiting for open requests");
     tasks.finish(config.server.drain + LAST_WAIT).await;
     store.close().await.context("closing the ledger")?;
     info!("The ledger is closed");
@@ -148,7 +148,7 @@ fn serve_health(
     Ok(())
 }
 
-/// Starts what works beside the requests: deliveries, retention and the ends of transactions.
+/// Starts the background tasks: deliveries, retention and the sweeper.
 fn spawn_workers(config: &Config, core: &Arc<Core>, callers: Callers, tasks: &Shutdown) {
     let checking = callers.pushes.clone().check(core.now());
     tasks.spawn("check of push senders", Criticality::Passing, checking);
@@ -160,7 +160,7 @@ fn spawn_workers(config: &Config, core: &Arc<Core>, callers: Callers, tasks: &Sh
     tasks.spawn("sweeper", Criticality::Essential, sweep(Arc::clone(core), tasks.clone()));
 }
 
-/// What keeps this node from taking requests, if anything does.
+/// The reason why this node accepts no requests, if there is one.
 fn ready(store: &Store, limit: &ConnectionLimit) -> Result<(), &'static str> {
     store.ready().map_err(|_| "the ledger does not answer\n")?;
     if limit.is_full() { Err("connections are full\n") } else { Ok(()) }
@@ -169,14 +169,14 @@ fn ready(store: &Store, limit: &ConnectionLimit) -> Result<(), &'static str> {
 /// Opens the ledger that the configuration names.
 ///
 /// # Errors
-/// Says what to do about it.
+/// Names the problem and a remedy.
 pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
     let store = &config.store;
     Store::sqlite(&store.data, Some(&store.master_key_file))
         .with_context(|| format!("the ledger in {} cannot be opened", store.data.display()))
 }
 
-/// Sees to it that so many connections can be open, as far as the system lets this process decide.
+/// Raises the limit on open files for so many connections, as far as the system allows.
 fn allow_connections(connections_max: u32) {
     let needed = u64::from(connections_max) + OTHER_FILES;
     let allowed = rlimit::increase_nofile_limit(needed).unwrap_or(needed);
@@ -207,7 +207,8 @@ fn authenticator(
     address: &str,
 ) -> anyhow::Result<Authenticator> {
     let default_tenant = config.server.default_tenant.as_deref().map(str::parse).transpose();
-    let default_tenant = default_tenant.context("`server.default_tenant` is no tenant's name")?;
+    let default_tenant =
+        default_tenant.context("`server.default_tenant` is not a tenant's name")?;
     Ok(Authenticator::new(
         Arc::clone(core),
         Tokens::new(config.tokens.lifetime, address),
@@ -240,7 +241,7 @@ fn phones(config: &Config, core: &Arc<Core>, devices: &Devices) -> Phones {
     Phones::new(Arc::clone(core), devices.clone(), rules)
 }
 
-/// Both sides of OneSpan's dialect.
+/// Both APIs of OneSpan's dialect.
 fn onespan(
     config: &Config,
     authenticator: &Authenticator,
@@ -293,7 +294,7 @@ fn quota(per_minute: u32) -> NonZeroU32 {
     NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN)
 }
 
-/// Ends what has run out of time.
+/// Ends transactions whose time is over.
 async fn sweep(core: Arc<Core>, tasks: Shutdown) {
     let mut turns = tokio::time::interval(SWEEP_EVERY);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -304,7 +305,7 @@ async fn sweep(core: Arc<Core>, tasks: Shutdown) {
     }
 }
 
-/// Forgets what need not be remembered any longer.
+/// Drops expired entries of caches.
 async fn tidy(authenticator: Authenticator, devices: Devices, phones: Phones, tasks: Shutdown) {
     let mut turns = tokio::time::interval(TIDY_EVERY);
     while tasks.over().run_until_cancelled(turns.tick()).await.is_some() {
@@ -314,7 +315,7 @@ async fn tidy(authenticator: Authenticator, devices: Devices, phones: Phones, ta
     }
 }
 
-/// Tells the metrics what there is now.
+/// Updates the gauges.
 fn count(store: &Store, core: &Core, limit: &ConnectionLimit) {
     let (lines, waiters) = core.notifier().counts();
     let stats = store.stats();

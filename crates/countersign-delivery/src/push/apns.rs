@@ -1,4 +1,4 @@
-//! Apple's service: one HTTP/2 request a push, under a token that we sign.
+//! Apple's service: one HTTP/2 request a push, with a token that we sign.
 //!
 //! Sources: Apple, "Sending notification requests to APNs", "Establishing a token-based connection
 //! to APNs", "Handling notification responses from APNs".
@@ -21,7 +21,7 @@ use super::{PushOutcome, Wake};
 use countersign_config::{ApnsPushType, ServiceConfig};
 use countersign_egress::outbound::{Outbound, OutboundAnswer};
 
-/// A token is made anew no more than every 20 minutes, and at least every 60.
+/// The use of a token: Apple allows a new one at most every 20 minutes, and requires one every 60.
 const TOKEN_LIFE: Duration = Duration::from_mins(45);
 const TOKEN_LIFE_MIN: Duration = Duration::from_mins(20);
 
@@ -32,7 +32,7 @@ const EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
 const ID: HeaderName = HeaderName::from_static("apns-id");
 const COLLAPSE_ID: HeaderName = HeaderName::from_static("apns-collapse-id");
 
-/// One application at Apple's.
+/// One application at Apple's service.
 pub(super) struct Apns {
     endpoint: Url,
     topic: HeaderValue,
@@ -42,13 +42,13 @@ pub(super) struct Apns {
     key: Credential<ApnsKey>,
 }
 
-/// The key of a `.p8` file, and the token that was last made with it.
+/// The key of a `.p8` file, and the latest token that it signed.
 struct ApnsKey {
     key: EncodingKey,
     token: Mutex<Option<(Timestamp, HeaderValue)>>,
 }
 
-/// Apple's own part, and ours beside it.
+/// Apple's `aps` member, with ours beside it.
 #[derive(Serialize)]
 struct Payload<'a> {
     aps: Aps<'a>,
@@ -80,12 +80,12 @@ struct ApnsClaims<'a> {
     iat: u64,
 }
 
-/// What Apple says besides the status.
+/// The body of Apple's answer.
 #[derive(Default, Deserialize)]
 struct ApnsError {
     #[serde(default)]
     reason: String,
-    /// With 410: when the token ceased to be anybody's, in milliseconds.
+    /// With 410: when the device token became invalid, in milliseconds.
     timestamp: Option<u64>,
 }
 
@@ -106,7 +106,7 @@ impl Apns {
         })
     }
 
-    /// Whether the key can be used.
+    /// Checks that the key can be used.
     pub(super) fn check(&self, now: Timestamp) -> Result<(), String> {
         self.key.get(now).map(drop)
     }
@@ -140,7 +140,7 @@ impl Apns {
     fn headers(&self, wake: &Wake<'_>, token: HeaderValue) -> HeaderMap {
         let (kind, priority) = match self.kind {
             ApnsPushType::Alert => ("alert", "10"),
-            // Apple: a background push with another priority is an error.
+            // Apple refuses a background push with another priority.
             ApnsPushType::Background => ("background", "5"),
         };
         let id = wake.id.to_string();
@@ -151,10 +151,10 @@ impl Apns {
         headers.insert(PUSH_TYPE, HeaderValue::from_static(kind));
         headers.insert(PRIORITY, HeaderValue::from_static(priority));
         headers.insert(EXPIRATION, wake.expires_at.seconds().into());
-        // An attempt that is repeated replaces the one before.
+        // A repeated attempt replaces the one before.
         for (name, value) in [(ID, uuid), (COLLAPSE_ID, id)] {
             let mut value = HeaderValue::try_from(value).expect("hex and dashes");
-            // Apple: what is another's in each request is to fill no place in the table of header
+            // Apple: a value that differs in each request must not be added to the table of header
             // fields (RFC 7541, section 6.2.3).
             value.set_sensitive(true);
             headers.insert(name, value);
@@ -178,7 +178,7 @@ impl ApnsKey {
     fn read(pem: &[u8]) -> anyhow::Result<Self> {
         let key = EncodingKey::from_ec_pem(pem).context("it is no P-256 key in PKCS#8, PEM")?;
         let key = Self { key, token: Mutex::new(None) };
-        // A key on another curve is found out only when it signs.
+        // A key on another curve is detected only when it signs.
         key.sign("check", "check", Timestamp(0)).context("it is no P-256 key")?;
         Ok(key)
     }
@@ -203,7 +203,7 @@ impl ApnsKey {
         Ok(token)
     }
 
-    /// Has the next token made anew, unless that would be too soon.
+    /// Makes the next call sign a new token, unless that would be too soon.
     fn forget(&self, now: Timestamp) {
         let mut held = self.token.lock();
         if held.as_ref().is_some_and(|(made_at, _)| now >= *made_at + TOKEN_LIFE_MIN) {
@@ -218,7 +218,7 @@ fn judge(answer: &OutboundAnswer, wake: &Wake<'_>) -> PushOutcome {
     let says = format!("answered {status} {}", super::shown(&told.reason));
     match (status, told.reason.as_str()) {
         (200, _) => PushOutcome::Sent,
-        // Registered again after Apple last knew it to be nobody's: the registration stays.
+        // The device registered again after Apple found the token invalid: the registration stays.
         (410, _) if told.timestamp.is_some_and(|at| wake.since.0 > at) => {
             PushOutcome::Refused(says)
         }

@@ -1,7 +1,7 @@
-//! What a service knows us by, in a file that may change while we run.
+//! A credential for a service, in a file that may change while the process runs.
 //!
-//! The promise: a file that was changed is read again within seconds; one that has become
-//! unreadable leaves what it held before in use; what is wrong is told once, and whoever asks.
+//! The guarantee: a changed file is read again within seconds; if it has become unreadable, its
+//! former content stays in use; a problem is logged once and reported to each caller.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-/// How long a file is not looked at again.
+/// The interval between two checks of a file.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Far more than any credential.
+/// The largest file; far larger than any credential.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// A credential of kind `T`, and where it comes from.
+/// A credential of type `T`, and the file that contains it.
 pub(super) struct Credential<T> {
     path: PathBuf,
     read: fn(&[u8]) -> anyhow::Result<T>,
@@ -29,23 +29,23 @@ pub(super) struct Credential<T> {
 
 struct CachedCredential<T> {
     looked_at: Option<Timestamp>,
-    /// Of the file as it was last read: when it was changed, how long it was, and who might use it.
+    /// The file as it was last read: its modification time, length and permissions.
     stamp: Option<(SystemTime, u64, u32)>,
     value: Option<Arc<T>>,
     trouble: Option<String>,
 }
 
 impl<T> Credential<T> {
-    /// The file at `path`, which `read` understands. Not looked at yet.
+    /// A credential in the file at `path`, which `read` parses. Not read yet.
     pub(super) fn at(path: &Path, read: fn(&[u8]) -> anyhow::Result<T>) -> Self {
         let held = CachedCredential { looked_at: None, stamp: None, value: None, trouble: None };
         Self { path: path.to_owned(), read, held: Mutex::new(held) }
     }
 
-    /// What the file holds, or held when it could last be read.
+    /// The file's content, or its latest content that was valid.
     ///
     /// # Errors
-    /// Says what is wrong with the file, without anything that it holds.
+    /// Names the problem with the file, without any of its content.
     pub(super) fn get(&self, now: Timestamp) -> Result<Arc<T>, String> {
         let mut held = self.held.lock();
         if held.looked_at.is_none_or(|at| now >= at + LOOK_EVERY) {
@@ -69,12 +69,12 @@ impl<T> Credential<T> {
                 held.value = Some(Arc::new(value));
                 held.trouble = None;
                 if !is_first {
-                    info!("{path} was read again");
+                    info!("Credential reloaded from {path}");
                 }
             }
             Err(error) => {
                 let trouble = format!("{path}: {error:#}");
-                warn!("A credential for pushes cannot be used: {trouble}");
+                warn!("A push credential is invalid: {trouble}");
                 held.trouble = Some(trouble);
             }
         }
@@ -136,7 +136,7 @@ mod tests {
         write(&path, "7", 0o640);
         let held = Credential::at(&path, number);
         assert!(held.get(second(0)).unwrap_err().contains("chmod 600"));
-        // Other permissions change nothing that the file's stamp shows; it is looked at all the
+        // A change of the permissions is visible only in the stamp; the file is read again all the
         // same.
         write(&path, "7", 0o600);
         assert_eq!(*held.get(second(2)).unwrap(), 7);

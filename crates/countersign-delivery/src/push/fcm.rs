@@ -1,4 +1,4 @@
-//! Google's service: FCM's HTTP v1 API, under an access token that a service account asks for.
+//! Google's service: FCM's HTTP v1 API, with an access token for a service account.
 //!
 //! Sources: Firebase, "projects.messages.send", "FCM error codes"; Google, "Using OAuth 2.0 for
 //! server to server applications" (RFC 7523).
@@ -22,20 +22,20 @@ use countersign_config::ServiceConfig;
 use countersign_egress::outbound::{Outbound, OutboundAnswer, Unanswered};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
-/// How long the assertion is good that an access token is asked for with; Google allows an hour.
+/// The lifetime of the assertion that requests an access token; Google allows an hour.
 const ASSERTION_LIFE: Duration = Duration::from_mins(10);
-/// How long before its end an access token is asked for anew.
+/// How long before it expires an access token is renewed.
 const TOKEN_MARGIN: Duration = Duration::from_mins(5);
-/// What is waited where Google says 429 and not for how long.
+/// The wait after status 429 if Google does not say how long.
 const QUOTA_WAIT: Duration = Duration::from_mins(1);
 
-/// One project at Google's.
+/// One project at Google's service.
 pub(super) struct Fcm {
     endpoint: Url,
     account: Credential<Account>,
 }
 
-/// What a service account's file says, and the access token that was last had for it.
+/// A service account's file, and the latest access token for it.
 struct Account {
     project_id: String,
     client_email: String,
@@ -77,12 +77,12 @@ impl Fcm {
         Some(Self { endpoint: endpoint.clone(), account })
     }
 
-    /// Whether the service account can be used, as far as its file tells.
+    /// Checks that the service account's file is valid.
     pub(super) fn check(&self, now: Timestamp) -> Result<(), String> {
         self.account.get(now).map(drop)
     }
 
-    /// Whether Google gives the service account a token.
+    /// Checks that Google issues a token to the service account.
     pub(super) async fn try_out(
         &self,
         outbound: &Outbound,
@@ -122,7 +122,7 @@ impl Fcm {
     }
 }
 
-/// A data message: what is shown, the application decides. Values are texts.
+/// A data message: the application decides what it shows. Values are texts.
 fn body(wake: &Wake<'_>) -> Value {
     let mut data = serde_json::Map::new();
     if let Some(fetch) = &wake.payload.countersign {
@@ -142,10 +142,10 @@ fn body(wake: &Wake<'_>) -> Value {
 
 impl Account {
     fn read(bytes: &[u8]) -> anyhow::Result<Self> {
-        // The parser's own words could hold the key.
+        // The parser's error message could contain the key.
         let file: AccountFile = serde_json::from_slice(bytes).ok().context(
-            "it is no service account's file: project_id, client_email, private_key_id, private_key \
-             and token_uri",
+            "it is not a service account's file: project_id, client_email, private_key_id, \
+             private_key and token_uri",
         )?;
         let key = EncodingKey::from_rsa_pem(file.private_key.as_bytes());
         let key = key.ok().context("`private_key` is no RSA key in PEM")?;
@@ -174,7 +174,8 @@ impl Account {
         Ok(jsonwebtoken::encode(&header, &claims, &self.key)?)
     }
 
-    /// The access token, asked for by one and waited for by all, where there is none that is good.
+    /// The access token. If it has expired, one caller requests a new one, and the others wait for
+    /// it.
     async fn token(&self, outbound: &Outbound, now: Timestamp) -> Result<HeaderValue, PushOutcome> {
         let mut held = self.token.lock().await;
         if let Some((until, token)) = &*held
@@ -198,7 +199,7 @@ impl Account {
         Ok(token)
     }
 
-    /// Has the next access token asked for anew, if this is the one that is held.
+    /// Drops this access token if it is the cached one, so that a new one is requested.
     async fn forget(&self, token: &HeaderValue) {
         let mut held = self.token.lock().await;
         if held.as_ref().is_some_and(|(_, held)| held == token) {
@@ -207,7 +208,7 @@ impl Account {
     }
 }
 
-/// What the token endpoint gave, and for how long (RFC 6749, section 5).
+/// The token in the token endpoint's answer, and its expiry (RFC 6749, section 5).
 fn had(answer: &OutboundAnswer, now: Timestamp) -> Result<(HeaderValue, Duration), PushOutcome> {
     let status = answer.status.as_u16();
     if !answer.status.is_success() {
@@ -238,7 +239,7 @@ fn judge(answer: &OutboundAnswer, wake: &Wake<'_>) -> PushOutcome {
     let code = details.iter().find_map(|detail| detail["errorCode"].as_str());
     let code = code.or_else(|| told["error"]["status"].as_str()).unwrap_or_default();
     let says = format!("answered {status} {}", super::shown(code));
-    // The form was checked when the device registered, and the rest of the message is ours.
+    // The device token was checked when the device registered, and the rest of the message is ours.
     let names_token = details.iter().any(|detail| {
         let fields = detail["fieldViolations"].as_array().map(Vec::as_slice).unwrap_or_default();
         fields.iter().any(|field| field["field"] == "message.token")

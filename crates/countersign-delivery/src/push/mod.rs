@@ -1,8 +1,8 @@
-//! The services that wake devices: which one, what is said, and what came of it.
+//! The push services that wake devices: choosing one, the message, and the outcome.
 //!
-//! The promise: a service learns that somebody is asked for something, until when, and a text that
-//! may be shown; never what is asked. One dead address stops nobody else's push, and one sender's
-//! trouble no other sender.
+//! The guarantee: a service learns that a user is asked for something, until when, and a text that
+//! may be shown; never the content. One invalid address blocks no other push, and one sender's
+//! problem affects no other sender.
 
 mod apns;
 mod credential;
@@ -35,12 +35,12 @@ use countersign_egress::guard::Forbidden;
 use countersign_egress::outbound::{Outbound, OutboundAnswer, Unanswered};
 use countersign_egress::resolve::Resolver;
 
-/// The longest that a text may become as JSON, in bytes, so that every service takes the whole.
+/// The longest text, as JSON, in bytes; every service accepts it whole.
 const TEXT_BYTES_MAX: usize = 2_048;
-/// What is kept of a service's own words.
+/// The number of bytes that are kept of a service's own message.
 const WORDS_BYTES_MAX: usize = 64;
 
-/// All the ways to wake devices. Clones are the same.
+/// All push senders. Clones share them.
 #[derive(Clone)]
 pub struct Pushes(Arc<Capacity>);
 
@@ -59,7 +59,7 @@ struct PushSender {
     tenant: Option<TenantName>,
     app: Option<String>,
     provider: Provider,
-    /// For metrics and the log.
+    /// The sender's name in metrics and the log.
     name: String,
     service: PushService,
 }
@@ -74,45 +74,45 @@ enum PushService {
 /// One attempt to wake one device.
 struct Wake<'a> {
     id: DeliveryId,
-    /// When it is made.
+    /// The time of the attempt.
     at: Timestamp,
-    /// From when on it is of no use.
+    /// The time after which the push is useless.
     expires_at: Timestamp,
     address: &'a PushAddress,
-    /// Since when the device is there.
+    /// The time of the device's registration.
     since: Timestamp,
     payload: Payload,
-    /// What may be shown, even where the payload says nothing.
+    /// The text that may be shown, even if the payload has none.
     text: String,
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PushOutcome {
-    /// The service has it.
+    /// The service accepted it.
     Sent,
-    /// The address is nobody's any more.
+    /// The address is no longer valid.
     Gone(String),
-    /// The service will never take this one.
+    /// The service will never accept this push.
     Refused(String),
-    /// This device has been sent too much; nobody else has.
+    /// This device has received too many pushes; the limit is not for others.
     Crowded(String),
-    /// The service is not well, or asks to be left alone for a while.
+    /// The service has an outage, or asks for a pause.
     Later {
-        /// For how long.
+        /// The pause that the service asks for.
         asked: Option<Duration>,
-        /// What it says.
+        /// The service's message.
         says: String,
     },
-    /// What the service knows us by cannot be used, or is not accepted.
+    /// Our credentials for the service are unusable or refused.
     Credentials(String),
-    /// It did not answer.
+    /// The service did not answer.
     Unanswered(Unanswered),
-    /// Nothing is configured for this device's application.
+    /// No sender is configured for this device's application.
     NoSender,
 }
 
-/// Why a device cannot be registered; a sentence that may be shown.
+/// The reason why a device's address is refused; a sentence that may be shown.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadRegistration {
     #[error(transparent)]
@@ -143,8 +143,8 @@ impl Pushes {
         }))
     }
 
-    /// Tries out every sender's credentials, as far as that can be done without a device, and says
-    /// what is wrong. Nothing else waits for it.
+    /// Checks every sender's credentials, as far as possible without a device, and logs problems.
+    /// Nothing waits for the result.
     pub async fn check(self, now: Timestamp) {
         for sender in &self.0.senders {
             let name = &sender.name;
@@ -166,13 +166,13 @@ impl Pushes {
                 Ok(()) => info!(push.sender = name, "Pushes through {name} can be sent"),
                 Err(why) => warn!(
                     push.sender = name,
-                    "Pushes through {name} cannot be sent: {why}. All else goes on without them"
+                    "Pushes through {name} cannot be sent: {why}. All other functions work"
                 ),
             }
         }
     }
 
-    /// Sends one push, about a transaction that is open.
+    /// Sends one push, about an open transaction.
     pub async fn send(
         &self,
         id: DeliveryId,
@@ -209,7 +209,7 @@ impl Pushes {
         outcome
     }
 
-    /// The services that wake devices of this application, and what a browser must know to
+    /// The services that wake devices of this application, and the data that a browser needs to
     /// subscribe.
     pub fn offered(
         &self,
@@ -227,8 +227,8 @@ impl Pushes {
         (providers, key)
     }
 
-    /// Reads where a device wants to be woken: its form, by the rules of its service, and whether
-    /// it may be called at all.
+    /// Reads a device's push address, and checks its form by the rules of its service, and whether
+    /// it may be called.
     ///
     /// # Errors
     /// [`BadRegistration`].
@@ -274,7 +274,7 @@ impl Capacity {
         })
     }
 
-    /// What may be shown: the caller's words, or else those of the device's language.
+    /// The text that may be shown: the caller's, or else the one in the device's language.
     fn text(&self, transaction: &Transaction, language: Option<&str>) -> String {
         let notice = transaction.spec.notice.as_deref().filter(|notice| !notice.is_empty());
         if let (Some(notice), false) = (notice, self.is_bare) {
@@ -299,7 +299,7 @@ impl Capacity {
     }
 }
 
-/// As much of a text as fits, as JSON.
+/// The beginning of a text, as long as it fits as JSON.
 fn fitting(text: &str) -> String {
     let mut left = TEXT_BYTES_MAX;
     let mut fitting = String::new();
@@ -318,7 +318,7 @@ fn fitting(text: &str) -> String {
     fitting
 }
 
-/// A service's own words, as far as they may stand in a log and a ledger.
+/// A service's message, shortened and cleaned for the log and the ledger.
 fn shown(words: &str) -> String {
     words.chars().filter(char::is_ascii_graphic).take(WORDS_BYTES_MAX).collect()
 }
@@ -346,8 +346,8 @@ impl PushSender {
 }
 
 impl PushOutcome {
-    /// What a status says, of a service that gives no reasons beside it: a subscription that is no
-    /// more (RFC 8030, section 7.3), or credentials that are not taken (RFC 8292, section 4).
+    /// The outcome by the status alone, for a service without error codes: an expired subscription
+    /// (RFC 8030, section 7.3), or refused credentials (RFC 8292, section 4).
     fn by_status(answer: &OutboundAnswer, wake: &Wake<'_>) -> Self {
         let status = answer.status.as_u16();
         let says = format!("answered {status}");
@@ -364,7 +364,7 @@ impl PushOutcome {
         Self::Later { asked: answer.retry_after(wake.at), says }
     }
 
-    /// What it means for the delivery.
+    /// The result of the attempt, for the delivery.
     pub fn attempt(&self) -> Attempt {
         match self {
             Self::Sent => Attempt::Accepted,
@@ -377,12 +377,12 @@ impl PushOutcome {
         }
     }
 
-    /// Whether it says that nobody's push would be taken now.
+    /// Whether the service would accept no push at present.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Later { .. } | Self::Credentials(_) | Self::Unanswered(_))
     }
 
-    /// How long the service asks to be left alone.
+    /// The pause that the service asks for.
     pub fn asked(&self) -> Option<Duration> {
         match self {
             Self::Later { asked, .. } => *asked,
@@ -404,7 +404,7 @@ impl PushOutcome {
     }
 }
 
-/// For the log and the ledger; nothing of what was sent.
+/// For the log and the ledger; contains nothing of the message.
 impl fmt::Display for PushOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

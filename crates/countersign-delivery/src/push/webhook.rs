@@ -1,5 +1,4 @@
-//! A sender of the operator's own: it is told what to send, in a call that is signed as our
-//! callbacks are.
+//! A sender of the operator's own: a webhook with the push, signed like our callbacks.
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -19,7 +18,7 @@ use crate::webhook::{AGENT, Message, sign};
 use countersign_config::ServiceConfig;
 use countersign_egress::outbound::Outbound;
 
-/// One such sender.
+/// One webhook sender.
 pub(super) struct WebhookSender {
     url: Url,
     key: Credential<Key32>,
@@ -32,12 +31,12 @@ impl WebhookSender {
         Some(Self { url: url.clone(), key: Credential::at(secret_file, read) })
     }
 
-    /// Whether the secret can be used.
+    /// Checks that the secret can be used.
     pub(super) fn check(&self, now: Timestamp) -> Result<(), String> {
         self.key.get(now).map(drop)
     }
 
-    /// Sends through the guard, as callbacks go.
+    /// Sends through the guard, like callbacks.
     pub(super) async fn send(&self, guarded: &Outbound, wake: &Wake<'_>) -> PushOutcome {
         let key = match self.key.get(wake.at) {
             Ok(key) => key,

@@ -1,5 +1,5 @@
-//! Browsers' services, and all that speak as they do: Web Push (RFC 8030), encrypted (RFC 8291),
-//! under a token for each service (RFC 8292). `UnifiedPush` asks for the same.
+//! Browsers' push services, and others with the same protocol: Web Push (RFC 8030), encrypted (RFC
+//! 8291), with a token for each service (RFC 8292). `UnifiedPush` requires the same.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,11 +27,11 @@ use super::{PushOutcome, Wake};
 use countersign_config::ServiceConfig;
 use countersign_egress::outbound::Outbound;
 
-/// How long a token is good: at most a day (RFC 8292, section 2).
+/// The lifetime of a token; at most a day (RFC 8292, section 2).
 const TOKEN_LIFE: Duration = Duration::from_hours(12);
-/// How long it is used.
+/// How long a token is used before it is renewed.
 const TOKEN_USE: Duration = Duration::from_hours(6);
-/// Services that a token is kept for; one for each is made again where there are more.
+/// The number of services whose tokens are kept; beyond it, all are dropped and made again.
 const TOKENS_MAX: usize = 1_024;
 
 /// A sender to browsers.
@@ -40,7 +40,7 @@ pub(super) struct WebPush {
     key: Credential<VapidKey>,
 }
 
-/// The sender's key, and the tokens that were made with it, by audience.
+/// The sender's key, and the tokens that it signed, by audience.
 struct VapidKey {
     signing: EncodingKey,
     public: String,
@@ -61,17 +61,17 @@ impl WebPush {
         Some(Self { contact: contact.clone(), key: Credential::at(key_file, VapidKey::read) })
     }
 
-    /// Whether the key can be used.
+    /// Checks that the key can be used.
     pub(super) fn check(&self, now: Timestamp) -> Result<(), String> {
         self.key.get(now).map(drop)
     }
 
-    /// What a browser must know to subscribe: the public key, base64url.
+    /// The public key that a browser needs to subscribe, base64url.
     pub(super) fn public_key(&self, now: Timestamp) -> Option<String> {
         self.key.get(now).ok().map(|key| key.public.clone())
     }
 
-    /// Sends through the guard: a stranger named the address.
+    /// Sends through the guard, because a device chose the address.
     pub(super) async fn send(&self, guarded: &Outbound, wake: &Wake<'_>) -> PushOutcome {
         let key = match self.key.get(wake.at) {
             Ok(key) => key,
@@ -79,7 +79,7 @@ impl WebPush {
         };
         let parsed = Url::parse(&wake.address.token).ok().zip(subscription(wake.address));
         let Some((url, subscription)) = parsed else {
-            return PushOutcome::Refused("its address is no subscription".into());
+            return PushOutcome::Refused("its address is not a subscription".into());
         };
         let audience = url.origin().ascii_serialization();
         let token = match key.token(&audience, &self.contact, wake.at) {
@@ -112,7 +112,7 @@ fn headers(wake: &Wake<'_>, token: HeaderValue) -> HeaderMap {
     for (name, value) in [
         ("ttl", ttl.as_str()),
         ("urgency", "high"),
-        // 32 letters of base64url at the most (RFC 8030, section 5.4); a repeated attempt replaces
+        // At most 32 characters of base64url (RFC 8030, section 5.4); a repeated attempt replaces
         // the one before.
         ("topic", &wake.id.to_string()),
     ] {

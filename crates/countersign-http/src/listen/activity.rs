@@ -1,7 +1,8 @@
-//! What one connection is doing: which requests are open, and until when it may go on like this.
+//! The activity of one connection: its open requests, and the time until which it may stay as it
+//! is.
 //!
 //! A connection is closed if its first request does not come, if it is idle, if an answer is not
-//! taken, and when it is old. Hyper has no timers for these over HTTP/2, where a peer that answers
+//! read, and when it is old. Hyper has no timers for these over HTTP/2, where a peer that answers
 //! pings looks alive.
 
 use std::collections::VecDeque;
@@ -27,22 +28,22 @@ pub(super) struct Activity {
 #[derive(Debug)]
 struct State {
     has_asked: bool,
-    /// Requests whose answers are not yet handed over.
+    /// Requests whose answers are not yet handed to the connection.
     open: usize,
-    /// Since nothing is open: when to close.
+    /// When to close, if no request is open.
     idle_until: Instant,
-    /// Answers that the connection has not yet taken, oldest first, and when each must have been.
+    /// Answers that the connection has not yet sent, oldest first, each with its deadline.
     answers: VecDeque<(u64, Instant)>,
     answers_made: u64,
     old_at: Instant,
 }
 
-/// What a connection has to do next.
+/// The next step of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Next {
-    /// Look again then.
+    /// Check again at that time.
     LookAt(Instant),
-    /// Finish what is open, and close.
+    /// Finish the open requests, and close.
     Finish(&'static str),
     /// Close at once.
     Close(&'static str),
@@ -76,11 +77,11 @@ impl Activity {
         OpenRequest { activity: Arc::clone(self), answer: None }
     }
 
-    /// What is to be done now. It must be asked again at the latest at the time that it says:
-    /// whatever begins meanwhile is not over before that.
+    /// The step that is due now. Call this again at the latest at the time that it names: nothing
+    /// that begins before then can time out earlier.
     pub(super) fn next(&self) -> Next {
         let state = self.state.lock();
-        // A new timer's deadline, less its length, is now.
+        // A new timer's deadline minus its length is the present time.
         let soon = after(self.limits.shortest());
         let now = soon - self.limits.shortest();
         if let Some((_, until)) = state.answers.front()
@@ -101,7 +102,7 @@ impl Activity {
         Next::LookAt(next.fold(soon, Instant::min))
     }
 
-    /// Whether nothing is open.
+    /// Whether no request is open.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state.lock();
         state.open == 0 && state.answers.is_empty()
@@ -114,7 +115,7 @@ pub(super) fn after(wait: Duration) -> Instant {
 }
 
 impl OpenRequest {
-    /// Hands the answer over: from now on it is the connection's to take.
+    /// Hands the answer to the connection, which must send it before its deadline.
     pub(super) fn answer(mut self, response: Response) -> Response {
         let mut state = self.activity.state.lock();
         state.open -= 1;
@@ -140,7 +141,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// An answer's body, which the connection drops when it has taken all of it.
+/// An answer's body; the connection drops it when it has sent all of it.
 struct AnswerBody {
     body: Body,
     _request: OpenRequest,
@@ -181,7 +182,7 @@ mod tests {
         }
     }
 
-    /// Looks whenever it must, until there is something to do; says what, and when.
+    /// Watches the connection until a step is due; returns the step and its time.
     async fn watched(activity: &Activity, begun: Instant) -> (Next, u64) {
         loop {
             match activity.next() {

@@ -1,4 +1,4 @@
-//! A request's body: it must come in time, and what no handler wanted is read and dropped.
+//! A request's body: it must arrive in time, and the part that no handler read is discarded.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,27 +12,26 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::{Sleep, timeout};
 
-/// Of a body that nobody wanted, read and dropped before the answer: as much as an honest client
-/// sends.
+/// How much of an unread body is discarded before the answer: as much as an honest client sends.
 const DISCARDED_BYTES_MAX: usize = BODY_BYTES_MAX;
-/// For all of that.
+/// The longest time for discarding.
 const DISCARD_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// A body that must be read whole within a time that starts when it is first waited for.
+/// A body that must be read whole within a time that starts at the first read.
 pub(super) struct RequestBody {
-    /// `None` once it failed.
+    /// `None` after a failure.
     body: Option<Incoming>,
     wait: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     unread: Unread,
 }
 
-/// What a handler left of a body.
+/// The part of a body that a handler did not read.
 #[derive(Clone, Default)]
 pub(super) struct Unread(Arc<Mutex<Option<Incoming>>>);
 
 impl RequestBody {
-    /// The body, and the place where what is left of it is to be found.
+    /// The body, and a handle to its unread part.
     pub(super) fn new(body: Incoming, wait: Duration) -> (Self, Unread) {
         let unread = Unread::default();
         (Self { body: Some(body), wait, timer: None, unread: unread.clone() }, unread)
@@ -40,10 +39,11 @@ impl RequestBody {
 }
 
 impl Unread {
-    /// Reads what is left and drops it, within bounds of size and time.
+    /// Reads and drops the unread part, within limits of size and time.
     ///
     /// A client that is refused before it has sent its body sees the answer only if it could send
-    /// all: over HTTP/2 many take the reset that would follow for an error (RFC 9113, section 8.1).
+    /// all of it: over HTTP/2, many clients treat the reset that would follow as an error (RFC
+    /// 9113, section 8.1).
     pub(super) async fn discard(self) {
         let Some(mut body) = self.0.lock().take() else { return };
         if body.size_hint().lower() > DISCARDED_BYTES_MAX as u64 {
@@ -57,7 +57,7 @@ impl Unread {
                 left = fewer;
             }
         };
-        // Whatever is not there by then is not worth the wait.
+        // After the time is over, the rest of the body is not awaited.
         let _ = timeout(DISCARD_WAIT_MAX, read).await;
     }
 }

@@ -1,8 +1,8 @@
-//! The memory that requests' bodies may take: in all, and of strangers.
+//! The memory that requests' bodies may use: in all, and of unauthenticated callers.
 //!
-//! A caller that has proved itself may take any of it. Strangers, whose calls prove them by what is
-//! in the body, have half of it, and each network of them a small part: so they keep out neither
-//! the callers that are known nor each other.
+//! An authenticated caller may use any of it. Unauthenticated callers, whose credential is in the
+//! body, share half of it, and each of their networks has a small part. So they block neither
+//! authenticated callers nor each other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 
 use super::connection_limit::PeerNetwork;
 
-/// Strangers' bodies of one network, in bytes, together.
+/// The memory for unauthenticated callers' bodies of one network together, in bytes.
 const STRANGER_NETWORK_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of bodies that are held now.
+/// The bytes of bodies that are held now.
 #[derive(Debug)]
 pub(super) struct BodyMemory {
     bytes_max: usize,
@@ -29,19 +29,19 @@ struct BytesInUse {
     networks: HashMap<PeerNetwork, usize>,
 }
 
-/// One request's access to the memory for its body; in its extensions.
+/// One request's access to the memory for its body, in the request's extensions.
 #[derive(Clone, Debug)]
 pub struct BodyAccount {
     memory: Arc<BodyMemory>,
     network: Option<PeerNetwork>,
 }
 
-/// Who sends a body.
+/// The kind of sender of a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BodySender {
-    /// Somebody who has proved who they are.
+    /// An authenticated caller.
     Known,
-    /// Anybody.
+    /// An unauthenticated caller.
     Stranger,
 }
 
@@ -64,21 +64,21 @@ impl BodyMemory {
         Arc::new(Self { bytes_max, held: Mutex::default() })
     }
 
-    /// The account of a request from this network; `None` is one that has no share of its own.
+    /// The account of a request from this network; `None` for one without a share of its own.
     pub(super) fn account(self: &Arc<Self>, network: Option<PeerNetwork>) -> BodyAccount {
         BodyAccount { memory: Arc::clone(self), network }
     }
 }
 
 impl BodyAccount {
-    /// Begins to hold a body.
+    /// Starts a reservation for a body.
     pub fn reservation(&self, sender: BodySender) -> Reservation {
         Reservation { account: self.clone(), sender, bytes: 0 }
     }
 }
 
 impl Reservation {
-    /// Takes so many bytes more, if they are to be had.
+    /// Reserves so many bytes more, if they are available.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let BodyAccount { memory, network } = &self.account;
         let mut held = memory.held.lock();
@@ -104,7 +104,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// The body, which holds the memory for as long as a part of it lives.
+    /// The body, which holds the memory as long as a part of it lives.
     pub fn hold(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(HeldBody { bytes, _memory: self })
     }

@@ -1,8 +1,8 @@
-//! Places for connections: how many may be open in all, from one network, and from strangers.
+//! Limits on open connections: in all, from one network, and from unknown networks.
 //!
-//! One address never takes the whole pool: each network has a share. A part of the pool is reserved
-//! for networks from which a client or a device has authenticated lately, so that strangers who
-//! fill the rest do not keep it out. Networks of proxies, behind which many clients stand, are
+//! One address never uses up the limit, because each network has a share. A part of the limit is
+//! reserved for networks from which a client or a device has authenticated recently, so that
+//! unknown networks cannot use up the rest. Networks of proxies, behind which many clients are, are
 //! exempt from both.
 
 use std::collections::{HashMap, HashSet};
@@ -18,37 +18,37 @@ use tracing::warn;
 use crate::tries::network;
 use countersign_config::Shares;
 
-/// Networks that are remembered as known; the oldest half is forgotten first.
+/// The number of known networks that are remembered; the oldest half is forgotten first.
 const KNOWN_NETWORKS_MAX: usize = 131_072;
 
-/// The network that a peer is counted by: an IPv4 address, or an IPv6 address's /64, which one
-/// customer has to itself (RFC 6177).
+/// The network by which a peer is counted: an IPv4 address, or an IPv6 address's /64, which one
+/// customer has alone (RFC 6177).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct PeerNetwork(IpAddr);
 
-/// The networks from which somebody has authenticated lately. Clones are handles to the same.
+/// The networks from which a caller has authenticated recently. Clones share the same state.
 #[derive(Clone, Debug, Default)]
 pub struct KnownNetworks(Arc<Mutex<Generations>>);
 
-/// Two generations: the older one is forgotten when the newer one is full.
+/// Two generations: the older one is dropped when the newer one is full.
 #[derive(Debug, Default)]
 struct Generations {
     new: HashSet<PeerNetwork>,
     old: HashSet<PeerNetwork>,
 }
 
-/// The pool of places.
+/// The limit on connections.
 #[derive(Debug)]
 pub struct ConnectionLimit {
     free: Arc<Semaphore>,
     shares: Shares,
     known: KnownNetworks,
     open: Mutex<HashMap<PeerNetwork, u32>>,
-    /// Whether the log says that the pool is full.
+    /// Whether the log already says that the limit is reached.
     is_told: AtomicBool,
 }
 
-/// One connection's place, given back when it is dropped.
+/// The permit of one connection, returned when it is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     limit: Arc<ConnectionLimit>,
@@ -56,16 +56,16 @@ pub(super) struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Why a connection has no place.
+/// The reason why a connection has no permit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum NoPermit {
-    /// Its network has its whole share.
+    /// Its network uses its whole share.
     Share,
-    /// The places that are left are reserved, and its network is not known.
+    /// The remaining connections are reserved, and its network is not known.
     Reserved,
 }
 
-/// The network to count a peer by; `None` if it is exempt.
+/// The network by which to count a peer; `None` if it is exempt.
 pub(super) fn counted_network(shares: &Shares, address: IpAddr) -> Option<PeerNetwork> {
     let address = address.to_canonical();
     let is_exempt = shares.exempt.iter().any(|network| network.contains(&address));
@@ -79,7 +79,7 @@ impl From<IpAddr> for PeerNetwork {
 }
 
 impl KnownNetworks {
-    /// Remembers that somebody has authenticated from this address.
+    /// Remembers that a caller has authenticated from this address.
     pub fn remember(&self, address: IpAddr) {
         let network = address.into();
         let mut known = self.0.lock();
@@ -105,27 +105,27 @@ impl ConnectionLimit {
         Arc::new(Self { free, shares, known, open, is_told })
     }
 
-    /// The shares by which places are given.
+    /// The configured shares.
     pub(super) fn shares(&self) -> &Shares {
         &self.shares
     }
 
-    /// Places in all.
+    /// The limit on all connections.
     pub fn connections_max(&self) -> u32 {
         self.shares.connections_max
     }
 
-    /// Whether a network that is not known would find no place.
+    /// Whether a connection from an unknown network would be refused.
     pub fn is_full(&self) -> bool {
         self.free.available_permits() <= self.shares.reserved as usize
     }
 
-    /// Waits until there is a place for somebody.
+    /// Waits until one more connection may be open.
     pub(super) async fn free(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.free).acquire_owned().await.expect("never closed")
     }
 
-    /// Gives the place to a connection from this address, if it may have it.
+    /// Gives the permit to a connection from this address, if it may have it.
     pub(super) fn admit(
         self: &Arc<Self>,
         permit: OwnedSemaphorePermit,
@@ -149,7 +149,7 @@ impl ConnectionLimit {
         Ok(place(Some(network)))
     }
 
-    /// Waits until no connection is open; answers how many are after `patience`.
+    /// Waits until no connection is open; returns the number that are open after `patience`.
     pub(super) async fn drained(&self, patience: Duration) -> usize {
         let all = self.free.acquire_many(self.shares.connections_max);
         match tokio::time::timeout(patience, all).await {
@@ -158,13 +158,13 @@ impl ConnectionLimit {
         }
     }
 
-    /// Logs that the pool is full, once until it is not any more.
+    /// Logs that the limit is reached, once until it is no longer reached.
     fn tell(&self) {
         if !self.is_told.swap(true, Ordering::Relaxed) {
             let max = self.shares.connections_max;
             warn!(
-                "Connections are full (`server.connections_max` is {max}): only networks from which \
-                 somebody has authenticated find a place"
+                "Connection limit reached (`server.connections_max` is {max}): the reserved \
+                 connections are only for networks from which a caller has authenticated"
             );
         }
     }
@@ -188,7 +188,7 @@ impl Drop for ConnectionPermit {
 }
 
 impl NoPermit {
-    /// As the metrics name it.
+    /// The reason's name in metrics.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Share => "address_share",

@@ -1,14 +1,14 @@
-//! What is refused by a request's head, whatever it asks for.
+//! Checks of a request's head that hold for all requests.
 
 use http::header::HOST;
 use http::{Request, Version};
 
-/// Why a request is none.
+/// The reason why a request is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum BadHead {
-    /// HTTP/1.1 without a host, or any with two (RFC 9112, section 3.2).
+    /// HTTP/1.1 without a host, or any version with two (RFC 9112, section 3.2).
     Host,
-    /// HTTP/2 with a host that is not its authority (RFC 9113, section 8.3.1).
+    /// HTTP/2 with a host that differs from its authority (RFC 9113, section 8.3.1).
     OtherHost,
 }
 

@@ -1,4 +1,4 @@
-//! What wraps a connection: a stream that has a place while it lives, and ends if its peer does not
+//! The stream of a connection: it holds a permit while it lives, and fails if its peer does not
 //! read.
 
 use std::io;
@@ -12,28 +12,28 @@ use tokio::time::Sleep;
 
 use super::connection_limit::ConnectionPermit;
 
-/// A transport whose unsent bytes can be given up.
+/// A transport whose unsent bytes can be dropped.
 pub(super) trait Abort {
-    /// Closing sends a reset and drops what was not sent.
+    /// Makes closing send a reset and drop the unsent bytes.
     fn abort(&self);
 }
 
 impl Abort for TcpStream {
     fn abort(&self) {
-        // If the option is not to be had, the system drops the bytes later.
+        // If the option is not available, the system drops the bytes later.
         let _ = self.set_zero_linger();
     }
 }
 
-/// A stream that holds its place among the open connections until it is dropped, which after an
-/// upgrade is when the WebSocket is.
+/// A stream that holds its permit until it is dropped; after an upgrade, until the WebSocket is
+/// dropped.
 ///
-/// A write that makes no progress for the time allowed fails, and so does the next read: a peer
-/// that sends and never reads is closed as well.
+/// If a write makes no progress within its timeout, it fails, and so does the next read. So a peer
+/// that sends and never reads is disconnected as well.
 pub(super) struct ConnectionStream<S> {
     stream: S,
     write_wait: Duration,
-    /// Runs while the peer takes no bytes.
+    /// Runs while the peer reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     _place: Option<ConnectionPermit>,
 }
@@ -51,7 +51,7 @@ impl<S> ConnectionStream<S> {
 }
 
 impl<S: Abort> ConnectionStream<S> {
-    /// Starts the timer at a write that has to wait, and ends it at one that does not.
+    /// Starts the timer when a write has to wait, and stops it when a write makes progress.
     fn written(
         &mut self,
         context: &mut Context<'_>,
@@ -67,7 +67,7 @@ impl<S: Abort> ConnectionStream<S> {
         Poll::Pending
     }
 
-    /// Fails if the peer has taken no bytes for too long.
+    /// Fails if the peer has read nothing for too long.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let Some(timer) = &mut self.stalled else { return Ok(()) };
         if timer.as_mut().poll(context).is_pending() {

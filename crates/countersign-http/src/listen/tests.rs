@@ -1,5 +1,5 @@
-//! Real sockets and real TLS on the loopback. Times are milliseconds, and nothing waits for one to
-//! pass that should not.
+//! Tests over real sockets and real TLS on the loopback. Times are milliseconds; no test waits
+//! longer than it must.
 
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -300,7 +300,7 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     drop(silent);
 }
 
-/// The end waits for upgraded connections too, so that a channel can be closed with a reason.
+/// The drain waits for upgraded connections too, so that a channel can be closed with a reason.
 #[tokio::test]
 async fn a_channel_is_closed_with_its_reason_before_the_end() {
     let told: Arc<Mutex<Option<Shutdown>>> = Arc::default();

@@ -1,8 +1,8 @@
-//! A certificate authority of the server's own, for whoever has none.
+//! A certificate authority of the server's own, for operators who have no certificate.
 //!
-//! The first start makes it in `DIR/tls`, and each start sees to it that the certificate under it
-//! has the right names and does not end soon. `ca.pem` is what clients trust, and does not change
-//! while the directory lives.
+//! The first start creates it in `DIR/tls`. Each start makes sure that the server's certificate has
+//! the right names and does not expire soon. Clients trust `ca.pem`, which does not change while
+//! the directory exists.
 
 use std::fs;
 use std::io::Write as _;
@@ -29,24 +29,24 @@ use countersign_node::authority::certificate_serial;
 use countersign_node::clock::System;
 
 const DAY: Duration = Duration::from_hours(24);
-/// A clock that is behind ours by less than this accepts a new certificate.
+/// A clock that is late by less than this accepts a new certificate.
 const BACKDATED: Duration = DAY;
 const CA_LIFE: Duration = Duration::from_hours(20 * 365 * 24);
-/// The longest that clients in the field accept for a server's certificate: 397 days.
+/// The longest validity that common clients accept for a server's certificate: 397 days.
 pub(super) const SERVER_LIFE: Duration = Duration::from_hours(397 * 24);
-/// What must be left of the server's certificate at a start, or it is made anew: 90 days.
+/// The server's certificate is renewed at a start if less than this is left of it: 90 days.
 pub(super) const SERVER_LIFE_LEFT: Duration = Duration::from_hours(90 * 24);
 
 /// The addresses that the certificate on disk is for.
 const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
-/// Where clients find what to trust, with `tls = "own"`.
+/// The path of the CA certificate that clients trust, with `tls = "own"`.
 pub fn own_ca(data: &Path) -> PathBuf {
     Own::in_directory(&data.join("tls")).ca
 }
 
-/// The authority on disk. A certificate is written after its key, so that a start that was cut off
-/// leaves nothing that a later one would take for whole.
+/// The authority on disk. A certificate is written after its key, so that an interrupted start
+/// leaves no files that a later start would accept as complete.
 pub(super) struct Own {
     directory: PathBuf,
     ca: PathBuf,
@@ -66,7 +66,7 @@ impl Own {
         }
     }
 
-    /// Makes what is missing or has come close to its end, and loads it.
+    /// Creates what is missing or expires soon, and loads it.
     pub(super) fn open(&self, hostname: &str, now: SystemTime) -> anyhow::Result<OwnCertificates> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).with_context(
             || format!("cannot make {}; may this user write there?", self.directory.display()),
@@ -104,8 +104,8 @@ impl Own {
         Ok(ends >= now + SERVER_LIFE_LEFT && dns_names_of(&certificate) == dns_names(hostname))
     }
 
-    /// Refuses an authority that may not issue for these names. Its constraints are what clients
-    /// rely on when they trust it, so it is not replaced without a word.
+    /// Refuses an authority that may not issue for these names. Clients rely on its constraints
+    /// when they trust it, so it is not replaced silently.
     fn check_constraints(&self, hostname: &str) -> anyhow::Result<()> {
         let parsed = x509_cert::Certificate::from_pem(read(&self.ca)?)
             .map_err(|error| anyhow!("{}: {error}", self.ca.display()))?;
@@ -149,8 +149,8 @@ impl Own {
             params.subject_alt_names.push(SanType::IpAddress(address));
         }
         let certificate = params.signed_by(&key, &issuer)?;
-        // The old certificate goes first: a key without its certificate is made anew, a wrong pair
-        // is not.
+        // The old certificate is removed first, because a key without its certificate is made anew,
+        // but a pair that does not match is not.
         if self.certificate.exists() {
             fs::remove_file(&self.certificate)?;
         }
@@ -164,15 +164,16 @@ impl Own {
     }
 }
 
-/// What is shown to a client: the certificate on disk, or, for `tenant.localhost`, one made for
-/// that name.
+/// The certificate for a client: the one on disk, or, for `tenant.localhost`, one made for that
+/// name.
 ///
-/// The wildcard `*.localhost` does not do there: OpenSSL, curl and rustls take none right below a
-/// name of one label. To make one costs a signature, which is what the handshake costs anyway.
+/// The wildcard `*.localhost` does not work there: OpenSSL, curl and rustls accept no wildcard
+/// right below a name of one label. Making a certificate costs one signature, as the handshake
+/// does.
 pub(super) struct OwnCertificates {
     shared: Arc<CertifiedKey>,
     key: KeyPair,
-    /// None once an operator has taken the authority's key away.
+    /// `None` if an operator has removed the authority's key.
     issuer: Option<Issuer<'static, KeyPair>>,
     parents: Vec<String>,
     not_before: SystemTime,
@@ -211,7 +212,7 @@ fn server_params(
     not_after: SystemTime,
 ) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(names)?;
-    // Not one that follows from the key: the certificates for tenants' names have one key.
+    // Not derived from the key, because the certificates for tenants' names share one key.
     params.serial_number = Some(certificate_serial(System::default().random_u128()));
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -222,9 +223,9 @@ fn server_params(
     Ok(params)
 }
 
-/// The names that the certificate on disk is for, besides the loopback addresses. It has no
-/// wildcard below a name of one label: rustls-webpki refuses a whole certificate with one where its
-/// issuer has name constraints.
+/// The names of the certificate on disk, besides the loopback addresses. It has no wildcard below a
+/// name of one label: rustls-webpki refuses a whole certificate with such a wildcard if its issuer
+/// has name constraints.
 fn dns_names(hostname: &str) -> Vec<String> {
     let mut names = Vec::new();
     for name in dns_parents(hostname) {
@@ -235,7 +236,7 @@ fn dns_names(hostname: &str) -> Vec<String> {
     names
 }
 
-/// The names below which tenants are.
+/// The names below which tenants' names are.
 fn dns_parents(hostname: &str) -> Vec<String> {
     let mut parents = vec!["localhost".to_owned()];
     if hostname != "localhost" {
@@ -244,8 +245,8 @@ fn dns_parents(hostname: &str) -> Vec<String> {
     parents
 }
 
-/// What the authority may issue for (RFC 5280, section 4.2.1.10): the names, what is below them,
-/// and the loopback addresses. Whoever takes its key can be no other server to those who trust it.
+/// The names for which the authority may issue (RFC 5280, section 4.2.1.10): these names, the names
+/// below them, and the loopback addresses. A thief of its key cannot impersonate other servers.
 fn name_constraints(hostname: &str) -> NameConstraints {
     let names = dns_parents(hostname).into_iter().map(GeneralSubtree::DnsName);
     let addresses = ADDRESSES.map(|address| {
@@ -291,7 +292,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Writes a file so that it is there whole or not at all, also after a power cut.
+/// Writes a file atomically and durably, also in case of a power cut.
 fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let draft = path.with_added_extension("draft");
     let doing = || format!("cannot write {}", path.display());

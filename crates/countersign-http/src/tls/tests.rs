@@ -1,4 +1,4 @@
-//! What clients accept, what a second start changes, and what is refused.
+//! Which certificates clients accept, what a second start changes, and what is refused.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -112,7 +112,7 @@ fn openssl_takes_no_certificate_of_the_ca_for_other_names_and_addresses() {
         openssl.args(arguments.split_whitespace()).current_dir(&tls).output().unwrap()
     };
     openssl("req -new -newkey rsa:2048 -nodes -keyout forged.key -subj /CN=forged -out forged.csr");
-    // As somebody would who has taken the authority's key.
+    // Like a thief of the authority's key.
     for (names, accepted) in [
         ("DNS:localhost", true),
         ("DNS:acme.localhost,IP:127.0.0.1,IP:::1", true),
@@ -211,8 +211,7 @@ fn missing_and_empty_files_are_refused_by_name() {
     }
 }
 
-/// What `openssl s_client` says of a handshake in which it asks for `name`, and trusts only
-/// `ca.pem`.
+/// The output of `openssl s_client` for a handshake that asks for `name`, and trusts only `ca.pem`.
 fn shake_hands(data: &Path, tls: Arc<rustls::ServerConfig>, name: &str) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();

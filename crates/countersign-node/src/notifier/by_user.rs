@@ -1,5 +1,5 @@
-//! Connected devices, by their user: at most [`LINES_PER_DEVICE_MAX`] lines of each device, so that
-//! whatever is done for one user looks at a bounded number of lines.
+//! Connected devices, by user: at most [`LINES_PER_DEVICE_MAX`] connections a device, so that a
+//! notification of one user visits a bounded number of connections.
 
 use std::collections::HashMap;
 
@@ -10,17 +10,17 @@ use tokio::sync::mpsc;
 
 use super::local::{ConnectionEvent, ConnectionKind};
 
-/// Whose devices are looked for.
+/// The user whose devices are looked up.
 pub(super) type UserKey = (TenantName, UserName);
 
-/// The lines of all users.
+/// The connections of all users.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionsByUser {
     users: HashMap<UserKey, Vec<Connected>>,
     count: usize,
 }
 
-/// A line, as those see it who send to it.
+/// A connection, as its senders see it.
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) number: u64,
@@ -30,8 +30,8 @@ pub(super) struct Connected {
 }
 
 impl ConnectionsByUser {
-    /// Adds a device's line. A channel replaces the device's channel. Where that leaves more lines
-    /// than a device may have, the oldest poll is replaced.
+    /// Adds a connection of a device. A new channel replaces the device's channel. If the device
+    /// then has too many connections, its oldest poll is replaced.
     pub(super) fn join(&mut self, user: UserKey, line: Connected) {
         let by_user = self.users.entry(user).or_default();
         let own = |one: &Connected| one.device == line.device;
@@ -40,11 +40,11 @@ impl ConnectionsByUser {
         let replaced = match channel {
             Some(at) if line.kind == ConnectionKind::Channel => Some(at),
             _ if by_user.iter().filter(|one| own(one)).count() < LINES_PER_DEVICE_MAX => None,
-            // Lines stand in the order in which they came.
+            // Connections are in the order in which they were opened.
             _ => by_user.iter().position(|one| own(one) && one.kind == ConnectionKind::Poll),
         };
         if let Some(at) = replaced {
-            // A full queue is cut by this anyway.
+            // If the queue is full, removing it closes the connection anyway.
             let _ = by_user.remove(at).notes.try_send(ConnectionEvent::Replaced);
             self.count -= 1;
         }
@@ -52,12 +52,12 @@ impl ConnectionsByUser {
         self.count += 1;
     }
 
-    /// Removes a line, if it is still there.
+    /// Removes a connection, if it is still registered.
     pub(super) fn leave(&mut self, user: &UserKey, number: u64) {
         self.keep(user, |line| line.number != number);
     }
 
-    /// Keeps those of a user's lines that `keeps` is true for.
+    /// Keeps the user's connections for which `keeps` is true.
     pub(super) fn keep(&mut self, user: &UserKey, keeps: impl FnMut(&Connected) -> bool) {
         let Some(by_user) = self.users.get_mut(user) else { return };
         let before = by_user.len();
@@ -69,13 +69,13 @@ impl ConnectionsByUser {
         }
     }
 
-    /// Whether one of the user's addressed devices is connected.
+    /// Whether one of the user's recipients is connected.
     pub(super) fn covers(&self, user: &UserKey, recipients: &Recipients) -> bool {
         let by_user = self.users.get(user);
         by_user.is_some_and(|by_user| by_user.iter().any(|line| recipients.includes(line.device)))
     }
 
-    /// How many lines there are.
+    /// The number of connections.
     pub(super) fn count(&self) -> usize {
         self.count
     }
@@ -102,7 +102,7 @@ mod tests {
         by_user.users.get(&user(name)).into_iter().flatten().map(|line| line.number).collect()
     }
 
-    /// What is done for a user looks at each of the user's lines, so their number is the work.
+    /// A notification visits each of the user's connections, so their number is its cost.
     #[test]
     fn seventy_five_thousand_polls_of_one_phone_leave_two_lines_to_look_at() {
         let mut by_user = ConnectionsByUser::default();

@@ -1,7 +1,7 @@
-//! The doorbell of one node: who is connected to it, and who waits here.
+//! The notifier of one node: the devices that are connected to it, and the callers that wait here.
 //!
-//! Losing it costs delay and nothing else. Each line has a bounded queue; one that is full is cut,
-//! and its device resumes from the ledger.
+//! A lost notification costs only delay. Each connection has a bounded queue. If it is full, the
+//! connection is closed, and its device resumes from the ledger.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::by_user::{Connected, ConnectionsByUser, UserKey};
 use super::waiters::{TooMany, Waiters};
 
-/// Devices whose last time on the line a node remembers; those seen longest ago are forgotten.
+/// The number of devices whose last connection a node remembers; the oldest are forgotten.
 const SEEN_MAX: usize = 131_072;
 
-/// Connected devices and waiting callers. Clones are handles to the same.
+/// Connected devices and waiting callers. Clones share the same state.
 #[derive(Clone, Debug)]
 pub struct LocalNotifier(Arc<Connections>);
 
@@ -33,14 +33,14 @@ struct Connections {
     /// Callers of one client that may wait at once.
     waiting_per_client_max: usize,
     seen: Mutex<Presence>,
-    /// Rung when somebody is owed a call.
+    /// Notified when a delivery is queued.
     delivery_queued: Notify,
     numbers: AtomicU64,
 }
 
 type Client = (TenantName, ClientId);
 
-/// When devices last came on the line, in two generations: the older one goes when the newer is
+/// When devices last connected, in two generations: the older one is dropped when the newer one is
 /// full.
 #[derive(Debug, Default)]
 struct Presence {
@@ -48,21 +48,21 @@ struct Presence {
     old: HashMap<(TenantName, DeviceId), Timestamp>,
 }
 
-/// How a device is connected.
+/// The kind of a device's connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ConnectionKind {
-    /// By a channel, of which each device has one.
+    /// A channel, of which each device has one.
     Channel,
-    /// By a poll, for as long as it waits.
+    /// A poll, for as long as it waits.
     Poll,
 }
 
-/// What a line hears.
+/// A notification to a connection.
 #[derive(Clone, Debug)]
 pub enum ConnectionEvent {
-    /// There is something for the device.
+    /// There is a transaction for the device.
     Offer(Arc<Transaction>),
-    /// Something has ended.
+    /// A transaction has ended.
     Ended(Arc<Transaction>),
     /// The device opened another channel, or one poll too many.
     Replaced,
@@ -70,7 +70,7 @@ pub enum ConnectionEvent {
     Locked,
 }
 
-/// A device's line; on the board until it is dropped.
+/// A device's connection; registered until it is dropped.
 #[derive(Debug)]
 pub struct Connection {
     connections: Arc<Connections>,
@@ -79,7 +79,7 @@ pub struct Connection {
     notes: mpsc::Receiver<ConnectionEvent>,
 }
 
-/// A caller's place; on the board until it is dropped.
+/// A waiting caller; registered until it is dropped.
 #[derive(Debug)]
 pub struct EndWaiter {
     connections: Arc<Connections>,
@@ -90,14 +90,14 @@ pub struct EndWaiter {
 }
 
 impl LocalNotifier {
-    /// A board on which one client may have `waiting_per_client_max` callers that wait.
+    /// A notifier in which one client may have `waiting_per_client_max` waiting callers.
     pub fn new(waiting_per_client_max: usize) -> Self {
         Self(Arc::new(Connections { waiting_per_client_max, ..Connections::default() }))
     }
 
-    /// Connects a device, at `now`. Its channel replaces the one that it had. A line beyond
-    /// [`LINES_PER_DEVICE_MAX`](countersign_core::limits::LINES_PER_DEVICE_MAX) replaces its oldest
-    /// poll.
+    /// Connects a device, at `now`. Its new channel replaces its old one. A connection beyond
+    /// [`LINES_PER_DEVICE_MAX`](countersign_core::limits::LINES_PER_DEVICE_MAX) replaces the
+    /// device's oldest poll.
     pub fn connect(
         &self,
         tenant: &TenantName,
@@ -114,18 +114,18 @@ impl LocalNotifier {
         Connection { connections: Arc::clone(&self.0), user, number, notes }
     }
 
-    /// When a device last came on this node's line, as far as it remembers.
+    /// When a device last connected to this node, if the node remembers it.
     pub fn last_seen(&self, tenant: &TenantName, device: DeviceId) -> Option<Timestamp> {
         let seen = self.0.seen.lock();
         let device = (tenant.clone(), device);
         seen.new.get(&device).or_else(|| seen.old.get(&device)).copied()
     }
 
-    /// Waits for the end of a transaction, on behalf of a client. To be called before the
-    /// transaction is looked at, so that no end falls in between.
+    /// Waits for the end of a transaction, on behalf of a client. Call this before the transaction
+    /// is loaded, so that no end is missed in between.
     ///
     /// # Errors
-    /// [`TooMany`], if as many callers of this client wait as may.
+    /// [`TooMany`] if the client already has as many waiting callers as it may.
     pub fn wait(
         &self,
         tenant: &TenantName,
@@ -139,12 +139,12 @@ impl LocalNotifier {
         Ok(EndWaiter { connections: Arc::clone(&self.0), client, id, number, ended })
     }
 
-    /// Waits until somebody is owed a call, since the last time that this was waited for.
+    /// Waits until a delivery is queued, since the last call of this function.
     pub async fn delivery_queued(&self) {
         self.0.delivery_queued.notified().await;
     }
 
-    /// Devices connected, and callers waiting.
+    /// The numbers of connected devices and of waiting callers.
     pub fn counts(&self) -> (usize, usize) {
         (self.0.by_user.lock().count(), self.0.waiters.lock().count())
     }
@@ -153,7 +153,8 @@ impl LocalNotifier {
         self.0.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Tells the addressed lines. A line that cannot take it is cut: its sender goes.
+    /// Notifies the recipients' connections. A connection whose queue is full is closed, by
+    /// dropping its sender.
     fn tell(&self, transaction: &Transaction, notes: &[ConnectionEvent]) {
         let spec = &transaction.spec;
         let user = (spec.tenant.clone(), spec.user.clone());
@@ -189,17 +190,17 @@ impl Notifier for LocalNotifier {
                 }
                 let waiting = self.0.waiters.lock().wake(transaction.spec.id);
                 for ended in waiting {
-                    // A caller that hung up hears nothing; the ledger has the end.
+                    // A caller that hung up is not notified; the ledger has the end.
                     let _ = ended.send(Arc::clone(&transaction));
                 }
             }
             Notification::NewDelivery => self.0.delivery_queued.notify_one(),
             Notification::Disconnect { tenant, user, recipients } => {
-                // Off the board at once: from here on the device is not online.
+                // Removed at once: from here on the device is not online.
                 self.0.by_user.lock().keep(&(tenant, user), |line| {
                     let hung_up = recipients.includes(line.device);
                     if hung_up {
-                        // A full queue is cut by this anyway.
+                        // If the queue is full, removing it closes the connection anyway.
                         let _ = line.notes.try_send(ConnectionEvent::Locked);
                     }
                     !hung_up
@@ -214,7 +215,7 @@ impl Notifier for LocalNotifier {
 }
 
 impl Connection {
-    /// The next note. `None` when the line was cut, because it was not read.
+    /// The next notification. `None` if the connection was closed because its queue was full.
     pub async fn next(&mut self) -> Option<ConnectionEvent> {
         self.notes.recv().await
     }
@@ -227,7 +228,7 @@ impl Drop for Connection {
 }
 
 impl EndWaiter {
-    /// The transaction that is waited for.
+    /// The transaction that is awaited.
     pub fn id(&self) -> TransactionId {
         self.id
     }
@@ -235,7 +236,7 @@ impl EndWaiter {
     /// Waits for another transaction's end instead.
     ///
     /// # Errors
-    /// [`TooMany`], if another caller of the client took the place meanwhile.
+    /// [`TooMany`] if another caller of the client took the place in between.
     pub fn turn_to(self, id: TransactionId) -> Result<Self, TooMany> {
         let connections = LocalNotifier(Arc::clone(&self.connections));
         let (tenant, client) = self.client.clone();
@@ -245,7 +246,7 @@ impl EndWaiter {
 
     /// Waits for the end.
     pub async fn ended(&mut self) -> Arc<Transaction> {
-        (&mut self.ended).await.expect("a place on the board is given up by its waiter, or rung")
+        (&mut self.ended).await.expect("a waiter is removed only when it is dropped or woken")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Wakes those who are on the line: devices on a channel, and callers that wait for an end.
+//! Wakes connected devices, and callers that wait for an end.
 
 mod by_user;
 mod local;

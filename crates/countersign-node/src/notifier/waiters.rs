@@ -1,17 +1,18 @@
 //! Callers that wait for a transaction's end: found by the transaction, counted by the client.
 //!
-//! Its promise: to come, to leave and to be woken costs the same whoever else waits, apart from the
-//! depth of a tree.
+//! The guarantee: joining, leaving and waking cost the same however many others wait, apart from
+//! the depth of a tree.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// What waits, as `W`, for transactions of type `T`, on behalf of clients of type `C`.
+/// Waiters of type `W`, for transactions of type `T`, on behalf of clients of type `C`.
 #[derive(Debug)]
 pub(super) struct Waiters<T, C, W> {
-    /// By transaction, and then by a number of its own.
+    /// By transaction, and then by a unique number.
     waiting: BTreeMap<(T, u64), W>,
-    /// How many wait for each client, woken ones that have not left included; no entry is zero.
+    /// The number of waiters of each client, including woken ones that have not left; no entry is
+    /// zero.
     clients: HashMap<C, usize>,
 }
 
@@ -26,10 +27,10 @@ impl<T, C, W> Default for Waiters<T, C, W> {
 }
 
 impl<T: Copy + Ord, C: Eq + Hash, W> Waiters<T, C, W> {
-    /// Adds a caller of `client`, which may have `max` of them, under a number that no other has.
+    /// Adds a caller of `client`, which may have `max` callers, under a unique number.
     ///
     /// # Errors
-    /// [`TooMany`]; nothing is added then.
+    /// [`TooMany`]; then nothing is added.
     pub(super) fn join(
         &mut self,
         client: C,
@@ -58,14 +59,14 @@ impl<T: Copy + Ord, C: Eq + Hash, W> Waiters<T, C, W> {
         }
     }
 
-    /// Takes those that wait for a transaction. They count until they leave.
+    /// Takes the callers that wait for a transaction. They count until they leave.
     pub(super) fn wake(&mut self, transaction: T) -> Vec<W> {
         let all = (transaction, 0)..=(transaction, u64::MAX);
         let numbers: Vec<_> = self.waiting.range(all).map(|(key, _)| *key).collect();
         numbers.iter().filter_map(|key| self.waiting.remove(key)).collect()
     }
 
-    /// How many wait.
+    /// The number of waiting callers.
     pub(super) fn count(&self) -> usize {
         self.waiting.len()
     }
@@ -99,7 +100,7 @@ mod tests {
         }
     }
 
-    /// How many comparisons it takes `crowd` callers of one transaction to leave, for each of them.
+    /// The number of comparisons for each of `crowd` callers of one transaction to leave.
     fn cost_of_leaving(crowd: u64) -> u64 {
         let mut waiters = Waiters::default();
         for number in 0..crowd {
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn leaving_a_crowd_of_fifty_thousand_costs_each_hardly_more_than_leaving_a_crowd_of_fifty() {
         let (small, large) = (cost_of_leaving(50), cost_of_leaving(50_000));
-        // A tree that is a thousand times as large is about ten levels of two deeper.
+        // A tree that is a thousand times as large is about ten binary levels deeper.
         assert!(large < small + 64, "{small} and {large} comparisons");
     }
 

@@ -21,32 +21,33 @@ use super::qr::qr;
 use countersign_config::PublicAddress;
 use countersign_http::time_format;
 
-/// The longest that a code may be good, in seconds: a year.
+/// The longest lifetime of a code, in seconds: a year.
 const VALID_SECONDS_MAX: u64 = 365 * 86_400;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make an activation code: it lets one device of the user's in, once.
+    /// Make an activation code, with which one device of the user can be enrolled once.
     ///
-    /// Prints the code as text, as a URI, and for people as a QR code that a phone reads.
+    /// Prints the code as text, as a URI, and as a QR code that a phone reads.
     #[command(
         after_help = "Example:\n  countersign activation create jane --tenant acme \\\n      \
                             --server https://sign.example.com"
     )]
     Create {
-        /// The user whose device it lets in
+        /// The user whose device is to be enrolled
         user: UserName,
         /// The tenant
         #[arg(long)]
         tenant: TenantName,
-        /// Where the device is to reach the server [default: the first public address configured]
+        /// The address at which the device reaches the server [default: the first configured public
+        /// address]
         #[arg(long, value_name = "URL")]
         server: Option<PublicAddress>,
-        /// How long the code is good [default: as configured, 86400]
+        /// The lifetime of the code [default: as configured, 86400]
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=VALID_SECONDS_MAX))]
         valid: Option<u64>,
-        /// A label of the identities that are enrolled with the code, which relying parties select
-        /// them by; may be repeated
+        /// A label for the identities that are enrolled with the code; clients select identities by
+        /// labels; may be repeated
         #[arg(long = "label", value_name = "LABEL")]
         labels: Vec<String>,
         #[command(flatten)]
@@ -63,7 +64,7 @@ struct ActivationView<'a> {
     user: String,
 }
 
-/// A code that was made.
+/// A new code.
 #[derive(Debug)]
 pub(super) struct CreatedActivation {
     pub(super) code: ActivationCode,
@@ -114,15 +115,15 @@ fn configured(admin: &Admin) -> anyhow::Result<PublicAddress> {
     // Only the server knows which free port it took.
     ensure!(
         !address.as_str().ends_with(":0"),
-        "say with --server where the device reaches the server"
+        "--server must name the address at which the device reaches the server"
     );
     Ok(address)
 }
 
-/// Makes a code for a device of the user's, good for `valid`; its identities get the labels.
+/// Creates a code for a device of the user, valid for `valid`; its identities get the labels.
 ///
 /// # Errors
-/// When there is no such user, or they have too many usable codes, or the ledger fails.
+/// If the user does not exist or has too many usable codes, or the ledger fails.
 pub(super) async fn create(
     admin: &Admin,
     tenant: &TenantName,
@@ -133,7 +134,7 @@ pub(super) async fn create(
     admin.user(tenant, user).await?;
     let now = admin.now();
     let code = ActivationCode::generate();
-    // A whole second, so that what is printed is what holds.
+    // A whole second, so that the printed time is the exact one.
     let expires_at = Timestamp((now + valid).seconds() * 1_000);
     let activation = Activation {
         id: admin.core.random_u128(),

@@ -1,4 +1,4 @@
-//! The administrator's desk: the ledger, opened beside a server that may be running.
+//! Administration: the ledger, opened beside a server that may be running.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use countersign_node::Core;
 use countersign_node::clock::System;
 use countersign_node::notifier::LocalNotifier;
 
-/// Where the ledger is, and for whom to print.
+/// The place of the ledger, and the output format.
 #[derive(Args, Clone, Debug)]
 pub(super) struct LedgerArgs {
     /// The data directory with the ledger [default: data]
@@ -38,18 +38,18 @@ pub(super) struct Admin {
     pub(super) config: Config,
     /// The engine over this ledger. No device is connected to it.
     pub(super) core: Core,
-    /// Who works at this command line.
+    /// The operator who runs this command.
     pub(super) actor: Actor,
     pub(super) json: bool,
-    /// To be closed.
+    /// Kept to be closed.
     store: Store,
 }
 
 impl Admin {
-    /// Opens the ledger that is there.
+    /// Opens the existing ledger.
     ///
     /// # Errors
-    /// Where there is none, or it cannot be used.
+    /// If the ledger does not exist or cannot be opened.
     pub(super) fn at(place: &LedgerArgs) -> anyhow::Result<Self> {
         let config = place.configured()?;
         let data = &config.store.data;
@@ -62,10 +62,10 @@ impl Admin {
         Self::open(config, place.json)
     }
 
-    /// Opens the ledger, and makes it where there is none.
+    /// Opens the ledger, and creates it if it does not exist.
     ///
     /// # Errors
-    /// Where it cannot be made or used.
+    /// If it cannot be created or opened.
     pub(super) fn at_new(place: &LedgerArgs) -> anyhow::Result<Self> {
         Self::open(place.configured()?, place.json)
     }
@@ -83,18 +83,18 @@ impl Admin {
         })
     }
 
-    /// The time.
+    /// The present time.
     pub(super) fn now(&self) -> Timestamp {
         self.core.now()
     }
 
-    /// A tenant that there is.
+    /// Loads an existing tenant.
     pub(super) async fn tenant(&self, name: &TenantName) -> anyhow::Result<Tenant> {
         let found = self.core.registry().tenant(name).await?;
         found.with_context(|| format!("there is no tenant {name}: `countersign tenant list`"))
     }
 
-    /// A user that there is.
+    /// Loads an existing user.
     pub(super) async fn user(
         &self,
         tenant: &TenantName,
@@ -105,7 +105,7 @@ impl Admin {
         found.with_context(|| format!("tenant {tenant} has no user {name}"))
     }
 
-    /// Closes the ledger; what was written is on disk already.
+    /// Closes the ledger; all commits are on disk already.
     pub(super) async fn close(self) -> anyhow::Result<()> {
         self.store.close().await.context("the ledger could not be closed")
     }

@@ -1,15 +1,15 @@
-//! What a command prints on standard output.
+//! The output of a command on standard output.
 
 use std::io::{self, Write as _};
 
 use countersign_device::display;
 use serde::Serialize;
 
-/// Prints `value` as JSON, or for people what `text` says. No name or content in either acts on a
-/// terminal: `text` must not hold colours.
+/// Prints `value` as JSON, or `text` for people. Control characters in names and content cannot act
+/// on a terminal; therefore `text` must not contain colours.
 ///
 /// # Errors
-/// When standard output takes no more, except where whoever read it has gone away.
+/// If standard output cannot be written, except if its reader has closed it.
 pub(super) fn print(
     json: bool,
     value: &impl Serialize,
@@ -29,24 +29,24 @@ fn terminal_safe(
     Ok(display::text(&text()))
 }
 
-/// Prints one line, or several that are one text.
+/// Prints one line, or several lines of one text.
 ///
 /// # Errors
 /// As [`print`].
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
     match writeln!(output, "{text}").and_then(|()| output.flush()) {
-        // `countersign … | head` has what it wanted.
+        // `countersign … | head` has read all that it needs.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-/// An error with its causes, each said once, safe for a terminal.
+/// An error with its causes, without repetition, safe for a terminal.
 pub(super) fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        // Some errors name their cause themselves.
+        // Some errors repeat their cause in their own text.
         if sentence.is_empty() {
             sentence = cause;
         } else if !sentence.contains(&cause) {

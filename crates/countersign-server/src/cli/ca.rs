@@ -12,7 +12,7 @@ use super::answer;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print a tenant's root certificates, PEM: with them anybody can verify its signatures.
+    /// Print a tenant's root certificates, PEM, with which its signatures can be verified anywhere.
     #[command(after_help = "Example:\n  countersign ca export --tenant acme > acme-ca.pem\n  \
                             openssl cms -verify -cades -inform DER -in payment.p7m -CAfile acme-ca.pem")]
     Export {
@@ -43,7 +43,7 @@ impl Command {
 /// A tenant's roots, each in PEM.
 ///
 /// # Errors
-/// When one is too long to be a certificate.
+/// If one is too long to be a certificate.
 pub(super) fn roots(tenant: &Tenant) -> anyhow::Result<Vec<String>> {
     let pem = |der: &Vec<u8>| encode_string("CERTIFICATE", LineEnding::LF, der);
     let written: Result<_, _> = tenant.roots.iter().map(pem).collect();

@@ -18,37 +18,36 @@ use super::table;
 use countersign_config::Scopes;
 use countersign_http::caller::secret_digest;
 
-/// Letters of the name that a client id begins with.
+/// Characters of the client's name at the beginning of its id.
 const SLUG_MAX: usize = 32;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a client: an application that may ask this tenant's users for signatures.
     ///
-    /// Prints its credentials, which are shown once and never again: client id and secret for
-    /// access tokens, and the secret that the signatures of callbacks are checked with (Standard
-    /// Webhooks).
+    /// Prints its credentials, which are shown only once: client id and secret for access tokens,
+    /// and the secret with which receivers verify callbacks (Standard Webhooks).
     #[command(
         after_help = "Example:\n  countersign client create 'Acme Shop' --tenant acme --json"
     )]
     Create {
-        /// What people are shown: who asks them to sign
+        /// The name that users see when they are asked to sign
         #[arg(value_parser = name)]
         name: String,
         /// The tenant
         #[arg(long)]
         tenant: TenantName,
-        /// What its tokens may be good for on TrustedX's dialect, a scope each time [default: all]
+        /// A scope that its tokens may have in TrustedX's dialect; may be repeated [default: all]
         #[arg(long, value_name = "SCOPE")]
         scope: Vec<String>,
         #[command(flatten)]
         place: LedgerArgs,
     },
-    /// Change the secret that a client's callbacks are signed with.
+    /// Change the secret that signs a client's callbacks.
     ///
-    /// The first step makes a new one, which is shown once; from then on each callback carries two
-    /// signatures, so that receivers may change over one by one. The second step, with --finish,
-    /// ends the old one.
+    /// The first step creates a new secret, which is shown only once; from then on each callback
+    /// carries two signatures, so that receivers can be changed one by one. The second step, with
+    /// --finish, ends the old secret.
     #[command(
         after_help = "Example:\n  countersign client rotate-webhook-secret acme-shop-90c5e04f11 --tenant acme"
     )]
@@ -66,28 +65,28 @@ pub(super) enum Command {
     },
 }
 
-/// What a client's receivers are to be given.
+/// The data for a client's receivers.
 #[derive(Serialize, ZeroizeOnDrop)]
 struct Rotated {
     client_id: String,
-    /// The new secret; none where nothing but the old one's end was asked for.
+    /// The new secret; `None` after `--finish`.
     webhook_secret: Option<String>,
     /// Whether the old secret signs as well.
     both_sign: bool,
 }
 
-/// A new client's credentials. Only digests and sealed keys of them are kept.
+/// A new client's credentials. Only their digests and sealed keys are stored.
 #[derive(Deserialize, Serialize, ZeroizeOnDrop)]
 pub(super) struct Credentials {
-    /// What people are shown.
+    /// The name that users see.
     pub(super) name: String,
-    /// What it authenticates as.
+    /// The id with which it authenticates.
     pub(super) client_id: String,
     /// 256 random bits.
     pub(super) client_secret: String,
-    /// 256 random bits, as Standard Webhooks writes them.
+    /// 256 random bits, in the format of Standard Webhooks.
     pub(super) webhook_secret: String,
-    /// Whose client it is.
+    /// The client's tenant.
     pub(super) tenant: String,
 }
 
@@ -116,11 +115,15 @@ impl Command {
     }
 }
 
-/// Scopes that there are.
+/// Checks that all scopes are known.
 fn known(scopes: &Scopes, named: Vec<String>) -> anyhow::Result<Vec<String>> {
     let all = scopes.all();
     for scope in &named {
-        ensure!(all.contains(&scope.as_str()), "{scope} is none of the scopes {}", all.join(", "));
+        ensure!(
+            all.contains(&scope.as_str()),
+            "{scope} is not one of the scopes {}",
+            all.join(", ")
+        );
     }
     Ok(named)
 }
@@ -159,15 +162,15 @@ async fn rotate(
     admin.close().await
 }
 
-/// A key as Standard Webhooks writes it.
+/// A key in the format of Standard Webhooks.
 fn webhook_secret(key: &[u8; 32]) -> String {
     format!("whsec_{}", BASE64.encode(key))
 }
 
-/// Makes a client. `None`: there is one of that name already.
+/// Creates a client. `None` if the name is in use.
 ///
 /// # Errors
-/// When there is no such tenant, or the ledger fails.
+/// If the tenant does not exist, or the ledger fails.
 pub(super) async fn create(
     admin: &Admin,
     tenant: &TenantName,
@@ -204,7 +207,7 @@ pub(super) async fn create(
     Ok(is_new.then_some(credentials))
 }
 
-/// What the name says in letters that an id may have, and 40 random bits.
+/// The name in characters that an id may have, and 40 random bits.
 fn client_id(name: &str) -> ClientId {
     let mut slug = String::new();
     for letter in name.chars().map(|letter| letter.to_ascii_lowercase()) {

@@ -15,28 +15,28 @@ use countersign_http::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List what a tenant's receivers have not taken yet, the oldest first.
+    /// List a tenant's deliveries that have not been accepted yet, the oldest first.
     List {
         /// The tenant
         #[arg(long)]
         tenant: TenantName,
-        /// Only what was given up, and waits for `replay`
+        /// Only dead letters, which `replay` tries again
         #[arg(long)]
         dead_letters: bool,
-        /// How many at the most
+        /// The largest number of deliveries
         #[arg(long, value_name = "N", default_value_t = 100,
               value_parser = clap::value_parser!(u16).range(1..=i64::from(LISTED_MAX)))]
         limit: u16,
         #[command(flatten)]
         place: LedgerArgs,
     },
-    /// Try again what was given up, as if it were owed only now: one delivery, or all.
+    /// Try dead letters again, as if they were new: one delivery, or all.
     #[command(after_help = "Example:\n  countersign delivery replay --all --tenant acme")]
     Replay {
         /// Its id (32 hex digits), as `list` shows it
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         id: Option<DeliveryId>,
-        /// All that the tenant has
+        /// All dead letters of the tenant
         #[arg(long)]
         all: bool,
         /// The tenant
@@ -52,16 +52,16 @@ struct DeliveryView {
     id: String,
     transaction: String,
     kind: &'static str,
-    /// Host and port of a callback; the service of a push, and what is behind it.
+    /// Host and port of a callback; the service of a push, and its application.
     host: String,
     state: &'static str,
-    /// Since it was owed, or replayed.
+    /// Attempts since it was queued or replayed.
     attempts: u16,
     queued_at: String,
-    /// When it is tried next; while it is being tried, when that is over at the latest.
+    /// The time of the next attempt; during an attempt, the time at which its lease ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     due_at: Option<String>,
-    /// What came of the last attempt.
+    /// The outcome of the last attempt.
     outcome: Option<String>,
 }
 
@@ -93,7 +93,7 @@ impl Command {
                     }
                 }
                 if let Some(id) = id {
-                    ensure!(replayed == 1, "tenant {tenant} has given up no delivery {id}");
+                    ensure!(replayed == 1, "tenant {tenant} has no dead letter {id}");
                 }
                 answer::print(admin.json, &Replayed { replayed }, || {
                     format!("{replayed} deliveries of {tenant} are tried again")

@@ -1,5 +1,5 @@
-//! A raw signature with all that it takes to verify it elsewhere: what `transaction show --json`
-//! prints under `end`, and what `verify` reads.
+//! A raw signature with everything that its verification needs: `transaction show --json` prints it
+//! under `end`, and `verify` reads it.
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
@@ -8,15 +8,15 @@ use countersign_proof::raw::{self, Algorithm, Subject};
 use countersign_proof::{Proof, Raw, Roots, Signer};
 use serde::{Deserialize, Serialize};
 
-/// Beside the signature itself.
+/// The data beside the signature itself.
 #[derive(Deserialize, Serialize)]
 pub(super) struct RawEvidence {
     /// Such as `ecdsa-sha256`.
     algorithm: String,
-    /// Base64 of what was signed, where it was text.
+    /// Base64 of the signed bytes, if they were a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
-    /// Base64 of what was signed, where it was a digest.
+    /// Base64 of the signed bytes, if they were a digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
     /// Base64 of DER.
@@ -25,7 +25,7 @@ pub(super) struct RawEvidence {
     chain: Vec<String>,
 }
 
-/// What `transaction show --json` prints, as far as it is read again.
+/// The part of the output of `transaction show --json` that is read again.
 #[derive(Deserialize)]
 pub(super) struct ExportedEvidence {
     id: String,
@@ -39,7 +39,7 @@ struct End {
     raw: RawEvidence,
 }
 
-/// A raw signature that holds.
+/// A verified raw signature.
 pub(super) struct CheckedSignature {
     pub(super) proof: Proof,
     pub(super) transaction: String,
@@ -61,7 +61,7 @@ impl RawEvidence {
 }
 
 impl ExportedEvidence {
-    /// Reads what was exported; nothing, where it is something else.
+    /// Parses an exported signature; `None` for another file.
     pub(super) fn read(file: &[u8]) -> Option<Self> {
         serde_json::from_slice(file).ok()
     }
@@ -69,7 +69,7 @@ impl ExportedEvidence {
     /// Verifies it at `now`, in seconds since the Unix epoch.
     ///
     /// # Errors
-    /// Where it does not hold, or is not whole.
+    /// If it is not valid or not complete.
     pub(super) fn verify(&self, roots: &Roots, now: u64) -> anyhow::Result<CheckedSignature> {
         let End { signature, raw: evidence } = &self.end;
         let bytes = |what: &str, text: &str| {
@@ -83,7 +83,7 @@ impl ExportedEvidence {
         let (is_text, signed) = match (&evidence.text, &evidence.digest) {
             (Some(text), None) => (true, bytes("the text", text)?),
             (None, Some(digest)) => (false, bytes("the digest", digest)?),
-            _ => bail!("it says neither which text nor which digest was signed"),
+            _ => bail!("it contains neither the signed text nor the signed digest"),
         };
         let subject = if is_text {
             Subject::Text(str::from_utf8(&signed).context("the text is not UTF-8")?)

@@ -1,7 +1,7 @@
-//! What is to be signed, or was, drawn in a frame.
+//! Content that is or was signed, drawn in a frame.
 //!
-//! The promise: everything inside came through [`display`], so nothing in it can draw a frame's
-//! line or a row of its own, and all of it is shown: long lines are broken, never cut.
+//! The guarantee: all text inside comes through [`display`], so it cannot draw a frame's line or a
+//! row of its own, and all of it is shown: long lines are broken, never cut.
 
 use countersign_device::{View, display};
 
@@ -9,11 +9,11 @@ use super::paint::Paint;
 
 /// Columns inside the frame.
 const INSIDE_MAX: usize = 68;
-/// Columns that labels get, at the most.
+/// The largest number of columns for labels.
 const LABEL_MAX: usize = 24;
 const GAP: usize = 2;
 
-/// A frame's lines, with `title` in the upper one.
+/// A frame's lines, with `title` in the upper line.
 pub(super) fn frame(title: &str, view: &View, paint: Paint) -> Vec<String> {
     let (text, rows) = match view {
         View::Text(text) | View::Html(text) => (wrapped_text(text), Vec::new()),
@@ -65,7 +65,7 @@ fn wrapped_text(text: &str) -> Vec<String> {
     display::text(text).split('\n').flat_map(|line| wrapped(line, INSIDE_MAX)).collect()
 }
 
-/// Labels in a column of their own, values beside them.
+/// Labels in their own column, with the values beside them.
 fn aligned(rows: &[(String, String)]) -> Vec<String> {
     let label_width = rows.iter().map(|(label, _)| columns(label)).max().unwrap_or(0);
     let label_width = label_width.min(LABEL_MAX);
@@ -88,8 +88,8 @@ fn dumped(view: &View) -> Vec<String> {
     lines.lines().map(|line| line.strip_prefix("│ ").unwrap_or(line).to_owned()).collect()
 }
 
-/// The line in pieces of at most `width` columns, broken after a blank where there is one. At least
-/// one piece, and no character is lost.
+/// The line in pieces of at most `width` columns, broken after a blank if there is one. At least
+/// one piece; no character is lost.
 fn wrapped(line: &str, width: usize) -> Vec<String> {
     let mut pieces = Vec::new();
     let (mut piece, mut used) = (String::new(), 0);
@@ -112,7 +112,7 @@ fn columns(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }
 
-/// Columns of a terminal that a character takes, after the blocks of Unicode; for looks only.
+/// The columns that a character takes in a terminal, by Unicode block; only for the layout.
 fn columns_of(letter: char) -> usize {
     match letter {
         '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200f}' | '\u{fe00}'..='\u{fe0f}' => 0,

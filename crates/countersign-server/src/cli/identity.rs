@@ -28,7 +28,7 @@ pub(super) enum Command {
         /// Only those of one device
         #[arg(long)]
         device: Option<DeviceId>,
-        /// Only those that have this label; may be repeated, and then all of them
+        /// Only those with this label; if repeated, only those with all of these labels
         #[arg(long = "label", value_name = "LABEL")]
         labels: Vec<String>,
         #[command(flatten)]
@@ -36,9 +36,9 @@ pub(super) enum Command {
     },
     /// Let an identity sign again.
     Enable(IdentityStatusView),
-    /// Keep an identity from signing, until `enable`.
+    /// Prevent an identity from signing, until `enable`.
     Disable(IdentityStatusView),
-    /// Give an identity other labels, in place of those that it has.
+    /// Replace the labels of an identity.
     Label {
         #[command(flatten)]
         one: IdentityArgs,
@@ -46,7 +46,7 @@ pub(super) enum Command {
         #[arg(long = "label", value_name = "LABEL")]
         labels: Vec<String>,
     },
-    /// Delete an identity, for good. What it signed stays verifiable.
+    /// Delete an identity permanently. Its signatures remain verifiable.
     Delete(IdentityArgs),
 }
 
@@ -65,7 +65,7 @@ pub(super) struct IdentityArgs {
 pub(super) struct IdentityStatusView {
     #[command(flatten)]
     one: IdentityArgs,
-    /// Why, for whoever asks
+    /// The reason, which readers of the identity see
     #[arg(long, default_value = "")]
     reason: String,
 }
@@ -78,7 +78,7 @@ struct IdentityView {
     user: String,
     device_id: String,
     labels: Vec<String>,
-    /// What the device asked to be labelled.
+    /// The labels that the device proposed.
     proposed_labels: Vec<String>,
     enabled: bool,
     status_reason: String,
@@ -119,7 +119,7 @@ impl Command {
 }
 
 /// # Errors
-/// Refuses labels that no identity may have.
+/// Refuses invalid labels.
 pub(super) fn checked_labels(mut labels: Vec<String>) -> anyhow::Result<Vec<String>> {
     ensure!(
         labels.len() <= LABELS_PER_IDENTITY_MAX,

@@ -18,25 +18,25 @@ use countersign_http::time_format;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make an API key, which a whole application presents on every phone that runs it.
+    /// Make an API key, which an application uses on all phones that run it.
     ///
-    /// It is shown once and never again.
+    /// It is shown only once.
     #[command(
         after_help = "Example:\n  countersign key create --tenant acme --kind front-end --json"
     )]
     Create {
-        /// The tenant that it is for; without one, it is good for all
+        /// The tenant that it may access [default: all tenants]
         #[arg(long)]
         tenant: Option<TenantName>,
-        /// What it may be used for
+        /// The calls that it may make
         #[arg(long)]
         kind: KeyScope,
         #[command(flatten)]
         place: LedgerArgs,
     },
-    /// List API keys: what they are for, and never the keys themselves.
+    /// List API keys, with their purposes but not the keys themselves.
     List {
-        /// Only those that are good for this tenant
+        /// Only those that may access this tenant
         #[arg(long)]
         tenant: Option<TenantName>,
         #[command(flatten)]
@@ -44,16 +44,16 @@ pub(super) enum Command {
     },
 }
 
-/// What an API key may be used for.
+/// The calls that an API key may make.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum KeyScope {
-    /// What phones do
+    /// Calls of phones
     FrontEnd,
-    /// What a bank's own systems do
+    /// Calls of a bank's own systems
     BackEnd,
 }
 
-/// A new key. Only its digest is kept.
+/// A new key. Only its digest is stored.
 #[derive(Serialize, ZeroizeOnDrop)]
 struct CreatedKey {
     id: String,
@@ -61,7 +61,7 @@ struct CreatedKey {
     api_key: String,
     #[zeroize(skip)]
     kind: &'static str,
-    /// Whose it is; none is everybody's.
+    /// The tenant that it may access; null for all.
     tenant: Option<String>,
 }
 
@@ -102,7 +102,7 @@ async fn create(
     admin.close().await
 }
 
-/// Makes a key that is good for `tenant`, or for all. It stands nowhere but in what this answers.
+/// Creates a key for `tenant`, or for all. The key is only in the return value.
 pub(super) async fn make(
     admin: &Admin,
     tenant: Option<&TenantName>,

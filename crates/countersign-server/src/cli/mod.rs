@@ -1,10 +1,10 @@
-//! The command line: one file a noun, and what they share.
+//! The command line: one file for each noun, and their common parts.
 //!
-//! The promise: what a command prints with `--json` is a contract, since other programs stand on
-//! it; what it prints for people never lets a stranger's text move the cursor; and a command that
-//! failed says why in one sentence, on standard error, and exits with 1.
+//! The guarantee: the output of `--json` is a contract, because programs depend on it; the output
+//! for people never lets foreign text control the terminal; and a command that fails prints the
+//! reason in one sentence on standard error, and exits with 1.
 //!
-//! Administration opens the ledger itself, so it works while the server runs and while it does not.
+//! Administration opens the ledger itself, so it works with and without a running server.
 
 mod activation;
 mod admin;
@@ -32,11 +32,9 @@ mod verify;
 
 use clap::{Parser, Subcommand};
 
-/// Asks a person to sign something on the device they hold, and hands back a signature that it has
-/// verified.
+/// Asks a user to sign something on their device, and returns a signature that it has verified.
 ///
-/// `countersign demo` shows the whole of it in a few seconds. Each command explains itself with
-/// --help.
+/// `countersign demo` shows all of it in a few seconds. Each command has --help.
 #[derive(Debug, Parser)]
 #[command(name = "countersign", version, max_term_width = 100, after_help = FIRST_STEPS)]
 struct Cli {
@@ -59,31 +57,31 @@ First steps, with the server running in another terminal (countersign serve):
 enum Noun {
     Demo(demo::Demo),
     Serve(serve::Serve),
-    /// Who runs transactions here: each tenant is a world of its own, with its own CA.
+    /// Tenants: each has its own users, clients, keys and certificate authority.
     #[command(subcommand)]
     Tenant(tenant::Command),
-    /// Applications that ask for signatures.
+    /// Clients: applications that ask for signatures.
     #[command(subcommand)]
     Client(client::Command),
-    /// Keys of applications that speak for people's phones, as OneSpan's gateway takes them.
+    /// API keys of applications that call OneSpan's gateway for phones.
     #[command(subcommand)]
     Key(key::Command),
-    /// People who sign.
+    /// Users, who sign.
     #[command(subcommand)]
     User(user::Command),
-    /// Codes that let a person's device in.
+    /// Activation codes, with which devices are enrolled.
     #[command(subcommand)]
     Activation(activation::Command),
-    /// Devices: enrol and run one on the command line; list and lock those that there are.
+    /// Devices: enrol and run one on the command line; list and lock those in the ledger.
     #[command(subcommand)]
     Device(device::Command),
-    /// What devices sign with: list, disable and label signing identities.
+    /// Signing identities of devices: list, disable and label them.
     #[command(subcommand)]
     Identity(identity::Command),
-    /// What people were asked to sign, and what became of it.
+    /// Transactions, and their results.
     #[command(subcommand)]
     Transaction(transaction::Command),
-    /// Results that their receivers have not taken yet.
+    /// Deliveries that have not been accepted yet.
     #[command(subcommand)]
     Delivery(delivery::Command),
     /// What happened, when, and by whom.
@@ -95,8 +93,8 @@ enum Noun {
     Verify(verify::Verify),
 }
 
-/// Does what the command line says; answers the process's exit status: 0, 1 where it failed, 2
-/// where it was not understood.
+/// Runs the command; returns the process's exit status: 0, 1 if it failed, 2 if the command line is
+/// invalid.
 pub async fn run() -> i32 {
     match Cli::parse().noun.run().await {
         Ok(()) => 0,

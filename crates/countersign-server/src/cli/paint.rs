@@ -1,4 +1,4 @@
-//! Colours, where the person wants them.
+//! Colours, if the user wants them.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _};
@@ -17,7 +17,7 @@ pub(super) enum Color {
     Never,
 }
 
-/// Paints, or leaves as it is.
+/// Adds colours, or leaves text unchanged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paint(bool);
 

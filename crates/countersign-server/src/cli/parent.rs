@@ -1,8 +1,8 @@
-//! A process that must not outlive the one that started it.
+//! The end of the process that started this one, which must not be outlived.
 
 use tokio::io::AsyncReadExt as _;
 
-/// Waits for the end of standard input: whoever held its other end is gone, however it went.
+/// Waits for the end of standard input: it closes when the process at its other end has ended.
 pub(super) async fn gone() {
     let mut input = tokio::io::stdin();
     let mut bytes = [0; 64];

@@ -4,10 +4,10 @@ use anyhow::Context as _;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 
-/// A QR code of half blocks, light on dark as most terminals are; phones read it either way.
+/// A QR code of half blocks, light on dark like most terminals; phones read both.
 ///
 /// # Errors
-/// Where the text is too long for one.
+/// If the text is too long for a QR code.
 pub(super) fn qr(text: &str) -> anyhow::Result<String> {
     let code =
         QrCode::with_error_correction_level(text, EcLevel::L).context("too long for a QR")?;

@@ -11,22 +11,21 @@ use countersign_config::Overrides;
 
 /// Runs the server, until SIGTERM or Ctrl-C.
 ///
-/// In an empty data directory it makes all that it needs: the ledger, its master key, and a
-/// certificate for localhost under a CA of its own in tls/ca.pem. Once it serves, it prints one
+/// In an empty data directory it creates everything that it needs: the ledger, its master key, and
+/// a certificate for localhost under a CA of its own in tls/ca.pem. When it is ready, it prints one
 /// line on standard output, `ready https://HOST:PORT`; its log goes to standard error.
 #[derive(Args, Debug)]
 pub(super) struct Serve {
-    /// A configuration file; what it does not say is as in the manual, config.default.toml.
+    /// A configuration file; other keys keep the defaults of the manual, config.default.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The data directory, made where it is missing [default: data]
+    /// The data directory, created if it is missing [default: data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to listen for applications and devices; port 0 takes a free one [default:
-    /// 127.0.0.1:8443]
+    /// The address for applications and devices; port 0 takes a free one [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
-    /// Ends when standard input does.
+    /// Ends when standard input closes.
     #[arg(long, hide = true)]
     with_parent: bool,
 }
@@ -40,8 +39,8 @@ impl Serve {
         }
         tokio::select! {
             ended = serving => ended,
-            // Cutting it off is safe: whatever it answered is on disk.
-            () = parent::gone() => anyhow::bail!("whoever started the server is gone"),
+            // Interrupting it is safe, because everything that it acknowledged is on disk.
+            () = parent::gone() => anyhow::bail!("the process that started the server has ended"),
         }
     }
 }

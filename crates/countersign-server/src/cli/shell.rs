@@ -1,13 +1,13 @@
-//! Words of commands that are printed to be pasted into a shell.
+//! Words of printed commands that a user pastes into a shell.
 
 use std::borrow::Cow;
 
-/// A word as a POSIX shell reads it back (POSIX.1-2024, XCU 2.2.2): in single quotes, unless it has
-/// only characters that mean nothing to a shell.
+/// A word as a POSIX shell reads it back (POSIX.1-2024, XCU 2.2.2): in single quotes, unless none
+/// of its characters is special in a shell.
 pub(super) fn quoted(word: &str) -> Cow<'_, str> {
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:@%+,=".contains(&byte);
     // A word that begins with a dash would be read as an option, quoted or not; a path can be
-    // written otherwise.
+    // written differently.
     if !word.is_empty() && word.bytes().all(is_bare) {
         return Cow::Borrowed(word);
     }

@@ -1,4 +1,4 @@
-//! Rows and columns for people. Whatever stands in a cell, the table keeps its shape.
+//! Rows and columns for people. The table keeps its shape whatever a cell contains.
 
 use countersign_device::display;
 
@@ -22,7 +22,7 @@ impl Table {
         self.0.push(cells.iter().map(|cell| fitted(cell)).collect());
     }
 
-    /// The table's lines, or `nothing` where it has no rows.
+    /// The table's lines, or `nothing` if it has no rows.
     pub(super) fn text(&self, nothing: &str) -> String {
         if self.0.len() == 1 {
             return nothing.to_owned();
@@ -39,7 +39,7 @@ impl Table {
     }
 }
 
-/// Names and their values, one a line.
+/// Names with their values, one a line.
 pub(super) fn list(entries: &[(&str, String)]) -> String {
     let width = entries.iter().map(|(name, _)| length(name)).max().unwrap_or(0);
     let line = |(name, value): &(&str, String)| {

@@ -25,8 +25,8 @@ use countersign_node::authority::found_tenant;
 pub(super) enum Command {
     /// Make a tenant, with a certificate authority of its own.
     ///
-    /// The name stands in host names (acme.sign.example.com) and in paths (/auth/realms/acme), so
-    /// it is one DNS label in lower case. The ledger is made where there is none yet.
+    /// The name is part of host names (acme.sign.example.com) and paths (/auth/realms/acme), so it
+    /// is one DNS label in lower case. The ledger is created if it does not exist.
     #[command(after_help = "Example:\n  countersign tenant create acme --data data")]
     Create {
         /// The tenant's name: lower-case letters, digits and dashes
@@ -34,8 +34,8 @@ pub(super) enum Command {
         #[command(flatten)]
         place: LedgerArgs,
     },
-    /// Have a tenant trust one more root: identities whose certificates chain to it may be brought
-    /// to its devices.
+    /// Make a tenant trust one more root: its devices may import identities whose certificates
+    /// chain to it.
     #[command(after_help = "Example:
   countersign tenant trust acme --root national-id-ca.pem")]
     Trust {
@@ -103,7 +103,7 @@ struct Trusted {
     root: String,
 }
 
-/// Has a tenant trust the one root in a file.
+/// Makes a tenant trust the root in a file.
 async fn trust(name: &TenantName, root: &Path, place: &LedgerArgs) -> anyhow::Result<()> {
     let admin = Admin::at(place)?;
     admin.tenant(name).await?;
@@ -135,10 +135,10 @@ fn made(tenant: &Tenant) -> CreatedTenant {
     }
 }
 
-/// Makes a tenant. `None`: there is one of that name already.
+/// Creates a tenant. `None` if the name is in use.
 ///
 /// # Errors
-/// When the ledger fails.
+/// If the ledger fails.
 pub(super) async fn create(admin: &Admin, name: &TenantName) -> anyhow::Result<Option<Tenant>> {
     let tenant = found_tenant(name.clone(), admin.core.random_u128(), admin.now())?;
     match admin.core.create_tenant(&admin.actor, tenant.clone()).await {

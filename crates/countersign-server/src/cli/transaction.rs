@@ -33,26 +33,26 @@ pub(super) enum Command {
         /// Only those of one user
         #[arg(long)]
         user: Option<UserName>,
-        /// How many at the most
+        /// The largest number of transactions
         #[arg(long, value_name = "N", default_value_t = 100,
               value_parser = clap::value_parser!(u16).range(1..=i64::from(LISTED_MAX)))]
         limit: u16,
         #[command(flatten)]
         place: LedgerArgs,
     },
-    /// Show one transaction, by its id, its request key, or what its client called it.
+    /// Show one transaction, by its id, its request key, or its client's reference.
     ///
-    /// The signature of a finished one is in the JSON, as base64 of a PKCS#7 in DER.
+    /// The JSON contains the signature of a finished transaction, as base64 of a PKCS#7 in DER.
     #[command(
         after_help = "Examples:\n  countersign transaction show 0047110815 --tenant acme\n  \
                             countersign transaction show --client acme-shop-90c5e04f11 --reference \
                             order-7 --tenant acme"
     )]
     Show(Show),
-    /// Draw one that is open as a QR code, for a device to scan.
+    /// Print an open transaction as a QR code, for a device to scan.
     ///
-    /// The code holds the request key and nothing else, whatever dialect the transaction was
-    /// started on. With --json it is a PNG, in base64.
+    /// The code contains only the request key, in every dialect. With --json it is a PNG, in
+    /// base64.
     #[command(after_help = "Example:\n  countersign transaction qr 0047110815 --tenant acme")]
     Qr(Show),
 }
@@ -65,7 +65,7 @@ pub(super) struct Show {
     /// The id of the client that started it
     #[arg(long, requires = "reference")]
     client: Option<ClientId>,
-    /// What that client called it, such as KOBIL's transactionId
+    /// That client's reference, such as KOBIL's transactionId
     #[arg(long, requires = "client")]
     reference: Option<String>,
     /// The tenant
@@ -85,40 +85,40 @@ struct TransactionView {
     client: String,
     client_name: String,
     reference: Option<String>,
-    /// The one device that it is for; null for all of the user's.
+    /// The only device that may sign; null for all of the user's devices.
     device_id: Option<String>,
     media_type: &'static str,
     pin_required: bool,
     started_at: String,
-    /// While it is open: when it expires, as things are.
+    /// While it is open: its present deadline.
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<String>,
     takes: Vec<Take>,
-    /// What was done to tell each device, and what came of it. In a list, only what stands in the
-    /// transaction.
+    /// How each device was notified, with the results. In a list, only the data within the
+    /// transaction itself.
     devices: Vec<ContactView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<EndView>,
 }
 
-/// How a device was told of a transaction.
+/// How a device was notified of a transaction.
 #[derive(Default, Serialize)]
 struct ContactView {
     device_id: String,
-    /// When it was offered on the line, or told when it came.
+    /// When it was offered to the connected device, at its start or when the device connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     offered_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     push: Option<Push>,
-    /// When it came by itself, or because it was woken.
+    /// When the device connected, by itself or after a push.
     #[serde(skip_serializing_if = "Option::is_none")]
     reached_at: Option<String>,
     /// When a gateway fetched it for this device.
     #[serde(skip_serializing_if = "Option::is_none")]
     fetched_at: Option<String>,
-    /// When the device took it itself, to show it.
+    /// When the device took it to show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     taken_at: Option<String>,
 }
@@ -143,7 +143,7 @@ struct QrView {
 struct Take {
     device_id: String,
     at: String,
-    /// Who got the content: `device`, which shows it, or `gateway`, of which that is not known.
+    /// The receiver of the content: `device`, which shows it, or `gateway`, which may not show it.
     origin: &'static str,
 }
 
@@ -155,7 +155,7 @@ struct EndView {
     reason: Option<String>,
     /// Base64 of the PKCS#7, DER; of a raw signature's bytes; of a code's digits.
     signature: Option<String>,
-    /// What else it takes to verify a raw signature.
+    /// The other data for the verification of a raw signature.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     raw: Option<RawEvidence>,
 }
@@ -265,8 +265,8 @@ fn shown(transaction: &Transaction, contacts: &[Contact]) -> TransactionView {
     }
 }
 
-/// By device: those that were there when it began, those that were pushed or came, those that took
-/// it.
+/// By device: those that were online at the start, those that were pushed or connected later, and
+/// those that took it.
 fn told(transaction: &Transaction, contacts: &[Contact]) -> Vec<ContactView> {
     let mut told: BTreeMap<DeviceId, ContactView> = BTreeMap::new();
     for device in &transaction.spec.present {

@@ -20,16 +20,17 @@ pub(super) enum Command {
         #[command(flatten)]
         who: Who,
     },
-    /// Lock a user: from now on nothing is started, shown or finished, until `unlock`.
+    /// Lock a user: until `unlock`, no transaction is started, shown or finished.
     ///
-    /// What is open ends in its own time; a signature that comes after the lock is refused.
+    /// Open transactions end at their own deadlines; a signature that arrives after the lock is
+    /// refused.
     Lock {
         #[command(flatten)]
         who: Who,
     },
-    /// Unlock a user, whoever locked them: an administrator, wrong PINs, or "this was not me".
+    /// Unlock a user, whether an administrator, wrong PINs, or "this was not me" locked them.
     ///
-    /// The counts of wrong PINs and codes begin anew.
+    /// The counts of wrong PINs and codes start again at zero.
     Unlock {
         #[command(flatten)]
         who: Who,
@@ -58,9 +59,9 @@ struct UserView {
     name: String,
     tenant: String,
     locked: bool,
-    /// `administrator`, `not-me` or `wrong-tries`, where locked.
+    /// The cause of the lock: `administrator`, `not-me` or `wrong-tries`.
     by: Option<&'static str>,
-    /// When a lock opens by itself.
+    /// When the lock ends by itself.
     until: Option<String>,
 }
 
@@ -91,7 +92,7 @@ impl Command {
 }
 
 impl Who {
-    /// Sets the lock; whoever decides on the user's standing as it was before, decides again.
+    /// Sets the lock; retried if the lock state was changed by another commit.
     async fn set(self, locked: bool) -> anyhow::Result<()> {
         let admin = Admin::at(&self.place)?;
         let (tenant, user) = (&self.tenant, &self.user);
@@ -129,10 +130,10 @@ fn said(lock: &Lock) -> &'static str {
     }
 }
 
-/// Makes a user; answers whether there was none of that name before.
+/// Creates a user; returns whether the name was free.
 ///
 /// # Errors
-/// When there is no such tenant, or the ledger fails.
+/// If the tenant does not exist, or the ledger fails.
 pub(super) async fn create(
     admin: &Admin,
     tenant: &TenantName,

@@ -1,4 +1,4 @@
-//! `countersign verify`: a signature checked without a server, by its certificates alone.
+//! `countersign verify`: checks a signature without a server, by its certificates alone.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -26,21 +26,22 @@ use super::table;
 use countersign_http::time_format;
 use countersign_node::clock::System;
 
-/// A signature in base64, with room for PEM's lines; of a raw one, JSON with the text.
+/// The largest file: a signature in base64, with room for PEM's lines; for a raw one, JSON with the
+/// text.
 const FILE_BYTES_MAX: u64 = 2 * SIGNATURE_BYTES_MAX as u64;
-/// A handful of root certificates.
+/// The largest file of root certificates.
 const CA_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Verifies a signature offline: a PKCS#7 (CMS) with its content inside, or a raw one as
+/// Verifies a signature offline: a PKCS#7 (CMS) that contains its content, or a raw one as
 /// `transaction show --json` prints it.
 ///
-/// Says who signed what, for which transaction, and when they claim to have. Exits with 1, and the
-/// reason, where the signature does not hold.
+/// Prints the signer, the content, the transaction and the claimed time. Exits with 1, and the
+/// reason, if the signature is not valid.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  countersign ca export --tenant acme > acme-ca.pem\n  \
                         countersign verify payment.p7m --ca acme-ca.pem")]
 pub(super) struct Verify {
-    /// The signature: DER, PEM or base64; of a raw one, the JSON
+    /// The signature: DER, PEM or base64; for a raw one, the JSON
     file: PathBuf,
     /// The root certificates to trust, PEM: `countersign ca export`
     #[arg(long, value_name = "FILE")]
@@ -48,8 +49,7 @@ pub(super) struct Verify {
     /// Write the content that was signed into this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Ask whether the certificates were valid when the signer claims to have signed, rather than
-    /// now
+    /// Check that the certificates were valid at the claimed signing time, rather than now
     #[arg(long)]
     when_signed: bool,
     /// Print JSON for programs, instead of text for people
@@ -62,7 +62,7 @@ struct VerificationView {
     signer: String,
     serial_number: String,
     issuer: String,
-    /// The signer's claim.
+    /// The time that the signer claims.
     signing_time: String,
     transaction: String,
     media_type: String,
@@ -97,7 +97,7 @@ impl Verify {
 
     /// A raw signature, as `transaction show --json` prints it.
     fn raw(&self, exported: &ExportedEvidence, roots: &Roots) -> anyhow::Result<()> {
-        // Nothing in it says when it was signed.
+        // A raw signature does not contain its time.
         ensure!(!self.when_signed, "a raw signature does not say when it was signed");
         let now = System::default().now().seconds();
         let checked = exported.verify(roots, now).context("the signature does not hold")?;
@@ -126,7 +126,7 @@ struct VerifiedRaw {
     signer: String,
     serial_number: String,
     issuer: String,
-    /// What the file says: a raw signature does not name it.
+    /// By the file; a raw signature does not name it.
     transaction: String,
     algorithm: &'static str,
     /// Base64.
@@ -182,13 +182,13 @@ impl VerificationView {
         ]);
         let shown = match View::of(&inspected.media_type, &inspected.content) {
             Ok(view) => frame("What was signed", &view, Paint::new(Color::Never)).join("\n"),
-            Err(_) => "The content is nothing that can be shown here: see --out.".to_owned(),
+            Err(_) => "The content cannot be shown in a terminal: see --out.".to_owned(),
         };
         format!("The signature holds.\n\n{entries}\n\n{shown}")
     }
 }
 
-/// Who a certificate is for.
+/// The subject of a certificate.
 pub(super) struct Signer {
     /// RFC 4514.
     pub(super) name: String,
@@ -200,7 +200,7 @@ impl Signer {
     /// Reads a certificate, DER.
     ///
     /// # Errors
-    /// When it is none.
+    /// If it is not a certificate.
     pub(super) fn of(certificate: &[u8]) -> anyhow::Result<Self> {
         let certificate = Certificate::from_der(certificate).context("no certificate")?;
         let certificate = certificate.tbs_certificate;
@@ -219,7 +219,7 @@ fn roots(path: &Path) -> anyhow::Result<Roots> {
         .with_context(|| format!("{} is not PEM", path.display()))?;
     ensure!(!certificates.is_empty(), "{} holds no certificate in PEM", path.display());
     Roots::new(certificates.iter().map(AsRef::as_ref))
-        .with_context(|| format!("{} holds a certificate that is no CA's", path.display()))
+        .with_context(|| format!("{} contains a certificate that is not a CA's", path.display()))
 }
 
 fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
@@ -231,7 +231,7 @@ fn read(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A CMS is a SEQUENCE, in BER or DER; its base64 begins with another byte than that.
+/// A CMS is a SEQUENCE, in BER or DER; the first byte of its base64 differs from that.
 fn to_binary(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     const SEQUENCE: u8 = 0x30;
     if bytes.first() == Some(&SEQUENCE) {
@@ -251,7 +251,7 @@ fn to_binary(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     };
     let letters: String = body.split_ascii_whitespace().collect();
     let binary = BASE64.decode(letters).context("it is not base64")?;
-    ensure!(binary.first() == Some(&SEQUENCE), "what its base64 holds is no CMS");
+    ensure!(binary.first() == Some(&SEQUENCE), "its base64 is not a CMS");
     Ok(binary)
 }
 

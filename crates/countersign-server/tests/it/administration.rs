@@ -1,5 +1,5 @@
-//! KOBIL's calls on users, devices and activation codes, with people's phones at the other end; and
-//! what is left of transactions when they have been kept long enough.
+//! KOBIL's calls on users, devices and activation codes, with users' phones; and what remains of
+//! transactions after their retention.
 
 use std::process::Command;
 
@@ -57,7 +57,7 @@ async fn no_call_is_answered_without_a_token_of_its_own_tenant() {
                 assert_eq!((status.as_u16(), &answer), (401, &unauthorized), "{method} {path}");
             }
         }
-        // With a token of their own, strangers find none of ours.
+        // Another tenant's clients, with tokens of their own, find none of our users.
         let (status, answer) = send(&format!("/auth/realms/other/{by_realm}"), Some(&theirs)).await;
         let expected = if by_realm == "v3_user" { 400 } else { 404 };
         assert_eq!(status.as_u16(), expected, "{method} {by_realm}: {answer}");
@@ -94,7 +94,7 @@ async fn a_body_that_is_none_makes_nothing() {
             ("application/json", &format!("{{\"attributes\":{}", "[".repeat(100_000)), 400),
             ("application/json", &format!("{{\"username\":\"{}\"}}", "x".repeat(300_000)), 413),
         ] {
-            // A code's body names no user, so that a repeated one is no matter there.
+            // The body for a code names no user, so a repeated request is accepted.
             if path != "v3_user" && body.contains("bob") {
                 continue;
             }
@@ -129,7 +129,7 @@ async fn a_code_that_an_application_made_lets_one_phone_in() {
     let asks = enrolment(&server, "jane", code, None, KeyKind::default());
     enrol(&PhoneFile::at(&file), &asks).await.unwrap();
     let mut jane = TestDevice::opened(file);
-    // Made with the vendor's default, `Enabled` false, she signs all the same.
+    // Created with the vendor's default, `Enabled` false, she can sign all the same.
     let request = payment("first");
     let (answer, _) = join!(server.start_signature("jane", &request), jane.signs());
     assert_eq!(answer.1["status"], "OK", "{}", answer.1);
@@ -167,7 +167,7 @@ async fn a_device_that_is_locked_is_hung_up_on_and_does_nothing_until_it_is_unlo
         assert!(matches!(closed, Error::Closed(Close::Locked)), "{closed}");
         assert_eq!(server.device_state("jane").await, "OFFLINE");
         server.call(Method::POST, &format!("{device}/unlock"), None).await;
-        // The transaction is still hers to end.
+        // She can still end the transaction.
         jane = TestDevice::opened(jane.file.clone());
         jane.signs().await;
     });
@@ -274,7 +274,7 @@ async fn a_deleted_user_is_gone_and_the_next_of_the_name_is_somebody_else() {
     let request = payment("hers");
     let (answer, shown) = join!(server.start_signature("jane", &request), other.signs());
     assert_eq!(answer.1["data"]["transactionId"], "hers", "{shown:?}");
-    // What the one before signed stays, and so does its number.
+    // The former user's signature stays, and its number stays used.
     assert_eq!(server.transaction("signed")["state"], "finished");
     let old = format!("v3_device/{}/unlock", jane.phone().device_id);
     assert_eq!(server.call(Method::POST, &old, None).await.0, StatusCode::NOT_FOUND);

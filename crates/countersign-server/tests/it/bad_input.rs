@@ -1,4 +1,4 @@
-//! What strangers send: a clear error in the dialect's own form, and nothing changed.
+//! Invalid requests: each gets a clear error in the dialect's own format, and changes nothing.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use tokio::join;
 use crate::test_device::TestDevice;
 use crate::test_server::{TestServer, payment, read, run};
 
-/// Sends a start as it is, and says what became of it.
+/// Sends a start unchanged, and returns the answer.
 async fn sent(server: &TestServer, token: &str, content_type: &str, body: String) -> (u16, Value) {
     let url = format!("{}/auth/realms/acme/v3_user/digitaniumsignature/jane", server.address);
     let call = server.http.post(url).bearer_auth(token).header("content-type", content_type);
@@ -116,9 +116,10 @@ async fn guessing_a_clients_secret_ends_in_429() {
         assert_eq!((status.as_u16(), &body["error"]), (401, &json!("invalid_client")));
     }
     assert_eq!(guess("wrong").await.0.as_u16(), 429);
-    // A right guess does not pass the limit, or it would be no limit.
+    // A right guess must not bypass the limit.
     assert_eq!(guess(&server.client.1).await.0.as_u16(), 429);
-    // Another client of this address has tries of its own, and so has this client elsewhere.
+    // Another client of this address has a limit of its own, and so has this client at another
+    // address.
     let other = server.cli(&["client", "create", "Other", "--tenant", "acme"]).unwrap();
     let other = ["client_id", "client_secret"].map(|name| other[name].as_str().unwrap().to_owned());
     assert_eq!(server.token_answer(&server.http, &other[0], &other[1]).await.0.as_u16(), 200);
@@ -156,7 +157,7 @@ async fn guessing_api_keys_ends_in_429_for_the_right_one_too_and_elsewhere_in_no
         call.json(&json!({})).send().await.unwrap().status().as_u16()
     };
     for _ in 0..9 {
-        assert_eq!(call(&server.http, None).await, 401, "a call without a key is no guess");
+        assert_eq!(call(&server.http, None).await, 401, "a call without a key is not counted");
     }
     for _ in 0..3 {
         assert_eq!(call(&server.http, Some("wrong")).await, 401);
@@ -190,7 +191,7 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-/// A device call made by hand.
+/// A device call that is made by hand.
 async fn device_call(
     server: &TestServer,
     token: &str,
@@ -301,7 +302,7 @@ async fn a_signature_counts_for_what_it_is_over_and_by_whom() {
     let by_tablet = cms(&tablets, one.id(), one.bytes());
     assert_eq!(finish(&phone, one.id(), &content.id, by_tablet.clone()).await, "422 bad_signature");
     assert_eq!(finish(&phone, one.id(), &tablets.id, by_tablet).await, "422 wrong_identity");
-    // A device that has not taken it, and one of somebody else.
+    // A device that has not taken it, and a device of another user.
     let untaken = cms(&tablets, one.id(), one.bytes());
     assert_eq!(finish(tablet.phone(), one.id(), &tablets.id, untaken).await, "409 not_taken");
     let eves = eve.phone().identities[0].clone();
@@ -322,7 +323,7 @@ async fn a_signature_counts_for_what_it_is_over_and_by_whom() {
     }
     assert_eq!(server.transaction("one")["state"], "taken", "something of that was taken for good");
 
-    // The right one, twice; then another one.
+    // The valid signature, twice; then another one.
     assert_eq!(finish(&phone, one.id(), &content.id, good.clone()).await, "200 finished");
     assert_eq!(finish(&phone, one.id(), &content.id, good).await, "200 finished");
     let another = cms(content, one.id(), one.bytes());
@@ -341,7 +342,7 @@ async fn a_chain_to_another_tenants_authority_signs_nothing() {
     let other_ca = run(&server.data(), &["ca", "export", "--tenant", "other", "--json"]).unwrap();
     let mine = server.cli(&["ca", "export", "--tenant", "acme"]).unwrap();
     assert_ne!(other_ca, mine);
-    // The same names and another key: what another authority would issue.
+    // The same names with another key, as another authority would issue them.
     let request = payment("other-ca");
     let (answer, ()) = join!(server.start_signature("jane", &request), async {
         let (_, shown) = jane.opens(None).await.unwrap();

@@ -1,5 +1,4 @@
-//! Results that arrive, whatever happens in between; and addresses that are not called, whoever
-//! asks.
+//! Callbacks: results arrive despite failures, and forbidden addresses are not called.
 
 mod examples;
 mod load;
@@ -18,7 +17,7 @@ use crate::receiver::{self, Act, Authority, Call, OK, Receiver};
 use crate::test_device::TestDevice;
 use crate::test_server::{TestServer, payment, read};
 
-/// An application of its own that is called back, and a server that may call the loopback.
+/// An application with a receiver, and a server that may call the loopback.
 struct Shop {
     server: TestServer,
     authority: Authority,
@@ -33,7 +32,7 @@ impl Shop {
         let certificates = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         std::fs::write(certificates.path().join("ca.pem"), &authority.pem).unwrap();
-        // Relative to the configuration's file, which stands in another temporary directory.
+        // Relative to the configuration file, which is in another temporary directory.
         let directory = certificates.path().file_name().unwrap().to_str().unwrap();
         let server = TestServer::configured(&format!(
             "[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\nextra_ca_file = \"../{directory}/ca.pem\"\n{delivery}"
@@ -74,7 +73,7 @@ impl Shop {
         read(call.bearer_auth(&self.token).json(body).send().await.unwrap()).await
     }
 
-    /// Starts a transaction that ends at once, since nobody is online for it.
+    /// Starts a transaction that ends at once, because no device is online for it.
     async fn ends(&self, reference: &str, url: &str) {
         let mut body = payment(reference);
         body["deviceGoOnlineTimeout"] = json!(0);
@@ -83,14 +82,14 @@ impl Shop {
         assert_eq!((status, &body["status"]), (StatusCode::OK, &json!("DEVICE_GO_ONLINE_TIMEOUT")));
     }
 
-    /// What was not taken yet.
+    /// The deliveries that have not been accepted yet.
     fn outbox(&self) -> Vec<Value> {
         let listed =
             self.server.cli(&["delivery", "list", "--tenant", "acme", "--limit", "1000"]).unwrap();
         listed.as_array().unwrap().clone()
     }
 
-    /// Looks at what was not taken until it is as wanted.
+    /// Reads the outstanding deliveries until they are as wanted.
     fn unpaid_until(&self, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let begun = Instant::now();
         loop {
@@ -102,20 +101,19 @@ impl Shop {
         }
     }
 
-    /// Looks at the one delivery until its last outcome is told, and is this.
+    /// Reads the only delivery until its last outcome is this.
     fn unpaid_with(&self, outcome: &str) -> Value {
         let told = |one: &Value| one["outcome"].as_str().is_some_and(|told| told.contains(outcome));
         self.unpaid_until(|outbox| outbox.iter().any(told)).remove(0)
     }
 
-    /// Whether a call is signed with the client's secret and nothing else.
+    /// Whether a call is signed only with the client's secret.
     fn signed(&self, call: &Call) -> bool {
         signatures(call, &[&self.webhook_secret]) == [true]
     }
 }
 
-/// Whether the signatures that a call carries are made with these secrets, one after the other
-/// (Standard Webhooks 1.0).
+/// Whether a call's signatures are made with these secrets, in this order (Standard Webhooks 1.0).
 pub(crate) fn signatures(call: &Call, secrets: &[&str]) -> Vec<bool> {
     let at = call.header("webhook-timestamp").unwrap();
     let text = [format!("{}.{at}.", call.id()).as_bytes(), &call.body].concat();
@@ -160,7 +158,7 @@ async fn a_callback_carries_the_result_once_and_can_be_checked() {
     let other = Call { body: [&call.body[..], b" "].concat(), ..call.clone() };
     assert!(!shop.signed(&other));
 
-    // What the ledger says of the transaction, in the form of a held response.
+    // The transaction in the ledger, in the format of a held response.
     let shown = shop.server.cli(&[
         "transaction",
         "show",
@@ -194,7 +192,7 @@ async fn a_held_response_and_a_callback_are_the_same_bytes() {
     let url = format!("{}{path}", shop.server.address);
     let answer = shop.server.http.post(url).bearer_auth(shop.server.token().await).json(&held);
     let held = answer.send().await.unwrap().bytes().await.unwrap();
-    // Another client may call its own transaction the same.
+    // Another client may use the same reference.
     shop.ends("same", &receiver.url()).await;
     assert_eq!(receiver.next().await.body, held);
 }
@@ -231,7 +229,7 @@ async fn a_receiver_that_asks_for_a_wait_gets_it_and_then_the_same_again() {
     let calls = [receiver.next().await, receiver.next().await, receiver.next().await];
     let waits = [calls[1].at - calls[0].at, calls[2].at - calls[1].at];
     assert!(waits[0] >= Duration::from_secs(2), "{waits:?}");
-    // The second wait is 2 seconds at the most, less what chance takes off.
+    // The second wait is at most 2 seconds, minus the random part.
     assert!(
         waits[1] >= Duration::from_millis(800) && waits[1] < Duration::from_secs(4),
         "{waits:?}"
@@ -289,7 +287,7 @@ async fn whatever_a_receiver_does_costs_no_more_than_its_time() {
         assert!(taken < 8 * 1024 * 1024, "{reference}: {taken} bytes were taken");
     }
 
-    // The head of an answer is enough, and its gigabyte is left where it is.
+    // The answer's head is enough; its gigabyte of body is not read.
     let mut flood = shop.receiver(|_, _| Act::Flood).await;
     shop.ends("flood", &flood.url()).await;
     flood.next().await;
@@ -398,7 +396,7 @@ async fn an_address_that_was_allowed_once_is_not_called_when_it_no_longer_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_outlives_the_process_that_owed_it() {
     let mut shop = Shop::open("").await;
-    let port = shop.receiver(|_, _| OK).await.address.port(); // Nobody listens there any more.
+    let port = shop.receiver(|_, _| OK).await.address.port(); // No server listens there any more.
     shop.ends("survivor", &format!("https://localhost:{port}/")).await;
     let owed = shop.unpaid_with("not reached");
     shop.server.crash();
@@ -430,7 +428,7 @@ async fn what_was_given_up_is_listed_and_replayed() {
 
     let replay = |which: &str| shop.server.cli(&["delivery", "replay", which, "--tenant", "acme"]);
     let mut first = receiver.next().await;
-    // Given up as often as the receiver is broken, whatever became of it before.
+    // Given up each time the receiver fails, whatever happened before.
     for _ in 0..8 {
         shop.unpaid_until(dead_letters);
         if shop.outbox().is_empty() {

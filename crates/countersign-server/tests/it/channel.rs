@@ -1,4 +1,5 @@
-//! The live channel, spoken by hand: who is let in, what closes it, and what each close says.
+//! The channel, spoken by hand: which devices may connect, what closes it, and what each close
+//! says.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +47,7 @@ async fn connect(server: &TestServer) -> TlsStream<TcpStream> {
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
 }
 
-/// Asks for a channel with these headers besides.
+/// Asks for a channel, with these additional headers.
 async fn upgrade(server: &TestServer, headers: &[(&'static str, &str)]) -> Result<Opened, Error> {
     let host = server.address.strip_prefix("https://").unwrap();
     let url = format!("wss://{host}/device/v1/channel");
@@ -64,7 +65,7 @@ struct Wire {
 }
 
 impl Wire {
-    /// Connects and hears the challenge.
+    /// Connects, and receives the challenge.
     async fn open(server: &TestServer) -> Self {
         let (mut socket, answer) = upgrade(server, &[PROTOCOL]).await.unwrap();
         assert_eq!(answer.headers()["sec-websocket-protocol"], SUBPROTOCOL);
@@ -102,7 +103,7 @@ impl Wire {
         FromServer::parse(frame.to_text().unwrap()).unwrap_or_else(|_| panic!("{frame}"))
     }
 
-    /// The number that the server closes with, whatever it says before.
+    /// The close code of the server, whatever it sends before.
     async fn close(&mut self) -> u16 {
         let all = async {
             loop {

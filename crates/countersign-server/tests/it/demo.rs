@@ -1,4 +1,4 @@
-//! The demos, as one would try them.
+//! The demos, run as a user would run them.
 
 use std::process::Command;
 
@@ -28,7 +28,7 @@ fn trustedxs_demo_ends_with_what_openssl_verified() {
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&stderr));
     assert!(said.contains("OpenSSL verifies it            over the contract"), "{said}");
     assert!(said.contains("bytes, with this digest"), "{said}");
-    // What it tells people to type does what it says.
+    // The commands that it prints for users work.
     let lines: Vec<&str> =
         said.lines().map(str::trim).filter(|line| line.starts_with("openssl ")).collect();
     assert_eq!(lines.len(), 3, "{said}");

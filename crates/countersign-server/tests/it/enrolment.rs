@@ -1,4 +1,4 @@
-//! Enrolment: what lets a device in, what does not, and what a lost answer costs.
+//! Enrolment: which requests are accepted, which are not, and the effect of a lost answer.
 
 use countersign_device::{Code, Error, KeyKind, PhoneFile, enrol};
 use countersign_wire::body::{
@@ -17,7 +17,7 @@ use crate::test_device::{TestDevice, enrolment};
 use crate::test_server::{TestServer, read};
 use crate::trustedx::proof_of;
 
-/// An enrolment made by hand, to be spoilt.
+/// An enrolment that is made by hand, to be altered.
 struct Draft {
     request: EnrolmentRequest,
     auth_key: PrivateJwk,
@@ -57,7 +57,7 @@ impl Draft {
         draft
     }
 
-    /// Has each key prove that it is enrolled by this very request.
+    /// Makes each key prove that it is enrolled by this very request.
     fn prove(&mut self) {
         let request = &mut self.request;
         for (identity, key) in request.identities.iter_mut().zip(&self.keys) {
@@ -95,7 +95,7 @@ impl Draft {
     }
 }
 
-/// An activation code that jane's bank chose.
+/// Creates an activation code that jane's bank chose.
 async fn choose(server: &TestServer, code: &str) {
     let body = json!({"activationCode": code});
     let (status, body) = server.call(Method::POST, "v3_activationcode/jane/", Some(&body)).await;
@@ -163,7 +163,7 @@ async fn what_is_wrong_with_an_enrolment_is_told_to_nobody() {
     let mut elsewhere = Draft::new("jane");
     elsewhere.request.tenant = "nowhere".into();
     told.push(refused(elsewhere.send(&server, &code).await).await);
-    // A body changed on its way, and a key that is not the sender's.
+    // A body that was changed on its way, and a key that is not the sender's.
     let draft = Draft::new("jane");
     let mac = ActivationCode::parse(&code).unwrap().mac(Side::Request, &draft.body());
     let proof = jws::sign_enrolment(&draft.auth_key, &draft.body());
@@ -177,7 +177,7 @@ async fn what_is_wrong_with_an_enrolment_is_told_to_nobody() {
     told.push(refused(send(&server, draft.body(), "", "").await).await);
     told.dedup();
     assert_eq!(told, ["403 enrolment_refused"]);
-    // None of that has used up the code.
+    // These failures have not used up the code.
     assert_eq!(draft.send(&server, &code).await.status(), StatusCode::CREATED);
 }
 
@@ -224,7 +224,7 @@ async fn an_expired_code_lets_nobody_in() {
     let server = TestServer::configured("[enrolment]\ncode_lifetime_seconds = 1\n");
     server.user("jane");
     let code = server.code("jane");
-    // The clock is the server's own: until it refuses, the same request is answered alike.
+    // The clock is the server's own: until the code expires, the same request gets the same answer.
     let draft = Draft::new("jane");
     let mut last = String::new();
     for _ in 0..9 {
@@ -253,7 +253,7 @@ async fn a_generated_code_lets_its_holder_in_however_often_others_were_wrong() {
         assert!(answer.headers().contains_key("retry-after"));
         assert_eq!(refused(answer).await, "429 too_many");
     }
-    // Nobody learns by it whether there is such a user.
+    // The answers do not reveal whether such a user exists.
     for told in ["403 enrolment_refused"; 3].into_iter().chain(["429 too_many"]) {
         let wrong = Draft::new("nobody").send(&server, "WRONG").await;
         assert_eq!(refused(wrong).await, told);
@@ -272,8 +272,8 @@ async fn a_chosen_code_guessed_at_once_gets_no_more_answers_than_the_limit() {
     let answers = futures_util::future::join_all(guesses).await;
     let told = answers.iter().filter(|answer| *answer == "403 enrolment_refused").count();
     assert_eq!(told, 3, "{answers:?}");
-    // The right guess is not looked at; it is no stranger's business, so its holder elsewhere is
-    // let in.
+    // The right guess is not checked from this address; the code's holder at another address is
+    // enrolled.
     let right = Draft::new("jane").send(&server, "4711").await;
     assert_eq!(refused(right).await, "429 too_many");
     let elsewhere = server.http_from([127, 0, 0, 2]);
@@ -308,7 +308,7 @@ async fn a_chosen_code_that_was_used_and_is_made_again_lets_one_more_device_in()
     assert_eq!(answer.status(), StatusCode::CREATED);
     let answer = answer.bytes().await.unwrap();
     choose(&server, "BLUE-HORSE").await;
-    // The first request again is still answered as it was, and uses up nothing.
+    // The first request still gets the same answer, and uses up nothing.
     let again = first.send(&server, "BLUE-HORSE").await;
     assert_eq!(again.bytes().await.unwrap(), answer);
     let second = Draft::new("jane").send(&server, "BLUE-HORSE").await;
@@ -327,7 +327,7 @@ async fn a_person_is_told_what_to_do_about_a_wrong_code() {
     assert_eq!(error.code(), Some(Code::EnrolmentRefused), "{error}");
     assert!(!server.path().join("phone.json").exists());
     let Error::Refused { .. } = error else { panic!("{error}") };
-    // Sequence numbers are the user's own, and never given twice.
+    // Sequence numbers belong to the user, and are never used again.
     let first = TestDevice::enrolled(&server, "jane", None).await;
     let second = TestDevice::enrolled(&server, "jane", None).await;
     let base = first.phone().serial_number.strip_suffix("-1").unwrap().to_owned();
@@ -341,18 +341,18 @@ async fn a_request_that_somebody_saw_certifies_its_key_for_nobody_else() {
     server.user("mallory");
     let janes = Draft::new("jane");
     let (code, used) = (server.code("mallory"), server.code("jane"));
-    // Before Jane's key is known, and after.
+    // Before Jane's key is known to the server, and after.
     for known in [false, true] {
         let mut thief = Draft::new("mallory");
         thief.request.identities[0] = janes.request.identities[0].clone();
         assert_eq!(refused(thief.send(&server, &code).await).await, "400 bad_request");
-        // With a proof of the thief's own key, and with none.
+        // With a proof by the thief's own key, and without a proof.
         thief.request.identities[0].proof =
             Draft::new("mallory").request.identities[0].proof.clone();
         assert_eq!(refused(thief.send(&server, &code).await).await, "400 bad_request");
         thief.request.identities[0].proof.clear();
         assert_eq!(refused(thief.send(&server, &code).await).await, "400 bad_request");
-        // Her proof for the other use.
+        // Her proof for the other usage.
         let mut other_use = Draft::new("jane");
         other_use.request.auth_key = janes.request.auth_key.clone();
         other_use.auth_key = janes.auth_key.clone();
@@ -403,7 +403,7 @@ async fn a_request_that_somebody_saw_adds_no_identity_to_another_device() {
     assert_eq!(refused(stolen).await, "400 bad_request");
     assert_eq!(send(jane.phone(), seen.clone()).await.status(), StatusCode::CREATED);
     assert_eq!(send(jane.phone(), seen).await.status(), StatusCode::CREATED, "again");
-    // Mallory, who could have the key sign one statement, has it certified no second time.
+    // Mallory, who could have the key sign one statement, cannot get a second certificate for it.
     let refused_as_used = refused(send(mallory.phone(), body(mallory.phone())).await).await;
     assert_eq!(refused_as_used, "409 key_used");
 }
@@ -416,7 +416,7 @@ async fn a_key_that_was_enrolled_once_is_enrolled_no_second_time() {
     let janes = Draft::new("jane");
     assert_eq!(janes.send(&server, &server.code("jane")).await.status(), StatusCode::CREATED);
     let bobs = server.code("bob");
-    // Her content key as a key for digests, and the other way round.
+    // Her content key as a key for digests, and the reverse.
     for (from, to) in [(0, 1), (1, 0), (0, 0)] {
         let mut draft = Draft::new("bob");
         draft.put(to, &janes.keys[from], csr(&janes.keys[from]));
@@ -427,7 +427,7 @@ async fn a_key_that_was_enrolled_once_is_enrolled_no_second_time() {
     let mut draft = Draft::new("bob");
     draft.put(0, &janes.keys[0], csr(&janes.keys[0]));
     assert_eq!(refused(draft.send(&server, &bobs).await).await, "409 key_used");
-    // None of that has used up the code.
+    // These failures have not used up the code.
     assert_eq!(Draft::new("bob").send(&server, &bobs).await.status(), StatusCode::CREATED);
 }
 

@@ -12,7 +12,7 @@ use tokio::join;
 use crate::test_device::TestDevice;
 use crate::test_server::{TestServer, openssl_verifies, payment, run};
 
-/// The PKCS#7 in a result, after checking everything around it.
+/// The PKCS#7 in a result, after all other members were checked.
 fn signature(answer: &(StatusCode, Value), reference: &str, device: &TestDevice) -> Vec<u8> {
     let (status, body) = answer;
     assert_eq!(*status, StatusCode::OK, "{body}");
@@ -117,7 +117,7 @@ async fn a_no_ends_the_wait_at_once() {
     let (answer, ()) = join!(server.start_signature("jane", &request), async {
         let (offer, _) = jane.opens(None).await.unwrap();
         jane.device.decline(offer.id, DeclineReason::User).await.unwrap();
-        // Said once more, it is answered once more.
+        // A repeated decline gets the same answer.
         jane.device.decline(offer.id, DeclineReason::User).await.unwrap();
     });
     assert_eq!(answer.0, StatusCode::OK);
@@ -157,7 +157,7 @@ async fn what_waits_for_a_device_is_there_when_it_comes() {
     let (status, body) = server.start_signature("jane", &request).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body["status"], "OK_IN_WAITING_LIST");
-    // A retry is answered as the first call was, whoever is online now.
+    // A retry gets the answer of the first call, whichever devices are online now.
     let (answer, _) = join!(server.start_signature("jane", &request), jane.signs());
     assert_eq!(answer.1["status"], "OK_IN_WAITING_LIST");
     assert_eq!(server.transaction("waiting")["state"], "finished");

@@ -1,5 +1,5 @@
-//! Signing identities besides those of the enrolment, raw signatures on our own channel, and what
-//! is handed to those who want to verify one.
+//! Signing identities besides those of the enrolment, raw signatures on our own channel, and the
+//! data for verifying them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,7 @@ use crate::trustedx::{Shop, id, transaction};
 const RAW: &str = "/signatures/device/raw";
 const TRANSACTION: &str = "/signatures/device/commitment/transaction";
 
-/// An authority of somebody else's, by OpenSSL.
+/// A foreign authority, made with OpenSSL.
 struct Stranger(tempfile::TempDir);
 
 impl Stranger {
@@ -70,7 +70,7 @@ fn code<T: std::fmt::Debug>(answer: Result<T, Error>) -> Option<Code> {
     answer.unwrap_err().code()
 }
 
-/// A request for a raw signature over a digest, by whoever has this label.
+/// A request for a raw signature over a digest, by any identity with this label.
 fn raw(digest: &[u8], label: &str) -> Value {
     let html = BASE64.encode("<p>The <b>lease</b></p>");
     json!({
@@ -82,12 +82,12 @@ fn raw(digest: &[u8], label: &str) -> Value {
     })
 }
 
-/// What `transaction show` says of it.
+/// The output of `transaction show` for it.
 fn shown(server: &TestServer, id: &str) -> Value {
     server.cli(&["transaction", "show", id, "--tenant", "acme"]).unwrap()
 }
 
-/// Verifies a raw signature by OpenSSL, with nothing but what is shown and the roots.
+/// Verifies a raw signature with OpenSSL, using only the output and the roots.
 fn openssl_accepts(server: &TestServer, shown: &Value) {
     let directory = tempfile::tempdir().unwrap();
     let end = &shown["end"];
@@ -182,7 +182,11 @@ async fn a_certificate_of_another_authority_is_brought_once_its_root_is_trusted(
     let source = brought(&key, &certificate);
     let labels = ["qualified".to_owned()];
     let refused = jane.device.add_identity(Use::Digest, &labels, &source).await;
-    assert_eq!(code(refused), Some(Code::BadSignature), "nobody trusts the stranger yet");
+    assert_eq!(
+        code(refused),
+        Some(Code::BadSignature),
+        "the tenant does not trust the authority yet"
+    );
 
     let root = stranger.path("ca.pem");
     let trust = ["tenant", "trust", "acme", "--root", root.to_str().unwrap()];
@@ -279,7 +283,7 @@ async fn identities_are_disabled_labelled_and_deleted_on_the_command_line() {
     assert!(act(&["enable"]).unwrap_err().stderr.contains("no such signing identity"));
     let listed = server.cli(&["identity", "list", "--tenant", "acme", "--user", "jane"]).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 1);
-    // What it signed stands without it.
+    // Its signatures are valid without it.
     openssl_accepts(&server, &shown(&server, &id(&started)));
 }
 
@@ -310,7 +314,7 @@ async fn whoever_calls_themselves_the_ceo_is_not_asked_what_the_ceo_is_asked() {
         assert_eq!(labels, (&json!([]), &json!(["ceo"])));
     }
 
-    // Whoever made the code for Ann said who she is.
+    // The creator of Ann's code chose these labels.
     let code = server.code_with("ann", &["ceo", "board"]);
     let asks = enrolment(&server, "ann", &code, None, KeyKind::P256);
     let file = server.path().join("ann.json");
@@ -332,7 +336,7 @@ async fn a_deleted_identity_does_not_come_back_and_its_key_gets_no_other_use() {
     let (key, certificate) = stranger.issues("jane", "EC -pkeyopt ec_paramgen_curve:P-256");
     let source = brought(&key, &certificate);
     let added = jane.device.add_identity(Use::Digest, &[], &source).await.unwrap();
-    // Another device of hers, before it is deleted and after.
+    // Another of her devices, before it is deleted and after.
     let mut other = TestDevice::enrolled(&server, "jane", None).await;
     let refused = other.device.add_identity(Use::Content, &[], &source).await;
     assert_eq!(code(refused), Some(Code::KeyUsed), "a digest could be a text's");
@@ -343,7 +347,7 @@ async fn a_deleted_identity_does_not_come_back_and_its_key_gets_no_other_use() {
             assert_eq!(code(refused), Some(Code::KeyUsed), "{usage:?}");
         }
     }
-    // Nor when its user is another's name.
+    // Also refused if the user in the path is another one.
     let (status, answer) = server.call(reqwest::Method::DELETE, "v3_user/jane", None).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     server.user("jane");

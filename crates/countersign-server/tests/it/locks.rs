@@ -1,4 +1,4 @@
-//! PINs, counts and locks: what a wrong one costs, and that a lock holds at every step.
+//! PINs, counts and locks: the effect of a wrong one, and that a lock is checked at every step.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -95,7 +95,7 @@ async fn a_pin_is_changed_by_proving_the_old_one() {
     assert_eq!(answer.1["status"], "OK");
 }
 
-/// Names a PIN as the present one, by hand: what it came to.
+/// Gives a PIN as the present one, by hand; returns the result.
 async fn guess_pin(
     server: &TestServer,
     phone: &Phone,
@@ -129,7 +129,7 @@ async fn the_right_pin_named_beside_the_last_wrong_one_is_right_or_locked_out_an
             let (status, body) = guess_pin(&server, jane.phone(), wrong).await;
             assert_eq!((status, &body["tries_left"]), (403, &json!(left)), "{body}");
         }
-        // What is right is told before the lock and forgives the wrong ones, or not at all.
+        // A right PIN is accepted before the lock and resets the count, or is refused.
         let guesses = [wrong].into_iter().chain([right; 12]);
         let guesses = guesses.map(|digest| guess_pin(&server, jane.phone(), digest));
         let mut answers = futures_util::future::join_all(guesses).await;

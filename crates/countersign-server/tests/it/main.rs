@@ -1,5 +1,5 @@
-//! The whole, from outside: the real binary over real TLS on a real SQLite file, devices made with
-//! the SDK, and OpenSSL as the other opinion.
+//! End-to-end tests: the real binary over real TLS on a real SQLite file, devices made with the
+//! SDK, and OpenSSL as a second implementation.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,5 +1,4 @@
-//! The worst night of an operator: keys that are gone, disks that are full, directories that are
-//! not ours.
+//! An operator's failures: lost keys, full disks, directories without permission.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
@@ -10,7 +9,7 @@ use tokio::join;
 use crate::test_device::TestDevice;
 use crate::test_server::{TestServer, payment, run, serve};
 
-/// What `serve` says on a directory that it cannot serve.
+/// The error of `serve` on a directory that it cannot serve.
 fn refusal(server: &TestServer) -> String {
     let output = serve(server.path(), 0).output().unwrap();
     assert!(!output.status.success(), "it served");
@@ -46,7 +45,7 @@ async fn a_directory_that_is_none_is_refused_with_a_sentence() {
     let failed = run(&file, &["tenant", "create", "acme", "--json"]).unwrap_err();
     assert_eq!(failed.code, Some(1));
     assert!(failed.stderr.contains("data"), "{}", failed.stderr);
-    // Reading commands make nothing.
+    // Commands that only read create no files.
     let nowhere = directory.path().join("nowhere");
     assert!(run(&nowhere, &["tenant", "list", "--json"]).is_err());
     assert!(!nowhere.exists());

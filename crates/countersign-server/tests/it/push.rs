@@ -1,5 +1,5 @@
-//! Devices that are not there are woken, through services that hold the published rules; and nobody
-//! else is.
+//! Devices that are not connected are woken, through services that enforce the published rules;
+//! other devices are not.
 
 mod address;
 mod burst;
@@ -30,7 +30,7 @@ impl Fixture {
         Self::with("", "")
     }
 
-    /// `push` and `sections` stand in the configuration besides.
+    /// The configuration contains `push` and `sections` in addition.
     fn with(push: &str, sections: &str) -> Self {
         let services = Services::start();
         let files = tempfile::tempdir().unwrap();
@@ -70,7 +70,7 @@ impl Fixture {
         Self { server, services, files }
     }
 
-    /// A person whose only device is woken there; it is not on the line.
+    /// A user whose only device is woken there; it is not connected.
     async fn test_device(&self, user: &str, push: Push) -> TestDevice {
         self.server.user(user);
         let test_device = TestDevice::running(&self.server, user, TOPIC).await;
@@ -78,7 +78,7 @@ impl Fixture {
         test_device
     }
 
-    /// Starts a signature, and does not wait for its end.
+    /// Starts a signature, without waiting for its end.
     async fn start(&self, user: &str, reference: &str) {
         let body = payment(reference);
         self.start_with(user, body).await;
@@ -90,14 +90,14 @@ impl Fixture {
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
 
-    /// What the ledger says of the devices of a transaction.
+    /// How the devices of a transaction were notified, by the ledger.
     fn told(&self, reference: &str) -> Value {
         let id = self.server.transaction(reference)["id"].as_str().unwrap().to_owned();
         self.server.cli(&["transaction", "show", &id, "--tenant", "acme"]).unwrap()["devices"]
             .clone()
     }
 
-    /// Looks until it says so of the only device.
+    /// Reads this until it is as wanted for the only device.
     fn told_until(&self, reference: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
@@ -113,7 +113,7 @@ impl Fixture {
         self.told_until(reference, |told| told["push"]["state"] == state)["push"].clone()
     }
 
-    /// How a user's first device is woken, as the ledger has it.
+    /// The push registration of a user's first device, in the ledger.
     fn registration(&self, user: &str) -> Value {
         let listed =
             self.server.cli(&["device", "list", "--tenant", "acme", "--user", user]).unwrap();
@@ -148,7 +148,7 @@ fn fetched(payload: &[u8]) -> Fetch {
     }
 }
 
-/// Nothing of what is asked, nor who asks, nor whom.
+/// Checks that a push contains nothing of the content, the client or the user.
 fn says_nothing(received: &Received, body: &[u8]) {
     let all = format!("{:?} {}", received.headers, String::from_utf8_lossy(body));
     for secret in ["Pay", "Ann", "5 €", "Shop", "order", "jane", "joe", "kim"] {
@@ -192,7 +192,7 @@ async fn each_service_wakes_an_absent_device_and_learns_nothing_of_what_is_asked
         let shown = fixture.server.transaction(&format!("order of {user}"));
         let fetch = fetched(&payload);
         assert_eq!(fetch.key, shown["request_key"].as_str().unwrap());
-        // It is told within the clock that runs, and not later than the services may keep it.
+        // It expires with the running clock, and not later than the services allow.
         let left = fetch.expires_at.as_secs();
         match service {
             "apns" => assert_eq!(header(&received, "apns-expiration"), left.to_string()),
@@ -215,7 +215,7 @@ async fn a_device_on_the_line_is_offered_and_not_pushed() {
     let held = {
         let body = payment("one");
         let server = &fixture.server;
-        // She is there before it begins.
+        // She is online before it starts.
         let here = tokio::join!(jane.device.next(), async {
             while server.device_state("jane").await != "ONLINE" {}
         });
@@ -229,7 +229,7 @@ async fn a_device_on_the_line_is_offered_and_not_pushed() {
     let told = fixture.told("one");
     assert!(told[0]["offered_at"].is_string() && told[0]["taken_at"].is_string(), "{told}");
     assert!(told[0]["push"].is_null() && told[0]["reached_at"].is_null(), "{told}");
-    // Were one on its way, it would come before this.
+    // A pending push would arrive before this one.
     fixture.test_device("joe", apple(2)).await;
     fixture.start("joe", "two").await;
     assert_eq!(fixture.services.next().await.token, hex::encode([2; 32]));

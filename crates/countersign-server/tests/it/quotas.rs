@@ -1,4 +1,4 @@
-//! Quotas over the network: what a client is told that asks for more than it may.
+//! Quotas over the network: the answer to a client that exceeds one.
 
 use std::process::Command;
 
@@ -21,7 +21,7 @@ fn retry_after(answer: &Response) -> u64 {
     answer.headers()["retry-after"].to_str().unwrap().parse().unwrap()
 }
 
-/// It ends as it starts: nobody is online, and there is no time to come online.
+/// It ends when it starts: no device is online, and the timeout to come online is zero.
 fn ended_at_once(reference: &str) -> Value {
     let mut request = payment(reference);
     request["deviceGoOnlineTimeout"] = json!(0);
@@ -59,8 +59,8 @@ async fn a_client_has_no_more_calls_waiting_than_it_may() {
     let (one, two) = (payment("1"), payment("2"));
     let first = server.start_of_jane(&token, &one);
     let second = async {
-        // The first call is held until it is cancelled, so one of the two is refused, and only then
-        // is the other one's transaction cancelled.
+        // The first call is held until its transaction is cancelled. So one of the two calls is
+        // refused, and only then the other one's transaction is cancelled.
         let answer = server.start_of_jane(&token, &two).await;
         server.cancel("jane", "1").await;
         server.cancel("jane", "2").await;
@@ -80,7 +80,7 @@ async fn a_client_has_no_more_calls_waiting_than_it_may() {
     assert_eq!(retry_after(&refused[0]), 5);
 }
 
-/// The printed command is read back by a shell, and names the same user.
+/// A shell reads the printed command back, and finds the same user name.
 #[tokio::test]
 async fn what_is_printed_for_a_user_with_a_quote_in_the_name_can_be_pasted() {
     let server = TestServer::new();

@@ -1,5 +1,5 @@
-//! Somebody who is called back: a real TLS server on the loopback that does what a test tells it
-//! to, byte by byte, since what it does is seldom what a library would.
+//! A receiver of callbacks: a real TLS server on the loopback that does exactly what a test says,
+//! byte by byte, because a library would rarely misbehave so.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,16 +18,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// Longer than anything here takes, shorter than a person waits.
+/// Longer than any step here takes, shorter than a developer waits.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A certificate authority that nobody knows.
+/// A certificate authority that no client trusts by default.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) pem: String,
 }
 
-/// One call, whole.
+/// One complete call.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) line: String,
@@ -36,33 +36,33 @@ pub(crate) struct Call {
     pub(crate) at: Instant,
 }
 
-/// What a receiver does about a call.
+/// How a receiver reacts to a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     /// A status line and headers, and no body.
     Answer(&'static str),
     /// 200 with a body.
     Body(Vec<u8>),
-    /// Nothing, for ever.
+    /// Never answers.
     Never,
-    /// A good head and a gigabyte behind it.
+    /// A valid head and a gigabyte of body.
     Flood,
     /// A head that does not end.
     FloodHead,
-    /// Half a head, and the end of the connection.
+    /// Half a head, and then closes the connection.
     HalfWay,
 }
 
 pub(crate) const OK: Act = Act::Answer("204 No Content");
 
-/// A receiver that listens; gone when it is dropped.
+/// A receiver that listens until it is dropped.
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     calls: mpsc::UnboundedReceiver<Call>,
     listening: JoinHandle<()>,
     /// Connections that it accepted.
     pub(crate) connections: Arc<AtomicUsize>,
-    /// Bytes of answers that were taken from it.
+    /// Bytes of answers that its callers have read.
     pub(crate) sent: Arc<AtomicU64>,
 }
 
@@ -117,7 +117,7 @@ impl Call {
 }
 
 impl Receiver {
-    /// One that does `act`, given how many calls came before, on a free port.
+    /// A receiver on a free port that does `act`, given the number of earlier calls.
     pub(crate) async fn new(
         authority: &Authority,
         act: impl Fn(usize, &Call) -> Act + Send + Sync + 'static,
@@ -126,12 +126,12 @@ impl Receiver {
         Self::listening(acceptor, 0, act).await
     }
 
-    /// One that takes everything, on this port.
+    /// A receiver on this port that accepts everything.
     pub(crate) async fn at(authority: &Authority, port: u16) -> Self {
         Self::at_doing(authority, port, |_, _| OK).await
     }
 
-    /// One that does `act`, on this port.
+    /// A receiver on this port that does `act`.
     pub(crate) async fn at_doing(
         authority: &Authority,
         port: u16,
@@ -141,7 +141,7 @@ impl Receiver {
         Self::listening(acceptor, port, act).await
     }
 
-    /// One whose certificate is for somebody else.
+    /// A receiver whose certificate is for another name.
     pub(crate) async fn named(authority: &Authority, name: &str) -> Self {
         Self::listening(authority.acceptor(&[name]), 0, |_, _| OK).await
     }
@@ -159,7 +159,7 @@ impl Receiver {
             Line { acceptor, act, told, sent: Arc::clone(&sent), count: AtomicUsize::new(0) };
         let (line, accepted) = (Arc::new(line), Arc::clone(&connections));
         let listening = tokio::spawn(async move {
-            // The connections go with the listener.
+            // The connections end with the listener.
             let mut open = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 accepted.fetch_add(1, Ordering::Relaxed);
@@ -171,7 +171,7 @@ impl Receiver {
         Self { address, calls, listening, connections, sent }
     }
 
-    /// Where it is.
+    /// Its origin, without a path.
     pub(crate) fn origin(&self) -> String {
         format!("https://127.0.0.1:{}", self.address.port())
     }
@@ -187,7 +187,7 @@ impl Receiver {
         next.expect("it is called in time").expect("it listens")
     }
 
-    /// Whether it has been called, besides what was looked at.
+    /// Whether there were further calls.
     pub(crate) fn has_more(&mut self) -> bool {
         !self.calls.is_empty()
     }
@@ -208,7 +208,7 @@ struct Line<F> {
 }
 
 impl<F: Fn(usize, &Call) -> Act> Line<F> {
-    /// Takes calls on one connection until it ends.
+    /// Handles calls on one connection until it ends.
     async fn serve(&self, stream: TcpStream) -> Option<()> {
         stream.set_nodelay(true).ok()?;
         let mut stream = self.acceptor.accept(stream).await.ok()?;
@@ -247,7 +247,7 @@ impl<F: Fn(usize, &Call) -> Act> Line<F> {
         }
     }
 
-    /// A gigabyte.
+    /// Sends a gigabyte.
     async fn pour<S>(&self, stream: &mut S) -> Option<()>
     where
         S: tokio::io::AsyncWrite + Unpin,
@@ -290,7 +290,7 @@ where
     Some(Call { line, headers, body, at: Instant::now() })
 }
 
-/// A receiver that offers HTTP/2, and tells the version of each call.
+/// A receiver that offers HTTP/2, and returns the version of each call.
 pub(crate) async fn offering_http2(
     authority: &Authority,
 ) -> (SocketAddr, mpsc::UnboundedReceiver<http::Version>) {
@@ -320,7 +320,7 @@ pub(crate) async fn offering_http2(
     (address, versions)
 }
 
-/// Writes a certificate and its key where an example finds them.
+/// Writes a certificate and its key to the files that an example reads.
 pub(crate) fn written(authority: &Authority, directory: &Path) -> [std::path::PathBuf; 2] {
     let (certificate, key) = authority.certificate(&["localhost", "127.0.0.1"]);
     [("receiver.pem", certificate), ("receiver.key", key)].map(|(name, pem)| {

@@ -1,5 +1,5 @@
-//! OneSpan's SOAP, as a relying application speaks it: what is suspended, who ends it, and what is
-//! no request.
+//! OneSpan's SOAP, called like a client application: suspended calls, how they end, and invalid
+//! requests.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const JANE: &str = "<componentType>Shop</componentType><user><userID>jane</userI
     <domain>acme</domain></user>";
 
 impl TestServer {
-    /// Sends a command with these parameters, and gives the text of the answer.
+    /// Sends a command with these parameters; returns the text of the answer.
     async fn soap(&self, command: &str, parameters: &str) -> String {
         let body = envelope(&format!("<sig:{command}>{parameters}</sig:{command}>"));
         let answer = self.post_soap(&self.client, "text/xml; charset=utf-8", body).await;
@@ -41,7 +41,7 @@ impl TestServer {
         call.body(body).send().await.unwrap()
     }
 
-    /// Makes the key of a signature that is scanned.
+    /// Creates the request key of a signature that is scanned.
     async fn request_key(&self) -> String {
         let asked = format!("{JANE}<title>Pay?</title>{FIELDS}");
         let made = self.soap("genRequest", &asked).await;
@@ -68,7 +68,7 @@ fn status(answer: &str) -> &str {
     text(answer, "statusCodeEnum")
 }
 
-/// What the person's device answers for the content that it fetched under a sealed message.
+/// The answer of the user's device to the content that it fetched in a sealed message.
 fn opened(test_device: &TestDevice, message: &str) -> (TransactionId, String) {
     let sealed = String::from_utf8(hex::decode(message).unwrap()).unwrap();
     let phone = test_device.phone();

@@ -1,4 +1,4 @@
-//! A person with a phone: the SDK, as an application on the phone would use it.
+//! A user with a phone: the SDK, used like an application on the phone.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use countersign_device::{
 
 use crate::test_server::TestServer;
 
-/// A phone that is enrolled, and the file that it keeps.
+/// An enrolled phone, and its file.
 pub(crate) struct TestDevice {
     pub(crate) file: PathBuf,
     pub(crate) device: Device,
@@ -46,16 +46,16 @@ impl TestDevice {
         Self::opened(file)
     }
 
-    /// A phone whose file is there already.
+    /// A phone whose file exists already.
     pub(crate) fn opened(file: PathBuf) -> Self {
         let mut device = Device::open(&PhoneFile::at(&file)).unwrap();
-        // What tests have fetched is on this machine.
+        // The documents that tests fetch are on this machine.
         let here = ["localhost", "127.0.0.1"].map(|host| host.parse().unwrap());
         device.restrict_fetches(FetchPolicy::allowing(here.to_vec()));
         Self { file, device }
     }
 
-    /// Polls instead of keeping a channel.
+    /// Polls instead of opening a channel.
     pub(crate) fn polling(mut self) -> Self {
         self.device.listen(Listen::Poll);
         self
@@ -65,7 +65,7 @@ impl TestDevice {
         self.device.phone()
     }
 
-    /// Waits for something to sign, and opens it.
+    /// Waits for an offer, and takes it.
     pub(crate) async fn opens(
         &mut self,
         pin: Option<&str>,
@@ -76,7 +76,7 @@ impl TestDevice {
         Ok((offer, shown))
     }
 
-    /// Waits for something to sign, and signs it.
+    /// Waits for an offer, and signs it.
     pub(crate) async fn signs(&mut self) -> RenderedContent {
         let (_, shown) = self.opens(None).await.unwrap();
         self.device.approve(&shown, None).await.unwrap();
@@ -84,7 +84,7 @@ impl TestDevice {
     }
 }
 
-/// What a phone asks for when it is enrolled.
+/// The parameters with which a phone is enrolled.
 pub(crate) fn enrolment(
     server: &TestServer,
     user: &str,

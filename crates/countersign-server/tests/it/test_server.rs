@@ -1,5 +1,5 @@
-//! A server of one's own: the binary as a child process on a free port, in a directory that goes
-//! with it.
+//! A server for one test: the binary as a child process on a free port, with its own temporary
+//! directory.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
-/// Writes a file that only its owner may use, as secrets must be.
+/// Writes a file that only its owner may read, as secrets must be.
 pub(crate) fn write_private(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -26,11 +26,11 @@ pub(crate) struct TestServer {
     pub(crate) address: String,
     /// Client id and secret.
     pub(crate) client: (String, String),
-    /// An HTTP client that trusts the server's own authority and nothing else.
+    /// An HTTP client that trusts only the server's own authority.
     pub(crate) http: Client,
 }
 
-/// A command that did not end well.
+/// A command that failed.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) code: Option<i32>,
@@ -42,7 +42,7 @@ impl TestServer {
         Self::configured("")
     }
 
-    /// A house whose configuration says this besides.
+    /// A server with this additional configuration.
     pub(crate) fn configured(configuration: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let observe = "[observe]\nlisten = \"127.0.0.1:0\"\nlog = \"info\"\n";
@@ -59,7 +59,7 @@ impl TestServer {
         Self { directory, child, address, client, http }
     }
 
-    /// Where the house keeps its things.
+    /// The directory of the server's files.
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -69,7 +69,7 @@ impl TestServer {
         self.path().join("data")
     }
 
-    /// Runs an admin command and reads the JSON that it prints.
+    /// Runs an admin command; returns its JSON.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Result<Value, Failed> {
         let configuration = self.path().join("countersign.toml");
         let configuration = configuration.to_str().unwrap();
@@ -93,7 +93,7 @@ impl TestServer {
         self.code_with(user, &["test"])
     }
 
-    /// A code whose device's identities get these labels.
+    /// A code that gives these labels to the identities of its device.
     pub(crate) fn code_with(&self, user: &str, labels: &[&str]) -> String {
         let mut words = vec!["activation", "create", user, "--tenant", "acme"];
         words.extend(labels.iter().flat_map(|label| ["--label", label]));
@@ -108,7 +108,7 @@ impl TestServer {
         path
     }
 
-    /// What the ledger says of the transaction that the client calls so.
+    /// The transaction with this reference, from the ledger.
     pub(crate) fn transaction(&self, reference: &str) -> Value {
         let listed = self.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
         let of = |row: &&Value| row["reference"] == reference;
@@ -120,8 +120,8 @@ impl TestServer {
         self.address.replace("localhost", "127.0.0.1")
     }
 
-    /// An HTTP client at another loopback address, which reaches the server by its numeric address
-    /// only.
+    /// An HTTP client at another loopback address, which can reach the server only by its numeric
+    /// address.
     pub(crate) fn http_from(&self, address: [u8; 4]) -> Client {
         let ca = std::fs::read(self.data().join("tls/ca.pem")).unwrap();
         let ca = Certificate::from_pem(&ca).unwrap();
@@ -129,7 +129,7 @@ impl TestServer {
         client.tls_certs_only([ca]).build().unwrap()
     }
 
-    /// What the realm's token endpoint answers a client with these credentials.
+    /// The answer of the realm's token endpoint for these credentials.
     pub(crate) async fn token_answer(
         &self,
         http: &Client,
@@ -148,7 +148,7 @@ impl TestServer {
         self.token_of("acme", &self.client).await
     }
 
-    /// An access token of some tenant's client.
+    /// An access token of any tenant's client.
     pub(crate) async fn token_of(&self, tenant: &str, client: &(String, String)) -> String {
         let (id, secret) = client;
         let url = format!("{}/auth/realms/{tenant}/protocol/openid-connect/token", self.address);
@@ -159,8 +159,8 @@ impl TestServer {
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// An access token of `TrustedX`'s authorization server for one of the tenant's clients; for
-    /// all that it may have, where no scope is named.
+    /// An access token of `TrustedX`'s authorization server for one of the tenant's clients; with
+    /// all of its scopes, if none is named.
     pub(crate) async fn trustedx_token(&self, client: &(String, String), scope: &str) -> String {
         let url = format!("{}/trustedx-authserver/oauth/acme/token", self.address);
         let form = format!("grant_type=client_credentials&scope={scope}");
@@ -177,7 +177,7 @@ impl TestServer {
         read(self.http.post(url).bearer_auth(token).json(body).send().await.unwrap()).await
     }
 
-    /// Takes a signature back.
+    /// Cancels a signature.
     pub(crate) async fn cancel(&self, user: &str, reference: &str) -> (StatusCode, Value) {
         let url = format!("{}/auth/realms/acme/v3_user/cancelsignature/{user}", self.address);
         let body = json!({"deviceId": ["-1"], "transactionId": reference});
@@ -206,20 +206,20 @@ impl TestServer {
         answer["data"][0]["deviceState"].as_str().unwrap().to_owned()
     }
 
-    /// Asks the process to end, and waits for it; its exit code, and what it logged.
+    /// Asks the process to end, and waits for it; returns its exit code, and keeps its log.
     pub(crate) fn stop(&mut self) -> Option<i32> {
         let kill = format!("kill -TERM {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         self.child.wait().unwrap().code()
     }
 
-    /// Ends the process as a power cut would, and starts it again at the same address.
+    /// Kills the process like a power cut, and starts it again at the same address.
     pub(crate) fn crash(&mut self) {
         self.kill();
         self.restart();
     }
 
-    /// Ends the process wherever it is.
+    /// Kills the process, whatever it is doing.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -229,16 +229,16 @@ impl TestServer {
     pub(crate) fn restart(&mut self) {
         let port = self.address.rsplit(':').next().unwrap().parse().unwrap();
         (self.child, self.address) = start(self.directory.path(), port);
-        // Connections to the one before are dead, and nobody has told their pool.
+        // Connections to the former process are dead, but the client's pool still holds them.
         self.http = http(&self.data());
     }
 
-    /// The server's threads.
+    /// The number of the server's threads.
     pub(crate) fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
     }
 
-    /// What the process holds in memory, and the most that it has held.
+    /// The process's memory, now and at its peak.
     pub(crate) fn memory(&self) -> String {
         let [now, most] = ["VmRSS:", "VmHWM:"].map(|name| self.kibibytes(name) / 1024);
         format!("the server holds {now} MiB, at most {most} MiB")
@@ -293,12 +293,12 @@ fn http(data: &Path) -> Client {
     Client::builder().tls_certs_only([ca]).build().unwrap()
 }
 
-/// The program, for a command that is no administration.
+/// The program, for a command other than administration.
 pub(crate) fn program() -> tokio::process::Command {
     tokio::process::Command::new(BINARY)
 }
 
-/// Runs a command on a data directory; what it prints is JSON.
+/// Runs a command on a data directory; returns the JSON that it prints.
 pub(crate) fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failed> {
     let output = Command::new(BINARY).args(arguments).arg("--data").arg(data).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -309,7 +309,7 @@ pub(crate) fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failed> {
     Ok(serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("not JSON: {stdout}{stderr}")))
 }
 
-/// Starts `serve` in a directory and waits until it says that it is ready.
+/// Starts `serve` in a directory, and waits until it is ready.
 fn start(directory: &Path, port: u16) -> (Child, String) {
     let log = std::fs::File::options()
         .create(true)

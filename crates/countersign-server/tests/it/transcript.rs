@@ -1,7 +1,8 @@
-//! Recorded exchanges, replayed byte for byte: each `*.http` is what a caller sends and what it
-//! gets, over TLS, header order and all. What no recording can know stands in braces; see `masked`.
+//! Recorded exchanges, replayed byte for byte: each `*.http` contains requests and their answers,
+//! over TLS, with the order of the headers. Values that differ each time are in braces; see
+//! `masked`.
 //!
-//! `UPDATE_EXPECT=1 cargo test` records anew; then read the diff.
+//! `UPDATE_EXPECT=1 cargo test` records them again; then read the diff.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -28,8 +29,8 @@ struct Exchange {
     response: String,
 }
 
-/// Cuts a recording into exchanges: a title after `###`, a request, and from `HTTP/1.1` on a
-/// response.
+/// Splits a recording into exchanges: a title after `###`, a request, and a response that begins
+/// with `HTTP/1.1`.
 fn exchanges(recording: &str) -> (String, Vec<Exchange>) {
     let (preface, rest) = recording.split_once("### ").expect("a recording has an exchange");
     let cut = |exchange: &str| {
@@ -47,33 +48,32 @@ fn exchanges(recording: &str) -> (String, Vec<Exchange>) {
 struct Fixture {
     server: TestServer,
     token: String,
-    /// One of TrustedX's authorization server, with all its scopes.
+    /// A token of TrustedX's authorization server, with all scopes.
     trustedx_token: String,
     basic: String,
-    /// An API key, as HTTP Basic has it.
+    /// An API key, in the format of HTTP Basic.
     front_end_key: String,
     tls: Arc<ClientConfig>,
     /// The token of another tenant's client.
     strangers_token: String,
-    /// Each person's device.
+    /// The device of each user.
     devices: Vec<(&'static str, String)>,
-    /// The phone of `absent`, whose application speaks through OneSpan's gateway.
+    /// The phone of `absent`, whose application uses OneSpan's gateway.
     held: Phone,
     said: Mutex<Said>,
 }
 
-/// What the answers before have said, for the requests that follow on them.
+/// Values of earlier answers, for the requests that depend on them.
 #[derive(Default)]
 struct Said {
     key: String,
     content: Option<Content>,
-    /// The id of TrustedX's process that was created last.
+    /// The id of the TrustedX process that was created last.
     process: String,
 }
 
 impl Fixture {
-    /// Sends a request as it is written, on a connection of its own, and reads until that is
-    /// closed.
+    /// Sends a request unchanged, on its own connection, and reads until the connection is closed.
     fn exchange(&self, request: &str) -> String {
         let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
         let tomorrow = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 86_400;
@@ -119,7 +119,7 @@ impl Fixture {
         self.masked(&answer, port)
     }
 
-    /// A request that follows on what was answered before, as `absent`'s application makes it.
+    /// A request that depends on earlier answers, as `absent`'s application makes it.
     fn follow(&self, mut body: String) -> String {
         let said = self.said.lock();
         body = body.replace("{{key}}", &said.key);
@@ -143,8 +143,8 @@ impl Fixture {
         body.replace("{{sealed address}}", &gateway::notification(&self.held, &push).unwrap())
     }
 
-    /// The answer, with braces around what differs each time: dates, tokens, signatures and the
-    /// length of what holds them, numbers and keys that are drawn.
+    /// The answer, with braces around the values that differ each time: dates, tokens, signatures
+    /// and the lengths that depend on them, and random numbers and keys.
     fn masked(&self, answer: &str, port: &str) -> String {
         let answer = &self.named(answer);
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
@@ -156,7 +156,7 @@ impl Fixture {
             ("certificateSerialNumber", "{{serial}}", 10),
             ("lastLoginTime", "{{seconds}}", 8),
             ("activationNotAfter", "{{seconds}}", 8),
-            // A generated one has 16 letters; those that callers chose here are shorter.
+            // A generated code has 16 characters; the callers' codes here are shorter.
             ("activationCode", "{{code}}", 12),
             ("qrCode", "{{png}}", 500),
             ("x", "{{coordinate}}", 40),
@@ -228,7 +228,7 @@ impl Fixture {
     }
 }
 
-/// TrustedX's links, and the device that calls them: `absent`'s.
+/// TrustedX's links, and `absent`'s device, which calls them.
 impl Fixture {
     fn at_links(&self, head: &str) -> String {
         let mut head = head.replace("{{process}}", &self.said.lock().process);
@@ -249,7 +249,7 @@ impl Fixture {
             .map(|(name, usage)| (name, self.held.identity(usage).unwrap().id.as_str()))
     }
 
-    /// The same answer with names for what is drawn.
+    /// The same answer, with names for random values.
     fn named(&self, answer: &str) -> String {
         let mut answer = answer.replace(&self.server.client.0, "{{client_id}}");
         for (usage, identity) in self.identities() {
@@ -280,11 +280,11 @@ impl Said {
     }
 }
 
-/// A house with people of habits: `signer` signs, `decliner` declines, `watcher` only looks,
-/// `absent` has a phone that is off, but for what its application says to a gateway, and `nobody`
-/// has none.
+/// A server with users of fixed behaviour: `signer` signs, `decliner` declines, `watcher` only
+/// shows, `absent` has a phone that is off, but whose application calls a gateway, and `nobody` has
+/// no phone.
 async fn fixture() -> Fixture {
-    // The first in the list of accepted hosts is `acme.localhost`, too.
+    // The first name in the list of accepted hosts is also `acme.localhost`.
     let server = TestServer::configured("[server]\ndefault_tenant = \"acme\"\n");
     for user in ["signer", "decliner", "watcher", "absent", "nobody"] {
         server.user(user);

@@ -1,4 +1,4 @@
-//! Callers that wait while people think: each a small task, and never a thread.
+//! Callers that wait for users: each one is a small task, and not a thread.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::test_server::{TestServer, payment};
 
 /// Open transactions of one user, in this test.
 const PER_USER: usize = 100;
-/// Requests on one HTTP/2 connection, below the server's bound on streams.
+/// Requests on one HTTP/2 connection, below the server's limit on streams.
 const PER_CONNECTION: usize = 200;
 
-/// How many callers are held: a thousand, or as many as `HELD` says.
+/// The number of waiting callers: a thousand, or the value of `HELD`.
 fn held() -> usize {
     std::env::var("HELD").map_or(1_000, |count| count.parse().unwrap())
 }
@@ -51,15 +51,15 @@ async fn a_thousand_soap_calls_are_suspended_without_a_thread_each() {
     callers_wait(server, ask, "<statusCodeEnum>STAT_SUCCESS</statusCodeEnum>").await;
 }
 
-/// A house whose users may be asked often, and whose callers wait for as long as they may.
+/// A server with high limits on open transactions and waiting callers, and long waits.
 fn server() -> TestServer {
     TestServer::configured(&format!(
         "[transactions]\nopen_per_user_max = {PER_USER}\n[onespan]\nwait_seconds = 300\n"
     ))
 }
 
-/// Holds callers, each with the call that `ask` makes for a user and a number; has one person sign,
-/// whose caller is told `success`; and ends the server.
+/// Starts waiting callers, each with the call that `ask` makes for a user and a number; lets one
+/// user sign, whose caller receives `success`; and ends the server.
 async fn callers_wait(
     mut server: TestServer,
     ask: impl Fn(&Client, usize, usize) -> RequestBuilder,
@@ -101,7 +101,7 @@ async fn callers_wait(
     assert!(threads < 32, "{threads} threads");
     assert!(each < 64 * 1024, "{each} bytes for each caller");
 
-    // With all of them waiting, one person signs, and that caller alone is answered.
+    // While all of them wait, one user signs, and only that caller is answered.
     let began = Instant::now();
     people[0].signs().await;
     let (status, body) = calls.join_next().await.unwrap().unwrap();
@@ -109,14 +109,14 @@ async fn callers_wait(
     assert_eq!(status, StatusCode::OK);
     assert!(body.contains(success), "{body}");
 
-    // The others are told to come back.
+    // The other callers are told to ask again.
     assert_eq!(server.stop(), Some(0));
     while let Some(call) = calls.join_next().await {
         assert_eq!(call.unwrap().0, StatusCode::SERVICE_UNAVAILABLE);
     }
 }
 
-/// A gauge, as the server tells it now.
+/// The present value of a gauge of the server.
 async fn gauge(server: &TestServer, name: &str) -> String {
     let log = server.log();
     let address = log.split("Health and metrics on ").nth(1).unwrap().split_whitespace().next();

@@ -1,4 +1,4 @@
-//! Activation codes: make one, list those that can still be used.
+//! Activation codes: creating one, and listing the usable ones.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -36,15 +36,15 @@ pub(super) fn routes() -> Router<Kobil> {
         .route("/auth/realms/{realm}/v3_activationcode", both())
 }
 
-/// A code as it is listed, and as it is shown when it was made.
+/// A code in a list, and in the answer to its creation.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
     activation_code: String,
     activation_not_after: String,
-    /// Devices that it still lets in.
+    /// The number of devices that it can still enrol.
     code_count: u8,
-    /// A PNG.
+    /// A QR code, PNG.
     #[serde(skip_serializing_if = "Option::is_none")]
     qr_code: Option<String>,
 }
@@ -74,7 +74,8 @@ impl Kobil {
     }
 }
 
-/// `POST …/users/{userName}/activationcodes`: with a `responseQrType`, the answer has a picture.
+/// `POST …/users/{userName}/activationcodes`: with a `responseQrType`, the answer contains a QR
+/// code.
 async fn create(
     State(kobil): State<Kobil>,
     named: PathParams,
@@ -89,7 +90,7 @@ async fn create(
         Some(code) => (code, true),
         None => (ActivationCode::generate(), false),
     };
-    // A whole second, so that what is told is what holds.
+    // A whole second, so that the time in the answer is the exact one.
     let lasting = Timestamp((core.now() + kobil.invitations.lifetime).seconds() * 1_000);
     let activation = Activation {
         id: core.random_u128(),
@@ -110,8 +111,8 @@ async fn create(
     }
 }
 
-/// `GET …/users/{userName}/activationcodes`: those that can still be used, the newest first,
-/// without the secret ones.
+/// `GET …/users/{userName}/activationcodes`: the usable codes, the newest first, without the secret
+/// ones.
 async fn list(
     State(kobil): State<Kobil>,
     named: PathParams,

@@ -1,4 +1,4 @@
-//! What callers send, read into types once. Every refusal names the field and says what it may be.
+//! Request bodies, parsed into types once. Each refusal names the member and its allowed values.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,7 +21,7 @@ use countersign_http::json_members::{BadBody, Member, bad, object, optional, req
 /// A request to start a signature.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// The caller's transaction id, and what it asks under it.
+    /// The client's transaction id, and the fingerprint of the request.
     pub reference: Reference,
     pub(super) recipients: Recipients,
     pub(super) clocks: Clocks,
@@ -31,15 +31,15 @@ pub struct Start {
     pub callback: Option<Callback>,
 }
 
-/// A request to take one back.
+/// A request to cancel a signature.
 #[derive(Clone, Debug)]
 pub struct Cancel {
     pub(super) transaction_id: String,
     pub(super) recipients: Vec<Recipients>,
 }
 
-/// Names are the vendor's. Members that it does not name are ignored, as its own server does; each
-/// value is looked at on its own, so that a refusal can name it.
+/// Members have the vendor's names. Unknown members are ignored, as the vendor's server does. Each
+/// value is parsed separately, so that a refusal can name the member.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StartFields {
@@ -52,7 +52,7 @@ struct StartFields {
     signature_message: Member,
     signature_message_items: Member,
     signature_timeout: Member,
-    // The vendor's page writes one with a small b and the other with a capital one.
+    // The vendor's page writes one with a lower-case b and the other with a capital one.
     #[serde(alias = "callBackUrl")]
     callback_url: Member,
     #[serde(rename = "callBackHeaders", alias = "callbackHeaders")]
@@ -67,7 +67,7 @@ struct CancelFields {
 }
 
 impl Start {
-    /// Reads a body that asks for a signature by `user`.
+    /// Parses a request for a signature by `user`.
     pub fn parse(body: &[u8], user: &UserName) -> Result<Self, BadBody> {
         let fields: StartFields = object(body)?;
         let transaction_id = transaction_id(fields.transaction_id)?;
@@ -108,8 +108,8 @@ impl Start {
         Ok(start)
     }
 
-    /// Of everything that was asked: the same request again is told from another one however it is
-    /// spelled.
+    /// The fingerprint of the whole request. The same request has the same fingerprint, however it
+    /// is written.
     fn fingerprint(&self, user: &UserName) -> [u8; 32] {
         let mut all = Fingerprint::new();
         all.part(user.as_str().as_bytes());
@@ -125,7 +125,7 @@ impl Start {
 }
 
 impl Cancel {
-    /// Reads a body that takes a signature back. Here, and only here, `deviceId` is an array.
+    /// Parses a request to cancel a signature. Only here is `deviceId` an array.
     pub fn parse(body: &[u8]) -> Result<Self, BadBody> {
         let fields: CancelFields = object(body)?;
         let transaction_id = transaction_id(fields.transaction_id)?;
@@ -138,8 +138,8 @@ impl Cancel {
 }
 
 impl Cancel {
-    /// Whether the devices that it names are ones that could have this transaction. One that others
-    /// are offered as well is taken back from all, or by nobody.
+    /// Whether the named devices include the transaction's recipients. A transaction that is
+    /// offered to further devices is cancelled for all of them or not at all.
     pub(super) fn covers(&self, transaction: &Transaction) -> bool {
         self.recipients.iter().all(|named| match named {
             Recipients::Any | Recipients::Devices(_) => true,
@@ -150,7 +150,7 @@ impl Cancel {
     }
 }
 
-/// What is shown and signed: the message, or the message and its rows as a statement.
+/// The content that is shown and signed: the message, or the message and its rows as a statement.
 fn content(message: String, rows: Vec<(String, String)>) -> Result<Content, BadBody> {
     if message.is_empty() {
         return bad("signatureMessage", "not empty: it is what the person signs");
@@ -175,15 +175,15 @@ fn callback(url: Member, headers: Member) -> Result<Option<Callback>, BadBody> {
     let url: Option<String> = optional(url, "callbackUrl", "a string")?;
     let headers: Option<Pairs> = optional(headers, "callBackHeaders", "an object of strings")?;
     let headers = headers.map(|headers| headers.0).unwrap_or_default();
-    // Without an address the response carries the result, and there is nobody to send headers to;
-    // they are checked all the same, so that adding the address later brings no surprise.
+    // Without a URL, the response carries the result and no headers are sent. They are checked all
+    // the same, so that adding the URL later cannot fail because of them.
     let present = url.filter(|url| !url.is_empty());
     let checked =
         callback_url::callback(present.as_deref().unwrap_or("https://localhost/"), headers);
     checked.map(|callback| present.map(|_| callback)).map_err(|reason| bad_callback(&reason))
 }
 
-/// Says which of the two fields of a callback is refused.
+/// Names the refused member, the URL or the headers.
 pub(super) fn bad_callback(reason: &callback_url::BadCallback) -> BadBody {
     let field = match reason {
         callback_url::BadCallback::Header(_)
@@ -198,7 +198,7 @@ pub(super) fn bad_callback(reason: &callback_url::BadCallback) -> BadBody {
     BadBody(format!("{field}: {reason}"))
 }
 
-/// `-1`, an empty string and nothing at all mean every device.
+/// `-1`, an empty string and an absent member mean every device.
 fn recipients(device: Option<&str>, field: &str) -> Result<Recipients, BadBody> {
     match device {
         None | Some("" | "-1") => Ok(Recipients::Any),
@@ -215,8 +215,7 @@ fn transaction_id(raw: Member) -> Result<String, BadBody> {
     if plain { Ok(id) } else { bad("transactionId", "1 to 255 bytes without control characters") }
 }
 
-/// Seconds, as a whole number or as one in a string: the vendor's table says String, its sample
-/// shows 1.
+/// Seconds, as a whole number or in a string: the vendor's table says String, its sample has 1.
 fn seconds(raw: Member, field: &str, least: u64) -> Result<Duration, BadBody> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -240,8 +239,8 @@ fn seconds(raw: Member, field: &str, least: u64) -> Result<Duration, BadBody> {
     }
 }
 
-/// An object of strings, in the order received; a repeated name is refused, since a person would be
-/// shown one of two.
+/// An object of strings, in the order received. A repeated name is refused, because the user would
+/// be shown only one of the values.
 struct Pairs(Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for Pairs {

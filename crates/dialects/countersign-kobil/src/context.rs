@@ -1,4 +1,5 @@
-//! What the handlers of KOBIL's calls share: the caller, what a path names, a body, other methods.
+//! The common parts of KOBIL's handlers: the caller, the path's parameters, the body, other
+//! methods.
 
 use std::time::Duration;
 
@@ -17,33 +18,33 @@ use countersign_http::body_limit;
 use countersign_http::caller::{AuthError, Authenticator, Caller};
 use countersign_node::task::Shutdown;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub struct Kobil {
-    /// Who is asking, and the engine.
+    /// Authenticates callers, and holds the engine.
     pub authenticator: Authenticator,
-    /// Whether the process is about to end.
+    /// Says whether the process is draining.
     pub tasks: Shutdown,
-    /// How activation codes are made.
+    /// The settings for activation codes.
     pub invitations: ActivationSettings,
 }
 
-/// What every activation code is made with.
+/// The settings for all activation codes.
 #[derive(Clone, Debug)]
 pub struct ActivationSettings {
-    /// Where devices reach the server.
+    /// The address at which devices reach the server.
     pub server: String,
-    /// How long a code is good, unless its maker says otherwise.
+    /// The lifetime of a code, unless its creator sets another.
     pub lifetime: Duration,
 }
 
-/// An address takes these methods, and says so of others in KOBIL's envelope.
+/// A route with these methods; other methods are refused in KOBIL's envelope.
 pub(super) fn known(methods: MethodRouter<Kobil>) -> MethodRouter<Kobil> {
     methods.fallback(|| async { render::METHOD_NOT_ALLOWED.into_response() })
 }
 
-/// What the path names. A user or a device may be missing, so that its absence can be told in
-/// KOBIL's words.
+/// The path's parameters. User and device are optional, so that their absence is reported in
+/// KOBIL's format.
 #[derive(Deserialize)]
 pub(super) struct PathParams {
     realm: Option<String>,
@@ -56,7 +57,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathParams {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, KobilError> {
         let Path(named) = Path::from_request_parts(parts, state).await.map_err(|_| {
-            // What is percent-encoded must be UTF-8.
+            // Percent-encoded text must be UTF-8.
             render::NOT_FOUND
         })?;
         Ok(named)
@@ -64,7 +65,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathParams {
 }
 
 impl Kobil {
-    /// The caller, in the tenant that the realm names, or else the host.
+    /// The authenticated caller, in the tenant that the realm names, or else the host.
     pub(super) async fn caller(
         &self,
         named: &PathParams,
@@ -86,12 +87,12 @@ impl PathParams {
         if name.is_empty() {
             return Err(render::NO_USER.into());
         }
-        // A name that no user can have is nobody's.
+        // No user has an invalid name.
         name.parse().map_err(|_| Error::from(Refusal::UnknownUser).into())
     }
 }
 
-/// The body of a call that sends JSON.
+/// The JSON body of a call.
 pub(super) async fn json(request: Request) -> Result<Bytes, KobilError> {
     body_limit::json(request).await.map_err(|refused| match refused {
         body_limit::BodyRefusal::NotJson => render::UNSUPPORTED_MEDIA_TYPE.into(),

@@ -1,4 +1,4 @@
-//! Devices: a user's, as rows; and one that is locked, unlocked or deleted.
+//! Devices: listing a user's, and locking, unlocking or deleting one.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -41,34 +41,34 @@ pub(super) fn routes() -> Router<Kobil> {
         .route("/auth/realms/{realm}/v3_device", of_device(delete(remove)))
 }
 
-/// As [`known`], told by the subsystem for devices.
+/// Like [`known`], for the subsystem of devices.
 fn of_device(methods: MethodRouter<Kobil>) -> MethodRouter<Kobil> {
     methods.fallback(|| async { DeviceProblem::from(render::METHOD_NOT_ALLOWED) })
 }
 
-/// A device as the vendor lists it. The vendor published the keys and not what all of them mean;
-/// what a device says of itself is spread over them.
+/// A device in the vendor's list. The vendor published the members' names and not all of their
+/// meanings; the device's own description is spread over them.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
     locked: bool,
-    /// Of the certificate that signs contents (RFC 4514).
+    /// The issuer of the certificate that signs content (RFC 4514).
     #[serde(rename = "issuerDN")]
     issuer_dn: String,
     device_state: &'static str,
     user_locked: bool,
-    /// The node that holds the device's channel: this one, or none.
+    /// The node that holds the device's channel: this one, or an empty string.
     #[serde(rename = "nodeID")]
     node_id: &'static str,
-    /// Of the same certificate, in hex.
+    /// The serial number of the same certificate, in hex.
     certificate_serial_number: String,
-    /// What its owner calls it.
+    /// The device's name, given by its user.
     client_device: String,
     client_os_version: String,
     client_type_name: String,
     device_type_name: String,
     device_version: String,
-    /// Epoch seconds: when it last opened a channel or polled, as far as this node remembers; else
+    /// Epoch seconds: when it last opened a channel or polled, if this node remembers it; otherwise
     /// when it was enrolled.
     last_login_time: String,
     app_name: String,
@@ -134,7 +134,7 @@ async fn list(
     Ok(render::DEVICES_FETCHED.with(Some(rows), SubSystem::Users))
 }
 
-/// What is to be made of a device, and how that is told.
+/// A change of a device, and the answer for it.
 struct Change {
     status: DeviceStatus,
     done: Literal,
@@ -181,7 +181,7 @@ impl Change {
         if id.is_empty() {
             return Err(render::NO_DEVICE.into());
         }
-        // A number that no device can have is none's.
+        // No device has an invalid number.
         let id: DeviceId = id.parse().map_err(|_| Error::from(Refusal::UnknownDevice))?;
         let (core, actor) = (&kobil.authenticator.core, Actor::Client(caller.client));
         match core.set_device_status(&actor, &caller.tenant, id, self.status).await {
@@ -192,7 +192,7 @@ impl Change {
     }
 }
 
-/// `DELETE …/devices/{deviceId}`: the device is retired. The signatures that it made stay good.
+/// `DELETE …/devices/{deviceId}`: retires the device. Its signatures stay valid.
 async fn remove(
     State(kobil): State<Kobil>,
     named: PathParams,

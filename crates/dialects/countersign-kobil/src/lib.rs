@@ -1,9 +1,9 @@
-//! KOBIL's dialect, the relying party's side: start a signature, take it back, get a token; and
-//! users, their devices and activation codes.
+//! KOBIL's dialect, the client's side: starting and cancelling signatures, tokens, users, their
+//! devices and activation codes.
 //!
-//! The caller is an application with a Bearer token; people's devices speak our own protocol, or
-//! another dialect's. Each call has two addresses that reach the same handler: `/digitanium/v4/…`
-//! on a host whose first label is the tenant, and `/auth/realms/{tenant}/v3_…` on any.
+//! The caller is an application with a Bearer token; users' devices use our own protocol, or
+//! another dialect's. Each call has two addresses with the same handler: `/digitanium/v4/…` on a
+//! host whose first label is the tenant, and `/auth/realms/{tenant}/v3_…` on any host.
 
 #![allow(
     missing_docs,

@@ -1,4 +1,4 @@
-//! What callers are told, in KOBIL's envelope: the one table of its literals, published and ours.
+//! Answers in KOBIL's envelope, and the one table of its literals: the published ones, and ours.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -25,16 +25,16 @@ struct Envelope<T> {
     sub_system: u8,
 }
 
-/// The part of the vendor's system that answers.
+/// The part of the vendor's system that an answer names.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SubSystem {
     /// Users, their devices and activation codes, and signatures.
     Users = 5,
-    /// What is done to one device.
+    /// Changes of one device.
     Devices = 6,
 }
 
-/// A literal, its HTTP status, and what is said with it.
+/// A literal's HTTP status, its name, and its message.
 pub(super) struct Literal(pub(super) StatusCode, pub(super) &'static str, pub(super) &'static str);
 
 // Published by KOBIL.
@@ -74,7 +74,7 @@ pub(super) const DEVICE_DELETED: Literal =
 pub(super) const NO_DEVICE_TO_DELETE: Literal =
     Literal(StatusCode::NOT_FOUND, "DEVICEID_NOT_FOUND", "DeviceId does not exist.");
 
-// Ours, where KOBIL published none; or the status is its own and the words are ours.
+// Ours, because KOBIL published none; or only the message is ours.
 pub(super) const BAD_DEVICE_TO_DELETE: Literal =
     Literal(StatusCode::BAD_REQUEST, "DEVICE_PARAMETER_INVALID", "DeviceId must be a number");
 pub(super) const USER_CREATED: Literal =
@@ -138,7 +138,7 @@ const INTERNAL_ERROR: Literal = Literal(
     "The server failed; the same request may be sent again",
 );
 
-/// Whatever a call ended in, to be told in KOBIL's words.
+/// The result of a failed call, for an answer in KOBIL's format.
 pub(super) enum KobilError {
     Literal(Literal),
     Bad(String),
@@ -176,7 +176,7 @@ impl IntoResponse for KobilError {
     }
 }
 
-/// What a call on a device ended in.
+/// The result of a failed call on a device.
 pub(super) struct DeviceProblem(KobilError);
 
 impl<P> From<P> for DeviceProblem
@@ -228,7 +228,7 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         }
         Refusal::ManyCodes => TOO_MANY_CODES.into_response_for(by),
         Refusal::BadExpiry => BAD_EXPIRY.into_response_for(by),
-        // To a relying party, what cannot be taken back is not there to be taken back.
+        // For a client, a transaction that cannot be cancelled does not exist.
         Refusal::Unknown | Refusal::Ended(_) | Refusal::Late => TRANSACTION_NOT_FOUND.into_response_for(by),
         Refusal::UserLocked
         | Refusal::DeviceLocked
@@ -239,7 +239,7 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
         | Refusal::OtherOrder
         | Refusal::Exists
         | Refusal::Unchanged
-        // What only devices are told.
+        // Refusals that only devices receive.
         | Refusal::NotTaken
         | Refusal::OtherDevice
         | Refusal::ManyTakes
@@ -256,7 +256,7 @@ fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
     }
 }
 
-/// A refusal's own words, beginning as KOBIL's messages do.
+/// A refusal's own sentence, with a capital like KOBIL's messages.
 fn sentence(refusal: &Refusal) -> String {
     let text = refusal.to_string();
     let mut chars = text.chars();
@@ -291,7 +291,7 @@ impl Literal {
         refused(code, status, message.to_owned(), by)
     }
 
-    /// Tells what was done, with what there is to say about it.
+    /// The answer of a successful call, with its data.
     pub(super) fn with<T: Serialize>(self, data: Option<T>, by: SubSystem) -> Response {
         let Self(code, status, message) = self;
         let message = message.to_owned();
@@ -303,7 +303,7 @@ fn ok<T: Serialize>(data: T, status: &'static str, message: &'static str) -> Res
     Literal(StatusCode::OK, status, message).with(Some(data), SubSystem::Users)
 }
 
-/// A transaction whose result a callback will carry.
+/// The answer for a transaction whose result a callback will carry.
 pub(super) fn created(transaction: &Transaction) -> Response {
     const CREATED: &str = "Transaction created successfully";
     let offline = "The device is offline and deviceGoOnlineTimeout is set to 0";
@@ -318,7 +318,7 @@ pub(super) fn created(transaction: &Transaction) -> Response {
     }
 }
 
-/// The result of a transaction: a held response's, and a callback's.
+/// The result of a transaction, for a held response and for a callback.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ResultData<'a> {
@@ -329,12 +329,12 @@ struct ResultData<'a> {
     transaction_id: &'a str,
 }
 
-/// How a transaction ended; HTTP 200 whatever the end.
+/// The end of a transaction; HTTP 200 whatever the end.
 pub(super) fn result(transaction: &Transaction, end: &End) -> Response {
     (StatusCode::OK, Json(result_envelope(transaction, end))).into_response()
 }
 
-/// The same as a callback's body, once it has ended.
+/// The same as a callback's body; `None` before the end.
 pub fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
     let envelope = result_envelope(transaction, transaction.end()?);
     Some(serde_json::to_vec(&envelope).expect("an envelope has text keys and no maps that fail"))
@@ -359,7 +359,7 @@ fn result_envelope<'a>(transaction: &'a Transaction, end: &End) -> Envelope<Resu
     }
 }
 
-/// Ours, after the nearest words of KOBIL's device SDK; it published `OK` and the go-online
+/// Ours, similar to the names of KOBIL's device SDK; it published only `OK` and the go-online
 /// timeout.
 fn result_code(end: &End) -> (&'static str, &'static str) {
     match end {
@@ -380,7 +380,7 @@ fn result_code(end: &End) -> (&'static str, &'static str) {
     }
 }
 
-/// A row of a cancel's answer.
+/// A row in the answer of a cancel.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CancelRow<'a> {
@@ -390,8 +390,7 @@ struct CancelRow<'a> {
     cancel_result: &'static str,
 }
 
-/// A transaction that was taken back, a row for each device that had it; one for all where none
-/// had.
+/// A cancelled transaction: a row for each device that had it, or one row for all if none had it.
 pub(super) fn cancelled(transaction: &Transaction) -> Response {
     let row = |device: Option<DeviceId>, cancel_result| CancelRow {
         device_id: self::device(device),
@@ -416,7 +415,7 @@ pub(super) fn cancelled(transaction: &Transaction) -> Response {
     ok(rows, "OK", "Transaction cancelled successfully")
 }
 
-/// `-1` where there is none.
+/// `-1` if there is no device.
 fn device(id: Option<DeviceId>) -> String {
     id.map_or_else(|| "-1".to_owned(), |id| id.to_string())
 }

@@ -1,4 +1,4 @@
-//! The addresses of KOBIL's calls, each under its two names, and their handlers.
+//! The routes of KOBIL's calls, each under its two addresses, and the handlers.
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
@@ -46,7 +46,7 @@ pub fn router(kobil: Kobil) -> Router {
 
 /// `POST …/users/{userId}/signature`: starts a signature.
 ///
-/// With a `callbackUrl` it is answered at once; without one when the transaction ends.
+/// With a `callbackUrl` the answer is immediate; without one it comes when the transaction ends.
 async fn start(
     State(kobil): State<Kobil>,
     named: PathParams,
@@ -54,7 +54,7 @@ async fn start(
 ) -> Result<Response, KobilError> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
     let user = named.user()?;
-    // The body is not kept while the caller waits.
+    // The body is dropped before the wait.
     let start = Start::parse(&json(request).await?, &user)?;
     if let Some(callback) = &start.callback {
         let (callbacks, now) = (&kobil.authenticator.callbacks, kobil.authenticator.core.now());
@@ -70,12 +70,12 @@ async fn start(
     if start.callback.is_some() {
         return Ok(render::created(&*core.start(order(id, caller, user, start)).await?));
     }
-    // Listening begins before the start, so that no end falls in between.
+    // The waiter is registered before the start, so that no end is missed in between.
     let waiter = core.notifier().wait(&caller.tenant, &caller.client, id).map_err(Error::from)?;
     let started = core.start(order(id, caller, user, start)).await?;
     let ended = wait::wait_for_end(core, started, waiter, &kobil.tasks).await?;
     let ended = ended.ok_or(render::SERVICE_UNAVAILABLE)?;
-    let end = ended.end().expect("what was waited for has ended");
+    let end = ended.end().expect("the awaited transaction has ended");
     Ok(render::result(&ended, end))
 }
 
@@ -104,7 +104,7 @@ fn order(id: TransactionId, caller: Caller, user: UserName, start: Start) -> Sig
     }
 }
 
-/// `DELETE …/users/signature/{userId}`, with a JSON body: takes a signature back.
+/// `DELETE …/users/signature/{userId}`, with a JSON body: cancels a signature.
 async fn cancel(
     State(kobil): State<Kobil>,
     named: PathParams,
@@ -124,7 +124,7 @@ async fn cancel(
     Ok(render::cancelled(&cancelled))
 }
 
-/// `POST /auth/realms/{realm}/protocol/openid-connect/token`, however many slashes are in it.
+/// `POST /auth/realms/{realm}/protocol/openid-connect/token`, also with repeated slashes.
 async fn token(
     State(kobil): State<Kobil>,
     Path((realm, rest)): Path<(String, String)>,

@@ -1,10 +1,9 @@
-//! Users: make one, show one, log one out, delete one.
+//! Users: creating, showing, logging out and deleting one.
 //!
-//! What an application says of a person when it makes them is kept as it was given, and shown
-//! again; nothing is decided on it. `Enabled` is among it: the vendor's default is false, and a
-//! user made with the vendor's defaults is to sign all the same. Whoever must not sign is locked.
-//! `credentials` and roles have no meaning here and are not kept; people prove themselves with
-//! their devices.
+//! A client's description of a user is stored and shown as it was given; no decision depends on it.
+//! This includes `Enabled`: the vendor's default is false, and a user created with the vendor's
+//! defaults must be able to sign. To stop a user from signing, lock the user. `credentials` and
+//! roles have no meaning here and are not stored; users authenticate with their devices.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -66,12 +65,13 @@ async fn create(
     }
 }
 
-/// What an application is shown of a user: the published members, and what else it gave.
+/// A user as a client sees it: the published members, and the other ones that it gave.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UserInfo<'a> {
     username: &'a str,
-    /// What the serial numbers of the user's devices begin with: no other user has or had it.
+    /// The beginning of the serial numbers of the user's devices; it is never used for another
+    /// user.
     id: String,
     enabled: bool,
     email_verified: bool,
@@ -89,7 +89,7 @@ struct UserInfo<'a> {
 impl<'a> UserInfo<'a> {
     fn of(user: &'a User) -> Result<Self, Fault> {
         let profile: Profile = match &user.profile {
-            // Made by the operator, who does not say; such a user is in use.
+            // The operator created this user without a profile; such a user is enabled.
             None => Profile { enabled: true, ..Profile::default() },
             Some(profile) => serde_json::from_str(profile)
                 .map_err(Fault::while_doing("reading a user's profile"))?,

@@ -1,5 +1,5 @@
-//! What phones' applications send over REST, read into types once. A body that repeats a member is
-//! none, so that no two readers of it take different ones.
+//! REST bodies from phone apps, parsed into types once. A body that repeats a member is refused, so
+//! that no two parsers of it use different values.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -8,7 +8,7 @@ use countersign_core::spec::SignatureFormat;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The members that mean something in one call or another. Others are ignored.
+/// The members that some call uses. Others are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct BodyParameters {
@@ -32,17 +32,17 @@ pub struct BodyParameters {
 #[derive(Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(from = "Value")]
 pub enum BodyMember {
-    /// It is not there, or null, or an empty text.
+    /// Absent, null, or an empty text.
     #[default]
     Absent,
     /// A text that is not empty.
     Text(String),
-    /// Something else.
+    /// A value of another type.
     Other,
 }
 
 impl BodyParameters {
-    /// Reads a body; none where it is no JSON object.
+    /// Parses a body; `None` if it is not a JSON object.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
         (first == Some(&b'{')).then(|| serde_json::from_slice(body).ok()).flatten()
@@ -50,7 +50,7 @@ impl BodyParameters {
 }
 
 impl BodyMember {
-    /// Its text, if it is one.
+    /// The text, if the member is one.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -70,8 +70,8 @@ impl From<Value> for BodyMember {
     }
 }
 
-/// A code is 6 to 16 decimal or hex digits, by the vendor's word; ours are decimal, and one that
-/// cannot be right is a wrong one. Anything longer is the base64 of a CMS.
+/// A code is 6 to 16 decimal or hex digits, by the vendor's documentation; ours are decimal, and
+/// any other is a wrong code. A longer text is the base64 of a CMS.
 pub fn read_signature(text: &str) -> Option<(SignatureFormat, Vec<u8>)> {
     let text = text.trim();
     if (6..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -83,7 +83,7 @@ pub fn read_signature(text: &str) -> Option<(SignatureFormat, Vec<u8>)> {
     fits.then_some((SignatureFormat::Cms, bytes))
 }
 
-/// The text of a sealed message, which travels as the hex of its bytes.
+/// The text of a sealed message, which is sent as the hex of its bytes.
 pub fn unhexed(message: &str) -> Option<String> {
     String::from_utf8(hex::decode(message).ok()?).ok()
 }

@@ -1,4 +1,4 @@
-//! Result codes: every number of this dialect, in one table. Clients should match on the names.
+//! Result codes: every number of this dialect, in one table. Clients should compare the names.
 //!
 //! | number | name | whose |
 //! |---|---|---|
@@ -15,39 +15,39 @@
 //! | 1005 | `STAT_PERMISSION` | published |
 //! | 1007 | `STAT_LOCKED` | published |
 //!
-//! Published as well, and never said here: -3 `STAT_MEMORY`, -10 `STAT_COMMS`, -11 `STAT_LICENCE`,
-//! -12 `STAT_OS_FAILURE`, 1006 `STAT_LOCALAUTH`.
+//! Also published, and never used here: -3 `STAT_MEMORY`, -10 `STAT_COMMS`, -11 `STAT_LICENCE`, -12
+//! `STAT_OS_FAILURE`, 1006 `STAT_LOCALAUTH`.
 
 use countersign_core::Refusal;
 use countersign_core::transaction::End;
 use serde::Serialize;
 
-/// What a call came to.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Status {
-    /// What was asked for.
+    /// The call succeeded.
     Success,
-    /// Something else went wrong.
+    /// Another error.
     Error,
-    /// A parameter is missing or not what it should be; nothing is counted.
+    /// A parameter is missing or invalid; no attempt is counted.
     InvParam,
-    /// There is no such thing, or not for this caller.
+    /// The thing does not exist, or not for this caller.
     NotFound,
-    /// It is there already.
+    /// The thing exists already.
     Exists,
-    /// Not for this device.
+    /// Not supported for this device.
     NoSupport,
     /// The signature is wrong.
     InvCredentials,
-    /// The time is over.
+    /// The deadline is over.
     ExpChallenge,
-    /// The person, or the policy, said no.
+    /// The user, or the policy, declined.
     Permission,
     /// The user or the device is locked.
     Locked,
 }
 
-/// `resultCodes` of every answer in JSON.
+/// `resultCodes` of every JSON answer.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResultCodes {
@@ -58,7 +58,7 @@ pub struct ResultCodes {
 }
 
 impl Status {
-    /// What a refusal is called here.
+    /// The status of a refusal.
     pub fn of(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Unknown
@@ -88,7 +88,7 @@ impl Status {
         }
     }
 
-    /// What an end is called to whoever waited for it.
+    /// The status of an end, for the caller that waited for it.
     pub fn of_end(end: &End) -> Self {
         match end {
             End::Finished { .. } => Self::Success,
@@ -99,7 +99,7 @@ impl Status {
         }
     }
 
-    /// What is said instead where a caller is not to learn who is locked.
+    /// The status for a caller that must not learn which users are locked.
     pub fn generic(self) -> Self {
         match self {
             Self::Locked => Self::InvCredentials,
@@ -107,22 +107,22 @@ impl Status {
         }
     }
 
-    /// Its name.
+    /// The status's name.
     pub fn name(self) -> &'static str {
         self.row().0
     }
 
-    /// Its number.
+    /// The status's number.
     pub fn number(self) -> i32 {
         self.row().1
     }
 
-    /// The name of what the call returned.
+    /// The name of the return code.
     pub fn return_name(self) -> &'static str {
         if self == Self::Success { "RET_SUCCESS" } else { "RET_FAILURE" }
     }
 
-    /// The number of what the call returned.
+    /// The number of the return code.
     pub fn return_number(self) -> i32 {
         i32::from(self != Self::Success)
     }

@@ -1,6 +1,5 @@
-//! OneSpan's two sides: REST for phones, as its gateway speaks, and SOAP for the relying
-//! application, as its authentication server does. Both tell what something came to by the same
-//! codes.
+//! OneSpan's two APIs: REST for phones, as in its gateway, and SOAP for clients, as in its
+//! authentication server. Both use the same result codes.
 
 #![allow(
     missing_docs,

@@ -1,7 +1,7 @@
-//! What a phone does through the gateway, in the gateway's own words: texts in, texts out.
+//! A phone's calls through the gateway, with texts as arguments and results.
 //!
-//! REST says it for phones, and SOAP has twins of the same calls. What may happen is the engine's
-//! to decide; here keys, serial numbers, sealed messages and signatures become its types.
+//! REST has these calls for phones, and SOAP has equivalents. The engine decides; this module
+//! converts keys, serial numbers, sealed messages and signatures to its types.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -28,14 +28,14 @@ use super::codes::Status;
 use countersign_channel::{Devices, answer};
 use countersign_node::Core;
 
-/// What an operator decides about this dialect's phones.
+/// The operator's settings for this dialect's phones.
 #[derive(Clone, Copy, Debug)]
 pub struct PhoneSettings {
-    /// How many digits a code has.
+    /// The number of digits of a code.
     pub digits: Digits,
     /// Whether a cancel may name its request by the plain key.
     pub plain_cancel_keys: bool,
-    /// Whether callers are kept from learning who is locked.
+    /// Whether status codes hide from callers which users are locked.
     pub generic_status_codes: bool,
     /// Fetches that one caller may try for one serial number in a minute.
     pub fetches_per_minute: NonZeroU32,
@@ -43,18 +43,18 @@ pub struct PhoneSettings {
     pub completions_per_minute: NonZeroU32,
 }
 
-/// On whose behalf a call is made, and about what.
+/// The caller's scope, and the operation that a call is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker<'a> {
-    /// The tenant whose requests are meant.
+    /// The tenant of the transactions.
     pub tenant: &'a TenantName,
-    /// The client that calls, which reaches nothing but what it started itself; none for a gateway.
+    /// The calling client, which can only access its own transactions; `None` for a gateway.
     pub client: Option<&'a ClientId>,
-    /// What the request's person is asked for.
+    /// The operation that the user is asked for.
     pub operation: Operation,
 }
 
-/// What phones do. Clones are handles to the same.
+/// The phones' calls. Clones share the same state.
 #[derive(Clone)]
 pub struct Phones(Arc<LookupPermit>);
 
@@ -74,38 +74,38 @@ impl Phones {
         Self(Arc::new(LookupPermit { core, devices, rules, fetches, completions }))
     }
 
-    /// The forms that this dialect's transactions accept.
+    /// The signature formats that this dialect's transactions accept.
     pub fn formats(&self) -> AcceptedFormats {
         AcceptedFormats::CodeOrCms(self.0.rules.digits)
     }
 
-    /// What is told of a status, by the policy.
+    /// The status that callers see, by the policy.
     pub fn told(&self, status: Status) -> Status {
         if self.0.rules.generic_status_codes { status.generic() } else { status }
     }
 
-    /// Whether `caller` may try another fetch for this serial number, in which a fetch's guesses
-    /// are counted whatever they find.
+    /// Whether `caller` may try another fetch for this serial number. Every fetch is counted,
+    /// whatever its result.
     pub fn may_fetch(&self, caller: &str, serial: &str) -> bool {
         let Ok(serial) = serial.parse() else { return true };
         self.0.fetches.check_key(&(caller.to_owned(), serial)).is_ok()
     }
 
-    /// Whether `caller` may try another completion for this user. Asked before the request is
-    /// looked for, so that whoever tries request keys learns of a hit no more than of a miss.
+    /// Whether `caller` may try another completion for this user. Checked before the transaction is
+    /// looked up, so that an attacker who guesses request keys cannot tell a hit from a miss.
     pub fn may_complete(&self, caller: &str, tenant: &TenantName, user: &UserName) -> bool {
         let key = (caller.to_owned(), tenant.clone(), user.clone());
         self.0.completions.check_key(&key).is_ok()
     }
 
-    /// Forgets who has not fetched or completed lately.
+    /// Forgets callers without recent fetches or completions.
     pub fn tidy(&self) {
         self.0.fetches.retain_recent();
         self.0.completions.retain_recent();
     }
 
-    /// Takes a transaction for a device: its content as a sealed message, the hex of its ASCII
-    /// bytes.
+    /// Takes a transaction for a device; returns its content as a sealed message, the hex of its
+    /// ASCII bytes.
     ///
     /// # Errors
     /// As the engine's `fetch`.
@@ -117,10 +117,11 @@ impl Phones {
         Ok(hex::encode(answer::sealed(&taken, &name)))
     }
 
-    /// Ends a transaction with a code, or with a CMS in base64. Answers whose serial number signed.
+    /// Ends a transaction with a code, or with a CMS in base64. Returns the signing device's serial
+    /// number.
     ///
     /// # Errors
-    /// As the engine's `complete`; [`Refusal::OtherForm`] for what is no signature at all.
+    /// As the engine's `complete`; [`Refusal::OtherForm`] for a text that is no signature.
     pub async fn complete(
         &self,
         asker: Asker<'_>,
@@ -136,11 +137,11 @@ impl Phones {
         Ok(completed.device.serial_number)
     }
 
-    /// Ends a transaction with the person's no. `message` is the request key, as an information
-    /// message from the device that fetched it, in hex.
+    /// Ends a transaction with the user's decline. `message` contains the request key; it is an
+    /// information message from the device that fetched the transaction, in hex.
     ///
     /// # Errors
-    /// As the engine's `withdraw`; [`Refusal::OtherForm`] for what that device did not seal.
+    /// As the engine's `withdraw`; [`Refusal::OtherForm`] if that device did not seal the message.
     pub async fn cancel(&self, asker: Asker<'_>, serial: &str, message: &str) -> Result<(), Error> {
         let (core, rules) = (&self.0.core, &self.0.rules);
         let device = self.device(asker.tenant, serial).await?.ok_or(Refusal::OtherForm)?;
@@ -153,7 +154,7 @@ impl Phones {
             let plain = open(&device, purpose, &sealed)?;
             let key = str::from_utf8(&plain).ok().and_then(|key| key.parse().ok());
             let key: RequestKey = key.ok_or(Refusal::OtherForm)?;
-            // Keys are drawn again; the message is good for its own transaction only.
+            // Request keys are reused, and the message is valid only for its own transaction.
             let found = core.transaction(asker.tenant, &Handle::Key(key)).await?;
             if found.spec.id != TransactionId(u128::from_be_bytes(id.0)) {
                 return Err(Refusal::Unknown.into());
@@ -163,11 +164,11 @@ impl Phones {
         core.withdraw(&request, device.id).await.map(drop)
     }
 
-    /// Changes where a device is woken, to what it has sealed itself.
+    /// Changes a device's push address to one that the device has sealed.
     ///
     /// # Errors
-    /// [`Refusal::Unknown`] where the user has no such device; [`Refusal::OtherForm`] for what that
-    /// device did not seal, and for what is no address of its service.
+    /// [`Refusal::Unknown`] if the user has no such device; [`Refusal::OtherForm`] if the device
+    /// did not seal the address, or it is not valid for its service.
     pub async fn move_to(
         &self,
         tenant: &TenantName,
@@ -192,7 +193,7 @@ impl Phones {
     }
 }
 
-/// A verified signature as this dialect writes it: a code's digits, or a CMS in base64.
+/// A verified signature in this dialect's format: a code's digits, or a CMS in base64.
 pub fn written(proof: &Proof) -> String {
     match proof.signer() {
         None => String::from_utf8_lossy(proof.evidence()).into_owned(),
@@ -215,7 +216,7 @@ fn parsed(key: &str) -> Result<RequestKey, Refusal> {
     key.parse().map_err(|_| Refusal::Unknown)
 }
 
-/// Opens what this device sealed, for this purpose.
+/// Opens a message that this device sealed for this purpose.
 fn open(device: &Device, purpose: Purpose, sealed: &str) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let key = PayloadKey::from(device.payload_key.expose());
     let name = answer::name(device.tenant.as_str(), device.id);

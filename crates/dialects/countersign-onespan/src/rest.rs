@@ -1,7 +1,7 @@
-//! REST for phones, as OneSpan's gateway speaks: POST, JSON, HTTP Basic with the front-end API key.
+//! REST for phones, as in OneSpan's gateway: POST, JSON, HTTP Basic with the front-end API key.
 //!
-//! Whatever a call comes to is HTTP 200 and `resultCodes`, and no `result` where it failed. A 4xx
-//! says that there was no request: it has no body.
+//! Every handled call is answered with HTTP 200 and `resultCodes`, without `result` if it failed. A
+//! 4xx means that the request was not valid; it has no body.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -26,16 +26,16 @@ use countersign_http::caller::{AuthError, Authenticator};
 use countersign_http::listen::Peer;
 use countersign_node::log;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub struct Rest {
-    /// Who is asking, and the engine.
+    /// Authenticates callers, and holds the engine.
     pub authenticator: Authenticator,
-    /// What phones do.
+    /// The phones' calls.
     pub phones: Phones,
 }
 
-/// The gateway's calls, at `/rest/v2`; and under `/<context>` as well, where there is one.
+/// The gateway's calls, at `/rest/v2`; and under `/<context>` as well, if it is configured.
 pub fn router(rest: Rest, context: &str) -> Router {
     let calls = Router::new()
         .merge(calls("signature", "getPreparedSignatureRequest", known(post(fetch_signature))))
@@ -55,27 +55,27 @@ pub fn router(rest: Rest, context: &str) -> Router {
     router.nest(&format!("/{context}/rest/v2"), calls)
 }
 
-/// A call of both kinds: of a request that was pushed, and of one that was scanned.
+/// A call for both kinds of transactions: pushed ones, and scanned ones.
 fn calls(what: &str, name: &str, methods: MethodRouter<Rest>) -> Router<Rest> {
     Router::new()
         .route(&format!("/{what}/push/{name}"), methods.clone())
         .route(&format!("/{what}/scan/{name}"), methods)
 }
 
-/// Every address takes POST and nothing else.
+/// A route that accepts only POST.
 fn known(methods: MethodRouter<Rest>) -> MethodRouter<Rest> {
     methods.fallback(async || RestError::Unasked(StatusCode::METHOD_NOT_ALLOWED))
 }
 
-/// Why a call did not do what was asked.
+/// The reason why a call failed.
 enum RestError {
-    /// A status says why.
+    /// Answered with a status.
     Told(Status),
-    /// There was no request, or there is no answer.
+    /// Answered with an HTTP status alone.
     Unasked(StatusCode),
 }
 
-/// A call that has been read: who asks, and its parameters.
+/// A parsed call: the caller, and the parameters.
 struct RestCall {
     key: ApiKey,
     tenant: Option<TenantName>,
@@ -96,7 +96,7 @@ struct Fetched {
     request_message: String,
 }
 
-/// Whose signature it was, in the order and the spelling of the vendor's example.
+/// The signer, with the members of the vendor's example, in its order and spelling.
 #[derive(Serialize)]
 struct Completed {
     #[serde(rename = "userID")]
@@ -159,7 +159,7 @@ async fn update_notification(State(rest): State<Rest>, request: Request) -> Answ
     Ok(done::<()>(None))
 }
 
-/// `POST /rest/v2/provisioning/getServerTime`: whatever the body says.
+/// `POST /rest/v2/provisioning/getServerTime`: the body is ignored.
 async fn server_time(State(rest): State<Rest>, request: Request) -> Answer {
     rest.key(request.headers(), address(&request)).await?;
     body_limit::any(request).await?;
@@ -207,7 +207,7 @@ impl Rest {
         Ok(done::<()>(None))
     }
 
-    /// Who asks, and then what: a stranger's body is not looked at.
+    /// Authenticates the caller, and then reads the body.
     async fn read(&self, request: Request) -> Result<RestCall, RestError> {
         let key = self.key(request.headers(), address(&request)).await?;
         let tenant = match &key.tenant {
@@ -220,12 +220,12 @@ impl Rest {
         Ok(RestCall { key, tenant, parameters })
     }
 
-    /// The front-end API key that the request bears.
+    /// Authenticates the front-end API key of the request.
     async fn key(&self, headers: &HeaderMap, address: IpAddr) -> Result<ApiKey, AuthError> {
         self.authenticator.api_key(headers, KeyKind::FrontEnd, address).await
     }
 
-    /// A refusal becomes a status, by the policy; the log keeps the true one.
+    /// Converts a refusal to a status, by the policy; the log keeps the precise one.
     fn told<T>(&self, outcome: Result<T, Error>) -> Result<T, RestError> {
         outcome.map_err(|error| match error {
             Error::Refused(refusal) => {
@@ -242,7 +242,7 @@ impl Rest {
 }
 
 impl RestCall {
-    /// What names the transaction: a key, or at a cancel the message that holds it.
+    /// The request key, or, for a cancel, the message that contains it.
     fn key(&self, operation: Operation) -> Result<&str, Status> {
         required(match operation {
             Operation::Sign => &self.parameters.request_key,
@@ -250,12 +250,12 @@ impl RestCall {
         })
     }
 
-    /// The tenant that the key is for, or else the host names, or else the default one.
+    /// The tenant of the API key, or else the host's, or else the default one.
     fn tenant(&self) -> Result<&TenantName, Status> {
         self.tenant.as_ref().ok_or(Status::NotFound)
     }
 
-    /// The tenant that `domain` names, if the key is good for it.
+    /// The tenant that `domain` names, if the API key may access it.
     fn domain(&self) -> Result<TenantName, Status> {
         match &self.parameters.domain {
             BodyMember::Absent => self.tenant().cloned(),
@@ -268,12 +268,12 @@ impl RestCall {
     }
 }
 
-/// A parameter that must be there: a text that is not empty.
+/// A required parameter: a text that is not empty.
 fn required(member: &BodyMember) -> Result<&str, Status> {
     member.text().ok_or(Status::InvParam)
 }
 
-/// Where a call comes from.
+/// The caller's address.
 fn address(request: &Request) -> IpAddr {
     let peer = request.extensions().get::<Peer>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())

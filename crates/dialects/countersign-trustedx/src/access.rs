@@ -1,5 +1,5 @@
-//! Who calls: an application with a token that is good for the call, or a device with a proof of
-//! its own.
+//! Authentication: an application by a token with the call's scope, or a device by a token of its
+//! own.
 
 use axum::extract::Request;
 use countersign_core::id::TenantName;
@@ -12,7 +12,7 @@ use super::problem::ProcessError;
 use countersign_channel::AuthenticatedDevice;
 use countersign_http::caller::{Caller, bearer};
 
-/// Either of them.
+/// An application or a device.
 pub(super) enum Either {
     Application(Caller),
     Device(AuthenticatedDevice),
@@ -28,7 +28,7 @@ impl Either {
 }
 
 impl TrustedX {
-    /// The application that calls, if its token has this scope.
+    /// Authenticates the application, whose token must have this scope.
     pub(super) async fn application(
         &self,
         headers: &HeaderMap,
@@ -39,7 +39,7 @@ impl TrustedX {
         Ok(caller)
     }
 
-    /// The device that calls, and its body, which its proof covers.
+    /// Authenticates the device; its token covers the body.
     pub(super) async fn device(
         &self,
         request: Request,
@@ -50,7 +50,7 @@ impl TrustedX {
         Ok(self.devices.prove_any(request).await?)
     }
 
-    /// Whichever it is, the application's token whatever it is good for.
+    /// Authenticates either; an application's token may have any scope.
     pub(super) async fn either(&self, request: Request) -> Result<Either, ProcessError> {
         let by_device = |token| jws::device_of_call(token).is_ok();
         if bearer(request.headers()).is_some_and(by_device) {
@@ -65,7 +65,7 @@ impl TrustedX {
     }
 }
 
-/// Whether an application's token has this scope.
+/// Checks that an application's token has this scope.
 pub(super) fn permit(caller: &Caller, scope: &str) -> Result<(), ProcessError> {
     let has = caller.scope.split(' ').any(|own| own == scope);
     if has { Ok(()) } else { Err(ProcessError::OtherScope(scope.to_owned())) }

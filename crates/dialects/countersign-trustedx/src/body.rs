@@ -1,8 +1,8 @@
-//! What applications send to have something signed, read into types once. Every refusal names the
-//! member and says what it may be.
+//! Requests for signatures, parsed into types once. Each refusal names the member and its allowed
+//! values.
 //!
-//! A digest is signed as it is given. So one whose length is not its algorithm's, or whose bytes
-//! are the hexadecimal digits of another, is refused here, and not signed silently.
+//! A digest is signed as it is given. So it is refused here if its length does not fit its
+//! algorithm, or if its bytes are the hexadecimal digits of another digest.
 
 use base64::Engine as _;
 use countersign_core::id::UserName;
@@ -16,22 +16,22 @@ use super::members::{BASE64, certificate, text_of};
 use super::selector::SelectorQuery;
 use countersign_http::json_members::{BadBody, Member, bad, object, optional, required};
 
-/// Certificates of one process.
+/// The largest number of certificates of one process.
 const ROOT_CERTS_MAX: usize = 16;
 
-/// What is to be signed, and so which call asks for it.
+/// The kind of process, which determines the call that creates it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum ProcessKind {
     /// A digest.
     #[serde(rename = "sign:raw")]
     Raw,
-    /// HTML that the person is shown.
+    /// HTML that is shown to the user.
     #[serde(rename = "sign:commitment:transaction")]
     Transaction,
-    /// A document's digest.
+    /// The digest of a document.
     #[serde(rename = "sign:commitment:document")]
     Document,
-    /// HTML, to prove who one is.
+    /// HTML that is signed to prove who the user is.
     #[serde(rename = "authentication")]
     Authentication,
 }
@@ -42,19 +42,19 @@ pub struct Create {
     pub(super) operation: Operation,
     pub content: Content,
     pub document: Option<Document>,
-    /// The algorithm that was named, which is then fixed.
+    /// The algorithm that the request names; the process then accepts no other.
     pub hash: Option<Hash>,
     /// The application on whose behalf the client asks, as it was sent.
     pub(super) service: Option<ServiceName>,
-    /// Whose identities are meant.
+    /// The identities that may sign.
     pub asked: Vec<SelectorQuery>,
-    /// Whose signature is wanted, where the selectors do not say it.
+    /// The user who is to sign, if the selectors do not determine it.
     pub(super) user: Option<UserName>,
     /// Whether devices that are not online are woken.
     pub(super) notify: bool,
 }
 
-/// An application, as it calls itself. Nothing is decided on it, and no person is shown it.
+/// An application's description of itself. No decision depends on it, and no user sees it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ServiceName {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +100,7 @@ struct InfoFields {
 }
 
 impl ProcessKind {
-    /// As `operation_type` says it.
+    /// Its name in `operation_type`.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Raw => "sign:raw",
@@ -112,7 +112,7 @@ impl ProcessKind {
 }
 
 impl Create {
-    /// Reads a body of the call of that kind. `sha1` is whether the tenant allows SHA-1.
+    /// Parses the body of a call of this kind. `sha1` says whether the tenant allows SHA-1.
     pub fn parse(kind: ProcessKind, body: &[u8], sha1: bool) -> Result<Self, BadBody> {
         let ProcessFields { input, sign_identities, user_id, notify } = object(body)?;
         let input = members(input, "input")?;
@@ -139,7 +139,7 @@ impl Create {
     }
 }
 
-/// An object's members, where it is there.
+/// Parses the members of an optional object.
 fn members<T: for<'de> Deserialize<'de>>(raw: Member, field: &str) -> Result<Option<T>, BadBody> {
     let Some(raw) = raw else { return Ok(None) };
     if !raw.get().starts_with('{') {
@@ -179,7 +179,7 @@ fn text(data: Member) -> Result<Content, BadBody> {
     Ok(Content { media_type: MediaType::Html, bytes: data.into_bytes() })
 }
 
-/// A digest, given or to be learnt, and what it is of.
+/// The digest of a document, given or to be fetched, and the document's description.
 fn digested(
     input: InputFields,
     hash: Option<Hash>,
@@ -198,7 +198,7 @@ fn digested(
     };
     let html = match members(info, field)? {
         None => None,
-        // Kept as it is: there are callers whose HTML is neither HTML nor base64.
+        // Kept unchanged: some callers send a text that is neither HTML nor base64.
         Some(InfoFields { html }) => text_of(html, &format!("{field}.html"), CONTENT_BYTES_MAX)?,
     };
     let mut document = Document {
@@ -218,7 +218,7 @@ fn digested(
     Ok((Content { media_type: MediaType::Digest, bytes }, Some(document)))
 }
 
-/// A digest of its algorithm's length.
+/// A digest with its algorithm's length.
 fn digest(raw: Member, hash: Option<Hash>) -> Result<Option<Vec<u8>>, BadBody> {
     const FIELD: &str = "input.digest_value";
     let Some(text) = optional::<String>(raw, FIELD, "a string")? else { return Ok(None) };
@@ -228,7 +228,8 @@ fn digest(raw: Member, hash: Option<Hash>) -> Result<Option<Vec<u8>>, BadBody> {
     let what = format!("base64 of the {} bytes of a {hash} digest", hash.length());
     let all_hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
     match BASE64.decode(&text) {
-        // A digest that is all hexadecimal digits is the hex of another one, but for one in 2^110.
+        // A digest of only hexadecimal digits is the hex of another one, except in one of 2^110
+        // cases.
         Ok(bytes)
             if bytes.len() == hash.length() && !all_hex(&bytes) && !all_hex(text.as_bytes()) =>
         {
@@ -238,7 +239,7 @@ fn digest(raw: Member, hash: Option<Hash>) -> Result<Option<Vec<u8>>, BadBody> {
     }
 }
 
-/// Where a device fetches something.
+/// An address from which a device fetches.
 fn url(raw: Member, field: &str) -> Result<Option<String>, BadBody> {
     let what = format!("an https:// URL of at most {CALLBACK_URL_BYTES_MAX} bytes");
     let Some(text) = optional::<String>(raw, field, &what)? else { return Ok(None) };
@@ -248,7 +249,7 @@ fn url(raw: Member, field: &str) -> Result<Option<String>, BadBody> {
             if !url.username().is_empty() || url.password().is_some() {
                 return bad(field, "a URL without a user name or a password");
             }
-            // As it was sent, since it is shown again.
+            // Kept unchanged, because it is shown again.
             Ok(Some(text))
         }
         _ => bad(field, &what),

@@ -1,4 +1,4 @@
-//! What the handlers of `TrustedX`'s calls share.
+//! The state that the handlers of `TrustedX`'s calls share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,45 +13,45 @@ use countersign_http::caller::Authenticator;
 use countersign_node::task::Shutdown;
 use countersign_wire::guard::Guard;
 
-/// What all addresses of processes and identities begin with.
+/// The beginning of the addresses of processes and identities.
 pub(super) const PREFIX: &str = "/trustedx-resources/esigp/v1";
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 pub struct TrustedX {
-    /// Who is asking, and the engine.
+    /// Authenticates applications, and holds the engine.
     pub authenticator: Authenticator,
-    /// Which device is calling.
+    /// Authenticates devices.
     pub devices: Devices,
-    /// Whether the process is about to end.
+    /// Says whether the process is draining.
     pub tasks: Shutdown,
-    /// What an operator decides about this dialect.
+    /// The operator's settings for this dialect.
     pub rules: Arc<TrustedXSettings>,
 }
 
-/// What an operator decides about this dialect.
+/// The operator's settings for this dialect.
 #[derive(Debug)]
 pub struct TrustedXSettings {
-    /// Where applications and devices reach these calls.
+    /// The address at which applications and devices reach these calls.
     pub(super) address: String,
-    /// What its tokens are good for.
+    /// The scopes of its tokens.
     pub scopes: Scopes,
-    /// How long a process lives.
+    /// The lifetime of a process.
     pub lifetime: Duration,
-    /// What HTML is hashed with, where nothing else says it.
+    /// The default digest algorithm for HTML.
     pub digest_algorithm: Hash,
     /// The shortest RSA key that may sign, in bits.
     pub rsa_bits_min: u16,
     /// The tenants that allow SHA-1.
     pub sha1_tenants: Vec<TenantName>,
-    /// Which addresses a process may have devices fetch from.
+    /// The rules for addresses from which devices may fetch.
     pub(super) fetches: FetchRules,
-    /// What is told of devices; the first that fits.
+    /// The device types; the first that fits a device is used.
     pub device_types: Vec<DeviceType>,
 }
 
 impl TrustedXSettings {
-    /// As configured, on the server at this public address.
+    /// The settings from the configuration, for the server at this public address.
     pub fn new(config: &TrustedXConfig, guard: Guard, server: &str) -> Self {
         let config = config.clone();
         Self {
@@ -66,7 +66,7 @@ impl TrustedXSettings {
         }
     }
 
-    /// Whether a tenant's signatures may be made with SHA-1.
+    /// Whether a tenant's signatures may use SHA-1.
     pub(super) fn allows_sha1(&self, tenant: &TenantName) -> bool {
         self.sha1_tenants.contains(tenant)
     }

@@ -1,4 +1,4 @@
-//! What is told of devices, and to them: their type, and what they may sign with.
+//! Device types: their descriptions for applications, and the algorithms that their devices use.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use super::context::{TrustedX, TrustedXSettings};
 use super::problem::ProcessError;
 use countersign_config::DeviceType;
 
-/// `result.device_type`: every field of the vendor's, empty where nothing is configured.
+/// `result.device_type`: all of the vendor's members, empty if they are not configured.
 #[derive(Debug, Serialize)]
 pub(super) struct ShownType<'a> {
     id: &'a str,
@@ -30,7 +30,7 @@ struct ApplicationView<'a> {
     version: &'a str,
 }
 
-/// What a device of one type may sign with.
+/// The algorithms that devices of one type may use.
 #[derive(Debug, Serialize)]
 pub(super) struct Configuration {
     signature_policy: SignaturePolicy,
@@ -41,13 +41,13 @@ struct SignaturePolicy {
     id: String,
     signature_algorithms: Vec<&'static str>,
     digest_algorithms: Vec<&'static str>,
-    /// What a transaction's HTML is hashed with, where its request does not say it.
+    /// The digest algorithm for a transaction's HTML, if its request names none.
     default_digest_algorithm: &'static str,
     rsa_key_bits_min: u16,
     elliptic_curves: [&'static str; 2],
 }
 
-/// An operator who configured nothing about devices.
+/// The type of a device that fits no configured type.
 static UNKNOWN: LazyLock<DeviceType> = LazyLock::new(|| DeviceType {
     platform: None,
     application: None,
@@ -59,8 +59,8 @@ static UNKNOWN: LazyLock<DeviceType> = LazyLock::new(|| DeviceType {
     server_configuration: serde_json::Map::new(),
 });
 
-/// `GET …/device_configuration/{device_type}`, which `device_configuration_url` is a template of:
-/// for an application with any scope, or a device.
+/// `GET …/device_configuration/{device_type}`, the address of the template
+/// `device_configuration_url`: for an application with any scope, or a device.
 pub(super) async fn configuration(
     State(trustedx): State<TrustedX>,
     type_id: Option<Path<String>>,
@@ -72,7 +72,7 @@ pub(super) async fn configuration(
 }
 
 impl TrustedXSettings {
-    /// The first type that fits what a device said of itself.
+    /// The first type that fits a device's description.
     pub(super) fn device_type(&self, about: &About) -> &DeviceType {
         let is = |wanted: &Option<String>, said: &str| {
             wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(said))
@@ -83,7 +83,7 @@ impl TrustedXSettings {
         self.device_types.iter().find(fits).unwrap_or(&UNKNOWN)
     }
 
-    /// As it is shown.
+    /// The type in the vendor's format.
     pub(super) fn shown_type<'a>(&'a self, about: &'a About) -> ShownType<'a> {
         let found = self.device_type(about);
         ShownType {
@@ -96,7 +96,7 @@ impl TrustedXSettings {
         }
     }
 
-    /// What HTML is hashed with by the devices that are asked for another hash than the others.
+    /// The digest algorithms for HTML, for the devices whose type has one of its own.
     pub(super) fn hashes<'a>(
         &self,
         devices: impl Iterator<Item = &'a Device>,
@@ -106,8 +106,8 @@ impl TrustedXSettings {
         devices.filter_map(own).collect()
     }
 
-    /// What devices of that type of a tenant may sign with; of a type that is not configured, what
-    /// any may.
+    /// The algorithms for a tenant's devices of that type; for an unknown type, those that any
+    /// device may use.
     fn configuration(&self, tenant: &TenantName, type_id: &str) -> Configuration {
         let known = self.device_types.iter().find(|one| one.id == type_id);
         let sha1 = self.allows_sha1(tenant);

@@ -1,12 +1,12 @@
-//! What is ours and not the vendor's, and so stays outside its bodies: query parameters and
-//! headers.
+//! Our additions to the vendor's API. They are query parameters and headers, and so outside its
+//! bodies.
 //!
 //! | where | what |
 //! |---|---|
 //! | `Idempotency-Key: KEY` | the same request under the same key is answered with the process that it started |
 //! | `?expiresInMs=N` | how long the process lives |
-//! | `?callbackUrl=URL` | where its result is told |
-//! | `?timeoutMs=N` | how long a result is waited for |
+//! | `?callbackUrl=URL` | the address of the callback with its result |
+//! | `?timeoutMs=N` | how long to wait for a result |
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ use http::HeaderMap;
 use countersign_http::callback_url;
 use countersign_http::json_members::{BadBody, bad};
 
-/// What a creation may say besides its body.
+/// The additions to a creation.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Extensions {
     /// The caller's name for its request.
     pub(super) key: Option<String>,
-    /// How long the process lives.
+    /// The lifetime of the process.
     pub(super) lifetime: Option<Duration>,
-    /// Where its result is told.
+    /// The callback for its result.
     pub(super) callback: Option<Callback>,
 }
 
 impl Extensions {
-    /// Reads a creation's query and headers.
+    /// Parses a creation's query and headers.
     pub(super) fn read(query: Option<&str>, headers: &HeaderMap) -> Result<Self, BadBody> {
         let callback =
             parameter(query, "callbackUrl").map(|url| callback_url::callback(&url, Vec::new()));
@@ -40,9 +40,9 @@ impl Extensions {
     }
 }
 
-/// How long a result is waited for.
+/// How long to wait for a result.
 pub(super) fn wait(query: Option<&str>) -> Result<Duration, BadBody> {
-    // A caller that would wait longer asks again.
+    // A caller that wants to wait longer asks again.
     let wait = milliseconds(query, "timeoutMs", 0, CLOCK_MAX)?;
     Ok(wait.unwrap_or_default().min(POLL_WAIT_MAX))
 }

@@ -1,8 +1,8 @@
-//! Which addresses an application may have devices fetch from, judged when it starts a process.
+//! The rules for addresses from which devices fetch, checked when an application starts a process.
 //!
-//! The promise: an address that is not on the public internet is refused, unless the operator
-//! configured its network or its host. Nothing is looked up: names are judged by the device, which
-//! resolves them in the network that it is in.
+//! The guarantee: an address that is not on the public internet is refused, unless the operator
+//! configured its network or its host. Names are not looked up: the device checks them, because it
+//! resolves them in its own network.
 
 use countersign_core::id::TenantName;
 use countersign_core::spec::Document;
@@ -20,12 +20,12 @@ pub(super) struct FetchRules {
 }
 
 impl FetchRules {
-    /// `guard` permits networks for everybody, `hosts` are allowed to one tenant each.
+    /// `guard` permits networks for all tenants; each of `hosts` is permitted for one tenant.
     pub(super) fn new(guard: Guard, hosts: Vec<FetchHost>) -> Self {
         Self { guard, hosts }
     }
 
-    /// Judges both addresses of `document`.
+    /// Checks both addresses of `document`.
     ///
     /// # Errors
     /// Names the member that is refused.

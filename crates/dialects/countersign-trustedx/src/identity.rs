@@ -1,4 +1,4 @@
-//! Signing identities: which there are, and what is done to them.
+//! Signing identities: listing, showing, changing and deleting them.
 
 pub mod body;
 
@@ -25,7 +25,7 @@ use super::problem::ProcessError;
 use super::selector::{TYPE, comparable};
 use countersign_http::body_limit;
 
-/// A signing identity, as the vendor shows it.
+/// A signing identity in the vendor's format.
 #[derive(Debug, Serialize)]
 pub(super) struct SignIdentity {
     id: String,
@@ -54,13 +54,13 @@ struct Access {
 struct IdentityDetails {
     /// Base64 of its DER.
     certificate: String,
-    /// Keys on devices have none that the server knows.
+    /// Always empty: the server knows of no activation for keys on devices.
     activation_mode: &'static str,
     /// Base64 of the DER of its `SubjectPublicKeyInfo`.
     public_key: String,
 }
 
-/// What may be asked of it, and the scopes that this needs: of each kind of signature one.
+/// The allowed operations of an identity, with one required scope for each kind of signature.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum IdentityLinks {
@@ -109,7 +109,7 @@ struct IdentityAnswer {
 }
 
 impl TrustedXSettings {
-    /// An identity of this device, all of it.
+    /// An identity of this device, with all members.
     pub(super) fn sign_identity(&self, device: &Device, identity: &Identity) -> SignIdentity {
         let key = public_key(&identity.certificate);
         let details = IdentityDetails {
@@ -120,7 +120,7 @@ impl TrustedXSettings {
         SignIdentity { details: Some(details), ..self.listed(device, identity) }
     }
 
-    /// The same as a list has it.
+    /// The same as a member of a list.
     fn listed(&self, device: &Device, identity: &Identity) -> SignIdentity {
         let link = Link { auth: Auth { oauth2: OAuth2 { scopes: [self.scopes.sign.clone()] } } };
         SignIdentity {
@@ -147,8 +147,8 @@ impl TrustedXSettings {
     }
 }
 
-/// `GET …/sign_identities?labels=A,B&device_id=&user_id=&domain=`: those that meet every
-/// condition, without their details.
+/// `GET …/sign_identities?labels=A,B&device_id=&user_id=&domain=`: those that meet every condition,
+/// without their details.
 pub(super) async fn list(
     State(trustedx): State<TrustedX>,
     request: Request,
@@ -165,7 +165,7 @@ pub(super) async fn list(
     Ok(Json(IdentityList { sign_identities: listed.collect() }).into_response())
 }
 
-/// What a list is asked for; none, where it is something that there cannot be.
+/// The filter of a list; `None` if it names something that cannot exist.
 fn filter(query: Option<&str>, tenant: &TenantName) -> Option<Filter> {
     let given = |name| parameter(query, name).filter(|text| !text.is_empty());
     if given("domain").is_some_and(|domain| domain != tenant.as_str()) {
@@ -197,8 +197,8 @@ pub(super) async fn show(
     Ok(trustedx.one(&held))
 }
 
-/// `PUT …/sign_identities/{id}/status`, body `{"value": "enabled" | "disabled", "reason"?}`,
-/// in a member `status` or bare: the vendor shows it and does not say how it is sent.
+/// `PUT …/sign_identities/{id}/status`, body `{"value": "enabled" | "disabled", "reason"?}`, in a
+/// member `status` or bare, because the vendor does not say how it is sent.
 pub(super) async fn set_status(
     State(trustedx): State<TrustedX>,
     Path(id): Path<String>,
@@ -235,7 +235,7 @@ pub(super) async fn set_labels(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE …/sign_identities/{id}`: nobody signs with it any more.
+/// `DELETE …/sign_identities/{id}`: deletes the identity, so that it can no longer sign.
 pub(super) async fn delete(
     State(trustedx): State<TrustedX>,
     Path(id): Path<String>,
@@ -258,13 +258,13 @@ impl TrustedX {
     }
 }
 
-/// The `SubjectPublicKeyInfo` of a certificate, DER (RFC 5280, 4.1). Only its place is looked for:
-/// the certificate was read, and verified, when the identity was made.
+/// The `SubjectPublicKeyInfo` of a certificate, DER (RFC 5280, section 4.1). This only finds its
+/// place: the certificate was parsed and verified when the identity was created.
 fn public_key(certificate: &[u8]) -> der::Result<&[u8]> {
     let signed = SliceReader::new(AnyRef::from_der(certificate)?.value())?.tlv_bytes()?;
     let mut fields = SliceReader::new(AnyRef::from_der(signed)?.value())?;
     if fields.peek_tag()?.is_context_specific() {
-        fields.tlv_bytes()?; // The version, which the first one left out.
+        fields.tlv_bytes()?; // The version, which is absent in version 1.
     }
     for _serial_algorithm_issuer_validity_subject in 0..5 {
         fields.tlv_bytes()?;
@@ -272,7 +272,7 @@ fn public_key(certificate: &[u8]) -> der::Result<&[u8]> {
     fields.tlv_bytes()
 }
 
-/// What no identity is called is unknown.
+/// An invalid id is answered as unknown.
 fn identity_id(text: &str) -> Result<IdentityId, Refusal> {
     text.parse().map_err(|_| Refusal::UnknownIdentity)
 }

@@ -1,8 +1,8 @@
 //! `TrustedX`'s dialect: signature creation processes, signing identities, and the authorization
-//! server that gives applications their tokens.
+//! server that issues applications' tokens.
 //!
 //! The caller is an application with a Bearer token, or, at a process's links, a device with a
-//! proof of its own. A token names its tenant: what is another tenant's is unknown to it.
+//! token of its own. A token names its tenant, and other tenants' rows are unknown to it.
 
 #![allow(
     missing_docs,

@@ -1,7 +1,7 @@
-//! The links of a process, by which a device that its selectors match ends it: finish, fail,
-//! cancel.
+//! The links of a process: finish, fail and cancel. A device that matches its selectors ends it
+//! with them.
 //!
-//! They end what other dialects started as well: a device that is offered it may answer here.
+//! They also end transactions of other dialects: a device that is offered one may answer here.
 
 pub mod body;
 
@@ -37,7 +37,7 @@ pub(super) async fn finish(
     let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
     let finish = Finish::parse(&who.body)?;
     let core = &trustedx.authenticator.core;
-    // What another dialect started accepts a CMS, which says itself what it was made with.
+    // A transaction of KOBIL's or OneSpan's dialect accepts a CMS, which contains its algorithm.
     let found = core.find(&who.tenant, &Handle::Id(id)).await?;
     let accepts_raw = found.is_none_or(|found| found.spec.formats.accept(SignatureFormat::Raw));
     let form = match finish.algorithm {
@@ -91,8 +91,8 @@ pub(super) async fn cancel(
 }
 
 impl TrustedX {
-    /// What a device is told of its answer, by which it is the signer, if it is. One that its
-    /// application has deleted is known no more.
+    /// The process after a device's answer, with the device as the signer if it signed. A process
+    /// that its application has deleted is unknown.
     async fn answered(
         &self,
         who: &AuthenticatedDevice,
@@ -126,7 +126,8 @@ impl TrustedX {
             return Err(ProcessError::Gone);
         }
         let signer = SignerView::of(transaction, signer);
-        // What another dialect asks for is shown to those only who took it there.
+        // The content of another dialect's transaction is shown only to the device that took it
+        // there.
         let shows_data = is_ours || transaction.taken_by(who.device);
         Ok(json(StatusCode::OK, &self.rules.resource(transaction, signer.as_ref(), shows_data)))
     }

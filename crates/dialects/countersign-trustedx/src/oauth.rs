@@ -1,5 +1,5 @@
-//! The authorization server, a part of it for each tenant: tokens with scopes, their introspection
-//! (RFC 7662), and the keys that sign them.
+//! The authorization server, one for each tenant: tokens with scopes, their introspection (RFC
+//! 7662), and the keys that sign them.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -64,7 +64,7 @@ pub(super) async fn token(
     token.into_response()
 }
 
-/// What a client's token is good for: what it asks for, or all that it may have.
+/// The scopes of a client's token: those that it asks for, or all that it may have.
 fn granted(scopes: &Scopes, client: &Client, asked: Option<&str>) -> Result<String, Refusal> {
     let may =
         |scope: &str| client.scopes.as_ref().is_none_or(|own| own.iter().any(|own| own == scope));
@@ -78,8 +78,8 @@ fn granted(scopes: &Scopes, client: &Client, asked: Option<&str>) -> Result<Stri
     Ok(wanted.collect::<Vec<_>>().join(" "))
 }
 
-/// `POST /trustedx-authserver/oauth/{tenant}/introspect`: what a token of this tenant is good for,
-/// told to its clients.
+/// `POST /trustedx-authserver/oauth/{tenant}/introspect`: tells the tenant's clients the scopes of
+/// a token of this tenant.
 pub(super) async fn introspect(
     State(trustedx): State<TrustedX>,
     Path(tenant): Path<String>,
@@ -119,8 +119,8 @@ pub(super) async fn keys(State(trustedx): State<TrustedX>, Path(tenant): Path<St
     told(discovery::keys(&trustedx.authenticator, &tenant).await)
 }
 
-/// `GET /trustedx-authserver/oauth/keys`: the same, for the tenant that the host names, or else the
-/// default one, or else the only one that there is.
+/// `GET /trustedx-authserver/oauth/keys`: the same for the tenant that the host names, or else the
+/// default one, or else the only one.
 pub(super) async fn own_keys(State(trustedx): State<TrustedX>, request: Request) -> Response {
     let authenticator = &trustedx.authenticator;
     let named = authenticator.tenant_of_host(request.uri(), request.headers());

@@ -1,5 +1,5 @@
-//! Whatever a call ended in, told as `{"error", "error_description"}` with its HTTP status, and
-//! where somebody is to prove something, in `WWW-Authenticate` (RFC 6750, section 3).
+//! Errors: `{"error", "error_description"}` with an HTTP status, and with `WWW-Authenticate` if
+//! authentication is needed (RFC 6750, section 3).
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -15,26 +15,26 @@ use countersign_http::caller::AuthError;
 use countersign_http::json_members::BadBody;
 use countersign_node::log;
 
-/// What a call ended in, when it did not do what was asked.
+/// The reason why a call failed.
 #[derive(Debug)]
 pub(super) enum ProcessError {
-    /// No token came: what is missing is said, and nothing is wrong yet.
+    /// There is no token; the answer says that one is needed, without an error code.
     NoToken,
-    /// The token does not hold.
+    /// The token is invalid.
     BadToken,
-    /// The token is good, and not for this: it wants this scope.
+    /// The token is valid but lacks this scope.
     OtherScope(String),
-    /// The process is unknown, or was, or is another's.
+    /// The process is unknown, was deleted, or is another client's.
     Gone,
     /// The process has not ended.
     Pending,
-    /// The body or the query.
+    /// The body or the query is invalid.
     Bad(String),
-    /// A device's call; what it was told on its own channel.
+    /// A device's call was refused, as it would be on the device's own channel.
     Device(Box<RefusalBody>),
-    /// The engine's.
+    /// The engine refused or failed.
     Engine(Error),
-    /// A status of its own.
+    /// A given status, error code and description.
     Told(StatusCode, &'static str, &'static str),
 }
 
@@ -72,7 +72,8 @@ const FAILED: (StatusCode, &str, &str) = (
 struct ProblemBody<'a> {
     error: &'a str,
     error_description: String,
-    /// So that a device with a wrong clock can correct itself: milliseconds since the Unix epoch.
+    /// The server's time, so that a device with a wrong clock can correct itself: milliseconds
+    /// since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     server_time: Option<u64>,
 }
@@ -108,7 +109,7 @@ impl From<AuthError> for ProcessError {
             AuthError::TooManyTries => {
                 Self::Told(StatusCode::TOO_MANY_REQUESTS, "slow_down", "too many wrong tries")
             }
-            // It has been logged.
+            // The failure has been logged.
             AuthError::Failed => Self::Told(FAILED.0, FAILED.1, FAILED.2),
         }
     }
@@ -140,7 +141,7 @@ impl IntoResponse for ProcessError {
     fn into_response(self) -> Response {
         match self {
             Self::NoToken => {
-                // RFC 6750, section 3.1: no error where nobody tried.
+                // RFC 6750, section 3.1: no error code if there was no token.
                 let bearer = (WWW_AUTHENTICATE, HeaderValue::from_static(BEARER));
                 (StatusCode::UNAUTHORIZED, [bearer]).into_response()
             }
@@ -166,7 +167,7 @@ impl IntoResponse for ProcessError {
 
 const BEARER: &str = "Bearer realm=\"trustedx\"";
 
-/// RFC 6750, section 3.1: the token is good for other things.
+/// RFC 6750, section 3.1: the token lacks the scope.
 fn other_scope(scope: &str) -> Response {
     let mut response =
         told(StatusCode::FORBIDDEN, "insufficient_scope", &format!("this call needs {scope}"));
@@ -178,7 +179,7 @@ fn other_scope(scope: &str) -> Response {
     response
 }
 
-/// A device's proof that does not hold, or a server that cannot say whether it does.
+/// An invalid token of a device, or a server failure during its verification.
 fn of_device(body: &RefusalBody) -> Response {
     let status = StatusCode::from_u16(body.error.status());
     let status = status.expect("the table holds HTTP statuses");
@@ -203,7 +204,7 @@ fn of_refusal(refusal: &Refusal) -> Response {
         }
         Refusal::Unknown => return ProcessError::Gone.into_response(),
         Refusal::UnknownIdentity => (StatusCode::GONE, "gone"),
-        // Whether there is such a user is not told apart from whether anybody could sign.
+        // An unknown user looks the same as a user without a suitable identity.
         Refusal::UnknownUser | Refusal::UnknownDevice | Refusal::NoIdentity => {
             let sentence = Refusal::NoIdentity.to_string();
             return told(StatusCode::BAD_REQUEST, "invalid_request", &sentence);

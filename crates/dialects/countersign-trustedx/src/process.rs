@@ -1,5 +1,4 @@
-//! What applications do with signature creation processes: create, look at, wait for, and delete
-//! them.
+//! Applications' calls on signature creation processes: create, show, wait for, and delete them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +42,7 @@ pub(super) async fn create_document(state: State<TrustedX>, request: Request) ->
     create(state, ProcessKind::Document, request).await
 }
 
-/// `POST …/signatures/device/authentication`: ours, the login twin of a transaction.
+/// `POST …/signatures/device/authentication`: ours, a login in the format of a transaction.
 pub(super) async fn create_authentication(state: State<TrustedX>, request: Request) -> Answer {
     create(state, ProcessKind::Authentication, request).await
 }
@@ -76,8 +75,8 @@ async fn create(State(trustedx): State<TrustedX>, kind: ProcessKind, request: Re
 }
 
 impl TrustedX {
-    /// What the engine is asked for; and the user and their devices, as far as they could sign,
-    /// where they were read on the way.
+    /// The signature request; and the user and the devices that could sign, if they were loaded for
+    /// it.
     async fn order(
         &self,
         kind: ProcessKind,
@@ -96,7 +95,7 @@ impl TrustedX {
                 core.whose(&caller.tenant, &selectors, usage).await?
             }
         };
-        // One identity is on one device. Several may be on several.
+        // One identity is on one device; several may be on several devices.
         let is_whole =
             |holder: &UserWithDevices| selectors.len() == 1 && holder.user.value.name == user;
         let seen = holder.filter(is_whole);
@@ -113,8 +112,8 @@ impl TrustedX {
             named_hash: create.hash.is_some(),
             selectors: create.asked.into_iter().map(|asked| asked.shown).collect(),
         };
-        let kept = serde_json::to_string(&kept).expect("what is kept is plain JSON");
-        // Devices that are on the line are offered it in any case.
+        let kept = serde_json::to_string(&kept).expect("the stored request is plain JSON");
+        // Connected devices are offered it in any case.
         let announced = if create.notify { Notify::Everybody } else { Notify::Online };
         let order = SignatureRequest {
             id: TransactionId(core.new_id()),
@@ -143,8 +142,8 @@ impl TrustedX {
         Ok((order, seen))
     }
 
-    /// The conditions of the selectors that somebody could meet; all of them are shown. And who
-    /// could, with the last one's device, where each names an identity of one and the same user.
+    /// The selectors' conditions that some identity can meet; all of them are shown. Also the user
+    /// and the last selector's device, if each selector names an identity of the same user.
     async fn selectors(
         &self,
         caller: &Caller,
@@ -164,7 +163,7 @@ impl TrustedX {
         }
         let met = create.asked.iter().filter_map(|asked| asked.selector.clone());
         let selectors: Vec<Selector> = met.collect();
-        // None at all would mean anybody.
+        // An empty list would mean any identity.
         if selectors.is_empty() && !create.asked.is_empty() {
             return Err(Refusal::NoIdentity.into());
         }
@@ -174,8 +173,8 @@ impl TrustedX {
         Ok((selectors, holders.pop().filter(|_| by_id && one)))
     }
 
-    /// What is asked of the signature. HTML that no algorithm was named for is hashed as the
-    /// device's type says.
+    /// The terms of the signature. HTML without a named algorithm is hashed as the device's type
+    /// says.
     async fn raw_terms(
         &self,
         caller: &Caller,
@@ -199,14 +198,14 @@ impl TrustedX {
         Ok(RawTerms { hash: Some(rules.digest_algorithm), by_device, ..spec })
     }
 
-    /// A process of this caller's, that it has not deleted.
+    /// Loads a process of this caller that it has not deleted.
     async fn own(&self, caller: &Caller, id: &str) -> Result<Arc<Transaction>, ProcessError> {
         let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
         let found = self.authenticator.core.transaction(&caller.tenant, &Handle::Id(id)).await?;
         if is_own(caller, &found) { Ok(found) } else { Err(ProcessError::Gone) }
     }
 
-    /// Waits until a process of this caller's has ended, or for so long.
+    /// Waits until a process of this caller has ended, at most for `wait`.
     async fn wait(
         &self,
         caller: &Caller,
@@ -214,7 +213,7 @@ impl TrustedX {
         patience: Duration,
     ) -> Result<(), ProcessError> {
         let core = &self.authenticator.core;
-        // Listens first, so that no end falls in between.
+        // The waiter is registered first, so that no end is missed in between.
         let wait = |id: TransactionId| core.notifier().wait(&caller.tenant, &caller.client, id);
         let waiter = id.parse().ok().map(wait).transpose().map_err(Refusal::from)?;
         let found = self.own(caller, id).await?;
@@ -227,7 +226,7 @@ impl TrustedX {
         }
     }
 
-    /// A process, whole, for somebody who may see what is signed.
+    /// A whole process, for a caller that may see the content.
     pub(super) async fn answer(
         &self,
         transaction: &Transaction,
@@ -243,7 +242,7 @@ fn is_own(caller: &Caller, transaction: &Transaction) -> bool {
     transaction.spec.client == caller.client && is_process(transaction)
 }
 
-/// Whether this dialect knows it: a process that it started, not deleted, and still whole.
+/// Whether this dialect shows it: a process that it started, not deleted, and still complete.
 pub(super) fn is_process(transaction: &Transaction) -> bool {
     transaction.spec.dialect == Dialect::TrustedX
         && !transaction.discarded
@@ -271,8 +270,8 @@ pub(super) async fn show(
     trustedx.answer(&found, StatusCode::OK).await
 }
 
-/// `GET …/signatures/{id}/result?timeoutMs=`: 200 when it has ended, 404 before, 410 where there
-/// is none.
+/// `GET …/signatures/{id}/result?timeoutMs=`: 200 after its end, 404 before, 410 if it does not
+/// exist.
 pub(super) async fn result(
     State(trustedx): State<TrustedX>,
     Path(id): Path<String>,
@@ -300,7 +299,7 @@ pub(super) async fn result(
     }
 }
 
-/// `DELETE …/signatures/{id}`: answers with what is deleted; what was running is cancelled by that.
+/// `DELETE …/signatures/{id}`: returns the deleted process; a running one is cancelled.
 pub(super) async fn delete(
     State(trustedx): State<TrustedX>,
     Path(id): Path<String>,

@@ -1,4 +1,4 @@
-//! A signature creation process as it is shown, its members in the order of the vendor's page.
+//! A signature creation process in the vendor's format, with the members in its page's order.
 
 use aws_lc_rs::digest;
 use axum::body::Body;
@@ -23,11 +23,11 @@ use super::identity::SignIdentity;
 use super::selector::SelectorView;
 use countersign_http::time_format;
 
-/// A process with a text of some lines, twice a certificate and a key: taken at once, it need not
-/// grow.
+/// The buffer for an answer: fits a process with a short text, two certificates and a key, so that
+/// it need not grow.
 const USUAL_ANSWER_BYTES: usize = 4 * 1024;
 
-/// What is kept of a request beside the terms, to show it again.
+/// The part of a request that is stored beside the terms, to show it again.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct StoredRequest {
     pub(super) kind: ProcessKind,
@@ -40,7 +40,7 @@ pub(super) struct StoredRequest {
     pub(super) selectors: Vec<SelectorView>,
 }
 
-/// As a process is answered, alone in its member.
+/// A process as the only member of an answer.
 #[derive(Serialize)]
 pub(super) struct ProcessAnswer<'a> {
     signature: Resource<'a>,
@@ -92,7 +92,7 @@ struct ProcessInfo<'a> {
     html: &'a str,
 }
 
-/// The client that asks, which is what the person is shown.
+/// The client, which the user sees as the requester.
 #[derive(Serialize)]
 struct Asking<'a> {
     id: &'a str,
@@ -100,7 +100,7 @@ struct Asking<'a> {
     domain: &'a str,
 }
 
-/// What came of it.
+/// The result of a process.
 #[derive(Serialize)]
 pub(super) struct ProcessResult<'a> {
     status: &'static str,
@@ -121,14 +121,14 @@ struct ProcessLinks {
     cancel: String,
 }
 
-/// The device that signed, and the identity that it signed with.
+/// The device and the identity that signed.
 pub(super) struct SignerView {
     device: Device,
     identity: Option<Identity>,
 }
 
 impl TrustedX {
-    /// The device that finished a process, if one did; it may have gone since.
+    /// Loads the device that finished a process; `None` if no device did, or it was removed.
     pub(super) async fn signer(
         &self,
         transaction: &Transaction,
@@ -141,7 +141,7 @@ impl TrustedX {
 }
 
 impl SignerView {
-    /// The same, where the device has been read.
+    /// The same for a device that is already loaded.
     pub(super) fn of(transaction: &Transaction, device: Option<Device>) -> Option<Self> {
         let Some(End::Finished { proof, .. }) = transaction.end() else { return None };
         let mut device = device?;
@@ -156,7 +156,7 @@ impl SignerView {
 }
 
 impl TrustedXSettings {
-    /// The whole resource. `shows_data` is whether whoever asks may see what is signed.
+    /// The whole resource. `shows_data` says whether the caller may see the content.
     pub(super) fn resource<'a>(
         &'a self,
         transaction: &'a Transaction,
@@ -189,7 +189,7 @@ impl TrustedXSettings {
         ProcessAnswer { signature }
     }
 
-    /// What came of it; the same alone and within the resource.
+    /// The result, which is the same alone and within the resource.
     pub(super) fn result<'a>(
         &'a self,
         end: &'a End,
@@ -204,7 +204,7 @@ impl TrustedXSettings {
         }
     }
 
-    /// Where a process is.
+    /// The address of a process.
     pub(super) fn signature(&self, spec: &TransactionSpec) -> String {
         format!("{}/signatures/{}", self.address, spec.id)
     }
@@ -222,7 +222,7 @@ pub(super) fn json(status: StatusCode, answer: &impl Serialize) -> Response {
 }
 
 impl ProcessResult<'_> {
-    /// What is known without a look at the device.
+    /// The part of the result that does not need the device.
     fn of(end: &End) -> Self {
         let (status, value) = told(end);
         let signature_algorithm = match end {
@@ -233,7 +233,7 @@ impl ProcessResult<'_> {
     }
 }
 
-/// What is kept of the request; of one that another dialect started, what can be told.
+/// The stored part of the request; for another dialect's transaction, the parts that are known.
 fn kept(spec: &TransactionSpec) -> StoredRequest {
     let read = spec.request.as_deref().and_then(|text| serde_json::from_str(text).ok());
     read.unwrap_or_else(|| {
@@ -281,7 +281,7 @@ fn input(
     }
 }
 
-/// The vendor knows three ends; what its words do not tell is in the value.
+/// The vendor has three ends; the text in `value` says more.
 fn told(end: &End) -> (&'static str, Option<String>) {
     let given = |words: &str| (!words.is_empty()).then(|| words.to_owned());
     let ours = |words: &str| Some(words.to_owned());
@@ -300,8 +300,7 @@ fn told(end: &End) -> (&'static str, Option<String>) {
     }
 }
 
-/// What a callback says of a process's end: which, and what `/result` says of it, but for what it
-/// reads of the device.
+/// The body of a callback: the process's id, and its `/result` without the data of the device.
 pub fn result_body(transaction: &Transaction) -> Option<Vec<u8>> {
     #[derive(Serialize)]
     struct Ended<'a> {

@@ -1,4 +1,4 @@
-//! The addresses of `TrustedX`'s calls.
+//! The routes of `TrustedX`'s calls.
 
 use axum::Router;
 use axum::routing::{MethodRouter, any, get, post, put};
@@ -7,10 +7,11 @@ use super::context::{PREFIX, TrustedX};
 use super::problem::{NOT_FOUND, OTHER_METHOD};
 use super::{device, identity, links, oauth, process};
 
-/// What those of the authorization server begin with.
+/// The beginning of the authorization server's addresses.
 const AUTHORIZATION: &str = "/trustedx-authserver/oauth";
 
-/// `TrustedX`'s calls. They are not nested: a device's proof names the whole path.
+/// The routes of `TrustedX`'s calls. They are not nested, because a device's token names the whole
+/// path.
 pub fn router(trustedx: TrustedX) -> Router {
     let resources = [
         ("/signatures/device/raw", post(process::create_raw)),
@@ -47,7 +48,7 @@ pub fn router(trustedx: TrustedX) -> Router {
         .with_state(trustedx)
 }
 
-/// An address takes these methods, and says so of others.
+/// A route with these methods, and a refusal of the others.
 fn known(methods: MethodRouter<TrustedX>) -> MethodRouter<TrustedX> {
     methods.fallback(async || OTHER_METHOD)
 }

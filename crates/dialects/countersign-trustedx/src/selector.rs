@@ -1,7 +1,7 @@
-//! Selectors as applications send them, and as they are shown again.
+//! Selectors in requests, and in the resources that show them again.
 //!
-//! They are shown as they were sent, but for one that names an identity by its `id`: the resource
-//! has no such member, so its `device_id`, `type` and certificate stand for it.
+//! A selector is shown as it was sent, unless it names an identity by its `id`: the resource has no
+//! such member, so `device_id`, `type` and certificate are shown instead.
 
 use std::borrow::Cow;
 
@@ -17,16 +17,16 @@ use serde::{Deserialize, Serialize};
 use super::members::{certificate, text_of};
 use countersign_http::json_members::{BadBody, Member, bad, optional};
 
-/// The one type of identities that there is. The vendor writes it with an underscore as well.
+/// The only type of identities. The vendor also writes it with an underscore.
 pub(super) const TYPE: &str = "pki:x509";
 const TYPE_AS_WELL: &str = "pki_x509";
 
-/// A selector that was read.
+/// A parsed selector.
 #[derive(Clone, Debug)]
 pub struct SelectorQuery {
-    /// Its conditions; none, where one of them is on something that there cannot be.
+    /// Its conditions; `None` if one of them names something that cannot exist.
     pub(super) selector: Option<Selector>,
-    /// As it is shown.
+    /// The selector as it is shown.
     pub shown: SelectorView,
 }
 
@@ -46,7 +46,7 @@ pub struct SelectorView {
 struct SelectorDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<String>,
-    /// The certificate's DER, of one that was read.
+    /// The certificate's DER, if the selector was parsed from a request.
     #[serde(skip)]
     der: Option<Vec<u8>>,
 }
@@ -67,7 +67,7 @@ struct DetailsFields {
 }
 
 impl SelectorQuery {
-    /// Reads `sign_identities`, which may be left out.
+    /// Parses the optional `sign_identities`.
     pub(super) fn parse(raw: Member) -> Result<Vec<Self>, BadBody> {
         let what = format!("an array of at most {SELECTORS_MAX} selectors");
         let each: Vec<Box<serde_json::value::RawValue>> =
@@ -97,7 +97,7 @@ impl SelectorQuery {
             return bad(&at, "given a type and a device_id where it is given details");
         }
         let certificate = details.as_ref().and_then(|details| details.der.clone());
-        // What no identity and no device is called is nobody's.
+        // No identity and no device has an invalid id.
         let ids = (id.map(|id| id.parse::<IdentityId>()).transpose())
             .ok()
             .zip(device_id.as_ref().map(|id| id.parse::<DeviceId>()).transpose().ok());
@@ -106,7 +106,7 @@ impl SelectorQuery {
         Ok(Self { selector, shown: SelectorView { labels, device_id, kind, details } })
     }
 
-    /// Shows it by the identity that its `id` names, and the device that holds it.
+    /// Shows it by the identity that its `id` names, and the identity's device.
     pub(super) fn show_by(&mut self, device: &Device, identity: &Identity) {
         self.shown.device_id = Some(device.id.to_string());
         self.shown.kind = Some(TYPE.to_owned());
@@ -125,8 +125,8 @@ pub(super) fn labels(raw: Member, field: &str) -> Result<Vec<String>, BadBody> {
     if fit { Ok(labels.iter().map(|label| comparable(label)).collect()) } else { bad(field, &what) }
 }
 
-/// A label as identities' labels are kept, so that both ways of writing a letter find it. One that
-/// no identity can have is left as it is, and finds none.
+/// A label in the normal form of stored labels, so that both ways of writing a letter find it. A
+/// label that no identity can have is left as it is; it matches none.
 pub(super) fn comparable(label: &str) -> String {
     normal_form(label).map_or_else(|_| label.to_owned(), Cow::into_owned)
 }

@@ -1,4 +1,4 @@
-//! What strangers hold open, and for how long they may.
+//! Resources that unauthenticated peers hold open, and their timeouts.
 
 use axum::extract::Request;
 use hyper::client::conn::http2;
@@ -6,12 +6,13 @@ use hyper::client::conn::http2;
 use super::*;
 use crate::body_limit;
 
-/// Long enough for a machine that is busy, and over at once if what is waited for happens.
+/// Long enough for a busy machine; the wait ends at once when the awaited event happens.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// HTTP/2's own (RFC 9113, section 6.9.2).
+/// HTTP/2's default window (RFC 9113, section 6.9.2).
 const WINDOW: u32 = 65_535;
 
-/// An HTTP/2 client on one connection, which answers pings; and the connection's end.
+/// An HTTP/2 client on one connection, which answers pings; and a task that ends with the
+/// connection.
 async fn http2(
     server: &Server,
     window: u32,
@@ -53,7 +54,7 @@ async fn a_connection_whose_peer_never_reads_is_closed() {
     let server = Server::sharing(router, limits, Shares::unshared(1));
     let mut deaf = server.connect().await;
     deaf.write_all(b"GET /big HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    // The only place is free again only if the first connection was closed.
+    // The only permit is free again only if the first connection was closed.
     let mut next = server.connect().await;
     let answer = tokio::time::timeout(PATIENCE, ask(&mut next, "/")).await;
     assert!(answer.expect("it stays").starts_with("HTTP/1.1 200"));
@@ -94,7 +95,7 @@ async fn a_request_that_does_not_name_one_host_is_refused() {
     }
 }
 
-/// Hyper believes `Transfer-Encoding`, and must read no other request from that connection.
+/// Hyper uses `Transfer-Encoding`, and must read no second request from that connection.
 #[tokio::test]
 async fn no_second_request_is_read_behind_a_body_with_two_lengths() {
     let paths = Arc::new(Mutex::new(Vec::new()));

@@ -1,5 +1,5 @@
-//! The application of the demo: it speaks to the server over HTTPS as any other one of KOBIL's
-//! would.
+//! The demo's application: it calls the server over HTTPS, like any application for KOBIL's
+//! dialect.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ pub(super) const SIGNATURE_WAIT: Duration = Duration::from_secs(150);
 const GO_ONLINE_SECONDS: u32 = 30;
 const SIGN_SECONDS: u32 = 90;
 
-/// A relying party.
+/// A client application.
 pub(super) struct Application {
     pub(super) http: Client,
     realm: String,
     pub(super) credentials: Credentials,
 }
 
-/// A payment to be signed: KOBIL's request.
+/// A payment to be signed, as KOBIL's request.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Payment {
@@ -58,7 +58,7 @@ struct KobilEnvelope {
 }
 
 impl Application {
-    /// Trusts `ca`, PEM, and nobody else.
+    /// Trusts only `ca`, PEM.
     pub(super) fn new(server: &str, ca: &[u8], credentials: Credentials) -> anyhow::Result<Self> {
         let ca = Certificate::from_pem(ca).context("the server's CA cannot be read")?;
         let http = Client::builder()
@@ -91,16 +91,16 @@ impl Application {
         let token: TokenBody = response
             .json()
             .await
-            .with_context(|| format!("the server gave no token, but {status}"))?;
+            .with_context(|| format!("the server answered {status} instead of a token"))?;
         Ok(token.access_token)
     }
 
-    /// Where a signature by `user` is asked for.
+    /// The address at which a signature by `user` is requested.
     pub(super) fn address(&self, user: &str) -> String {
         format!("{}/v3_user/digitaniumsignature/{user}", self.realm)
     }
 
-    /// Asks `user` to sign, and waits for it: the PKCS#7, DER.
+    /// Asks `user` to sign, and waits for the signature: the PKCS#7, DER.
     pub(super) async fn ask(
         &self,
         token: &str,
@@ -147,7 +147,7 @@ impl Payment {
         }
     }
 
-    /// What has to be signed, byte for byte.
+    /// The bytes that are signed.
     pub(super) fn statement(&self) -> Vec<u8> {
         let Items { amount, payee, account, reference } = &self.signature_message_items;
         let rows =

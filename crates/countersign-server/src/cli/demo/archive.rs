@@ -1,5 +1,5 @@
-//! Where the demo's contract lies: a server of its own, whose certificate nobody knows but those
-//! who are told of it.
+//! The server that holds the demo's contract; its certificate is trusted only by those who receive
+//! it with the request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Takes the document in; it is served by [`Self::serve`].
+    /// Stores the document; [`Self::serve`] serves it.
     pub(super) async fn open(document: Vec<u8>) -> anyhow::Result<Self> {
         let key = KeyPair::generate().context("the archive has no key")?;
         let params = CertificateParams::new(vec!["localhost".to_owned()])?;
@@ -43,12 +43,12 @@ impl Archive {
         Ok(Self { document, certificate, tcp, acceptor: TlsAcceptor::from(Arc::new(config)), port })
     }
 
-    /// Where the document is.
+    /// The address of the document.
     pub(super) fn address(&self) -> String {
         format!("https://localhost:{}/contract.pdf", self.port)
     }
 
-    /// What vouches for it, DER.
+    /// Its certificate, DER.
     pub(super) fn certificate(&self) -> &[u8] {
         &self.certificate
     }
@@ -57,7 +57,7 @@ impl Archive {
     pub(super) async fn serve(&self) {
         loop {
             if let Ok((stream, _)) = self.tcp.accept().await {
-                // Who hangs up, or is too slow, gets nothing.
+                // A caller that hangs up or is too slow gets no answer.
                 let _ = timeout(CALL_WAIT, self.answer(stream)).await;
             }
         }

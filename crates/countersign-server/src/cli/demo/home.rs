@@ -1,4 +1,4 @@
-//! Where the demo keeps its things: a directory that it was given, or one that goes when it ends.
+//! The demo's files: a given directory, or a temporary one that is removed at the end.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use crate::cli::shell;
 use countersign_config::temporary_directory;
 
-/// The demo's directory. It is the server's data directory, too.
+/// The demo's directory, which is also the server's data directory.
 #[derive(Debug)]
 pub(super) struct Home {
     directory: PathBuf,
@@ -18,7 +18,7 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// Takes `data`, or makes a directory among the temporary ones that only its owner can read.
+    /// Uses `data`, or creates a temporary directory that only its owner can read.
     pub(super) fn make(data: Option<&Path>) -> anyhow::Result<Self> {
         let (directory, temporary) = match data {
             Some(data) => (data.to_owned(), false),
@@ -64,13 +64,14 @@ impl Home {
         let kept = |name: &std::ffi::OsStr| keep.iter().any(|keep| name == *keep);
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         for entry in entries.filter(|entry| !kept(&entry.file_name())) {
-            // What cannot be removed lies among the temporary files, and goes with them.
+            // A file that cannot be removed stays among the temporary files, which the system
+            // removes.
             let _ = match entry.file_type() {
                 Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),
                 _ => fs::remove_file(entry.path()),
             };
         }
-        let _ = fs::remove_dir(&self.directory); // Only where nothing was kept.
+        let _ = fs::remove_dir(&self.directory); // Succeeds only if no file was kept.
     }
 }
 
@@ -80,7 +81,7 @@ fn temporary_path() -> PathBuf {
     temporary_directory().join(format!("countersign-demo-{}", hex::encode(chance)))
 }
 
-/// A path as a shell takes it.
+/// A path, quoted for a shell.
 pub(super) fn quoted(path: &Path) -> String {
     shell::quoted(&path.to_string_lossy()).into_owned()
 }

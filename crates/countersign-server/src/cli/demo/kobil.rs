@@ -1,5 +1,5 @@
-//! The play as KOBIL's: an application asks over HTTPS, the person signs on the channel, and
-//! anybody can verify.
+//! The demo of KOBIL's dialect: an application asks over HTTPS, the user signs on the channel, and
+//! anyone can verify.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -22,7 +22,7 @@ use countersign_http::time_format;
 use countersign_node::clock::System;
 
 impl DemoRun<'_> {
-    /// Plays it; what may be asked for afterwards.
+    /// Runs it, and prints what the user can try afterwards.
     pub(super) async fn kobil(&mut self, set: &Set) -> anyhow::Result<Vec<String>> {
         self.connect().await?;
         let signature = self.sign(set).await?;
@@ -30,7 +30,7 @@ impl DemoRun<'_> {
         Ok(self.invitation(set))
     }
 
-    /// The application asks, and the person signs: the PKCS#7, DER.
+    /// The application asks, and the user signs: the PKCS#7, DER.
     async fn sign(&mut self, set: &Set) -> anyhow::Result<Vec<u8>> {
         let token = set.application.token().await?;
         let payment = payment();
@@ -41,7 +41,7 @@ impl DemoRun<'_> {
         tokio::pin!(asked);
         let phone = self.phone.as_mut().expect("the phone is online");
         let (mut signature, mut told) = (None, false);
-        // Which of the two hears first is chance.
+        // The two notifications may arrive in either order.
         while signature.is_none() || !told {
             tokio::select! {
                 answered = &mut asked, if signature.is_none() => signature = Some(answered?),
@@ -49,7 +49,7 @@ impl DemoRun<'_> {
                     match said(&line.context("the phone took too long")??)? {
                         shown @ DeviceEvent::Shown { .. } => self.stage.phone(&shown)?,
                         DeviceEvent::Ended { state: State::Finished, .. } => told = true,
-                        DeviceEvent::Ended { .. } => bail!("the phone was told of another end"),
+                        DeviceEvent::Ended { .. } => bail!("the phone received another result"),
                         DeviceEvent::Left { why, .. } => bail!("the phone could not sign: {why}"),
                         _ => {}
                     }
@@ -67,7 +67,7 @@ impl DemoRun<'_> {
         Ok(signature)
     }
 
-    /// Anybody can verify it.
+    /// Verifies the signature with OpenSSL.
     async fn verify(&mut self, set: &Set, signature: &[u8]) -> anyhow::Result<()> {
         let inspected = inspect(&set.tenant, signature)?;
         let file = self.home.write(SIGNATURE, signature)?;
@@ -78,7 +78,7 @@ impl DemoRun<'_> {
         openssl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let verify = async {
             match openssl.kill_on_drop(true).output().await {
-                // Not installed: whoever reads the line may have it elsewhere.
+                // OpenSSL is not installed here; the user may run the command elsewhere.
                 Err(_) => Ok(false),
                 Ok(output) if output.status.success() => Ok(true),
                 Ok(output) => {
@@ -114,7 +114,7 @@ impl DemoRun<'_> {
         let body = "{\"transactionId\":\"'$(date +%s)'\",\"signatureMessage\":\"Lend Bob my \
                     bicycle?\",\"deviceGoOnlineTimeout\":60,\"signatureTimeout\":120}";
         vec![
-            "It stays up for more. In another terminal, ask Jane something else:".to_owned(),
+            "The demo keeps running. In another terminal, ask Jane something else:".to_owned(),
             String::new(),
             paint.bold(format!("cd {directory}")),
             paint.bold("curl -s --cacert tls/ca.pem -H \"authorization: Bearer $(cat token)\" \\"),

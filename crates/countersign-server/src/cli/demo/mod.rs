@@ -1,5 +1,5 @@
-//! `countersign demo`: the whole of the product in a few seconds, by the real server, over the real
-//! protocols, in processes of their own.
+//! `countersign demo`: the whole product in a few seconds, with the real server and the real
+//! protocols, in separate processes.
 
 mod application;
 mod archive;
@@ -22,24 +22,24 @@ use self::stage::Terminal;
 use super::answer;
 use super::paint::{Color, Paint};
 
-/// What a temporary home leaves behind: what the person was told how to verify.
+/// The files that stay when a temporary directory is removed: those that the printed commands use.
 const RESULTS: [&str; 5] =
     [play::SIGNATURE, play::CA, trustedx::CONTRACT, trustedx::SIGNED, trustedx::SIGNER];
 
-/// Shows it all, in a few seconds: an application asks, a person signs on her phone, anybody can
+/// Shows the product in a few seconds: an application asks, a user signs on her phone, anyone can
 /// verify.
 ///
 /// Starts the real server on a ledger of its own and a command-line phone beside it, has a payment
-/// signed through one vendor's calls, and stays up for more until Ctrl-C.
+/// signed through one vendor's API, and keeps running until Ctrl-C.
 #[derive(Args, Debug)]
 pub(super) struct Demo {
-    /// Whose calls the application and the phone make
+    /// The API that the application and the phone use
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
-    /// End after the first signature: with exit status 0 where it was verified
+    /// End after the first signature; the exit status is 0 if it was verified
     #[arg(long)]
     once: bool,
-    /// Where to keep everything for another time [default: a temporary directory]
+    /// Keep all files in this directory for later [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// When to use colours
@@ -47,16 +47,16 @@ pub(super) struct Demo {
     color: Color,
 }
 
-/// The dialects that can be shown.
+/// The dialects that the demo can show.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Dialect {
     /// KOBIL's Start Signature, and a phone on our own channel that signs a PKCS#7
     #[default]
     Kobil,
-    /// OneSpan's SOAP, and a phone that scans a picture, speaks the gateway's REST and answers with
-    /// a code
+    /// OneSpan's SOAP, and a phone that scans a QR code, uses the gateway's REST and answers with a
+    /// code
     Onespan,
-    /// TrustedX's REST, and a phone that fetches a PDF from where it lies, and signs its digest
+    /// TrustedX's REST, and a phone that fetches a PDF from its server and signs its digest
     Trustedx,
 }
 
@@ -74,7 +74,7 @@ impl Demo {
             played = play.run(self.dialect, self.once) => played,
             () = signals.any() => Err(Stopped.into()),
         };
-        // Interrupted or not, it was a success once the signature was verified.
+        // Interrupted or not, the demo succeeded if the signature was verified.
         let told = match played {
             Err(error) if !play.verified || !error.is::<Stopped>() => play.failed(&error),
             _ => Ok(()),
@@ -89,16 +89,16 @@ impl Demo {
     }
 }
 
-/// Somebody ended the demo.
+/// The demo was stopped by a signal.
 #[derive(Debug, thiserror::Error)]
 #[error("it was stopped before the signature was there")]
 struct Stopped;
 
-/// Ctrl-C, SIGTERM, and the terminal's end.
+/// Ctrl-C, SIGTERM, and the closing of the terminal.
 struct Signals([Signal; 3]);
 
 impl Signals {
-    /// From now on none of them ends the process where it stands.
+    /// Handles these signals, so that none of them ends the process at once.
     fn listen() -> std::io::Result<Self> {
         let [interrupt, terminate, hangup] =
             [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);

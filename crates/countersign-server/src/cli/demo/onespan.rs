@@ -1,7 +1,7 @@
-//! The play as OneSpan's: an application asks by SOAP and is suspended, a phone scans the request's
-//! key, speaks the gateway's REST, and answers with a short code.
+//! The demo of OneSpan's dialect: an application asks by SOAP and is suspended; a phone scans the
+//! request key, calls the gateway's REST API, and answers with a short code.
 //!
-//! Every request is shown as it is sent, but for the envelope around what is SOAP.
+//! Every request is printed as it is sent, without the SOAP envelope.
 
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
@@ -21,7 +21,7 @@ use super::stage;
 use crate::cli::device::said::DeviceEvent;
 use crate::cli::{key, qr};
 
-/// What `curl` authenticates with.
+/// The file with the credentials for `curl`.
 const CREDENTIALS: &str = "credentials";
 const ENVELOPE: [&str; 2] = [
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
@@ -29,10 +29,10 @@ const ENVELOPE: [&str; 2] = [
      xmlns:sig=\"http://www.vasco.com/IdentikeyServer/IdentikeyTypes/Signature\"><soapenv:Body>",
     "</soapenv:Body></soapenv:Envelope>",
 ];
-/// Hex digits of a sealed message that are shown of its hundreds.
+/// The number of hex digits of a sealed message that are printed.
 const SHOWN: usize = 48;
 
-/// A phone's application, with the key that its application presents.
+/// The phone's application, with its API key.
 struct Scanner<'a> {
     set: &'a Set,
     phone: Phone,
@@ -40,7 +40,7 @@ struct Scanner<'a> {
 }
 
 impl DemoRun<'_> {
-    /// Plays it; what may be asked for afterwards.
+    /// Runs it, and prints what the user can try afterwards.
     pub(super) async fn onespan(&mut self, set: &Set) -> anyhow::Result<Vec<String>> {
         let make = async {
             let (tenant, kind) = (Some(&set.tenant.name), KeyKind::FrontEnd);
@@ -59,12 +59,12 @@ impl DemoRun<'_> {
         );
         self.stage.began("The shop waits for her", "authSignatureRequest, suspended")?;
         self.show("POST /onespan/soap", &waiting)?;
-        // The suspended call and the phone at once, as in life.
+        // The suspended call and the phone run concurrently, as in practice.
         let (answer, code) = tokio::try_join!(soap(set, &waiting), self.scan(&scanner, &request))?;
         self.conclude(set, &scanner.phone, &request, &code, &answer).await
     }
 
-    /// The application gets the key of a new request, and draws it.
+    /// The application gets the key of a new request, and shows it as a QR code.
     async fn random_u128(&mut self, set: &Set) -> anyhow::Result<String> {
         let command = format!(
             "<sig:genRequest>\n  <componentType>{CLIENT}</componentType>\n  \
@@ -91,7 +91,7 @@ impl DemoRun<'_> {
         Ok(request)
     }
 
-    /// The phone scans the key, fetches what it stands for, shows it, and answers: the code.
+    /// The phone scans the key, fetches the transaction, shows it, and answers with the code.
     async fn scan(&mut self, scanner: &Scanner<'_>, request: &str) -> anyhow::Result<String> {
         let serial = &scanner.phone.serial_number;
         let fetch = json!({"requestKey": request, "serialNumber": serial});
@@ -126,7 +126,7 @@ impl DemoRun<'_> {
         Ok(code)
     }
 
-    /// The suspended call is answered, and the ledger has what it was answered for.
+    /// The suspended call is answered, and the ledger has the evidence.
     async fn conclude(
         &mut self,
         set: &Set,
@@ -138,7 +138,7 @@ impl DemoRun<'_> {
         let told = (element(answer, "signature"), element(answer, "serialNumber"));
         ensure!(
             told == (code, phone.serial_number.as_str()),
-            "the shop was told another signature"
+            "the shop received another signature"
         );
         self.stage.began("The shop is answered", &format!("STAT_SUCCESS, {code}"))?;
         let result = element(answer, "result");
@@ -168,7 +168,7 @@ impl DemoRun<'_> {
         self.invitation_by_soap(set)
     }
 
-    /// Shows a message as it goes over the line.
+    /// Prints a message as it is sent.
     pub(super) fn show(&self, head: &str, body: &str) -> anyhow::Result<()> {
         let paint = self.stage.paint;
         let lines = std::iter::once(head).chain(body.lines());
@@ -191,7 +191,7 @@ impl DemoRun<'_> {
         let [before, after] = ENVELOPE;
         self.home.write("ask.xml", [before, &ask, after].concat().as_bytes())?;
         Ok(vec![
-            "It stays up for more. In another terminal, ask Jane something else; her phone is on our own".to_owned(),
+            "The demo keeps running. In another terminal, ask Jane something else; her phone is on our own".to_owned(),
             "channel from now on, approves everything, and signs a PKCS#7:".to_owned(),
             String::new(),
             paint.bold(format!("cd {}", quoted(self.home.path()))),
@@ -203,7 +203,7 @@ impl DemoRun<'_> {
 }
 
 impl Scanner<'_> {
-    /// Makes one of a phone's calls, which has to succeed.
+    /// Makes one of a phone's calls, which must succeed.
     async fn call(&self, call: &str, body: &Value) -> anyhow::Result<Value> {
         let http = &self.set.application.http;
         let response = http
@@ -223,7 +223,7 @@ impl Scanner<'_> {
     }
 }
 
-/// Sends a command, which has to succeed: the answer.
+/// Sends a command, which must succeed; returns the answer.
 async fn soap(set: &Set, command: &str) -> anyhow::Result<String> {
     let [before, after] = ENVELOPE;
     let credentials = &set.application.credentials;
@@ -245,14 +245,14 @@ async fn soap(set: &Set, command: &str) -> anyhow::Result<String> {
     Ok(answer)
 }
 
-/// What the first element of that name holds; nothing, where there is none.
+/// The text of the first element of that name; empty if there is none.
 fn element<'a>(answer: &'a str, name: &str) -> &'a str {
     let after = answer.split_once(&format!("<{name}>")).map(|(_, after)| after);
     let inside = after.and_then(|after| after.split_once(&format!("</{name}>")));
     inside.map_or("", |(inside, _)| inside)
 }
 
-/// What the person is shown, as a device on our own channel would show it.
+/// The event with which a device on our own channel shows the content.
 fn shown(content: &Content) -> DeviceEvent {
     DeviceEvent::Shown {
         id: content.id.to_string(),

@@ -1,4 +1,4 @@
-//! The play: who comes on stage, and what they do.
+//! The demo's run: its processes, and their steps.
 
 use std::path::Path;
 use std::time::Duration;
@@ -35,24 +35,24 @@ const TOKEN: &str = "token";
 const SERVER_LOG: &str = "server.log";
 const PHONE_LOG: &str = "phone.log";
 
-/// A server makes keys and certificates at its first start, and a debug build is slow.
+/// The server makes keys and certificates at its first start, and a debug build is slow.
 const START_WAIT: Duration = Duration::from_mins(1);
 pub(super) const PHONE_WAIT: Duration = Duration::from_secs(30);
 const CODE_VALID: Duration = Duration::from_mins(5);
-/// Access tokens are good for five minutes.
+/// Access tokens are valid for five minutes.
 const TOKEN_EVERY: Duration = Duration::from_mins(2);
 
-/// The play, and who is on stage.
+/// The demo's run, and its processes.
 pub(super) struct DemoRun<'a> {
     pub(super) home: &'a Home,
     pub(super) stage: Terminal,
     server: Option<Process>,
     pub(super) phone: Option<Process>,
-    /// Whether the signature came and was verified.
+    /// Whether the signature arrived and was verified.
     pub(super) verified: bool,
 }
 
-/// What the first scenes leave for the later ones.
+/// The results of the first steps, for the later ones.
 pub(super) struct Set {
     pub(super) admin: Admin,
     pub(super) server: String,
@@ -66,7 +66,8 @@ impl<'a> DemoRun<'a> {
         Self { home, stage, server: None, phone: None, verified: false }
     }
 
-    /// Plays it as one dialect's, and unless it is for `once` goes on until somebody stops it.
+    /// Runs the demo of one dialect, and keeps running until it is stopped, unless it is for
+    /// `once`.
     pub(super) async fn run(&mut self, dialect: Dialect, once: bool) -> anyhow::Result<()> {
         let set = self.set_up().await?;
         self.enrol(&set).await?;
@@ -86,7 +87,7 @@ impl<'a> DemoRun<'a> {
         self.stay(&set).await
     }
 
-    /// The server, and who is registered there.
+    /// Starts the server, and registers tenant, client and user.
     async fn set_up(&mut self) -> anyhow::Result<Set> {
         let start = start_server(&mut self.server, self.home);
         let server = self.stage.step("The server starts", start, String::clone).await?;
@@ -115,7 +116,7 @@ impl<'a> DemoRun<'a> {
         Ok(Set { admin, server, tenant, user, application })
     }
 
-    /// The phone gets its keys, in a process of its own.
+    /// Enrols the phone, in a separate process.
     async fn enrol(&mut self, set: &Set) -> anyhow::Result<()> {
         let file = PhoneFile::at(self.home.file(PHONE));
         if file.path().exists() {
@@ -168,7 +169,7 @@ impl<'a> DemoRun<'a> {
         Ok(())
     }
 
-    /// The phone waits for work, in another process.
+    /// Starts the phone in another process, which waits for transactions.
     pub(super) async fn connect(&mut self) -> anyhow::Result<()> {
         let (home, place) = (self.home, &mut self.phone);
         let connect = async {
@@ -184,7 +185,7 @@ impl<'a> DemoRun<'a> {
                 PIN,
                 "--json",
                 "--with-parent",
-                // The archive of TrustedX's play is on this machine.
+                // The archive of TrustedX's demo is on this machine.
                 "--allow-fetch",
                 "localhost",
             ];
@@ -195,7 +196,7 @@ impl<'a> DemoRun<'a> {
         self.stage.step("The phone is online", connect, |()| detail).await
     }
 
-    /// Stays up for more.
+    /// Keeps running.
     async fn stay(&mut self, set: &Set) -> anyhow::Result<()> {
         let mut tokens = interval(TOKEN_EVERY);
         let server = self.server.as_mut().expect("the server runs");
@@ -209,15 +210,15 @@ impl<'a> DemoRun<'a> {
                     self.stage.phone(&said(&line)?)?;
                 } else {
                     self.phone = None;
-                    let note = "The phone here has let go: it runs elsewhere, or is locked.";
+                    let note = "The demo's phone has stopped: it runs elsewhere, or is locked.";
                     stage::lines(&[self.stage.paint.dim(note)])?;
                 },
             }
         }
     }
 
-    /// Says why it failed, with what the server last said; gives the reason back as the process's
-    /// error.
+    /// Prints the reason of a failure, with the end of the server's log; returns it as the
+    /// process's error.
     pub(super) fn failed(&self, error: &anyhow::Error) -> anyhow::Result<()> {
         let tail = |log: &str| log_tail(&self.home.file(log));
         let server = tail(SERVER_LOG);
@@ -230,7 +231,7 @@ impl<'a> DemoRun<'a> {
         bail!("the demo failed: {}", answer::sentence(error))
     }
 
-    /// Sends everybody home.
+    /// Stops all processes.
     pub(super) async fn stop(self) {
         for process in [self.phone, self.server].into_iter().flatten() {
             process.stop().await;
@@ -238,7 +239,7 @@ impl<'a> DemoRun<'a> {
     }
 }
 
-/// Starts the server; its address.
+/// Starts the server; returns its address.
 async fn start_server(place: &mut Option<Process>, home: &Home) -> anyhow::Result<String> {
     let data = home.path().to_string_lossy();
     let arguments = ["serve", "--data", &data, "--listen", "127.0.0.1:0", "--with-parent"];
@@ -253,7 +254,7 @@ async fn start_server(place: &mut Option<Process>, home: &Home) -> anyhow::Resul
     }
 }
 
-/// The application's credentials: made, or kept from another time.
+/// The application's credentials: new ones, or those of an earlier run.
 async fn credentials(
     admin: &Admin,
     tenant: &TenantName,
@@ -290,5 +291,5 @@ async fn next_line(phone: &mut Option<Process>) -> anyhow::Result<String> {
 }
 
 pub(super) fn said(line: &str) -> anyhow::Result<DeviceEvent> {
-    serde_json::from_str(line).context("the phone says something that is no event")
+    serde_json::from_str(line).context("the phone printed a line that is not an event")
 }

@@ -1,8 +1,7 @@
-//! A process of the demo's: this program once more, in another role.
+//! A child process of the demo: this program in another role.
 //!
-//! It ends with the demo, however that ends: asked to by SIGTERM, killed when it is dropped, and at
-//! the latest when its standard input closes, which the system does for a demo that was killed
-//! itself.
+//! It ends with the demo in every case: by SIGTERM, by a kill when it is dropped, and at the latest
+//! when its standard input closes, which the system does even if the demo itself is killed.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -17,9 +16,9 @@ use tokio::time::timeout;
 
 use countersign_config::own_program;
 
-/// What a process gets to end by itself: more than the server's drain.
+/// How long a process may take to end by itself: longer than the server's drain.
 const STOP_WAIT: Duration = Duration::from_secs(10);
-/// Lines of a log that are worth showing.
+/// Lines of a log that are printed after a failure.
 const LOG_LINES: usize = 12;
 
 /// A running process.
@@ -29,7 +28,7 @@ pub(super) struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     log: PathBuf,
-    /// Held open for as long as the process is to live.
+    /// Kept open for as long as the process is to run.
     _alive: ChildStdin,
 }
 
@@ -37,7 +36,7 @@ impl Process {
     /// Starts this program with other arguments. Its standard error goes to `log`.
     ///
     /// # Errors
-    /// When the system does not start it.
+    /// If the system cannot start it.
     pub(super) fn start<S: AsRef<OsStr>>(
         name: &'static str,
         arguments: impl IntoIterator<Item = S>,
@@ -48,16 +47,16 @@ impl Process {
         let stderr = stderr.with_context(|| format!("{} cannot be written", log.display()))?;
         let mut child = Command::new(own_program()?)
             .args(arguments)
-            // The demo is the same whatever the environment configures.
+            // The environment's configuration must not change the demo.
             .env_clear()
             .env("COUNTERSIGN__OBSERVE__LISTEN", "127.0.0.1:0")
             .env("COUNTERSIGN__SERVER__DRAIN_SECONDS", "3")
-            // The archive of TrustedX's play is on this machine.
+            // The archive of TrustedX's demo is on this machine.
             .env("COUNTERSIGN__DELIVERY__ALLOWED_NETWORKS", "127.0.0.0/8,::1/128")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr)
-            // Ctrl-C is the demo's to hear, and to pass on.
+            // The demo handles Ctrl-C, and passes it on.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -67,10 +66,10 @@ impl Process {
         Ok(Self { name, child, lines: BufReader::new(output).lines(), log, _alive: alive })
     }
 
-    /// The next line that it prints. May be given up and asked again.
+    /// The next line that it prints. Cancel safe.
     ///
     /// # Errors
-    /// When it has ended; says what it last said.
+    /// If it has ended; contains the end of its log.
     pub(super) async fn line(&mut self) -> anyhow::Result<String> {
         match self.lines.next_line().await {
             Ok(Some(line)) => Ok(line),
@@ -81,7 +80,7 @@ impl Process {
     /// Waits for it to end by itself.
     ///
     /// # Errors
-    /// When it failed; says what it last said.
+    /// If it failed; contains the end of its log.
     pub(super) async fn succeed(&mut self, within: Duration) -> anyhow::Result<()> {
         let ended = timeout(within, self.child.wait()).await;
         let ended = ended.with_context(|| format!("{} took too long", self.name))?;
@@ -91,13 +90,13 @@ impl Process {
         bail!("{} failed: {}", self.name, self.last_words())
     }
 
-    /// Waits for its end, which is too early whenever it is. May be given up and asked again.
+    /// Waits for its end, which is always too early. Cancel safe.
     pub(super) async fn ended(&mut self) -> anyhow::Error {
         let _ = self.child.wait().await;
         anyhow::anyhow!("{} ended: {}", self.name, self.last_words())
     }
 
-    /// Asks it to end, and sees that it does.
+    /// Asks it to end, and kills it if it does not.
     pub(super) async fn stop(mut self) {
         if let Some(id) = self.child.id() {
             let mut kill = Command::new("sh");

@@ -1,4 +1,4 @@
-//! What the demo shows: numbered steps, each with what came of it and how long it took.
+//! The demo's output: numbered steps, each with its result and its duration.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use crate::cli::paint::Paint;
 
 const TITLE_COLUMNS: usize = 30;
 const DETAIL_COLUMNS: usize = 36;
-/// Below the titles.
+/// The indentation of lines below the titles.
 const INDENT: &str = "      ";
 
-/// The terminal, or whatever standard output is.
+/// The terminal, or another standard output.
 #[derive(Debug)]
 pub(super) struct Terminal {
     pub(super) paint: Paint,
-    /// Whether a line may be written over: a step that runs is shown before it is done.
+    /// Whether a line may be overwritten, so that a running step is shown before it is done.
     live: bool,
     steps: u8,
 }
@@ -26,10 +26,10 @@ impl Terminal {
         Self { paint, live: io::stdout().is_terminal(), steps: 0 }
     }
 
-    /// Shows a step while it runs, and what came of it.
+    /// Shows a step while it runs, and its result.
     ///
     /// # Errors
-    /// The step's own; it is shown as failed, and told by whoever gets it.
+    /// The step's own error; the step is shown as failed, and the caller reports the error.
     pub(super) async fn step<T>(
         &mut self,
         title: &str,
@@ -50,14 +50,14 @@ impl Terminal {
         outcome
     }
 
-    /// Shows a step of which somebody else knows when it is over.
+    /// Shows a step whose end the caller detects.
     pub(super) fn began(&mut self, title: &str, detail: &str) -> anyhow::Result<()> {
         self.steps += 1;
         let mark = self.paint.dim("→");
         self.done(&mark, title, detail, None)
     }
 
-    /// Shows a step that was seen to succeed, `took` long.
+    /// Shows that a step succeeded after `took`.
     pub(super) fn succeeded(
         &mut self,
         title: &str,
@@ -69,7 +69,7 @@ impl Terminal {
         self.done(&mark, title, detail, Some(took))
     }
 
-    /// Shows what the phone says.
+    /// Shows an event of the phone.
     pub(super) fn phone(&self, said: &DeviceEvent) -> anyhow::Result<()> {
         let lines = said.lines(self.paint);
         let apart = lines.len() > 1;
@@ -95,7 +95,7 @@ impl Terminal {
         detail: &str,
         took: Option<Duration>,
     ) -> anyhow::Result<()> {
-        // ECMA-48: the cursor to the line's beginning, and the line erased.
+        // ECMA-48: moves the cursor to the beginning of the line, and erases the line.
         let over = if self.live { "\r\u{1b}[2K" } else { "" };
         let number = self.paint.dim(format!("{:>2}", self.steps));
         let took = took.map(|took| self.paint.dim(format!("{:>8}", spoken(took))));
@@ -109,10 +109,10 @@ impl Terminal {
     }
 }
 
-/// Shows lines as they are, indented.
+/// Prints lines unchanged, indented.
 ///
 /// # Errors
-/// When standard output takes no more.
+/// If standard output cannot be written.
 pub(super) fn lines(lines: &[String]) -> anyhow::Result<()> {
     lines.iter().try_for_each(|line| {
         let indent = if line.is_empty() { "" } else { INDENT };
@@ -120,7 +120,7 @@ pub(super) fn lines(lines: &[String]) -> anyhow::Result<()> {
     })
 }
 
-/// A duration as one reads it.
+/// A duration in words.
 fn spoken(took: Duration) -> String {
     match took.as_millis() {
         0..10 => format!("{:.1} ms", took.as_secs_f64() * 1_000.0),

@@ -1,5 +1,5 @@
-//! The play as TrustedX's: an application says where a contract lies, the phone fetches it, digests
-//! it itself and signs the digest, and anybody can verify.
+//! The demo of TrustedX's dialect: an application gives the address of a contract; the phone
+//! fetches it, computes the digest and signs it; and anyone can verify.
 
 use std::process::Stdio;
 
@@ -23,19 +23,19 @@ use crate::cli::ca;
 use crate::cli::device::said::DeviceEvent;
 use countersign_node::clock::System;
 
-/// What the phone signs.
+/// The document whose digest the phone signs.
 pub(super) const CONTRACT: &str = "contract.pdf";
 /// The signature.
 pub(super) const SIGNED: &str = "contract.sig";
-/// The certificate of the identity that made it.
+/// The certificate of the signing identity.
 pub(super) const SIGNER: &str = "jane.pem";
 
 const RESOURCES: &str = "/trustedx-resources/esigp/v1";
-/// How long one look at the result may be held.
+/// The longest wait for the result in one call.
 const RESULT_WAIT_MILLIS: u64 = 20_000;
 
 impl DemoRun<'_> {
-    /// Plays it; what may be asked for afterwards.
+    /// Runs it, and prints what the user can try afterwards.
     pub(super) async fn trustedx(&mut self, set: &Set) -> anyhow::Result<Vec<String>> {
         self.connect().await?;
         let archive = Archive::open(PDF.to_vec()).await?;
@@ -48,7 +48,7 @@ impl DemoRun<'_> {
         Ok(self.invitation_by_rest(set, &shop.token))
     }
 
-    /// The application asks, the phone fetches and signs, and the application has the result.
+    /// The application asks, the phone fetches and signs, and the application gets the result.
     async fn commit(&mut self, shop: &Shop<'_>, archive: &Archive) -> anyhow::Result<Value> {
         let phone = PhoneFile::at(self.home.file(PHONE)).read()?;
         let digest = Hash::Sha256.of(PDF);
@@ -78,7 +78,7 @@ impl DemoRun<'_> {
             match said(&line.context("the phone took too long")??)? {
                 shown @ DeviceEvent::Shown { .. } => self.stage.phone(&shown)?,
                 DeviceEvent::Ended { state: State::Finished, .. } => break,
-                DeviceEvent::Ended { .. } => bail!("the phone was told of another end"),
+                DeviceEvent::Ended { .. } => bail!("the phone received another result"),
                 DeviceEvent::Left { why, .. } => bail!("the phone could not sign: {why}"),
                 _ => {}
             }
@@ -107,7 +107,7 @@ impl DemoRun<'_> {
         Ok(result)
     }
 
-    /// Anybody can verify it.
+    /// Verifies the signature with OpenSSL.
     async fn check(&mut self, set: &Set, result: &Value) -> anyhow::Result<()> {
         let (signature, certificate) = verified(&set.tenant, result)?;
         let pem = pem(&certificate);
@@ -150,7 +150,7 @@ impl DemoRun<'_> {
         let body = "{\"input\":{\"data\":\"<p>Lend Bob my <b>bicycle</b>?</p>\"},\
                     \"user_id\":\"jane\"}";
         vec![
-            "It stays up for more. In another terminal, ask Jane something else:".to_owned(),
+            "The demo keeps running. In another terminal, ask Jane something else:".to_owned(),
             String::new(),
             paint.bold(format!("cd {}", quoted(self.home.path()))),
             paint
@@ -168,23 +168,23 @@ impl DemoRun<'_> {
     }
 }
 
-/// One page with one line.
+/// A PDF of one page with one line.
 const PDF: &[u8] = include_bytes!("contract.pdf");
-/// What is said of it.
+/// The document's description.
 const DESCRIPTION: &str = "<h1>Hire a city bike</h1>\
     <table><tr><th>Amount</th><td>24.90 EUR a month</td></tr>\
     <tr><th>Owner</th><td>Blue Bicycle Works</td></tr>\
     <tr><th>Notice</th><td>one month</td></tr></table>\
     <p>The <a href=\"https://bicycles.example/terms\">terms</a> apply.</p>";
 
-/// A relying party with a token.
+/// A client application with a token.
 struct Shop<'a> {
     set: &'a Set,
     token: String,
 }
 
 impl Shop<'_> {
-    /// Makes a call, which has to succeed.
+    /// Makes a call, which must succeed.
     async fn call(
         &self,
         method: http::Method,
@@ -207,7 +207,7 @@ impl Shop<'_> {
     }
 }
 
-/// An access token of TrustedX's authorization server, for all that the application may.
+/// An access token of TrustedX's authorization server, with all of the application's scopes.
 async fn token(set: &Set) -> anyhow::Result<String> {
     let credentials = &set.application.credentials;
     let url = format!("{}/trustedx-authserver/oauth/{TENANT}/token", set.server);
@@ -234,13 +234,13 @@ fn verified(tenant: &Tenant, result: &Value) -> anyhow::Result<(Vec<u8>, Vec<u8>
     let algorithm = text(&result["signature_algorithm"]).parse::<raw::Algorithm>()?;
     ensure!(algorithm.hash() == Hash::Sha256, "it was signed with another algorithm");
     let digest = Hash::Sha256.of(PDF);
-    // Which transaction it was for, a raw signature does not say.
+    // A raw signature does not name its transaction.
     raw::verify(&signature, algorithm, Subject::Digest(&digest), [0; 16], &signer, now)
         .context("the signature does not hold")?;
     Ok((signature, certificate))
 }
 
-/// Whether a command succeeds; not, where there is no such program.
+/// Whether a command succeeds; `false` if the program does not exist.
 async fn openssl(line: &str) -> anyhow::Result<bool> {
     let mut shell = tokio::process::Command::new("sh");
     shell.args(["-c", line]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -13,16 +13,16 @@ use crate::cli::answer;
 use crate::cli::shell::quoted;
 use countersign_config::platform;
 
-/// Make a device of this program: with an activation code, at a server, into a file.
+/// Enrol this program as a device, with an activation code, and write the device into a file.
 ///
-/// The file holds the device's keys in the clear: it is for tests and demonstrations. It gets two
-/// identities, one for content and one for digests.
+/// The file contains the device's keys in the clear, so it is for tests and demonstrations. The
+/// device gets two identities, one for content and one for digests.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  countersign device enrol --server https://localhost:8443 \
                         --ca data/tls/ca.pem \\\n      --tenant acme --user jane \
                         --code 7K2M-Q0XR-ZV4C-9HTD --pin 2468 --out phone.json")]
 pub(in crate::cli) struct Enrol {
-    /// Where the server is: `https://host`, or `https://host:port`
+    /// The server's address: `https://host`, or `https://host:port`
     #[arg(long, value_name = "URL")]
     server: String,
     /// The only CA to trust, PEM, such as the server's tls/ca.pem [default: the system's]
@@ -37,21 +37,20 @@ pub(in crate::cli) struct Enrol {
     /// The activation code: `countersign activation create`
     #[arg(long, value_parser = ActivationCode::parse)]
     code: ActivationCode,
-    /// The PIN to begin with
+    /// The first PIN
     #[arg(long, value_parser = Pin::parse)]
     pin: Option<Pin>,
-    /// A label that the device proposes for its identities; may be repeated. Relying parties do not
-    /// find them by it: labels that they do find come from `activation create --label` or
-    /// `identity label`
+    /// A label that the device proposes for its identities; may be repeated. Clients do not find
+    /// identities by it; they find labels of `activation create --label` and `identity label`
     #[arg(long = "label", value_name = "LABEL")]
     proposed_labels: Vec<String>,
-    /// What the device is called
+    /// The device's name
     #[arg(long, default_value = "Command line")]
     name: String,
-    /// What kind of keys it signs with
+    /// The kind of its signing keys
     #[arg(long, value_enum, default_value_t)]
     key: KeySource,
-    /// The file to make
+    /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Print JSON for programs, instead of text for people
@@ -115,7 +114,8 @@ impl Enrol {
         };
         let file = PhoneFile::at(&self.out);
         let mut enrolled = enrol(&file, &enrolment).await;
-        // As it was given, since somebody may have chosen it so; then as a person types a made one.
+        // First as it was given, because a client may have chosen the code; then as a user types a
+        // generated code.
         let typed = ActivationCode::typed(enrolment.code.as_str())?;
         let refused = |error: &Error| error.code() == Some(Code::EnrolmentRefused);
         if enrolled.as_ref().is_err_and(refused) && typed.as_str() != enrolment.code.as_str() {

@@ -12,25 +12,26 @@ use crate::cli::answer;
 
 /// Give a device an identity whose certificate another authority issued.
 ///
-/// The tenant must trust that authority's root: `countersign tenant trust`. The device proves
-/// that it has the key, which stays in its file, in the clear: it is for tests and demonstrations.
+/// The tenant must trust that authority's root: `countersign tenant trust`. The device proves that
+/// it holds the key, which stays in its file in the clear, so this is for tests and demonstrations.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   countersign device import phone.json --use digest --key ann.key                         --certificate ann.pem --label qualified")]
 pub(in crate::cli) struct Import {
     /// The device's file: `countersign device enrol`
     file: PathBuf,
-    /// What it is for, for good: content that is shown, or digests that callers give
+    /// The identity's usage, which cannot change: content that is shown, or digests that callers
+    /// give
     #[arg(long = "use", value_enum)]
     usage: Usage,
     /// The private key: PKCS#8, PEM
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Its certificate, PEM, and behind it those that lead to the root
+    /// Its certificate, PEM, followed by the intermediate certificates
     #[arg(long, value_name = "FILE")]
     certificate: PathBuf,
-    /// A label that the device proposes for it; may be repeated. Relying parties do not find it by
-    /// it: `identity label` gives labels that they do find
+    /// A label that the device proposes for it; may be repeated. Clients do not find it by this
+    /// label; they find labels of `identity label`
     #[arg(long = "label", value_name = "LABEL")]
     proposed_labels: Vec<String>,
     /// Print JSON for programs, instead of text for people
@@ -40,7 +41,7 @@ pub(in crate::cli) struct Import {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Usage {
-    /// Signs what is shown
+    /// Signs content that is shown
     Content,
     /// Signs digests that callers give
     Digest,

@@ -16,7 +16,7 @@ use crate::cli::answer;
 use crate::cli::table::Table;
 use countersign_http::time_format;
 
-/// List the devices of a tenant, or of one user, retired ones aside.
+/// List the devices of a tenant or of one user, without retired ones.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ListDevices {
     /// The tenant
@@ -52,7 +52,7 @@ struct DeviceView {
     app: String,
     app_version: String,
     pin_set: bool,
-    /// How it is woken; null is not at all.
+    /// Its push registration; null if it cannot be woken.
     push: Option<ShownPush>,
     enrolled_at: String,
     identities: Vec<ShownIdentity>,
@@ -61,7 +61,7 @@ struct DeviceView {
 #[derive(Serialize)]
 struct ShownPush {
     provider: &'static str,
-    /// `registered`, or why it is no more: `dead`, `moved`.
+    /// `registered`, or the reason why it is retired: `dead`, `moved`.
     state: &'static str,
     since: String,
     language: Option<String>,
@@ -73,7 +73,7 @@ struct ShownIdentity {
     #[serde(rename = "use")]
     usage: &'static str,
     labels: Vec<String>,
-    /// What the device asked to be labelled.
+    /// The labels that the device proposed.
     proposed_labels: Vec<String>,
     enabled: bool,
     /// Base64 of DER.
@@ -105,7 +105,7 @@ impl DeviceArgs {
         self.set(DeviceStatus::Active).await
     }
 
-    /// Sets the status; whoever decides on the device as it was before, decides again.
+    /// Sets the status; retried if the device was changed by another commit.
     async fn set(self, status: DeviceStatus) -> anyhow::Result<()> {
         let admin = Admin::at(&self.place)?;
         let (tenant, id) = (&self.tenant, self.id);
@@ -193,5 +193,7 @@ fn table(devices: &[DeviceView]) -> String {
             &shown.enrolled_at,
         ]);
     }
-    table.text("There are no devices: `countersign activation create USER` lets one in.")
+    table.text(
+        "There are no devices: `countersign activation create USER` makes a code to enrol one.",
+    )
 }

@@ -17,7 +17,7 @@ pub(super) enum Command {
     Import(import::Import),
     Scan(scan::Scan),
     List(ledger::ListDevices),
-    /// Lock a device: from now on it takes and finishes nothing, until `unlock`.
+    /// Lock a device: until `unlock` it can neither take nor finish transactions.
     Lock(ledger::DeviceArgs),
     /// Unlock a device.
     Unlock(ledger::DeviceArgs),

@@ -19,44 +19,44 @@ use super::woken::Receiver;
 use crate::cli::paint::{Color, Paint};
 use crate::cli::{answer, parent};
 
-/// A line that comes sooner after the question was typed for the one before.
+/// A line that arrives sooner was typed for the question before.
 const TOO_SOON: Duration = Duration::from_millis(300);
 
-/// Run a device: it shows what there is to sign, and signs it or does not.
+/// Run a device: it shows transactions, and signs or declines them.
 ///
-/// What was open before it came is taken up first. It stays connected, and waits for a server that
-/// is away.
+/// Transactions that are already open come first. The device stays connected, and reconnects if the
+/// server is unavailable.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[command(after_help = "Example:\n  countersign device run phone.json --answer ask")]
 pub(in crate::cli) struct Run {
-    /// The device's file, of `countersign device enrol`
+    /// The device's file, from `countersign device enrol`
     file: PathBuf,
-    /// What to say to everything that is shown
+    /// The answer to every transaction
     #[arg(long, value_enum, default_value_t)]
     answer: Say,
-    /// The PIN, for what needs it
+    /// The PIN, for transactions that require it
     #[arg(long, value_parser = Pin::parse)]
     pin: Option<Pin>,
     /// End after so many transactions that this device ended [default: never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Sign with a short code wherever one is accepted, and not only where nothing else is
+    /// Sign with a short code whenever one is accepted, not only if no other format is
     #[arg(long)]
     code: bool,
-    /// Look at TrustedX's processes where they are, and end them by their links
+    /// Read TrustedX's processes at their addresses, and end them by their links
     #[arg(long)]
     links: bool,
-    /// Sign with SHA-1 where the transaction accepts nothing better
+    /// Sign with SHA-1 if the transaction accepts nothing better
     #[arg(long)]
     allow_sha1: bool,
-    /// Ask the server again and again, for where no WebSocket gets through
+    /// Poll the server over HTTP, for networks that block WebSockets
     #[arg(long)]
     poll: bool,
-    /// Fetch documents from this host, too, although it is not on the public internet
+    /// Also fetch documents from this host, although it is not on the public internet
     #[arg(long, value_name = "HOST[:PORT]")]
     allow_fetch: Vec<AllowedHost>,
-    /// Keep no line to the server, and be woken through a push service of the kind of ntfy
+    /// Do not stay connected; wait for Web Push messages from this ntfy topic URL instead
     /// (`UnifiedPush`)
     #[arg(long, value_name = "URL", conflicts_with = "poll")]
     web_push: Option<String>,
@@ -69,16 +69,16 @@ pub(in crate::cli) struct Run {
     /// When to use colours
     #[arg(long, value_enum, default_value_t)]
     color: Color,
-    /// Ends when standard input does.
+    /// Ends when standard input closes.
     #[arg(long, hide = true)]
     with_parent: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub(super) enum Say {
-    /// Yes
+    /// Approve
     Approve,
-    /// No
+    /// Decline
     Decline,
     /// Ask in the terminal: yes, no, or "not me"
     #[default]
@@ -133,13 +133,13 @@ impl Run {
         }
         tokio::select! {
             ended = running => ended.map(drop).map_err(Into::into),
-            () = parent::gone() => anyhow::bail!("whoever started the device is gone"),
+            () = parent::gone() => anyhow::bail!("the process that started the device has ended"),
         }
     }
 }
 
 impl Say {
-    /// The same for the device.
+    /// The same answer for the SDK.
     pub(super) fn answer(self) -> Answer {
         match self {
             Self::Approve => Answer::Approve,
@@ -149,7 +149,7 @@ impl Say {
     }
 }
 
-/// Prints what happens on a device.
+/// Prints the events of a device.
 pub(super) fn telling(json: bool, paint: Paint) -> impl FnMut(Event<'_>) {
     let mut say = saying(json, paint);
     move |event| say(&DeviceEvent::from(&event))
@@ -157,7 +157,7 @@ pub(super) fn telling(json: bool, paint: Paint) -> impl FnMut(Event<'_>) {
 
 fn saying(json: bool, paint: Paint) -> impl FnMut(&DeviceEvent) {
     move |said| {
-        // Nobody may be reading any more; what is to be signed does not depend on that.
+        // The reader may have closed the output; signing does not depend on it.
         let _ = match serde_json::to_string(said) {
             Ok(line) if json => answer::line(&display::json(&line)),
             _ => said.lines(paint).iter().try_for_each(|line| answer::line(line)),
@@ -165,7 +165,7 @@ fn saying(json: bool, paint: Paint) -> impl FnMut(&DeviceEvent) {
     }
 }
 
-/// Asks in the terminal. One reader outlives all questions, so that no typed line is lost with one.
+/// Asks in the terminal. One reader is used for all questions, so that no typed line is lost.
 fn asking() -> countersign_device::Ask {
     let lines = Arc::new(Mutex::new(BufReader::new(tokio::io::stdin()).lines()));
     Box::new(move |shown| {
@@ -193,7 +193,7 @@ async fn ask(lines: &mut Lines<BufReader<Stdin>>, needs_code: bool) -> Choice {
     }
 }
 
-/// A line for this question, or nothing where there is nobody to answer it.
+/// A typed line for this question, or `None` if the input has ended.
 async fn typed(lines: &mut Lines<BufReader<Stdin>>, question: &str) -> Option<String> {
     loop {
         let _ = write!(io::stdout(), "{question}").and_then(|()| io::stdout().flush());
@@ -205,7 +205,7 @@ async fn typed(lines: &mut Lines<BufReader<Stdin>>, question: &str) -> Option<St
     }
 }
 
-/// What a person may say.
+/// The possible answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Word {
     Yes,
@@ -214,7 +214,7 @@ enum Word {
 }
 
 impl Word {
-    /// Only what is clearly one of them: whatever else is asked again.
+    /// Only an unambiguous answer; otherwise the question is asked again.
     fn of(line: &str) -> Option<Self> {
         match line.trim().to_lowercase().as_str() {
             "y" | "yes" => Some(Self::Yes),

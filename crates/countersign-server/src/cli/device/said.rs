@@ -1,4 +1,4 @@
-//! What a running device says, an event a line: JSON for programs, and words for people.
+//! The events of a running device, one a line: JSON for programs, and text for people.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,42 +9,42 @@ use serde::{Deserialize, Serialize};
 use crate::cli::frame::frame;
 use crate::cli::paint::Paint;
 
-/// An event of a device's, as `device run --json` prints it.
+/// An event of a device, as `device run --json` prints it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(in crate::cli) enum DeviceEvent {
-    /// The server knows that the device is there.
+    /// The device is connected to the server.
     Connected,
-    /// The server is not reached; the device tries again by itself.
+    /// The server is unreachable; the device tries again by itself.
     Lost { why: String, again_in_seconds: u64 },
-    /// A push came, for this transaction where it names one.
+    /// A push arrived; `key` names the transaction, if the push does.
     Woken { key: Option<String> },
-    /// There is something to sign.
+    /// A transaction is offered.
     Offered { id: String, client: String, pin_required: bool },
-    /// It is shown to the person.
+    /// The transaction is shown to the user.
     Shown {
         id: String,
         client: String,
         operation: Operation,
         media_type: String,
-        /// Base64 of exactly what is going to be signed.
+        /// Base64 of the exact bytes that will be signed.
         content: String,
-        /// What a digest is of.
+        /// The document of a digest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         document: Option<Box<Document>>,
-        /// Its length in bytes, where the device fetched and digested it.
+        /// Its length in bytes, if the device fetched the document and computed the digest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         document_length: Option<u64>,
     },
-    /// It ended elsewhere.
+    /// It ended or was taken elsewhere.
     Withdrawn { id: String, why: State },
-    /// Nobody chose in time.
+    /// The user did not choose in time.
     Late { id: String },
     /// This device ended it.
     Ended { id: String, state: State },
     /// This device could not take or end it.
     Left { id: String, why: String },
-    /// This device leaves it to others.
+    /// This device leaves it to other devices.
     Skipped { id: String },
 }
 
@@ -92,7 +92,7 @@ impl DeviceEvent {
         Self::Woken { key }
     }
 
-    /// The lines that tell a person.
+    /// The lines for the user.
     pub(in crate::cli) fn lines(&self, paint: Paint) -> Vec<String> {
         let line = match self {
             Self::Connected => format!("{} Connected, and waiting", paint.good("●")),
@@ -116,7 +116,7 @@ impl DeviceEvent {
                     Operation::Sign | Operation::Unknown => "asks you to sign",
                 };
                 let bytes = BASE64.decode(content).unwrap_or_default();
-                // What could not be shown never comes here: it was not taken to be shown.
+                // Content that cannot be shown is not taken, so it never comes here.
                 let view = View::beside(media_type, &bytes, document.as_deref());
                 let mut view = view.unwrap_or(View::Bytes(bytes));
                 if let View::Digest(digest) = &mut view {
@@ -125,14 +125,14 @@ impl DeviceEvent {
                 return frame(&format!("{client} {asks}"), &view, paint);
             }
             Self::Withdrawn { why, .. } => format!("{} Withdrawn: {}", paint.dim("–"), told(*why)),
-            Self::Late { .. } => format!("{} Nobody answered in time", paint.dim("–")),
+            Self::Late { .. } => format!("{} Not answered in time", paint.dim("–")),
             Self::Ended { state: State::Finished, .. } => {
                 format!("{} Signed, and the server has verified it", paint.good("✓"))
             }
             Self::Ended { state, .. } => format!("{} Ended: {}", paint.dim("–"), told(*state)),
             Self::Left { why, .. } => format!("{} {}", paint.bad("✗"), display::line(why)),
             Self::Skipped { .. } => {
-                format!("{} Left alone: nobody is here to enter its code", paint.dim("–"))
+                format!("{} Skipped: its code cannot be entered here", paint.dim("–"))
             }
         };
         vec![line]
@@ -147,7 +147,7 @@ fn told(state: State) -> &'static str {
         State::Declined => "it was declined",
         State::Failed => "it failed",
         State::Expired => "it expired",
-        State::Cancelled => "the application took it back",
+        State::Cancelled => "the application cancelled it",
         State::Locked => "the user is locked",
         State::Unknown => "it is over",
     }

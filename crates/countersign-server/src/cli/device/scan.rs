@@ -10,10 +10,10 @@ use countersign_device::{AllowedHost, Device, PhoneFile, Pin, Run as Running, St
 use super::run::{Say, telling};
 use crate::cli::paint::{Color, Paint};
 
-/// Take up the one transaction whose QR code was scanned: show it, and sign it or do not.
+/// Take the one transaction whose QR code was scanned, and sign or decline it.
 ///
-/// The code holds nothing but a request key, and a device finds by it only what is for its own
-/// user. It fails where it did not end the transaction.
+/// The code contains only a request key, and a device finds only its own user's transactions. The
+/// command fails if it did not end the transaction.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  countersign device scan phone.json 0047110815 --answer approve --code"
@@ -23,16 +23,16 @@ pub(in crate::cli) struct Scan {
     file: PathBuf,
     /// The text of the QR code: ten digits
     text: String,
-    /// What to say to it
+    /// The answer to it
     #[arg(long, value_enum, default_value_t)]
     answer: Say,
-    /// The PIN, if it needs it
+    /// The PIN, if it is required
     #[arg(long, value_parser = Pin::parse)]
     pin: Option<Pin>,
-    /// Sign with a short code if one is accepted, and not only where nothing else is
+    /// Sign with a short code if one is accepted, not only if no other format is
     #[arg(long)]
     code: bool,
-    /// Fetch documents from this host, too, although it is not on the public internet
+    /// Also fetch documents from this host, although it is not on the public internet
     #[arg(long, value_name = "HOST[:PORT]")]
     allow_fetch: Vec<AllowedHost>,
     /// Print JSON for programs, one event a line
@@ -54,7 +54,7 @@ impl Scan {
         match (run_one(&mut device, once, &offer, tell).await?, self.answer) {
             (Some(State::Finished), Say::Approve | Say::Ask)
             | (Some(State::Declined), Say::Decline | Say::Ask) => Ok(()),
-            _ => bail!("what was scanned was not answered on this device"),
+            _ => bail!("this device did not end the scanned transaction"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A device that keeps no line to the server, and is woken through a push service that anybody can
-//! run: `UnifiedPush`, as ntfy serves it. Messages are Web Push, which the service cannot read.
+//! A device that does not stay connected, and is woken through a push service of its own choice:
+//! `UnifiedPush`, as ntfy serves it. Messages are Web Push, which the service cannot read.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,20 +14,19 @@ use reqwest::{Certificate, Client, Response};
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// The longest line that a service may say: one message in base64, and its envelope.
+/// The longest line from a service: one message in base64, and its envelope.
 const LINE_BYTES_MAX: usize = 16 * 1024;
-/// How long a service that hung up is left alone.
+/// The pause before reconnecting to a service that hung up.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The receiver's end at a push service: a topic that nobody can guess, and keys that nobody else
-/// has.
+/// A receiver of pushes: a topic that cannot be guessed, and keys that only it has.
 pub(super) struct Receiver {
     client: Client,
     topic: String,
     keys: Keys,
 }
 
-/// A service's line.
+/// A line from the service.
 #[derive(Deserialize)]
 struct NtfyLine {
     event: String,
@@ -37,17 +36,17 @@ struct NtfyLine {
     encoding: String,
 }
 
-/// What the service says from now on.
+/// The stream of the service's lines.
 pub(super) struct Stream {
     response: Response,
     read: Vec<u8>,
 }
 
 impl Receiver {
-    /// One at the service `base`, which is trusted by `ca` alone where that is given.
+    /// A receiver at the service `base`; only `ca` is trusted, if it is given.
     ///
     /// # Errors
-    /// Says what is wrong with the file.
+    /// Names the problem with the CA's file.
     pub(super) fn at(base: &str, ca: Option<&Path>) -> anyhow::Result<Self> {
         let mut client = Client::builder().https_only(true);
         if let Some(path) = ca {
@@ -61,10 +60,10 @@ impl Receiver {
         Ok(Self { client: client.build()?, topic, keys: Keys::generate() })
     }
 
-    /// Listens, and registers the device there.
+    /// Subscribes, and registers the device's address.
     ///
     /// # Errors
-    /// Where the service is not reached, or the server cannot send there.
+    /// If the service cannot be reached, or the server cannot send to it.
     pub(super) async fn register(&self, device: &Device) -> anyhow::Result<Stream> {
         let stream = self.open().await?;
         let known = device.push().await?;
@@ -78,8 +77,8 @@ impl Receiver {
         Ok(stream)
     }
 
-    /// Hands on every push, for as long as somebody listens. A service that hangs up is asked
-    /// again, and what it had to say meanwhile is looked for.
+    /// Forwards every push while `wakes` has a receiver. If the service hangs up, it reconnects,
+    /// and reads the messages that it missed.
     pub(super) async fn check(
         &self,
         mut stream: Stream,
@@ -108,7 +107,7 @@ impl Receiver {
         }
     }
 
-    /// What a message says, if it was encrypted to this receiver.
+    /// The content of a message, if it was encrypted for this receiver.
     fn wake(&self, event: &NtfyLine) -> Option<Wake> {
         if event.encoding != "base64" {
             return None;
@@ -123,7 +122,7 @@ impl Receiver {
         let response = asked.with_context(what)?;
         ensure!(response.status().is_success(), "{}: {}", what(), response.status());
         let mut stream = Stream { response, read: Vec::new() };
-        // Whatever is sent from the first line on is heard.
+        // All messages after the first line are received.
         while stream.next().await?.event != "open" {}
         Ok(stream)
     }

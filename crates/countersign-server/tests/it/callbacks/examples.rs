@@ -1,4 +1,4 @@
-//! The receivers of `docs/examples` check what they get.
+//! The receivers of `docs/examples` verify the callbacks that they get.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

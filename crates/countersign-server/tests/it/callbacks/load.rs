@@ -1,4 +1,4 @@
-//! Results by the thousand: soon, each once, and none lost while their receiver is away.
+//! Thousands of results: soon, each once, and none lost while their receiver is down.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Shop, result};
 use crate::receiver::{Act, Call, OK, Receiver};
 
-/// Ends that many transactions, and says when the last one had ended.
+/// Ends that many transactions, and returns the time of the last end.
 async fn burst(shop: &Shop, count: usize, url: &str) -> Instant {
     let all = stream::iter(0..count).map(|nth| async move {
         shop.ends(&format!("burst-{nth}"), url).await;
@@ -18,7 +18,7 @@ async fn burst(shop: &Shop, count: usize, url: &str) -> Instant {
     Instant::now()
 }
 
-/// How often each delivery was seen, once all were.
+/// The number of calls of each delivery, once all have arrived.
 async fn seen(
     receiver: &mut Receiver,
     count: usize,
@@ -62,7 +62,7 @@ async fn at_a_steady_rate_results_arrive_while_new_transactions_go_on() {
         let (shop, url, at) = (&shop, &url, begun + nth * Duration::from_secs(1) / A_SECOND);
         async move {
             tokio::time::sleep_until(at.into()).await;
-            // The end comes after this.
+            // The end comes later.
             let asked = Instant::now();
             shop.ends(&format!("steady-{nth}"), url).await;
             (format!("steady-{nth}"), asked)
@@ -98,7 +98,7 @@ async fn a_receiver_that_was_away_and_then_busy_gets_every_result() {
     drop(gone);
     burst(&shop, COUNT, &url).await;
     shop.unpaid_until(|outbox| outbox.iter().any(|one| one["outcome"].is_string()));
-    let log = || shop.server.log().contains("takes no callbacks");
+    let log = || shop.server.log().contains("Circuit opened for");
     shop.unpaid_until(|outbox| outbox.len() == COUNT.min(1_000) && log());
 
     let attempts: u64 = shop.outbox().iter().map(|one| one["attempts"].as_u64().unwrap()).sum();
@@ -115,5 +115,5 @@ async fn a_receiver_that_was_away_and_then_busy_gets_every_result() {
     shop.unpaid_until(<[Value]>::is_empty);
     let (last, memory) = (begun.elapsed(), shop.server.memory());
     println!("{COUNT} results, all taken {last:?} after the receiver came back; {memory}");
-    assert!(shop.server.log().contains("takes callbacks again"));
+    assert!(shop.server.log().contains("Circuit closed for"));
 }

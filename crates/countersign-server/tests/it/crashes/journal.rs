@@ -1,5 +1,5 @@
-//! What everybody was told: the book in which applications, devices and receivers write down every
-//! answer, and which complains when two of them do not agree.
+//! The journal of all answers: applications, devices and receivers record every answer, and
+//! contradictions fail the test.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::receiver::Call;
 
-/// The book, open to all.
+/// The journal, shared by all.
 #[derive(Default)]
 pub(super) struct Shelf {
     journal: Mutex<Journal>,
@@ -21,9 +21,9 @@ pub(super) struct Shelf {
 
 #[derive(Default)]
 pub(super) struct Journal {
-    /// By the applications' names for them.
+    /// By the applications' references.
     asked: BTreeMap<String, StartRecord>,
-    /// What devices call them.
+    /// References, by the devices' names for transactions.
     names: BTreeMap<String, String>,
     answers: usize,
     answers_before: usize,
@@ -33,7 +33,7 @@ pub(super) struct Journal {
     ends: BTreeMap<&'static str, usize>,
 }
 
-/// A transaction that was asked for, and what was said of it.
+/// A transaction that was requested, and the answers about it.
 #[derive(Clone)]
 pub(super) struct StartRecord {
     pub(super) user: String,
@@ -41,20 +41,20 @@ pub(super) struct StartRecord {
     pub(super) is_called_back: bool,
     /// The application's answer.
     answer: Option<Value>,
-    /// How it ended, as somebody was told; by which device, where it is known.
+    /// Its end, by any answer; with the device, if it is known.
     end: Option<&'static str>,
     /// The id and the body of its callback.
     call: Option<(String, Vec<u8>)>,
-    /// The row that ended it, as it was seen first.
+    /// The row with its end, as it was first read.
     row: Option<Row>,
 }
 
-/// What the ledger says of a transaction.
+/// The ledger's row of a transaction.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Row {
     reference: String,
     state: String,
-    /// Everything about its end that must never change again.
+    /// Everything about its end, which must never change again.
     end: String,
 }
 
@@ -74,14 +74,14 @@ impl Shelf {
         self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Writes something down.
+    /// Records an entry.
     pub(super) fn write<T>(&self, entry: impl FnOnce(&mut Journal) -> T) -> T {
         let written = entry(&mut self.open());
         self.written.notify_waiters();
         written
     }
 
-    /// Waits until the book is as wanted.
+    /// Waits until the journal is as wanted.
     pub(super) async fn until(&self, patience: Duration, wanted: impl Fn(&Journal) -> bool) {
         let waited = tokio::time::timeout(patience, async {
             loop {
@@ -95,20 +95,20 @@ impl Shelf {
         assert!(waited.await.is_ok(), "it does not come about: {}", self.open().open_ones());
     }
 
-    /// Opens the book on a new day: how many were answered counts from here.
+    /// Starts a new round: answers are counted from here.
     pub(super) fn new_day(&self) {
         self.write(|journal| journal.answers_before = journal.answers);
     }
 
-    /// Compares with what is on disk: all that was acknowledged is there, as it was acknowledged,
-    /// and what had ended is as it was then.
+    /// Compares with the data on disk: all that was acknowledged is there, as it was acknowledged,
+    /// and recorded ends have not changed.
     pub(super) fn compare(&self, rows: &[Row]) {
         let mut journal = self.open();
         let rows: BTreeMap<&str, &Row> = rows.iter().map(|row| (&*row.reference, row)).collect();
         for (reference, asked) in &mut journal.asked {
             let Some(row) = rows.get(reference.as_str()).copied() else {
                 let told = asked.answer.is_some() || asked.end.is_some() || asked.row.is_some();
-                assert!(!told, "{reference} was acknowledged, and is gone");
+                assert!(!told, "{reference} was acknowledged, and is missing");
                 continue;
             };
             if let Some(end) = asked.end {
@@ -122,11 +122,11 @@ impl Shelf {
             }
         }
         for reference in rows.keys() {
-            assert!(journal.asked.contains_key(*reference), "nobody asked for {reference}");
+            assert!(journal.asked.contains_key(*reference), "no application asked for {reference}");
         }
     }
 
-    /// What is to be asked again: of those that were answered, and all that were not.
+    /// The requests to repeat: some of those that were answered, and all others.
     pub(super) fn asked(
         &self,
         wanted: impl Fn(&StartRecord) -> bool,
@@ -136,7 +136,7 @@ impl Shelf {
         asked.map(|(reference, asked)| (reference.clone(), asked.clone())).collect()
     }
 
-    /// Every signature that was answered or called back with, in base64.
+    /// Every signature in an answer or a callback, in base64.
     pub(super) fn signatures(&self) -> Vec<(String, String)> {
         let journal = self.open();
         let told = journal.asked.iter().flat_map(|(reference, asked)| {
@@ -162,7 +162,7 @@ impl Shelf {
         )
     }
 
-    /// What must have come about, lest it prove nothing.
+    /// Checks that the run contained the events that it is meant to test.
     pub(super) fn assert_worth_it(&self) {
         let journal = self.open();
         for end in ["finished", "declined", "cancelled"] {
@@ -178,7 +178,7 @@ impl Shelf {
 }
 
 impl Journal {
-    /// An application is about to ask.
+    /// An application is about to send a request.
     pub(super) fn asks(&mut self, reference: &str, user: &str, body: &Value) {
         let is_called_back = body.get("callbackUrl").is_some();
         let (user, body) = (user.to_owned(), body.clone());
@@ -229,7 +229,7 @@ impl Journal {
         self.ended(&reference, end_of(&answer));
     }
 
-    /// Somebody was told how it ended.
+    /// An end was reported.
     pub(super) fn ended(&mut self, reference: &str, end: &'static str) {
         let asked = self.asked.get_mut(reference).expect("it was asked for");
         match asked.end.replace(end) {
@@ -238,12 +238,12 @@ impl Journal {
         }
     }
 
-    /// A device has it on its screen.
+    /// A device shows it.
     pub(super) fn shown(&mut self, id: TransactionId, reference: String) {
         self.names.insert(id.to_string(), reference);
     }
 
-    /// A device was told how it ended.
+    /// A device was told its end.
     pub(super) fn told(&mut self, id: TransactionId, state: State) {
         let end = match state {
             State::Finished => "finished",
@@ -256,7 +256,7 @@ impl Journal {
         self.ended(&reference, end);
     }
 
-    /// A device handed in again what it had kept.
+    /// A device sent its stored answer again.
     pub(super) fn resumed(&mut self) {
         self.resumed += 1;
     }
@@ -265,12 +265,12 @@ impl Journal {
         self.answers - self.answers_before
     }
 
-    /// Whether this one is over, as far as somebody knows.
+    /// Whether an end of this transaction is recorded.
     pub(super) fn is_over(&self, reference: &str) -> bool {
         self.asked[reference].end.is_some()
     }
 
-    /// Whether everybody knows what they want to know.
+    /// Whether all expected answers have arrived.
     pub(super) fn is_settled(&self) -> bool {
         self.asked.values().all(StartRecord::is_settled)
     }
@@ -294,7 +294,7 @@ impl StartRecord {
     }
 }
 
-/// How a result says that it ended.
+/// The end that a result contains.
 fn end_of(answer: &Value) -> &'static str {
     match answer["status"].as_str() {
         Some("OK") => "finished",

@@ -1,4 +1,4 @@
-//! People and applications with habits, who repeat themselves when they are not answered.
+//! Simulated users and applications, which repeat requests without an answer.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::test_device::TestDevice;
 use crate::test_server::{TestServer, payment};
 
 const USERS: [&str; 4] = ["ann", "bob", "cho", "dee"];
-/// Phones of one user, who race each other.
+/// Phones of one user, which compete.
 const PHONES: usize = 2;
 
-/// A server, who uses it, and what they were told.
+/// A server, its users, and the journal of their answers.
 pub(super) struct Cluster {
     pub(super) server: TestServer,
     pub(super) journal: Arc<Shelf>,
@@ -30,7 +30,7 @@ pub(super) struct Cluster {
     _certificates: TempDir,
 }
 
-/// Everybody who is at it.
+/// The tasks of all users and applications.
 pub(super) struct Load(JoinSet<()>);
 
 /// An application.
@@ -71,7 +71,7 @@ impl Cluster {
         Self { server, journal, ca, phones, receiver, _certificates: certificates }
     }
 
-    /// Everybody takes up again what they were not answered, and begins new things.
+    /// All tasks repeat their unanswered requests, and start new ones.
     pub(super) async fn under_load(&self, round: u64, prng: &mut Prng) -> Load {
         let mut load = self.until_all_is_over(prng).await;
         for user in USERS {
@@ -84,7 +84,7 @@ impl Cluster {
         load
     }
 
-    /// Everybody takes up again what they were not answered.
+    /// All tasks repeat their unanswered requests.
     pub(super) async fn until_all_is_over(&self, prng: &mut Prng) -> Load {
         self.journal.new_day();
         let mut load = JoinSet::new();
@@ -100,7 +100,7 @@ impl Cluster {
         Load(load)
     }
 
-    /// Applications that were answered ask again, some or all of them, and are answered the same.
+    /// Applications repeat some or all of their answered requests, and get the same answers.
     pub(super) async fn asks_again(&self, prng: &mut Prng, most: usize) {
         let mut answered = self.journal.asked(StartRecord::is_answered);
         let shop = self.shop().await;
@@ -122,7 +122,7 @@ impl Cluster {
 }
 
 impl Load {
-    /// Sends everybody home. Whoever found something wrong says so.
+    /// Stops all tasks. A task that found a contradiction panics.
     pub(super) async fn ended(mut self) {
         self.0.abort_all();
         while let Some(one) = self.0.join_next().await {
@@ -136,7 +136,7 @@ impl Load {
 }
 
 impl Shop {
-    /// Begins one transaction after another, until nobody answers any more.
+    /// Starts one transaction after another, until the server no longer answers.
     async fn trades(self, user: &'static str, name: String, is_called_back: bool, mut prng: Prng) {
         for number in 0.. {
             let reference = format!("{name}-{number}");
@@ -154,13 +154,13 @@ impl Shop {
             if prng.one_in(4) && !self.cancels(user, &reference).await {
                 return;
             }
-            // What is called back is not waited for by the call itself.
+            // If there is a callback, the call itself does not wait for the end.
             let hour = std::time::Duration::from_hours(1);
             self.journal.until(hour, |journal| journal.is_over(&reference)).await;
         }
     }
 
-    /// Asks, perhaps once more, and writes the answer down. Whether there was one.
+    /// Sends a request, sometimes twice, and records the answer. Returns whether there was one.
     async fn asks(&self, reference: &str, asked: &StartRecord) -> bool {
         let path = format!("v3_user/digitaniumsignature/{}", asked.user);
         let Some(answer) = self.call(Method::POST, &path, &asked.body).await else { return false };
@@ -168,7 +168,7 @@ impl Shop {
         true
     }
 
-    /// Takes one back, if it is not too late. Whether there was an answer.
+    /// Cancels a transaction, if it is still open. Returns whether there was an answer.
     async fn cancels(&self, user: &str, reference: &str) -> bool {
         let path = format!("v3_user/cancelsignature/{user}");
         let body = json!({"deviceId": ["-1"], "transactionId": reference});
@@ -179,7 +179,7 @@ impl Shop {
         answer.is_some()
     }
 
-    /// An answer, if it came whole.
+    /// An answer, if it arrived whole.
     async fn call(&self, method: Method, path: &str, body: &Value) -> Option<(StatusCode, Value)> {
         let call = self.http.request(method, format!("{}/{path}", self.realm));
         let answer = call.bearer_auth(&self.token).json(body).send().await.ok()?;
@@ -189,8 +189,8 @@ impl Shop {
     }
 }
 
-/// A phone that is switched on: it hands in what it kept, and then opens whatever comes, and ends
-/// it one way or the other.
+/// A running phone: it first sends its stored answer, and then takes whatever is offered, and ends
+/// it in some way.
 async fn lives(file: PathBuf, journal: Arc<Shelf>, mut prng: Prng) {
     let mut device = Device::open(&PhoneFile::at(&file)).unwrap();
     for kept in device.resume().await.unwrap() {

@@ -1,10 +1,10 @@
-//! Killed at random moments under load: what was acknowledged is there afterwards, and nothing ends
-//! twice.
+//! Kills at random moments under load: acknowledged data is there afterwards, and no transaction
+//! ends twice.
 //!
-//! The dice choose, from a fixed seed, what people and applications do and after how many answers
-//! the process is killed; what of it the process has done by then is up to the machine.
-//! `CRASHES=1000` kills more often. What the kernel would lose at a power cut is not lost here: for
-//! that see the store's torn logs.
+//! The random numbers of a fixed seed choose what users and applications do, and after how many
+//! answers the process is killed; how far the process is by then depends on the machine.
+//! `CRASHES=1000` kills more often. These tests do not lose data that is only in the kernel, as a
+//! power cut would; the store's torn logs test that.
 
 mod journal;
 mod load;
@@ -22,7 +22,7 @@ use self::journal::Row;
 use self::load::Cluster;
 use crate::test_server::openssl_verifies;
 
-/// Half of a hundred: there are two such tests, so that two cores have something to do.
+/// Half of a hundred: there are two such tests, which can use two cores.
 const CRASHES: u64 = 50;
 /// Longer than a whole round takes on a slow machine.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -50,7 +50,7 @@ async fn killed(seed: u64) {
         let then = Duration::from_micros(prng.roll(5_000) as u64);
         let load = cluster.under_load(round, &mut prng).await;
         cluster.journal.until(PATIENCE, |journal| journal.answers_since_crash() >= answers).await;
-        // The one wait of these tests: how far into a step the process is when it dies.
+        // The only timed wait of these tests: how far the process is in a step when it is killed.
         let _ = tokio::time::timeout(then, std::future::pending::<()>()).await;
         cluster.server.kill();
         load.ended().await;
@@ -71,8 +71,8 @@ async fn killed(seed: u64) {
     cluster.journal.assert_worth_it();
 }
 
-/// What the files hold, as SQLite's own program reads a copy of them: the server's own recovery is
-/// still to come, and must find them as they were left.
+/// The data in the files, read by SQLite's own program from a copy: the server's recovery has not
+/// run yet, and must find the files as they were left.
 fn what_is_on_disk(data: &Path) -> Vec<Row> {
     let copy = tempfile::tempdir().unwrap();
     for file in ["ledger.db", "ledger.db-wal"] {
@@ -90,7 +90,8 @@ fn what_is_on_disk(data: &Path) -> Vec<Row> {
     rows.lines().map(Row::read).collect()
 }
 
-/// Every signature that was answered verifies, by our offline verifier; some by OpenSSL besides.
+/// Every signature that was answered is verified by our offline verifier, and some by OpenSSL as
+/// well.
 fn verifies(cluster: &Cluster) {
     let ca = cluster.ca.as_path();
     let pem = std::fs::read_to_string(ca).unwrap();

@@ -1,4 +1,4 @@
-//! What is fetched once, completed and cancelled; across dialects; and who may call.
+//! One fetch, completions and cancels; calls across dialects; and which callers are allowed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -129,7 +129,7 @@ async fn wrong_codes_lock_the_user_and_the_policy_may_hide_it() {
         assert_eq!(fetch.0, said, "a fetch");
         let key = format!("{JANE}<requestKey>{key}</requestKey>");
         let waits = fixture.soap("authSignatureRequest", &key).await;
-        assert_eq!(text(&waits, "statusCodeEnum"), said, "whoever waited for it");
+        assert_eq!(text(&waits, "statusCodeEnum"), said, "the waiting caller");
         assert!(fixture.server.log().contains("the user is locked"), "the log keeps the truth");
     }
 }
@@ -289,8 +289,8 @@ async fn what_the_time_has_ended_is_not_found() {
     assert_eq!(fixture.state(&key), "expired");
 }
 
-/// A bare signature names no transaction, so whoever has an old one could end another process with
-/// it.
+/// A bare signature names no transaction, so an attacker with an old one could end another process
+/// with it.
 #[tokio::test]
 async fn a_process_that_takes_a_bare_signature_is_neither_fetched_nor_completed_by_the_gateway() {
     let fixture = Fixture::new().await;
@@ -317,7 +317,7 @@ async fn a_process_that_takes_a_bare_signature_is_neither_fetched_nor_completed_
         assert_eq!(fixture.fetch_status(&key, &fixture.serial()).await, "STAT_NOT_FOUND");
         let old = finish["value"].as_str().unwrap();
         assert_eq!(fixture.complete(&key, old).await.0, "STAT_NOT_FOUND");
-        // Nor after the phone itself has looked at it, and by no link a second time.
+        // Not even after the phone itself has read it, and not a second time by a link.
         fixture.jane_takes(&second).await;
         assert_eq!(fixture.complete(&key, old).await.0, "STAT_INVPARAM");
         let link = format!("/signatures/{second}/finish");
@@ -361,7 +361,7 @@ async fn a_client_fetches_completes_and_cancels_over_soap_only_what_it_asked_for
     };
     let missed = others("getPreparedSignatureRequest", fetch("Other")).await;
     assert_eq!(missed, "STAT_NOT_FOUND");
-    // It burned nothing: the client that asked has it.
+    // The failure used up nothing: the client that started it can fetch it.
     let answer = fixture.soap("getPreparedSignatureRequest", &fetch("Shop")).await;
     let content = gateway::open(fixture.jane.phone(), text(&answer, "requestMessage")).unwrap();
     let code = gateway::code(fixture.jane.phone(), &content).unwrap();

@@ -1,5 +1,5 @@
-//! Wrong codes and wrong PINs: what each costs, what neither touches, and that a lock holds at
-//! every call.
+//! Wrong codes and wrong PINs: the effect of each, what they leave unaffected, and that a lock is
+//! checked in every call.
 
 use countersign_device::{Code, Pin, gateway};
 use reqwest::StatusCode;
@@ -13,14 +13,14 @@ use crate::test_server::payment;
 const THREE: &str = "[locks]\nwrong_max = 3\nfirst_seconds = 3600\n";
 
 impl Fixture {
-    /// Jane, whose phone has a PIN, as well.
+    /// Jane with a phone that has a PIN.
     async fn with_pin(configuration: &str) -> Self {
         let mut fixture = Self::configured(configuration).await;
         fixture.jane = TestDevice::enrolled(&fixture.server, "jane", Some("2580")).await;
         fixture
     }
 
-    /// So many wrong codes for a new transaction; the last one's status.
+    /// Sends so many wrong codes for a new transaction; returns the last status.
     async fn wrong_codes(&self, count: usize) -> String {
         let key = self.request().await;
         let content = self.fetch(&key).await;
@@ -32,7 +32,7 @@ impl Fixture {
         told
     }
 
-    /// A right code for a new transaction; its status.
+    /// Sends a right code for a new transaction; returns its status.
     async fn right_code(&self) -> String {
         let key = self.request().await;
         let content = self.fetch(&key).await;
@@ -40,7 +40,8 @@ impl Fixture {
         self.complete(&key, &code).await.0
     }
 
-    /// Wrong PINs for a new transaction, and the right one then, if so said; the last refusal.
+    /// Sends wrong PINs for a new transaction, and then the right one, if requested; returns the
+    /// last refusal.
     async fn pins(&mut self, reference: &str, wrong: usize, right: bool) -> Option<Code> {
         let mut request = payment(reference);
         request["pinRequired"] = json!(true);

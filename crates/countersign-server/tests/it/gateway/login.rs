@@ -1,4 +1,4 @@
-//! Logins: asked for over SOAP, fetched, completed and cancelled by phones, and never taken for
+//! Logins: started over SOAP, fetched, completed and cancelled by phones, and never accepted as
 //! signatures.
 
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use super::{FIELDS, Fixture, JANE, now, text};
 use crate::test_server::openssl_verifies;
 
 impl Fixture {
-    /// The key of a login that is scanned.
+    /// The request key of a login that is scanned.
     async fn challenge(&self) -> String {
         let made = self.soap("getSecureChallenge", JANE).await;
         assert!(text(&made, "requestImage").starts_with("iVBOR"), "a PNG: {made}");

@@ -1,4 +1,4 @@
-//! OneSpan's gateway, as a phone's application speaks to it.
+//! OneSpan's gateway, called like a phone's application.
 
 mod calls;
 mod locks;
@@ -22,7 +22,7 @@ const FIELDS: &str =
 const JANE: &str = "<componentType>Shop</componentType><user><userID>jane</userID>\
     <domain>acme</domain></user>";
 
-/// A house with jane and her phone, and a front-end key.
+/// A server with jane and her phone, and a front-end key.
 struct Fixture {
     server: TestServer,
     jane: TestDevice,
@@ -50,7 +50,7 @@ impl Fixture {
         self.server.http.post(format!("{}/rest/v2/{call}", self.server.address))
     }
 
-    /// Makes a call, and gives the name of its status and its result.
+    /// Makes a call; returns the name of its status and its result.
     async fn call(&self, call: &str, body: &Value) -> (String, Value) {
         let sent = self.post(call).basic_auth("app", Some(&self.key)).json(body).send();
         let (status, answer) = read(sent.await.unwrap()).await;
@@ -63,7 +63,7 @@ impl Fixture {
         (name, answer["result"].clone())
     }
 
-    /// Fetches what has this key, as jane's phone.
+    /// Fetches the transaction with this key, as jane's phone.
     async fn fetch(&self, key: &str) -> Content {
         let body = json!({"requestKey": key, "serialNumber": self.serial()});
         let (status, result) = self.call("signature/push/getPreparedSignatureRequest", &body).await;
@@ -71,7 +71,8 @@ impl Fixture {
         gateway::open(self.jane.phone(), result["requestMessage"].as_str().unwrap()).unwrap()
     }
 
-    /// What becomes of a fetch of what has this key, by the device of that serial number.
+    /// The status of a fetch of the transaction with this key, by the device with this serial
+    /// number.
     async fn fetch_status(&self, key: &str, serial: &str) -> String {
         let body = json!({"requestKey": key, "serialNumber": serial});
         self.call("signature/push/getPreparedSignatureRequest", &body).await.0
@@ -87,13 +88,13 @@ impl Fixture {
         self.call("signature/push/cancelAuthSignatureRequest", &body).await.0
     }
 
-    /// Starts a signature on OneSpan's dialect, and gives its key.
+    /// Starts a signature in OneSpan's dialect; returns its request key.
     async fn request(&self) -> String {
         let made = self.soap("genRequest", &format!("{JANE}{FIELDS}")).await;
         text(&made, "requestKey").to_owned()
     }
 
-    /// Sends a command over SOAP, and gives the text of the answer.
+    /// Sends a command over SOAP; returns the text of the answer.
     async fn soap(&self, command: &str, parameters: &str) -> String {
         let answer = self.send_soap(command, parameters).await;
         assert_eq!(answer.status(), StatusCode::OK);
@@ -122,7 +123,7 @@ impl Fixture {
         call.send().await.unwrap()
     }
 
-    /// The key of the first transaction of all, once there is one. Whoever starts it goes on
+    /// The request key of the very first transaction, once it exists. The call that starts it runs
     /// meanwhile.
     async fn started(&self) -> String {
         let list = ["transaction", "list", "--tenant", "acme", "--json", "--data"];

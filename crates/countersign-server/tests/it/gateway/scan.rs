@@ -1,4 +1,4 @@
-//! Transactions that are scanned: a key drawn as a picture, and a device that reads it.
+//! Transactions that are scanned: a request key as a QR code, and a device that reads it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,7 +11,7 @@ use crate::test_device::TestDevice;
 use crate::test_server::{payment, program};
 
 impl Fixture {
-    /// What `device scan` says, an event a line, and whether it went well.
+    /// The output of `device scan`, an event a line, and whether it succeeded.
     async fn scans(&self, phone: &TestDevice, arguments: &[&str]) -> (bool, Vec<Value>) {
         let file = phone.file.to_str().unwrap();
         let scan = program().args(["device", "scan", file, "--json"]).args(arguments).output();

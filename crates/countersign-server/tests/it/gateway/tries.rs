@@ -1,5 +1,4 @@
-//! What is tried by those who should not: guesses, other devices, other hours, and a ledger that is
-//! away.
+//! Calls that must fail: guesses, other devices, expired transactions, and an unavailable ledger.
 
 use std::process::Command;
 
@@ -21,7 +20,7 @@ async fn ten_thousand_guesses_get_a_minutes_worth_of_answers_which_are_all_the_s
     let joe = TestDevice::enrolled(&fixture.server, "joe", None).await;
     let key = fixture.request().await;
     let serial = &joe.phone().serial_number;
-    // A hit now and then: it is somebody else's.
+    // A hit now and then, on another user's transaction.
     let guess =
         |n: u64| if n.is_multiple_of(100) { key.clone() } else { format!("{:010}", n * 7_919) };
     let tries = stream::iter(0..10_000).map(|n| {
@@ -36,7 +35,7 @@ async fn ten_thousand_guesses_get_a_minutes_worth_of_answers_which_are_all_the_s
     let answers: Vec<(StatusCode, String)> = tries.buffered(32).collect().await;
     let (answered, refused): (Vec<_>, Vec<_>) =
         answers.iter().partition(|(status, _)| *status == StatusCode::OK);
-    assert!(answered.iter().all(|(_, body)| *body == answers[0].1), "a hit is told from a miss");
+    assert!(answered.iter().all(|(_, body)| *body == answers[0].1), "a hit differs from a miss");
     assert!(answers[0].1.contains("STAT_NOT_FOUND"), "{}", answers[0].1);
     assert!(refused.iter().all(|(status, _)| *status == StatusCode::TOO_MANY_REQUESTS));
     assert!(refused.len() > 9_000, "only {} were refused", refused.len());
@@ -58,7 +57,7 @@ async fn guesses_over_soap_are_bounded_as_those_over_rest_are() {
     let refused = fixture.send_soap("getPreparedSignatureRequest", &fetch).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.headers()["retry-after"], "60");
-    // Each caller has tries of its own.
+    // Each caller has its own limit.
     fixture.fetch(&fixture.request().await).await;
 }
 
@@ -175,7 +174,7 @@ async fn a_ledger_that_is_away_is_told_by_http_and_never_by_a_status() {
         let answer = sent.basic_auth("app", Some(&fixture.key)).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{call}");
         assert!(answer.headers().contains_key("retry-after"));
-        assert_eq!(answer.text().await.unwrap(), "", "nothing is told of why");
+        assert_eq!(answer.text().await.unwrap(), "", "the answer gives no reason");
     }
     let answer = fixture.send_soap("genRequest", &format!("{JANE}{FIELDS}")).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);

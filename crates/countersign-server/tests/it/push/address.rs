@@ -1,4 +1,4 @@
-//! Where devices are woken: whose an address is, what it may be, and when it is nobody's any more.
+//! Push addresses: which device has one, which are allowed, and when one becomes invalid.
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ async fn a_dead_address_is_retired_at_once_and_stops_no_other_device() {
     fixture.services.next().await;
     assert_eq!(fixture.told_until("two", |told| !told.is_null())["push"]["state"], "sent");
     let before = fixture.services.requests();
-    assert_eq!(fixture.told("two").as_array().unwrap().len(), 1, "nobody else was tried");
+    assert_eq!(fixture.told("two").as_array().unwrap().len(), 1, "no other address was tried");
     assert_eq!(fixture.services.requests(), before);
 }
 
@@ -72,7 +72,7 @@ async fn an_address_moves_with_its_device_and_is_never_two_peoples() {
         fixture.server.transaction("his")["request_key"].as_str().unwrap()
     );
     assert_eq!(fixture.told("hers"), json!([]));
-    // It can be taken back, and given again.
+    // It can be removed, and registered again.
     assert_eq!(joe.device.set_push(None).await.unwrap().state, PushState::None);
     assert!(fixture.registration("joe").is_null());
     let answer = jane.device.set_push(Some(apple(1))).await.unwrap();
@@ -107,8 +107,7 @@ async fn what_is_no_address_of_its_service_or_may_not_be_called_is_refused() {
     assert!(fixture.registration("jane").is_null());
 }
 
-/// The server of a house whose guard allows nothing: addresses that were allowed once are judged
-/// again.
+/// A server whose guard allows nothing: addresses that were allowed before are checked again.
 #[tokio::test]
 async fn a_push_endpoint_is_judged_again_when_it_is_called() {
     let mut fixture = Fixture::new();
@@ -119,7 +118,7 @@ async fn a_push_endpoint_is_judged_again_when_it_is_called() {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("[\"127.0.0.0/8\"]", "[]")).unwrap();
     fixture.server.crash();
-    // Nobody can be called back there either.
+    // Callbacks to it are refused as well.
     let body = payment("one");
     let held = fixture.server.start_signature("jane", &body);
     assert!(tokio::time::timeout(Duration::from_secs(1), held).await.is_err());

@@ -1,4 +1,4 @@
-//! Many pushes at once, and a service that breaks in the middle.
+//! Many pushes at once, and a service that fails in the middle.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::{Fixture, fetched, google};
 use crate::test_server::payment;
 
-/// A device is made by two commands and two calls, so few stand for many.
+/// Making a device takes two commands and two calls, so a few devices get many transactions.
 const OPEN_PER_USER: u32 = 100;
 
-/// So many offers to absent devices, a service that is away for a while, and connections that are
-/// cut twice. By hand: `COUNTERSIGN_TEST_BURST=10000`.
+/// So many offers to offline devices, a service with an outage, and connections that are cut twice.
+/// By hand: `COUNTERSIGN_TEST_BURST=10000`.
 #[tokio::test]
 async fn a_burst_loses_no_push_whatever_its_service_does() {
     let count = std::env::var("COUNTERSIGN_TEST_BURST").ok().and_then(|count| count.parse().ok());
@@ -46,8 +46,7 @@ async fn a_burst_loses_no_push_whatever_its_service_does() {
     let refused = started
         .filter(|answer| std::future::ready(answer.as_ref().unwrap().status() != StatusCode::OK));
     assert_eq!(refused.count().await, 0);
-    // The service comes back, tells its connections to go away amid the rest, and hangs up on them
-    // later.
+    // The service comes back, tells its connections to close in the middle, and closes them later.
     tokio::time::sleep(Duration::from_secs(away).saturating_sub(begun.elapsed())).await;
     fixture.services.trouble(None);
     fixture.services.go_away_in(count as usize / 4);

@@ -1,4 +1,4 @@
-//! Senders: what they are known by, what they say, and one of the operator's own.
+//! Senders: their credentials, their messages, and a sender of the operator's own.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ async fn wrong_credentials_are_told_at_the_start_and_with_the_transaction_and_bl
     assert!(told["outcome"].as_str().unwrap().contains("InvalidProviderToken"), "{told}");
     let told = fixture.pushed("two", "waiting");
     assert!(told["outcome"].as_str().unwrap().contains("account.json"), "{told}");
-    assert!(fixture.server.log().contains("account.json: it is no service account's file"));
-    // The channel goes on.
+    assert!(fixture.server.log().contains("account.json: it is not a service account's file"));
+    // The channel still works.
     jane.signs().await;
-    // Mended while it runs, it is used.
+    // After the file is repaired, the running server uses it.
     let key = fixture.services.apns_key();
     std::fs::write(fixture.files.path().join("key.p8"), format!("{key}\n")).unwrap();
     std::fs::write(fixture.files.path().join("account.json"), fixture.services.service_account())
@@ -79,7 +79,7 @@ async fn a_sender_of_ones_own_is_told_in_a_signed_call() {
     let (call, held) = tokio::join!(receiver.next(), async {
         tokio::time::timeout(Duration::from_secs(5), held).await
     });
-    assert!(held.is_err(), "nobody has answered it");
+    assert!(held.is_err(), "the start was answered");
     let body: Value = serde_json::from_slice(&call.body).unwrap();
     assert_eq!(body["token"], "device-7");
     fetched(body["message"].to_string().as_bytes());

@@ -1,5 +1,5 @@
-//! Across dialects: what another one started is finished through a link, and what is started here
-//! on the device's own channel.
+//! Across dialects: another dialect's transaction is finished through a link, and a process on the
+//! device's own channel.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,7 +31,7 @@ fn cms_over(test_device: &TestDevice, process: &str, message: &str) -> Value {
     json!({"value": BASE64.encode(signed), "sign_identity": {"id": identity.id}})
 }
 
-/// The id of the transaction that the client calls so, once it is there.
+/// The id of the transaction with this reference, once it exists.
 async fn started(server: &TestServer, reference: &str) -> String {
     until("the start", async || {
         let listed = server.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
@@ -49,14 +49,14 @@ async fn what_kobils_call_started_is_finished_through_a_link_with_a_cms() {
     let links = async {
         let process = started(&server, "order-1").await;
         let path = format!("/signatures/{process}/finish");
-        // A raw signature is none of the forms that it accepts, and another text is another text.
+        // It does not accept a raw signature, and another text does not match.
         let identity = jane.phone().identity(Use::Content).unwrap();
         let bare = finish(identity, "ecdsa-sha256", &openssl_digest("sha256", MESSAGE.as_bytes()));
         for bad in [bare, cms_over(&jane, &process, "Pay 500 € to Ann?")] {
             let (status, answer) = put(&server, jane.phone(), &path, &bad).await;
             assert_eq!((status.as_u16(), &answer["error"]), (400, &json!("invalid_signature")));
         }
-        // What another dialect asks for is not shown here.
+        // Another dialect's content is not shown here.
         let (status, _) = look(&server, jane.phone(), &format!("/signatures/{process}")).await;
         assert_eq!(status, StatusCode::GONE);
         let body = cms_over(&jane, &process, MESSAGE);
@@ -89,7 +89,7 @@ async fn what_kobils_call_started_is_cancelled_and_failed_through_links() {
         let ((_, answer), (status, ended)) = join!(server.start_signature("jane", &request), ends);
         assert_eq!(status, StatusCode::OK, "{ended}");
         assert_eq!(answer["data"]["resultCode"], code);
-        // It was never opened, so nothing of it is shown.
+        // It was never taken, so its content is not shown.
         assert_eq!(ended["signature"]["input"], json!({}));
     }
 }

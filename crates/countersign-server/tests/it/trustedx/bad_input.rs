@@ -1,4 +1,4 @@
-//! What strangers send: a status, `{"error", "error_description"}`, and nothing changed.
+//! Invalid requests: each gets a status and `{"error", "error_description"}`, and changes nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

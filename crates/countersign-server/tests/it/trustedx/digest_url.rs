@@ -1,5 +1,5 @@
-//! A `digest_url` that the server asks itself: of hosts that are allowed only, and held against
-//! what the device signed.
+//! A `digest_url` that the server fetches itself: only from allowed hosts, and compared with the
+//! digest that the device signed.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use crate::receiver::{Act, Authority, Receiver};
 use crate::test_device::TestDevice;
 use crate::test_server::TestServer;
 
-/// The DER in a PEM, as base64.
+/// The DER of a PEM, as base64.
 fn der(pem: &str) -> String {
     pem.lines().filter(|line| !line.starts_with('-')).collect()
 }
@@ -23,7 +23,7 @@ fn told(digest: &[u8], algorithm: &str) -> Act {
     Act::Body(answer.to_string().into())
 }
 
-/// A host that says what it is told to, and a house that may ask it, or not.
+/// A host with a given answer, and a server that may fetch from it, or may not.
 struct Fixture {
     host: Receiver,
     says: Arc<Mutex<Act>>,
@@ -55,7 +55,7 @@ impl Fixture {
         Self { host, says, server, test_device, body }
     }
 
-    /// Signs a digest and reports it; the status, and what the process then is.
+    /// Signs a digest and finishes; returns the status and the process.
     async fn signs(&self, digest: &[u8]) -> (u16, Value) {
         let shop = Shop::new(&self.server).await;
         let process = id(&shop.creates(DOCUMENT, &self.body).await);
@@ -84,7 +84,7 @@ async fn what_was_signed_is_what_an_allowed_host_says() {
     assert_eq!((status, &answer["error"]), (400, &json!("invalid_signature")), "{answer}");
     fixture.says(told(&own, "sha512"));
     assert_eq!(fixture.signs(&own).await.0, 400, "of another algorithm");
-    // One that the application gave is no better.
+    // A digest from the application is checked in the same way.
     let only_told = fixture.body.clone();
     fixture.body["input"]["digest_value"] = json!(BASE64.encode(&other));
     fixture.body["input"]["digest_algorithm"] = json!("sha256");
@@ -94,7 +94,7 @@ async fn what_was_signed_is_what_an_allowed_host_says() {
     for call in 0..4 {
         assert!(fixture.host.next().await.line.starts_with("GET /digest "), "{call}");
     }
-    // Whatever else it does, nothing is accepted, and the device may try again.
+    // With any other answer, no signature is accepted, and the device may try again.
     let long = json!({"digest_value": "x".repeat(10_000), "digest_algorithm": "sha256"});
     for odd in [
         Act::Answer("302 Found\r\nLocation: /elsewhere"),

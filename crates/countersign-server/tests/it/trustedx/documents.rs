@@ -1,4 +1,4 @@
-//! Documents: fetched and digested by the device, and what becomes of its signature.
+//! Documents: fetched and digested by the device, and their signatures.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use crate::receiver::{Act, Authority, Receiver};
 use crate::test_device::TestDevice;
 use crate::test_server::{BINARY, TestServer};
 
-/// A server that lets applications name addresses of this machine.
+/// A server that accepts addresses of this machine.
 fn server() -> TestServer {
     TestServer::configured("[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\n")
 }
 
-/// A PDF of one page with one line, as small as they get (ISO 32000-1, annex H.3).
+/// A minimal PDF of one page with one line (ISO 32000-1, annex H.3).
 fn pdf(line: &str) -> Vec<u8> {
     let text = format!("BT /F1 18 Tf 72 720 Td ({line}) Tj ET");
     let objects = [
@@ -49,7 +49,7 @@ fn der(authority: &Authority) -> Vec<u8> {
     CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap().to_vec()
 }
 
-/// A place that serves one document, and tells its digest.
+/// A server for one document and its digest.
 struct Archive {
     authority: Authority,
     site: Receiver,
@@ -71,7 +71,7 @@ impl Archive {
         Self { site: site.await, authority }
     }
 
-    /// A request for a signature over the document of this digest, which is said to lie here.
+    /// A request for a signature over the document with this digest, at this server's address.
     fn request(&self, digest: &[u8]) -> Value {
         json!({
             "input": {
@@ -87,7 +87,7 @@ impl Archive {
     }
 }
 
-/// Places a result's signature in a CMS beside its document, as the documents of this project say.
+/// Puts a result's signature in a CMS beside its document, as the project's documents describe.
 fn placed(directory: &Path, result: &Value, document: &Path) -> PathBuf {
     let [file, out] = ["result.json", "lease.p7s"].map(|name| directory.join(name));
     std::fs::write(&file, result.to_string()).unwrap();
@@ -103,7 +103,7 @@ fn placed(directory: &Path, result: &Value, document: &Path) -> PathBuf {
     out
 }
 
-/// What OpenSSL makes of a CMS beside a document.
+/// OpenSSL's result for a CMS beside a document.
 fn openssl_reads(cms: &Path, document: &Path, ca: &Path) -> Output {
     let mut openssl = Command::new("openssl");
     openssl.args(["cms", "-verify", "-binary", "-inform", "DER", "-in"]).arg(cms);
@@ -174,7 +174,7 @@ async fn the_command_line_device_does_the_same_by_the_links_with_another_kind_of
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
 }
 
-/// Runs a device that approves everything until it has ended one; how.
+/// Runs a device that approves everything until it has ended one; returns how.
 async fn approves(test_device: &mut TestDevice) -> State {
     let mut end = None;
     let once = Run { answer: Answer::Approve, pin: None, count: Some(1) };
@@ -212,7 +212,7 @@ async fn what_is_not_as_the_application_says_fails_the_process_in_one_sentence()
         digest_url,
         with("document_url", at("/elsewhere.pdf")),
         with("document_url", at("/nothing.pdf")),
-        // Nobody listens at the first, and the phone's owner did not allow the second.
+        // No server listens at the first address, and the phone's owner did not allow the second.
         with("document_url", json!("https://localhost:1/")),
         with("document_url", json!("https://127.0.0.2:1/")),
         with("root_certs", json!([BASE64.encode(der(&Authority::new()))])),
@@ -299,7 +299,7 @@ async fn html_is_shown_as_text_and_signed_as_it_was_sent_by_the_links_too() {
         let process = id(&shop.creates(TRANSACTION, &request).await);
         let (_, shown) = jane.opens(None).await.unwrap();
         let looked = server.cli(&["transaction", "show", &process, "--tenant", "acme"]).unwrap();
-        // A look takes nothing.
+        // Reading the process does not take it.
         assert_eq!(looked["state"], if links { "waiting" } else { "taken" });
         jane.device.approve(&shown, None).await.unwrap();
         let text = "│ Pay\n│ \n│ 5\u{a0}€ to Bob <https://bob.example/>now\n\
@@ -361,7 +361,7 @@ async fn a_signature_that_was_made_at_a_link_is_sent_there_again_after_a_restart
     let process = id(&Shop::new(&server).await.creates(TRANSACTION, &transaction()).await);
     let (_, shown) = jane.opens(None).await.unwrap();
     server.kill();
-    // It signs, keeps the signature, and cannot send it.
+    // It signs and stores the signature, but cannot send it.
     let lost = jane.device.approve(&shown, None);
     tokio::time::timeout(std::time::Duration::from_secs(1), lost).await.unwrap_err();
     server.restart();

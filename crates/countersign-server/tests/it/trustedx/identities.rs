@@ -1,5 +1,4 @@
-//! Signing identities: which an application finds, and what it may do to them; and how selectors
-//! find theirs.
+//! Signing identities: which ones an application finds and may change, and how selectors find them.
 
 use countersign_wire::body::Use;
 use reqwest::{Method, StatusCode};
@@ -9,7 +8,7 @@ use super::{RAW, Shop, TRANSACTION, id, openssl_digest, raw, signs, transaction}
 use crate::test_device::TestDevice;
 use crate::test_server::TestServer;
 
-/// Whether it is what the vendor's page of identities says; a list's has no details.
+/// Checks the format of the vendor's page on identities; in a list, without details.
 #[track_caller]
 pub(super) fn is_sign_identity(value: &Value, whole: bool) {
     let names = |value: &Value| {
@@ -263,7 +262,7 @@ async fn a_device_learns_what_it_may_sign_with() {
     let nobody = server.http.get(format!("{}{}{path}", server.address, super::PREFIX));
     assert_eq!(nobody.send().await.unwrap().status().as_u16(), 401);
 
-    // HTML that no algorithm was named for is hashed as the device's type says.
+    // HTML without a named algorithm is hashed as the device's type says.
     let identity = jane.phone().identity(Use::Content).unwrap();
     let finish = |hash: &str| {
         let digest = openssl_digest(hash, "<p>Pay 5 €?</p>".as_bytes());

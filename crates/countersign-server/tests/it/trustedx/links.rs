@@ -1,4 +1,4 @@
-//! The links of a process: which device may end it, with what, and how often.
+//! The links of a process: which device may end it, with which body, and how often.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ use crate::test_server::{TestServer, read};
 
 const DATA: &str = "<p>Pay 5 €?</p>";
 
-/// A finish by a link; its status and what it says.
+/// Finishes by a link; returns the status and the body.
 async fn finishes(
     server: &TestServer,
     test_device: &TestDevice,
@@ -51,14 +51,14 @@ async fn a_process_is_failed_or_cancelled_with_the_devices_words() {
         assert_eq!(status, StatusCode::OK, "{ended}");
         assert_eq!(ended["signature"]["result"], result);
         assert_eq!(shop.result(&id(&created)).await, (StatusCode::OK, result.clone()));
-        // The same again is the same; anything else comes too late.
+        // The same request gets the same answer; any other is too late.
         assert_eq!(put(&server, jane.phone(), path, &body).await, (status, ended));
         let other = put(&server, jane.phone(), path, &json!({"value": "something else"})).await;
         assert_eq!(other.0, StatusCode::CONFLICT);
         assert_eq!(signs(&server, jane.phone(), &id(&created), DATA).await.0, StatusCode::CONFLICT);
         assert_eq!(shop.result(&id(&created)).await.1, result);
     }
-    // Plain text is as good.
+    // Plain text is accepted as well.
     let process = id(&shop.creates(TRANSACTION, &transaction()).await);
     let path = format!("/signatures/{process}/cancel");
     let token = proof(jane.phone(), "PUT", &path, "nein".as_bytes());
@@ -103,7 +103,7 @@ async fn the_same_finish_again_is_answered_again_and_another_is_not() {
     let (status, ended) = finishes(&server, &jane, &process, &body).await;
     assert_eq!(status, 200, "{ended}");
     assert_eq!(finishes(&server, &jane, &process, &body).await, (200, ended));
-    // ECDSA makes another one each time.
+    // ECDSA signatures differ each time.
     let other = finish(identity, "ecdsa-sha256", &digest);
     assert_ne!(other["value"], body["value"]);
     assert_eq!(finishes(&server, &jane, &process, &other).await.0, 409);
@@ -214,7 +214,7 @@ async fn a_signature_is_over_the_digest_that_was_asked_for() {
     reported["digest_value"] = json!(BASE64.encode(&asked));
     assert_eq!(finishes(&server, &jane, &process, &reported).await.0, 200);
 
-    // Where only a URL was given, the device says what it fetched.
+    // If only a URL was given, the device reports the digest that it fetched.
     let mut learnt = raw(&asked, "sha256");
     learnt["input"]["digest_value"] = Value::Null;
     learnt["input"]["digest_url"] = json!("https://docs.example/digest");
@@ -252,7 +252,7 @@ async fn an_identity_that_was_disabled_or_locked_out_signs_nothing() {
     assert_eq!(signs(&server, spare.phone(), &process, DATA).await.0, StatusCode::OK);
 }
 
-/// A proof has been checked, so that the device's key is remembered: its standing is not.
+/// After a first call the device's key is cached, but its status is not.
 #[tokio::test]
 async fn a_device_that_is_known_is_refused_as_soon_as_it_or_its_user_may_not() {
     let server = TestServer::new();
@@ -278,7 +278,7 @@ async fn a_device_that_is_known_is_refused_as_soon_as_it_or_its_user_may_not() {
         let looked = look(&server, jane.phone(), &format!("/signatures/{process}")).await;
         assert_eq!(looked.0, StatusCode::OK);
     }
-    // Another tenant's device of that number is another device.
+    // Another tenant's device with that number is another device.
     server.cli(&["tenant", "create", "other"]).unwrap();
     let path = format!("{PREFIX}/signatures/{process}/cancel");
     let mut phone = jane.phone().clone();
@@ -325,7 +325,7 @@ async fn a_certificate_that_has_expired_signs_nothing() {
     body["sign_identities"] = json!([{"labels": ["brief"]}]);
     let process = id(&shop.creates(TRANSACTION, &body).await);
     until("the end of the certificate", async || {
-        // A moment is valid to its very end (RFC 5280, section 4.1.2.5).
+        // A certificate is valid to the very end of its last second (RFC 5280, section 4.1.2.5).
         (SystemTime::now() > expires + Duration::from_secs(1)).then_some(())
     })
     .await;

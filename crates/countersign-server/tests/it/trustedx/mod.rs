@@ -1,4 +1,4 @@
-//! `TrustedX`'s dialect: what an application and a device say to it, and what becomes of it.
+//! `TrustedX`'s dialect: calls of an application and of a device, and their results.
 
 mod across;
 mod bad_input;
@@ -37,12 +37,12 @@ pub(crate) struct Shop<'h> {
 }
 
 impl<'h> Shop<'h> {
-    /// The house's own client, with every scope.
+    /// The default client of the server, with every scope.
     pub(crate) async fn new(server: &'h TestServer) -> Self {
         Self { server, token: server.trustedx_token(&server.client, "").await }
     }
 
-    /// Makes a call, below the prefix.
+    /// Makes a call, at a path below the prefix.
     pub(crate) async fn call(
         &self,
         method: Method,
@@ -65,19 +65,19 @@ impl<'h> Shop<'h> {
         self.call(Method::GET, path, None).await
     }
 
-    /// Creates a process that must be created; the resource.
+    /// Creates a process, which must succeed; returns the resource.
     pub(crate) async fn creates(&self, path: &str, body: &Value) -> Value {
         let (status, answer) = self.call(Method::POST, path, Some(body)).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
         answer["signature"].clone()
     }
 
-    /// What `/result` says, and with which status.
+    /// The status and the body of `/result`.
     pub(crate) async fn result(&self, id: &str) -> (StatusCode, Value) {
         self.get(&format!("/signatures/{id}/result")).await
     }
 
-    /// How a creation is refused.
+    /// The refusal of a creation.
     async fn refused(&self, path: &str, body: &Value) -> (u16, String, String) {
         let (status, answer) = self.call(Method::POST, path, Some(body)).await;
         let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
@@ -85,7 +85,7 @@ impl<'h> Shop<'h> {
     }
 }
 
-/// A request for a signature over HTML, by whoever has the label `test`.
+/// A request for a signature over HTML, by any identity with the label `test`.
 pub(crate) fn transaction() -> Value {
     json!({"input": {"data": "<p>Pay 5 €?</p>"}, "sign_identities": [{"labels": ["test"]}]})
 }
@@ -103,7 +103,7 @@ pub(crate) fn id(resource: &Value) -> String {
     resource["id"].as_str().unwrap().to_owned()
 }
 
-/// A call to a link, as a phone makes it.
+/// Calls a link, as a phone.
 pub(crate) async fn put(
     server: &TestServer,
     phone: &Phone,
@@ -116,19 +116,19 @@ pub(crate) async fn put(
     read(call.header("content-type", "application/json").body(body).send().await.unwrap()).await
 }
 
-/// A phone's look at a process.
+/// Reads a process, as a phone.
 async fn look(server: &TestServer, phone: &Phone, path: &str) -> (StatusCode, Value) {
     let token = proof(phone, "GET", path, b"");
     let call = server.http.get(format!("{}{PREFIX}{path}", server.address)).bearer_auth(token);
     read(call.send().await.unwrap()).await
 }
 
-/// What a phone proves itself with, for one call below the prefix.
+/// A phone's token for one call below the prefix.
 fn proof(phone: &Phone, method: &str, path: &str, body: &[u8]) -> String {
     proof_of(phone, method, &format!("{PREFIX}{path}"), body)
 }
 
-/// The same, for a call anywhere.
+/// The same, for a call with any path.
 pub(crate) fn proof_of(phone: &Phone, method: &str, path: &str, body: &[u8]) -> String {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let call = Call { method, path, body };
@@ -136,7 +136,7 @@ pub(crate) fn proof_of(phone: &Phone, method: &str, path: &str, body: &[u8]) -> 
     jws::sign_call(&phone.auth_key, &name, &phone.server, call, at)
 }
 
-/// A finish with a signature that OpenSSL makes, over a digest.
+/// The body of a finish with a signature that OpenSSL makes, over a digest.
 pub(crate) fn finish(identity: &PhoneIdentity, algorithm: &str, digest: &[u8]) -> Value {
     json!({
         "value": BASE64.encode(openssl_signs(&identity.key, algorithm, digest)),
@@ -145,7 +145,7 @@ pub(crate) fn finish(identity: &PhoneIdentity, algorithm: &str, digest: &[u8]) -
     })
 }
 
-/// Finishes a transaction over `data`; the answer.
+/// Finishes a transaction over `data`; returns the answer.
 pub(crate) async fn signs(
     server: &TestServer,
     phone: &Phone,
@@ -156,7 +156,7 @@ pub(crate) async fn signs(
     put(server, phone, &format!("/signatures/{process}/finish"), &body).await
 }
 
-/// A finish with a signature over HTML.
+/// The body of a finish with a signature over HTML.
 pub(crate) fn over_html(identity: &PhoneIdentity, data: &str) -> Value {
     finish(identity, "ecdsa-sha256", &openssl_digest("sha256", data.as_bytes()))
 }
@@ -211,7 +211,7 @@ fn openssl(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
-/// Asks for something again until it is so; it must be within ten seconds.
+/// Repeats a request until it has the wanted result, for at most ten seconds.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     for _ in 0..200 {
         if let Some(found) = ask().await {

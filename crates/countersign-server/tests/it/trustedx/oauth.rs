@@ -1,4 +1,4 @@
-//! Tokens: whose they are, and what they are good for.
+//! Tokens: their clients and their scopes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -11,7 +11,7 @@ use crate::test_server::{TestServer, read};
 
 const NAMES: &str = "urn:safelayer:eidas:sign:identity:";
 
-/// Asks some tenant's authorization server for a token.
+/// Requests a token from a tenant's authorization server.
 pub(super) async fn token_at(
     server: &TestServer,
     tenant: &str,
@@ -110,7 +110,7 @@ async fn a_client_has_the_scopes_that_it_was_made_with() {
     assert_eq!((status.as_u16(), &refused["error"]), (400, &json!("invalid_scope")));
     let unknown = ["client", "create", "Odd", "--tenant", "acme", "--scope", "everything"];
     let failed = server.cli(&unknown).unwrap_err();
-    assert!(failed.stderr.contains("everything is none of the scopes"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("everything is not one of the scopes"), "{}", failed.stderr);
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ async fn what_is_deleted_was_cancelled_and_is_known_no_more() {
         assert_eq!(status, StatusCode::GONE, "{answer}");
     }
 
-    // An ended one is deleted as well, and its evidence stays.
+    // An ended process can be deleted as well; its evidence stays.
     let process = id(&shop.creates(TRANSACTION, &transaction()).await);
     assert_eq!(signs(&server, jane.phone(), &process, "<p>Pay 5 €?</p>").await.0, StatusCode::OK);
     let path = format!("/signatures/{process}");

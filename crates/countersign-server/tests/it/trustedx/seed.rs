@@ -1,5 +1,6 @@
-//! The served resource against the vendor's page: `representations.txt` quotes its representations,
-//! and each member there is served, of its type and in its place, and no other.
+//! Compares the served resource with the vendor's page: `representations.txt` quotes its
+//! representations; each member there is served with its type and in its place, and no other member
+//! is.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -17,19 +18,19 @@ use super::{
 use crate::test_device::TestDevice;
 use crate::test_server::TestServer;
 
-/// What a member is.
+/// The type of a member.
 #[derive(Clone, Debug)]
 enum Shape {
     Text,
-    /// One of the page's other representations, by the name that it has there.
+    /// Another representation of the page, by its name there.
     Other(String),
-    /// Whatever it is.
+    /// Any value.
     Open,
     List(Box<Shape>),
     Members(Vec<(String, Shape)>),
 }
 
-/// Reads a representation: JSON whose values are types in braces.
+/// Parses a representation: JSON whose values are types in braces.
 struct Reader<'a>(Peekable<Chars<'a>>);
 
 impl Reader<'_> {
@@ -98,13 +99,13 @@ fn representations() -> BTreeMap<String, Shape> {
     parts.map(read).collect()
 }
 
-/// What was served of each path.
+/// The members that were served, by path.
 #[derive(Default)]
 struct Served(BTreeMap<String, usize>);
 
 impl Served {
-    /// Whether a value is what the page says, and nothing more. Members may be left out, and stand
-    /// in the page's order.
+    /// Checks that a value has only the members of the page. Members may be absent, and are in the
+    /// page's order.
     fn look(&mut self, path: &str, value: &Value, shape: &Shape, input: &Shape) {
         *self.0.entry(path.to_owned()).or_default() += 1;
         let named = representations();
@@ -137,7 +138,7 @@ impl Served {
     }
 }
 
-/// All paths of a shape, those of an input under the name of its kind.
+/// All paths of a shape; those of an input are under the name of its kind.
 fn paths(path: &str, shape: &Shape, into: &mut Vec<String>) {
     into.push(path.to_owned());
     let named = representations();

@@ -1,4 +1,4 @@
-//! What an application asks for when it makes a code, or lists them.
+//! Requests to create or list activation codes.
 
 use countersign_core::time::Timestamp;
 use countersign_wire::code::ActivationCode;
@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 
 use countersign_http::json_members::{BadBody, bad, object, optional};
 
-/// A request to make a code.
+/// A request to create a code.
 #[derive(Debug)]
 pub struct NewCode {
-    /// None: it is generated.
+    /// The code; `None` to generate one.
     pub code: Option<ActivationCode>,
-    /// None: as configured.
+    /// The expiry; `None` for the configured lifetime.
     pub not_after: Option<Timestamp>,
-    /// Whether it is left out of lists.
+    /// Whether the code is left out of lists.
     pub secret: bool,
 }
 
@@ -44,7 +44,7 @@ impl NewCode {
     }
 }
 
-/// Epoch seconds, in a string or as a number. What is not given, or given empty, is none.
+/// Epoch seconds, in a string or as a number. `None` if the member is absent or empty.
 fn moment(raw: Option<Box<RawValue>>) -> Result<Option<Timestamp>, BadBody> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -70,7 +70,8 @@ fn moment(raw: Option<Box<RawValue>>) -> Result<Option<Timestamp>, BadBody> {
     }
 }
 
-/// What the query asks for. Pictures of both types hold the same here: what a device enrols with.
+/// The parameters of the query. QR codes of both types contain the same here: the data for
+/// enrolment.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct ActivationRequest {
     pub qr_type: bool,

@@ -1,4 +1,4 @@
-//! What an application says of a person when it makes them.
+//! Requests to create a user.
 
 use countersign_core::id::UserName;
 use countersign_core::limits::PROFILE_BYTES_MAX;
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use countersign_http::json_members::{BadBody, bad, object, optional};
 
-/// What is kept of a user, in the ledger and in this form.
+/// The stored description of a user, in the ledger's form.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Profile {
@@ -23,18 +23,18 @@ pub struct Profile {
     pub required_actions: Vec<String>,
 }
 
-/// A request to make a user.
+/// A request to create a user.
 #[derive(Debug)]
 pub struct NewUser {
     pub name: UserName,
-    /// A [`Profile`], as it is kept.
+    /// A [`Profile`], in its stored form.
     pub profile: String,
 }
 
-/// Why nobody can be made of a body.
+/// The reason why a body creates no user.
 #[derive(Debug)]
 pub enum BadUser {
-    /// It names nobody.
+    /// The user's name is absent.
     Nameless,
     Body(BadBody),
 }
@@ -45,7 +45,7 @@ impl From<BadBody> for BadUser {
     }
 }
 
-/// The vendor writes some of the names with a capital letter; both spellings are read.
+/// The vendor writes some of the names with a capital letter; both spellings are accepted.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct UserFields {
@@ -64,7 +64,7 @@ impl NewUser {
     pub fn parse(body: &[u8]) -> Result<Self, BadUser> {
         let fields: UserFields = object(body)?;
         let name: Option<String> = optional(fields.username, "username", "a string")?;
-        // What an address names is trimmed as well, so that whoever is made can be addressed.
+        // Trimmed, because the name in an address is trimmed too, and must find this user.
         let name = name.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let name = name.ok_or(BadUser::Nameless)?.parse();
         let name = match name {

@@ -1,5 +1,5 @@
-//! What callers send, read into types once. What is no request is a fault; a request with a wrong
-//! parameter is one, and is answered with a status that names the parameter.
+//! SOAP messages, parsed into types once. An invalid message is answered with a fault; a valid one
+//! with a wrong parameter is answered with a status that names the parameter.
 
 use countersign_core::limits::{CONTENT_BYTES_MAX, NAME_BYTES_MAX, ROWS_MAX};
 
@@ -7,8 +7,8 @@ use countersign_core::spec::Operation;
 
 use super::xml::{self, BadXml, Element, Space};
 
-/// The commands, by the vendor's names; the vendor has no form of `AuthUserRequest`, and another
-/// one of `GetSecureChallenge`.
+/// The commands, by the vendor's names. The vendor has no `AuthUserRequest`, and a different
+/// `GetSecureChallenge`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SoapCommand {
     AuthSignatureRequest,
@@ -20,17 +20,17 @@ pub(super) enum SoapCommand {
     GetSecureChallenge,
 }
 
-/// How a command's parameters are written, and its answer.
+/// The format of a command's parameters and of its answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Style {
-    /// Elements with names of their own; the answer is `status` and `result`.
+    /// Elements with their own names; the answer is `status` and `result`.
     Elements,
     /// A list of attributes, each with an id and a value; the answer is `results`, with such a
     /// list.
     Attributes,
 }
 
-/// A command, found in its envelope.
+/// A command, extracted from its envelope.
 #[derive(Debug)]
 pub struct SoapCall {
     pub(super) command: SoapCommand,
@@ -38,7 +38,7 @@ pub struct SoapCall {
     element: Element,
 }
 
-/// Why a message is no request; a fault for its sender.
+/// The reason why a message is invalid; a fault for its sender.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotSoap {
     #[error("{0}")]
@@ -59,50 +59,50 @@ pub enum NotSoap {
     UnknownCommand,
 }
 
-/// A parameter does not say what it should; a sentence for the caller.
+/// The reason why a parameter is invalid; a sentence for the caller.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BadParameter(pub String);
 
-/// What is shown and signed at a login for which the application has no words of its own.
+/// The content of a login for which the application gives no text.
 const LOGIN: &str = "Log in?";
 
-/// What a caller asks, with the component that it says it is.
+/// A parsed command, with the component type that the caller gives.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RequestedAttributes {
     pub component: String,
     pub what: What,
 }
 
-/// What is asked. Names are as they were written: whose they are is found out later.
+/// The parsed command. Names are not yet resolved.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum What {
-    /// Have this signed, and answer when it is.
+    /// Start a signature, and answer when it ends.
     Sign { operation: Operation, user: NamedUser, serial: Option<String>, data: Data },
-    /// Answer when what has this key is signed.
+    /// Answer when the transaction with this key ends.
     Await { operation: Operation, user: NamedUser, serial: Option<String>, key: String },
-    /// Make a key for this.
+    /// Create a request key for a transaction.
     Prepare { operation: Operation, user: NamedUser, serial: Option<String>, data: Data },
-    /// Give what has this key to this device.
+    /// Give the transaction with this key to this device.
     Fetch { serial: String, key: String },
-    /// This is the signature.
+    /// End a transaction with this signature.
     Complete { user: NamedUser, key: String, signature: String },
-    /// This device's person will not sign.
+    /// End a transaction with the user's decline on this device.
     Cancel { serial: String, message: String },
 }
 
-/// Who is to sign.
+/// The user who is to sign.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NamedUser {
     pub id: String,
     pub(super) domain: Option<String>,
 }
 
-/// What is to be signed.
+/// The content that is to be signed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Data {
     /// A title, which may be empty, and rows of key and value.
     Fields(String, Vec<(String, String)>),
-    /// A body that only the application on the device can read.
+    /// Bytes that only the application on the device can interpret.
     Body(Vec<u8>),
 }
 
@@ -117,7 +117,7 @@ impl SoapCommand {
         Self::GetSecureChallenge,
     ];
 
-    /// Its element's name.
+    /// The name of its element.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::AuthSignatureRequest => "authSignatureRequest",
@@ -130,12 +130,12 @@ impl SoapCommand {
         }
     }
 
-    /// Whether the vendor has it with a list of attributes.
+    /// Whether the vendor's form of it has a list of attributes.
     fn has_attributes(self) -> bool {
         matches!(self, Self::GenRequest | Self::AuthSignature)
     }
 
-    /// The elements that it may have, where it has no list of attributes.
+    /// The allowed elements, if it has no list of attributes.
     fn elements(self) -> &'static [&'static str] {
         match self {
             Self::AuthSignatureRequest => {
@@ -166,7 +166,7 @@ impl SoapCommand {
 }
 
 impl SoapCall {
-    /// Finds the command in a message.
+    /// Extracts the command from a message.
     ///
     /// # Errors
     /// [`NotSoap`], the first reason found.
@@ -174,14 +174,14 @@ impl SoapCall {
         let envelope = xml::parse(message)?;
         match (envelope.space, &*envelope.name) {
             (Space::Soap, "Envelope") => {}
-            // SOAP 1.1, section 4.4.1: another envelope is another version.
+            // SOAP 1.1, section 4.4.1: another envelope means another version.
             (Space::Soap12 | Space::Other, "Envelope") => return Err(NotSoap::OtherVersion),
             _ => return Err(NotSoap::NotEnvelope),
         }
         let is = |element: &Element, name| element.space == Space::Soap && element.name == name;
         let parts = envelope.elements().ok_or(NotSoap::NotEnvelope)?;
-        // SOAP 1.1, section 4: the header, if there is one, is first. What follows the body is
-        // nobody's.
+        // SOAP 1.1, section 4: the header, if there is one, is first. Elements after the body are
+        // ignored.
         let (header, rest) = match parts {
             [header, rest @ ..] if is(header, "Header") => (Some(header), rest),
             rest => (None, rest),
@@ -213,7 +213,7 @@ impl SoapCall {
         Ok(Self { command, style, element })
     }
 
-    /// Reads its parameters.
+    /// Parses the parameters.
     ///
     /// # Errors
     /// [`BadParameter`], the first reason found.
@@ -257,8 +257,8 @@ impl SoapCall {
     }
 
     fn of_attributes(&self) -> Result<RequestedAttributes, BadParameter> {
-        // The vendor's authSignature does not go without a dataFieldList, so callers send one with
-        // anything in it; what is signed is what the key names.
+        // The vendor's authSignature requires a dataFieldList, so callers send one with any
+        // content. It is ignored: the key determines what is signed.
         let given = ParameterElements::of(&self.element, &["attributeSet", "dataFieldList"])?;
         let list = given.get("attributeSet").map(attributes).transpose()?;
         let mut list = list.unwrap_or_default();
@@ -302,7 +302,7 @@ impl SoapCall {
     }
 }
 
-/// The vendor's other kinds of request are read off line by devices of its own.
+/// The vendor's other kinds of request are for offline devices of its own.
 fn scan_only(name: &str, given: Option<&str>) -> Result<(), BadParameter> {
     match given {
         None | Some("SCAN") => Ok(()),
@@ -316,7 +316,7 @@ fn user(given: &ParameterElements<'_>) -> Result<NamedUser, BadParameter> {
     Ok(NamedUser { id: user.required("userID")?, domain: user.optional("domain")? })
 }
 
-/// Something that is pushed, or the key of something that is there.
+/// A transaction to push, or the key of an existing one.
 fn asked_to(
     operation: Operation,
     key: &str,
@@ -340,7 +340,8 @@ fn asked_to(
     }
 }
 
-/// A login needs no words: the device says who asks. With neither title nor list, it gets ours.
+/// A login needs no text, because the device shows the client's name. Without title and list, it
+/// gets ours.
 fn login(given: &ParameterElements<'_>) -> Result<Data, BadParameter> {
     let title = given.get("title").map(whole).transpose()?.unwrap_or_default();
     match given.get("dataFieldList") {
@@ -391,7 +392,7 @@ fn body(name: &str, hex: &str) -> Result<Data, BadParameter> {
     }
 }
 
-/// Ids and values, those that are said to be null aside.
+/// The pairs of id and value, without those that are marked as null.
 fn attributes(set: &Element) -> Result<Vec<(String, String)>, BadParameter> {
     let mut list: Vec<(String, String)> = Vec::new();
     for attribute in elements(set)? {
@@ -410,7 +411,7 @@ fn attributes(set: &Element) -> Result<Vec<(String, String)>, BadParameter> {
             let is_set = matches!(option.text(), Some("true" | "1"));
             match &*option.name.to_ascii_lowercase() {
                 "null" => is_null |= is_set,
-                // Nothing of a request is written to a log.
+                // Requests are never logged, so this option changes nothing.
                 "masked" => {}
                 _ if !is_set => {}
                 _ => return bad("attributeOptions must be NULL or MASKED"),
@@ -428,7 +429,7 @@ fn attributes(set: &Element) -> Result<Vec<(String, String)>, BadParameter> {
     Ok(list)
 }
 
-/// The parameters inside an element, each at most once, none that is not known.
+/// The parameters inside an element: each at most once, and only known ones.
 struct ParameterElements<'a>(Vec<&'a Element>);
 
 impl<'a> ParameterElements<'a> {
@@ -456,7 +457,7 @@ impl<'a> ParameterElements<'a> {
         self.0.iter().find(|element| element.name == name).copied()
     }
 
-    /// A text; an empty one is none.
+    /// A text; `None` if it is empty.
     fn optional(&self, name: &str) -> Result<Option<String>, BadParameter> {
         let Some(element) = self.get(name) else { return Ok(None) };
         match element.text() {
@@ -482,7 +483,7 @@ fn whole(element: &Element) -> Result<String, BadParameter> {
     text.map(str::to_owned).ok_or_else(not_text)
 }
 
-/// A caller's own word, short enough to say back.
+/// The caller's text, shortened for an error message.
 fn shown(name: &str) -> String {
     const _: () = assert!(64 < NAME_BYTES_MAX);
     name.chars().take(64).collect()

@@ -1,4 +1,4 @@
-//! What each command does: words into the engine's, and its ends and refusals into a status.
+//! The commands: converts parameters to the engine's types, and ends and refusals to a status.
 
 use std::sync::Arc;
 
@@ -23,18 +23,18 @@ use countersign_http::qr;
 use countersign_node::log;
 use countersign_node::wait;
 
-/// Why a command did not do what was asked.
+/// The reason why a command failed.
 enum CommandError {
-    /// The caller is told by a status, and a sentence where that gives away no more.
+    /// Answered with a status, and with a sentence if it reveals no more than the status.
     Told(Status, Option<String>),
     /// There is no answer.
     Unanswered(Fault),
 }
 
-/// Does what the command asks, and says what it came to.
+/// Performs the command, and returns its result.
 ///
 /// # Errors
-/// When there is nothing to say of the command, because the server failed or ends.
+/// If there is no result, because the server failed or drains.
 pub(super) async fn perform(
     soap: &Soap,
     caller: Caller,
@@ -43,7 +43,7 @@ pub(super) async fn perform(
     match done(soap, caller, call).await {
         Ok(done) => Ok(CommandResult::Done(done)),
         Err(CommandError::Told(status, sentence)) => {
-            // Callers may be told less, by the policy; the log keeps the true one.
+            // The policy may give callers a less precise status; the log keeps the precise one.
             info!(status = status.name(), "{} was refused", call.command.as_str());
             Ok(CommandResult::Not(soap.phones.told(status), sentence))
         }
@@ -56,7 +56,7 @@ async fn done(soap: &Soap, caller: Caller, call: &SoapCall) -> Result<Done, Comm
     if component != caller.name {
         return Err(BadParameter("componentType is not the name of this client".into()).into());
     }
-    // A twin of a phone's call reaches only what this client asked for itself.
+    // The equivalents of phones' calls can only access this client's own transactions.
     let (tenant, client) = (caller.tenant.clone(), caller.client.clone());
     let asker = Asker { tenant: &tenant, client: Some(&client), operation: Operation::Sign };
     match what {
@@ -95,7 +95,7 @@ impl Soap {
     /// Starts a signature, and waits for its end.
     async fn sign(&self, order: SignatureRequest) -> Result<Done, CommandError> {
         let core = &self.authenticator.core;
-        // Listening begins before the start, so that no end falls in between.
+        // The waiter is registered before the start, so that no end is missed in between.
         let waiter = core.notifier().wait(&order.tenant, &order.client, order.id);
         let waiter = waiter.map_err(Error::from)?;
         let started = core.start(order).await?;
@@ -103,7 +103,7 @@ impl Soap {
         self.signed(&ended.ok_or_else(Fault::draining)?).await
     }
 
-    /// Starts a signature that no device is told of, and draws its key.
+    /// Starts a signature that is offered to no device, and creates its request key.
     async fn prepare(&self, order: SignatureRequest) -> Result<Done, CommandError> {
         let order = SignatureRequest { clocks: Clocks::One(CLOCK_DEFAULT), ..order };
         let started = self.authenticator.core.start(order).await?;
@@ -114,8 +114,8 @@ impl Soap {
         Ok(Done::Prepared { operation: spec.operation, user, domain, key, picture })
     }
 
-    /// Waits for the end of what has this key, if it is this client's and this user's. What has not
-    /// ended by then stays open, and may be waited for again.
+    /// Waits for the end of the transaction with this key, if it is this client's and this user's.
+    /// If it does not end in time, it stays open and can be awaited again.
     async fn wait_for(
         &self,
         operation: Operation,
@@ -148,10 +148,10 @@ impl Soap {
         }
     }
 
-    /// What the end of a transaction says to who waited for it.
+    /// The result of an ended transaction for its waiting caller.
     async fn signed(&self, ended: &Arc<Transaction>) -> Result<Done, CommandError> {
         let spec = &ended.spec;
-        let end = ended.end().expect("what was waited for has ended");
+        let end = ended.end().expect("the awaited transaction has ended");
         let End::Finished { by, proof } = end else {
             return Err(CommandError::Told(Status::of_end(end), None));
         };
@@ -171,7 +171,7 @@ impl Soap {
         })
     }
 
-    /// What is asked of a user, for devices that are told of it or not.
+    /// The signature request for a user; devices are notified of it or not.
     async fn order(
         &self,
         operation: Operation,
@@ -209,7 +209,7 @@ impl Soap {
         })
     }
 
-    /// The device of that serial number; any, where there is none.
+    /// The device with this serial number; any device if there is none.
     async fn recipients(
         &self,
         caller: &Caller,
@@ -224,8 +224,8 @@ impl Soap {
     }
 }
 
-/// The user, in the client's own tenant: one of any other domain is nobody, and so is a name that
-/// no user can have.
+/// The user in the client's own tenant. Another domain is refused as an unknown user, and so is an
+/// invalid name.
 fn user_name(caller: &Caller, user: &NamedUser) -> Result<UserName, Refusal> {
     let is_own = user.domain.as_ref().is_none_or(|domain| domain == caller.tenant.as_str());
     let name = is_own.then(|| user.id.parse().ok()).flatten();

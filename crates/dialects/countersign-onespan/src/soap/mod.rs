@@ -1,8 +1,9 @@
-//! SOAP 1.1 for relying applications: start a signature and wait for it, make a key for one that is
-//! scanned, and the twins of what phones say over REST.
+//! SOAP 1.1 for clients: starting a signature and waiting for it, creating a key for one that is
+//! scanned, and the equivalents of the phones' REST calls.
 //!
-//! Who asks is a client, by HTTP Basic with its id and secret; its tenant is the one that it is in.
-//! What is no request gets a fault and a 4xx; whatever a command comes to is HTTP 200 and a status.
+//! The caller is a client, which authenticates by HTTP Basic with its id and secret; its tenant is
+//! its own. An invalid message gets a fault and a 4xx; every performed command gets HTTP 200 and a
+//! status.
 
 pub mod body;
 mod command;
@@ -29,22 +30,22 @@ use countersign_http::caller::{AuthError, Authenticator, Caller, basic};
 use countersign_http::listen::Peer;
 use countersign_node::task::Shutdown;
 
-/// What the commands share.
+/// The state that the commands share.
 #[derive(Clone)]
 pub struct Soap {
-    /// Who is asking, and the engine.
+    /// Authenticates callers, and holds the engine.
     pub authenticator: Authenticator,
-    /// What phones do, for the twins of their calls.
+    /// The phones' calls, for their SOAP equivalents.
     pub phones: Phones,
-    /// Whether the process is about to end.
+    /// Says whether the process is draining.
     pub tasks: Shutdown,
     /// How long a suspended call waits.
     pub wait: Duration,
-    /// Where applications reach the server, as the description says it.
+    /// The server's address for clients, which the WSDL contains.
     pub address: Arc<str>,
 }
 
-/// The one address of all commands.
+/// The one route of all commands.
 pub fn router(soap: Soap) -> Router {
     let methods = get(describe).post(call).fallback(async || Fault::method());
     Router::new()
@@ -53,7 +54,7 @@ pub fn router(soap: Soap) -> Router {
         .with_state(soap)
 }
 
-/// `GET /onespan/soap?wsdl`: the description, with this server's own address.
+/// `GET /onespan/soap?wsdl`: the WSDL, with this server's own address.
 async fn describe(State(soap): State<Soap>, uri: Uri) -> Response {
     const DESCRIPTION: &str = include_str!("onespan.wsdl");
     if !uri.query().is_some_and(|query| query.eq_ignore_ascii_case("wsdl")) {
@@ -77,14 +78,14 @@ async fn call(State(soap): State<Soap>, request: Request) -> Result<Response, Fa
     Ok(render::answer(&call, &answer))
 }
 
-/// RFC 2376 lets `application/xml` mean the same as SOAP 1.1's `text/xml`, and some clients say
-/// that.
+/// RFC 2376 gives `application/xml` the same meaning as SOAP 1.1's `text/xml`, and some clients
+/// send it.
 fn is_xml(headers: &HeaderMap) -> bool {
     body_limit::is(headers, "text/xml") || body_limit::is(headers, "application/xml")
 }
 
 impl Soap {
-    /// The client whose id and secret the request bears.
+    /// Authenticates the client by the id and secret of the request.
     async fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, AuthError> {
         let (id, secret) = basic(headers).ok_or(AuthError::NotAuthenticated)?;
         let client = self.authenticator.client(&id, &secret, address).await?;

@@ -1,5 +1,4 @@
-//! What callers are told: an envelope with a command's answer, or with a fault for what was no
-//! request.
+//! Answers: an envelope with a command's result, or with a fault for an invalid message.
 
 use std::borrow::Cow;
 
@@ -18,16 +17,16 @@ use crate::codes::Status;
 use countersign_http::body_limit;
 use countersign_http::caller::AuthError;
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub(super) enum CommandResult {
-    /// It did what was asked.
+    /// The command succeeded.
     Done(Done),
-    /// It did not; with a sentence for the caller where there is more to say than the status does.
+    /// The command failed; with a sentence for the caller if it says more than the status.
     Not(Status, Option<String>),
 }
 
-/// What is told of a command that did what was asked.
+/// The result of a successful command.
 #[derive(Debug)]
 pub(super) enum Done {
     Signed { user: String, domain: String, serial: String, signature: String },
@@ -37,9 +36,9 @@ pub(super) enum Done {
     Cancelled,
 }
 
-/// Why there is no answer to a command, by SOAP 1.1, section 4.4. The HTTP status is 4xx where the
-/// sender must change something (WS-I Basic Profile 1.1, section 3.4.4), and never tells a
-/// command's outcome.
+/// The reason why a command has no result, by SOAP 1.1, section 4.4. The HTTP status is 4xx if the
+/// sender must change something (WS-I Basic Profile 1.1, section 3.4.4); it never tells a command's
+/// outcome.
 #[derive(Debug)]
 pub(super) struct Fault {
     status: StatusCode,
@@ -51,7 +50,7 @@ pub(super) struct Fault {
 const CLIENT: &str = "Client";
 const SERVER: &str = "Server";
 
-/// The answer to a call, in the call's own style.
+/// The answer to a call, in the call's own format.
 pub(super) fn answer(call: &SoapCall, answer: &CommandResult) -> Response {
     let mut out = Xml::envelope();
     let name = format!("sig:{}Response", call.command.as_str());
@@ -174,17 +173,17 @@ impl Fault {
         Self { status, code: SERVER, sentence: sentence.into(), header }
     }
 
-    /// The server is about to end.
+    /// The server is draining.
     pub(super) fn draining() -> Self {
         Self::server("the server is about to stop; try again")
     }
 
-    /// The server failed; it has been logged.
+    /// The server failed; the failure has been logged.
     pub(super) fn failed() -> Self {
         Self::server("the server failed; try again")
     }
 
-    /// Too many guesses.
+    /// Too many wrong guesses.
     pub(super) fn too_many() -> Self {
         let header = Some((RETRY_AFTER, HeaderValue::from_static("60")));
         let sentence = "too many tries; wait a minute";
@@ -197,7 +196,7 @@ impl Fault {
         Self { header, ..Self::client(StatusCode::TOO_MANY_REQUESTS, quota.to_string()) }
     }
 
-    /// A message that does not say that it is XML.
+    /// A message whose media type is not XML.
     pub(super) fn not_xml() -> Self {
         let sentence = "the Content-Type must be text/xml";
         Self::client(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence)
@@ -214,7 +213,7 @@ impl Fault {
 impl From<AuthError> for Fault {
     fn from(stranger: AuthError) -> Self {
         match stranger {
-            // Whether there is such a tenant is told to its clients only.
+            // Only its own clients learn whether a tenant exists.
             AuthError::NoTenant | AuthError::NotAuthenticated => Self {
                 header: Some((
                     WWW_AUTHENTICATE,
@@ -292,7 +291,7 @@ impl Xml {
         self.0.extend(["</", name, ">"]);
     }
 
-    /// Names may hold characters that no XML can: those are shown as what they are not.
+    /// Names may contain characters that XML does not allow; those are replaced.
     fn leaf(&mut self, name: &str, text: &str) {
         let shown = |c| if xml::is_allowed(c) { c } else { char::REPLACEMENT_CHARACTER };
         let text: String = text.chars().map(shown).collect();

@@ -1,7 +1,7 @@
-//! XML as far as SOAP 1.1 allows it (section 3): elements and text, without a document type,
-//! without processing instructions, and bounded before anything is built of it.
+//! A parser for XML as SOAP 1.1 allows it (section 3): elements and text, without a document type
+//! and processing instructions, and with limits that are checked before anything is built.
 //!
-//! What is read here holds no reference that is still to be resolved, so nothing can grow.
+//! A parsed document contains no unresolved references, so it cannot grow.
 
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_xml_entity;
@@ -9,54 +9,54 @@ use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
 use quick_xml::name::{Namespace, ResolveResult};
 use quick_xml::reader::NsReader;
 
-/// Elements inside each other.
+/// The largest depth of nested elements.
 pub(super) const DEPTH_MAX: usize = 16;
-/// Elements of one document.
+/// The largest number of elements in one document.
 pub(super) const ELEMENTS_MAX: usize = 1_024;
-/// Attributes of one element, namespace declarations included.
+/// The largest number of attributes of one element, namespace declarations included.
 pub(super) const ATTRIBUTES_MAX: usize = 64;
 
-/// The envelope of SOAP 1.1, section 3.
+/// The namespace of SOAP 1.1's envelope, section 3.
 pub(super) const SOAP: &str = "http://schemas.xmlsoap.org/soap/envelope/";
-/// The envelope of SOAP 1.2, told from strange XML so that it is refused by name.
+/// The namespace of SOAP 1.2's envelope, recognised so that the fault can name the version.
 const SOAP_1_2: &str = "http://www.w3.org/2003/05/soap-envelope";
-/// The vendor's commands.
+/// The namespace of the vendor's commands.
 pub(super) const SIGNATURE: &str = "http://www.vasco.com/IdentikeyServer/IdentikeyTypes/Signature";
 const INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
-/// SOAP 1.1, section 4.2.2: whoever reads the header first.
+/// SOAP 1.1, section 4.2.2: the first receiver of the header.
 const ACTOR_NEXT: &str = "http://schemas.xmlsoap.org/soap/actor/next";
 
-/// An element, with what is in it.
+/// An element with its content.
 #[derive(Debug)]
 pub(super) struct Element {
     pub(super) space: Space,
-    /// Its name, without a prefix.
+    /// The local name, without a prefix.
     pub(super) name: String,
-    /// All of its text, references resolved.
+    /// All of its text, with references resolved.
     text: String,
     pub(super) children: Vec<Element>,
-    /// Whether it says, in the schema's words, that it has no value (`xsi:nil`).
+    /// Whether it is marked as having no value (`xsi:nil`).
     pub(super) is_nil: bool,
     must_understand: bool,
     is_for_others: bool,
 }
 
-/// The namespaces that mean something here.
+/// The namespaces that this dialect knows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Space {
-    /// None.
+    /// No namespace.
     Unqualified,
     /// SOAP 1.1.
     Soap,
     /// SOAP 1.2.
     Soap12,
-    /// The vendor's.
+    /// The vendor's namespace.
     Signature,
-    /// Any other.
+    /// Any other namespace.
     Other,
 }
 
-/// Why bytes are not taken as XML; a sentence for the caller.
+/// The reason why bytes are not accepted as XML; a sentence for the caller.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadXml {
     #[error("the body is not UTF-8")]
@@ -80,34 +80,33 @@ pub enum BadXml {
 }
 
 impl Element {
-    /// Its text, if it holds nothing else; white space around it is nobody's.
+    /// The text without surrounding white space, if the element contains nothing else.
     pub(super) fn text(&self) -> Option<&str> {
         self.children.is_empty().then(|| trimmed(&self.text))
     }
 
-    /// Its text to the last blank, if it holds nothing else: what people read is not tidied.
+    /// The text with its white space, if the element contains nothing else, because users read it.
     pub(super) fn whole_text(&self) -> Option<&str> {
         self.children.is_empty().then_some(&*self.text)
     }
 
-    /// Its elements, if between them is only white space.
+    /// The child elements, if only white space is between them.
     pub(super) fn elements(&self) -> Option<&[Element]> {
         trimmed(&self.text).is_empty().then_some(&self.children)
     }
 
-    /// Whether it is a header's entry that the receiver of the message must obey (SOAP 1.1, section
-    /// 4.2.3).
+    /// Whether it is a header entry that the receiver must understand (SOAP 1.1, section 4.2.3).
     pub(super) fn is_mandatory(&self) -> bool {
         self.must_understand && !self.is_for_others
     }
 }
 
-/// White space as XML 1.0, section 2.3 has it; Unicode's other kinds are text.
+/// White space by XML 1.0, section 2.3; Unicode's other kinds are text.
 fn trimmed(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\r', '\n'])
 }
 
-/// Reads a document.
+/// Parses a document.
 ///
 /// # Errors
 /// [`BadXml`], the first reason found.
@@ -153,7 +152,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Element, BadXml> {
     }
 }
 
-/// A declaration that names another encoding is not believed.
+/// Refuses a declaration that names another encoding.
 fn check(declaration: &BytesDecl<'_>) -> Result<(), BadXml> {
     let version = declaration.version().map_err(|_| BadXml::NotWellFormed)?;
     let encoding = declaration.encoding().transpose().map_err(|_| BadXml::NotWellFormed)?;
@@ -166,7 +165,7 @@ fn check(declaration: &BytesDecl<'_>) -> Result<(), BadXml> {
     }
 }
 
-/// What a tag says, all of its names resolved.
+/// The element of a tag, with all names resolved.
 fn element(reader: &NsReader<&[u8]>, tag: &BytesStart<'_>) -> Result<Element, BadXml> {
     let (space, name) = reader.resolver().resolve_element(tag.name());
     let mut element = Element {
@@ -223,11 +222,11 @@ impl Space {
     }
 }
 
-/// A document that is being read.
+/// A document that is being parsed.
 #[derive(Default)]
 struct Building {
     root: Option<Element>,
-    /// Elements that have begun and not ended, the innermost last.
+    /// Elements that are not yet closed, the innermost last.
     open: Vec<Element>,
     begun: usize,
 }

@@ -35,7 +35,7 @@ fn raw() -> Value {
     })
 }
 
-/// A body with one member changed; `null` takes it away.
+/// A body with one member changed; `null` removes it.
 fn with(mut body: Value, path: &str, value: Value) -> Value {
     let (parent, name) = path.rsplit_once('/').unwrap();
     body.pointer_mut(parent).unwrap()[name] = value;
@@ -83,7 +83,7 @@ fn a_digest_is_of_its_algorithms_length() {
 #[test]
 fn hexadecimal_digits_are_no_digest() {
     let hex = "0123456789abcdef".repeat(4);
-    // As text it is base64 of 48 bytes, and encoded it has 64.
+    // As text it is base64 of 48 bytes; encoded it has 64.
     for (hash, value) in [
         ("sha256", hex.clone()),
         ("sha384", hex.clone()),
@@ -169,7 +169,7 @@ fn addresses_are_https_and_carry_no_password() {
             refused(kind, &body, &format!("input.{field} must be "));
         }
     }
-    // What the call has no use for is not looked at.
+    // Members that the call does not use are ignored.
     assert!(parse(ProcessKind::Raw, &with(raw(), "/input/document_url", json!("x"))).is_ok());
 }
 
@@ -324,7 +324,7 @@ fn held() -> HeldIdentity {
     HeldIdentity { device: device.into(), identity }
 }
 
-/// Any JSON, of the members that the calls know and of others.
+/// Any JSON with members that the calls know, and others.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

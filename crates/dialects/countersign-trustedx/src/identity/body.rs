@@ -1,4 +1,4 @@
-//! What an application sends to change an identity, read into types once.
+//! Requests that change an identity, parsed into types once.
 
 use countersign_core::limits::REASON_BYTES_MAX;
 use countersign_core::name::normal_form;

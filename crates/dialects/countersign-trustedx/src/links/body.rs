@@ -1,4 +1,4 @@
-//! What a device sends to the links of a process, read into types once.
+//! Bodies that devices send to the links of a process, parsed into types once.
 
 use base64::Engine as _;
 use countersign_core::id::IdentityId;
@@ -27,7 +27,7 @@ struct Words {
     value: Member,
 }
 
-/// A signature, as a device hands it in.
+/// A signature from a device.
 #[derive(Debug)]
 pub struct Finish {
     /// 1 to [`SIGNATURE_BYTES_MAX`] bytes.
@@ -36,7 +36,7 @@ pub struct Finish {
     pub algorithm: Option<Algorithm>,
     /// The identity that the body names.
     pub identity: Option<IdentityId>,
-    /// The digest that was signed, if the body has it.
+    /// The digest that was signed, if the body contains it.
     pub digest: Option<Vec<u8>>,
 }
 
@@ -64,7 +64,7 @@ impl Finish {
     }
 }
 
-/// The identity that signed, where it is named.
+/// The identity that signed, if it is named.
 fn identity(raw: Member) -> Result<Option<IdentityId>, BadBody> {
     const FIELD: &str = "sign_identity";
     let what = "an object with an id";
@@ -80,8 +80,8 @@ fn identity(raw: Member) -> Result<Option<IdentityId>, BadBody> {
     }
 }
 
-/// What a device says to an end that is no signature: `{"value"}`, a plain text, or nothing. More
-/// than is kept is cut off, since it matters more that it ends.
+/// The text with an end that is not a signature: `{"value"}`, a plain text, or nothing. A longer
+/// text is cut off rather than refused, because the end matters more.
 ///
 /// # Errors
 /// [`BadBody`] for an object that cannot be read.
