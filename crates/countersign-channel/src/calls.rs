@@ -91,7 +91,7 @@ pub(super) async fn offers(
                 Ok(Some(ConnectionEvent::Locked)) => return Err(Code::Locked.into()),
                 Ok(None) | Err(_) => return Ok(Json(body::Offers { offers })),
             },
-            () = room.tasks.begun() => return Err(Code::Unavailable.into()),
+            () = room.tasks.until_draining() => return Err(Code::Unavailable.into()),
         }
     }
 }

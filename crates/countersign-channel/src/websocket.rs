@@ -58,7 +58,7 @@ pub(super) async fn open(
     if upgrade.selected_protocol().is_none() {
         return Refused::from(Code::BadRequest).into_response();
     }
-    if devices.0.tasks.has_begun() {
+    if devices.0.tasks.is_draining() {
         return Refused::from(Code::Unavailable).into_response();
     }
     upgrade
@@ -142,7 +142,7 @@ impl Channel {
                     input(note)
                 }
                 () = sleep(patience) => SessionInput::Timeout,
-                () = tasks.begun() => SessionInput::Stopping,
+                () = tasks.until_draining() => SessionInput::Stopping,
             };
             session.handle(input, self.now());
         }

@@ -71,12 +71,12 @@ pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, ta
     let mut settlements = SettlementBatcher::new(Arc::clone(&dispatcher.core));
     let mut paying = FuturesUnordered::new();
     let mut look = true;
-    while !tasks.has_begun()
+    while !tasks.is_draining()
         || !paying.is_empty()
         || !settlements.is_written()
         || !worker.claiming.is_terminated()
     {
-        if look && !tasks.has_begun() && settlements.has_room() && worker.begin_claim() {
+        if look && !tasks.is_draining() && settlements.has_room() && worker.begin_claim() {
             look = false;
         }
         tokio::select! {
@@ -103,7 +103,7 @@ pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, ta
                 let open = worker.open_lanes();
                 dispatcher.give_up_expired(open).await;
             }
-            () = tasks.begun(), if !tasks.has_begun() => info!("Draining: no new deliveries"),
+            () = tasks.until_draining(), if !tasks.is_draining() => info!("Draining: no new deliveries"),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! because a server without its sweeper or its listener only looks alive.
 //!
 //! ```text
-//! running ──begin──▶ draining ──finish──▶ over
+//! running ──start_draining──▶ draining ──finish──▶ terminated
 //! ```
 
 use std::panic::AssertUnwindSafe;
@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     draining: CancellationToken,
-    over: CancellationToken,
+    terminated: CancellationToken,
     tasks: TaskTracker,
     failed: Arc<OnceLock<&'static str>>,
 }
@@ -30,7 +30,7 @@ pub struct Shutdown {
 /// What the end of a task means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Criticality {
-    /// The process cannot run without it: if it ends before [`Shutdown::begin`], the shutdown
+    /// The process cannot run without it: if it ends before [`Shutdown::start_draining`], the shutdown
     /// begins.
     Essential,
     /// It ends when its work is done.
@@ -39,17 +39,17 @@ pub enum Criticality {
 
 impl Shutdown {
     /// Starts draining. Idempotent.
-    pub fn begin(&self) {
+    pub fn start_draining(&self) {
         self.draining.cancel();
     }
 
     /// Whether the shutdown has begun; then no new work is accepted.
-    pub fn has_begun(&self) -> bool {
+    pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
     }
 
     /// Waits until the shutdown begins.
-    pub async fn begun(&self) {
+    pub async fn until_draining(&self) {
         self.draining.cancelled().await;
     }
 
@@ -60,8 +60,8 @@ impl Shutdown {
 
     /// A token that is cancelled when all work is done; tasks that report on the draining run until
     /// then.
-    pub fn over(&self) -> CancellationToken {
-        self.over.clone()
+    pub fn terminated(&self) -> CancellationToken {
+        self.terminated.clone()
     }
 
     /// The essential task that failed, if that started the shutdown.
@@ -79,7 +79,7 @@ impl Shutdown {
         let shutdown = self.clone();
         self.tasks.spawn(async move {
             let ended = AssertUnwindSafe(work).catch_unwind().await;
-            let early = weight == Criticality::Essential && !shutdown.has_begun();
+            let early = weight == Criticality::Essential && !shutdown.is_draining();
             match &ended {
                 Err(panic) => {
                     error!(task.name = name, "Task {name} panicked: {}", panic_message(&**panic));
@@ -89,16 +89,16 @@ impl Shutdown {
             }
             if early {
                 let _ = shutdown.failed.set(name); // The first failure is the one that counts.
-                shutdown.begin();
+                shutdown.start_draining();
             }
         });
     }
 
-    /// Ends everything: starts draining if that has not happened, cancels [`Shutdown::over`], and
+    /// Ends everything: starts draining if that has not happened, cancels [`Shutdown::terminated`], and
     /// waits at most `within` for all tasks. Returns whether all ended.
     pub async fn finish(&self, within: Duration) -> bool {
-        self.begin();
-        self.over.cancel();
+        self.start_draining();
+        self.terminated.cancel();
         self.tasks.close();
         let all = tokio::time::timeout(within, self.tasks.wait()).await.is_ok();
         if !all {
@@ -112,24 +112,24 @@ impl Shutdown {
     ///
     /// # Errors
     /// If the system accepts no handler.
-    pub fn begin_on_signals(&self) -> std::io::Result<()> {
+    pub fn drain_on_signals(&self) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
         self.spawn("signals", Criticality::Passing, async move {
-            let over = shutdown.over();
+            let terminated = shutdown.terminated();
             for count in 1.. {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
-                    () = over.cancelled() => return,
+                    () = terminated.cancelled() => return,
                 };
                 if count > 1 {
                     warn!("{name} again: ending at once");
                     std::process::exit(1);
                 }
                 info!("{name}: draining");
-                shutdown.begin();
+                shutdown.start_draining();
             }
         });
         Ok(())
@@ -161,7 +161,7 @@ mod tests {
     async fn a_panic_in_an_essential_task_begins_the_end_and_is_told() {
         let shutdown = Shutdown::default();
         shutdown.spawn("sweeper", Criticality::Essential, async { panic!("no broom") });
-        shutdown.begun().await;
+        shutdown.until_draining().await;
         assert_eq!(shutdown.failed(), Some("sweeper"));
     }
 
@@ -169,7 +169,7 @@ mod tests {
     async fn an_essential_task_that_merely_ends_begins_the_end_too() {
         let shutdown = Shutdown::default();
         shutdown.spawn("listener", Criticality::Essential, async {});
-        shutdown.begun().await;
+        shutdown.until_draining().await;
         assert_eq!(shutdown.failed(), Some("listener"));
     }
 
@@ -179,7 +179,7 @@ mod tests {
         shutdown.spawn("request", Criticality::Passing, async { panic!("a bug") });
         shutdown.tasks.close();
         shutdown.tasks.wait().await;
-        assert!(!shutdown.has_begun());
+        assert!(!shutdown.is_draining());
     }
 
     #[tokio::test]
@@ -201,9 +201,9 @@ mod tests {
     #[tokio::test]
     async fn what_reports_lives_until_all_is_over() {
         let shutdown = Shutdown::default();
-        shutdown.begin();
-        assert!(!shutdown.over().is_cancelled());
+        shutdown.start_draining();
+        assert!(!shutdown.terminated().is_cancelled());
         shutdown.finish(Duration::from_mins(1)).await;
-        assert!(shutdown.over().is_cancelled());
+        assert!(shutdown.terminated().is_cancelled());
     }
 }

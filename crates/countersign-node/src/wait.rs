@@ -42,7 +42,7 @@ pub async fn wait_for_end(
         tokio::select! {
             ended = waiter.ended() => return Ok(Some(ended)),
             () = sleep(patience.min(LOOK_AGAIN)) => {}
-            () = tasks.begun() => return Ok(None),
+            () = tasks.until_draining() => return Ok(None),
         }
         current = core.transaction(&tenant, &handle).await?;
     }

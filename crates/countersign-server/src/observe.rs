@@ -55,10 +55,10 @@ pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<()> {
 pub(crate) fn record(tasks: &Shutdown) -> anyhow::Result<PrometheusHandle> {
     let metrics =
         PrometheusBuilder::new().install_recorder().context("the metrics cannot be set up")?;
-    let (tidied, over) = (metrics.clone(), tasks.over());
+    let (tidied, terminated) = (metrics.clone(), tasks.terminated());
     tasks.spawn("metrics", Criticality::Essential, async move {
         let mut turns = tokio::time::interval(UPKEEP_EVERY);
-        while over.run_until_cancelled(turns.tick()).await.is_some() {
+        while terminated.run_until_cancelled(turns.tick()).await.is_some() {
             tidied.run_upkeep();
         }
     });
@@ -105,7 +105,7 @@ pub(crate) fn serve<F, R>(
 {
     let (ready, count) = (Arc::new(move || ready().boxed()), Arc::new(count));
     let admin = AdminEndpoint { metrics, ready, count, tasks: tasks.clone() };
-    let work = listener.serve(router(admin), tasks.clone(), tasks.over());
+    let work = listener.serve(router(admin), tasks.clone(), tasks.terminated());
     tasks.spawn("admin listener", Criticality::Essential, work);
 }
 
@@ -128,7 +128,7 @@ fn router(admin: AdminEndpoint) -> Router {
 /// `GET /readyz`: 200, or 503 with the reason. A load balancer sends no requests to a node that
 /// answers 503.
 async fn readyz(State(admin): State<AdminEndpoint>) -> (StatusCode, &'static str) {
-    if admin.tasks.has_begun() {
+    if admin.tasks.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
     match tokio::time::timeout(READY_WAIT_MAX, (admin.ready)()).await {
@@ -196,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn a_draining_node_is_alive_and_not_ready() {
         let admin = admin(|| async { Ok(()) }.boxed());
-        admin.tasks.begin();
+        admin.tasks.start_draining();
         assert_eq!(ask(admin.clone(), "/readyz").await, (503, "draining\n".into()));
         assert_eq!(ask(admin, "/healthz").await, (200, "alive\n".into()));
     }

@@ -66,7 +66,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let config = Config::load(file, overrides)?;
     observe::log(&config.observe)?;
     let tasks = Shutdown::default();
-    tasks.begin_on_signals()?;
+    tasks.drain_on_signals()?;
     allow_connections(config.server.shares.connections_max);
 
     let store = open(&config)?;
@@ -121,7 +121,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let served = listener.serve(router, tasks.clone(), tasks.draining());
     tasks.spawn("listener", Criticality::Essential, served);
 
-    tasks.begun().await;
+    tasks.until_draining().await;
     info!("Draining: no new transactions; waiting for open requests");
     tasks.finish(config.server.drain + LAST_WAIT).await;
     store.close().await.context("closing the ledger")?;
@@ -308,7 +308,7 @@ async fn sweep(core: Arc<Core>, tasks: Shutdown) {
 /// Drops expired entries of caches.
 async fn tidy(authenticator: Authenticator, devices: Devices, phones: Phones, tasks: Shutdown) {
     let mut turns = tokio::time::interval(TIDY_EVERY);
-    while tasks.over().run_until_cancelled(turns.tick()).await.is_some() {
+    while tasks.terminated().run_until_cancelled(turns.tick()).await.is_some() {
         authenticator.tidy();
         devices.tidy();
         phones.tidy();

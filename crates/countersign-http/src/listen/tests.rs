@@ -161,7 +161,7 @@ async fn a_panicking_handler_is_answered_500_and_its_neighbours_live_on() {
     let response = client.get(server.url("/panic")).send().await.unwrap();
     assert_eq!(response.status(), 500);
     assert_eq!(client.get(server.url("/")).send().await.unwrap().status(), 200);
-    assert!(!server.tasks.has_begun());
+    assert!(!server.tasks.is_draining());
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn what_is_being_answered_when_the_end_begins_is_answered() {
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     arrived.notified().await;
-    server.tasks.begin();
+    server.tasks.start_draining();
     while TcpStream::connect(server.address).await.is_ok() {} // Until the socket is closed.
     leave.notify_one();
     let answer = read_answer(&mut stream).await;
@@ -283,7 +283,7 @@ async fn what_does_not_end_in_the_drain_time_is_cut() {
     let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     arrived.notified().await;
-    server.tasks.begin();
+    server.tasks.start_draining();
     server.served.await.unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
 }
@@ -294,7 +294,7 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     let mut stream = server.connect().await;
     ask(&mut stream, "/").await;
     let silent = server.connect().await;
-    server.tasks.begin();
+    server.tasks.start_draining();
     server.served.await.unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
     drop(silent);
@@ -309,7 +309,7 @@ async fn a_channel_is_closed_with_its_reason_before_the_end() {
         let tasks = tasks.lock().unwrap().clone().unwrap();
         upgrade.on_upgrade(async move |mut socket| {
             socket.send(Message::Text("welcome".into())).await.unwrap();
-            tasks.begun().await;
+            tasks.until_draining().await;
             let frame = CloseFrame { code: 1001, reason: "draining".into() };
             socket.send(Message::Close(Some(frame))).await.unwrap();
             while let Some(Ok(_)) = socket.recv().await {}
@@ -321,7 +321,7 @@ async fn a_channel_is_closed_with_its_reason_before_the_end() {
     let (mut socket, _) =
         tokio_tungstenite::client_async(url, server.connect().await).await.unwrap();
     assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap(), "welcome");
-    server.tasks.begin();
+    server.tasks.start_draining();
     let last = socket.next().await.unwrap().unwrap();
     assert!(!server.served.is_finished(), "the end did not wait for the channel");
     let tokio_tungstenite::tungstenite::Message::Close(Some(frame)) = last else {
@@ -361,7 +361,7 @@ async fn behind_a_proxy_the_peer_is_its_client() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: 192.0.2.1\r\n\r\n").await.unwrap();
     assert!(read_answer(&mut stream).await.ends_with("192.0.2.1:0!"));
-    tasks.begin();
+    tasks.start_draining();
     served.await.unwrap();
 }
 

@@ -61,7 +61,7 @@ async fn start(
         let allowed = callbacks.check(&caller.tenant, callback, now).await;
         allowed.map_err(|reason| bad_callback(&reason))?;
     }
-    if kobil.tasks.has_begun() {
+    if kobil.tasks.is_draining() {
         return Err(render::SERVICE_UNAVAILABLE.into());
     }
 

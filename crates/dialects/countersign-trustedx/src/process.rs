@@ -63,7 +63,7 @@ async fn create(State(trustedx): State<TrustedX>, kind: ProcessKind, request: Re
         let allowed = callbacks.check(&caller.tenant, callback, core.now()).await;
         allowed.map_err(|reason| ProcessError::Bad(format!("callbackUrl: {reason}")))?;
     }
-    if trustedx.tasks.has_begun() {
+    if trustedx.tasks.is_draining() {
         return Err(STOPPING);
     }
     let (order, seen) = trustedx.order(kind, caller, create, extensions, &body).await?;

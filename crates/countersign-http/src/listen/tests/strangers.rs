@@ -191,6 +191,6 @@ async fn a_pool_without_a_place_for_strangers_says_that_it_is_full() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     ask(&mut stream, "/").await;
     assert!(limit.is_full());
-    tasks.begin();
+    tasks.start_draining();
     served.await.unwrap();
 }

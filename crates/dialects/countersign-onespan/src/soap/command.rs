@@ -180,7 +180,7 @@ impl Soap {
         serial: Option<String>,
         data: Data,
     ) -> Result<SignatureRequest, CommandError> {
-        if self.tasks.has_begun() {
+        if self.tasks.is_draining() {
             return Err(Fault::draining().into());
         }
         let name = user_name(&caller, &user)?;
