@@ -30,8 +30,8 @@ pub struct Shutdown {
 /// What the end of a task means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Criticality {
-    /// The process cannot run without it: if it ends before [`Shutdown::start_draining`], the shutdown
-    /// begins.
+    /// The process cannot run without it: if it ends before [`Shutdown::start_draining`], the
+    /// shutdown begins.
     Essential,
     /// It ends when its work is done.
     Passing,
@@ -94,8 +94,8 @@ impl Shutdown {
         });
     }
 
-    /// Ends everything: starts draining if that has not happened, cancels [`Shutdown::terminated`], and
-    /// waits at most `within` for all tasks. Returns whether all ended.
+    /// Ends everything: starts draining if that has not happened, cancels [`Shutdown::terminated`],
+    /// and waits at most `within` for all tasks. Returns whether all ended.
     pub async fn finish(&self, within: Duration) -> bool {
         self.start_draining();
         self.terminated.cancel();
