@@ -50,7 +50,7 @@ pub(in crate::cli) struct Run {
     /// Sign with SHA-1 if the transaction accepts nothing better
     #[arg(long)]
     allow_sha1: bool,
-    /// Poll the server over HTTP, for networks that block WebSockets
+    /// Poll the server over HTTP, for networks that block the channel
     #[arg(long)]
     poll: bool,
     /// Also fetch documents from this host, although it is not on the public internet
