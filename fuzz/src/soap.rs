@@ -1,7 +1,9 @@
 //! OneSpan's bodies: SOAP of relying applications.
 
 use countersign_core::limits::{CONTENT_BYTES_MAX, ROWS_MAX};
-use countersign_onespan::soap::body::{BadParameter, Data, RequestedAttributes, SoapCall, Style, What};
+use countersign_onespan::soap::body::{
+    BadParameter, Data, RequestedAttributes, SoapCall, Style, What,
+};
 use countersign_wire::statement::Statement;
 
 /// A command that is read names who asks, holds no reference that could grow, and what it wants

@@ -8,10 +8,10 @@ use countersign_core::limits::{
     SIGNATURE_BYTES_MAX,
 };
 use countersign_core::spec::MediaType;
+use countersign_http::json_members::BadBody;
 use countersign_proof::raw::{Algorithm, Hash};
 use countersign_trustedx::body::{Create, ProcessKind};
 use countersign_trustedx::identity::body::{StatusChange, read_labels};
-use countersign_http::json_members::BadBody;
 use countersign_trustedx::links::body::{Finish, words};
 use countersign_trustedx::selector::SelectorView;
 
@@ -19,7 +19,12 @@ use countersign_trustedx::selector::SelectorView;
 /// can be shown, and signed by what may sign it.
 pub fn trustedx(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
-    let all = [ProcessKind::Raw, ProcessKind::Transaction, ProcessKind::Document, ProcessKind::Authentication];
+    let all = [
+        ProcessKind::Raw,
+        ProcessKind::Transaction,
+        ProcessKind::Document,
+        ProcessKind::Authentication,
+    ];
     let (kind, sha1) = (all[usize::from(which % 4)], which & 4 != 0);
     let Ok(create) = Create::parse(kind, body, sha1) else { return };
     assert!(sha1 || create.hash != Some(Hash::Sha1), "SHA-1 is where it is allowed");
