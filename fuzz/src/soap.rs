@@ -15,7 +15,7 @@ pub fn onespan_soap(bytes: &[u8]) {
     };
     let asked = call.asked();
     assert_eq!(asked, call.asked(), "the same message asks the same");
-    let Asked { component, what } = match asked {
+    let RequestedAttributes { component, what } = match asked {
         Ok(asked) => asked,
         Err(BadParameter(sentence)) => return assert!(!sentence.is_empty()),
     };
