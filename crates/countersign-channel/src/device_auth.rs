@@ -53,7 +53,7 @@ impl Devices {
     /// The same for a body of any type.
     ///
     /// # Errors
-    /// As [`Devices::prove`].
+    /// As `prove`.
     pub async fn prove_any(&self, request: Request) -> Result<AuthenticatedDevice, Refused> {
         let method = request.method().as_str().to_owned();
         let path = request.uri().path().to_owned();

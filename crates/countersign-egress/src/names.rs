@@ -1,7 +1,7 @@
 //! Name look-ups by the system's resolver; each one holds a thread until it ends.
 //!
-//! The guarantee: one tenant's slow name servers hold at most [`LOOKUPS_PER_TENANT_MAX`] threads,
-//! and all look-ups together at most [`LOOKUPS_MAX`]. A look-up counts until the system has
+//! The guarantee: one tenant's slow name servers hold at most `LOOKUPS_PER_TENANT_MAX` threads,
+//! and all look-ups together at most `LOOKUPS_MAX`. A look-up counts until the system has
 //! answered, even if its caller gave up earlier.
 
 use std::collections::HashMap;

@@ -1,10 +1,10 @@
 //! The accept loop: accepts sockets and passes their requests to a [`Router`].
 //!
 //! Every resource that an unauthenticated peer can hold has a limit or a timeout. Connections are
-//! counted by [`limit`]; more of them wait in the system's bounded backlog. The TLS handshake, each
-//! head, each body, each write, each answer, an idle connection and the whole life of a connection
-//! have a timeout; the memory of all bodies has a limit. A connection that was upgraded to a
-//! WebSocket still counts.
+//! counted by `connection_limit`; more of them wait in the system's bounded backlog. The TLS
+//! handshake, each head, each body, each write, each answer, an idle connection and the whole life
+//! of a connection have a timeout; the memory of all bodies has a limit. A connection that was
+//! upgraded to a WebSocket still counts.
 //!
 //! When the server drains, it stops accepting, tells every connection to finish its current
 //! answers, waits at most for the drain time, and closes the remaining connections.

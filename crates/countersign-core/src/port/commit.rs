@@ -155,7 +155,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// A description of the change, for a [`Fault`].
+    /// A description of the change, for a [`Fault`](crate::Fault).
     #[must_use]
     pub fn doing(&self) -> &'static str {
         match self {

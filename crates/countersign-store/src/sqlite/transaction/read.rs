@@ -15,7 +15,7 @@ use crate::sqlite::error::StoreError;
 use crate::sqlite::spec::{Digest, SpecBody};
 use crate::sqlite::{device, proof};
 
-/// Reads a row of that table, with the columns [`COLUMNS`].
+/// Reads a row of that table, with the columns [`COLUMNS`](super::COLUMNS).
 pub(in crate::sqlite) fn read(
     row: &rusqlite::Row<'_>,
     table: &'static str,
