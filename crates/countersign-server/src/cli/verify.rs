@@ -277,9 +277,9 @@ mod tests {
     #[test]
     fn what_is_no_signature_is_refused_by_its_reason() {
         for (bad, reason) in [
-            ("", "no CMS"),
+            ("", "not a CMS"),
             ("hello world", "not base64"),
-            ("aGVsbG8=", "no CMS"),
+            ("aGVsbG8=", "not a CMS"),
             ("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----", "CERTIFICATE"),
             ("-----BEGIN CMS-----\nMAA=", "no end"),
         ] {
