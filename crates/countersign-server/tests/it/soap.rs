@@ -9,6 +9,7 @@ use countersign_device::DeclineReason;
 use countersign_proof::ocra;
 use countersign_wire::id::TransactionId;
 use countersign_wire::jwe::{self, Purpose};
+use futures_util::future::join_all;
 use reqwest::{Method, Response, StatusCode};
 use tokio::time::{Instant, timeout};
 
@@ -276,6 +277,28 @@ async fn what_is_no_request_gets_a_fault_and_a_4xx() {
     }
     let answer = server.http.request(Method::PUT, &url).body(good).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn starts_beyond_the_clients_rate_are_answered_with_429_and_a_fault() {
+    let server = TestServer::configured("[transactions]\nstarts_per_client_per_second = 1\n");
+    server.user("jane");
+    let _phone = TestDevice::enrolled(&server, "jane", None).await;
+    let asked = format!("<sig:genRequest>{JANE}<title>Pay?</title>{FIELDS}</sig:genRequest>");
+    let calls = (0..60).map(|_| server.post_soap(&server.client, "text/xml", envelope(&asked)));
+    let answers = join_all(calls).await;
+    let (refused, answered): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS);
+    assert!(answered.len() >= 10, "{} were within the burst", answered.len());
+    assert!(answered.iter().all(|answer| answer.status() == StatusCode::OK));
+    assert!(!refused.is_empty());
+    for answer in refused {
+        let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait));
+        let answer = answer.text().await.unwrap();
+        assert_eq!(text(&answer, "faultcode"), "soapenv:Client");
+        assert!(text(&answer, "faultstring").contains("quota"), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

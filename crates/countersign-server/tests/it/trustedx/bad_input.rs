@@ -2,7 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use reqwest::Method;
+use futures_util::future::join_all;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{DOCUMENT, PREFIX, RAW, Shop, TRANSACTION, id, openssl_digest, raw, transaction};
@@ -43,6 +44,30 @@ async fn a_digest_that_is_none_is_refused() {
     }
     let listed = server.cli(&["transaction", "list", "--tenant", "acme"]).unwrap();
     assert_eq!(listed, json!([]), "something was started");
+}
+
+#[tokio::test]
+async fn processes_beyond_the_clients_rate_are_answered_with_429() {
+    let server = TestServer::configured("[transactions]\nstarts_per_client_per_second = 1\n");
+    server.user("jane");
+    TestDevice::enrolled(&server, "jane", None).await;
+    let shop = Shop::new(&server).await;
+    let body = transaction();
+    let url = format!("{}{PREFIX}{TRANSACTION}", server.address);
+    let calls = (0..60).map(|_| server.http.post(&url).bearer_auth(&shop.token).json(&body).send());
+    let answers = join_all(calls).await.into_iter().map(Result::unwrap);
+    let (refused, answered): (Vec<_>, Vec<_>) =
+        answers.partition(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS);
+    assert!(answered.len() >= 10, "{} were within the burst", answered.len());
+    assert!(answered.iter().any(|answer| answer.status() == StatusCode::CREATED));
+    assert!(!refused.is_empty());
+    for answer in refused {
+        let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait));
+        let body = read(answer).await.1;
+        assert_eq!(body["error"], "too_many_requests");
+        assert!(body["error_description"].as_str().unwrap().contains("quota"), "{body}");
+    }
 }
 
 #[tokio::test]
