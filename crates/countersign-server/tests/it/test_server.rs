@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use reqwest::{Certificate, Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -275,6 +276,21 @@ pub(crate) fn payment(reference: &str) -> Value {
         "signatureTimeout": 30,
         "signatureMessage": "Pay 5 € to Ann?",
     })
+}
+
+/// Asks the running server until it has the wanted result, for at most two minutes. `what` names
+/// the result.
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asked = async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_mins(2), asked).await;
+    found.unwrap_or_else(|_| panic!("{what}: not after two minutes"))
 }
 
 /// Status and JSON of an answer.

@@ -1,14 +1,12 @@
 //! Callers that wait for users: each one is a small task, and not a thread.
 
-use std::time::Duration;
-
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode};
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
 use crate::test_device::TestDevice;
-use crate::test_server::{TestServer, payment};
+use crate::test_server::{TestServer, payment, until};
 
 /// Open transactions of one user, in this test.
 const PER_USER: usize = 100;
@@ -87,12 +85,10 @@ async fn callers_wait(
             (answer.status(), answer.text().await.unwrap())
         });
     }
-    let all_wait = async {
-        while gauge(&server, "countersign_callers_held").await != held.to_string() {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(Duration::from_mins(2), all_wait).await.expect("all are held");
+    until("all callers wait", async || {
+        (gauge(&server, "countersign_callers_held").await == held.to_string()).then_some(())
+    })
+    .await;
     let each = (server.kibibytes("VmRSS:") - before) * 1024 / held as u64;
     let threads = server.threads();
     println!(

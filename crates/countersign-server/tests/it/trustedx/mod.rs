@@ -12,7 +12,7 @@ mod seed;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -22,7 +22,7 @@ use countersign_wire::phone::{Phone, PhoneIdentity};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::test_server::{TestServer, read};
+use crate::test_server::{TestServer, read, until};
 
 pub(crate) const PREFIX: &str = "/trustedx-resources/esigp/v1";
 pub(crate) const TRANSACTION: &str = "/signatures/device/commitment/transaction";
@@ -211,13 +211,3 @@ fn openssl(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
-/// Repeats a request until it has the wanted result, for at most ten seconds.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..200 {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{what} did not come about")
-}
