@@ -3,25 +3,64 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use countersign_core::port::{Clock, Entropy};
 use countersign_core::time::Timestamp;
 
-/// The machine's clock and the system's randomness.
-#[derive(Clone, Debug, Default)]
+/// How far this clock may be ahead of the system's until the server is not ready: such a server
+/// refuses proofs that are fresh, and issues tokens that others find dated ahead.
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_mins(1);
+
+/// The machine's clock and the system's randomness. Clones are the same clock.
+#[derive(Clone, Debug)]
 pub struct System {
-    latest: Arc<AtomicU64>,
+    started: Instant,
+    /// The greatest difference between the system clock and the time since `started`, so far, in
+    /// milliseconds.
+    offset: Arc<AtomicU64>,
 }
 
-/// If the system clock is set back, this clock stands still until the latest time that it gave,
-/// because deadlines were set and certificates checked by that time.
+impl Default for System {
+    fn default() -> Self {
+        Self { started: Instant::now(), offset: Arc::default() }
+    }
+}
+
+impl System {
+    /// How far this clock is ahead of the system clock. More than zero if the system clock was set
+    /// back since the start.
+    pub fn ahead(&self) -> Duration {
+        let system = system_milliseconds();
+        Duration::from_millis(self.at(self.started.elapsed(), system).0.saturating_sub(system))
+    }
+
+    /// The time when `running` has passed since the start and the system clock shows `system`, in
+    /// milliseconds.
+    fn at(&self, running: Duration, system: u64) -> Timestamp {
+        let running = milliseconds(running);
+        let offset = system.saturating_sub(running);
+        let greatest = self.offset.fetch_max(offset, Ordering::Relaxed).max(offset);
+        Timestamp(running.saturating_add(greatest))
+    }
+}
+
+/// If the system clock is set back, this clock goes on from the latest time that it gave, by the
+/// monotonic clock. Deadlines were set and certificates checked by that time, and a clock that
+/// stood still would stop every deadline.
 impl Clock for System {
     fn now(&self) -> Timestamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let read = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
-        Timestamp(self.latest.fetch_max(read, Ordering::Relaxed).max(read))
+        self.at(self.started.elapsed(), system_milliseconds())
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The system clock, in milliseconds since the Unix epoch.
+fn system_milliseconds() -> u64 {
+    milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 impl Entropy for System {
@@ -41,11 +80,57 @@ pub fn system_time(at: Timestamp) -> SystemTime {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_clock_that_jumps_back_stands_still() {
+    const START: u64 = 1_800_000_000_000;
+
+    /// The clock's answers at moments given as seconds since its start, and the system clock's
+    /// seconds since then.
+    fn told(moments: &[(u64, i64)]) -> Vec<i64> {
         let system = System::default();
-        let ahead = system.now().0 + 60_000;
-        system.latest.store(ahead, Ordering::Relaxed);
-        assert_eq!(system.now(), Timestamp(ahead));
+        let at = |&(running, wall): &(u64, i64)| {
+            let now = system
+                .at(Duration::from_secs(running), START.saturating_add_signed(wall * 1_000))
+                .0;
+            (i64::try_from(now).unwrap() - i64::try_from(START).unwrap()) / 1_000
+        };
+        moments.iter().map(at).collect()
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_goes_on_from_its_latest_time() {
+        let day = 86_400;
+        assert_eq!(
+            told(&[(0, 0), (1, 1 + day), (2, 2), (60, 60), (61, 0)]),
+            [0, 1 + day, 2 + day, 60 + day, 61 + day]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_ahead_or_slept_is_followed() {
+        assert_eq!(told(&[(0, 0), (1, 1), (2, 900), (3, 901)]), [0, 1, 900, 901]);
+    }
+
+    #[test]
+    fn it_says_how_far_it_is_ahead() {
+        let system = System::default();
+        assert!(system.ahead() < Duration::from_secs(1));
+        system.offset.fetch_add(90_000, Ordering::Relaxed);
+        let ahead = system.ahead();
+        assert!((Duration::from_secs(80)..=Duration::from_secs(91)).contains(&ahead), "{ahead:?}");
+        assert!(ahead > CLOCK_AHEAD_MAX);
+    }
+
+    #[test]
+    fn two_readings_never_go_back() {
+        let system = System::default();
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let system = system.clone();
+                std::thread::spawn(move || {
+                    let readings: Vec<_> = (0..10_000).map(|_| system.now()).collect();
+                    assert!(readings.is_sorted());
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 }

@@ -38,7 +38,7 @@ use countersign_http::listen::{ConnectionLimit, KnownNetworks, Listener};
 use countersign_http::tls;
 use countersign_http::token::Tokens;
 use countersign_kobil::{ActivationSettings, Kobil};
-use countersign_node::clock::{self, System};
+use countersign_node::clock::{self, CLOCK_AHEAD_MAX, System};
 use countersign_node::notifier::LocalNotifier;
 use countersign_node::retention;
 use countersign_node::task::{Criticality, Shutdown};
@@ -52,6 +52,9 @@ use countersign_trustedx::TrustedX;
 const SWEEP_EVERY: Duration = Duration::from_millis(200);
 /// The interval between two clean-ups of caches.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
+/// The server's clock may be this far ahead of the system's without a warning, and this much
+/// farther than at the last warning.
+const CLOCK_AHEAD_WARNED: Duration = Duration::from_secs(1);
 /// Open files besides incoming connections: those of the ledger, the admin listener and deliveries.
 const OTHER_FILES: u64 = 512;
 /// How long tasks may take to end after the drain.
@@ -71,7 +74,8 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
 
     let store = open(&config)?;
     let notifier = LocalNotifier::new(config.transactions.waiting_per_client_max);
-    let core = Arc::new(Engine::new(store.clone(), notifier, System::default(), policy(&config)));
+    let system = System::default();
+    let core = Arc::new(Engine::new(store.clone(), notifier, system.clone(), policy(&config)));
     let begun = core.now();
     let tls = tls::prepare(&config.server, &config.store.data, clock::system_time(core.now()))?;
     let known = KnownNetworks::default();
@@ -106,14 +110,14 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
         )))
         .merge(countersign_channel::router(devices.clone()));
 
-    serve_health(&config, &store, &core, listener.limit(), &tasks)?;
+    serve_health(&config, &store, &core, &system, listener.limit(), &tasks)?;
     spawn_workers(&config, &core, callers, &tasks);
     // About a second, in which a used device token would not be distinguishable from an unused one.
     tokio::time::sleep(core.now().until(devices.opens_at())).await;
     tasks.spawn(
         "tidier",
         Criticality::Essential,
-        tidy(authenticator, devices, phones, tasks.clone()),
+        tidy(authenticator, devices, phones, system, tasks.clone()),
     );
     info!("Listening on {}; applications and devices reach it at {address}", listener.address());
     // The only line on standard output, for the process that started this one and waits for it.
@@ -135,15 +139,16 @@ fn serve_health(
     config: &Config,
     store: &Store,
     core: &Arc<Core>,
+    system: &System,
     limit: Arc<ConnectionLimit>,
     tasks: &Shutdown,
 ) -> anyhow::Result<()> {
     let admin = observe::bind(&config.observe)?;
     let metrics = observe::record(tasks)?;
-    let (checked, checked_limit) = (store.clone(), Arc::clone(&limit));
-    let ready = move || std::future::ready(ready(&checked, &checked_limit));
-    let (store, core) = (store.clone(), Arc::clone(core));
-    let count = move || count(&store, &core, &limit);
+    let (checked, clock, checked_limit) = (store.clone(), system.clone(), Arc::clone(&limit));
+    let ready = move || std::future::ready(ready(&checked, clock.ahead(), &checked_limit));
+    let (store, core, system) = (store.clone(), Arc::clone(core), system.clone());
+    let count = move || count(&store, &core, &system, &limit);
     observe::serve(admin, metrics, ready, count, tasks);
     Ok(())
 }
@@ -161,8 +166,11 @@ fn spawn_workers(config: &Config, core: &Arc<Core>, callers: Callers, tasks: &Sh
 }
 
 /// The reason why this node accepts no requests, if there is one.
-fn ready(store: &Store, limit: &ConnectionLimit) -> Result<(), &'static str> {
+fn ready(store: &Store, ahead: Duration, limit: &ConnectionLimit) -> Result<(), &'static str> {
     store.ready().map_err(|_| "the ledger does not answer\n")?;
+    if ahead > CLOCK_AHEAD_MAX {
+        return Err("the system clock was set back: correct it, and restart the server\n");
+    }
     if limit.is_full() { Err("connections are full\n") } else { Ok(()) }
 }
 
@@ -305,10 +313,27 @@ async fn sweep(core: Arc<Core>, tasks: Shutdown) {
     }
 }
 
-/// Drops expired entries of caches.
-async fn tidy(authenticator: Authenticator, devices: Devices, phones: Phones, tasks: Shutdown) {
+/// Drops expired entries of caches, and warns if the clock was set back.
+async fn tidy(
+    authenticator: Authenticator,
+    devices: Devices,
+    phones: Phones,
+    system: System,
+    tasks: Shutdown,
+) {
     let mut turns = tokio::time::interval(TIDY_EVERY);
+    let mut warned = Duration::ZERO;
     while tasks.terminated().run_until_cancelled(turns.tick()).await.is_some() {
+        let ahead = system.ahead();
+        if ahead >= warned + CLOCK_AHEAD_WARNED {
+            warned = ahead;
+            warn!(
+                clock.ahead_seconds = ahead.as_secs(),
+                "The system clock was set back. The server's clock goes on from its latest time, \
+                 and is {} s ahead. If the system clock is right now, restart the server",
+                ahead.as_secs()
+            );
+        }
         authenticator.tidy();
         devices.tidy();
         phones.tidy();
@@ -316,7 +341,7 @@ async fn tidy(authenticator: Authenticator, devices: Devices, phones: Phones, ta
 }
 
 /// Updates the gauges.
-fn count(store: &Store, core: &Core, limit: &ConnectionLimit) {
+fn count(store: &Store, core: &Core, system: &System, limit: &ConnectionLimit) {
     let (lines, waiters) = core.notifier().counts();
     let stats = store.stats();
     #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
@@ -324,6 +349,7 @@ fn count(store: &Store, core: &Core, limit: &ConnectionLimit) {
         metrics::gauge!("countersign_devices_connected").set(lines as f64);
         metrics::gauge!("countersign_callers_held").set(waiters as f64);
     }
+    metrics::gauge!("countersign_clock_ahead_seconds").set(system.ahead().as_secs_f64());
     metrics::gauge!("countersign_connections_max").set(limit.connections_max());
     metrics::gauge!("countersign_connections_full").set(u8::from(limit.is_full()));
     metrics::counter!("countersign_ledger_commits_total").absolute(stats.commits);
