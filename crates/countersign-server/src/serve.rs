@@ -20,7 +20,7 @@ use axum::Router;
 use countersign_core::engine::{Engine, Policy};
 use countersign_core::session::Pace;
 use countersign_core::user::LockPolicy;
-use countersign_store::Store;
+use countersign_store::{OpenFor, ServerLock, Store};
 use tracing::{info, warn};
 
 use crate::dialects;
@@ -72,7 +72,8 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     tasks.drain_on_signals()?;
     allow_connections(config.server.shares.connections_max);
 
-    let store = open(&config)?;
+    let _lock = ServerLock::take(&config.store.data)?;
+    let store = open(&config, OpenFor::Serve)?;
     let notifier = LocalNotifier::new(config.transactions.waiting_per_client_max);
     let system = System::default();
     let core = Arc::new(Engine::new(store.clone(), notifier, system.clone(), policy(&config)));
@@ -178,9 +179,9 @@ fn ready(store: &Store, ahead: Duration, limit: &ConnectionLimit) -> Result<(), 
 ///
 /// # Errors
 /// Names the problem and a remedy.
-pub(crate) fn open(config: &Config) -> anyhow::Result<Store> {
+pub(crate) fn open(config: &Config, purpose: OpenFor) -> anyhow::Result<Store> {
     let store = &config.store;
-    Store::sqlite(&store.data, Some(&store.master_key_file))
+    Store::sqlite_for(&store.data, Some(&store.master_key_file), purpose)
         .with_context(|| format!("the ledger in {} cannot be opened", store.data.display()))
 }
 

@@ -29,6 +29,7 @@ use countersign_core::transaction::{End, Event, Transaction};
 use countersign_core::user::User;
 
 mod claim;
+mod draft;
 mod memory;
 pub mod private;
 mod seal;
@@ -36,7 +37,7 @@ mod sqlite;
 
 pub use memory::Memory;
 pub use seal::MasterKeyError;
-pub use sqlite::{OpenError, Sqlite};
+pub use sqlite::{OpenError, OpenFor, SCHEMA, ServerLock, Sqlite};
 
 /// A ledger and its registry. Clones share the same store.
 #[derive(Clone, Debug)]
@@ -77,7 +78,19 @@ impl Store {
     /// # Errors
     /// States what is wrong with the directory, the file or the master key, and how to correct it.
     pub fn sqlite(directory: &Path, master_key_file: Option<&Path>) -> Result<Self, OpenError> {
-        Sqlite::open(directory, master_key_file).map(Self::Sqlite)
+        Self::sqlite_for(directory, master_key_file, OpenFor::Serve)
+    }
+
+    /// Opens the ledger for a purpose, which decides what may be created and changed.
+    ///
+    /// # Errors
+    /// As [`Store::sqlite`].
+    pub fn sqlite_for(
+        directory: &Path,
+        master_key_file: Option<&Path>,
+        purpose: OpenFor,
+    ) -> Result<Self, OpenError> {
+        Sqlite::open(directory, master_key_file, purpose).map(Self::Sqlite)
     }
 
     /// Completes the queued work, checkpoints the file and stops writing. Reads still work.

@@ -18,6 +18,7 @@ use aws_lc_rs::{digest, rand};
 use countersign_core::id::{ClientId, DeviceId, TenantName};
 use zeroize::Zeroizing;
 
+use crate::draft;
 use crate::private::{self, Exposed};
 
 /// The version of the format, in the first byte. It is the only one yet.
@@ -230,32 +231,23 @@ impl SealContext<'_> {
     }
 }
 
-/// Creates the file completely or not at all, and never replaces an existing one, because two
-/// processes may start at once.
+/// Creates the file with a new key, unless it exists.
 fn make_file(path: &Path) -> std::io::Result<()> {
     let mut key = Zeroizing::new([0; 32]);
     rand::fill(key.as_mut()).expect("the system has randomness");
     let digits = Zeroizing::new(hex::encode(key.as_slice()));
 
-    let draft = path.with_extension(format!("draft-{}", std::process::id()));
+    let draft = draft::of(path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = write!(
         file,
         "# The master key of the ledger beside it: 64 hex digits a line, newest first.\n\
          # Back it up apart from the ledger; without it the ledger's secrets are lost.\n{}\n",
         *digits
-    )
-    .and_then(|()| file.sync_all())
-    .and_then(|()| std::fs::hard_link(&draft, path));
-    std::fs::remove_file(&draft)?;
-    match written {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Ok(()) => match path.parent() {
-            Some(directory) if directory != Path::new("") => File::open(directory)?.sync_all(),
-            _ => Ok(()),
-        },
-        failed => failed,
-    }
+    );
+    let written = written.and_then(|()| file.sync_all());
+    written.inspect_err(|_| draft::discard(&draft))?;
+    draft::publish(&draft, path)
 }
 
 #[cfg(test)]

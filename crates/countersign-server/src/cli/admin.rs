@@ -10,7 +10,7 @@ use countersign_core::port::{Registry as _, Versioned};
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
 use countersign_core::user::User;
-use countersign_store::Store;
+use countersign_store::{OpenFor, Store};
 
 use crate::serve;
 use countersign_config::{Config, Overrides};
@@ -51,15 +51,7 @@ impl Admin {
     /// # Errors
     /// If the ledger does not exist or cannot be opened.
     pub(super) fn at(place: &LedgerArgs) -> anyhow::Result<Self> {
-        let config = place.configured()?;
-        let data = &config.store.data;
-        ensure!(
-            data.join("ledger.db").exists(),
-            "there is no ledger in {}: `countersign tenant create` makes one, or name another \
-             directory with --data",
-            data.display()
-        );
-        Self::open(config, place.json)
+        Self::open(place.existing()?, place.json)
     }
 
     /// Opens the ledger, and creates it if it does not exist.
@@ -71,7 +63,7 @@ impl Admin {
     }
 
     fn open(config: Config, json: bool) -> anyhow::Result<Self> {
-        let store = serve::open(&config)?;
+        let store = serve::open(&config, OpenFor::Administration)?;
         let policy = serve::policy(&config);
         let core = Core::new(store.clone(), LocalNotifier::new(0), System::default(), policy);
         Ok(Self {
@@ -112,7 +104,27 @@ impl Admin {
 }
 
 impl LedgerArgs {
-    fn configured(&self) -> anyhow::Result<Config> {
+    /// Reads the configuration, and checks that the ledger exists.
+    ///
+    /// # Errors
+    /// If it does not, or the configuration is invalid.
+    pub(super) fn existing(&self) -> anyhow::Result<Config> {
+        let config = self.configured()?;
+        let data = &config.store.data;
+        ensure!(
+            data.join("ledger.db").exists(),
+            "there is no ledger in {}: `countersign init` makes one, or name another directory \
+             with --data",
+            data.display()
+        );
+        Ok(config)
+    }
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// If it is invalid.
+    pub(super) fn configured(&self) -> anyhow::Result<Config> {
         let overrides = Overrides { data: self.data.clone(), listen: None };
         Config::load(self.config.as_deref(), overrides)
     }

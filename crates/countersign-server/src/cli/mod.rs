@@ -19,6 +19,7 @@ mod evidence;
 mod frame;
 mod identity;
 mod key;
+mod ledger;
 mod paint;
 mod parent;
 mod qr;
@@ -57,6 +58,8 @@ First steps, with the server running in another terminal (countersign serve):
 enum Noun {
     Demo(demo::Demo),
     Serve(serve::Serve),
+    Init(ledger::Init),
+    Migrate(ledger::Migrate),
     /// Tenants: each has its own users, clients, keys and certificate authority.
     #[command(subcommand)]
     Tenant(tenant::Command),
@@ -110,6 +113,8 @@ impl Noun {
         match self {
             Self::Demo(demo) => Box::pin(demo.run()).await,
             Self::Serve(serve) => Box::pin(serve.run()).await,
+            Self::Init(init) => init.run().await,
+            Self::Migrate(migrate) => migrate.run().await,
             Self::Tenant(command) => command.run().await,
             Self::Client(command) => command.run().await,
             Self::Key(command) => command.run().await,

@@ -38,6 +38,44 @@ async fn secrets_without_their_key_are_not_served() {
 }
 
 #[tokio::test]
+async fn a_second_server_on_a_ledger_is_refused_and_names_the_first() {
+    let mut server = TestServer::new();
+    let said = refusal(&server);
+    assert!(said.contains("another server (process "), "{said}");
+    assert!(said.contains("--data"), "{said}");
+    // A server that was killed leaves no lock.
+    server.kill();
+    server.restart();
+}
+
+#[tokio::test]
+async fn a_lost_ledger_is_not_replaced_by_an_empty_one_without_being_asked() {
+    let mut server = TestServer::new();
+    assert_eq!(server.stop(), Some(0));
+    let ledger = server.data().join("ledger.db");
+    std::fs::remove_file(&ledger).unwrap();
+    let said = refusal(&server);
+    assert!(said.contains("restore the ledger") && said.contains("countersign init"), "{said}");
+    let failed = server.cli(&["tenant", "create", "acme"]).unwrap_err();
+    assert!(failed.stderr.contains("countersign init"), "{}", failed.stderr);
+    let failed = server.cli(&["migrate"]).unwrap_err();
+    assert!(failed.stderr.contains("there is no ledger"), "{}", failed.stderr);
+    assert!(!ledger.exists());
+
+    std::fs::write(&ledger, "").unwrap();
+    assert!(refusal(&server).contains("0 bytes"));
+
+    let made = server.cli(&["init"]).unwrap();
+    assert_eq!(made, json!({"ledger": ledger.to_str().unwrap(), "schema": 1}));
+    assert!(server.cli(&["init"]).unwrap_err().stderr.contains("exists already"));
+    assert_eq!(server.cli(&["tenant", "list"]).unwrap(), json!([]));
+    assert_eq!(server.cli(&["migrate"]).unwrap()["schema"], 1);
+    server.restart();
+    let failed = server.cli(&["migrate"]).unwrap_err();
+    assert!(failed.stderr.contains("another server"), "{}", failed.stderr);
+}
+
+#[tokio::test]
 async fn a_directory_that_is_none_is_refused_with_a_sentence() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("data");

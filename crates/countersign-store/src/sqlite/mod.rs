@@ -29,6 +29,7 @@ mod key;
 mod open;
 mod proof;
 mod readers;
+mod server_lock;
 mod spec;
 mod stored;
 mod tenant;
@@ -65,7 +66,8 @@ use rusqlite::Connection;
 use crate::Stats;
 use crate::seal::MasterKeys;
 
-pub use open::OpenError;
+pub use open::{OpenError, OpenFor, SCHEMA};
+pub use server_lock::ServerLock;
 
 use readers::Readers;
 use writer::Writer;
@@ -87,8 +89,12 @@ impl fmt::Debug for Sqlite {
 }
 
 impl Sqlite {
-    pub(crate) fn open(directory: &Path, master_key: Option<&Path>) -> Result<Self, OpenError> {
-        open::open(directory, master_key).map(|parts| Self(Arc::new(parts)))
+    pub(crate) fn open(
+        directory: &Path,
+        master_key: Option<&Path>,
+        purpose: OpenFor,
+    ) -> Result<Self, OpenError> {
+        open::open(directory, master_key, purpose).map(|parts| Self(Arc::new(parts)))
     }
 
     pub(crate) async fn close(&self) -> Result<(), Fault> {

@@ -20,7 +20,8 @@ use tokio::task::JoinHandle;
 
 use super::error::StoreError;
 use super::{
-    Sqlite, activation, delivery, device, end_snapshot, evidence, identity, stored, transaction,
+    OpenFor, Sqlite, activation, delivery, device, end_snapshot, evidence, identity, stored,
+    transaction,
 };
 
 #[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
@@ -35,7 +36,7 @@ use world::{
 
 fn store() -> (TempDir, Sqlite) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Sqlite::open(directory.path(), None).unwrap();
+    let store = Sqlite::open(directory.path(), None, OpenFor::Serve).unwrap();
     (directory, store)
 }
 
@@ -333,7 +334,7 @@ async fn a_users_devices_are_listed_as_fast_among_many_users_as_among_few() {
     crowd(&store, 1_001, many).await;
     // Recent writes are in the log, and reading slows down as the log grows.
     store.close().await.unwrap();
-    store = Sqlite::open(directory.path(), None).unwrap();
+    store = Sqlite::open(directory.path(), None, OpenFor::Serve).unwrap();
     let among_many = shortest_listing(&store).await;
     println!("20 devices among 1,000 users: {among_few:?}; among {many}: {among_many:?}");
     assert!(among_many < 3 * among_few, "{among_few:?} has become {among_many:?}");

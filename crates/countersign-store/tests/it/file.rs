@@ -13,7 +13,7 @@ use countersign_core::port::{Committed, Handle, Ledger, Registry};
 use countersign_core::spec::TransactionSpec;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
-use countersign_store::{MasterKeyError, OpenError, Store};
+use countersign_store::{MasterKeyError, OpenError, OpenFor, Store};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -185,6 +185,65 @@ async fn another_ledgers_master_key_is_refused() {
     let error = refused(directory.path());
     assert!(matches!(error, OpenError::MasterKey(MasterKeyError::Other { .. })), "{error}");
     assert!(error.to_string().contains("acme"), "{error}");
+}
+
+#[test]
+fn no_empty_ledger_is_made_where_there_was_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = directory.path().join("ledger.db");
+    drop(open(&directory));
+    std::fs::remove_file(&ledger).unwrap();
+    for purpose in [OpenFor::Serve, OpenFor::Administration] {
+        let error = Store::sqlite_for(directory.path(), None, purpose).unwrap_err();
+        assert!(matches!(error, OpenError::Lost { .. }), "{error}");
+        assert!(error.to_string().contains("master.key is there"), "{error}");
+        assert!(error.to_string().contains("countersign init"), "{error}");
+        assert!(!ledger.exists());
+    }
+    std::fs::write(&ledger, "").unwrap();
+    for purpose in [OpenFor::Serve, OpenFor::Administration] {
+        let error = Store::sqlite_for(directory.path(), None, purpose).unwrap_err();
+        assert!(matches!(error, OpenError::Empty { .. }), "{error}");
+        assert_eq!(std::fs::read(&ledger).unwrap(), b"");
+    }
+    drop(Store::sqlite_for(directory.path(), None, OpenFor::Init).unwrap());
+    let error = Store::sqlite_for(directory.path(), None, OpenFor::Init).unwrap_err();
+    assert!(matches!(error, OpenError::Exists { .. }), "{error}");
+    drop(open(&directory));
+    let mut names: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm"));
+    names.sort();
+    assert_eq!(names, ["ledger.db", "ledger.turn", "master.key"]);
+}
+
+/// The log has commits that the file does not have, so it is the larger part of a ledger.
+#[tokio::test]
+async fn a_log_whose_ledger_is_missing_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory);
+    fill(&store).await;
+    let image = tempfile::tempdir().unwrap();
+    let log = image.path().join("ledger.db-wal");
+    std::fs::copy(directory.path().join("ledger.db-wal"), &log).unwrap();
+    let before = std::fs::read(&log).unwrap();
+    let error = refused(image.path());
+    assert!(matches!(error, OpenError::Lost { .. }), "{error}");
+    assert_eq!(std::fs::read(&log).unwrap(), before);
+}
+
+#[test]
+fn processes_that_make_the_ledger_at_once_make_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = || Store::sqlite(directory.path(), None).map(drop);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(made)).collect();
+        for thread in threads {
+            thread.join().unwrap().unwrap();
+        }
+    });
 }
 
 #[tokio::test]

@@ -210,4 +210,3 @@ fn openssl(command: &mut Command) -> Vec<u8> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
-
