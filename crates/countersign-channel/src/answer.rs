@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use countersign_core::engine::{Submission, Taken};
+use countersign_core::engine::{RawSubmission, Submission, Taken};
 use countersign_core::id::{DeviceId, IdentityId};
 use countersign_core::spec::{self, Digits, Document, SignatureFormat};
 use countersign_core::time::Timestamp;
@@ -238,35 +238,18 @@ pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refuse
     match signature {
         Signature::Cms { identity, value, .. } => {
             let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
-            let identity = Some(identity);
-            Ok(Submission {
-                form: SignatureFormat::Cms,
-                value,
-                identity,
-                algorithm: None,
-                digest: None,
-            })
+            Ok(Submission::Cms { message: value, identity: Some(identity) })
         }
-        Signature::Code { value } => {
-            let value = value.as_bytes();
-            Ok(Submission {
-                form: SignatureFormat::Code,
-                value,
-                identity: None,
-                algorithm: None,
-                digest: None,
-            })
-        }
+        Signature::Code { value } => Ok(Submission::Code { digits: value.as_bytes() }),
         Signature::Raw { identity, algorithm, value, digest } => {
             let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
             let named = Algorithm::ALL.into_iter().find(|one| wire_algorithm(*one) == *algorithm);
-            Ok(Submission {
-                form: SignatureFormat::Raw,
-                value,
+            Ok(Submission::Raw(RawSubmission {
+                signature: value,
                 identity: Some(identity),
-                algorithm: Some(named.ok_or(Code::WrongForm)?),
+                algorithm: named.ok_or(Code::WrongForm)?,
                 digest: digest.as_deref(),
-            })
+            }))
         }
     }
 }

@@ -66,7 +66,7 @@ impl DigestUrlVerifier {
         id: TransactionId,
         submission: &Submission<'_>,
     ) -> Result<(), Error> {
-        let Some(algorithm) = submission.algorithm else { return Ok(()) };
+        let Submission::Raw(raw) = submission else { return Ok(()) };
         if self.0.hosts.iter().all(|host| host.tenant != *tenant) {
             return Ok(());
         }
@@ -80,10 +80,10 @@ impl DigestUrlVerifier {
         let Some(document) = &spec.document else { return Ok(()) };
         let Some(url) = self.asked(tenant, document) else { return Ok(()) };
         let given = Some(spec.content.bytes.as_slice()).filter(|bytes| !bytes.is_empty());
-        let Some(signed) = given.or(submission.digest) else { return Ok(()) };
+        let Some(signed) = given.or(raw.digest) else { return Ok(()) };
         let asked = names::on_behalf_of(tenant, self.ask(url, document));
         let (told, by) = asked.await.map_err(Error::Failed)?;
-        if told != signed || by != algorithm.hash() {
+        if told != signed || by != raw.algorithm.hash() {
             return Err(Refusal::BadProof(BadProof::OtherContent).into());
         }
         Ok(())

@@ -21,21 +21,58 @@ use crate::spec::SignatureFormat;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
 use crate::user::{Factor, Lock, LockState};
 
-/// A signature, as a device hands it in.
-#[derive(Clone, Debug)]
-pub struct Submission<'a> {
-    /// The format that the device states.
-    pub form: SignatureFormat,
-    /// The signature's bytes.
-    pub value: &'a [u8],
-    /// The identity that signed. `None` selects the device's fitting identity. A code has no
-    /// identity.
+/// A signature, as a device hands it in, in the format that the device states.
+#[derive(Clone, Copy, Debug)]
+pub enum Submission<'a> {
+    /// A CMS message, which names its algorithm and its transaction.
+    Cms {
+        /// The message, BER or DER.
+        message: &'a [u8],
+        /// The identity that signed. `None` selects the device's fitting identity.
+        identity: Option<IdentityId>,
+    },
+    /// A raw signature.
+    Raw(RawSubmission<'a>),
+    /// A code (RFC 6287), which the device's code key makes, so it has no identity.
+    Code {
+        /// The code's digits, as text.
+        digits: &'a [u8],
+    },
+}
+
+/// A raw signature, as a device hands it in.
+#[derive(Clone, Copy, Debug)]
+pub struct RawSubmission<'a> {
+    /// The signature's bytes, in the form that its algorithm has.
+    pub signature: &'a [u8],
+    /// The identity that signed. `None` selects the device's fitting identity.
     pub identity: Option<IdentityId>,
-    /// The algorithm of a raw signature. `None` means the scheme of the key, with the hash that the
-    /// terms prefer for this device.
-    pub algorithm: Option<Algorithm>,
+    /// The signature's algorithm.
+    pub algorithm: Algorithm,
     /// The digest that the device obtained and signed, if the terms do not contain it.
     pub digest: Option<&'a [u8]>,
+}
+
+impl<'a> Submission<'a> {
+    /// The signature's format.
+    #[must_use]
+    pub fn format(&self) -> SignatureFormat {
+        match self {
+            Self::Cms { .. } => SignatureFormat::Cms,
+            Self::Raw(_) => SignatureFormat::Raw,
+            Self::Code { .. } => SignatureFormat::Code,
+        }
+    }
+
+    /// The signature's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        match self {
+            Self::Cms { message, .. } => message,
+            Self::Raw(raw) => raw.signature,
+            Self::Code { digits } => digits,
+        }
+    }
 }
 
 /// The way in which a signature is handed in.
@@ -250,7 +287,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         match transaction.end() {
             // Repeat the answer for a repeated signature, even if the user has been locked since.
             Some(End::Finished { by, proof })
-                if *by == device && proof.repeats(submission.value) =>
+                if *by == device && proof.repeats(submission.bytes()) =>
             {
                 let transaction = Arc::new(context.transaction.value);
                 return Ok(Some(Ok(Completed { transaction, device: context.device.value })));
@@ -283,10 +320,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             Some(proof) => Input::Finish { device, proof },
             None => Input::MistakeCode { device, locks: wrong.1 },
         };
-        let (decision, device) = context.decide(input, |event| match (event, submission.form) {
+        let (decision, device) = context.decide(input, |event| match (event, submission) {
             (Event::CodeMistaken | Event::Ended(Outcome::Locked), _) => wrong.0,
-            (_, SignatureFormat::Code) => before.record_success(Factor::Code),
-            (_, SignatureFormat::Cms | SignatureFormat::Raw) => before,
+            (_, Submission::Code { .. }) => before.record_success(Factor::Code),
+            (_, Submission::Cms { .. } | Submission::Raw(_)) => before,
         })?;
         let event = decision.step.event;
         let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };

@@ -104,7 +104,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         user: &UserName,
         submission: &Submission<'_>,
     ) -> Result<Completed, Error> {
-        if !submission.form.names_transaction() {
+        if !submission.format().names_transaction() {
             return Err(Refusal::OtherForm.into());
         }
         let tenant = &request.tenant;

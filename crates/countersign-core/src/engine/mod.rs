@@ -51,7 +51,7 @@ use std::sync::Arc;
 
 use countersign_proof::BadProof;
 
-pub use answer::{Completed, FinishMode, Submission, Taken};
+pub use answer::{Completed, FinishMode, RawSubmission, Submission, Taken};
 pub use devices::{Enrolled, EnrolmentSnapshot};
 pub use gateway::Request;
 pub use rates::StartRates;

@@ -23,7 +23,7 @@ use countersign_wire::secret::PayloadKey;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use zeroize::Zeroizing;
 
-use super::body::{read_signature, unhexed};
+use super::body::{SignatureText, read_signature, unhexed};
 use super::codes::Status;
 use countersign_channel::{Devices, answer};
 use countersign_node::Core;
@@ -130,9 +130,11 @@ impl Phones {
         signature: &str,
     ) -> Result<SerialNumber, Error> {
         let request = asker.request(parsed(key)?);
-        let (form, value) = read_signature(signature).ok_or(Refusal::OtherForm)?;
-        let submission =
-            Submission { form, value: &value, identity: None, algorithm: None, digest: None };
+        let signature = read_signature(signature).ok_or(Refusal::OtherForm)?;
+        let submission = match &signature {
+            SignatureText::Code(digits) => Submission::Code { digits: digits.as_bytes() },
+            SignatureText::Cms(message) => Submission::Cms { message, identity: None },
+        };
         let completed = self.0.core.complete(&request, user, &submission).await?;
         Ok(completed.device.serial_number)
     }

@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use countersign_core::device::Device;
-use countersign_core::engine::{FinishMode, Submission};
+use countersign_core::engine::{FinishMode, RawSubmission, Submission};
 use countersign_core::id::TransactionId;
 use countersign_core::port::Handle;
 use countersign_core::spec::{Dialect, SignatureFormat};
@@ -40,16 +40,13 @@ pub(super) async fn finish(
     // A transaction of KOBIL's or OneSpan's dialect accepts a CMS, which contains its algorithm.
     let found = core.find(&who.tenant, &Handle::Id(id)).await?;
     let accepts_raw = found.is_none_or(|found| found.spec.formats.accept(SignatureFormat::Raw));
-    let form = match finish.algorithm {
-        Some(_) if accepts_raw => SignatureFormat::Raw,
-        _ => SignatureFormat::Cms,
-    };
-    let submission = Submission {
-        form,
-        value: &finish.value,
-        identity: finish.identity,
-        algorithm: finish.algorithm,
-        digest: finish.digest.as_deref(),
+    let (value, identity) = (&finish.value, finish.identity);
+    let submission = match finish.algorithm {
+        Some(algorithm) if accepts_raw => {
+            let digest = finish.digest.as_deref();
+            Submission::Raw(RawSubmission { signature: value, identity, algorithm, digest })
+        }
+        _ => Submission::Cms { message: value, identity },
     };
     trustedx.devices.digest_url().check(core, &who.tenant, id, &submission).await?;
     let at_once = FinishMode::AtOnce;

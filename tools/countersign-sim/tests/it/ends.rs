@@ -2,6 +2,7 @@
 
 use countersign_core::Refusal;
 use countersign_core::delivery::DeliveryKind;
+use countersign_core::engine::Submission;
 use countersign_core::port::Clock;
 use countersign_core::spec::Recipients;
 use countersign_core::transaction::{Decline, End, Event, Outcome};
@@ -30,10 +31,11 @@ fn a_repeated_signature_gets_the_answer_of_the_first() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.taken(&[janes(0)]).await;
         let signature = janes(0).sign(&started.spec);
-        let mut submission = janes(0).submission(&signature);
+        let submission = janes(0).submission(&signature);
         let first = fixture.hand_in(janes(0), &started, &submission).await.unwrap();
         // If it were verified again, this unknown identity would be refused.
-        submission.identity = Some(countersign_core::id::IdentityId(0));
+        let unknown = Some(countersign_core::id::IdentityId(0));
+        let submission = Submission::Cms { message: &signature, identity: unknown };
         fixture.time.pass(core::time::Duration::from_hours(1));
         let again = fixture.hand_in(janes(0), &started, &submission).await.unwrap();
         assert_eq!(again, first);

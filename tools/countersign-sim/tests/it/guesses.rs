@@ -7,7 +7,7 @@ use countersign_core::id::TransactionId;
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
 use countersign_core::port::Registry as _;
 use countersign_core::secret::Secret;
-use countersign_core::spec::{AcceptedFormats, Digits, Operation, SignatureFormat};
+use countersign_core::spec::{AcceptedFormats, Digits, Operation};
 use countersign_core::transaction::{Outcome, Transaction};
 use countersign_core::user::{Factor, Lock, LockState};
 use countersign_core::{Error, Refusal};
@@ -190,8 +190,7 @@ fn simultaneous_guesses_of_codes_through_a_gateway_meet_the_lock() {
 }
 
 fn submission(code: &str) -> Submission<'_> {
-    let value = code.as_bytes();
-    Submission { form: SignatureFormat::Code, value, identity: None, algorithm: None, digest: None }
+    Submission::Code { digits: code.as_bytes() }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use countersign_core::Refusal;
 use countersign_core::device::Usage;
-use countersign_core::engine::{FinishMode, Request, SignatureRequest, Submission};
+use countersign_core::engine::{FinishMode, RawSubmission, Request, SignatureRequest, Submission};
 use countersign_core::port::Registry as _;
 use countersign_core::spec::{AcceptedFormats, Document, Operation, RawTerms};
 use countersign_core::transaction::{Event, Outcome, Transaction};
@@ -52,14 +52,14 @@ fn text_and_digests_are_each_signed_by_the_identity_for_that_use() {
         ] {
             let started = taken(&fixture, request).await;
             let value = janes(0).sign_raw_as(wrong, &started.spec);
-            let submission = janes(0).raw_submission(wrong, &value);
+            let submission = Submission::Raw(janes(0).raw_submission(wrong, &value));
             assert_eq!(refused(&fixture, &started, &submission).await, Refusal::UnfitIdentity);
-            let submission = janes(0).raw_submission(right, &value);
+            let submission = Submission::Raw(janes(0).raw_submission(right, &value));
             let reason = refused(&fixture, &started, &submission).await;
             assert_eq!(reason, Refusal::BadProof(BadProof::Signature));
 
             let value = janes(0).sign_raw_as(right, &started.spec);
-            let submission = janes(0).raw_submission(right, &value);
+            let submission = Submission::Raw(janes(0).raw_submission(right, &value));
             let done = fixture.hand_in(janes(0), &started, &submission).await.unwrap();
             assert_eq!(proof(&done).evidence(), value);
             let kept = proof(&done).raw().unwrap();
@@ -76,7 +76,7 @@ fn one_raw_signature_ends_one_transaction_and_not_another_over_the_same_text() {
     everywhere(async |fixture: Fixture| {
         let first = taken(&fixture, html(&fixture)).await;
         let value = janes(0).sign_raw_as(Usage::Content, &first.spec);
-        let submission = janes(0).raw_submission(Usage::Content, &value);
+        let submission = Submission::Raw(janes(0).raw_submission(Usage::Content, &value));
         let done = fixture.hand_in(janes(0), &first, &submission).await.unwrap();
         let request = SignatureRequest { content: first.spec.content.clone(), ..html(&fixture) };
         let second = taken(&fixture, request).await;
@@ -86,7 +86,7 @@ fn one_raw_signature_ends_one_transaction_and_not_another_over_the_same_text() {
         // second.
         assert_eq!(fixture.hand_in(janes(0), &first, &submission).await.unwrap(), done);
         let value = janes(0).sign_raw_as(Usage::Content, &second.spec);
-        let submission = janes(0).raw_submission(Usage::Content, &value);
+        let submission = Submission::Raw(janes(0).raw_submission(Usage::Content, &value));
         fixture.hand_in(janes(0), &second, &submission).await.unwrap();
     });
 }
@@ -107,7 +107,7 @@ fn a_gateway_cannot_fetch_or_complete_a_transaction_with_a_raw_signature() {
 
             fixture.take(janes(0), &started).await.unwrap();
             let value = janes(0).sign_raw_as(usage, &started.spec);
-            let submission = janes(0).raw_submission(usage, &value);
+            let submission = Submission::Raw(janes(0).raw_submission(usage, &value));
             let completed = fixture.engine.complete(&request, janes(0).user(), &submission).await;
             assert_eq!(refusal(completed), Refusal::OtherForm);
             assert!(fixture.found(&started).await.value.end().is_none());
@@ -126,7 +126,7 @@ fn a_cms_is_refused_if_raw_is_required_and_a_raw_signature_if_cms_is() {
 
         let wants_cms = fixture.taken(&[janes(0)]).await;
         let value = janes(0).sign_raw_as(Usage::Content, &wants_cms.spec);
-        let submission = janes(0).raw_submission(Usage::Content, &value);
+        let submission = Submission::Raw(janes(0).raw_submission(Usage::Content, &value));
         assert_eq!(refused(&fixture, &wants_cms, &submission).await, Refusal::OtherForm);
     });
 }
@@ -138,12 +138,12 @@ fn only_the_algorithms_that_the_terms_allow_this_device_are_accepted() {
         raw(&mut request).by_device = vec![(janes(0).id(), Hash::Sha384)];
         let started = taken(&fixture, request).await;
         let value = janes(0).sign_raw_as(Usage::Content, &started.spec);
-        let submission = janes(0).raw_submission(Usage::Content, &value);
+        let submission = Submission::Raw(janes(0).raw_submission(Usage::Content, &value));
         let reason = refused(&fixture, &started, &submission).await;
         assert_eq!(reason, Refusal::BadProof(BadProof::DigestAlgorithm));
         fixture.take(janes(1), &started).await.unwrap();
         let value = janes(1).sign_raw_as(Usage::Content, &started.spec);
-        let submission = janes(1).raw_submission(Usage::Content, &value);
+        let submission = Submission::Raw(janes(1).raw_submission(Usage::Content, &value));
         fixture.hand_in(janes(1), &started, &submission).await.unwrap();
 
         let started = taken(&fixture, html(&fixture)).await;
@@ -154,14 +154,12 @@ fn only_the_algorithms_that_the_terms_allow_this_device_are_accepted() {
             (Algorithm::Ecdsa(Hash::Sha512), BadProof::DigestAlgorithm),
             (Algorithm::RsaPkcs1(Hash::Sha256), BadProof::OtherKey),
         ] {
-            let submission = Submission { algorithm: Some(algorithm), ..right.clone() };
+            let submission = Submission::Raw(RawSubmission { algorithm, ..right });
             let refused = refused(&fixture, &started, &submission).await;
             assert_eq!(refused, Refusal::BadProof(reason), "{algorithm:?}");
         }
-        // Without a named algorithm, it is the one that the terms prefer and the key supports.
-        let unnamed = Submission { algorithm: None, ..right.clone() };
-        let done = fixture.hand_in(janes(0), &started, &unnamed).await.unwrap();
-        assert_eq!(proof(&done).raw().map(|raw| raw.algorithm), right.algorithm);
+        let done = fixture.hand_in(janes(0), &started, &Submission::Raw(right)).await.unwrap();
+        assert_eq!(proof(&done).raw().unwrap().algorithm, right.algorithm);
     });
 }
 
@@ -171,7 +169,7 @@ fn a_digest_from_the_device_is_verified_only_if_the_terms_have_none() {
         let learnt = Hash::Sha256.of(b"the document");
         let value = janes(0).sign_digest_as(Usage::Digest, &learnt);
         let without = janes(0).raw_submission(Usage::Digest, &value);
-        let with = |digest| Submission { digest, ..without.clone() };
+        let with = |digest| Submission::Raw(RawSubmission { digest, ..without });
 
         let given = taken(&fixture, digest(&fixture)).await;
         let reason = refused(&fixture, &given, &with(Some(&learnt))).await;
@@ -199,7 +197,7 @@ async fn at_once(
     of: &Transaction,
 ) -> Result<std::sync::Arc<Transaction>, countersign_core::Error> {
     let value = phone.sign_raw_as(of.spec.usage(), &of.spec);
-    let submission = phone.raw_submission(of.spec.usage(), &value);
+    let submission = Submission::Raw(phone.raw_submission(of.spec.usage(), &value));
     let (tenant, id) = (phone.tenant(), of.spec.id);
     let done =
         fixture.engine.finish_in(FinishMode::AtOnce, tenant, phone.id(), id, &submission).await;

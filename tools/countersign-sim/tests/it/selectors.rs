@@ -4,7 +4,7 @@
 use countersign_core::Refusal;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::Usage;
-use countersign_core::engine::SignatureRequest;
+use countersign_core::engine::{SignatureRequest, Submission};
 use countersign_core::id::{ClientId, IdentityId, UserName};
 use countersign_core::selector::{Filter, Selector};
 use countersign_core::spec::Recipients;
@@ -28,7 +28,7 @@ fn request(fixture: &Fixture, selectors: Vec<Selector>) -> SignatureRequest {
 
 async fn signs(fixture: &Fixture, phone: &Phone, of: &Transaction) -> Result<(), Refusal> {
     let value = phone.sign_rightly(&of.spec);
-    let submission = phone.raw_submission(of.spec.usage(), &value);
+    let submission = Submission::Raw(phone.raw_submission(of.spec.usage(), &value));
     match fixture.hand_in(phone, of, &submission).await {
         Ok(_) => Ok(()),
         refused => Err(refusal(refused)),

@@ -2,6 +2,7 @@
 
 use countersign_core::Refusal;
 use countersign_core::device::{Device, Usage};
+use countersign_core::engine::Submission;
 use countersign_core::id::IdentityId;
 use countersign_core::transaction::{Outcome, Transaction};
 use countersign_proof::BadProof;
@@ -61,13 +62,11 @@ fn an_identity_for_digests_signs_no_content() {
         let value = janes(0).sign_as(Usage::Digest, &started.spec);
         let refused = answer(&fixture, &started, &value).await;
         assert_eq!(refused, Refusal::BadProof(BadProof::OtherSigner));
-        let mut submission = janes(0).submission(&value);
-        submission.identity = Some(janes(0).identity(Usage::Digest).id);
-        let handed_in = fixture.hand_in(janes(0), &started, &submission).await;
-        assert_eq!(refusal(handed_in), Refusal::UnfitIdentity);
-        submission.identity = Some(IdentityId(0));
-        let handed_in = fixture.hand_in(janes(0), &started, &submission).await;
-        assert_eq!(refusal(handed_in), Refusal::UnfitIdentity);
+        for identity in [janes(0).identity(Usage::Digest).id, IdentityId(0)] {
+            let submission = Submission::Cms { message: &value, identity: Some(identity) };
+            let handed_in = fixture.hand_in(janes(0), &started, &submission).await;
+            assert_eq!(refusal(handed_in), Refusal::UnfitIdentity);
+        }
     });
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use countersign_core::delivery::{Capacity, Delivery, Settlement, Verdict};
 use countersign_core::device::DeviceStatus;
-use countersign_core::engine::{FinishMode, Keep, SignatureRequest, Submission};
+use countersign_core::engine::{FinishMode, Keep, RawSubmission, SignatureRequest, Submission};
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::event::Actor;
 use countersign_core::id::{ApiKeyId, IdentityId, TransactionId};
@@ -116,12 +116,16 @@ impl Operation {
                 node.take(tenant, device, id, proof.as_deref()).await?.transaction
             }
             What::Finish { id, value, identity, form, mode, .. } => {
-                let submission = Submission {
-                    form,
-                    value: &value,
-                    identity: Some(identity),
-                    algorithm: (form == SignatureFormat::Raw).then_some(RAW),
-                    digest: None,
+                let (value, identity) = (&*value, Some(identity));
+                let submission = match form {
+                    SignatureFormat::Cms => Submission::Cms { message: value, identity },
+                    SignatureFormat::Raw => Submission::Raw(RawSubmission {
+                        signature: value,
+                        identity,
+                        algorithm: RAW,
+                        digest: None,
+                    }),
+                    SignatureFormat::Code => Submission::Code { digits: value },
                 };
                 node.finish_in(mode, tenant, device, id, &submission).await?.transaction
             }
