@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::delivery::Endpoint;
 use crate::time::Timestamp;
 
 /// A push service.
@@ -117,25 +118,15 @@ impl Push {
 }
 
 impl PushAddress {
-    /// The receiver's name within its tenant, as in [`crate::delivery::Destination`]. `app` is the
-    /// application that the device reports. The name differs from every callback's host, because a
-    /// host contains no slash.
+    /// The endpoint of its deliveries. `app` is the application that the device reports.
     #[must_use]
-    pub fn destination(&self, app: &str) -> String {
-        let whose = match self.provider {
+    pub fn endpoint(&self, app: &str) -> Endpoint {
+        let part = match self.provider {
             Provider::WebPush => host(&self.token),
             Provider::Apns | Provider::Fcm | Provider::Webhook => app,
         };
-        format!("{LANE}{}/{whose}", self.provider.as_str())
+        Endpoint::Push { provider: self.provider, part: part.to_owned() }
     }
-}
-
-/// The prefix of every push destination.
-const LANE: &str = "push/";
-
-/// Whether `host` names a push destination, and not a callback's host.
-pub(crate) fn is_push_endpoint(host: &str) -> bool {
-    host.starts_with(LANE)
 }
 
 /// Host and port of a URL in normal form: a scheme, `//`, host and port, the rest.
