@@ -235,26 +235,14 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ///
     /// A repeated signature gets the same answer as the first time, and is not verified again.
     ///
+    /// With [`FinishMode::AtOnce`], a device that has not taken the transaction takes it in the
+    /// same decision, without a PIN. If the terms require the PIN, an earlier take must have proved
+    /// it.
+    ///
     /// # Errors
     /// Refuses as [`Transaction::step`] does, and every invalid signature. A wrong code is
     /// committed before it is refused.
     pub async fn finish(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
-        submission: &Submission<'_>,
-    ) -> Result<Arc<Transaction>, Error> {
-        Ok(self.finish_in(FinishMode::Taken, tenant, device, id, submission).await?.transaction)
-    }
-
-    /// Finishes in the given mode, and also returns the device; see [`finish`](Self::finish). With
-    /// [`FinishMode::AtOnce`], a device that has not taken the transaction takes it in the same
-    /// decision, without a PIN. If the terms require the PIN, an earlier take must have proved it.
-    ///
-    /// # Errors
-    /// As [`finish`](Self::finish).
-    pub async fn finish_in(
         &self,
         mode: FinishMode,
         tenant: &TenantName,
@@ -338,26 +326,12 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 
     /// Ends a transaction because the user declined. "This was not me" also locks the user in the
-    /// same commit, so that no further transactions are offered.
+    /// same commit, so that no further transactions are offered. `words` are the user's own, at
+    /// most [`crate::limits::REASON_BYTES_MAX`]; empty if the device sent none.
     ///
     /// # Errors
     /// Refuses as [`Transaction::step`] does.
     pub async fn decline(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
-        reason: Decline,
-    ) -> Result<Arc<Transaction>, Error> {
-        self.decline_saying(tenant, device, id, reason, String::new()).await
-    }
-
-    /// As [`decline`](Self::decline), with the user's words, at most
-    /// [`crate::limits::REASON_BYTES_MAX`].
-    ///
-    /// # Errors
-    /// As [`decline`](Self::decline).
-    pub async fn decline_saying(
         &self,
         tenant: &TenantName,
         device: DeviceId,

@@ -119,8 +119,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         if !request.fits(&found, self.now()) {
             return Err(Refusal::Unknown.into());
         }
-        let completed =
-            self.finish_in(FinishMode::Taken, tenant, by, found.spec.id, submission).await;
+        let completed = self.finish(FinishMode::Taken, tenant, by, found.spec.id, submission).await;
         completed.map_err(Error::hidden)
     }
 
@@ -146,7 +145,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         if found.takes.first().is_none_or(|first| first.device != device) {
             return Err(Refusal::OtherDevice.into());
         }
-        let declined = self.decline(tenant, device, found.spec.id, Decline::User).await;
+        let (reason, words) = (Decline::User, String::new());
+        let declined = self.decline(tenant, device, found.spec.id, reason, words).await;
         declined.map_err(Error::hidden)
     }
 }

@@ -83,6 +83,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Starts a transaction, and offers it to the addressed devices that are online.
     ///
     /// A repeated request with the same reference returns the transaction that it started before.
+    /// `seen` is the user, with the user's devices that the request could address, if the caller
+    /// has just read them; `None` reads them.
     ///
     /// # Errors
     /// Refuses users and devices that are unknown or locked, selectors that no enabled identity
@@ -90,23 +92,12 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// user's maximum, and a start that exceeds a [`Quota`].
     ///
     /// # Panics
-    /// If raw signatures are requested for bytes that are not text: see [`countersign_proof::raw`].
-    pub async fn start(&self, request: SignatureRequest) -> Result<Arc<Transaction>, Error> {
-        self.start_among(None, request).await
-    }
-
-    /// As [`start`](Self::start), for a caller that has just read the user and the user's devices
-    /// that the request could address.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    ///
-    /// # Panics
-    /// As [`start`](Self::start); and if the rows that were read are another user's.
-    pub async fn start_among(
+    /// If raw signatures are requested for bytes that are not text: see [`countersign_proof::raw`];
+    /// and if the rows in `seen` are another user's.
+    pub async fn start(
         &self,
-        mut seen: Option<UserWithDevices>,
         request: SignatureRequest,
+        mut seen: Option<UserWithDevices>,
     ) -> Result<Arc<Transaction>, Error> {
         let rates = self.policy.start_rates;
         let admitted = self.starts.admit(rates, &request.tenant, &request.client, self.now());

@@ -68,11 +68,11 @@ async fn start(
     let core = &kobil.authenticator.core;
     let id = TransactionId(core.new_id());
     if start.callback.is_some() {
-        return Ok(render::created(&*core.start(order(id, caller, user, start)).await?));
+        return Ok(render::created(&*core.start(order(id, caller, user, start), None).await?));
     }
     // The waiter is registered before the start, so that no end is missed in between.
     let waiter = core.notifier().wait(&caller.tenant, &caller.client, id).map_err(Error::from)?;
-    let started = core.start(order(id, caller, user, start)).await?;
+    let started = core.start(order(id, caller, user, start), None).await?;
     let ended = wait::wait_for_end(core, started, waiter, &kobil.tasks).await?;
     let ended = ended.ok_or(render::SERVICE_UNAVAILABLE)?;
     let end = ended.end().expect("the awaited transaction has ended");

@@ -50,7 +50,7 @@ pub(super) async fn finish(
     };
     trustedx.devices.digest_url().check(core, &who.tenant, id, &submission).await?;
     let at_once = FinishMode::AtOnce;
-    let finished = match core.finish_in(at_once, &who.tenant, who.device, id, &submission).await {
+    let finished = match core.finish(at_once, &who.tenant, who.device, id, &submission).await {
         Err(Error::Refused(Refusal::OtherForm)) if finish.algorithm.is_none() => {
             Err(Refusal::BadProof(BadProof::SignatureAlgorithm).into())
         }
@@ -83,7 +83,7 @@ pub(super) async fn cancel(
     let id = id.parse().map_err(|_| ProcessError::Gone)?;
     let words = words(&who.body)?;
     let core = &trustedx.authenticator.core;
-    let cancelled = core.decline_saying(&who.tenant, who.device, id, Decline::User, words).await;
+    let cancelled = core.decline(&who.tenant, who.device, id, Decline::User, words).await;
     trustedx.answered(&who, id, cancelled.map(|cancelled| (cancelled, None))).await
 }
 

@@ -67,7 +67,7 @@ async fn create(State(trustedx): State<TrustedX>, kind: ProcessKind, request: Re
         return Err(STOPPING);
     }
     let (order, seen) = trustedx.order(kind, caller, create, extensions, &body).await?;
-    let started = core.start_among(seen, order).await?;
+    let started = core.start(order, seen).await?;
     let mut response = trustedx.answer(&started, StatusCode::CREATED).await?;
     let address = HeaderValue::try_from(rules.signature(&started.spec));
     response.headers_mut().insert(LOCATION, address.expect("an address is visible ASCII"));

@@ -136,7 +136,7 @@ fn of_a_cancel_and_a_finish_at_the_same_moment_the_first_commit_wins() {
         let mut request = fixture.request();
         request.callback = Some(callback());
         let mut scheduler = Scheduler::default();
-        scheduler.join(fixture.engine.start(request));
+        scheduler.join(fixture.engine.start(request, None));
         let started = scheduler.finish(&mut prng).remove(0).unwrap();
         let mut scheduler = Scheduler::default();
         scheduler

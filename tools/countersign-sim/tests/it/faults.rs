@@ -117,7 +117,7 @@ fn request(fixture: &Fixture<FailsOnce>) -> SignatureRequest {
 }
 
 async fn start(fixture: &Fixture<FailsOnce>, request: SignatureRequest) -> Arc<Transaction> {
-    until_answered(async || fixture.engine.start(request.clone()).await).await
+    until_answered(async || fixture.engine.start(request.clone(), None).await).await
 }
 
 #[test]

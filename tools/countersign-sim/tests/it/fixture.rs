@@ -9,7 +9,9 @@ use std::sync::{Arc, LazyLock};
 
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{Device, DeviceStatus};
-use countersign_core::engine::{Engine, Policy, SignatureRequest, StartRates, Submission, Taken};
+use countersign_core::engine::{
+    Engine, FinishMode, Policy, SignatureRequest, StartRates, Submission, Taken,
+};
 use countersign_core::event::Actor;
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::port::{
@@ -114,7 +116,7 @@ impl<I: Interference> Fixture<I> {
     }
 
     pub(crate) async fn start(&self, request: SignatureRequest) -> Arc<Transaction> {
-        self.engine.start(request).await.unwrap()
+        self.engine.start(request, None).await.unwrap()
     }
 
     /// A transaction of jane that each of these phones has taken.
@@ -155,7 +157,9 @@ impl<I: Interference> Fixture<I> {
         of: &Transaction,
         submission: &Submission<'_>,
     ) -> Result<Arc<Transaction>, Error> {
-        self.engine.finish(phone.tenant(), phone.id(), of.spec.id, submission).await
+        let (mode, id) = (FinishMode::Taken, of.spec.id);
+        let done = self.engine.finish(mode, phone.tenant(), phone.id(), id, submission).await;
+        done.map(|done| done.transaction)
     }
 
     pub(crate) async fn decline(
@@ -164,7 +168,8 @@ impl<I: Interference> Fixture<I> {
         of: &Transaction,
         reason: Decline,
     ) -> Result<Arc<Transaction>, Error> {
-        self.engine.decline(phone.tenant(), phone.id(), of.spec.id, reason).await
+        let words = String::new();
+        self.engine.decline(phone.tenant(), phone.id(), of.spec.id, reason, words).await
     }
 
     pub(crate) async fn cancel(&self, of: &Transaction) -> Result<Arc<Transaction>, Error> {

@@ -33,7 +33,10 @@ fn not_me_locks_the_user_until_the_lock_is_removed() {
         assert_eq!(fixture.lock_state(janes(0)).await, reported_by_user);
 
         fixture.time.pass(core::time::Duration::from_secs(1));
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UserLocked);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            Refusal::UserLocked
+        );
         assert_eq!(refusal(fixture.offers(janes(1)).await), Refusal::UserLocked);
         assert_eq!(refusal(fixture.finish(janes(1), &other).await), Refusal::UserLocked);
         let again = fixture.decline(janes(0), &declined, Decline::NotMe).await.unwrap();
@@ -260,7 +263,10 @@ fn a_lock_acknowledged_meanwhile_prevents_a_start_and_a_take() {
         fixture.set_lock(janes(0), Lock::Open).await;
         let store = fixture.store.clone();
         faults.plan(move || lock_user(store));
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UserLocked);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            Refusal::UserLocked
+        );
         assert_eq!(fixture.commits().len(), 1);
     });
 }

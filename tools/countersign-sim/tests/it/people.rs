@@ -47,7 +47,10 @@ fn a_deleted_users_open_transactions_are_cancelled_and_their_phones_retired() {
         assert!(!is_online(&fixture, 0));
         assert_eq!(refusal(fixture.offers(janes(0)).await), Refusal::DeviceLocked);
         assert_eq!(refusal(fixture.finish(janes(0), &taken).await), Refusal::DeviceLocked);
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UnknownUser);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            Refusal::UnknownUser
+        );
         assert_eq!(refusal(delete(&fixture).await), Refusal::UnknownUser);
         assert!(fixture.offers(betas()).await.is_ok(), "another tenant's jane goes on");
     });
@@ -71,7 +74,10 @@ fn the_next_user_of_a_name_inherits_nothing_from_the_deleted_one() {
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
         fixture.store.create_user(tenant, jane, None, fixture.now()).await.unwrap();
         assert!(fixture.store.open(tenant, jane).await.unwrap().is_empty());
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UnknownDevice);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            Refusal::UnknownDevice
+        );
         assert_eq!(refusal(fixture.offers(janes(0)).await), Refusal::DeviceLocked);
     });
 }
@@ -85,7 +91,7 @@ fn simultaneous_starts_and_a_deletion_leave_no_transaction_open() {
         let mut scheduler = Scheduler::default();
         for _ in 0..3 {
             let request = fixture.request();
-            scheduler.join(async { fixture.engine.start(request).await.map(drop) });
+            scheduler.join(async { fixture.engine.start(request, None).await.map(drop) });
         }
         let deletion = scheduler.join(delete(&fixture));
         let mut answers = scheduler.finish(&mut prng);

@@ -115,7 +115,10 @@ fn a_lock_ends_by_itself_and_each_further_one_is_longer_up_to_a_maximum() {
             let before = fixture.now();
             let until = lock(&fixture).await;
             assert_eq!(before.until(until), Duration::from_secs(seconds));
-            assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UserLocked);
+            assert_eq!(
+                refusal(fixture.engine.start(fixture.request(), None).await),
+                Refusal::UserLocked
+            );
             fixture.time.jump(Timestamp(until.0 - 1));
             assert_eq!(refusal(fixture.offers(janes(0)).await), Refusal::UserLocked);
             fixture.time.jump(until);

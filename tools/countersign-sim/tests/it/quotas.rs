@@ -34,7 +34,7 @@ fn transactions_that_end_when_they_start_count_against_the_rate() {
         for _ in 0..2 * START_BURST.as_secs() {
             assert!(fixture.start(ended_at_once(&fixture)).await.end().is_some());
         }
-        let refused = refusal(fixture.engine.start(ended_at_once(&fixture)).await);
+        let refused = refusal(fixture.engine.start(ended_at_once(&fixture), None).await);
         let Refusal::Quota(Quota::ClientStarts { retry_after }) = refused else {
             panic!("{refused}")
         };
@@ -50,7 +50,7 @@ fn a_client_that_has_used_up_its_quota_of_stored_bytes_cannot_start() {
         let stored_max = StoredMax { client: 1, tenant: u64::MAX };
         let fixture = with(fixture, Policy { stored_max, ..POLICY });
         fixture.start(ended_at_once(&fixture)).await;
-        let refused = refusal(fixture.engine.start(ended_at_once(&fixture)).await);
+        let refused = refusal(fixture.engine.start(ended_at_once(&fixture), None).await);
         assert_eq!(refused, Refusal::Quota(Quota::ClientStored));
     });
 }

@@ -199,8 +199,7 @@ async fn at_once(
     let value = phone.sign_raw_as(of.spec.usage(), &of.spec);
     let submission = Submission::Raw(phone.raw_submission(of.spec.usage(), &value));
     let (tenant, id) = (phone.tenant(), of.spec.id);
-    let done =
-        fixture.engine.finish_in(FinishMode::AtOnce, tenant, phone.id(), id, &submission).await;
+    let done = fixture.engine.finish(FinishMode::AtOnce, tenant, phone.id(), id, &submission).await;
     done.map(|done| done.transaction)
 }
 

@@ -42,7 +42,7 @@ fn a_signed_transaction_answers_a_repeated_start_with_the_same_signature_for_eve
         assert_eq!(proof(&kept), proof(&done));
         let again = fixture.start(named(&fixture, "order 7", 1)).await;
         assert_eq!(*again, kept);
-        let other = fixture.engine.start(named(&fixture, "order 7", 2)).await;
+        let other = fixture.engine.start(named(&fixture, "order 7", 2), None).await;
         assert_eq!(refusal(other), Refusal::OtherOrder);
         assert_eq!(refusal(fixture.cancel(&started).await), Refusal::Ended(Outcome::Finished));
         let repeated = fixture.finish(janes(0), &started).await;

@@ -75,7 +75,7 @@ fn selectors_are_alternatives_and_all_conditions_of_one_must_hold() {
             vec![by_id(joes(), Usage::Content)],
             vec![by_id(betas(), Usage::Content)],
         ] {
-            let answer = fixture.engine.start(request(&fixture, selectors)).await;
+            let answer = fixture.engine.start(request(&fixture, selectors), None).await;
             assert_eq!(refusal(answer), Refusal::NoIdentity);
         }
     });
@@ -118,8 +118,10 @@ fn an_identity_must_match_at_the_finish_and_not_only_at_the_start() {
         ] {
             assert_eq!(refusal(gone), Refusal::UnknownIdentity);
         }
-        let answer =
-            fixture.engine.start(request(&fixture, vec![by_id(janes(0), Usage::Content)])).await;
+        let answer = fixture
+            .engine
+            .start(request(&fixture, vec![by_id(janes(0), Usage::Content)]), None)
+            .await;
         assert_eq!(refusal(answer), Refusal::NoIdentity);
     });
 }
@@ -240,7 +242,7 @@ fn the_words_of_a_decline_are_stored_and_returned() {
         let decline = async |words: &str| {
             let (tenant, id) = (janes(0).tenant(), started.spec.id);
             let words = words.to_owned();
-            fixture.engine.decline_saying(tenant, janes(0).id(), id, Decline::User, words).await
+            fixture.engine.decline(tenant, janes(0).id(), id, Decline::User, words).await
         };
         let done = decline("not today: \u{1f600}").await.unwrap();
         let (by, words) = (janes(0).id(), "not today: \u{1f600}".to_owned());
@@ -262,7 +264,7 @@ fn a_request_for_a_digest_addresses_no_device_without_an_identity_for_digests() 
         }
         let mut digests = acme().digest_order(fixture.id(), &acme().users[0]);
         digests.selectors.clear();
-        assert_eq!(refusal(fixture.engine.start(digests).await), Refusal::NoIdentity);
+        assert_eq!(refusal(fixture.engine.start(digests, None).await), Refusal::NoIdentity);
         let started = fixture.start(request(&fixture, Vec::new())).await;
         assert_eq!(started.spec.recipients, Recipients::Any);
     });

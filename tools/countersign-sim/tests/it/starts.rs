@@ -57,7 +57,7 @@ fn a_different_request_under_the_same_reference_is_refused_and_changes_nothing()
         let first = fixture.start(request.clone()).await;
         request.reference = Some(reference("order 7", 2));
         request.id = fixture.id();
-        assert_eq!(refusal(fixture.engine.start(request).await), Refusal::OtherOrder);
+        assert_eq!(refusal(fixture.engine.start(request, None).await), Refusal::OtherOrder);
         assert_eq!(fixture.commits().len(), 1);
         assert_eq!(fixture.found(&first).await.value, *first);
     });
@@ -69,11 +69,11 @@ fn a_start_for_an_unknown_or_locked_user_or_device_is_refused() {
         let to = |device| {
             let mut request = fixture.request();
             request.recipients = Recipients::Device(device);
-            fixture.engine.start(request)
+            fixture.engine.start(request, None)
         };
         let mut nobody = fixture.request();
         nobody.user = "nobody".parse().unwrap();
-        assert_eq!(refusal(fixture.engine.start(nobody).await), Refusal::UnknownUser);
+        assert_eq!(refusal(fixture.engine.start(nobody, None).await), Refusal::UnknownUser);
         assert_eq!(refusal(to(joes().id()).await), Refusal::UnknownDevice);
         assert_eq!(refusal(to(betas().id()).await), Refusal::UnknownDevice);
         fixture.change(janes(0), locked).await;
@@ -96,7 +96,10 @@ fn a_start_is_refused_if_no_device_of_the_user_can_sign_content() {
                 })
                 .await;
         }
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::DeviceLocked);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            Refusal::DeviceLocked
+        );
     });
 }
 
@@ -192,11 +195,17 @@ fn a_user_at_the_maximum_of_open_transactions_gets_a_new_one_only_after_an_end()
         for _ in 0..POLICY.open_per_user_max {
             open.push(fixture.start(fixture.request()).await);
         }
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::TooManyOpen);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            Refusal::TooManyOpen
+        );
         fixture.start(acme().request(fixture.id(), joes().user())).await;
         fixture.cancel(&open[0]).await.unwrap();
         fixture.start(fixture.request()).await;
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::TooManyOpen);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            Refusal::TooManyOpen
+        );
     });
 }
 
@@ -208,7 +217,7 @@ fn simultaneous_starts_never_exceed_the_maximum_of_open_transactions() {
         let fixture = countersign_sim::block_on(setting);
         let mut scheduler = Scheduler::default();
         for _ in 0..10 {
-            scheduler.join(fixture.engine.start(fixture.request()));
+            scheduler.join(fixture.engine.start(fixture.request(), None));
         }
         let (started, refused): (Vec<_>, Vec<_>) =
             scheduler.finish(&mut prng).into_iter().partition(Result::is_ok);
@@ -227,7 +236,7 @@ fn simultaneous_starts_of_the_same_request_get_the_same_transaction() {
         for _ in 0..5 {
             let mut request = fixture.request();
             request.reference = Some(reference("order 7", 1));
-            scheduler.join(fixture.engine.start(request));
+            scheduler.join(fixture.engine.start(request, None));
         }
         let ids: Vec<_> =
             scheduler.finish(&mut prng).into_iter().map(|told| told.unwrap().spec.id).collect();
@@ -299,11 +308,11 @@ fn a_start_with_a_user_read_before_their_lock_is_refused() {
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
         let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();
         fixture.set_lock(janes(0), Lock::Administrator).await;
-        let started = fixture.engine.start_among(seen, fixture.request()).await;
+        let started = fixture.engine.start(fixture.request(), seen).await;
         assert_eq!(refusal(started), Refusal::UserLocked);
         fixture.set_lock(janes(0), Lock::Open).await;
         let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();
-        let started = fixture.engine.start_among(seen, fixture.request()).await.unwrap();
+        let started = fixture.engine.start(fixture.request(), seen).await.unwrap();
         fixture.take(janes(0), &started).await.unwrap();
     });
 }

@@ -98,7 +98,7 @@ impl Soap {
         // The waiter is registered before the start, so that no end is missed in between.
         let waiter = core.notifier().wait(&order.tenant, &order.client, order.id);
         let waiter = waiter.map_err(Error::from)?;
-        let started = core.start(order).await?;
+        let started = core.start(order, None).await?;
         let ended = wait::wait_for_end(core, started, waiter, &self.tasks).await?;
         self.signed(&ended.ok_or_else(Fault::draining)?).await
     }
@@ -106,7 +106,7 @@ impl Soap {
     /// Starts a signature that is offered to no device, and creates its request key.
     async fn prepare(&self, order: SignatureRequest) -> Result<Done, CommandError> {
         let order = SignatureRequest { clocks: Clocks::One(CLOCK_DEFAULT), ..order };
-        let started = self.authenticator.core.start(order).await?;
+        let started = self.authenticator.core.start(order, None).await?;
         let spec = &started.spec;
         let key = spec.request_key.to_string();
         let picture = qr::qr(&key).expect("ten digits fit in a QR code");

@@ -110,7 +110,7 @@ impl Operation {
     pub(super) async fn ask(self, node: &SimulatedNode) -> Result<Answer, Error> {
         let (tenant, device) = (self.phone.tenant(), self.phone.id());
         let told = match self.what {
-            What::Start(request) => node.start(*request).await?,
+            What::Start(request) => node.start(*request, None).await?,
             What::Take { id, pin } => {
                 let proof = pin.map(|pin| self.phone.prove_pin(&pin, id));
                 node.take(tenant, device, id, proof.as_deref()).await?.transaction
@@ -127,9 +127,11 @@ impl Operation {
                     }),
                     SignatureFormat::Code => Submission::Code { digits: value },
                 };
-                node.finish_in(mode, tenant, device, id, &submission).await?.transaction
+                node.finish(mode, tenant, device, id, &submission).await?.transaction
             }
-            What::Decline { id, reason } => node.decline(tenant, device, id, reason).await?,
+            What::Decline { id, reason } => {
+                node.decline(tenant, device, id, reason, String::new()).await?
+            }
             What::Fail { id } => node.fail(tenant, device, id, "no screen".into()).await?,
             What::Cancel { id } => {
                 let client = &POPULATION.test_tenant(tenant.as_str()).client;
