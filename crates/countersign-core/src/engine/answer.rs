@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use countersign_proof::Proof;
 use countersign_proof::raw::Algorithm;
+use countersign_proof::{BadProof, Proof};
 
 use super::context::StepContext;
 use super::context_cache::{ReadFrom, StepAttempt, read_order};
-use super::{Engine, lost_every_race};
+use super::{Conclusion, Engine, lost_every_race};
 use crate::device::Device;
 use crate::event::Actor;
 use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Change, Clock, Entropy, Ledger, Notifier, Registry};
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{ActorError, DeviceError, DeviceRefusal, Error};
 use crate::spec::SignatureFormat;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
 use crate::user::{Factor, Lock, LockState};
@@ -112,7 +112,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         tenant: &TenantName,
         device: DeviceId,
-    ) -> Result<Vec<Arc<Transaction>>, Error> {
+    ) -> Result<Vec<Arc<Transaction>>, ActorError> {
         let (device, user) = self.load_actor(tenant, device).await?;
         user.value.lock_state.check(self.now())?;
         let actor = Actor::Device(device.value.id);
@@ -133,10 +133,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 offers.push(Arc::new(open));
                 continue;
             }
-            match self.apply(tenant, open.spec.id, Input::Reach, &actor).await {
+            match self.apply(tenant, open.spec.id, Transaction::reach, &actor).await {
                 Ok(reached) => offers.push(reached),
                 Err(Error::Refused(_)) => {} // It ended, or is about to.
-                Err(failed) => return Err(failed),
+                Err(Error::Failed(fault)) => return Err(fault.into()),
             }
         }
         if !reached.is_empty() {
@@ -154,7 +154,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ///
     /// # Errors
     /// Refuses a device or a user that is locked or unknown.
-    pub async fn check(&self, tenant: &TenantName, device: DeviceId) -> Result<(), Error> {
+    pub async fn check(&self, tenant: &TenantName, device: DeviceId) -> Result<(), ActorError> {
         let (_, user) = self.load_actor(tenant, device).await?;
         Ok(user.value.lock_state.check(self.now())?)
     }
@@ -170,7 +170,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         device: DeviceId,
         id: TransactionId,
         pin_proof: Option<&str>,
-    ) -> Result<Taken, Error> {
+    ) -> Result<Taken, DeviceError> {
         for read_from in read_order() {
             let context = self.unlocked_context(read_from, tenant, device, id).await;
             let attempt = self.try_take(context, pin_proof).await;
@@ -183,9 +183,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
 
     async fn try_take(
         &self,
-        context: Result<StepContext, Error>,
+        context: Result<StepContext, DeviceError>,
         pin_proof: Option<&str>,
-    ) -> Result<StepAttempt<Taken>, Error> {
+    ) -> Result<StepAttempt<Taken>, DeviceError> {
         let context = context?;
         let device = context.device.value.id;
         let pin = self.pin(&context, pin_proof)?;
@@ -200,13 +200,15 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             })?;
         let event = decision.step.event;
         let after = decision.lock_state.unwrap_or(before);
-        let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };
+        let Conclusion::Done(transaction) = self.conclude(decision).await? else {
+            return Ok(None);
+        };
         Ok(Some(match event {
             Some(Event::PinMistaken) => {
                 let tries_left = after.tries_left(Factor::Pin, &self.policy.locks);
-                Err(Refusal::PinWrong { tries_left })
+                Err(DeviceRefusal::PinWrong { tries_left })
             }
-            Some(Event::Ended(_)) => Err(Refusal::UserLocked),
+            Some(Event::Ended(_)) => Err(DeviceRefusal::UserLocked),
             _ => Ok(Taken { transaction, device: taker }),
         }))
     }
@@ -222,11 +224,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, DeviceError> {
         let transaction =
             self.unlocked_context(ReadFrom::Store, tenant, device, id).await?.transaction.value;
         if transaction.spec.pin_required && !transaction.taken_by(device) {
-            return Err(Refusal::PinRequired.into());
+            return Err(DeviceRefusal::PinRequired.into());
         }
         Ok(Arc::new(transaction))
     }
@@ -249,7 +251,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         device: DeviceId,
         id: TransactionId,
         submission: &Submission<'_>,
-    ) -> Result<Completed, Error> {
+    ) -> Result<Completed, DeviceError> {
         let mut verified = None;
         for read_from in read_order() {
             let context = self.context(read_from, tenant, device, id).await;
@@ -264,11 +266,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// `verified` is the result of an earlier verification, with the device's version at that time.
     async fn try_finish(
         &self,
-        context: Result<StepContext, Error>,
+        context: Result<StepContext, DeviceError>,
         mode: FinishMode,
         submission: &Submission<'_>,
         verified: &mut Option<(u32, Option<Proof>)>,
-    ) -> Result<StepAttempt<Completed>, Error> {
+    ) -> Result<StepAttempt<Completed>, DeviceError> {
         let mut context = context?;
         let device = context.device.value.id;
         let transaction = &context.transaction.value;
@@ -283,10 +285,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             ended => {
                 context.user.value.lock_state.check(context.now)?;
                 if let Some(end) = ended {
-                    return Err(Refusal::Ended(end.outcome()).into());
+                    return Err(DeviceRefusal::Ended(end.outcome()).into());
                 }
                 if context.now >= transaction.deadline() {
-                    return Err(Refusal::Late.into());
+                    return Err(DeviceRefusal::Late.into());
                 }
                 if mode == FinishMode::AtOnce && !transaction.shown_by(device) {
                     context = context.taken()?;
@@ -314,13 +316,19 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             (_, Submission::Cms { .. } | Submission::Raw(_)) => before,
         })?;
         let event = decision.step.event;
-        let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };
+        let transaction = match self.conclude(decision).await? {
+            Conclusion::Done(transaction) => transaction,
+            Conclusion::Stale => return Ok(None),
+            Conclusion::SignatureUsed => {
+                return Err(DeviceRefusal::BadProof(BadProof::UsedBefore).into());
+            }
+        };
         Ok(Some(match event {
             Some(Event::CodeMistaken) => {
                 let tries_left = wrong.0.tries_left(Factor::Code, policy);
-                Err(Refusal::CodeWrong { tries_left })
+                Err(DeviceRefusal::CodeWrong { tries_left })
             }
-            Some(Event::Ended(Outcome::Locked)) => Err(Refusal::UserLocked),
+            Some(Event::Ended(Outcome::Locked)) => Err(DeviceRefusal::UserLocked),
             _ => Ok(Completed { transaction, device }),
         }))
     }
@@ -338,7 +346,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         id: TransactionId,
         reason: Decline,
         words: String,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, DeviceError> {
         self.answer(tenant, device, id, Input::Decline { device, reason, words }, |lock_state| {
             match reason {
                 Decline::NotMe => LockState { lock: Lock::ReportedByUser, ..lock_state },
@@ -358,7 +366,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         device: DeviceId,
         id: TransactionId,
         reason: String,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, DeviceError> {
         self.answer(tenant, device, id, Input::Fail { device, reason }, |lock_state| lock_state)
             .await
     }
@@ -370,7 +378,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         id: TransactionId,
         input: Input,
         lock_state: impl Fn(LockState) -> LockState + Send + Sync,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, DeviceError> {
         for _ in 0..COMMIT_TRIES_MAX {
             let context = self.context(ReadFrom::Store, tenant, device, id).await?;
             // A repeated "this was not me" comes from a user whom the first one locked.
@@ -379,7 +387,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             }
             let before = context.user.value.lock_state;
             let (decision, _) = context.decide(input.clone(), |_| lock_state(before))?;
-            if let Some(done) = self.conclude(decision).await? {
+            if let Conclusion::Done(done) = self.conclude(decision).await? {
                 return Ok(done);
             }
         }
@@ -387,13 +395,13 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 
     /// Checks the proof of the PIN, if this transaction requires one.
-    fn pin(&self, context: &StepContext, given: Option<&str>) -> Result<Pin, Refusal> {
+    fn pin(&self, context: &StepContext, given: Option<&str>) -> Result<Pin, DeviceRefusal> {
         let transaction = &context.transaction.value;
         if !transaction.spec.pin_required || transaction.state.is_ended() {
             return Ok(Pin::Absent);
         }
         let device = &context.device.value;
-        let Some(pin) = &device.pin else { return Err(Refusal::PinUnset) };
+        let Some(pin) = &device.pin else { return Err(DeviceRefusal::PinUnset) };
         let Some(given) = given else { return Ok(Pin::Absent) };
         let id = transaction.spec.id.bytes();
         if super::pin::proves(device, pin, id, given) {

@@ -12,7 +12,7 @@ use crate::device::{Device, Identity};
 use crate::id::{DeviceId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, CONTEXT_CACHE_BYTES_MAX};
 use crate::port::{StepSnapshot, UserWithDevices, Versioned};
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{DeviceError, DeviceRefusal, Error};
 use crate::transaction::Transaction;
 
 /// The source of a step context.
@@ -26,7 +26,7 @@ pub(super) enum ReadFrom {
 
 /// The result of one attempt. `None` if it was decided on stale rows. Otherwise an answer that was
 /// committed or read, which may be a refusal.
-pub(super) type StepAttempt<T> = Option<Result<T, Refusal>>;
+pub(super) type StepAttempt<T> = Option<Result<T, DeviceRefusal>>;
 
 /// The sources to try, in order.
 pub(super) fn read_order() -> impl Iterator<Item = ReadFrom> {
@@ -38,10 +38,10 @@ impl ReadFrom {
     /// was read from the store.
     pub(super) fn answer<T>(
         self,
-        attempt: Result<StepAttempt<T>, Error>,
-    ) -> Option<Result<T, Error>> {
+        attempt: Result<StepAttempt<T>, DeviceError>,
+    ) -> Option<Result<T, DeviceError>> {
         match attempt {
-            Ok(attempt) => attempt.map(|answer| answer.map_err(Error::from)),
+            Ok(attempt) => attempt.map(|answer| answer.map_err(DeviceError::from)),
             Err(Error::Refused(_)) if self == Self::Cache => None,
             Err(error) => Some(Err(error)),
         }

@@ -4,12 +4,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use countersign_proof::{Roots, Signer};
+use countersign_proof::{BadProof, Roots, Signer};
 
 use crate::device::Identity;
 use crate::id::{IdentityId, TenantName};
 use crate::limits::SIGNERS_CACHED_MAX;
-use crate::refusal::Refusal;
 use crate::tenant::Tenant;
 use crate::time::Timestamp;
 
@@ -37,7 +36,7 @@ impl Signers {
         tenant: &Tenant,
         identity: &Identity,
         now: Timestamp,
-    ) -> Result<Arc<Signer>, Refusal> {
+    ) -> Result<Arc<Signer>, BadProof> {
         let roots = Roots::new(tenant.roots.iter().map(Vec::as_slice))?;
         let signer = Signer::new(&identity.certificate, &identity.chain, &roots, now.seconds())?;
         let signer = Arc::new(signer);

@@ -12,7 +12,7 @@ use super::context::StepContext;
 use crate::device::Identity;
 use crate::id::IdentityId;
 use crate::port::{Clock, Entropy, Ledger, Notifier, Registry};
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{DeviceError, DeviceRefusal, Error};
 use crate::spec::{AcceptedFormats, MediaType, RawTerms};
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
@@ -21,7 +21,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         context: &StepContext,
         submission: &Submission<'_>,
-    ) -> Result<Option<Proof>, Error> {
+    ) -> Result<Option<Proof>, DeviceError> {
         let spec = &context.transaction.value.spec;
         let device = &context.device.value;
         match (submission, &spec.formats) {
@@ -58,7 +58,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             (Submission::Code { .. }, AcceptedFormats::Cms | AcceptedFormats::Raw(_))
             | (Submission::Cms { .. }, AcceptedFormats::Raw(_))
             | (Submission::Raw(_), AcceptedFormats::Cms | AcceptedFormats::CodeOrCms(_)) => {
-                Err(Refusal::OtherForm.into())
+                Err(DeviceRefusal::OtherForm.into())
             }
         }
     }
@@ -70,9 +70,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         context: &StepContext,
         named: Option<IdentityId>,
         verify: impl Fn(&Signer) -> Result<Proof, BadProof> + Send + Sync,
-    ) -> Result<Proof, Error> {
+    ) -> Result<Proof, DeviceError> {
         let spec = &context.transaction.value.spec;
-        let mut refused = Refusal::UnfitIdentity;
+        let mut refused = DeviceRefusal::UnfitIdentity;
         for identity in context.device.value.fit(spec.usage(), &spec.selectors) {
             if named.is_some_and(|named| named != identity.id) {
                 continue;
@@ -94,13 +94,14 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         context: &StepContext,
         identity: &Identity,
-    ) -> Result<Arc<Signer>, Error> {
+    ) -> Result<Arc<Signer>, DeviceError> {
         let tenant = &context.transaction.value.spec.tenant;
         if let Some(signer) = self.signers.known(tenant, identity, context.now) {
             return Ok(signer);
         }
-        let tenant = self.store.tenant(tenant).await?.ok_or(Refusal::Unknown)?;
-        Ok(self.signers.learn(&tenant, identity, context.now)?)
+        let tenant = self.store.tenant(tenant).await?.ok_or(DeviceRefusal::Unknown)?;
+        let signer = self.signers.learn(&tenant, identity, context.now);
+        Ok(signer.map_err(DeviceRefusal::from)?)
     }
 }
 

@@ -14,9 +14,9 @@ use countersign_core::device::Device;
 use countersign_core::engine::{FinishMode, RawSubmission, Submission};
 use countersign_core::id::TransactionId;
 use countersign_core::port::Handle;
+use countersign_core::refusal::{DeviceError, DeviceRefusal};
 use countersign_core::spec::{Dialect, SignatureFormat};
 use countersign_core::transaction::{Decline, Transaction};
-use countersign_core::{Error, Refusal};
 use countersign_proof::BadProof;
 use http::StatusCode;
 
@@ -51,8 +51,8 @@ pub(super) async fn finish(
     trustedx.devices.digest_url().check(core, &who.tenant, id, &submission).await?;
     let at_once = FinishMode::AtOnce;
     let finished = match core.finish(at_once, &who.tenant, who.device, id, &submission).await {
-        Err(Error::Refused(Refusal::OtherForm)) if finish.algorithm.is_none() => {
-            Err(Refusal::BadProof(BadProof::SignatureAlgorithm).into())
+        Err(DeviceError::Refused(DeviceRefusal::OtherForm)) if finish.algorithm.is_none() => {
+            Err(DeviceRefusal::BadProof(BadProof::SignatureAlgorithm).into())
         }
         finished => finished,
     };
@@ -94,17 +94,16 @@ impl TrustedX {
         &self,
         who: &AuthenticatedDevice,
         id: TransactionId,
-        ended: Result<(Arc<Transaction>, Option<Device>), Error>,
+        ended: Result<(Arc<Transaction>, Option<Device>), DeviceError>,
     ) -> Result<Response, ProcessError> {
         match ended {
             Ok((ended, signer)) => self.ended(who, &ended, signer),
-            Err(Error::Refused(Refusal::Ended(outcome))) => {
-                let found =
-                    self.authenticator.core.transaction(&who.tenant, &Handle::Id(id)).await?;
-                Err(if found.discarded {
+            Err(DeviceError::Refused(DeviceRefusal::Ended(outcome))) => {
+                let found = self.authenticator.core.find(&who.tenant, &Handle::Id(id)).await?;
+                Err(if found.is_none_or(|found| found.discarded) {
                     ProcessError::Gone
                 } else {
-                    Refusal::Ended(outcome).into()
+                    DeviceRefusal::Ended(outcome).into()
                 })
             }
             Err(error) => Err(error.into()),

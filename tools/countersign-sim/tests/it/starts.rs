@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
-use countersign_core::Refusal;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{DeviceStatus, Usage};
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::port::{Clock, Handle, Registry};
 use countersign_core::push::Push;
+use countersign_core::refusal::{CancelRefusal, StartRefusal};
 use countersign_core::spec::{Clocks, Recipients};
 use countersign_core::transaction::{Outcome, State};
 use countersign_core::user::Lock;
@@ -57,7 +57,7 @@ fn a_different_request_under_the_same_reference_is_refused_and_changes_nothing()
         let first = fixture.start(request.clone()).await;
         request.reference = Some(reference("order 7", 2));
         request.id = fixture.id();
-        assert_eq!(refusal(fixture.engine.start(request, None).await), Refusal::OtherOrder);
+        assert_eq!(refusal(fixture.engine.start(request, None).await), StartRefusal::OtherOrder);
         assert_eq!(fixture.commits().len(), 1);
         assert_eq!(fixture.found(&first).await.value, *first);
     });
@@ -73,15 +73,15 @@ fn a_start_for_an_unknown_or_locked_user_or_device_is_refused() {
         };
         let mut nobody = fixture.request();
         nobody.user = "nobody".parse().unwrap();
-        assert_eq!(refusal(fixture.engine.start(nobody, None).await), Refusal::UnknownUser);
-        assert_eq!(refusal(to(joes().id()).await), Refusal::UnknownDevice);
-        assert_eq!(refusal(to(betas().id()).await), Refusal::UnknownDevice);
+        assert_eq!(refusal(fixture.engine.start(nobody, None).await), StartRefusal::UnknownUser);
+        assert_eq!(refusal(to(joes().id()).await), StartRefusal::UnknownDevice);
+        assert_eq!(refusal(to(betas().id()).await), StartRefusal::UnknownDevice);
         fixture.change(janes(0), locked).await;
-        assert_eq!(refusal(to(janes(0).id()).await), Refusal::DeviceLocked);
+        assert_eq!(refusal(to(janes(0).id()).await), StartRefusal::DeviceLocked);
         fixture.change(janes(0), retired).await;
-        assert_eq!(refusal(to(janes(0).id()).await), Refusal::UnknownDevice);
+        assert_eq!(refusal(to(janes(0).id()).await), StartRefusal::UnknownDevice);
         fixture.set_lock(janes(0), Lock::Administrator).await;
-        assert_eq!(refusal(to(janes(1).id()).await), Refusal::UserLocked);
+        assert_eq!(refusal(to(janes(1).id()).await), StartRefusal::UserLocked);
         assert_eq!(fixture.commits().len(), 0);
     });
 }
@@ -98,7 +98,7 @@ fn a_start_is_refused_if_no_device_of_the_user_can_sign_content() {
         }
         assert_eq!(
             refusal(fixture.engine.start(fixture.request(), None).await),
-            Refusal::DeviceLocked
+            StartRefusal::DeviceLocked
         );
     });
 }
@@ -197,14 +197,14 @@ fn a_user_at_the_maximum_of_open_transactions_gets_a_new_one_only_after_an_end()
         }
         assert_eq!(
             refusal(fixture.engine.start(fixture.request(), None).await),
-            Refusal::TooManyOpen
+            StartRefusal::TooManyOpen
         );
         fixture.start(acme().request(fixture.id(), joes().user())).await;
         fixture.cancel(&open[0]).await.unwrap();
         fixture.start(fixture.request()).await;
         assert_eq!(
             refusal(fixture.engine.start(fixture.request(), None).await),
-            Refusal::TooManyOpen
+            StartRefusal::TooManyOpen
         );
     });
 }
@@ -222,7 +222,7 @@ fn simultaneous_starts_never_exceed_the_maximum_of_open_transactions() {
         let (started, refused): (Vec<_>, Vec<_>) =
             scheduler.finish(&mut prng).into_iter().partition(Result::is_ok);
         assert_eq!(started.len(), usize::from(POLICY.open_per_user_max), "seed {seed}");
-        assert!(refused.into_iter().all(|answer| refusal(answer) == Refusal::TooManyOpen));
+        assert!(refused.into_iter().all(|answer| refusal(answer) == StartRefusal::TooManyOpen));
     }
 }
 
@@ -259,7 +259,7 @@ fn only_the_client_that_started_a_transaction_can_cancel_it_and_only_for_its_use
         ] {
             let answer =
                 fixture.engine.cancel(tenant, client, &key, |found| found.spec.user == *user).await;
-            assert_eq!(refusal(answer), Refusal::Unknown);
+            assert_eq!(refusal(answer), CancelRefusal::Unknown);
         }
         assert_eq!(fixture.outcome(&started).await, None);
         let cancelled = fixture.engine.cancel(&spec.tenant, &spec.client, &key, |_| true).await;
@@ -309,7 +309,7 @@ fn a_start_with_a_user_read_before_their_lock_is_refused() {
         let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();
         fixture.set_lock(janes(0), Lock::Administrator).await;
         let started = fixture.engine.start(fixture.request(), seen).await;
-        assert_eq!(refusal(started), Refusal::UserLocked);
+        assert_eq!(refusal(started), StartRefusal::UserLocked);
         fixture.set_lock(janes(0), Lock::Open).await;
         let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();
         let started = fixture.engine.start(fixture.request(), seen).await.unwrap();
