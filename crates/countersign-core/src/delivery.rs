@@ -20,7 +20,7 @@ use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_BACKOFF_MAX, DELIVERY_FAILURES_MAX, DELIVERY_PAUSE_MAX,
 };
-use crate::push::{self, Provider};
+use crate::push::{self, Provider, PushAddress};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
 
@@ -176,6 +176,16 @@ impl Destination {
 }
 
 impl Endpoint {
+    /// The endpoint of pushes to a device. `app` is the application that the device reports.
+    #[must_use]
+    pub fn of_push(address: &PushAddress, app: &str) -> Self {
+        let part = match address.provider {
+            Provider::WebPush => push::host(&address.token),
+            Provider::Apns | Provider::Fcm | Provider::Webhook => app,
+        };
+        Self::Push { provider: address.provider, part: part.to_owned() }
+    }
+
     /// The parts of its text.
     fn parts(&self) -> [&str; 4] {
         match self {

@@ -2,7 +2,6 @@
 
 use core::fmt;
 
-use crate::delivery::Endpoint;
 use crate::time::Timestamp;
 
 /// A push service.
@@ -114,18 +113,6 @@ impl Push {
             Self::At(registration) => Some(registration),
             Self::None | Self::Retired { .. } => None,
         }
-    }
-}
-
-impl PushAddress {
-    /// The endpoint of its deliveries. `app` is the application that the device reports.
-    #[must_use]
-    pub fn endpoint(&self, app: &str) -> Endpoint {
-        let part = match self.provider {
-            Provider::WebPush => host(&self.token),
-            Provider::Apns | Provider::Fcm | Provider::Webhook => app,
-        };
-        Endpoint::Push { provider: self.provider, part: part.to_owned() }
     }
 }
 
