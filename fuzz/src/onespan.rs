@@ -1,8 +1,7 @@
 //! OneSpan's bodies: JSON of phones' applications.
 
 use countersign_core::limits::SIGNATURE_BYTES_MAX;
-use countersign_core::spec::SignatureFormat;
-use countersign_onespan::body::{BodyParameters, read_signature, unhexed};
+use countersign_onespan::body::{BodyParameters, SignatureText, read_signature, unhexed};
 
 /// What is read as a signature can be nothing else, and a body says each thing once.
 pub fn onespan_rest(bytes: &[u8]) {
@@ -24,12 +23,12 @@ pub fn onespan_rest(bytes: &[u8]) {
         }
         match read_signature(text) {
             None => {}
-            Some((SignatureFormat::Code, digits)) => {
+            Some(SignatureText::Code(digits)) => {
                 assert!((6..=16).contains(&digits.len()));
-                assert!(digits.iter().all(u8::is_ascii_hexdigit));
+                assert!(digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
             }
-            Some((SignatureFormat::Cms | SignatureFormat::Raw, value)) => {
-                assert!((1..=SIGNATURE_BYTES_MAX).contains(&value.len()));
+            Some(SignatureText::Cms(message)) => {
+                assert!((1..=SIGNATURE_BYTES_MAX).contains(&message.len()));
             }
         }
     }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use countersign_core::engine::{Submission, Taken};
+use countersign_core::engine::{RawSubmission, Submission, Taken};
 use countersign_core::id::{DeviceId, IdentityId};
+use countersign_core::refusal::{
+    ActorError, DeviceError, DeviceRefusal, EnrolError, EnrolRefusal, Error, Fault,
+};
 use countersign_core::spec::{self, Digits, Document, SignatureFormat};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Outcome, State, Transaction};
-use countersign_core::{Error, Refusal};
 use countersign_proof::raw::{Algorithm, Hash};
 use countersign_wire::body::{self, Code, RefusalBody, Signature};
 use countersign_wire::id::DeviceName;
@@ -31,14 +33,27 @@ impl From<Code> for Refused {
     }
 }
 
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
+impl From<DeviceError> for Refused {
+    fn from(error: DeviceError) -> Self {
         match error {
             Error::Refused(refusal) => Self(refused(&refusal)),
-            Error::Failed(fault) => {
-                log(&fault);
-                Code::Unavailable.into()
-            }
+            Error::Failed(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<ActorError> for Refused {
+    fn from(error: ActorError) -> Self {
+        DeviceError::from(error).into()
+    }
+}
+
+impl From<EnrolError> for Refused {
+    fn from(error: EnrolError) -> Self {
+        match error {
+            Error::Refused(EnrolRefusal::NotActivated) => Code::EnrolmentRefused.into(),
+            Error::Refused(EnrolRefusal::KeyUsed) => Code::KeyUsed.into(),
+            Error::Failed(fault) => fault.into(),
         }
     }
 }
@@ -55,9 +70,10 @@ impl From<body_limit::BodyRefusal> for Refused {
     }
 }
 
-impl From<countersign_core::Fault> for Refused {
-    fn from(fault: countersign_core::Fault) -> Self {
-        Error::from(fault).into()
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        log(&fault);
+        Code::Unavailable.into()
     }
 }
 
@@ -83,54 +99,43 @@ impl IntoResponse for Refused {
     }
 }
 
-fn refused(refusal: &Refusal) -> RefusalBody {
+fn refused(refusal: &DeviceRefusal) -> RefusalBody {
     let code = match refusal {
-        Refusal::Unknown => Code::NotFound,
+        DeviceRefusal::Unknown => Code::NotFound,
         // The calling device or its user was removed.
-        Refusal::UnknownUser
-        | Refusal::UnknownDevice
-        | Refusal::UserLocked
-        | Refusal::DeviceLocked => Code::Locked,
-        Refusal::Ended(outcome) => {
+        DeviceRefusal::UnknownUser
+        | DeviceRefusal::UnknownDevice
+        | DeviceRefusal::UserLocked
+        | DeviceRefusal::DeviceLocked => Code::Locked,
+        DeviceRefusal::Ended(outcome) => {
             let state = Some(outcome_state(*outcome));
             return RefusalBody { state, ..RefusalBody::new(Code::Ended) };
         }
-        Refusal::Late => {
+        DeviceRefusal::Late => {
             let state = Some(body::State::Expired);
             return RefusalBody { state, ..RefusalBody::new(Code::Late) };
         }
-        Refusal::NotTaken => Code::NotTaken,
-        Refusal::OtherDevice | Refusal::ManyTakes => Code::OtherDevice,
-        Refusal::Quota(_) => Code::TooMany,
-        Refusal::PinRequired => Code::PinRequired,
-        Refusal::PinUnset => Code::PinNotSet,
-        Refusal::PinWrong { tries_left } => {
+        DeviceRefusal::NotTaken => Code::NotTaken,
+        DeviceRefusal::OtherDevice | DeviceRefusal::ManyTakes => Code::OtherDevice,
+        DeviceRefusal::PinRequired => Code::PinRequired,
+        DeviceRefusal::PinUnset => Code::PinNotSet,
+        DeviceRefusal::PinWrong { tries_left } => {
             let tries_left = Some(u32::from(*tries_left));
             return RefusalBody { tries_left, ..RefusalBody::new(Code::WrongPin) };
         }
-        Refusal::CodeWrong { tries_left } => {
+        DeviceRefusal::CodeWrong { tries_left } => {
             let tries_left = Some(u32::from(*tries_left));
             return RefusalBody { tries_left, ..RefusalBody::new(Code::WrongCode) };
         }
-        Refusal::PinOutOfTurn => Code::PinVersion,
-        Refusal::OtherForm => Code::WrongForm,
-        Refusal::UnfitIdentity | Refusal::UnknownIdentity => Code::WrongIdentity,
-        Refusal::BadProof(why) => {
+        DeviceRefusal::PinOutOfTurn => Code::PinVersion,
+        DeviceRefusal::OtherForm => Code::WrongForm,
+        DeviceRefusal::UnfitIdentity => Code::WrongIdentity,
+        DeviceRefusal::BadProof(why) => {
             let message = why.to_string();
             return RefusalBody { message, ..RefusalBody::new(Code::BadSignature) };
         }
-        Refusal::KeyUsed => Code::KeyUsed,
-        Refusal::NotActivated => Code::EnrolmentRefused,
-        // Refusals that only clients receive.
-        Refusal::OtherOrder
-        | Refusal::ManyIdentities
-        | Refusal::NoIdentity
-        | Refusal::SeveralUsers
-        | Refusal::TooManyOpen
-        | Refusal::Exists
-        | Refusal::Unchanged
-        | Refusal::ManyCodes
-        | Refusal::BadExpiry => Code::BadRequest,
+        DeviceRefusal::KeyUsed => Code::KeyUsed,
+        DeviceRefusal::ManyIdentities => Code::BadRequest,
     };
     RefusalBody::new(code)
 }
@@ -238,35 +243,18 @@ pub(super) fn submission(signature: &Signature) -> Result<Submission<'_>, Refuse
     match signature {
         Signature::Cms { identity, value, .. } => {
             let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
-            let identity = Some(identity);
-            Ok(Submission {
-                form: SignatureFormat::Cms,
-                value,
-                identity,
-                algorithm: None,
-                digest: None,
-            })
+            Ok(Submission::Cms { message: value, identity: Some(identity) })
         }
-        Signature::Code { value } => {
-            let value = value.as_bytes();
-            Ok(Submission {
-                form: SignatureFormat::Code,
-                value,
-                identity: None,
-                algorithm: None,
-                digest: None,
-            })
-        }
+        Signature::Code { value } => Ok(Submission::Code { digits: value.as_bytes() }),
         Signature::Raw { identity, algorithm, value, digest } => {
             let identity: IdentityId = identity.parse().map_err(|_| Code::WrongIdentity)?;
             let named = Algorithm::ALL.into_iter().find(|one| wire_algorithm(*one) == *algorithm);
-            Ok(Submission {
-                form: SignatureFormat::Raw,
-                value,
+            Ok(Submission::Raw(RawSubmission {
+                signature: value,
                 identity: Some(identity),
-                algorithm: Some(named.ok_or(Code::WrongForm)?),
+                algorithm: named.ok_or(Code::WrongForm)?,
                 digest: digest.as_deref(),
-            })
+            }))
         }
     }
 }

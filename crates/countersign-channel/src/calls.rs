@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use countersign_core::device::PinDigest;
+use countersign_core::engine::FinishMode;
 use countersign_core::id::{RequestKey, TransactionId};
 use countersign_core::limits::POLL_WAIT_MAX;
 use countersign_core::port::Registry as _;
@@ -197,7 +198,8 @@ impl Devices {
         let id = core_id(finish.id);
         let StrangerPermit { core, digest_url, .. } = &*self.0;
         digest_url.check(core, &who.tenant, id, &submission).await?;
-        Ok(core.finish(&who.tenant, who.device, id, &submission).await?)
+        let mode = FinishMode::Taken;
+        Ok(core.finish(mode, &who.tenant, who.device, id, &submission).await?.transaction)
     }
 
     pub(super) async fn decline(
@@ -210,7 +212,7 @@ impl Devices {
             DeclineReason::NotMe => Decline::NotMe,
         };
         let id = core_id(decline.id);
-        Ok(self.0.core.decline(&who.tenant, who.device, id, reason).await?)
+        Ok(self.0.core.decline(&who.tenant, who.device, id, reason, String::new()).await?)
     }
 
     pub(super) async fn fail(

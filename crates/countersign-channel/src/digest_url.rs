@@ -12,8 +12,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::engine::Submission;
 use countersign_core::id::{TenantName, TransactionId};
 use countersign_core::port::Handle;
+use countersign_core::refusal::{DeviceError, DeviceRefusal, Fault};
 use countersign_core::spec::Document;
-use countersign_core::{Error, Fault, Refusal};
 use countersign_proof::BadProof;
 use countersign_proof::raw::Hash;
 use reqwest::redirect::Policy;
@@ -65,26 +65,23 @@ impl DigestUrlVerifier {
         tenant: &TenantName,
         id: TransactionId,
         submission: &Submission<'_>,
-    ) -> Result<(), Error> {
-        let Some(algorithm) = submission.algorithm else { return Ok(()) };
+    ) -> Result<(), DeviceError> {
+        let Submission::Raw(raw) = submission else { return Ok(()) };
         if self.0.hosts.iter().all(|host| host.tenant != *tenant) {
             return Ok(());
         }
-        let found = match core.transaction(tenant, &Handle::Id(id)).await {
-            Ok(found) if !found.state.is_ended() => found,
-            // The engine reports what is wrong with it.
-            Ok(_) | Err(Error::Refused(_)) => return Ok(()),
-            Err(failed) => return Err(failed),
-        };
+        // The engine reports a transaction that is unknown or has ended.
+        let found = core.find(tenant, &Handle::Id(id)).await?;
+        let Some(found) = found.filter(|found| !found.state.is_ended()) else { return Ok(()) };
         let spec = &found.spec;
         let Some(document) = &spec.document else { return Ok(()) };
         let Some(url) = self.asked(tenant, document) else { return Ok(()) };
         let given = Some(spec.content.bytes.as_slice()).filter(|bytes| !bytes.is_empty());
-        let Some(signed) = given.or(submission.digest) else { return Ok(()) };
+        let Some(signed) = given.or(raw.digest) else { return Ok(()) };
         let asked = names::on_behalf_of(tenant, self.ask(url, document));
-        let (told, by) = asked.await.map_err(Error::Failed)?;
-        if told != signed || by != algorithm.hash() {
-            return Err(Refusal::BadProof(BadProof::OtherContent).into());
+        let (told, by) = asked.await?;
+        if told != signed || by != raw.algorithm.hash() {
+            return Err(DeviceRefusal::BadProof(BadProof::OtherContent).into());
         }
         Ok(())
     }

@@ -14,7 +14,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use aws_lc_rs::digest;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use countersign_core::Refusal;
 use countersign_core::device::{About, Device, DeviceStatus, Identity};
 use countersign_core::engine::Enrolled;
 use countersign_core::enrolment::{Activation, Enrolment, IdentityKey, Redeemed};
@@ -371,12 +370,6 @@ fn created(answer: Vec<u8>, code: &ActivationCode) -> Response {
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, bytes);
     digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        countersign_core::Error::from(refusal).into()
-    }
 }
 
 #[cfg(test)]

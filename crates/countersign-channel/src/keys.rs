@@ -4,32 +4,35 @@
 //! cannot become wrong. Only the key is cached; whether a device or its user may do something is
 //! checked with each call.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use countersign_core::id::{DeviceId, TenantName};
+use countersign_core::limited_cache::LimitedCache;
 use countersign_core::limits::AUTH_KEYS_REMEMBERED_MAX;
 use countersign_wire::jwk::VerifyingKey;
 use parking_lot::Mutex;
 
 /// The key includes the tenant, because two tenants may both have a device 7.
-#[derive(Default)]
-pub(super) struct DeviceKeys(Mutex<HashMap<(TenantName, DeviceId), Arc<VerifyingKey>>>);
+pub(super) struct DeviceKeys(Mutex<LimitedCache<(TenantName, DeviceId), Arc<VerifyingKey>>>);
+
+impl Default for DeviceKeys {
+    fn default() -> Self {
+        Self(Mutex::new(LimitedCache::new(AUTH_KEYS_REMEMBERED_MAX)))
+    }
+}
 
 impl DeviceKeys {
     /// The key of this device, if it is cached.
     pub(super) fn known(&self, tenant: &TenantName, device: DeviceId) -> Option<Arc<VerifyingKey>> {
-        self.0.lock().get(&(tenant.clone(), device)).cloned()
+        self.0.lock().get(&(tenant.clone(), device)).map(|key| Arc::clone(key))
     }
 
     /// Caches the key of an authenticated device.
     pub(super) fn remember(&self, tenant: &TenantName, device: DeviceId, key: &Arc<VerifyingKey>) {
-        let mut known = self.0.lock();
-        if known.len() >= AUTH_KEYS_REMEMBERED_MAX {
-            // Rare and cheap enough: each active device is loaded once more.
-            known.clear();
+        let (mut known, name) = (self.0.lock(), (tenant.clone(), device));
+        if known.get(&name).is_none() {
+            known.insert(name, Arc::clone(key), 1);
         }
-        known.entry((tenant.clone(), device)).or_insert_with(|| Arc::clone(key));
     }
 }
 

@@ -14,10 +14,10 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use countersign_core::limits::{FRAME_BYTES_MAX, HELLO_WAIT_MAX};
 use countersign_core::port::Registry as _;
+use countersign_core::refusal::{ActorError, ActorRefusal, Error};
 use countersign_core::session::{Reason, Session, SessionInput, SessionOutput};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
-use countersign_core::{Error, Refusal};
 use countersign_wire::body::Code;
 use countersign_wire::frame::{
     Challenge, Close, FromDevice, FromServer, Hello, Message, Request, SUBPROTOCOL, Welcome,
@@ -321,10 +321,12 @@ fn close(reason: Reason) -> Close {
     }
 }
 
-fn closed_by(error: Error) -> Close {
+fn closed_by(error: ActorError) -> Close {
     match error {
-        Error::Refused(Refusal::UserLocked | Refusal::DeviceLocked) => Close::Locked,
-        Error::Refused(_) => Close::Unauthorised,
+        Error::Refused(ActorRefusal::UserLocked | ActorRefusal::DeviceLocked) => Close::Locked,
+        Error::Refused(ActorRefusal::UnknownUser | ActorRefusal::UnknownDevice) => {
+            Close::Unauthorised
+        }
         Error::Failed(fault) => {
             countersign_node::log(&fault);
             Close::Internal

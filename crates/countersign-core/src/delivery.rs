@@ -10,6 +10,9 @@
 //! deliveries. Pushes have a capacity of their own, so that callbacks and pushes do not delay each
 //! other.
 
+use core::cmp::Ordering;
+use core::fmt;
+use core::str::FromStr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -17,7 +20,7 @@ use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
 use crate::limits::{
     DELIVERY_ATTEMPTS_MAX, DELIVERY_BACKOFF_MAX, DELIVERY_FAILURES_MAX, DELIVERY_PAUSE_MAX,
 };
-use crate::push;
+use crate::push::{self, Provider, PushAddress};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
 
@@ -35,10 +38,39 @@ pub enum DeliveryKind {
 pub struct Destination {
     /// The tenant that sends the deliveries.
     pub tenant: TenantName,
-    /// The receiver. For a callback, host and port as the callback's URL writes them. For a push,
-    /// `push/`, the service, and the rest of the endpoint's name.
-    pub host: String,
+    /// The server that receives them.
+    pub endpoint: Endpoint,
 }
+
+/// The server that receives deliveries.
+///
+/// The ledger stores an endpoint as the text that [`fmt::Display`] writes, and endpoints are
+/// ordered by that text.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Endpoint {
+    /// The receiver of a client's callbacks.
+    Callback {
+        /// Host and port, as the callback's URL writes them.
+        authority: String,
+    },
+    /// A push service.
+    Push {
+        /// The service.
+        provider: Provider,
+        /// The part of the service. For Web Push, the host and port of the browser's service.
+        /// Otherwise, the application that the device reports.
+        part: String,
+    },
+}
+
+/// A text that names no endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the text names no push service")]
+pub struct BadEndpoint;
+
+/// The prefix of every push service's text. No callback's text has it, because host and port
+/// contain no slash.
+const PUSH_PREFIX: &str = "push/";
 
 /// A delivery that a commit queues.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -128,8 +160,9 @@ impl NewDelivery {
     pub fn callback(id: DeliveryId, transaction: &Transaction) -> Option<Self> {
         let spec = &transaction.spec;
         // The dialect has normalised the URL.
-        let host = push::host(&spec.callback.as_ref()?.url).to_owned();
-        let destination = Destination { tenant: spec.tenant.clone(), host };
+        let authority = push::host(&spec.callback.as_ref()?.url).to_owned();
+        let endpoint = Endpoint::Callback { authority };
+        let destination = Destination { tenant: spec.tenant.clone(), endpoint };
         Some(Self { id, kind: DeliveryKind::Callback, destination, due_at: transaction.moment() })
     }
 }
@@ -138,7 +171,60 @@ impl Destination {
     /// Whether it is a push service.
     #[must_use]
     pub fn is_push(&self) -> bool {
-        push::is_push_endpoint(&self.host)
+        matches!(self.endpoint, Endpoint::Push { .. })
+    }
+}
+
+impl Endpoint {
+    /// The endpoint of pushes to a device. `app` is the application that the device reports.
+    #[must_use]
+    pub fn of_push(address: &PushAddress, app: &str) -> Self {
+        let part = match address.provider {
+            Provider::WebPush => push::host(&address.token),
+            Provider::Apns | Provider::Fcm | Provider::Webhook => app,
+        };
+        Self::Push { provider: address.provider, part: part.to_owned() }
+    }
+
+    /// The parts of its text.
+    fn parts(&self) -> [&str; 4] {
+        match self {
+            Self::Callback { authority } => [authority, "", "", ""],
+            Self::Push { provider, part } => [PUSH_PREFIX, provider.as_str(), "/", part],
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts().into_iter().try_for_each(|part| f.write_str(part))
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = BadEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, BadEndpoint> {
+        let Some(push) = text.strip_prefix(PUSH_PREFIX) else {
+            return Ok(Self::Callback { authority: text.to_owned() });
+        };
+        let (provider, part) = push.split_once('/').ok_or(BadEndpoint)?;
+        let provider = Provider::ALL.into_iter().find(|one| one.as_str() == provider);
+        Ok(Self::Push { provider: provider.ok_or(BadEndpoint)?, part: part.to_owned() })
+    }
+}
+
+/// By the text, which is the order of the rows in the ledger.
+impl Ord for Endpoint {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let bytes = |endpoint| Self::parts(endpoint).into_iter().flat_map(str::bytes);
+        bytes(self).cmp(bytes(other))
+    }
+}
+
+impl PartialOrd for Endpoint {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -359,8 +445,37 @@ mod tests {
     };
     const LATER: Attempt = Attempt::Deferred(None);
 
-    fn destination(tenant: &str, host: &str) -> Destination {
-        Destination { tenant: tenant.parse().expect("a name"), host: host.into() }
+    fn destination(tenant: &str, endpoint: &str) -> Destination {
+        let endpoint = endpoint.parse().expect("an endpoint");
+        Destination { tenant: tenant.parse().expect("a name"), endpoint }
+    }
+
+    #[test]
+    fn an_endpoint_is_read_back_from_its_text_and_ordered_by_it() {
+        let texts = [
+            "",
+            "a.example",
+            "push",
+            "push.example:8443",
+            "push/apns/",
+            "push/apns/app",
+            "push/apns/app/2",
+            "push/fcm/app",
+            "push/webpush/push.example",
+            "push0",
+            "z",
+        ];
+        let endpoints = texts.map(|text| text.parse::<Endpoint>().unwrap());
+        for (endpoint, text) in endpoints.iter().zip(texts) {
+            assert_eq!(endpoint.to_string(), text);
+            assert_eq!(matches!(endpoint, Endpoint::Push { .. }), text.starts_with("push/"));
+            for (other, other_text) in endpoints.iter().zip(texts) {
+                assert_eq!(endpoint.cmp(other), text.cmp(other_text), "{text} {other_text}");
+            }
+        }
+        for neither in ["push/", "push/apns", "push/pigeon/app"] {
+            assert_eq!(neither.parse::<Endpoint>(), Err(BadEndpoint), "{neither}");
+        }
     }
 
     #[test]

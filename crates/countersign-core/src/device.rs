@@ -2,7 +2,7 @@
 
 use crate::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use crate::push::Push;
-use crate::refusal::Refusal;
+use crate::refusal::{Locked, UserRefusal};
 use crate::secret::Key32;
 use crate::time::Timestamp;
 
@@ -111,10 +111,10 @@ impl Device {
     ///
     /// # Errors
     /// Refuses a device that is locked or retired.
-    pub fn check(&self) -> Result<(), Refusal> {
+    pub fn check(&self) -> Result<(), Locked> {
         match self.status {
             DeviceStatus::Active => Ok(()),
-            DeviceStatus::Locked | DeviceStatus::Retired => Err(Refusal::DeviceLocked),
+            DeviceStatus::Locked | DeviceStatus::Retired => Err(Locked::Device),
         }
     }
 
@@ -122,10 +122,10 @@ impl Device {
     ///
     /// # Errors
     /// Refuses a retired device, which stays retired, and the status that the device already has.
-    pub fn with_status(self, status: DeviceStatus) -> Result<Self, Refusal> {
+    pub fn with_status(self, status: DeviceStatus) -> Result<Self, UserRefusal> {
         match self.status {
-            DeviceStatus::Retired => Err(Refusal::UnknownDevice),
-            present if present == status => Err(Refusal::Unchanged),
+            DeviceStatus::Retired => Err(UserRefusal::UnknownDevice),
+            present if present == status => Err(UserRefusal::Unchanged),
             _ if status == DeviceStatus::Retired => Ok(Self { status, push: Push::None, ..self }),
             DeviceStatus::Active | DeviceStatus::Locked => Ok(Self { status, ..self }),
         }

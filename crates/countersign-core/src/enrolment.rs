@@ -11,7 +11,7 @@
 use crate::device::{Device, Identity};
 use crate::id::{IdentityId, TenantName, UserName};
 use crate::limits::{ACTIVATION_LIFE_MAX, ACTIVATIONS_PER_USER_MAX};
-use crate::refusal::Refusal;
+use crate::refusal::{EnrolRefusal, UserRefusal};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 use crate::versioned::Versioned;
@@ -71,16 +71,20 @@ impl Activation {
     /// # Errors
     /// Refuses a code that would expire at once or too late, a code that the user already has, and
     /// a code above the maximum.
-    pub fn check_limits(&self, others: &[Versioned<Self>], now: Timestamp) -> Result<(), Refusal> {
+    pub fn check_limits(
+        &self,
+        others: &[Versioned<Self>],
+        now: Timestamp,
+    ) -> Result<(), UserRefusal> {
         if self.not_after <= now || self.not_after > now + ACTIVATION_LIFE_MAX {
-            return Err(Refusal::BadExpiry);
+            return Err(UserRefusal::BadExpiry);
         }
         let open = || others.iter().filter(|other| other.value.state == ActivationState::Open);
         if open().any(|other| other.value.code == self.code) {
-            return Err(Refusal::Exists);
+            return Err(UserRefusal::Exists);
         }
         if open().count() >= ACTIVATIONS_PER_USER_MAX {
-            return Err(Refusal::ManyCodes);
+            return Err(UserRefusal::ManyCodes);
         }
         Ok(())
     }
@@ -89,16 +93,16 @@ impl Activation {
     ///
     /// # Errors
     /// Refuses if the code has expired, or was used by another request.
-    pub fn redeem(&self, request: [u8; 32], now: Timestamp) -> Result<Redeemed, Refusal> {
+    pub fn redeem(&self, request: [u8; 32], now: Timestamp) -> Result<Redeemed, EnrolRefusal> {
         if now >= self.not_after {
-            return Err(Refusal::NotActivated);
+            return Err(EnrolRefusal::NotActivated);
         }
         match &self.state {
             ActivationState::Open => Ok(Redeemed::Now),
             ActivationState::Used { request: first, answer } if *first == request => {
                 Ok(Redeemed::Before(answer.clone()))
             }
-            ActivationState::Used { .. } => Err(Refusal::NotActivated),
+            ActivationState::Used { .. } => Err(EnrolRefusal::NotActivated),
         }
     }
 }
@@ -206,13 +210,13 @@ mod tests {
         others.push(named("CODE", used));
         assert_eq!(new.check_limits(&others, Timestamp(9)), Ok(()));
         others.push(open(99));
-        assert_eq!(new.check_limits(&others, Timestamp(9)), Err(Refusal::ManyCodes));
+        assert_eq!(new.check_limits(&others, Timestamp(9)), Err(UserRefusal::ManyCodes));
         let twin = [named("CODE", ActivationState::Open)];
-        assert_eq!(new.check_limits(&twin, Timestamp(9)), Err(Refusal::Exists));
-        assert_eq!(new.check_limits(&[], Timestamp(10)), Err(Refusal::BadExpiry));
+        assert_eq!(new.check_limits(&twin, Timestamp(9)), Err(UserRefusal::Exists));
+        assert_eq!(new.check_limits(&[], Timestamp(10)), Err(UserRefusal::BadExpiry));
         let distant = Timestamp(11) + ACTIVATION_LIFE_MAX;
         let distant = Activation { not_after: distant, ..new };
-        assert_eq!(distant.check_limits(&[], Timestamp(10)), Err(Refusal::BadExpiry));
+        assert_eq!(distant.check_limits(&[], Timestamp(10)), Err(UserRefusal::BadExpiry));
     }
 
     #[test]
@@ -225,10 +229,10 @@ mod tests {
         let again = activation(used.clone()).redeem([1; 32], Timestamp(9));
         assert_eq!(again, Ok(Redeemed::Before(b"yes".to_vec())));
         let other = activation(used.clone()).redeem([2; 32], Timestamp(9));
-        assert_eq!(other, Err(Refusal::NotActivated));
+        assert_eq!(other, Err(EnrolRefusal::NotActivated));
         for state in [ActivationState::Open, used] {
             let late = activation(state).redeem([1; 32], Timestamp(10));
-            assert_eq!(late, Err(Refusal::NotActivated));
+            assert_eq!(late, Err(EnrolRefusal::NotActivated));
         }
     }
 }

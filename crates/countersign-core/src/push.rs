@@ -116,28 +116,6 @@ impl Push {
     }
 }
 
-impl PushAddress {
-    /// The receiver's name within its tenant, as in [`crate::delivery::Destination`]. `app` is the
-    /// application that the device reports. The name differs from every callback's host, because a
-    /// host contains no slash.
-    #[must_use]
-    pub fn destination(&self, app: &str) -> String {
-        let whose = match self.provider {
-            Provider::WebPush => host(&self.token),
-            Provider::Apns | Provider::Fcm | Provider::Webhook => app,
-        };
-        format!("{LANE}{}/{whose}", self.provider.as_str())
-    }
-}
-
-/// The prefix of every push destination.
-const LANE: &str = "push/";
-
-/// Whether `host` names a push destination, and not a callback's host.
-pub(crate) fn is_push_endpoint(host: &str) -> bool {
-    host.starts_with(LANE)
-}
-
 /// Host and port of a URL in normal form: a scheme, `//`, host and port, the rest.
 pub(crate) fn host(url: &str) -> &str {
     let rest = url.split_once("//").map_or("", |(_, rest)| rest);

@@ -18,6 +18,7 @@
 //! addressed device has been online by then (`reached`). The first take at *t* sets the deadline to
 //! the earlier of *t* + *sign* and start + *go online* + *sign*; later takes do not move it.
 
+mod client_step;
 mod end;
 
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub use self::end::{Decline, End, Timeout};
 use crate::id::DeviceId;
 use crate::limits::TAKES_MAX;
 pub use crate::outcome::Outcome;
-use crate::refusal::Refusal;
+use crate::refusal::DeviceRefusal;
 use crate::spec::{Clocks, TransactionSpec};
 use crate::time::Timestamp;
 use crate::user::Factor;
@@ -209,38 +210,23 @@ impl Transaction {
     ///
     /// # Errors
     /// Refuses every input that the state does not allow. A refusal changes nothing.
-    pub fn step(self, input: Input, now: Timestamp) -> Result<Step, Refusal> {
+    pub fn step(self, input: Input, now: Timestamp) -> Result<Step, DeviceRefusal> {
         let late = now >= self.deadline();
         let (next, event) = match (&self.state, input) {
+            // Inputs that no device sends have functions of their own, which can refuse less.
+            (_, Input::Reach) => return Ok(self.reach(now)?),
+            (_, Input::Cancel) => return Ok(self.cancel(now)?),
+            (_, Input::Discard) => return Ok(self.discard(now)?),
+            (_, Input::Tick) => return Ok(self.tick(now)),
+
             // Networks repeat messages: accept a repeated input, and change nothing.
             (State::Ended { end, .. }, input) if input.repeats(end) => return Ok(self.same()),
-            (State::Ended { .. }, Input::Tick | Input::Reach) => return Ok(self.same()),
-
-            // A transaction can be deleted once, in any state. Deleting an open one also ends it.
-            (_, Input::Discard) if self.discarded => return Err(Refusal::Unknown),
-            (State::Ended { .. }, Input::Discard) => {
-                (Self { discarded: true, ..self }, Event::Discarded)
-            }
-            (_, Input::Discard) => {
-                let end = if late { End::Expired(self.clock()) } else { End::Cancelled };
-                Self { discarded: true, ..self }.ended(now, end)
-            }
 
             // Next, ended transactions and the deadline, which outranks every other input.
-            (State::Ended { end, .. }, _) => return Err(Refusal::Ended(end.outcome())),
-            (_, Input::Tick) if !late => return Ok(self.same()),
-            (_, Input::Tick) => {
-                let clock = self.clock();
-                self.ended(now, End::Expired(clock))
-            }
-            _ if late => return Err(Refusal::Late),
+            (State::Ended { end, .. }, _) => return Err(DeviceRefusal::Ended(end.outcome())),
+            _ if late => return Err(DeviceRefusal::Late),
 
             // Next, inputs of an open transaction.
-            (_, Input::Cancel) => self.ended(now, End::Cancelled),
-            (State::Waiting { reached: false }, Input::Reach) => {
-                (Self { state: State::Waiting { reached: true }, ..self }, Event::Reached)
-            }
-            (_, Input::Reach) => return Ok(self.same()),
             (_, Input::Take { device, pin }) => return self.take(device, pin, now),
             (_, Input::Fetch { device }) => {
                 self.may_fetch(device)?;
@@ -249,7 +235,9 @@ impl Transaction {
             (_, Input::Finish { device, proof }) => {
                 self.may_finish(device)?;
                 if proof.transaction() != self.spec.id.bytes() {
-                    return Err(Refusal::BadProof(countersign_proof::BadProof::OtherTransaction));
+                    return Err(DeviceRefusal::BadProof(
+                        countersign_proof::BadProof::OtherTransaction,
+                    ));
                 }
                 self.ended(now, End::Finished { by: device, proof })
             }
@@ -273,11 +261,11 @@ impl Transaction {
         Ok(Step { next, event: Some(event) })
     }
 
-    fn take(self, device: DeviceId, pin: Pin, now: Timestamp) -> Result<Step, Refusal> {
+    fn take(self, device: DeviceId, pin: Pin, now: Timestamp) -> Result<Step, DeviceRefusal> {
         self.may_answer(device)?;
         match pin {
             _ if !self.spec.pin_required => {}
-            Pin::Absent => return Err(Refusal::PinRequired),
+            Pin::Absent => return Err(DeviceRefusal::PinRequired),
             Pin::Wrong { locks: false } => {
                 return Ok(Step { next: self, event: Some(Event::PinMistaken) });
             }
@@ -302,9 +290,9 @@ impl Transaction {
         device: DeviceId,
         origin: TakeOrigin,
         now: Timestamp,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, DeviceRefusal> {
         if self.takes.len() >= TAKES_MAX {
-            return Err(Refusal::ManyTakes);
+            return Err(DeviceRefusal::ManyTakes);
         }
         if matches!(self.state, State::Waiting { .. }) {
             let deadline = match self.spec.clocks {
@@ -318,12 +306,14 @@ impl Transaction {
     }
 
     /// Checks that `device`, one of the user's, may act on this transaction.
-    fn may_answer(&self, device: DeviceId) -> Result<(), Refusal> {
+    fn may_answer(&self, device: DeviceId) -> Result<(), DeviceRefusal> {
         if !self.spec.recipients.includes(device) {
-            return Err(Refusal::Unknown);
+            return Err(DeviceRefusal::Unknown);
         }
         match self.takes.first() {
-            Some(first) if self.spec.once && first.device != device => Err(Refusal::OtherDevice),
+            Some(first) if self.spec.once && first.device != device => {
+                Err(DeviceRefusal::OtherDevice)
+            }
             _ => Ok(()),
         }
     }
@@ -333,10 +323,10 @@ impl Transaction {
     ///
     /// # Errors
     /// Refuses a device that has not taken the transaction.
-    pub fn may_finish(&self, device: DeviceId) -> Result<(), Refusal> {
+    pub fn may_finish(&self, device: DeviceId) -> Result<(), DeviceRefusal> {
         self.may_answer(device)?;
         if !self.taken_by(device) {
-            return Err(Refusal::NotTaken);
+            return Err(DeviceRefusal::NotTaken);
         }
         Ok(())
     }
@@ -348,16 +338,16 @@ impl Transaction {
     /// # Errors
     /// Refuses a transaction that was taken, that requires the PIN, or that accepts no signature
     /// format that names its transaction.
-    pub fn may_fetch(&self, device: DeviceId) -> Result<(), Refusal> {
+    pub fn may_fetch(&self, device: DeviceId) -> Result<(), DeviceRefusal> {
         self.may_answer(device)?;
         if !self.takes.is_empty() {
-            return Err(Refusal::OtherDevice);
+            return Err(DeviceRefusal::OtherDevice);
         }
         if self.spec.pin_required {
-            return Err(Refusal::PinRequired);
+            return Err(DeviceRefusal::PinRequired);
         }
         let can_end = self.spec.formats.all().iter().any(|form| form.names_transaction());
-        can_end.then_some(()).ok_or(Refusal::OtherForm)
+        can_end.then_some(()).ok_or(DeviceRefusal::OtherForm)
     }
 
     /// Whether the content was released for `device`, to the device itself or to a gateway.
@@ -448,7 +438,6 @@ impl Input {
             (Self::Fail { device, reason }, End::Failed { by, reason: first }) => {
                 device == by && reason == first
             }
-            (Self::Cancel, End::Cancelled) => true,
             _ => false,
         }
     }

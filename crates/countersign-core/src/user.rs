@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::id::{SerialBase, TenantName, UserName};
-use crate::refusal::Refusal;
+use crate::refusal::Locked;
 use crate::time::Timestamp;
 
 /// A person, as a tenant knows them.
@@ -101,11 +101,11 @@ impl LockState {
     ///
     /// # Errors
     /// Refuses a user who is locked.
-    pub fn check(&self, now: Timestamp) -> Result<(), Refusal> {
+    pub fn check(&self, now: Timestamp) -> Result<(), Locked> {
         match self.lock {
             Lock::Open => Ok(()),
             Lock::Until(end) if now >= end => Ok(()),
-            Lock::Until(_) | Lock::ReportedByUser | Lock::Administrator => Err(Refusal::UserLocked),
+            Lock::Until(_) | Lock::ReportedByUser | Lock::Administrator => Err(Locked::User),
         }
     }
 

@@ -212,14 +212,17 @@ impl Worker {
     /// claim: one claim for much capacity is cheaper than many small ones.
     fn sent(&mut self, sent: &Sent) -> bool {
         self.capacity.release(&sent.destination);
-        let (host, is_push) = (&sent.destination.host, sent.destination.is_push());
+        let (host, is_push) = (&sent.destination.endpoint, sent.destination.is_push());
         let what = if is_push { "pushes" } else { "callbacks" };
         match &sent.heard {
             ReceiverHealth::Nothing => {}
             ReceiverHealth::Well => {
                 if self.circuits.remove(&sent.destination).is_some_and(|circuit| circuit.is_open())
                 {
-                    info!(delivery.host = host, "Circuit closed for {host}: {what} are sent again");
+                    info!(
+                        delivery.host = host.to_string(),
+                        "Circuit closed for {host}: {what} are sent again"
+                    );
                 }
             }
             ReceiverHealth::Outage { asked, told } => {
@@ -228,7 +231,7 @@ impl Worker {
                 let circuit = self.circuits.entry(sent.destination.clone()).or_default();
                 if circuit.failed(now, retry, *asked) {
                     warn!(
-                        delivery.host = host,
+                        delivery.host = host.to_string(),
                         "Circuit opened for {host} ({told}): {what} are queued, and probes are sent"
                     );
                 }
@@ -349,11 +352,11 @@ impl Dispatcher {
             match core.give_up_expired(&destination, now, queued_before, outcome).await {
                 Ok(0) => {}
                 Ok(count) => {
-                    let (tenant, host) = (&destination.tenant, &destination.host);
+                    let (tenant, host) = (&destination.tenant, &destination.endpoint);
                     count_outcome("dead_letter", count.into());
                     let more = if count == DELIVERIES_CHANGED_MAX { " or more" } else { "" };
                     warn!(
-                        tenant = %tenant, delivery.host = host,
+                        tenant = %tenant, delivery.host = host.to_string(),
                         "{count}{more} deliveries to {host} were given up: circuit open too long; \
                          `countersign delivery replay --tenant {tenant}` tries again"
                     );
@@ -410,8 +413,8 @@ fn tell(delivery: &Delivery, count: u16, verdict: Verdict, told: &str, now: Time
             let (id, destination) = (delivery.id, &delivery.destination);
             warn!(
                 delivery.id = %id, delivery.attempts = count, tenant = %destination.tenant,
-                delivery.host = destination.host,
-                "Delivery {id} to {} was given up at attempt {count}: {told}", destination.host
+                delivery.host = destination.endpoint.to_string(),
+                "Delivery {id} to {} was given up at attempt {count}: {told}", destination.endpoint
             );
         }
     }

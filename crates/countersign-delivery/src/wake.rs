@@ -110,14 +110,15 @@ fn heard(outcome: &PushOutcome) -> ReceiverHealth {
 
 /// Logs, once for each push, the problems that an operator can solve.
 fn tell(delivery: &Delivery, device: DeviceId, verdict: Verdict, told: &str) {
-    let (tenant, destination) = (&delivery.destination.tenant, &delivery.destination.host);
+    let tenant = &delivery.destination.tenant;
+    let host = || delivery.destination.endpoint.to_string();
     match verdict {
         Verdict::Retire { .. } => warn!(
-            %tenant, device.id = %device, delivery.host = destination,
+            %tenant, device.id = %device, delivery.host = host(),
             "Push address of device {device} retired ({told}); the device must register again"
         ),
         Verdict::GiveUp => warn!(
-            %tenant, device.id = %device, delivery.host = destination,
+            %tenant, device.id = %device, delivery.host = host(),
             "Device {device} was not woken: {told}"
         ),
         Verdict::Done | Verdict::Skipped | Verdict::Retry(_) => {}

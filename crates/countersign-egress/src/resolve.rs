@@ -3,13 +3,13 @@
 //! The HTTP client uses only this resolver. If a name has another address the next time (DNS
 //! rebinding), the very answer that is used is checked again.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::id::TenantName;
+use countersign_core::limited_cache::LimitedCache;
 use countersign_core::time::Timestamp;
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -26,7 +26,7 @@ const CHECK_REMEMBERED: Duration = Duration::from_mins(1);
 const CHECKS_MAX: usize = 4_096;
 
 /// The result for each name, and its time.
-type Checks = HashMap<String, (Timestamp, Result<(), Forbidden>)>;
+type Checks = LimitedCache<String, (Timestamp, Result<(), Forbidden>)>;
 
 /// The resolver. Clones share the remembered checks.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ pub struct Resolver {
 impl Resolver {
     /// A resolver that checks the addresses that `names` finds.
     pub fn new(guard: Guard, names: Names) -> Self {
-        Self { guard, names, checks: Arc::default() }
+        Self { guard, names, checks: Arc::new(Mutex::new(LimitedCache::new(CHECKS_MAX))) }
     }
 
     /// Checks a callback address when a client gives it, by the addresses that its host's name has
@@ -66,13 +66,7 @@ impl Resolver {
             Ok(Ok(addresses)) => self.guard.check(&addresses),
             Ok(Err(_)) | Err(_) => Ok(()),
         };
-        let mut checks = self.checks.lock();
-        if checks.len() >= CHECKS_MAX {
-            checks.retain(|_, (until, _)| now < *until);
-        }
-        if checks.len() < CHECKS_MAX {
-            checks.insert(name, (now + CHECK_REMEMBERED, judged));
-        }
+        self.checks.lock().insert(name, (now + CHECK_REMEMBERED, judged), 1);
         judged
     }
 
@@ -214,7 +208,8 @@ mod tests {
             resolver.check(&acme(), &name, Timestamp(0)).await.unwrap();
         }
         assert_eq!(resolver.checks.lock().len(), CHECKS_MAX);
-        resolver.check(&acme(), &url("https://next.example/"), Timestamp(60_000)).await.unwrap();
-        assert_eq!(resolver.checks.lock().len(), 1);
+        let known = |name: &str| resolver.checks.lock().get(&name.to_owned()).is_some();
+        let latest = format!("n{CHECKS_MAX}.example");
+        assert_eq!((known(&latest), known("n0.example")), (true, false), "the oldest is gone");
     }
 }

@@ -171,7 +171,7 @@ impl Authenticator {
         let client = self.core.registry().client(&tenant.name, &held.client).await?;
         let Client { id, name, .. } = client.ok_or(AuthError::NotAuthenticated)?;
         let scope = Arc::clone(&held.scope);
-        self.tokens.remember(issuer, &tenant.name, token, held, &name, now);
+        self.tokens.remember(issuer, &tenant.name, token, held, &name);
         Ok(Caller { tenant: tenant.name, client: id, name, scope })
     }
 

@@ -1,7 +1,6 @@
 //! Access tokens: signed by their tenant's key and short-lived, so that any node verifies them
 //! without a look-up (RFC 9068). A verified token is cached until it expires.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use countersign_core::id::{ClientId, TenantName};
+use countersign_core::limited_cache::LimitedCache;
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -58,7 +58,7 @@ pub struct Tokens {
     lifetime: Duration,
     /// The server's public address.
     server: String,
-    verified: Mutex<HashMap<[u8; 32], CachedToken>>,
+    verified: Mutex<LimitedCache<[u8; 32], CachedToken>>,
 }
 
 #[derive(Clone, Debug)]
@@ -109,7 +109,8 @@ pub struct Grant<'a> {
 impl Tokens {
     /// Issues tokens that are valid for `lifetime`, for the server at this public address.
     pub fn new(lifetime: Duration, server: &str) -> Self {
-        Self { lifetime, server: server.to_owned(), verified: Mutex::default() }
+        let verified = Mutex::new(LimitedCache::new(TOKENS_REMEMBERED_MAX));
+        Self { lifetime, server: server.to_owned(), verified }
     }
 
     /// The address of the issuer of a tenant's tokens, at which a realm is discovered (RFC 8414,
@@ -163,7 +164,7 @@ impl Tokens {
         token: &str,
         now: Timestamp,
     ) -> Option<(TenantName, Bearer)> {
-        let verified = self.verified.lock();
+        let mut verified = self.verified.lock();
         let known = verified.get(&name(token)?)?;
         let holds = known.issuer == issuer && now.seconds() < known.expires;
         holds.then(|| (known.tenant.clone(), known.bearer.clone()))
@@ -209,20 +210,12 @@ impl Tokens {
         token: &str,
         held: TokenClaims,
         client_name: &str,
-        now: Timestamp,
     ) {
         let Some(token) = name(token) else { return };
-        let mut verified = self.verified.lock();
-        if verified.len() >= TOKENS_REMEMBERED_MAX {
-            verified.retain(|_, known| now.seconds() < known.expires);
-            if verified.len() >= TOKENS_REMEMBERED_MAX {
-                verified.clear();
-            }
-        }
         let TokenClaims { client, scope, expires, .. } = held;
         let bearer = Bearer { client, name: client_name.to_owned(), scope };
         let known = CachedToken { issuer, tenant: tenant.clone(), bearer, expires };
-        verified.insert(token, known);
+        self.verified.lock().insert(token, known, 1);
     }
 }
 
@@ -274,7 +267,7 @@ mod tests {
         let held = tokens.verify(Issuer::Realm, &acme, &token, NOW).unwrap();
         assert_eq!((held.client.as_str(), &*held.scope), ("shop", "read write"));
         assert_eq!((held.issued, held.expires), (2_000, 2_300));
-        tokens.remember(Issuer::Realm, &acme.name, &token, held, "Shop", NOW);
+        tokens.remember(Issuer::Realm, &acme.name, &token, held, "Shop");
         let client = "shop".parse().unwrap();
         let bearer = Bearer { client, name: "Shop".into(), scope: "read write".into() };
         assert_eq!(tokens.known(Issuer::Realm, &token, NOW), Some((acme.name.clone(), bearer)));
@@ -305,7 +298,7 @@ mod tests {
             let token = issue(&tokens, own, &acme);
             let held = tokens.verify(own, &acme, &token, NOW).unwrap();
             assert_eq!(tokens.verify(other, &acme, &token, NOW), None);
-            tokens.remember(own, &acme.name, &token, held, "Shop", NOW);
+            tokens.remember(own, &acme.name, &token, held, "Shop");
             assert_eq!(tokens.known(other, &token, NOW), None);
             assert_eq!(tokens.tenant_of(own, &token), Some(acme.name.clone()));
             assert_eq!(tokens.tenant_of(other, &token), None);

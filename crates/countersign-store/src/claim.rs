@@ -58,8 +58,8 @@ mod tests {
 
     use super::*;
 
-    fn destination(host: &str) -> Destination {
-        Destination { tenant: "acme".parse().unwrap(), host: host.into() }
+    fn destination(endpoint: &str) -> Destination {
+        Destination { tenant: "acme".parse().unwrap(), endpoint: endpoint.parse().unwrap() }
     }
 
     /// Walks over destinations with these counts of due deliveries, and answers the destinations of
@@ -83,11 +83,12 @@ mod tests {
             Ok::<_, Infallible>(found)
         };
         let due = |destination: &Destination, permits: u16| {
-            let due = destinations.iter().find(|(host, _)| *host == destination.host).unwrap().1;
-            Ok(vec![destination.host.clone(); due.min(permits).into()])
+            let text = destination.endpoint.to_string();
+            let due = destinations.iter().find(|(name, _)| *name == text).unwrap().1;
+            Ok(vec![text; due.min(permits).into()])
         };
         let (taken, resume) = claim_round_robin(claim, next, due).unwrap();
-        (taken.concat(), resume.map(|destination| destination.host))
+        (taken.concat(), resume.map(|destination| destination.endpoint.to_string()))
     }
 
     #[test]

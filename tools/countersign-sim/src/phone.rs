@@ -2,10 +2,10 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{Device, Identity, PinDigest, Usage};
-use countersign_core::engine::Submission;
+use countersign_core::engine::{RawSubmission, Submission};
 use countersign_core::id::{DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::secret::Key32;
-use countersign_core::spec::{MediaType, SignatureFormat, TransactionSpec};
+use countersign_core::spec::{MediaType, TransactionSpec};
 use countersign_device::cms::{self, SigningKey};
 use countersign_device::raw;
 use countersign_proof::ocra;
@@ -86,9 +86,8 @@ impl Phone {
     /// A submission of `value` as a signature by the identity for content.
     #[must_use]
     pub fn submission<'a>(&self, value: &'a [u8]) -> Submission<'a> {
-        let identity = self.identity(Usage::Content).id;
-        let identity = Some(identity);
-        Submission { form: SignatureFormat::Cms, value, identity, algorithm: None, digest: None }
+        let identity = Some(self.identity(Usage::Content).id);
+        Submission::Cms { message: value, identity }
     }
 
     /// Makes a raw signature over the content of these terms, with the identity for this use, even
@@ -115,15 +114,9 @@ impl Phone {
 
     /// A submission of `value` as a raw signature by the identity for this use.
     #[must_use]
-    pub fn raw_submission<'a>(&self, usage: Usage, value: &'a [u8]) -> Submission<'a> {
+    pub fn raw_submission<'a>(&self, usage: Usage, value: &'a [u8]) -> RawSubmission<'a> {
         let identity = Some(self.identity(usage).id);
-        Submission {
-            form: SignatureFormat::Raw,
-            value,
-            identity,
-            algorithm: Some(RAW),
-            digest: None,
-        }
+        RawSubmission { signature: value, identity, algorithm: RAW, digest: None }
     }
 
     /// Signs these terms in their required format.

@@ -5,7 +5,7 @@ use crate::enrolment::Activation;
 use crate::event::{Actor, EventKind, Subject};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry};
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{UserError, UserRefusal};
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Creates an activation code. The commit is stale if another code was created for the user
@@ -17,11 +17,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         actor: &Actor,
         activation: Activation,
-    ) -> Result<(), Error> {
+    ) -> Result<(), UserError> {
         let (tenant, name) = (&activation.tenant, &activation.user);
         for _ in 0..COMMIT_TRIES_MAX {
             let now = self.now();
-            let user = self.store.user(tenant, name).await?.ok_or(Refusal::UnknownUser)?.value;
+            let user = self.store.user(tenant, name).await?.ok_or(UserRefusal::UnknownUser)?.value;
             let others = self.store.activations(tenant, name, now).await?;
             activation.check_limits(&others, now)?;
             let event = self.event(

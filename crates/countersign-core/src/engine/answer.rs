@@ -5,37 +5,74 @@
 
 use std::sync::Arc;
 
-use countersign_proof::Proof;
 use countersign_proof::raw::Algorithm;
+use countersign_proof::{BadProof, Proof};
 
 use super::context::StepContext;
 use super::context_cache::{ReadFrom, StepAttempt, read_order};
-use super::{Engine, lost_every_race};
+use super::{Conclusion, Engine, lost_every_race};
 use crate::device::Device;
 use crate::event::Actor;
 use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Change, Clock, Entropy, Ledger, Notifier, Registry};
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{ActorError, DeviceError, DeviceRefusal, Error};
 use crate::spec::SignatureFormat;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
 use crate::user::{Factor, Lock, LockState};
 
-/// A signature, as a device hands it in.
-#[derive(Clone, Debug)]
-pub struct Submission<'a> {
-    /// The format that the device states.
-    pub form: SignatureFormat,
-    /// The signature's bytes.
-    pub value: &'a [u8],
-    /// The identity that signed. `None` selects the device's fitting identity. A code has no
-    /// identity.
+/// A signature, as a device hands it in, in the format that the device states.
+#[derive(Clone, Copy, Debug)]
+pub enum Submission<'a> {
+    /// A CMS message, which names its algorithm and its transaction.
+    Cms {
+        /// The message, BER or DER.
+        message: &'a [u8],
+        /// The identity that signed. `None` selects the device's fitting identity.
+        identity: Option<IdentityId>,
+    },
+    /// A raw signature.
+    Raw(RawSubmission<'a>),
+    /// A code (RFC 6287), which the device's code key makes, so it has no identity.
+    Code {
+        /// The code's digits, as text.
+        digits: &'a [u8],
+    },
+}
+
+/// A raw signature, as a device hands it in.
+#[derive(Clone, Copy, Debug)]
+pub struct RawSubmission<'a> {
+    /// The signature's bytes, in the form that its algorithm has.
+    pub signature: &'a [u8],
+    /// The identity that signed. `None` selects the device's fitting identity.
     pub identity: Option<IdentityId>,
-    /// The algorithm of a raw signature. `None` means the scheme of the key, with the hash that the
-    /// terms prefer for this device.
-    pub algorithm: Option<Algorithm>,
+    /// The signature's algorithm.
+    pub algorithm: Algorithm,
     /// The digest that the device obtained and signed, if the terms do not contain it.
     pub digest: Option<&'a [u8]>,
+}
+
+impl<'a> Submission<'a> {
+    /// The signature's format.
+    #[must_use]
+    pub fn format(&self) -> SignatureFormat {
+        match self {
+            Self::Cms { .. } => SignatureFormat::Cms,
+            Self::Raw(_) => SignatureFormat::Raw,
+            Self::Code { .. } => SignatureFormat::Code,
+        }
+    }
+
+    /// The signature's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        match self {
+            Self::Cms { message, .. } => message,
+            Self::Raw(raw) => raw.signature,
+            Self::Code { digits } => digits,
+        }
+    }
 }
 
 /// The way in which a signature is handed in.
@@ -75,7 +112,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         tenant: &TenantName,
         device: DeviceId,
-    ) -> Result<Vec<Arc<Transaction>>, Error> {
+    ) -> Result<Vec<Arc<Transaction>>, ActorError> {
         let (device, user) = self.load_actor(tenant, device).await?;
         user.value.lock_state.check(self.now())?;
         let actor = Actor::Device(device.value.id);
@@ -96,10 +133,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 offers.push(Arc::new(open));
                 continue;
             }
-            match self.apply(tenant, open.spec.id, Input::Reach, &actor).await {
+            match self.apply(tenant, open.spec.id, Transaction::reach, &actor).await {
                 Ok(reached) => offers.push(reached),
                 Err(Error::Refused(_)) => {} // It ended, or is about to.
-                Err(failed) => return Err(failed),
+                Err(Error::Failed(fault)) => return Err(fault.into()),
             }
         }
         if !reached.is_empty() {
@@ -117,7 +154,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ///
     /// # Errors
     /// Refuses a device or a user that is locked or unknown.
-    pub async fn check(&self, tenant: &TenantName, device: DeviceId) -> Result<(), Error> {
+    pub async fn check(&self, tenant: &TenantName, device: DeviceId) -> Result<(), ActorError> {
         let (_, user) = self.load_actor(tenant, device).await?;
         Ok(user.value.lock_state.check(self.now())?)
     }
@@ -133,7 +170,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         device: DeviceId,
         id: TransactionId,
         pin_proof: Option<&str>,
-    ) -> Result<Taken, Error> {
+    ) -> Result<Taken, DeviceError> {
         for read_from in read_order() {
             let context = self.unlocked_context(read_from, tenant, device, id).await;
             let attempt = self.try_take(context, pin_proof).await;
@@ -146,9 +183,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
 
     async fn try_take(
         &self,
-        context: Result<StepContext, Error>,
+        context: Result<StepContext, DeviceError>,
         pin_proof: Option<&str>,
-    ) -> Result<StepAttempt<Taken>, Error> {
+    ) -> Result<StepAttempt<Taken>, DeviceError> {
         let context = context?;
         let device = context.device.value.id;
         let pin = self.pin(&context, pin_proof)?;
@@ -163,13 +200,15 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             })?;
         let event = decision.step.event;
         let after = decision.lock_state.unwrap_or(before);
-        let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };
+        let Conclusion::Done(transaction) = self.conclude(decision).await? else {
+            return Ok(None);
+        };
         Ok(Some(match event {
             Some(Event::PinMistaken) => {
                 let tries_left = after.tries_left(Factor::Pin, &self.policy.locks);
-                Err(Refusal::PinWrong { tries_left })
+                Err(DeviceRefusal::PinWrong { tries_left })
             }
-            Some(Event::Ended(_)) => Err(Refusal::UserLocked),
+            Some(Event::Ended(_)) => Err(DeviceRefusal::UserLocked),
             _ => Ok(Taken { transaction, device: taker }),
         }))
     }
@@ -185,11 +224,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, DeviceError> {
         let transaction =
             self.unlocked_context(ReadFrom::Store, tenant, device, id).await?.transaction.value;
         if transaction.spec.pin_required && !transaction.taken_by(device) {
-            return Err(Refusal::PinRequired.into());
+            return Err(DeviceRefusal::PinRequired.into());
         }
         Ok(Arc::new(transaction))
     }
@@ -198,33 +237,21 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ///
     /// A repeated signature gets the same answer as the first time, and is not verified again.
     ///
+    /// With [`FinishMode::AtOnce`], a device that has not taken the transaction takes it in the
+    /// same decision, without a PIN. If the terms require the PIN, an earlier take must have proved
+    /// it.
+    ///
     /// # Errors
     /// Refuses as [`Transaction::step`] does, and every invalid signature. A wrong code is
     /// committed before it is refused.
     pub async fn finish(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
-        submission: &Submission<'_>,
-    ) -> Result<Arc<Transaction>, Error> {
-        Ok(self.finish_in(FinishMode::Taken, tenant, device, id, submission).await?.transaction)
-    }
-
-    /// Finishes in the given mode, and also returns the device; see [`finish`](Self::finish). With
-    /// [`FinishMode::AtOnce`], a device that has not taken the transaction takes it in the same
-    /// decision, without a PIN. If the terms require the PIN, an earlier take must have proved it.
-    ///
-    /// # Errors
-    /// As [`finish`](Self::finish).
-    pub async fn finish_in(
         &self,
         mode: FinishMode,
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
         submission: &Submission<'_>,
-    ) -> Result<Completed, Error> {
+    ) -> Result<Completed, DeviceError> {
         let mut verified = None;
         for read_from in read_order() {
             let context = self.context(read_from, tenant, device, id).await;
@@ -239,18 +266,18 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// `verified` is the result of an earlier verification, with the device's version at that time.
     async fn try_finish(
         &self,
-        context: Result<StepContext, Error>,
+        context: Result<StepContext, DeviceError>,
         mode: FinishMode,
         submission: &Submission<'_>,
         verified: &mut Option<(u32, Option<Proof>)>,
-    ) -> Result<StepAttempt<Completed>, Error> {
+    ) -> Result<StepAttempt<Completed>, DeviceError> {
         let mut context = context?;
         let device = context.device.value.id;
         let transaction = &context.transaction.value;
         match transaction.end() {
             // Repeat the answer for a repeated signature, even if the user has been locked since.
             Some(End::Finished { by, proof })
-                if *by == device && proof.repeats(submission.value) =>
+                if *by == device && proof.repeats(submission.bytes()) =>
             {
                 let transaction = Arc::new(context.transaction.value);
                 return Ok(Some(Ok(Completed { transaction, device: context.device.value })));
@@ -258,10 +285,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             ended => {
                 context.user.value.lock_state.check(context.now)?;
                 if let Some(end) = ended {
-                    return Err(Refusal::Ended(end.outcome()).into());
+                    return Err(DeviceRefusal::Ended(end.outcome()).into());
                 }
                 if context.now >= transaction.deadline() {
-                    return Err(Refusal::Late.into());
+                    return Err(DeviceRefusal::Late.into());
                 }
                 if mode == FinishMode::AtOnce && !transaction.shown_by(device) {
                     context = context.taken()?;
@@ -283,25 +310,32 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             Some(proof) => Input::Finish { device, proof },
             None => Input::MistakeCode { device, locks: wrong.1 },
         };
-        let (decision, device) = context.decide(input, |event| match (event, submission.form) {
+        let (decision, device) = context.decide(input, |event| match (event, submission) {
             (Event::CodeMistaken | Event::Ended(Outcome::Locked), _) => wrong.0,
-            (_, SignatureFormat::Code) => before.record_success(Factor::Code),
-            (_, SignatureFormat::Cms | SignatureFormat::Raw) => before,
+            (_, Submission::Code { .. }) => before.record_success(Factor::Code),
+            (_, Submission::Cms { .. } | Submission::Raw(_)) => before,
         })?;
         let event = decision.step.event;
-        let Some(transaction) = self.conclude(decision).await? else { return Ok(None) };
+        let transaction = match self.conclude(decision).await? {
+            Conclusion::Done(transaction) => transaction,
+            Conclusion::Stale => return Ok(None),
+            Conclusion::SignatureUsed => {
+                return Err(DeviceRefusal::BadProof(BadProof::UsedBefore).into());
+            }
+        };
         Ok(Some(match event {
             Some(Event::CodeMistaken) => {
                 let tries_left = wrong.0.tries_left(Factor::Code, policy);
-                Err(Refusal::CodeWrong { tries_left })
+                Err(DeviceRefusal::CodeWrong { tries_left })
             }
-            Some(Event::Ended(Outcome::Locked)) => Err(Refusal::UserLocked),
+            Some(Event::Ended(Outcome::Locked)) => Err(DeviceRefusal::UserLocked),
             _ => Ok(Completed { transaction, device }),
         }))
     }
 
     /// Ends a transaction because the user declined. "This was not me" also locks the user in the
-    /// same commit, so that no further transactions are offered.
+    /// same commit, so that no further transactions are offered. `words` are the user's own, at
+    /// most [`crate::limits::REASON_BYTES_MAX`]; empty if the device sent none.
     ///
     /// # Errors
     /// Refuses as [`Transaction::step`] does.
@@ -311,23 +345,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         device: DeviceId,
         id: TransactionId,
         reason: Decline,
-    ) -> Result<Arc<Transaction>, Error> {
-        self.decline_saying(tenant, device, id, reason, String::new()).await
-    }
-
-    /// As [`decline`](Self::decline), with the user's words, at most
-    /// [`crate::limits::REASON_BYTES_MAX`].
-    ///
-    /// # Errors
-    /// As [`decline`](Self::decline).
-    pub async fn decline_saying(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
-        reason: Decline,
         words: String,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, DeviceError> {
         self.answer(tenant, device, id, Input::Decline { device, reason, words }, |lock_state| {
             match reason {
                 Decline::NotMe => LockState { lock: Lock::ReportedByUser, ..lock_state },
@@ -347,7 +366,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         device: DeviceId,
         id: TransactionId,
         reason: String,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, DeviceError> {
         self.answer(tenant, device, id, Input::Fail { device, reason }, |lock_state| lock_state)
             .await
     }
@@ -359,7 +378,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         id: TransactionId,
         input: Input,
         lock_state: impl Fn(LockState) -> LockState + Send + Sync,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, DeviceError> {
         for _ in 0..COMMIT_TRIES_MAX {
             let context = self.context(ReadFrom::Store, tenant, device, id).await?;
             // A repeated "this was not me" comes from a user whom the first one locked.
@@ -368,7 +387,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             }
             let before = context.user.value.lock_state;
             let (decision, _) = context.decide(input.clone(), |_| lock_state(before))?;
-            if let Some(done) = self.conclude(decision).await? {
+            if let Conclusion::Done(done) = self.conclude(decision).await? {
                 return Ok(done);
             }
         }
@@ -376,13 +395,13 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 
     /// Checks the proof of the PIN, if this transaction requires one.
-    fn pin(&self, context: &StepContext, given: Option<&str>) -> Result<Pin, Refusal> {
+    fn pin(&self, context: &StepContext, given: Option<&str>) -> Result<Pin, DeviceRefusal> {
         let transaction = &context.transaction.value;
         if !transaction.spec.pin_required || transaction.state.is_ended() {
             return Ok(Pin::Absent);
         }
         let device = &context.device.value;
-        let Some(pin) = &device.pin else { return Err(Refusal::PinUnset) };
+        let Some(pin) = &device.pin else { return Err(DeviceRefusal::PinUnset) };
         let Some(given) = given else { return Ok(Pin::Absent) };
         let id = transaction.spec.id.bytes();
         if super::pin::proves(device, pin, id, given) {

@@ -12,7 +12,7 @@ use crate::port::{
     Clock, Entropy, Ledger, Notifier, Preconditions, Registry, StepSnapshot, UserWithDevices,
     Versioned,
 };
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{ActorError, ActorRefusal, DeviceError, DeviceRefusal};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Input, Pin, Step, Transaction};
 use crate::user::{LockState, User};
@@ -28,7 +28,7 @@ pub(super) struct StepContext {
 
 impl StepContext {
     /// The same context, with the transaction taken by the acting device.
-    pub(super) fn taken(mut self) -> Result<Self, Refusal> {
+    pub(super) fn taken(mut self) -> Result<Self, DeviceRefusal> {
         let take = Input::Take { device: self.device.value.id, pin: Pin::Absent };
         self.transaction.value = self.transaction.value.step(take, self.now)?.next;
         Ok(self)
@@ -40,7 +40,7 @@ impl StepContext {
         self,
         input: Input,
         lock_state: impl Fn(Event) -> LockState,
-    ) -> Result<(Decision, Device), Refusal> {
+    ) -> Result<(Decision, Device), DeviceRefusal> {
         let step: Step = self.transaction.value.step(input, self.now)?;
         let after = step.event.map(lock_state);
         let decision = Decision {
@@ -64,11 +64,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         tenant: &TenantName,
         device: DeviceId,
-    ) -> Result<(Versioned<Device>, Versioned<User>), Error> {
-        let device = self.store.device(tenant, device).await?.ok_or(Refusal::UnknownDevice)?;
+    ) -> Result<(Versioned<Device>, Versioned<User>), ActorError> {
+        let device = self.store.device(tenant, device).await?.ok_or(ActorRefusal::UnknownDevice)?;
         device.value.check()?;
         let user = self.store.user(tenant, &device.value.user).await?;
-        Ok((device, user.ok_or(Refusal::UnknownUser)?))
+        Ok((device, user.ok_or(ActorRefusal::UnknownUser)?))
     }
 
     /// Loads the step context. The user may be locked.
@@ -78,9 +78,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
-    ) -> Result<StepContext, Error> {
+    ) -> Result<StepContext, DeviceError> {
         let (device, user, transaction) = self.load_step(read_from, tenant, device, id).await?;
-        let transaction = transaction.ok_or(Refusal::Unknown)?;
+        let transaction = transaction.ok_or(DeviceRefusal::Unknown)?;
         Ok(StepContext { read_from, device, user, transaction, now: self.now() })
     }
 
@@ -91,11 +91,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
-    ) -> Result<StepContext, Error> {
+    ) -> Result<StepContext, DeviceError> {
         let (device, user, transaction) = self.load_step(read_from, tenant, device, id).await?;
         let now = self.now();
         user.value.lock_state.check(now)?;
-        let transaction = transaction.ok_or(Refusal::Unknown)?;
+        let transaction = transaction.ok_or(DeviceRefusal::Unknown)?;
         Ok(StepContext { read_from, device, user, transaction, now })
     }
 
@@ -106,14 +106,16 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         device: DeviceId,
         id: TransactionId,
-    ) -> Result<(Versioned<Device>, Versioned<User>, Option<Versioned<Transaction>>), Error> {
+    ) -> Result<(Versioned<Device>, Versioned<User>, Option<Versioned<Transaction>>), DeviceError>
+    {
         let found = match read_from {
             ReadFrom::Cache => self.context_cache.get(tenant, device, id),
             ReadFrom::Store => self.store.step_snapshot(tenant, device, id).await?,
         };
-        let StepSnapshot { device, user, transaction } = found.ok_or(Refusal::UnknownDevice)?;
+        let StepSnapshot { device, user, transaction } =
+            found.ok_or(DeviceRefusal::UnknownDevice)?;
         device.value.check()?;
-        let user = user.ok_or(Refusal::UnknownUser)?;
+        let user = user.ok_or(DeviceRefusal::UnknownUser)?;
         // Report another user's transaction as not found, so that its existence does not leak.
         let transaction = transaction
             .filter(|found| found.value.spec.user == device.value.user)

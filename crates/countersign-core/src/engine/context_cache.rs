@@ -5,14 +5,14 @@
 //! versions of all its rows. An answer without a commit, such as a refusal or a repeated answer, is
 //! decided again on a context from the store.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::device::{Device, Identity};
 use crate::id::{DeviceId, TenantName, TransactionId};
+use crate::limited_cache::LimitedCache;
 use crate::limits::{COMMIT_TRIES_MAX, CONTEXT_CACHE_BYTES_MAX};
 use crate::port::{StepSnapshot, UserWithDevices, Versioned};
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{DeviceError, DeviceRefusal, Error};
 use crate::transaction::Transaction;
 
 /// The source of a step context.
@@ -26,7 +26,7 @@ pub(super) enum ReadFrom {
 
 /// The result of one attempt. `None` if it was decided on stale rows. Otherwise an answer that was
 /// committed or read, which may be a refusal.
-pub(super) type StepAttempt<T> = Option<Result<T, Refusal>>;
+pub(super) type StepAttempt<T> = Option<Result<T, DeviceRefusal>>;
 
 /// The sources to try, in order.
 pub(super) fn read_order() -> impl Iterator<Item = ReadFrom> {
@@ -38,10 +38,10 @@ impl ReadFrom {
     /// was read from the store.
     pub(super) fn answer<T>(
         self,
-        attempt: Result<StepAttempt<T>, Error>,
-    ) -> Option<Result<T, Error>> {
+        attempt: Result<StepAttempt<T>, DeviceError>,
+    ) -> Option<Result<T, DeviceError>> {
         match attempt {
-            Ok(attempt) => attempt.map(|answer| answer.map_err(Error::from)),
+            Ok(attempt) => attempt.map(|answer| answer.map_err(DeviceError::from)),
             Err(Error::Refused(_)) if self == Self::Cache => None,
             Err(error) => Some(Err(error)),
         }
@@ -49,19 +49,19 @@ impl ReadFrom {
 }
 
 /// Open transactions, with the devices and users that may act on them.
-#[derive(Debug, Default)]
-pub(super) struct ContextCache(Mutex<CachedContexts>);
-
-#[derive(Debug, Default)]
-struct CachedContexts {
-    context_cache: HashMap<TransactionId, CachedContext>,
-    bytes: usize,
-}
+#[derive(Debug)]
+pub(super) struct ContextCache(Mutex<LimitedCache<TransactionId, CachedContext>>);
 
 #[derive(Debug)]
 struct CachedContext {
     user_with_devices: UserWithDevices,
     transaction: Versioned<Transaction>,
+}
+
+impl Default for ContextCache {
+    fn default() -> Self {
+        Self(Mutex::new(LimitedCache::new(CONTEXT_CACHE_BYTES_MAX)))
+    }
 }
 
 impl ContextCache {
@@ -72,8 +72,8 @@ impl ContextCache {
         device: DeviceId,
         id: TransactionId,
     ) -> Option<StepSnapshot> {
-        let cached = self.lock();
-        let CachedContext { user_with_devices, transaction } = cached.context_cache.get(&id)?;
+        let mut cached = self.lock();
+        let CachedContext { user_with_devices, transaction } = cached.get(&id)?;
         let device = user_with_devices.devices.iter().find(|cached| cached.value.id == device)?;
         (transaction.value.spec.tenant == *tenant).then(|| StepSnapshot {
             device: device.clone(),
@@ -92,32 +92,23 @@ impl ContextCache {
             return;
         }
         let context = CachedContext { user_with_devices, transaction };
-        let bytes = context.bytes();
-        let mut cached = self.lock();
-        if cached.bytes + bytes > CONTEXT_CACHE_BYTES_MAX {
-            // This is rare and cheap: each open transaction is read once more.
-            *cached = CachedContexts::default();
-        }
-        cached.bytes += bytes;
-        let before = cached.context_cache.insert(context.transaction.value.spec.id, context);
-        cached.bytes -= before.map_or(0, |before| before.bytes());
+        let (id, bytes) = (context.transaction.value.spec.id, context.bytes());
+        self.lock().insert(id, context, bytes);
     }
 
     /// Updates a cached transaction after a step. Its device and user are unchanged.
     pub(super) fn advance(&self, to: &Transaction, version: u32) {
-        if let Some(context) = self.lock().context_cache.get_mut(&to.spec.id) {
+        if let Some(context) = self.lock().get(&to.spec.id) {
             context.transaction = Versioned { value: to.clone(), version };
         }
     }
 
     /// Removes a transaction that has ended or whose cached context is stale.
     pub(super) fn remove(&self, id: TransactionId) {
-        let mut cached = self.lock();
-        let gone = cached.context_cache.remove(&id);
-        cached.bytes -= gone.map_or(0, |gone| gone.bytes());
+        self.lock().remove(&id);
     }
 
-    fn lock(&self) -> MutexGuard<'_, CachedContexts> {
+    fn lock(&self) -> MutexGuard<'_, LimitedCache<TransactionId, CachedContext>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

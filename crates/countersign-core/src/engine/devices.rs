@@ -8,7 +8,9 @@ use crate::id::{DeviceId, TenantName, UserName};
 use crate::limits::{COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX};
 use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry, Versioned};
 use crate::push::{Push, PushAddress, Registration};
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{
+    ActorError, ActorRefusal, EnrolError, EnrolRefusal, Fault, UserError, UserRefusal,
+};
 use crate::spec::Recipients;
 use crate::tenant::Tenant;
 use crate::user::User;
@@ -43,7 +45,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         tenant: &TenantName,
         user: &UserName,
-    ) -> Result<EnrolmentSnapshot, Error> {
+    ) -> Result<EnrolmentSnapshot, Fault> {
         let now = self.now();
         let found = self.store.user(tenant, user).await?;
         let user_unlocked = found.filter(|user| user.value.lock_state.check(now).is_ok());
@@ -57,11 +59,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// # Errors
     /// Refuses a user who has the maximum of devices, and a public key that belongs, or belonged,
     /// to another identity.
-    pub async fn enrol(&self, enrolment: Enrolment) -> Result<Enrolled, Error> {
+    pub async fn enrol(&self, enrolment: Enrolment) -> Result<Enrolled, EnrolError> {
         let device = &enrolment.device;
         let devices = self.store.devices(&device.tenant, Some(&device.user)).await?;
         if devices.len() >= DEVICES_PER_USER_MAX {
-            return Err(Refusal::NotActivated.into());
+            return Err(EnrolRefusal::NotActivated.into());
         }
         let activation = format!("{:032x}", enrolment.activation.id);
         let event = self.event(
@@ -73,7 +75,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         );
         match self.commit(Change::Enrol(Box::new(enrolment)), vec![event]).await? {
             Committed::Written => Ok(Enrolled::Done),
-            Committed::KeyUsed => Err(Refusal::KeyUsed.into()),
+            Committed::KeyUsed => Err(EnrolRefusal::KeyUsed.into()),
             _ => Ok(Enrolled::Stale),
         }
     }
@@ -89,9 +91,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         id: DeviceId,
         status: DeviceStatus,
-    ) -> Result<Device, Error> {
+    ) -> Result<Device, UserError> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = self.store.device(tenant, id).await?.ok_or(Refusal::UnknownDevice)?;
+            let found = self.store.device(tenant, id).await?.ok_or(UserRefusal::UnknownDevice)?;
             let device = found.value.with_status(status)?;
             let kind = match status {
                 DeviceStatus::Active => EventKind::DeviceUnlocked,
@@ -124,9 +126,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         id: DeviceId,
         asked: Option<(PushAddress, Option<String>)>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ActorError> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = self.store.device(tenant, id).await?.ok_or(Refusal::UnknownDevice)?;
+            let found = self.store.device(tenant, id).await?.ok_or(ActorRefusal::UnknownDevice)?;
             found.value.check()?;
             let present = found.value.push.registration();
             let present = present.map(|held| (held.address.clone(), held.language.clone()));

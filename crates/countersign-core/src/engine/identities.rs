@@ -12,7 +12,9 @@ use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeviceId, IdentityId, TenantName, UserName};
 use crate::limits::{COMMIT_TRIES_MAX, IDENTITIES_PER_DEVICE_MAX, LISTED_MAX};
 use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry, Versioned};
-use crate::refusal::{Error, Fault, Refusal};
+use crate::refusal::{
+    DeviceError, DeviceRefusal, Fault, IdentityError, StartError, StartRefusal, UnknownIdentity,
+};
 use crate::selector::{Filter, HeldIdentity, Selector};
 use crate::tenant::Tenant;
 
@@ -26,7 +28,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         filter: &Filter,
         limit: u16,
-    ) -> Result<Vec<HeldIdentity>, Error> {
+    ) -> Result<Vec<HeldIdentity>, Fault> {
         let devices = match filter {
             Filter { device: Some(id), .. } => {
                 self.store.device(tenant, *id).await?.into_iter().collect()
@@ -62,7 +64,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         tenant: &TenantName,
         id: IdentityId,
-    ) -> Result<HeldIdentity, Error> {
+    ) -> Result<HeldIdentity, IdentityError> {
         let (device, place) = self.holder(tenant, id).await?;
         let identity = device.value.identities[place].clone();
         Ok(HeldIdentity { device: Arc::new(device.value), identity })
@@ -79,7 +81,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         selectors: &[Selector],
         usage: Usage,
-    ) -> Result<UserName, Error> {
+    ) -> Result<UserName, StartError> {
         let mut user: Option<UserName> = None;
         for selector in selectors {
             let one = std::slice::from_ref(selector);
@@ -99,12 +101,14 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                     continue;
                 }
                 match &user {
-                    Some(user) if *user != device.user => return Err(Refusal::SeveralUsers.into()),
+                    Some(user) if *user != device.user => {
+                        return Err(StartRefusal::SeveralUsers.into());
+                    }
                     _ => user = Some(device.user),
                 }
             }
         }
-        Ok(user.ok_or(Refusal::NoIdentity)?)
+        Ok(user.ok_or(StartRefusal::NoIdentity)?)
     }
 
     /// Adds an identity to a device. `issue` makes it for the device and its tenant. `public_key`
@@ -123,7 +127,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         public_key: &[u8],
         usage: Usage,
         issue: impl Fn(&Tenant, &Device) -> Result<NewIdentity, Fault> + Send + Sync,
-    ) -> Result<Identity, Error> {
+    ) -> Result<Identity, DeviceError> {
         for _ in 0..COMMIT_TRIES_MAX {
             let now = self.now();
             let (Versioned { value: mut holder, version }, user) =
@@ -134,18 +138,18 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             };
             match holder.identities.iter().find(same) {
                 Some(own) if own.usage == usage => return Ok(own.clone()),
-                Some(_) => return Err(Refusal::UnfitIdentity.into()),
+                Some(_) => return Err(DeviceRefusal::UnfitIdentity.into()),
                 None if *public_key == holder.auth_key => {
-                    return Err(Refusal::UnfitIdentity.into());
+                    return Err(DeviceRefusal::UnfitIdentity.into());
                 }
                 None => {}
             }
             if holder.identities.len() >= IDENTITIES_PER_DEVICE_MAX {
-                return Err(Refusal::ManyIdentities.into());
+                return Err(DeviceRefusal::ManyIdentities.into());
             }
-            let known = self.store.tenant(tenant).await?.ok_or(Refusal::UnknownDevice)?;
+            let known = self.store.tenant(tenant).await?.ok_or(DeviceRefusal::UnknownDevice)?;
             let NewIdentity { identity, key } = issue(&known, &holder)?;
-            self.signers.learn(&known, &identity, now)?;
+            self.signers.learn(&known, &identity, now).map_err(DeviceRefusal::from)?;
             holder.identities.push(identity.clone());
             let addition =
                 Addition { device: holder, expected: version, user_expected: user.version, key };
@@ -158,7 +162,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             );
             match self.commit(Change::AddIdentity(Box::new(addition)), vec![event]).await? {
                 Committed::Written => return Ok(identity),
-                Committed::KeyUsed => return Err(Refusal::KeyUsed.into()),
+                Committed::KeyUsed => return Err(DeviceRefusal::KeyUsed.into()),
                 _ => {}
             }
         }
@@ -176,7 +180,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         id: IdentityId,
         enabled: bool,
         reason: &str,
-    ) -> Result<HeldIdentity, Error> {
+    ) -> Result<HeldIdentity, IdentityError> {
         let kind = if enabled { EventKind::IdentityEnabled } else { EventKind::IdentityDisabled };
         self.change_identity(actor, kind, tenant, id, |device, place| {
             let identity = &mut device.identities[place];
@@ -197,7 +201,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         id: IdentityId,
         labels: &[String],
-    ) -> Result<HeldIdentity, Error> {
+    ) -> Result<HeldIdentity, IdentityError> {
         let kind = EventKind::IdentityLabelled;
         self.change_identity(actor, kind, tenant, id, |device, place| {
             let identity = &mut device.identities[place];
@@ -216,7 +220,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         actor: &Actor,
         tenant: &TenantName,
         id: IdentityId,
-    ) -> Result<HeldIdentity, Error> {
+    ) -> Result<HeldIdentity, IdentityError> {
         let kind = EventKind::IdentityDeleted;
         let delete = |device: &mut Device, place| device.identities.remove(place);
         self.change_identity(actor, kind, tenant, id, delete).await
@@ -230,7 +234,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         id: IdentityId,
         change: impl Fn(&mut Device, usize) -> Identity + Send + Sync,
-    ) -> Result<HeldIdentity, Error> {
+    ) -> Result<HeldIdentity, IdentityError> {
         for _ in 0..COMMIT_TRIES_MAX {
             let (Versioned { value: mut device, version }, place) = self.holder(tenant, id).await?;
             let identity = change(&mut device, place);
@@ -250,12 +254,12 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         tenant: &TenantName,
         id: IdentityId,
-    ) -> Result<(Versioned<Device>, usize), Error> {
+    ) -> Result<(Versioned<Device>, usize), IdentityError> {
         let found = self.store.device_by_identity(tenant, id).await?;
         let found = found.filter(|found| found.value.status != DeviceStatus::Retired);
-        let device = found.ok_or(Refusal::UnknownIdentity)?;
+        let device = found.ok_or(UnknownIdentity)?;
         let place = device.value.identities.iter().position(|identity| identity.id == id);
-        let place = place.ok_or(Refusal::UnknownIdentity)?;
+        let place = place.ok_or(UnknownIdentity)?;
         Ok((device, place))
     }
 }

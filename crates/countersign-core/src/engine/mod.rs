@@ -49,9 +49,7 @@ mod verify;
 use core::time::Duration;
 use std::sync::Arc;
 
-use countersign_proof::BadProof;
-
-pub use answer::{Completed, FinishMode, Submission, Taken};
+pub use answer::{Completed, FinishMode, RawSubmission, Submission, Taken};
 pub use devices::{Enrolled, EnrolmentSnapshot};
 pub use gateway::Request;
 pub use rates::StartRates;
@@ -68,9 +66,9 @@ use crate::port::{
     Preconditions, Purge, Registry, StoredMax, TransactionChange, Versioned,
 };
 use crate::push_policy::PushPolicy;
-use crate::refusal::{Error, Fault, Refusal};
+use crate::refusal::{CancelError, CancelRefusal, Error, Fault};
 use crate::time::Timestamp;
-use crate::transaction::{Event, Input, Step, Transaction};
+use crate::transaction::{Event, Step, Transaction};
 use crate::user::{Lock, LockPolicy, LockState};
 
 /// The operator's rules.
@@ -142,18 +140,6 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.system.random_u128()
     }
 
-    /// Reads a transaction.
-    ///
-    /// # Errors
-    /// Refuses a transaction that is unknown.
-    pub async fn transaction(
-        &self,
-        tenant: &TenantName,
-        handle: &Handle,
-    ) -> Result<Arc<Transaction>, Error> {
-        Ok(Arc::new(self.find(tenant, handle).await?.ok_or(Refusal::Unknown)?))
-    }
-
     /// Ends transactions whose deadline has passed. Answers the next deadline.
     ///
     /// # Errors
@@ -161,7 +147,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     pub async fn sweep(&self) -> Result<Due, Fault> {
         let due = self.store.due(self.now(), SWEEP_MAX).await?;
         for (tenant, id) in &due.now {
-            match self.apply(tenant, *id, Input::Tick, &Actor::Server).await {
+            let tick = |transaction: Transaction, now| Ok(transaction.tick(now));
+            match self.apply(tenant, *id, tick, &Actor::Server).await {
                 Ok(_) | Err(Error::Refused(_)) => {}
                 Err(Error::Failed(fault)) => return Err(fault),
             }
@@ -190,47 +177,48 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         Ok(is_more)
     }
 
-    /// Applies an input whose decision depends only on the transaction.
+    /// Takes a step whose decision depends only on the transaction.
     async fn apply(
         &self,
         tenant: &TenantName,
         id: TransactionId,
-        input: Input,
+        step: impl Fn(Transaction, Timestamp) -> Result<Step, CancelRefusal> + Send + Sync,
         actor: &Actor,
-    ) -> Result<Arc<Transaction>, Error> {
-        let found = self.store.load(tenant, &Handle::Id(id)).await?.ok_or(Refusal::Unknown)?;
-        self.apply_to(found, input, actor).await
+    ) -> Result<Arc<Transaction>, CancelError> {
+        let found = self.store.load(tenant, &Handle::Id(id)).await?;
+        self.apply_to(found.ok_or(CancelRefusal::Unknown)?, step, actor).await
     }
 
-    /// Applies an input to a transaction that was just read. It is read again only if it has
-    /// changed meanwhile.
+    /// Takes a step of a transaction that was just read. It is read again only if it has changed
+    /// meanwhile.
     async fn apply_to(
         &self,
         found: Versioned<Transaction>,
-        input: Input,
+        step: impl Fn(Transaction, Timestamp) -> Result<Step, CancelRefusal> + Send + Sync,
         actor: &Actor,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, CancelError> {
         let (tenant, id) = (found.value.spec.tenant.clone(), found.value.spec.id);
         let mut current = found;
         for _ in 0..COMMIT_TRIES_MAX {
-            let step = current.value.step(input.clone(), self.now())?;
-            let decision = Decision::on_transaction(actor, step, current.version);
-            if let Some(done) = self.conclude(decision).await? {
+            let next = step(current.value, self.now())?;
+            let decision = Decision::on_transaction(actor, next, current.version);
+            if let Conclusion::Done(done) = self.conclude(decision).await? {
                 return Ok(done);
             }
             let again = self.store.load(&tenant, &Handle::Id(id)).await?;
-            current = again.ok_or(Refusal::Unknown)?;
+            current = again.ok_or(CancelRefusal::Unknown)?;
         }
         Err(lost_every_race())
     }
 
-    /// Commits a decision, and sends its notifications. `None` if it must be decided again: either
-    /// a row has changed, or the decision writes nothing, so that no commit would confirm the
-    /// cached context.
-    async fn conclude(&self, decision: Decision) -> Result<Option<Arc<Transaction>>, Error> {
+    /// Commits a decision, and sends its notifications.
+    async fn conclude(&self, decision: Decision) -> Result<Conclusion, Fault> {
         let Step { next, event } = decision.step;
         let Some(event) = event else {
-            return Ok((decision.read_from == ReadFrom::Store).then(|| Arc::new(next)));
+            return Ok(match decision.read_from {
+                ReadFrom::Store => Conclusion::Done(Arc::new(next)),
+                ReadFrom::Cache => Conclusion::Stale,
+            });
         };
         let deliveries = self.deliveries(event, &next, &[]);
         let has_deliveries = !deliveries.is_empty();
@@ -248,11 +236,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         };
         match self.commit(Change::Transaction(Box::new(change)), events).await? {
             Committed::Written => {}
-            Committed::SignatureUsed => return Err(Refusal::from(BadProof::UsedBefore).into()),
+            Committed::SignatureUsed => return Ok(Conclusion::SignatureUsed),
             _ => {
                 // Another caller committed first: decide again on the new rows.
                 self.context_cache.remove(id);
-                return Ok(None);
+                return Ok(Conclusion::Stale);
             }
         }
         if next.state.is_ended() || decision.lock_state.is_some() {
@@ -267,7 +255,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         if has_deliveries {
             self.notifier.notify(Notification::NewDelivery);
         }
-        Ok(Some(next))
+        Ok(Conclusion::Done(next))
     }
 
     /// Commits a change together with its events.
@@ -318,6 +306,17 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 }
 
+/// The result of committing a decision.
+enum Conclusion {
+    /// The transaction after the decision.
+    Done(Arc<Transaction>),
+    /// It must be decided again: either a row has changed, or the decision writes nothing, so that
+    /// no commit would confirm the cached context.
+    Stale,
+    /// The decision accepted a signature that was accepted before.
+    SignatureUsed,
+}
+
 /// A decision, with the versions on which it depends.
 struct Decision {
     actor: Actor,
@@ -338,6 +337,6 @@ impl Decision {
 
 /// Each lost race is another caller's progress, so this many in a row indicate a bug and not
 /// contention.
-fn lost_every_race() -> Error {
+fn lost_every_race<R>() -> Error<R> {
     Fault::new("committing", "lost every race").into()
 }

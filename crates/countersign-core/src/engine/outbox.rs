@@ -2,7 +2,7 @@
 //! them.
 
 use super::Engine;
-use crate::delivery::{DeliveryKind, Destination, NewDelivery, Settlement};
+use crate::delivery::{DeliveryKind, Destination, Endpoint, NewDelivery, Settlement};
 use crate::device::Device;
 use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
@@ -109,11 +109,11 @@ pub(super) fn deliveries_for(
             let push = |(device, is_present): &(&Device, bool)| {
                 let wait = policy.wait(*is_present)?;
                 let address = &device.push.registration()?.address;
-                let host = address.destination(&device.about.app);
+                let endpoint = Endpoint::of_push(address, &device.about.app);
                 Some(NewDelivery {
                     id: random_u128(),
                     kind: DeliveryKind::Push(device.id),
-                    destination: Destination { tenant: transaction.spec.tenant.clone(), host },
+                    destination: Destination { tenant: transaction.spec.tenant.clone(), endpoint },
                     due_at: transaction.spec.started_at + wait,
                 })
             };

@@ -8,7 +8,7 @@ use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeviceId, TenantName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry};
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{DeviceError, DeviceRefusal};
 use crate::user::Factor;
 
 /// The value in place of a transaction's id when a change of the PIN is proved.
@@ -38,7 +38,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         id: DeviceId,
         new: &PinDigest,
         proof: Option<&str>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DeviceError> {
         let actor = Actor::Device(id);
         for _ in 0..COMMIT_TRIES_MAX {
             let (now, subject) = (self.now(), Subject::Device(id));
@@ -91,8 +91,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 continue;
             }
             let tries_left = after.tries_left(Factor::Pin, policy);
-            let refusal =
-                if locks { Refusal::UserLocked } else { Refusal::PinWrong { tries_left } };
+            let refusal = if locks {
+                DeviceRefusal::UserLocked
+            } else {
+                DeviceRefusal::PinWrong { tries_left }
+            };
             return Err(refusal.into());
         }
         Err(lost_every_race())
@@ -100,14 +103,16 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
 }
 
 /// Whether a call that sets `new` has proved the present PIN, or needs no proof.
-fn is_right(device: &Device, new: &PinDigest, proof: Option<&str>) -> Result<bool, Refusal> {
+fn is_right(device: &Device, new: &PinDigest, proof: Option<&str>) -> Result<bool, DeviceRefusal> {
     match (&device.pin, proof) {
         (None, _) if new.version == 1 => Ok(true),
         (Some(present), _) if new.version == present.version => Ok(*present == *new),
         (Some(present), Some(proof)) if new.version == present.version + 1 => {
             Ok(proves(device, present, NO_TRANSACTION, proof))
         }
-        (Some(present), None) if new.version == present.version + 1 => Err(Refusal::PinRequired),
-        _ => Err(Refusal::PinOutOfTurn),
+        (Some(present), None) if new.version == present.version + 1 => {
+            Err(DeviceRefusal::PinRequired)
+        }
+        _ => Err(DeviceRefusal::PinOutOfTurn),
     }
 }

@@ -1,21 +1,26 @@
 //! A cache of verified certificates. A verified chain stays valid until the first of its
 //! certificates expires, so accepting a signature costs one verification and not three.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use countersign_proof::{Roots, Signer};
+use countersign_proof::{BadProof, Roots, Signer};
 
 use crate::device::Identity;
 use crate::id::{IdentityId, TenantName};
+use crate::limited_cache::LimitedCache;
 use crate::limits::SIGNERS_CACHED_MAX;
-use crate::refusal::Refusal;
 use crate::tenant::Tenant;
 use crate::time::Timestamp;
 
 /// The signers, by tenant and identity, because a chain is valid only for the roots of one tenant.
-#[derive(Debug, Default)]
-pub(super) struct Signers(Mutex<HashMap<(TenantName, IdentityId), Arc<Signer>>>);
+#[derive(Debug)]
+pub(super) struct Signers(Mutex<LimitedCache<(TenantName, IdentityId), Arc<Signer>>>);
+
+impl Default for Signers {
+    fn default() -> Self {
+        Self(Mutex::new(LimitedCache::new(SIGNERS_CACHED_MAX)))
+    }
+}
 
 impl Signers {
     /// The identity's signer, if this certificate was verified before and has not expired.
@@ -25,7 +30,7 @@ impl Signers {
         identity: &Identity,
         now: Timestamp,
     ) -> Option<Arc<Signer>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let signer = known.get(&(tenant.clone(), identity.id))?;
         let same = signer.certificate() == identity.certificate;
         (same && now.seconds() < signer.valid_until()).then(|| Arc::clone(signer))
@@ -37,16 +42,12 @@ impl Signers {
         tenant: &Tenant,
         identity: &Identity,
         now: Timestamp,
-    ) -> Result<Arc<Signer>, Refusal> {
+    ) -> Result<Arc<Signer>, BadProof> {
         let roots = Roots::new(tenant.roots.iter().map(Vec::as_slice))?;
         let signer = Signer::new(&identity.certificate, &identity.chain, &roots, now.seconds())?;
         let signer = Arc::new(signer);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= SIGNERS_CACHED_MAX {
-            // This is rare and cheap: each active identity is verified once more.
-            known.clear();
-        }
-        known.insert((tenant.name.clone(), identity.id), Arc::clone(&signer));
+        known.insert((tenant.name.clone(), identity.id), Arc::clone(&signer), 1);
         Ok(signer)
     }
 }

@@ -11,14 +11,14 @@ use crate::port::{
     Change, Clock, Committed, Entropy, Handle, Ledger, Notification, Notifier, Preconditions,
     Registry, TransactionChange, UserWithDevices, Versioned,
 };
-use crate::refusal::{Error, Quota, Refusal};
+use crate::refusal::{CancelError, CancelRefusal, Error, Quota, StartError, StartRefusal};
 use crate::selector::Selector;
 use crate::spec::{
     AcceptedFormats, Callback, Clocks, Content, Dialect, Document, Operation, Recipients,
     Reference, SignatureFormat, TransactionSpec,
 };
 use crate::time::Timestamp;
-use crate::transaction::{Event, Input, Transaction};
+use crate::transaction::{Event, Transaction};
 
 /// The devices that are notified of a start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -83,6 +83,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Starts a transaction, and offers it to the addressed devices that are online.
     ///
     /// A repeated request with the same reference returns the transaction that it started before.
+    /// `seen` is the user, with the user's devices that the request could address, if the caller
+    /// has just read them; `None` reads them.
     ///
     /// # Errors
     /// Refuses users and devices that are unknown or locked, selectors that no enabled identity
@@ -90,27 +92,16 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// user's maximum, and a start that exceeds a [`Quota`].
     ///
     /// # Panics
-    /// If raw signatures are requested for bytes that are not text: see [`countersign_proof::raw`].
-    pub async fn start(&self, request: SignatureRequest) -> Result<Arc<Transaction>, Error> {
-        self.start_among(None, request).await
-    }
-
-    /// As [`start`](Self::start), for a caller that has just read the user and the user's devices
-    /// that the request could address.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    ///
-    /// # Panics
-    /// As [`start`](Self::start); and if the rows that were read are another user's.
-    pub async fn start_among(
+    /// If raw signatures are requested for bytes that are not text: see [`countersign_proof::raw`];
+    /// and if the rows in `seen` are another user's.
+    pub async fn start(
         &self,
-        mut seen: Option<UserWithDevices>,
         request: SignatureRequest,
-    ) -> Result<Arc<Transaction>, Error> {
+        mut seen: Option<UserWithDevices>,
+    ) -> Result<Arc<Transaction>, StartError> {
         let rates = self.policy.start_rates;
         let admitted = self.starts.admit(rates, &request.tenant, &request.client, self.now());
-        admitted.map_err(Refusal::Quota)?;
+        admitted.map_err(StartRefusal::Quota)?;
         for _ in 0..COMMIT_TRIES_MAX {
             let refused = match self.try_start(seen.take(), &request).await {
                 Ok(Some(started)) => return Ok(started),
@@ -135,7 +126,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         seen: Option<UserWithDevices>,
         request: &SignatureRequest,
-    ) -> Result<Option<Arc<Transaction>>, Error> {
+    ) -> Result<Option<Arc<Transaction>>, StartError> {
         let now = self.now();
         let UserWithDevices { user, devices } = self.user_with_devices(seen, request).await?;
         let recipients = recipients(request, &devices)?;
@@ -181,9 +172,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         };
         match self.commit(Change::Transaction(Box::new(change)), vec![started]).await? {
             Committed::Written => {}
-            Committed::TooManyOpen => return Err(Refusal::TooManyOpen.into()),
-            Committed::ClientFull => return Err(Refusal::Quota(Quota::ClientStored).into()),
-            Committed::TenantFull => return Err(Refusal::Quota(Quota::TenantStored).into()),
+            Committed::TooManyOpen => return Err(StartRefusal::TooManyOpen.into()),
+            Committed::ClientFull => return Err(StartRefusal::Quota(Quota::ClientStored).into()),
+            Committed::TenantFull => return Err(StartRefusal::Quota(Quota::TenantStored).into()),
             _ => return Ok(None),
         }
         let first = Versioned { value: transaction.clone(), version: 1 };
@@ -205,12 +196,12 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         seen: Option<UserWithDevices>,
         request: &SignatureRequest,
-    ) -> Result<UserWithDevices, Error> {
+    ) -> Result<UserWithDevices, StartError> {
         let found = match seen {
             None => self.store.user_with_devices(&request.tenant, &request.user).await?,
             seen => seen,
         };
-        let found = found.ok_or(Refusal::UnknownUser)?;
+        let found = found.ok_or(StartRefusal::UnknownUser)?;
         let user = &found.user.value;
         let is_theirs = user.tenant == request.tenant && user.name == request.user;
         assert!(is_theirs, "an order is decided on whom it is for");
@@ -221,7 +212,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     async fn started_before(
         &self,
         request: &SignatureRequest,
-    ) -> Result<Option<Arc<Transaction>>, Error> {
+    ) -> Result<Option<Arc<Transaction>>, StartError> {
         let Some(reference) = &request.reference else { return Ok(None) };
         let handle = Handle::Reference(request.client.clone(), reference.name.clone());
         match self.store.load(&request.tenant, &handle).await? {
@@ -229,7 +220,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             Some(before) if before.value.spec.reference.as_ref() == Some(reference) => {
                 Ok(Some(Arc::new(before.value)))
             }
-            Some(_) => Err(Refusal::OtherOrder.into()),
+            Some(_) => Err(StartRefusal::OtherOrder.into()),
         }
     }
 
@@ -244,11 +235,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         client: &ClientId,
         handle: &Handle,
         fits: impl Fn(&Transaction) -> bool,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, CancelError> {
         let found = self.store.load(tenant, handle).await?;
         let found = found.filter(|found| found.value.spec.client == *client && fits(&found.value));
         let actor = Actor::Client(client.clone());
-        self.apply_to(found.ok_or(Refusal::Unknown)?, Input::Cancel, &actor).await
+        self.apply_to(found.ok_or(CancelRefusal::Unknown)?, Transaction::cancel, &actor).await
     }
 
     /// Deletes a transaction for its client. An open one is cancelled. Its evidence and its
@@ -263,11 +254,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         client: &ClientId,
         id: TransactionId,
         fits: impl Fn(&Transaction) -> bool,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, CancelError> {
         let found = self.store.load(tenant, &Handle::Id(id)).await?;
         let found = found.filter(|found| found.value.spec.client == *client && fits(&found.value));
         let actor = Actor::Client(client.clone());
-        self.apply_to(found.ok_or(Refusal::Unknown)?, Input::Discard, &actor).await
+        self.apply_to(found.ok_or(CancelRefusal::Unknown)?, Transaction::discard, &actor).await
     }
 }
 
@@ -275,10 +266,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
 fn recipients<'a>(
     request: &SignatureRequest,
     devices: &'a [Versioned<Device>],
-) -> Result<Vec<&'a Versioned<Device>>, Refusal> {
+) -> Result<Vec<&'a Versioned<Device>>, StartRefusal> {
     if let Recipients::Device(id) = request.recipients {
         let device = devices.iter().find(|device| device.value.id == id);
-        device.ok_or(Refusal::UnknownDevice)?.value.check()?;
+        device.ok_or(StartRefusal::UnknownDevice)?.value.check()?;
     }
     let covered = || devices.iter().filter(|device| request.recipients.includes(device.value.id));
     let usage = request.content.media_type.usage();
@@ -290,10 +281,12 @@ fn recipients<'a>(
         return Ok(fit);
     }
     match &request.recipients {
-        _ if !request.selectors.is_empty() || usage == Usage::Digest => Err(Refusal::NoIdentity),
-        _ if devices.is_empty() => Err(Refusal::UnknownDevice),
+        _ if !request.selectors.is_empty() || usage == Usage::Digest => {
+            Err(StartRefusal::NoIdentity)
+        }
+        _ if devices.is_empty() => Err(StartRefusal::UnknownDevice),
         Recipients::Device(_) => Ok(covered().collect()),
-        Recipients::Any | Recipients::Devices(_) => Err(Refusal::DeviceLocked),
+        Recipients::Any | Recipients::Devices(_) => Err(StartRefusal::DeviceLocked),
     }
 }
 

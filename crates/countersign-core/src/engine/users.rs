@@ -7,9 +7,9 @@ use crate::event::{Actor, EventKind, Subject};
 use crate::id::{TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notification, Notifier, Registry};
-use crate::refusal::{Error, Refusal};
+use crate::refusal::{Error, UserError, UserRefusal};
 use crate::spec::Recipients;
-use crate::transaction::Input;
+use crate::transaction::Transaction;
 use crate::user::{Lock, LockState};
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
@@ -23,7 +23,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         user: &UserName,
         profile: Option<&str>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), UserError> {
         let event = self.event(
             tenant,
             EventKind::UserCreated,
@@ -39,7 +39,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         };
         match self.commit(change, vec![event]).await? {
             Committed::Written => Ok(()),
-            _ => Err(Refusal::Exists.into()),
+            _ => Err(UserRefusal::Exists.into()),
         }
     }
 
@@ -54,9 +54,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         user: &UserName,
         locked: bool,
-    ) -> Result<LockState, Error> {
+    ) -> Result<LockState, UserError> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+            let found = self.store.user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
             let before = found.value.lock_state;
             let lock_state = if locked {
                 LockState { lock: Lock::Administrator, ..before }
@@ -64,7 +64,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                 LockState::default()
             };
             if lock_state == before {
-                return Err(Refusal::Unchanged.into());
+                return Err(UserRefusal::Unchanged.into());
             }
             let (kind, details) = if locked {
                 (EventKind::UserLocked, vec![("by", lock_state.lock.cause().to_owned())])
@@ -92,10 +92,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         actor: &Actor,
         tenant: &TenantName,
         user: &UserName,
-    ) -> Result<(), Error> {
-        self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+    ) -> Result<(), UserError> {
+        self.store.user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
         if !self.notifier.online(tenant, user, &Recipients::Any) {
-            return Err(Refusal::Unchanged.into());
+            return Err(UserRefusal::Unchanged.into());
         }
         let subject = Subject::User(user.clone());
         let event = self.event(tenant, EventKind::UserLoggedOut, actor, subject, Vec::new());
@@ -114,17 +114,20 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         actor: &Actor,
         tenant: &TenantName,
         user: &UserName,
-    ) -> Result<(), Error> {
+    ) -> Result<(), UserError> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+            let found = self.store.user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
             for open in self.store.open(tenant, user).await? {
                 let id = open.value.spec.id;
-                let late = self.now() >= open.value.deadline();
-                let (input, actor) =
-                    if late { (Input::Tick, &Actor::Server) } else { (Input::Cancel, actor) };
-                match self.apply(tenant, id, input, actor).await {
+                let ended = if self.now() >= open.value.deadline() {
+                    let tick = |transaction: Transaction, now| Ok(transaction.tick(now));
+                    self.apply(tenant, id, tick, &Actor::Server).await
+                } else {
+                    self.apply(tenant, id, Transaction::cancel, actor).await
+                };
+                match ended {
                     Ok(_) | Err(Error::Refused(_)) => {} // It ended, or is looked at again.
-                    Err(failed) => return Err(failed),
+                    Err(Error::Failed(fault)) => return Err(fault.into()),
                 }
             }
             let subject = Subject::User(user.clone());

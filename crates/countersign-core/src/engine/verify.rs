@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use countersign_proof::raw::{Algorithm, Subject};
+use countersign_proof::raw::Subject;
 use countersign_proof::{BadProof, Expected, Proof, Signer, cms, ocra, raw};
 
 use super::Engine;
-use super::answer::Submission;
+use super::answer::{RawSubmission, Submission};
 use super::context::StepContext;
 use crate::device::Identity;
 use crate::id::IdentityId;
 use crate::port::{Clock, Entropy, Ledger, Notifier, Registry};
-use crate::refusal::{Error, Refusal};
-use crate::spec::{AcceptedFormats, MediaType, RawTerms, SignatureFormat};
+use crate::refusal::{DeviceError, DeviceRefusal, Error};
+use crate::spec::{AcceptedFormats, MediaType, RawTerms};
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Verifies a signature over this transaction by this device. `None` for a wrong code.
@@ -21,11 +21,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         context: &StepContext,
         submission: &Submission<'_>,
-    ) -> Result<Option<Proof>, Error> {
+    ) -> Result<Option<Proof>, DeviceError> {
         let spec = &context.transaction.value.spec;
         let device = &context.device.value;
-        match (submission.form, &spec.formats) {
-            (SignatureFormat::Code, AcceptedFormats::CodeOrCms(digits)) => {
+        match (submission, &spec.formats) {
+            (Submission::Code { digits: code }, AcceptedFormats::CodeOrCms(digits)) => {
                 let content = &spec.content;
                 let verified = ocra::verify(
                     device.code_key.expose(),
@@ -33,29 +33,32 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
                     spec.id.bytes(),
                     content.media_type.as_str(),
                     &content.bytes,
-                    submission.value,
+                    code,
                 );
                 Ok(verified.expect("digits are as many as a code may have"))
             }
-            (SignatureFormat::Cms, AcceptedFormats::Cms | AcceptedFormats::CodeOrCms(_)) => {
+            (
+                Submission::Cms { message, identity },
+                AcceptedFormats::Cms | AcceptedFormats::CodeOrCms(_),
+            ) => {
                 let expected = Expected {
                     transaction: spec.id.bytes(),
                     content: &spec.content.bytes,
                     media_type: spec.content.media_type.as_str(),
                 };
                 let verify = |signer: &Signer| {
-                    cms::verify(submission.value, &expected, signer, context.now.seconds())
+                    cms::verify(message, &expected, signer, context.now.seconds())
                 };
-                self.verify_by_one(context, submission.identity, verify).await.map(Some)
+                self.verify_by_one(context, *identity, verify).await.map(Some)
             }
-            (SignatureFormat::Raw, AcceptedFormats::Raw(wanted)) => {
-                let verify = |signer: &Signer| verify_raw(context, wanted, submission, signer);
-                self.verify_by_one(context, submission.identity, verify).await.map(Some)
+            (Submission::Raw(raw), AcceptedFormats::Raw(wanted)) => {
+                let verify = |signer: &Signer| verify_raw(context, wanted, raw, signer);
+                self.verify_by_one(context, raw.identity, verify).await.map(Some)
             }
-            (SignatureFormat::Code, AcceptedFormats::Cms | AcceptedFormats::Raw(_))
-            | (SignatureFormat::Cms, AcceptedFormats::Raw(_))
-            | (SignatureFormat::Raw, AcceptedFormats::Cms | AcceptedFormats::CodeOrCms(_)) => {
-                Err(Refusal::OtherForm.into())
+            (Submission::Code { .. }, AcceptedFormats::Cms | AcceptedFormats::Raw(_))
+            | (Submission::Cms { .. }, AcceptedFormats::Raw(_))
+            | (Submission::Raw(_), AcceptedFormats::Cms | AcceptedFormats::CodeOrCms(_)) => {
+                Err(DeviceRefusal::OtherForm.into())
             }
         }
     }
@@ -67,9 +70,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         context: &StepContext,
         named: Option<IdentityId>,
         verify: impl Fn(&Signer) -> Result<Proof, BadProof> + Send + Sync,
-    ) -> Result<Proof, Error> {
+    ) -> Result<Proof, DeviceError> {
         let spec = &context.transaction.value.spec;
-        let mut refused = Refusal::UnfitIdentity;
+        let mut refused = DeviceRefusal::UnfitIdentity;
         for identity in context.device.value.fit(spec.usage(), &spec.selectors) {
             if named.is_some_and(|named| named != identity.id) {
                 continue;
@@ -91,13 +94,14 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         context: &StepContext,
         identity: &Identity,
-    ) -> Result<Arc<Signer>, Error> {
+    ) -> Result<Arc<Signer>, DeviceError> {
         let tenant = &context.transaction.value.spec.tenant;
         if let Some(signer) = self.signers.known(tenant, identity, context.now) {
             return Ok(signer);
         }
-        let tenant = self.store.tenant(tenant).await?.ok_or(Refusal::Unknown)?;
-        Ok(self.signers.learn(&tenant, identity, context.now)?)
+        let tenant = self.store.tenant(tenant).await?.ok_or(DeviceRefusal::Unknown)?;
+        let signer = self.signers.learn(&tenant, identity, context.now);
+        Ok(signer.map_err(DeviceRefusal::from)?)
     }
 }
 
@@ -106,14 +110,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
 fn verify_raw(
     context: &StepContext,
     wanted: &RawTerms,
-    submission: &Submission<'_>,
+    submission: &RawSubmission<'_>,
     signer: &Signer,
 ) -> Result<Proof, BadProof> {
     let spec = &context.transaction.value.spec;
-    let algorithm = match submission.algorithm {
-        Some(named) => named,
-        None => preferred(context, wanted, signer)?,
-    };
+    let algorithm = submission.algorithm;
     if !wanted.hashes(context.device.value.id).any(|hash| hash == algorithm.hash()) {
         return Err(BadProof::DigestAlgorithm);
     }
@@ -131,17 +132,5 @@ fn verify_raw(
         _ => Subject::Text(str::from_utf8(bytes).map_err(|_| BadProof::OtherMediaType)?),
     };
     let (id, now) = (spec.id.bytes(), context.now.seconds());
-    raw::verify(submission.value, algorithm, subject, id, signer, now)
-}
-
-/// The algorithm of a signature that does not name one: the scheme of its key, with the hash that
-/// the terms prefer for this device.
-fn preferred(
-    context: &StepContext,
-    wanted: &RawTerms,
-    signer: &Signer,
-) -> Result<Algorithm, BadProof> {
-    let hash = wanted.hashes(context.device.value.id).next().ok_or(BadProof::DigestAlgorithm)?;
-    let scheme = if signer.rsa_bits().is_some() { Algorithm::RsaPkcs1 } else { Algorithm::Ecdsa };
-    Ok(scheme(hash))
+    raw::verify(submission.signature, algorithm, subject, id, signer, now)
 }

@@ -3,8 +3,8 @@
 use core::time::Duration;
 use std::fmt::Write as _;
 
-use countersign_core::Refusal;
 use countersign_core::limits::TAKES_MAX;
+use countersign_core::refusal::DeviceRefusal;
 use countersign_core::spec::{Clocks, Recipients, TransactionSpec};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, Input, Pin, Transaction};
@@ -198,7 +198,7 @@ fn a_take_above_the_maximum_is_refused_and_earlier_takes_stay_valid() {
     let one_more = take(device(TAKES_MAX as u64 + 1));
     assert_eq!(
         transaction.clone().step(one_more, Timestamp(1_000)).unwrap_err(),
-        Refusal::ManyTakes
+        DeviceRefusal::ManyTakes
     );
     let decline = Input::Decline { device: device(1), reason: Decline::User, words: String::new() };
     assert!(transaction.step(decline, Timestamp(1_000)).is_ok());

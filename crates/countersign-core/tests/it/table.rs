@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use countersign_core::Refusal;
 use countersign_core::id::TransactionId;
+use countersign_core::refusal::DeviceRefusal;
 use countersign_core::spec::TransactionSpec;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{
@@ -74,7 +74,7 @@ fn inputs() -> Vec<(&'static str, Input)> {
     ]
 }
 
-fn cell(before: &Transaction, outcome: Result<Step, Refusal>) -> String {
+fn cell(before: &Transaction, outcome: Result<Step, DeviceRefusal>) -> String {
     match outcome {
         Err(refusal) => format!("no: {refusal:?}"),
         Ok(Step { event: None, next }) => {

@@ -1,7 +1,6 @@
 //! Browsers' push services, and others with the same protocol: Web Push (RFC 8030), encrypted (RFC
 //! 8291), with a token for each service (RFC 8292). `UnifiedPush` requires the same.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,6 +8,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use bytes::Bytes;
+use countersign_core::limited_cache::LimitedCache;
 use countersign_core::push::{PushAddress, SubscriptionKeys};
 use countersign_core::time::Timestamp;
 use countersign_wire::jwk::PublicJwk;
@@ -31,7 +31,7 @@ use countersign_egress::outbound::Outbound;
 const TOKEN_LIFE: Duration = Duration::from_hours(12);
 /// How long a token is used before it is renewed.
 const TOKEN_USE: Duration = Duration::from_hours(6);
-/// The number of services whose tokens are kept; beyond it, all are dropped and made again.
+/// The number of services whose tokens are kept.
 const TOKENS_MAX: usize = 1_024;
 
 /// A sender to browsers.
@@ -44,7 +44,7 @@ pub(super) struct WebPush {
 struct VapidKey {
     signing: EncodingKey,
     public: String,
-    tokens: Mutex<HashMap<String, (Timestamp, HeaderValue)>>,
+    tokens: Mutex<LimitedCache<String, (Timestamp, HeaderValue)>>,
 }
 
 #[derive(Serialize)]
@@ -132,13 +132,13 @@ impl VapidKey {
         Ok(Self {
             signing: EncodingKey::from_ec_der(der),
             public: BASE64URL.encode(pair.public_key()),
-            tokens: Mutex::default(),
+            tokens: Mutex::new(LimitedCache::new(TOKENS_MAX)),
         })
     }
 
     fn token(&self, audience: &str, contact: &str, now: Timestamp) -> anyhow::Result<HeaderValue> {
         let mut tokens = self.tokens.lock();
-        if let Some((made_at, token)) = tokens.get(audience)
+        if let Some((made_at, token)) = tokens.get(&audience.to_owned())
             && now < *made_at + TOKEN_USE
         {
             return Ok(token.clone());
@@ -147,10 +147,7 @@ impl VapidKey {
         let claims = VapidClaims { aud: audience, exp, sub: contact };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.signing)?;
         let token = HeaderValue::from_str(&format!("vapid t={token}, k={}", self.public))?;
-        if tokens.len() >= TOKENS_MAX {
-            tokens.clear();
-        }
-        tokens.insert(audience.to_owned(), (now, token.clone()));
+        tokens.insert(audience.to_owned(), (now, token.clone()), 1);
         Ok(token)
     }
 }

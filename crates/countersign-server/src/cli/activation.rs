@@ -7,9 +7,9 @@ use clap::Subcommand;
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::{TenantName, UserName};
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
+use countersign_core::refusal::{UserError, UserRefusal};
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
-use countersign_core::{Error, Refusal};
 use countersign_wire::code::ActivationCode;
 use countersign_wire::uri::EnrolUri;
 use serde::Serialize;
@@ -149,7 +149,7 @@ pub(super) async fn create(
     };
     match admin.core.create_activation(&admin.actor, activation).await {
         Ok(()) => Ok(CreatedActivation { code, expires_at }),
-        Err(Error::Refused(Refusal::ManyCodes)) => bail!(
+        Err(UserError::Refused(UserRefusal::ManyCodes)) => bail!(
             "user {user} of {tenant} has {ACTIVATIONS_PER_USER_MAX} usable activation codes, and no \
              more may be made until one is used or has expired"
         ),

@@ -4,10 +4,10 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
-use countersign_core::Error;
 use countersign_core::id::{DeviceId, IdentityId, TenantName, UserName};
 use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX, REASON_BYTES_MAX};
 use countersign_core::name;
+use countersign_core::refusal::IdentityError;
 use countersign_core::selector::{Filter, HeldIdentity};
 use serde::Serialize;
 
@@ -152,7 +152,7 @@ impl IdentityArgs {
     async fn done(
         &self,
         admin: Admin,
-        outcome: Result<HeldIdentity, Error>,
+        outcome: Result<HeldIdentity, IdentityError>,
         what: &str,
     ) -> anyhow::Result<()> {
         let held = outcome.with_context(|| format!("identity {} of {}", self.id, self.tenant))?;

@@ -3,8 +3,8 @@
 use anyhow::{bail, ensure};
 use clap::Subcommand;
 use countersign_core::id::{TenantName, UserName};
+use countersign_core::refusal::{UserError, UserRefusal};
 use countersign_core::user::Lock;
-use countersign_core::{Error, Refusal};
 use serde::Serialize;
 
 use super::admin::{Admin, LedgerArgs};
@@ -99,7 +99,7 @@ impl Who {
         admin.user(tenant, user).await?;
         let lock = match admin.core.set_user_lock(&admin.actor, tenant, user, locked).await {
             Ok(lock_state) => lock_state.lock,
-            Err(Error::Refused(Refusal::Unchanged)) => {
+            Err(UserError::Refused(UserRefusal::Unchanged)) => {
                 let state = if locked { "locked" } else { "unlocked" };
                 bail!("user {user} of {tenant} is {state} already")
             }
@@ -142,7 +142,7 @@ pub(super) async fn create(
     admin.tenant(tenant).await?;
     match admin.core.create_user(&admin.actor, tenant, user, None).await {
         Ok(()) => Ok(true),
-        Err(Error::Refused(Refusal::Exists)) => Ok(false),
+        Err(UserError::Refused(UserRefusal::Exists)) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

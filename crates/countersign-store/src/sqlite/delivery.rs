@@ -38,7 +38,7 @@ pub(super) fn insert(
         kind,
         device,
         moment(new.due_at),
-        new.destination.host,
+        new.destination.endpoint.to_string(),
     ])?;
     Ok(())
 }
@@ -88,8 +88,9 @@ pub(super) fn candidates(
     let (mut destination, mut tenant) =
         (sql.prepare_cached(NEXT_DESTINATION)?, sql.prepare_cached(NEXT_TENANT)?);
     let next = |after: Option<&Destination>| -> Result<Option<Destination>, StoreError> {
-        if let Some(Destination { tenant, host }) = after
-            && let Some(found) = read_lane(destination.query([tenant.as_str(), host])?)?
+        if let Some(Destination { tenant, endpoint }) = after
+            && let Some(found) =
+                read_lane(destination.query([tenant.as_str(), &endpoint.to_string()])?)?
         {
             return Ok(Some(found));
         }
@@ -99,7 +100,7 @@ pub(super) fn candidates(
     let mut due = sql.prepare_cached(DUE_AT_DESTINATION)?;
     let due = |destination: &Destination, permits: u16| -> Result<Vec<Candidate>, StoreError> {
         let found = due.query_map(
-            params![destination.tenant.as_str(), destination.host, now, permits],
+            params![destination.tenant.as_str(), destination.endpoint.to_string(), now, permits],
             |row| Ok(Candidate { seq: row.get(0)?, due_at: row.get(1)? }),
         )?;
         Ok(found.collect::<Result<_, _>>()?)
@@ -110,7 +111,7 @@ pub(super) fn candidates(
 fn read_lane(mut rows: Rows<'_>) -> Result<Option<Destination>, StoreError> {
     let Some(row) = rows.next()? else { return Ok(None) };
     let mut columns = Columns::of("deliveries", 2, row);
-    Ok(Some(Destination { tenant: columns.text("tenant")?, host: columns.next("host")? }))
+    Ok(Some(Destination { tenant: columns.text("tenant")?, endpoint: columns.text("host")? }))
 }
 
 /// Leases the candidates that no other node has leased meanwhile. The attempt counts from now on,
@@ -191,7 +192,7 @@ pub(super) fn give_up_expired(
 ) -> Result<u16, StoreError> {
     let changed = sql.prepare_cached(GIVE_UP_EXPIRED)?.execute(params![
         destination.tenant.as_str(),
-        destination.host,
+        destination.endpoint.to_string(),
         moment(now),
         moment(queued_before),
         outcome,
@@ -265,7 +266,7 @@ fn read(columns: &mut Columns<'_>) -> Result<Delivery, StoreError> {
         _ => return Err(columns.corrupt("kind", format!("no such kind as {kind:?}"))),
     };
     let attempts = columns.next("attempts")?;
-    let destination = Destination { tenant, host: columns.next("host")? };
+    let destination = Destination { tenant, endpoint: columns.text("host")? };
     let queued_at = columns.moment("queued_at")?;
     let lease = columns.next("lease")?;
     Ok(Delivery { id, destination, transaction, kind, queued_at, attempts, lease })

@@ -70,14 +70,14 @@ async fn a_delivery_is_claimed_by_one_node_until_its_lease_ends() {
         let mut call = due(100, 1).await;
         let push = call.split_off(1);
         assert_eq!(seen(&push), [(8, 0, 1)]);
-        let destination = &*push[0].destination.host;
+        let endpoint = push[0].destination.endpoint.to_string();
         assert_eq!(
-            (&push[0].kind, destination),
+            (&push[0].kind, &*endpoint),
             (&DeliveryKind::Push(device_id(1)), "push/apns/app")
         );
         assert_eq!(seen(&call), [(7, 0, 1)]);
         assert_eq!(
-            (&call[0].kind, &*call[0].destination.host),
+            (&call[0].kind, &*call[0].destination.endpoint.to_string()),
             (&DeliveryKind::Callback, "bank.example")
         );
         assert_eq!(call[0].queued_at, Timestamp(100));
@@ -131,7 +131,7 @@ async fn each_destination_of_each_tenant_gets_its_share_of_the_capacity() {
         };
         let claimed = store.claim(ask(&capacity, None)).await.unwrap();
         assert_eq!(numbers(&claimed), [7, 1, 2, 8]);
-        let fast = Destination { tenant: acme(), host: "fast.example:8443".into() };
+        let fast = Destination { tenant: acme(), endpoint: "fast.example:8443".parse().unwrap() };
         assert_eq!(claimed.resume, Some(fast), "the next claim begins after it");
 
         let slow = claimed.deliveries[1].destination.clone();

@@ -390,13 +390,16 @@ impl Model {
             });
         }
         for queued in &commit.deliveries {
-            let host = match queued.kind {
+            let endpoint = match queued.kind {
                 DeliveryKind::Callback => "bank.example",
                 DeliveryKind::Push(_) => "push/apns/app",
             };
             let delivery = Delivery {
                 id: queued.id,
-                destination: Destination { tenant: spec.tenant.clone(), host: host.into() },
+                destination: Destination {
+                    tenant: spec.tenant.clone(),
+                    endpoint: endpoint.parse().unwrap(),
+                },
                 transaction: spec.id,
                 kind: queued.kind,
                 queued_at: Timestamp(due_at),

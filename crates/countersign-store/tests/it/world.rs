@@ -271,8 +271,8 @@ pub(crate) fn with_deliveries(
         match kind {
             DeliveryKind::Callback => callback,
             DeliveryKind::Push(_) => {
-                let destination =
-                    Destination { host: "push/apns/app".into(), ..callback.destination };
+                let endpoint = "push/apns/app".parse().unwrap();
+                let destination = Destination { endpoint, ..callback.destination };
                 NewDelivery { kind: *kind, destination, ..callback }
             }
         }

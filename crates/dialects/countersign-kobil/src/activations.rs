@@ -9,9 +9,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::event::Actor;
 use countersign_core::port::Registry as _;
+use countersign_core::refusal::{Fault, UserError, UserRefusal};
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
-use countersign_core::{Error, Fault, Refusal};
 use countersign_wire::code::ActivationCode;
 use countersign_wire::uri::EnrolUri;
 use serde::Serialize;
@@ -50,7 +50,7 @@ struct Row {
 }
 
 impl Kobil {
-    fn row(&self, activation: &Activation, with_picture: bool) -> Result<Row, Error> {
+    fn row(&self, activation: &Activation, with_picture: bool) -> Result<Row, Fault> {
         const READING: &str = "reading an activation code";
         let text = str::from_utf8(activation.code.expose());
         let text = text.map_err(Fault::while_doing(READING))?;
@@ -106,7 +106,7 @@ async fn create(
     let row = kobil.row(&activation, asked.qr_type || asked.qr_code)?;
     match core.create_activation(&actor, activation).await {
         Ok(()) => Ok(render::CODE_CREATED.with(Some(row), SubSystem::Users)),
-        Err(Error::Refused(Refusal::Exists)) => Err(render::CODE_EXISTS.into()),
+        Err(UserError::Refused(UserRefusal::Exists)) => Err(render::CODE_EXISTS.into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -122,11 +122,11 @@ async fn list(
     let user = named.user()?;
     let asked = ActivationRequest::of(request.uri())?;
     let core = &kobil.authenticator.core;
-    if core.registry().user(&caller.tenant, &user).await.map_err(Error::from)?.is_none() {
-        return Err(Error::from(Refusal::UnknownUser).into());
+    if core.registry().user(&caller.tenant, &user).await?.is_none() {
+        return Err(render::USER_NOT_FOUND.into());
     }
     let found = core.registry().activations(&caller.tenant, &user, core.now()).await;
-    let found = found.map_err(Error::from)?.into_iter().map(|found| found.value);
+    let found = found?.into_iter().map(|found| found.value);
     let shown = found.filter(|code| !code.secret && code.state == ActivationState::Open);
     let rows = shown.map(|code| kobil.row(&code, asked.qr_code));
     let rows = rows.collect::<Result<Vec<_>, _>>()?;

@@ -8,7 +8,6 @@ use axum::response::IntoResponse as _;
 use axum::routing::MethodRouter;
 use bytes::Bytes;
 use countersign_core::id::UserName;
-use countersign_core::{Error, Refusal};
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
@@ -88,7 +87,7 @@ impl PathParams {
             return Err(render::NO_USER.into());
         }
         // No user has an invalid name.
-        name.parse().map_err(|_| Error::from(Refusal::UnknownUser).into())
+        name.parse().map_err(|_| render::USER_NOT_FOUND.into())
     }
 }
 

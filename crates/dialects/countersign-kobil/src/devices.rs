@@ -8,8 +8,8 @@ use countersign_core::device::{Device, DeviceStatus, Usage};
 use countersign_core::event::Actor;
 use countersign_core::id::DeviceId;
 use countersign_core::port::{Notifier as _, Registry as _};
+use countersign_core::refusal::{Fault, UserError, UserRefusal};
 use countersign_core::spec::Recipients;
-use countersign_core::{Error, Fault, Refusal};
 use serde::Serialize;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
@@ -124,13 +124,12 @@ async fn list(
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     let core = &kobil.authenticator.core;
-    let found = core.registry().user(&caller.tenant, &user).await.map_err(Error::from)?;
-    let found = found.ok_or(Error::from(Refusal::UnknownUser))?;
+    let found = core.registry().user(&caller.tenant, &user).await?;
+    let found = found.ok_or(render::USER_NOT_FOUND)?;
     let user_locked = found.value.lock_state.check(core.now()).is_err();
-    let devices =
-        core.registry().devices(&caller.tenant, Some(&user)).await.map_err(Error::from)?;
+    let devices = core.registry().devices(&caller.tenant, Some(&user)).await?;
     let rows = devices.into_iter().map(|device| Row::of(device.value, user_locked, core));
-    let rows = rows.collect::<Result<Vec<_>, _>>().map_err(Error::from)?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
     Ok(render::DEVICES_FETCHED.with(Some(rows), SubSystem::Users))
 }
 
@@ -182,11 +181,11 @@ impl Change {
             return Err(render::NO_DEVICE.into());
         }
         // No device has an invalid number.
-        let id: DeviceId = id.parse().map_err(|_| Error::from(Refusal::UnknownDevice))?;
+        let id: DeviceId = id.parse().map_err(|_| render::DEVICE_NOT_FOUND)?;
         let (core, actor) = (&kobil.authenticator.core, Actor::Client(caller.client));
         match core.set_device_status(&actor, &caller.tenant, id, self.status).await {
             Ok(_) => Ok(self.done.with(Some(true), SubSystem::Devices)),
-            Err(Error::Refused(Refusal::Unchanged)) => Err(self.already.into()),
+            Err(UserError::Refused(UserRefusal::Unchanged)) => Err(self.already.into()),
             Err(error) => Err(error.into()),
         }
     }
@@ -205,7 +204,9 @@ async fn remove(
     let (core, actor) = (&kobil.authenticator.core, Actor::Client(caller.client));
     match core.set_device_status(&actor, &caller.tenant, id, retired).await {
         Ok(_) => Ok(render::DEVICE_DELETED.with(Some(true), SubSystem::Devices)),
-        Err(Error::Refused(Refusal::UnknownDevice)) => Err(render::NO_DEVICE_TO_DELETE.into()),
+        Err(UserError::Refused(UserRefusal::UnknownDevice)) => {
+            Err(render::NO_DEVICE_TO_DELETE.into())
+        }
         Err(error) => Err(error.into()),
     }
 }

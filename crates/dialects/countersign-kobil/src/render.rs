@@ -1,18 +1,25 @@
 //! Answers in KOBIL's envelope, and the one table of its literals: the published ones, and ours.
 
+use std::fmt;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::id::DeviceId;
+use countersign_core::refusal::{
+    CancelError, CancelRefusal, Error, Fault, Quota, StartError, StartRefusal, UserError,
+    UserRefusal,
+};
 use countersign_core::transaction::{Decline, End, Timeout, Transaction};
-use countersign_core::{Error, Refusal};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use countersign_http::caller::AuthError;
 use countersign_http::json_members::BadBody;
 use countersign_node::log;
+use countersign_node::notifier::TooMany;
+use countersign_node::wait::WaitError;
 
 /// `{"data", "message", "status", "subSystem"}`, in the order of the vendor's sample.
 #[derive(Debug, Serialize)]
@@ -43,9 +50,9 @@ pub(super) const NO_USER: Literal =
     Literal(StatusCode::BAD_REQUEST, "BAD_REQUEST", "Username should not be null or empty");
 const UNAUTHORIZED: Literal =
     Literal(StatusCode::UNAUTHORIZED, "Unauthorized", "HTTP 401 Unauthorized");
-const USER_NOT_FOUND: Literal =
+pub(super) const USER_NOT_FOUND: Literal =
     Literal(StatusCode::NOT_FOUND, "USER_NOT_FOUND", "User does not exist");
-const DEVICE_NOT_FOUND: Literal =
+pub(super) const DEVICE_NOT_FOUND: Literal =
     Literal(StatusCode::NOT_FOUND, "DEVICE_NOT_FOUND", "Device does not exist");
 const CONFLICT: StatusCode = StatusCode::CONFLICT;
 pub(super) const USER_FETCHED: Literal =
@@ -143,7 +150,9 @@ pub(super) enum KobilError {
     Literal(Literal),
     Bad(String),
     AuthError(AuthError),
-    Engine(Error),
+    Quota(Quota),
+    Conflict(String),
+    Failed(Fault),
 }
 
 impl From<Literal> for KobilError {
@@ -164,9 +173,71 @@ impl From<AuthError> for KobilError {
     }
 }
 
-impl From<Error> for KobilError {
-    fn from(error: Error) -> Self {
-        Self::Engine(error)
+impl From<Fault> for KobilError {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
+    }
+}
+
+impl From<StartError> for KobilError {
+    fn from(error: StartError) -> Self {
+        match error {
+            Error::Refused(refusal) => match refusal {
+                StartRefusal::UnknownUser => USER_NOT_FOUND.into(),
+                StartRefusal::UnknownDevice => DEVICE_NOT_FOUND.into(),
+                StartRefusal::TooManyOpen => TOO_MANY_REQUESTS.into(),
+                StartRefusal::Quota(quota) => Self::Quota(quota),
+                StartRefusal::UserLocked
+                | StartRefusal::DeviceLocked
+                | StartRefusal::NoIdentity
+                | StartRefusal::SeveralUsers
+                | StartRefusal::OtherOrder => Self::Conflict(sentence(refusal)),
+            },
+            Error::Failed(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<CancelError> for KobilError {
+    fn from(error: CancelError) -> Self {
+        match error {
+            // For a client, a transaction that cannot be cancelled does not exist.
+            Error::Refused(
+                CancelRefusal::Unknown | CancelRefusal::Ended(_) | CancelRefusal::Late,
+            ) => TRANSACTION_NOT_FOUND.into(),
+            Error::Failed(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<WaitError> for KobilError {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Unknown => TRANSACTION_NOT_FOUND.into(),
+            WaitError::TooMany(too_many) => too_many.into(),
+            WaitError::Failed(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<TooMany> for KobilError {
+    fn from(TooMany: TooMany) -> Self {
+        Self::Quota(Quota::Waiting)
+    }
+}
+
+impl From<UserError> for KobilError {
+    fn from(error: UserError) -> Self {
+        match error {
+            Error::Refused(refusal) => match refusal {
+                UserRefusal::UnknownUser => USER_NOT_FOUND.into(),
+                UserRefusal::UnknownDevice => DEVICE_NOT_FOUND.into(),
+                UserRefusal::ManyCodes => TOO_MANY_CODES.into(),
+                UserRefusal::BadExpiry => BAD_EXPIRY.into(),
+                UserRefusal::Exists | UserRefusal::Unchanged => Self::Conflict(sentence(refusal)),
+            },
+            Error::Failed(fault) => fault.into(),
+        }
     }
 }
 
@@ -205,59 +276,24 @@ impl KobilError {
                 AuthError::TooManyTries => TOO_MANY_REQUESTS.into_response_for(by),
                 AuthError::Failed => INTERNAL_ERROR.into_response_for(by),
             },
-            Self::Engine(Error::Failed(fault)) => {
+            Self::Quota(quota) => {
+                let Literal(code, status, _) = TOO_MANY_REQUESTS;
+                let mut response = refused(code, status, sentence(quota), by);
+                let wait = HeaderValue::from(quota.retry_after_seconds());
+                response.headers_mut().insert(header::RETRY_AFTER, wait);
+                response
+            }
+            Self::Conflict(sentence) => refused(CONFLICT, "CONFLICT", sentence, by),
+            Self::Failed(fault) => {
                 log(&fault);
                 INTERNAL_ERROR.into_response_for(by)
             }
-            Self::Engine(Error::Refused(refusal)) => refusal_response(&refusal, by),
         }
-    }
-}
-
-fn refusal_response(refusal: &Refusal, by: SubSystem) -> Response {
-    match refusal {
-        Refusal::UnknownUser => USER_NOT_FOUND.into_response_for(by),
-        Refusal::UnknownDevice => DEVICE_NOT_FOUND.into_response_for(by),
-        Refusal::TooManyOpen => TOO_MANY_REQUESTS.into_response_for(by),
-        Refusal::Quota(quota) => {
-            let (Literal(code, status, _), message) = (TOO_MANY_REQUESTS, sentence(refusal));
-            let mut response = refused(code, status, message, by);
-            let wait = HeaderValue::from(quota.retry_after_seconds());
-            response.headers_mut().insert(header::RETRY_AFTER, wait);
-            response
-        }
-        Refusal::ManyCodes => TOO_MANY_CODES.into_response_for(by),
-        Refusal::BadExpiry => BAD_EXPIRY.into_response_for(by),
-        // For a client, a transaction that cannot be cancelled does not exist.
-        Refusal::Unknown | Refusal::Ended(_) | Refusal::Late => TRANSACTION_NOT_FOUND.into_response_for(by),
-        Refusal::UserLocked
-        | Refusal::DeviceLocked
-        | Refusal::NoIdentity
-        | Refusal::SeveralUsers
-        | Refusal::UnknownIdentity
-        | Refusal::ManyIdentities
-        | Refusal::OtherOrder
-        | Refusal::Exists
-        | Refusal::Unchanged
-        // Refusals that only devices receive.
-        | Refusal::NotTaken
-        | Refusal::OtherDevice
-        | Refusal::ManyTakes
-        | Refusal::PinRequired
-        | Refusal::PinUnset
-        | Refusal::PinWrong { .. }
-        | Refusal::CodeWrong { .. }
-        | Refusal::PinOutOfTurn
-        | Refusal::OtherForm
-        | Refusal::UnfitIdentity
-        | Refusal::KeyUsed
-        | Refusal::BadProof(_)
-        | Refusal::NotActivated => refused(CONFLICT, "CONFLICT", sentence(refusal), by),
     }
 }
 
 /// A refusal's own sentence, with a capital like KOBIL's messages.
-fn sentence(refusal: &Refusal) -> String {
+fn sentence(refusal: impl fmt::Display) -> String {
     let text = refusal.to_string();
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())

@@ -9,7 +9,6 @@ use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{Handle, Registry as _};
 use countersign_core::spec::{AcceptedFormats, Dialect, Operation};
 use countersign_core::transaction::Transaction;
-use countersign_core::{Error, Refusal};
 
 use super::body::{Cancel, Start, bad_callback};
 use super::context::{Kobil, PathParams, json, known};
@@ -68,11 +67,11 @@ async fn start(
     let core = &kobil.authenticator.core;
     let id = TransactionId(core.new_id());
     if start.callback.is_some() {
-        return Ok(render::created(&*core.start(order(id, caller, user, start)).await?));
+        return Ok(render::created(&*core.start(order(id, caller, user, start), None).await?));
     }
     // The waiter is registered before the start, so that no end is missed in between.
-    let waiter = core.notifier().wait(&caller.tenant, &caller.client, id).map_err(Error::from)?;
-    let started = core.start(order(id, caller, user, start)).await?;
+    let waiter = core.notifier().wait(&caller.tenant, &caller.client, id)?;
+    let started = core.start(order(id, caller, user, start), None).await?;
     let ended = wait::wait_for_end(core, started, waiter, &kobil.tasks).await?;
     let ended = ended.ok_or(render::SERVICE_UNAVAILABLE)?;
     let end = ended.end().expect("the awaited transaction has ended");
@@ -115,8 +114,8 @@ async fn cancel(
     let body = json(request).await?;
     let cancel = Cancel::parse(&body)?;
     let core = &kobil.authenticator.core;
-    if core.registry().user(&caller.tenant, &user).await.map_err(Error::from)?.is_none() {
-        return Err(Error::from(Refusal::UnknownUser).into());
+    if core.registry().user(&caller.tenant, &user).await?.is_none() {
+        return Err(render::USER_NOT_FOUND.into());
     }
     let handle = Handle::Reference(caller.client.clone(), cancel.transaction_id.clone());
     let fits = |found: &Transaction| found.spec.user == user && cancel.covers(found);

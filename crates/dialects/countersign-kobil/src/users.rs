@@ -11,8 +11,8 @@ use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 use countersign_core::event::Actor;
 use countersign_core::port::Registry as _;
+use countersign_core::refusal::{Fault, UserError, UserRefusal};
 use countersign_core::user::User;
-use countersign_core::{Error, Fault, Refusal};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tracing::info;
@@ -60,7 +60,7 @@ async fn create(
     let (name, profile) = (&new.name, Some(new.profile.as_str()));
     match core.create_user(&Actor::Client(caller.client), &caller.tenant, name, profile).await {
         Ok(()) => Ok(render::USER_CREATED.with::<()>(None, SubSystem::Users)),
-        Err(Error::Refused(Refusal::Exists)) => Err(render::USER_EXISTS.into()),
+        Err(UserError::Refused(UserRefusal::Exists)) => Err(render::USER_EXISTS.into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -118,8 +118,8 @@ async fn show(
 ) -> Result<Response, KobilError> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
     let found = kobil.authenticator.core.registry().user(&caller.tenant, &named.user()?).await;
-    let found = found.map_err(Error::from)?.ok_or(Error::from(Refusal::UnknownUser))?;
-    let info = UserInfo::of(&found.value).map_err(Error::from)?;
+    let found = found?.ok_or(render::USER_NOT_FOUND)?;
+    let info = UserInfo::of(&found.value)?;
     Ok(render::USER_FETCHED.with(Some(info), SubSystem::Users))
 }
 
@@ -147,7 +147,7 @@ async fn log_out(
     let actor = Actor::Client(caller.client.clone());
     match kobil.authenticator.core.log_out(&actor, &caller.tenant, &named.user()?).await {
         Ok(()) => Ok(render::LOGGED_OUT.with(Some(true), SubSystem::Users)),
-        Err(Error::Refused(Refusal::Unchanged)) => Err(render::NOT_LOGGED_IN.into()),
+        Err(UserError::Refused(UserRefusal::Unchanged)) => Err(render::NOT_LOGGED_IN.into()),
         Err(error) => Err(error.into()),
     }
 }

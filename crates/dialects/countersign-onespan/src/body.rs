@@ -4,7 +4,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::limits::SIGNATURE_BYTES_MAX;
-use countersign_core::spec::SignatureFormat;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -70,17 +69,26 @@ impl From<Value> for BodyMember {
     }
 }
 
+/// A signature in a body.
+#[derive(Debug, Eq, PartialEq)]
+pub enum SignatureText {
+    /// A code's digits.
+    Code(String),
+    /// A CMS message.
+    Cms(Vec<u8>),
+}
+
 /// A code is 6 to 16 decimal or hex digits, by the vendor's documentation; ours are decimal, and
 /// any other is a wrong code. A longer text is the base64 of a CMS.
-pub fn read_signature(text: &str) -> Option<(SignatureFormat, Vec<u8>)> {
+pub fn read_signature(text: &str) -> Option<SignatureText> {
     let text = text.trim();
     if (6..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Some((SignatureFormat::Code, text.as_bytes().to_vec()));
+        return Some(SignatureText::Code(text.to_owned()));
     }
     let plain: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let bytes = BASE64.decode(plain).ok()?;
     let fits = !bytes.is_empty() && bytes.len() <= SIGNATURE_BYTES_MAX;
-    fits.then_some((SignatureFormat::Cms, bytes))
+    fits.then_some(SignatureText::Cms(bytes))
 }
 
 /// The text of a sealed message, which is sent as the hex of its bytes.
@@ -95,14 +103,11 @@ mod tests {
     #[test]
     fn a_signature_is_a_code_or_base64_and_nothing_else() {
         for code in ["383379", "3833791", "0123456789abcdef", "ABCDEF012345"] {
-            assert_eq!(
-                read_signature(code),
-                Some((SignatureFormat::Code, code.as_bytes().to_vec()))
-            );
+            assert_eq!(read_signature(code), Some(SignatureText::Code(code.into())));
         }
         let cms = BASE64.encode([0x30; 40]);
         for spelled in [cms.clone(), format!(" {}\r\n{}\n", &cms[..20], &cms[20..])] {
-            assert_eq!(read_signature(&spelled), Some((SignatureFormat::Cms, vec![0x30; 40])));
+            assert_eq!(read_signature(&spelled), Some(SignatureText::Cms(vec![0x30; 40])));
         }
         for neither in ["", "12345", "not base64!", "=", "38337 91"] {
             assert_eq!(read_signature(neither), None, "{neither}");

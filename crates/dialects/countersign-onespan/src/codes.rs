@@ -18,7 +18,7 @@
 //! Also published, and never used here: -3 `STAT_MEMORY`, -10 `STAT_COMMS`, -11 `STAT_LICENCE`, -12
 //! `STAT_OS_FAILURE`, 1006 `STAT_LOCALAUTH`.
 
-use countersign_core::Refusal;
+use countersign_core::refusal::DeviceRefusal;
 use countersign_core::transaction::End;
 use serde::Serialize;
 
@@ -58,33 +58,27 @@ pub struct ResultCodes {
 }
 
 impl Status {
-    /// The status of a refusal.
-    pub fn of(refusal: &Refusal) -> Self {
+    /// The status of a refused call of a phone.
+    pub fn of_device(refusal: &DeviceRefusal) -> Self {
         match refusal {
-            Refusal::Unknown
-            | Refusal::UnknownUser
-            | Refusal::UnknownDevice
-            | Refusal::UnknownIdentity
-            | Refusal::Ended(_)
-            | Refusal::Late => Self::NotFound,
-            Refusal::UserLocked | Refusal::DeviceLocked => Self::Locked,
-            Refusal::NotTaken | Refusal::OtherDevice | Refusal::ManyTakes => Self::NoSupport,
-            Refusal::OtherForm | Refusal::BadExpiry => Self::InvParam,
-            Refusal::CodeWrong { .. }
-            | Refusal::PinWrong { .. }
-            | Refusal::BadProof(_)
-            | Refusal::UnfitIdentity => Self::InvCredentials,
-            Refusal::PinRequired | Refusal::PinUnset | Refusal::PinOutOfTurn => Self::Permission,
-            Refusal::OtherOrder | Refusal::Exists => Self::Exists,
-            Refusal::TooManyOpen
-            | Refusal::Quota(_)
-            | Refusal::NotActivated
-            | Refusal::Unchanged
-            | Refusal::ManyCodes
-            | Refusal::NoIdentity
-            | Refusal::ManyIdentities
-            | Refusal::KeyUsed
-            | Refusal::SeveralUsers => Self::Error,
+            DeviceRefusal::Unknown
+            | DeviceRefusal::UnknownUser
+            | DeviceRefusal::UnknownDevice
+            | DeviceRefusal::Ended(_)
+            | DeviceRefusal::Late => Self::NotFound,
+            DeviceRefusal::UserLocked | DeviceRefusal::DeviceLocked => Self::Locked,
+            DeviceRefusal::NotTaken | DeviceRefusal::OtherDevice | DeviceRefusal::ManyTakes => {
+                Self::NoSupport
+            }
+            DeviceRefusal::OtherForm => Self::InvParam,
+            DeviceRefusal::CodeWrong { .. }
+            | DeviceRefusal::PinWrong { .. }
+            | DeviceRefusal::BadProof(_)
+            | DeviceRefusal::UnfitIdentity => Self::InvCredentials,
+            DeviceRefusal::PinRequired | DeviceRefusal::PinUnset | DeviceRefusal::PinOutOfTurn => {
+                Self::Permission
+            }
+            DeviceRefusal::ManyIdentities | DeviceRefusal::KeyUsed => Self::Error,
         }
     }
 

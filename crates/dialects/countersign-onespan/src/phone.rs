@@ -14,8 +14,8 @@ use countersign_core::id::{
     ClientId, RequestKey, SerialNumber, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{Handle, Registry as _};
+use countersign_core::refusal::{DeviceError, DeviceRefusal, Fault};
 use countersign_core::spec::{AcceptedFormats, Digits, Operation};
-use countersign_core::{Error, Refusal};
 use countersign_proof::Proof;
 use countersign_wire::body::Push;
 use countersign_wire::jwe::{self, Purpose};
@@ -23,7 +23,7 @@ use countersign_wire::secret::PayloadKey;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use zeroize::Zeroizing;
 
-use super::body::{read_signature, unhexed};
+use super::body::{SignatureText, read_signature, unhexed};
 use super::codes::Status;
 use countersign_channel::{Devices, answer};
 use countersign_node::Core;
@@ -109,9 +109,14 @@ impl Phones {
     ///
     /// # Errors
     /// As the engine's `fetch`.
-    pub async fn fetch(&self, asker: Asker<'_>, serial: &str, key: &str) -> Result<String, Error> {
+    pub async fn fetch(
+        &self,
+        asker: Asker<'_>,
+        serial: &str,
+        key: &str,
+    ) -> Result<String, DeviceError> {
         let request = asker.request(parsed(key)?);
-        let serial: SerialNumber = serial.parse().map_err(|_| Refusal::Unknown)?;
+        let serial: SerialNumber = serial.parse().map_err(|_| DeviceRefusal::Unknown)?;
         let taken = self.0.core.fetch(&request, serial).await?;
         let name = answer::name(asker.tenant.as_str(), taken.device.id);
         Ok(hex::encode(answer::sealed(&taken, &name)))
@@ -121,18 +126,20 @@ impl Phones {
     /// number.
     ///
     /// # Errors
-    /// As the engine's `complete`; [`Refusal::OtherForm`] for a text that is no signature.
+    /// As the engine's `complete`; [`DeviceRefusal::OtherForm`] for a text that is no signature.
     pub async fn complete(
         &self,
         asker: Asker<'_>,
         user: &UserName,
         key: &str,
         signature: &str,
-    ) -> Result<SerialNumber, Error> {
+    ) -> Result<SerialNumber, DeviceError> {
         let request = asker.request(parsed(key)?);
-        let (form, value) = read_signature(signature).ok_or(Refusal::OtherForm)?;
-        let submission =
-            Submission { form, value: &value, identity: None, algorithm: None, digest: None };
+        let signature = read_signature(signature).ok_or(DeviceRefusal::OtherForm)?;
+        let submission = match &signature {
+            SignatureText::Code(digits) => Submission::Code { digits: digits.as_bytes() },
+            SignatureText::Cms(message) => Submission::Cms { message, identity: None },
+        };
         let completed = self.0.core.complete(&request, user, &submission).await?;
         Ok(completed.device.serial_number)
     }
@@ -141,23 +148,32 @@ impl Phones {
     /// information message from the device that fetched the transaction, in hex.
     ///
     /// # Errors
-    /// As the engine's `withdraw`; [`Refusal::OtherForm`] if that device did not seal the message.
-    pub async fn cancel(&self, asker: Asker<'_>, serial: &str, message: &str) -> Result<(), Error> {
+    /// As the engine's `withdraw`; [`DeviceRefusal::OtherForm`] if that device did not seal the
+    /// message.
+    pub async fn cancel(
+        &self,
+        asker: Asker<'_>,
+        serial: &str,
+        message: &str,
+    ) -> Result<(), DeviceError> {
         let (core, rules) = (&self.0.core, &self.0.rules);
-        let device = self.device(asker.tenant, serial).await?.ok_or(Refusal::OtherForm)?;
+        let device = self.device(asker.tenant, serial).await?.ok_or(DeviceRefusal::OtherForm)?;
         let request = if let (true, Ok(key)) = (rules.plain_cancel_keys, message.parse()) {
             asker.request(key)
         } else {
-            let sealed = unhexed(message).ok_or(Refusal::OtherForm)?;
-            let (_, purpose) = jwe::peek(&sealed).map_err(|_| Refusal::OtherForm)?;
-            let Purpose::Information(id) = purpose else { return Err(Refusal::OtherForm.into()) };
+            let sealed = unhexed(message).ok_or(DeviceRefusal::OtherForm)?;
+            let (_, purpose) = jwe::peek(&sealed).map_err(|_| DeviceRefusal::OtherForm)?;
+            let Purpose::Information(id) = purpose else {
+                return Err(DeviceRefusal::OtherForm.into());
+            };
             let plain = open(&device, purpose, &sealed)?;
             let key = str::from_utf8(&plain).ok().and_then(|key| key.parse().ok());
-            let key: RequestKey = key.ok_or(Refusal::OtherForm)?;
+            let key: RequestKey = key.ok_or(DeviceRefusal::OtherForm)?;
             // Request keys are reused, and the message is valid only for its own transaction.
-            let found = core.transaction(asker.tenant, &Handle::Key(key)).await?;
+            let found = core.find(asker.tenant, &Handle::Key(key)).await?;
+            let found = found.ok_or(DeviceRefusal::Unknown)?;
             if found.spec.id != TransactionId(u128::from_be_bytes(id.0)) {
-                return Err(Refusal::Unknown.into());
+                return Err(DeviceRefusal::Unknown.into());
             }
             asker.request(key)
         };
@@ -167,26 +183,29 @@ impl Phones {
     /// Changes a device's push address to one that the device has sealed.
     ///
     /// # Errors
-    /// [`Refusal::Unknown`] if the user has no such device; [`Refusal::OtherForm`] if the device
-    /// did not seal the address, or it is not valid for its service.
+    /// [`DeviceRefusal::Unknown`] if the user has no such device; [`DeviceRefusal::OtherForm`] if
+    /// the device did not seal the address, or it is not valid for its service.
     pub async fn move_to(
         &self,
         tenant: &TenantName,
         user: &UserName,
         serial: &str,
         message: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DeviceError> {
         let device = self.device(tenant, serial).await?;
-        let device = device.filter(|device| device.user == *user).ok_or(Refusal::Unknown)?;
-        let plain =
-            open(&device, Purpose::Notification, &unhexed(message).ok_or(Refusal::OtherForm)?)?;
-        let push: Push = serde_json::from_slice(&plain).map_err(|_| Refusal::OtherForm)?;
+        let device = device.filter(|device| device.user == *user).ok_or(DeviceRefusal::Unknown)?;
+        let plain = open(
+            &device,
+            Purpose::Notification,
+            &unhexed(message).ok_or(DeviceRefusal::OtherForm)?,
+        )?;
+        let push: Push = serde_json::from_slice(&plain).map_err(|_| DeviceRefusal::OtherForm)?;
         let address =
-            self.0.devices.address(tenant, &push).await.map_err(|_| Refusal::OtherForm)?;
-        self.0.core.set_push(tenant, device.id, Some(address)).await
+            self.0.devices.address(tenant, &push).await.map_err(|_| DeviceRefusal::OtherForm)?;
+        Ok(self.0.core.set_push(tenant, device.id, Some(address)).await?)
     }
 
-    async fn device(&self, tenant: &TenantName, serial: &str) -> Result<Option<Device>, Error> {
+    async fn device(&self, tenant: &TenantName, serial: &str) -> Result<Option<Device>, Fault> {
         let Ok(serial) = serial.parse() else { return Ok(None) };
         let found = self.0.core.registry().device_by_serial(tenant, serial).await?;
         Ok(found.map(|found| found.value))
@@ -212,13 +231,17 @@ impl Asker<'_> {
     }
 }
 
-fn parsed(key: &str) -> Result<RequestKey, Refusal> {
-    key.parse().map_err(|_| Refusal::Unknown)
+fn parsed(key: &str) -> Result<RequestKey, DeviceRefusal> {
+    key.parse().map_err(|_| DeviceRefusal::Unknown)
 }
 
 /// Opens a message that this device sealed for this purpose.
-fn open(device: &Device, purpose: Purpose, sealed: &str) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+fn open(
+    device: &Device,
+    purpose: Purpose,
+    sealed: &str,
+) -> Result<Zeroizing<Vec<u8>>, DeviceRefusal> {
     let key = PayloadKey::from(device.payload_key.expose());
     let name = answer::name(device.tenant.as_str(), device.id);
-    jwe::open(&key, &name, purpose, sealed).map_err(|_| Refusal::OtherForm)
+    jwe::open(&key, &name, purpose, sealed).map_err(|_| DeviceRefusal::OtherForm)
 }

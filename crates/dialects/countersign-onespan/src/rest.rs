@@ -9,8 +9,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, post};
 use axum::{Json, Router};
-use countersign_core::Error;
 use countersign_core::id::TenantName;
+use countersign_core::refusal::{DeviceError, Error, Refusal as _};
 use countersign_core::spec::Operation;
 use countersign_core::tenant::{ApiKey, KeyKind};
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -226,11 +226,11 @@ impl Rest {
     }
 
     /// Converts a refusal to a status, by the policy; the log keeps the precise one.
-    fn told<T>(&self, outcome: Result<T, Error>) -> Result<T, RestError> {
+    fn told<T>(&self, outcome: Result<T, DeviceError>) -> Result<T, RestError> {
         outcome.map_err(|error| match error {
             Error::Refused(refusal) => {
-                let status = Status::of(&refusal);
-                info!(status = status.name(), "A phone's call was refused: {refusal}");
+                let (status, kind) = (Status::of_device(&refusal), refusal.kind());
+                info!(status = status.name(), kind, "A phone's call was refused: {refusal}");
                 RestError::Told(self.phones.told(status))
             }
             Error::Failed(fault) => {

@@ -7,11 +7,11 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use countersign_core::Refusal;
 use countersign_core::device::{Device, Identity, Usage};
 use countersign_core::event::Actor;
 use countersign_core::id::{IdentityId, TenantName};
 use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX};
+use countersign_core::refusal::UnknownIdentity;
 use countersign_core::selector::{Filter, HeldIdentity};
 use http::StatusCode;
 use serde::Serialize;
@@ -273,8 +273,8 @@ fn public_key(certificate: &[u8]) -> der::Result<&[u8]> {
 }
 
 /// An invalid id is answered as unknown.
-fn identity_id(text: &str) -> Result<IdentityId, Refusal> {
-    text.parse().map_err(|_| Refusal::UnknownIdentity)
+fn identity_id(text: &str) -> Result<IdentityId, UnknownIdentity> {
+    text.parse().map_err(|_| UnknownIdentity)
 }
 
 #[cfg(test)]

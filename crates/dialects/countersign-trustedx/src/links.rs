@@ -11,12 +11,12 @@ use axum::extract::Request;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use countersign_core::device::Device;
-use countersign_core::engine::{FinishMode, Submission};
+use countersign_core::engine::{FinishMode, RawSubmission, Submission};
 use countersign_core::id::TransactionId;
 use countersign_core::port::Handle;
+use countersign_core::refusal::{DeviceError, DeviceRefusal};
 use countersign_core::spec::{Dialect, SignatureFormat};
 use countersign_core::transaction::{Decline, Transaction};
-use countersign_core::{Error, Refusal};
 use countersign_proof::BadProof;
 use http::StatusCode;
 
@@ -40,22 +40,19 @@ pub(super) async fn finish(
     // A transaction of KOBIL's or OneSpan's dialect accepts a CMS, which contains its algorithm.
     let found = core.find(&who.tenant, &Handle::Id(id)).await?;
     let accepts_raw = found.is_none_or(|found| found.spec.formats.accept(SignatureFormat::Raw));
-    let form = match finish.algorithm {
-        Some(_) if accepts_raw => SignatureFormat::Raw,
-        _ => SignatureFormat::Cms,
-    };
-    let submission = Submission {
-        form,
-        value: &finish.value,
-        identity: finish.identity,
-        algorithm: finish.algorithm,
-        digest: finish.digest.as_deref(),
+    let (value, identity) = (&finish.value, finish.identity);
+    let submission = match finish.algorithm {
+        Some(algorithm) if accepts_raw => {
+            let digest = finish.digest.as_deref();
+            Submission::Raw(RawSubmission { signature: value, identity, algorithm, digest })
+        }
+        _ => Submission::Cms { message: value, identity },
     };
     trustedx.devices.digest_url().check(core, &who.tenant, id, &submission).await?;
     let at_once = FinishMode::AtOnce;
-    let finished = match core.finish_in(at_once, &who.tenant, who.device, id, &submission).await {
-        Err(Error::Refused(Refusal::OtherForm)) if finish.algorithm.is_none() => {
-            Err(Refusal::BadProof(BadProof::SignatureAlgorithm).into())
+    let finished = match core.finish(at_once, &who.tenant, who.device, id, &submission).await {
+        Err(DeviceError::Refused(DeviceRefusal::OtherForm)) if finish.algorithm.is_none() => {
+            Err(DeviceRefusal::BadProof(BadProof::SignatureAlgorithm).into())
         }
         finished => finished,
     };
@@ -86,7 +83,7 @@ pub(super) async fn cancel(
     let id = id.parse().map_err(|_| ProcessError::Gone)?;
     let words = words(&who.body)?;
     let core = &trustedx.authenticator.core;
-    let cancelled = core.decline_saying(&who.tenant, who.device, id, Decline::User, words).await;
+    let cancelled = core.decline(&who.tenant, who.device, id, Decline::User, words).await;
     trustedx.answered(&who, id, cancelled.map(|cancelled| (cancelled, None))).await
 }
 
@@ -97,17 +94,16 @@ impl TrustedX {
         &self,
         who: &AuthenticatedDevice,
         id: TransactionId,
-        ended: Result<(Arc<Transaction>, Option<Device>), Error>,
+        ended: Result<(Arc<Transaction>, Option<Device>), DeviceError>,
     ) -> Result<Response, ProcessError> {
         match ended {
             Ok((ended, signer)) => self.ended(who, &ended, signer),
-            Err(Error::Refused(Refusal::Ended(outcome))) => {
-                let found =
-                    self.authenticator.core.transaction(&who.tenant, &Handle::Id(id)).await?;
-                Err(if found.discarded {
+            Err(DeviceError::Refused(DeviceRefusal::Ended(outcome))) => {
+                let found = self.authenticator.core.find(&who.tenant, &Handle::Id(id)).await?;
+                Err(if found.is_none_or(|found| found.discarded) {
                     ProcessError::Gone
                 } else {
-                    Refusal::Ended(outcome).into()
+                    DeviceRefusal::Ended(outcome).into()
                 })
             }
             Err(error) => Err(error.into()),

@@ -3,7 +3,10 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use countersign_core::{Error, Refusal};
+use countersign_core::refusal::{
+    CancelError, CancelRefusal, DeviceError, DeviceRefusal, Error, Fault, IdentityError, Quota,
+    StartError, StartRefusal, UnknownIdentity,
+};
 use countersign_wire::body::{Code, RefusalBody};
 use http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -14,6 +17,8 @@ use countersign_http::body_limit;
 use countersign_http::caller::AuthError;
 use countersign_http::json_members::BadBody;
 use countersign_node::log;
+use countersign_node::notifier::TooMany;
+use countersign_node::wait::WaitError;
 
 /// The reason why a call failed.
 #[derive(Debug)]
@@ -32,8 +37,12 @@ pub(super) enum ProcessError {
     Bad(String),
     /// A device's call was refused, as it would be on the device's own channel.
     Device(Box<RefusalBody>),
-    /// The engine refused or failed.
-    Engine(Error),
+    /// A refusal of the engine, with its own sentence.
+    Refused(StatusCode, &'static str, String),
+    /// A quota is used up.
+    Quota(Quota),
+    /// The server failed.
+    Failed(Fault),
     /// A given status, error code and description.
     Told(StatusCode, &'static str, &'static str),
 }
@@ -78,21 +87,124 @@ struct ProblemBody<'a> {
     server_time: Option<u64>,
 }
 
-impl From<Error> for ProcessError {
-    fn from(error: Error) -> Self {
-        Self::Engine(error)
+impl From<Fault> for ProcessError {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
     }
 }
 
-impl From<Refusal> for ProcessError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Engine(refusal.into())
+impl From<StartRefusal> for ProcessError {
+    fn from(refusal: StartRefusal) -> Self {
+        let (status, error) = match refusal {
+            StartRefusal::Quota(quota) => return Self::Quota(quota),
+            StartRefusal::UnknownUser | StartRefusal::UnknownDevice | StartRefusal::NoIdentity => {
+                return no_identity();
+            }
+            StartRefusal::SeveralUsers => (StatusCode::BAD_REQUEST, "invalid_request"),
+            StartRefusal::UserLocked | StartRefusal::DeviceLocked => {
+                (StatusCode::FORBIDDEN, "access_denied")
+            }
+            StartRefusal::TooManyOpen => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            StartRefusal::OtherOrder => (StatusCode::CONFLICT, "conflict"),
+        };
+        Self::Refused(status, error, refusal.to_string())
     }
 }
 
-impl From<countersign_core::Fault> for ProcessError {
-    fn from(fault: countersign_core::Fault) -> Self {
-        Self::Engine(fault.into())
+impl From<CancelRefusal> for ProcessError {
+    fn from(refusal: CancelRefusal) -> Self {
+        match refusal {
+            CancelRefusal::Unknown => Self::Gone,
+            CancelRefusal::Ended(_) | CancelRefusal::Late => {
+                Self::Refused(StatusCode::CONFLICT, "conflict", refusal.to_string())
+            }
+        }
+    }
+}
+
+impl From<DeviceRefusal> for ProcessError {
+    fn from(refusal: DeviceRefusal) -> Self {
+        let (status, error) = match refusal {
+            DeviceRefusal::Unknown => return Self::Gone,
+            DeviceRefusal::UnknownUser | DeviceRefusal::UnknownDevice => return no_identity(),
+            DeviceRefusal::OtherForm
+            | DeviceRefusal::BadProof(_)
+            | DeviceRefusal::CodeWrong { .. } => (StatusCode::BAD_REQUEST, "invalid_signature"),
+            DeviceRefusal::UserLocked
+            | DeviceRefusal::DeviceLocked
+            | DeviceRefusal::UnfitIdentity
+            | DeviceRefusal::PinRequired
+            | DeviceRefusal::PinUnset
+            | DeviceRefusal::PinWrong { .. } => (StatusCode::FORBIDDEN, "access_denied"),
+            DeviceRefusal::ManyIdentities => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            DeviceRefusal::Ended(_)
+            | DeviceRefusal::Late
+            | DeviceRefusal::NotTaken
+            | DeviceRefusal::OtherDevice
+            | DeviceRefusal::ManyTakes
+            | DeviceRefusal::KeyUsed
+            | DeviceRefusal::PinOutOfTurn => (StatusCode::CONFLICT, "conflict"),
+        };
+        Self::Refused(status, error, refusal.to_string())
+    }
+}
+
+impl From<UnknownIdentity> for ProcessError {
+    fn from(refusal: UnknownIdentity) -> Self {
+        Self::Refused(StatusCode::GONE, "gone", refusal.to_string())
+    }
+}
+
+/// An unknown user looks the same as a user without a suitable identity.
+fn no_identity() -> ProcessError {
+    let sentence = StartRefusal::NoIdentity.to_string();
+    ProcessError::Refused(StatusCode::BAD_REQUEST, "invalid_request", sentence)
+}
+
+impl From<StartError> for ProcessError {
+    fn from(error: StartError) -> Self {
+        of_error(error)
+    }
+}
+
+impl From<CancelError> for ProcessError {
+    fn from(error: CancelError) -> Self {
+        of_error(error)
+    }
+}
+
+impl From<DeviceError> for ProcessError {
+    fn from(error: DeviceError) -> Self {
+        of_error(error)
+    }
+}
+
+impl From<IdentityError> for ProcessError {
+    fn from(error: IdentityError) -> Self {
+        of_error(error)
+    }
+}
+
+fn of_error<R: Into<ProcessError>>(error: Error<R>) -> ProcessError {
+    match error {
+        Error::Refused(refusal) => refusal.into(),
+        Error::Failed(fault) => ProcessError::Failed(fault),
+    }
+}
+
+impl From<WaitError> for ProcessError {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Unknown => Self::Gone,
+            WaitError::TooMany(too_many) => too_many.into(),
+            WaitError::Failed(fault) => Self::Failed(fault),
+        }
+    }
+}
+
+impl From<TooMany> for ProcessError {
+    fn from(TooMany: TooMany) -> Self {
+        Self::Quota(Quota::Waiting)
     }
 }
 
@@ -156,11 +268,18 @@ impl IntoResponse for ProcessError {
             Self::Bad(sentence) => told(StatusCode::BAD_REQUEST, "invalid_request", &sentence),
             Self::Device(body) => of_device(&body),
             Self::Told(status, error, sentence) => told(status, error, sentence),
-            Self::Engine(Error::Failed(fault)) => {
+            Self::Refused(status, error, sentence) => told(status, error, &sentence),
+            Self::Quota(quota) => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let mut response = told(status, "too_many_requests", &quota.to_string());
+                let wait = HeaderValue::from(quota.retry_after_seconds());
+                response.headers_mut().insert(RETRY_AFTER, wait);
+                response
+            }
+            Self::Failed(fault) => {
                 log(&fault);
                 told(FAILED.0, FAILED.1, FAILED.2)
             }
-            Self::Engine(Error::Refused(refusal)) => of_refusal(&refusal),
         }
     }
 }
@@ -191,51 +310,6 @@ fn of_device(body: &RefusalBody) -> Response {
     };
     let time = body.server_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     answer(status, error, body.message.clone(), time)
-}
-
-fn of_refusal(refusal: &Refusal) -> Response {
-    let (status, error) = match refusal {
-        Refusal::Quota(quota) => {
-            let status = StatusCode::TOO_MANY_REQUESTS;
-            let mut response = told(status, "too_many_requests", &refusal.to_string());
-            let wait = HeaderValue::from(quota.retry_after_seconds());
-            response.headers_mut().insert(RETRY_AFTER, wait);
-            return response;
-        }
-        Refusal::Unknown => return ProcessError::Gone.into_response(),
-        Refusal::UnknownIdentity => (StatusCode::GONE, "gone"),
-        // An unknown user looks the same as a user without a suitable identity.
-        Refusal::UnknownUser | Refusal::UnknownDevice | Refusal::NoIdentity => {
-            let sentence = Refusal::NoIdentity.to_string();
-            return told(StatusCode::BAD_REQUEST, "invalid_request", &sentence);
-        }
-        Refusal::SeveralUsers => (StatusCode::BAD_REQUEST, "invalid_request"),
-        Refusal::OtherForm | Refusal::BadProof(_) | Refusal::CodeWrong { .. } => {
-            (StatusCode::BAD_REQUEST, "invalid_signature")
-        }
-        Refusal::UserLocked
-        | Refusal::DeviceLocked
-        | Refusal::UnfitIdentity
-        | Refusal::PinRequired
-        | Refusal::PinUnset
-        | Refusal::PinWrong { .. }
-        | Refusal::NotActivated => (StatusCode::FORBIDDEN, "access_denied"),
-        Refusal::TooManyOpen | Refusal::ManyCodes | Refusal::ManyIdentities => {
-            (StatusCode::TOO_MANY_REQUESTS, "too_many_requests")
-        }
-        Refusal::OtherOrder
-        | Refusal::Ended(_)
-        | Refusal::Late
-        | Refusal::NotTaken
-        | Refusal::OtherDevice
-        | Refusal::ManyTakes
-        | Refusal::Exists
-        | Refusal::KeyUsed
-        | Refusal::Unchanged
-        | Refusal::PinOutOfTurn
-        | Refusal::BadExpiry => (StatusCode::CONFLICT, "conflict"),
-    };
-    told(status, error, &refusal.to_string())
 }
 
 fn told(status: StatusCode, error: &'static str, sentence: &str) -> Response {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use countersign_core::Refusal;
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::{EndSnapshot, Handle, Registry as _, UserWithDevices};
+use countersign_core::refusal::StartRefusal;
 use countersign_core::selector::Selector;
 use countersign_core::spec::{AcceptedFormats, Clocks, Dialect, RawTerms, Recipients, Reference};
 use countersign_core::transaction::Transaction;
@@ -67,7 +67,7 @@ async fn create(State(trustedx): State<TrustedX>, kind: ProcessKind, request: Re
         return Err(STOPPING);
     }
     let (order, seen) = trustedx.order(kind, caller, create, extensions, &body).await?;
-    let started = core.start_among(seen, order).await?;
+    let started = core.start(order, seen).await?;
     let mut response = trustedx.answer(&started, StatusCode::CREATED).await?;
     let address = HeaderValue::try_from(rules.signature(&started.spec));
     response.headers_mut().insert(LOCATION, address.expect("an address is visible ASCII"));
@@ -165,7 +165,7 @@ impl TrustedX {
         let selectors: Vec<Selector> = met.collect();
         // An empty list would mean any identity.
         if selectors.is_empty() && !create.asked.is_empty() {
-            return Err(Refusal::NoIdentity.into());
+            return Err(StartRefusal::NoIdentity.into());
         }
         let by_id = selectors.iter().all(|selector| selector.id.is_some());
         let user = |holder: &UserWithDevices| holder.user.value.name.clone();
@@ -201,8 +201,9 @@ impl TrustedX {
     /// Loads a process of this caller that it has not deleted.
     async fn own(&self, caller: &Caller, id: &str) -> Result<Arc<Transaction>, ProcessError> {
         let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
-        let found = self.authenticator.core.transaction(&caller.tenant, &Handle::Id(id)).await?;
-        if is_own(caller, &found) { Ok(found) } else { Err(ProcessError::Gone) }
+        let found = self.authenticator.core.find(&caller.tenant, &Handle::Id(id)).await?;
+        let found = found.filter(|found| is_own(caller, found));
+        Ok(Arc::new(found.ok_or(ProcessError::Gone)?))
     }
 
     /// Waits until a process of this caller has ended, at most for `wait`.
@@ -215,7 +216,7 @@ impl TrustedX {
         let core = &self.authenticator.core;
         // The waiter is registered first, so that no end is missed in between.
         let wait = |id: TransactionId| core.notifier().wait(&caller.tenant, &caller.client, id);
-        let waiter = id.parse().ok().map(wait).transpose().map_err(Refusal::from)?;
+        let waiter = id.parse().ok().map(wait).transpose()?;
         let found = self.own(caller, id).await?;
         let Some(waiter) = waiter.filter(|_| !found.state.is_ended()) else { return Ok(()) };
         let ended = wait::wait_for_end(core, found, waiter, &self.tasks);

@@ -3,8 +3,8 @@
 
 use core::time::Duration;
 
-use countersign_core::Refusal;
 use countersign_core::delivery::DeliveryKind;
+use countersign_core::refusal::{CancelRefusal, DeviceRefusal};
 use countersign_core::spec::Clocks;
 use countersign_core::transaction::{Decline, End, Event, Outcome, State, Timeout};
 use countersign_sim::START;
@@ -20,11 +20,11 @@ fn a_signature_at_the_deadline_is_late_even_before_the_sweep() {
         let deadline = fixture.found(&started).await.value.deadline();
         fixture.time.jump(deadline);
         let before = fixture.found(&started).await;
-        assert_eq!(refusal(fixture.finish(janes(0), &started).await), Refusal::Late);
-        assert_eq!(refusal(fixture.take(janes(1), &started).await), Refusal::Late);
+        assert_eq!(refusal(fixture.finish(janes(0), &started).await), DeviceRefusal::Late);
+        assert_eq!(refusal(fixture.take(janes(1), &started).await), DeviceRefusal::Late);
         let declined = fixture.decline(janes(0), &started, Decline::User).await;
-        assert_eq!(refusal(declined), Refusal::Late);
-        assert_eq!(refusal(fixture.cancel(&started).await), Refusal::Late);
+        assert_eq!(refusal(declined), DeviceRefusal::Late);
+        assert_eq!(refusal(fixture.cancel(&started).await), CancelRefusal::Late);
         assert_eq!(fixture.found(&started).await, before);
     });
 }
@@ -118,7 +118,7 @@ fn a_clock_that_jumps_back_reopens_no_transaction() {
         fixture.engine.sweep().await.unwrap();
         let ended = fixture.found(&started).await;
         fixture.time.jump(START);
-        let expired = Refusal::Ended(Outcome::Expired);
+        let expired = DeviceRefusal::Ended(Outcome::Expired);
         assert_eq!(refusal(fixture.finish(janes(0), &started).await), expired);
         assert_eq!(refusal(fixture.take(janes(1), &started).await), expired);
         assert_eq!(fixture.engine.sweep().await.unwrap().now, []);

@@ -12,9 +12,9 @@ use countersign_core::device::PinDigest;
 use countersign_core::engine::SignatureRequest;
 use countersign_core::id::{DeviceId, TransactionId};
 use countersign_core::port::{Handle, Registry};
+use countersign_core::refusal::{CancelRefusal, Error};
 use countersign_core::transaction::{Decline, End, Event, Outcome, Take, Transaction};
 use countersign_core::user::{Lock, LockState};
-use countersign_core::{Error, Fault};
 use countersign_sim::changes::Changes as _;
 use countersign_sim::{FailsOnce, TestTenant, When, block_on, is_injected, pin_digest};
 use countersign_store::Store;
@@ -60,9 +60,9 @@ impl Account {
 }
 
 /// Repeats a call until it is answered, which must be a success.
-async fn until_answered<T: Debug, E: Into<Error>>(call: impl AsyncFn() -> Result<T, E>) -> T {
+async fn until_answered<T: Debug, R: Debug>(call: impl AsyncFn() -> Result<T, Error<R>>) -> T {
     for _ in 0..TRIES {
-        match call().await.map_err(Into::into) {
+        match call().await {
             Ok(answer) => return answer,
             Err(Error::Failed(fault)) if is_injected(&fault) => {}
             Err(error) => panic!("it was answered with {error:?}"),
@@ -117,7 +117,7 @@ fn request(fixture: &Fixture<FailsOnce>) -> SignatureRequest {
 }
 
 async fn start(fixture: &Fixture<FailsOnce>, request: SignatureRequest) -> Arc<Transaction> {
-    until_answered(async || fixture.engine.start(request.clone()).await).await
+    until_answered(async || fixture.engine.start(request.clone(), None).await).await
 }
 
 #[test]
@@ -197,9 +197,10 @@ fn a_transaction_expires_once_at_whichever_call_the_store_fails() {
     every_call_fails_once(&events, 1, &async |fixture| {
         let started = start(fixture, request(fixture)).await;
         fixture.time.pass(Duration::from_mins(1));
-        until_answered::<_, Fault>(async || fixture.engine.sweep().await).await;
+        until_answered::<_, CancelRefusal>(async || Ok(fixture.engine.sweep().await?)).await;
         let id = Handle::Id(started.spec.id);
-        until_answered(async || fixture.engine.transaction(&started.spec.tenant, &id).await).await
+        let found = async || Ok(fixture.engine.find(&started.spec.tenant, &id).await?);
+        Arc::new(until_answered::<_, CancelRefusal>(found).await.unwrap())
     });
 }
 

@@ -9,18 +9,20 @@ use std::sync::{Arc, LazyLock};
 
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{Device, DeviceStatus};
-use countersign_core::engine::{Engine, Policy, SignatureRequest, StartRates, Submission, Taken};
+use countersign_core::engine::{
+    Engine, FinishMode, Policy, SignatureRequest, StartRates, Submission, Taken,
+};
 use countersign_core::event::Actor;
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::port::{
     Clock, Committed, Entropy, Handle, Ledger, Registry, StoredMax, TransactionChange, Versioned,
 };
 use countersign_core::push_policy::{PushPolicy, When};
+use countersign_core::refusal::{ActorError, CancelError, DeviceError, Error};
 use countersign_core::spec::{Callback, Reference};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, Event, Outcome, Transaction};
 use countersign_core::user::{Lock, LockPolicy, LockState};
-use countersign_core::{Error, Refusal};
 use countersign_proof::Proof;
 use countersign_sim::{
     FakeNotifier, FaultyStore, Interference, NoFaults, Phone, Population, TestTenant, Timeline,
@@ -114,7 +116,7 @@ impl<I: Interference> Fixture<I> {
     }
 
     pub(crate) async fn start(&self, request: SignatureRequest) -> Arc<Transaction> {
-        self.engine.start(request).await.unwrap()
+        self.engine.start(request, None).await.unwrap()
     }
 
     /// A transaction of jane that each of these phones has taken.
@@ -126,7 +128,7 @@ impl<I: Interference> Fixture<I> {
         started
     }
 
-    pub(crate) async fn take(&self, phone: &Phone, of: &Transaction) -> Result<Taken, Error> {
+    pub(crate) async fn take(&self, phone: &Phone, of: &Transaction) -> Result<Taken, DeviceError> {
         self.engine.take(phone.tenant(), phone.id(), of.spec.id, None).await
     }
 
@@ -135,7 +137,7 @@ impl<I: Interference> Fixture<I> {
         phone: &Phone,
         of: &Transaction,
         pin: &str,
-    ) -> Result<Taken, Error> {
+    ) -> Result<Taken, DeviceError> {
         let proof = phone.prove_pin(pin, of.spec.id);
         self.engine.take(phone.tenant(), phone.id(), of.spec.id, Some(&proof)).await
     }
@@ -145,7 +147,7 @@ impl<I: Interference> Fixture<I> {
         &self,
         phone: &Phone,
         of: &Transaction,
-    ) -> Result<Arc<Transaction>, Error> {
+    ) -> Result<Arc<Transaction>, DeviceError> {
         self.hand_in(phone, of, &phone.submission(&phone.sign(&of.spec))).await
     }
 
@@ -154,8 +156,10 @@ impl<I: Interference> Fixture<I> {
         phone: &Phone,
         of: &Transaction,
         submission: &Submission<'_>,
-    ) -> Result<Arc<Transaction>, Error> {
-        self.engine.finish(phone.tenant(), phone.id(), of.spec.id, submission).await
+    ) -> Result<Arc<Transaction>, DeviceError> {
+        let (mode, id) = (FinishMode::Taken, of.spec.id);
+        let done = self.engine.finish(mode, phone.tenant(), phone.id(), id, submission).await;
+        done.map(|done| done.transaction)
     }
 
     pub(crate) async fn decline(
@@ -163,16 +167,17 @@ impl<I: Interference> Fixture<I> {
         phone: &Phone,
         of: &Transaction,
         reason: Decline,
-    ) -> Result<Arc<Transaction>, Error> {
-        self.engine.decline(phone.tenant(), phone.id(), of.spec.id, reason).await
+    ) -> Result<Arc<Transaction>, DeviceError> {
+        let words = String::new();
+        self.engine.decline(phone.tenant(), phone.id(), of.spec.id, reason, words).await
     }
 
-    pub(crate) async fn cancel(&self, of: &Transaction) -> Result<Arc<Transaction>, Error> {
+    pub(crate) async fn cancel(&self, of: &Transaction) -> Result<Arc<Transaction>, CancelError> {
         let spec = &of.spec;
         self.engine.cancel(&spec.tenant, &spec.client, &Handle::Id(spec.id), |_| true).await
     }
 
-    pub(crate) async fn offers(&self, phone: &Phone) -> Result<Vec<TransactionId>, Error> {
+    pub(crate) async fn offers(&self, phone: &Phone) -> Result<Vec<TransactionId>, ActorError> {
         let offers = self.engine.offers(phone.tenant(), phone.id()).await?;
         Ok(offers.iter().map(|offer| offer.spec.id).collect())
     }
@@ -272,7 +277,7 @@ pub(crate) fn reference(name: &str, request: u8) -> Reference {
 
 /// The refusal in an answer.
 #[track_caller]
-pub(crate) fn refusal<T: Debug>(answer: Result<T, Error>) -> Refusal {
+pub(crate) fn refusal<T: Debug, R: Debug>(answer: Result<T, Error<R>>) -> R {
     match answer {
         Err(Error::Refused(refusal)) => refusal,
         other => panic!("it was not refused: {other:?}"),

@@ -6,11 +6,11 @@ use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::TransactionId;
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
 use countersign_core::port::Registry as _;
+use countersign_core::refusal::{DeviceError, DeviceRefusal, UserRefusal};
 use countersign_core::secret::Secret;
-use countersign_core::spec::{AcceptedFormats, Digits, Operation, SignatureFormat};
+use countersign_core::spec::{AcceptedFormats, Digits, Operation};
 use countersign_core::transaction::{Outcome, Transaction};
 use countersign_core::user::{Factor, Lock, LockState};
-use countersign_core::{Error, Refusal};
 use countersign_proof::ocra;
 use countersign_sim::{SlowWrites, TestTenant, at_once, pin_digest};
 
@@ -49,19 +49,19 @@ fn codes(of: &Transaction) -> Vec<String> {
 /// that the right one may be among those that the policy allows. It resets the count, and then as
 /// many wrong ones as before may follow it.
 #[track_caller]
-fn judge<T: core::fmt::Debug>(store: &Store, call: &str, answers: Vec<Result<T, Error>>) {
+fn judge<T: core::fmt::Debug>(store: &Store, call: &str, answers: Vec<Result<T, DeviceError>>) {
     assert_eq!(answers.len(), GUESSES);
     let (right, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     let mut answered = 0;
     for answer in refused {
         // A guess that lost every race is not answered either.
-        if matches!(answer, Err(Error::Failed(_))) {
+        if matches!(answer, Err(DeviceError::Failed(_))) {
             continue;
         }
         match refusal(answer) {
-            Refusal::PinWrong { .. } | Refusal::CodeWrong { .. } => answered += 1,
+            DeviceRefusal::PinWrong { .. } | DeviceRefusal::CodeWrong { .. } => answered += 1,
             // The user is locked, or the lock has ended the transaction.
-            Refusal::UserLocked | Refusal::Ended(Outcome::Locked) => {}
+            DeviceRefusal::UserLocked | DeviceRefusal::Ended(Outcome::Locked) => {}
             other => panic!("{call}: {other:?}"),
         }
     }
@@ -190,8 +190,7 @@ fn simultaneous_guesses_of_codes_through_a_gateway_meet_the_lock() {
 }
 
 fn submission(code: &str) -> Submission<'_> {
-    let value = code.as_bytes();
-    Submission { form: SignatureFormat::Code, value, identity: None, algorithm: None, digest: None }
+    Submission::Code { digits: code.as_bytes() }
 }
 
 #[test]
@@ -203,7 +202,7 @@ fn setting_the_present_pin_again_is_a_right_guess_and_resets_the_count() {
             let set =
                 async |pin| fixture.engine.set_pin(tenant, device, &pin_digest(pin, 1), None).await;
             let wrong = set("1111").await;
-            assert_eq!(refusal(wrong), Refusal::PinWrong { tries_left: 4 });
+            assert_eq!(refusal(wrong), DeviceRefusal::PinWrong { tries_left: 4 });
             set(TestTenant::PIN).await.unwrap();
             assert_eq!(fixture.lock_state(janes(0)).await, LockState::default());
         },
@@ -296,7 +295,7 @@ fn simultaneous_activation_codes_stay_within_their_limit() {
             assert_eq!(open_codes(&fixture, "MADE-").await, ACTIVATIONS_PER_USER_MAX);
             let one_more =
                 fixture.engine.create_activation(OPERATOR, activation(&fixture, 1, "MADE-1")).await;
-            assert_eq!(refusal(one_more), Refusal::ManyCodes);
+            assert_eq!(refusal(one_more), UserRefusal::ManyCodes);
         },
     );
 }
@@ -315,7 +314,7 @@ fn a_chosen_code_that_is_created_simultaneously_is_created_once() {
             let made = answers.iter().filter(|answer| answer.is_ok()).count();
             assert_eq!((made, open_codes(&fixture, "BLUE-HORSE").await), (1, 1));
             for answer in answers.into_iter().filter(Result::is_err) {
-                assert_eq!(refusal(answer), Refusal::Exists);
+                assert_eq!(refusal(answer), UserRefusal::Exists);
             }
         },
     );

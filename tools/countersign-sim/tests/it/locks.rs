@@ -11,10 +11,10 @@ use countersign_core::enrolment::{IdentityKey, NewIdentity};
 use countersign_core::id::IdentityId;
 use countersign_core::port::Registry as _;
 use countersign_core::push::Push;
+use countersign_core::refusal::{ActorRefusal, DeviceError, DeviceRefusal, Fault, StartRefusal};
 use countersign_core::tenant::Tenant;
 use countersign_core::transaction::{Decline, Event, Outcome};
 use countersign_core::user::{Lock, LockState};
-use countersign_core::{Error, Fault, Refusal};
 use countersign_proof::raw::Hash;
 use countersign_sim::{Call, Interference};
 use countersign_store::Store;
@@ -33,9 +33,12 @@ fn not_me_locks_the_user_until_the_lock_is_removed() {
         assert_eq!(fixture.lock_state(janes(0)).await, reported_by_user);
 
         fixture.time.pass(core::time::Duration::from_secs(1));
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UserLocked);
-        assert_eq!(refusal(fixture.offers(janes(1)).await), Refusal::UserLocked);
-        assert_eq!(refusal(fixture.finish(janes(1), &other).await), Refusal::UserLocked);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            StartRefusal::UserLocked
+        );
+        assert_eq!(refusal(fixture.offers(janes(1)).await), ActorRefusal::UserLocked);
+        assert_eq!(refusal(fixture.finish(janes(1), &other).await), DeviceRefusal::UserLocked);
         let again = fixture.decline(janes(0), &declined, Decline::NotMe).await.unwrap();
         assert_eq!(fixture.found(&declined).await.value, *again);
         fixture.offers(joes()).await.unwrap();
@@ -55,10 +58,10 @@ fn a_user_locked_between_take_and_finish_cannot_finish() {
         let started = fixture.taken(&[janes(0)]).await;
         let before = fixture.found(&started).await;
         fixture.set_lock(janes(0), Lock::Administrator).await;
-        assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::UserLocked);
-        assert_eq!(refusal(fixture.finish(janes(0), &started).await), Refusal::UserLocked);
+        assert_eq!(refusal(fixture.take(janes(0), &started).await), DeviceRefusal::UserLocked);
+        assert_eq!(refusal(fixture.finish(janes(0), &started).await), DeviceRefusal::UserLocked);
         let declined = fixture.decline(janes(0), &started, Decline::User).await;
-        assert_eq!(refusal(declined), Refusal::UserLocked);
+        assert_eq!(refusal(declined), DeviceRefusal::UserLocked);
         assert_eq!(fixture.found(&started).await, before);
         fixture.set_lock(janes(0), Lock::Open).await;
         fixture.finish(janes(0), &started).await.unwrap();
@@ -72,11 +75,17 @@ fn a_device_locked_or_retired_between_take_and_finish_cannot_finish() {
         let before = fixture.found(&started).await;
         for gone in [locked, retired] {
             fixture.change(janes(0), gone).await;
-            assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::DeviceLocked);
-            assert_eq!(refusal(fixture.finish(janes(0), &started).await), Refusal::DeviceLocked);
-            assert_eq!(refusal(fixture.offers(janes(0)).await), Refusal::DeviceLocked);
+            assert_eq!(
+                refusal(fixture.take(janes(0), &started).await),
+                DeviceRefusal::DeviceLocked
+            );
+            assert_eq!(
+                refusal(fixture.finish(janes(0), &started).await),
+                DeviceRefusal::DeviceLocked
+            );
+            assert_eq!(refusal(fixture.offers(janes(0)).await), ActorRefusal::DeviceLocked);
             let declined = fixture.decline(janes(0), &started, Decline::NotMe).await;
-            assert_eq!(refusal(declined), Refusal::DeviceLocked);
+            assert_eq!(refusal(declined), DeviceRefusal::DeviceLocked);
         }
         assert_eq!(fixture.found(&started).await, before);
         fixture.finish(janes(1), &started).await.unwrap();
@@ -149,7 +158,7 @@ async fn disable_identity(store: Store) {
 async fn finish_while<F: Future<Output = ()> + Send + 'static>(
     fixture: &Fixture<DuringCall>,
     operation: impl FnOnce(Store) -> F + Send + 'static,
-) -> Refusal {
+) -> DeviceRefusal {
     let started = fixture.taken(&[janes(0)]).await;
     let store = fixture.store.clone();
     fixture.faulty.interference.plan(move || operation(store));
@@ -162,26 +171,26 @@ async fn finish_while<F: Future<Output = ()> + Send + 'static>(
 #[test]
 fn a_user_locked_while_the_signature_is_verified_cannot_finish() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
-        assert_eq!(finish_while(&fixture, lock_user).await, Refusal::UserLocked);
+        assert_eq!(finish_while(&fixture, lock_user).await, DeviceRefusal::UserLocked);
     });
 }
 
 #[test]
 fn a_device_locked_while_the_signature_is_verified_cannot_finish() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
-        assert_eq!(finish_while(&fixture, lock_device).await, Refusal::DeviceLocked);
+        assert_eq!(finish_while(&fixture, lock_device).await, DeviceRefusal::DeviceLocked);
     });
 }
 
 #[test]
 fn an_identity_disabled_while_the_signature_is_verified_cannot_finish() {
     everywhere_with(DuringCall::default, async |fixture: Fixture<DuringCall>| {
-        assert_eq!(finish_while(&fixture, disable_identity).await, Refusal::UnfitIdentity);
+        assert_eq!(finish_while(&fixture, disable_identity).await, DeviceRefusal::UnfitIdentity);
     });
 }
 
 /// Adds an identity to jane's first phone.
-async fn add_identity<I: Interference>(fixture: &Fixture<I>) -> Result<Identity, Error> {
+async fn add_identity<I: Interference>(fixture: &Fixture<I>) -> Result<Identity, DeviceError> {
     let (tenant, phone) = (janes(0).tenant(), janes(0).id());
     let (_, certificate) = acme().authority.issue("one more");
     let id = IdentityId(7);
@@ -215,7 +224,10 @@ fn a_device_gets_no_identity_if_its_user_is_locked_meanwhile() {
             let store = fixture.store.clone();
             faults.plan(move || operation(store));
             let refused = refusal(add_identity(&fixture).await);
-            assert!(matches!(refused, Refusal::UserLocked | Refusal::DeviceLocked), "{refused}");
+            assert!(
+                matches!(refused, DeviceRefusal::UserLocked | DeviceRefusal::DeviceLocked),
+                "{refused}"
+            );
             assert!(faults.is_done());
             let read =
                 fixture.store.device(janes(0).tenant(), janes(0).id()).await.unwrap().unwrap();
@@ -251,16 +263,19 @@ fn a_lock_acknowledged_meanwhile_prevents_a_start_and_a_take() {
         let faults = &fixture.faulty.interference;
         let store = fixture.store.clone();
         faults.plan(move || lock_device(store));
-        assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::DeviceLocked);
+        assert_eq!(refusal(fixture.take(janes(0), &started).await), DeviceRefusal::DeviceLocked);
         let store = fixture.store.clone();
         faults.plan(move || lock_user(store));
-        assert_eq!(refusal(fixture.take(janes(1), &started).await), Refusal::UserLocked);
+        assert_eq!(refusal(fixture.take(janes(1), &started).await), DeviceRefusal::UserLocked);
         assert_eq!(fixture.events(&started), [Event::Started]);
 
         fixture.set_lock(janes(0), Lock::Open).await;
         let store = fixture.store.clone();
         faults.plan(move || lock_user(store));
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UserLocked);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            StartRefusal::UserLocked
+        );
         assert_eq!(fixture.commits().len(), 1);
     });
 }

@@ -5,17 +5,19 @@ use countersign_core::device::DeviceStatus;
 use countersign_core::engine::SignatureRequest;
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::port::{Clock, Ledger, Notifier, Registry};
+use countersign_core::refusal::{
+    ActorRefusal, DeviceRefusal, StartRefusal, UserError, UserRefusal,
+};
 use countersign_core::secret::Secret;
 use countersign_core::spec::Recipients;
 use countersign_core::transaction::Outcome;
-use countersign_core::{Error, Refusal};
 use countersign_sim::changes::Changes as _;
 use countersign_sim::{Interference, Prng, RandomFaults, Scheduler, block_on};
 use countersign_store::Store;
 
 use crate::fixture::*;
 
-async fn delete<I: Interference>(fixture: &Fixture<I>) -> Result<(), Error> {
+async fn delete<I: Interference>(fixture: &Fixture<I>) -> Result<(), UserError> {
     fixture.engine.delete_user(OPERATOR, janes(0).tenant(), janes(0).user()).await
 }
 
@@ -45,10 +47,13 @@ fn a_deleted_users_open_transactions_are_cancelled_and_their_phones_retired() {
         assert!(fixture.deliveries().await.contains(&(waiting.spec.id, DeliveryKind::Callback)));
         assert_eq!(fixture.outcome(&signed).await, Some(Outcome::Finished), "what has ended stays");
         assert!(!is_online(&fixture, 0));
-        assert_eq!(refusal(fixture.offers(janes(0)).await), Refusal::DeviceLocked);
-        assert_eq!(refusal(fixture.finish(janes(0), &taken).await), Refusal::DeviceLocked);
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UnknownUser);
-        assert_eq!(refusal(delete(&fixture).await), Refusal::UnknownUser);
+        assert_eq!(refusal(fixture.offers(janes(0)).await), ActorRefusal::DeviceLocked);
+        assert_eq!(refusal(fixture.finish(janes(0), &taken).await), DeviceRefusal::DeviceLocked);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            StartRefusal::UnknownUser
+        );
+        assert_eq!(refusal(delete(&fixture).await), UserRefusal::UnknownUser);
         assert!(fixture.offers(betas()).await.is_ok(), "another tenant's jane goes on");
     });
 }
@@ -71,8 +76,11 @@ fn the_next_user_of_a_name_inherits_nothing_from_the_deleted_one() {
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
         fixture.store.create_user(tenant, jane, None, fixture.now()).await.unwrap();
         assert!(fixture.store.open(tenant, jane).await.unwrap().is_empty());
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UnknownDevice);
-        assert_eq!(refusal(fixture.offers(janes(0)).await), Refusal::DeviceLocked);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            StartRefusal::UnknownDevice
+        );
+        assert_eq!(refusal(fixture.offers(janes(0)).await), ActorRefusal::DeviceLocked);
     });
 }
 
@@ -85,17 +93,19 @@ fn simultaneous_starts_and_a_deletion_leave_no_transaction_open() {
         let mut scheduler = Scheduler::default();
         for _ in 0..3 {
             let request = fixture.request();
-            scheduler.join(async { fixture.engine.start(request).await.map(drop) });
+            scheduler.join(async { fixture.engine.start(request, None).await.map(drop) });
         }
-        let deletion = scheduler.join(delete(&fixture));
+        let deletion = scheduler.join(async {
+            delete(&fixture).await.unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+            Ok(())
+        });
         let mut answers = scheduler.finish(&mut prng);
-        let deleted = answers.remove(deletion);
-        assert!(deleted.is_ok(), "seed {seed}: {deleted:?}");
+        answers.remove(deletion).unwrap();
         started += answers.iter().filter(|answer| answer.is_ok()).count();
         for answer in answers.into_iter().filter(Result::is_err) {
             // A start that read the user before the deletion may find the devices retired.
             let refused = refusal(answer);
-            let gone = [Refusal::UnknownUser, Refusal::UnknownDevice];
+            let gone = [StartRefusal::UnknownUser, StartRefusal::UnknownDevice];
             assert!(gone.contains(&refused), "seed {seed}: {refused}");
         }
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
@@ -120,14 +130,18 @@ fn a_device_is_locked_unlocked_and_retired_and_its_channel_is_closed() {
         connect(&fixture, 1);
         set(DeviceStatus::Locked).await.unwrap();
         assert!(!is_online(&fixture, 0) && is_online(&fixture, 1));
-        assert_eq!(refusal(set(DeviceStatus::Locked).await), Refusal::Unchanged);
-        assert_eq!(refusal(fixture.offers(janes(0)).await), Refusal::DeviceLocked);
+        assert_eq!(refusal(set(DeviceStatus::Locked).await), UserRefusal::Unchanged);
+        assert_eq!(refusal(fixture.offers(janes(0)).await), ActorRefusal::DeviceLocked);
         set(DeviceStatus::Active).await.unwrap();
-        assert_eq!(refusal(set(DeviceStatus::Active).await), Refusal::Unchanged);
+        assert_eq!(refusal(set(DeviceStatus::Active).await), UserRefusal::Unchanged);
         assert!(fixture.offers(janes(0)).await.is_ok());
         set(DeviceStatus::Retired).await.unwrap();
         for status in [DeviceStatus::Retired, DeviceStatus::Active, DeviceStatus::Locked] {
-            assert_eq!(refusal(set(status).await), Refusal::UnknownDevice, "it is gone for good");
+            assert_eq!(
+                refusal(set(status).await),
+                UserRefusal::UnknownDevice,
+                "it is gone for good"
+            );
         }
     });
 }
@@ -137,12 +151,12 @@ fn a_connected_user_can_be_logged_out_once() {
     everywhere(async |fixture: Fixture| {
         let log_out =
             async || fixture.engine.log_out(OPERATOR, janes(0).tenant(), janes(0).user()).await;
-        assert_eq!(refusal(log_out().await), Refusal::Unchanged);
+        assert_eq!(refusal(log_out().await), UserRefusal::Unchanged);
         connect(&fixture, 0);
         connect(&fixture, 2);
         log_out().await.unwrap();
         assert!(!is_online(&fixture, 0) && !is_online(&fixture, 2));
-        assert_eq!(refusal(log_out().await), Refusal::Unchanged);
+        assert_eq!(refusal(log_out().await), UserRefusal::Unchanged);
         assert!(fixture.offers(janes(0)).await.is_ok(), "they may come back");
     });
 }
@@ -164,14 +178,14 @@ fn an_activation_code_is_created_once_for_a_known_user() {
         fixture.engine.create_activation(OPERATOR, code(1)).await.unwrap();
         assert_eq!(
             refusal(fixture.engine.create_activation(OPERATOR, code(2)).await),
-            Refusal::Exists
+            UserRefusal::Exists
         );
         fixture.time.pass(core::time::Duration::from_secs(9));
         fixture.engine.create_activation(OPERATOR, code(3)).await.unwrap();
         let nobody = Activation { user: "nobody".parse().unwrap(), ..code(4) };
         assert_eq!(
             refusal(fixture.engine.create_activation(OPERATOR, nobody).await),
-            Refusal::UnknownUser
+            UserRefusal::UnknownUser
         );
     });
 }

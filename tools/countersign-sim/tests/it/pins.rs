@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use countersign_core::Refusal;
 use countersign_core::engine::SignatureRequest;
 use countersign_core::id::TransactionId;
+use countersign_core::refusal::{ActorRefusal, DeviceRefusal, StartRefusal};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, Event, Outcome};
 use countersign_core::user::{Factor, Lock, LockState};
@@ -28,7 +28,7 @@ async fn lock(fixture: &Fixture) -> Timestamp {
         fixture.take_with_pin(janes(0), &started, WRONG).await.unwrap_err();
     }
     let last = fixture.take_with_pin(janes(0), &started, WRONG).await;
-    assert_eq!(refusal(last), Refusal::UserLocked);
+    assert_eq!(refusal(last), DeviceRefusal::UserLocked);
     match fixture.lock_state(janes(0)).await.lock {
         Lock::Until(end) => end,
         other => panic!("{other:?}"),
@@ -39,13 +39,13 @@ async fn lock(fixture: &Fixture) -> Timestamp {
 fn without_the_pin_no_content_is_released_and_no_wrong_pin_is_counted() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(with_pin(&fixture)).await;
-        assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::PinRequired);
+        assert_eq!(refusal(fixture.take(janes(0), &started).await), DeviceRefusal::PinRequired);
         assert_eq!(fixture.events(&started), [Event::Started]);
         assert_eq!(fixture.lock_state(janes(0)).await, LockState::default());
         fixture.change(janes(1), |device| device.pin = None).await;
         let unset = fixture.take_with_pin(janes(1), &started, RIGHT).await;
-        assert_eq!(refusal(unset), Refusal::PinUnset);
-        assert_eq!(refusal(fixture.finish(janes(0), &started).await), Refusal::NotTaken);
+        assert_eq!(refusal(unset), DeviceRefusal::PinUnset);
+        assert_eq!(refusal(fixture.finish(janes(0), &started).await), DeviceRefusal::NotTaken);
     });
 }
 
@@ -55,7 +55,7 @@ fn a_wrong_pin_is_counted_before_it_is_answered_and_a_right_one_resets_the_count
         let started = fixture.start(with_pin(&fixture)).await;
         for (nth, tries_left) in [(0, 4), (1, 3), (0, 2), (0, 1)] {
             let answer = fixture.take_with_pin(janes(nth), &started, WRONG).await;
-            assert_eq!(refusal(answer), Refusal::PinWrong { tries_left });
+            assert_eq!(refusal(answer), DeviceRefusal::PinWrong { tries_left });
             assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 5 - tries_left);
         }
         fixture.take_with_pin(janes(1), &started, RIGHT).await.unwrap();
@@ -74,7 +74,7 @@ fn a_pin_proof_for_one_transaction_is_wrong_for_another() {
         let proof = janes(0).prove_pin(RIGHT, one.spec.id);
         let (tenant, device) = (janes(0).tenant(), janes(0).id());
         let answer = fixture.engine.take(tenant, device, other.spec.id, Some(&proof)).await;
-        assert_eq!(refusal(answer), Refusal::PinWrong { tries_left: 4 });
+        assert_eq!(refusal(answer), DeviceRefusal::PinWrong { tries_left: 4 });
     });
 }
 
@@ -89,7 +89,7 @@ fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction_in_one_commit() {
             fixture.take_with_pin(janes(0), &started, WRONG).await.unwrap_err();
         }
         let fifth = fixture.take_with_pin(janes(0), &started, WRONG).await;
-        assert_eq!(refusal(fifth), Refusal::UserLocked);
+        assert_eq!(refusal(fifth), DeviceRefusal::UserLocked);
 
         let last = fixture.commits().pop().unwrap();
         assert_eq!(last.event, Event::Ended(Outcome::Locked));
@@ -101,10 +101,10 @@ fn the_fifth_wrong_pin_locks_the_user_and_ends_the_transaction_in_one_commit() {
         let ended = fixture.found(&started).await.value;
         assert_eq!(ended.end(), Some(&End::Locked { by: janes(0).id(), factor: Factor::Pin }));
         // Another phone that had taken it can no longer finish it.
-        assert_eq!(refusal(fixture.finish(janes(1), &started).await), Refusal::UserLocked);
+        assert_eq!(refusal(fixture.finish(janes(1), &started).await), DeviceRefusal::UserLocked);
         fixture.time.pass(POLICY.locks.first);
         let finished = fixture.finish(janes(1), &started).await;
-        assert_eq!(refusal(finished), Refusal::Ended(Outcome::Locked));
+        assert_eq!(refusal(finished), DeviceRefusal::Ended(Outcome::Locked));
     });
 }
 
@@ -115,9 +115,12 @@ fn a_lock_ends_by_itself_and_each_further_one_is_longer_up_to_a_maximum() {
             let before = fixture.now();
             let until = lock(&fixture).await;
             assert_eq!(before.until(until), Duration::from_secs(seconds));
-            assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UserLocked);
+            assert_eq!(
+                refusal(fixture.engine.start(fixture.request(), None).await),
+                StartRefusal::UserLocked
+            );
             fixture.time.jump(Timestamp(until.0 - 1));
-            assert_eq!(refusal(fixture.offers(janes(0)).await), Refusal::UserLocked);
+            assert_eq!(refusal(fixture.offers(janes(0)).await), ActorRefusal::UserLocked);
             fixture.time.jump(until);
             fixture.offers(janes(0)).await.unwrap();
         }
@@ -134,9 +137,9 @@ fn a_pin_proved_again_counts_as_right_and_gives_the_same_content() {
     everywhere(async |fixture: Fixture| {
         let started = fixture.start(with_pin(&fixture)).await;
         fixture.take_with_pin(janes(0), &started, RIGHT).await.unwrap();
-        assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::PinRequired);
+        assert_eq!(refusal(fixture.take(janes(0), &started).await), DeviceRefusal::PinRequired);
         let answer = fixture.take_with_pin(janes(0), &started, WRONG).await;
-        assert_eq!(refusal(answer), Refusal::PinWrong { tries_left: 4 });
+        assert_eq!(refusal(answer), DeviceRefusal::PinWrong { tries_left: 4 });
         let again = fixture.take_with_pin(janes(0), &started, RIGHT).await.unwrap();
         assert_eq!(again.transaction.takes.len(), 1);
         assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 0);
@@ -146,7 +149,11 @@ fn a_pin_proved_again_counts_as_right_and_gives_the_same_content() {
 }
 
 /// Changes the PIN of jane's first phone to `new`, proving `old`.
-async fn change(fixture: &Fixture, new: (&str, u32), old: Option<&str>) -> Result<(), Refusal> {
+async fn change(
+    fixture: &Fixture,
+    new: (&str, u32),
+    old: Option<&str>,
+) -> Result<(), DeviceRefusal> {
     let proof = old.map(|old| janes(0).prove_pin(old, TransactionId(0)));
     let (tenant, device) = (janes(0).tenant(), janes(0).id());
     let new = pin_digest(new.0, new.1);
@@ -160,18 +167,21 @@ async fn change(fixture: &Fixture, new: (&str, u32), old: Option<&str>) -> Resul
 fn the_first_pin_needs_no_proof_and_each_next_one_proves_the_one_before() {
     everywhere(async |fixture: Fixture| {
         fixture.change(janes(0), |device| device.pin = None).await;
-        assert_eq!(change(&fixture, ("1111", 2), None).await, Err(Refusal::PinOutOfTurn));
+        assert_eq!(change(&fixture, ("1111", 2), None).await, Err(DeviceRefusal::PinOutOfTurn));
         assert_eq!(change(&fixture, ("1111", 1), None).await, Ok(()));
         assert_eq!(change(&fixture, ("1111", 1), None).await, Ok(()));
-        assert_eq!(change(&fixture, ("2222", 3), Some("1111")).await, Err(Refusal::PinOutOfTurn));
+        assert_eq!(
+            change(&fixture, ("2222", 3), Some("1111")).await,
+            Err(DeviceRefusal::PinOutOfTurn)
+        );
         assert_eq!(change(&fixture, ("2222", 2), Some("1111")).await, Ok(()));
         assert_eq!(change(&fixture, ("2222", 2), Some("1111")).await, Ok(()));
-        assert_eq!(change(&fixture, ("1111", 1), None).await, Err(Refusal::PinOutOfTurn));
+        assert_eq!(change(&fixture, ("1111", 1), None).await, Err(DeviceRefusal::PinOutOfTurn));
         assert_eq!(fixture.lock_state(janes(0)).await, LockState::default());
 
         let started = fixture.start(with_pin(&fixture)).await;
         let old = fixture.take_with_pin(janes(0), &started, "1111").await;
-        assert_eq!(refusal(old), Refusal::PinWrong { tries_left: 4 });
+        assert_eq!(refusal(old), DeviceRefusal::PinWrong { tries_left: 4 });
         fixture.take_with_pin(janes(0), &started, "2222").await.unwrap();
     });
 }
@@ -181,10 +191,16 @@ fn a_change_without_the_old_pin_counts_as_a_wrong_pin_and_locks_at_the_fifth() {
     everywhere(async |fixture: Fixture| {
         for (old, tries_left) in [(WRONG, 4), ("2222", 3), (WRONG, 2), ("2222", 1)] {
             let answer = change(&fixture, ("2222", 2), Some(old)).await;
-            assert_eq!(answer, Err(Refusal::PinWrong { tries_left }));
+            assert_eq!(answer, Err(DeviceRefusal::PinWrong { tries_left }));
         }
-        assert_eq!(change(&fixture, ("2222", 2), Some(WRONG)).await, Err(Refusal::UserLocked));
-        assert_eq!(change(&fixture, ("2222", 2), Some(RIGHT)).await, Err(Refusal::UserLocked));
+        assert_eq!(
+            change(&fixture, ("2222", 2), Some(WRONG)).await,
+            Err(DeviceRefusal::UserLocked)
+        );
+        assert_eq!(
+            change(&fixture, ("2222", 2), Some(RIGHT)).await,
+            Err(DeviceRefusal::UserLocked)
+        );
         fixture.time.pass(POLICY.locks.first);
         assert_eq!(change(&fixture, ("2222", 2), Some(RIGHT)).await, Ok(()));
     });
@@ -195,20 +211,23 @@ fn a_pin_cannot_be_guessed_by_setting_it_again() {
     everywhere(async |fixture: Fixture| {
         for left in [4, 3, 2, 1] {
             let guess = change(&fixture, ("1111", 1), None).await;
-            assert_eq!(guess, Err(Refusal::PinWrong { tries_left: left }));
+            assert_eq!(guess, Err(DeviceRefusal::PinWrong { tries_left: left }));
         }
-        assert_eq!(change(&fixture, ("1111", 1), None).await, Err(Refusal::UserLocked));
-        assert_eq!(change(&fixture, (TestTenant::PIN, 1), None).await, Err(Refusal::UserLocked));
+        assert_eq!(change(&fixture, ("1111", 1), None).await, Err(DeviceRefusal::UserLocked));
+        assert_eq!(
+            change(&fixture, (TestTenant::PIN, 1), None).await,
+            Err(DeviceRefusal::UserLocked)
+        );
     });
 }
 
 #[test]
 fn a_change_without_proof_is_refused_and_a_right_proof_resets_the_count() {
     everywhere(async |fixture: Fixture| {
-        assert_eq!(change(&fixture, ("1111", 2), None).await, Err(Refusal::PinRequired));
+        assert_eq!(change(&fixture, ("1111", 2), None).await, Err(DeviceRefusal::PinRequired));
         assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 0);
         let wrong = change(&fixture, ("1111", 2), Some("9999")).await;
-        assert_eq!(wrong, Err(Refusal::PinWrong { tries_left: 4 }));
+        assert_eq!(wrong, Err(DeviceRefusal::PinWrong { tries_left: 4 }));
         assert_eq!(change(&fixture, ("1111", 2), Some(TestTenant::PIN)).await, Ok(()));
         assert_eq!(fixture.lock_state(janes(0)).await.wrong_pins, 0);
     });

@@ -3,11 +3,10 @@
 use core::num::NonZeroU32;
 use core::time::Duration;
 
-use countersign_core::Refusal;
 use countersign_core::engine::{Engine, Policy, StartRates};
 use countersign_core::limits::START_BURST;
 use countersign_core::port::StoredMax;
-use countersign_core::refusal::Quota;
+use countersign_core::refusal::{Quota, StartRefusal};
 use countersign_core::spec::Clocks;
 use countersign_sim::{FaultyStore, NoFaults};
 
@@ -34,8 +33,8 @@ fn transactions_that_end_when_they_start_count_against_the_rate() {
         for _ in 0..2 * START_BURST.as_secs() {
             assert!(fixture.start(ended_at_once(&fixture)).await.end().is_some());
         }
-        let refused = refusal(fixture.engine.start(ended_at_once(&fixture)).await);
-        let Refusal::Quota(Quota::ClientStarts { retry_after }) = refused else {
+        let refused = refusal(fixture.engine.start(ended_at_once(&fixture), None).await);
+        let StartRefusal::Quota(Quota::ClientStarts { retry_after }) = refused else {
             panic!("{refused}")
         };
         assert!(retry_after <= Duration::from_millis(500));
@@ -50,7 +49,7 @@ fn a_client_that_has_used_up_its_quota_of_stored_bytes_cannot_start() {
         let stored_max = StoredMax { client: 1, tenant: u64::MAX };
         let fixture = with(fixture, Policy { stored_max, ..POLICY });
         fixture.start(ended_at_once(&fixture)).await;
-        let refused = refusal(fixture.engine.start(ended_at_once(&fixture)).await);
-        assert_eq!(refused, Refusal::Quota(Quota::ClientStored));
+        let refused = refusal(fixture.engine.start(ended_at_once(&fixture), None).await);
+        assert_eq!(refused, StartRefusal::Quota(Quota::ClientStored));
     });
 }

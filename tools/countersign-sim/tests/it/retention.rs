@@ -5,10 +5,10 @@ use core::time::Duration;
 use countersign_core::engine::Keep;
 use countersign_sim::changes::Changes as _;
 
-use countersign_core::Refusal;
 use countersign_core::delivery::{Capacity, Settlement, Verdict};
 use countersign_core::engine::SignatureRequest;
 use countersign_core::port::{Claim, Handle, Ledger, Registry};
+use countersign_core::refusal::{CancelRefusal, DeviceRefusal, StartRefusal};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Outcome;
 
@@ -42,11 +42,14 @@ fn a_signed_transaction_answers_a_repeated_start_with_the_same_signature_for_eve
         assert_eq!(proof(&kept), proof(&done));
         let again = fixture.start(named(&fixture, "order 7", 1)).await;
         assert_eq!(*again, kept);
-        let other = fixture.engine.start(named(&fixture, "order 7", 2)).await;
-        assert_eq!(refusal(other), Refusal::OtherOrder);
-        assert_eq!(refusal(fixture.cancel(&started).await), Refusal::Ended(Outcome::Finished));
+        let other = fixture.engine.start(named(&fixture, "order 7", 2), None).await;
+        assert_eq!(refusal(other), StartRefusal::OtherOrder);
+        assert_eq!(
+            refusal(fixture.cancel(&started).await),
+            CancelRefusal::Ended(Outcome::Finished)
+        );
         let repeated = fixture.finish(janes(0), &started).await;
-        assert_eq!(refusal(repeated), Refusal::Ended(Outcome::Finished));
+        assert_eq!(refusal(repeated), DeviceRefusal::Ended(Outcome::Finished));
     });
 }
 
@@ -65,7 +68,7 @@ fn a_signed_transaction_can_be_deleted_by_its_caller_after_retention() {
         assert!(kept.discarded);
         assert_eq!(proof(&kept), proof(&done), "the evidence stays");
         let again = fixture.engine.discard(tenant, client, id, |_| true).await;
-        assert_eq!(refusal(again), Refusal::Unknown);
+        assert_eq!(refusal(again), CancelRefusal::Unknown);
     });
 }
 
@@ -81,7 +84,7 @@ fn an_unsigned_transaction_is_removed_and_a_repeated_start_creates_a_new_one() {
         let handle = Handle::Id(started.spec.id);
         let found = fixture.store.load(&started.spec.tenant, &handle).await.unwrap();
         assert_eq!(found, None);
-        assert_eq!(refusal(fixture.cancel(&started).await), Refusal::Unknown);
+        assert_eq!(refusal(fixture.cancel(&started).await), CancelRefusal::Unknown);
         let anew = fixture.start(named(&fixture, "order 7", 2)).await;
         assert_ne!(anew.spec.id, started.spec.id);
         assert!(!anew.state.is_ended());

@@ -1,11 +1,13 @@
 //! Scenarios of selectors and identities: the user that they mean, the devices that are addressed,
 //! and changes of an identity meanwhile; and of transactions that their caller deletes.
 
-use countersign_core::Refusal;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::Usage;
-use countersign_core::engine::SignatureRequest;
+use countersign_core::engine::{SignatureRequest, Submission};
 use countersign_core::id::{ClientId, IdentityId, UserName};
+use countersign_core::refusal::{
+    CancelError, CancelRefusal, DeviceRefusal, StartRefusal, UnknownIdentity,
+};
 use countersign_core::selector::{Filter, Selector};
 use countersign_core::spec::Recipients;
 use countersign_core::transaction::{Decline, End, Event, Outcome, Transaction};
@@ -26,9 +28,9 @@ fn request(fixture: &Fixture, selectors: Vec<Selector>) -> SignatureRequest {
     SignatureRequest { selectors, ..acme().html_order(fixture.id(), &acme().users[0]) }
 }
 
-async fn signs(fixture: &Fixture, phone: &Phone, of: &Transaction) -> Result<(), Refusal> {
+async fn signs(fixture: &Fixture, phone: &Phone, of: &Transaction) -> Result<(), DeviceRefusal> {
     let value = phone.sign_rightly(&of.spec);
-    let submission = phone.raw_submission(of.spec.usage(), &value);
+    let submission = Submission::Raw(phone.raw_submission(of.spec.usage(), &value));
     match fixture.hand_in(phone, of, &submission).await {
         Ok(_) => Ok(()),
         refused => Err(refusal(refused)),
@@ -42,8 +44,8 @@ fn only_devices_with_a_matching_identity_see_the_transaction() {
         assert_eq!(started.spec.recipients, Recipients::Devices([janes(1).id()].into()));
         assert_eq!(fixture.offers(janes(0)).await.unwrap(), []);
         assert_eq!(fixture.offers(janes(1)).await.unwrap(), [started.spec.id]);
-        assert_eq!(refusal(fixture.take(janes(0), &started).await), Refusal::Unknown);
-        assert_eq!(signs(&fixture, janes(0), &started).await, Err(Refusal::Unknown));
+        assert_eq!(refusal(fixture.take(janes(0), &started).await), DeviceRefusal::Unknown);
+        assert_eq!(signs(&fixture, janes(0), &started).await, Err(DeviceRefusal::Unknown));
         fixture.take(janes(1), &started).await.unwrap();
         assert_eq!(signs(&fixture, janes(1), &started).await, Ok(()));
     });
@@ -75,8 +77,8 @@ fn selectors_are_alternatives_and_all_conditions_of_one_must_hold() {
             vec![by_id(joes(), Usage::Content)],
             vec![by_id(betas(), Usage::Content)],
         ] {
-            let answer = fixture.engine.start(request(&fixture, selectors)).await;
-            assert_eq!(refusal(answer), Refusal::NoIdentity);
+            let answer = fixture.engine.start(request(&fixture, selectors), None).await;
+            assert_eq!(refusal(answer), StartRefusal::NoIdentity);
         }
     });
 }
@@ -92,7 +94,7 @@ fn an_identity_must_match_at_the_finish_and_not_only_at_the_start() {
         };
         let relabelled = start().await;
         fixture.engine.set_identity_labels(OPERATOR, tenant, id, &["work".into()]).await.unwrap();
-        assert_eq!(signs(&fixture, janes(0), &relabelled).await, Err(Refusal::UnfitIdentity));
+        assert_eq!(signs(&fixture, janes(0), &relabelled).await, Err(DeviceRefusal::UnfitIdentity));
         fixture
             .engine
             .set_identity_labels(OPERATOR, tenant, id, &["content".into()])
@@ -104,23 +106,25 @@ fn an_identity_must_match_at_the_finish_and_not_only_at_the_start() {
         let held =
             fixture.engine.set_identity_status(OPERATOR, tenant, id, false, "lost").await.unwrap();
         assert_eq!((held.identity.enabled, &*held.identity.status_reason), (false, "lost"));
-        assert_eq!(signs(&fixture, janes(0), &disabled).await, Err(Refusal::UnfitIdentity));
+        assert_eq!(signs(&fixture, janes(0), &disabled).await, Err(DeviceRefusal::UnfitIdentity));
         fixture.engine.set_identity_status(OPERATOR, tenant, id, true, "").await.unwrap();
         assert_eq!(signs(&fixture, janes(0), &disabled).await, Ok(()));
 
         let deleted = start().await;
         fixture.engine.delete_identity(OPERATOR, tenant, id).await.unwrap();
-        assert_eq!(signs(&fixture, janes(0), &deleted).await, Err(Refusal::UnfitIdentity));
+        assert_eq!(signs(&fixture, janes(0), &deleted).await, Err(DeviceRefusal::UnfitIdentity));
         for gone in [
             fixture.engine.identity(tenant, id).await,
             fixture.engine.delete_identity(OPERATOR, tenant, id).await,
             fixture.engine.set_identity_status(OPERATOR, tenant, id, true, "").await,
         ] {
-            assert_eq!(refusal(gone), Refusal::UnknownIdentity);
+            assert_eq!(refusal(gone), UnknownIdentity);
         }
-        let answer =
-            fixture.engine.start(request(&fixture, vec![by_id(janes(0), Usage::Content)])).await;
-        assert_eq!(refusal(answer), Refusal::NoIdentity);
+        let answer = fixture
+            .engine
+            .start(request(&fixture, vec![by_id(janes(0), Usage::Content)]), None)
+            .await;
+        assert_eq!(refusal(answer), StartRefusal::NoIdentity);
     });
 }
 
@@ -135,8 +139,8 @@ fn selectors_must_match_identities_of_exactly_one_user() {
         let of_device = Selector { device: Some(joes().id()), ..Selector::default() };
         assert_eq!(whose(std::slice::from_ref(&of_device)).await.unwrap(), *joe);
         let both = [of_device, by_id(janes(0), Usage::Content)];
-        assert_eq!(refusal(whose(&both).await), Refusal::SeveralUsers);
-        assert_eq!(refusal(whose(&[labelled(&["content"])]).await), Refusal::SeveralUsers);
+        assert_eq!(refusal(whose(&both).await), StartRefusal::SeveralUsers);
+        assert_eq!(refusal(whose(&[labelled(&["content"])]).await), StartRefusal::SeveralUsers);
         for nobody in [
             by_id(janes(0), Usage::Digest),
             by_id(betas(), Usage::Content),
@@ -145,7 +149,7 @@ fn selectors_must_match_identities_of_exactly_one_user() {
             Selector::default(),
             Selector { id: Some(IdentityId(1)), ..Selector::default() },
         ] {
-            assert_eq!(refusal(whose(&[nobody]).await), Refusal::NoIdentity);
+            assert_eq!(refusal(whose(&[nobody]).await), StartRefusal::NoIdentity);
         }
         fixture.change(joes(), locked).await;
         assert_eq!(whose(&[labelled(&["content"])]).await.unwrap(), *jane);
@@ -190,7 +194,7 @@ fn identities_are_listed_only_if_they_match_the_filter() {
 async fn discard(
     fixture: &Fixture,
     of: &Transaction,
-) -> Result<std::sync::Arc<Transaction>, countersign_core::Error> {
+) -> Result<std::sync::Arc<Transaction>, CancelError> {
     fixture.engine.discard(&of.spec.tenant, &of.spec.client, of.spec.id, |_| true).await
 }
 
@@ -203,16 +207,16 @@ fn deleting_an_open_transaction_cancels_it_and_queues_its_callback() {
         let stranger: ClientId = "stranger".parse().unwrap();
         let answer =
             fixture.engine.discard(&acme().tenant, &stranger, started.spec.id, |_| true).await;
-        assert_eq!(refusal(answer), Refusal::Unknown);
+        assert_eq!(refusal(answer), CancelRefusal::Unknown);
         let gone = discard(&fixture, &started).await.unwrap();
         assert!(gone.discarded);
         assert_eq!(gone.end(), Some(&End::Cancelled));
         assert_eq!(fixture.events(&started), [Event::Started, Event::Ended(Outcome::Cancelled)]);
         assert!(fixture.deliveries().await.contains(&(started.spec.id, DeliveryKind::Callback)));
-        assert_eq!(refusal(discard(&fixture, &started).await), Refusal::Unknown);
+        assert_eq!(refusal(discard(&fixture, &started).await), CancelRefusal::Unknown);
         assert_eq!(
             refusal(fixture.take(janes(0), &started).await),
-            Refusal::Ended(Outcome::Cancelled)
+            DeviceRefusal::Ended(Outcome::Cancelled)
         );
     });
 }
@@ -229,7 +233,7 @@ fn deleting_an_ended_transaction_keeps_its_end_and_queues_no_delivery() {
         assert_eq!(*gone, Transaction { discarded: true, ..(*done).clone() });
         assert_eq!(fixture.deliveries().await, before);
         assert_eq!(fixture.found(&started).await.value, *gone, "the evidence stays");
-        assert_eq!(refusal(discard(&fixture, &started).await), Refusal::Unknown);
+        assert_eq!(refusal(discard(&fixture, &started).await), CancelRefusal::Unknown);
     });
 }
 
@@ -240,14 +244,14 @@ fn the_words_of_a_decline_are_stored_and_returned() {
         let decline = async |words: &str| {
             let (tenant, id) = (janes(0).tenant(), started.spec.id);
             let words = words.to_owned();
-            fixture.engine.decline_saying(tenant, janes(0).id(), id, Decline::User, words).await
+            fixture.engine.decline(tenant, janes(0).id(), id, Decline::User, words).await
         };
         let done = decline("not today: \u{1f600}").await.unwrap();
         let (by, words) = (janes(0).id(), "not today: \u{1f600}".to_owned());
         assert_eq!(done.end(), Some(&End::Declined { by, reason: Decline::User, words }));
         assert_eq!(fixture.found(&started).await.value, *done);
         assert_eq!(decline("not today: \u{1f600}").await.unwrap(), done);
-        assert_eq!(refusal(decline("").await), Refusal::Ended(Outcome::Declined));
+        assert_eq!(refusal(decline("").await), DeviceRefusal::Ended(Outcome::Declined));
     });
 }
 
@@ -262,7 +266,7 @@ fn a_request_for_a_digest_addresses_no_device_without_an_identity_for_digests() 
         }
         let mut digests = acme().digest_order(fixture.id(), &acme().users[0]);
         digests.selectors.clear();
-        assert_eq!(refusal(fixture.engine.start(digests).await), Refusal::NoIdentity);
+        assert_eq!(refusal(fixture.engine.start(digests, None).await), StartRefusal::NoIdentity);
         let started = fixture.start(request(&fixture, Vec::new())).await;
         assert_eq!(started.spec.recipients, Recipients::Any);
     });

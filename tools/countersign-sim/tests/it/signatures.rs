@@ -1,8 +1,9 @@
 //! Scenarios of signatures that are valid elsewhere, but not for this transaction.
 
-use countersign_core::Refusal;
 use countersign_core::device::{Device, Usage};
+use countersign_core::engine::Submission;
 use countersign_core::id::IdentityId;
+use countersign_core::refusal::DeviceRefusal;
 use countersign_core::transaction::{Outcome, Transaction};
 use countersign_proof::BadProof;
 use countersign_sim::Phone;
@@ -11,7 +12,7 @@ use crate::fixture::*;
 
 /// The refusal of `value`, handed in by jane's first phone. Checks that the right signature is
 /// accepted afterwards.
-async fn answer(fixture: &Fixture, of: &Transaction, value: &[u8]) -> Refusal {
+async fn answer(fixture: &Fixture, of: &Transaction, value: &[u8]) -> DeviceRefusal {
     let before = fixture.found(of).await;
     let answer = fixture.hand_in(janes(0), of, &janes(0).submission(value)).await;
     assert_eq!(fixture.found(of).await, before);
@@ -25,7 +26,7 @@ fn a_signature_over_another_transaction_is_valid_only_for_that_one() {
         assert_ne!(mine.spec.content, other.spec.content);
         let value = janes(0).sign(&other.spec);
         let refused = answer(&fixture, &mine, &value).await;
-        assert_eq!(refused, Refusal::BadProof(BadProof::OtherContent));
+        assert_eq!(refused, DeviceRefusal::BadProof(BadProof::OtherContent));
 
         // A second request for the same text needs a second signature.
         let mut request = fixture.request();
@@ -34,7 +35,7 @@ fn a_signature_over_another_transaction_is_valid_only_for_that_one() {
         fixture.take(janes(0), &twin).await.unwrap();
         let value = janes(0).sign(&twin.spec);
         let refused = answer(&fixture, &mine, &value).await;
-        assert_eq!(refused, Refusal::BadProof(BadProof::OtherTransaction));
+        assert_eq!(refused, DeviceRefusal::BadProof(BadProof::OtherTransaction));
         fixture.finish(janes(0), &mine).await.unwrap();
         assert_eq!(fixture.outcome(&twin).await, None);
     });
@@ -47,9 +48,9 @@ fn a_device_cannot_sign_with_the_identity_of_another_device() {
         for other in [janes(1), joes()] {
             let value = other.sign(&started.spec);
             let refused = answer(&fixture, &started, &value).await;
-            assert_eq!(refused, Refusal::BadProof(BadProof::OtherSigner));
+            assert_eq!(refused, DeviceRefusal::BadProof(BadProof::OtherSigner));
             let handed_in = fixture.hand_in(janes(0), &started, &other.submission(&value)).await;
-            assert_eq!(refusal(handed_in), Refusal::UnfitIdentity);
+            assert_eq!(refusal(handed_in), DeviceRefusal::UnfitIdentity);
         }
     });
 }
@@ -60,14 +61,12 @@ fn an_identity_for_digests_signs_no_content() {
         let started = fixture.taken(&[janes(0)]).await;
         let value = janes(0).sign_as(Usage::Digest, &started.spec);
         let refused = answer(&fixture, &started, &value).await;
-        assert_eq!(refused, Refusal::BadProof(BadProof::OtherSigner));
-        let mut submission = janes(0).submission(&value);
-        submission.identity = Some(janes(0).identity(Usage::Digest).id);
-        let handed_in = fixture.hand_in(janes(0), &started, &submission).await;
-        assert_eq!(refusal(handed_in), Refusal::UnfitIdentity);
-        submission.identity = Some(IdentityId(0));
-        let handed_in = fixture.hand_in(janes(0), &started, &submission).await;
-        assert_eq!(refusal(handed_in), Refusal::UnfitIdentity);
+        assert_eq!(refused, DeviceRefusal::BadProof(BadProof::OtherSigner));
+        for identity in [janes(0).identity(Usage::Digest).id, IdentityId(0)] {
+            let submission = Submission::Cms { message: &value, identity: Some(identity) };
+            let handed_in = fixture.hand_in(janes(0), &started, &submission).await;
+            assert_eq!(refusal(handed_in), DeviceRefusal::UnfitIdentity);
+        }
     });
 }
 
@@ -81,7 +80,7 @@ fn a_disabled_identity_signs_nothing_until_it_is_enabled_again() {
         let started = fixture.taken(&[janes(0)]).await;
         fixture.change(janes(0), enabled(false)).await;
         let refused = answer(&fixture, &started, &janes(0).sign(&started.spec)).await;
-        assert_eq!(refused, Refusal::UnfitIdentity);
+        assert_eq!(refused, DeviceRefusal::UnfitIdentity);
         fixture.change(janes(0), enabled(true)).await;
         fixture.finish(janes(0), &started).await.unwrap();
     });
@@ -99,7 +98,7 @@ fn a_certificate_by_another_tenants_authority_is_not_trusted() {
         let started = fixture.taken(&[janes(0)]).await;
         let value = betas().sign(&started.spec);
         let handed_in = fixture.hand_in(janes(0), &started, &betas().submission(&value)).await;
-        assert_eq!(refusal(handed_in), Refusal::BadProof(BadProof::Untrusted));
+        assert_eq!(refusal(handed_in), DeviceRefusal::BadProof(BadProof::Untrusted));
         assert_eq!(fixture.outcome(&started).await, None);
     });
 }
@@ -117,7 +116,7 @@ fn a_certificate_verified_for_one_tenant_is_not_cached_for_another() {
         let started = fixture.taken(&[janes(0)]).await;
         let value = betas().sign(&started.spec);
         let handed_in = fixture.hand_in(janes(0), &started, &betas().submission(&value)).await;
-        assert_eq!(refusal(handed_in), Refusal::BadProof(BadProof::Untrusted));
+        assert_eq!(refusal(handed_in), DeviceRefusal::BadProof(BadProof::Untrusted));
     });
 }
 
@@ -130,7 +129,7 @@ fn bytes_that_are_not_a_signature_end_no_transaction() {
         *spoilt.last_mut().unwrap() ^= 1;
         for value in [&[][..], b"yes", &right[..right.len() - 1], &spoilt] {
             let refused = answer(&fixture, &started, value).await;
-            assert!(matches!(refused, Refusal::BadProof(_)), "{refused:?}");
+            assert!(matches!(refused, DeviceRefusal::BadProof(_)), "{refused:?}");
         }
         let submission = janes(0).submission(&right);
         fixture.hand_in(janes(0), &started, &submission).await.unwrap();

@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
-use countersign_core::Refusal;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{DeviceStatus, Usage};
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::port::{Clock, Handle, Registry};
 use countersign_core::push::Push;
+use countersign_core::refusal::{CancelRefusal, StartRefusal};
 use countersign_core::spec::{Clocks, Recipients};
 use countersign_core::transaction::{Outcome, State};
 use countersign_core::user::Lock;
@@ -57,7 +57,7 @@ fn a_different_request_under_the_same_reference_is_refused_and_changes_nothing()
         let first = fixture.start(request.clone()).await;
         request.reference = Some(reference("order 7", 2));
         request.id = fixture.id();
-        assert_eq!(refusal(fixture.engine.start(request).await), Refusal::OtherOrder);
+        assert_eq!(refusal(fixture.engine.start(request, None).await), StartRefusal::OtherOrder);
         assert_eq!(fixture.commits().len(), 1);
         assert_eq!(fixture.found(&first).await.value, *first);
     });
@@ -69,19 +69,19 @@ fn a_start_for_an_unknown_or_locked_user_or_device_is_refused() {
         let to = |device| {
             let mut request = fixture.request();
             request.recipients = Recipients::Device(device);
-            fixture.engine.start(request)
+            fixture.engine.start(request, None)
         };
         let mut nobody = fixture.request();
         nobody.user = "nobody".parse().unwrap();
-        assert_eq!(refusal(fixture.engine.start(nobody).await), Refusal::UnknownUser);
-        assert_eq!(refusal(to(joes().id()).await), Refusal::UnknownDevice);
-        assert_eq!(refusal(to(betas().id()).await), Refusal::UnknownDevice);
+        assert_eq!(refusal(fixture.engine.start(nobody, None).await), StartRefusal::UnknownUser);
+        assert_eq!(refusal(to(joes().id()).await), StartRefusal::UnknownDevice);
+        assert_eq!(refusal(to(betas().id()).await), StartRefusal::UnknownDevice);
         fixture.change(janes(0), locked).await;
-        assert_eq!(refusal(to(janes(0).id()).await), Refusal::DeviceLocked);
+        assert_eq!(refusal(to(janes(0).id()).await), StartRefusal::DeviceLocked);
         fixture.change(janes(0), retired).await;
-        assert_eq!(refusal(to(janes(0).id()).await), Refusal::UnknownDevice);
+        assert_eq!(refusal(to(janes(0).id()).await), StartRefusal::UnknownDevice);
         fixture.set_lock(janes(0), Lock::Administrator).await;
-        assert_eq!(refusal(to(janes(1).id()).await), Refusal::UserLocked);
+        assert_eq!(refusal(to(janes(1).id()).await), StartRefusal::UserLocked);
         assert_eq!(fixture.commits().len(), 0);
     });
 }
@@ -96,7 +96,10 @@ fn a_start_is_refused_if_no_device_of_the_user_can_sign_content() {
                 })
                 .await;
         }
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::DeviceLocked);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            StartRefusal::DeviceLocked
+        );
     });
 }
 
@@ -192,11 +195,17 @@ fn a_user_at_the_maximum_of_open_transactions_gets_a_new_one_only_after_an_end()
         for _ in 0..POLICY.open_per_user_max {
             open.push(fixture.start(fixture.request()).await);
         }
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::TooManyOpen);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            StartRefusal::TooManyOpen
+        );
         fixture.start(acme().request(fixture.id(), joes().user())).await;
         fixture.cancel(&open[0]).await.unwrap();
         fixture.start(fixture.request()).await;
-        assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::TooManyOpen);
+        assert_eq!(
+            refusal(fixture.engine.start(fixture.request(), None).await),
+            StartRefusal::TooManyOpen
+        );
     });
 }
 
@@ -208,12 +217,12 @@ fn simultaneous_starts_never_exceed_the_maximum_of_open_transactions() {
         let fixture = countersign_sim::block_on(setting);
         let mut scheduler = Scheduler::default();
         for _ in 0..10 {
-            scheduler.join(fixture.engine.start(fixture.request()));
+            scheduler.join(fixture.engine.start(fixture.request(), None));
         }
         let (started, refused): (Vec<_>, Vec<_>) =
             scheduler.finish(&mut prng).into_iter().partition(Result::is_ok);
         assert_eq!(started.len(), usize::from(POLICY.open_per_user_max), "seed {seed}");
-        assert!(refused.into_iter().all(|answer| refusal(answer) == Refusal::TooManyOpen));
+        assert!(refused.into_iter().all(|answer| refusal(answer) == StartRefusal::TooManyOpen));
     }
 }
 
@@ -227,7 +236,7 @@ fn simultaneous_starts_of_the_same_request_get_the_same_transaction() {
         for _ in 0..5 {
             let mut request = fixture.request();
             request.reference = Some(reference("order 7", 1));
-            scheduler.join(fixture.engine.start(request));
+            scheduler.join(fixture.engine.start(request, None));
         }
         let ids: Vec<_> =
             scheduler.finish(&mut prng).into_iter().map(|told| told.unwrap().spec.id).collect();
@@ -250,7 +259,7 @@ fn only_the_client_that_started_a_transaction_can_cancel_it_and_only_for_its_use
         ] {
             let answer =
                 fixture.engine.cancel(tenant, client, &key, |found| found.spec.user == *user).await;
-            assert_eq!(refusal(answer), Refusal::Unknown);
+            assert_eq!(refusal(answer), CancelRefusal::Unknown);
         }
         assert_eq!(fixture.outcome(&started).await, None);
         let cancelled = fixture.engine.cancel(&spec.tenant, &spec.client, &key, |_| true).await;
@@ -299,11 +308,11 @@ fn a_start_with_a_user_read_before_their_lock_is_refused() {
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
         let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();
         fixture.set_lock(janes(0), Lock::Administrator).await;
-        let started = fixture.engine.start_among(seen, fixture.request()).await;
-        assert_eq!(refusal(started), Refusal::UserLocked);
+        let started = fixture.engine.start(fixture.request(), seen).await;
+        assert_eq!(refusal(started), StartRefusal::UserLocked);
         fixture.set_lock(janes(0), Lock::Open).await;
         let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();
-        let started = fixture.engine.start_among(seen, fixture.request()).await.unwrap();
+        let started = fixture.engine.start(fixture.request(), seen).await.unwrap();
         fixture.take(janes(0), &started).await.unwrap();
     });
 }

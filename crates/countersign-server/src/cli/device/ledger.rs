@@ -8,7 +8,7 @@ use countersign_core::device::{Device, DeviceStatus, Identity};
 use countersign_core::id::{DeviceId, TenantName, UserName};
 use countersign_core::port::Registry as _;
 use countersign_core::push::Push;
-use countersign_core::{Error, Refusal};
+use countersign_core::refusal::{UserError, UserRefusal};
 use serde::Serialize;
 
 use crate::cli::admin::{Admin, LedgerArgs};
@@ -112,13 +112,13 @@ impl DeviceArgs {
         admin.tenant(tenant).await?;
         let device = match admin.core.set_device_status(&admin.actor, tenant, id, status).await {
             Ok(device) => device,
-            Err(Error::Refused(Refusal::UnknownDevice)) => {
+            Err(UserError::Refused(UserRefusal::UnknownDevice)) => {
                 match admin.core.registry().device(tenant, id).await? {
                     Some(_) => bail!("device {id} is retired, for good"),
                     None => bail!("tenant {tenant} has no device {id}"),
                 }
             }
-            Err(Error::Refused(Refusal::Unchanged)) => {
+            Err(UserError::Refused(UserRefusal::Unchanged)) => {
                 bail!("device {id} is {} already", status.as_str())
             }
             Err(error) => return Err(error.into()),

@@ -6,9 +6,9 @@ use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::id::{RequestKey, SerialNumber, TransactionId, UserName};
 use countersign_core::limits::{CLOCK_DEFAULT, CONTENT_BYTES_MAX};
 use countersign_core::port::{Handle, Registry as _};
+use countersign_core::refusal::{DeviceError, Error, Quota, StartError, StartRefusal};
 use countersign_core::spec::{Clocks, Content, Dialect, MediaType, Operation, Recipients};
 use countersign_core::transaction::{End, Transaction};
-use countersign_core::{Error, Refusal};
 use countersign_wire::statement::Statement;
 use tokio::time::timeout;
 use tracing::info;
@@ -21,7 +21,8 @@ use crate::phone::{self, Asker};
 use countersign_http::caller::Caller;
 use countersign_http::qr;
 use countersign_node::log;
-use countersign_node::wait;
+use countersign_node::notifier::TooMany;
+use countersign_node::wait::{self, WaitError};
 
 /// The reason why a command failed.
 enum CommandError {
@@ -97,8 +98,8 @@ impl Soap {
         let core = &self.authenticator.core;
         // The waiter is registered before the start, so that no end is missed in between.
         let waiter = core.notifier().wait(&order.tenant, &order.client, order.id);
-        let waiter = waiter.map_err(Error::from)?;
-        let started = core.start(order).await?;
+        let waiter = waiter?;
+        let started = core.start(order, None).await?;
         let ended = wait::wait_for_end(core, started, waiter, &self.tasks).await?;
         self.signed(&ended.ok_or_else(Fault::draining)?).await
     }
@@ -106,7 +107,7 @@ impl Soap {
     /// Starts a signature that is offered to no device, and creates its request key.
     async fn prepare(&self, order: SignatureRequest) -> Result<Done, CommandError> {
         let order = SignatureRequest { clocks: Clocks::One(CLOCK_DEFAULT), ..order };
-        let started = self.authenticator.core.start(order).await?;
+        let started = self.authenticator.core.start(order, None).await?;
         let spec = &started.spec;
         let key = spec.request_key.to_string();
         let picture = qr::qr(&key).expect("ten digits fit in a QR code");
@@ -126,8 +127,8 @@ impl Soap {
     ) -> Result<Done, CommandError> {
         let core = &self.authenticator.core;
         let name = user_name(&caller, &user)?;
-        let key: RequestKey = key.parse().map_err(|_| Refusal::Unknown)?;
-        let found = core.transaction(&caller.tenant, &Handle::Key(key)).await?;
+        let key: RequestKey = key.parse().map_err(|_| unknown())?;
+        let found = core.find(&caller.tenant, &Handle::Key(key)).await?.ok_or_else(unknown)?;
         let recipients = self.recipients(&caller, serial).await?;
         let covered = match recipients {
             Recipients::Any | Recipients::Devices(_) => true,
@@ -136,11 +137,12 @@ impl Soap {
         let spec = &found.spec;
         let asked = spec.client == caller.client && spec.user == name && covered;
         if !asked || spec.operation != operation {
-            return Err(Refusal::Unknown.into());
+            return Err(unknown());
         }
         let waiter = core.notifier().wait(&caller.tenant, &caller.client, found.spec.id);
-        let waiter = waiter.map_err(Error::from)?;
-        let found = core.transaction(&caller.tenant, &Handle::Id(found.spec.id)).await?;
+        let waiter = waiter?;
+        let found = core.find(&caller.tenant, &Handle::Id(found.spec.id)).await?;
+        let found = Arc::new(found.ok_or_else(unknown)?);
         let ended = wait::wait_for_end(core, found, waiter, &self.tasks);
         match timeout(self.wait, ended).await {
             Ok(ended) => self.signed(&ended?.ok_or_else(Fault::draining)?).await,
@@ -155,13 +157,7 @@ impl Soap {
         let End::Finished { by, proof } = end else {
             return Err(CommandError::Told(Status::of_end(end), None));
         };
-        let device = self
-            .authenticator
-            .core
-            .registry()
-            .device(&spec.tenant, *by)
-            .await
-            .map_err(Error::from)?;
+        let device = self.authenticator.core.registry().device(&spec.tenant, *by).await?;
         let serial = device.map(|device| device.value.serial_number.to_string());
         Ok(Done::Signed {
             user: spec.user.to_string(),
@@ -216,20 +212,19 @@ impl Soap {
         serial: Option<String>,
     ) -> Result<Recipients, CommandError> {
         let Some(serial) = serial else { return Ok(Recipients::Any) };
-        let serial: SerialNumber = serial.parse().map_err(|_| Refusal::UnknownDevice)?;
+        let serial: SerialNumber = serial.parse().map_err(|_| StartRefusal::UnknownDevice)?;
         let registry = self.authenticator.core.registry();
-        let device =
-            registry.device_by_serial(&caller.tenant, serial).await.map_err(Error::from)?;
-        Ok(Recipients::Device(device.ok_or(Refusal::UnknownDevice)?.value.id))
+        let device = registry.device_by_serial(&caller.tenant, serial).await?;
+        Ok(Recipients::Device(device.ok_or(StartRefusal::UnknownDevice)?.value.id))
     }
 }
 
 /// The user in the client's own tenant. Another domain is refused as an unknown user, and so is an
 /// invalid name.
-fn user_name(caller: &Caller, user: &NamedUser) -> Result<UserName, Refusal> {
+fn user_name(caller: &Caller, user: &NamedUser) -> Result<UserName, StartRefusal> {
     let is_own = user.domain.as_ref().is_none_or(|domain| domain == caller.tenant.as_str());
     let name = is_own.then(|| user.id.parse().ok()).flatten();
-    name.ok_or(Refusal::UnknownUser)
+    name.ok_or(StartRefusal::UnknownUser)
 }
 
 fn content(data: Data) -> Result<Content, BadParameter> {
@@ -259,21 +254,63 @@ impl From<Fault> for CommandError {
     }
 }
 
-impl From<Refusal> for CommandError {
-    fn from(refusal: Refusal) -> Self {
-        Error::from(refusal).into()
+/// The answer about a transaction that does not exist, or is not the caller's.
+fn unknown() -> CommandError {
+    CommandError::Told(Status::NotFound, None)
+}
+
+impl From<StartRefusal> for CommandError {
+    fn from(refusal: StartRefusal) -> Self {
+        let status = match refusal {
+            StartRefusal::Quota(quota) => return Self::Unanswered(Fault::quota(quota)),
+            StartRefusal::UnknownUser | StartRefusal::UnknownDevice => Status::NotFound,
+            StartRefusal::UserLocked | StartRefusal::DeviceLocked => Status::Locked,
+            StartRefusal::OtherOrder => Status::Exists,
+            StartRefusal::NoIdentity | StartRefusal::SeveralUsers | StartRefusal::TooManyOpen => {
+                Status::Error
+            }
+        };
+        Self::Told(status, None)
     }
 }
 
-impl From<Error> for CommandError {
-    fn from(error: Error) -> Self {
+impl From<StartError> for CommandError {
+    fn from(error: StartError) -> Self {
         match error {
-            Error::Refused(Refusal::Quota(quota)) => Self::Unanswered(Fault::quota(quota)),
-            Error::Refused(refusal) => Self::Told(Status::of(&refusal), None),
-            Error::Failed(fault) => {
-                log(&fault);
-                Self::Unanswered(Fault::failed())
-            }
+            Error::Refused(refusal) => refusal.into(),
+            Error::Failed(fault) => fault.into(),
         }
+    }
+}
+
+impl From<DeviceError> for CommandError {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            Error::Refused(refusal) => Self::Told(Status::of_device(&refusal), None),
+            Error::Failed(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<WaitError> for CommandError {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Unknown => unknown(),
+            WaitError::TooMany(too_many) => too_many.into(),
+            WaitError::Failed(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<TooMany> for CommandError {
+    fn from(TooMany: TooMany) -> Self {
+        Self::Unanswered(Fault::quota(Quota::Waiting))
+    }
+}
+
+impl From<countersign_core::Fault> for CommandError {
+    fn from(fault: countersign_core::Fault) -> Self {
+        log(&fault);
+        Self::Unanswered(Fault::failed())
     }
 }

@@ -6,19 +6,18 @@ use std::rc::Rc;
 
 use countersign_core::delivery::{Capacity, Delivery, Settlement, Verdict};
 use countersign_core::device::DeviceStatus;
-use countersign_core::engine::{FinishMode, Keep, SignatureRequest, Submission};
+use countersign_core::engine::{FinishMode, Keep, RawSubmission, SignatureRequest, Submission};
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::event::Actor;
 use countersign_core::id::{ApiKeyId, IdentityId, TransactionId};
 use countersign_core::port::{Claim, Handle};
 use countersign_core::push::{Provider, PushAddress};
-use countersign_core::refusal::AdminError;
+use countersign_core::refusal::{Error, Fault, Refusal};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::spec::SignatureFormat;
 use countersign_core::tenant::{ApiKey, Client, KeyKind};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, Transaction};
-use countersign_core::{Error, Refusal};
 use countersign_sim::{Phone, RAW, RandomFaults, pin_digest};
 use countersign_store::Store;
 
@@ -105,27 +104,54 @@ pub(super) enum Answer {
     Done,
 }
 
+/// The error of any operation.
+pub(super) enum SimulatedError {
+    Refused(Box<dyn Refusal>),
+    Failed(Fault),
+}
+
+impl<R: Refusal + 'static> From<Error<R>> for SimulatedError {
+    fn from(error: Error<R>) -> Self {
+        match error {
+            Error::Refused(refusal) => Self::Refused(Box::new(refusal)),
+            Error::Failed(fault) => Self::Failed(fault),
+        }
+    }
+}
+
+impl From<Fault> for SimulatedError {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
+    }
+}
+
 impl Operation {
     /// Calls a node.
-    pub(super) async fn ask(self, node: &SimulatedNode) -> Result<Answer, Error> {
+    pub(super) async fn ask(self, node: &SimulatedNode) -> Result<Answer, SimulatedError> {
         let (tenant, device) = (self.phone.tenant(), self.phone.id());
         let told = match self.what {
-            What::Start(request) => node.start(*request).await?,
+            What::Start(request) => node.start(*request, None).await?,
             What::Take { id, pin } => {
                 let proof = pin.map(|pin| self.phone.prove_pin(&pin, id));
                 node.take(tenant, device, id, proof.as_deref()).await?.transaction
             }
             What::Finish { id, value, identity, form, mode, .. } => {
-                let submission = Submission {
-                    form,
-                    value: &value,
-                    identity: Some(identity),
-                    algorithm: (form == SignatureFormat::Raw).then_some(RAW),
-                    digest: None,
+                let (value, identity) = (&*value, Some(identity));
+                let submission = match form {
+                    SignatureFormat::Cms => Submission::Cms { message: value, identity },
+                    SignatureFormat::Raw => Submission::Raw(RawSubmission {
+                        signature: value,
+                        identity,
+                        algorithm: RAW,
+                        digest: None,
+                    }),
+                    SignatureFormat::Code => Submission::Code { digits: value },
                 };
-                node.finish_in(mode, tenant, device, id, &submission).await?.transaction
+                node.finish(mode, tenant, device, id, &submission).await?.transaction
             }
-            What::Decline { id, reason } => node.decline(tenant, device, id, reason).await?,
+            What::Decline { id, reason } => {
+                node.decline(tenant, device, id, reason, String::new()).await?
+            }
             What::Fail { id } => node.fail(tenant, device, id, "no screen".into()).await?,
             What::Cancel { id } => {
                 let client = &POPULATION.test_tenant(tenant.as_str()).client;
@@ -169,7 +195,7 @@ impl Operation {
     }
 
     /// Runs an operator's operation.
-    async fn administer(&self, node: &SimulatedNode) -> Result<(), Error> {
+    async fn administer(&self, node: &SimulatedNode) -> Result<(), SimulatedError> {
         let (tenant, user, device) = (self.phone.tenant(), self.phone.user(), self.phone.id());
         let operator = &Actor::CommandLine("operator".into());
         match self.what {
@@ -189,47 +215,49 @@ impl Operation {
         Ok(())
     }
 
-    async fn act(&self, act: Act, node: &SimulatedNode) -> Result<(), Error> {
+    async fn act(&self, act: Act, node: &SimulatedNode) -> Result<(), SimulatedError> {
         let (tenant, user) = (self.phone.tenant(), self.phone.user());
         let operator = &Actor::CommandLine("operator".into());
         let client = || &POPULATION.test_tenant(tenant.as_str()).client;
         let guest = |number| format!("guest-{number}").parse().expect("a name");
         match act {
             Act::CreateUser(number) => {
-                node.create_user(operator, tenant, &guest(number), None).await
+                Ok(node.create_user(operator, tenant, &guest(number), None).await?)
             }
-            Act::DeleteUser(number) => node.delete_user(operator, tenant, &guest(number)).await,
+            Act::DeleteUser(number) => {
+                Ok(node.delete_user(operator, tenant, &guest(number)).await?)
+            }
             Act::CreateActivation(id) => {
                 let activation = activation(self.phone, id, node.now());
-                node.create_activation(operator, activation).await
+                Ok(node.create_activation(operator, activation).await?)
             }
             Act::CreateClient(number) => {
                 let new = new_client(self.phone, number, node.now());
-                as_refused(node.create_client(operator, new).await)
+                Ok(node.create_client(operator, new).await?)
             }
             Act::CreateApiKey(number) => {
                 let digest = [number as u8; 32];
                 let (id, kind) = (ApiKeyId(number.into()), KeyKind::FrontEnd);
                 let tenant = Some(tenant.clone());
                 let key = ApiKey { id, tenant, kind, digest, created_at: node.now() };
-                as_refused(node.create_api_key(operator, key).await)
+                Ok(node.create_api_key(operator, key).await?)
             }
             Act::RotateCallbackKey(begins) => {
                 let new = begins.then(|| Key32::copied(&[1; 32]));
-                as_refused(node.rotate_callback_key(operator, tenant, client(), new.as_ref()).await)
+                Ok(node.rotate_callback_key(operator, tenant, client(), new.as_ref()).await?)
             }
             Act::TrustRoot(number) => {
                 let root = number.to_be_bytes();
-                as_refused(node.trust_root(operator, tenant, &root, "00").await)
+                Ok(node.trust_root(operator, tenant, &root, "00").await?)
             }
             Act::SetPush(number) => {
                 let address = number.map(|number| {
                     let (provider, token) = (Provider::Fcm, format!("token-{number}"));
                     (PushAddress { provider, token, keys: None }, None)
                 });
-                node.set_push(tenant, self.phone.id(), address).await
+                Ok(node.set_push(tenant, self.phone.id(), address).await?)
             }
-            Act::LogOut => node.log_out(operator, tenant, user).await,
+            Act::LogOut => Ok(node.log_out(operator, tenant, user).await?),
             Act::Replay => Ok(node.replay(operator, tenant, None).await.map(|_| ())?),
         }
     }
@@ -260,14 +288,14 @@ impl Operation {
     }
 
     /// Whether this refusal is also an event: a wrong PIN, which is committed before the answer.
-    pub(super) fn is_event(&self, refusal: &Refusal) -> bool {
+    pub(super) fn is_event(&self, refusal: &dyn Refusal) -> bool {
         let proves = matches!(self.what, What::Take { .. } | What::Pin { .. });
-        proves && matches!(refusal, Refusal::PinWrong { .. } | Refusal::UserLocked)
+        proves && ["pin_wrong", "user_locked"].contains(&refusal.kind())
     }
 }
 
 /// Completes some deliveries, as a worker does. Each attempt succeeds.
-async fn settle_one(node: &SimulatedNode) -> Result<Answer, Error> {
+async fn settle_one(node: &SimulatedNode) -> Result<Answer, SimulatedError> {
     let now = node.now();
     let lease_end = now + Duration::from_secs(2);
     let claim = Claim { now, lease_end, capacity: Capacity::new(4, 2), after: None };
@@ -334,12 +362,4 @@ fn new_client(phone: &Phone, number: u32, now: Timestamp) -> Client {
         scopes: None,
         created_at: now,
     }
-}
-
-/// Maps every refusal of an operator to one, because the simulation does not distinguish them.
-fn as_refused(answer: Result<(), AdminError>) -> Result<(), Error> {
-    answer.map_err(|error| match error {
-        AdminError::Refused(_) => Refusal::Exists.into(),
-        AdminError::Failed(fault) => fault.into(),
-    })
 }

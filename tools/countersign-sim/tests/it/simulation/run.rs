@@ -5,7 +5,6 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use countersign_core::Error;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{DeviceStatus, Usage};
 use countersign_core::engine::{Engine, FinishMode, Policy, StartRates};
@@ -25,7 +24,7 @@ use countersign_sim::{
 use countersign_store::Store;
 
 use super::model::Model;
-use super::operation::{self, Act, Answer, Operation, What};
+use super::operation::{self, Act, Answer, Operation, SimulatedError, What};
 use crate::fixture::{POPULATION, callback, reference};
 
 pub(super) const POLICY: Policy = Policy {
@@ -48,7 +47,7 @@ pub(super) struct Simulation {
     time: Timeline,
     store: FaultyStore<Store, RandomFaults>,
     nodes: Vec<Rc<operation::SimulatedNode>>,
-    scheduler: Scheduler<'static, Result<Answer, Error>>,
+    scheduler: Scheduler<'static, Result<Answer, SimulatedError>>,
     under_way: BTreeMap<usize, Caller>,
     model: Model,
     watched: usize,
@@ -257,12 +256,12 @@ impl Simulation {
                 assert!(!is_locked || !is_shown, "who is locked is shown nothing: {operation}");
                 self.trace.push(format!("{number} is told yes"));
             }
-            Err(Error::Refused(refusal)) => {
-                let changed_nothing = writes == 0 || operation.is_event(&refusal);
+            Err(SimulatedError::Refused(refusal)) => {
+                let changed_nothing = writes == 0 || operation.is_event(&*refusal);
                 assert!(changed_nothing, "a refusal changes nothing: {operation}: {refusal}");
                 self.trace.push(format!("{number} is told: {refusal}"));
             }
-            Err(Error::Failed(fault)) => {
+            Err(SimulatedError::Failed(fault)) => {
                 assert!(is_injected(&fault), "a fault of our own: {fault:?}");
                 self.trace.push(format!("{number} met a fault"));
                 // A caller without an answer repeats the call, up to a number of times.
