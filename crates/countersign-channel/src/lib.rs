@@ -39,8 +39,8 @@ use crate::digest_url::DigestUrlVerifier;
 use countersign_delivery::push::Pushes;
 use countersign_http::listen::KnownNetworks;
 use countersign_http::tries::Tries;
-use countersign_node::Core;
 use countersign_node::task::Shutdown;
+use countersign_node::{Core, PrivateKeys};
 
 /// The operator's settings for devices.
 #[derive(Debug)]
@@ -65,6 +65,8 @@ pub struct Devices(Arc<StrangerPermit>);
 
 struct StrangerPermit {
     core: Arc<Core>,
+    /// Private keys of tenants.
+    private_keys: PrivateKeys,
     pushes: Pushes,
     digest_url: DigestUrlVerifier,
     tasks: Shutdown,
@@ -80,6 +82,7 @@ impl Devices {
     /// Joins the parts of a process that began at `begun`.
     pub fn new(
         core: Arc<Core>,
+        private_keys: PrivateKeys,
         pushes: Pushes,
         digest_url: DigestUrlVerifier,
         tasks: Shutdown,
@@ -90,6 +93,7 @@ impl Devices {
         let replays = Replays::since(begun);
         Self(Arc::new(StrangerPermit {
             core,
+            private_keys,
             pushes,
             digest_url,
             tasks,
