@@ -63,6 +63,24 @@ pub struct ChannelSettings {
 #[derive(Clone)]
 pub struct Devices(Arc<StrangerPermit>);
 
+/// The parts of the process that the channel uses.
+pub struct Parts {
+    /// The engine.
+    pub core: Arc<Core>,
+    /// Private keys of tenants, with which certificates are issued.
+    pub private_keys: PrivateKeys,
+    /// The senders of push services.
+    pub pushes: Pushes,
+    /// The verifier of digests at their own addresses.
+    pub digest_url: DigestUrlVerifier,
+    /// The tasks of the process.
+    pub tasks: Shutdown,
+    /// Networks for which connections are reserved.
+    pub known: KnownNetworks,
+    /// The operator's settings.
+    pub rules: ChannelSettings,
+}
+
 struct StrangerPermit {
     core: Arc<Core>,
     /// Private keys of tenants.
@@ -80,16 +98,8 @@ struct StrangerPermit {
 
 impl Devices {
     /// Joins the parts of a process that began at `begun`.
-    pub fn new(
-        core: Arc<Core>,
-        private_keys: PrivateKeys,
-        pushes: Pushes,
-        digest_url: DigestUrlVerifier,
-        tasks: Shutdown,
-        known: KnownNetworks,
-        rules: ChannelSettings,
-        begun: Timestamp,
-    ) -> Self {
+    pub fn new(parts: Parts, begun: Timestamp) -> Self {
+        let Parts { core, private_keys, pushes, digest_url, tasks, known, rules } = parts;
         let replays = Replays::since(begun);
         Self(Arc::new(StrangerPermit {
             core,

@@ -13,13 +13,14 @@ use core::future::Future;
 use std::sync::Arc;
 
 pub use commit::{Change, Commit, Committed, Preconditions, StoredMax, TransactionChange};
-pub use keys::{CallbackMacs, Keys, PublicKey, Signer, SigningRole, StoredKey};
+pub use keys::{CallbackMacs, Keys, Signer};
 pub use registry::Registry;
 
 use crate::delivery::{Capacity, Delivery, Destination, Settlement};
 use crate::device::{Device, Identity};
 use crate::event::RecordedEvent;
 use crate::id::{ClientId, DeviceId, IdentityId, RequestKey, TenantName, TransactionId, UserName};
+pub use crate::key::{PublicKey, SigningRole, StoredKey};
 use crate::push_policy::{Contact, PushSnapshot};
 use crate::refusal::Fault;
 use crate::spec::{Dialect, Recipients};

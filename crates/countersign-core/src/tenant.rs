@@ -1,7 +1,7 @@
 //! Tenants, each with its own certificate authority, clients and API keys.
 
 use crate::id::{ApiKeyId, ClientId, TenantName};
-use crate::port::{PublicKey, StoredKey};
+use crate::key::{PublicKey, StoredKey};
 use crate::time::Timestamp;
 
 /// An organisation, such as a bank. Its data is separate from that of other tenants. It has its own

@@ -86,16 +86,16 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let address = config.server.public_addresses(port)[0].to_string();
     let tokens = Tokens::new(keys.clone(), config.tokens.lifetime, &address);
     let authenticator = authenticator(&config, &core, tokens, Callbacks::new(resolver), &known)?;
-    let devices = Devices::new(
-        Arc::clone(&core),
-        keys,
-        callers.pushes.clone(),
+    let parts = countersign_channel::Parts {
+        core: Arc::clone(&core),
+        private_keys: keys,
+        pushes: callers.pushes.clone(),
         digest_url,
-        tasks.clone(),
+        tasks: tasks.clone(),
         known,
-        device_rules(&config, port),
-        begun,
-    );
+        rules: device_rules(&config, port),
+    };
+    let devices = Devices::new(parts, begun);
     let phones = phones(&config, &core, &devices);
     let router = Router::new()
         .merge(countersign_kobil::router(kobil(&config, &authenticator, &tasks, &address)))

@@ -1,8 +1,8 @@
 //! Private keys that are sealed in the ledger: the adapter of [`Keys`].
 //!
 //! A key is sealed before it is committed, and opened where it is used. Its sealed form is read
-//! again for each use, so that a key that another process has replaced is not used any more. Opening
-//! is what costs time: therefore opened signing keys are cached, by their sealed form.
+//! again for each use, so that a key that another process has replaced is not used any more.
+//! Opening is what costs time: therefore opened signing keys are cached, by their sealed form.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;

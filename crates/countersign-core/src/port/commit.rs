@@ -1,11 +1,11 @@
 //! A commit, as a value: the change, its events, and the result.
 
-use super::StoredKey;
 use crate::delivery::NewDelivery;
 use crate::device::Device;
 use crate::enrolment::{Activation, Addition, Enrolment};
 use crate::event::NewEvent;
 use crate::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
+use crate::key::StoredKey;
 use crate::tenant::{ApiKey, Client, NewTenant};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
@@ -54,8 +54,8 @@ pub enum Change {
         /// The key that signs its callbacks.
         callback_key: StoredKey,
     },
-    /// Begins to sign a client's callbacks with a new key as well as the present one. It is stale if
-    /// two keys sign already.
+    /// Begins to sign a client's callbacks with a new key as well as the present one. It is stale
+    /// if two keys sign already.
     RotateCallbackKey {
         /// The tenant.
         tenant: TenantName,

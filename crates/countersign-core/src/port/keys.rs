@@ -1,64 +1,16 @@
 //! The port for private keys: those of tenants' authorities and access tokens, and the secrets of
 //! clients' callbacks.
 //!
-//! No value outside the adapter holds one of these keys. An adapter generates a key, gives it out as
-//! a [`StoredKey`], and signs with it. It may keep sealed keys in the ledger, or keys in a hardware
-//! security module.
+//! No value outside the adapter holds one of these keys. An adapter generates a key, gives it out
+//! as a [`StoredKey`], and signs with it. It may keep sealed keys in the ledger, or keys in a
+//! hardware security module.
 
-use core::fmt;
 use core::future::Future;
 
 use crate::id::{ClientId, TenantName};
+use crate::key::{PublicKey, SigningRole, StoredKey};
 use crate::refusal::Fault;
 use crate::secret::Key32;
-
-/// A point on P-256, uncompressed (SEC 1, section 2.3.3).
-pub type PublicKey = [u8; 65];
-
-/// The use of a tenant's signing key.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum SigningRole {
-    /// Issues the certificates of the tenant's devices.
-    Authority,
-    /// Signs the tenant's access tokens.
-    Tokens,
-}
-
-impl SigningRole {
-    /// The role's name in the ledger.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Authority => "authority",
-            Self::Tokens => "tokens",
-        }
-    }
-}
-
-/// A private key in the form in which the ledger stores it: sealed, or a reference to a key in a
-/// hardware security module. Only the adapter that made it can use it.
-#[derive(Clone, Eq, Hash, PartialEq)]
-pub struct StoredKey(Vec<u8>);
-
-impl StoredKey {
-    /// Wraps the stored bytes.
-    #[must_use]
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
-    }
-
-    /// The stored bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for StoredKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StoredKey")
-    }
-}
 
 /// A signing key of a tenant that is ready for use. It is an ECDSA key on P-256.
 pub trait Signer: Send + Sync {
@@ -67,8 +19,8 @@ pub trait Signer: Send + Sync {
 
     /// Signs a message with ECDSA and SHA-256: r ‖ s, 32 bytes each (RFC 7518, section 3.4).
     ///
-    /// Synchronous, because libraries that write certificates call it so. An adapter whose device is
-    /// slow says so here, and its callers sign on a thread that may block.
+    /// It is synchronous, because libraries that write certificates call it so. It takes as long as
+    /// the adapter's device does.
     ///
     /// # Errors
     /// Fails if the adapter does.
@@ -168,10 +120,5 @@ mod tests {
         assert_eq!(Fixed([0; 64]).sign_der(b"").unwrap(), [0x30, 6, 2, 1, 0, 2, 1, 0]);
         let longest = Fixed([0xff; 64]).sign_der(b"").unwrap();
         assert_eq!((longest.len(), &longest[..5]), (72, &[0x30, 70, 2, 33, 0][..]));
-    }
-
-    #[test]
-    fn a_stored_key_shows_no_byte_in_debug() {
-        assert_eq!(format!("{:?}", StoredKey::new(vec![7; 32])), "StoredKey");
     }
 }
