@@ -22,7 +22,7 @@ use countersign_core::limits::{
     ACTIVATIONS_LISTED_MAX, COMMIT_TRIES_MAX, FRAME_BYTES_MAX, IDENTITIES_PER_DEVICE_MAX,
 };
 use countersign_core::name;
-use countersign_core::port::Versioned;
+use countersign_core::port::{Keys as _, Signer, SigningRole, Versioned};
 use countersign_core::push::{Push, Registration};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Tenant;
@@ -119,7 +119,9 @@ impl Devices {
             return Ok(Some(created(answer.clone(), &admitted.redemption.code)));
         }
 
-        let (device, keys, answer) = self.issue(asked, &admitted, now)?;
+        let signer = self.0.private_keys.prepare(&admitted.tenant.name, SigningRole::Authority);
+        let signer = signer.await?;
+        let (device, keys, answer) = self.issue(asked, &admitted, &signer, now)?;
         let (id, serial_number) = (device.id, device.serial_number);
         let Redemption { activation, code, .. } = admitted.redemption;
         let enrolment = Enrolment {
@@ -194,6 +196,7 @@ impl Devices {
         &self,
         asked: &EnrolmentRequest,
         admitted: &Admitted,
+        signer: &impl Signer,
         now: Timestamp,
     ) -> Result<(Device, Vec<IdentityKey>, Vec<u8>), Refused> {
         let (tenant, user) = (&admitted.tenant, &admitted.user.value);
@@ -203,7 +206,8 @@ impl Devices {
             SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };
         let (mut identities, mut keys) = (Vec::new(), Vec::new());
         for (request, wanted) in requests(asked)?.into_iter().zip(&asked.identities) {
-            let issued = request.issue(tenant, &user.name, serial_number, random_u128(), now);
+            let issued =
+                request.issue(tenant, signer, &user.name, serial_number, random_u128(), now);
             let issued = issued.map_err(|fault| {
                 error!("Failed while issuing a certificate: {fault:#}");
                 Refused::from(Code::Internal)
@@ -213,7 +217,7 @@ impl Devices {
                 id,
                 usage: identities::usage(wanted.usage),
                 certificate: issued.certificate,
-                chain: vec![tenant.authority.certificate.clone()],
+                chain: vec![tenant.authority_certificate.clone()],
                 labels: admitted.redemption.activation.value.labels.clone(),
                 proposed_labels: wanted.proposed_labels.clone(),
                 enabled: true,

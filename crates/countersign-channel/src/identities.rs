@@ -9,6 +9,7 @@ use countersign_core::device::{Device, Identity, Usage};
 use countersign_core::enrolment::{IdentityKey, NewIdentity};
 use countersign_core::id::IdentityId;
 use countersign_core::name;
+use countersign_core::port::{Keys as _, Signer, SigningRole};
 use countersign_core::tenant::Tenant;
 use countersign_proof::public_key;
 use countersign_wire::body::{self, Code, Imported, IssuedIdentity, Use};
@@ -30,14 +31,21 @@ pub(super) async fn add(
         serde_json::from_slice(&device_auth.body).map_err(|_| Code::BadRequest)?;
     name::normalize(&mut asked.proposed_labels).map_err(|_| Code::BadRequest)?;
     let request = proved_request(&device_auth, &asked)?;
-    if let Some(imported) = &asked.imported {
+    let held = |certificate: &[u8]| {
+        public_key(certificate).is_ok_and(|key| key.as_slice() == request.public_key())
+    };
+    let source = match &asked.imported {
+        Some(imported) if held(&imported.certificate) => Source::Imported(imported),
         // The certificate must be for the key that the device holds.
-        if public_key(&imported.certificate).ok().as_deref() != Some(request.public_key()) {
-            return Err(Code::BadRequest.into());
+        Some(_) => return Err(Code::BadRequest.into()),
+        None => {
+            let keys = &devices.0.private_keys;
+            Source::Issued(keys.prepare(&device_auth.tenant, SigningRole::Authority).await?)
         }
-    }
-    let issue =
-        |tenant: &Tenant, device: &Device| devices.certify(&asked, &request, tenant, device);
+    };
+    let issue = |tenant: &Tenant, device: &Device| {
+        devices.certify(&asked, &request, &source, tenant, device)
+    };
     let (device, key, usage) = (device_auth.device, request.public_key(), usage(asked.usage));
     let added = devices.0.core.add_identity(&device_auth.tenant, device, key, usage, issue).await?;
     info!(device.id = %device, "Device {device} has the identity {}", added.id);
@@ -48,6 +56,14 @@ pub(super) async fn add(
         chain: added.chain,
     };
     Ok((StatusCode::CREATED, Json(issued)))
+}
+
+/// Where the certificate of a new identity comes from.
+enum Source<'a, S> {
+    /// The device has it from an authority that the tenant trusts.
+    Imported(&'a Imported),
+    /// The tenant's own authority issues it, with this key.
+    Issued(S),
 }
 
 /// The certificate request, whose key proved that it belongs to this device.
@@ -66,25 +82,29 @@ fn proved_request(
 }
 
 impl Devices {
-    /// The identity, with the certificate of the request or one of the tenant's own authority.
+    /// The identity, with its certificate from `source`.
     fn certify(
         &self,
         asked: &body::NewIdentity,
         request: &authority::Request,
+        source: &Source<'_, impl Signer>,
         tenant: &Tenant,
         device: &Device,
     ) -> Result<NewIdentity, Fault> {
         let core = &self.0.core;
-        let (certificate, chain, certificate_serial) =
-            if let Some(Imported { certificate, chain }) = &asked.imported {
+        let (certificate, chain, certificate_serial) = match source {
+            Source::Imported(Imported { certificate, chain }) => {
                 (certificate.clone(), chain.clone(), None)
-            } else {
+            }
+            Source::Issued(signer) => {
                 let (user, number) = (&device.user, device.serial_number);
-                let issued = request.issue(tenant, user, number, core.random_u128(), core.now());
+                let serial = core.random_u128();
+                let issued = request.issue(tenant, signer, user, number, serial, core.now());
                 let issued = issued.map_err(Fault::while_doing("issuing a certificate"))?;
-                let chain = vec![tenant.authority.certificate.clone()];
+                let chain = vec![tenant.authority_certificate.clone()];
                 (issued.certificate, chain, Some(issued.serial))
-            };
+            }
+        };
         let identity = Identity {
             id: IdentityId(core.random_u128()),
             usage: usage(asked.usage),

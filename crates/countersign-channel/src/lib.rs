@@ -39,8 +39,8 @@ use crate::digest_url::DigestUrlVerifier;
 use countersign_delivery::push::Pushes;
 use countersign_http::listen::KnownNetworks;
 use countersign_http::tries::Tries;
-use countersign_node::Core;
 use countersign_node::task::Shutdown;
+use countersign_node::{Core, PrivateKeys};
 
 /// The operator's settings for devices.
 #[derive(Debug)]
@@ -63,8 +63,28 @@ pub struct ChannelSettings {
 #[derive(Clone)]
 pub struct Devices(Arc<StrangerPermit>);
 
+/// The parts of the process that the channel uses.
+pub struct Parts {
+    /// The engine.
+    pub core: Arc<Core>,
+    /// Private keys of tenants, with which certificates are issued.
+    pub private_keys: PrivateKeys,
+    /// The senders of push services.
+    pub pushes: Pushes,
+    /// The verifier of digests at their own addresses.
+    pub digest_url: DigestUrlVerifier,
+    /// The tasks of the process.
+    pub tasks: Shutdown,
+    /// Networks for which connections are reserved.
+    pub known: KnownNetworks,
+    /// The operator's settings.
+    pub rules: ChannelSettings,
+}
+
 struct StrangerPermit {
     core: Arc<Core>,
+    /// Private keys of tenants.
+    private_keys: PrivateKeys,
     pushes: Pushes,
     digest_url: DigestUrlVerifier,
     tasks: Shutdown,
@@ -78,18 +98,12 @@ struct StrangerPermit {
 
 impl Devices {
     /// Joins the parts of a process that began at `begun`.
-    pub fn new(
-        core: Arc<Core>,
-        pushes: Pushes,
-        digest_url: DigestUrlVerifier,
-        tasks: Shutdown,
-        known: KnownNetworks,
-        rules: ChannelSettings,
-        begun: Timestamp,
-    ) -> Self {
+    pub fn new(parts: Parts, begun: Timestamp) -> Self {
+        let Parts { core, private_keys, pushes, digest_url, tasks, known, rules } = parts;
         let replays = Replays::since(begun);
         Self(Arc::new(StrangerPermit {
             core,
+            private_keys,
             pushes,
             digest_url,
             tasks,

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod enrolment;
 pub mod event;
 pub mod id;
+pub mod key;
 pub mod limited_cache;
 pub mod limits;
 pub mod name;

@@ -87,6 +87,8 @@ pub const SWEEP_MAX: u16 = 512;
 pub const PURGE_MAX: u16 = 50;
 /// The verified certificates that a node caches.
 pub const SIGNERS_CACHED_MAX: usize = 65_536;
+/// The opened private keys of tenants that a node caches.
+pub const SIGNING_KEYS_CACHED_MAX: usize = 4_096;
 /// The devices whose authentication keys a node caches.
 pub const AUTH_KEYS_REMEMBERED_MAX: usize = 65_536;
 /// The approximate size of a node's context cache, in bytes.

@@ -1,22 +1,26 @@
 //! The ports of the core: all traits through which it reaches the world.
 //!
 //! [`Ledger`] and [`Registry`] are the durable truth. [`Notifier`] wakes connected devices and
-//! waiting callers, and may lose a notification. [`Clock`] and [`Entropy`] are time and randomness.
+//! waiting callers, and may lose a notification. [`Keys`] signs with private keys. [`Clock`] and
+//! [`Entropy`] are time and randomness.
 //! The contract of each trait is written here, and one test suite checks it against every adapter.
 
 mod commit;
+mod keys;
 mod registry;
 
 use core::future::Future;
 use std::sync::Arc;
 
 pub use commit::{Change, Commit, Committed, Preconditions, StoredMax, TransactionChange};
+pub use keys::{CallbackMacs, Keys, Signer};
 pub use registry::Registry;
 
 use crate::delivery::{Capacity, Delivery, Destination, Settlement};
 use crate::device::{Device, Identity};
 use crate::event::RecordedEvent;
 use crate::id::{ClientId, DeviceId, IdentityId, RequestKey, TenantName, TransactionId, UserName};
+pub use crate::key::{PublicKey, SigningRole, StoredKey};
 use crate::push_policy::{Contact, PushSnapshot};
 use crate::refusal::Fault;
 use crate::spec::{Dialect, Recipients};

@@ -1,31 +1,34 @@
 //! Tenants, each with its own certificate authority, clients and API keys.
 
 use crate::id::{ApiKeyId, ClientId, TenantName};
-use crate::secret::{Key32, Secret};
+use crate::key::{PublicKey, StoredKey};
 use crate::time::Timestamp;
 
-/// An organisation, such as a bank. Its data is separate from that of other tenants.
+/// An organisation, such as a bank. Its data is separate from that of other tenants. It has its own
+/// certificate authority, whose private key only [`Keys`](crate::port::Keys) uses.
 #[derive(Clone, Debug)]
 pub struct Tenant {
     /// The tenant's name, which is its key everywhere.
     pub name: TenantName,
-    /// The issuer of the tenant's device certificates.
-    pub authority: Authority,
+    /// The certificate of the tenant's own authority, which issues its device certificates, DER.
+    pub authority_certificate: Vec<u8>,
     /// The trust anchors of its device certificates, DER, including its own authority.
     pub roots: Vec<Vec<u8>>,
-    /// The P-256 key that signs the tenant's access tokens, PKCS#8 DER.
-    pub token_key: Secret<Vec<u8>>,
+    /// The key that verifies the tenant's access tokens.
+    pub token_public_key: PublicKey,
     /// The time of the creation.
     pub created_at: Timestamp,
 }
 
-/// The tenant's embedded certificate authority.
+/// A tenant to create, with its private keys.
 #[derive(Clone, Debug)]
-pub struct Authority {
-    /// The authority's certificate, DER.
-    pub certificate: Vec<u8>,
-    /// The authority's key, PKCS#8 DER.
-    pub key: Secret<Vec<u8>>,
+pub struct NewTenant {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The private key of its authority.
+    pub authority_key: StoredKey,
+    /// The private key of its access tokens.
+    pub token_key: StoredKey,
 }
 
 /// A client: an application of a relying party that starts transactions.
@@ -40,10 +43,6 @@ pub struct Client {
     /// SHA-256 of the client's secret. The secret is random and long, so that no slow hash is
     /// needed.
     pub secret_digest: [u8; 32],
-    /// The key that signs the client's callbacks.
-    pub webhook_key: Key32,
-    /// The older key. While receivers change over, both keys sign.
-    pub webhook_key_before: Option<Key32>,
     /// The scopes of the client's tokens, by the dialects' names; `None` means all scopes.
     pub scopes: Option<Vec<String>>,
     /// The time of the creation.

@@ -10,7 +10,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use countersign_core::Fault;
 use countersign_core::delivery::{
     Attempt, Capacity, Circuit, Delivery, DeliveryKind, Destination, RetryPolicy, Settlement,
@@ -19,7 +18,7 @@ use countersign_core::delivery::{
 use countersign_core::limits::{
     DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
 };
-use countersign_core::port::{Claim, Claimed, Handle, Registry as _};
+use countersign_core::port::{Claim, Claimed, Handle, Keys as _};
 use countersign_core::push_policy::{PushSnapshot, RETRY};
 use countersign_core::time::Timestamp;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
@@ -30,11 +29,11 @@ use tracing::{error, info, warn};
 
 use super::push::Pushes;
 use super::settlements::SettlementBatcher;
-use super::webhook::{CallOutcome, CallbackClient, Message};
+use super::webhook::{CallOutcome, CallbackClient, Message, signed_content};
 use super::{Callers, ResultBody};
 use countersign_egress::names;
 use countersign_node::task::{Shutdown, panic_message};
-use countersign_node::{Core, log};
+use countersign_node::{Core, PrivateKeys, log};
 
 /// How often the ledger is asked for due deliveries without a notification: for retries, and for
 /// deliveries of other nodes.
@@ -65,8 +64,8 @@ pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, ta
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweeps = tokio::time::interval(FORSAKE_EVERY);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let Callers { webhook, pushes, result_body } = callers;
-    let dispatcher = Arc::new(Dispatcher { core, webhook, pushes, result_body, rules });
+    let Callers { keys, webhook, pushes, result_body } = callers;
+    let dispatcher = Arc::new(Dispatcher { core, keys, webhook, pushes, result_body, rules });
     let mut worker = Worker::new(Arc::clone(&dispatcher));
     let mut settlements = SettlementBatcher::new(Arc::clone(&dispatcher.core));
     let mut paying = FuturesUnordered::new();
@@ -111,6 +110,7 @@ pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, ta
 /// The parts that the calls need.
 pub(super) struct Dispatcher {
     pub(super) core: Arc<Core>,
+    keys: PrivateKeys,
     webhook: CallbackClient,
     pub(super) pushes: Pushes,
     result_body: ResultBody,
@@ -258,8 +258,7 @@ impl Worker {
 /// The content of a callback, once it has been loaded.
 struct CallbackRequest {
     callback: countersign_core::spec::Callback,
-    body: Bytes,
-    client: countersign_core::tenant::Client,
+    message: Message,
 }
 
 impl Dispatcher {
@@ -292,7 +291,7 @@ impl Dispatcher {
         }
         let (attempt, told, heard) = match self.letter(&delivery).await {
             Ok(Some(letter)) => {
-                let outcome = self.call(&delivery, &letter).await;
+                let outcome = self.call(letter).await;
                 (outcome.attempt(), outcome.to_string(), ReceiverHealth::of(&outcome))
             }
             Ok(None) => {
@@ -319,21 +318,17 @@ impl Dispatcher {
         let Some(transaction) = core.find(tenant, &handle).await? else { return Ok(None) };
         let Some(callback) = transaction.spec.callback.clone() else { return Ok(None) };
         let Some(body) = (self.result_body)(&transaction) else { return Ok(None) };
-        let client = core.registry().client(tenant, &transaction.spec.client).await?;
-        Ok(client.map(|client| CallbackRequest { callback, body: body.into(), client }))
+        let (id, at, client) = (delivery.id, core.now(), &transaction.spec.client);
+        let content = signed_content(id, at, &body);
+        let macs = self.keys.callback_macs(tenant, client, &content).await?;
+        Ok(macs.map(|macs| {
+            let message = Message { id, at, body: body.into(), macs };
+            CallbackRequest { callback, message }
+        }))
     }
 
-    async fn call(&self, delivery: &Delivery, letter: &CallbackRequest) -> CallOutcome {
-        let client = &letter.client;
-        let keys: Vec<_> =
-            std::iter::once(&client.webhook_key).chain(&client.webhook_key_before).collect();
-        let message = Message {
-            id: delivery.id,
-            at: self.core.now(),
-            body: letter.body.clone(),
-            keys: &keys,
-        };
-        let outcome = self.webhook.call(&letter.callback, message).await;
+    async fn call(&self, letter: CallbackRequest) -> CallOutcome {
+        let outcome = self.webhook.call(&letter.callback, letter.message).await;
         metrics::counter!("countersign_delivery_attempts_total", "outcome" => outcome.as_str())
             .increment(1);
         outcome

@@ -38,6 +38,7 @@ use countersign_config::{Config, DeliveryConfig};
 use countersign_egress::names::Names;
 use countersign_egress::outbound::Outbound;
 use countersign_egress::resolve::Resolver;
+use countersign_node::PrivateKeys;
 
 /// Renders a callback's body from a transaction's end, in the format of its dialect. `None` before
 /// the end.
@@ -45,6 +46,7 @@ pub type ResultBody = fn(&Transaction) -> Option<Vec<u8>>;
 
 /// The clients that make calls, as the operator configured them.
 pub struct Callers {
+    pub keys: PrivateKeys,
     pub webhook: CallbackClient,
     pub pushes: Pushes,
     pub result_body: ResultBody,
@@ -57,6 +59,7 @@ impl Callers {
     /// Names the problem with a file of certificates.
     pub fn new(
         config: &Config,
+        keys: PrivateKeys,
         names: &Names,
         resolver: Resolver,
         result_body: ResultBody,
@@ -69,7 +72,7 @@ impl Callers {
         let roots = self::roots("push.extra_ca_file", file)?;
         let trusting = Outbound::trusting(names, &roots, delivery.timeout)?;
         let pushes = Pushes::new(&config.push, guarded, trusting, resolver);
-        Ok(Self { webhook, pushes, result_body })
+        Ok(Self { keys, webhook, pushes, result_body })
     }
 }
 

@@ -5,13 +5,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use countersign_core::delivery::Attempt;
 use countersign_core::id::DeliveryId;
-use countersign_core::secret::Key32;
+use countersign_core::port::CallbackMacs;
 use countersign_core::spec::Callback;
 use countersign_core::time::Timestamp;
 use http::header::{CONTENT_TYPE, USER_AGENT};
@@ -27,15 +26,15 @@ pub(super) const AGENT: &str = concat!("Countersign/", env!("CARGO_PKG_VERSION")
 pub struct CallbackClient(Outbound);
 
 /// The content of one call.
-pub struct Message<'a> {
+pub struct Message {
     /// The delivery's id, the same in each attempt.
     pub id: DeliveryId,
     /// The time of this attempt.
     pub at: Timestamp,
     /// The result, in its dialect's format.
     pub body: Bytes,
-    /// The keys that sign it, newest first.
-    pub keys: &'a [&'a Key32],
+    /// The MACs of its [`signed_content`].
+    pub macs: CallbackMacs,
 }
 
 /// The outcome of a call.
@@ -54,7 +53,7 @@ impl CallbackClient {
     }
 
     /// Makes one call. The outcome depends only on the answer's head.
-    pub async fn call(&self, callback: &Callback, message: Message<'_>) -> CallOutcome {
+    pub async fn call(&self, callback: &Callback, message: Message) -> CallOutcome {
         // The address was checked when the transaction started; it is checked again by today's
         // configuration.
         let Ok(url) = Url::parse(&callback.url) else {
@@ -70,7 +69,7 @@ impl CallbackClient {
 
 /// The caller's own headers, and ours. If both contain one, ours is sent, except for the agent's
 /// name.
-fn headers(callback: &Callback, message: &Message<'_>) -> HeaderMap {
+fn headers(callback: &Callback, message: &Message) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &callback.headers {
         // Both were checked when the transaction started.
@@ -85,9 +84,11 @@ fn headers(callback: &Callback, message: &Message<'_>) -> HeaderMap {
 }
 
 /// Adds the headers of Standard Webhooks.
-pub(super) fn sign(headers: &mut HeaderMap, message: &Message<'_>) {
+pub(super) fn sign(headers: &mut HeaderMap, message: &Message) {
     let (id, at) = (message.id.to_string(), message.at.seconds().to_string());
-    let signatures = message.keys.iter().map(|key| signature(key, &id, &at, &message.body));
+    let CallbackMacs { newest, before } = message.macs;
+    let signatures = std::iter::once(newest).chain(before);
+    let signatures = signatures.map(|mac| format!("v1,{}", BASE64.encode(mac)));
     let signatures = signatures.collect::<Vec<_>>().join(" ");
     for (name, value) in
         [("webhook-id", id), ("webhook-timestamp", at), ("webhook-signature", signatures)]
@@ -97,13 +98,11 @@ pub(super) fn sign(headers: &mut HeaderMap, message: &Message<'_>) {
     }
 }
 
-/// `v1,` and base64 of the HMAC.
-fn signature(key: &Key32, id: &str, at: &str, body: &[u8]) -> String {
-    let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()));
-    for part in [id.as_bytes(), b".", at.as_bytes(), b".", body] {
-        mac.update(part);
-    }
-    format!("v1,{}", BASE64.encode(mac.sign()))
+/// The bytes that a call's signatures are over: `id.timestamp.body`.
+pub(super) fn signed_content(id: DeliveryId, at: Timestamp, body: &[u8]) -> Vec<u8> {
+    let mut content = format!("{id}.{}.", at.seconds()).into_bytes();
+    content.extend_from_slice(body);
+    content
 }
 
 impl CallOutcome {
@@ -155,25 +154,32 @@ impl fmt::Display for CallOutcome {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::hmac;
+
     use super::*;
+
+    /// The `webhook-signature` header of a message with this MAC.
+    fn signature(newest: [u8; 32], before: Option<[u8; 32]>) -> String {
+        let mut headers = HeaderMap::new();
+        let (id, at, body) = (DeliveryId(7), Timestamp(0), Bytes::new());
+        sign(&mut headers, &Message { id, at, body, macs: CallbackMacs { newest, before } });
+        headers["webhook-signature"].to_str().unwrap().to_owned()
+    }
+
+    fn mac(key: &[u8], content: &[u8]) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        hmac::sign(&key, content).as_ref().try_into().unwrap()
+    }
 
     /// The example of the Standard Webhooks specification's reference libraries.
     #[test]
     fn a_signature_is_that_of_standard_webhooks() {
         let key = BASE64.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let mac = |key: &[u8]| {
-            let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-            let text = br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
-            BASE64.encode(hmac::sign(&key, text))
-        };
-        assert_eq!(mac(&key), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        let ours = signature(
-            &Key32::copied(&[7; 32]),
-            "msg_p5jXN8AQM9LWM0D4loKWxJek",
-            "1614265330",
-            br#"{"test": 2432232314}"#,
-        );
-        assert_eq!(ours, format!("v1,{}", mac(&[7; 32])));
+        let text = br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
+        let expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+        assert_eq!(signature(mac(&key, text), None), expected);
+        let both = signature([1; 32], Some(mac(&key, text)));
+        assert_eq!(both, format!("v1,{} {expected}", BASE64.encode([1; 32])));
     }
 
     /// `cargo xtask test` also checks the vectors with the specification's own library.
@@ -185,11 +191,11 @@ mod tests {
         assert!(!cases.is_empty());
         for case in cases {
             let text = |name: &str| case[name].as_str().unwrap();
-            let secret = text("secret").strip_prefix("whsec_").unwrap();
-            let key = Key32::copied(&BASE64.decode(secret).unwrap().try_into().unwrap());
-            let at = case["timestamp"].to_string();
-            let ours = signature(&key, text("id"), &at, text("body").as_bytes());
-            assert_eq!(ours, text("signature"));
+            let key = BASE64.decode(text("secret").strip_prefix("whsec_").unwrap()).unwrap();
+            let id = DeliveryId(u128::from_str_radix(text("id"), 16).unwrap());
+            let at = Timestamp(case["timestamp"].as_u64().unwrap() * 1_000);
+            let content = signed_content(id, at, text("body").as_bytes());
+            assert_eq!(signature(mac(&key, &content), None), text("signature"));
         }
     }
 
@@ -203,13 +209,11 @@ mod tests {
                 ("User-Agent".into(), "Shop".into()),
             ],
         };
-        let key = Key32::copied(&[1; 32]);
-        let before = Key32::copied(&[2; 32]);
         let message = Message {
             id: DeliveryId(7),
             at: Timestamp(1_999),
             body: Bytes::from_static(b"{}"),
-            keys: &[&key, &before],
+            macs: CallbackMacs { newest: [1; 32], before: Some([2; 32]) },
         };
         let headers = headers(&callback, &message);
         assert_eq!(headers["x-order"], "7");

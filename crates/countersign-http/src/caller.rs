@@ -134,7 +134,7 @@ impl Authenticator {
         headers: &HeaderMap,
     ) -> Result<Caller, AuthError> {
         let Some(token) = bearer(headers) else {
-            return self.known_tenant(tenant).await.and(Err(AuthError::NotAuthenticated));
+            return self.check_tenant(tenant).await.and(Err(AuthError::NotAuthenticated));
         };
         match self.tokens.known(Issuer::Realm, token, self.core.now()) {
             Some((known, bearer)) if known == *tenant => Ok(bearer.of(known)),
@@ -287,6 +287,14 @@ impl Authenticator {
     pub async fn tenant(&self, name: &str) -> Result<Tenant, AuthError> {
         let name = name.parse().map_err(|_| AuthError::NoTenant)?;
         self.known_tenant(&name).await
+    }
+
+    /// Checks that there is a tenant of that name.
+    ///
+    /// # Errors
+    /// [`AuthError::NoTenant`] if it does not exist.
+    pub(crate) async fn check_tenant(&self, name: &TenantName) -> Result<(), AuthError> {
+        if self.core.has_tenant(name).await? { Ok(()) } else { Err(AuthError::NoTenant) }
     }
 
     /// Forgets addresses without recent failures.

@@ -46,8 +46,9 @@ struct JwkSet {
 /// # Errors
 /// [`AuthError::NoTenant`] if the realm does not exist.
 pub async fn document(authenticator: &Authenticator, realm: &str) -> Result<Response, AuthError> {
-    let tenant = authenticator.tenant(realm).await?;
-    let issuer = authenticator.tokens.issuer(Issuer::Realm, &tenant.name);
+    let tenant = realm.parse().map_err(|_| AuthError::NoTenant)?;
+    authenticator.check_tenant(&tenant).await?;
+    let issuer = authenticator.tokens.issuer(Issuer::Realm, &tenant);
     let document = Document {
         token_endpoint: format!("{issuer}/protocol/openid-connect/token"),
         jwks_uri: format!("{issuer}/protocol/openid-connect/certs"),
@@ -67,7 +68,7 @@ pub async fn document(authenticator: &Authenticator, realm: &str) -> Result<Resp
 /// [`AuthError::NoTenant`] if the realm does not exist.
 pub async fn keys(authenticator: &Authenticator, realm: &str) -> Result<Response, AuthError> {
     let tenant = authenticator.tenant(realm).await?;
-    let (x, y) = point(&tenant)?;
+    let (x, y) = point(&tenant.token_public_key);
     let kid = thumbprint(&x, &y);
     let key = Jwk { kty: "EC", crv: "P-256", x, y, usage: "sig", alg: "ES256", kid };
     Ok(Json(JwkSet { keys: [key] }).into_response())

@@ -74,7 +74,7 @@ pub async fn token(authenticator: &Authenticator, tenant: &str, request: Request
         let form = Form::read(request).await?;
         form.asks_for_own_token()?;
         let (tenant, client) = form.client(authenticator, tenant).await?;
-        issue(authenticator, Issuer::Realm, &tenant, &client, String::new())
+        issue(authenticator, Issuer::Realm, &tenant.name, &client, String::new()).await
     };
     token.await.into_response()
 }
@@ -83,16 +83,16 @@ pub async fn token(authenticator: &Authenticator, tenant: &str, request: Request
 ///
 /// # Errors
 /// If the tenant's key is broken.
-pub fn issue(
+pub async fn issue(
     authenticator: &Authenticator,
     issuer: Issuer,
-    tenant: &Tenant,
+    tenant: &TenantName,
     client: &Client,
     scope: String,
 ) -> Result<TokenResponse, Refusal> {
     let (now, jti) = (authenticator.core.now(), authenticator.core.random_u128());
     let grant = Grant { issuer, tenant, client: &client.id, scope: &scope };
-    let access_token = authenticator.tokens.issue(grant, jti, now).map_err(|fault| {
+    let access_token = authenticator.tokens.issue(grant, jti, now).await.map_err(|fault| {
         error!("Failed while issuing a token: {fault:#}");
         FAILED
     })?;

@@ -10,14 +10,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::limited_cache::LimitedCache;
+use countersign_core::port::{Keys as _, Signer as _, SigningRole};
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use parking_lot::Mutex;
-use rcgen::{KeyPair, PublicKeyData as _};
 use serde::{Deserialize, Serialize};
 
 use super::token_key;
+use countersign_node::PrivateKeys;
 
 /// The largest token that is read; real ones have a few hundred bytes.
 const TOKEN_BYTES_MAX: usize = 2 * 1024;
@@ -55,6 +56,7 @@ struct AccessClaims {
 /// Issues tokens, and caches those that it has verified.
 #[derive(Debug)]
 pub struct Tokens {
+    keys: PrivateKeys,
     lifetime: Duration,
     /// The server's public address.
     server: String,
@@ -99,7 +101,7 @@ pub struct Grant<'a> {
     /// The issuer.
     pub issuer: Issuer,
     /// The client's tenant.
-    pub tenant: &'a Tenant,
+    pub tenant: &'a TenantName,
     /// The client, which has authenticated.
     pub client: &'a ClientId,
     /// The scopes, separated by blanks.
@@ -108,9 +110,9 @@ pub struct Grant<'a> {
 
 impl Tokens {
     /// Issues tokens that are valid for `lifetime`, for the server at this public address.
-    pub fn new(lifetime: Duration, server: &str) -> Self {
+    pub fn new(keys: PrivateKeys, lifetime: Duration, server: &str) -> Self {
         let verified = Mutex::new(LimitedCache::new(TOKENS_REMEMBERED_MAX));
-        Self { lifetime, server: server.to_owned(), verified }
+        Self { keys, lifetime, server: server.to_owned(), verified }
     }
 
     /// The address of the issuer of a tenant's tokens, at which a realm is discovered (RFC 8414,
@@ -139,11 +141,16 @@ impl Tokens {
     /// Issues a token to an authenticated client.
     ///
     /// # Errors
-    /// If the tenant's key is broken.
-    pub fn issue(&self, grant: Grant<'_>, jti: u128, now: Timestamp) -> anyhow::Result<String> {
+    /// If the tenant's key cannot be used.
+    pub async fn issue(
+        &self,
+        grant: Grant<'_>,
+        jti: u128,
+        now: Timestamp,
+    ) -> anyhow::Result<String> {
         let Grant { issuer, tenant, client, scope } = grant;
         let claims = AccessClaims {
-            iss: self.issuer(issuer, &tenant.name),
+            iss: self.issuer(issuer, tenant),
             sub: client.to_string(),
             client_id: client.to_string(),
             scope: scope.to_owned(),
@@ -151,10 +158,18 @@ impl Tokens {
             exp: now.seconds() + self.lifetime.as_secs(),
             jti: format!("{jti:032x}"),
         };
-        let kid = Some(token_key::key_name(tenant)?);
+        let signer = self.keys.prepare(tenant, SigningRole::Tokens).await?;
+        let kid = Some(token_key::key_name(signer.public_key()));
         let header = Header { typ: Some(TYPE.into()), kid, ..Header::new(Algorithm::ES256) };
-        let key = EncodingKey::from_ec_der(tenant.token_key.expose());
-        jsonwebtoken::encode(&header, &claims, &key).context("signing an access token")
+        let part = |json| BASE64URL.encode(json);
+        // RFC 7515, section 5.1.
+        let mut token = part(serde_json::to_vec(&header).context("writing a token's header")?);
+        token.push('.');
+        token += &part(serde_json::to_vec(&claims).context("writing a token's claims")?);
+        let signature = signer.sign(token.as_bytes()).context("signing an access token")?;
+        token.push('.');
+        BASE64URL.encode_string(signature, &mut token);
+        Ok(token)
     }
 
     /// The client of this token, if the token is cached and still valid.
@@ -185,8 +200,7 @@ impl Tokens {
         if header.typ.as_deref() != Some(TYPE) {
             return None;
         }
-        let key = KeyPair::try_from(tenant.token_key.expose().as_slice()).ok()?;
-        let key = DecodingKey::from_ec_der(key.der_bytes());
+        let key = DecodingKey::from_ec_der(&tenant.token_public_key);
         let mut rules = Validation::new(Algorithm::ES256);
         rules.set_issuer(&[self.issuer(issuer, &tenant.name)]);
         rules.set_required_spec_claims(&["iss", "sub", "exp"]);
@@ -242,27 +256,49 @@ fn name(token: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use countersign_core::port::{Change, Commit, Ledger as _};
     use countersign_node::authority::found_tenant;
+    use countersign_store::Store;
 
-    fn tokens() -> Tokens {
-        Tokens::new(Duration::from_mins(5), "https://localhost")
+    /// Tenants `acme` and `other`, and the issuer of their tokens.
+    async fn world() -> (Tokens, Tenant, Tenant) {
+        let store = Store::memory();
+        let tenant = async |name: &str| {
+            let name = name.parse().unwrap();
+            let new =
+                found_tenant(&store.private_keys(), name, 7, Timestamp(1_000_000)).await.unwrap();
+            let tenant = new.tenant.clone();
+            let change = Change::CreateTenant(Box::new(new));
+            store.commit(Commit { change, events: Vec::new() }).await.unwrap();
+            tenant
+        };
+        let (acme, other) = (tenant("acme").await, tenant("other").await);
+        let lifetime = Duration::from_mins(5);
+        (Tokens::new(store.private_keys(), lifetime, "https://localhost"), acme, other)
     }
 
-    fn tenant(name: &str) -> Tenant {
-        found_tenant(name.parse().unwrap(), 7, Timestamp(1_000_000)).unwrap()
-    }
-
-    fn issue(tokens: &Tokens, issuer: Issuer, tenant: &Tenant) -> String {
-        let grant = Grant { issuer, tenant, client: &"shop".parse().unwrap(), scope: "read write" };
-        tokens.issue(grant, 1, NOW).unwrap()
+    async fn issue(tokens: &Tokens, issuer: Issuer, tenant: &Tenant) -> String {
+        let client = &"shop".parse().unwrap();
+        let grant = Grant { issuer, tenant: &tenant.name, client, scope: "read write" };
+        tokens.issue(grant, 1, NOW).await.unwrap()
     }
 
     const NOW: Timestamp = Timestamp(2_000_000);
 
-    #[test]
-    fn a_token_holds_for_its_tenant_until_it_expires() {
-        let (tokens, acme) = (tokens(), tenant("acme"));
-        let token = issue(&tokens, Issuer::Realm, &acme);
+    #[tokio::test]
+    async fn a_tokens_header_names_its_type_its_algorithm_and_its_key() {
+        let (tokens, acme, _) = world().await;
+        let token = issue(&tokens, Issuer::Realm, &acme).await;
+        let header = BASE64URL.decode(token.split('.').next().unwrap()).unwrap();
+        let kid = token_key::key_name(&acme.token_public_key);
+        let expected = format!(r#"{{"typ":"at+jwt","alg":"ES256","kid":"{kid}"}}"#);
+        assert_eq!(String::from_utf8(header).unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_token_holds_for_its_tenant_until_it_expires() {
+        let (tokens, acme, _) = world().await;
+        let token = issue(&tokens, Issuer::Realm, &acme).await;
         assert_eq!(tokens.known(Issuer::Realm, &token, NOW), None);
         let held = tokens.verify(Issuer::Realm, &acme, &token, NOW).unwrap();
         assert_eq!((held.client.as_str(), &*held.scope), ("shop", "read write"));
@@ -276,10 +312,10 @@ mod tests {
         assert_eq!(tokens.verify(Issuer::Realm, &acme, &token, late), None);
     }
 
-    #[test]
-    fn another_tenants_token_and_a_changed_one_hold_nowhere() {
-        let (tokens, acme, other) = (tokens(), tenant("acme"), tenant("other"));
-        let token = issue(&tokens, Issuer::Realm, &acme);
+    #[tokio::test]
+    async fn another_tenants_token_and_a_changed_one_hold_nowhere() {
+        let (tokens, acme, other) = world().await;
+        let token = issue(&tokens, Issuer::Realm, &acme).await;
         assert_eq!(tokens.verify(Issuer::Realm, &other, &token, NOW), None);
         let (rest, signature) = token.rsplit_once('.').unwrap();
         let (header, claims) = rest.split_once('.').unwrap();
@@ -289,13 +325,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_token_is_good_at_the_door_that_gave_it_only() {
-        let (tokens, acme) = (tokens(), tenant("acme"));
+    #[tokio::test]
+    async fn a_token_is_good_at_the_door_that_gave_it_only() {
+        let (tokens, acme, _) = world().await;
         for (own, other) in
             [(Issuer::Realm, Issuer::AuthServer), (Issuer::AuthServer, Issuer::Realm)]
         {
-            let token = issue(&tokens, own, &acme);
+            let token = issue(&tokens, own, &acme).await;
             let held = tokens.verify(own, &acme, &token, NOW).unwrap();
             assert_eq!(tokens.verify(other, &acme, &token, NOW), None);
             tokens.remember(own, &acme.name, &token, held, "Shop");

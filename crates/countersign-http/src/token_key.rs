@@ -3,35 +3,19 @@
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use countersign_core::Fault;
-use countersign_core::tenant::Tenant;
-use rcgen::{KeyPair, PublicKeyData as _};
+use countersign_core::port::PublicKey;
 
-/// The id of a tenant's token key, in its tokens and its key set.
-///
-/// # Errors
-/// If the key is broken.
-pub(super) fn key_name(tenant: &Tenant) -> Result<String, Fault> {
-    let (x, y) = point(tenant)?;
-    Ok(thumbprint(&x, &y))
+/// The id of a token key, in its tokens and its tenant's key set.
+pub(super) fn key_name(key: &PublicKey) -> String {
+    let (x, y) = point(key);
+    thumbprint(&x, &y)
 }
 
-/// The public half of a tenant's token key: the coordinates of a point on P-256, base64url.
-///
-/// # Errors
-/// If the key is broken.
-pub(super) fn point(tenant: &Tenant) -> Result<(String, String), Fault> {
-    const READING: &str = "reading a tenant's token key";
-    let key = KeyPair::try_from(tenant.token_key.expose().as_slice())
-        .map_err(Fault::while_doing(READING))?;
-    match key.der_bytes() {
-        // SEC 1, section 2.3.3: an uncompressed point.
-        [0x04, coordinates @ ..] if coordinates.len() == 64 => {
-            let (x, y) = coordinates.split_at(32);
-            Ok((BASE64URL.encode(x), BASE64URL.encode(y)))
-        }
-        _ => Err(Fault::new(READING, "it is not a key on P-256")),
-    }
+/// The coordinates of a token key, base64url.
+pub(super) fn point(key: &PublicKey) -> (String, String) {
+    // SEC 1, section 2.3.3: after one byte, both coordinates.
+    let (x, y) = key[1..].split_at(32);
+    (BASE64URL.encode(x), BASE64URL.encode(y))
 }
 
 /// The key's thumbprint: a hash of the required members in order (RFC 7638, section 3).

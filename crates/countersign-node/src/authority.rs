@@ -3,16 +3,18 @@
 
 use anyhow::Context as _;
 use countersign_core::id::{SerialNumber, TenantName, UserName};
-use countersign_core::secret::Secret;
-use countersign_core::tenant::{Authority, Tenant};
+use countersign_core::port::{Keys, Signer, SigningRole};
+use countersign_core::tenant::{NewTenant, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_wire::key_proof::KeyStatement;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SubjectPublicKeyInfo,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey, SubjectPublicKeyInfo,
 };
 use rustls_pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
+
+use crate::log;
 
 /// The validity of an authority, which outlives every certificate that it issues.
 const AUTHORITY_VALIDITY: Duration = Duration::days(365 * 20);
@@ -24,12 +26,19 @@ const SERIAL_MIN: u128 = 1;
 const BACK_DATED: Duration = Duration::days(1);
 
 /// Creates a tenant with its authority, which is its only root and has this serial number, and with
-/// the key of its access tokens.
+/// the key of its access tokens. It exists once it is committed.
 ///
 /// # Errors
 /// If no key can be generated.
-pub fn found_tenant(name: TenantName, serial: u128, now: Timestamp) -> anyhow::Result<Tenant> {
-    let key = KeyPair::generate().context("making the authority's key")?;
+pub async fn found_tenant(
+    keys: &impl Keys,
+    name: TenantName,
+    serial: u128,
+    now: Timestamp,
+) -> anyhow::Result<NewTenant> {
+    let making = "making the authority's key";
+    let (signer, authority_key) =
+        keys.generate(&name, SigningRole::Authority).await.context(making)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = subject(&format!("Countersign CA of {name}"), &name);
     params.serial_number = Some(certificate_serial(serial));
@@ -37,16 +46,40 @@ pub fn found_tenant(name: TenantName, serial: u128, now: Timestamp) -> anyhow::R
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let now_at = moment(now)?;
     (params.not_before, params.not_after) = (now_at - BACK_DATED, now_at + AUTHORITY_VALIDITY);
-    let certificate = params.self_signed(&key).context("signing the authority's certificate")?;
-    let certificate = certificate.der().to_vec();
-    let token_key = KeyPair::generate().context("making the tokens' key")?;
-    Ok(Tenant {
+    let certificate = params.self_signed(&CertificateSigner(&signer));
+    let certificate = certificate.context("signing the authority's certificate")?.der().to_vec();
+    let (tokens, token_key) =
+        keys.generate(&name, SigningRole::Tokens).await.context("making the tokens' key")?;
+    let tenant = Tenant {
         name,
         roots: vec![certificate.clone()],
-        authority: Authority { certificate, key: Secret::new(key.serialize_der()) },
-        token_key: Secret::new(token_key.serialize_der()),
+        authority_certificate: certificate,
+        token_public_key: *tokens.public_key(),
         created_at: now,
-    })
+    };
+    Ok(NewTenant { tenant, authority_key, token_key })
+}
+
+/// A tenant's key in the form that `rcgen` signs with.
+struct CertificateSigner<'a, S>(&'a S);
+
+impl<S: Signer> PublicKeyData for CertificateSigner<'_, S> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_key()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl<S: Signer> SigningKey for CertificateSigner<'_, S> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign_der(message).map_err(|fault| {
+            log(&fault);
+            rcgen::Error::RemoteKeyError
+        })
+    }
 }
 
 /// A device's request for a certificate: its key, which it proved to hold.
@@ -91,24 +124,24 @@ impl Request {
         self.0.key_digest()
     }
 
-    /// Issues the certificate. Only the key is taken from the request. `serial` is random. A serial
-    /// number derived from the key would be the same in two certificates of one key, and a verifier
-    /// that finds the signer by issuer and serial number could confuse them.
+    /// Issues the certificate. Only the key is taken from the request. `signer` is the authority's
+    /// key. `serial` is random. A serial number derived from the key would be the same in two
+    /// certificates of one key, and a verifier that finds the signer by issuer and serial number
+    /// could confuse them.
     ///
     /// # Errors
     /// If the authority's own key or certificate is broken.
     pub fn issue(
         &self,
         tenant: &Tenant,
+        signer: &impl Signer,
         user: &UserName,
         serial_number: SerialNumber,
         serial: u128,
         now: Timestamp,
     ) -> anyhow::Result<Issued> {
-        let key = KeyPair::try_from(tenant.authority.key.expose().as_slice())
-            .context("reading the authority's key")?;
-        let certificate = CertificateDer::from(tenant.authority.certificate.as_slice());
-        let issuer = Issuer::from_ca_cert_der(&certificate, key)
+        let certificate = CertificateDer::from(tenant.authority_certificate.as_slice());
+        let issuer = Issuer::from_ca_cert_der(&certificate, CertificateSigner(signer))
             .context("reading the authority's certificate")?;
 
         let mut params = CertificateParams::default();
@@ -155,17 +188,26 @@ mod tests {
     use std::path::Path;
     use std::process::{Command, Output};
 
+    use countersign_core::port::{Change, Commit, Ledger as _};
+    use countersign_store::{SealedSigner, Store};
     use countersign_wire::body::Use;
     use countersign_wire::key_proof::Subject;
     use der::Decode as _;
-    use rcgen::SigningKey as _;
+    use rcgen::KeyPair;
 
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_795_296_000_000);
 
-    fn tenant() -> Tenant {
-        found_tenant("acme".parse().unwrap(), 1, NOW).unwrap()
+    async fn tenant() -> (Tenant, SealedSigner) {
+        let (store, name) = (Store::memory(), "acme".parse().unwrap());
+        let keys = store.private_keys();
+        let new = found_tenant(&keys, name, 1, NOW).await.unwrap();
+        let tenant = new.tenant.clone();
+        let change = Change::CreateTenant(Box::new(new));
+        store.commit(Commit { change, events: Vec::new() }).await.unwrap();
+        let signer = keys.prepare(&tenant.name, SigningRole::Authority).await.unwrap();
+        (tenant, signer)
     }
 
     fn request(key: &KeyPair) -> Request {
@@ -180,9 +222,14 @@ mod tests {
         Request::parse(&statement, &key.sign(&statement.to_bytes()).unwrap()).unwrap()
     }
 
-    fn issue(request: &Request, tenant: &Tenant, user: &str, serial: u128) -> Vec<u8> {
-        let number = "CSN0000001-1".parse().unwrap();
-        let issued = request.issue(tenant, &user.parse().unwrap(), number, serial, NOW).unwrap();
+    fn issue(
+        request: &Request,
+        (tenant, signer): &(Tenant, SealedSigner),
+        user: &str,
+        serial: u128,
+    ) -> Vec<u8> {
+        let (user, number) = (user.parse().unwrap(), "CSN0000001-1".parse().unwrap());
+        let issued = request.issue(tenant, signer, &user, number, serial, NOW).unwrap();
         assert_eq!(issued.serial, serial.max(1));
         issued.certificate
     }
@@ -196,9 +243,9 @@ mod tests {
         der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, der).unwrap()
     }
 
-    #[test]
-    fn a_serial_number_is_what_was_drawn_and_positive() {
-        let (tenant, key) = (tenant(), KeyPair::generate().unwrap());
+    #[tokio::test]
+    async fn a_serial_number_is_what_was_drawn_and_positive() {
+        let (tenant, key) = (tenant().await, KeyPair::generate().unwrap());
         let request = request(&key);
         let mut serials = HashSet::new();
         for drawn in [0, 2, 0xff, 1 << 127, u128::MAX] {
@@ -213,14 +260,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn openssl_takes_no_message_with_another_users_certificate_in_it_even_without_cades() {
-        let (tenant, key) = (tenant(), KeyPair::generate().unwrap());
+    #[tokio::test]
+    async fn openssl_takes_no_message_with_another_users_certificate_in_it_even_without_cades() {
+        let (tenant, key) = (tenant().await, KeyPair::generate().unwrap());
         let request = request(&key);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let write = |name: &str, text: &str| std::fs::write(path.join(name), text).unwrap();
-        write("ca.pem", &pem(&tenant.authority.certificate));
+        write("ca.pem", &pem(&tenant.0.authority_certificate));
         write("key.pem", &key.serialize_pem());
         write("content", "Pay 5");
         // One key under two names: with one serial number, as it would be if derived from the key,

@@ -21,7 +21,7 @@ use std::iter;
 
 use countersign_core::Fault;
 use countersign_core::engine::Engine;
-use countersign_store::Store;
+use countersign_store::{SealedKeys, Store};
 use tracing::error;
 
 use crate::clock::System;
@@ -29,6 +29,9 @@ use crate::notifier::LocalNotifier;
 
 /// The engine as this process runs it.
 pub type Core = Engine<Store, LocalNotifier, System>;
+
+/// The private keys of tenants and clients, as this process uses them.
+pub type PrivateKeys = SealedKeys;
 
 /// Logs a fault with all its causes, once, at the edge.
 pub fn log(fault: &Fault) {

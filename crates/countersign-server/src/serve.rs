@@ -85,19 +85,22 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let names = Names::of_system();
     let guard = Guard::new(config.delivery.allowed_networks.clone());
     let resolver = Resolver::new(guard, names.clone());
-    let callers = Callers::new(&config, &names, resolver.clone(), dialects::result_body)?;
+    let (keys, body) = (store.private_keys(), dialects::result_body);
+    let callers = Callers::new(&config, keys.clone(), &names, resolver.clone(), body)?;
     let digest_url = DigestUrlVerifier::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
     let address = config.server.public_addresses(port)[0].to_string();
-    let authenticator = authenticator(&config, &core, Callbacks::new(resolver), &known, &address)?;
-    let devices = Devices::new(
-        Arc::clone(&core),
-        callers.pushes.clone(),
+    let tokens = Tokens::new(keys.clone(), config.tokens.lifetime, &address);
+    let authenticator = authenticator(&config, &core, tokens, Callbacks::new(resolver), &known)?;
+    let parts = countersign_channel::Parts {
+        core: Arc::clone(&core),
+        private_keys: keys,
+        pushes: callers.pushes.clone(),
         digest_url,
-        tasks.clone(),
+        tasks: tasks.clone(),
         known,
-        device_rules(&config, port),
-        begun,
-    );
+        rules: device_rules(&config, port),
+    };
+    let devices = Devices::new(parts, begun);
     let phones = phones(&config, &core, &devices);
     let router = Router::new()
         .merge(countersign_kobil::router(kobil(&config, &authenticator, &tasks, &address)))
@@ -211,16 +214,16 @@ pub(crate) fn policy(config: &Config) -> Policy {
 fn authenticator(
     config: &Config,
     core: &Arc<Core>,
+    tokens: Tokens,
     callbacks: Callbacks,
     known: &KnownNetworks,
-    address: &str,
 ) -> anyhow::Result<Authenticator> {
     let default_tenant = config.server.default_tenant.as_deref().map(str::parse).transpose();
     let default_tenant =
         default_tenant.context("`server.default_tenant` is not a tenant's name")?;
     Ok(Authenticator::new(
         Arc::clone(core),
-        Tokens::new(config.tokens.lifetime, address),
+        tokens,
         callbacks,
         known.clone(),
         quota(config.tokens.failed_tries_per_minute),

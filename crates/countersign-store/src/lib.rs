@@ -20,7 +20,7 @@ use countersign_core::id::{
 };
 use countersign_core::port::{
     Claim, Claimed, Commit, Committed, Due, EndSnapshot, Handle, Ledger, OutboxEntry, Purge,
-    Registry, StepSnapshot, TransactionChange, UserWithDevices, Versioned,
+    Registry, SigningRole, StepSnapshot, StoredKey, TransactionChange, UserWithDevices, Versioned,
 };
 use countersign_core::push_policy::{Contact, PushSnapshot};
 use countersign_core::tenant::{ApiKey, Client, Tenant};
@@ -30,14 +30,19 @@ use countersign_core::user::User;
 
 mod claim;
 mod draft;
+mod keys;
 mod memory;
 pub mod private;
 mod seal;
 mod sqlite;
 
+pub use keys::{SealedKeys, SealedSigner};
 pub use memory::Memory;
 pub use seal::MasterKeyError;
 pub use sqlite::{OpenError, OpenFor, SCHEMA, ServerLock, Sqlite};
+
+use keys::CallbackKeys;
+use seal::MasterKeys;
 
 /// A ledger and its registry. Clones share the same store.
 #[derive(Clone, Debug)]
@@ -121,6 +126,41 @@ impl Store {
         match self {
             Self::Memory(memory) => memory.stats(),
             Self::Sqlite(sqlite) => sqlite.stats(),
+        }
+    }
+
+    /// The private keys of the ledger's tenants and clients.
+    #[must_use]
+    pub fn private_keys(&self) -> SealedKeys {
+        SealedKeys::of(self.clone())
+    }
+
+    fn master_keys(&self) -> &MasterKeys {
+        match self {
+            Self::Memory(memory) => memory.master_keys(),
+            Self::Sqlite(sqlite) => sqlite.master_keys(),
+        }
+    }
+
+    fn signing_key(
+        &self,
+        tenant: &TenantName,
+        role: SigningRole,
+    ) -> Result<Option<StoredKey>, Fault> {
+        match self {
+            Self::Memory(memory) => Ok(memory.signing_key(tenant, role)),
+            Self::Sqlite(sqlite) => sqlite.signing_key(tenant, role),
+        }
+    }
+
+    fn callback_keys(
+        &self,
+        tenant: &TenantName,
+        client: &ClientId,
+    ) -> Result<Option<CallbackKeys>, Fault> {
+        match self {
+            Self::Memory(memory) => Ok(memory.callback_keys(tenant, client)),
+            Self::Sqlite(sqlite) => sqlite.callback_keys(tenant, client),
         }
     }
 }

@@ -15,7 +15,7 @@ use countersign_core::id::{ClientId, DeviceId, IdentityId, TenantName, Transacti
 use countersign_core::limits::OPEN_PER_USER_MAX;
 use countersign_core::port::{
     Claim, Claimed, Commit, Committed, Due, Handle, Ledger, OutboxEntry, Preconditions, Purge,
-    StoredMax, TransactionChange, Versioned,
+    SigningRole, StoredKey, StoredMax, TransactionChange, Versioned,
 };
 use countersign_core::push_policy::Contact;
 use countersign_core::spec::TransactionSpec;
@@ -25,6 +25,8 @@ use countersign_core::transaction::{Event, Transaction};
 use countersign_core::user::User;
 use parking_lot::Mutex;
 
+use crate::keys::CallbackKeys;
+use crate::seal::MasterKeys;
 use crate::{Stats, single_use_mark};
 
 mod change;
@@ -37,9 +39,15 @@ mod registry;
 use delivery::Deliveries;
 pub(crate) use delivery::begun;
 
-/// A store in memory. Clones share the same store.
-#[derive(Clone, Debug, Default)]
-pub struct Memory(Arc<Mutex<Tables>>);
+/// A store in memory. Clones share the same store. Its master key is random, and lost with it.
+#[derive(Clone, Debug)]
+pub struct Memory(Arc<Mutex<Tables>>, Arc<MasterKeys>);
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self(Arc::default(), Arc::new(MasterKeys::random()))
+    }
+}
 
 #[derive(Debug, Default)]
 struct Tables {
@@ -55,6 +63,8 @@ struct Tables {
     tenants: BTreeMap<TenantName, Tenant>,
     users_made: BTreeMap<TenantName, u32>,
     clients: BTreeMap<(TenantName, ClientId), Client>,
+    signing_keys: BTreeMap<(TenantName, SigningRole), StoredKey>,
+    callback_keys: BTreeMap<(TenantName, ClientId), CallbackKeys>,
     /// In the order of their creation.
     keys: Vec<ApiKey>,
     users: BTreeMap<(TenantName, UserName), Versioned<User>>,
@@ -72,6 +82,22 @@ struct Tables {
 impl Memory {
     pub(crate) fn stats(&self) -> Stats {
         Stats { commits: self.0.lock().commits, syncs: 0 }
+    }
+
+    pub(crate) fn master_keys(&self) -> &MasterKeys {
+        &self.1
+    }
+
+    pub(crate) fn signing_key(&self, tenant: &TenantName, role: SigningRole) -> Option<StoredKey> {
+        self.0.lock().signing_keys.get(&(tenant.clone(), role)).cloned()
+    }
+
+    pub(crate) fn callback_keys(
+        &self,
+        tenant: &TenantName,
+        client: &ClientId,
+    ) -> Option<CallbackKeys> {
+        self.0.lock().callback_keys.get(&(tenant.clone(), client.clone())).cloned()
     }
 }
 

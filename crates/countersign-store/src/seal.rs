@@ -8,6 +8,7 @@
 //! sealed = 01 ‖ key id (8) ‖ nonce (12, random) ‖ AES-256-GCM ciphertext and tag (16)
 //! ```
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -140,6 +141,13 @@ impl MasterKeys {
         Self::parse(&text).map_err(|line| MasterKeyError::Malformed { path: path.into(), line })
     }
 
+    /// One random key, for secrets that end with the process.
+    pub(crate) fn random() -> Self {
+        let mut key = Zeroizing::new([0; 32]);
+        rand::fill(key.as_mut()).expect("the system has randomness");
+        Self { keys: vec![MasterKey::new(&key)] }
+    }
+
     /// Parses the keys in a file's text. The error is the number of the first invalid line.
     fn parse(text: &str) -> Result<Self, usize> {
         let mut keys = Vec::new();
@@ -193,6 +201,12 @@ impl MasterKeys {
             .len();
         body.truncate(length);
         Ok(body)
+    }
+}
+
+impl fmt::Debug for MasterKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKeys")
     }
 }
 

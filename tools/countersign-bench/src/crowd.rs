@@ -9,22 +9,22 @@ use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
-use countersign_core::port::{Change, Commit, Committed, Ledger as _, Registry as _};
+use countersign_core::port::{
+    Change, Commit, Committed, Keys as _, Ledger as _, Registry as _, Signer as _, SigningRole,
+};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::Secret;
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
 use countersign_core::user::User;
 use countersign_device::cms::SigningKey;
-use countersign_store::Store;
+use countersign_store::{SealedSigner, Store};
 use countersign_wire::id::DeviceName;
 use countersign_wire::jwk::PrivateJwk;
 use countersign_wire::phone::Phone;
 use countersign_wire::secret::{CodeKey, PayloadKey};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use rcgen::{
-    CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
-};
+use rcgen::{CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData};
 use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
 use tokio::process::Command;
@@ -82,7 +82,8 @@ impl Crowd {
         let store = Store::sqlite(directory, None)?;
         let tenant =
             store.tenant(&TENANT.parse()?).await?.context("the new tenant was not found")?;
-        let certify = Certify::new(&tenant)?;
+        let signer = store.private_keys().prepare(&tenant.name, SigningRole::Authority).await?;
+        let certify = Certify::new(&tenant, signer)?;
         let enrolling = |number| {
             let (store, certify, tenant) = (&store, &certify, &tenant);
             async move {
@@ -132,15 +133,14 @@ async fn administer(program: &Path, directory: &Path, words: &[&str]) -> anyhow:
 
 /// The tenant's certificate authority.
 struct Certify {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, AuthorityKey>,
     tenant: TenantName,
 }
 
 impl Certify {
-    fn new(tenant: &Tenant) -> anyhow::Result<Self> {
-        let key = KeyPair::try_from(tenant.authority.key.expose().as_slice())?;
-        let certificate = CertificateDer::from(tenant.authority.certificate.as_slice());
-        let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
+    fn new(tenant: &Tenant, signer: SealedSigner) -> anyhow::Result<Self> {
+        let certificate = CertificateDer::from(tenant.authority_certificate.as_slice());
+        let issuer = Issuer::from_ca_cert_der(&certificate, AuthorityKey(signer))?;
         Ok(Self { issuer, tenant: tenant.name.clone() })
     }
 
@@ -165,6 +165,25 @@ impl Certify {
         params.serial_number = Some(serial);
         let certificate = params.signed_by(key, &self.issuer).context("signing a certificate")?;
         Ok(certificate.der().to_vec())
+    }
+}
+
+/// The authority's key in the form that `rcgen` signs with.
+struct AuthorityKey(SealedSigner);
+
+impl PublicKeyData for AuthorityKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_key()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl rcgen::SigningKey for AuthorityKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign_der(message).map_err(|_| rcgen::Error::RemoteKeyError)
     }
 }
 
@@ -248,7 +267,7 @@ fn device(
         id: IdentityId(draw()),
         usage: Usage::Content,
         certificate: certificate.clone(),
-        chain: vec![tenant.authority.certificate.clone()],
+        chain: vec![tenant.authority_certificate.clone()],
         labels: Vec::new(),
         proposed_labels: Vec::new(),
         enabled: true,

@@ -33,12 +33,6 @@ impl Authority {
         &self.certificate
     }
 
-    /// The authority's key, PKCS #8 DER.
-    #[must_use]
-    pub fn key(&self) -> Vec<u8> {
-        self.issuer.key().serialize_der()
-    }
-
     /// Generates a P-256 key, and issues a certificate, DER, for it.
     #[must_use]
     pub fn issue(&self, name: &str) -> (SigningKey, Vec<u8>) {

@@ -9,9 +9,10 @@ use countersign_core::device::Device;
 use countersign_core::enrolment::{Activation, Addition, Enrolment};
 use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
-use countersign_core::port::{Change, Commit, Committed, Ledger, Purge, TransactionChange};
-use countersign_core::secret::Key32;
-use countersign_core::tenant::{ApiKey, Client, Tenant};
+use countersign_core::port::{
+    Change, Commit, Committed, Ledger, Purge, StoredKey, TransactionChange,
+};
+use countersign_core::tenant::{ApiKey, Client, NewTenant};
 use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
 
@@ -69,9 +70,9 @@ pub trait Changes: Ledger {
     }
 
     /// See [`Change::CreateTenant`].
-    fn create_tenant(&self, tenant: Tenant) -> impl Future<Output = Answer> + Send {
-        let name = tenant.name.clone();
-        async move { self.change(&name, Change::CreateTenant(Box::new(tenant))).await }
+    fn create_tenant(&self, new: NewTenant) -> impl Future<Output = Answer> + Send {
+        let name = new.tenant.name.clone();
+        async move { self.change(&name, Change::CreateTenant(Box::new(new))).await }
     }
 
     /// See [`Change::TrustRoot`].
@@ -80,26 +81,35 @@ pub trait Changes: Ledger {
     }
 
     /// See [`Change::CreateClient`].
-    fn create_client(&self, client: Client) -> impl Future<Output = Answer> + Send {
+    fn create_client(
+        &self,
+        client: Client,
+        callback_key: StoredKey,
+    ) -> impl Future<Output = Answer> + Send {
         let tenant = client.tenant.clone();
-        async move { self.change(&tenant, Change::CreateClient(Box::new(client))).await }
+        let change = Change::CreateClient { client: Box::new(client), callback_key };
+        async move { self.change(&tenant, change).await }
     }
 
-    /// See [`Change::SetCallbackKeys`].
-    fn set_callback_keys(
+    /// See [`Change::RotateCallbackKey`].
+    fn rotate_callback_key(
         &self,
         tenant: &TenantName,
         client: &ClientId,
-        newest: Key32,
-        before: Option<Key32>,
+        key: StoredKey,
     ) -> impl Future<Output = Answer> + Send {
-        let change = Change::SetCallbackKeys {
-            tenant: tenant.clone(),
-            client: client.clone(),
-            newest,
-            before,
-        };
-        self.change(tenant, change)
+        let (of, client) = (tenant.clone(), client.clone());
+        self.change(tenant, Change::RotateCallbackKey { tenant: of, client, key })
+    }
+
+    /// See [`Change::RetireCallbackKey`].
+    fn retire_callback_key(
+        &self,
+        tenant: &TenantName,
+        client: &ClientId,
+    ) -> impl Future<Output = Answer> + Send {
+        let (of, client) = (tenant.clone(), client.clone());
+        self.change(tenant, Change::RetireCallbackKey { tenant: of, client })
     }
 
     /// See [`Change::CreateApiKey`].

@@ -10,14 +10,14 @@ use countersign_core::enrolment::{Activation, ActivationState, Enrolment, Identi
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
 };
-use countersign_core::port::{Committed, Ledger, Registry};
+use countersign_core::port::{Committed, Ledger, Registry, StoredKey};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
 use countersign_core::spec::{
     AcceptedFormats, Clocks, Content, Dialect, Document, MediaType, Operation, RawTerms, Recipients,
 };
-use countersign_core::tenant::{self, Client, Tenant};
+use countersign_core::tenant::{Client, NewTenant, Tenant};
 
 use crate::changes::Changes as _;
 use crate::{Authority, Phone, RAW, START, pin_digest};
@@ -162,7 +162,7 @@ impl TestTenant {
     async fn settle(&self, registry: &(impl Ledger + Registry)) {
         let made = registry.create_tenant(self.row()).await;
         assert_eq!(made.expect("a store that works"), Committed::Written);
-        let made = registry.create_client(self.client_row()).await;
+        let made = registry.create_client(self.client_row(), no_key()).await;
         assert_eq!(made.expect("a store that works"), Committed::Written);
         for user in &self.users {
             let made = registry.create_user(&self.tenant, user, None, START).await;
@@ -173,17 +173,15 @@ impl TestTenant {
         }
     }
 
-    fn row(&self) -> Tenant {
-        Tenant {
+    fn row(&self) -> NewTenant {
+        let tenant = Tenant {
             name: self.tenant.clone(),
-            authority: tenant::Authority {
-                certificate: self.authority.certificate().to_vec(),
-                key: Secret::new(self.authority.key()),
-            },
+            authority_certificate: self.authority.certificate().to_vec(),
             roots: vec![self.authority.certificate().to_vec()],
-            token_key: Secret::new(b"nobody asks for tokens here".to_vec()),
+            token_public_key: [4; 65],
             created_at: START,
-        }
+        };
+        NewTenant { tenant, authority_key: no_key(), token_key: no_key() }
     }
 
     fn client_row(&self) -> Client {
@@ -192,12 +190,15 @@ impl TestTenant {
             id: self.client.clone(),
             name: "The Shop".into(),
             secret_digest: [0; 32],
-            webhook_key: Key32::copied(&[0; 32]),
-            webhook_key_before: None,
             scopes: None,
             created_at: START,
         }
     }
+}
+
+/// Stands for a private key: in the simulation nothing is signed with the keys in the ledger.
+fn no_key() -> StoredKey {
+    StoredKey::new(b"no key".to_vec())
 }
 
 /// Enrols a phone, as a redeemed activation code does.

@@ -4,20 +4,27 @@ use super::Engine;
 use crate::event::{Actor, EventKind, NewEvent, Subject};
 use crate::id::{ClientId, TenantName};
 use crate::limits::ROOTS_PER_TENANT_MAX;
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry};
-use crate::refusal::{AdminError, AdminRefusal};
-use crate::secret::Key32;
-use crate::tenant::{ApiKey, Client, Tenant};
+use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry, StoredKey};
+use crate::refusal::{AdminError, AdminRefusal, Fault};
+use crate::tenant::{ApiKey, Client, NewTenant};
 
 impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+    /// Whether there is a tenant of that name.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn has_tenant(&self, tenant: &TenantName) -> Result<bool, Fault> {
+        Ok(self.store.tenant(tenant).await?.is_some())
+    }
+
     /// Creates a tenant.
     ///
     /// # Errors
     /// Refuses a name that exists already.
-    pub async fn create_tenant(&self, actor: &Actor, tenant: Tenant) -> Result<(), AdminError> {
-        let name = tenant.name.clone();
+    pub async fn create_tenant(&self, actor: &Actor, new: NewTenant) -> Result<(), AdminError> {
+        let name = new.tenant.name.clone();
         let event = self.event(&name, EventKind::TenantCreated, actor, Subject::Tenant, Vec::new());
-        self.create(Change::CreateTenant(Box::new(tenant)), event).await
+        self.create(Change::CreateTenant(Box::new(new)), event).await
     }
 
     /// Adds a trusted root to a tenant. `root` is the root's certificate, DER. `sha256` is the
@@ -43,17 +50,23 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         self.create(change, event).await
     }
 
-    /// Creates a client.
+    /// Creates a client, with the key that signs its callbacks.
     ///
     /// # Errors
     /// Refuses an unknown tenant, and a name or an id that exists already.
-    pub async fn create_client(&self, actor: &Actor, client: Client) -> Result<(), AdminError> {
+    pub async fn create_client(
+        &self,
+        actor: &Actor,
+        client: Client,
+        callback_key: StoredKey,
+    ) -> Result<(), AdminError> {
         let tenant = client.tenant.clone();
-        self.store.tenant(&tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+        self.check_tenant(&tenant).await?;
         let (subject, details) =
             (Subject::Client(client.id.clone()), vec![("name", client.name.clone())]);
         let event = self.event(&tenant, EventKind::ClientCreated, actor, subject, details);
-        self.create(Change::CreateClient(Box::new(client)), event).await
+        let change = Change::CreateClient { client: Box::new(client), callback_key };
+        self.create(change, event).await
     }
 
     /// Begins to sign a client's callbacks with `new` as well as the present key. If `new` is
@@ -66,22 +79,23 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         actor: &Actor,
         tenant: &TenantName,
         id: &ClientId,
-        new: Option<&Key32>,
+        new: Option<StoredKey>,
     ) -> Result<(), AdminError> {
-        let found = self.store.client(tenant, id).await?.ok_or(AdminRefusal::UnknownClient)?;
-        let (newest, before, kind) = match new {
-            Some(_) if found.webhook_key_before.is_some() => {
-                return Err(AdminRefusal::ManyKeys.into());
+        self.store.client(tenant, id).await?.ok_or(AdminRefusal::UnknownClient)?;
+        let (of, client) = (tenant.clone(), id.clone());
+        let (change, kind) = match new {
+            Some(key) => (
+                Change::RotateCallbackKey { tenant: of, client, key },
+                EventKind::CallbackKeyRotated,
+            ),
+            None => {
+                (Change::RetireCallbackKey { tenant: of, client }, EventKind::CallbackKeyRetired)
             }
-            Some(new) => (new.clone(), Some(found.webhook_key), EventKind::CallbackKeyRotated),
-            None => (found.webhook_key, None, EventKind::CallbackKeyRetired),
         };
         let event = self.event(tenant, kind, actor, Subject::Client(id.clone()), Vec::new());
-        let (tenant, client) = (tenant.clone(), id.clone());
-        let change = Change::SetCallbackKeys { tenant, client, newest, before };
         match self.commit(change, vec![event]).await? {
             Committed::Written => Ok(()),
-            // Another rotation began or ended meanwhile: report two keys.
+            // Two keys sign already.
             _ => Err(AdminRefusal::ManyKeys.into()),
         }
     }
@@ -92,7 +106,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Refuses an unknown tenant, and an id or a key that exists already.
     pub async fn create_api_key(&self, actor: &Actor, key: ApiKey) -> Result<(), AdminError> {
         if let Some(tenant) = &key.tenant {
-            self.store.tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+            self.check_tenant(tenant).await?;
         }
         let event = NewEvent {
             tenant: key.tenant.clone(),
@@ -103,6 +117,14 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             details: vec![("kind", key.kind.as_str().to_owned())],
         };
         self.create(Change::CreateApiKey(key), event).await
+    }
+
+    async fn check_tenant(&self, tenant: &TenantName) -> Result<(), AdminError> {
+        if self.has_tenant(tenant).await? {
+            Ok(())
+        } else {
+            Err(AdminRefusal::UnknownTenant.into())
+        }
     }
 
     async fn create(&self, change: Change, event: NewEvent) -> Result<(), AdminError> {

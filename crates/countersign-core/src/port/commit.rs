@@ -5,8 +5,8 @@ use crate::device::Device;
 use crate::enrolment::{Activation, Addition, Enrolment};
 use crate::event::NewEvent;
 use crate::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
-use crate::secret::Key32;
-use crate::tenant::{ApiKey, Client, Tenant};
+use crate::key::StoredKey;
+use crate::tenant::{ApiKey, Client, NewTenant};
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 use crate::user::LockState;
@@ -37,8 +37,8 @@ pub enum Change {
         /// The time of the offer.
         at: Timestamp,
     },
-    /// A new tenant.
-    CreateTenant(Box<Tenant>),
+    /// A new tenant, with its private keys.
+    CreateTenant(Box<NewTenant>),
     /// Adds a trusted root to an existing tenant, if the tenant has fewer than
     /// [`crate::limits::ROOTS_PER_TENANT_MAX`].
     TrustRoot {
@@ -48,18 +48,28 @@ pub enum Change {
         root: Vec<u8>,
     },
     /// A new client. Its id and its name are both unique in the tenant.
-    CreateClient(Box<Client>),
-    /// Sets the keys that sign a client's callbacks. With `before`, it is stale if two keys sign
-    /// already.
-    SetCallbackKeys {
+    CreateClient {
+        /// The client.
+        client: Box<Client>,
+        /// The key that signs its callbacks.
+        callback_key: StoredKey,
+    },
+    /// Begins to sign a client's callbacks with a new key as well as the present one. It is stale
+    /// if two keys sign already.
+    RotateCallbackKey {
         /// The tenant.
         tenant: TenantName,
         /// The client.
         client: ClientId,
-        /// The newest key.
-        newest: Key32,
-        /// The older key that also signs, if there is one.
-        before: Option<Key32>,
+        /// The new key.
+        key: StoredKey,
+    },
+    /// Removes the older of a client's two callback keys, if there are two.
+    RetireCallbackKey {
+        /// The tenant.
+        tenant: TenantName,
+        /// The client.
+        client: ClientId,
     },
     /// A new API key. Its id and its digest are both unique.
     CreateApiKey(ApiKey),
@@ -163,8 +173,9 @@ impl Change {
             Self::Reached { .. } => "recording which device was reached",
             Self::CreateTenant(_) => "creating a tenant",
             Self::TrustRoot { .. } => "trusting a root",
-            Self::CreateClient(_) => "creating a client",
-            Self::SetCallbackKeys { .. } => "changing a client's keys",
+            Self::CreateClient { .. } => "creating a client",
+            Self::RotateCallbackKey { .. } => "rotating a client's callback key",
+            Self::RetireCallbackKey { .. } => "retiring a client's callback key",
             Self::CreateApiKey(_) => "creating an API key",
             Self::CreateUser { .. } => "creating a user",
             Self::SetLockState { .. } => "changing a user's lock state",

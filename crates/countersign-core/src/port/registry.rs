@@ -13,7 +13,7 @@ use crate::user::User;
 
 /// Reads of the registry: tenants, clients, users, devices and activations. Only
 /// [`Ledger::commit`](super::Ledger::commit) changes them. The adapter seals secrets at rest; in
-/// memory they are `Secret`s.
+/// memory they are `Secret`s. No read answers a private key: only [`Keys`](super::Keys) uses them.
 pub trait Registry: Send + Sync {
     /// Reads a tenant.
     fn tenant(

@@ -1,9 +1,11 @@
 //! A sender of the operator's own: a webhook with the push, signed like our callbacks.
 
 use anyhow::Context as _;
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use countersign_core::port::CallbackMacs;
 use countersign_core::secret::Key32;
 use countersign_core::time::Timestamp;
 use http::header::{CONTENT_TYPE, USER_AGENT};
@@ -14,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::credential::Credential;
 use super::{PushOutcome, Wake};
-use crate::webhook::{AGENT, Message, sign};
+use crate::webhook::{AGENT, Message, sign, signed_content};
 use countersign_config::ServiceConfig;
 use countersign_egress::outbound::Outbound;
 
@@ -48,7 +50,11 @@ impl WebhookSender {
             "message": wake.payload,
         });
         let body = Bytes::from(body.to_string());
-        let message = Message { id: wake.id, at: wake.at, body: body.clone(), keys: &[&*key] };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose());
+        let mac = hmac::sign(&key, &signed_content(wake.id, wake.at, &body));
+        let newest = mac.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes");
+        let macs = CallbackMacs { newest, before: None };
+        let message = Message { id: wake.id, at: wake.at, body: body.clone(), macs };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));

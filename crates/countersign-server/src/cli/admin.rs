@@ -14,9 +14,9 @@ use countersign_store::{OpenFor, Store};
 
 use crate::serve;
 use countersign_config::{Config, Overrides};
-use countersign_node::Core;
 use countersign_node::clock::System;
 use countersign_node::notifier::LocalNotifier;
+use countersign_node::{Core, PrivateKeys};
 
 /// The place of the ledger, and the output format.
 #[derive(Args, Clone, Debug)]
@@ -38,6 +38,8 @@ pub(super) struct Admin {
     pub(super) config: Config,
     /// The engine over this ledger. No device is connected to it.
     pub(super) core: Core,
+    /// The private keys of its tenants and clients.
+    pub(super) keys: PrivateKeys,
     /// The operator who runs this command.
     pub(super) actor: Actor,
     pub(super) json: bool,
@@ -69,6 +71,7 @@ impl Admin {
         Ok(Self {
             config,
             core,
+            keys: store.private_keys(),
             actor: Actor::CommandLine(countersign_config::account()),
             json,
             store,
@@ -86,13 +89,20 @@ impl Admin {
         found.with_context(|| format!("there is no tenant {name}: `countersign tenant list`"))
     }
 
+    /// Checks that a tenant exists.
+    pub(super) async fn check_tenant(&self, name: &TenantName) -> anyhow::Result<()> {
+        let exists = self.core.has_tenant(name).await?;
+        ensure!(exists, "there is no tenant {name}: `countersign tenant list`");
+        Ok(())
+    }
+
     /// Loads an existing user.
     pub(super) async fn user(
         &self,
         tenant: &TenantName,
         name: &UserName,
     ) -> anyhow::Result<Versioned<User>> {
-        self.tenant(tenant).await?;
+        self.check_tenant(tenant).await?;
         let found = self.core.registry().user(tenant, name).await?;
         found.with_context(|| format!("tenant {tenant} has no user {name}"))
     }

@@ -6,11 +6,12 @@ use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BAS
 use clap::Subcommand;
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::name::normal_form;
+use countersign_core::port::Keys as _;
 use countersign_core::refusal::{AdminError, AdminRefusal};
-use countersign_core::secret::Secret;
+use countersign_core::secret::Key32;
 use countersign_core::tenant::Client;
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
@@ -135,10 +136,14 @@ async fn rotate(
     place: &LedgerArgs,
 ) -> anyhow::Result<()> {
     let admin = Admin::at(place)?;
-    admin.tenant(tenant).await?;
-    let made = random::<32>();
-    let new = (!finish).then(|| Secret::copied(&made));
-    match admin.core.rotate_callback_key(&admin.actor, tenant, id, new.as_ref()).await {
+    admin.check_tenant(tenant).await?;
+    let (secret, new) = if finish {
+        (None, None)
+    } else {
+        let (secret, key) = admin.keys.generate_callback_key(tenant, id).await?;
+        (Some(secret), Some(key))
+    };
+    match admin.core.rotate_callback_key(&admin.actor, tenant, id, new).await {
         Ok(()) => {}
         Err(AdminError::Refused(AdminRefusal::UnknownClient)) => {
             bail!("tenant {tenant} has no client {id}")
@@ -150,7 +155,7 @@ async fn rotate(
     }
     let rotated = Rotated {
         client_id: id.to_string(),
-        webhook_secret: (!finish).then(|| webhook_secret(&made)),
+        webhook_secret: secret.as_ref().map(webhook_secret),
         both_sign: !finish,
     };
     answer::print(admin.json, &rotated, || match &rotated.webhook_secret {
@@ -163,8 +168,8 @@ async fn rotate(
 }
 
 /// A key in the format of Standard Webhooks.
-fn webhook_secret(key: &[u8; 32]) -> String {
-    format!("whsec_{}", BASE64.encode(key))
+fn webhook_secret(key: &Key32) -> String {
+    format!("whsec_{}", BASE64.encode(key.expose()))
 }
 
 /// Creates a client. `None` if the name is in use.
@@ -177,21 +182,19 @@ pub(super) async fn create(
     name: &str,
     scopes: Option<Vec<String>>,
 ) -> anyhow::Result<Option<Credentials>> {
-    admin.tenant(tenant).await?;
+    admin.check_tenant(tenant).await?;
     let id = client_id(name);
     let client_secret = format!("cs_{}", BASE64URL.encode(*random::<32>()));
-    let mut webhook_key = random::<32>();
+    let (secret, callback_key) = admin.keys.generate_callback_key(tenant, &id).await?;
     let client = Client {
         tenant: tenant.clone(),
         id: id.clone(),
         name: name.to_owned(),
         secret_digest: secret_digest(&client_secret),
-        webhook_key: Secret::copied(&webhook_key),
-        webhook_key_before: None,
         scopes,
         created_at: admin.now(),
     };
-    let is_new = match admin.core.create_client(&admin.actor, client).await {
+    let is_new = match admin.core.create_client(&admin.actor, client, callback_key).await {
         Ok(()) => true,
         Err(AdminError::Refused(AdminRefusal::Exists)) => false,
         Err(error) => return Err(error.into()),
@@ -200,10 +203,9 @@ pub(super) async fn create(
         name: name.to_owned(),
         client_id: id.to_string(),
         client_secret,
-        webhook_secret: webhook_secret(&webhook_key),
+        webhook_secret: webhook_secret(&secret),
         tenant: tenant.to_string(),
     };
-    webhook_key.zeroize();
     Ok(is_new.then_some(credentials))
 }
 

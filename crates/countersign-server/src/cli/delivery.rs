@@ -75,7 +75,7 @@ impl Command {
         match self {
             Self::List { tenant, dead_letters, limit, place } => {
                 let admin = Admin::at(&place)?;
-                admin.tenant(&tenant).await?;
+                admin.check_tenant(&tenant).await?;
                 let outbox = admin.core.outbox(&tenant, dead_letters, limit).await?;
                 let shown: Vec<DeliveryView> = outbox.into_iter().map(shown).collect();
                 answer::print(admin.json, &shown, || table(&shown))?;
@@ -83,7 +83,7 @@ impl Command {
             }
             Self::Replay { id, all: _, tenant, place } => {
                 let admin = Admin::at(&place)?;
-                admin.tenant(&tenant).await?;
+                admin.check_tenant(&tenant).await?;
                 let mut replayed = 0;
                 loop {
                     let count = admin.core.replay(&admin.actor, &tenant, id).await?;

@@ -51,7 +51,7 @@ impl Command {
         let Self::List { tenant, after, limit, place } = self;
         let admin = Admin::at(&place)?;
         if let Some(tenant) = &tenant {
-            admin.tenant(tenant).await?;
+            admin.check_tenant(tenant).await?;
         }
         let events = admin.core.events(tenant.as_ref(), after, limit).await?;
         let events: Vec<EventView> = events.into_iter().map(shown).collect();

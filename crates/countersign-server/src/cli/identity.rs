@@ -91,7 +91,7 @@ impl Command {
         match self {
             Self::List { tenant, user, device, labels, place } => {
                 let admin = Admin::at(&place)?;
-                admin.tenant(&tenant).await?;
+                admin.check_tenant(&tenant).await?;
                 let filter = Filter { user, device, labels };
                 let held = admin.core.identities(&tenant, &filter, LISTED_MAX).await?;
                 let shown: Vec<IdentityView> = held.iter().map(shown).collect();
@@ -145,7 +145,7 @@ impl IdentityStatusView {
 impl IdentityArgs {
     async fn admin(&self) -> anyhow::Result<Admin> {
         let admin = Admin::at(&self.place)?;
-        admin.tenant(&self.tenant).await?;
+        admin.check_tenant(&self.tenant).await?;
         Ok(admin)
     }
 

@@ -89,7 +89,7 @@ async fn create(
 ) -> anyhow::Result<()> {
     let admin = Admin::at(place)?;
     if let Some(tenant) = &tenant {
-        admin.tenant(tenant).await?;
+        admin.check_tenant(tenant).await?;
     }
     let (id, api_key) = make(&admin, tenant.as_ref(), kind).await?;
     let tenant = tenant.map(|tenant| tenant.to_string());

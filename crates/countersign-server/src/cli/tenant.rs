@@ -106,7 +106,7 @@ struct Trusted {
 /// Makes a tenant trust the root in a file.
 async fn trust(name: &TenantName, root: &Path, place: &LedgerArgs) -> anyhow::Result<()> {
     let admin = Admin::at(place)?;
-    admin.tenant(name).await?;
+    admin.check_tenant(name).await?;
     let pem = std::fs::read(root).with_context(|| format!("{} cannot be read", root.display()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.ok().filter(|found| found.len() == 1);
@@ -140,8 +140,10 @@ fn made(tenant: &Tenant) -> CreatedTenant {
 /// # Errors
 /// If the ledger fails.
 pub(super) async fn create(admin: &Admin, name: &TenantName) -> anyhow::Result<Option<Tenant>> {
-    let tenant = found_tenant(name.clone(), admin.core.random_u128(), admin.now())?;
-    match admin.core.create_tenant(&admin.actor, tenant.clone()).await {
+    let serial = admin.core.random_u128();
+    let new = found_tenant(&admin.keys, name.clone(), serial, admin.now()).await?;
+    let tenant = new.tenant.clone();
+    match admin.core.create_tenant(&admin.actor, new).await {
         Ok(()) => Ok(Some(tenant)),
         Err(AdminError::Refused(AdminRefusal::Exists)) => Ok(None),
         Err(error) => Err(error.into()),

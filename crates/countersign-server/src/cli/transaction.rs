@@ -167,7 +167,7 @@ impl Command {
                 let admin = Admin::at(&place)?;
                 match &user {
                     Some(user) => drop(admin.user(&tenant, user).await?),
-                    None => drop(admin.tenant(&tenant).await?),
+                    None => admin.check_tenant(&tenant).await?,
                 }
                 let found = admin.core.transactions(&tenant, user.as_ref(), limit).await?;
                 let shown: Vec<TransactionView> =
@@ -201,7 +201,7 @@ impl Command {
 impl Show {
     async fn found(&self) -> anyhow::Result<(Admin, Transaction)> {
         let admin = Admin::at(&self.place)?;
-        admin.tenant(&self.tenant).await?;
+        admin.check_tenant(&self.tenant).await?;
         let found = admin.core.find(&self.tenant, &self.handle()?).await?;
         let found =
             found.with_context(|| format!("tenant {} has no such transaction", self.tenant))?;

@@ -139,7 +139,7 @@ pub(super) async fn create(
     tenant: &TenantName,
     user: &UserName,
 ) -> anyhow::Result<bool> {
-    admin.tenant(tenant).await?;
+    admin.check_tenant(tenant).await?;
     match admin.core.create_user(&admin.actor, tenant, user, None).await {
         Ok(()) => Ok(true),
         Err(UserError::Refused(UserRefusal::Exists)) => Ok(false),

@@ -5,9 +5,8 @@
 CREATE TABLE tenants (
     name                  TEXT    NOT NULL PRIMARY KEY,
     authority_certificate BLOB    NOT NULL, -- DER
-    authority_key         BLOB    NOT NULL, -- sealed PKCS#8
     roots                 TEXT    NOT NULL, -- JSON: ["base64 of DER", …]
-    token_key             BLOB    NOT NULL, -- sealed PKCS#8
+    token_public_key      BLOB    NOT NULL, -- SEC 1 point, uncompressed
     users_made            INTEGER NOT NULL, -- the next user's serial base is one more
     created_at            INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -17,14 +16,28 @@ CREATE TABLE clients (
     id            TEXT    NOT NULL,
     name          TEXT    NOT NULL,
     secret_digest BLOB    NOT NULL, -- SHA-256
-    webhook_key   BLOB    NOT NULL, -- sealed
-    -- The key that signed callbacks before the newest one. Both sign until the client has changed
-    -- over.
-    webhook_key_before BLOB,        -- sealed
     scopes        TEXT,             -- the scopes of its tokens, a JSON array; NULL: all scopes
     created_at    INTEGER NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, name)
+) STRICT, WITHOUT ROWID;
+
+-- The private keys of tenants.
+CREATE TABLE signing_keys (
+    tenant TEXT NOT NULL REFERENCES tenants (name) ON DELETE CASCADE,
+    role   TEXT NOT NULL, -- authority, tokens
+    stored BLOB NOT NULL, -- sealed PKCS#8
+    PRIMARY KEY (tenant, role)
+) STRICT, WITHOUT ROWID;
+
+-- The keys that sign clients' callbacks.
+CREATE TABLE callback_keys (
+    tenant TEXT NOT NULL,
+    client TEXT NOT NULL,
+    newest BLOB NOT NULL, -- sealed
+    before BLOB,          -- sealed: the key before the newest one, while both sign
+    PRIMARY KEY (tenant, client),
+    FOREIGN KEY (tenant, client) REFERENCES clients (tenant, id) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 
 -- For OneSpan's SOAP API, whose requests name a client and no tenant.

@@ -6,13 +6,13 @@ use countersign_core::enrolment::{Activation, ActivationState, Enrolment};
 use countersign_core::event::{NewEvent, RecordedEvent};
 use countersign_core::id::{ClientId, SerialBase, TenantName, UserName};
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
-use countersign_core::port::{Change, Commit, Committed, Versioned};
-use countersign_core::secret::Key32;
-use countersign_core::tenant::{ApiKey, Client, Tenant};
+use countersign_core::port::{Change, Commit, Committed, SigningRole, StoredKey, Versioned};
+use countersign_core::tenant::{ApiKey, Client, NewTenant};
 use countersign_core::time::Timestamp;
 use countersign_core::user::{LockState, User};
 
 use super::Tables;
+use crate::keys::CallbackKeys;
 
 impl Tables {
     /// Applies a change, and records its events if it was written.
@@ -36,11 +36,16 @@ impl Tables {
                 }
                 Ok(Committed::Written)
             }
-            Change::CreateTenant(tenant) => Ok(self.create_tenant(*tenant)),
+            Change::CreateTenant(new) => Ok(self.create_tenant(*new)),
             Change::TrustRoot { tenant, root } => self.trust(&tenant, &root),
-            Change::CreateClient(client) => self.create_client(*client),
-            Change::SetCallbackKeys { tenant, client, newest, before } => {
-                Ok(self.set_callback_keys(&tenant, &client, newest, before))
+            Change::CreateClient { client, callback_key } => {
+                self.create_client(*client, callback_key)
+            }
+            Change::RotateCallbackKey { tenant, client, key } => {
+                Ok(self.rotate_callback_key(tenant, client, key))
+            }
+            Change::RetireCallbackKey { tenant, client } => {
+                Ok(self.retire_callback_key(tenant, client))
             }
             Change::CreateApiKey(key) => self.create_key(key),
             Change::CreateUser { tenant, user, profile, at } => {
@@ -81,10 +86,14 @@ impl Tables {
         events.push(RecordedEvent { number, at, kind, actor, subject, details });
     }
 
-    fn create_tenant(&mut self, tenant: Tenant) -> Committed {
+    fn create_tenant(&mut self, new: NewTenant) -> Committed {
+        let NewTenant { tenant, authority_key, token_key } = new;
         if self.tenants.contains_key(&tenant.name) {
             return Committed::Exists;
         }
+        let name = &tenant.name;
+        self.signing_keys.insert((name.clone(), SigningRole::Authority), authority_key);
+        self.signing_keys.insert((name.clone(), SigningRole::Tokens), token_key);
         self.tenants.insert(tenant.name.clone(), tenant);
         Committed::Written
     }
@@ -102,7 +111,7 @@ impl Tables {
         Ok(Committed::Written)
     }
 
-    fn create_client(&mut self, client: Client) -> Result<Committed, Fault> {
+    fn create_client(&mut self, client: Client, key: StoredKey) -> Result<Committed, Fault> {
         self.check_tenant(&client.tenant, "making a client")?;
         let taken = |(_, other): (_, &Client)| {
             other.tenant == client.tenant && (other.id == client.id || other.name == client.name)
@@ -110,25 +119,32 @@ impl Tables {
         if self.clients.iter().any(taken) {
             return Ok(Committed::Exists);
         }
-        self.clients.insert((client.tenant.clone(), client.id.clone()), client);
+        let place = (client.tenant.clone(), client.id.clone());
+        self.callback_keys.insert(place.clone(), CallbackKeys { newest: key, before: None });
+        self.clients.insert(place, client);
         Ok(Committed::Written)
     }
 
-    fn set_callback_keys(
+    fn rotate_callback_key(
         &mut self,
-        tenant: &TenantName,
-        id: &ClientId,
-        newest: Key32,
-        before: Option<Key32>,
+        tenant: TenantName,
+        client: ClientId,
+        key: StoredKey,
     ) -> Committed {
-        let Some(client) = self.clients.get_mut(&(tenant.clone(), id.clone())) else {
+        match self.callback_keys.get_mut(&(tenant, client)) {
+            Some(keys) if keys.before.is_none() => {
+                keys.before = Some(std::mem::replace(&mut keys.newest, key));
+                Committed::Written
+            }
+            _ => Committed::Stale,
+        }
+    }
+
+    fn retire_callback_key(&mut self, tenant: TenantName, client: ClientId) -> Committed {
+        let Some(keys) = self.callback_keys.get_mut(&(tenant, client)) else {
             return Committed::Stale;
         };
-        if before.is_some() && client.webhook_key_before.is_some() {
-            return Committed::Stale;
-        }
-        client.webhook_key = newest;
-        client.webhook_key_before = before;
+        keys.before = None;
         Committed::Written
     }
 

@@ -3,15 +3,17 @@
 //! The slow steps, sealing and serialising JSON, are done before the commit queues for the writer.
 
 use countersign_core::device::Device;
-use countersign_core::id::{DeliveryId, DeviceId, TenantName, TransactionId, UserName};
-use countersign_core::port::{Change, Commit, Committed};
+use countersign_core::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::port::{Change, Commit, Committed, StoredKey};
 use countersign_core::tenant::ApiKey;
 use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
 use rusqlite::Connection;
 
 use super::error::StoreError;
-use super::{activation, contact, delivery, device, event, key, tenant, transaction, user};
+use super::{
+    activation, contact, delivery, device, event, key, private_key, tenant, transaction, user,
+};
 use crate::seal::MasterKeys;
 
 /// A commit that is queued for the writer.
@@ -26,7 +28,8 @@ enum PreparedChange {
     CreateTenant(tenant::Row),
     TrustRoot(TenantName, Vec<u8>),
     CreateClient(tenant::ClientRow),
-    SetCallbackKeys(tenant::WebhookKeys),
+    RotateCallbackKey(TenantName, ClientId, StoredKey),
+    RetireCallbackKey(TenantName, ClientId),
     CreateApiKey(ApiKey),
     CreateUser(TenantName, UserName, Option<String>, Timestamp),
     SetLockState(TenantName, UserName, u32, LockState),
@@ -64,16 +67,15 @@ impl PreparedChange {
             Change::Reached { tenant, device, transactions, at } => {
                 Self::Reached(tenant, device, transactions, at)
             }
-            Change::CreateTenant(tenant) => Self::CreateTenant(tenant::Row::of(&tenant, keys)),
+            Change::CreateTenant(new) => Self::CreateTenant(tenant::Row::of(*new)),
             Change::TrustRoot { tenant, root } => Self::TrustRoot(tenant, root),
-            Change::CreateClient(client) => {
-                Self::CreateClient(tenant::ClientRow::of(*client, keys))
+            Change::CreateClient { client, callback_key } => {
+                Self::CreateClient(tenant::ClientRow { client: *client, callback_key })
             }
-            Change::SetCallbackKeys { tenant, client, newest, before } => {
-                let before = before.as_ref();
-                let sealed = tenant::WebhookKeys::of(&tenant, &client, &newest, before, keys);
-                Self::SetCallbackKeys(sealed)
+            Change::RotateCallbackKey { tenant, client, key } => {
+                Self::RotateCallbackKey(tenant, client, key)
             }
+            Change::RetireCallbackKey { tenant, client } => Self::RetireCallbackKey(tenant, client),
             Change::CreateApiKey(key) => Self::CreateApiKey(key),
             Change::CreateUser { tenant, user, profile, at } => {
                 Self::CreateUser(tenant, user, profile, at)
@@ -112,7 +114,12 @@ impl PreparedChange {
             Self::CreateTenant(row) => row.insert(sql),
             Self::TrustRoot(tenant, root) => tenant::trust(sql, tenant, root),
             Self::CreateClient(row) => row.insert(sql),
-            Self::SetCallbackKeys(keys) => keys.update(sql),
+            Self::RotateCallbackKey(tenant, client, key) => {
+                private_key::rotate_callback_key(sql, tenant, client, key)
+            }
+            Self::RetireCallbackKey(tenant, client) => {
+                private_key::retire_callback_key(sql, tenant, client)
+            }
             Self::CreateApiKey(key) => key::insert(sql, key),
             Self::CreateUser(tenant, user, profile, at) => {
                 user::create(sql, tenant, user, profile.as_deref(), *at)

@@ -27,6 +27,7 @@ mod identity;
 mod identity_key;
 mod key;
 mod open;
+mod private_key;
 mod proof;
 mod readers;
 mod server_lock;
@@ -54,7 +55,7 @@ use countersign_core::id::{
 };
 use countersign_core::port::{
     Claim, Claimed, Commit, Committed, Due, EndSnapshot, Handle, Ledger, OutboxEntry, Purge,
-    Registry, StepSnapshot, UserWithDevices, Versioned,
+    Registry, SigningRole, StepSnapshot, StoredKey, UserWithDevices, Versioned,
 };
 use countersign_core::push_policy::{Contact, PushSnapshot};
 use countersign_core::tenant::{ApiKey, Client, Tenant};
@@ -64,6 +65,7 @@ use countersign_core::user::User;
 use rusqlite::Connection;
 
 use crate::Stats;
+use crate::keys::CallbackKeys;
 use crate::seal::MasterKeys;
 
 pub use open::{OpenError, OpenFor, SCHEMA};
@@ -108,6 +110,28 @@ impl Sqlite {
 
     pub(crate) fn stats(&self) -> Stats {
         self.0.writer.stats()
+    }
+
+    pub(crate) fn master_keys(&self) -> &MasterKeys {
+        &self.0.keys
+    }
+
+    pub(crate) fn signing_key(
+        &self,
+        tenant: &TenantName,
+        role: SigningRole,
+    ) -> Result<Option<StoredKey>, Fault> {
+        let doing = "reading a signing key";
+        self.0.readers.read(doing, |sql| private_key::load(sql, tenant, role))
+    }
+
+    pub(crate) fn callback_keys(
+        &self,
+        tenant: &TenantName,
+        client: &ClientId,
+    ) -> Result<Option<CallbackKeys>, Fault> {
+        let doing = "reading a client's callback keys";
+        self.0.readers.read(doing, |sql| private_key::load_callback_keys(sql, tenant, client))
     }
 }
 
@@ -281,7 +305,7 @@ impl Ledger for Sqlite {
 
 impl Registry for Sqlite {
     async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
-        self.0.readers.read("reading a tenant", |sql| tenant::load(sql, name, &self.0.keys))
+        self.0.readers.read("reading a tenant", |sql| tenant::load(sql, name))
     }
 
     async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
@@ -290,12 +314,12 @@ impl Registry for Sqlite {
 
     async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
         let doing = "reading a client";
-        self.0.readers.read(doing, |sql| tenant::load_client(sql, Some(tenant), id, &self.0.keys))
+        self.0.readers.read(doing, |sql| tenant::load_client(sql, Some(tenant), id))
     }
 
     async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
         let doing = "finding a client";
-        self.0.readers.read(doing, |sql| tenant::load_client(sql, None, id, &self.0.keys))
+        self.0.readers.read(doing, |sql| tenant::load_client(sql, None, id))
     }
 
     async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {

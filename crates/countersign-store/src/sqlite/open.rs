@@ -15,7 +15,7 @@ use super::error::{StoreError, explained};
 use super::readers::{READERS_MAX, Readers};
 use super::write_queue_lock::WriteQueueLock;
 use super::writer::{Writer, pause_while_busy};
-use super::{Parts, tenant};
+use super::{Parts, private_key, tenant};
 use crate::draft;
 use crate::private::{self, Exposed};
 use crate::seal::{MasterKeyError, MasterKeys};
@@ -286,6 +286,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
          PRAGMA synchronous = FULL;
          PRAGMA cache_size = -16384;
          PRAGMA temp_store = MEMORY;
+         PRAGMA foreign_keys = ON;
          PRAGMA trusted_schema = OFF;",
     )?;
     Ok(sql)
@@ -380,8 +381,8 @@ fn open_keys(ledger: &Path, path: &Path, sql: &Connection) -> Result<MasterKeys,
     };
     let sealed = tenant::any(sql).map_err(failed)?;
     let keys = MasterKeys::from_file(path, !sealed)?;
-    if let Some(tenant) = tenant::shut(sql, &keys).map_err(failed)? {
-        return Err(MasterKeyError::Other { path: path.into(), tenant: tenant.to_string() }.into());
+    if let Some(tenant) = private_key::shut(sql, &keys).map_err(failed)? {
+        return Err(MasterKeyError::Other { path: path.into(), tenant }.into());
     }
     Ok(keys)
 }

@@ -9,7 +9,7 @@ use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::TransactionId;
 use countersign_core::limits::COMMITS_QUEUED_MAX;
 use countersign_core::port::{
-    Committed, Handle, Ledger as _, Registry as _, StoredMax, TransactionChange,
+    Committed, Handle, Keys, Ledger as _, Registry as _, SigningRole, StoredMax, TransactionChange,
 };
 use countersign_core::spec::{Content, TransactionSpec};
 use countersign_core::time::Timestamp;
@@ -23,16 +23,24 @@ use super::{
     OpenFor, Sqlite, activation, delivery, device, end_snapshot, evidence, identity, stored,
     transaction,
 };
+use crate::Store;
+use crate::seal::{Owner, SealContext};
 
 #[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
 #[path = "../../tests/it/world.rs"]
 mod world;
 
-use world::Changes as _;
+use world::{Changes as _, HasKeys};
 use world::{
     activation, commit, create_activation, device, enrolment, populate, spec, taken, waiting,
     with_deliveries,
 };
+
+impl HasKeys for Sqlite {
+    fn private_keys(&self) -> impl Keys {
+        Store::Sqlite(self.clone()).private_keys()
+    }
+}
 
 fn store() -> (TempDir, Sqlite) {
     let directory = tempfile::tempdir().unwrap();
@@ -212,6 +220,27 @@ async fn the_stored_counts_match_the_transactions() {
     assert!(2 < written && written < 19, "{written}");
     assert_eq!(store.purge_ended(Timestamp(100), 2).await.unwrap(), 2);
     assert_eq!(counted(), written - 2);
+}
+
+#[tokio::test]
+async fn no_signing_key_is_in_the_files_in_the_clear() {
+    let (directory, store) = store();
+    populate(&store).await;
+    let acme = "acme".parse().unwrap();
+    let files = ["ledger.db", "ledger.db-wal"].map(|file| directory.path().join(file));
+    let bytes = files.map(|file| std::fs::read(file).unwrap()).concat();
+    let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    for (role, owner) in
+        [(SigningRole::Authority, Owner::AuthorityKey), (SigningRole::Tokens, Owner::TokenKey)]
+    {
+        let stored = store.signing_key(&acme, role).unwrap().unwrap();
+        let place = SealContext { tenant: &acme, owner };
+        let pkcs8 = store.master_keys().open(place, stored.as_bytes()).unwrap();
+        // RFC 5915, section 3: the private number is an octet string of 32 bytes.
+        let start = pkcs8.windows(2).position(|window| window == [0x04, 0x20]).unwrap() + 2;
+        assert!(holds(stored.as_bytes()), "the sealed key is there");
+        assert!(!holds(&pkcs8[start..start + 32]), "{role:?}");
+    }
 }
 
 #[tokio::test]

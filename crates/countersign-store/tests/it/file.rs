@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use countersign_core::Fault;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::{RequestKey, TenantName, TransactionId};
-use countersign_core::port::{Committed, Handle, Ledger, Registry};
+use countersign_core::port::{
+    Committed, Handle, Keys as _, Ledger, Registry, Signer as _, SigningRole,
+};
+use countersign_core::secret::Key32;
 use countersign_core::spec::TransactionSpec;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
@@ -20,8 +23,8 @@ use tokio::task::JoinSet;
 
 use crate::world::Changes as _;
 use crate::world::{
-    AUTHORITY_KEY, CODE, CODE_KEY, PAYLOAD_KEY, PIN_DIGEST, TOKEN_KEY, WEBHOOK_KEY, claim, client,
-    commit, device_id, populate, proof, spec, taken, tenant, waiting, with_deliveries,
+    CODE, CODE_KEY, PAYLOAD_KEY, PIN_DIGEST, claim, client, commit, create_client, device_id,
+    new_tenant, populate, proof, spec, taken, waiting, with_deliveries,
 };
 
 fn open(directory: &TempDir) -> Store {
@@ -42,12 +45,15 @@ fn signed(id: u128) -> Transaction {
 }
 
 /// Creates tenants, users, devices, a client, and a finished transaction with its deliveries.
-async fn fill(store: &Store) {
+/// Answers the client's callback key.
+async fn fill(store: &Store) -> Key32 {
     populate(store).await;
-    store.create_client(client("acme", "bank", "The Bank")).await.unwrap();
+    let (made, callback_key) = create_client(store, client("acme", "bank", "The Bank")).await;
+    assert_eq!(made.unwrap(), Committed::Written);
     store.step(commit(waiting(spec(1)), None)).await.unwrap();
     let signing = with_deliveries(commit(signed(1), Some(1)), &[(1, DeliveryKind::Callback)]);
     store.step(signing).await.unwrap();
+    callback_key
 }
 
 async fn assert_filled(store: &Store) {
@@ -56,7 +62,8 @@ async fn assert_filled(store: &Store) {
     let device = store.device(&acme(), device_id(1)).await.unwrap().unwrap().value;
     assert_eq!(device.payload_key.expose(), &PAYLOAD_KEY);
     let tenant = store.tenant(&acme()).await.unwrap().unwrap();
-    assert_eq!(tenant.authority.key.expose(), AUTHORITY_KEY);
+    let tokens = store.private_keys().prepare(&acme(), SigningRole::Tokens).await.unwrap();
+    assert_eq!(*tokens.public_key(), tenant.token_public_key);
     let claimed = store.claim(claim(500, 500, 9)).await.unwrap();
     assert_eq!(claimed.deliveries.len(), 1);
 }
@@ -92,16 +99,15 @@ async fn acknowledged_commits_are_in_the_files_even_if_the_store_was_not_closed(
 async fn no_secret_is_in_the_files_in_the_clear() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory);
-    fill(&store).await;
+    let callback_key = fill(&store).await;
     let scan = || {
         let files = ["ledger.db", "ledger.db-wal"].map(|file| directory.path().join(file));
         let bytes = files.map(|file| std::fs::read(file).unwrap_or_default()).concat();
         let holds = |secret: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
         assert!(holds(b"https://bank.example/done"), "values that are not secret are in the clear");
-        for secret in [AUTHORITY_KEY, TOKEN_KEY, CODE] {
-            assert!(!holds(secret), "{}", String::from_utf8_lossy(secret));
-        }
-        for secret in [WEBHOOK_KEY, PAYLOAD_KEY, CODE_KEY, PIN_DIGEST] {
+        assert!(!holds(CODE));
+        assert!(!holds(callback_key.expose()));
+        for secret in [PAYLOAD_KEY, CODE_KEY, PIN_DIGEST] {
             assert!(!holds(&secret), "{}", String::from_utf8_lossy(&secret));
         }
     };
@@ -372,7 +378,7 @@ async fn a_second_process_can_write_while_the_first_writes_without_pause() {
         });
     }
     for name in ["a", "b", "c", "d", "e"] {
-        beside.create_tenant(tenant(name)).await.unwrap();
+        beside.create_tenant(new_tenant(&beside, name).await).await.unwrap();
     }
     done.store(true, Ordering::Relaxed);
     while let Some(writer) = writers.join_next().await {

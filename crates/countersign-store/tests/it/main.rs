@@ -9,6 +9,7 @@ mod file;
 mod identities;
 mod keys;
 mod model;
+mod private_keys;
 mod quotas;
 mod registry;
 mod retention;
@@ -18,7 +19,14 @@ mod world;
 
 use std::ops::AsyncFn;
 
+use countersign_core::port::Keys;
 use countersign_store::Store;
+
+impl world::HasKeys for Store {
+    fn private_keys(&self) -> impl Keys {
+        self.private_keys()
+    }
+}
 
 /// Runs a test on every kind of store.
 async fn on_every_store(tell: impl AsyncFn(Store)) {

@@ -9,6 +9,7 @@ pub(crate) use changes::Changes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_core::Fault;
 use countersign_core::delivery::{Capacity, DeliveryKind, Destination, NewDelivery};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
@@ -16,7 +17,8 @@ use countersign_core::id::{
     DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
 use countersign_core::port::{
-    Claim, Committed, Ledger, Preconditions, Registry, StoredMax, TransactionChange,
+    Claim, Committed, Keys, Ledger, Preconditions, Registry, Signer as _, SigningRole, StoredMax,
+    TransactionChange,
 };
 use countersign_core::push::{Provider, Push, PushAddress, Registration, SubscriptionKeys};
 use countersign_core::secret::{Key32, Secret};
@@ -25,16 +27,13 @@ use countersign_core::spec::{
     AcceptedFormats, Callback, Clocks, Content, Dialect, Document, MediaType, Operation,
     Recipients, Reference, TransactionSpec,
 };
-use countersign_core::tenant::{Authority, Client, Tenant};
+use countersign_core::tenant::{Client, NewTenant, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Event, State, Take, TakeOrigin, Transaction};
 use countersign_proof::raw::{Algorithm, Hash};
 use countersign_proof::{Proof, Raw};
 
-pub(crate) const AUTHORITY_KEY: &[u8] = b"the authority's key, in the clear";
-pub(crate) const TOKEN_KEY: &[u8] = b"the token key, in the clear";
 pub(crate) const CODE: &[u8] = b"ACTIVATION-CODE-IN-THE-CLEAR";
-pub(crate) const WEBHOOK_KEY: [u8; 32] = *b"the webhook key, 32 bytes, clear";
 pub(crate) const PAYLOAD_KEY: [u8; 32] = *b"the payload key, 32 bytes, clear";
 pub(crate) const CODE_KEY: [u8; 32] = *b"the code key, 32 bytes, in clear";
 pub(crate) const PIN_DIGEST: [u8; 32] = *b"the PIN's digest, 32 bytes clear";
@@ -42,14 +41,35 @@ pub(crate) const PIN_DIGEST: [u8; 32] = *b"the PIN's digest, 32 bytes clear";
 pub(crate) fn tenant(name: &str) -> Tenant {
     Tenant {
         name: name.parse().unwrap(),
-        authority: Authority {
-            certificate: b"certificate".to_vec(),
-            key: Secret::new(AUTHORITY_KEY.to_vec()),
-        },
+        authority_certificate: b"certificate".to_vec(),
         roots: vec![b"certificate".to_vec(), vec![0, 255]],
-        token_key: Secret::new(TOKEN_KEY.to_vec()),
+        token_public_key: [5; 65],
         created_at: Timestamp(1),
     }
+}
+
+/// A store whose private keys can be used.
+pub(crate) trait HasKeys {
+    fn private_keys(&self) -> impl Keys;
+}
+
+/// The tenant [`tenant`], with new private keys.
+pub(crate) async fn new_tenant(store: &impl HasKeys, name: &str) -> NewTenant {
+    let (keys, tenant) = (store.private_keys(), tenant(name));
+    let (_, authority_key) = keys.generate(&tenant.name, SigningRole::Authority).await.unwrap();
+    let (tokens, token_key) = keys.generate(&tenant.name, SigningRole::Tokens).await.unwrap();
+    let tenant = Tenant { token_public_key: *tokens.public_key(), ..tenant };
+    NewTenant { tenant, authority_key, token_key }
+}
+
+/// Commits a client with a new callback key. Answers the key as well.
+pub(crate) async fn create_client(
+    store: &(impl Ledger + HasKeys),
+    client: Client,
+) -> (Result<Committed, Fault>, Key32) {
+    let keys = store.private_keys();
+    let (secret, key) = keys.generate_callback_key(&client.tenant, &client.id).await.unwrap();
+    (store.create_client(client, key).await, secret)
 }
 
 pub(crate) fn client(tenant: &str, id: &str, name: &str) -> Client {
@@ -58,8 +78,6 @@ pub(crate) fn client(tenant: &str, id: &str, name: &str) -> Client {
         id: id.parse().unwrap(),
         name: name.into(),
         secret_digest: [3; 32],
-        webhook_key: Key32::copied(&WEBHOOK_KEY),
-        webhook_key_before: None,
         scopes: None,
         created_at: Timestamp(2),
     }
@@ -145,9 +163,10 @@ pub(crate) async fn create_activation(store: &(impl Ledger + Registry), activati
 
 /// Creates tenants `acme` and `beta`, each with users `jane` and `joe`, and device 1 of jane.
 /// Afterwards jane's version is 2, all others are 1.
-pub(crate) async fn populate(store: &(impl Ledger + Registry)) {
+pub(crate) async fn populate(store: &(impl Ledger + Registry + HasKeys)) {
     for name in ["acme", "beta"] {
-        assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Committed::Written);
+        let new = new_tenant(store, name).await;
+        assert_eq!(store.create_tenant(new).await.unwrap(), Committed::Written);
         for user in ["jane", "joe"] {
             let (tenant, user) = (name.parse().unwrap(), user.parse().unwrap());
             let made = store.create_user(&tenant, &user, None, Timestamp(9)).await.unwrap();

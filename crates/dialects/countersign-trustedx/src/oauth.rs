@@ -58,7 +58,7 @@ pub(super) async fn token(
         form.asks_for_own_token()?;
         let (tenant, client) = form.client(&trustedx.authenticator, &tenant).await?;
         let scope = granted(&trustedx.rules.scopes, &client, form.field("scope").as_deref())?;
-        issue(&trustedx.authenticator, Issuer::AuthServer, &tenant, &client, scope)
+        issue(&trustedx.authenticator, Issuer::AuthServer, &tenant.name, &client, scope).await
     };
     let token: Result<TokenResponse, Refusal> = token.await;
     token.into_response()
@@ -148,7 +148,6 @@ fn told(keys: Result<Response, AuthError>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use countersign_core::secret::Secret;
     use countersign_core::time::Timestamp;
 
     use super::*;
@@ -159,8 +158,6 @@ mod tests {
             id: "shop".parse().unwrap(),
             name: "Shop".into(),
             secret_digest: [0; 32],
-            webhook_key: Secret::copied(&[0; 32]),
-            webhook_key_before: None,
             scopes: scopes.map(|all| all.iter().map(ToString::to_string).collect()),
             created_at: Timestamp(0),
         }

@@ -87,7 +87,7 @@ impl ListDevices {
         let admin = Admin::at(&self.place)?;
         match &self.user {
             Some(user) => drop(admin.user(&self.tenant, user).await?),
-            None => drop(admin.tenant(&self.tenant).await?),
+            None => admin.check_tenant(&self.tenant).await?,
         }
         let devices = admin.core.registry().devices(&self.tenant, self.user.as_ref()).await?;
         let shown: Vec<DeviceView> = devices.iter().map(|device| shown(&device.value)).collect();
@@ -109,7 +109,7 @@ impl DeviceArgs {
     async fn set(self, status: DeviceStatus) -> anyhow::Result<()> {
         let admin = Admin::at(&self.place)?;
         let (tenant, id) = (&self.tenant, self.id);
-        admin.tenant(tenant).await?;
+        admin.check_tenant(tenant).await?;
         let device = match admin.core.set_device_status(&admin.actor, tenant, id, status).await {
             Ok(device) => device,
             Err(UserError::Refused(UserRefusal::UnknownDevice)) => {

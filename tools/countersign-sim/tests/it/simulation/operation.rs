@@ -10,10 +10,10 @@ use countersign_core::engine::{FinishMode, Keep, RawSubmission, SignatureRequest
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::event::Actor;
 use countersign_core::id::{ApiKeyId, IdentityId, TransactionId};
-use countersign_core::port::{Claim, Handle};
+use countersign_core::port::{Claim, Handle, StoredKey};
 use countersign_core::push::{Provider, PushAddress};
 use countersign_core::refusal::{Error, Fault, Refusal};
-use countersign_core::secret::{Key32, Secret};
+use countersign_core::secret::Secret;
 use countersign_core::spec::SignatureFormat;
 use countersign_core::tenant::{ApiKey, Client, KeyKind};
 use countersign_core::time::Timestamp;
@@ -233,7 +233,7 @@ impl Operation {
             }
             Act::CreateClient(number) => {
                 let new = new_client(self.phone, number, node.now());
-                Ok(node.create_client(operator, new).await?)
+                Ok(node.create_client(operator, new, callback_key(number)).await?)
             }
             Act::CreateApiKey(number) => {
                 let digest = [number as u8; 32];
@@ -243,8 +243,8 @@ impl Operation {
                 Ok(node.create_api_key(operator, key).await?)
             }
             Act::RotateCallbackKey(begins) => {
-                let new = begins.then(|| Key32::copied(&[1; 32]));
-                Ok(node.rotate_callback_key(operator, tenant, client(), new.as_ref()).await?)
+                let new = begins.then(|| callback_key(1));
+                Ok(node.rotate_callback_key(operator, tenant, client(), new).await?)
             }
             Act::TrustRoot(number) => {
                 let root = number.to_be_bytes();
@@ -351,14 +351,17 @@ fn activation(phone: &Phone, id: u128, now: Timestamp) -> Activation {
     }
 }
 
+/// Stands for a callback key. The simulation signs no callback.
+fn callback_key(number: u32) -> StoredKey {
+    StoredKey::new(number.to_be_bytes().to_vec())
+}
+
 fn new_client(phone: &Phone, number: u32, now: Timestamp) -> Client {
     Client {
         tenant: phone.tenant().clone(),
         id: format!("client-{number}").parse().expect("a name"),
         name: format!("Client {number}"),
         secret_digest: [0; 32],
-        webhook_key: Key32::copied(&[0; 32]),
-        webhook_key_before: None,
         scopes: None,
         created_at: now,
     }
