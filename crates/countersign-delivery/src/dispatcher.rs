@@ -19,7 +19,7 @@ use countersign_core::delivery::{
 use countersign_core::limits::{
     DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
 };
-use countersign_core::port::{Claim, Claimed, Handle, Registry as _};
+use countersign_core::port::{Claim, Claimed, Handle};
 use countersign_core::push_policy::{PushSnapshot, RETRY};
 use countersign_core::time::Timestamp;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
@@ -313,10 +313,13 @@ impl Dispatcher {
     async fn letter(&self, delivery: &Delivery) -> Result<Option<CallbackRequest>, Fault> {
         let (core, tenant) = (&self.core, &delivery.destination.tenant);
         let handle = Handle::Id(delivery.transaction);
-        let Some(transaction) = core.find(tenant, &handle).await? else { return Ok(None) };
+        let Some(transaction) = core.read().transaction(tenant, &handle).await? else {
+            return Ok(None);
+        };
+        let transaction = transaction.value;
         let Some(callback) = transaction.spec.callback.clone() else { return Ok(None) };
         let Some(body) = (self.result_body)(&transaction) else { return Ok(None) };
-        let client = core.registry().client(tenant, &transaction.spec.client).await?;
+        let client = core.read().client(tenant, &transaction.spec.client).await?;
         Ok(client.map(|client| CallbackRequest { callback, body: body.into(), client }))
     }
 

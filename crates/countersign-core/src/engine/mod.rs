@@ -65,7 +65,7 @@ use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX, SWEEP_MAX};
 use crate::port::{
     Change, Clock, Commit, Committed, Due, Entropy, Handle, Ledger, Notification, Notifier,
-    Preconditions, Purge, Registry, StoredMax, TransactionChange, Versioned,
+    Preconditions, Purge, StoredMax, TransactionChange, Versioned,
 };
 use crate::push_policy::PushPolicy;
 use crate::refusal::{Error, Fault, Refusal};
@@ -109,7 +109,7 @@ pub struct Engine<S, D, W> {
     starts: rates::Starts,
 }
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Builds an engine from its parts.
     pub fn new(store: S, notifier: D, system: W, policy: Policy) -> Self {
         let (signers, context_cache) = (signers::Signers::default(), ContextCache::default());
@@ -151,7 +151,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         handle: &Handle,
     ) -> Result<Arc<Transaction>, Error> {
-        Ok(Arc::new(self.find(tenant, handle).await?.ok_or(Refusal::Unknown)?))
+        let found = self.store.read().transaction(tenant, handle).await?;
+        Ok(Arc::new(found.ok_or(Refusal::Unknown)?.value))
     }
 
     /// Ends transactions whose deadline has passed. Answers the next deadline.
@@ -198,7 +199,12 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         input: Input,
         actor: &Actor,
     ) -> Result<Arc<Transaction>, Error> {
-        let found = self.store.load(tenant, &Handle::Id(id)).await?.ok_or(Refusal::Unknown)?;
+        let found = self
+            .store
+            .read()
+            .transaction(tenant, &Handle::Id(id))
+            .await?
+            .ok_or(Refusal::Unknown)?;
         self.apply_to(found, input, actor).await
     }
 
@@ -218,7 +224,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             if let Some(done) = self.conclude(decision).await? {
                 return Ok(done);
             }
-            let again = self.store.load(&tenant, &Handle::Id(id)).await?;
+            let again = self.store.read().transaction(&tenant, &Handle::Id(id)).await?;
             current = again.ok_or(Refusal::Unknown)?;
         }
         Err(lost_every_race())

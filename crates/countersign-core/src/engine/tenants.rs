@@ -4,12 +4,12 @@ use super::Engine;
 use crate::event::{Actor, EventKind, NewEvent, Subject};
 use crate::id::{ClientId, TenantName};
 use crate::limits::ROOTS_PER_TENANT_MAX;
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry};
+use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier};
 use crate::refusal::{AdminError, AdminRefusal};
 use crate::secret::Key32;
 use crate::tenant::{ApiKey, Client, Tenant};
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Creates a tenant.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         root: &[u8],
         sha256: &str,
     ) -> Result<(), AdminError> {
-        let found = self.store.tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+        let found = self.store.read().tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
         if found.roots.len() >= ROOTS_PER_TENANT_MAX {
             return Err(AdminRefusal::ManyRoots.into());
         }
@@ -49,7 +49,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Refuses an unknown tenant, and a name or an id that exists already.
     pub async fn create_client(&self, actor: &Actor, client: Client) -> Result<(), AdminError> {
         let tenant = client.tenant.clone();
-        self.store.tenant(&tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+        self.store.read().tenant(&tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
         let (subject, details) =
             (Subject::Client(client.id.clone()), vec![("name", client.name.clone())]);
         let event = self.event(&tenant, EventKind::ClientCreated, actor, subject, details);
@@ -68,7 +68,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         id: &ClientId,
         new: Option<&Key32>,
     ) -> Result<(), AdminError> {
-        let found = self.store.client(tenant, id).await?.ok_or(AdminRefusal::UnknownClient)?;
+        let found =
+            self.store.read().client(tenant, id).await?.ok_or(AdminRefusal::UnknownClient)?;
         let (newest, before, kind) = match new {
             Some(_) if found.webhook_key_before.is_some() => {
                 return Err(AdminRefusal::ManyKeys.into());
@@ -92,7 +93,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Refuses an unknown tenant, and an id or a key that exists already.
     pub async fn create_api_key(&self, actor: &Actor, key: ApiKey) -> Result<(), AdminError> {
         if let Some(tenant) = &key.tenant {
-            self.store.tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+            self.store.read().tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
         }
         let event = NewEvent {
             tenant: key.tenant.clone(),

@@ -6,13 +6,16 @@ use super::{Engine, lost_every_race};
 use crate::event::{Actor, EventKind, Subject};
 use crate::id::{TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notification, Notifier, Registry};
+use crate::port::{
+    Change, Clock, Committed, Entropy, Ledger, Notification, Notifier, Part, Query, QuerySubject,
+    Snapshot,
+};
 use crate::refusal::{Error, Refusal};
 use crate::spec::Recipients;
 use crate::transaction::Input;
 use crate::user::{Lock, LockState};
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Creates a user. `profile` is [`User::profile`](crate::user::User::profile).
     ///
     /// # Errors
@@ -56,7 +59,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         locked: bool,
     ) -> Result<LockState, Error> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+            let found = self.store.read().user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
             let before = found.value.lock_state;
             let lock_state = if locked {
                 LockState { lock: Lock::Administrator, ..before }
@@ -93,7 +96,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         user: &UserName,
     ) -> Result<(), Error> {
-        self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
+        self.store.read().user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
         if !self.notifier.online(tenant, user, &Recipients::Any) {
             return Err(Refusal::Unchanged.into());
         }
@@ -116,8 +119,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         user: &UserName,
     ) -> Result<(), Error> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = self.store.user(tenant, user).await?.ok_or(Refusal::UnknownUser)?;
-            for open in self.store.open(tenant, user).await? {
+            let query = Query { subject: QuerySubject::User(user), parts: &[Part::Open] };
+            let Snapshot { user: found, open, .. } = self.store.snapshot(tenant, query).await?;
+            let found = found.ok_or(Refusal::UnknownUser)?;
+            for open in open {
                 let id = open.value.spec.id;
                 let late = self.now() >= open.value.deadline();
                 let (input, actor) =

@@ -11,11 +11,11 @@ use super::answer::Submission;
 use super::context::StepContext;
 use crate::device::Identity;
 use crate::id::IdentityId;
-use crate::port::{Clock, Entropy, Ledger, Notifier, Registry};
+use crate::port::{Clock, Entropy, Ledger, Notifier};
 use crate::refusal::{Error, Refusal};
 use crate::spec::{AcceptedFormats, MediaType, RawTerms, SignatureFormat};
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Verifies a signature over this transaction by this device. `None` for a wrong code.
     pub(super) async fn verify(
         &self,
@@ -96,7 +96,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         if let Some(signer) = self.signers.known(tenant, identity, context.now) {
             return Ok(signer);
         }
-        let tenant = self.store.tenant(tenant).await?.ok_or(Refusal::Unknown)?;
+        let tenant = self.store.read().tenant(tenant).await?.ok_or(Refusal::Unknown)?;
         Ok(self.signers.learn(&tenant, identity, context.now)?)
     }
 }

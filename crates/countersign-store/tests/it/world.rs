@@ -16,7 +16,7 @@ use countersign_core::id::{
     DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
 use countersign_core::port::{
-    Claim, Committed, Ledger, Preconditions, Registry, StoredMax, TransactionChange,
+    Claim, Committed, Ledger, Preconditions, StoredMax, TransactionChange,
 };
 use countersign_core::push::{Provider, Push, PushAddress, Registration, SubscriptionKeys};
 use countersign_core::secret::{Key32, Secret};
@@ -137,15 +137,16 @@ pub(crate) fn identity_key(id: u128) -> IdentityKey {
 }
 
 /// Creates an activation code, independent of the user's other codes.
-pub(crate) async fn create_activation(store: &(impl Ledger + Registry), activation: Activation) {
-    let user = store.user(&activation.tenant, &activation.user).await.unwrap().unwrap().value;
+pub(crate) async fn create_activation(store: &impl Ledger, activation: Activation) {
+    let user =
+        store.read().user(&activation.tenant, &activation.user).await.unwrap().unwrap().value;
     let made = store.create_activation(activation, user.activations_made).await.unwrap();
     assert_eq!(made, Committed::Written);
 }
 
 /// Creates tenants `acme` and `beta`, each with users `jane` and `joe`, and device 1 of jane.
 /// Afterwards jane's version is 2, all others are 1.
-pub(crate) async fn populate(store: &(impl Ledger + Registry)) {
+pub(crate) async fn populate(store: &impl Ledger) {
     for name in ["acme", "beta"] {
         assert_eq!(store.create_tenant(tenant(name)).await.unwrap(), Committed::Written);
         for user in ["jane", "joe"] {

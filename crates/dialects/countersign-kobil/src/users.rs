@@ -10,7 +10,6 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 use countersign_core::event::Actor;
-use countersign_core::port::Registry as _;
 use countersign_core::user::User;
 use countersign_core::{Error, Fault, Refusal};
 use serde::Serialize;
@@ -117,7 +116,7 @@ async fn show(
     request: Request,
 ) -> Result<Response, KobilError> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
-    let found = kobil.authenticator.core.registry().user(&caller.tenant, &named.user()?).await;
+    let found = kobil.authenticator.core.read().user(&caller.tenant, &named.user()?).await;
     let found = found.map_err(Error::from)?.ok_or(Error::from(Refusal::UnknownUser))?;
     let info = UserInfo::of(&found.value).map_err(Error::from)?;
     Ok(render::USER_FETCHED.with(Some(info), SubSystem::Users))

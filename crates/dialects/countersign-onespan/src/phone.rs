@@ -13,8 +13,9 @@ use countersign_core::engine::{Request, Submission};
 use countersign_core::id::{
     ClientId, RequestKey, SerialNumber, TenantName, TransactionId, UserName,
 };
-use countersign_core::port::{Handle, Registry as _};
+use countersign_core::port::Handle;
 use countersign_core::spec::{AcceptedFormats, Digits, Operation};
+use countersign_core::transaction::Transaction;
 use countersign_core::{Error, Refusal};
 use countersign_proof::Proof;
 use countersign_wire::body::Push;
@@ -143,25 +144,28 @@ impl Phones {
     /// # Errors
     /// As the engine's `withdraw`; [`Refusal::OtherForm`] if that device did not seal the message.
     pub async fn cancel(&self, asker: Asker<'_>, serial: &str, message: &str) -> Result<(), Error> {
+        let serial = serial.parse().map_err(|_| Refusal::OtherForm)?;
         let (core, rules) = (&self.0.core, &self.0.rules);
-        let device = self.device(asker.tenant, serial).await?.ok_or(Refusal::OtherForm)?;
-        let request = if let (true, Ok(key)) = (rules.plain_cancel_keys, message.parse()) {
-            asker.request(key)
-        } else {
-            let sealed = unhexed(message).ok_or(Refusal::OtherForm)?;
-            let (_, purpose) = jwe::peek(&sealed).map_err(|_| Refusal::OtherForm)?;
-            let Purpose::Information(id) = purpose else { return Err(Refusal::OtherForm.into()) };
-            let plain = open(&device, purpose, &sealed)?;
+        if let (true, Ok(key)) = (rules.plain_cancel_keys, message.parse()) {
+            let request = |_: &Device, _: Option<&Transaction>| Ok(asker.request(key));
+            let named = Handle::Key(key);
+            return core.withdraw(asker.tenant, serial, &named, request).await.map(drop);
+        }
+        let sealed = unhexed(message).ok_or(Refusal::OtherForm)?;
+        let (_, purpose) = jwe::peek(&sealed).map_err(|_| Refusal::OtherForm)?;
+        let Purpose::Information(id) = purpose else { return Err(Refusal::OtherForm.into()) };
+        let named = Handle::Id(TransactionId(u128::from_be_bytes(id.0)));
+        let request = |device: &Device, found: Option<&Transaction>| {
+            let plain = open(device, purpose, &sealed)?;
             let key = str::from_utf8(&plain).ok().and_then(|key| key.parse().ok());
             let key: RequestKey = key.ok_or(Refusal::OtherForm)?;
             // Request keys are reused, and the message is valid only for its own transaction.
-            let found = core.transaction(asker.tenant, &Handle::Key(key)).await?;
-            if found.spec.id != TransactionId(u128::from_be_bytes(id.0)) {
-                return Err(Refusal::Unknown.into());
+            if found.is_none_or(|found| found.spec.request_key != key) {
+                return Err(Refusal::Unknown);
             }
-            asker.request(key)
+            Ok(asker.request(key))
         };
-        core.withdraw(&request, device.id).await.map(drop)
+        core.withdraw(asker.tenant, serial, &named, request).await.map(drop)
     }
 
     /// Changes a device's push address to one that the device has sealed.
@@ -188,7 +192,7 @@ impl Phones {
 
     async fn device(&self, tenant: &TenantName, serial: &str) -> Result<Option<Device>, Error> {
         let Ok(serial) = serial.parse() else { return Ok(None) };
-        let found = self.0.core.registry().device_by_serial(tenant, serial).await?;
+        let found = self.0.core.read().device_by_serial(tenant, serial).await?;
         Ok(found.map(|found| found.value))
     }
 }

@@ -38,8 +38,9 @@ pub(super) async fn finish(
     let finish = Finish::parse(&who.body)?;
     let core = &trustedx.authenticator.core;
     // A transaction of KOBIL's or OneSpan's dialect accepts a CMS, which contains its algorithm.
-    let found = core.find(&who.tenant, &Handle::Id(id)).await?;
-    let accepts_raw = found.is_none_or(|found| found.spec.formats.accept(SignatureFormat::Raw));
+    let found = core.read().transaction(&who.tenant, &Handle::Id(id)).await?;
+    let accepts_raw =
+        found.is_none_or(|found| found.value.spec.formats.accept(SignatureFormat::Raw));
     let form = match finish.algorithm {
         Some(_) if accepts_raw => SignatureFormat::Raw,
         _ => SignatureFormat::Cms,

@@ -4,7 +4,7 @@ use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::DeviceStatus;
 use countersign_core::engine::SignatureRequest;
 use countersign_core::enrolment::{Activation, ActivationState};
-use countersign_core::port::{Clock, Ledger, Notifier, Registry};
+use countersign_core::port::{Clock, Ledger, Notifier};
 use countersign_core::secret::Secret;
 use countersign_core::spec::Recipients;
 use countersign_core::transaction::Outcome;
@@ -70,7 +70,7 @@ fn the_next_user_of_a_name_inherits_nothing_from_the_deleted_one() {
         delete(&fixture).await.unwrap();
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
         fixture.store.create_user(tenant, jane, None, fixture.now()).await.unwrap();
-        assert!(fixture.store.open(tenant, jane).await.unwrap().is_empty());
+        assert!(fixture.store.read().open(tenant, jane).await.unwrap().is_empty());
         assert_eq!(refusal(fixture.engine.start(fixture.request()).await), Refusal::UnknownDevice);
         assert_eq!(refusal(fixture.offers(janes(0)).await), Refusal::DeviceLocked);
     });
@@ -100,7 +100,10 @@ fn simultaneous_starts_and_a_deletion_leave_no_transaction_open() {
         }
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
         let (open, user) = block_on(async {
-            (fixture.store.open(tenant, jane).await, fixture.store.user(tenant, jane).await)
+            (
+                fixture.store.read().open(tenant, jane).await,
+                fixture.store.read().user(tenant, jane).await,
+            )
         });
         assert!(open.unwrap().is_empty() && user.unwrap().is_none(), "seed {seed}");
     }
