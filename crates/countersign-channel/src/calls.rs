@@ -10,7 +10,6 @@ use countersign_core::device::PinDigest;
 use countersign_core::engine::FinishMode;
 use countersign_core::id::{RequestKey, TransactionId};
 use countersign_core::limits::POLL_WAIT_MAX;
-use countersign_core::port::Registry as _;
 use countersign_core::secret::Secret;
 use countersign_core::transaction::{Decline, Transaction};
 use countersign_wire::body::{self, Code, DeclineReason};
@@ -44,7 +43,7 @@ pub(super) async fn set_pin(
     let device_auth = devices.prove(request).await?;
     let core = &devices.0.core;
     let body: body::PinBody = read(&device_auth.body)?;
-    let device = core.registry().device(&device_auth.tenant, device_auth.device).await?;
+    let device = core.read().device(&device_auth.tenant, device_auth.device).await?;
     let device = device.ok_or(Code::Locked)?.value;
     let key = PayloadKey::from(device.payload_key.expose());
     let plaintext = jwe::open(&key, &device_auth.name, Purpose::Pin, &body.pin)
@@ -69,7 +68,7 @@ pub(super) async fn offers(
     let (tenant, device) = (&device_auth.tenant, device_auth.device);
     let key = request_key.map(|key| key.parse::<RequestKey>()).transpose();
     let key = key.map_err(|_| Code::BadRequest)?;
-    let found = room.core.registry().device(tenant, device).await?;
+    let found = room.core.read().device(tenant, device).await?;
     let user = found.ok_or(Code::Locked)?.value.user;
     // Connected before the ledger is read, so that no transaction is missed in between.
     let mut connection =

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::Request;
 use bytes::Bytes;
 use countersign_core::id::{DeviceId, TenantName};
-use countersign_core::port::Registry as _;
 use countersign_wire::body::{Code, RefusalBody};
 use countersign_wire::id::DeviceName;
 use countersign_wire::jwk::VerifyingKey;
@@ -96,7 +95,7 @@ impl Devices {
         if let Some(known) = self.0.keys.known(tenant, device) {
             return Ok(Some(known));
         }
-        let found = self.0.core.registry().device(tenant, device).await?;
+        let found = self.0.core.read().device(tenant, device).await?;
         let key = found.and_then(|found| VerifyingKey::from_point(&found.value.auth_key).ok());
         Ok(key.map(Arc::new))
     }

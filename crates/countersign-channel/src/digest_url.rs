@@ -71,7 +71,8 @@ impl DigestUrlVerifier {
             return Ok(());
         }
         // The engine reports a transaction that is unknown or has ended.
-        let found = core.find(tenant, &Handle::Id(id)).await?;
+        let found =
+            core.read().transaction(tenant, &Handle::Id(id)).await?.map(|found| found.value);
         let Some(found) = found.filter(|found| !found.state.is_ended()) else { return Ok(()) };
         let spec = &found.spec;
         let Some(document) = &spec.document else { return Ok(()) };

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::{Request, State};
 use countersign_core::device::Device;
 use countersign_core::id::TenantName;
-use countersign_core::port::Registry as _;
 use countersign_core::push::{Push, PushAddress};
 use countersign_wire::body::{self, Code, PushAnswer, PushState, RefusalBody};
 
@@ -61,7 +60,7 @@ impl Devices {
         device_auth: &AuthenticatedDevice,
     ) -> Result<Json<PushAnswer>, Refused> {
         let core = &self.0.core;
-        let found = core.registry().device(&device_auth.tenant, device_auth.device).await?;
+        let found = core.read().device(&device_auth.tenant, device_auth.device).await?;
         let Device { about, push, .. } = found.ok_or(Code::Locked)?.value;
         let (providers, vapid_key) =
             self.0.pushes.offered(&device_auth.tenant, &about.app, core.now());

@@ -13,7 +13,6 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use countersign_core::limits::{FRAME_BYTES_MAX, HELLO_WAIT_MAX};
-use countersign_core::port::Registry as _;
 use countersign_core::refusal::{ActorError, ActorRefusal, Error};
 use countersign_core::session::{Reason, Session, SessionInput, SessionOutput};
 use countersign_core::time::Timestamp;
@@ -172,7 +171,7 @@ impl Channel {
         who: &AuthenticatedDevice,
     ) -> Result<(Session, Connection), Closed> {
         let core = &self.devices.0.core;
-        let found = core.registry().device(&who.tenant, who.device).await;
+        let found = core.read().device(&who.tenant, who.device).await;
         let device = found.map_err(|_| Some(Close::Internal))?.ok_or(Some(Close::Unauthorised))?;
         let user = device.value.user;
         let connection = core.notifier().connect(

@@ -1,102 +1,38 @@
 //! The ports of the core: all traits through which it reaches the world.
 //!
-//! [`Ledger`] and [`Registry`] are the durable truth. [`Notifier`] wakes connected devices and
-//! waiting callers, and may lose a notification. [`Keys`] signs with private keys. [`Clock`] and
-//! [`Entropy`] are time and randomness.
-//! The contract of each trait is written here, and one test suite checks it against every adapter.
+//! [`Ledger`] is the durable truth. [`Notifier`] wakes connected devices and waiting callers, and
+//! may lose a notification. [`Keys`] signs with private keys. [`Clock`] and [`Entropy`] are time and
+//! randomness. The contract of each trait is written here, and one test suite checks it against
+//! every adapter.
 
 mod commit;
 mod keys;
-mod registry;
+mod ledger;
+mod listing;
+mod query;
+mod reader;
 
-use core::future::Future;
 use std::sync::Arc;
 
 pub use commit::{Change, Commit, Committed, Preconditions, StoredMax, TransactionChange};
 pub use keys::{CallbackMacs, Keys, Signer};
-pub use registry::Registry;
+pub use ledger::Ledger;
+pub use listing::{
+    DeliveryCursor, DeviceCursor, DeviceFilter, Listed, Page, TransactionCursor, all_pages,
+};
+pub use query::{
+    Credential, CredentialKey, EndSnapshot, Handle, Part, Query, QuerySubject, Snapshot,
+    StepSnapshot, UserWithDevices,
+};
+pub use reader::Reader;
 
 use crate::delivery::{Capacity, Delivery, Destination, Settlement};
-use crate::device::{Device, Identity};
-use crate::event::RecordedEvent;
-use crate::id::{ClientId, DeviceId, IdentityId, RequestKey, TenantName, TransactionId, UserName};
+use crate::id::{TenantName, TransactionId, UserName};
 pub use crate::key::{PublicKey, SigningRole, StoredKey};
-use crate::push_policy::{Contact, PushSnapshot};
-use crate::refusal::Fault;
-use crate::spec::{Dialect, Recipients};
+use crate::spec::Recipients;
 use crate::time::Timestamp;
-use crate::transaction::{End, Transaction};
-use crate::user::User;
+use crate::transaction::Transaction;
 pub use crate::versioned::Versioned;
-
-/// A key by which a transaction is found.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Handle {
-    /// Its id.
-    Id(TransactionId),
-    /// Its request key. An open transaction is found first, otherwise the latest one with this key.
-    Key(RequestKey),
-    /// The client, and the client's reference.
-    Reference(ClientId, String),
-}
-
-/// A device, its user and a transaction, read at one moment.
-#[derive(Clone, Debug)]
-pub struct StepSnapshot {
-    /// The device.
-    pub device: Versioned<Device>,
-    /// The device's user, unless the user was deleted.
-    pub user: Option<Versioned<User>>,
-    /// The transaction, if there is one.
-    pub transaction: Option<Versioned<Transaction>>,
-}
-
-impl From<StepSnapshot> for PushSnapshot {
-    fn from(StepSnapshot { device, user, transaction }: StepSnapshot) -> Self {
-        Self { device: device.into(), user, transaction }
-    }
-}
-
-/// A transaction, read at one moment, for a caller that waits for its end.
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one for each call, and gone with its answer")]
-pub enum EndSnapshot {
-    /// It is open.
-    Open {
-        /// The dialect through which it was started.
-        dialect: Dialect,
-        /// The client that started it.
-        client: ClientId,
-    },
-    /// It has ended.
-    Ended {
-        /// The whole transaction.
-        transaction: Transaction,
-        /// The device that finished it, if one did.
-        signer: Option<Device>,
-    },
-}
-
-/// A user and the user's devices, read at one moment.
-#[derive(Clone, Debug)]
-pub struct UserWithDevices {
-    /// The user.
-    pub user: Versioned<User>,
-    /// The user's devices, by sequence.
-    pub devices: Vec<Versioned<Device>>,
-}
-
-impl UserWithDevices {
-    /// The identity of that id, with the device that holds it.
-    #[must_use]
-    pub fn identity(&self, id: IdentityId) -> Option<(&Device, &Identity)> {
-        let mut devices = self.devices.iter().map(|device| &device.value);
-        devices.find_map(|device| {
-            let identity = device.identities.iter().find(|identity| identity.id == id)?;
-            Some((device, identity))
-        })
-    }
-}
 
 /// Transactions whose deadline has passed, and the next deadline.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -105,159 +41,6 @@ pub struct Due {
     pub now: Vec<(TenantName, TransactionId)>,
     /// The earliest deadline in the future.
     pub next: Option<Timestamp>,
-}
-
-/// The durable store of transactions, events and deliveries.
-///
-/// A call's writes are visible to every later read, on every node, after any crash, from the moment
-/// the call is answered. Every read and write names its tenant, and reaches no other tenant's rows.
-pub trait Ledger: Send + Sync {
-    /// Reads one transaction.
-    fn load(
-        &self,
-        tenant: &TenantName,
-        handle: &Handle,
-    ) -> impl Future<Output = Result<Option<Versioned<Transaction>>, Fault>> + Send;
-
-    /// Reads a device, its user and a transaction of its tenant, together if the store can. `None`
-    /// if there is no such device.
-    fn step_snapshot(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
-    ) -> impl Future<Output = Result<Option<StepSnapshot>, Fault>> + Send
-    where
-        Self: Registry + Sized,
-    {
-        async move {
-            let Some(device) = self.device(tenant, device).await? else { return Ok(None) };
-            let user = self.user(tenant, &device.value.user).await?;
-            let transaction = self.load(tenant, &Handle::Id(id)).await?;
-            Ok(Some(StepSnapshot { device, user, transaction }))
-        }
-    }
-
-    /// Reads the snapshots on which pushes are decided, one for each pair of device and
-    /// transaction, in the order of the pairs. All are from one moment if the store can. `None` if
-    /// there is no such device.
-    fn push_snapshots(
-        &self,
-        who: &[(TenantName, DeviceId, TransactionId)],
-    ) -> impl Future<Output = Result<Vec<Option<PushSnapshot>>, Fault>> + Send
-    where
-        Self: Registry + Sized,
-    {
-        async move {
-            let mut each = Vec::with_capacity(who.len());
-            for (tenant, device, id) in who {
-                each.push(self.step_snapshot(tenant, *device, *id).await?.map(PushSnapshot::from));
-            }
-            Ok(each)
-        }
-    }
-
-    /// Reads the result of a transaction and its signer, together if the store can. For an open one
-    /// it reads almost nothing, so that polling costs little.
-    fn end_snapshot(
-        &self,
-        tenant: &TenantName,
-        id: TransactionId,
-    ) -> impl Future<Output = Result<Option<EndSnapshot>, Fault>> + Send
-    where
-        Self: Registry + Sized,
-    {
-        async move {
-            let Some(found) = self.load(tenant, &Handle::Id(id)).await? else { return Ok(None) };
-            let transaction = found.value;
-            let signer = match transaction.end() {
-                None => {
-                    let (dialect, client) =
-                        (transaction.spec.dialect, transaction.spec.client.clone());
-                    return Ok(Some(EndSnapshot::Open { dialect, client }));
-                }
-                Some(End::Finished { by, .. }) => self.device(tenant, *by).await?,
-                Some(_) => None,
-            };
-            Ok(Some(EndSnapshot::Ended { transaction, signer: signer.map(|device| device.value) }))
-        }
-    }
-
-    /// Reads a user's open transactions, oldest first. Their maximum bounds the answer.
-    fn open(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-    ) -> impl Future<Output = Result<Vec<Versioned<Transaction>>, Fault>> + Send;
-
-    /// Reads the newest transactions, of one user or of all, at most `limit`, newest first.
-    fn list(
-        &self,
-        tenant: &TenantName,
-        user: Option<&UserName>,
-        limit: u16,
-    ) -> impl Future<Output = Result<Vec<Versioned<Transaction>>, Fault>> + Send;
-
-    /// Finds at most `limit` open transactions whose deadline is `now` or earlier, earliest first.
-    fn due(&self, now: Timestamp, limit: u16) -> impl Future<Output = Result<Due, Fault>> + Send;
-
-    /// Writes one unit of work, if everything on which it was decided still holds. The mark of a
-    /// single-use signature is written with it and stays for good, whatever is removed later.
-    fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed, Fault>> + Send;
-
-    /// Leases due deliveries, within the capacity. No other node gets them before the lease ends.
-    /// Each lease has its own number.
-    ///
-    /// Destinations are visited in order, beginning after `claim.after` and wrapping around, at
-    /// most [`crate::limits::DESTINATIONS_PER_CLAIM_MAX`] of them. Within a destination the
-    /// earliest come first.
-    fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, Fault>> + Send;
-
-    /// Records the result of a claimed delivery, if its lease is the latest one. Completed
-    /// deliveries are removed, and so are pushes that were given up; callbacks that were given up
-    /// are kept. The result of a push is kept as its [`Contact`].
-    fn settle(&self, settlement: Settlement) -> impl Future<Output = Result<(), Fault>> + Send;
-
-    /// Reads the results of waking devices for a transaction, by device. Devices that were
-    /// connected when it started, and took it, are in the transaction itself.
-    fn contacts(
-        &self,
-        tenant: &TenantName,
-        id: TransactionId,
-    ) -> impl Future<Output = Result<Vec<Contact>, Fault>> + Send;
-
-    /// Gives up deliveries of one destination that are due and were queued at `queued_before` or
-    /// earlier, at most [`crate::limits::DELIVERIES_CHANGED_MAX`]; answers how many. `outcome` is
-    /// stored with them.
-    fn give_up_expired(
-        &self,
-        destination: &Destination,
-        now: Timestamp,
-        queued_before: Timestamp,
-        outcome: &str,
-    ) -> impl Future<Output = Result<u16, Fault>> + Send;
-
-    /// Reads the events of a tenant, or of the whole server, with a number greater than `after`, in
-    /// order, at most `limit`.
-    fn events(
-        &self,
-        tenant: Option<&TenantName>,
-        after: u64,
-        limit: u16,
-    ) -> impl Future<Output = Result<Vec<RecordedEvent>, Fault>> + Send;
-
-    /// Reads a tenant's unsettled deliveries, oldest first, at most `limit`; only those that were
-    /// given up, if so asked.
-    fn deliveries(
-        &self,
-        tenant: &TenantName,
-        dead_letters: bool,
-        limit: u16,
-    ) -> impl Future<Output = Result<Vec<OutboxEntry>, Fault>> + Send;
-
-    /// Removes at most `limit` rows whose retention has passed, the oldest first, and answers how
-    /// many.
-    fn purge(&self, what: Purge, limit: u16) -> impl Future<Output = Result<u16, Fault>> + Send;
 }
 
 /// Rows whose retention has passed.
@@ -302,6 +85,27 @@ pub struct Claimed {
     /// first at some time. It is the first destination that got a lease. If none did, it is the
     /// last visited one if there were more destinations, and otherwise unchanged.
     pub resume: Option<Destination>,
+}
+
+/// What becomes of deliveries.
+#[derive(Clone, Debug)]
+pub enum Settle {
+    /// The result of a claimed delivery. It counts only if its lease is the latest one. Completed
+    /// deliveries are removed, and so are pushes that were given up; callbacks that were given up
+    /// are kept. The result of a push is kept as its [`Contact`](crate::push_policy::Contact).
+    Claimed(Settlement),
+    /// Deliveries of one destination that are due and have waited too long are given up, at most
+    /// [`crate::limits::DELIVERIES_CHANGED_MAX`].
+    Expired {
+        /// The destination.
+        destination: Destination,
+        /// The present time.
+        now: Timestamp,
+        /// Deliveries that were queued at this time or earlier are given up.
+        queued_before: Timestamp,
+        /// The outcome that is stored with them.
+        outcome: String,
+    },
 }
 
 /// A delivery that is not settled.

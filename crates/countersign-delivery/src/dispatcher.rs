@@ -315,7 +315,10 @@ impl Dispatcher {
     async fn letter(&self, delivery: &Delivery) -> Result<Option<CallbackRequest>, Fault> {
         let (core, tenant) = (&self.core, &delivery.destination.tenant);
         let handle = Handle::Id(delivery.transaction);
-        let Some(transaction) = core.find(tenant, &handle).await? else { return Ok(None) };
+        let Some(transaction) = core.read().transaction(tenant, &handle).await? else {
+            return Ok(None);
+        };
+        let transaction = transaction.value;
         let Some(callback) = transaction.spec.callback.clone() else { return Ok(None) };
         let Some(body) = (self.result_body)(&transaction) else { return Ok(None) };
         let (id, at, client) = (delivery.id, core.now(), &transaction.spec.client);

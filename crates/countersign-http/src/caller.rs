@@ -10,7 +10,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::Fault;
 use countersign_core::id::{ClientId, TenantName};
-use countersign_core::port::Registry as _;
 use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant};
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Uri};
@@ -168,7 +167,7 @@ impl Authenticator {
         let (tenant, now) = (self.known_tenant(tenant).await?, self.core.now());
         let held = self.tokens.verify(issuer, &tenant, token, now);
         let held: TokenClaims = held.ok_or(AuthError::NotAuthenticated)?;
-        let client = self.core.registry().client(&tenant.name, &held.client).await?;
+        let client = self.core.read().client(&tenant.name, &held.client).await?;
         let Client { id, name, .. } = client.ok_or(AuthError::NotAuthenticated)?;
         let scope = Arc::clone(&held.scope);
         self.tokens.remember(issuer, &tenant.name, token, held, &name);
@@ -189,9 +188,9 @@ impl Authenticator {
     ) -> Result<(Tenant, Client), AuthError> {
         let counters = self.counters(id, address);
         self.tries.check(&counters, self.core.now())?;
-        let tenant = self.core.registry().tenant(tenant).await?;
+        let tenant = self.core.read().tenant(tenant).await?;
         let client = match (&tenant, id.parse()) {
-            (Some(tenant), Ok(id)) => self.core.registry().client(&tenant.name, &id).await?,
+            (Some(tenant), Ok(id)) => self.core.read().client(&tenant.name, &id).await?,
             _ => None,
         };
         // A secret for an unknown tenant is counted like a wrong one, so that the status 429 does
@@ -213,7 +212,7 @@ impl Authenticator {
         let counters = self.counters(id, address);
         self.tries.check(&counters, self.core.now())?;
         let client = match id.parse() {
-            Ok(id) => self.core.registry().client_by_id(&id).await?,
+            Ok(id) => self.core.read().client_by_id(&id).await?,
             Err(_) => None,
         };
         self.verify_secret(client, secret, &counters, address)
@@ -269,7 +268,7 @@ impl Authenticator {
         for text in spellings {
             // The look-up is by digest, so its time reveals nothing about the right key.
             let digest = secret_digest(&text);
-            let found = self.core.registry().key(&digest).await?;
+            let found = self.core.read().api_key(&digest).await?;
             right = found.filter(|key| key.kind == kind && key.digest.ct_eq(&digest).into());
             if right.is_some() {
                 break;
@@ -303,7 +302,7 @@ impl Authenticator {
     }
 
     async fn known_tenant(&self, tenant: &TenantName) -> Result<Tenant, AuthError> {
-        self.core.registry().tenant(tenant).await?.ok_or(AuthError::NoTenant)
+        self.core.read().tenant(tenant).await?.ok_or(AuthError::NoTenant)
     }
 }
 

@@ -65,7 +65,8 @@ async fn read(
     tenant: &TenantName,
     handle: &Handle,
 ) -> Result<Arc<Transaction>, WaitError> {
-    Ok(Arc::new(core.find(tenant, handle).await?.ok_or(WaitError::Unknown)?))
+    let found = core.read().transaction(tenant, handle).await?;
+    Ok(Arc::new(found.ok_or(WaitError::Unknown)?.value))
 }
 
 impl From<TooMany> for WaitError {

@@ -1,7 +1,7 @@
-//! The stores: adapters of the ledger and the registry.
+//! The stores: adapters of the ledger.
 //!
-//! [`Store`] is a closed enum of all adapters. The ports [`Ledger`] and [`Registry`] define their
-//! contract, and one contract test checks it for every adapter.
+//! [`Store`] is a closed enum of all adapters. The port [`Ledger`] defines their contract, and one
+//! contract test checks it for every adapter.
 //!
 //! ```text
 //! Store ─┬─ Memory   one mutex, plain maps; lost when the process ends
@@ -10,23 +10,10 @@
 
 use std::path::Path;
 
-use countersign_core::Fault;
-use countersign_core::delivery::{Destination, Settlement};
-use countersign_core::device::Device;
-use countersign_core::enrolment::Activation;
-use countersign_core::event::RecordedEvent;
-use countersign_core::id::{
-    ClientId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
-};
-use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Due, EndSnapshot, Handle, Ledger, OutboxEntry, Purge,
-    Registry, SigningRole, StepSnapshot, StoredKey, TransactionChange, UserWithDevices, Versioned,
-};
-use countersign_core::push_policy::{Contact, PushSnapshot};
-use countersign_core::tenant::{ApiKey, Client, Tenant};
-use countersign_core::time::Timestamp;
-use countersign_core::transaction::{End, Event, Transaction};
-use countersign_core::user::User;
+use countersign_core::id::{ClientId, TenantName};
+use countersign_core::port::{Ledger, SigningRole, StoredKey, TransactionChange};
+use countersign_core::transaction::{End, Event};
+use countersign_core::{Fault, for_each_ledger_method};
 
 mod claim;
 mod draft;
@@ -44,7 +31,7 @@ pub use sqlite::{OpenError, OpenFor, SCHEMA, ServerLock, Sqlite};
 use keys::CallbackKeys;
 use seal::MasterKeys;
 
-/// A ledger and its registry. Clones share the same store.
+/// A ledger. Clones share the same store.
 #[derive(Clone, Debug)]
 pub enum Store {
     /// A store in memory, which is lost when the process ends.
@@ -165,219 +152,18 @@ impl Store {
     }
 }
 
-/// Calls the method of the store's variant.
-macro_rules! ask {
-    ($store:expr, $inner:ident => $call:expr) => {
-        match $store {
-            Store::Memory($inner) => $call.await,
-            Store::Sqlite($inner) => $call.await,
+/// Forwards each method of a ledger to the store's variant.
+macro_rules! forward {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        impl Ledger for Store {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, Fault> {
+                match self {
+                    Self::Memory(store) => store.$name($($argument),*).await,
+                    Self::Sqlite(store) => store.$name($($argument),*).await,
+                }
+            })*
         }
     };
 }
 
-impl Ledger for Store {
-    async fn load(
-        &self,
-        tenant: &TenantName,
-        handle: &Handle,
-    ) -> Result<Option<Versioned<Transaction>>, Fault> {
-        ask!(self, store => store.load(tenant, handle))
-    }
-
-    async fn step_snapshot(
-        &self,
-        tenant: &TenantName,
-        device: DeviceId,
-        id: TransactionId,
-    ) -> Result<Option<StepSnapshot>, Fault> {
-        ask!(self, store => store.step_snapshot(tenant, device, id))
-    }
-
-    async fn push_snapshots(
-        &self,
-        who: &[(TenantName, DeviceId, TransactionId)],
-    ) -> Result<Vec<Option<PushSnapshot>>, Fault> {
-        ask!(self, store => store.push_snapshots(who))
-    }
-
-    async fn end_snapshot(
-        &self,
-        tenant: &TenantName,
-        id: TransactionId,
-    ) -> Result<Option<EndSnapshot>, Fault> {
-        ask!(self, store => store.end_snapshot(tenant, id))
-    }
-
-    async fn open(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
-        ask!(self, store => Ledger::open(store, tenant, user))
-    }
-
-    async fn list(
-        &self,
-        tenant: &TenantName,
-        user: Option<&UserName>,
-        limit: u16,
-    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
-        ask!(self, store => store.list(tenant, user, limit))
-    }
-
-    async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
-        ask!(self, store => store.due(now, limit))
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
-        ask!(self, store => store.commit(commit))
-    }
-
-    async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
-        ask!(self, store => store.claim(claim))
-    }
-
-    async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
-        ask!(self, store => store.settle(settlement))
-    }
-
-    async fn events(
-        &self,
-        tenant: Option<&TenantName>,
-        after: u64,
-        limit: u16,
-    ) -> Result<Vec<RecordedEvent>, Fault> {
-        ask!(self, store => store.events(tenant, after, limit))
-    }
-
-    async fn purge(&self, what: Purge, limit: u16) -> Result<u16, Fault> {
-        ask!(self, store => store.purge(what, limit))
-    }
-
-    async fn contacts(
-        &self,
-        tenant: &TenantName,
-        id: TransactionId,
-    ) -> Result<Vec<Contact>, Fault> {
-        ask!(self, store => store.contacts(tenant, id))
-    }
-
-    async fn give_up_expired(
-        &self,
-        destination: &Destination,
-        now: Timestamp,
-        queued_before: Timestamp,
-        outcome: &str,
-    ) -> Result<u16, Fault> {
-        ask!(self, store => store.give_up_expired(destination, now, queued_before, outcome))
-    }
-
-    async fn deliveries(
-        &self,
-        tenant: &TenantName,
-        dead_letters: bool,
-        limit: u16,
-    ) -> Result<Vec<OutboxEntry>, Fault> {
-        ask!(self, store => store.deliveries(tenant, dead_letters, limit))
-    }
-}
-
-impl Registry for Store {
-    async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
-        ask!(self, store => store.tenant(name))
-    }
-
-    async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
-        ask!(self, store => store.tenants())
-    }
-
-    async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
-        ask!(self, store => store.client(tenant, id))
-    }
-
-    async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
-        ask!(self, store => store.client_by_id(id))
-    }
-
-    async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
-        ask!(self, store => store.key(digest))
-    }
-
-    async fn keys(&self, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Fault> {
-        ask!(self, store => store.keys(tenant))
-    }
-
-    async fn user(
-        &self,
-        tenant: &TenantName,
-        name: &UserName,
-    ) -> Result<Option<Versioned<User>>, Fault> {
-        ask!(self, store => store.user(tenant, name))
-    }
-
-    async fn device(
-        &self,
-        tenant: &TenantName,
-        id: DeviceId,
-    ) -> Result<Option<Versioned<Device>>, Fault> {
-        ask!(self, store => store.device(tenant, id))
-    }
-
-    async fn device_by_serial(
-        &self,
-        tenant: &TenantName,
-        serial: SerialNumber,
-    ) -> Result<Option<Versioned<Device>>, Fault> {
-        ask!(self, store => store.device_by_serial(tenant, serial))
-    }
-
-    async fn devices(
-        &self,
-        tenant: &TenantName,
-        user: Option<&UserName>,
-    ) -> Result<Vec<Versioned<Device>>, Fault> {
-        ask!(self, store => store.devices(tenant, user))
-    }
-
-    async fn device_by_identity(
-        &self,
-        tenant: &TenantName,
-        id: IdentityId,
-    ) -> Result<Option<Versioned<Device>>, Fault> {
-        ask!(self, store => store.device_by_identity(tenant, id))
-    }
-
-    async fn devices_by_labels(
-        &self,
-        tenant: &TenantName,
-        labels: &[String],
-        limit: u16,
-    ) -> Result<Vec<Versioned<Device>>, Fault> {
-        ask!(self, store => store.devices_by_labels(tenant, labels, limit))
-    }
-
-    async fn user_with_devices(
-        &self,
-        tenant: &TenantName,
-        name: &UserName,
-    ) -> Result<Option<UserWithDevices>, Fault> {
-        ask!(self, store => store.user_with_devices(tenant, name))
-    }
-
-    async fn holder(
-        &self,
-        tenant: &TenantName,
-        id: IdentityId,
-    ) -> Result<Option<UserWithDevices>, Fault> {
-        ask!(self, store => store.holder(tenant, id))
-    }
-
-    async fn activations(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-        now: Timestamp,
-    ) -> Result<Vec<Versioned<Activation>>, Fault> {
-        ask!(self, store => store.activations(tenant, user, now))
-    }
-}
+for_each_ledger_method!(forward);

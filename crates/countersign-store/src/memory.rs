@@ -1,4 +1,4 @@
-//! A store in memory: the simplest implementation of the ports, under one mutex.
+//! A store in memory: the simplest implementation of the ledger, under one mutex.
 //!
 //! It is for trials and tests. It keeps the contract of a ledger, but its data is lost when the
 //! process ends.
@@ -7,17 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Destination, Settlement};
-use countersign_core::device::Device;
+use countersign_core::device::{Device, Identity};
 use countersign_core::enrolment::Activation;
 use countersign_core::event::RecordedEvent;
-use countersign_core::id::{ClientId, DeviceId, IdentityId, TenantName, TransactionId, UserName};
-use countersign_core::limits::OPEN_PER_USER_MAX;
-use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Due, Handle, Ledger, OutboxEntry, Preconditions, Purge,
-    SigningRole, StoredKey, StoredMax, TransactionChange, Versioned,
+use countersign_core::id::{
+    ApiKeyId, ClientId, DeviceId, IdentityId, TenantName, TransactionId, UserName,
 };
-use countersign_core::push_policy::Contact;
+use countersign_core::port::{
+    Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor, DeviceCursor,
+    DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page, Preconditions, Purge, Query,
+    Settle, SigningRole, Snapshot, StoredKey, StoredMax, TransactionChange, TransactionCursor,
+    Versioned,
+};
+use countersign_core::push_policy::{Contact, PushSnapshot};
 use countersign_core::spec::TransactionSpec;
 use countersign_core::tenant::{ApiKey, Client, Tenant};
 use countersign_core::time::Timestamp;
@@ -34,7 +36,7 @@ mod contact;
 mod delivery;
 mod device;
 mod purge;
-mod registry;
+mod snapshot;
 
 use delivery::Deliveries;
 pub(crate) use delivery::begun;
@@ -51,9 +53,11 @@ impl Default for Memory {
 
 #[derive(Debug, Default)]
 struct Tables {
-    /// In the order of their starts.
-    transactions: Vec<Versioned<Transaction>>,
-    places: BTreeMap<(TenantName, TransactionId), usize>,
+    /// By number, in the order of their starts.
+    transactions: BTreeMap<u64, Versioned<Transaction>>,
+    /// The number of the latest transaction.
+    started: u64,
+    places: BTreeMap<(TenantName, TransactionId), u64>,
     /// The evidence of removed transactions, in the order of removal.
     evidence: Vec<Versioned<Transaction>>,
     /// The marks of single-use signatures. They are never removed.
@@ -102,53 +106,116 @@ impl Memory {
 }
 
 impl Ledger for Memory {
-    async fn load(
+    async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
+        let mut tables = self.0.lock();
+        tables.commits += 1;
+        tables.commit(commit)
+    }
+
+    async fn snapshot(&self, tenant: &TenantName, query: Query<'_>) -> Result<Snapshot, Fault> {
+        Ok(self.0.lock().snapshot(tenant, query))
+    }
+
+    async fn push_snapshots(
         &self,
-        tenant: &TenantName,
-        handle: &Handle,
-    ) -> Result<Option<Versioned<Transaction>>, Fault> {
+        who: &[(TenantName, DeviceId, TransactionId)],
+    ) -> Result<Vec<Option<PushSnapshot>>, Fault> {
         let tables = self.0.lock();
-        let found = match handle {
-            Handle::Id(id) => match tables.places.get(&(tenant.clone(), *id)) {
-                Some(place) => Some(tables.transactions[*place].clone()),
-                None => tables.newest(tenant, |t| t.spec.id == *id),
-            },
-            Handle::Key(key) => {
-                // The request key of an open transaction is not given again, so an open one is
-                // always the newest.
-                tables.newest(tenant, |t| t.spec.request_key == *key)
-            }
-            Handle::Reference(client, name) => tables.newest(tenant, |t| named(t, client, name)),
+        let read = |(tenant, device, id): &(TenantName, DeviceId, TransactionId)| {
+            let device = tables.devices.get(&(tenant.clone(), *device))?.clone();
+            let user = tables.users.get(&(tenant.clone(), device.value.user.clone())).cloned();
+            let transaction = tables.transaction(tenant, &Handle::Id(*id));
+            Some(PushSnapshot { device: device.into(), user, transaction })
         };
-        Ok(found)
+        Ok(who.iter().map(read).collect())
     }
 
-    async fn open(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
-        let tables = self.0.lock();
-        let all = tables.of(tenant).filter(|t| t.value.spec.user == *user);
-        let open = all.filter(|t| t.value.end().is_none());
-        Ok(open.take(OPEN_PER_USER_MAX.into()).cloned().collect())
+    async fn credential(&self, key: CredentialKey<'_>) -> Result<Option<Credential>, Fault> {
+        Ok(self.0.lock().credential(key))
     }
 
-    async fn list(
+    async fn transactions(
         &self,
         tenant: &TenantName,
         user: Option<&UserName>,
-        limit: u16,
-    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
+        page: Page<TransactionCursor>,
+    ) -> Result<Listed<Versioned<Transaction>, TransactionCursor>, Fault> {
+        Ok(self.0.lock().list_transactions(tenant, user, page))
+    }
+
+    async fn devices(
+        &self,
+        tenant: &TenantName,
+        filter: DeviceFilter<'_>,
+        page: Page<DeviceCursor>,
+    ) -> Result<Listed<Versioned<Device>, DeviceCursor>, Fault> {
+        let has_all = |labels: &[String], own: &Identity| {
+            !labels.is_empty() && labels.iter().all(|label| own.labels.contains(label))
+        };
+        let is_selected = |device: &Device| match filter {
+            DeviceFilter::All => true,
+            DeviceFilter::User(user) => device.user == *user,
+            DeviceFilter::Labels(labels) => {
+                device.identities.iter().any(|own| has_all(labels, own))
+            }
+        };
+        let mut rows = self.0.lock().listed(tenant, is_selected);
+        if let Some(after) = page.after {
+            let place = |device: &Device| (device.user.clone(), device.serial_number.sequence);
+            rows.retain(|row| place(&row.value) > (after.user.clone(), after.sequence));
+        }
+        rows.truncate(page.limit.into());
+        Ok(Listed::new(rows, page.limit, DeviceCursor::of))
+    }
+
+    async fn tenants(
+        &self,
+        page: Page<TenantName>,
+    ) -> Result<Listed<TenantName, TenantName>, Fault> {
         let tables = self.0.lock();
-        let all = tables.of(tenant).rev().chain(tables.evidence_of(tenant).rev());
-        let theirs = all.filter(|t| user.is_none_or(|user| t.value.spec.user == *user));
-        Ok(theirs.take(limit.into()).cloned().collect())
+        let later = |name: &&TenantName| page.after.as_ref().is_none_or(|after| *name > after);
+        let names = tables.tenants.keys().filter(later).take(page.limit.into());
+        Ok(Listed::new(names.cloned().collect(), page.limit, TenantName::clone))
+    }
+
+    async fn api_keys(
+        &self,
+        tenant: Option<&TenantName>,
+        page: Page<ApiKeyId>,
+    ) -> Result<Listed<ApiKey, ApiKeyId>, Fault> {
+        let tables = self.0.lock();
+        // No key is removed, so the key after which the page begins is still there.
+        let place = |id| tables.keys.iter().position(|key| key.id == id).map_or(0, |at| at + 1);
+        let later = tables.keys.iter().skip(page.after.map_or(0, place));
+        let valid = later.filter(|key| tenant.is_none_or(|tenant| key.covers(tenant)));
+        let keys = valid.take(page.limit.into()).cloned().collect();
+        Ok(Listed::new(keys, page.limit, |last: &ApiKey| last.id))
+    }
+
+    async fn deliveries(
+        &self,
+        tenant: &TenantName,
+        dead_letters: bool,
+        page: Page<DeliveryCursor>,
+    ) -> Result<Listed<OutboxEntry, DeliveryCursor>, Fault> {
+        Ok(self.0.lock().deliveries.list(tenant, dead_letters, page))
+    }
+
+    async fn events(
+        &self,
+        tenant: Option<&TenantName>,
+        page: Page<u64>,
+    ) -> Result<Listed<RecordedEvent, u64>, Fault> {
+        let tables = self.0.lock();
+        let all = tables.events.get(&tenant.cloned()).into_iter().flatten();
+        let later = all.filter(|event| page.after.is_none_or(|after| event.number > after));
+        let events = later.take(page.limit.into()).cloned().collect();
+        Ok(Listed::new(events, page.limit, |last: &RecordedEvent| last.number))
     }
 
     async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
         let tables = self.0.lock();
-        let open = tables.transactions.iter().map(|t| &t.value).filter(|t| t.end().is_none());
+        let open = tables.transactions.values().map(|t| &t.value).filter(|t| t.end().is_none());
         let (mut late, coming): (Vec<_>, Vec<_>) = open.partition(|t| t.deadline() <= now);
         late.sort_by_key(|t| t.deadline());
         late.truncate(limit.into());
@@ -158,30 +225,18 @@ impl Ledger for Memory {
         })
     }
 
-    async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
-        let mut tables = self.0.lock();
-        tables.commits += 1;
-        tables.commit(commit)
-    }
-
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
         Ok(self.0.lock().deliveries.claim(claim))
     }
 
-    async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
-        self.0.lock().settle(&settlement);
-        Ok(())
-    }
-
-    async fn events(
-        &self,
-        tenant: Option<&TenantName>,
-        after: u64,
-        limit: u16,
-    ) -> Result<Vec<RecordedEvent>, Fault> {
-        let tables = self.0.lock();
-        let all = tables.events.get(&tenant.cloned()).into_iter().flatten();
-        Ok(all.filter(|event| event.number > after).take(limit.into()).cloned().collect())
+    async fn settle(&self, settle: Settle) -> Result<u16, Fault> {
+        let mut tables = self.0.lock();
+        Ok(match settle {
+            Settle::Claimed(settlement) => tables.settle(&settlement),
+            Settle::Expired { destination, now, queued_before, outcome } => {
+                tables.deliveries.give_up_expired(&destination, now, queued_before, &outcome)
+            }
+        })
     }
 
     async fn purge(&self, what: Purge, limit: u16) -> Result<u16, Fault> {
@@ -192,40 +247,36 @@ impl Ledger for Memory {
             Purge::Events(before) => tables.purge_events(before, limit),
         })
     }
-
-    async fn contacts(
-        &self,
-        tenant: &TenantName,
-        id: TransactionId,
-    ) -> Result<Vec<Contact>, Fault> {
-        let tables = self.0.lock();
-        let about = |key: &&(TenantName, TransactionId, DeviceId)| key.0 == *tenant && key.1 == id;
-        Ok(tables.contacts.keys().filter(about).map(|key| tables.contacts[key].clone()).collect())
-    }
-
-    async fn give_up_expired(
-        &self,
-        destination: &Destination,
-        now: Timestamp,
-        queued_before: Timestamp,
-        outcome: &str,
-    ) -> Result<u16, Fault> {
-        Ok(self.0.lock().deliveries.give_up_expired(destination, now, queued_before, outcome))
-    }
-
-    async fn deliveries(
-        &self,
-        tenant: &TenantName,
-        dead_letters: bool,
-        limit: u16,
-    ) -> Result<Vec<OutboxEntry>, Fault> {
-        Ok(self.0.lock().deliveries.list(tenant, dead_letters, limit))
-    }
 }
 
 impl Tables {
     fn of(&self, tenant: &TenantName) -> impl DoubleEndedIterator<Item = &Versioned<Transaction>> {
-        self.transactions.iter().filter(move |t| t.value.spec.tenant == *tenant)
+        self.transactions.values().filter(move |t| t.value.spec.tenant == *tenant)
+    }
+
+    /// Lists the transactions of one user, or of all users, and then the evidence of removed ones.
+    fn list_transactions(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+        page: Page<TransactionCursor>,
+    ) -> Listed<Versioned<Transaction>, TransactionCursor> {
+        let (stored, evidence) = match page.after {
+            None => (u64::MAX, usize::MAX),
+            Some(TransactionCursor::Stored(before)) => (before, usize::MAX),
+            Some(TransactionCursor::Evidence(before)) => (0, before as usize),
+        };
+        let stored = self.transactions.range(..stored).rev();
+        let stored = stored.map(|(number, row)| (TransactionCursor::Stored(*number), row));
+        let evidence = self.evidence.iter().enumerate().take(evidence).rev();
+        let evidence = evidence.map(|(at, row)| (TransactionCursor::Evidence(at as u64), row));
+        let selected = stored.chain(evidence).filter(|(_, row)| {
+            let spec = &row.value.spec;
+            spec.tenant == *tenant && user.is_none_or(|user| spec.user == *user)
+        });
+        let rows: Vec<_> = selected.take(page.limit.into()).collect();
+        let Listed { rows, next } = Listed::new(rows, page.limit, |(cursor, _)| *cursor);
+        Listed { rows: rows.into_iter().map(|(_, row)| row.clone()).collect(), next }
     }
 
     fn newest(
@@ -244,7 +295,7 @@ impl Tables {
         );
         let spec = commit.transaction.spec.clone();
         let place = self.places.get(&(spec.tenant.clone(), spec.id)).copied();
-        let found = place.map(|place| self.transactions[place].version);
+        let found = place.map(|place| self.transactions[&place].version);
         if let (None, Some(expected), Event::Discarded) = (found, commit.expected, commit.event) {
             return Ok(self.discard_evidence(&spec, expected));
         }
@@ -278,13 +329,13 @@ impl Tables {
         for delivery in commit.deliveries {
             self.deliveries.queue(spec.id, delivery);
         }
-        if let Some(place) = place {
-            let row = &mut self.transactions[place];
-            *row = Versioned { value: commit.transaction, version: row.version + 1 };
-        } else {
-            self.places.insert((spec.tenant.clone(), spec.id), self.transactions.len());
-            self.transactions.push(Versioned { value: commit.transaction, version: 1 });
-        }
+        let version = found.unwrap_or(0) + 1;
+        let place = place.unwrap_or_else(|| {
+            self.started += 1;
+            self.places.insert((spec.tenant.clone(), spec.id), self.started);
+            self.started
+        });
+        self.transactions.insert(place, Versioned { value: commit.transaction, version });
         Ok(Committed::Written)
     }
 

@@ -10,7 +10,7 @@ use countersign_core::device::{About, Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::port::{
-    Change, Commit, Committed, Keys as _, Ledger as _, Registry as _, Signer as _, SigningRole,
+    Change, Commit, Committed, Keys as _, Ledger as _, Signer as _, SigningRole,
 };
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::Secret;
@@ -81,7 +81,7 @@ impl Crowd {
         let key: MadeKey = serde_json::from_slice(&key)?;
         let store = Store::sqlite(directory, None)?;
         let tenant =
-            store.tenant(&TENANT.parse()?).await?.context("the new tenant was not found")?;
+            store.read().tenant(&TENANT.parse()?).await?.context("the new tenant was not found")?;
         let signer = store.private_keys().prepare(&tenant.name, SigningRole::Authority).await?;
         let certify = Certify::new(&tenant, signer)?;
         let enrolling = |number| {
@@ -209,7 +209,8 @@ async fn enrol(
     let (name, now) = (format!("user-{number}").parse::<UserName>()?, now()?);
     let (of, user) = (tenant.name.clone(), name.clone());
     write(store, Change::CreateUser { tenant: of, user, profile: None, at: now }).await?;
-    let user = store.user(&tenant.name, &name).await?.context("the new user was not found")?;
+    let user =
+        store.read().user(&tenant.name, &name).await?.context("the new user was not found")?;
     let activation = Activation {
         id: draw(),
         tenant: tenant.name.clone(),

@@ -130,7 +130,7 @@ impl OneSpan {
     async fn request_key(&self, keys: &Keys) -> anyhow::Result<String> {
         loop {
             sleep(LOOK_EVERY).await;
-            if let Some(open) = self.store.open(&self.tenant, &keys.user).await?.first() {
+            if let Some(open) = self.store.read().open(&self.tenant, &keys.user).await?.first() {
                 return Ok(open.value.spec.request_key.to_string());
             }
         }

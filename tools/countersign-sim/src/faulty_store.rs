@@ -6,23 +6,17 @@ use core::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use countersign_core::Fault;
-use countersign_core::delivery::{Destination, Settlement};
+use countersign_core::delivery::Settlement;
 use countersign_core::device::Device;
-use countersign_core::enrolment::Activation;
-use countersign_core::event::RecordedEvent;
-use countersign_core::id::{
-    ClientId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
-};
+use countersign_core::id::{DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Change, Claim, Claimed, Commit, Committed, Due, Handle, Ledger, OutboxEntry, Purge, Registry,
-    TransactionChange, Versioned,
+    Change, Commit, Committed, EndSnapshot, Handle, Ledger, Part, Purge, Query, QuerySubject,
+    Settle, Snapshot, TransactionChange,
 };
-use countersign_core::push_policy::Contact;
-use countersign_core::tenant::{ApiKey, Client, Tenant};
+use countersign_core::push_policy::PushSnapshot;
 use countersign_core::time::Timestamp;
-use countersign_core::transaction::Transaction;
-use countersign_core::user::{LockState, User};
+use countersign_core::user::LockState;
+use countersign_core::{Fault, for_each_ledger_method};
 
 /// A store with its interference. Clones share the store and the interference if clones of these
 /// two do.
@@ -139,36 +133,67 @@ impl<S, I: Interference> FaultyStore<S, I> {
     }
 }
 
+/// Forwards a method with the interference around it. Some methods are written by hand instead.
+macro_rules! forward {
+    (@method commit $($rest:tt)*) => {};
+    (@method snapshot $($rest:tt)*) => {};
+    (@method push_snapshots $($rest:tt)*) => {};
+    (@method settle $($rest:tt)*) => {};
+    (@method purge $($rest:tt)*) => {};
+    (@method $name:ident ($($argument:ident: $type:ty),*) $answer:ty) => {
+        async fn $name(&self, $($argument: $type),*) -> Result<$answer, Fault> {
+            self.act(forward!(@call $name), self.inner.$name($($argument),*)).await
+        }
+    };
+    (@call transactions) => { Call::Read };
+    (@call due) => { Call::Read };
+    (@call events) => { Call::Read };
+    (@call claim) => { Call::Outbox };
+    (@call deliveries) => { Call::Outbox };
+    (@call $name:ident) => { Call::LookUp };
+    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        $(forward!(@method $name ($($argument: $type),*) $answer);)*
+    };
+}
+
+impl<S: Ledger, I: Interference> FaultyStore<S, I> {
+    /// Reads a row, as a call of its own.
+    async fn row(&self, tenant: &TenantName, subject: QuerySubject<'_>) -> Result<Snapshot, Fault> {
+        self.part(tenant, subject, &[]).await
+    }
+
+    /// Reads one part of a snapshot, as a call of its own.
+    async fn part(
+        &self,
+        tenant: &TenantName,
+        subject: QuerySubject<'_>,
+        parts: &[Part<'_>],
+    ) -> Result<Snapshot, Fault> {
+        let call = match (subject, parts) {
+            (_, [Part::Open | Part::Contacts]) => Call::Read,
+            (QuerySubject::Transaction(_) | QuerySubject::End(_), _) => Call::Read,
+            _ => Call::LookUp,
+        };
+        self.act(call, self.inner.snapshot(tenant, Query { subject, parts })).await
+    }
+
+    /// Reads the end of a transaction with one call, and its signer with another.
+    async fn end(&self, tenant: &TenantName, id: TransactionId) -> Result<Snapshot, Fault> {
+        let handle = Handle::Id(id);
+        let found = self.row(tenant, QuerySubject::Transaction(&handle)).await?.transaction;
+        let Some(transaction) = found.map(|found| found.value) else {
+            return Ok(Snapshot::default());
+        };
+        let signer = match EndSnapshot::signer_of(&transaction) {
+            Some(by) => self.row(tenant, QuerySubject::Device(by)).await?.device,
+            None => None,
+        };
+        let end = EndSnapshot::new(transaction, signer.map(|device| device.value));
+        Ok(Snapshot { end: Some(end), ..Snapshot::default() })
+    }
+}
+
 impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
-    async fn load(
-        &self,
-        tenant: &TenantName,
-        handle: &Handle,
-    ) -> Result<Option<Versioned<Transaction>>, Fault> {
-        self.act(Call::Read, self.inner.load(tenant, handle)).await
-    }
-
-    async fn open(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
-        self.act(Call::Read, self.inner.open(tenant, user)).await
-    }
-
-    async fn list(
-        &self,
-        tenant: &TenantName,
-        user: Option<&UserName>,
-        limit: u16,
-    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
-        self.act(Call::Read, self.inner.list(tenant, user, limit)).await
-    }
-
-    async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
-        self.act(Call::Read, self.inner.due(now, limit)).await
-    }
-
     async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
         let call = match &commit.change {
             Change::Transaction(_) => Call::Commit,
@@ -190,13 +215,69 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
         self.act(call, work).await
     }
 
-    async fn events(
+    /// Reads each part with a call of its own, so that each can fail, and other commits can come
+    /// between them.
+    async fn snapshot(&self, tenant: &TenantName, query: Query<'_>) -> Result<Snapshot, Fault> {
+        let subject = query.subject;
+        if let QuerySubject::End(id) = subject {
+            return self.end(tenant, id).await;
+        }
+        let mut found = self.row(tenant, subject).await?;
+        for part in query.parts {
+            let user = found.user_name(subject).cloned();
+            match (part, user) {
+                (Part::Tenant, _) => {
+                    found.tenant = self.row(tenant, QuerySubject::Tenant).await?.tenant;
+                }
+                (Part::Transaction(handle), _) => {
+                    let read = self.row(tenant, QuerySubject::Transaction(handle)).await?;
+                    found.transaction = read.transaction;
+                }
+                (Part::Contacts, _) => {
+                    let Some(id) = found.transaction_id(subject) else { continue };
+                    let handle = Handle::Id(id);
+                    let subject = QuerySubject::Transaction(&handle);
+                    found.contacts = self.part(tenant, subject, &[*part]).await?.contacts;
+                }
+                (Part::User, Some(user)) => {
+                    found.user = self.row(tenant, QuerySubject::User(&user)).await?.user;
+                }
+                (Part::Devices | Part::Open | Part::Activations(_), Some(user)) => {
+                    let read = self.part(tenant, QuerySubject::User(&user), &[*part]).await?;
+                    match part {
+                        Part::Devices => found.devices = read.devices,
+                        Part::Open => found.open = read.open,
+                        _ => found.activations = read.activations,
+                    }
+                }
+                (Part::User | Part::Devices | Part::Open | Part::Activations(_), None) => {}
+            }
+        }
+        Ok(found)
+    }
+
+    async fn push_snapshots(
         &self,
-        tenant: Option<&TenantName>,
-        after: u64,
-        limit: u16,
-    ) -> Result<Vec<RecordedEvent>, Fault> {
-        self.act(Call::Read, self.inner.events(tenant, after, limit)).await
+        who: &[(TenantName, DeviceId, TransactionId)],
+    ) -> Result<Vec<Option<PushSnapshot>>, Fault> {
+        let mut each = Vec::with_capacity(who.len());
+        for (tenant, device, id) in who {
+            let read = self.read().step_snapshot(tenant, *device, *id).await?;
+            each.push(read.map(PushSnapshot::from));
+        }
+        Ok(each)
+    }
+
+    async fn settle(&self, settle: Settle) -> Result<u16, Fault> {
+        let work = async {
+            let noted = settle.clone();
+            let changed = self.inner.settle(settle).await?;
+            if let Settle::Claimed(settlement) = noted {
+                self.note(Written::Settled(settlement));
+            }
+            Ok(changed)
+        };
+        self.act(Call::Outbox, work).await
     }
 
     async fn purge(&self, what: Purge, limit: u16) -> Result<u16, Fault> {
@@ -210,129 +291,5 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
         self.act(Call::Commit, work).await
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
-        self.act(Call::Outbox, self.inner.claim(claim)).await
-    }
-
-    async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
-        let work = async {
-            let noted = settlement.clone();
-            self.inner.settle(settlement).await?;
-            self.note(Written::Settled(noted));
-            Ok(())
-        };
-        self.act(Call::Outbox, work).await
-    }
-
-    async fn contacts(
-        &self,
-        tenant: &TenantName,
-        id: TransactionId,
-    ) -> Result<Vec<Contact>, Fault> {
-        self.act(Call::Read, self.inner.contacts(tenant, id)).await
-    }
-
-    async fn give_up_expired(
-        &self,
-        destination: &Destination,
-        now: Timestamp,
-        queued_before: Timestamp,
-        outcome: &str,
-    ) -> Result<u16, Fault> {
-        self.act(Call::Outbox, self.inner.give_up_expired(destination, now, queued_before, outcome))
-            .await
-    }
-
-    async fn deliveries(
-        &self,
-        tenant: &TenantName,
-        dead_letters: bool,
-        limit: u16,
-    ) -> Result<Vec<OutboxEntry>, Fault> {
-        self.act(Call::Outbox, self.inner.deliveries(tenant, dead_letters, limit)).await
-    }
-}
-
-impl<S: Registry, I: Interference> Registry for FaultyStore<S, I> {
-    async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
-        self.act(Call::LookUp, self.inner.tenant(name)).await
-    }
-
-    async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
-        self.act(Call::LookUp, self.inner.tenants()).await
-    }
-
-    async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
-        self.act(Call::LookUp, self.inner.client(tenant, id)).await
-    }
-
-    async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
-        self.act(Call::LookUp, self.inner.client_by_id(id)).await
-    }
-
-    async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
-        self.act(Call::LookUp, self.inner.key(digest)).await
-    }
-
-    async fn keys(&self, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Fault> {
-        self.act(Call::LookUp, self.inner.keys(tenant)).await
-    }
-
-    async fn user(
-        &self,
-        tenant: &TenantName,
-        name: &UserName,
-    ) -> Result<Option<Versioned<User>>, Fault> {
-        self.act(Call::LookUp, self.inner.user(tenant, name)).await
-    }
-
-    async fn device(
-        &self,
-        tenant: &TenantName,
-        id: DeviceId,
-    ) -> Result<Option<Versioned<Device>>, Fault> {
-        self.act(Call::LookUp, self.inner.device(tenant, id)).await
-    }
-
-    async fn device_by_serial(
-        &self,
-        tenant: &TenantName,
-        serial: SerialNumber,
-    ) -> Result<Option<Versioned<Device>>, Fault> {
-        self.act(Call::LookUp, self.inner.device_by_serial(tenant, serial)).await
-    }
-
-    async fn devices(
-        &self,
-        tenant: &TenantName,
-        user: Option<&UserName>,
-    ) -> Result<Vec<Versioned<Device>>, Fault> {
-        self.act(Call::LookUp, self.inner.devices(tenant, user)).await
-    }
-
-    async fn device_by_identity(
-        &self,
-        tenant: &TenantName,
-        id: IdentityId,
-    ) -> Result<Option<Versioned<Device>>, Fault> {
-        self.act(Call::LookUp, self.inner.device_by_identity(tenant, id)).await
-    }
-
-    async fn devices_by_labels(
-        &self,
-        tenant: &TenantName,
-        labels: &[String],
-        limit: u16,
-    ) -> Result<Vec<Versioned<Device>>, Fault> {
-        self.act(Call::LookUp, self.inner.devices_by_labels(tenant, labels, limit)).await
-    }
-
-    async fn activations(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-        now: Timestamp,
-    ) -> Result<Vec<Versioned<Activation>>, Fault> {
-        self.act(Call::LookUp, self.inner.activations(tenant, user, now)).await
-    }
+    for_each_ledger_method!(forward);
 }

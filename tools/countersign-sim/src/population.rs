@@ -10,7 +10,7 @@ use countersign_core::enrolment::{Activation, ActivationState, Enrolment, Identi
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
 };
-use countersign_core::port::{Committed, Ledger, Registry, StoredKey};
+use countersign_core::port::{Committed, Ledger, StoredKey};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
@@ -63,7 +63,7 @@ impl Population {
     }
 
     /// Enters the whole population into an empty registry.
-    pub async fn settle(&self, registry: &(impl Ledger + Registry)) {
+    pub async fn settle(&self, registry: &impl Ledger) {
         for test_tenant in &self.test_tenants {
             test_tenant.settle(registry).await;
         }
@@ -159,7 +159,7 @@ impl TestTenant {
         }
     }
 
-    async fn settle(&self, registry: &(impl Ledger + Registry)) {
+    async fn settle(&self, registry: &impl Ledger) {
         let made = registry.create_tenant(self.row()).await;
         assert_eq!(made.expect("a store that works"), Committed::Written);
         let made = registry.create_client(self.client_row(), no_key()).await;
@@ -202,8 +202,8 @@ fn no_key() -> StoredKey {
 }
 
 /// Enrols a phone, as a redeemed activation code does.
-async fn enrol(registry: &(impl Ledger + Registry), phone: &Phone) {
-    let user = registry.user(phone.tenant(), phone.user()).await;
+async fn enrol(registry: &impl Ledger, phone: &Phone) {
+    let user = registry.read().user(phone.tenant(), phone.user()).await;
     let user = user.expect("a store that works").expect("the user was made");
     let activation = Activation {
         id: u128::from(phone.id().number()),

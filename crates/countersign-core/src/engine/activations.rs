@@ -4,10 +4,12 @@ use super::{Engine, lost_every_race};
 use crate::enrolment::Activation;
 use crate::event::{Actor, EventKind, Subject};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry};
+use crate::port::{
+    Change, Clock, Committed, Entropy, Ledger, Notifier, Part, Query, QuerySubject, Snapshot,
+};
 use crate::refusal::{UserError, UserRefusal};
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Creates an activation code. The commit is stale if another code was created for the user
     /// meanwhile, so that the maximum of open codes holds even if many are created at once.
     ///
@@ -21,9 +23,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let (tenant, name) = (&activation.tenant, &activation.user);
         for _ in 0..COMMIT_TRIES_MAX {
             let now = self.now();
-            let user = self.store.user(tenant, name).await?.ok_or(UserRefusal::UnknownUser)?.value;
-            let others = self.store.activations(tenant, name, now).await?;
-            activation.check_limits(&others, now)?;
+            let parts = &[Part::Activations(now)];
+            let query = Query { subject: QuerySubject::User(name), parts };
+            let Snapshot { user, activations, .. } = self.store.snapshot(tenant, query).await?;
+            let user = user.ok_or(UserRefusal::UnknownUser)?.value;
+            activation.check_limits(&activations, now)?;
             let event = self.event(
                 tenant,
                 EventKind::ActivationCreated,

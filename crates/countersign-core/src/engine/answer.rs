@@ -15,8 +15,8 @@ use crate::device::Device;
 use crate::event::Actor;
 use crate::id::{DeviceId, IdentityId, TenantName, TransactionId};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Change, Clock, Entropy, Ledger, Notifier, Registry};
-use crate::refusal::{ActorError, DeviceError, DeviceRefusal, Error};
+use crate::port::{Change, Clock, Entropy, Ledger, Notifier, Part, Query, QuerySubject, Snapshot};
+use crate::refusal::{ActorError, ActorRefusal, DeviceError, DeviceRefusal, Error};
 use crate::spec::SignatureFormat;
 use crate::transaction::{Decline, End, Event, Input, Outcome, Pin, State, Transaction};
 use crate::user::{Factor, Lock, LockState};
@@ -102,7 +102,7 @@ pub struct Taken {
     pub device: Device,
 }
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Reads the open transactions of this device, oldest first. A device that asks is online, so
     /// the clock *go online* stops for the transactions that it is offered.
     ///
@@ -113,12 +113,16 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         device: DeviceId,
     ) -> Result<Vec<Arc<Transaction>>, ActorError> {
-        let (device, user) = self.load_actor(tenant, device).await?;
-        user.value.lock_state.check(self.now())?;
+        let parts = &[Part::User, Part::Open];
+        let query = Query { subject: QuerySubject::Device(device), parts };
+        let Snapshot { device, user, open, .. } = self.store.snapshot(tenant, query).await?;
+        let device = device.ok_or(ActorRefusal::UnknownDevice)?;
+        device.value.check()?;
+        user.ok_or(ActorRefusal::UnknownUser)?.value.lock_state.check(self.now())?;
         let actor = Actor::Device(device.value.id);
         let mut offers = Vec::new();
         let mut reached = Vec::new();
-        for open in self.store.open(tenant, &user.value.name).await? {
+        for open in open {
             let open = open.value;
             let taken_once = open.spec.once
                 && open.takes.first().is_some_and(|take| take.device != device.value.id);

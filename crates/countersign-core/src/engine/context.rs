@@ -9,8 +9,8 @@ use crate::device::Device;
 use crate::event::Actor;
 use crate::id::{DeviceId, TenantName, TransactionId};
 use crate::port::{
-    Clock, Entropy, Ledger, Notifier, Preconditions, Registry, StepSnapshot, UserWithDevices,
-    Versioned,
+    Clock, Entropy, Ledger, Notifier, Part, Preconditions, Query, QuerySubject, Snapshot,
+    StepSnapshot, UserWithDevices, Versioned,
 };
 use crate::refusal::{ActorError, ActorRefusal, DeviceError, DeviceRefusal};
 use crate::time::Timestamp;
@@ -58,16 +58,17 @@ impl StepContext {
     }
 }
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Loads the acting device and its user. Either may be locked.
     pub(super) async fn load_actor(
         &self,
         tenant: &TenantName,
         device: DeviceId,
     ) -> Result<(Versioned<Device>, Versioned<User>), ActorError> {
-        let device = self.store.device(tenant, device).await?.ok_or(ActorRefusal::UnknownDevice)?;
+        let query = Query { subject: QuerySubject::Device(device), parts: &[Part::User] };
+        let Snapshot { device, user, .. } = self.store.snapshot(tenant, query).await?;
+        let device = device.ok_or(ActorRefusal::UnknownDevice)?;
         device.value.check()?;
-        let user = self.store.user(tenant, &device.value.user).await?;
         Ok((device, user.ok_or(ActorRefusal::UnknownUser)?))
     }
 
@@ -110,7 +111,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     {
         let found = match read_from {
             ReadFrom::Cache => self.context_cache.get(tenant, device, id),
-            ReadFrom::Store => self.store.step_snapshot(tenant, device, id).await?,
+            ReadFrom::Store => self.store.read().step_snapshot(tenant, device, id).await?,
         };
         let StepSnapshot { device, user, transaction } =
             found.ok_or(DeviceRefusal::UnknownDevice)?;

@@ -5,8 +5,11 @@ use crate::device::{Device, DeviceStatus};
 use crate::enrolment::{Activation, Enrolment};
 use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeviceId, TenantName, UserName};
-use crate::limits::{COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX};
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry, Versioned};
+use crate::limits::{COMMIT_TRIES_MAX, DEVICES_PER_USER_MAX, LISTED_MAX};
+use crate::port::{
+    Change, Clock, Committed, DeviceFilter, Entropy, Ledger, Notifier, Page, Part, Query,
+    QuerySubject, Snapshot, Versioned,
+};
 use crate::push::{Push, PushAddress, Registration};
 use crate::refusal::{
     ActorError, ActorRefusal, EnrolError, EnrolRefusal, Fault, UserError, UserRefusal,
@@ -36,7 +39,7 @@ pub enum Enrolled {
     Stale,
 }
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Reads the rows on which an enrolment is decided.
     ///
     /// # Errors
@@ -47,11 +50,11 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         user: &UserName,
     ) -> Result<EnrolmentSnapshot, Fault> {
         let now = self.now();
-        let found = self.store.user(tenant, user).await?;
-        let user_unlocked = found.filter(|user| user.value.lock_state.check(now).is_ok());
-        let activations = self.store.activations(tenant, user, now).await?;
-        let tenant = self.store.tenant(tenant).await?;
-        Ok(EnrolmentSnapshot { tenant, user: user_unlocked, activations })
+        let parts = &[Part::Tenant, Part::Activations(now)];
+        let query = Query { subject: QuerySubject::User(user), parts };
+        let Snapshot { tenant, user, activations, .. } = self.store.snapshot(tenant, query).await?;
+        let user = user.filter(|user| user.value.lock_state.check(now).is_ok());
+        Ok(EnrolmentSnapshot { tenant, user, activations })
     }
 
     /// Enrols a device with an activation whose code it has proved.
@@ -61,8 +64,9 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// to another identity.
     pub async fn enrol(&self, enrolment: Enrolment) -> Result<Enrolled, EnrolError> {
         let device = &enrolment.device;
-        let devices = self.store.devices(&device.tenant, Some(&device.user)).await?;
-        if devices.len() >= DEVICES_PER_USER_MAX {
+        let (filter, page) = (DeviceFilter::User(&device.user), Page::first(LISTED_MAX));
+        let devices = self.store.devices(&device.tenant, filter, page).await?;
+        if devices.rows.len() >= DEVICES_PER_USER_MAX {
             return Err(EnrolRefusal::NotActivated.into());
         }
         let activation = format!("{:032x}", enrolment.activation.id);
@@ -93,7 +97,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         status: DeviceStatus,
     ) -> Result<Device, UserError> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = self.store.device(tenant, id).await?.ok_or(UserRefusal::UnknownDevice)?;
+            let found =
+                self.store.read().device(tenant, id).await?.ok_or(UserRefusal::UnknownDevice)?;
             let device = found.value.with_status(status)?;
             let kind = match status {
                 DeviceStatus::Active => EventKind::DeviceUnlocked,
@@ -128,7 +133,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         asked: Option<(PushAddress, Option<String>)>,
     ) -> Result<(), ActorError> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = self.store.device(tenant, id).await?.ok_or(ActorRefusal::UnknownDevice)?;
+            let found =
+                self.store.read().device(tenant, id).await?.ok_or(ActorRefusal::UnknownDevice)?;
             found.value.check()?;
             let present = found.value.push.registration();
             let present = present.map(|held| (held.address.clone(), held.language.clone()));

@@ -12,9 +12,10 @@ use super::answer::{Completed, FinishMode, Submission, Taken};
 use super::context::StepContext;
 use super::context_cache::ReadFrom;
 use super::{Conclusion, Engine, lost_every_race};
-use crate::id::{ClientId, DeviceId, RequestKey, SerialNumber, TenantName, UserName};
+use crate::device::Device;
+use crate::id::{ClientId, RequestKey, SerialNumber, TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Clock, Entropy, Handle, Ledger, Notifier, Registry};
+use crate::port::{Clock, Entropy, Handle, Ledger, Notifier, Part, Query, QuerySubject, Snapshot};
 use crate::refusal::{DeviceError, DeviceRefusal};
 use crate::spec::Operation;
 use crate::time::Timestamp;
@@ -48,7 +49,7 @@ impl Request {
     }
 }
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Takes a transaction that no device has taken, for the device of that serial number. A fetch
     /// succeeds once. A repeated fetch for the same device is refused as one for another device is.
     ///
@@ -64,10 +65,15 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let nobody: UserName = serial.to_string().parse().expect("a serial number is printable");
         for _ in 0..COMMIT_TRIES_MAX {
             let tenant = &request.tenant;
-            let device = self.store.device_by_serial(tenant, serial).await?;
-            let name = device.as_ref().map_or(&nobody, |device| &device.value.user);
-            let user = self.store.user(tenant, name).await?;
-            let transaction = self.store.load(tenant, &Handle::Key(request.key)).await?;
+            let key = Handle::Key(request.key);
+            let parts = &[Part::User, Part::Transaction(&key)];
+            let query = Query { subject: QuerySubject::Serial(serial), parts };
+            let Snapshot { device, user, transaction, .. } =
+                self.store.snapshot(tenant, query).await?;
+            if device.is_none() {
+                // An unknown serial number causes the same reads as a known one.
+                self.store.read().user(tenant, &nobody).await?;
+            }
             let (Some(device), Some(user), Some(transaction)) = (device, user, transaction) else {
                 return Err(DeviceRefusal::Unknown.into());
             };
@@ -113,7 +119,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             return Err(DeviceRefusal::OtherForm.into());
         }
         let tenant = &request.tenant;
-        let found = self.store.load(tenant, &Handle::Key(request.key)).await?;
+        let found = self.store.read().transaction(tenant, &Handle::Key(request.key)).await?;
         let found =
             found.filter(|found| found.value.spec.user == *user && request.is_asker(&found.value));
         let found = found.ok_or(DeviceRefusal::Unknown)?.value;
@@ -128,31 +134,85 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         completed.map_err(hidden)
     }
 
-    /// Ends a transaction because the user declined on the device that fetched it.
+    /// Ends a transaction because the user declined on the device that fetched it. `named` is the
+    /// transaction that the device's message names, and `request` reads the message: it gets the
+    /// device and that transaction. Each row is read once.
     ///
     /// # Errors
-    /// [`DeviceRefusal::Unknown`] for a transaction that is unknown, ended, or another user's;
-    /// [`DeviceRefusal::OtherDevice`] for any device but the one that fetched it; otherwise as
-    /// [`Engine::decline`].
+    /// Refuses as `request` does; [`DeviceRefusal::OtherForm`] if no device has the serial number, because
+    /// then none can have sent the message; [`DeviceRefusal::Unknown`] for a transaction that is unknown,
+    /// ended, or another user's; [`DeviceRefusal::OtherDevice`] for any device but the one that fetched
+    /// it; otherwise as [`Engine::decline`].
     pub async fn withdraw(
         &self,
-        request: &Request,
-        device: DeviceId,
+        tenant: &TenantName,
+        serial: SerialNumber,
+        named: &Handle,
+        request: impl Fn(&Device, Option<&Transaction>) -> Result<Request, DeviceRefusal> + Send + Sync,
     ) -> Result<Arc<Transaction>, DeviceError> {
-        let tenant = &request.tenant;
-        let (step_snapshot, _) = self.load_actor(tenant, device).await?;
-        let found = self.store.load(tenant, &Handle::Key(request.key)).await?;
-        let found = found.filter(|found| {
-            found.value.spec.user == step_snapshot.value.user
-                && request.fits(&found.value, self.now())
-        });
-        let found = found.ok_or(DeviceRefusal::Unknown)?.value;
-        if found.takes.first().is_none_or(|first| first.device != device) {
-            return Err(DeviceRefusal::OtherDevice.into());
+        let parts = &[Part::User, Part::Transaction(named)];
+        let query = Query { subject: QuerySubject::Serial(serial), parts };
+        for _ in 0..COMMIT_TRIES_MAX {
+            let Snapshot { device, user, transaction, .. } =
+                self.store.snapshot(tenant, query).await?;
+            let device = device.ok_or(DeviceRefusal::OtherForm)?;
+            let request = request(&device.value, transaction.as_ref().map(|found| &found.value))?;
+            device.value.check()?;
+            let (user, now) = (user.ok_or(DeviceRefusal::UnknownUser)?, self.now());
+            let transaction = transaction
+                .filter(|found| found.value.spec.user == device.value.user)
+                .filter(|found| request.fits(&found.value, now))
+                .ok_or(DeviceRefusal::Unknown)?;
+            let by = device.value.id;
+            if transaction.value.takes.first().is_none_or(|first| first.device != by) {
+                return Err(DeviceRefusal::OtherDevice.into());
+            }
+            let lock_state = user.value.lock_state;
+            lock_state.check(now)?;
+            let read_from = ReadFrom::Store;
+            let context = StepContext { read_from, device, user, transaction, now };
+            let decline =
+                Input::Decline { device: by, reason: Decline::User, words: String::new() };
+            let decided = context.decide(decline, |_| lock_state);
+            let (decision, _) = decided.map_err(|refusal| hidden(refusal.into()))?;
+            if let Conclusion::Done(declined) = self.conclude(decision).await? {
+                return Ok(declined);
+            }
         }
-        let (reason, words) = (Decline::User, String::new());
-        let declined = self.decline(tenant, device, found.spec.id, reason, words).await;
-        declined.map_err(hidden)
+        Err(lost_every_race())
+    }
+
+    /// Reads the transaction whose end a caller awaits. With a serial number, it must address that
+    /// device. Each row is read once.
+    ///
+    /// # Errors
+    /// [`DeviceRefusal::Unknown`] for a transaction that is unknown, another client's or another user's,
+    /// or not for that device; [`DeviceRefusal::UnknownDevice`] if no device has the serial number.
+    pub async fn awaited(
+        &self,
+        request: &Request,
+        user: &UserName,
+        serial: Option<SerialNumber>,
+    ) -> Result<Arc<Transaction>, DeviceError> {
+        let key = Handle::Key(request.key);
+        let parts: &[_] = &[Part::Transaction(&key)];
+        let query = match serial {
+            Some(serial) => Query { subject: QuerySubject::Serial(serial), parts },
+            None => Query { subject: QuerySubject::Transaction(&key), parts: &[] },
+        };
+        let Snapshot { device, transaction, .. } =
+            self.store.snapshot(&request.tenant, query).await?;
+        let transaction = transaction.ok_or(DeviceRefusal::Unknown)?.value;
+        if serial.is_some() && device.is_none() {
+            return Err(DeviceRefusal::UnknownDevice.into());
+        }
+        let spec = &transaction.spec;
+        let is_addressed = device.is_none_or(|device| spec.recipients.includes(device.value.id));
+        let is_own = request.is_asker(&transaction) && spec.user == *user && is_addressed;
+        if !is_own || spec.operation != request.operation {
+            return Err(DeviceRefusal::Unknown.into());
+        }
+        Ok(Arc::new(transaction))
     }
 }
 

@@ -11,14 +11,16 @@ use crate::enrolment::{Addition, NewIdentity};
 use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeviceId, IdentityId, TenantName, UserName};
 use crate::limits::{COMMIT_TRIES_MAX, IDENTITIES_PER_DEVICE_MAX, LISTED_MAX};
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry, Versioned};
+use crate::port::{
+    Change, Clock, Committed, DeviceFilter, Entropy, Ledger, Listed, Notifier, Page, Versioned,
+};
 use crate::refusal::{
     DeviceError, DeviceRefusal, Fault, IdentityError, StartError, StartRefusal, UnknownIdentity,
 };
 use crate::selector::{Filter, HeldIdentity, Selector};
 use crate::tenant::Tenant;
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Reads the identities that a filter matches, by user and device, at most `limit`.
     ///
     /// # Errors
@@ -27,33 +29,42 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         &self,
         tenant: &TenantName,
         filter: &Filter,
-        limit: u16,
+        limit: usize,
     ) -> Result<Vec<HeldIdentity>, Fault> {
-        let devices = match filter {
-            Filter { device: Some(id), .. } => {
-                self.store.device(tenant, *id).await?.into_iter().collect()
-            }
-            Filter { user: Some(user), .. } => self.store.devices(tenant, Some(user)).await?,
-            Filter { labels, .. } if !labels.is_empty() => {
-                self.store.devices_by_labels(tenant, labels, limit).await?
-            }
-            Filter { .. } => self.store.devices(tenant, None).await?,
+        let selected = match filter {
+            Filter { user: Some(user), .. } => DeviceFilter::User(user),
+            Filter { labels, .. } if !labels.is_empty() => DeviceFilter::Labels(labels),
+            Filter { .. } => DeviceFilter::All,
         };
         let mut held = Vec::new();
-        for device in devices {
-            if device.value.status == DeviceStatus::Retired {
-                continue;
-            }
-            let device = Arc::new(device.value);
-            let fit = |identity: &&Identity| filter.matches(&device, identity);
-            for identity in device.identities.iter().filter(fit) {
-                if held.len() == usize::from(limit) {
-                    return Ok(held);
+        let mut page = Page::first(LISTED_MAX);
+        loop {
+            let Listed { rows, next } = match filter.device {
+                Some(id) => {
+                    let found = self.store.read().device(tenant, id).await?;
+                    Listed { rows: found.into_iter().collect(), next: None }
                 }
-                held.push(HeldIdentity { device: Arc::clone(&device), identity: identity.clone() });
+                None => self.store.devices(tenant, selected, page).await?,
+            };
+            for device in rows {
+                if device.value.status == DeviceStatus::Retired {
+                    continue;
+                }
+                let device = Arc::new(device.value);
+                for identity in &device.identities {
+                    if held.len() < limit && filter.matches(&device, identity) {
+                        let (device, identity) = (Arc::clone(&device), identity.clone());
+                        held.push(HeldIdentity { device, identity });
+                    }
+                }
+            }
+            match next {
+                Some(after) if held.len() < limit => {
+                    page = Page { after: Some(after), limit: LISTED_MAX };
+                }
+                _ => return Ok(held),
             }
         }
-        Ok(held)
     }
 
     /// Reads one identity.
@@ -87,13 +98,14 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             let one = std::slice::from_ref(selector);
             let devices = match selector {
                 Selector { device: Some(id), .. } => {
-                    self.store.device(tenant, *id).await?.into_iter().collect()
+                    self.store.read().device(tenant, *id).await?.into_iter().collect()
                 }
                 Selector { id: Some(id), .. } => {
-                    self.store.device_by_identity(tenant, *id).await?.into_iter().collect()
+                    self.store.read().device_by_identity(tenant, *id).await?.into_iter().collect()
                 }
                 Selector { labels, .. } => {
-                    self.store.devices_by_labels(tenant, labels, LISTED_MAX).await?
+                    let (filter, page) = (DeviceFilter::Labels(labels), Page::first(LISTED_MAX));
+                    self.store.devices(tenant, filter, page).await?.rows
                 }
             };
             for Versioned { value: device, .. } in devices {
@@ -147,7 +159,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             if holder.identities.len() >= IDENTITIES_PER_DEVICE_MAX {
                 return Err(DeviceRefusal::ManyIdentities.into());
             }
-            let known = self.store.tenant(tenant).await?.ok_or(DeviceRefusal::UnknownDevice)?;
+            let known =
+                self.store.read().tenant(tenant).await?.ok_or(DeviceRefusal::UnknownDevice)?;
             let NewIdentity { identity, key } = issue(&known, &holder)?;
             self.signers.learn(&known, &identity, now).map_err(DeviceRefusal::from)?;
             holder.identities.push(identity.clone());
@@ -255,7 +268,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         id: IdentityId,
     ) -> Result<(Versioned<Device>, usize), IdentityError> {
-        let found = self.store.device_by_identity(tenant, id).await?;
+        let found = self.store.read().device_by_identity(tenant, id).await?;
         let found = found.filter(|found| found.value.status != DeviceStatus::Retired);
         let device = found.ok_or(UnknownIdentity)?;
         let place = device.value.identities.iter().position(|identity| identity.id == id);

@@ -63,7 +63,7 @@ use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX, SWEEP_MAX};
 use crate::port::{
     Change, Clock, Commit, Committed, Due, Entropy, Handle, Ledger, Notification, Notifier,
-    Preconditions, Purge, Registry, StoredMax, TransactionChange, Versioned,
+    Preconditions, Purge, StoredMax, TransactionChange, Versioned,
 };
 use crate::push_policy::PushPolicy;
 use crate::refusal::{CancelError, CancelRefusal, Error, Fault};
@@ -107,7 +107,7 @@ pub struct Engine<S, D, W> {
     starts: rates::Starts,
 }
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Builds an engine from its parts.
     pub fn new(store: S, notifier: D, system: W, policy: Policy) -> Self {
         let (signers, context_cache) = (signers::Signers::default(), ContextCache::default());
@@ -185,8 +185,13 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         step: impl Fn(Transaction, Timestamp) -> Result<Step, CancelRefusal> + Send + Sync,
         actor: &Actor,
     ) -> Result<Arc<Transaction>, CancelError> {
-        let found = self.store.load(tenant, &Handle::Id(id)).await?;
-        self.apply_to(found.ok_or(CancelRefusal::Unknown)?, step, actor).await
+        let found = self
+            .store
+            .read()
+            .transaction(tenant, &Handle::Id(id))
+            .await?
+            .ok_or(CancelRefusal::Unknown)?;
+        self.apply_to(found, step, actor).await
     }
 
     /// Takes a step of a transaction that was just read. It is read again only if it has changed
@@ -205,7 +210,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             if let Conclusion::Done(done) = self.conclude(decision).await? {
                 return Ok(done);
             }
-            let again = self.store.load(&tenant, &Handle::Id(id)).await?;
+            let again = self.store.read().transaction(&tenant, &Handle::Id(id)).await?;
             current = again.ok_or(CancelRefusal::Unknown)?;
         }
         Err(lost_every_race())

@@ -7,15 +7,14 @@ use crate::device::Device;
 use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeliveryId, DeviceId, TenantName, TransactionId};
 use crate::port::{
-    Change, Claim, Claimed, Clock, Committed, Entropy, Ledger, Notification, Notifier, OutboxEntry,
-    Registry,
+    Change, Claim, Claimed, Clock, Committed, Entropy, Ledger, Notification, Notifier, Settle,
 };
 use crate::push_policy::{PushPolicy, PushSnapshot};
 use crate::refusal::Fault;
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Leases deliveries that are due: see [`Ledger::claim`].
     ///
     /// # Errors
@@ -29,7 +28,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// # Errors
     /// Fails if the store does.
     pub async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
-        self.store.settle(settlement).await
+        self.store.settle(Settle::Claimed(settlement)).await.map(drop)
     }
 
     /// Reads the snapshots on which pushes are decided: see [`Ledger::push_snapshots`].
@@ -44,7 +43,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     }
 
     /// Turns deliveries of one destination that have waited too long into dead letters: see
-    /// [`Ledger::give_up_expired`].
+    /// [`Settle::Expired`].
     ///
     /// # Errors
     /// Fails if the store does.
@@ -55,21 +54,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         queued_before: Timestamp,
         outcome: &str,
     ) -> Result<u16, Fault> {
-        self.store.give_up_expired(destination, now, queued_before, outcome).await
-    }
-
-    /// Reads a tenant's unsettled deliveries, oldest first, at most `limit`; only its dead letters
-    /// if so asked.
-    ///
-    /// # Errors
-    /// Fails if the store does.
-    pub async fn outbox(
-        &self,
-        tenant: &TenantName,
-        dead_letters: bool,
-        limit: u16,
-    ) -> Result<Vec<OutboxEntry>, Fault> {
-        self.store.deliveries(tenant, dead_letters, limit).await
+        let (destination, outcome) = (destination.clone(), outcome.to_owned());
+        self.store.settle(Settle::Expired { destination, now, queued_before, outcome }).await
     }
 
     /// Makes dead letters due again: one, or all of the tenant's, at most

@@ -7,7 +7,7 @@ use crate::device::{Device, PinDigest};
 use crate::event::{Actor, EventKind, Subject};
 use crate::id::{DeviceId, TenantName};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry};
+use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier};
 use crate::refusal::{DeviceError, DeviceRefusal};
 use crate::user::Factor;
 
@@ -19,7 +19,7 @@ pub(super) fn proves(device: &Device, pin: &PinDigest, transaction: [u8; 16], gi
     ocra::check_pin_proof(device.code_key.expose(), pin.digest.expose(), transaction, given)
 }
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Sets a device's PIN. The first one, version 1, needs no proof; each later one proves the one
     /// before it. A repeated call is accepted, and does not change the device.
     ///

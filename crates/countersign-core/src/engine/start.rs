@@ -9,7 +9,7 @@ use crate::id::{ClientId, RequestKey, TenantName, TransactionId, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::port::{
     Change, Clock, Committed, Entropy, Handle, Ledger, Notification, Notifier, Preconditions,
-    Registry, TransactionChange, UserWithDevices, Versioned,
+    TransactionChange, UserWithDevices, Versioned,
 };
 use crate::refusal::{CancelError, CancelRefusal, Error, Quota, StartError, StartRefusal};
 use crate::selector::Selector;
@@ -79,7 +79,7 @@ pub struct SignatureRequest {
     pub request: Option<String>,
 }
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Starts a transaction, and offers it to the addressed devices that are online.
     ///
     /// A repeated request with the same reference returns the transaction that it started before.
@@ -198,7 +198,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         request: &SignatureRequest,
     ) -> Result<UserWithDevices, StartError> {
         let found = match seen {
-            None => self.store.user_with_devices(&request.tenant, &request.user).await?,
+            None => self.store.read().user_with_devices(&request.tenant, &request.user).await?,
             seen => seen,
         };
         let found = found.ok_or(StartRefusal::UnknownUser)?;
@@ -215,7 +215,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     ) -> Result<Option<Arc<Transaction>>, StartError> {
         let Some(reference) = &request.reference else { return Ok(None) };
         let handle = Handle::Reference(request.client.clone(), reference.name.clone());
-        match self.store.load(&request.tenant, &handle).await? {
+        match self.store.read().transaction(&request.tenant, &handle).await? {
             None => Ok(None),
             Some(before) if before.value.spec.reference.as_ref() == Some(reference) => {
                 Ok(Some(Arc::new(before.value)))
@@ -236,7 +236,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         handle: &Handle,
         fits: impl Fn(&Transaction) -> bool,
     ) -> Result<Arc<Transaction>, CancelError> {
-        let found = self.store.load(tenant, handle).await?;
+        let found = self.store.read().transaction(tenant, handle).await?;
         let found = found.filter(|found| found.value.spec.client == *client && fits(&found.value));
         let actor = Actor::Client(client.clone());
         self.apply_to(found.ok_or(CancelRefusal::Unknown)?, Transaction::cancel, &actor).await
@@ -255,7 +255,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         id: TransactionId,
         fits: impl Fn(&Transaction) -> bool,
     ) -> Result<Arc<Transaction>, CancelError> {
-        let found = self.store.load(tenant, &Handle::Id(id)).await?;
+        let found = self.store.read().transaction(tenant, &Handle::Id(id)).await?;
         let found = found.filter(|found| found.value.spec.client == *client && fits(&found.value));
         let actor = Actor::Client(client.clone());
         self.apply_to(found.ok_or(CancelRefusal::Unknown)?, Transaction::discard, &actor).await

@@ -4,17 +4,17 @@ use super::Engine;
 use crate::event::{Actor, EventKind, NewEvent, Subject};
 use crate::id::{ClientId, TenantName};
 use crate::limits::ROOTS_PER_TENANT_MAX;
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, Registry, StoredKey};
+use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notifier, StoredKey};
 use crate::refusal::{AdminError, AdminRefusal, Fault};
 use crate::tenant::{ApiKey, Client, NewTenant};
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Whether there is a tenant of that name.
     ///
     /// # Errors
     /// Fails if the store does.
     pub async fn has_tenant(&self, tenant: &TenantName) -> Result<bool, Fault> {
-        Ok(self.store.tenant(tenant).await?.is_some())
+        Ok(self.store.read().tenant(tenant).await?.is_some())
     }
 
     /// Creates a tenant.
@@ -40,7 +40,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         root: &[u8],
         sha256: &str,
     ) -> Result<(), AdminError> {
-        let found = self.store.tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
+        let found = self.store.read().tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
         if found.roots.len() >= ROOTS_PER_TENANT_MAX {
             return Err(AdminRefusal::ManyRoots.into());
         }
@@ -81,7 +81,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         id: &ClientId,
         new: Option<StoredKey>,
     ) -> Result<(), AdminError> {
-        self.store.client(tenant, id).await?.ok_or(AdminRefusal::UnknownClient)?;
+        let found = self.store.read().client(tenant, id).await?;
+        found.ok_or(AdminRefusal::UnknownClient)?;
         let (of, client) = (tenant.clone(), id.clone());
         let (change, kind) = match new {
             Some(key) => (

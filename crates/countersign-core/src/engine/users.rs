@@ -6,13 +6,16 @@ use super::{Engine, lost_every_race};
 use crate::event::{Actor, EventKind, Subject};
 use crate::id::{TenantName, UserName};
 use crate::limits::COMMIT_TRIES_MAX;
-use crate::port::{Change, Clock, Committed, Entropy, Ledger, Notification, Notifier, Registry};
+use crate::port::{
+    Change, Clock, Committed, Entropy, Ledger, Notification, Notifier, Part, Query, QuerySubject,
+    Snapshot,
+};
 use crate::refusal::{Error, UserError, UserRefusal};
 use crate::spec::Recipients;
 use crate::transaction::Transaction;
 use crate::user::{Lock, LockState};
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Creates a user. `profile` is [`User::profile`](crate::user::User::profile).
     ///
     /// # Errors
@@ -56,7 +59,8 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         locked: bool,
     ) -> Result<LockState, UserError> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = self.store.user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
+            let found =
+                self.store.read().user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
             let before = found.value.lock_state;
             let lock_state = if locked {
                 LockState { lock: Lock::Administrator, ..before }
@@ -93,7 +97,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         tenant: &TenantName,
         user: &UserName,
     ) -> Result<(), UserError> {
-        self.store.user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
+        self.store.read().user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
         if !self.notifier.online(tenant, user, &Recipients::Any) {
             return Err(UserRefusal::Unchanged.into());
         }
@@ -116,8 +120,10 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         user: &UserName,
     ) -> Result<(), UserError> {
         for _ in 0..COMMIT_TRIES_MAX {
-            let found = self.store.user(tenant, user).await?.ok_or(UserRefusal::UnknownUser)?;
-            for open in self.store.open(tenant, user).await? {
+            let query = Query { subject: QuerySubject::User(user), parts: &[Part::Open] };
+            let Snapshot { user: found, open, .. } = self.store.snapshot(tenant, query).await?;
+            let found = found.ok_or(UserRefusal::UnknownUser)?;
+            for open in open {
                 let id = open.value.spec.id;
                 let ended = if self.now() >= open.value.deadline() {
                     let tick = |transaction: Transaction, now| Ok(transaction.tick(now));

@@ -11,11 +11,11 @@ use super::answer::{RawSubmission, Submission};
 use super::context::StepContext;
 use crate::device::Identity;
 use crate::id::IdentityId;
-use crate::port::{Clock, Entropy, Ledger, Notifier, Registry};
+use crate::port::{Clock, Entropy, Ledger, Notifier};
 use crate::refusal::{DeviceError, DeviceRefusal, Error};
 use crate::spec::{AcceptedFormats, MediaType, RawTerms};
 
-impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
+impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// Verifies a signature over this transaction by this device. `None` for a wrong code.
     pub(super) async fn verify(
         &self,
@@ -99,7 +99,7 @@ impl<S: Ledger + Registry, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         if let Some(signer) = self.signers.known(tenant, identity, context.now) {
             return Ok(signer);
         }
-        let tenant = self.store.tenant(tenant).await?.ok_or(DeviceRefusal::Unknown)?;
+        let tenant = self.store.read().tenant(tenant).await?.ok_or(DeviceRefusal::Unknown)?;
         let signer = self.signers.learn(&tenant, identity, context.now);
         Ok(signer.map_err(DeviceRefusal::from)?)
     }

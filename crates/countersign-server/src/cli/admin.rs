@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use countersign_core::event::Actor;
 use countersign_core::id::{TenantName, UserName};
-use countersign_core::port::{Registry as _, Versioned};
+use countersign_core::port::Versioned;
 use countersign_core::tenant::Tenant;
 use countersign_core::time::Timestamp;
 use countersign_core::user::User;
@@ -85,7 +85,7 @@ impl Admin {
 
     /// Loads an existing tenant.
     pub(super) async fn tenant(&self, name: &TenantName) -> anyhow::Result<Tenant> {
-        let found = self.core.registry().tenant(name).await?;
+        let found = self.core.read().tenant(name).await?;
         found.with_context(|| format!("there is no tenant {name}: `countersign tenant list`"))
     }
 
@@ -103,7 +103,7 @@ impl Admin {
         name: &UserName,
     ) -> anyhow::Result<Versioned<User>> {
         self.check_tenant(tenant).await?;
-        let found = self.core.registry().user(tenant, name).await?;
+        let found = self.core.read().user(tenant, name).await?;
         found.with_context(|| format!("tenant {tenant} has no user {name}"))
     }
 

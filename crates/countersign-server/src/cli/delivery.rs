@@ -4,12 +4,13 @@ use anyhow::ensure;
 use clap::Subcommand;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::{DeliveryId, TenantName};
-use countersign_core::limits::{DELIVERIES_CHANGED_MAX, LISTED_MAX};
+use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::OutboxEntry;
 use serde::Serialize;
 
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
+use super::count::Count;
 use super::table::Table;
 use countersign_http::time_format;
 
@@ -23,10 +24,8 @@ pub(super) enum Command {
         /// Only dead letters, which `replay` tries again
         #[arg(long)]
         dead_letters: bool,
-        /// The largest number of deliveries
-        #[arg(long, value_name = "N", default_value_t = 100,
-              value_parser = clap::value_parser!(u16).range(1..=i64::from(LISTED_MAX)))]
-        limit: u16,
+        #[command(flatten)]
+        count: Count,
         #[command(flatten)]
         place: LedgerArgs,
     },
@@ -73,10 +72,13 @@ struct Replayed {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::List { tenant, dead_letters, limit, place } => {
+            Self::List { tenant, dead_letters, count, place } => {
                 let admin = Admin::at(&place)?;
                 admin.check_tenant(&tenant).await?;
-                let outbox = admin.core.outbox(&tenant, dead_letters, limit).await?;
+                let read = admin.core.read();
+                let outbox = count
+                    .read(None, async |page| read.deliveries(&tenant, dead_letters, page).await);
+                let outbox = outbox.await?;
                 let shown: Vec<DeliveryView> = outbox.into_iter().map(shown).collect();
                 answer::print(admin.json, &shown, || table(&shown))?;
                 admin.close().await

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use clap::Subcommand;
 use countersign_core::event::RecordedEvent;
 use countersign_core::id::TenantName;
-use countersign_core::limits::LISTED_MAX;
 use countersign_http::time_format;
 use serde::Serialize;
 
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
+use super::count::Count;
 use super::table::Table;
 
 /// Show what happened, when, and by whom
@@ -24,9 +24,8 @@ pub(super) enum Command {
         /// Only events with a greater number: the last one of the list before
         #[arg(long, default_value_t = 0)]
         after: u64,
-        /// How many at most
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=i64::from(LISTED_MAX)))]
-        limit: u16,
+        #[command(flatten)]
+        count: Count,
         #[command(flatten)]
         place: LedgerArgs,
     },
@@ -48,12 +47,14 @@ struct EventView {
 
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self::List { tenant, after, limit, place } = self;
+        let Self::List { tenant, after, count, place } = self;
         let admin = Admin::at(&place)?;
         if let Some(tenant) = &tenant {
             admin.check_tenant(tenant).await?;
         }
-        let events = admin.core.events(tenant.as_ref(), after, limit).await?;
+        let read = admin.core.read();
+        let page = async |page| read.events(tenant.as_ref(), page).await;
+        let events = count.read(Some(after), page).await?;
         let events: Vec<EventView> = events.into_iter().map(shown).collect();
         answer::print(admin.json, &events, || table(&events))?;
         admin.close().await

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use countersign_core::id::{DeviceId, IdentityId, TenantName, UserName};
-use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, LISTED_MAX, REASON_BYTES_MAX};
+use countersign_core::limits::{LABELS_PER_IDENTITY_MAX, REASON_BYTES_MAX};
 use countersign_core::name;
 use countersign_core::refusal::IdentityError;
 use countersign_core::selector::{Filter, HeldIdentity};
@@ -93,7 +93,7 @@ impl Command {
                 let admin = Admin::at(&place)?;
                 admin.check_tenant(&tenant).await?;
                 let filter = Filter { user, device, labels };
-                let held = admin.core.identities(&tenant, &filter, LISTED_MAX).await?;
+                let held = admin.core.identities(&tenant, &filter, usize::MAX).await?;
                 let shown: Vec<IdentityView> = held.iter().map(shown).collect();
                 answer::print(admin.json, &shown, || table(&shown))?;
                 admin.close().await

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use clap::{Subcommand, ValueEnum};
 use countersign_core::id::{ApiKeyId, TenantName};
-use countersign_core::port::Registry as _;
+use countersign_core::port::all_pages;
 use countersign_core::tenant::{ApiKey, KeyKind};
 use serde::Serialize;
 use zeroize::ZeroizeOnDrop;
@@ -118,7 +118,7 @@ pub(super) async fn make(
 
 async fn list(tenant: Option<&TenantName>, place: &LedgerArgs) -> anyhow::Result<()> {
     let admin = Admin::at(place)?;
-    let keys = admin.core.registry().keys(tenant).await?;
+    let keys = all_pages(async |page| admin.core.read().api_keys(tenant, page).await).await?;
     let rows: Vec<KeyView> = keys
         .iter()
         .map(|key| KeyView {

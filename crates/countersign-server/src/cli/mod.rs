@@ -11,6 +11,7 @@ mod admin;
 mod answer;
 mod ca;
 mod client;
+mod count;
 mod delivery;
 mod demo;
 mod device;

@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use clap::Subcommand;
 use countersign_core::id::TenantName;
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
-use countersign_core::port::Registry as _;
+use countersign_core::port::all_pages;
 use countersign_core::refusal::{AdminError, AdminRefusal};
 use countersign_core::tenant::Tenant;
 use countersign_proof::Roots;
@@ -80,8 +80,9 @@ impl Command {
             Self::List { place } => {
                 let admin = Admin::at(&place)?;
                 let mut tenants = Vec::new();
-                for name in admin.core.registry().tenants().await? {
-                    tenants.extend(admin.core.registry().tenant(&name).await?.as_ref().map(made));
+                let read = admin.core.read();
+                for name in all_pages(async |page| read.tenants(page).await).await? {
+                    tenants.extend(read.tenant(&name).await?.as_ref().map(made));
                 }
                 answer::print(admin.json, &tenants, || {
                     let mut table = Table::new(&["TENANT", "CREATED"]);

@@ -7,8 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use countersign_core::id::{ClientId, DeviceId, TenantName, UserName};
-use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::Handle;
+use countersign_core::port::{Handle, Part, Query, QuerySubject, Snapshot};
 use countersign_core::push_policy::Contact;
 use countersign_core::spec::Recipients;
 use countersign_core::transaction::{Decline, End, State, TakeOrigin, Timeout, Transaction};
@@ -17,6 +16,7 @@ use serde::Serialize;
 
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
+use super::count::Count;
 use super::evidence::RawEvidence;
 use super::qr::qr;
 use super::table::{self, Table};
@@ -33,10 +33,8 @@ pub(super) enum Command {
         /// Only those of one user
         #[arg(long)]
         user: Option<UserName>,
-        /// The largest number of transactions
-        #[arg(long, value_name = "N", default_value_t = 100,
-              value_parser = clap::value_parser!(u16).range(1..=i64::from(LISTED_MAX)))]
-        limit: u16,
+        #[command(flatten)]
+        count: Count,
         #[command(flatten)]
         place: LedgerArgs,
     },
@@ -163,27 +161,29 @@ struct EndView {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::List { tenant, user, limit, place } => {
+            Self::List { tenant, user, count, place } => {
                 let admin = Admin::at(&place)?;
                 match &user {
                     Some(user) => drop(admin.user(&tenant, user).await?),
                     None => admin.check_tenant(&tenant).await?,
                 }
-                let found = admin.core.transactions(&tenant, user.as_ref(), limit).await?;
+                let (read, user) = (admin.core.read(), user.as_ref());
+                let found =
+                    count.read(None, async |page| read.transactions(&tenant, user, page).await);
+                let found = found.await?;
                 let shown: Vec<TransactionView> =
                     found.iter().map(|found| shown(&found.value, &[])).collect();
                 answer::print(admin.json, &shown, || table(&shown))?;
                 admin.close().await
             }
             Self::Show(show) => {
-                let (admin, found) = show.found().await?;
-                let contacts = admin.core.contacts(&show.tenant, found.spec.id).await?;
+                let (admin, found, contacts) = show.found().await?;
                 let shown = shown(&found, &contacts);
                 answer::print(admin.json, &shown, || entries(&shown))?;
                 admin.close().await
             }
             Self::Qr(show) => {
-                let (admin, found) = show.found().await?;
+                let (admin, found, _) = show.found().await?;
                 if let Some(end) = found.end() {
                     bail!("there is nothing to scan any more: {}", end.outcome());
                 }
@@ -199,13 +199,16 @@ impl Command {
 }
 
 impl Show {
-    async fn found(&self) -> anyhow::Result<(Admin, Transaction)> {
+    async fn found(&self) -> anyhow::Result<(Admin, Transaction, Vec<Contact>)> {
         let admin = Admin::at(&self.place)?;
         admin.check_tenant(&self.tenant).await?;
-        let found = admin.core.find(&self.tenant, &self.handle()?).await?;
-        let found =
-            found.with_context(|| format!("tenant {} has no such transaction", self.tenant))?;
-        Ok((admin, found))
+        let handle = self.handle()?;
+        let query = Query { subject: QuerySubject::Transaction(&handle), parts: &[Part::Contacts] };
+        let Snapshot { transaction, contacts, .. } =
+            admin.core.read().snapshot(&self.tenant, query).await?;
+        let found = transaction
+            .with_context(|| format!("tenant {} has no such transaction", self.tenant))?;
+        Ok((admin, found.value, contacts))
     }
 
     fn handle(&self) -> anyhow::Result<Handle> {

@@ -20,9 +20,10 @@ impl Tables {
         self.contacts.entry((tenant.clone(), transaction, device)).or_insert_with(contact)
     }
 
-    pub(super) fn settle(&mut self, settlement: &Settlement) {
-        let Some(delivery) = self.deliveries.settle(settlement) else { return };
-        let DeliveryKind::Push(device) = delivery.kind else { return };
+    /// Settles a claimed delivery. Answers how many deliveries it changed.
+    pub(super) fn settle(&mut self, settlement: &Settlement) -> u16 {
+        let Some(delivery) = self.deliveries.settle(settlement) else { return 0 };
+        let DeliveryKind::Push(device) = delivery.kind else { return 1 };
         let tenant = &settlement.tenant;
         self.contact(tenant, delivery.transaction, device).push = Some(Pushed {
             state: PushState::after(settlement.verdict),
@@ -37,6 +38,7 @@ impl Tables {
             retire(&mut row.value, settlement.at, Retirement::Gone);
             row.version += 1;
         }
+        1
     }
 
     /// Removes the device's push address from any other device that has it.

@@ -1,5 +1,6 @@
 //! The outbox, in memory.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use countersign_core::delivery::{
@@ -7,14 +8,18 @@ use countersign_core::delivery::{
 };
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
-use countersign_core::port::{Claim, Claimed, OutboxEntry};
+use countersign_core::port::{Claim, Claimed, DeliveryCursor, Listed, OutboxEntry, Page};
 use countersign_core::time::Timestamp;
 
 use crate::claim::claim_round_robin;
 
-/// The deliveries in the order in which they were queued.
+/// The deliveries by number, in the order in which they were queued.
 #[derive(Debug, Default)]
-pub(super) struct Deliveries(Vec<OutboxEntry>);
+pub(super) struct Deliveries {
+    entries: BTreeMap<u64, OutboxEntry>,
+    /// The number of the latest delivery.
+    queued: u64,
+}
 
 impl Deliveries {
     pub(super) fn has(&self, tenant: &TenantName, id: DeliveryId) -> bool {
@@ -23,18 +28,18 @@ impl Deliveries {
 
     /// Whether a transaction has a callback in the outbox, dead letter or not.
     pub(super) fn owe(&self, tenant: &TenantName, transaction: TransactionId) -> bool {
-        let mut theirs = self.0.iter().filter(|outbox| is_for(outbox, tenant, transaction));
+        let mut theirs = self.entries.values().filter(|outbox| is_for(outbox, tenant, transaction));
         theirs.any(|outbox| outbox.delivery.kind == DeliveryKind::Callback)
     }
 
     /// Removes the deliveries of a transaction.
     pub(super) fn purge(&mut self, tenant: &TenantName, transaction: TransactionId) {
-        self.0.retain(|outbox| !is_for(outbox, tenant, transaction));
+        self.entries.retain(|_, outbox| !is_for(outbox, tenant, transaction));
     }
 
     /// Removes the pushes of a transaction.
     pub(super) fn call_off(&mut self, tenant: &TenantName, transaction: TransactionId) {
-        self.0.retain(|outbox| {
+        self.entries.retain(|_, outbox| {
             let is_push = matches!(outbox.delivery.kind, DeliveryKind::Push(_));
             !(is_push && is_for(outbox, tenant, transaction))
         });
@@ -45,13 +50,15 @@ impl Deliveries {
         let NewDelivery { id, kind, destination, due_at } = delivery;
         let (queued_at, attempts, lease) = (due_at, 0, 0);
         let delivery = Delivery { id, destination, transaction, kind, queued_at, attempts, lease };
-        self.0.push(OutboxEntry { delivery, due_at: Some(due_at), outcome: None });
+        let entry = OutboxEntry { delivery, due_at: Some(due_at), outcome: None };
+        self.queued += 1;
+        self.entries.insert(self.queued, entry);
     }
 
     pub(super) fn claim(&mut self, claim: Claim) -> Claimed {
         let (now, lease_end) = (claim.now, claim.lease_end);
-        let all = &self.0;
-        let waiting = || all.iter().filter(|outbox| outbox.due_at.is_some());
+        let all = &self.entries;
+        let waiting = || all.values().filter(|outbox| outbox.due_at.is_some());
         let next = |after: Option<&Destination>| {
             let destinations = waiting().map(|outbox| &outbox.delivery.destination);
             let destination = destinations
@@ -60,31 +67,31 @@ impl Deliveries {
             Ok::<_, Infallible>(destination.cloned())
         };
         let due = |destination: &Destination, permits: u16| {
-            let mut due: Vec<usize> = (0..all.len()).collect();
+            let mut due: Vec<u64> = all.keys().copied().collect();
             due.retain(|at| {
-                all[*at].delivery.destination == *destination
-                    && all[*at].due_at.is_some_and(|at| at <= now)
+                all[at].delivery.destination == *destination
+                    && all[at].due_at.is_some_and(|at| at <= now)
             });
-            due.sort_by_key(|at| all[*at].due_at);
+            due.sort_by_key(|at| all[at].due_at);
             due.truncate(permits.into());
             Ok(due)
         };
         let Ok((permits, resume)) = claim_round_robin(claim, next, due);
-        let lease = |at: usize| {
-            let outbox = &mut self.0[at];
+        let lease = |at: u64| {
+            let outbox = self.entries.get_mut(&at)?;
             outbox.due_at = Some(lease_end);
             outbox.delivery.lease += 1;
             let claimed = outbox.delivery.clone();
             outbox.delivery.attempts = begun(claimed.attempts);
-            claimed
+            Some(claimed)
         };
-        Claimed { deliveries: permits.into_iter().map(lease).collect(), resume }
+        Claimed { deliveries: permits.into_iter().filter_map(lease).collect(), resume }
     }
 
     /// Answers the settled delivery, if its lease is the latest one.
     pub(super) fn settle(&mut self, settlement: &Settlement) -> Option<Delivery> {
         let at = self.place(&settlement.tenant, settlement.id)?;
-        let outbox = &mut self.0[at];
+        let outbox = self.entries.get_mut(&at)?;
         if outbox.delivery.lease != settlement.lease {
             return None;
         }
@@ -92,7 +99,7 @@ impl Deliveries {
         outbox.outcome = Some(settlement.outcome.clone());
         match (settlement.verdict, delivery.kind) {
             (Verdict::Done | Verdict::Skipped | Verdict::Retire { .. }, _)
-            | (Verdict::GiveUp, DeliveryKind::Push(_)) => drop(self.0.remove(at)),
+            | (Verdict::GiveUp, DeliveryKind::Push(_)) => drop(self.entries.remove(&at)),
             (Verdict::Retry(due_at), _) => outbox.due_at = Some(due_at),
             (Verdict::GiveUp, DeliveryKind::Callback) => outbox.due_at = None,
         }
@@ -111,7 +118,7 @@ impl Deliveries {
                 && outbox.due_at.is_some_and(|at| at <= now)
                 && outbox.delivery.queued_at <= queued_before
         };
-        let old = self.0.iter_mut().filter(old).take(DELIVERIES_CHANGED_MAX.into());
+        let old = self.entries.values_mut().filter(old).take(DELIVERIES_CHANGED_MAX.into());
         old.fold(0, |count, outbox| {
             outbox.due_at = None;
             outbox.outcome = Some(outcome.to_owned());
@@ -123,11 +130,17 @@ impl Deliveries {
         &self,
         tenant: &TenantName,
         dead_letters: bool,
-        limit: u16,
-    ) -> Vec<OutboxEntry> {
-        let theirs = self.0.iter().filter(|outbox| outbox.delivery.destination.tenant == *tenant);
-        let asked = theirs.filter(|outbox| !dead_letters || outbox.due_at.is_none());
-        asked.take(limit.into()).cloned().collect()
+        page: Page<DeliveryCursor>,
+    ) -> Listed<OutboxEntry, DeliveryCursor> {
+        let after = page.after.map_or(0, |DeliveryCursor(number)| number);
+        let asked = self.entries.range(after + 1..).filter(|(_, outbox)| {
+            let is_asked = !dead_letters || outbox.due_at.is_none();
+            outbox.delivery.destination.tenant == *tenant && is_asked
+        });
+        let rows: Vec<_> = asked.take(page.limit.into()).collect();
+        let Listed { rows, next } =
+            Listed::new(rows, page.limit, |(number, _)| DeliveryCursor(**number));
+        Listed { rows: rows.into_iter().map(|(_, outbox)| outbox.clone()).collect(), next }
     }
 
     pub(super) fn replay(
@@ -142,7 +155,7 @@ impl Deliveries {
                 && which.is_none_or(|id| delivery.id == id)
                 && outbox.due_at.is_none()
         };
-        let asked = self.0.iter_mut().filter(asked).take(DELIVERIES_CHANGED_MAX.into());
+        let asked = self.entries.values_mut().filter(asked).take(DELIVERIES_CHANGED_MAX.into());
         asked.fold(0, |count, outbox| {
             outbox.due_at = Some(now);
             outbox.delivery.queued_at = now;
@@ -151,10 +164,11 @@ impl Deliveries {
         })
     }
 
-    fn place(&self, tenant: &TenantName, id: DeliveryId) -> Option<usize> {
+    fn place(&self, tenant: &TenantName, id: DeliveryId) -> Option<u64> {
         let this =
             |delivery: &Delivery| delivery.destination.tenant == *tenant && delivery.id == id;
-        self.0.iter().position(|outbox| this(&outbox.delivery))
+        let mut entries = self.entries.iter();
+        entries.find(|(_, outbox)| this(&outbox.delivery)).map(|(number, _)| *number)
     }
 }
 

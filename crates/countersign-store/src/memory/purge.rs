@@ -32,27 +32,20 @@ impl Tables {
         let has_deliveries =
             |t: &Versioned<Transaction>| self.deliveries.owe(&t.value.spec.tenant, t.value.spec.id);
         let may_go = |t: &Versioned<Transaction>| ended(t).filter(|_| !has_deliveries(t));
-        let numbered = self.transactions.iter().enumerate();
-        let mut going: Vec<_> = numbered.filter_map(|(at, t)| Some((may_go(t)?, at))).collect();
+        let numbered = self.transactions.iter();
+        let mut going: Vec<_> = numbered.filter_map(|(at, t)| Some((may_go(t)?, *at))).collect();
         going.sort_unstable();
         going.truncate(limit.into());
         for (_, at) in &going {
-            let row = &self.transactions[*at];
+            let Some(row) = self.transactions.remove(at) else { continue };
             let (tenant, id) = (row.value.spec.tenant.clone(), row.value.spec.id);
+            self.places.remove(&(tenant.clone(), id));
             self.deliveries.purge(&tenant, id);
             self.contacts.retain(|key, _| key.0 != tenant || key.1 != id);
             if let Some(End::Finished { proof, .. }) = row.value.end() {
-                self.evidence.push(evidence(row, proof));
+                self.evidence.push(evidence(&row, proof));
             }
         }
-        let mut at = 0;
-        self.transactions.retain(|_| {
-            at += 1;
-            !going.iter().any(|(_, gone)| *gone == at - 1)
-        });
-        let places = self.transactions.iter().enumerate();
-        let places = places.map(|(at, t)| ((t.value.spec.tenant.clone(), t.value.spec.id), at));
-        self.places = places.collect();
         going.len() as u16
     }
 

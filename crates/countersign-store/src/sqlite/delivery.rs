@@ -5,7 +5,7 @@ use countersign_core::delivery::{
 };
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
 use countersign_core::limits::DELIVERIES_CHANGED_MAX;
-use countersign_core::port::{Claim, OutboxEntry};
+use countersign_core::port::{Claim, DeliveryCursor, Listed, OutboxEntry, Page, Settle};
 use countersign_core::push_policy::{PushState, Pushed};
 use countersign_core::time::Timestamp;
 use rusqlite::{Connection, Rows, params};
@@ -143,7 +143,16 @@ pub(super) fn lease(
     Ok(leased.into_iter().map(|(_, delivery)| delivery).collect())
 }
 
-pub(super) fn settle(sql: &Connection, settlement: &Settlement) -> Result<(), StoreError> {
+pub(super) fn settle(sql: &Connection, settle: &Settle) -> Result<u16, StoreError> {
+    match settle {
+        Settle::Claimed(settlement) => settle_claimed(sql, settlement),
+        Settle::Expired { destination, now, queued_before, outcome } => {
+            give_up_expired(sql, destination, *now, *queued_before, outcome)
+        }
+    }
+}
+
+fn settle_claimed(sql: &Connection, settlement: &Settlement) -> Result<u16, StoreError> {
     let Settlement { tenant, id, lease, verdict, outcome, at } = settlement;
     let which = params![tenant.as_str(), id.0.to_be_bytes(), lease];
     let mut find = sql.prepare_cached(
@@ -151,7 +160,7 @@ pub(super) fn settle(sql: &Connection, settlement: &Settlement) -> Result<(), St
           WHERE tenant = ?1 AND id = ?2 AND lease = ?3",
     )?;
     let mut rows = find.query(which)?;
-    let Some(row) = rows.next()? else { return Ok(()) };
+    let Some(row) = rows.next()? else { return Ok(0) };
     let mut columns = Columns::of("deliveries", 2, row);
     let (_, _): (String, Vec<u8>) = (columns.next("tenant")?, columns.next("id")?);
     let seq: i64 = columns.next("seq")?;
@@ -176,14 +185,14 @@ pub(super) fn settle(sql: &Connection, settlement: &Settlement) -> Result<(), St
             device::retire_push(sql, tenant, device, *version, *at)?;
         }
     }
-    Ok(())
+    Ok(1)
 }
 
 pub(super) const GIVE_UP_EXPIRED: &str = "UPDATE deliveries SET due_at = NULL, outcome = ?5
       WHERE seq IN (SELECT seq FROM deliveries
                      WHERE tenant = ?1 AND host = ?2 AND due_at <= ?3 AND queued_at <= ?4 LIMIT ?6)";
 
-pub(super) fn give_up_expired(
+fn give_up_expired(
     sql: &Connection,
     destination: &Destination,
     now: Timestamp,
@@ -203,20 +212,22 @@ pub(super) fn give_up_expired(
 
 const LIST: &str =
     "SELECT tenant, id, transaction_id, kind, device, attempts, host, queued_at, lease, due_at, outcome
-       FROM deliveries WHERE tenant = ?1 ORDER BY seq LIMIT ?2";
+       FROM deliveries WHERE tenant = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
 pub(super) const LIST_DEAD_LETTERS: &str =
     "SELECT tenant, id, transaction_id, kind, device, attempts, host, queued_at, lease, due_at, outcome
        FROM deliveries INDEXED BY deliveries_dead_letters
-      WHERE tenant = ?1 AND due_at IS NULL ORDER BY seq LIMIT ?2";
+      WHERE tenant = ?1 AND due_at IS NULL AND seq > ?2 ORDER BY seq LIMIT ?3";
+const SEQ: &str = "SELECT seq FROM deliveries WHERE tenant = ?1 AND id = ?2";
 
 pub(super) fn list(
     sql: &Connection,
     tenant: &TenantName,
     dead_letters: bool,
-    limit: u16,
-) -> Result<Vec<OutboxEntry>, StoreError> {
+    page: Page<DeliveryCursor>,
+) -> Result<Listed<OutboxEntry, DeliveryCursor>, StoreError> {
     let mut select = sql.prepare_cached(if dead_letters { LIST_DEAD_LETTERS } else { LIST })?;
-    let mut rows = select.query(params![tenant.as_str(), limit])?;
+    let after = page.after.map_or(-1, |DeliveryCursor(seq)| number(seq));
+    let mut rows = select.query(params![tenant.as_str(), after, page.limit])?;
     let mut listed = Vec::new();
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of("deliveries", 2, row);
@@ -224,7 +235,16 @@ pub(super) fn list(
         let due_at = columns.moment_or_none("due_at")?;
         listed.push(OutboxEntry { delivery, due_at, outcome: columns.next("outcome")? });
     }
-    Ok(listed)
+    let is_full = listed.len() == usize::from(page.limit);
+    let next = match listed.last().filter(|_| is_full) {
+        None => None,
+        Some(last) => {
+            let given = params![tenant.as_str(), last.delivery.id.0.to_be_bytes()];
+            let seq: i64 = sql.prepare_cached(SEQ)?.query_row(given, |row| row.get(0))?;
+            Some(DeliveryCursor(seq.cast_unsigned()))
+        }
+    };
+    Ok(Listed { rows: listed, next })
 }
 
 pub(super) const REPLAY_ALL: &str =

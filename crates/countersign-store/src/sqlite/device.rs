@@ -4,7 +4,7 @@ use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest,
 use countersign_core::enrolment::{Addition, Enrolment};
 use countersign_core::id::{DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::{Committed, Versioned};
+use countersign_core::port::{Committed, DeviceCursor, Page, Versioned};
 use countersign_core::user::LockState;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
@@ -223,14 +223,28 @@ pub(super) fn by_serial_statement() -> String {
     )
 }
 
+/// Lists the devices of one user, by sequence, at most [`LISTED_MAX`].
+pub(super) fn list_of_user(
+    sql: &Connection,
+    tenant: &TenantName,
+    user: &UserName,
+    keys: &MasterKeys,
+) -> Result<Vec<Versioned<Device>>, StoreError> {
+    list(sql, tenant, Some(user), &Page::first(LISTED_MAX), keys)
+}
+
+/// Lists the devices of one user, or of all users.
 pub(super) fn list(
     sql: &Connection,
     tenant: &TenantName,
     user: Option<&UserName>,
+    page: &Page<DeviceCursor>,
     keys: &MasterKeys,
 ) -> Result<Vec<Versioned<Device>>, StoreError> {
     let mut select = sql.prepare_cached(&list_statement(user.is_some()))?;
-    let mut rows = select.query(params![tenant.as_str(), user.map(UserName::as_str)])?;
+    let (after, sequence) = after(page);
+    let name = user.map_or(after, UserName::as_str);
+    let mut rows = select.query(params![tenant.as_str(), name, sequence, page.limit])?;
     let mut devices = Vec::new();
     while let Some(row) = rows.next()? {
         devices.push(read(row, keys)?);
@@ -238,13 +252,18 @@ pub(super) fn list(
     Ok(devices)
 }
 
-/// Lists the devices of one user, or of all users.
+/// The user and the sequence after which a page begins.
+pub(super) fn after(page: &Page<DeviceCursor>) -> (&str, i64) {
+    page.after.as_ref().map_or(("", -1), |after| (after.user.as_str(), after.sequence.into()))
+}
+
+/// Lists the devices of one user, or of all users, after a sequence.
 pub(super) fn list_statement(of_user: bool) -> String {
-    let of_user = if of_user { "user = ?2" } else { "?2 IS NULL" };
+    let which = if of_user { "user = ?2 AND sequence > ?3" } else { "(user, sequence) > (?2, ?3)" };
     format!(
         "SELECT {COLUMNS} FROM devices
-          WHERE tenant = ?1 AND {of_user} AND status <> 'retired'
-          ORDER BY user, sequence LIMIT {LISTED_MAX}"
+          WHERE tenant = ?1 AND {which} AND status <> 'retired'
+          ORDER BY user, sequence LIMIT ?4"
     )
 }
 

@@ -2,6 +2,7 @@
 
 use countersign_core::event::{EventKind, NewEvent, RecordedEvent};
 use countersign_core::id::TenantName;
+use countersign_core::port::{Listed, Page};
 use countersign_core::time::Timestamp;
 use rusqlite::{Connection, params};
 
@@ -71,11 +72,11 @@ fn column(tenant: Option<&TenantName>) -> &str {
 pub(super) fn list(
     sql: &Connection,
     tenant: Option<&TenantName>,
-    after: u64,
-    limit: u16,
-) -> Result<Vec<RecordedEvent>, StoreError> {
+    page: Page<u64>,
+) -> Result<Listed<RecordedEvent, u64>, StoreError> {
     let mut select = sql.prepare_cached(LIST)?;
-    let mut rows = select.query(params![column(tenant), number(after), limit])?;
+    let after = number(page.after.unwrap_or(0));
+    let mut rows = select.query(params![column(tenant), after, page.limit])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
         let mut columns = Columns::of("events", 2, row).after(1);
@@ -88,7 +89,7 @@ pub(super) fn list(
             details: columns.json_or_none("details")?.unwrap_or_default(),
         });
     }
-    Ok(events)
+    Ok(Listed::new(events, page.limit, |last| last.number))
 }
 
 pub(super) fn purge(sql: &Connection, before: Timestamp, limit: u16) -> Result<u16, StoreError> {

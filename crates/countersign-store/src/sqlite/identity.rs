@@ -2,47 +2,34 @@
 //! `devices`.
 
 use countersign_core::device::Device;
-use countersign_core::id::{DeviceId, IdentityId, TenantName};
+use countersign_core::id::{DeviceId, IdentityId, TenantName, UserName};
 use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::{UserWithDevices, Versioned};
+use countersign_core::port::{DeviceCursor, Page, Versioned};
 use rusqlite::{Connection, params};
 
 use super::column::{Columns, json};
+use super::device;
 use super::error::StoreError;
-use super::{device, user};
 use crate::seal::MasterKeys;
 
 pub(super) const DEVICE_OF: &str = "SELECT device FROM identities WHERE tenant = ?1 AND id = ?2";
 
-/// Reads the device that holds an identity.
-pub(super) fn load_device(
+/// Reads the device that holds an identity, and runs `then` for its user on the same snapshot.
+pub(super) fn load_and<T>(
     sql: &Connection,
     tenant: &TenantName,
     id: IdentityId,
     keys: &MasterKeys,
-) -> Result<Option<Versioned<Device>>, StoreError> {
-    let mut select = sql.prepare_cached(DEVICE_OF)?;
-    let mut rows = select.query([tenant.as_str(), &id.to_string()])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let held_by = device::id(&mut Columns::of("identities", 0, row), "device")?;
-    device::load(sql, tenant, held_by, keys)
-}
-
-/// Reads the user who holds an identity, with the device that has it.
-pub(super) fn load_holder(
-    sql: &Connection,
-    tenant: &TenantName,
-    id: IdentityId,
-    keys: &MasterKeys,
-) -> Result<Option<UserWithDevices>, StoreError> {
+    then: impl FnOnce(&UserName) -> Result<T, StoreError>,
+) -> Result<Option<(Versioned<Device>, T)>, StoreError> {
     let mut select = sql.prepare_cached(DEVICE_OF)?;
     // As long as this statement is active, the others read the same snapshot.
     let mut rows = select.query([tenant.as_str(), &id.to_string()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let held_by = device::id(&mut Columns::of("identities", 0, row), "device")?;
     let Some(device) = device::load(sql, tenant, held_by, keys)? else { return Ok(None) };
-    let Some(user) = user::load(sql, tenant, &device.value.user)? else { return Ok(None) };
-    Ok(Some(UserWithDevices { user, devices: vec![device] }))
+    let then = then(&device.value.user)?;
+    Ok(Some((device, then)))
 }
 
 pub(super) const COUNT: &str = "SELECT count(*) FROM
@@ -57,6 +44,7 @@ pub(super) const DEVICES_WITH: &str = "SELECT device
                     WHERE other.tenant = ?1 AND other.label = wanted.value
                       AND other.user = one.user AND other.sequence = one.sequence
                       AND other.identity = one.identity))
+      AND (user, sequence) > (?5, ?6)
     GROUP BY user, sequence ORDER BY user, sequence LIMIT ?4";
 
 /// Reads the devices that hold an identity with all of these labels. The search begins with the
@@ -65,7 +53,7 @@ pub(super) fn devices_with(
     sql: &Connection,
     tenant: &TenantName,
     labels: &[String],
-    limit: u16,
+    page: &Page<DeviceCursor>,
     keys: &MasterKeys,
 ) -> Result<Vec<Versioned<Device>>, StoreError> {
     let mut counted = Vec::new();
@@ -77,7 +65,10 @@ pub(super) fn devices_with(
     }
     let Some((_, rarest)) = counted.into_iter().min() else { return Ok(Vec::new()) };
     let mut select = sql.prepare_cached(DEVICES_WITH)?;
-    let mut rows = select.query(params![tenant.as_str(), rarest, json(&labels), limit])?;
+    let (user, sequence) = device::after(page);
+    let labels = json(&labels);
+    let mut rows =
+        select.query(params![tenant.as_str(), rarest, labels, page.limit, user, sequence])?;
     let mut found: Vec<DeviceId> = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(device::id(&mut Columns::of("identity_labels", 0, row), "device")?);

@@ -1,8 +1,7 @@
 //! Rows of API keys. A key belongs to one tenant or to all, so it is found by its digest alone.
 
 use countersign_core::id::{ApiKeyId, TenantName};
-use countersign_core::limits::LISTED_MAX;
-use countersign_core::port::Committed;
+use countersign_core::port::{Committed, Listed, Page};
 use countersign_core::tenant::{ApiKey, KeyKind};
 use rusqlite::{Connection, ToSql, params};
 
@@ -37,11 +36,17 @@ pub(super) fn load(sql: &Connection, digest: &[u8; 32]) -> Result<Option<ApiKey>
 pub(super) fn list(
     sql: &Connection,
     tenant: Option<&TenantName>,
-) -> Result<Vec<ApiKey>, StoreError> {
-    const ALL: &str = "?1 IS NULL ORDER BY seq LIMIT ?2";
-    const GOOD_FOR: &str = "(tenant = ?1 OR tenant IS NULL) ORDER BY seq LIMIT ?2";
+    page: Page<ApiKeyId>,
+) -> Result<Listed<ApiKey, ApiKeyId>, StoreError> {
+    // No key is removed, so the key after which the page begins is still there.
+    const ALL: &str = "?1 IS NULL
+        AND seq > coalesce((SELECT seq FROM api_keys WHERE id = ?2), 0) ORDER BY seq LIMIT ?3";
+    const GOOD_FOR: &str = "(tenant = ?1 OR tenant IS NULL)
+        AND seq > coalesce((SELECT seq FROM api_keys WHERE id = ?2), 0) ORDER BY seq LIMIT ?3";
     let which = if tenant.is_some() { GOOD_FOR } else { ALL };
-    select(sql, which, params![tenant.map(TenantName::as_str), LISTED_MAX])
+    let after = page.after.map(|id| id.0.to_be_bytes());
+    let given = params![tenant.map(TenantName::as_str), after, page.limit];
+    Ok(Listed::new(select(sql, which, given)?, page.limit, |last| last.id))
 }
 
 fn select(

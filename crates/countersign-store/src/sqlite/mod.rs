@@ -31,6 +31,7 @@ mod private_key;
 mod proof;
 mod readers;
 mod server_lock;
+mod snapshot;
 mod spec;
 mod stored;
 mod tenant;
@@ -46,22 +47,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Destination, Settlement};
 use countersign_core::device::Device;
-use countersign_core::enrolment::Activation;
 use countersign_core::event::RecordedEvent;
-use countersign_core::id::{
-    ClientId, DeviceId, IdentityId, SerialNumber, TenantName, TransactionId, UserName,
-};
+use countersign_core::id::{ApiKeyId, ClientId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Due, EndSnapshot, Handle, Ledger, OutboxEntry, Purge,
-    Registry, SigningRole, StepSnapshot, StoredKey, UserWithDevices, Versioned,
+    Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor, DeviceCursor,
+    DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page, Purge, Query, Settle,
+    SigningRole, Snapshot, StoredKey, TransactionCursor, Versioned,
 };
-use countersign_core::push_policy::{Contact, PushSnapshot};
-use countersign_core::tenant::{ApiKey, Client, Tenant};
+use countersign_core::push_policy::PushSnapshot;
+use countersign_core::tenant::ApiKey;
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
-use countersign_core::user::User;
 use rusqlite::Connection;
 
 use crate::Stats;
@@ -136,29 +133,14 @@ impl Sqlite {
 }
 
 impl Ledger for Sqlite {
-    async fn load(
-        &self,
-        tenant: &TenantName,
-        handle: &Handle,
-    ) -> Result<Option<Versioned<Transaction>>, Fault> {
-        self.0.readers.read("loading a transaction", |sql| transaction::load(sql, tenant, handle))
+    async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
+        let doing = commit.change.doing();
+        let prepared = change::PreparedCommit::of(commit, &self.0.keys);
+        self.0.writer.write(doing, move |sql| prepared.write(sql)).await
     }
 
-    async fn step_snapshot(
-        &self,
-        tenant: &TenantName,
-        id: DeviceId,
-        transaction: TransactionId,
-    ) -> Result<Option<StepSnapshot>, Fault> {
-        let doing = "reading who acts on what";
-        self.0.readers.read_at_once(doing, |sql| {
-            let Some(device) = device::load(sql, tenant, id, &self.0.keys)? else {
-                return Ok(None);
-            };
-            let user = user::load(sql, tenant, &device.value.user)?;
-            let transaction = transaction::load(sql, tenant, &Handle::Id(transaction))?;
-            Ok(Some(StepSnapshot { device, user, transaction }))
-        })
+    async fn snapshot(&self, tenant: &TenantName, query: Query<'_>) -> Result<Snapshot, Fault> {
+        self.0.snapshot(tenant, query)
     }
 
     async fn push_snapshots(
@@ -178,43 +160,89 @@ impl Ledger for Sqlite {
         })
     }
 
-    async fn end_snapshot(
-        &self,
-        tenant: &TenantName,
-        id: TransactionId,
-    ) -> Result<Option<EndSnapshot>, Fault> {
-        let doing = "reading what came of a transaction";
-        self.0.readers.read(doing, |sql| end_snapshot::load(sql, tenant, id, &self.0.keys))
+    async fn credential(&self, key: CredentialKey<'_>) -> Result<Option<Credential>, Fault> {
+        let client = |tenant, id| {
+            let client = |sql: &_| tenant::load_client(sql, tenant, id);
+            Ok(self.0.readers.read("reading a client", client)?.map(Credential::Client))
+        };
+        match key {
+            CredentialKey::Client(tenant, id) => client(Some(tenant), id),
+            CredentialKey::AnyClient(id) => client(None, id),
+            CredentialKey::ApiKey(digest) => {
+                let found = self.0.readers.read("reading an API key", |sql| key::load(sql, digest));
+                Ok(found?.map(Credential::ApiKey))
+            }
+        }
     }
 
-    async fn open(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
-        let doing = "reading open transactions";
-        self.0.readers.read(doing, |sql| transaction::open(sql, tenant, user))
-    }
-
-    async fn list(
+    async fn transactions(
         &self,
         tenant: &TenantName,
         user: Option<&UserName>,
-        limit: u16,
-    ) -> Result<Vec<Versioned<Transaction>>, Fault> {
-        let doing = "listing transactions";
-        self.0.readers.read(doing, |sql| transaction::list(sql, tenant, user, limit))
+        page: Page<TransactionCursor>,
+    ) -> Result<Listed<Versioned<Transaction>, TransactionCursor>, Fault> {
+        let list = |sql: &_| transaction::list(sql, tenant, user, page);
+        self.0.readers.read_at_once("listing transactions", list)
+    }
+
+    async fn devices(
+        &self,
+        tenant: &TenantName,
+        filter: DeviceFilter<'_>,
+        page: Page<DeviceCursor>,
+    ) -> Result<Listed<Versioned<Device>, DeviceCursor>, Fault> {
+        let (readers, keys) = (&self.0.readers, &self.0.keys);
+        let list = |user| {
+            readers.read("listing devices", |sql| device::list(sql, tenant, user, &page, keys))
+        };
+        let rows = match filter {
+            DeviceFilter::All => list(None)?,
+            DeviceFilter::User(user) => list(Some(user))?,
+            DeviceFilter::Labels(labels) => {
+                let find = |sql: &_| identity::devices_with(sql, tenant, labels, &page, keys);
+                readers.read_at_once("finding identities by labels", find)?
+            }
+        };
+        Ok(Listed::new(rows, page.limit, DeviceCursor::of))
+    }
+
+    async fn tenants(
+        &self,
+        page: Page<TenantName>,
+    ) -> Result<Listed<TenantName, TenantName>, Fault> {
+        let names = self.0.readers.read("listing tenants", |sql| tenant::names(sql, &page))?;
+        Ok(Listed::new(names, page.limit, TenantName::clone))
+    }
+
+    async fn api_keys(
+        &self,
+        tenant: Option<&TenantName>,
+        page: Page<ApiKeyId>,
+    ) -> Result<Listed<ApiKey, ApiKeyId>, Fault> {
+        self.0.readers.read("listing API keys", |sql| key::list(sql, tenant, page))
+    }
+
+    async fn deliveries(
+        &self,
+        tenant: &TenantName,
+        dead_letters: bool,
+        page: Page<DeliveryCursor>,
+    ) -> Result<Listed<OutboxEntry, DeliveryCursor>, Fault> {
+        let list = |sql: &_| delivery::list(sql, tenant, dead_letters, page);
+        self.0.readers.read_at_once("listing deliveries", list)
+    }
+
+    async fn events(
+        &self,
+        tenant: Option<&TenantName>,
+        page: Page<u64>,
+    ) -> Result<Listed<RecordedEvent, u64>, Fault> {
+        self.0.readers.read("listing events", |sql| event::list(sql, tenant, page))
     }
 
     async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
         let doing = "finding transactions that are due";
         self.0.readers.read(doing, |sql| transaction::due(sql, now, limit))
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
-        let doing = commit.change.doing();
-        let prepared = change::PreparedCommit::of(commit, &self.0.keys);
-        self.0.writer.write(doing, move |sql| prepared.write(sql)).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
@@ -229,18 +257,12 @@ impl Ledger for Sqlite {
         Ok(Claimed { deliveries, resume })
     }
 
-    async fn settle(&self, settlement: Settlement) -> Result<(), Fault> {
-        let settle = move |sql: &_| delivery::settle(sql, &settlement);
-        self.0.writer.write("settling a delivery", settle).await
-    }
-
-    async fn events(
-        &self,
-        tenant: Option<&TenantName>,
-        after: u64,
-        limit: u16,
-    ) -> Result<Vec<RecordedEvent>, Fault> {
-        self.0.readers.read("listing events", |sql| event::list(sql, tenant, after, limit))
+    async fn settle(&self, settle: Settle) -> Result<u16, Fault> {
+        let doing = match settle {
+            Settle::Claimed(_) => "settling a delivery",
+            Settle::Expired { .. } => "giving deliveries up",
+        };
+        self.0.writer.write(doing, move |sql| delivery::settle(sql, &settle)).await
     }
 
     async fn purge(&self, what: Purge, limit: u16) -> Result<u16, Fault> {
@@ -268,154 +290,5 @@ impl Ledger for Sqlite {
                 writer.write(doing, move |sql| event::purge(sql, before, limit)).await
             }
         }
-    }
-
-    async fn contacts(
-        &self,
-        tenant: &TenantName,
-        id: TransactionId,
-    ) -> Result<Vec<Contact>, Fault> {
-        self.0.readers.read("reading contacts", |sql| contact::list(sql, tenant, id))
-    }
-
-    async fn give_up_expired(
-        &self,
-        destination: &Destination,
-        now: Timestamp,
-        queued_before: Timestamp,
-        outcome: &str,
-    ) -> Result<u16, Fault> {
-        let (destination, outcome) = (destination.clone(), outcome.to_owned());
-        let give_up_expired = move |sql: &_| {
-            delivery::give_up_expired(sql, &destination, now, queued_before, &outcome)
-        };
-        self.0.writer.write("giving deliveries up", give_up_expired).await
-    }
-
-    async fn deliveries(
-        &self,
-        tenant: &TenantName,
-        dead_letters: bool,
-        limit: u16,
-    ) -> Result<Vec<OutboxEntry>, Fault> {
-        let doing = "listing deliveries";
-        self.0.readers.read(doing, |sql| delivery::list(sql, tenant, dead_letters, limit))
-    }
-}
-
-impl Registry for Sqlite {
-    async fn tenant(&self, name: &TenantName) -> Result<Option<Tenant>, Fault> {
-        self.0.readers.read("reading a tenant", |sql| tenant::load(sql, name))
-    }
-
-    async fn tenants(&self) -> Result<Vec<TenantName>, Fault> {
-        self.0.readers.read("listing tenants", tenant::names)
-    }
-
-    async fn client(&self, tenant: &TenantName, id: &ClientId) -> Result<Option<Client>, Fault> {
-        let doing = "reading a client";
-        self.0.readers.read(doing, |sql| tenant::load_client(sql, Some(tenant), id))
-    }
-
-    async fn client_by_id(&self, id: &ClientId) -> Result<Option<Client>, Fault> {
-        let doing = "finding a client";
-        self.0.readers.read(doing, |sql| tenant::load_client(sql, None, id))
-    }
-
-    async fn key(&self, digest: &[u8; 32]) -> Result<Option<ApiKey>, Fault> {
-        self.0.readers.read("reading an API key", |sql| key::load(sql, digest))
-    }
-
-    async fn keys(&self, tenant: Option<&TenantName>) -> Result<Vec<ApiKey>, Fault> {
-        self.0.readers.read("listing API keys", |sql| key::list(sql, tenant))
-    }
-
-    async fn user(
-        &self,
-        tenant: &TenantName,
-        name: &UserName,
-    ) -> Result<Option<Versioned<User>>, Fault> {
-        self.0.readers.read("reading a user", |sql| user::load(sql, tenant, name))
-    }
-
-    async fn device(
-        &self,
-        tenant: &TenantName,
-        id: DeviceId,
-    ) -> Result<Option<Versioned<Device>>, Fault> {
-        let doing = "reading a device";
-        self.0.readers.read(doing, |sql| device::load(sql, tenant, id, &self.0.keys))
-    }
-
-    async fn device_by_serial(
-        &self,
-        tenant: &TenantName,
-        serial: SerialNumber,
-    ) -> Result<Option<Versioned<Device>>, Fault> {
-        let doing = "finding a device";
-        let keys = &self.0.keys;
-        self.0.readers.read(doing, |sql| device::load_by_serial(sql, tenant, serial, keys))
-    }
-
-    async fn devices(
-        &self,
-        tenant: &TenantName,
-        user: Option<&UserName>,
-    ) -> Result<Vec<Versioned<Device>>, Fault> {
-        let doing = "listing devices";
-        self.0.readers.read(doing, |sql| device::list(sql, tenant, user, &self.0.keys))
-    }
-
-    async fn device_by_identity(
-        &self,
-        tenant: &TenantName,
-        id: IdentityId,
-    ) -> Result<Option<Versioned<Device>>, Fault> {
-        let keys = &self.0.keys;
-        let find = |sql: &_| identity::load_device(sql, tenant, id, keys);
-        self.0.readers.read_at_once("finding an identity", find)
-    }
-
-    async fn devices_by_labels(
-        &self,
-        tenant: &TenantName,
-        labels: &[String],
-        limit: u16,
-    ) -> Result<Vec<Versioned<Device>>, Fault> {
-        let keys = &self.0.keys;
-        let find = |sql: &_| identity::devices_with(sql, tenant, labels, limit, keys);
-        self.0.readers.read_at_once("finding identities by labels", find)
-    }
-
-    async fn user_with_devices(
-        &self,
-        tenant: &TenantName,
-        name: &UserName,
-    ) -> Result<Option<UserWithDevices>, Fault> {
-        self.0.readers.read("reading a user and their devices", |sql| {
-            let devices = || device::list(sql, tenant, Some(name), &self.0.keys);
-            let found = user::load_and(sql, tenant, name, devices)?;
-            Ok(found.map(|(user, devices)| UserWithDevices { user, devices }))
-        })
-    }
-
-    async fn holder(
-        &self,
-        tenant: &TenantName,
-        id: IdentityId,
-    ) -> Result<Option<UserWithDevices>, Fault> {
-        let keys = &self.0.keys;
-        let find = |sql: &_| identity::load_holder(sql, tenant, id, keys);
-        self.0.readers.read("finding who holds an identity", find)
-    }
-
-    async fn activations(
-        &self,
-        tenant: &TenantName,
-        user: &UserName,
-        now: Timestamp,
-    ) -> Result<Vec<Versioned<Activation>>, Fault> {
-        let doing = "reading activations";
-        self.0.readers.read(doing, |sql| activation::list(sql, tenant, user, now, &self.0.keys))
     }
 }

@@ -2,7 +2,7 @@
 
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::limits::ROOTS_PER_TENANT_MAX;
-use countersign_core::port::{Committed, SigningRole, StoredKey};
+use countersign_core::port::{Committed, Page, SigningRole, StoredKey};
 use countersign_core::tenant::{Client, NewTenant, Tenant};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -91,9 +91,14 @@ pub(super) fn trust(
     Ok(Committed::Written)
 }
 
-pub(super) fn names(sql: &Connection) -> Result<Vec<TenantName>, StoreError> {
-    let mut select = sql.prepare_cached("SELECT name FROM tenants ORDER BY name")?;
-    let mut rows = select.query([])?;
+pub(super) fn names(
+    sql: &Connection,
+    page: &Page<TenantName>,
+) -> Result<Vec<TenantName>, StoreError> {
+    let mut select =
+        sql.prepare_cached("SELECT name FROM tenants WHERE name > ?1 ORDER BY name LIMIT ?2")?;
+    let after = page.after.as_ref().map_or("", TenantName::as_str);
+    let mut rows = select.query(params![after, page.limit])?;
     let mut names = Vec::new();
     while let Some(row) = rows.next()? {
         names.push(Columns::of("tenants", 1, row).text("name")?);

@@ -9,7 +9,7 @@ use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::TransactionId;
 use countersign_core::limits::COMMITS_QUEUED_MAX;
 use countersign_core::port::{
-    Committed, Handle, Keys, Ledger as _, Registry as _, SigningRole, StoredMax, TransactionChange,
+    Committed, Handle, Keys, Ledger as _, Page, SigningRole, StoredMax, TransactionChange,
 };
 use countersign_core::spec::{Content, TransactionSpec};
 use countersign_core::time::Timestamp;
@@ -79,7 +79,12 @@ fn begin(
 
 async fn load(store: &Sqlite, id: u128) -> Option<u32> {
     let handle = Handle::Id(TransactionId(id));
-    store.load(&"acme".parse().unwrap(), &handle).await.unwrap().map(|found| found.version)
+    store
+        .read()
+        .transaction(&"acme".parse().unwrap(), &handle)
+        .await
+        .unwrap()
+        .map(|found| found.version)
 }
 
 #[tokio::test]
@@ -338,7 +343,7 @@ async fn shortest_listing(store: &Sqlite) -> Duration {
     let mut shortest = Duration::MAX;
     for _ in 0..2_000 {
         let began = Instant::now();
-        let found = store.devices(&tenant, Some(&joe)).await.unwrap();
+        let found = store.devices(&tenant, Some(&joe).into(), Page::first(99)).await.unwrap().rows;
         shortest = shortest.min(began.elapsed());
         assert_eq!(found.len(), 20);
     }

@@ -7,7 +7,10 @@ use std::borrow::Cow;
 
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::limits::OPEN_PER_USER_MAX;
-use countersign_core::port::{Committed, Due, Handle, Preconditions, TransactionChange, Versioned};
+use countersign_core::port::{
+    Committed, Due, Handle, Listed, Page, Preconditions, TransactionChange, TransactionCursor,
+    Versioned,
+};
 use countersign_core::spec::{Recipients, TransactionSpec};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{
@@ -374,22 +377,53 @@ pub(super) fn open(
     select(sql, OPEN_BY_USER, params![tenant.as_str(), user.as_str(), OPEN_PER_USER_MAX])
 }
 
+/// Lists the transactions of one user, or of all users, and then the evidence of removed ones.
 pub(super) fn list(
     sql: &Connection,
     tenant: &TenantName,
     user: Option<&UserName>,
-    limit: u16,
-) -> Result<Vec<Versioned<Transaction>>, StoreError> {
-    let list = |from: Select, limit: u16| match user {
-        Some(user) => from(sql, LIST_BY_USER, params![tenant.as_str(), user.as_str(), limit]),
-        None => from(sql, LIST, params![tenant.as_str(), limit]),
+    page: Page<TransactionCursor>,
+) -> Result<Listed<Versioned<Transaction>, TransactionCursor>, StoreError> {
+    const NEWEST: i64 = i64::MAX;
+    let list = |from: Select, before: i64, limit: u16| match user {
+        Some(user) => {
+            from(sql, LIST_BY_USER, params![tenant.as_str(), user.as_str(), before, limit])
+        }
+        None => from(sql, LIST, params![tenant.as_str(), before, limit]),
     };
-    let mut listed = list(select, limit)?;
-    let more = limit.saturating_sub(listed.len() as u16);
+    let (mut rows, evidence_before) = match page.after {
+        None => (list(select, NEWEST, page.limit)?, NEWEST),
+        Some(TransactionCursor::Stored(seq)) => (list(select, number(seq), page.limit)?, NEWEST),
+        Some(TransactionCursor::Evidence(seq)) => (Vec::new(), number(seq)),
+    };
+    let stored = rows.len();
+    let more = page.limit.saturating_sub(stored as u16);
     if more > 0 {
-        listed.append(&mut list(evidence::select, more)?);
+        rows.append(&mut list(evidence::select, evidence_before, more)?);
     }
-    Ok(listed)
+    let is_full = rows.len() == usize::from(page.limit);
+    let next = match rows.last().filter(|_| is_full).map(|last| last.value.spec.id) {
+        None => None,
+        Some(last) if rows.len() > stored => {
+            Some(TransactionCursor::Evidence(seq(sql, EVIDENCE_SEQ, tenant, last)?))
+        }
+        Some(last) => Some(TransactionCursor::Stored(seq(sql, SEQ, tenant, last)?)),
+    };
+    Ok(Listed { rows, next })
+}
+
+pub(super) const SEQ: &str = "SELECT seq FROM transactions WHERE tenant = ?1 AND id = ?2";
+pub(super) const EVIDENCE_SEQ: &str = "SELECT seq FROM evidence WHERE tenant = ?1 AND id = ?2";
+
+fn seq(
+    sql: &Connection,
+    which: &str,
+    tenant: &TenantName,
+    id: TransactionId,
+) -> Result<u64, StoreError> {
+    let given = params![tenant.as_str(), id.bytes()];
+    let seq: i64 = sql.prepare_cached(which)?.query_row(given, |row| row.get(0))?;
+    Ok(seq.cast_unsigned())
 }
 
 type Select =
@@ -400,8 +434,9 @@ pub(super) const LAST_BY_KEY: &str = "tenant = ?1 AND request_key = ?2 ORDER BY 
 pub(super) const BY_REFERENCE: &str = "tenant = ?1 AND client = ?2 AND reference = ?3";
 pub(super) const OPEN_BY_USER: &str =
     "tenant = ?1 AND user = ?2 AND due_at IS NOT NULL ORDER BY seq LIMIT ?3";
-pub(super) const LIST_BY_USER: &str = "tenant = ?1 AND user = ?2 ORDER BY seq DESC LIMIT ?3";
-pub(super) const LIST: &str = "tenant = ?1 ORDER BY seq DESC LIMIT ?2";
+pub(super) const LIST_BY_USER: &str =
+    "tenant = ?1 AND user = ?2 AND seq < ?3 ORDER BY seq DESC LIMIT ?4";
+pub(super) const LIST: &str = "tenant = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
 
 fn select(
     sql: &Connection,

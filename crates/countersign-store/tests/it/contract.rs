@@ -2,7 +2,7 @@
 //! store, gives the same answers and the same contents.
 
 use countersign_core::id::{RequestKey, TransactionId};
-use countersign_core::port::{Due, EndSnapshot, Handle, Ledger, Registry};
+use countersign_core::port::{Due, EndSnapshot, Handle, Ledger, Page, Settle};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::End;
 use countersign_store::Store;
@@ -57,7 +57,10 @@ impl Tested {
                 }
                 StoreCall::Claim(claim) => format!("{:?}", store.claim(*claim).await.unwrap()),
                 StoreCall::Settle(settlement) => {
-                    format!("{:?}", store.settle(settlement).await.unwrap())
+                    format!(
+                        "{:?}",
+                        store.settle(Settle::Claimed(settlement)).await.map(drop).unwrap()
+                    )
                 }
                 StoreCall::Replay(tenant, which, now) => {
                     format!("{:?}", store.replay(&tenant, which, now).await.unwrap())
@@ -76,33 +79,44 @@ impl Tested {
                 theirs.iter().filter(|t| t.value.spec.user == *user).copied().collect();
             let open = users.iter().filter(|t| t.value.end().is_none());
             let open: Vec<_> = open.copied().cloned().collect();
-            assert_eq!(store.open(tenant, user).await.unwrap(), open);
+            assert_eq!(store.read().open(tenant, user).await.unwrap(), open);
             let newest: Vec<_> = users.iter().rev().take(3).copied().cloned().collect();
-            assert_eq!(store.list(tenant, Some(user), 3).await.unwrap(), newest);
+            assert_eq!(
+                store.transactions(tenant, Some(user), Page::first(3)).await.unwrap().rows,
+                newest
+            );
             let newest: Vec<_> = theirs.iter().rev().take(5).copied().cloned().collect();
-            assert_eq!(store.list(tenant, None, 5).await.unwrap(), newest);
+            assert_eq!(
+                store.transactions(tenant, None, Page::first(5)).await.unwrap().rows,
+                newest
+            );
             for number in 0..8 {
                 let key = RequestKey::drawn(number);
                 let with_key = || theirs.iter().rev().filter(|t| t.value.spec.request_key == key);
                 let held = with_key().find(|t| t.value.end().is_none());
                 let held = held.or_else(|| with_key().next()).copied().cloned();
-                assert_eq!(store.load(tenant, &Handle::Key(key)).await.unwrap(), held);
+                assert_eq!(
+                    store.read().transaction(tenant, &Handle::Key(key)).await.unwrap(),
+                    held
+                );
             }
-            let read = store.user(tenant, user).await.unwrap().unwrap();
+            let read = store.read().user(tenant, user).await.unwrap().unwrap();
             let expected = model.users[&(tenant.clone(), user.clone())];
             assert_eq!((read.version, read.value.lock_state), expected);
-            let device = store.device(tenant, device_id(1)).await.unwrap().unwrap();
+            let device = store.read().device(tenant, device_id(1)).await.unwrap().unwrap();
             assert_eq!(device.version, model.devices[tenant]);
             for dead_letters in [false, true] {
-                let outbox = store.deliveries(tenant, dead_letters, 1_000).await.unwrap();
+                let outbox =
+                    store.deliveries(tenant, dead_letters, Page::first(1_000)).await.unwrap().rows;
                 assert_eq!(outbox, model.outbox(tenant, dead_letters));
             }
         }
         for row in &model.transactions {
             let spec = &row.value.spec;
-            let by_id = store.load(&spec.tenant, &Handle::Id(spec.id)).await.unwrap();
+            let by_id = store.read().transaction(&spec.tenant, &Handle::Id(spec.id)).await.unwrap();
             assert_eq!(by_id.as_ref(), Some(row));
-            let end_snapshot = store.end_snapshot(&spec.tenant, spec.id).await.unwrap().unwrap();
+            let end_snapshot =
+                store.read().end_snapshot(&spec.tenant, spec.id).await.unwrap().unwrap();
             match (end_snapshot, row.value.end()) {
                 (EndSnapshot::Open { dialect, client }, None) => {
                     assert_eq!((dialect, client), (spec.dialect, spec.client.clone()));
@@ -117,7 +131,7 @@ impl Tested {
             }
             if let Some(reference) = &spec.reference {
                 let handle = Handle::Reference(spec.client.clone(), reference.name.clone());
-                let named = store.load(&spec.tenant, &handle).await.unwrap();
+                let named = store.read().transaction(&spec.tenant, &handle).await.unwrap();
                 assert_eq!(named.as_ref(), Some(row));
             }
         }
@@ -126,14 +140,17 @@ impl Tested {
             assert_eq!(due, due_in(model, now));
         }
         let unknown = Handle::Id(TransactionId(u128::MAX));
-        assert_eq!(store.load(&"acme".parse().unwrap(), &unknown).await.unwrap(), None);
+        assert_eq!(
+            store.read().transaction(&"acme".parse().unwrap(), &unknown).await.unwrap(),
+            None
+        );
         for tenant in ["acme", "beta"].map(|name| name.parse().unwrap()) {
             let others = model.transactions.iter().map(|t| &t.value.spec);
             for other in others.filter(|spec| spec.tenant != tenant) {
                 let shared = model.transactions.iter().map(|t| &t.value.spec);
                 let mut shared = shared.filter(|spec| spec.tenant == tenant);
                 if !shared.any(|spec| spec.id == other.id) {
-                    assert!(store.end_snapshot(&tenant, other.id).await.unwrap().is_none());
+                    assert!(store.read().end_snapshot(&tenant, other.id).await.unwrap().is_none());
                 }
             }
         }

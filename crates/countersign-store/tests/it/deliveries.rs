@@ -4,7 +4,7 @@ use countersign_core::delivery::{
     Capacity, Delivery, DeliveryKind, Destination, Settlement, Verdict,
 };
 use countersign_core::id::{DeliveryId, TenantName, TransactionId};
-use countersign_core::port::{Claim, Claimed, Committed, Ledger, Registry as _, TransactionChange};
+use countersign_core::port::{Claim, Claimed, Committed, Ledger, Page, Settle, TransactionChange};
 use countersign_core::push::{Provider, Push, Retirement};
 use countersign_core::push_policy::{Contact, PushSnapshot, PushState, Pushed};
 use countersign_core::spec::{Callback, TransactionSpec};
@@ -35,7 +35,7 @@ pub(crate) fn settled(delivery: &Delivery) -> Settlement {
 }
 
 async fn settle(store: &Store, delivery: &Delivery, verdict: Verdict) {
-    store.settle(Settlement { verdict, ..settled(delivery) }).await.unwrap();
+    store.settle(Settle::Claimed(Settlement { verdict, ..settled(delivery) })).await.unwrap();
 }
 
 /// Commits a transaction with a callback to this host. The delivery's id is the transaction's
@@ -104,12 +104,12 @@ async fn a_settlement_after_the_end_of_its_lease_does_not_affect_the_next_lease(
         let next = store.claim(claim(150, 200, 9)).await.unwrap().deliveries.remove(0);
         for verdict in [Verdict::Done, Verdict::GiveUp, Verdict::Retry(Timestamp(0))] {
             settle(&store, &late, verdict).await;
-            let outbox = store.deliveries(&acme(), false, 9).await.unwrap();
+            let outbox = store.deliveries(&acme(), false, Page::first(9)).await.unwrap().rows;
             assert_eq!(outbox[0].due_at, Some(Timestamp(200)), "{verdict:?}");
             assert_eq!(outbox[0].outcome, None);
         }
         settle(&store, &next, Verdict::Done).await;
-        assert!(store.deliveries(&acme(), false, 9).await.unwrap().is_empty());
+        assert!(store.deliveries(&acme(), false, Page::first(9)).await.unwrap().rows.is_empty());
     })
     .await;
 }
@@ -157,7 +157,8 @@ async fn a_dead_letter_is_listed_and_is_replayed_as_if_it_were_queued_now() {
         }
         owe(&store, 4, "acme", "a.example").await;
         let listed = async |dead_letters| {
-            let listed = store.deliveries(&acme(), dead_letters, 9).await.unwrap();
+            let listed =
+                store.deliveries(&acme(), dead_letters, Page::first(9)).await.unwrap().rows;
             listed
                 .into_iter()
                 .map(|outbox| (outbox.delivery.id.0, outbox.due_at))
@@ -165,7 +166,7 @@ async fn a_dead_letter_is_listed_and_is_replayed_as_if_it_were_queued_now() {
         };
         assert_eq!(listed(true).await, [(1, None), (2, None), (3, None)]);
         assert_eq!(listed(false).await.len(), 4);
-        assert_eq!(store.deliveries(&acme(), false, 2).await.unwrap().len(), 2);
+        assert_eq!(store.deliveries(&acme(), false, Page::first(2)).await.unwrap().rows.len(), 2);
 
         let replay = async |which| store.replay(&acme(), which, Timestamp(900)).await.unwrap();
         assert_eq!(replay(Some(DeliveryId(2))).await, 1);
@@ -176,7 +177,7 @@ async fn a_dead_letter_is_listed_and_is_replayed_as_if_it_were_queued_now() {
         assert_eq!(numbers(&claimed), [4, 1, 2, 3]);
         let first = &claimed.deliveries[1];
         assert_eq!((first.attempts, first.queued_at, first.lease), (0, Timestamp(900), 2));
-        let outbox = store.deliveries(&acme(), false, 9).await.unwrap();
+        let outbox = store.deliveries(&acme(), false, Page::first(9)).await.unwrap().rows;
         assert_eq!(
             outbox[0].outcome.as_deref(),
             Some("answered 503"),
@@ -197,11 +198,13 @@ async fn only_old_unleased_deliveries_of_that_destination_are_given_up() {
         let destination = claimed.deliveries[0].destination.clone();
         let give_up_expired = async |now, queued_before| {
             let (now, before) = (Timestamp(now), Timestamp(queued_before));
-            store.give_up_expired(&destination, now, before, "given up unheard").await.unwrap()
+            let (destination, outcome) = (destination.clone(), "given up unheard".to_owned());
+            let expired = Settle::Expired { destination, now, queued_before: before, outcome };
+            store.settle(expired).await.unwrap()
         };
         assert_eq!(give_up_expired(200, 99).await, 0);
         assert_eq!(give_up_expired(200, 100).await, 1);
-        let dead_letters = store.deliveries(&acme(), true, 9).await.unwrap();
+        let dead_letters = store.deliveries(&acme(), true, Page::first(9)).await.unwrap().rows;
         assert_eq!(dead_letters[0].delivery.id, DeliveryId(2));
         assert_eq!(dead_letters[0].outcome.as_deref(), Some("given up unheard"));
         assert_eq!(give_up_expired(500, 100).await, 1, "its lease has ended");
@@ -211,7 +214,7 @@ async fn only_old_unleased_deliveries_of_that_destination_are_given_up() {
 
 /// The contact with jane's device 1 about a transaction.
 async fn contact(store: &Store, transaction: u128) -> Option<Contact> {
-    let contacts = store.contacts(&acme(), TransactionId(transaction)).await.unwrap();
+    let contacts = store.read().contacts(&acme(), TransactionId(transaction)).await.unwrap();
     contacts.into_iter().next()
 }
 
@@ -236,10 +239,13 @@ async fn the_result_of_a_push_stays_after_its_delivery_is_removed() {
             let pushed = Pushed { state, at: Timestamp(77), outcome: "answered 503".into() };
             let expected = Contact { device: device_id(1), push: Some(pushed), reached_at: None };
             assert_eq!(contact(&store, number).await, Some(expected), "{verdict:?}");
-            let delivery = store.deliveries(&acme(), false, 9).await.unwrap();
+            let delivery = store.deliveries(&acme(), false, Page::first(9)).await.unwrap().rows;
             assert_eq!(delivery.len(), left, "{verdict:?}");
         }
-        assert_eq!(store.contacts(&"beta".parse().unwrap(), TransactionId(1)).await.unwrap(), []);
+        assert_eq!(
+            store.read().contacts(&"beta".parse().unwrap(), TransactionId(1)).await.unwrap(),
+            []
+        );
     })
     .await;
 }
@@ -274,12 +280,12 @@ async fn an_end_removes_the_pushes_and_keeps_the_callback() {
         let ending = with_deliveries(commit(ended, Some(1)), &[(7, DeliveryKind::Callback)]);
         let event = Event::Ended(Outcome::Cancelled);
         store.step(TransactionChange { event, ..ending }).await.unwrap();
-        let left = store.deliveries(&acme(), false, 9).await.unwrap();
+        let left = store.deliveries(&acme(), false, Page::first(9)).await.unwrap().rows;
         let left: Vec<_> = left.iter().map(|outbox| outbox.delivery.id.0).collect();
         assert_eq!(left, [10, 7]);
         // The settlement of the push in progress finds no delivery.
         settle(&store, &on_its_way, Verdict::Retry(Timestamp(130))).await;
-        assert_eq!(store.deliveries(&acme(), false, 9).await.unwrap().len(), 2);
+        assert_eq!(store.deliveries(&acme(), false, Page::first(9)).await.unwrap().rows.len(), 2);
     })
     .await;
 }
@@ -296,8 +302,8 @@ async fn an_unregistered_address_is_retired_unless_the_device_has_changed_since(
                 .unwrap();
             let push = store.claim(claim(100, 150, 9)).await.unwrap().deliveries.remove(0);
             settle(&store, &push, Verdict::Retire { version }).await;
-            assert_eq!(store.deliveries(&acme(), false, 9).await.unwrap(), []);
-            let found = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
+            assert_eq!(store.deliveries(&acme(), false, Page::first(9)).await.unwrap().rows, []);
+            let found = store.read().device(&acme(), device_id(1)).await.unwrap().unwrap();
             if number == 1 {
                 assert_eq!((&found.value.push, found.version), (&push_of_jane(), 1));
             } else {
@@ -323,7 +329,7 @@ async fn a_push_snapshot_is_a_step_snapshot_without_the_devices_keys() {
         let who = [of(&acme, 1, 1), of(&acme, 99, 1), of(&acme, 1, 99), of(&beta, 1, 1)];
         let mut expected = Vec::new();
         for (tenant, device, number) in &who {
-            let step_snapshot = store.step_snapshot(tenant, *device, *number).await.unwrap();
+            let step_snapshot = store.read().step_snapshot(tenant, *device, *number).await.unwrap();
             expected.push(format!("{:?}", step_snapshot.map(PushSnapshot::from)));
         }
         let found = store.push_snapshots(&who).await.unwrap();
@@ -360,7 +366,8 @@ async fn an_address_belongs_only_to_the_device_that_registered_it_last() {
             store.enrol(enrolment).await.unwrap();
         }
         let read = async |tenant: &str, number| {
-            let found = store.device(&tenant.parse().unwrap(), device_id(number)).await.unwrap();
+            let found =
+                store.read().device(&tenant.parse().unwrap(), device_id(number)).await.unwrap();
             let found = found.unwrap();
             (found.value.push, found.version)
         };

@@ -3,7 +3,7 @@
 
 use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::TenantName;
-use countersign_core::port::{Change, Commit, Committed, Ledger as _, Purge};
+use countersign_core::port::{Change, Commit, Committed, Ledger as _, Page, Purge};
 use countersign_core::time::Timestamp;
 use countersign_core::user::LockState;
 use countersign_store::Store;
@@ -33,7 +33,8 @@ async fn record(store: &Store, events: Vec<NewEvent>) {
 
 /// The times of a tenant's events, by their numbers.
 async fn times(store: &Store, tenant: Option<&TenantName>, after: u64) -> Vec<(u64, u64)> {
-    let events = store.events(tenant, after, u16::MAX).await.unwrap();
+    let events =
+        store.events(tenant, Page { after: Some(after), limit: u16::MAX }).await.unwrap().rows;
     events.into_iter().map(|event| (event.number, event.at.0)).collect()
 }
 
@@ -50,7 +51,7 @@ async fn each_tenant_numbers_its_events_without_a_gap_and_reads_back_what_was_wr
         assert_eq!(times(&store, Some(&beta), 0).await, [(1, 7)]);
         assert_eq!(times(&store, None, 0).await, [(1, 8)]);
 
-        let read = store.events(Some(&acme), 0, 1).await.unwrap();
+        let read = store.events(Some(&acme), Page { after: Some(0), limit: 1 }).await.unwrap().rows;
         assert_eq!(read.len(), 1, "the limit holds");
         let read = &read[0];
         assert_eq!((read.kind, &read.actor), (first.kind, &first.actor));

@@ -10,7 +10,7 @@ use countersign_core::Fault;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::{RequestKey, TenantName, TransactionId};
 use countersign_core::port::{
-    Committed, Handle, Keys as _, Ledger, Registry, Signer as _, SigningRole,
+    Committed, Handle, Keys as _, Ledger, Page, Signer as _, SigningRole,
 };
 use countersign_core::secret::Key32;
 use countersign_core::spec::TransactionSpec;
@@ -57,11 +57,12 @@ async fn fill(store: &Store) -> Key32 {
 }
 
 async fn assert_filled(store: &Store) {
-    let found = store.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap().unwrap();
+    let found =
+        store.read().transaction(&acme(), &Handle::Id(TransactionId(1))).await.unwrap().unwrap();
     assert_eq!((found.version, found.value), (2, signed(1)));
-    let device = store.device(&acme(), device_id(1)).await.unwrap().unwrap().value;
+    let device = store.read().device(&acme(), device_id(1)).await.unwrap().unwrap().value;
     assert_eq!(device.payload_key.expose(), &PAYLOAD_KEY);
-    let tenant = store.tenant(&acme()).await.unwrap().unwrap();
+    let tenant = store.read().tenant(&acme()).await.unwrap().unwrap();
     let tokens = store.private_keys().prepare(&acme(), SigningRole::Tokens).await.unwrap();
     assert_eq!(*tokens.public_key(), tenant.token_public_key);
     let claimed = store.claim(claim(500, 500, 9)).await.unwrap();
@@ -321,7 +322,7 @@ async fn a_corrupt_row_is_reported_with_its_table_its_column_and_its_key() {
         ("body", "'{}'", "body"),
     ] {
         sql.execute(&format!("UPDATE transactions SET {column} = {value}"), []).unwrap();
-        let told = whole(&store.load(&acme(), &id).await.unwrap_err());
+        let told = whole(&store.read().transaction(&acme(), &id).await.unwrap_err());
         let row = "row acme/00000000000000000000000000000001 of table transactions is corrupt";
         assert!(told.contains(&format!("{row}: column {blamed}: ")), "{column}: {told}");
         sql.execute("DELETE FROM transactions", []).unwrap();
@@ -329,10 +330,10 @@ async fn a_corrupt_row_is_reported_with_its_table_its_column_and_its_key() {
     }
 
     sql.execute("UPDATE users SET lock = 'until'", []).unwrap();
-    let told = whole(&store.user(&acme(), &"jane".parse().unwrap()).await.unwrap_err());
+    let told = whole(&store.read().user(&acme(), &"jane".parse().unwrap()).await.unwrap_err());
     assert!(told.contains("row acme/jane of table users is corrupt: column lock"), "{told}");
     sql.execute("UPDATE devices SET code_key = payload_key", []).unwrap();
-    let told = whole(&store.device(&acme(), device_id(1)).await.unwrap_err());
+    let told = whole(&store.read().device(&acme(), device_id(1)).await.unwrap_err());
     assert!(told.contains("row acme/1 of table devices is corrupt: column code_key"), "{told}");
     sql.execute("UPDATE deliveries SET kind = 'push'", []).unwrap();
     let told = whole(&store.claim(claim(500, 500, 9)).await.unwrap_err());
@@ -344,9 +345,10 @@ async fn two_processes_see_each_others_writes_and_versions_prevent_lost_updates(
     let directory = tempfile::tempdir().unwrap();
     let (one, two) = (open(&directory), open(&directory));
     populate(&one).await;
-    assert_eq!(two.tenants().await.unwrap().len(), 2);
+    assert_eq!(two.tenants(Page::first(9)).await.unwrap().rows.len(), 2);
     one.step(commit(waiting(spec(1)), None)).await.unwrap();
-    let read = two.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap().unwrap();
+    let read =
+        two.read().transaction(&acme(), &Handle::Id(TransactionId(1))).await.unwrap().unwrap();
     let next = || commit(taken(read.value.clone(), 500), Some(read.version));
     let (first, second) = tokio::join!(one.step(next()), two.step(next()));
     let mut outcomes = [first.unwrap(), second.unwrap()];
@@ -384,7 +386,7 @@ async fn a_second_process_can_write_while_the_first_writes_without_pause() {
     while let Some(writer) = writers.join_next().await {
         writer.unwrap();
     }
-    assert_eq!(busy.tenants().await.unwrap().len(), 5);
+    assert_eq!(busy.tenants(Page::first(9)).await.unwrap().rows.len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -423,6 +425,6 @@ async fn a_closed_ledger_is_checkpointed_and_accepts_no_commit() {
     assert!(store.ready().is_err());
     assert!(store.step(commit(waiting(spec(2)), None)).await.is_err());
     assert!(store.close().await.is_err());
-    let found = store.load(&acme(), &Handle::Id(TransactionId(1))).await.unwrap();
+    let found = store.read().transaction(&acme(), &Handle::Id(TransactionId(1))).await.unwrap();
     assert!(found.is_some(), "reads still work");
 }

@@ -4,7 +4,7 @@
 use countersign_core::device::{Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Addition, IdentityKey};
 use countersign_core::id::{DeviceId, IdentityId, TenantName};
-use countersign_core::port::{Committed, Registry, UserWithDevices};
+use countersign_core::port::{Committed, DeviceFilter, Ledger as _, Page, UserWithDevices};
 use countersign_core::user::{Lock, LockState};
 use countersign_store::Store;
 
@@ -41,27 +41,31 @@ async fn enrol(store: &Store, number: u64, nth: u32, identities: Vec<Identity>) 
 
 async fn labelled(store: &Store, labels: &[&str], limit: u16) -> Vec<DeviceId> {
     let labels: Vec<_> = labels.iter().map(|label| (*label).to_owned()).collect();
-    let found = store.devices_by_labels(&acme(), &labels, limit).await.unwrap();
+    let found = store
+        .devices(&acme(), DeviceFilter::Labels(&labels), Page::first(limit))
+        .await
+        .unwrap()
+        .rows;
     found.into_iter().map(|found| found.value.id).collect()
 }
 
 async fn holder(store: &Store, id: u128) -> Option<DeviceId> {
-    let found = store.device_by_identity(&acme(), IdentityId(id)).await.unwrap();
+    let found = store.read().device_by_identity(&acme(), IdentityId(id)).await.unwrap();
     let found = found.map(|found| found.value.id);
     // The holder is found with the device.
-    let holder = store.holder(&acme(), IdentityId(id)).await.unwrap();
+    let holder = store.read().holder(&acme(), IdentityId(id)).await.unwrap();
     let held = holder.as_ref().and_then(|holder| holder.identity(IdentityId(id)));
     assert_eq!(held.map(|(device, _)| device.id), found);
     if let Some(UserWithDevices { user, devices }) = holder {
-        assert_eq!(store.user(&acme(), &user.value.name).await.unwrap(), Some(user));
-        let device = store.device(&acme(), found.unwrap()).await.unwrap();
+        assert_eq!(store.read().user(&acme(), &user.value.name).await.unwrap(), Some(user));
+        let device = store.read().device(&acme(), found.unwrap()).await.unwrap();
         assert_eq!(devices, [device.unwrap()]);
     }
     found
 }
 
 async fn change(store: &Store, number: u64, change: impl FnOnce(&mut Device)) {
-    let found = store.device(&acme(), device_id(number)).await.unwrap().unwrap();
+    let found = store.read().device(&acme(), device_id(number)).await.unwrap().unwrap();
     let mut device = found.value;
     change(&mut device);
     let changed = store.change_device(device, found.version).await.unwrap();
@@ -78,8 +82,8 @@ async fn an_identity_is_found_by_its_id_and_by_labels_that_it_has_all_of() {
         assert_eq!(holder(&store, 8).await, Some(device_id(21)));
         assert_eq!(holder(&store, 99).await, None);
         let beta: TenantName = "beta".parse().unwrap();
-        assert_eq!(store.device_by_identity(&beta, IdentityId(8)).await.unwrap(), None);
-        assert!(store.holder(&beta, IdentityId(8)).await.unwrap().is_none());
+        assert_eq!(store.read().device_by_identity(&beta, IdentityId(8)).await.unwrap(), None);
+        assert!(store.read().holder(&beta, IdentityId(8)).await.unwrap().is_none());
 
         let (one, two) = (device_id(21), device_id(22));
         assert_eq!(labelled(&store, &["größer"], 9).await, [device_id(1)]);
@@ -90,7 +94,11 @@ async fn an_identity_is_found_by_its_id_and_by_labels_that_it_has_all_of() {
         assert_eq!(labelled(&store, &["sign", "home"], 9).await, []);
         assert_eq!(labelled(&store, &["wor"], 9).await, []);
         assert_eq!(labelled(&store, &[], 9).await, []);
-        let found = store.devices_by_labels(&beta, &["work".into()], 9).await.unwrap();
+        let found = store
+            .devices(&beta, DeviceFilter::Labels(&["work".into()]), Page::first(9))
+            .await
+            .unwrap()
+            .rows;
         assert_eq!(found, []);
     })
     .await;
@@ -130,7 +138,7 @@ async fn the_reason_for_disabling_an_identity_is_stored() {
             device.identities[0].status_reason = "lost \"for good\"".into();
         };
         change(&store, 1, disable).await;
-        let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap().value;
+        let read = store.read().device(&acme(), device_id(1)).await.unwrap().unwrap().value;
         assert!(!read.identities[0].enabled);
         assert_eq!(read.identities[0].status_reason, "lost \"for good\"");
     })
@@ -139,8 +147,8 @@ async fn the_reason_for_disabling_an_identity_is_stored() {
 
 /// Adds the identity of that id, with its key, to a device that was just read.
 async fn add(store: &Store, number: u64, id: u128, key: u128) -> Committed {
-    let found = store.device(&acme(), device_id(number)).await.unwrap().unwrap();
-    let user = store.user(&acme(), &found.value.user).await.unwrap();
+    let found = store.read().device(&acme(), device_id(number)).await.unwrap().unwrap();
+    let user = store.read().user(&acme(), &found.value.user).await.unwrap();
     let user_expected = user.map_or(0, |user| user.version);
     let addition = addition(found.value, found.version, user_expected, id, key);
     store.add_identity(addition).await.unwrap()
@@ -163,8 +171,8 @@ async fn an_identity_is_added_only_if_its_device_and_its_user_are_unchanged() {
     on_every_store(async |store| {
         populate(&store).await;
         let jane = "jane".parse().unwrap();
-        let phone = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
-        let user = store.user(&acme(), &jane).await.unwrap().unwrap();
+        let phone = store.read().device(&acme(), device_id(1)).await.unwrap().unwrap();
+        let user = store.read().user(&acme(), &jane).await.unwrap().unwrap();
         // The user is locked after both were read, and the lock is acknowledged.
         let lock_state = LockState { lock: Lock::Administrator, ..LockState::default() };
         let locked = store.set_lock_state(&acme(), &jane, user.version, lock_state).await.unwrap();
@@ -178,7 +186,7 @@ async fn an_identity_is_added_only_if_its_device_and_its_user_are_unchanged() {
         let fit = addition(phone.value.clone(), phone.version, user.version + 1, 7, 7);
         assert_eq!(store.add_identity(fit).await.unwrap(), Committed::Written);
         assert_eq!(holder(&store, 7).await, Some(device_id(1)));
-        let read = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
+        let read = store.read().device(&acme(), device_id(1)).await.unwrap().unwrap();
         assert_eq!((read.version, read.value.identities.len()), (phone.version + 1, 2));
 
         let mut unfit = addition(read.value, read.version, user.version + 1, 8, 8);
@@ -207,7 +215,8 @@ async fn a_key_belongs_to_one_identity_even_after_the_identity_is_removed() {
         assert_eq!(add(&store, 21, 9, 9).await, Committed::Written);
 
         // Another tenant may have an identity with the same key.
-        let read = store.device(&"beta".parse().unwrap(), device_id(1)).await.unwrap().unwrap();
+        let read =
+            store.read().device(&"beta".parse().unwrap(), device_id(1)).await.unwrap().unwrap();
         let others = addition(read.value, 1, 2, 7, 7);
         assert_eq!(store.add_identity(others).await.unwrap(), Committed::Written);
     })
@@ -236,7 +245,7 @@ async fn an_enrolment_with_a_used_key_or_serial_number_writes_nothing() {
             (with(1, |key| key.certificate_serial = Some(7)), Committed::SerialUsed),
         ] {
             assert_eq!(store.enrol(enrolment).await.unwrap(), answer);
-            assert!(store.device(&acme(), device_id(21)).await.unwrap().is_none());
+            assert!(store.read().device(&acme(), device_id(21)).await.unwrap().is_none());
         }
         let mut unfit = with(0, |_| {});
         unfit.keys.pop();
@@ -251,7 +260,7 @@ async fn a_proposed_label_finds_no_identity() {
     on_every_store(async |store| {
         populate(&store).await;
         enrol(&store, 21, 1, vec![identity(7, &["work"])]).await;
-        let read = store.device(&acme(), device_id(21)).await.unwrap().unwrap();
+        let read = store.read().device(&acme(), device_id(21)).await.unwrap().unwrap();
         assert_eq!(read.value.identities[0].proposed_labels, ["proposed"]);
         assert_eq!(labelled(&store, &["proposed"], 9).await, []);
         assert_eq!(labelled(&store, &["work"], 9).await, [device_id(21)]);

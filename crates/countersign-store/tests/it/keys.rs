@@ -2,7 +2,7 @@
 
 use countersign_core::device::DeviceStatus;
 use countersign_core::id::{ApiKeyId, SerialBase, SerialNumber, TenantName};
-use countersign_core::port::{Committed, Registry};
+use countersign_core::port::{Committed, Ledger as _, Page};
 use countersign_core::tenant::{ApiKey, KeyKind};
 use countersign_core::time::Timestamp;
 
@@ -39,10 +39,13 @@ async fn an_api_key_is_found_by_its_digest_and_listed_for_its_tenants() {
             assert_eq!(store.create_key(taken).await.unwrap(), Committed::Exists);
         }
         assert!(store.create_key(key(4, Some("nobody"), KeyKind::BackEnd)).await.is_err());
-        assert_eq!(store.key(&[2; 32]).await.unwrap(), Some(every.clone()));
-        assert_eq!(store.key(&[9; 32]).await.unwrap(), None);
-        assert_eq!(store.keys(Some(&acme())).await.unwrap(), [own.clone(), every.clone()]);
-        assert_eq!(store.keys(None).await.unwrap(), [own, every, others]);
+        assert_eq!(store.read().api_key(&[2; 32]).await.unwrap(), Some(every.clone()));
+        assert_eq!(store.read().api_key(&[9; 32]).await.unwrap(), None);
+        assert_eq!(
+            store.api_keys(Some(&acme()), Page::first(9)).await.unwrap().rows,
+            [own.clone(), every.clone()]
+        );
+        assert_eq!(store.api_keys(None, Page::first(9)).await.unwrap().rows, [own, every, others]);
     })
     .await;
 }
@@ -51,19 +54,19 @@ async fn an_api_key_is_found_by_its_digest_and_listed_for_its_tenants() {
 async fn a_device_is_found_by_its_serial_number_until_it_is_retired() {
     on_every_store(async |store| {
         populate(&store).await;
-        let device = store.device(&acme(), device_id(1)).await.unwrap().unwrap();
+        let device = store.read().device(&acme(), device_id(1)).await.unwrap().unwrap();
         let serial = device.value.serial_number;
-        let found = store.device_by_serial(&acme(), serial).await.unwrap();
+        let found = store.read().device_by_serial(&acme(), serial).await.unwrap();
         assert_eq!(found, Some(device.clone()));
         let next = SerialNumber { sequence: serial.sequence + 1, ..serial };
         let other = SerialNumber { base: SerialBase(serial.base.0 + 1), ..serial };
         for none in [next, other] {
-            assert_eq!(store.device_by_serial(&acme(), none).await.unwrap(), None);
+            assert_eq!(store.read().device_by_serial(&acme(), none).await.unwrap(), None);
         }
         let retired = device.value.with_status(DeviceStatus::Retired).unwrap();
         let changed = store.change_device(retired, device.version).await.unwrap();
         assert_eq!(changed, Committed::Written);
-        assert_eq!(store.device_by_serial(&acme(), serial).await.unwrap(), None);
+        assert_eq!(store.read().device_by_serial(&acme(), serial).await.unwrap(), None);
     })
     .await;
 }

@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::port::{
-    CallbackMacs, Change, Commit, Committed, Keys as _, Ledger as _, Registry as _, Signer as _,
+    CallbackMacs, Change, Commit, Committed, Keys as _, Ledger as _, Page, Signer as _,
     SigningRole, StoredKey,
 };
 use countersign_core::secret::Key32;
@@ -192,11 +192,11 @@ async fn reading_tenants_and_clients_reads_no_private_key() {
     assert!(store.private_keys().prepare(&acme(), SigningRole::Tokens).await.is_err());
     assert!(store.private_keys().callback_macs(&acme(), &bank(), MESSAGE).await.is_err());
 
-    assert!(store.tenant(&acme()).await.unwrap().is_some());
-    assert!(store.tenant(&"gamma".parse().unwrap()).await.unwrap().is_none());
-    assert_eq!(store.tenants().await.unwrap().len(), 2);
-    assert!(store.client(&acme(), &bank()).await.unwrap().is_some());
-    assert!(store.client_by_id(&bank()).await.unwrap().is_some());
+    assert!(store.read().tenant(&acme()).await.unwrap().is_some());
+    assert!(store.read().tenant(&"gamma".parse().unwrap()).await.unwrap().is_none());
+    assert_eq!(store.tenants(Page::first(9)).await.unwrap().rows.len(), 2);
+    assert!(store.read().client(&acme(), &bank()).await.unwrap().is_some());
+    assert!(store.read().client_by_id(&bank()).await.unwrap().is_some());
     assert_eq!(store.trust(&acme(), b"a root").await.unwrap(), Committed::Written);
 }
 

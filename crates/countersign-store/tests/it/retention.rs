@@ -5,7 +5,7 @@ use countersign_core::device::DeviceStatus;
 use countersign_core::enrolment::Activation;
 use countersign_core::id::{RequestKey, SerialBase, TransactionId};
 use countersign_core::port::{
-    Committed, Handle, Ledger, Preconditions, Registry, TransactionChange, Versioned,
+    Committed, Handle, Ledger, Page, Preconditions, TransactionChange, Versioned,
 };
 use countersign_core::spec::{Content, TransactionSpec};
 use countersign_core::time::Timestamp;
@@ -35,7 +35,7 @@ async fn write(store: &Store, transaction: Transaction) -> Committed {
 }
 
 async fn found(store: &Store, handle: Handle) -> Option<Transaction> {
-    let found = store.load(&"acme".parse().unwrap(), &handle).await.unwrap();
+    let found = store.read().transaction(&"acme".parse().unwrap(), &handle).await.unwrap();
     found.map(|found| found.value)
 }
 
@@ -67,7 +67,7 @@ async fn the_evidence_of_a_signed_transaction_stays_and_is_found_as_before() {
         {
             assert_eq!(found(&store, handle.clone()).await, Some(kept.clone()), "{handle:?}");
         }
-        let beta = store.load(&"beta".parse().unwrap(), &named).await.unwrap();
+        let beta = store.read().transaction(&"beta".parse().unwrap(), &named).await.unwrap();
         assert_eq!(beta, None);
     })
     .await;
@@ -177,7 +177,8 @@ async fn open_transactions_and_those_with_an_undelivered_callback_are_not_remove
         let pushing = with_deliveries(pushing, &[(8, DeliveryKind::Push(device_id(1)))]);
         store.step(pushing).await.unwrap();
         assert_eq!(purge(&store, 151, 9).await, 1, "a push does not delay the removal");
-        let delivery = store.deliveries(&"acme".parse().unwrap(), false, 9).await.unwrap();
+        let delivery =
+            store.deliveries(&"acme".parse().unwrap(), false, Page::first(9)).await.unwrap().rows;
         assert_eq!(delivery.len(), 1, "the push is removed with its transaction");
         for id in [3, 4, 5] {
             write(&store, ended(spec(id), 200 - id as u64, End::Cancelled)).await;
@@ -187,7 +188,8 @@ async fn open_transactions_and_those_with_an_undelivered_callback_are_not_remove
         assert_eq!(purge(&store, 9_999, 9).await, 1);
         assert!(by_id(&store, 1).await.is_some());
         assert!(by_id(&store, 2).await.is_some());
-        let open = store.open(&"acme".parse().unwrap(), &"jane".parse().unwrap()).await.unwrap();
+        let open =
+            store.read().open(&"acme".parse().unwrap(), &"jane".parse().unwrap()).await.unwrap();
         assert_eq!(open.len(), 1);
     })
     .await;
@@ -204,14 +206,22 @@ async fn evidence_is_listed_after_the_remaining_transactions() {
         let (acme, jane) = ("acme".parse().unwrap(), "jane".parse().unwrap());
         for user in [None, Some(&jane)] {
             let ids = async |limit| {
-                let listed = store.list(&acme, user, limit).await.unwrap();
+                let listed =
+                    store.transactions(&acme, user, Page::first(limit)).await.unwrap().rows;
                 listed.into_iter().map(|t| t.value.spec.id.0).collect::<Vec<_>>()
             };
             assert_eq!(ids(9).await, [4, 3, 2, 1]);
             assert_eq!(ids(3).await, [4, 3, 2]);
             assert_eq!(ids(2).await, [4, 3]);
         }
-        assert!(store.list(&"beta".parse().unwrap(), None, 9).await.unwrap().is_empty());
+        assert!(
+            store
+                .transactions(&"beta".parse().unwrap(), None, Page::first(9))
+                .await
+                .unwrap()
+                .rows
+                .is_empty()
+        );
         // The remaining rows can be changed as before.
         let end = ended(spec(4), 300, End::Cancelled);
         assert_eq!(store.step(commit(end, Some(1))).await.unwrap(), Committed::Written);
@@ -229,9 +239,9 @@ async fn expired_activations_are_removed_used_or_not() {
         assert_eq!(store.purge_activations(Timestamp(999), 9).await.unwrap(), 0);
         assert_eq!(store.purge_activations(Timestamp(1_000), 1).await.unwrap(), 1);
         assert_eq!(store.purge_activations(Timestamp(1_999), 9).await.unwrap(), 1);
-        assert_eq!(store.activations(&acme, &joe, Timestamp(0)).await.unwrap().len(), 1);
+        assert_eq!(store.read().activations(&acme, &joe, Timestamp(0)).await.unwrap().len(), 1);
         let jane = "jane".parse().unwrap();
-        assert!(store.activations(&acme, &jane, Timestamp(0)).await.unwrap().is_empty());
+        assert!(store.read().activations(&acme, &jane, Timestamp(0)).await.unwrap().is_empty());
     })
     .await;
 }
@@ -246,9 +256,9 @@ async fn a_profile_is_stored_unchanged() {
         assert_eq!(made, Committed::Written);
         let locked = LockState { lock: Lock::Administrator, ..LockState::default() };
         store.set_lock_state(&acme, &ann, 1, locked).await.unwrap();
-        let read = store.user(&acme, &ann).await.unwrap().unwrap().value;
+        let read = store.read().user(&acme, &ann).await.unwrap().unwrap().value;
         assert_eq!(read.profile.as_deref(), profile);
-        let jane = store.user(&acme, &"jane".parse().unwrap()).await.unwrap().unwrap().value;
+        let jane = store.read().user(&acme, &"jane".parse().unwrap()).await.unwrap().unwrap().value;
         assert_eq!(jane.profile, None);
     })
     .await;
@@ -267,13 +277,13 @@ async fn a_deleted_users_devices_and_codes_are_gone_and_the_next_user_of_the_nam
         let end = ended(spec(1), 300, End::Cancelled);
         store.step(commit(end, Some(1))).await.unwrap();
         assert_eq!(delete(1).await, Committed::Stale, "the version differs");
-        assert!(store.user(&acme, &jane).await.unwrap().is_some());
+        assert!(store.read().user(&acme, &jane).await.unwrap().is_some());
         assert_eq!(delete(2).await, Committed::Written);
         assert_eq!(delete(2).await, Committed::Stale);
 
-        assert!(store.user(&acme, &jane).await.unwrap().is_none());
-        assert!(store.activations(&acme, &jane, Timestamp(0)).await.unwrap().is_empty());
-        let phone = store.device(&acme, device_id(1)).await.unwrap().unwrap();
+        assert!(store.read().user(&acme, &jane).await.unwrap().is_none());
+        assert!(store.read().activations(&acme, &jane, Timestamp(0)).await.unwrap().is_empty());
+        let phone = store.read().device(&acme, device_id(1)).await.unwrap().unwrap();
         assert_eq!((phone.value.status, phone.version), (DeviceStatus::Retired, 2));
         assert!(by_id(&store, 1).await.is_some(), "ended transactions stay");
         let on_user = Preconditions { user: Some(2), device: None };
@@ -281,19 +291,26 @@ async fn a_deleted_users_devices_and_codes_are_gone_and_the_next_user_of_the_nam
         assert_eq!(store.step(start).await.unwrap(), Committed::Stale);
 
         assert!(
-            store.user(&beta, &jane).await.unwrap().is_some(),
+            store.read().user(&beta, &jane).await.unwrap().is_some(),
             "another tenant's user is unchanged"
         );
-        let others = store.device(&beta, device_id(1)).await.unwrap().unwrap();
+        let others = store.read().device(&beta, device_id(1)).await.unwrap().unwrap();
         assert_eq!(others.value.status, DeviceStatus::Active);
-        assert!(store.user(&acme, &joe).await.unwrap().is_some());
+        assert!(store.read().user(&acme, &joe).await.unwrap().is_some());
 
         let again = store.create_user(&acme, &jane, None, Timestamp(50)).await.unwrap();
         assert_eq!(again, Committed::Written);
-        let read = store.user(&acme, &jane).await.unwrap().unwrap();
+        let read = store.read().user(&acme, &jane).await.unwrap().unwrap();
         assert_eq!(read.version, 1);
         assert_eq!((read.value.serial_base, read.value.devices_made), (SerialBase(3), 0));
-        assert!(store.devices(&acme, Some(&jane)).await.unwrap().is_empty());
+        assert!(
+            store
+                .devices(&acme, Some(&jane).into(), Page::first(99))
+                .await
+                .unwrap()
+                .rows
+                .is_empty()
+        );
         let code = activation("acme", "jane", 3);
         create_activation(&store, code.clone()).await;
         let phone = device("acme", "jane", 5, 1);
@@ -301,7 +318,7 @@ async fn a_deleted_users_devices_and_codes_are_gone_and_the_next_user_of_the_nam
             store.enrol(enrolment(code, phone.clone(), 1)).await.unwrap(),
             Committed::Written
         );
-        let listed = store.devices(&acme, Some(&jane)).await.unwrap();
+        let listed = store.devices(&acme, Some(&jane).into(), Page::first(99)).await.unwrap().rows;
         assert_eq!(listed, [Versioned { value: phone, version: 1 }]);
         let on_old_phone = Preconditions { user: Some(2), device: Some((device_id(1), 1)) };
         let late =

@@ -3,7 +3,7 @@
 use countersign_core::delivery::{DeliveryKind, Settlement, Verdict};
 use countersign_core::id::{DeliveryId, RequestKey, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Committed, Due, Handle, Ledger, Preconditions, Registry, TransactionChange, Versioned,
+    Committed, Due, Handle, Ledger, Page, Preconditions, Settle, TransactionChange, Versioned,
 };
 use countersign_core::spec::{
     AcceptedFormats, Clocks, Content, Dialect, Digits, MediaType, Operation, Recipients,
@@ -31,7 +31,7 @@ fn jane() -> UserName {
 }
 
 async fn load(store: &Store, id: u128) -> Option<Versioned<Transaction>> {
-    store.load(&acme(), &Handle::Id(TransactionId(id))).await.unwrap()
+    store.read().transaction(&acme(), &Handle::Id(TransactionId(id))).await.unwrap()
 }
 
 fn end(transaction: Transaction, end: End) -> Transaction {
@@ -167,11 +167,11 @@ async fn a_lock_state_is_written_with_its_event_or_not_at_all() {
             ..commit(waiting(spec(1)), expected)
         };
         assert_eq!(write(&store, mistaken(Some(1), 2)).await, Committed::Stale);
-        let user = store.user(&acme(), &jane()).await.unwrap().unwrap();
+        let user = store.read().user(&acme(), &jane()).await.unwrap().unwrap();
         assert_eq!((user.version, user.value.lock_state), (2, LockState::default()));
 
         assert_eq!(write(&store, mistaken(None, 2)).await, Committed::Written);
-        let user = store.user(&acme(), &jane()).await.unwrap().unwrap();
+        let user = store.read().user(&acme(), &jane()).await.unwrap().unwrap();
         assert_eq!((user.version, user.value.lock_state), (3, wrong));
 
         assert_eq!(write(&store, mistaken(Some(1), 2)).await, Committed::Stale);
@@ -194,10 +194,10 @@ async fn a_reference_is_unique_for_good_for_its_client_and_tenant() {
         assert_eq!(write(&store, commit(waiting(other_tenant), None)).await, Committed::Written);
 
         let handle = Handle::Reference("bank".parse().unwrap(), "order 1".into());
-        let found = store.load(&acme(), &handle).await.unwrap().unwrap();
+        let found = store.read().transaction(&acme(), &handle).await.unwrap().unwrap();
         assert_eq!(found.value.spec.id, TransactionId(1));
         let handle = Handle::Reference("bank".parse().unwrap(), "order 2".into());
-        assert_eq!(store.load(&acme(), &handle).await.unwrap(), None);
+        assert_eq!(store.read().transaction(&acme(), &handle).await.unwrap(), None);
     })
     .await;
 }
@@ -208,7 +208,7 @@ async fn a_request_key_is_free_again_when_its_transaction_has_ended() {
         let key = RequestKey::drawn(42);
         let keyed = |id| TransactionSpec { request_key: key, ..spec(id) };
         let found = async || {
-            let found = store.load(&acme(), &Handle::Key(key)).await.unwrap();
+            let found = store.read().transaction(&acme(), &Handle::Key(key)).await.unwrap();
             found.map(|found| found.value.spec.id.0)
         };
         assert_eq!(found().await, None);
@@ -265,10 +265,19 @@ async fn open_transactions_are_read_oldest_first_and_lists_newest_first() {
         let ids = |found: Vec<Versioned<Transaction>>| {
             found.into_iter().map(|t| t.value.spec.id.0).collect::<Vec<_>>()
         };
-        assert_eq!(ids(store.open(&acme(), &jane()).await.unwrap()), [5, 9, 7]);
-        assert_eq!(ids(store.list(&acme(), Some(&jane()), 9).await.unwrap()), [7, 9, 3, 5]);
-        assert_eq!(ids(store.list(&acme(), None, 3).await.unwrap()), [1, 7, 9]);
-        assert_eq!(ids(store.list(&acme(), None, 0).await.unwrap()), [0; 0]);
+        assert_eq!(ids(store.read().open(&acme(), &jane()).await.unwrap()), [5, 9, 7]);
+        assert_eq!(
+            ids(store.transactions(&acme(), Some(&jane()), Page::first(9)).await.unwrap().rows),
+            [7, 9, 3, 5]
+        );
+        assert_eq!(
+            ids(store.transactions(&acme(), None, Page::first(3)).await.unwrap().rows),
+            [1, 7, 9]
+        );
+        assert_eq!(
+            ids(store.transactions(&acme(), None, Page::first(0)).await.unwrap().rows),
+            [0; 0]
+        );
     })
     .await;
 }
@@ -299,11 +308,12 @@ async fn a_tenant_cannot_reach_another_tenants_rows() {
         let deliveries = [(7, DeliveryKind::Callback)];
         write(&store, with_deliveries(commit(waiting(spec(1)), None), &deliveries)).await;
         let beta: TenantName = "beta".parse().unwrap();
-        let by_id = store.load(&beta, &Handle::Id(TransactionId(1))).await.unwrap();
-        let by_key = store.load(&beta, &Handle::Key(spec(1).request_key)).await.unwrap();
+        let by_id = store.read().transaction(&beta, &Handle::Id(TransactionId(1))).await.unwrap();
+        let by_key =
+            store.read().transaction(&beta, &Handle::Key(spec(1).request_key)).await.unwrap();
         assert_eq!((by_id, by_key), (None, None));
-        assert!(store.open(&beta, &jane()).await.unwrap().is_empty());
-        assert!(store.list(&beta, None, 9).await.unwrap().is_empty());
+        assert!(store.read().open(&beta, &jane()).await.unwrap().is_empty());
+        assert!(store.transactions(&beta, None, Page::first(9)).await.unwrap().rows.is_empty());
         let theirs = TransactionSpec { tenant: beta.clone(), ..spec(1) };
         let theirs = commit(end(waiting(theirs), End::Cancelled), Some(1));
         assert_eq!(write(&store, theirs).await, Committed::Stale);
@@ -316,12 +326,15 @@ async fn a_tenant_cannot_reach_another_tenants_rows() {
             outcome: String::new(),
             at: Timestamp(101),
         };
-        store.settle(settlement).await.unwrap();
-        assert!(store.deliveries(&beta, false, 9).await.unwrap().is_empty());
+        store.settle(Settle::Claimed(settlement)).await.unwrap();
+        assert!(store.deliveries(&beta, false, Page::first(9)).await.unwrap().rows.is_empty());
         let claimed = store.claim(claim(500, 600, 9)).await.unwrap().deliveries;
         assert_eq!(claimed.len(), 1, "another tenant's settling does not pay it");
         store
-            .settle(Settlement { verdict: Verdict::GiveUp, ..settled(&claimed[0]) })
+            .settle(Settle::Claimed(Settlement {
+                verdict: Verdict::GiveUp,
+                ..settled(&claimed[0])
+            }))
             .await
             .unwrap();
         assert_eq!(store.replay(&beta, Some(DeliveryId(7)), Timestamp(1)).await.unwrap(), 0);

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::id::{TenantName, TransactionId};
-use countersign_core::port::{Handle, Ledger, TransactionChange};
+use countersign_core::port::{Handle, Ledger, Page, TransactionChange};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{End, State, Transaction};
 use countersign_store::Store;
@@ -78,10 +78,11 @@ async fn pictures() -> (Vec<FileSnapshot>, Vec<u8>) {
 /// The version of each transaction. Checks that each is complete, with or without its delivery.
 async fn versions(directory: &Path) -> Vec<u32> {
     let store = Store::sqlite(directory, None).unwrap();
-    let outbox = store.deliveries(&acme(), false, u16::MAX).await.unwrap();
+    let outbox = store.deliveries(&acme(), false, Page::first(u16::MAX)).await.unwrap().rows;
     let mut versions = Vec::new();
     for id in 1..=TRANSACTIONS {
-        let found = store.load(&acme(), &Handle::Id(TransactionId(id))).await.unwrap();
+        let found =
+            store.read().transaction(&acme(), &Handle::Id(TransactionId(id))).await.unwrap();
         let has_delivery = outbox.iter().any(|one| one.delivery.transaction == TransactionId(id));
         versions.push(match found {
             None => 0,

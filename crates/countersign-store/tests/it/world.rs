@@ -17,7 +17,7 @@ use countersign_core::id::{
     DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
 };
 use countersign_core::port::{
-    Claim, Committed, Keys, Ledger, Preconditions, Registry, Signer as _, SigningRole, StoredMax,
+    Claim, Committed, Keys, Ledger, Preconditions, Signer as _, SigningRole, StoredMax,
     TransactionChange,
 };
 use countersign_core::push::{Provider, Push, PushAddress, Registration, SubscriptionKeys};
@@ -155,15 +155,16 @@ pub(crate) fn identity_key(id: u128) -> IdentityKey {
 }
 
 /// Creates an activation code, independent of the user's other codes.
-pub(crate) async fn create_activation(store: &(impl Ledger + Registry), activation: Activation) {
-    let user = store.user(&activation.tenant, &activation.user).await.unwrap().unwrap().value;
+pub(crate) async fn create_activation(store: &impl Ledger, activation: Activation) {
+    let user =
+        store.read().user(&activation.tenant, &activation.user).await.unwrap().unwrap().value;
     let made = store.create_activation(activation, user.activations_made).await.unwrap();
     assert_eq!(made, Committed::Written);
 }
 
 /// Creates tenants `acme` and `beta`, each with users `jane` and `joe`, and device 1 of jane.
 /// Afterwards jane's version is 2, all others are 1.
-pub(crate) async fn populate(store: &(impl Ledger + Registry + HasKeys)) {
+pub(crate) async fn populate(store: &(impl Ledger + HasKeys)) {
     for name in ["acme", "beta"] {
         let new = new_tenant(store, name).await;
         assert_eq!(store.create_tenant(new).await.unwrap(), Committed::Written);

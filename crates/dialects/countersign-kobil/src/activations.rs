@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::event::Actor;
-use countersign_core::port::Registry as _;
+use countersign_core::port::{Part, Query, QuerySubject};
 use countersign_core::refusal::{Fault, UserError, UserRefusal};
 use countersign_core::secret::Secret;
 use countersign_core::time::Timestamp;
@@ -122,11 +122,13 @@ async fn list(
     let user = named.user()?;
     let asked = ActivationRequest::of(request.uri())?;
     let core = &kobil.authenticator.core;
-    if core.registry().user(&caller.tenant, &user).await?.is_none() {
+    let parts = &[Part::Activations(core.now())];
+    let query = Query { subject: QuerySubject::User(&user), parts };
+    let found = core.read().snapshot(&caller.tenant, query).await?;
+    if found.user.is_none() {
         return Err(render::USER_NOT_FOUND.into());
     }
-    let found = core.registry().activations(&caller.tenant, &user, core.now()).await;
-    let found = found?.into_iter().map(|found| found.value);
+    let found = found.activations.into_iter().map(|found| found.value);
     let shown = found.filter(|code| !code.secret && code.state == ActivationState::Open);
     let rows = shown.map(|code| kobil.row(&code, asked.qr_code));
     let rows = rows.collect::<Result<Vec<_>, _>>()?;

@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use countersign_core::device::{Device, DeviceStatus, Usage};
 use countersign_core::event::Actor;
 use countersign_core::id::DeviceId;
-use countersign_core::port::{Notifier as _, Registry as _};
+use countersign_core::port::Notifier as _;
 use countersign_core::refusal::{Fault, UserError, UserRefusal};
 use countersign_core::spec::Recipients;
 use serde::Serialize;
@@ -124,11 +124,10 @@ async fn list(
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     let core = &kobil.authenticator.core;
-    let found = core.registry().user(&caller.tenant, &user).await?;
+    let found = core.read().user_with_devices(&caller.tenant, &user).await?;
     let found = found.ok_or(render::USER_NOT_FOUND)?;
-    let user_locked = found.value.lock_state.check(core.now()).is_err();
-    let devices = core.registry().devices(&caller.tenant, Some(&user)).await?;
-    let rows = devices.into_iter().map(|device| Row::of(device.value, user_locked, core));
+    let user_locked = found.user.value.lock_state.check(core.now()).is_err();
+    let rows = found.devices.into_iter().map(|device| Row::of(device.value, user_locked, core));
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     Ok(render::DEVICES_FETCHED.with(Some(rows), SubSystem::Users))
 }

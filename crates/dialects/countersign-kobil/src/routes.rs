@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::id::{TransactionId, UserName};
-use countersign_core::port::{Handle, Registry as _};
+use countersign_core::port::Handle;
 use countersign_core::spec::{AcceptedFormats, Dialect, Operation};
 use countersign_core::transaction::Transaction;
 
@@ -114,7 +114,7 @@ async fn cancel(
     let body = json(request).await?;
     let cancel = Cancel::parse(&body)?;
     let core = &kobil.authenticator.core;
-    if core.registry().user(&caller.tenant, &user).await?.is_none() {
+    if core.read().user(&caller.tenant, &user).await?.is_none() {
         return Err(render::USER_NOT_FOUND.into());
     }
     let handle = Handle::Reference(caller.client.clone(), cancel.transaction_id.clone());

@@ -10,7 +10,6 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 use countersign_core::event::Actor;
-use countersign_core::port::Registry as _;
 use countersign_core::refusal::{Fault, UserError, UserRefusal};
 use countersign_core::user::User;
 use serde::Serialize;
@@ -117,7 +116,7 @@ async fn show(
     request: Request,
 ) -> Result<Response, KobilError> {
     let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
-    let found = kobil.authenticator.core.registry().user(&caller.tenant, &named.user()?).await;
+    let found = kobil.authenticator.core.read().user(&caller.tenant, &named.user()?).await;
     let found = found?.ok_or(render::USER_NOT_FOUND)?;
     let info = UserInfo::of(&found.value)?;
     Ok(render::USER_FETCHED.with(Some(info), SubSystem::Users))

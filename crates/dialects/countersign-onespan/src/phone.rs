@@ -13,9 +13,10 @@ use countersign_core::engine::{Request, Submission};
 use countersign_core::id::{
     ClientId, RequestKey, SerialNumber, TenantName, TransactionId, UserName,
 };
-use countersign_core::port::{Handle, Registry as _};
+use countersign_core::port::Handle;
 use countersign_core::refusal::{DeviceError, DeviceRefusal, Fault};
 use countersign_core::spec::{AcceptedFormats, Digits, Operation};
+use countersign_core::transaction::Transaction;
 use countersign_proof::Proof;
 use countersign_wire::body::Push;
 use countersign_wire::jwe::{self, Purpose};
@@ -148,36 +149,35 @@ impl Phones {
     /// information message from the device that fetched the transaction, in hex.
     ///
     /// # Errors
-    /// As the engine's `withdraw`; [`DeviceRefusal::OtherForm`] if that device did not seal the
-    /// message.
+    /// As the engine's `withdraw`; [`DeviceRefusal::OtherForm`] if that device did not seal the message.
     pub async fn cancel(
         &self,
         asker: Asker<'_>,
         serial: &str,
         message: &str,
     ) -> Result<(), DeviceError> {
+        let serial = serial.parse().map_err(|_| DeviceRefusal::OtherForm)?;
         let (core, rules) = (&self.0.core, &self.0.rules);
-        let device = self.device(asker.tenant, serial).await?.ok_or(DeviceRefusal::OtherForm)?;
-        let request = if let (true, Ok(key)) = (rules.plain_cancel_keys, message.parse()) {
-            asker.request(key)
-        } else {
-            let sealed = unhexed(message).ok_or(DeviceRefusal::OtherForm)?;
-            let (_, purpose) = jwe::peek(&sealed).map_err(|_| DeviceRefusal::OtherForm)?;
-            let Purpose::Information(id) = purpose else {
-                return Err(DeviceRefusal::OtherForm.into());
-            };
-            let plain = open(&device, purpose, &sealed)?;
+        if let (true, Ok(key)) = (rules.plain_cancel_keys, message.parse()) {
+            let request = |_: &Device, _: Option<&Transaction>| Ok(asker.request(key));
+            let named = Handle::Key(key);
+            return core.withdraw(asker.tenant, serial, &named, request).await.map(drop);
+        }
+        let sealed = unhexed(message).ok_or(DeviceRefusal::OtherForm)?;
+        let (_, purpose) = jwe::peek(&sealed).map_err(|_| DeviceRefusal::OtherForm)?;
+        let Purpose::Information(id) = purpose else { return Err(DeviceRefusal::OtherForm.into()) };
+        let named = Handle::Id(TransactionId(u128::from_be_bytes(id.0)));
+        let request = |device: &Device, found: Option<&Transaction>| {
+            let plain = open(device, purpose, &sealed)?;
             let key = str::from_utf8(&plain).ok().and_then(|key| key.parse().ok());
             let key: RequestKey = key.ok_or(DeviceRefusal::OtherForm)?;
             // Request keys are reused, and the message is valid only for its own transaction.
-            let found = core.find(asker.tenant, &Handle::Key(key)).await?;
-            let found = found.ok_or(DeviceRefusal::Unknown)?;
-            if found.spec.id != TransactionId(u128::from_be_bytes(id.0)) {
-                return Err(DeviceRefusal::Unknown.into());
+            if found.is_none_or(|found| found.spec.request_key != key) {
+                return Err(DeviceRefusal::Unknown);
             }
-            asker.request(key)
+            Ok(asker.request(key))
         };
-        core.withdraw(&request, device.id).await.map(drop)
+        core.withdraw(asker.tenant, serial, &named, request).await.map(drop)
     }
 
     /// Changes a device's push address to one that the device has sealed.
@@ -207,7 +207,7 @@ impl Phones {
 
     async fn device(&self, tenant: &TenantName, serial: &str) -> Result<Option<Device>, Fault> {
         let Ok(serial) = serial.parse() else { return Ok(None) };
-        let found = self.0.core.registry().device_by_serial(tenant, serial).await?;
+        let found = self.0.core.read().device_by_serial(tenant, serial).await?;
         Ok(found.map(|found| found.value))
     }
 }

@@ -157,7 +157,11 @@ pub(super) async fn list(
     let caller = trustedx.application(request.headers(), scope).await?;
     let held = match filter(request.uri().query(), &caller.tenant) {
         Some(filter) => {
-            trustedx.authenticator.core.identities(&caller.tenant, &filter, LISTED_MAX).await?
+            trustedx
+                .authenticator
+                .core
+                .identities(&caller.tenant, &filter, LISTED_MAX.into())
+                .await?
         }
         None => Vec::new(),
     };

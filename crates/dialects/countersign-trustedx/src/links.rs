@@ -38,8 +38,9 @@ pub(super) async fn finish(
     let finish = Finish::parse(&who.body)?;
     let core = &trustedx.authenticator.core;
     // A transaction of KOBIL's or OneSpan's dialect accepts a CMS, which contains its algorithm.
-    let found = core.find(&who.tenant, &Handle::Id(id)).await?;
-    let accepts_raw = found.is_none_or(|found| found.spec.formats.accept(SignatureFormat::Raw));
+    let found = core.read().transaction(&who.tenant, &Handle::Id(id)).await?;
+    let accepts_raw =
+        found.is_none_or(|found| found.value.spec.formats.accept(SignatureFormat::Raw));
     let (value, identity) = (&finish.value, finish.identity);
     let submission = match finish.algorithm {
         Some(algorithm) if accepts_raw => {
@@ -99,8 +100,9 @@ impl TrustedX {
         match ended {
             Ok((ended, signer)) => self.ended(who, &ended, signer),
             Err(DeviceError::Refused(DeviceRefusal::Ended(outcome))) => {
-                let found = self.authenticator.core.find(&who.tenant, &Handle::Id(id)).await?;
-                Err(if found.is_none_or(|found| found.discarded) {
+                let read = self.authenticator.core.read();
+                let found = read.transaction(&who.tenant, &Handle::Id(id)).await?;
+                Err(if found.is_none_or(|found| found.value.discarded) {
                     ProcessError::Gone
                 } else {
                     DeviceRefusal::Ended(outcome).into()

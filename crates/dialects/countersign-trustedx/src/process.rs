@@ -7,7 +7,8 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::id::{TransactionId, UserName};
-use countersign_core::port::{EndSnapshot, Handle, Registry as _, UserWithDevices};
+use countersign_core::limits::LISTED_MAX;
+use countersign_core::port::{DeviceFilter, EndSnapshot, Handle, Page, UserWithDevices};
 use countersign_core::refusal::StartRefusal;
 use countersign_core::selector::Selector;
 use countersign_core::spec::{AcceptedFormats, Clocks, Dialect, RawTerms, Recipients, Reference};
@@ -152,7 +153,7 @@ impl TrustedX {
         let mut holders: Vec<UserWithDevices> = Vec::new();
         for asked in &mut create.asked {
             let Some(Selector { id: Some(id), .. }) = asked.selector else { continue };
-            let holder = self.authenticator.core.registry().holder(&caller.tenant, id).await?;
+            let holder = self.authenticator.core.read().holder(&caller.tenant, id).await?;
             match holder.as_ref().and_then(|holder| holder.identity(id)) {
                 Some((device, identity)) => {
                     asked.show_by(device, identity);
@@ -191,9 +192,9 @@ impl TrustedX {
         }
         let mut by_device = Vec::new();
         if rules.device_types.iter().any(|one| one.digest_algorithm.is_some()) {
-            let devices =
-                self.authenticator.core.registry().devices(&caller.tenant, Some(user)).await?;
-            by_device = rules.hashes(devices.iter().map(|device| &device.value));
+            let (filter, page) = (DeviceFilter::User(user), Page::first(LISTED_MAX));
+            let devices = self.authenticator.core.read().devices(&caller.tenant, filter, page);
+            by_device = rules.hashes(devices.await?.rows.iter().map(|device| &device.value));
         }
         Ok(RawTerms { hash: Some(rules.digest_algorithm), by_device, ..spec })
     }
@@ -201,8 +202,9 @@ impl TrustedX {
     /// Loads a process of this caller that it has not deleted.
     async fn own(&self, caller: &Caller, id: &str) -> Result<Arc<Transaction>, ProcessError> {
         let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
-        let found = self.authenticator.core.find(&caller.tenant, &Handle::Id(id)).await?;
-        let found = found.filter(|found| is_own(caller, found));
+        let read = self.authenticator.core.read();
+        let found = read.transaction(&caller.tenant, &Handle::Id(id)).await?;
+        let found = found.map(|found| found.value).filter(|found| is_own(caller, found));
         Ok(Arc::new(found.ok_or(ProcessError::Gone)?))
     }
 
@@ -285,7 +287,7 @@ pub(super) async fn result(
         trustedx.wait(&caller, &id, patience).await?;
     }
     let id: TransactionId = id.parse().map_err(|_| ProcessError::Gone)?;
-    match trustedx.authenticator.core.end_snapshot(&caller.tenant, id).await? {
+    match trustedx.authenticator.core.read().end_snapshot(&caller.tenant, id).await? {
         Some(EndSnapshot::Open { dialect: Dialect::TrustedX, client })
             if client == caller.client =>
         {

@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::Fault;
 use countersign_core::device::{Device, Identity};
-use countersign_core::port::Registry as _;
 use countersign_core::spec::{MediaType, Operation, TransactionSpec};
 use countersign_core::transaction::{Decline, End, Timeout, Transaction};
 use countersign_core::user::Factor;
@@ -134,8 +133,7 @@ impl TrustedX {
         transaction: &Transaction,
     ) -> Result<Option<SignerView>, Fault> {
         let Some(End::Finished { by, .. }) = transaction.end() else { return Ok(None) };
-        let device =
-            self.authenticator.core.registry().device(&transaction.spec.tenant, *by).await?;
+        let device = self.authenticator.core.read().device(&transaction.spec.tenant, *by).await?;
         Ok(SignerView::of(transaction, device.map(|device| device.value)))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use countersign_core::id::{TenantName, UserName};
-use countersign_core::port::Ledger as _;
+use countersign_core::port::{Ledger as _, Page};
 use countersign_push_services::{Outage, Services};
 use countersign_store::Store;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -111,7 +111,7 @@ impl Backlog<'_> {
     /// Waits until the queue is empty.
     async fn settled(&self, store: &Store) -> anyhow::Result<()> {
         let began = Instant::now();
-        while !store.deliveries(&self.tenant, false, 1).await?.is_empty() {
+        while !store.deliveries(&self.tenant, false, Page::first(1)).await?.rows.is_empty() {
             ensure!(began.elapsed() < WAIT_MAX, "all pushes arrived, and some are still queued");
             sleep(LOOK_EVERY).await;
         }

@@ -8,11 +8,12 @@ use std::ops::AsyncFn;
 use std::sync::Arc;
 
 use countersign_core::delivery::DeliveryKind;
-use countersign_core::device::PinDigest;
-use countersign_core::engine::SignatureRequest;
+use countersign_core::device::{Device, PinDigest};
+use countersign_core::engine::{Request, SignatureRequest};
 use countersign_core::id::{DeviceId, TransactionId};
-use countersign_core::port::{Handle, Registry};
+use countersign_core::port::{Handle, Ledger as _};
 use countersign_core::refusal::{CancelRefusal, Error};
+use countersign_core::spec::Operation;
 use countersign_core::transaction::{Decline, End, Event, Outcome, Take, Transaction};
 use countersign_core::user::{Lock, LockState};
 use countersign_sim::changes::Changes as _;
@@ -46,7 +47,7 @@ impl Account {
         let mut deliveries = fixture.deliveries().await;
         assert!(deliveries.iter().all(|(id, _)| *id == transaction.spec.id));
         deliveries.sort_by_key(|(_, kind)| format!("{kind:?}"));
-        let device = fixture.store.device(janes(0).tenant(), janes(0).id()).await.unwrap();
+        let device = fixture.store.read().device(janes(0).tenant(), janes(0).id()).await.unwrap();
         Self {
             outcome: found.value.end().map(End::outcome),
             by: found.value.end().and_then(End::by),
@@ -143,7 +144,7 @@ fn a_pin_is_proved_and_its_count_reset_at_whichever_call_the_store_fails() {
     every_call_fails_once(&events, 1, &async |fixture| {
         let wrong = LockState { wrong_pins: 3, ..LockState::default() };
         let (tenant, user) = (janes(0).tenant(), janes(0).user());
-        let found = fixture.store.user(tenant, user).await.unwrap().unwrap();
+        let found = fixture.store.read().user(tenant, user).await.unwrap().unwrap();
         fixture.store.set_lock_state(tenant, user, found.version, wrong).await.unwrap();
         let mut request = request(fixture);
         request.pin_required = true;
@@ -199,8 +200,9 @@ fn a_transaction_expires_once_at_whichever_call_the_store_fails() {
         fixture.time.pass(Duration::from_mins(1));
         until_answered::<_, CancelRefusal>(async || Ok(fixture.engine.sweep().await?)).await;
         let id = Handle::Id(started.spec.id);
-        let found = async || Ok(fixture.engine.find(&started.spec.tenant, &id).await?);
-        Arc::new(until_answered::<_, CancelRefusal>(found).await.unwrap())
+        let found =
+            async || Ok(fixture.engine.read().transaction(&started.spec.tenant, &id).await?);
+        Arc::new(until_answered::<_, CancelRefusal>(found).await.unwrap().value)
     });
 }
 
@@ -233,6 +235,40 @@ fn a_cancel_and_a_delete_read_their_transaction_once() {
             };
             assert!(ended.unwrap().state.is_ended());
             assert_eq!(fixture.faulty.interference.calls() - before, 2, "{is_deleted}");
+        }
+    });
+}
+
+/// A phone's cancel through a gateway reads the device, the user and the transaction, and commits.
+/// A wait reads the transaction, and the device that the caller names.
+#[test]
+fn a_gateways_cancel_and_wait_read_each_row_once() {
+    block_on(async {
+        for is_by_id in [false, true] {
+            let fixture = Fixture::on(Store::memory(), FailsOnce::at(0, When::Before)).await;
+            let started = fixture.taken(&[janes(0)]).await;
+            let (spec, tenant) = (&started.spec, janes(0).tenant());
+            let device = fixture.store.read().device(tenant, janes(0).id()).await.unwrap();
+            let serial = device.unwrap().value.serial_number;
+            let request = Request {
+                tenant: tenant.clone(),
+                key: spec.request_key,
+                operation: Operation::Sign,
+                client: Some(spec.client.clone()),
+            };
+            let calls = || fixture.faulty.interference.calls();
+
+            let before = calls();
+            let awaited = fixture.engine.awaited(&request, &spec.user, Some(serial)).await;
+            assert_eq!(awaited.unwrap(), started);
+            assert_eq!(calls() - before, 2);
+
+            let before = calls();
+            let named = if is_by_id { Handle::Id(spec.id) } else { Handle::Key(spec.request_key) };
+            let read = |_: &Device, _: Option<&Transaction>| Ok(request.clone());
+            let declined = fixture.engine.withdraw(tenant, serial, &named, read).await.unwrap();
+            assert_eq!(declined.end().map(End::outcome), Some(Outcome::Declined));
+            assert_eq!(calls() - before, 4);
         }
     });
 }

@@ -15,7 +15,7 @@ use countersign_core::engine::{
 use countersign_core::event::Actor;
 use countersign_core::id::{TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Clock, Committed, Entropy, Handle, Ledger, Registry, StoredMax, TransactionChange, Versioned,
+    Clock, Committed, Entropy, Handle, Ledger, Page, StoredMax, TransactionChange, Versioned,
 };
 use countersign_core::push_policy::{PushPolicy, When};
 use countersign_core::refusal::{ActorError, CancelError, DeviceError, Error};
@@ -184,7 +184,7 @@ impl<I: Interference> Fixture<I> {
 
     /// The transaction in the ledger.
     pub(crate) async fn found(&self, of: &Transaction) -> Versioned<Transaction> {
-        let found = self.store.load(&of.spec.tenant, &Handle::Id(of.spec.id)).await;
+        let found = self.store.read().transaction(&of.spec.tenant, &Handle::Id(of.spec.id)).await;
         found.unwrap().unwrap()
     }
 
@@ -196,7 +196,12 @@ impl<I: Interference> Fixture<I> {
     pub(crate) async fn deliveries(&self) -> Vec<(TransactionId, DeliveryKind)> {
         let mut deliveries = Vec::new();
         for test_tenant in &POPULATION.test_tenants {
-            let outbox = self.store.deliveries(&test_tenant.tenant, false, 1_000).await.unwrap();
+            let outbox = self
+                .store
+                .deliveries(&test_tenant.tenant, false, Page::first(1_000))
+                .await
+                .unwrap()
+                .rows;
             deliveries.extend(outbox.into_iter().map(|outbox| outbox.delivery));
         }
         deliveries.into_iter().map(|delivery| (delivery.transaction, delivery.kind)).collect()
@@ -236,7 +241,7 @@ impl<I: Interference> Fixture<I> {
 }
 
 async fn standing_of(store: &Store, tenant: &TenantName, user: &UserName) -> Versioned<LockState> {
-    let user = store.user(tenant, user).await.unwrap().unwrap();
+    let user = store.read().user(tenant, user).await.unwrap().unwrap();
     Versioned { value: user.value.lock_state, version: user.version }
 }
 
@@ -251,7 +256,7 @@ pub(crate) async fn set_lock(store: &Store, phone: &Phone, lock: Lock) {
 
 /// Changes a device, as an administrator does.
 pub(crate) async fn change_device(store: &Store, phone: &Phone, change: impl Fn(&mut Device)) {
-    let found = store.device(phone.tenant(), phone.id()).await.unwrap().unwrap();
+    let found = store.read().device(phone.tenant(), phone.id()).await.unwrap().unwrap();
     let mut device = found.value;
     change(&mut device);
     assert_eq!(store.change_device(device, found.version).await.unwrap(), Committed::Written);

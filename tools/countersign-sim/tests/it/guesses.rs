@@ -5,7 +5,7 @@ use countersign_core::engine::{Request, Submission};
 use countersign_core::enrolment::{Activation, ActivationState};
 use countersign_core::id::TransactionId;
 use countersign_core::limits::ACTIVATIONS_PER_USER_MAX;
-use countersign_core::port::Registry as _;
+use countersign_core::port::Ledger as _;
 use countersign_core::refusal::{DeviceError, DeviceRefusal, UserRefusal};
 use countersign_core::secret::Secret;
 use countersign_core::spec::{AcceptedFormats, Digits, Operation};
@@ -269,7 +269,7 @@ fn activation(fixture: &SlowPlay, id: u128, code: &str) -> Activation {
 /// The number of jane's codes that can still be used.
 async fn open_codes(fixture: &SlowPlay, code: &str) -> usize {
     let (tenant, user) = (janes(0).tenant(), janes(0).user());
-    let all = fixture.store.activations(tenant, user, fixture.now()).await.unwrap();
+    let all = fixture.store.read().activations(tenant, user, fixture.now()).await.unwrap();
     let is_open = |found: &Activation| {
         found.state == ActivationState::Open && found.code.expose().starts_with(code.as_bytes())
     };

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use countersign_core::device::{Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{IdentityKey, NewIdentity};
 use countersign_core::id::IdentityId;
-use countersign_core::port::Registry as _;
+use countersign_core::port::Ledger as _;
 use countersign_core::push::Push;
 use countersign_core::refusal::{ActorRefusal, DeviceError, DeviceRefusal, Fault, StartRefusal};
 use countersign_core::tenant::Tenant;
@@ -229,8 +229,13 @@ fn a_device_gets_no_identity_if_its_user_is_locked_meanwhile() {
                 "{refused}"
             );
             assert!(faults.is_done());
-            let read =
-                fixture.store.device(janes(0).tenant(), janes(0).id()).await.unwrap().unwrap();
+            let read = fixture
+                .store
+                .read()
+                .device(janes(0).tenant(), janes(0).id())
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!(read.value.identities.len(), 2);
             fixture.set_lock(janes(0), Lock::Open).await;
         }

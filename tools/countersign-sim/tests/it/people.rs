@@ -4,7 +4,7 @@ use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::DeviceStatus;
 use countersign_core::engine::SignatureRequest;
 use countersign_core::enrolment::{Activation, ActivationState};
-use countersign_core::port::{Clock, Ledger, Notifier, Registry};
+use countersign_core::port::{Clock, Ledger, Notifier};
 use countersign_core::refusal::{
     ActorRefusal, DeviceRefusal, StartRefusal, UserError, UserRefusal,
 };
@@ -75,7 +75,7 @@ fn the_next_user_of_a_name_inherits_nothing_from_the_deleted_one() {
         delete(&fixture).await.unwrap();
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
         fixture.store.create_user(tenant, jane, None, fixture.now()).await.unwrap();
-        assert!(fixture.store.open(tenant, jane).await.unwrap().is_empty());
+        assert!(fixture.store.read().open(tenant, jane).await.unwrap().is_empty());
         assert_eq!(
             refusal(fixture.engine.start(fixture.request(), None).await),
             StartRefusal::UnknownDevice
@@ -110,7 +110,10 @@ fn simultaneous_starts_and_a_deletion_leave_no_transaction_open() {
         }
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
         let (open, user) = block_on(async {
-            (fixture.store.open(tenant, jane).await, fixture.store.user(tenant, jane).await)
+            (
+                fixture.store.read().open(tenant, jane).await,
+                fixture.store.read().user(tenant, jane).await,
+            )
         });
         assert!(open.unwrap().is_empty() && user.unwrap().is_none(), "seed {seed}");
     }

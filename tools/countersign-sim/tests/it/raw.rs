@@ -3,7 +3,7 @@
 
 use countersign_core::device::Usage;
 use countersign_core::engine::{FinishMode, RawSubmission, Request, SignatureRequest, Submission};
-use countersign_core::port::Registry as _;
+use countersign_core::port::Ledger as _;
 use countersign_core::refusal::{DeviceError, DeviceRefusal};
 use countersign_core::spec::{AcceptedFormats, Document, Operation, RawTerms};
 use countersign_core::transaction::{Event, Outcome, Transaction};
@@ -106,7 +106,8 @@ fn a_gateway_cannot_fetch_or_complete_a_transaction_with_a_raw_signature() {
         {
             let started = fixture.start(request).await;
             let tenant = janes(0).tenant().clone();
-            let device = fixture.faulty.device(&tenant, janes(0).id()).await.unwrap().unwrap();
+            let device =
+                fixture.faulty.read().device(&tenant, janes(0).id()).await.unwrap().unwrap();
             let (key, operation) = (started.spec.request_key, Operation::Sign);
             let request = Request { tenant, key, operation, client: None };
             let fetched = fixture.engine.fetch(&request, device.value.serial_number).await;

@@ -7,7 +7,7 @@ use countersign_sim::changes::Changes as _;
 
 use countersign_core::delivery::{Capacity, Settlement, Verdict};
 use countersign_core::engine::SignatureRequest;
-use countersign_core::port::{Claim, Handle, Ledger, Registry};
+use countersign_core::port::{Claim, Handle, Ledger, Settle};
 use countersign_core::refusal::{CancelRefusal, DeviceRefusal, StartRefusal};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Outcome;
@@ -82,7 +82,7 @@ fn an_unsigned_transaction_is_removed_and_a_repeated_start_creates_a_new_one() {
         assert_eq!(fixture.outcome(&started).await, Some(Outcome::Cancelled), "kept for ever");
         purge(&fixture, Some(KEEP)).await;
         let handle = Handle::Id(started.spec.id);
-        let found = fixture.store.load(&started.spec.tenant, &handle).await.unwrap();
+        let found = fixture.store.read().transaction(&started.spec.tenant, &handle).await.unwrap();
         assert_eq!(found, None);
         assert_eq!(refusal(fixture.cancel(&started).await), CancelRefusal::Unknown);
         let anew = fixture.start(named(&fixture, "order 7", 2)).await;
@@ -115,7 +115,7 @@ fn a_transaction_stays_until_its_callback_is_delivered() {
                     outcome: "tried".into(),
                     at: fixture.now(),
                 };
-                fixture.store.settle(settlement).await.unwrap();
+                fixture.store.settle(Settle::Claimed(settlement)).await.unwrap();
             }
         };
         fixture.time.pass(KEEP);
@@ -128,7 +128,7 @@ fn a_transaction_stays_until_its_callback_is_delivered() {
         settle(Verdict::Done).await;
         purge(&fixture, Some(KEEP)).await;
         let handle = Handle::Id(started.spec.id);
-        let found = fixture.store.load(&started.spec.tenant, &handle).await.unwrap();
+        let found = fixture.store.read().transaction(&started.spec.tenant, &handle).await.unwrap();
         assert_eq!(found, None);
     });
 }
@@ -137,7 +137,8 @@ fn a_transaction_stays_until_its_callback_is_delivered() {
 fn expired_activations_are_removed_even_if_the_rest_is_kept() {
     everywhere(async |fixture: Fixture| {
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
-        let codes = async || fixture.store.activations(tenant, jane, Timestamp(0)).await.unwrap();
+        let codes =
+            async || fixture.store.read().activations(tenant, jane, Timestamp(0)).await.unwrap();
         assert_eq!(codes().await.len(), 3, "used, and not yet expired");
         purge(&fixture, None).await;
         assert_eq!(codes().await.len(), 3);

@@ -5,7 +5,7 @@ use core::time::Duration;
 use countersign_core::delivery::DeliveryKind;
 use countersign_core::device::{DeviceStatus, Usage};
 use countersign_core::engine::{Notify, SignatureRequest};
-use countersign_core::port::{Clock, Handle, Registry};
+use countersign_core::port::{Clock, Handle, Ledger as _};
 use countersign_core::push::Push;
 use countersign_core::refusal::{CancelRefusal, StartRefusal};
 use countersign_core::spec::{Clocks, Recipients};
@@ -306,12 +306,12 @@ fn lost_notifications_change_no_outcome() {
 fn a_start_with_a_user_read_before_their_lock_is_refused() {
     everywhere(async |fixture: Fixture| {
         let (tenant, jane) = (janes(0).tenant(), janes(0).user());
-        let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();
+        let seen = fixture.faulty.read().user_with_devices(tenant, jane).await.unwrap();
         fixture.set_lock(janes(0), Lock::Administrator).await;
         let started = fixture.engine.start(fixture.request(), seen).await;
         assert_eq!(refusal(started), StartRefusal::UserLocked);
         fixture.set_lock(janes(0), Lock::Open).await;
-        let seen = fixture.faulty.user_with_devices(tenant, jane).await.unwrap();
+        let seen = fixture.faulty.read().user_with_devices(tenant, jane).await.unwrap();
         let started = fixture.engine.start(fixture.request(), seen).await.unwrap();
         fixture.take(janes(0), &started).await.unwrap();
     });

@@ -149,8 +149,8 @@ impl DemoRun<'_> {
 
         let verified = async {
             let key = Handle::Key(request.parse().context("the key is ten digits")?);
-            let found = set.admin.core.find(&set.tenant.name, &key).await?;
-            let transaction = found.context("the ledger does not know the request")?;
+            let found = set.admin.core.read().transaction(&set.tenant.name, &key).await?;
+            let transaction = found.context("the ledger does not know the request")?.value;
             let Some(End::Finished { proof, .. }) = transaction.end() else {
                 bail!("the ledger says that it did not finish");
             };

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use countersign_core::device::{Device, DeviceStatus, Identity};
 use countersign_core::id::{DeviceId, TenantName, UserName};
-use countersign_core::port::Registry as _;
+use countersign_core::port::all_pages;
 use countersign_core::push::Push;
 use countersign_core::refusal::{UserError, UserRefusal};
 use serde::Serialize;
@@ -89,7 +89,9 @@ impl ListDevices {
             Some(user) => drop(admin.user(&self.tenant, user).await?),
             None => admin.check_tenant(&self.tenant).await?,
         }
-        let devices = admin.core.registry().devices(&self.tenant, self.user.as_ref()).await?;
+        let (read, filter) = (admin.core.read(), self.user.as_ref().into());
+        let page = async |page| read.devices(&self.tenant, filter, page).await;
+        let devices = all_pages(page).await?;
         let shown: Vec<DeviceView> = devices.iter().map(|device| shown(&device.value)).collect();
         answer::print(admin.json, &shown, || table(&shown))?;
         admin.close().await
@@ -113,7 +115,7 @@ impl DeviceArgs {
         let device = match admin.core.set_device_status(&admin.actor, tenant, id, status).await {
             Ok(device) => device,
             Err(UserError::Refused(UserRefusal::UnknownDevice)) => {
-                match admin.core.registry().device(tenant, id).await? {
+                match admin.core.read().device(tenant, id).await? {
                     Some(_) => bail!("device {id} is retired, for good"),
                     None => bail!("tenant {tenant} has no device {id}"),
                 }

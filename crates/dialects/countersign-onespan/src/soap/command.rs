@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use countersign_core::engine::{Notify, SignatureRequest};
+use countersign_core::device::Device;
+use countersign_core::engine::{Notify, Request, SignatureRequest};
 use countersign_core::id::{RequestKey, SerialNumber, TransactionId, UserName};
 use countersign_core::limits::{CLOCK_DEFAULT, CONTENT_BYTES_MAX};
-use countersign_core::port::{Handle, Registry as _};
-use countersign_core::refusal::{DeviceError, Error, Quota, StartError, StartRefusal};
+use countersign_core::port::EndSnapshot;
+use countersign_core::refusal::{
+    DeviceError, DeviceRefusal, Error, Quota, StartError, StartRefusal,
+};
 use countersign_core::spec::{Clocks, Content, Dialect, MediaType, Operation, Recipients};
 use countersign_core::transaction::{End, Transaction};
 use countersign_wire::statement::Statement;
@@ -128,21 +131,21 @@ impl Soap {
         let core = &self.authenticator.core;
         let name = user_name(&caller, &user)?;
         let key: RequestKey = key.parse().map_err(|_| unknown())?;
-        let found = core.find(&caller.tenant, &Handle::Key(key)).await?.ok_or_else(unknown)?;
-        let recipients = self.recipients(&caller, serial).await?;
-        let covered = match recipients {
-            Recipients::Any | Recipients::Devices(_) => true,
-            Recipients::Device(device) => found.spec.recipients.includes(device),
-        };
-        let spec = &found.spec;
-        let asked = spec.client == caller.client && spec.user == name && covered;
-        if !asked || spec.operation != operation {
-            return Err(unknown());
+        let serial = serial.map(|serial| serial.parse()).transpose();
+        let serial = serial.map_err(|_| unknown())?;
+        let (tenant, client) = (caller.tenant.clone(), Some(caller.client.clone()));
+        let found =
+            core.awaited(&Request { tenant, key, operation, client }, &name, serial).await?;
+        if found.state.is_ended() {
+            return self.signed(&found).await;
         }
         let waiter = core.notifier().wait(&caller.tenant, &caller.client, found.spec.id);
         let waiter = waiter?;
-        let found = core.find(&caller.tenant, &Handle::Id(found.spec.id)).await?;
-        let found = Arc::new(found.ok_or_else(unknown)?);
+        // Only now is no end missed any more. The poll reads almost nothing if it is still open.
+        let polled = core.read().end_snapshot(&caller.tenant, found.spec.id).await;
+        if let Some(EndSnapshot::Ended { transaction, signer }) = polled? {
+            return signed_by(&transaction, signer.as_ref());
+        }
         let ended = wait::wait_for_end(core, found, waiter, &self.tasks);
         match timeout(self.wait, ended).await {
             Ok(ended) => self.signed(&ended?.ok_or_else(Fault::draining)?).await,
@@ -152,19 +155,12 @@ impl Soap {
 
     /// The result of an ended transaction for its waiting caller.
     async fn signed(&self, ended: &Arc<Transaction>) -> Result<Done, CommandError> {
-        let spec = &ended.spec;
-        let end = ended.end().expect("the awaited transaction has ended");
-        let End::Finished { by, proof } = end else {
-            return Err(CommandError::Told(Status::of_end(end), None));
+        let read = self.authenticator.core.read();
+        let signer = match EndSnapshot::signer_of(ended) {
+            Some(by) => read.device(&ended.spec.tenant, by).await?,
+            None => None,
         };
-        let device = self.authenticator.core.registry().device(&spec.tenant, *by).await?;
-        let serial = device.map(|device| device.value.serial_number.to_string());
-        Ok(Done::Signed {
-            user: spec.user.to_string(),
-            domain: spec.tenant.to_string(),
-            serial: serial.unwrap_or_default(),
-            signature: phone::written(proof),
-        })
+        signed_by(ended, signer.map(|device| device.value).as_ref())
     }
 
     /// The signature request for a user; devices are notified of it or not.
@@ -213,10 +209,25 @@ impl Soap {
     ) -> Result<Recipients, CommandError> {
         let Some(serial) = serial else { return Ok(Recipients::Any) };
         let serial: SerialNumber = serial.parse().map_err(|_| StartRefusal::UnknownDevice)?;
-        let registry = self.authenticator.core.registry();
-        let device = registry.device_by_serial(&caller.tenant, serial).await?;
+        let read = self.authenticator.core.read();
+        let device = read.device_by_serial(&caller.tenant, serial).await?;
         Ok(Recipients::Device(device.ok_or(StartRefusal::UnknownDevice)?.value.id))
     }
+}
+
+/// The result of an ended transaction. `signer` is the device that finished it.
+fn signed_by(ended: &Transaction, signer: Option<&Device>) -> Result<Done, CommandError> {
+    let spec = &ended.spec;
+    let end = ended.end().expect("the awaited transaction has ended");
+    let End::Finished { proof, .. } = end else {
+        return Err(CommandError::Told(Status::of_end(end), None));
+    };
+    Ok(Done::Signed {
+        user: spec.user.to_string(),
+        domain: spec.tenant.to_string(),
+        serial: signer.map(|device| device.serial_number.to_string()).unwrap_or_default(),
+        signature: phone::written(proof),
+    })
 }
 
 /// The user in the client's own tenant. Another domain is refused as an unknown user, and so is an

@@ -10,7 +10,7 @@ use countersign_core::device::{DeviceStatus, Usage};
 use countersign_core::engine::{Engine, FinishMode, Policy, StartRates};
 use countersign_core::event::{RecordedEvent, Subject};
 use countersign_core::id::{DeliveryId, DeviceId, IdentityId, TransactionId};
-use countersign_core::port::{Clock, Handle, Ledger, StoredMax};
+use countersign_core::port::{Clock, Handle, Ledger, Page, StoredMax};
 use countersign_core::push_policy::{PushPolicy, When};
 use countersign_core::selector::Selector;
 use countersign_core::spec::{Clocks, Recipients, SignatureFormat};
@@ -167,8 +167,8 @@ impl Simulation {
     fn count_events(&self) {
         let mut of_transactions = 0;
         for test_tenant in &POPULATION.test_tenants {
-            let events = self.store.inner.events(Some(&test_tenant.tenant), 0, u16::MAX);
-            let events = block_on(events).unwrap();
+            let events = self.store.inner.events(Some(&test_tenant.tenant), Page::first(u16::MAX));
+            let events = block_on(events).unwrap().rows;
             let numbers: Vec<_> = events.iter().map(|event| event.number).collect();
             assert!(numbers.iter().copied().eq(1..=events.len() as u64), "{numbers:?}");
             let is_step = |event: &&RecordedEvent| matches!(event.subject, Subject::Transaction(_));
@@ -181,8 +181,9 @@ impl Simulation {
     fn settle_accounts(&self) {
         let mut left = BTreeSet::new();
         for test_tenant in &POPULATION.test_tenants {
-            let outbox = self.store.inner.deliveries(&test_tenant.tenant, false, u16::MAX);
-            for outbox in block_on(outbox).unwrap() {
+            let outbox =
+                self.store.inner.deliveries(&test_tenant.tenant, false, Page::first(u16::MAX));
+            for outbox in block_on(outbox).unwrap().rows {
                 let delivery = outbox.delivery;
                 let outstanding = (delivery.transaction, delivery.kind);
                 assert_eq!(
@@ -276,14 +277,16 @@ impl Simulation {
     fn look_what_is_gone(&mut self, before: Timestamp) {
         let mut outstanding = BTreeSet::new();
         for test_tenant in &POPULATION.test_tenants {
-            let all = self.store.inner.deliveries(&test_tenant.tenant, false, u16::MAX);
-            let all = block_on(all).unwrap().into_iter().map(|outbox| outbox.delivery);
+            let all =
+                self.store.inner.deliveries(&test_tenant.tenant, false, Page::first(u16::MAX));
+            let all = block_on(all).unwrap().rows.into_iter().map(|outbox| outbox.delivery);
             outstanding
                 .extend(all.filter(|d| d.kind == DeliveryKind::Callback).map(|d| d.transaction));
         }
         for id in self.model.ended_by(before) {
             let was = self.model.transaction(id).spec.tenant.clone();
-            let left = block_on(self.store.inner.load(&was, &Handle::Id(id))).unwrap();
+            let left =
+                block_on(self.store.inner.read().transaction(&was, &Handle::Id(id))).unwrap();
             let kept = if left.is_some() { "the evidence of" } else { "nothing of" };
             if left.as_ref().map(|left| &left.value) != Some(self.model.transaction(id)) {
                 self.trace.push(format!("retention left {kept} {id}"));
@@ -296,7 +299,7 @@ impl Simulation {
     fn compare(&self, id: TransactionId) {
         let (expected, version) = &self.model.transactions[&id];
         let (tenant, id) = (&expected.spec.tenant, Handle::Id(id));
-        let found = block_on(self.store.inner.load(tenant, &id))
+        let found = block_on(self.store.inner.read().transaction(tenant, &id))
             .unwrap()
             .expect("what was committed is there");
         assert_eq!((&found.value, found.version), (expected, *version), "acknowledged is durable");

@@ -1,0 +1,183 @@
+//! The port of the ledger, and the list of its methods.
+
+use core::future::Future;
+
+use super::{
+    Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor, DeviceCursor,
+    DeviceFilter, Due, Listed, OutboxEntry, Page, Purge, Query, Reader, Settle, Snapshot,
+    TransactionCursor, Versioned,
+};
+use crate::device::Device;
+use crate::event::RecordedEvent;
+use crate::id::{ApiKeyId, DeviceId, TenantName, TransactionId, UserName};
+use crate::push_policy::PushSnapshot;
+use crate::refusal::Fault;
+use crate::tenant::ApiKey;
+use crate::time::Timestamp;
+use crate::transaction::Transaction;
+
+/// The durable store of tenants, clients, users, devices, transactions, events and deliveries.
+///
+/// A call's writes are visible to every later read, on every node, after any crash, from the moment
+/// the call is answered. Every read and write names its tenant, and reaches no other tenant's rows,
+/// unless its description says otherwise. The adapter seals secrets at rest; in memory they are
+/// `Secret`s.
+///
+/// The methods are few, so that an adapter is easy to write. Callers read through
+/// [`Ledger::read`], which has a function for each thing that is read. `for_each_ledger_method!`
+/// has the list of the methods, from which forwarding is generated.
+pub trait Ledger: Send + Sync {
+    /// Writes one unit of work, if everything on which it was decided still holds. The mark of a
+    /// single-use signature is written with it and stays for good, whatever is removed later.
+    fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed, Fault>> + Send;
+
+    /// Reads the query's subject and parts, all at one moment.
+    fn snapshot(
+        &self,
+        tenant: &TenantName,
+        query: Query<'_>,
+    ) -> impl Future<Output = Result<Snapshot, Fault>> + Send;
+
+    /// Reads the snapshots on which pushes are decided, all at one moment: one for each pair of
+    /// device and transaction, in the order of the pairs. `None` if there is no such device.
+    fn push_snapshots(
+        &self,
+        who: &[(TenantName, DeviceId, TransactionId)],
+    ) -> impl Future<Output = Result<Vec<Option<PushSnapshot>>, Fault>> + Send;
+
+    /// Finds the credential of a caller, in any tenant if the key names none.
+    fn credential(
+        &self,
+        key: CredentialKey<'_>,
+    ) -> impl Future<Output = Result<Option<Credential>, Fault>> + Send;
+
+    /// Lists the transactions of one user or of all users, newest first. Evidence of removed
+    /// transactions comes after all others.
+    ///
+    /// A transaction that retention removes during a walk over the pages may come again as
+    /// evidence.
+    fn transactions(
+        &self,
+        tenant: &TenantName,
+        user: Option<&UserName>,
+        page: Page<TransactionCursor>,
+    ) -> impl Future<Output = Result<Listed<Versioned<Transaction>, TransactionCursor>, Fault>> + Send;
+
+    /// Lists the devices that a filter selects, without retired ones, by user and sequence.
+    fn devices(
+        &self,
+        tenant: &TenantName,
+        filter: DeviceFilter<'_>,
+        page: Page<DeviceCursor>,
+    ) -> impl Future<Output = Result<Listed<Versioned<Device>, DeviceCursor>, Fault>> + Send;
+
+    /// Lists the names of all tenants, in order.
+    fn tenants(
+        &self,
+        page: Page<TenantName>,
+    ) -> impl Future<Output = Result<Listed<TenantName, TenantName>, Fault>> + Send;
+
+    /// Lists the API keys that are valid for `tenant`, or all, oldest first.
+    fn api_keys(
+        &self,
+        tenant: Option<&TenantName>,
+        page: Page<ApiKeyId>,
+    ) -> impl Future<Output = Result<Listed<ApiKey, ApiKeyId>, Fault>> + Send;
+
+    /// Lists a tenant's unsettled deliveries, oldest first; only those that were given up, if so
+    /// asked.
+    fn deliveries(
+        &self,
+        tenant: &TenantName,
+        dead_letters: bool,
+        page: Page<DeliveryCursor>,
+    ) -> impl Future<Output = Result<Listed<OutboxEntry, DeliveryCursor>, Fault>> + Send;
+
+    /// Lists the events of a tenant, or of the whole server, in the order of their numbers. The
+    /// cursor is an event's number.
+    fn events(
+        &self,
+        tenant: Option<&TenantName>,
+        page: Page<u64>,
+    ) -> impl Future<Output = Result<Listed<RecordedEvent, u64>, Fault>> + Send;
+
+    /// Finds at most `limit` open transactions of all tenants whose deadline is `now` or earlier,
+    /// earliest first.
+    fn due(&self, now: Timestamp, limit: u16) -> impl Future<Output = Result<Due, Fault>> + Send;
+
+    /// Leases due deliveries of all tenants, within the capacity. No other node gets them before
+    /// the lease ends. Each lease has its own number.
+    ///
+    /// Destinations are visited in order, beginning after `claim.after` and wrapping around, at
+    /// most [`crate::limits::DESTINATIONS_PER_CLAIM_MAX`] of them. Within a destination the
+    /// earliest come first.
+    fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, Fault>> + Send;
+
+    /// Records what became of deliveries. Answers how many it changed.
+    fn settle(&self, settle: Settle) -> impl Future<Output = Result<u16, Fault>> + Send;
+
+    /// Removes at most `limit` rows of all tenants whose retention has passed, the oldest first,
+    /// and answers how many.
+    fn purge(&self, what: Purge, limit: u16) -> impl Future<Output = Result<u16, Fault>> + Send;
+
+    /// The reads of this ledger, one function for each.
+    fn read(&self) -> Reader<'_, Self>
+    where
+        Self: Sized,
+    {
+        Reader::new(self)
+    }
+}
+
+/// Calls the macro `$forward` with all methods of [`Ledger`](crate::port::Ledger) that an adapter
+/// implements: the name, the arguments, and the answer without its `Result`.
+///
+/// A wrapper of a ledger defines a macro that turns each line into a method, and calls it in its
+/// `impl Ledger`.
+#[macro_export]
+macro_rules! for_each_ledger_method {
+    ($forward:ident) => {
+        $forward! {
+            commit(commit: $crate::port::Commit) -> $crate::port::Committed;
+            snapshot(tenant: &$crate::id::TenantName, query: $crate::port::Query<'_>)
+                -> $crate::port::Snapshot;
+            push_snapshots(
+                who: &[($crate::id::TenantName, $crate::id::DeviceId, $crate::id::TransactionId)]
+            ) -> Vec<Option<$crate::push_policy::PushSnapshot>>;
+            credential(key: $crate::port::CredentialKey<'_>) -> Option<$crate::port::Credential>;
+            transactions(
+                tenant: &$crate::id::TenantName,
+                user: Option<&$crate::id::UserName>,
+                page: $crate::port::Page<$crate::port::TransactionCursor>
+            ) -> $crate::port::Listed<
+                $crate::port::Versioned<$crate::transaction::Transaction>,
+                $crate::port::TransactionCursor
+            >;
+            devices(
+                tenant: &$crate::id::TenantName,
+                filter: $crate::port::DeviceFilter<'_>,
+                page: $crate::port::Page<$crate::port::DeviceCursor>
+            ) -> $crate::port::Listed<
+                $crate::port::Versioned<$crate::device::Device>,
+                $crate::port::DeviceCursor
+            >;
+            tenants(page: $crate::port::Page<$crate::id::TenantName>)
+                -> $crate::port::Listed<$crate::id::TenantName, $crate::id::TenantName>;
+            api_keys(
+                tenant: Option<&$crate::id::TenantName>,
+                page: $crate::port::Page<$crate::id::ApiKeyId>
+            ) -> $crate::port::Listed<$crate::tenant::ApiKey, $crate::id::ApiKeyId>;
+            deliveries(
+                tenant: &$crate::id::TenantName,
+                dead_letters: bool,
+                page: $crate::port::Page<$crate::port::DeliveryCursor>
+            ) -> $crate::port::Listed<$crate::port::OutboxEntry, $crate::port::DeliveryCursor>;
+            events(tenant: Option<&$crate::id::TenantName>, page: $crate::port::Page<u64>)
+                -> $crate::port::Listed<$crate::event::RecordedEvent, u64>;
+            due(now: $crate::time::Timestamp, limit: u16) -> $crate::port::Due;
+            claim(claim: $crate::port::Claim) -> $crate::port::Claimed;
+            settle(settle: $crate::port::Settle) -> u16;
+            purge(what: $crate::port::Purge, limit: u16) -> u16;
+        }
+    };
+}

@@ -1,0 +1,108 @@
+//! Listings in pages.
+
+use super::Versioned;
+use crate::device::Device;
+use crate::id::UserName;
+
+/// The rows of a listing that one call answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Page<C> {
+    /// The page begins after this row; `None` for the first page.
+    pub after: Option<C>,
+    /// The maximum of rows.
+    pub limit: u16,
+}
+
+impl<C> Page<C> {
+    /// The first page, of at most `limit` rows.
+    #[must_use]
+    pub fn first(limit: u16) -> Self {
+        Self { after: None, limit }
+    }
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listed<T, C> {
+    /// The rows, in the order of the listing.
+    pub rows: Vec<T>,
+    /// The cursor after which the next page begins; `None` if this page is not full, so that it is
+    /// the last one.
+    pub next: Option<C>,
+}
+
+impl<T, C> Listed<T, C> {
+    /// A page of at most `limit` rows. `cursor` is the place of a row in the listing.
+    #[must_use]
+    pub fn new(rows: Vec<T>, limit: u16, cursor: impl FnOnce(&T) -> C) -> Self {
+        let is_full = rows.len() >= usize::from(limit);
+        let next = rows.last().filter(|_| is_full).map(cursor);
+        Self { rows, next }
+    }
+}
+
+/// The place of a row in a listing of transactions. Only the store that answered it understands
+/// it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TransactionCursor {
+    /// The number of a transaction.
+    Stored(u64),
+    /// The number of the evidence of a removed transaction.
+    Evidence(u64),
+}
+
+/// The place of a row in a listing of deliveries. Only the store that answered it understands it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DeliveryCursor(pub u64);
+
+/// The place of a device in a listing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DeviceCursor {
+    /// The device's user.
+    pub user: UserName,
+    /// The device's sequence: see [`SerialNumber`](crate::id::SerialNumber).
+    pub sequence: u32,
+}
+
+impl DeviceCursor {
+    /// The place of this device.
+    #[must_use]
+    pub fn of(device: &Versioned<Device>) -> Self {
+        let Device { user, serial_number, .. } = &device.value;
+        Self { user: user.clone(), sequence: serial_number.sequence }
+    }
+}
+
+/// The devices of a listing.
+#[derive(Clone, Copy, Debug)]
+pub enum DeviceFilter<'a> {
+    /// The devices of all users.
+    All,
+    /// The devices of one user.
+    User(&'a UserName),
+    /// The devices with an identity that has all of these labels; no device if there is no label.
+    Labels(&'a [String]),
+}
+
+impl<'a> From<Option<&'a UserName>> for DeviceFilter<'a> {
+    fn from(user: Option<&'a UserName>) -> Self {
+        user.map_or(Self::All, Self::User)
+    }
+}
+
+/// Reads a listing page by page, to its end. `read` reads one page.
+///
+/// # Errors
+/// Fails if `read` does.
+pub async fn all_pages<T, C, E>(
+    mut read: impl AsyncFnMut(Page<C>) -> Result<Listed<T, C>, E>,
+) -> Result<Vec<T>, E> {
+    let mut all = Vec::new();
+    let mut page = Page::first(crate::limits::LISTED_MAX);
+    loop {
+        let Listed { rows, next } = read(page).await?;
+        all.extend(rows);
+        let Some(after) = next else { return Ok(all) };
+        page = Page { after: Some(after), limit: crate::limits::LISTED_MAX };
+    }
+}
