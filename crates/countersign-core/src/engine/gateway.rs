@@ -135,10 +135,10 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// device and that transaction. Each row is read once.
     ///
     /// # Errors
-    /// Refuses as `request` does; [`Refusal::OtherForm`] if no device has the serial number, because
-    /// then none can have sent the message; [`Refusal::Unknown`] for a transaction that is unknown,
-    /// ended, or another user's; [`Refusal::OtherDevice`] for any device but the one that fetched
-    /// it; otherwise as [`Engine::decline`].
+    /// Refuses as `request` does; [`Refusal::OtherForm`] if no device has the serial number,
+    /// because then no device has sealed the message; [`Refusal::Unknown`] for a transaction that
+    /// is unknown, ended, or another user's; [`Refusal::OtherDevice`] for any device but the one
+    /// that fetched it; otherwise as [`Engine::decline`].
     pub async fn withdraw(
         &self,
         tenant: &TenantName,
