@@ -4,7 +4,6 @@
 //! again for each use, so that a key that another process has replaced is not used any more.
 //! Opening is what costs time: therefore opened signing keys are cached, by their sealed form.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use countersign_core::Fault;
 use countersign_core::id::{ClientId, TenantName};
+use countersign_core::limited_cache::LimitedCache;
 use countersign_core::limits::SIGNING_KEYS_CACHED_MAX;
 use countersign_core::port::{CallbackMacs, Keys, PublicKey, Signer, SigningRole, StoredKey};
 use countersign_core::secret::Key32;
@@ -26,7 +26,7 @@ use crate::seal::{Owner, SealContext};
 #[derive(Clone)]
 pub struct SealedKeys {
     store: Store,
-    opened: Arc<Mutex<OpenedKeys>>,
+    opened: Arc<Mutex<LimitedCache<OpenedFrom, SealedSigner>>>,
 }
 
 /// A signing key, opened. Clones share it.
@@ -36,13 +36,6 @@ pub struct SealedSigner(Arc<OpenedKey>);
 struct OpenedKey {
     pair: EcdsaKeyPair,
     public_key: PublicKey,
-}
-
-/// The opened signing keys. If there are too many, the one that was opened first is dropped.
-#[derive(Default)]
-struct OpenedKeys {
-    signers: HashMap<OpenedFrom, SealedSigner>,
-    in_order: VecDeque<OpenedFrom>,
 }
 
 /// The place of a sealed key, and its sealed form: in another place it does not open.
@@ -57,7 +50,7 @@ pub(crate) struct CallbackKeys {
 
 impl SealedKeys {
     pub(crate) fn of(store: Store) -> Self {
-        Self { store, opened: Arc::default() }
+        Self { store, opened: Arc::new(Mutex::new(LimitedCache::new(SIGNING_KEYS_CACHED_MAX))) }
     }
 
     /// HMAC-SHA256 with a client's sealed key.
@@ -103,13 +96,13 @@ impl Keys for SealedKeys {
         let stored = self.store.signing_key(tenant, role)?;
         let stored = stored.ok_or_else(|| failed(&"there is none"))?;
         let from = (tenant.clone(), role, stored);
-        if let Some(signer) = self.opened.lock().signers.get(&from) {
+        if let Some(signer) = self.opened.lock().get(&from) {
             return Ok(signer.clone());
         }
         let pkcs8 = self.store.master_keys().open(place(tenant, role), from.2.as_bytes());
         let pkcs8 = pkcs8.map_err(|error| failed(&error))?;
         let signer = SealedSigner::of(&pkcs8).map_err(|error| failed(&error))?;
-        self.opened.lock().insert(from, signer.clone());
+        self.opened.lock().insert(from, signer.clone(), 1);
         Ok(signer)
     }
 
@@ -161,20 +154,6 @@ impl Signer for SealedSigner {
     }
 }
 
-impl OpenedKeys {
-    fn insert(&mut self, from: OpenedFrom, signer: SealedSigner) {
-        if self.signers.insert(from.clone(), signer).is_some() {
-            return; // Another thread opened it meanwhile.
-        }
-        self.in_order.push_back(from);
-        if self.in_order.len() > SIGNING_KEYS_CACHED_MAX
-            && let Some(first) = self.in_order.pop_front()
-        {
-            self.signers.remove(&first);
-        }
-    }
-}
-
 /// The place to which a signing key is sealed.
 fn place(tenant: &TenantName, role: SigningRole) -> SealContext<'_> {
     let owner = match role {
@@ -193,29 +172,5 @@ impl fmt::Debug for SealedKeys {
 impl fmt::Debug for SealedSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SealedSigner")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_opened_keys_are_bounded_and_the_first_is_dropped_first() {
-        let (keys, tenant) = (SealedKeys::of(Store::memory()), "acme".parse().unwrap());
-        let (signer, _) = keys.generate(&tenant, SigningRole::Tokens).await.unwrap();
-        let from = |number: usize| {
-            let stored = StoredKey::new(number.to_be_bytes().to_vec());
-            (tenant.clone(), SigningRole::Tokens, stored)
-        };
-        let mut opened = OpenedKeys::default();
-        for number in 0..=SIGNING_KEYS_CACHED_MAX {
-            opened.insert(from(number), signer.clone());
-            opened.insert(from(number), signer.clone());
-        }
-        assert_eq!(opened.signers.len(), SIGNING_KEYS_CACHED_MAX);
-        assert_eq!(opened.in_order.len(), SIGNING_KEYS_CACHED_MAX);
-        assert!(!opened.signers.contains_key(&from(0)));
-        assert!(opened.signers.contains_key(&from(1)));
     }
 }

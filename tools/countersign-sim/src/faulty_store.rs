@@ -170,8 +170,8 @@ impl<S: Ledger, I: Interference> FaultyStore<S, I> {
         parts: &[Part<'_>],
     ) -> Result<Snapshot, Fault> {
         let call = match (subject, parts) {
-            (_, [Part::Open | Part::Contacts]) => Call::Read,
-            (QuerySubject::Transaction(_) | QuerySubject::End(_), _) => Call::Read,
+            (_, [Part::Open | Part::Contacts])
+            | (QuerySubject::Transaction(_) | QuerySubject::End(_), _) => Call::Read,
             _ => Call::LookUp,
         };
         self.act(call, self.inner.snapshot(tenant, Query { subject, parts })).await

@@ -139,10 +139,10 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// device and that transaction. Each row is read once.
     ///
     /// # Errors
-    /// Refuses as `request` does; [`DeviceRefusal::OtherForm`] if no device has the serial number, because
-    /// then none can have sent the message; [`DeviceRefusal::Unknown`] for a transaction that is unknown,
-    /// ended, or another user's; [`DeviceRefusal::OtherDevice`] for any device but the one that fetched
-    /// it; otherwise as [`Engine::decline`].
+    /// Refuses as `request` does; [`DeviceRefusal::OtherForm`] if no device has the serial number,
+    /// because then no device has sealed the message; [`DeviceRefusal::Unknown`] for a transaction
+    /// that is unknown, ended, or another user's; [`DeviceRefusal::OtherDevice`] for any device but
+    /// the one that fetched it; otherwise as [`Engine::decline`].
     pub async fn withdraw(
         &self,
         tenant: &TenantName,
@@ -186,8 +186,9 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
     /// device. Each row is read once.
     ///
     /// # Errors
-    /// [`DeviceRefusal::Unknown`] for a transaction that is unknown, another client's or another user's,
-    /// or not for that device; [`DeviceRefusal::UnknownDevice`] if no device has the serial number.
+    /// [`DeviceRefusal::Unknown`] for a transaction that is unknown, another client's or another
+    /// user's, or not for that device; [`DeviceRefusal::UnknownDevice`] if no device has the serial
+    /// number.
     pub async fn awaited(
         &self,
         request: &Request,

@@ -24,7 +24,8 @@ pub enum Handle {
     Reference(ClientId, String),
 }
 
-/// A question to the ledger: the row with which it begins, and what else is read at the same moment.
+/// A question to the ledger: the row with which it begins, and what else is read at the same
+/// moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     /// The row with which the query begins.
@@ -135,7 +136,6 @@ pub enum CredentialKey<'a> {
 
 /// The credential of a caller.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one for each call, and gone with its answer")]
 pub enum Credential {
     /// A client.
     Client(Client),

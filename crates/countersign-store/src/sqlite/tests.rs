@@ -260,6 +260,8 @@ async fn hot_queries_use_their_index_and_sort_nothing() {
         (of_transactions(transaction::LIST_BY_USER), "transactions_by_user"),
         (of_transactions(transaction::LIST), "transactions_by_tenant"),
         (end_snapshot::STANDS.into(), "sqlite_autoindex_transactions_1"),
+        (transaction::SEQ.into(), "sqlite_autoindex_transactions_1"),
+        (transaction::EVIDENCE_SEQ.into(), "sqlite_autoindex_evidence_1"),
         (transaction::KEY_IS_OPEN.into(), "transactions_open_by_key"),
         (transaction::COUNT_OPEN.into(), "transactions_open_by_user"),
         (transaction::DUE_NOW.into(), "transactions_due"),
