@@ -7,9 +7,7 @@ use countersign_core::engine::{Notify, Request, SignatureRequest};
 use countersign_core::id::{RequestKey, SerialNumber, TransactionId, UserName};
 use countersign_core::limits::{CLOCK_DEFAULT, CONTENT_BYTES_MAX};
 use countersign_core::port::EndSnapshot;
-use countersign_core::refusal::{
-    DeviceError, DeviceRefusal, Error, Quota, StartError, StartRefusal,
-};
+use countersign_core::refusal::{DeviceError, Error, Quota, StartError, StartRefusal};
 use countersign_core::spec::{Clocks, Content, Dialect, MediaType, Operation, Recipients};
 use countersign_core::transaction::{End, Transaction};
 use countersign_wire::statement::Statement;
