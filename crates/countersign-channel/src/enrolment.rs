@@ -166,7 +166,9 @@ impl Devices {
         let name: TenantName = asked.tenant.parse().map_err(|_| refused())?;
         let user: UserName = asked.user.parse().map_err(|_| refused())?;
         let snapshot = self.0.core.enrolment_snapshot(&name, &user).await?;
-        let found = redemption(snapshot.activations, proof, now);
+        let is_right =
+            |code: &ActivationCode| code.check_digest(Side::Request, &proof.request, &proof.mac);
+        let found = redemption(snapshot.activations, proof.request, now, is_right);
         let right = found.zip(snapshot.tenant.zip(snapshot.user));
         let (redemption, (tenant, user)) = match right {
             // The limit protects codes that can be guessed; it must not block a user with a
@@ -280,19 +282,21 @@ impl Devices {
     }
 }
 
-/// The activation whose code made the request's MAC, if the request may use it. If several
-/// activations have the same code, the one that this very request used before, or else the open
-/// one.
+/// The activation whose code `is_right`, if the request may use it. If several activations have the
+/// same code, the one that this very request used before, or else the open one.
+///
+/// `is_right` computes a MAC. It is called for every candidate, also after the right one.
 fn redemption(
     activations: Vec<Versioned<Activation>>,
-    proof: &CodeProof,
+    request: [u8; 32],
     now: Timestamp,
+    mut is_right: impl FnMut(&ActivationCode) -> bool,
 ) -> Option<Redemption> {
     let mut best: Option<Redemption> = None;
     for (code, activation) in candidates(activations) {
-        let is_right = code.check_digest(Side::Request, &proof.request, &proof.mac);
+        let is_right = is_right(&code);
         let Some(activation) = activation.filter(|_| is_right) else { continue };
-        match activation.value.redeem(proof.request, now) {
+        match activation.value.redeem(request, now) {
             Ok(Redeemed::Now) if best.is_some() => {}
             Ok(redeemed) => best = Some(Redemption { activation, code, redeemed }),
             Err(_) => {}
@@ -397,13 +401,19 @@ mod tests {
         Versioned { value, version: 1 }
     }
 
+    /// Otherwise the time of a refusal would tell how many codes a user has.
     #[test]
-    fn as_many_codes_are_tried_whether_a_user_has_none_or_all() {
-        for count in [0, 1, ACTIVATIONS_LISTED_MAX] {
+    fn as_many_macs_are_computed_whether_a_user_has_no_code_or_all_and_whichever_is_right() {
+        for (count, right) in [(0, 0), (1, 1), (ACTIVATIONS_LISTED_MAX, 0)] {
             let code = |nth: usize| activation(0, &nth.to_string(), ActivationState::Open);
-            let tried: Vec<_> = candidates((0..count).map(code).collect()).collect();
-            assert_eq!(tried.len(), ACTIVATIONS_LISTED_MAX);
-            assert_eq!(tried.iter().filter(|(_, real)| real.is_some()).count(), count);
+            let mut macs = 0;
+            let is_right = |_: &ActivationCode| {
+                macs += 1;
+                macs == right
+            };
+            let codes = (0..count).map(code).collect();
+            let found = redemption(codes, [1; 32], Timestamp(9), is_right);
+            assert_eq!((found.is_some(), macs), (right > 0, ACTIVATIONS_LISTED_MAX));
         }
     }
 
@@ -418,19 +428,21 @@ mod tests {
                 activation(1, "CODE", used([1; 32], b"first")),
             ]
         };
-        let code = ActivationCode::parse("CODE").unwrap();
         let body = b"a request";
         let request = sha256(body);
-        let mut proof =
-            CodeProof { mac: code.mac(Side::Request, body), request, counters: Vec::new() };
-        let found = redemption(all(), &proof, Timestamp(9)).unwrap();
-        assert_eq!((found.activation.value.id, found.redeemed), (3, Redeemed::Now));
+        let mac = ActivationCode::parse("CODE").unwrap().mac(Side::Request, body);
+        let found = |activations| {
+            let is_right = |code: &ActivationCode| code.check_digest(Side::Request, &request, &mac);
+            redemption(activations, request, Timestamp(9), is_right)
+        };
+        let open = found(all()).unwrap();
+        assert_eq!((open.activation.value.id, open.redeemed), (3, Redeemed::Now));
         let mut repeated = all();
         repeated[2] = activation(1, "CODE", used(request, b"first"));
-        let found = redemption(repeated, &proof, Timestamp(9)).unwrap();
-        assert_eq!(found.redeemed, Redeemed::Before(b"first".to_vec()));
-        assert!(redemption(all().split_off(1), &proof, Timestamp(9)).is_none());
-        proof.mac = ActivationCode::parse("OTHER").unwrap().mac(Side::Request, body);
-        assert!(redemption(all(), &proof, Timestamp(9)).is_none());
+        let own = found(repeated).unwrap();
+        assert_eq!(own.redeemed, Redeemed::Before(b"first".to_vec()));
+        assert!(found(all().split_off(1)).is_none());
+        let other = activation(3, "OTHER", ActivationState::Open);
+        assert!(found(vec![other]).is_none());
     }
 }

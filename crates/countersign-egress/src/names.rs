@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use countersign_node::task;
 
 /// Concurrent look-ups of one tenant.
-const LOOKUPS_PER_TENANT_MAX: usize = 8;
+pub(super) const LOOKUPS_PER_TENANT_MAX: usize = 8;
 /// Concurrent look-ups: fewer than the runtime's 512 threads for blocking work.
 const LOOKUPS_MAX: usize = 256;
 /// The number of tenants from which those without a look-up are forgotten.
@@ -69,12 +69,19 @@ pub struct Names {
 impl Names {
     /// The system's resolver.
     pub fn of_system() -> Self {
-        Self::looked_up_by(Arc::new(|name: String, permits| {
+        Self::looked_up_on_threads(|name| {
+            Ok((name, 443).to_socket_addrs()?.map(|address| address.ip()).collect())
+        })
+    }
+
+    /// A resolver that calls `look` on a thread, which keeps its permits until `look` returns.
+    fn looked_up_on_threads(look: fn(&str) -> io::Result<Vec<IpAddr>>) -> Self {
+        Self::looked_up_by(Arc::new(move |name: String, permits| {
             async move {
                 let look = move || {
-                    let found = (name.as_str(), 443).to_socket_addrs();
+                    let found = look(&name);
                     drop(permits);
-                    Ok(found?.map(|address| address.ip()).collect())
+                    found
                 };
                 task::blocking(look).await?
             }
@@ -189,6 +196,31 @@ mod tests {
         assert!(!ask(&names, "acme", "good.example").await);
         held.lock().pop();
         assert!(ask(&names, "acme", "good.example").await);
+    }
+
+    /// The look-ups are on threads, as the system's are, and nobody waits for them any longer.
+    #[tokio::test]
+    async fn a_thread_counts_until_it_comes_back_although_its_caller_gave_up() {
+        static HANGS: Mutex<()> = Mutex::new(());
+        let look = |name: &str| {
+            if !name.starts_with("good") {
+                drop(HANGS.lock());
+            }
+            Ok(vec![[192, 0, 2, 1].into()])
+        };
+        let (names, hanging) = (Names::looked_up_on_threads(look), HANGS.lock());
+        let ask = async |tenant: &str, name: &str, wait: Duration| {
+            let tenant = tenant.parse().unwrap();
+            let asked = on_behalf_of(&tenant, names.addresses(name));
+            timeout(wait, asked).await.is_ok()
+        };
+        for _ in 0..LOOKUPS_PER_TENANT_MAX {
+            assert!(!ask("acme", "hangs.example", Duration::from_millis(20)).await);
+        }
+        assert!(!ask("acme", "good.example", Duration::from_millis(200)).await);
+        assert!(ask("globex", "good.example", Duration::from_secs(20)).await);
+        drop(hanging);
+        assert!(ask("acme", "good.example", Duration::from_secs(20)).await);
     }
 
     #[tokio::test(start_paused = true)]

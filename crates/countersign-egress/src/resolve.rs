@@ -212,4 +212,54 @@ mod tests {
         let latest = format!("n{CHECKS_MAX}.example");
         assert_eq!((known(&latest), known("n0.example")), (true, false), "the oldest is gone");
     }
+
+    /// A name server of acme's hangs, and globex's answers.
+    fn hanging_for_acme() -> Resolver {
+        let lookup = |name: String| {
+            if name.starts_with("hangs") {
+                return std::future::pending().boxed();
+            }
+            std::future::ready(Ok(vec![[10, 0, 0, 1].into()])).boxed()
+        };
+        Resolver::new(Guard::default(), Names::answered_by(lookup))
+    }
+
+    /// More look-ups than one tenant may have at once.
+    const MANY: usize = names::LOOKUPS_PER_TENANT_MAX + 1;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_is_counted_for_its_tenant() {
+        let (resolver, globex) = (hanging_for_acme(), "globex".parse().unwrap());
+        let acme = acme();
+        let hanging = (0..MANY).map(|nth| format!("https://hangs-{nth}.example/"));
+        let hanging = hanging.map(|url| {
+            let (resolver, acme) = (resolver.clone(), acme.clone());
+            tokio::spawn(
+                async move { resolver.check(&acme, &url.parse().unwrap(), Timestamp(0)).await },
+            )
+        });
+        let hanging: Vec<_> = hanging.collect();
+        tokio::task::yield_now().await;
+        let private = "https://private.example/".parse().unwrap();
+        let judged = resolver.check(&globex, &private, Timestamp(0)).await;
+        assert!(judged.is_err(), "it was not looked up in time");
+        drop(hanging);
+    }
+
+    /// The HTTP client awaits the answer in a task of its own.
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_is_counted_for_the_tenant_of_the_task_that_asked() {
+        let (resolver, globex) = (hanging_for_acme(), "globex".parse().unwrap());
+        let ask = async |tenant: &TenantName, name: &str| {
+            let asked = async { resolver.resolve(name.parse().unwrap()) };
+            tokio::spawn(names::on_behalf_of(tenant, asked).await)
+        };
+        for nth in 0..MANY {
+            ask(&acme(), &format!("hangs-{nth}.example")).await;
+        }
+        tokio::task::yield_now().await;
+        let answered = ask(&globex, "private.example").await;
+        let answered = tokio::time::timeout(CHECK_WAIT_MAX, answered).await;
+        assert!(answered.expect("it waits for acme's").unwrap().is_err(), "its address is private");
+    }
 }

@@ -239,6 +239,24 @@ async fn a_devices_proof_is_for_one_call_and_one_time() {
 }
 
 #[tokio::test]
+async fn a_device_token_from_before_a_restart_is_refused_after_it() {
+    let mut server = TestServer::new();
+    server.user("jane");
+    let jane = TestDevice::enrolled(&server, "jane", None).await;
+    let (phone, path) = (jane.phone(), "/device/v1/offers");
+    let call =
+        async |server: &TestServer, token: &str| device_call(server, token, path, None).await.0;
+    let used = signed(phone, &server.address, path, "", now());
+    let unused = signed(phone, &server.address, path, "", now());
+    assert_eq!(call(&server, &used).await, 200);
+    server.crash();
+    assert_eq!(call(&server, &used).await, 401, "it was used before the restart");
+    assert_eq!(call(&server, &unused).await, 401, "the server cannot know that it was not used");
+    let new = signed(phone, &server.address, path, "", now());
+    assert_eq!(call(&server, &new).await, 200);
+}
+
+#[tokio::test]
 async fn a_signature_counts_for_what_it_is_over_and_by_whom() {
     let server = TestServer::configured("[transactions]\nopen_per_user_max = 9\n");
     server.user("jane");

@@ -2,20 +2,20 @@
 //! says.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use countersign_device::Phone;
 use countersign_wire::frame::{
     Challenge, FromDevice, FromServer, Hello, Message, Request, SUBPROTOCOL,
 };
-use countersign_wire::jws;
+use countersign_wire::jws::{self, Call};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
@@ -41,10 +41,24 @@ async fn connect(server: &TestServer) -> TlsStream<TcpStream> {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let port = server.address.strip_prefix("https://localhost:").unwrap();
-    let tcp = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+    let tcp = connect_from([127, 0, 0, 1], server).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+}
+
+/// A connection without TLS yet, from this address; or an error if it is reset at once.
+async fn connect_from(address: [u8; 4], server: &TestServer) -> std::io::Result<TcpStream> {
+    let port = server.address.strip_prefix("https://localhost:").unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    socket.connect(format!("127.0.0.1:{port}").parse().unwrap()).await
+}
+
+/// Whether the server keeps a connection from this address that sends nothing, instead of resetting
+/// it.
+async fn keeps_from(address: [u8; 4], server: &TestServer) -> bool {
+    let Ok(mut tcp) = connect_from(address, server).await else { return false };
+    tokio::time::timeout(Duration::from_secs(2), tcp.read(&mut [0])).await.is_err()
 }
 
 /// Asks for a channel, with these additional headers.
@@ -166,19 +180,80 @@ async fn a_channel_is_opened_neither_by_another_origins_page_nor_without_its_sub
     }
 }
 
+/// Strangers hold every connection that is not reserved. Whoever has authenticated, in each way that
+/// there is, still gets one from their address.
+#[tokio::test]
+async fn an_address_is_known_after_each_way_of_authentication() {
+    const LIMITS: &str = "[server]\nconnections_max = 20\nconnections_per_address_max = 20\n\
+                          connections_reserved_percent = 50\n";
+    for way in ["none", "client secret", "API key", "device call", "channel"] {
+        let server = TestServer::configured(LIMITS);
+        server.user("jane");
+        let jane = TestDevice::enrolled(&server, "jane", None).await;
+        let phone = jane.phone();
+        // It stays open, so that it leaves no place to a stranger meanwhile.
+        let mut channel = None;
+        match way {
+            "client secret" => drop(server.token().await),
+            "API key" => {
+                let words = ["key", "create", "--tenant", "acme", "--kind", "front-end"];
+                let made = server.cli(&words).unwrap();
+                let url = format!("{}/rest/v2/provisioning/getServerTime", server.address);
+                let call = server.http.post(url).basic_auth("app", made["api_key"].as_str());
+                assert_eq!(call.json(&json!({})).send().await.unwrap().status(), 200);
+            }
+            "device call" => {
+                let path = "/device/v1/offers";
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                let call = Call { method: "GET", path, body: b"" };
+                let device = phone.device_name().unwrap();
+                let token = jws::sign_call(&phone.auth_key, &device, &server.address, call, now);
+                let call = server.http.get(format!("{}{path}", server.address));
+                assert_eq!(call.bearer_auth(token).send().await.unwrap().status(), 200);
+            }
+            "channel" => channel = Some(Wire::welcomed(&server, phone).await),
+            _ => {}
+        }
+        let mut strangers = Vec::new();
+        for _ in 0..12 {
+            strangers.push(connect_from([127, 0, 0, 9], &server).await);
+        }
+        assert!(!keeps_from([127, 0, 0, 8], &server).await, "another stranger");
+        let is_known = keeps_from([127, 0, 0, 1], &server).await;
+        assert_eq!(is_known, way != "none", "{way}");
+        assert_eq!(server.readiness().await, 503, "no stranger gets a connection");
+        drop((strangers, channel));
+    }
+}
+
 #[tokio::test]
 async fn a_strangers_body_is_not_waited_for_at_any_door_that_knows_its_callers_by_the_head() {
     let server = TestServer::new();
     for (method, path) in [
         ("POST", "/auth/realms/acme/v3_user/digitaniumsignature/jane"),
+        ("DELETE", "/auth/realms/acme/v3_user/cancelsignature/jane"),
+        ("POST", "/auth/realms/acme/v3_user"),
+        ("POST", "/auth/realms/acme/v3_activationcode/jane"),
         ("POST", "/onespan/soap"),
+        ("POST", "/rest/v2/signature/push/getPreparedSignatureRequest"),
         ("POST", "/rest/v2/signature/push/authSignature"),
+        ("POST", "/rest/v2/signature/push/cancelAuthSignatureRequest"),
+        ("POST", "/rest/v2/authentication/push/authUser"),
+        ("POST", "/rest/v2/notification/push/updateNotificationID"),
+        ("POST", "/rest/v2/provisioning/getServerTime"),
         ("POST", "/trustedx-resources/esigp/v1/signatures/device/raw"),
         ("PUT", "/trustedx-resources/esigp/v1/signatures/0/finish"),
+        ("PUT", "/trustedx-resources/esigp/v1/signatures/0/fail"),
+        ("PUT", "/trustedx-resources/esigp/v1/signatures/0/cancel"),
+        ("PUT", "/trustedx-resources/esigp/v1/sign_identities/0/status"),
+        ("PUT", "/trustedx-resources/esigp/v1/sign_identities/0/labels"),
         ("PUT", "/device/v1/pin"),
         ("POST", "/device/v1/identities"),
         ("PUT", "/device/v1/push"),
+        ("POST", "/device/v1/transactions/0/take"),
         ("POST", "/device/v1/transactions/0/finish"),
+        ("POST", "/device/v1/transactions/0/decline"),
+        ("POST", "/device/v1/transactions/0/fail"),
     ] {
         let mut stream = connect(&server).await;
         let head = format!(
@@ -191,6 +266,46 @@ async fn a_strangers_body_is_not_waited_for_at_any_door_that_knows_its_callers_b
         let read = tokio::time::timeout(Duration::from_secs(20), read).await;
         read.unwrap_or_else(|_| panic!("{path} waits for the body")).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 401", "{path}");
+    }
+}
+
+/// Bodies that do not end hold memory. A caller whose credential is in the head may use what is
+/// configured, here 1 MiB; one whose credential is in the body, a network's share, here 1 of 64 MiB.
+#[tokio::test]
+async fn bodies_that_do_not_end_take_no_more_memory_than_their_senders_may() {
+    for (configuration, path) in [
+        ("bodies_mebibytes_max = 1\n", "/auth/realms/acme/v3_user/digitaniumsignature/jane"),
+        ("bodies_mebibytes_max = 64\n", "/device/v1/enrolments"),
+    ] {
+        let server = TestServer::configured(&format!("[server]\n{configuration}"));
+        server.user("jane");
+        let token = server.token().await;
+        let send = async |length: usize, sent: usize| {
+            let mut stream = connect(&server).await;
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                 authorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&vec![b'x'; sent]).await.unwrap();
+            stream
+        };
+        let mut held = Vec::new();
+        for _ in 0..15 {
+            held.push(send(80_000, 79_000).await);
+        }
+        let until_refused = async {
+            loop {
+                let mut answer = [0; 12];
+                send(79_000, 79_000).await.read_exact(&mut answer).await.unwrap();
+                if answer == *b"HTTP/1.1 503" {
+                    return;
+                }
+            }
+        };
+        let refused = tokio::time::timeout(Duration::from_secs(10), until_refused).await;
+        refused.unwrap_or_else(|_| panic!("{path}: bodies are held without a bound"));
+        drop(held);
     }
 }
 

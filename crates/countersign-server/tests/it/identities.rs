@@ -325,6 +325,31 @@ async fn whoever_calls_themselves_the_ceo_is_not_asked_what_the_ceo_is_asked() {
     assert_eq!(shown(&server, &id(&started))["state"], "finished");
 }
 
+/// Whoever reads a label must see all of it.
+#[tokio::test]
+async fn a_label_with_an_invisible_character_is_refused_from_devices_and_on_the_command_line() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let id = jane.phone().identities[0].id.clone();
+    for letter in ['\u{202e}', '\u{200b}', '\u{feff}'] {
+        let label = format!("c{letter}eo");
+        let mut asks = enrolment(&server, "jane", &server.code("jane"), None, KeyKind::P256);
+        asks.proposed_labels = vec![label.clone()];
+        let file = server.path().join("hidden.json");
+        let enrolled = enrol(&PhoneFile::at(&file), &asks).await.map(drop);
+        assert_eq!(code(enrolled), Some(Code::BadRequest), "{label:?}");
+        let made = Source::Made(KeyKind::P256);
+        let added = jane.device.add_identity(Use::Content, std::slice::from_ref(&label), &made);
+        assert_eq!(code(added.await), Some(Code::BadRequest), "{label:?}");
+        let activation = ["activation", "create", "jane", "--tenant", "acme", "--label", &label];
+        assert!(server.cli(&activation).is_err(), "{label:?}");
+        let labels = ["identity", "label", &id, "--tenant", "acme", "--label", &label];
+        assert!(server.cli(&labels).is_err(), "{label:?}");
+    }
+    server.cli(&["identity", "label", &id, "--tenant", "acme", "--label", "ceo"]).unwrap();
+}
+
 #[tokio::test]
 async fn a_deleted_identity_does_not_come_back_and_its_key_gets_no_other_use() {
     let server = TestServer::new();

@@ -256,6 +256,14 @@ impl TestServer {
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path().join("server.log")).unwrap()
     }
+
+    /// The status of `/readyz`.
+    pub(crate) async fn readiness(&self) -> StatusCode {
+        let log = self.log();
+        let (_, rest) = log.split_once("Health and metrics on ").unwrap();
+        let address = rest.split_whitespace().next().unwrap();
+        reqwest::get(format!("{address}/readyz")).await.unwrap().status()
+    }
 }
 
 impl Drop for TestServer {

@@ -2,7 +2,7 @@
 //! and changes of an identity meanwhile; and of transactions that their caller deletes.
 
 use countersign_core::delivery::DeliveryKind;
-use countersign_core::device::Usage;
+use countersign_core::device::{Device, Usage};
 use countersign_core::engine::{SignatureRequest, Submission};
 use countersign_core::id::{ClientId, IdentityId, UserName};
 use countersign_core::refusal::{
@@ -188,6 +188,27 @@ fn identities_are_listed_only_if_they_match_the_filter() {
         assert_eq!(listed(digests, 9).await, ids(&[janes(0), janes(2), joes()], &[Usage::Digest]));
         let device = Filter { device: Some(janes(1).id()), ..Filter::default() };
         assert_eq!(listed(device, 9).await, []);
+    });
+}
+
+/// The device is named too, so that the store does not search for the label.
+#[test]
+fn a_proposed_label_matches_no_selector_and_no_filter_that_names_the_device() {
+    everywhere(async |fixture: Fixture| {
+        let (tenant, device) = (&acme().tenant, Some(janes(0).id()));
+        let propose = |device: &mut Device| {
+            for identity in &mut device.identities {
+                identity.proposed_labels = vec!["ceo".to_owned()];
+            }
+        };
+        fixture.change(janes(0), propose).await;
+        let selector = Selector { device, ..labelled(&["ceo"]) };
+        let whose = fixture.engine.whose(tenant, std::slice::from_ref(&selector), Usage::Content);
+        assert_eq!(refusal(whose.await), Refusal::NoIdentity);
+        let answer = fixture.engine.start(request(&fixture, vec![selector])).await;
+        assert_eq!(refusal(answer), Refusal::NoIdentity);
+        let filter = Filter { device, labels: vec!["ceo".to_owned()], ..Filter::default() };
+        assert!(fixture.engine.identities(tenant, &filter, 9).await.unwrap().is_empty());
     });
 }
 

@@ -77,6 +77,25 @@ async fn whoever_tries_request_keys_completes_no_more_than_a_minutes_worth_and_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_completes_over_soap_no_more_than_a_minutes_worth_and_not_by_luck() {
+    let fixture = Fixture::configured("[onespan]\ncompletions_per_minute = 3\n").await;
+    let key = fixture.request().await;
+    let code = gateway::code(fixture.jane.phone(), &fixture.fetch(&key).await).unwrap();
+    let complete = async |key: &str| {
+        let guess = format!("{JANE}<requestKey>{key}</requestKey><signature>{code}</signature>");
+        let answer = fixture.soap("authSignature", &guess).await;
+        text(&answer, "statusCodeEnum").to_owned()
+    };
+    for guess in 0..3 {
+        assert_eq!(complete(&format!("{guess:010}")).await, "STAT_NOT_FOUND");
+    }
+    for guess in ["0000000003", &key] {
+        assert_eq!(complete(guess).await, "STAT_ERROR", "asked before the look");
+    }
+    assert_eq!(fixture.state(&key), "taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_was_not_addressed_finds_nothing() {
     let fixture = Fixture::new().await;
     let tablet = TestDevice::enrolled(&fixture.server, "jane", None).await;

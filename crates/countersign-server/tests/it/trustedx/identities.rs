@@ -79,6 +79,10 @@ async fn a_list_gives_what_meets_every_condition() {
     let path = format!("/sign_identities/{}/labels", marked.id);
     assert_eq!(shop.call(Method::PUT, &path, Some(&labels)).await.0, StatusCode::NO_CONTENT);
     assert_eq!(listed(&shop, "?labels=test,vip").await, [marked.id.as_str()]);
+    let hidden = json!({"labels": ["v\u{202e}ip"]});
+    let (status, _) = shop.call(Method::PUT, &path, Some(&hidden)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(listed(&shop, "?labels=test,vip").await, [marked.id.as_str()]);
 }
 
 #[tokio::test]
