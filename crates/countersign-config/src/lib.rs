@@ -57,18 +57,31 @@ use self::layers::Layers;
 /// The whole configuration, one field a section.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// `[server]`
     pub server: ServerConfig,
+    /// `[transactions]`
     pub transactions: TransactionsConfig,
+    /// `[tokens]`
     pub tokens: TokensConfig,
+    /// `[enrolment]`
     pub enrolment: EnrolmentConfig,
+    /// `[locks]`
     pub locks: LocksConfig,
+    /// `[channel]`
     pub channel: ChannelConfig,
+    /// `[onespan]`
     pub onespan: OneSpanConfig,
+    /// `[trustedx]`
     pub trustedx: TrustedXConfig,
+    /// `[delivery]`
     pub delivery: DeliveryConfig,
+    /// `[push]`
     pub push: PushConfig,
+    /// `[store]`
     pub store: StoreConfig,
+    /// `[retention]`
     pub retention: RetentionConfig,
+    /// `[observe]`
     pub observe: ObserveConfig,
 }
 

@@ -50,6 +50,7 @@ pub struct Scopes {
 /// A host that the server may call on behalf of one tenant.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FetchHost {
+    /// The tenant.
     pub tenant: TenantName,
     /// A name or an address, in lower case.
     pub host: String,
@@ -64,9 +65,13 @@ pub struct DeviceType {
     pub platform: Option<String>,
     /// The application that the devices report; `None` for any.
     pub application: Option<String>,
+    /// The name of the type, as its applications read it.
     pub id: String,
+    /// The name of the service that wakes the devices, as the applications read it.
     pub notifications_service_id: String,
+    /// The scheme of URIs that open the application.
     pub wakeup_uri_scheme: String,
+    /// The name of the verification policy, as the applications read it.
     pub verification_policy: String,
     /// The digest algorithm for HTML if a request names none.
     pub digest_algorithm: Option<Hash>,

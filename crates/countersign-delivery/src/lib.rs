@@ -47,8 +47,11 @@ pub type ResultBody = fn(&Transaction) -> Option<Vec<u8>>;
 /// The clients that make calls, as the operator configured them.
 pub struct Callers {
     pub keys: PrivateKeys,
+    /// The client for callbacks.
     pub webhook: CallbackClient,
+    /// The clients for push services.
     pub pushes: Pushes,
+    /// Renders the bodies of callbacks.
     pub result_body: ResultBody,
 }
 

@@ -38,8 +38,11 @@ pub struct Outbound {
 
 /// A complete head of an answer, and the part of its body that was read.
 pub struct OutboundAnswer {
+    /// The status.
     pub status: StatusCode,
+    /// The headers.
     pub headers: HeaderMap,
+    /// The part of the body that was read.
     pub body: Bytes,
 }
 

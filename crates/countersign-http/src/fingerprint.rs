@@ -10,6 +10,8 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context, SHA256};
 use countersign_core::spec::{Callback, Clocks, Recipients};
 
+/// The SHA-256 of a request, computed part by part. Two requests with the same fingerprint ask for
+/// the same.
 pub struct Fingerprint(Context);
 
 impl Default for Fingerprint {
@@ -19,10 +21,12 @@ impl Default for Fingerprint {
 }
 
 impl Fingerprint {
+    /// The fingerprint of no parts.
     pub fn new() -> Self {
         Self(Context::new(&SHA256))
     }
 
+    /// Adds bytes, after their length.
     pub fn part(&mut self, bytes: &[u8]) {
         self.0.update(&(bytes.len() as u64).to_be_bytes());
         self.0.update(bytes);
@@ -42,6 +46,7 @@ impl Fingerprint {
         self.number(duration.map(|duration| milliseconds(duration).unwrap_or(u64::MAX)));
     }
 
+    /// Adds the addressed devices.
     pub fn recipients(&mut self, recipients: &Recipients) {
         let devices = match recipients {
             Recipients::Any => &[],
@@ -54,6 +59,7 @@ impl Fingerprint {
         }
     }
 
+    /// Adds the timeouts.
     pub fn clocks(&mut self, clocks: Clocks) {
         let (first, second) = match clocks {
             Clocks::Two { go_online, sign } => (go_online, Some(sign)),

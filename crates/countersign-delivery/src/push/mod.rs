@@ -119,8 +119,10 @@ pub enum BadRegistration {
     Address(#[from] BadAddress),
     #[error("the endpoint may not be called: {0}")]
     Forbidden(#[from] Forbidden),
+    /// The endpoint of a Web Push subscription is not a plain URL.
     #[error("a webpush endpoint is a URL without user name and password")]
     Endpoint,
+    /// The language is not a language tag (RFC 5646).
     #[error("`language` is a language's tag, such as de or pt-BR")]
     Language,
 }

@@ -27,7 +27,9 @@ pub struct Start {
     pub(super) clocks: Clocks,
     pub(super) pin_required: bool,
     pub(super) notice: Option<String>,
+    /// The content to be signed.
     pub content: Content,
+    /// The callback, if one is asked for.
     pub callback: Option<Callback>,
 }
 

@@ -11,18 +11,26 @@ use serde_json::Value;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct BodyParameters {
+    /// The name of the user.
     #[serde(rename = "userID")]
     pub user_id: BodyMember,
+    /// The name of the tenant.
     pub domain: BodyMember,
+    /// The request key of a transaction.
     #[serde(rename = "requestKey")]
     pub request_key: BodyMember,
+    /// The challenge key of a login.
     #[serde(rename = "challengeKey")]
     pub challenge_key: BodyMember,
+    /// The serial number of a device.
     #[serde(rename = "serialNumber")]
     pub serial_number: BodyMember,
+    /// The signature: a code, or a CMS in base64.
     pub signature: BodyMember,
+    /// The id of the application on the phone.
     #[serde(rename = "digipassInstanceID")]
     pub digipass_instance_id: BodyMember,
+    /// The address for pushes, encrypted.
     #[serde(rename = "encryptedNotificationID")]
     pub encrypted_notification_id: BodyMember,
 }

@@ -40,7 +40,9 @@ pub enum ProcessKind {
 #[derive(Clone, Debug)]
 pub struct Create {
     pub(super) operation: Operation,
+    /// The content to be signed.
     pub content: Content,
+    /// The document that the device shows, if it is not the content.
     pub document: Option<Document>,
     /// The algorithm that the request names; the process then accepts no other.
     pub hash: Option<Hash>,

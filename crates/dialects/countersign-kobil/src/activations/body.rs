@@ -28,6 +28,10 @@ struct ActivationFields {
 }
 
 impl NewCode {
+    /// Parses the body of the request.
+    /// 
+    /// # Errors
+    /// Names the first invalid member.
     pub fn parse(body: &[u8]) -> Result<Self, BadBody> {
         let fields: ActivationFields = object(body)?;
         let code: Option<String> = optional(fields.activation_code, "activationCode", "a string")?;
@@ -74,11 +78,17 @@ fn moment(raw: Option<Box<RawValue>>) -> Result<Option<Timestamp>, BadBody> {
 /// enrolment.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct ActivationRequest {
+    /// Whether `responseQrType` asks for a QR code.
     pub qr_type: bool,
+    /// Whether `qrCode` asks for a QR code.
     pub qr_code: bool,
 }
 
 impl ActivationRequest {
+    /// Parses the query of the request.
+    /// 
+    /// # Errors
+    /// Names the first invalid parameter.
     pub fn of(uri: &Uri) -> Result<Self, BadBody> {
         let mut asked = Self::default();
         let query = uri.query().unwrap_or("").as_bytes();

@@ -11,21 +11,28 @@ use countersign_http::json_members::{BadBody, bad, object, optional};
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Profile {
+    /// `firstName`, as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_name: Option<String>,
+    /// `lastName`, as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_name: Option<String>,
+    /// `email`, as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// `Enabled`; true by default.
     pub enabled: bool,
+    /// `attributes`, as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Box<RawValue>>,
+    /// `RequiredActions`, as they were sent.
     pub required_actions: Vec<String>,
 }
 
 /// A request to create a user.
 #[derive(Debug)]
 pub struct NewUser {
+    /// The name of the user.
     pub name: UserName,
     /// A [`Profile`], in its stored form.
     pub profile: String,
@@ -36,6 +43,7 @@ pub struct NewUser {
 pub enum BadUser {
     /// The user's name is absent.
     Nameless,
+    /// A member is invalid.
     Body(BadBody),
 }
 
@@ -61,6 +69,10 @@ struct UserFields {
 }
 
 impl NewUser {
+    /// Parses the body of the request.
+    /// 
+    /// # Errors
+    /// Names the first invalid member.
     pub fn parse(body: &[u8]) -> Result<Self, BadUser> {
         let fields: UserFields = object(body)?;
         let name: Option<String> = optional(fields.username, "username", "a string")?;

@@ -34,6 +34,7 @@ pub enum Style {
 #[derive(Debug)]
 pub struct SoapCall {
     pub(super) command: SoapCommand,
+    /// The style of the command and of its answer.
     pub style: Style,
     element: Element,
 }
@@ -41,14 +42,19 @@ pub struct SoapCall {
 /// The reason why a message is invalid; a fault for its sender.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotSoap {
+    /// It is not well-formed XML, or exceeds a limit.
     #[error("{0}")]
     Xml(#[from] BadXml),
+    /// The body is not an envelope.
     #[error("the body is not an envelope of SOAP 1.1")]
     NotEnvelope,
+    /// The envelope has the namespace of another version.
     #[error("only SOAP 1.1 is spoken here")]
     OtherVersion,
+    /// A header has `mustUnderstand`, which no header here may have.
     #[error("the header asks for something that is not understood")]
     Mandatory,
+    /// The body of the envelope has no command, or several.
     #[error("the envelope's Body must hold exactly one command")]
     NotOneCommand,
     #[error(
@@ -56,6 +62,7 @@ pub enum NotSoap {
          cancelAuthSignatureRequest, authUserRequest or getSecureChallenge in the namespace {}",
         xml::SIGNATURE
     )]
+    /// The command is none of those that are served.
     UnknownCommand,
 }
 
@@ -69,7 +76,9 @@ const LOGIN: &str = "Log in?";
 /// A parsed command, with the component type that the caller gives.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RequestedAttributes {
+    /// The component type that the caller gives.
     pub component: String,
+    /// The command.
     pub what: What,
 }
 
@@ -93,6 +102,7 @@ pub enum What {
 /// The user who is to sign.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NamedUser {
+    /// The name of the user.
     pub id: String,
     pub(super) domain: Option<String>,
 }
