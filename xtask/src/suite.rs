@@ -17,7 +17,7 @@ use crate::{machine, tidy};
 const DEMO_MAX: Duration = Duration::from_mins(20);
 
 /// The time for each fuzz target in the suite, in seconds; `cargo xtask fuzz` takes longer.
-const FUZZ_SECONDS: u64 = 15;
+const FUZZ_SECONDS: u64 = 5;
 
 /// Runs all checks. Returns whether all passed.
 pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {

@@ -143,7 +143,7 @@ pub enum Notification {
 /// Wakes connected devices and waiting callers, wherever they are connected.
 pub trait Notifier: Send + Sync {
     /// Sends a notification. Does not wait, and does not report whether it arrived.
-    fn notify(&self, bell: Notification);
+    fn notify(&self, notification: Notification);
 
     /// Whether one of the user's addressed devices is connected, as far as is known.
     fn online(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool;

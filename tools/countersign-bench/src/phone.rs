@@ -53,12 +53,12 @@ impl Phone {
         let opened = tokio_tungstenite::client_async_with_config(request, stream, Some(limits));
         let (socket, _) = opened.await.context("the WebSocket handshake failed")?;
         let mut phone = Self { socket, n: 0 };
-        let Message::Challenge(Challenge { nonce }) = phone.heard().await?.message else {
+        let Message::Challenge(Challenge { nonce }) = phone.next_message().await?.message else {
             bail!("the channel did not begin with a challenge");
         };
         let proof = jws::sign_hello(&keys.phone.auth_key, &keys.name, &target.origin, &nonce);
         phone.say(Request::Hello(Hello { device: keys.name.clone(), proof })).await?;
-        match phone.heard().await?.message {
+        match phone.next_message().await?.message {
             Message::Welcome(_) => Ok(phone),
             other => bail!("the channel did not welcome the device: {other:?}"),
         }
@@ -67,14 +67,14 @@ impl Phone {
     /// Waits for an offer, takes it, and signs the content.
     pub(super) async fn sign(&mut self, keys: &Keys) -> anyhow::Result<Signed> {
         let Offer { id, .. } = loop {
-            match self.heard().await?.message {
+            match self.next_message().await?.message {
                 Message::Offer(offer) => break offer,
                 Message::Withdrawn(_) => {}
                 other => bail!("a message other than an offer: {other:?}"),
             }
         };
         self.say(Request::Take(Take { id, pin_proof: None })).await?;
-        let taken = match self.heard().await?.message {
+        let taken = match self.next_message().await?.message {
             Message::Taken(taken) => taken,
             other => bail!("a take was answered {other:?}"),
         };
@@ -89,7 +89,7 @@ impl Phone {
         let cms = Signature::Cms { identity, algorithm: None, value };
         let completed = Instant::now();
         self.say(Request::Finish(Finish { id, signature: cms, match_code: None })).await?;
-        match self.heard().await?.message {
+        match self.next_message().await?.message {
             Message::Finished(_) => {
                 Ok(Signed { signature, completed, acknowledged: Instant::now() })
             }
@@ -115,7 +115,7 @@ impl Phone {
         Ok(self.socket.send(Frame::text(text)).await?)
     }
 
-    async fn heard(&mut self) -> anyhow::Result<FromServer> {
+    async fn next_message(&mut self) -> anyhow::Result<FromServer> {
         loop {
             match self.socket.next().await.context("the channel was cut")?? {
                 Frame::Text(text) => return Ok(FromServer::parse(&text)?),

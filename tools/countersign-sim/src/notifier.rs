@@ -15,8 +15,8 @@ pub struct FakeNotifier(Arc<Mutex<FakeConnections>>);
 
 #[derive(Debug, Default)]
 struct FakeConnections {
-    hearing: Reachability,
-    rings: Vec<Received>,
+    reachability: Reachability,
+    received: Vec<Received>,
     present: BTreeSet<(TenantName, UserName, DeviceId)>,
 }
 
@@ -39,57 +39,57 @@ pub enum Received {
 }
 
 impl FakeNotifier {
-    fn wires(&self) -> MutexGuard<'_, FakeConnections> {
+    fn connections(&self) -> MutexGuard<'_, FakeConnections> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on, loses every notification.
-    pub fn deafen(&self) {
-        self.wires().hearing = Reachability::Nothing;
+    pub fn lose_all(&self) {
+        self.connections().reachability = Reachability::Nothing;
     }
 
     /// From now on, loses notifications at random.
-    pub fn half_deafen(&self, prng: Prng) {
-        self.wires().hearing = Reachability::Half(prng);
+    pub fn lose_half(&self, prng: Prng) {
+        self.connections().reachability = Reachability::Half(prng);
     }
 
     /// Marks a device as connected.
     pub fn connect(&self, tenant: &TenantName, user: &UserName, device: DeviceId) {
-        self.wires().present.insert((tenant.clone(), user.clone(), device));
+        self.connections().present.insert((tenant.clone(), user.clone(), device));
     }
 
     /// Marks a device as disconnected.
     pub fn disconnect(&self, tenant: &TenantName, user: &UserName, device: DeviceId) {
-        self.wires().present.remove(&(tenant.clone(), user.clone(), device));
+        self.connections().present.remove(&(tenant.clone(), user.clone(), device));
     }
 
     /// The recorded notifications, in order.
     #[must_use]
-    pub fn rings(&self) -> Vec<Received> {
-        self.wires().rings.clone()
+    pub fn received(&self) -> Vec<Received> {
+        self.connections().received.clone()
     }
 }
 
 impl Notifier for FakeNotifier {
-    fn notify(&self, bell: Notification) {
-        let mut wires = self.wires();
-        let heard = match &mut wires.hearing {
+    fn notify(&self, notification: Notification) {
+        let mut connections = self.connections();
+        let arrives = match &mut connections.reachability {
             Reachability::All => true,
             Reachability::Nothing => false,
             Reachability::Half(prng) => prng.one_in(2),
         };
-        if heard {
-            match bell {
+        if arrives {
+            match notification {
                 Notification::Offer(transaction) => {
-                    wires.rings.push(Received::Offer(transaction.spec.id));
+                    connections.received.push(Received::Offer(transaction.spec.id));
                 }
                 Notification::Ended(transaction) => {
-                    wires.rings.push(Received::Ended(transaction.spec.id));
+                    connections.received.push(Received::Ended(transaction.spec.id));
                 }
                 // Ignored: a worker of the simulation polls.
                 Notification::NewDelivery => {}
                 Notification::Disconnect { tenant, user, recipients } => {
-                    wires.present.retain(|present| {
+                    connections.present.retain(|present| {
                         present.0 != tenant || present.1 != user || !recipients.includes(present.2)
                     });
                 }
@@ -101,6 +101,6 @@ impl Notifier for FakeNotifier {
         let is_meant = |(of, at, device): &(TenantName, UserName, DeviceId)| {
             of == tenant && at == user && recipients.includes(*device)
         };
-        self.wires().present.iter().any(is_meant)
+        self.connections().present.iter().any(is_meant)
     }
 }

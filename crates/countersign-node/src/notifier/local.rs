@@ -175,8 +175,8 @@ impl Presence {
 }
 
 impl Notifier for LocalNotifier {
-    fn notify(&self, bell: Notification) {
-        match bell {
+    fn notify(&self, notification: Notification) {
+        match notification {
             Notification::Offer(transaction) => {
                 self.tell(&transaction, &[ConnectionEvent::Offer(Arc::clone(&transaction))]);
             }

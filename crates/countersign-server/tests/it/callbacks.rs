@@ -90,7 +90,7 @@ impl Shop {
     }
 
     /// Reads the outstanding deliveries until they are as wanted.
-    fn unpaid_until(&self, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    fn outbox_until(&self, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let begun = Instant::now();
         loop {
             let outbox = self.outbox();
@@ -102,9 +102,9 @@ impl Shop {
     }
 
     /// Reads the only delivery until its last outcome is this.
-    fn unpaid_with(&self, outcome: &str) -> Value {
+    fn delivery_with(&self, outcome: &str) -> Value {
         let told = |one: &Value| one["outcome"].as_str().is_some_and(|told| told.contains(outcome));
-        self.unpaid_until(|outbox| outbox.iter().any(told)).remove(0)
+        self.outbox_until(|outbox| outbox.iter().any(told)).remove(0)
     }
 
     /// Whether a call is signed only with the client's secret.
@@ -178,7 +178,7 @@ async fn a_callback_carries_the_result_once_and_can_be_checked() {
         "message": "Transaction signed successfully", "status": "OK", "subSystem": 5,
     });
     assert_eq!(result(&call), expected);
-    shop.unpaid_until(<[Value]>::is_empty);
+    shop.outbox_until(<[Value]>::is_empty);
     assert!(!receiver.has_more(), "what was taken is not sent again");
 }
 
@@ -238,7 +238,7 @@ async fn a_receiver_that_asks_for_a_wait_gets_it_and_then_the_same_again() {
         assert!(shop.signed(call));
         assert_eq!((call.id(), &call.body), (calls[0].id(), &calls[0].body));
     }
-    shop.unpaid_until(<[Value]>::is_empty);
+    shop.outbox_until(<[Value]>::is_empty);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -277,7 +277,7 @@ async fn whatever_a_receiver_does_costs_no_more_than_its_time() {
         shop.ends(reference, &receiver.url()).await;
         receiver.next().await;
         let host = format!("127.0.0.1:{}", receiver.address.port());
-        shop.unpaid_until(|outbox| {
+        shop.outbox_until(|outbox| {
             outbox.iter().any(|one| {
                 one["host"] == *host
                     && one["outcome"].as_str().is_some_and(|outcome| outcome.contains(told))
@@ -292,7 +292,7 @@ async fn whatever_a_receiver_does_costs_no_more_than_its_time() {
     shop.ends("flood", &flood.url()).await;
     flood.next().await;
     let host = format!("127.0.0.1:{}", flood.address.port());
-    shop.unpaid_until(|outbox| outbox.iter().all(|one| one["host"] != *host));
+    shop.outbox_until(|outbox| outbox.iter().all(|one| one["host"] != *host));
     let taken = flood.sent.load(Ordering::Relaxed);
     assert!(taken < 16 * 1024 * 1024, "{taken} bytes were taken");
 }
@@ -311,7 +311,7 @@ async fn a_redirect_is_not_followed() {
         shop.ends(reference, &receiver.url()).await;
         receiver.next().await;
         let told = |one: &Value| one["outcome"] == told;
-        shop.unpaid_until(|outbox| outbox.iter().any(told));
+        shop.outbox_until(|outbox| outbox.iter().any(told));
     }
     assert!(!elsewhere.has_more());
     assert_eq!(elsewhere.connections.load(Ordering::Relaxed), 0);
@@ -323,10 +323,10 @@ async fn a_receiver_that_cannot_prove_its_name_is_told_nothing() {
     let strangers = Authority::new();
     let mut other_name = Receiver::named(&shop.authority, "shop.example").await;
     shop.ends("other-name", &other_name.url()).await;
-    assert_eq!(shop.unpaid_with("certificate")["state"], "waiting");
+    assert_eq!(shop.delivery_with("certificate")["state"], "waiting");
     let mut other_authority = Receiver::new(&strangers, |_, _| OK).await;
     shop.ends("other-authority", &other_authority.url()).await;
-    shop.unpaid_until(|outbox| {
+    shop.outbox_until(|outbox| {
         outbox.iter().filter(|one| one["outcome"].to_string().contains("certificate")).count() == 2
     });
     assert!(!other_name.has_more() && !other_authority.has_more());
@@ -380,7 +380,7 @@ async fn an_address_that_was_allowed_once_is_not_called_when_it_no_longer_is() {
     let mut receiver = shop.receiver(|_, _| Act::Answer("503 Later")).await;
     shop.ends("before", &receiver.url()).await;
     receiver.next().await;
-    shop.unpaid_with("answered 503");
+    shop.delivery_with("answered 503");
     let file = shop.server.path().join("countersign.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     assert_eq!(shop.server.stop(), Some(0));
@@ -389,7 +389,7 @@ async fn an_address_that_was_allowed_once_is_not_called_when_it_no_longer_is() {
     }
     std::fs::write(&file, text.replace("\"127.0.0.0/8\"", "")).unwrap();
     shop.server.restart();
-    shop.unpaid_with("not called: its host is not on the public internet");
+    shop.delivery_with("not called: its host is not on the public internet");
     assert!(!receiver.has_more());
 }
 
@@ -398,14 +398,14 @@ async fn a_result_outlives_the_process_that_owed_it() {
     let mut shop = Shop::open("").await;
     let port = shop.receiver(|_, _| OK).await.address.port(); // No server listens there any more.
     shop.ends("survivor", &format!("https://localhost:{port}/")).await;
-    let owed = shop.unpaid_with("not reached");
+    let owed = shop.delivery_with("not reached");
     shop.server.crash();
     let mut receiver = Receiver::at(&shop.authority, port).await;
     let call = receiver.next().await;
     assert_eq!(call.id(), owed["id"].as_str().unwrap());
     assert!(shop.signed(&call));
     assert_eq!(result(&call)["data"]["resultCode"], "DEVICE_GO_ONLINE_TIMEOUT");
-    shop.unpaid_until(<[Value]>::is_empty);
+    shop.outbox_until(<[Value]>::is_empty);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -420,7 +420,7 @@ async fn what_was_given_up_is_listed_and_replayed() {
         .await;
     shop.ends("dead", &receiver.url()).await;
     let dead_letters = |outbox: &[Value]| outbox.iter().all(|one| one["state"] == "dead_letter");
-    let dead = shop.unpaid_until(dead_letters).remove(0);
+    let dead = shop.outbox_until(dead_letters).remove(0);
     assert_eq!(dead["outcome"], "answered 500");
     let id = dead["id"].as_str().unwrap();
     let log = shop.server.log();
@@ -430,13 +430,13 @@ async fn what_was_given_up_is_listed_and_replayed() {
     let mut first = receiver.next().await;
     // Given up each time the receiver fails, whatever happened before.
     for _ in 0..8 {
-        shop.unpaid_until(dead_letters);
+        shop.outbox_until(dead_letters);
         if shop.outbox().is_empty() {
             break;
         }
         assert_eq!(replay(id).unwrap(), json!({"replayed": 1}));
     }
-    shop.unpaid_until(<[Value]>::is_empty);
+    shop.outbox_until(<[Value]>::is_empty);
     while receiver.has_more() {
         let call = receiver.next().await;
         assert_eq!((call.id(), &call.body), (id, &first.body));
@@ -452,5 +452,5 @@ async fn http_2_is_used_where_it_is_offered() {
     let (address, mut versions) = receiver::offering_http2(&shop.authority).await;
     shop.ends("newer", &format!("https://localhost:{}/", address.port())).await;
     assert_eq!(versions.recv().await, Some(http::Version::HTTP_2));
-    shop.unpaid_until(<[Value]>::is_empty);
+    shop.outbox_until(<[Value]>::is_empty);
 }

@@ -30,8 +30,8 @@ fn a_transaction_is_started_offered_taken_and_finished_with_a_proof() {
         assert_eq!(proof(&done).transaction(), started.spec.id.bytes());
         assert_eq!(fixture.found(&started).await.value, *done);
         assert_eq!(fixture.offers(janes(0)).await.unwrap(), []);
-        let rings = [Received::Offer(started.spec.id), Received::Ended(started.spec.id)];
-        assert_eq!(fixture.notifier.rings(), rings);
+        let received = [Received::Offer(started.spec.id), Received::Ended(started.spec.id)];
+        assert_eq!(fixture.notifier.received(), received);
     });
 }
 
@@ -140,10 +140,10 @@ fn a_start_queues_pushes_only_to_absent_devices_with_a_push_address() {
 #[test]
 fn a_start_without_notify_everybody_queues_no_push() {
     everywhere(async |fixture: Fixture| {
-        for (announced, rings) in [(Notify::Online, 1), (Notify::Nobody, 0)] {
-            let before = fixture.notifier.rings().len();
+        for (announced, received) in [(Notify::Online, 1), (Notify::Nobody, 0)] {
+            let before = fixture.notifier.received().len();
             fixture.start(SignatureRequest { announced, ..fixture.request() }).await;
-            assert_eq!(fixture.notifier.rings().len() - before, rings);
+            assert_eq!(fixture.notifier.received().len() - before, received);
             assert_eq!(fixture.deliveries().await, []);
         }
     });
@@ -178,7 +178,7 @@ fn a_start_without_time_to_come_online_and_without_a_device_ends_at_once_with_it
         let offline = fixture.start(request.clone()).await;
         assert_eq!(fixture.outcome(&offline).await, Some(Outcome::Expired));
         assert_eq!(fixture.deliveries().await, [(offline.spec.id, DeliveryKind::Callback)]);
-        assert_eq!(fixture.notifier.rings(), [Received::Ended(offline.spec.id)]);
+        assert_eq!(fixture.notifier.received(), [Received::Ended(offline.spec.id)]);
 
         fixture.notifier.connect(&request.tenant, &request.user, janes(1).id());
         request.id = fixture.id();
@@ -273,11 +273,11 @@ fn only_the_client_that_started_a_transaction_can_cancel_it_and_only_for_its_use
 #[test]
 fn lost_notifications_change_no_outcome() {
     let mut told = Vec::new();
-    for deaf in [false, true] {
+    for unreachable in [false, true] {
         countersign_sim::block_on(async {
             let fixture = Fixture::on(Store::memory(), countersign_sim::NoFaults).await;
-            if deaf {
-                fixture.notifier.deafen();
+            if unreachable {
+                fixture.notifier.lose_all();
             }
             let (finished, declined) =
                 (fixture.start(fixture.request()).await, fixture.start(fixture.request()).await);
@@ -290,7 +290,7 @@ fn lost_notifications_change_no_outcome() {
                 .await
                 .unwrap();
             fixture.cancel(&cancelled).await.unwrap();
-            assert_eq!(fixture.notifier.rings().is_empty(), deaf);
+            assert_eq!(fixture.notifier.received().is_empty(), unreachable);
             let deliveries = fixture.deliveries().await;
             let mut outcomes = Vec::new();
             for transaction in [&finished, &declined, &cancelled] {

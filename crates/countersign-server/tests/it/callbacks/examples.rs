@@ -64,6 +64,6 @@ async fn the_examples_of_the_documents_check_what_they_get() {
         let mut line = String::new();
         printed.read_line(&mut line).unwrap();
         assert!(line.ends_with(" DEVICE_GO_ONLINE_TIMEOUT\n"), "{file}: {line}");
-        shop.unpaid_until(<[Value]>::is_empty);
+        shop.outbox_until(<[Value]>::is_empty);
     }
 }

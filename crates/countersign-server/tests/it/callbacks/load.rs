@@ -47,7 +47,7 @@ async fn a_burst_of_ends_is_delivered_soon_and_each_once() {
     println!("{COUNT} ends: the last delivery came {behind:?} after the last end; {memory}");
     assert!(behind < Duration::from_secs(4), "{behind:?}");
     assert!(seen.values().all(|times| *times == 1), "a healthy receiver gets each once");
-    shop.unpaid_until(<[Value]>::is_empty);
+    shop.outbox_until(<[Value]>::is_empty);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,9 +97,9 @@ async fn a_receiver_that_was_away_and_then_busy_gets_every_result() {
     let (url, port) = (gone.url(), gone.address.port());
     drop(gone);
     burst(&shop, COUNT, &url).await;
-    shop.unpaid_until(|outbox| outbox.iter().any(|one| one["outcome"].is_string()));
+    shop.outbox_until(|outbox| outbox.iter().any(|one| one["outcome"].is_string()));
     let log = || shop.server.log().contains("Circuit opened for");
-    shop.unpaid_until(|outbox| outbox.len() == COUNT.min(1_000) && log());
+    shop.outbox_until(|outbox| outbox.len() == COUNT.min(1_000) && log());
 
     let attempts: u64 = shop.outbox().iter().map(|one| one["attempts"].as_u64().unwrap()).sum();
     assert!(attempts < 200, "while it is away it is hardly called: {attempts} attempts");
@@ -112,7 +112,7 @@ async fn a_receiver_that_was_away_and_then_busy_gets_every_result() {
     let good = move |call: &Call| call.at.duration_since(begun) >= Duration::from_secs(2);
     let seen = seen(&mut receiver, COUNT, good).await;
     assert_eq!(seen.len(), COUNT);
-    shop.unpaid_until(<[Value]>::is_empty);
+    shop.outbox_until(<[Value]>::is_empty);
     let (last, memory) = (begun.elapsed(), shop.server.memory());
     println!("{COUNT} results, all taken {last:?} after the receiver came back; {memory}");
     assert!(shop.server.log().contains("Circuit closed for"));

@@ -29,7 +29,7 @@ struct ActivationFields {
 
 impl NewCode {
     /// Parses the body of the request.
-    /// 
+    ///
     /// # Errors
     /// Names the first invalid member.
     pub fn parse(body: &[u8]) -> Result<Self, BadBody> {
@@ -86,7 +86,7 @@ pub struct ActivationRequest {
 
 impl ActivationRequest {
     /// Parses the query of the request.
-    /// 
+    ///
     /// # Errors
     /// Names the first invalid parameter.
     pub fn of(uri: &Uri) -> Result<Self, BadBody> {

@@ -70,7 +70,7 @@ struct UserFields {
 
 impl NewUser {
     /// Parses the body of the request.
-    /// 
+    ///
     /// # Errors
     /// Names the first invalid member.
     pub fn parse(body: &[u8]) -> Result<Self, BadUser> {

@@ -18,12 +18,12 @@ const STEPS: usize = 500;
 
 /// Runs one seed, and answers its trace. The same seed gives the same trace.
 fn simulate(seed: u64) -> Vec<String> {
-    let mut town = Simulation::new(seed);
+    let mut simulation = Simulation::new(seed);
     for _ in 0..STEPS {
-        town.step();
+        simulation.step();
     }
-    town.end();
-    town.into_story()
+    simulation.end();
+    simulation.into_log()
 }
 
 /// The count of each kind of line in the traces, to show that the operations did occur.

@@ -91,8 +91,8 @@ impl Simulation {
             let notifier = FakeNotifier::default();
             match nth {
                 0 => {}
-                1 => notifier.half_deafen(prng.fork()),
-                _ => notifier.deafen(),
+                1 => notifier.lose_half(prng.fork()),
+                _ => notifier.lose_all(),
             }
             let clock = time.ahead_by(Duration::from_millis(400 * nth as u64));
             Rc::new(Engine::new(store.clone(), notifier, clock, POLICY))
@@ -203,7 +203,7 @@ impl Simulation {
         assert_eq!(self.model.outstanding.keys().find(forgotten), None, "no delivery is lost");
     }
 
-    pub(super) fn into_story(mut self) -> Vec<String> {
+    pub(super) fn into_log(mut self) -> Vec<String> {
         std::mem::take(&mut self.trace)
     }
 
