@@ -1,9 +1,8 @@
 //! OneSpan's bodies: SOAP of relying applications.
 
 use countersign_core::limits::{CONTENT_BYTES_MAX, ROWS_MAX};
-use countersign_onespan::soap::body::{
-    BadParameter, Data, RequestedAttributes, SoapCall, Style, What,
-};
+use countersign_onespan::soap::body::{Data, RequestedAttributes, SoapCall, Style, What};
+use countersign_onespan::soap::invalid::BadParameter;
 use countersign_wire::statement::Statement;
 
 /// A command that is read names who asks, holds no reference that could grow, and what it wants

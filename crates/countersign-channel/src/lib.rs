@@ -4,7 +4,6 @@
 //! This crate authenticates and translates; the engine decides.
 
 #![allow(
-    missing_docs,
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,

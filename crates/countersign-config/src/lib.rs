@@ -5,7 +5,6 @@
 //! This is the only module that reads the environment.
 
 #![allow(
-    missing_docs,
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,

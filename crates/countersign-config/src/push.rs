@@ -57,24 +57,40 @@ pub struct SenderConfig {
 /// The settings of one push service.
 #[derive(Clone, Debug)]
 pub enum ServiceConfig {
+    /// Apple's push notification service (APNs).
     Apns {
+        /// The service's address.
         endpoint: Url,
+        /// The file with the signing key, PKCS#8 PEM, as Apple gives it (`.p8`).
         key_file: PathBuf,
+        /// The key's id at Apple.
         key_id: String,
+        /// The id of the developer's team at Apple.
         team_id: String,
+        /// The application's bundle id.
         topic: String,
+        /// How the phone handles the push.
         kind: ApnsPushType,
     },
+    /// Firebase Cloud Messaging (FCM).
     Fcm {
+        /// The service's address.
         endpoint: Url,
+        /// The file with the service account, JSON, as Google gives it.
         service_account_file: PathBuf,
     },
+    /// Web Push (RFC 8030), with VAPID (RFC 8292).
     WebPush {
+        /// The file with the server's key, PKCS#8 PEM.
         key_file: PathBuf,
+        /// Where the push service reaches the operator: a `mailto:` or `https:` URI.
         contact: String,
     },
+    /// A service of the operator's own, which is called with a signed request.
     Webhook {
+        /// The service's address.
         url: Url,
+        /// The file with the secret that signs the requests.
         secret_file: PathBuf,
     },
 }

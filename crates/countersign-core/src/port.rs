@@ -1,8 +1,8 @@
 //! The ports of the core: all traits through which it reaches the world.
 //!
 //! [`Ledger`] is the durable truth. [`Notifier`] wakes connected devices and waiting callers, and
-//! may lose a notification. [`Keys`] signs with private keys. [`Clock`] and [`Entropy`] are time and
-//! randomness. The contract of each trait is written here, and one test suite checks it against
+//! may lose a notification. [`Keys`] signs with private keys. [`Clock`] and [`Entropy`] are time
+//! and randomness. The contract of each trait is written here, and one test suite checks it against
 //! every adapter.
 
 mod commit;

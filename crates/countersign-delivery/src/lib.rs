@@ -11,7 +11,6 @@
 //! is durable, and never to an address that the guard forbids.
 
 #![allow(
-    missing_docs,
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
@@ -46,6 +45,7 @@ pub type ResultBody = fn(&Transaction) -> Option<Vec<u8>>;
 
 /// The clients that make calls, as the operator configured them.
 pub struct Callers {
+    /// The keys of callbacks.
     pub keys: PrivateKeys,
     /// The client for callbacks.
     pub webhook: CallbackClient,

@@ -200,6 +200,7 @@ mod tests {
 
     /// The look-ups are on threads, as the system's are, and nobody waits for them any longer.
     #[tokio::test]
+    #[expect(clippy::await_holding_lock, reason = "the threads that look names up wait for it")]
     async fn a_thread_counts_until_it_comes_back_although_its_caller_gave_up() {
         static HANGS: Mutex<()> = Mutex::new(());
         let look = |name: &str| {

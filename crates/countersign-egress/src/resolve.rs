@@ -248,6 +248,7 @@ mod tests {
 
     /// The HTTP client awaits the answer in a task of its own.
     #[tokio::test(start_paused = true)]
+    #[expect(clippy::async_yields_async, reason = "another task awaits the answer")]
     async fn a_look_up_is_counted_for_the_tenant_of_the_task_that_asked() {
         let (resolver, globex) = (hanging_for_acme(), "globex".parse().unwrap());
         let ask = async |tenant: &TenantName, name: &str| {

@@ -16,20 +16,28 @@ use countersign_egress::resolve::Resolver;
 /// The reason why a callback is refused; a sentence for the caller.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadCallback {
+    /// The URL is too long.
     #[error("it is longer than {CALLBACK_URL_BYTES_MAX} bytes")]
     Long,
+    /// It cannot be parsed as a URL.
     #[error("it is not a URL")]
     NotUrl,
+    /// The scheme is not HTTPS.
     #[error("it does not begin with https://")]
     NotHttps,
+    /// It has a user name or a password.
     #[error("it carries a user name or a password")]
     Credentials,
+    /// It is at a forbidden address.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// There are too many headers.
     #[error("there are more than {CALLBACK_HEADERS_MAX} headers")]
     ManyHeaders,
+    /// A name or a value of a header is invalid.
     #[error("`{0}` is not a header that can be sent")]
     Header(String),
+    /// The delivery sets this header itself.
     #[error("the header `{0}` is not the caller's to set")]
     Reserved(String),
 }

@@ -1,7 +1,6 @@
 //! The engine as a process runs it: clock, notifier, waiting callers, supervised tasks, authority.
 
 #![allow(
-    missing_docs,
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,

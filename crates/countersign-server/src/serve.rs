@@ -74,17 +74,15 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
 
     let _lock = ServerLock::take(&config.store.data)?;
     let store = open(&config, OpenFor::Serve)?;
+    let (system, known) = (System::default(), KnownNetworks::default());
     let notifier = LocalNotifier::new(config.transactions.waiting_per_client_max);
-    let system = System::default();
     let core = Arc::new(Engine::new(store.clone(), notifier, system.clone(), policy(&config)));
     let begun = core.now();
     let tls = tls::prepare(&config.server, &config.store.data, clock::system_time(core.now()))?;
-    let known = KnownNetworks::default();
     let listener = Listener::public(&config.server, tls, known.clone())?;
     let port = listener.address().port();
     let names = Names::of_system();
-    let guard = Guard::new(config.delivery.allowed_networks.clone());
-    let resolver = Resolver::new(guard, names.clone());
+    let resolver = resolver(&config, &names);
     let (keys, body) = (store.private_keys(), dialects::result_body);
     let callers = Callers::new(&config, keys.clone(), &names, resolver.clone(), body)?;
     let digest_url = DigestUrlVerifier::new(resolver.clone(), config.trustedx.fetch_hosts.clone());
@@ -136,6 +134,10 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     info!("The ledger is closed");
     ensure!(tasks.failed().is_none(), "{} failed", tasks.failed().unwrap_or_default());
     Ok(())
+}
+
+fn resolver(config: &Config, names: &Names) -> Resolver {
+    Resolver::new(Guard::new(config.delivery.allowed_networks.clone()), names.clone())
 }
 
 /// Serves health and metrics, at an address of their own.

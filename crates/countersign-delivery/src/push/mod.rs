@@ -115,8 +115,10 @@ pub enum PushOutcome {
 /// The reason why a device's address is refused; a sentence that may be shown.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadRegistration {
+    /// The address is invalid.
     #[error(transparent)]
     Address(#[from] BadAddress),
+    /// The endpoint is at a forbidden address.
     #[error("the endpoint may not be called: {0}")]
     Forbidden(#[from] Forbidden),
     /// The endpoint of a Web Push subscription is not a plain URL.
@@ -128,6 +130,8 @@ pub enum BadRegistration {
 }
 
 impl Pushes {
+    /// The senders of the configuration. `guarded` calls endpoints that devices name, and
+    /// `trusting` calls those that the operator names.
     pub fn new(
         config: &PushConfig,
         guarded: Outbound,

@@ -180,8 +180,8 @@ async fn a_channel_is_opened_neither_by_another_origins_page_nor_without_its_sub
     }
 }
 
-/// Strangers hold every connection that is not reserved. Whoever has authenticated, in each way that
-/// there is, still gets one from their address.
+/// Strangers hold every connection that is not reserved. Whoever has authenticated, in each way
+/// that there is, still gets one from their address.
 #[tokio::test]
 async fn an_address_is_known_after_each_way_of_authentication() {
     const LIMITS: &str = "[server]\nconnections_max = 20\nconnections_per_address_max = 20\n\
@@ -270,7 +270,8 @@ async fn a_strangers_body_is_not_waited_for_at_any_door_that_knows_its_callers_b
 }
 
 /// Bodies that do not end hold memory. A caller whose credential is in the head may use what is
-/// configured, here 1 MiB; one whose credential is in the body, a network's share, here 1 of 64 MiB.
+/// configured, here 1 MiB. One whose credential is in the body may use a network's share, here 1 of
+/// 64 MiB.
 #[tokio::test]
 async fn bodies_that_do_not_end_take_no_more_memory_than_their_senders_may() {
     for (configuration, path) in [

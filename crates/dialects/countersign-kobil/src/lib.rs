@@ -6,7 +6,6 @@
 //! host whose first label is the tenant, and `/auth/realms/{tenant}/v3_…` on any host.
 
 #![allow(
-    missing_docs,
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,

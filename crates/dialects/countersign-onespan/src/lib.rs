@@ -2,7 +2,6 @@
 //! authentication server. Both use the same result codes.
 
 #![allow(
-    missing_docs,
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,

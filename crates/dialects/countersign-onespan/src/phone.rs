@@ -149,7 +149,8 @@ impl Phones {
     /// information message from the device that fetched the transaction, in hex.
     ///
     /// # Errors
-    /// As the engine's `withdraw`; [`DeviceRefusal::OtherForm`] if that device did not seal the message.
+    /// As the engine's `withdraw`; [`DeviceRefusal::OtherForm`] if that device did not seal the
+    /// message.
     pub async fn cancel(
         &self,
         asker: Asker<'_>,

@@ -5,7 +5,6 @@
 //! token of its own. A token names its tenant, and other tenants' rows are unknown to it.
 
 #![allow(
-    missing_docs,
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,

@@ -205,7 +205,7 @@ fn a_proposed_label_matches_no_selector_and_no_filter_that_names_the_device() {
         let selector = Selector { device, ..labelled(&["ceo"]) };
         let whose = fixture.engine.whose(tenant, std::slice::from_ref(&selector), Usage::Content);
         assert_eq!(refusal(whose.await), StartRefusal::NoIdentity);
-        let answer = fixture.engine.start(request(&fixture, vec![selector])).await;
+        let answer = fixture.engine.start(request(&fixture, vec![selector]), None).await;
         assert_eq!(refusal(answer), StartRefusal::NoIdentity);
         let filter = Filter { device, labels: vec!["ceo".to_owned()], ..Filter::default() };
         assert!(fixture.engine.identities(tenant, &filter, 9).await.unwrap().is_empty());

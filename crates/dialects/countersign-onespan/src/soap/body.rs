@@ -2,10 +2,10 @@
 //! with a wrong parameter is answered with a status that names the parameter.
 
 use countersign_core::limits::{CONTENT_BYTES_MAX, NAME_BYTES_MAX, ROWS_MAX};
-
 use countersign_core::spec::Operation;
 
-use super::xml::{self, BadXml, Element, Space};
+use super::invalid::{BadParameter, NotSoap};
+use super::xml::{self, Element, Space};
 
 /// The commands, by the vendor's names. The vendor has no `AuthUserRequest`, and a different
 /// `GetSecureChallenge`.
@@ -39,37 +39,6 @@ pub struct SoapCall {
     element: Element,
 }
 
-/// The reason why a message is invalid; a fault for its sender.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum NotSoap {
-    /// It is not well-formed XML, or exceeds a limit.
-    #[error("{0}")]
-    Xml(#[from] BadXml),
-    /// The body is not an envelope.
-    #[error("the body is not an envelope of SOAP 1.1")]
-    NotEnvelope,
-    /// The envelope has the namespace of another version.
-    #[error("only SOAP 1.1 is spoken here")]
-    OtherVersion,
-    /// A header has `mustUnderstand`, which no header here may have.
-    #[error("the header asks for something that is not understood")]
-    Mandatory,
-    /// The body of the envelope has no command, or several.
-    #[error("the envelope's Body must hold exactly one command")]
-    NotOneCommand,
-    #[error(
-        "the command must be authSignatureRequest, genRequest, getPreparedSignatureRequest, authSignature, \
-         cancelAuthSignatureRequest, authUserRequest or getSecureChallenge in the namespace {}",
-        xml::SIGNATURE
-    )]
-    /// The command is none of those that are served.
-    UnknownCommand,
-}
-
-/// The reason why a parameter is invalid; a sentence for the caller.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct BadParameter(pub String);
-
 /// The content of a login for which the application gives no text.
 const LOGIN: &str = "Log in?";
 
@@ -84,12 +53,13 @@ pub struct RequestedAttributes {
 
 /// The parsed command. Names are not yet resolved.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "each command's description names its parameters")]
 pub enum What {
-    /// Start a signature, and answer when it ends.
+    /// Start a signature of this user over these data, and answer when it ends.
     Sign { operation: Operation, user: NamedUser, serial: Option<String>, data: Data },
     /// Answer when the transaction with this key ends.
     Await { operation: Operation, user: NamedUser, serial: Option<String>, key: String },
-    /// Create a request key for a transaction.
+    /// Create a request key for a signature of this user over these data.
     Prepare { operation: Operation, user: NamedUser, serial: Option<String>, data: Data },
     /// Give the transaction with this key to this device.
     Fetch { serial: String, key: String },

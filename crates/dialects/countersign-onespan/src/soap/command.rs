@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::Soap;
-use super::body::{BadParameter, Data, NamedUser, RequestedAttributes, SoapCall, What};
+use super::body::{Data, NamedUser, RequestedAttributes, SoapCall, What};
+use super::invalid::BadParameter;
 use super::render::{CommandResult, Done, Fault};
 use crate::codes::Status;
 use crate::phone::{self, Asker};

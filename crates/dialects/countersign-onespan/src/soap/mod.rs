@@ -7,6 +7,7 @@
 
 pub mod body;
 mod command;
+pub mod invalid;
 mod render;
 pub mod xml;
 

@@ -11,7 +11,8 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use quick_xml::escape::escape;
 
-use super::body::{NotSoap, SoapCall, Style};
+use super::body::{SoapCall, Style};
+use super::invalid::NotSoap;
 use super::xml;
 use crate::codes::Status;
 use countersign_http::body_limit;

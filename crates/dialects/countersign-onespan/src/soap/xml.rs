@@ -59,22 +59,31 @@ pub(super) enum Space {
 /// The reason why bytes are not accepted as XML; a sentence for the caller.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BadXml {
+    /// The encoding is not UTF-8.
     #[error("the body is not UTF-8")]
     NotUtf8,
+    /// An element, an attribute or a character is wrong.
     #[error("the body is not well-formed XML")]
     NotWellFormed,
+    /// There is a `DOCTYPE` (SOAP 1.1, section 3).
     #[error("a document type is not allowed in SOAP")]
     DocumentType,
+    /// There is a processing instruction (SOAP 1.1, section 3).
     #[error("a processing instruction is not allowed in SOAP")]
     Instruction,
+    /// There is a reference to another entity.
     #[error("only the five predefined entities and character references are allowed")]
     Entity,
+    /// An element is too deep.
     #[error("the elements are more than {DEPTH_MAX} deep")]
     Deep,
+    /// There are too many elements.
     #[error("there are more than {ELEMENTS_MAX} elements")]
     Many,
+    /// There are too many attributes.
     #[error("an element has more than {ATTRIBUTES_MAX} attributes")]
     ManyAttributes,
+    /// The prefix of a name has no declaration.
     #[error("a prefix is bound to no namespace")]
     Unbound,
 }
