@@ -19,6 +19,11 @@ pub fn of_seconds(seconds: u64) -> String {
     format(i128::from(seconds) * 1_000_000_000)
 }
 
+/// Parses RFC 3339 into seconds since the Unix epoch. `None` for another text, or a time before.
+pub fn parse_seconds(text: &str) -> Option<u64> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp().try_into().ok()
+}
+
 fn format(nanoseconds: i128) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
         .ok()
@@ -36,5 +41,16 @@ mod tests {
         assert_eq!(exact(Timestamp(1_795_296_680_000)), "2026-11-21T21:31:20Z");
         assert_eq!(brief(Timestamp(1_795_296_680_999)), "2026-11-21T21:31:20Z");
         assert_eq!(brief(Timestamp(u64::MAX)), "after the year 9999");
+    }
+
+    #[test]
+    fn a_text_is_read_back_whatever_its_time_zone() {
+        for text in ["2026-11-21T21:31:20Z", "2026-11-21T21:31:20.25Z", "2026-11-21T22:31:20+01:00"]
+        {
+            assert_eq!(parse_seconds(text), Some(1_795_296_680), "{text}");
+        }
+        for text in ["", "2026-11-21", "1969-12-31T23:59:59Z", "1795296680"] {
+            assert_eq!(parse_seconds(text), None, "{text}");
+        }
     }
 }

@@ -32,8 +32,11 @@ const FILE_BYTES_MAX: u64 = 2 * SIGNATURE_BYTES_MAX as u64;
 /// The largest file of root certificates.
 const CA_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Verifies a signature offline: a PKCS#7 (CMS) that contains its content, or a raw one as
-/// `transaction show --json` prints it.
+/// Verifies a signature offline: a PKCS#7 (CMS) that contains its content, or what
+/// `transaction show --json` prints of a signed transaction.
+///
+/// Certificates end, and signatures are kept longer. So a transaction is verified as of the time at
+/// which the server accepted its signature, and a PKCS#7 as of now, or as of --at.
 ///
 /// Prints the signer, the content, the transaction and the claimed time. Exits with 1, and the
 /// reason, if the signature is not valid.
@@ -41,7 +44,7 @@ const CA_BYTES_MAX: u64 = 1024 * 1024;
 #[command(after_help = "Example:\n  countersign ca export --tenant acme > acme-ca.pem\n  \
                         countersign verify payment.p7m --ca acme-ca.pem")]
 pub(super) struct Verify {
-    /// The signature: DER, PEM or base64; for a raw one, the JSON
+    /// The signature: DER, PEM or base64; or the JSON of the transaction
     file: PathBuf,
     /// The root certificates to trust, PEM: `countersign ca export`
     #[arg(long, value_name = "FILE")]
@@ -49,8 +52,11 @@ pub(super) struct Verify {
     /// Write the content that was signed into this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Check that the certificates were valid at the claimed signing time, rather than now
-    #[arg(long)]
+    /// Check that the certificates were valid at this time, such as 2026-11-28T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<u64>,
+    /// Check that the certificates were valid at the time that the signer claims
+    #[arg(long, conflicts_with = "at")]
     when_signed: bool,
     /// Print JSON for programs, instead of text for people
     #[arg(long)]
@@ -59,6 +65,8 @@ pub(super) struct Verify {
 
 #[derive(Serialize)]
 struct VerificationView {
+    /// The certificates were valid at this time.
+    verified_as_of: String,
     signer: String,
     serial_number: String,
     issuer: String,
@@ -76,31 +84,48 @@ impl Verify {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let file = read(&self.file, FILE_BYTES_MAX)?;
         let roots = roots(&self.ca)?;
-        if let Some(exported) = ExportedEvidence::read(&file) {
-            return self.raw(&exported, &roots);
-        }
-        let submission = to_binary(&file)
-            .with_context(|| format!("{} holds no signature", self.file.display()))?;
+        let exported = ExportedEvidence::read(&file);
+        let at = match (self.at, &exported) {
+            (Some(at), _) => at,
+            (None, Some(exported)) => exported.accepted_at()?,
+            (None, None) => System::default().now().seconds(),
+        };
+        let submission = match &exported {
+            None => to_binary(&file),
+            Some(exported) => match exported.cms() {
+                Some(base64) => to_binary(base64.as_bytes()),
+                None => return self.raw(exported, &roots, at),
+            },
+        };
+        let submission =
+            submission.with_context(|| format!("{} holds no signature", self.file.display()))?;
         let inspected = if self.when_signed {
             cms::inspect_when_signed(&submission, &roots)
         } else {
-            cms::inspect(&submission, &roots, System::default().now().seconds())
+            cms::inspect(&submission, &roots, at)
         };
-        let inspected = inspected.context("the signature does not hold")?;
+        let inspected = inspected.with_context(|| self.does_not_hold(at))?;
         if let Some(out) = &self.out {
             std::fs::write(out, &inspected.content)
                 .with_context(|| format!("{} cannot be written", out.display()))?;
         }
-        let verified = VerificationView::of(&inspected)?;
+        let at = if self.when_signed { inspected.signing_time } else { at };
+        let verified = VerificationView::of(&inspected, at)?;
         answer::print(self.json, &verified, || verified.text(&inspected))
     }
 
+    fn does_not_hold(&self, at: u64) -> String {
+        if self.when_signed {
+            return "the signature does not hold at the time that the signer claims".to_owned();
+        }
+        format!("the signature does not hold as of {} (see --at)", time_format::of_seconds(at))
+    }
+
     /// A raw signature, as `transaction show --json` prints it.
-    fn raw(&self, exported: &ExportedEvidence, roots: &Roots) -> anyhow::Result<()> {
+    fn raw(&self, exported: &ExportedEvidence, roots: &Roots, at: u64) -> anyhow::Result<()> {
         // A raw signature does not contain its time.
         ensure!(!self.when_signed, "a raw signature does not say when it was signed");
-        let now = System::default().now().seconds();
-        let checked = exported.verify(roots, now).context("the signature does not hold")?;
+        let checked = exported.verify(roots, at).with_context(|| self.does_not_hold(at))?;
         if let Some(out) = &self.out {
             std::fs::write(out, &checked.signed)
                 .with_context(|| format!("{} cannot be written", out.display()))?;
@@ -108,6 +133,7 @@ impl Verify {
         let raw = checked.proof.raw().expect("it was verified as a raw one");
         let signer = Signer::of(&raw.certificate)?;
         let verified = VerifiedRaw {
+            verified_as_of: time_format::of_seconds(at),
             signer: signer.name,
             serial_number: signer.serial_number,
             issuer: signer.issuer,
@@ -123,6 +149,8 @@ impl Verify {
 
 #[derive(Serialize)]
 struct VerifiedRaw {
+    /// The certificates were valid at this time.
+    verified_as_of: String,
     signer: String,
     serial_number: String,
     issuer: String,
@@ -146,6 +174,7 @@ impl VerifiedRaw {
         let entries = table::list(&[
             ("signer", self.signer.clone()),
             ("certificate", format!("{}, issued by {}", self.serial_number, self.issuer)),
+            ("valid as of", self.verified_as_of.clone()),
             ("algorithm", self.algorithm.to_owned()),
             ("over", over),
         ]);
@@ -158,9 +187,10 @@ impl VerifiedRaw {
 }
 
 impl VerificationView {
-    fn of(inspected: &Inspected) -> anyhow::Result<Self> {
+    fn of(inspected: &Inspected, at: u64) -> anyhow::Result<Self> {
         let signer = Signer::of(&inspected.certificate)?;
         Ok(Self {
+            verified_as_of: time_format::of_seconds(at),
             signer: signer.name,
             serial_number: signer.serial_number,
             issuer: signer.issuer,
@@ -176,6 +206,7 @@ impl VerificationView {
         let entries = table::list(&[
             ("signer", self.signer.clone()),
             ("certificate", format!("{}, issued by {}", self.serial_number, self.issuer)),
+            ("valid as of", self.verified_as_of.clone()),
             ("claimed time", self.signing_time.clone()),
             ("transaction", self.transaction.clone()),
             ("content", format!("{}, {} bytes", self.media_type, inspected.content.len())),
@@ -210,6 +241,11 @@ impl Signer {
             issuer: certificate.issuer.to_string(),
         })
     }
+}
+
+fn moment(text: &str) -> Result<u64, String> {
+    let seconds = time_format::parse_seconds(text);
+    seconds.ok_or_else(|| "it is not a time such as 2026-11-28T10:00:00Z (RFC 3339)".to_owned())
 }
 
 fn roots(path: &Path) -> anyhow::Result<Roots> {

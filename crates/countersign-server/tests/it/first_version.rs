@@ -1,5 +1,6 @@
 //! From an application's call to a verified PKCS#7, on disk.
 
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::join;
 
 use crate::test_device::TestDevice;
-use crate::test_server::{TestServer, openssl_verifies, payment, run};
+use crate::test_server::{BINARY, TestServer, openssl_verifies, payment, run};
 
 /// The PKCS#7 in a result, after all other members were checked.
 fn signature(answer: &(StatusCode, Value), reference: &str, device: &TestDevice) -> Vec<u8> {
@@ -59,6 +60,59 @@ async fn an_application_gets_a_signature_that_openssl_verifies() {
         .output()
         .unwrap();
     assert_eq!(more.status.code(), Some(1));
+}
+
+/// The device's certificate ends after three years, the evidence is kept for longer.
+#[tokio::test]
+async fn a_signature_is_verified_as_of_its_acceptance_when_its_certificate_has_ended() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let request = payment("kept");
+    let (answer, _) = join!(server.start_signature("jane", &request), jane.signs());
+    let message = server.path().join("kept.p7m");
+    std::fs::write(&message, signature(&answer, "kept", &jane)).unwrap();
+    let id = server.transaction("kept")["id"].as_str().unwrap().to_owned();
+    let shown = server.cli(&["transaction", "show", &id, "--tenant", "acme"]).unwrap();
+    let ca = server.tenant_ca();
+    let verify = |file: &Path, more: &[&str]| {
+        let mut verify = std::process::Command::new(BINARY);
+        verify.arg("verify").arg(file).arg("--ca").arg(&ca).arg("--json").args(more);
+        let output = verify.output().unwrap();
+        if output.status.success() {
+            Ok(serde_json::from_slice::<Value>(&output.stdout).unwrap())
+        } else {
+            Err(String::from_utf8(output.stderr).unwrap())
+        }
+    };
+    let later = &["--at", "2039-01-01T00:00:00Z"];
+    let error = verify(&message, later).unwrap_err();
+    assert!(error.contains("as of 2039-01-01T00:00:00Z") && error.contains("--at"), "{error}");
+    assert!(verify(&message, &[]).is_ok());
+
+    let export = server.path().join("kept.json");
+    std::fs::write(&export, shown.to_string()).unwrap();
+    let verified = verify(&export, &[]).unwrap();
+    let ended_at = shown["ended_at"].as_str().unwrap();
+    let to_the_second = |text: &str| text[..19].to_owned();
+    assert_eq!(
+        to_the_second(verified["verified_as_of"].as_str().unwrap()),
+        to_the_second(ended_at)
+    );
+    assert!(verify(&export, later).is_err());
+    assert!(verify(&export, &["--at", "tomorrow"]).unwrap_err().contains("RFC 3339"));
+
+    // The documented line for stock tools: at the time of acceptance, and after the end.
+    let line = "openssl cms -verify -cades -inform DER -in \"$0\" -CAfile \"$1\" \
+                -attime \"$(date -d \"$2\" +%s)\"";
+    let openssl = |at: &str| {
+        let mut openssl = std::process::Command::new("sh");
+        let output = openssl.args(["-c", line]).args([&message, &ca]).arg(at).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert!(openssl(ended_at).0);
+    let (holds, said) = openssl("2039-01-01T00:00:00Z");
+    assert!(!holds && said.contains("expired"), "{said}");
 }
 
 #[tokio::test]
