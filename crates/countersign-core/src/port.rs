@@ -87,7 +87,7 @@ pub struct Claimed {
     pub resume: Option<Destination>,
 }
 
-/// What becomes of deliveries.
+/// The results of deliveries.
 #[derive(Clone, Debug)]
 pub enum Settle {
     /// The result of a claimed delivery. It counts only if its lease is the latest one. Completed

@@ -198,7 +198,7 @@ mod tests {
         assert!(ask(&names, "acme", "good.example").await);
     }
 
-    /// The look-ups are on threads, as the system's are, and nobody waits for them any longer.
+    /// The look-ups run on threads, as the system's do, and their callers have given up.
     #[tokio::test]
     #[expect(clippy::await_holding_lock, reason = "the threads that look names up wait for it")]
     async fn a_thread_counts_until_it_comes_back_although_its_caller_gave_up() {

@@ -319,7 +319,7 @@ async fn bodies_that_do_not_end_take_no_more_memory_than_their_senders_may() {
                 (stream.read_exact(&mut answer).await.map(|_| answer).ok(), stream)
             });
         }
-        // What is not held is refused at once, and the rest only when its time is over.
+        // Bodies that do not fit are refused at once. The others are held until their timeout.
         let refused = answers.take(BODIES - 1_048_576 / BODY_BYTES).collect::<Vec<_>>();
         let refused = tokio::time::timeout(Duration::from_secs(20), refused).await;
         let refused = refused.unwrap_or_else(|_| panic!("{path}: bodies are held without a bound"));
