@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::layers::Layers;
 
@@ -15,8 +15,8 @@ pub struct ObserveConfig {
     /// Whether the operator set `listen`. If the default address is in use, a free port is taken
     /// instead.
     pub listen_chosen: bool,
-    /// What is logged: directives of `tracing_subscriber::EnvFilter`.
-    pub log: String,
+    /// What is logged: a level for all, and for each named module.
+    pub log: Targets,
     /// The format of a log line.
     pub log_format: LogFormat,
 }
@@ -33,12 +33,10 @@ pub enum LogFormat {
 impl ObserveConfig {
     pub(super) fn read(layers: &mut Layers) -> anyhow::Result<Self> {
         let listen = layers.take("observe.listen");
-        let log = layers.take("observe.log");
-        log.parse::<EnvFilter>()?;
         Ok(Self {
             listen: listen.parse()?,
             listen_chosen: !listen.is_default(),
-            log: log.text()?.to_owned(),
+            log: layers.take("observe.log").parse()?,
             log_format: layers.take("observe.log_format").parse()?,
         })
     }

@@ -15,6 +15,7 @@ use countersign_core::delivery::{
     Attempt, Capacity, Circuit, Delivery, DeliveryKind, Destination, RetryPolicy, Settlement,
     Verdict,
 };
+use countersign_core::id::TenantName;
 use countersign_core::limits::{
     DELIVERIES_CHANGED_MAX, DELIVERY_LEASE_MARGIN, DELIVERY_OUTCOME_BYTES_MAX,
 };
@@ -31,7 +32,6 @@ use super::push::Pushes;
 use super::settlements::SettlementBatcher;
 use super::webhook::{CallOutcome, CallbackClient, Message, signed_content};
 use super::{Callers, ResultBody};
-use countersign_egress::names;
 use countersign_node::task::{Shutdown, panic_message};
 use countersign_node::{Core, PrivateKeys, log};
 
@@ -271,10 +271,7 @@ impl Dispatcher {
     ) -> impl Future<Output = Sent> + use<> {
         let (dispatcher, id, destination) =
             (Arc::clone(self), delivery.id, delivery.destination.clone());
-        let paying = async move {
-            let tenant = delivery.destination.tenant.clone();
-            names::on_behalf_of(&tenant, dispatcher.deliver(delivery, seen)).await
-        };
+        let paying = async move { dispatcher.deliver(delivery, seen).await };
         AssertUnwindSafe(paying).catch_unwind().map(move |sent| {
             sent.unwrap_or_else(|panic| {
                 let said = panic_message(&*panic);
@@ -291,7 +288,7 @@ impl Dispatcher {
         }
         let (attempt, told, heard) = match self.letter(&delivery).await {
             Ok(Some(letter)) => {
-                let outcome = self.call(letter).await;
+                let outcome = self.call(&delivery.destination.tenant, letter).await;
                 (outcome.attempt(), outcome.to_string(), ReceiverHealth::of(&outcome))
             }
             Ok(None) => {
@@ -330,8 +327,8 @@ impl Dispatcher {
         }))
     }
 
-    async fn call(&self, letter: CallbackRequest) -> CallOutcome {
-        let outcome = self.webhook.call(&letter.callback, letter.message).await;
+    async fn call(&self, tenant: &TenantName, letter: CallbackRequest) -> CallOutcome {
+        let outcome = self.webhook.call(tenant, &letter.callback, letter.message).await;
         metrics::counter!("countersign_delivery_attempts_total", "outcome" => outcome.as_str())
             .increment(1);
         outcome

@@ -35,7 +35,7 @@ use self::push::Pushes;
 use self::webhook::CallbackClient;
 use countersign_config::{Config, DeliveryConfig};
 use countersign_egress::names::Names;
-use countersign_egress::outbound::Outbound;
+use countersign_egress::outbound::{GuardedOutbound, Outbound};
 use countersign_egress::resolve::Resolver;
 use countersign_node::PrivateKeys;
 
@@ -69,7 +69,7 @@ impl Callers {
     ) -> anyhow::Result<Self> {
         let delivery = &config.delivery;
         let roots = roots("delivery.extra_ca_file", delivery.extra_ca_file.as_deref())?;
-        let guarded = Outbound::guarded(resolver.clone(), &roots, delivery.timeout)?;
+        let guarded = GuardedOutbound::new(resolver.clone(), &roots, delivery.timeout)?;
         let webhook = CallbackClient::new(guarded.clone());
         let file = config.push.extra_ca_file.as_deref();
         let roots = self::roots("push.extra_ca_file", file)?;

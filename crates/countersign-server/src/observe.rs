@@ -17,7 +17,9 @@ use futures_util::future::BoxFuture;
 use http::StatusCode;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt, registry};
 
 use countersign_config::{LogFormat, ObserveConfig, Shares};
 use countersign_http::listen::{Limits, Listener};
@@ -34,18 +36,15 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// Sends the log to standard error, for the rest of the process's life.
 ///
 /// # Errors
-/// If the directives are invalid, or a log has been set up before.
+/// If a log has been set up before.
 pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log).context("`observe.log` cannot be read")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    let done = match config.log_format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    let lines = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
+    let lines = match config.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    done.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))
+    let log = registry().with(lines.with_filter(config.log.clone()));
+    log.try_init().context("the log cannot be set up")
 }
 
 /// Starts to record the values of `metrics::` macros, for the rest of the process's life.

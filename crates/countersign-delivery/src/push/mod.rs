@@ -32,7 +32,7 @@ use self::webhook::WebhookSender;
 use self::webpush::WebPush;
 use countersign_config::{PushConfig, SenderConfig};
 use countersign_egress::guard::Forbidden;
-use countersign_egress::outbound::{Outbound, OutboundAnswer, Unanswered};
+use countersign_egress::outbound::{GuardedOutbound, Outbound, OutboundAnswer, Unanswered};
 use countersign_egress::resolve::Resolver;
 
 /// The longest text, as JSON, in bytes; every service accepts it whole.
@@ -49,7 +49,7 @@ struct Capacity {
     texts: BTreeMap<String, String>,
     language: String,
     is_bare: bool,
-    guarded: Outbound,
+    guarded: GuardedOutbound,
     trusting: Outbound,
     resolver: Resolver,
 }
@@ -74,6 +74,7 @@ enum PushService {
 /// One attempt to wake one device.
 struct Wake<'a> {
     id: DeliveryId,
+    tenant: &'a TenantName,
     /// The time of the attempt.
     at: Timestamp,
     /// The time after which the push is useless.
@@ -134,7 +135,7 @@ impl Pushes {
     /// `trusting` calls those that the operator names.
     pub fn new(
         config: &PushConfig,
-        guarded: Outbound,
+        guarded: GuardedOutbound,
         trusting: Outbound,
         resolver: Resolver,
     ) -> Self {
@@ -194,6 +195,7 @@ impl Pushes {
         let text = room.text(transaction, registration.language.as_deref());
         let wake = Wake {
             id,
+            tenant: &device.tenant,
             at: now,
             expires_at: transaction.deadline(),
             address,

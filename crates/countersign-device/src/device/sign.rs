@@ -33,13 +33,10 @@ impl Device {
             View::Bytes(_) => return Err(Error::NoIdentity),
         };
         let algorithms = &shown.content.algorithms;
-        let fit = self.identities(usage, &shown.content).filter_map(|identity| {
-            Some((identity, raw::choose(&identity.certificate, algorithms, hash)?))
-        });
-        let mut fit: Vec<_> = fit.collect();
-        // SHA-1 comes last, whatever the server prefers.
-        fit.sort_by_key(|(_, algorithm)| algorithm.hash() == Hash::Sha1);
-        let (identity, algorithm) = fit.into_iter().next().ok_or(Error::NoIdentity)?;
+        let identities = self.identities(usage, &shown.content);
+        let certified = identities.map(|identity| (identity, &*identity.certificate));
+        let chosen = raw::choose_signer(certified, algorithms, hash);
+        let (identity, algorithm) = chosen.ok_or(Error::NoIdentity)?;
         if algorithm.hash() == Hash::Sha1 && !self.allows_sha1 {
             return Err(Error::Sha1);
         }

@@ -122,7 +122,7 @@ impl Noun {
             Self::User(command) => command.run().await,
             Self::Activation(command) => command.run().await,
             Self::Device(command) => Box::pin(command.run()).await,
-            Self::Identity(command) => command.run().await,
+            Self::Identity(command) => Box::pin(command.run()).await,
             Self::Transaction(command) => command.run().await,
             Self::Delivery(command) => command.run().await,
             Self::Event(command) => command.run().await,
