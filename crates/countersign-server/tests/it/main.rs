@@ -15,6 +15,7 @@ mod gateway;
 mod identities;
 mod locks;
 mod operations;
+mod proxies;
 mod push;
 mod quotas;
 mod receiver;
