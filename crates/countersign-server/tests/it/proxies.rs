@@ -1,4 +1,4 @@
-//! The proxies of docs/operating.md, with its configurations: nginx and HAProxy terminate TLS.
+//! The proxies of docs/operating.md, with its configurations: nginx and `HAProxy` terminate TLS.
 
 use std::net::TcpListener;
 use std::path::Path;
