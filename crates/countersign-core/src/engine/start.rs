@@ -224,22 +224,27 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         }
     }
 
-    /// Cancels a transaction. A repeated cancel gets the same answer as the first one.
+    /// Cancels a transaction, for the client that started it or for an operator. A repeated cancel
+    /// gets the same answer as the first one.
     ///
     /// # Errors
-    /// Refuses a transaction that is not this client's or that `fits` does not accept, and one that
-    /// ended another way.
+    /// Refuses a transaction of another client, one that `fits` does not accept, and one that ended
+    /// another way.
     pub async fn cancel(
         &self,
+        actor: &Actor,
         tenant: &TenantName,
-        client: &ClientId,
         handle: &Handle,
         fits: impl Fn(&Transaction) -> bool,
     ) -> Result<Arc<Transaction>, CancelError> {
+        let may = |found: &Transaction| match actor {
+            Actor::Client(client) => found.spec.client == *client,
+            Actor::CommandLine(_) | Actor::Console(_) => true,
+            Actor::Device(_) | Actor::Server => false,
+        };
         let found = self.store.read().transaction(tenant, handle).await?;
-        let found = found.filter(|found| found.value.spec.client == *client && fits(&found.value));
-        let actor = Actor::Client(client.clone());
-        self.apply_to(found.ok_or(CancelRefusal::Unknown)?, Transaction::cancel, &actor).await
+        let found = found.filter(|found| may(&found.value) && fits(&found.value));
+        self.apply_to(found.ok_or(CancelRefusal::Unknown)?, Transaction::cancel, actor).await
     }
 
     /// Deletes a transaction for its client. An open one is cancelled. Its evidence and its

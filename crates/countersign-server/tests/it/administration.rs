@@ -281,6 +281,44 @@ async fn a_deleted_user_is_gone_and_the_next_of_the_name_is_somebody_else() {
 }
 
 #[tokio::test]
+async fn an_operator_finds_a_held_transaction_and_cancels_it() {
+    let server = TestServer::new();
+    server.user("jane");
+    let mut jane = TestDevice::enrolled(&server, "jane", None).await;
+    let request = payment("signed");
+    let (first, _) = join!(server.start_signature("jane", &request), jane.signs());
+    assert_eq!(first.0, StatusCode::OK);
+    let request = payment("held");
+    let (held, ()) = join!(server.start_signature("jane", &request), async {
+        jane.device.next_offer().await.unwrap();
+        let list = |words: &[&str]| {
+            let words = [&["transaction", "list", "--tenant", "acme"], words].concat();
+            let listed = server.cli(&words).unwrap();
+            let rows = listed.as_array().unwrap().iter();
+            rows.map(|row| row["reference"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let held = server.transaction("held");
+        let since = held["started_at"].as_str().unwrap();
+        assert_eq!(since.len(), "2026-11-28T12:00:00.000Z".len(), "{since}");
+        assert_eq!(list(&["--client", &server.client.0]), ["held", "signed"]);
+        assert_eq!(list(&["--client", "another"]), [""; 0]);
+        assert_eq!(list(&["--state", "waiting"]), ["held"]);
+        assert_eq!(list(&["--state", "finished"]), ["signed"]);
+        assert_eq!(list(&["--since", since]), ["held"]);
+        let cancel = ["transaction", "cancel", held["id"].as_str().unwrap(), "--tenant", "acme"];
+        for _ in 0..2 {
+            assert_eq!(server.cli(&cancel).unwrap()["state"], "cancelled");
+        }
+    });
+    assert_eq!(held.1["data"]["resultCode"], "SERVER_CANCEL", "{}", held.1);
+    let signed = server.transaction("signed");
+    let failed =
+        server.cli(&["transaction", "cancel", signed["id"].as_str().unwrap(), "--tenant", "acme"]);
+    let failed = failed.unwrap_err();
+    assert!(failed.stderr.contains("already ended"), "{}", failed.stderr);
+}
+
+#[tokio::test]
 async fn of_what_was_kept_long_enough_the_signature_stays_and_is_told_again() {
     let mut server = TestServer::new();
     server.user("jane");

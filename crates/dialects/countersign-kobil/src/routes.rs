@@ -5,6 +5,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use countersign_core::engine::{Notify, SignatureRequest};
+use countersign_core::event::Actor;
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::Handle;
 use countersign_core::spec::{AcceptedFormats, Dialect, Operation};
@@ -119,7 +120,8 @@ async fn cancel(
     }
     let handle = Handle::Reference(caller.client.clone(), cancel.transaction_id.clone());
     let fits = |found: &Transaction| found.spec.user == user && cancel.covers(found);
-    let cancelled = core.cancel(&caller.tenant, &caller.client, &handle, fits).await?;
+    let actor = Actor::Client(caller.client.clone());
+    let cancelled = core.cancel(&actor, &caller.tenant, &handle, fits).await?;
     Ok(render::cancelled(&cancelled))
 }
 

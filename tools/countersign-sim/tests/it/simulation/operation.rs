@@ -155,7 +155,8 @@ impl Operation {
             What::Fail { id } => node.fail(tenant, device, id, "no screen".into()).await?,
             What::Cancel { id } => {
                 let client = &POPULATION.test_tenant(tenant.as_str()).client;
-                node.cancel(tenant, client, &Handle::Id(id), |found| {
+                let actor = Actor::Client(client.clone());
+                node.cancel(&actor, tenant, &Handle::Id(id), |found| {
                     found.spec.user == *self.phone.user()
                 })
                 .await?
