@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::fmt;
 use std::iter;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use countersign_core::time::Timestamp;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, StatusCode};
+use parking_lot::RwLock;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Request, Response};
 use tracing::warn;
@@ -27,10 +29,15 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_millis(500);
 const IDLE_CONNECTIONS_MAX: usize = 32;
 const IDLE_WAIT_MAX: Duration = Duration::from_secs(55);
 
+/// Makes a client that trusts these roots, besides the platform's.
+type ClientMaker = dyn Fn(&[Certificate]) -> anyhow::Result<Client> + Send + Sync;
+
 /// Makes calls. Clones share their connections.
 #[derive(Clone)]
 pub struct Outbound {
-    client: Client,
+    /// Replaced as a whole when the trusted roots change.
+    client: Arc<RwLock<Client>>,
+    build: Arc<ClientMaker>,
     /// The resolver that checks addresses, if callers choose them.
     resolver: Option<Resolver>,
     timeout: Duration,
@@ -71,8 +78,8 @@ impl Outbound {
         timeout: Duration,
     ) -> anyhow::Result<Self> {
         let asking = resolver.clone();
-        let client = build(roots, timeout, move |builder| builder.dns_resolver(asking.clone()))?;
-        Ok(Self { client, resolver: Some(resolver), timeout })
+        let more = move |builder: ClientBuilder| builder.dns_resolver(asking.clone());
+        Self::with(Some(resolver), timeout, roots, move |roots| build(roots, timeout, &more))
     }
 
     /// A client for addresses that the operator chose, over HTTP/2, whose streams share a
@@ -85,15 +92,37 @@ impl Outbound {
         roots: &[Certificate],
         timeout: Duration,
     ) -> anyhow::Result<Self> {
-        let client = build(roots, timeout, |builder| {
+        let names = names.clone();
+        let more = move |builder: ClientBuilder| {
             builder
                 .dns_resolver(names.clone())
                 .http2_prior_knowledge()
                 .http2_initial_stream_window_size(64 * 1024)
                 .http2_keep_alive_interval(IDLE_WAIT_MAX)
                 .http2_keep_alive_timeout(timeout)
-        })?;
-        Ok(Self { client, resolver: None, timeout })
+        };
+        Self::with(None, timeout, roots, move |roots| build(roots, timeout, &more))
+    }
+
+    fn with(
+        resolver: Option<Resolver>,
+        timeout: Duration,
+        roots: &[Certificate],
+        build: impl Fn(&[Certificate]) -> anyhow::Result<Client> + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        let client = Arc::new(RwLock::new(build(roots)?));
+        Ok(Self { client, build: Arc::new(build), resolver, timeout })
+    }
+
+    /// Trusts `roots` from now on, besides the platform's, in place of those before; also in
+    /// clones. Calls that are open go on.
+    ///
+    /// # Errors
+    /// If a root is not a certificate. Then those before stay trusted.
+    pub fn trust(&self, roots: &[Certificate]) -> anyhow::Result<()> {
+        let client = (self.build)(roots)?;
+        *self.client.write() = client;
+        Ok(())
     }
 
     /// Posts `body`. The result depends only on the answer's head.
@@ -113,7 +142,8 @@ impl Outbound {
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body.into());
         // The client's own timeout is not used, because it would begin later than the attempt does.
-        match tokio::time::timeout(self.timeout, self.client.execute(request)).await {
+        let client = self.client.read().clone();
+        match tokio::time::timeout(self.timeout, client.execute(request)).await {
             Ok(Ok(mut answer)) => {
                 let body = read(&mut answer).await;
                 let headers = std::mem::take(answer.headers_mut());

@@ -17,35 +17,58 @@ use futures_util::future::BoxFuture;
 use http::StatusCode;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use countersign_config::{LogFormat, ObserveConfig, Shares};
 use countersign_http::listen::{Limits, Listener};
 use countersign_node::task::{Criticality, Shutdown};
 
 /// Connections of scrapers and probes; there are normally only a few.
-const ADMIN_CONNECTIONS_MAX: u32 = 64;
+pub(crate) const ADMIN_CONNECTIONS_MAX: u32 = 64;
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 /// If the ledger takes longer to answer, the node is not ready.
 const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Histograms collect all samples, and shrink only in their upkeep.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// The level of the log, which can be set while the process runs.
+pub(crate) struct LogLevel(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
+
+impl LogLevel {
+    /// Sets the level, as in `observe.log`.
+    ///
+    /// # Errors
+    /// If the directives are invalid. Then the level stays.
+    pub(crate) fn set(&self, directives: &str) -> anyhow::Result<()> {
+        let filter = EnvFilter::try_new(directives).context("`observe.log` cannot be read")?;
+        (self.0)(filter).context("the level of the log cannot be set")
+    }
+}
+
 /// Sends the log to standard error, for the rest of the process's life.
 ///
 /// # Errors
 /// If the directives are invalid, or a log has been set up before.
-pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<()> {
+pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<LogLevel> {
     let filter = EnvFilter::try_new(&config.log).context("`observe.log` cannot be read")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
-    let done = match config.log_format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    let (level, done) = match config.log_format {
+        LogFormat::Text => {
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            (LogLevel(Box::new(move |filter| handle.reload(filter))), log.try_init())
+        }
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_filter_reloading();
+            let handle = log.reload_handle();
+            (LogLevel(Box::new(move |filter| handle.reload(filter))), log.try_init())
+        }
     };
-    done.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))
+    done.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))?;
+    Ok(level)
 }
 
 /// Starts to record the values of `metrics::` macros, for the rest of the process's life.
@@ -131,6 +154,9 @@ async fn readyz(State(admin): State<AdminEndpoint>) -> (StatusCode, &'static str
     if admin.tasks.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
+    if admin.tasks.is_leaving() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping soon\n");
+    }
     match tokio::time::timeout(READY_WAIT_MAX, (admin.ready)()).await {
         Ok(Ok(())) => (StatusCode::OK, "ready\n"),
         Ok(Err(reason)) => (StatusCode::SERVICE_UNAVAILABLE, reason),
@@ -194,8 +220,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_draining_node_is_alive_and_not_ready() {
+    async fn a_node_that_leaves_or_drains_is_alive_and_not_ready() {
         let admin = admin(|| async { Ok(()) }.boxed());
+        admin.tasks.start_leaving();
+        assert_eq!(ask(admin.clone(), "/readyz").await, (503, "stopping soon\n".into()));
         admin.tasks.start_draining();
         assert_eq!(ask(admin.clone(), "/readyz").await, (503, "draining\n".into()));
         assert_eq!(ask(admin, "/healthz").await, (200, "alive\n".into()));
