@@ -52,14 +52,14 @@ mod tests {
     fn the_listing_is_a_configuration_with_the_same_values() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("c.toml");
-        let text = "[locks]\nwrong_max = 3\n[push]\ntexts = { en = \"a\\\"b\" }\n\
+        let text = "[store]\ndata = \"d\"\n[locks]\nwrong_max = 3\n[push]\ntexts = { en = \"a\\\"b\" }\n\
                     [[push.sender]]\nprovider = \"webhook\"\nurl = \"https://a/\"\n\
                     secret_file = \"s\"\n";
         std::fs::write(&file, text).unwrap();
         let entries = Config::entries(Some(&file), Overrides::default()).unwrap();
         let changed: Vec<_> = entries.iter().filter(|entry| entry.source.is_some()).collect();
         let names: Vec<_> = changed.iter().map(|entry| entry.key.as_str()).collect();
-        assert_eq!(names, ["wrong_max", "sender", "texts"]);
+        assert_eq!(names, ["wrong_max", "sender", "texts", "data"]);
         assert!(changed.iter().all(|entry| entry.source.as_deref() == file.to_str()));
 
         let mut sections: BTreeMap<&str, Vec<String>> = BTreeMap::new();

@@ -29,6 +29,19 @@ pub(crate) struct Restored {
     pub(crate) lock: ServerLock,
 }
 
+impl Restored {
+    /// Gives every file of the data directory to the directory's owner, if root has restored it.
+    ///
+    /// # Errors
+    /// Names the file that cannot be given.
+    pub(crate) fn give_to_owner(data: &Path) -> anyhow::Result<()> {
+        for entry in fs::read_dir(data)? {
+            own(&entry?.path(), data)?;
+        }
+        Ok(())
+    }
+}
+
 /// A file of the backup, and its place.
 struct Place {
     from: PathBuf,

@@ -122,11 +122,13 @@ impl Restore {
         let file = self.place.config.as_deref();
         let restored = backup::restore(&self.directory, file, overrides)?;
         let view = RestoredView::of(&restored);
+        let data = restored.config.store.data.clone();
         let admin = Admin::with(restored.config, self.place.json)?;
         let details = vec![("made_at", view.made_at.clone())];
         admin.core.record_ledger_act(&admin.actor, EventKind::LedgerRestored, details).await?;
         answer::print(admin.json, &view, || view.told())?;
         admin.close().await?;
+        Restored::give_to_owner(&data)?;
         drop(restored.lock);
         Ok(())
     }
