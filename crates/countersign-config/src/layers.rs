@@ -10,6 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use super::Overrides;
 use super::key::{Source, UncheckedValue};
 
 /// The compiled-in default, which is also the manual.
@@ -20,7 +21,35 @@ const ENVIRONMENT_PREFIX: &str = "COUNTERSIGN__";
 /// Every key, by its name (`server.listen`). Sections take their keys out of it.
 pub(super) struct Layers(BTreeMap<String, UncheckedValue>);
 
+/// Lays the compiled-in default, then `file`, then the environment, then `overrides`.
+pub(super) fn lay(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    overrides: Overrides,
+) -> anyhow::Result<Layers> {
+    let mut layers = Layers::compiled_in();
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        layers.lay_file(path, &text)?;
+    }
+    layers.lay_environment(environment)?;
+    if let Some(data) = overrides.data {
+        let data = data.to_str().context("--data is not UTF-8")?;
+        layers.lay_flag("--data", "store.data", data);
+    }
+    if let Some(listen) = overrides.listen {
+        layers.lay_flag("--listen", "server.listen", &listen.to_string());
+    }
+    Ok(layers)
+}
+
 impl Layers {
+    /// All keys, by name.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &UncheckedValue> {
+        self.0.values()
+    }
+
     pub(super) fn compiled_in() -> Self {
         let sections: toml::Table = DEFAULT.parse().expect("the compiled-in default is TOML");
         let mut keys = BTreeMap::new();

@@ -15,8 +15,10 @@
 mod channel;
 mod delivery;
 mod enrolment;
+mod files;
 mod key;
 mod layers;
+mod listing;
 mod locks;
 mod observe;
 mod onespan;
@@ -34,15 +36,16 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-
 pub use self::channel::ChannelConfig;
 pub use self::delivery::DeliveryConfig;
 pub use self::enrolment::EnrolmentConfig;
+pub use self::listing::{DEFAULT, Entry};
 pub use self::locks::LocksConfig;
 pub use self::observe::{LogFormat, ObserveConfig};
 pub use self::onespan::OneSpanConfig;
-pub use self::process::{own_program, platform, refuses_colours, temporary_directory};
+pub use self::process::{
+    notify_socket, own_program, platform, refuses_colours, temporary_directory, watchdog,
+};
 pub use self::push::{ApnsPushType, PushConfig, SenderConfig, ServiceConfig};
 pub use self::retention::RetentionConfig;
 pub use self::server::{PublicAddress, ServerConfig, Shares, Tls};
@@ -107,21 +110,10 @@ impl Config {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         overrides: Overrides,
     ) -> anyhow::Result<Self> {
-        let mut layers = Layers::compiled_in();
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-            layers.lay_file(path, &text)?;
-        }
-        layers.lay_environment(environment)?;
-        if let Some(data) = overrides.data {
-            let data = data.to_str().context("--data is not UTF-8")?;
-            layers.lay_flag("--data", "store.data", data);
-        }
-        if let Some(listen) = overrides.listen {
-            layers.lay_flag("--listen", "server.listen", &listen.to_string());
-        }
+        Self::read(layers::lay(file, environment, overrides)?)
+    }
 
+    fn read(mut layers: Layers) -> anyhow::Result<Self> {
         let config = Self {
             server: ServerConfig::read(&mut layers)?,
             transactions: TransactionsConfig::read(&mut layers)?,

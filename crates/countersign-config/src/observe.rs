@@ -15,6 +15,8 @@ pub struct ObserveConfig {
     /// Whether the operator set `listen`. If the default address is in use, a free port is taken
     /// instead.
     pub listen_chosen: bool,
+    /// If less of the ledger's disk is free, in bytes, the server is not ready.
+    pub disk_free_min: u64,
     /// What is logged: a level for all, and for each named module.
     pub log: Targets,
     /// The format of a log line.
@@ -36,6 +38,10 @@ impl ObserveConfig {
         Ok(Self {
             listen: listen.parse()?,
             listen_chosen: !listen.is_default(),
+            disk_free_min: {
+                let mebibytes = layers.take("observe.disk_free_mebibytes_min").number()?;
+                u64::from(mebibytes) * 1024 * 1024
+            },
             log: layers.take("observe.log").parse()?,
             log_format: layers.take("observe.log_format").parse()?,
         })

@@ -1,6 +1,8 @@
 //! Facts about the process that are not configuration.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -20,6 +22,21 @@ pub fn temporary_directory() -> PathBuf {
 /// Whether the user has switched off colours for all programs (no-color.org).
 pub fn refuses_colours() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// The socket of the service manager that started this process, if it wants to be told its state
+/// (`sd_notify(3)`).
+pub fn notify_socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
+}
+
+/// The time without a sign of life after which the service manager ends this process, if it does
+/// (`sd_watchdog_enabled(3)`).
+pub fn watchdog() -> Option<Duration> {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let is_other = number("WATCHDOG_PID").is_some_and(|id| id != u64::from(std::process::id()));
+    let microseconds = number("WATCHDOG_USEC").filter(|time| *time > 0 && !is_other)?;
+    Some(Duration::from_micros(microseconds))
 }
 
 /// The platform that this program was built for, such as `linux`.

@@ -41,6 +41,18 @@ impl Shares {
         let per_network_max = connections_max;
         Self { connections_max, per_network_max, reserved: 0, exempt: Vec::new() }
     }
+
+    /// Lowers the total to `connections_max`, and the other limits in proportion.
+    pub fn lower(&mut self, connections_max: u32) {
+        let before = u64::from(self.connections_max);
+        let scaled = |limit: u32| {
+            let scaled = u64::from(limit) * u64::from(connections_max) / before.max(1);
+            u32::try_from(scaled).unwrap_or(limit).min(limit)
+        };
+        self.per_network_max = scaled(self.per_network_max).max(1);
+        self.reserved = scaled(self.reserved);
+        self.connections_max = connections_max;
+    }
 }
 
 /// The public side of the process.
@@ -70,7 +82,9 @@ pub struct ServerConfig {
     pub write: Duration,
     /// Memory for the bodies of all requests, in bytes.
     pub bodies_bytes_max: usize,
-    /// How long requests may take to end after SIGTERM.
+    /// How long the server still serves everything after SIGTERM, while `/readyz` answers 503.
+    pub lame_duck: Duration,
+    /// How long requests may take to end after that.
     pub drain: Duration,
     /// As configured; [`ServerConfig::public_addresses`] fills in the default.
     public_addresses: Vec<PublicAddress>,
@@ -118,6 +132,9 @@ impl ServerConfig {
                 "" => None,
                 _ => Some(header.parse()?),
             },
+            lame_duck: Duration::from_secs(
+                layers.take("server.lame_duck_seconds").number()?.into(),
+            ),
             drain: layers.take("server.drain_seconds").seconds()?,
             public_addresses: addresses.list()?,
         };
@@ -316,6 +333,15 @@ mod tests {
         assert_eq!((shares.per_network_max, shares.reserved), (7, 0));
         let error = read("connections_reserved_percent = 91").unwrap_err();
         assert!(error.contains("`server.connections_reserved_percent` is at most 90"), "{error}");
+    }
+
+    #[test]
+    fn limits_that_are_lowered_keep_their_proportions() {
+        let mut shares = read("").unwrap().shares;
+        shares.lower(95);
+        assert_eq!((shares.connections_max, shares.per_network_max, shares.reserved), (95, 9, 9));
+        shares.lower(3);
+        assert_eq!((shares.connections_max, shares.per_network_max, shares.reserved), (3, 1, 0));
     }
 
     #[test]

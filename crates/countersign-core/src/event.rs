@@ -51,6 +51,8 @@ pub enum Subject {
     Delivery(DeliveryId),
     /// All dead letters of the tenant.
     DeadLetters,
+    /// The ledger as a whole.
+    Ledger,
 }
 
 macro_rules! kinds {
@@ -109,6 +111,9 @@ kinds! {
     IdentityLabelled = "identity.labelled": "The labels of a signing identity were set.",
     IdentityDeleted = "identity.deleted": "A signing identity was deleted.",
     DeliveriesReplayed = "deliveries.replayed": "Dead letters became due again.",
+    MasterKeyRotated = "master_key.rotated": "All secrets are sealed under the newest master key. Detail `key` is its id.",
+    MasterKeyRemoved = "master_key.removed": "A master key that nothing needs was removed. Detail `key` is its id.",
+    LedgerRestored = "ledger.restored": "The ledger was restored from a backup. Detail `made_at` is the backup's time.",
 }
 
 /// An event that a commit writes.
@@ -220,6 +225,7 @@ impl fmt::Display for Subject {
             Self::Transaction(id) => write!(f, "transaction:{id}"),
             Self::Delivery(id) => write!(f, "delivery:{id}"),
             Self::DeadLetters => f.write_str("dead-letters"),
+            Self::Ledger => f.write_str("ledger"),
         }
     }
 }
@@ -235,6 +241,7 @@ impl FromStr for Subject {
         Ok(match text.split_once(':') {
             None if text == "tenant" => Self::Tenant,
             None if text == "dead-letters" => Self::DeadLetters,
+            None if text == "ledger" => Self::Ledger,
             Some(("client", id)) => Self::Client(read(id)?),
             Some(("api-key", id)) => Self::ApiKey(read(id)?),
             Some(("user", name)) => Self::User(read(name)?),
@@ -279,6 +286,7 @@ mod tests {
             Subject::Transaction(TransactionId(4)),
             Subject::Delivery(DeliveryId(5)),
             Subject::DeadLetters,
+            Subject::Ledger,
         ];
         for subject in subjects {
             assert_eq!(subject.to_string().parse(), Ok(subject));

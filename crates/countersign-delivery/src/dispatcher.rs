@@ -64,7 +64,7 @@ pub async fn work(core: Arc<Core>, callers: Callers, rules: DeliverySettings, ta
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweeps = tokio::time::interval(FORSAKE_EVERY);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let Callers { keys, webhook, pushes, result_body } = callers;
+    let Callers { keys, webhook, pushes, result_body, .. } = callers;
     let dispatcher = Arc::new(Dispatcher { core, keys, webhook, pushes, result_body, rules });
     let mut worker = Worker::new(Arc::clone(&dispatcher));
     let mut settlements = SettlementBatcher::new(Arc::clone(&dispatcher.core));

@@ -53,6 +53,8 @@ pub struct Callers {
     pub pushes: Pushes,
     /// Renders the bodies of callbacks.
     pub result_body: ResultBody,
+    /// The trusted authorities of both.
+    pub trust: Trust,
 }
 
 impl Callers {
@@ -67,15 +69,57 @@ impl Callers {
         resolver: Resolver,
         result_body: ResultBody,
     ) -> anyhow::Result<Self> {
-        let delivery = &config.delivery;
-        let roots = roots("delivery.extra_ca_file", delivery.extra_ca_file.as_deref())?;
-        let guarded = GuardedOutbound::new(resolver.clone(), &roots, delivery.timeout)?;
+        let (timeout, roots) = (config.delivery.timeout, ExtraRoots::read(config)?);
+        let guarded = GuardedOutbound::new(resolver.clone(), &roots.delivery, timeout)?;
         let webhook = CallbackClient::new(guarded.clone());
-        let file = config.push.extra_ca_file.as_deref();
-        let roots = self::roots("push.extra_ca_file", file)?;
-        let trusting = Outbound::trusting(names, &roots, delivery.timeout)?;
+        let trusting = Outbound::trusting(names, &roots.push, timeout)?;
+        let trust = Trust { guarded: guarded.clone(), trusting: trusting.clone() };
         let pushes = Pushes::new(&config.push, guarded, trusting, resolver);
-        Ok(Self { keys, webhook, pushes, result_body })
+        Ok(Self { keys, webhook, pushes, result_body, trust })
+    }
+}
+
+/// The clients whose trusted authorities can be replaced while they are in use.
+#[derive(Clone)]
+pub struct Trust {
+    guarded: GuardedOutbound,
+    trusting: Outbound,
+}
+
+impl Trust {
+    /// Reads the files of trusted authorities again. If one cannot be used, nothing changes.
+    ///
+    /// # Errors
+    /// Names the problem with the file.
+    pub fn reload(&self, config: &Config) -> anyhow::Result<()> {
+        let roots = ExtraRoots::read(config)?;
+        self.guarded.trust(&roots.delivery)?;
+        self.trusting.trust(&roots.push)
+    }
+
+    /// Checks the files of trusted authorities.
+    ///
+    /// # Errors
+    /// Names the problem with the file.
+    pub fn check(config: &Config) -> anyhow::Result<()> {
+        ExtraRoots::read(config).map(drop)
+    }
+}
+
+/// The authorities that the operator trusts besides the platform's.
+struct ExtraRoots {
+    delivery: Vec<Certificate>,
+    push: Vec<Certificate>,
+}
+
+impl ExtraRoots {
+    fn read(config: &Config) -> anyhow::Result<Self> {
+        let delivery = config.delivery.extra_ca_file.as_deref();
+        let push = config.push.extra_ca_file.as_deref();
+        Ok(Self {
+            delivery: roots("delivery.extra_ca_file", delivery)?,
+            push: roots("push.extra_ca_file", push)?,
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::fmt;
 use std::iter;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,7 @@ use countersign_core::id::TenantName;
 use countersign_core::time::Timestamp;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, StatusCode};
+use parking_lot::RwLock;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Request, Response};
 use tracing::warn;
@@ -31,10 +33,15 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_millis(500);
 const IDLE_CONNECTIONS_MAX: usize = 32;
 const IDLE_WAIT_MAX: Duration = Duration::from_secs(55);
 
+/// Makes a client that trusts these roots, besides the platform's.
+type ClientMaker = dyn Fn(&[Certificate]) -> anyhow::Result<Client> + Send + Sync;
+
 /// Calls addresses that the operator chose. Clones share their connections.
 #[derive(Clone)]
 pub struct Outbound {
-    client: Client,
+    /// Replaced as a whole when the trusted roots change.
+    client: Arc<RwLock<Client>>,
+    build: Arc<ClientMaker>,
     timeout: Duration,
 }
 
@@ -80,15 +87,36 @@ impl Outbound {
         roots: &[Certificate],
         timeout: Duration,
     ) -> anyhow::Result<Self> {
-        let client = build(roots, timeout, |builder| {
+        let names = names.clone();
+        let more = move |builder: ClientBuilder| {
             builder
                 .dns_resolver(names.clone())
                 .http2_prior_knowledge()
                 .http2_initial_stream_window_size(64 * 1024)
                 .http2_keep_alive_interval(IDLE_WAIT_MAX)
                 .http2_keep_alive_timeout(timeout)
-        })?;
-        Ok(Self { client, timeout })
+        };
+        Self::with(timeout, roots, move |roots| build(roots, timeout, &more))
+    }
+
+    fn with(
+        timeout: Duration,
+        roots: &[Certificate],
+        build: impl Fn(&[Certificate]) -> anyhow::Result<Client> + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        let client = Arc::new(RwLock::new(build(roots)?));
+        Ok(Self { client, build: Arc::new(build), timeout })
+    }
+
+    /// Trusts `roots` from now on, besides the platform's, in place of those before; also in
+    /// clones. Calls that are open go on.
+    ///
+    /// # Errors
+    /// If a root is not a certificate. Then those before stay trusted.
+    pub fn trust(&self, roots: &[Certificate]) -> anyhow::Result<()> {
+        let client = (self.build)(roots)?;
+        *self.client.write() = client;
+        Ok(())
     }
 
     /// Posts `body`. The result depends only on the answer's head.
@@ -105,7 +133,8 @@ impl Outbound {
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body.into());
         // The client's own timeout is not used, because it would begin later than the attempt does.
-        match tokio::time::timeout(self.timeout, self.client.execute(request)).await {
+        let client = self.client.read().clone();
+        match tokio::time::timeout(self.timeout, client.execute(request)).await {
             Ok(Ok(mut answer)) => {
                 let body = read(&mut answer).await;
                 let headers = std::mem::take(answer.headers_mut());
@@ -128,8 +157,17 @@ impl GuardedOutbound {
         timeout: Duration,
     ) -> anyhow::Result<Self> {
         let asking = resolver.clone();
-        let client = build(roots, timeout, move |builder| builder.dns_resolver(asking.clone()))?;
-        Ok(Self { outbound: Outbound { client, timeout }, resolver })
+        let more = move |builder: ClientBuilder| builder.dns_resolver(asking.clone());
+        let outbound = Outbound::with(timeout, roots, move |roots| build(roots, timeout, &more))?;
+        Ok(Self { outbound, resolver })
+    }
+
+    /// Trusts other roots from now on: see [`Outbound::trust`].
+    ///
+    /// # Errors
+    /// As [`Outbound::trust`].
+    pub fn trust(&self, roots: &[Certificate]) -> anyhow::Result<()> {
+        self.outbound.trust(roots)
     }
 
     /// Posts `body`, as [`Outbound::post`] does. Look-ups of names count for `tenant`.
@@ -281,7 +319,6 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)>
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures_util::FutureExt as _;
     use futures_util::future::join_all;

@@ -144,8 +144,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the public address, as configured. `tls` comes from [`crate::tls::prepare`]; `known`
-    /// are the networks for which connections are reserved.
+    /// Binds the public address, as configured. `tls` comes from [`crate::tls::Certificates`];
+    /// `known` are the networks for which connections are reserved.
     ///
     /// # Errors
     /// Names the address and a remedy if it is in use or not an address of this machine.

@@ -4,6 +4,7 @@
 //! authenticate in each request.
 
 mod own;
+mod reload;
 #[cfg(test)]
 mod tests;
 
@@ -21,31 +22,57 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use self::own::Own;
 pub use self::own::own_ca;
+pub use self::reload::Certificates;
 use countersign_config::{ServerConfig, Tls};
 
-/// Prepares TLS as configured; `None` if a proxy ends it. `data` is the data directory.
-///
-/// # Errors
-/// Names the file that is missing, unreadable or invalid, and a remedy.
-pub fn prepare(
+/// TLS as configured, for a listener whose certificates are never replaced; `None` if a proxy ends
+/// it.
+#[cfg(test)]
+pub(crate) fn prepare(
     config: &ServerConfig,
     data: &Path,
     now: SystemTime,
 ) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
-    let certificates: Arc<dyn ResolvesServerCert> = match &config.tls {
-        Tls::InFront => return Ok(None),
+    Ok(Certificates::load(config, data, now)?.map(|certificates| certificates.server_config()))
+}
+
+/// Checks the files of a certificate from elsewhere, if the configuration names them.
+///
+/// # Errors
+/// Names the file that is missing, unreadable or invalid.
+pub fn check_files(config: &ServerConfig) -> anyhow::Result<()> {
+    match &config.tls {
+        Tls::Files { certificate, key } => load(certificate, key).map(drop),
+        Tls::Own | Tls::InFront => Ok(()),
+    }
+}
+
+/// Loads the certificates as configured; `None` if a proxy ends TLS. `data` is the data directory.
+fn resolver(
+    config: &ServerConfig,
+    data: &Path,
+    now: SystemTime,
+) -> anyhow::Result<Option<Arc<dyn ResolvesServerCert>>> {
+    Ok(match &config.tls {
+        Tls::InFront => None,
         Tls::Files { certificate, key } => {
-            Arc::new(SingleCertAndKey::from(load(certificate, key)?))
+            Some(Arc::new(SingleCertAndKey::from(load(certificate, key)?)))
         }
-        Tls::Own => Arc::new(Own::in_directory(&data.join("tls")).open(&config.hostname, now)?),
-    };
+        Tls::Own => {
+            let own = Own::in_directory(&data.join("tls"));
+            Some(Arc::new(own.open(&config.hostname, now)?))
+        }
+    })
+}
+
+fn server_config(certificates: Arc<dyn ResolvesServerCert>) -> Arc<rustls::ServerConfig> {
     let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .expect("the provider speaks both")
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Some(Arc::new(tls)))
+    Arc::new(tls)
 }
 
 /// Checks that no other user can read a private key's file.

@@ -71,6 +71,18 @@ impl Entropy for System {
     }
 }
 
+/// The moment after this much time, by the clock of the runtime's timers.
+pub(crate) fn deadline(after: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + after
+}
+
+/// The system's monotonic clock, in microseconds, by which the service manager orders reloads.
+pub fn monotonic_microseconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let [seconds, nanoseconds] = [now.tv_sec, now.tv_nsec].map(i64::unsigned_abs);
+    seconds * 1_000_000 + nanoseconds / 1_000
+}
+
 /// A moment as the standard library's type.
 pub fn system_time(at: Timestamp) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(at.0)
@@ -117,6 +129,14 @@ mod tests {
         let ahead = system.ahead();
         assert!((Duration::from_secs(80)..=Duration::from_secs(91)).contains(&ahead), "{ahead:?}");
         assert!(ahead > CLOCK_AHEAD_MAX);
+    }
+
+    #[test]
+    fn the_monotonic_clock_goes_forward_in_microseconds() {
+        let (before, measured) = (monotonic_microseconds(), Instant::now());
+        std::thread::yield_now();
+        while measured.elapsed() < Duration::from_micros(50) {}
+        assert!(monotonic_microseconds() >= before + 50);
     }
 
     #[test]

@@ -5,8 +5,11 @@
 //! because a server without its sweeper or its listener only looks alive.
 //!
 //! ```text
-//! running ──start_draining──▶ draining ──finish──▶ terminated
+//! running ──start_leaving──▶ leaving ──start_draining──▶ draining ──finish──▶ terminated
 //! ```
+//!
+//! While the process is leaving, it serves everything, and `/readyz` says that it will stop, so
+//! that a load balancer sends no more to it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
@@ -18,9 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::clock;
+
 /// The process's tasks, and the state of its shutdown. Clones share the same state.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
+    leaving: CancellationToken,
     draining: CancellationToken,
     terminated: CancellationToken,
     tasks: TaskTracker,
@@ -38,8 +44,24 @@ pub enum Criticality {
 }
 
 impl Shutdown {
+    /// Says that the process will stop. Idempotent.
+    pub fn start_leaving(&self) {
+        self.leaving.cancel();
+    }
+
+    /// Whether the process will stop, or is stopping.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_cancelled()
+    }
+
+    /// Waits until the process will stop.
+    pub async fn until_leaving(&self) {
+        self.leaving.cancelled().await;
+    }
+
     /// Starts draining. Idempotent.
     pub fn start_draining(&self) {
+        self.leaving.cancel();
         self.draining.cancel();
     }
 
@@ -108,31 +130,65 @@ impl Shutdown {
         all
     }
 
-    /// Begins the shutdown at SIGTERM or SIGINT; a second signal ends the process at once.
+    /// Begins the shutdown at SIGTERM or SIGINT: the process is leaving for `lame_duck`, and then
+    /// drains. A second signal ends the process at once.
     ///
     /// # Errors
     /// If the system accepts no handler.
-    pub fn drain_on_signals(&self) -> std::io::Result<()> {
+    pub fn drain_on_signals(&self, lame_duck: Duration) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
         self.spawn("signals", Criticality::Passing, async move {
             let terminated = shutdown.terminated();
-            for count in 1.. {
+            let mut left = None;
+            loop {
                 let name = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
+                    () = until(left) => {
+                        left = None;
+                        shutdown.start_draining();
+                        continue;
+                    }
                     () = terminated.cancelled() => return,
                 };
-                if count > 1 {
+                if shutdown.is_leaving() {
                     warn!("{name} again: ending at once");
                     std::process::exit(1);
                 }
-                info!("{name}: draining");
-                shutdown.start_draining();
+                info!("{name}: not ready from now on; draining in {} s", lame_duck.as_secs());
+                shutdown.start_leaving();
+                left = Some(clock::deadline(lame_duck));
             }
         });
         Ok(())
+    }
+
+    /// Runs `work` at each SIGHUP, which does not end the process then.
+    ///
+    /// # Errors
+    /// If the system accepts no handler.
+    pub fn at_hangup<R>(&self, work: impl Fn() -> R + Send + Sync + 'static) -> std::io::Result<()>
+    where
+        R: Future<Output = ()> + Send,
+    {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let terminated = self.terminated();
+        self.spawn("reload", Criticality::Passing, async move {
+            while let Some(Some(())) = terminated.run_until_cancelled(hangup.recv()).await {
+                work().await;
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Waits until a moment; for ever if there is none.
+async fn until(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -196,6 +252,16 @@ mod tests {
         let shutdown = Shutdown::default();
         shutdown.spawn("stuck", Criticality::Passing, std::future::pending());
         assert!(!shutdown.finish(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_leaves_does_not_drain_yet_and_one_that_drains_leaves() {
+        let shutdown = Shutdown::default();
+        shutdown.start_leaving();
+        assert!(shutdown.is_leaving() && !shutdown.is_draining());
+        let shutdown = Shutdown::default();
+        shutdown.start_draining();
+        assert!(shutdown.is_leaving() && shutdown.is_draining());
     }
 
     #[tokio::test]

@@ -1,9 +1,14 @@
 //! The server and its command line, as the library of the binary `countersign`: assembly of the
 //! crates, the command line, health and metrics.
 
+mod backup;
 mod cli;
 mod dialects;
 mod observe;
+mod open_files;
+mod reload;
 mod serve;
+mod service_manager;
+mod version;
 
 pub use cli::run;

@@ -17,34 +17,50 @@ use futures_util::future::BoxFuture;
 use http::StatusCode;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing::{info, warn};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt, registry};
+use tracing_subscriber::{Layer as _, Registry, fmt, registry, reload};
 
 use countersign_config::{LogFormat, ObserveConfig, Shares};
 use countersign_http::listen::{Limits, Listener};
 use countersign_node::task::{Criticality, Shutdown};
 
 /// Connections of scrapers and probes; there are normally only a few.
-const ADMIN_CONNECTIONS_MAX: u32 = 64;
+pub(crate) const ADMIN_CONNECTIONS_MAX: u32 = 64;
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 /// If the ledger takes longer to answer, the node is not ready.
 const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Histograms collect all samples, and shrink only in their upkeep.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// The level of the log, which can be set while the process runs.
+pub(crate) struct LogLevel(reload::Handle<Targets, Registry>);
+
+impl LogLevel {
+    /// Sets the level, as in `observe.log`.
+    ///
+    /// # Errors
+    /// If the log is not in use any more.
+    pub(crate) fn set(&self, levels: &Targets) -> anyhow::Result<()> {
+        self.0.reload(levels.clone()).context("the level of the log cannot be set")
+    }
+}
+
 /// Sends the log to standard error, for the rest of the process's life.
 ///
 /// # Errors
 /// If a log has been set up before.
-pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<()> {
+pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<LogLevel> {
     let lines = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     let lines = match config.log_format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let log = registry().with(lines.with_filter(config.log.clone()));
-    log.try_init().context("the log cannot be set up")
+    let (levels, handle) = reload::Layer::new(config.log.clone());
+    let log = registry().with(lines.with_filter(levels));
+    log.try_init().context("the log cannot be set up")?;
+    Ok(LogLevel(handle))
 }
 
 /// Starts to record the values of `metrics::` macros, for the rest of the process's life.
@@ -130,6 +146,9 @@ async fn readyz(State(admin): State<AdminEndpoint>) -> (StatusCode, &'static str
     if admin.tasks.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
+    if admin.tasks.is_leaving() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping soon\n");
+    }
     match tokio::time::timeout(READY_WAIT_MAX, (admin.ready)()).await {
         Ok(Ok(())) => (StatusCode::OK, "ready\n"),
         Ok(Err(reason)) => (StatusCode::SERVICE_UNAVAILABLE, reason),
@@ -193,8 +212,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_draining_node_is_alive_and_not_ready() {
+    async fn a_node_that_leaves_or_drains_is_alive_and_not_ready() {
         let admin = admin(|| async { Ok(()) }.boxed());
+        admin.tasks.start_leaving();
+        assert_eq!(ask(admin.clone(), "/readyz").await, (503, "stopping soon\n".into()));
         admin.tasks.start_draining();
         assert_eq!(ask(admin.clone(), "/readyz").await, (503, "draining\n".into()));
         assert_eq!(ask(admin, "/healthz").await, (200, "alive\n".into()));

@@ -7,24 +7,29 @@
 //!                            └─ sweeper  (time)
 //! ```
 //!
-//! At SIGTERM: no new transactions start, waiting callers are told to ask again, channels are
-//! closed with a reason, and the ledger is closed cleanly.
+//! At SIGHUP: files are read again (`reload.rs`).
+//! At SIGTERM: `/readyz` answers 503 for a while; then no new transactions start, waiting callers
+//! are told to ask again, channels are closed with a reason, and the ledger is closed cleanly.
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use axum::Router;
 use countersign_core::engine::{Engine, Policy};
 use countersign_core::session::Pace;
 use countersign_core::user::LockPolicy;
-use countersign_store::{OpenFor, ServerLock, Store};
+use countersign_store::{OpenFor, SCHEMA, ServerLock, Store};
 use tracing::{info, warn};
 
 use crate::dialects;
 use crate::observe;
+use crate::open_files;
+use crate::reload::Reload;
+use crate::service_manager::ServiceManager;
+use crate::version;
 use countersign_channel::Devices;
 use countersign_channel::digest_url::DigestUrlVerifier;
 use countersign_config::{Config, Overrides};
@@ -35,7 +40,7 @@ use countersign_egress::resolve::Resolver;
 use countersign_http::callback_url::Callbacks;
 use countersign_http::caller::Authenticator;
 use countersign_http::listen::{ConnectionLimit, KnownNetworks, Listener};
-use countersign_http::tls;
+use countersign_http::tls::Certificates;
 use countersign_http::token::Tokens;
 use countersign_kobil::{ActivationSettings, Kobil};
 use countersign_node::clock::{self, CLOCK_AHEAD_MAX, System};
@@ -55,8 +60,6 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 /// The server's clock may be this far ahead of the system's without a warning, and this much
 /// farther than at the last warning.
 const CLOCK_AHEAD_WARNED: Duration = Duration::from_secs(1);
-/// Open files besides incoming connections: those of the ledger, the admin listener and deliveries.
-const OTHER_FILES: u64 = 512;
 /// How long tasks may take to end after the drain.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -66,20 +69,21 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 /// Names the problem with the configuration, the data directory or an address; or the task that
 /// failed.
 pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::Result<()> {
-    let config = Config::load(file, overrides)?;
-    observe::log(&config.observe)?;
+    let mut config = Config::load(file, overrides.clone())?;
+    let log = observe::log(&config.observe)?;
+    let manager = ServiceManager::of_environment();
     let tasks = Shutdown::default();
-    tasks.drain_on_signals()?;
-    allow_connections(config.server.shares.connections_max);
+    tasks.drain_on_signals(config.server.lame_duck)?;
+    open_files::fit(&mut config);
 
     let _lock = ServerLock::take(&config.store.data)?;
     let store = open(&config, OpenFor::Serve)?;
+    log_start(&config, file);
     let (system, known) = (System::default(), KnownNetworks::default());
     let notifier = LocalNotifier::new(config.transactions.waiting_per_client_max);
     let core = Arc::new(Engine::new(store.clone(), notifier, system.clone(), policy(&config)));
     let begun = core.now();
-    let tls = tls::prepare(&config.server, &config.store.data, clock::system_time(core.now()))?;
-    let listener = Listener::public(&config.server, tls, known.clone())?;
+    let (listener, certificates) = listen(&config, clock::system_time(begun), &known)?;
     let port = listener.address().port();
     let names = Names::of_system();
     let resolver = resolver(&config, &names);
@@ -100,33 +104,74 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     };
     let devices = Devices::new(parts, begun);
     let phones = phones(&config, &core, &devices);
-    let router = Router::new()
-        .merge(countersign_kobil::router(kobil(&config, &authenticator, &tasks, &address)))
-        .merge(onespan(&config, &authenticator, &phones, &tasks, &address))
-        .merge(countersign_trustedx::router(trustedx(
-            &config,
-            &authenticator,
-            &devices,
-            &tasks,
-            &address,
-        )))
-        .merge(countersign_channel::router(devices.clone()));
-
+    let router = router(&config, &authenticator, &devices, &phones, &tasks, &address);
+    let reload = Reload {
+        file: file.map(Path::to_path_buf),
+        overrides,
+        config: config.clone(),
+        log,
+        certificates,
+        trust: callers.trust.clone(),
+        pushes: callers.pushes.clone(),
+        manager: manager.clone(),
+        system: system.clone(),
+    };
+    reload.at_hangup(&tasks)?;
     serve_health(&config, &store, &core, &system, listener.limit(), &tasks)?;
     spawn_workers(&config, &core, callers, &tasks);
     // About a second, in which a used device token would not be distinguishable from an unused one.
     tokio::time::sleep(core.now().until(devices.opens_at())).await;
-    tasks.spawn(
-        "tidier",
-        Criticality::Essential,
-        tidy(authenticator, devices, phones, system, tasks.clone()),
-    );
+    let tidier = tidy(authenticator, devices, phones, system, tasks.clone());
+    tasks.spawn("tidier", Criticality::Essential, tidier);
     info!("Listening on {}; applications and devices reach it at {address}", listener.address());
     // The only line on standard output, for the process that started this one and waits for it.
     println!("ready {address}");
     let served = listener.serve(router, tasks.clone(), tasks.draining());
     tasks.spawn("listener", Criticality::Essential, served);
+    until_stopped(&config, &store, &manager, &tasks).await
+}
 
+/// Binds the public address, with the certificates that the configuration names.
+fn listen(
+    config: &Config,
+    now: SystemTime,
+    known: &KnownNetworks,
+) -> anyhow::Result<(Listener, Option<Certificates>)> {
+    let certificates = Certificates::load(&config.server, &config.store.data, now)?;
+    let tls = certificates.as_ref().map(Certificates::server_config);
+    Ok((Listener::public(&config.server, tls, known.clone())?, certificates))
+}
+
+/// The APIs for applications and devices.
+fn router(
+    config: &Config,
+    authenticator: &Authenticator,
+    devices: &Devices,
+    phones: &Phones,
+    tasks: &Shutdown,
+    address: &str,
+) -> Router {
+    let trustedx = trustedx(config, authenticator, devices, tasks, address);
+    Router::new()
+        .merge(countersign_kobil::router(kobil(config, authenticator, tasks, address)))
+        .merge(onespan(config, authenticator, phones, tasks, address))
+        .merge(countersign_trustedx::router(trustedx))
+        .merge(countersign_channel::router(devices.clone()))
+}
+
+/// Waits for the end of the process, and stops the parts in order.
+async fn until_stopped(
+    config: &Config,
+    store: &Store,
+    manager: &ServiceManager,
+    tasks: &Shutdown,
+) -> anyhow::Result<()> {
+    manager.ready();
+    let alive = store.clone();
+    manager.watch(tasks, move || alive.ready().is_ok());
+
+    tasks.until_leaving().await;
+    manager.stopping();
     tasks.until_draining().await;
     info!("Draining: no new transactions; waiting for open requests");
     tasks.finish(config.server.drain + LAST_WAIT).await;
@@ -152,7 +197,11 @@ fn serve_health(
     let admin = observe::bind(&config.observe)?;
     let metrics = observe::record(tasks)?;
     let (checked, clock, checked_limit) = (store.clone(), system.clone(), Arc::clone(&limit));
-    let ready = move || std::future::ready(ready(&checked, clock.ahead(), &checked_limit));
+    let disk = Disk::of(config);
+    let ready = move || {
+        let ready = ready(&checked, clock.ahead(), &checked_limit);
+        std::future::ready(ready.and_then(|()| disk.check()))
+    };
     let (store, core, system) = (store.clone(), Arc::clone(core), system.clone());
     let count = move || count(&store, &core, &system, &limit);
     observe::serve(admin, metrics, ready, count, tasks);
@@ -180,6 +229,46 @@ fn ready(store: &Store, ahead: Duration, limit: &ConnectionLimit) -> Result<(), 
     if limit.is_full() { Err("connections are full\n") } else { Ok(()) }
 }
 
+/// The disk of the ledger.
+struct Disk {
+    data: PathBuf,
+    free_min: u64,
+}
+
+impl Disk {
+    fn of(config: &Config) -> Self {
+        Self { data: config.store.data.clone(), free_min: config.observe.disk_free_min }
+    }
+
+    /// The bytes that this account may still write; `None` if the system does not say.
+    fn free(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(&self.data).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    /// Checks that commits find room.
+    fn check(&self) -> Result<(), &'static str> {
+        match self.free() {
+            Some(free) if free < self.free_min => Err("the disk of the ledger is full\n"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Names what runs: the program, the ledger, and the configuration.
+fn log_start(config: &Config, file: Option<&Path>) {
+    let ledger = config.store.data.join("ledger.db");
+    let file = file.map_or_else(|| "(defaults)".to_owned(), |file| file.display().to_string());
+    let (version, ledger) = (version::LONG, ledger.display().to_string());
+    info!(
+        version,
+        ledger,
+        schema = SCHEMA,
+        configuration = file,
+        "Countersign {version}; ledger {ledger} with schema {SCHEMA}; configuration {file}"
+    );
+}
+
 /// Opens the ledger that the configuration names.
 ///
 /// # Errors
@@ -188,18 +277,6 @@ pub(crate) fn open(config: &Config, purpose: OpenFor) -> anyhow::Result<Store> {
     let store = &config.store;
     Store::sqlite_for(&store.data, Some(&store.master_key_file), purpose)
         .with_context(|| format!("the ledger in {} cannot be opened", store.data.display()))
-}
-
-/// Raises the limit on open files for so many connections, as far as the system allows.
-fn allow_connections(connections_max: u32) {
-    let needed = u64::from(connections_max) + OTHER_FILES;
-    let allowed = rlimit::increase_nofile_limit(needed).unwrap_or(needed);
-    if allowed < needed {
-        warn!(
-            "The system allows {allowed} open files, and `server.connections_max` needs {needed}: \
-             raise `ulimit -n`, or connections will have to wait"
-        );
-    }
 }
 
 pub(crate) fn policy(config: &Config) -> Policy {

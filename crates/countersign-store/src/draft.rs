@@ -1,5 +1,5 @@
-//! Files that appear complete or not at all, and never replace an existing one. Two processes may
-//! start at once, and any of them may die between two lines.
+//! Files that appear complete or not at all. [`publish`] never replaces an existing one. Two
+//! processes may start at once, and any of them may die between two lines.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,14 +27,28 @@ pub(crate) fn publish(draft: &Path, path: &Path) -> io::Result<()> {
     match linked {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => match path.parent() {
-            Some(directory) if directory != Path::new("") => File::open(directory)?.sync_all(),
-            _ => Ok(()),
-        },
+        Ok(()) => sync_directory(path),
+    }
+}
+
+/// Makes the new name durable.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) if directory != Path::new("") => File::open(directory)?.sync_all(),
+        _ => Ok(()),
     }
 }
 
 /// Removes a draft. If that fails, what remains is of no use, and does no harm.
 pub(crate) fn discard(draft: &Path) {
     let _ = std::fs::remove_file(draft);
+}
+
+/// Gives the draft its name, in the place of the file of that name.
+///
+/// # Errors
+/// The error of the directory.
+pub(crate) fn replace(draft: &Path, path: &Path) -> io::Result<()> {
+    std::fs::rename(draft, path)?;
+    sync_directory(path)
 }

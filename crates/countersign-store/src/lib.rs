@@ -15,21 +15,29 @@ use countersign_core::port::{Ledger, SigningRole, StoredKey, TransactionChange};
 use countersign_core::transaction::{End, Event};
 use countersign_core::{Fault, for_each_ledger_method};
 
+mod backup;
 mod claim;
 mod draft;
 mod keys;
+mod master_key;
 mod memory;
 pub mod private;
+mod rotation;
 mod seal;
 mod sqlite;
 
 pub use keys::{SealedKeys, SealedSigner};
+pub use master_key::MasterKeyError;
 pub use memory::Memory;
-pub use seal::MasterKeyError;
+pub use rotation::{MasterKeyUse, RotationError};
+pub use seal::{BadMasterKeyId, MasterKeyId};
+pub use sqlite::backup::{BadCopy, LedgerSummary};
 pub use sqlite::{OpenError, OpenFor, SCHEMA, ServerLock, Sqlite};
 
+pub use backup::CheckError;
+
 use keys::CallbackKeys;
-use seal::MasterKeys;
+use master_key::MasterKeys;
 
 /// A ledger. Clones share the same store.
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ use countersign_core::user::User;
 use parking_lot::Mutex;
 
 use crate::keys::CallbackKeys;
-use crate::seal::MasterKeys;
+use crate::master_key::MasterKeys;
 use crate::{Stats, single_use_mark};
 
 mod change;

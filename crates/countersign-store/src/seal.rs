@@ -9,36 +9,32 @@
 //! ```
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{digest, rand};
 use countersign_core::id::{ClientId, DeviceId, TenantName};
 use zeroize::Zeroizing;
 
-use crate::draft;
-use crate::private::{self, Exposed};
-
 /// The version of the format, in the first byte. It is the only one yet.
 const FORM: u8 = 1;
-const KEY_ID_BYTES: usize = 8;
+pub(crate) const KEY_ID_BYTES: usize = 8;
 const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_LEN;
-/// The largest master key file: 64 keys and comments. A larger file is not a master key file.
-const FILE_BYTES_MAX: u64 = 16 * 1024;
 
-/// The keys that seal the secrets of the ledger, newest first. The first one seals; each of them
-/// may open.
-pub(crate) struct MasterKeys {
-    keys: Vec<MasterKey>,
+/// Master keys, newest first. The first one seals; each of them may open.
+pub(crate) struct KeyRing {
+    keys: Vec<Arc<MasterKey>>,
 }
 
 struct MasterKey {
-    id: [u8; KEY_ID_BYTES],
+    id: MasterKeyId,
     key: LessSafeKey,
 }
+
+/// The id of a master key, which each value that it has sealed names: a part of the key's digest.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MasterKeyId(pub(crate) [u8; KEY_ID_BYTES]);
 
 /// The context of a sealed value. The value opens in this context only.
 #[derive(Clone, Copy)]
@@ -71,96 +67,41 @@ pub(crate) enum Unopened {
     Altered,
 }
 
-/// The reason why the master key file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum MasterKeyError {
-    /// The file is missing, and there are secrets that need it.
-    #[error(
-        "the master key file {path} is missing, and the ledger holds secrets sealed under it; \
-         restore the file from its backup, or set its path in the configuration"
-    )]
-    Missing {
-        /// The expected path.
-        path: PathBuf,
-    },
-    /// Other users may read or change the file.
-    #[error("the master key file {0}")]
-    Exposed(Exposed),
-    /// The file does not contain keys.
-    #[error(
-        "the master key file {path} is invalid: line {line} is neither 64 hex digits nor a \
-         comment; restore the file from its backup"
-    )]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The first invalid line, from 1; 0 if the file contains no key at all.
-        line: usize,
-    },
-    /// The file contains other keys than the ledger needs.
-    #[error(
-        "the master key file {path} belongs to another ledger: it does not open the secrets of \
-         tenant {tenant}; restore the right file from its backup, or set its path in the \
-         configuration"
-    )]
-    Other {
-        /// The file.
-        path: PathBuf,
-        /// A tenant whose secrets do not open.
-        tenant: String,
-    },
-    /// The system could not read or create the file.
-    #[error("the master key file {path} cannot be read or created: {source}")]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-}
-
-impl MasterKeys {
-    /// Reads the file at `path`. If it does not exist and `make` allows it, creates it with one
-    /// random key.
-    pub(crate) fn from_file(path: &Path, make: bool) -> Result<Self, MasterKeyError> {
-        let unusable = |source| MasterKeyError::Unusable { path: path.into(), source };
-        let file = match File::open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound && make => {
-                make_file(path).map_err(unusable)?;
-                File::open(path).map_err(unusable)?
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(MasterKeyError::Missing { path: path.into() });
-            }
-            opened => opened.map_err(unusable)?,
-        };
-        let metadata = file.metadata().map_err(unusable)?;
-        private::check(path, &metadata).map_err(MasterKeyError::Exposed)?;
-        let mut text = Zeroizing::new(String::new());
-        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unusable)?;
-        Self::parse(&text).map_err(|line| MasterKeyError::Malformed { path: path.into(), line })
-    }
-
+impl KeyRing {
     /// One random key, for secrets that end with the process.
     pub(crate) fn random() -> Self {
         let mut key = Zeroizing::new([0; 32]);
         rand::fill(key.as_mut()).expect("the system has randomness");
-        Self { keys: vec![MasterKey::new(&key)] }
+        Self { keys: vec![Arc::new(MasterKey::new(&key))] }
     }
 
     /// Parses the keys in a file's text. The error is the number of the first invalid line.
-    fn parse(text: &str) -> Result<Self, usize> {
+    pub(crate) fn parse(text: &str) -> Result<Self, usize> {
         let mut keys = Vec::new();
         for (at, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
+            if let Some(key) = MasterKey::in_line(line).map_err(|()| at + 1)? {
+                keys.push(Arc::new(key));
             }
-            let mut bytes = Zeroizing::new([0; 32]);
-            hex::decode_to_slice(line, bytes.as_mut()).map_err(|_| at + 1)?;
-            keys.push(MasterKey::new(&bytes));
         }
         if keys.is_empty() { Err(0) } else { Ok(Self { keys }) }
+    }
+
+    /// The ids of the keys, newest first.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = MasterKeyId> + '_ {
+        self.keys.iter().map(|key| key.id)
+    }
+
+    /// The id of the key that seals.
+    pub(crate) fn newest(&self) -> MasterKeyId {
+        self.keys.first().expect("a file without keys is refused").id
+    }
+
+    /// Adds the keys of `older` that are missing, behind its own keys.
+    pub(crate) fn with_keys_of(mut self, older: &Self) -> Self {
+        let missing = older.keys.iter().filter(|key| !self.ids().any(|id| id == key.id));
+        let missing: Vec<_> = missing.cloned().collect();
+        self.keys.extend(missing);
+        self
     }
 
     /// Seals `secret` for the context `place`.
@@ -177,7 +118,7 @@ impl MasterKeys {
                 &mut body,
             )
             .expect("a secret is far shorter than 64 GiB");
-        [&[FORM][..], &newest.id, &nonce, &body, tag.as_ref()].concat()
+        [&[FORM][..], &newest.id.0, &nonce, &body, tag.as_ref()].concat()
     }
 
     /// Opens a value that was sealed for the context `place`.
@@ -191,7 +132,7 @@ impl MasterKeys {
         }
         let (head, body) = sealed.split_at(HEAD_BYTES);
         let (id, nonce) = head[1..].split_at(KEY_ID_BYTES);
-        let master = self.keys.iter().find(|key| key.id == id).ok_or(Unopened::OtherKey)?;
+        let master = self.keys.iter().find(|key| key.id.0 == id).ok_or(Unopened::OtherKey)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unopened::Malformed)?;
         let mut body = Zeroizing::new(body.to_vec());
         let length = master
@@ -204,13 +145,23 @@ impl MasterKeys {
     }
 }
 
-impl fmt::Debug for MasterKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MasterKeys")
-    }
+/// The id of a line's key; `None` if the line has no key.
+pub(crate) fn id_in_line(line: &str) -> Option<MasterKeyId> {
+    MasterKey::in_line(line).ok().flatten().map(|key| key.id)
 }
 
 impl MasterKey {
+    /// The key in a line of the file; `None` for a comment or an empty line.
+    fn in_line(line: &str) -> Result<Option<Self>, ()> {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            return Ok(None);
+        }
+        let mut bytes = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(line, bytes.as_mut()).map_err(|_| ())?;
+        Ok(Some(Self::new(&bytes)))
+    }
+
     fn new(bytes: &[u8; 32]) -> Self {
         let key = UnboundKey::new(&AES_256_GCM, bytes).expect("the key has 32 bytes");
         let mut label = digest::Context::new(&digest::SHA256);
@@ -218,7 +169,28 @@ impl MasterKey {
         label.update(bytes);
         let mut id = [0; KEY_ID_BYTES];
         id.copy_from_slice(&label.finish().as_ref()[..KEY_ID_BYTES]);
-        Self { id, key: LessSafeKey::new(key) }
+        Self { id: MasterKeyId(id), key: LessSafeKey::new(key) }
+    }
+}
+
+impl fmt::Display for MasterKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// The error for a text that is not the id of a master key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the id of a master key is 16 hex digits, as `countersign master-key list` prints it")]
+pub struct BadMasterKeyId;
+
+impl FromStr for MasterKeyId {
+    type Err = BadMasterKeyId;
+
+    fn from_str(text: &str) -> Result<Self, BadMasterKeyId> {
+        let mut id = [0; KEY_ID_BYTES];
+        hex::decode_to_slice(text, &mut id).map_err(|_| BadMasterKeyId)?;
+        Ok(Self(id))
     }
 }
 
@@ -245,25 +217,6 @@ impl SealContext<'_> {
     }
 }
 
-/// Creates the file with a new key, unless it exists.
-fn make_file(path: &Path) -> std::io::Result<()> {
-    let mut key = Zeroizing::new([0; 32]);
-    rand::fill(key.as_mut()).expect("the system has randomness");
-    let digits = Zeroizing::new(hex::encode(key.as_slice()));
-
-    let draft = draft::of(path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let written = write!(
-        file,
-        "# The master key of the ledger beside it: 64 hex digits a line, newest first.\n\
-         # Back it up apart from the ledger; without it the ledger's secrets are lost.\n{}\n",
-        *digits
-    );
-    let written = written.and_then(|()| file.sync_all());
-    written.inspect_err(|_| draft::discard(&draft))?;
-    draft::publish(&draft, path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,8 +224,8 @@ mod tests {
     const OLD: &str = "0000000000000000000000000000000000000000000000000000000000000001";
     const NEW: &str = "0000000000000000000000000000000000000000000000000000000000000002";
 
-    fn keys(text: &str) -> MasterKeys {
-        MasterKeys::parse(text).ok().unwrap()
+    fn keys(text: &str) -> KeyRing {
+        KeyRing::parse(text).ok().unwrap()
     }
 
     #[test]
@@ -331,9 +284,9 @@ mod tests {
 
     #[test]
     fn a_file_with_an_invalid_line_is_refused_with_its_number() {
-        assert_eq!(MasterKeys::parse("").err(), Some(0));
-        assert_eq!(MasterKeys::parse("# nothing").err(), Some(0));
-        assert_eq!(MasterKeys::parse(&format!("{OLD}\nabc")).err(), Some(2));
-        assert_eq!(MasterKeys::parse(&format!("{OLD}00")).err(), Some(1));
+        assert_eq!(KeyRing::parse("").err(), Some(0));
+        assert_eq!(KeyRing::parse("# nothing").err(), Some(0));
+        assert_eq!(KeyRing::parse(&format!("{OLD}\nabc")).err(), Some(2));
+        assert_eq!(KeyRing::parse(&format!("{OLD}00")).err(), Some(1));
     }
 }

@@ -23,6 +23,7 @@
 //!   [`whose`](Engine::whose), …
 //! * The outbox (`outbox.rs`): [`claim`](Engine::claim), [`settle`](Engine::settle),
 //!   [`replay`](Engine::replay).
+//! * The ledger as a whole (`ledger.rs`): [`record_ledger_act`](Engine::record_ledger_act).
 //! * Deadlines and retention: [`sweep`](Engine::sweep), [`purge`](Engine::purge).
 //! * Reads (`read.rs`): [`registry`](Engine::registry), [`events`](Engine::events), …
 //!
@@ -36,6 +37,7 @@ mod context_cache;
 mod devices;
 mod gateway;
 mod identities;
+mod ledger;
 mod outbox;
 mod pin;
 mod rates;

@@ -23,6 +23,7 @@ use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
 use countersign_wire::body::Push;
 use countersign_wire::push::{Address, BadAddress, Fetch, Payload};
+use parking_lot::RwLock;
 use tracing::{info, warn};
 use url::Url;
 
@@ -42,7 +43,7 @@ const WORDS_BYTES_MAX: usize = 64;
 
 /// All push senders. Clones share them.
 #[derive(Clone)]
-pub struct Pushes(Arc<Capacity>);
+pub struct Pushes(Arc<RwLock<Arc<Capacity>>>);
 
 struct Capacity {
     senders: Vec<PushSender>,
@@ -139,21 +140,28 @@ impl Pushes {
         trusting: Outbound,
         resolver: Resolver,
     ) -> Self {
-        Self(Arc::new(Capacity {
-            senders: config.senders.iter().filter_map(PushSender::new).collect(),
-            texts: config.texts.clone(),
-            language: config.language.clone(),
-            is_bare: config.is_bare,
-            guarded,
-            trusting,
-            resolver,
-        }))
+        let room = Capacity::new(config, guarded, trusting, resolver);
+        Self(Arc::new(RwLock::new(Arc::new(room))))
+    }
+
+    /// Uses the senders of this configuration from now on, whose files are read again, also in
+    /// clones.
+    pub fn reload(&self, config: &PushConfig) {
+        let room = self.room();
+        let (guarded, trusting) = (room.guarded.clone(), room.trusting.clone());
+        let reloaded = Capacity::new(config, guarded, trusting, room.resolver.clone());
+        *self.0.write() = Arc::new(reloaded);
+    }
+
+    fn room(&self) -> Arc<Capacity> {
+        self.0.read().clone()
     }
 
     /// Checks every sender's credentials, as far as possible without a device, and logs problems.
     /// Nothing waits for the result.
     pub async fn check(self, now: Timestamp) {
-        for sender in &self.0.senders {
+        let room = self.room();
+        for sender in &room.senders {
             let name = &sender.name;
             let looked = match &sender.service {
                 PushService::Apns(apns) => apns.check(now),
@@ -164,7 +172,7 @@ impl Pushes {
             let tried = match (&sender.service, looked) {
                 (_, Err(trouble)) => Err(trouble),
                 (PushService::Fcm(fcm), Ok(())) => {
-                    let tried = fcm.try_out(&self.0.trusting, now).await;
+                    let tried = fcm.try_out(&room.trusting, now).await;
                     tried.map_err(|outcome| outcome.to_string())
                 }
                 (_, Ok(())) => Ok(()),
@@ -188,7 +196,7 @@ impl Pushes {
         registration: &Registration,
         now: Timestamp,
     ) -> PushOutcome {
-        let room = &*self.0;
+        let room = self.room();
         let address = &registration.address;
         let sender = room.sender(&device.tenant, &device.app, address.provider);
         let Some(sender) = sender else { return PushOutcome::NoSender };
@@ -225,7 +233,7 @@ impl Pushes {
         app: &str,
         now: Timestamp,
     ) -> (Vec<&'static str>, Option<String>) {
-        let room = &*self.0;
+        let room = self.room();
         let known = |provider: &Provider| room.sender(tenant, app, *provider).is_some();
         let providers = Provider::ALL.into_iter().filter(known).map(Provider::as_str).collect();
         let key = match room.sender(tenant, app, Provider::WebPush).map(|found| &found.service) {
@@ -263,7 +271,7 @@ impl Pushes {
                     return Err(BadRegistration::Endpoint);
                 }
                 url.set_fragment(None);
-                self.0.resolver.check(tenant, &url, now).await?;
+                self.room().resolver.check(tenant, &url, now).await?;
                 let (p256dh, auth) = (*subscription.p256dh.point(), subscription.auth);
                 let keys = Some(SubscriptionKeys { p256dh, auth });
                 PushAddress { provider: Provider::WebPush, token: url.into(), keys }
@@ -274,6 +282,23 @@ impl Pushes {
 }
 
 impl Capacity {
+    fn new(
+        config: &PushConfig,
+        guarded: GuardedOutbound,
+        trusting: Outbound,
+        resolver: Resolver,
+    ) -> Self {
+        Self {
+            senders: config.senders.iter().filter_map(PushSender::new).collect(),
+            texts: config.texts.clone(),
+            language: config.language.clone(),
+            is_bare: config.is_bare,
+            guarded,
+            trusting,
+            resolver,
+        }
+    }
+
     fn sender(&self, tenant: &TenantName, app: &str, provider: Provider) -> Option<&PushSender> {
         self.senders.iter().find(|sender| {
             sender.provider == provider

@@ -43,8 +43,8 @@ pub(super) struct Admin {
     /// The operator who runs this command.
     pub(super) actor: Actor,
     pub(super) json: bool,
-    /// Kept to be closed.
-    store: Store,
+    /// The store, for what concerns the ledger as a whole.
+    pub(super) store: Store,
 }
 
 impl Admin {
@@ -53,7 +53,7 @@ impl Admin {
     /// # Errors
     /// If the ledger does not exist or cannot be opened.
     pub(super) fn at(place: &LedgerArgs) -> anyhow::Result<Self> {
-        Self::open(place.existing()?, place.json)
+        Self::with(place.existing()?, place.json)
     }
 
     /// Opens the ledger, and creates it if it does not exist.
@@ -61,10 +61,14 @@ impl Admin {
     /// # Errors
     /// If it cannot be created or opened.
     pub(super) fn at_new(place: &LedgerArgs) -> anyhow::Result<Self> {
-        Self::open(place.configured()?, place.json)
+        Self::with(place.configured()?, place.json)
     }
 
-    fn open(config: Config, json: bool) -> anyhow::Result<Self> {
+    /// Opens the ledger that this configuration names.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(super) fn with(config: Config, json: bool) -> anyhow::Result<Self> {
         let store = serve::open(&config, OpenFor::Administration)?;
         let policy = serve::policy(&config);
         let core = Core::new(store.clone(), LocalNotifier::new(0), System::default(), policy);

@@ -9,8 +9,10 @@
 mod activation;
 mod admin;
 mod answer;
+mod backup;
 mod ca;
 mod client;
+mod config;
 mod count;
 mod delivery;
 mod demo;
@@ -21,6 +23,7 @@ mod frame;
 mod identity;
 mod key;
 mod ledger;
+mod master_key;
 mod paint;
 mod parent;
 mod qr;
@@ -34,11 +37,13 @@ mod verify;
 
 use clap::{Parser, Subcommand};
 
+use crate::version;
+
 /// Asks a user to sign something on their device, and returns a signature that it has verified.
 ///
 /// `countersign demo` shows all of it in a few seconds. Each command has --help.
 #[derive(Debug, Parser)]
-#[command(name = "countersign", version, max_term_width = 100, after_help = FIRST_STEPS)]
+#[command(name = "countersign", version = version::LONG, max_term_width = 100, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     noun: Noun,
@@ -61,6 +66,14 @@ enum Noun {
     Serve(serve::Serve),
     Init(ledger::Init),
     Migrate(ledger::Migrate),
+    /// The configuration: check a file, show what is in effect, print the manual.
+    #[command(subcommand)]
+    Config(config::Command),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    /// The master key, which seals the ledger's secrets: list, rotate and remove keys.
+    #[command(subcommand)]
+    MasterKey(master_key::Command),
     /// Tenants: each has its own users, clients, keys and certificate authority.
     #[command(subcommand)]
     Tenant(tenant::Command),
@@ -116,6 +129,10 @@ impl Noun {
             Self::Serve(serve) => Box::pin(serve.run()).await,
             Self::Init(init) => init.run().await,
             Self::Migrate(migrate) => migrate.run().await,
+            Self::Config(command) => command.run(),
+            Self::Backup(backup) => backup.run().await,
+            Self::Restore(restore) => restore.run().await,
+            Self::MasterKey(command) => command.run().await,
             Self::Tenant(command) => command.run().await,
             Self::Client(command) => command.run().await,
             Self::Key(command) => command.run().await,
@@ -188,6 +205,14 @@ mod tests {
             "delivery replay 0123456789abcdef0123456789abcdef --tenant acme --json",
             "delivery replay --all --tenant acme --data d",
             "ca export --tenant acme --data d --json",
+            "config check --config c.toml --data d --listen 127.0.0.1:1 --json",
+            "config show --json",
+            "config default",
+            "backup b --without-master-key --data d --config c.toml --json",
+            "restore b --data d --config c.toml --json",
+            "master-key list --data d --json",
+            "master-key rotate --config c.toml",
+            "master-key remove 0123456789abcdef",
             "verify a.p7m --ca ca.pem",
         ] {
             let words = std::iter::once("countersign").chain(line.split_whitespace());

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod administration;
+mod backups;
 mod bad_input;
 mod callbacks;
 mod channel;
@@ -13,6 +14,7 @@ mod enrolment;
 mod first_version;
 mod gateway;
 mod identities;
+mod lifecycle;
 mod locks;
 mod operations;
 mod proxies;

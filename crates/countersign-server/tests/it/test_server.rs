@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
+/// The beginning of a test server's configuration.
+const OBSERVE: &str = "[observe]\nlisten = \"127.0.0.1:0\"\nlog = \"info\"\n";
+
 /// Writes a file that only its owner may read, as secrets must be.
 pub(crate) fn write_private(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
@@ -45,17 +48,38 @@ impl TestServer {
 
     /// A server with this additional configuration.
     pub(crate) fn configured(configuration: &str) -> Self {
+        Self::launched(&format!("{OBSERVE}{configuration}"), |serve| serve)
+    }
+
+    /// A server with these variables in its environment.
+    pub(crate) fn with_environment(variables: &[(&str, &str)]) -> Self {
+        Self::launched(OBSERVE, |mut serve| {
+            serve.envs(variables.iter().copied());
+            serve
+        })
+    }
+
+    /// A server that may open no more files than `limit`, with these keys in `[server]`.
+    pub(crate) fn with_open_files(limit: u32, keys: &str) -> Self {
+        Self::launched(&format!("{OBSERVE}[server]\n{keys}\n"), |serve| {
+            let mut limited = Command::new("sh");
+            limited.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
+            limited.arg(serve.get_program()).args(serve.get_args());
+            limited
+        })
+    }
+
+    /// A server with this whole configuration, whose command is changed by `change`.
+    pub(crate) fn launched(configuration: &str, change: impl FnOnce(Command) -> Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let observe = "[observe]\nlisten = \"127.0.0.1:0\"\nlog = \"info\"\n";
-        let file = directory.path().join("countersign.toml");
-        std::fs::write(file, format!("{observe}{configuration}")).unwrap();
+        std::fs::write(directory.path().join("countersign.toml"), configuration).unwrap();
         let data = directory.path().join("data");
         run(&data, &["tenant", "create", "acme", "--json"]).unwrap();
         let client =
             run(&data, &["client", "create", "Shop", "--tenant", "acme", "--json"]).unwrap();
         let field = |name: &str| client[name].as_str().unwrap().to_owned();
         let client = (field("client_id"), field("client_secret"));
-        let (child, address) = start(directory.path(), 0);
+        let (child, address) = start(directory.path(), change(serve(directory.path(), 0)));
         let http = http(&data);
         Self { directory, child, address, client, http }
     }
@@ -214,6 +238,16 @@ impl TestServer {
         self.child.wait().unwrap().code()
     }
 
+    /// Waits for the process, which was asked to end; returns its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// The id of the process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills the process like a power cut, and starts it again at the same address.
     pub(crate) fn crash(&mut self) {
         self.kill();
@@ -229,7 +263,8 @@ impl TestServer {
     /// Starts it again, at the same address.
     pub(crate) fn restart(&mut self) {
         let port = self.address.rsplit(':').next().unwrap().parse().unwrap();
-        (self.child, self.address) = start(self.directory.path(), port);
+        let serve = serve(self.directory.path(), port);
+        (self.child, self.address) = start(self.directory.path(), serve);
         // Connections to the former process are dead, but the client's pool still holds them.
         self.http = http(&self.data());
     }
@@ -259,10 +294,16 @@ impl TestServer {
 
     /// The status of `/readyz`.
     pub(crate) async fn readiness(&self) -> StatusCode {
+        self.admin("/readyz").await.0
+    }
+
+    /// What the address for health and metrics answers.
+    pub(crate) async fn admin(&self, path: &str) -> (StatusCode, String) {
         let log = self.log();
         let (_, rest) = log.split_once("Health and metrics on ").unwrap();
         let address = rest.split_whitespace().next().unwrap();
-        reqwest::get(format!("{address}/readyz")).await.unwrap().status()
+        let answer = reqwest::get(format!("{address}{path}")).await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
     }
 }
 
@@ -310,11 +351,11 @@ pub(crate) async fn read(answer: Response) -> (StatusCode, Value) {
     (status, value)
 }
 
-/// A client that trusts the server's own authority and nothing else.
+/// A client that trusts the server's own authority, if it has one, and nothing else.
 fn http(data: &Path) -> Client {
-    let ca = std::fs::read(data.join("tls/ca.pem")).unwrap();
-    let ca = Certificate::from_pem(&ca).unwrap();
-    Client::builder().tls_certs_only([ca]).build().unwrap()
+    let ca = std::fs::read(data.join("tls/ca.pem")).ok();
+    let ca = ca.map(|ca| Certificate::from_pem(&ca).unwrap());
+    Client::builder().tls_certs_only(ca).build().unwrap()
 }
 
 /// The program, for a command other than administration.
@@ -333,14 +374,14 @@ pub(crate) fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failed> {
     Ok(serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("not JSON: {stdout}{stderr}")))
 }
 
-/// Starts `serve` in a directory, and waits until it is ready.
-fn start(directory: &Path, port: u16) -> (Child, String) {
+/// Runs `serve` for a directory, and waits until it is ready.
+fn start(directory: &Path, mut serve: Command) -> (Child, String) {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(directory.join("server.log"))
         .unwrap();
-    let mut child = serve(directory, port).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let mut child = serve.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();

@@ -100,6 +100,12 @@ CREATE INDEX devices_listed ON devices (tenant, user, sequence) WHERE status <> 
 CREATE INDEX devices_by_serial ON devices (tenant, serial_base, sequence) WHERE status <> 'retired';
 CREATE UNIQUE INDEX devices_by_push_mark ON devices (tenant, push_mark) WHERE push_mark IS NOT NULL;
 
+-- The master keys that sealed values name, in their bytes 2 to 9.
+CREATE INDEX devices_payload_key_sealed ON devices (substr(payload_key, 2, 8));
+CREATE INDEX devices_code_key_sealed ON devices (substr(code_key, 2, 8));
+CREATE INDEX devices_pin_digest_sealed ON devices (substr(pin_digest, 2, 8));
+CREATE INDEX devices_push_address_sealed ON devices (substr(push_address, 2, 8));
+
 -- Both tables are derived from devices.identities, without retired devices, by the triggers below.
 CREATE TABLE identities (
     tenant TEXT    NOT NULL,
@@ -180,6 +186,7 @@ CREATE TABLE activations (
 
 CREATE INDEX activations_by_user ON activations (tenant, user, not_after);
 CREATE INDEX activations_expired ON activations (not_after);
+CREATE INDEX activations_code_sealed ON activations (substr(code, 2, 8));
 
 -- A rowid table, whose rows are in the order of insertion: new rows are appended, and only the
 -- index on ids is written at random positions. Only open transactions have a due_at, so that the

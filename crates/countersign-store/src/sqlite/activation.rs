@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::column::{Columns, json, moment};
 use super::error::StoreError;
 use super::{device, identity_key, tenant, user};
-use crate::seal::{MasterKeys, Owner, SealContext};
+use crate::master_key::MasterKeys;
+use crate::seal::{Owner, SealContext};
 
 /// An activation, prepared to be written: its code sealed.
 pub(super) struct Row {

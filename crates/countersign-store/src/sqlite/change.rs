@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::{
     activation, contact, delivery, device, event, key, private_key, tenant, transaction, user,
 };
-use crate::seal::MasterKeys;
+use crate::master_key::MasterKeys;
 
 /// A commit that is queued for the writer.
 pub(super) struct PreparedCommit {

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::error::{Corrupt, StoreError};
-use crate::seal::{MasterKeys, Owner, SealContext};
+use crate::master_key::MasterKeys;
+use crate::seal::{Owner, SealContext};
 
 /// The columns of one row. The first ones are its key, which identifies the row if a column is
 /// corrupt.

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::column::{Base64, Columns, json, moment, number};
 use super::error::StoreError;
 use super::{identity_key, user};
-use crate::seal::{MasterKeys, Owner, SealContext};
+use crate::master_key::MasterKeys;
+use crate::seal::{Owner, SealContext};
 
 mod push;
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use super::column::Columns;
 use super::error::StoreError;
 use super::{device, transaction};
-use crate::seal::MasterKeys;
+use crate::master_key::MasterKeys;
 
 /// A row for [`transaction::read`]. For an open transaction, the columns that may be large are left
 /// out.

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use super::column::{Columns, json};
 use super::device;
 use super::error::StoreError;
-use crate::seal::MasterKeys;
+use crate::master_key::MasterKeys;
 
 pub(super) const DEVICE_OF: &str = "SELECT device FROM identities WHERE tenant = ?1 AND id = ?2";
 

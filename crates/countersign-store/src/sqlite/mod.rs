@@ -13,6 +13,7 @@
 //! ```
 
 mod activation;
+pub(crate) mod backup;
 mod change;
 mod checkpoint;
 mod column;
@@ -30,6 +31,7 @@ mod open;
 mod private_key;
 mod proof;
 mod readers;
+mod sealed;
 mod server_lock;
 mod snapshot;
 mod spec;
@@ -63,7 +65,8 @@ use rusqlite::Connection;
 
 use crate::Stats;
 use crate::keys::CallbackKeys;
-use crate::seal::MasterKeys;
+use crate::master_key::MasterKeys;
+use crate::seal::MasterKeyId;
 
 pub use open::{OpenError, OpenFor, SCHEMA};
 pub use server_lock::ServerLock;
@@ -111,6 +114,35 @@ impl Sqlite {
 
     pub(crate) fn master_keys(&self) -> &MasterKeys {
         &self.0.keys
+    }
+
+    /// See [`crate::Store::reseal`].
+    pub(crate) async fn reseal(&self, limit: u16) -> Result<u16, Fault> {
+        let doing = "sealing values again";
+        let resealed =
+            self.0.readers.read_at_once(doing, |sql| sealed::reseal(sql, &self.0.keys, limit))?;
+        if resealed.is_empty() {
+            return Ok(0);
+        }
+        let found = u16::try_from(resealed.len()).unwrap_or(limit);
+        self.0.writer.write(doing, move |sql| sealed::write(sql, &resealed)).await?;
+        Ok(found)
+    }
+
+    /// See [`crate::Store::back_up`].
+    pub(crate) fn back_up(&self, target: &Path) -> Result<(), Fault> {
+        self.0.readers.read("copying the ledger", |sql| backup::copy(sql, target))
+    }
+
+    /// How many values are sealed under a master key.
+    pub(crate) fn sealed_under(&self, key: MasterKeyId) -> Result<u64, Fault> {
+        let doing = "counting the values of a master key";
+        self.0.readers.read_at_once(doing, |sql| sealed::count(sql, key))
+    }
+
+    /// The master keys that values name.
+    pub(crate) fn named_master_keys(&self) -> Result<Vec<MasterKeyId>, Fault> {
+        self.0.readers.read_at_once("finding master keys", sealed::keys)
     }
 
     pub(crate) fn signing_key(

@@ -15,10 +15,10 @@ use super::error::{StoreError, explained};
 use super::readers::{READERS_MAX, Readers};
 use super::write_queue_lock::WriteQueueLock;
 use super::writer::{Writer, pause_while_busy};
-use super::{Parts, private_key, tenant};
+use super::{Parts, private_key, sealed, tenant};
 use crate::draft;
+use crate::master_key::{MasterKeyError, MasterKeys};
 use crate::private::{self, Exposed};
-use crate::seal::{MasterKeyError, MasterKeys};
 
 /// The migrations in order. The number of a migration is its position, from 1, and the file's
 /// `user_version`.
@@ -26,7 +26,7 @@ const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_ledger.
 /// The version of the schema that this program needs.
 pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 /// The file's `application_id`: "CSLD", for Countersign ledger.
-const APPLICATION_ID: i32 = i32::from_be_bytes(*b"CSLD");
+pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"CSLD");
 /// The SQLite settings that have an effect only before the first page is written.
 const LAYOUT: &str = "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL;";
 /// The prepared statements that a connection caches; the program has fewer.
@@ -329,6 +329,10 @@ fn migrate(
         return Err(OpenError::Unusable { path: path.into(), why: why.into() });
     }
     let found = version(sql).map_err(failed)?;
+    if found == i64::from(known) {
+        // The write lock is not needed, which another process may hold.
+        return Ok(());
+    }
     if (1..i64::from(known)).contains(&found) {
         if purpose == OpenFor::Administration {
             return Err(OpenError::Older { path: path.into(), found, known });
@@ -373,14 +377,25 @@ fn copy(path: &Path, sql: &Connection, schema: i64) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Reads the master key, or creates it if nothing is sealed yet. Then checks it on every tenant.
+/// Reads the master key, or creates it if nothing is sealed yet. Then checks that each key that
+/// values name is in the file, and that every tenant's key opens.
 fn open_keys(ledger: &Path, path: &Path, sql: &Connection) -> Result<MasterKeys, OpenError> {
     let failed = |trouble| match trouble {
         StoreError::Sql(error) => sql_failed(ledger, error),
         other => OpenError::Corrupt { path: ledger.into(), why: other.to_string() },
     };
-    let sealed = tenant::any(sql).map_err(failed)?;
-    let keys = MasterKeys::from_file(path, !sealed)?;
+    let is_sealed = tenant::any(sql).map_err(failed)?;
+    let keys = MasterKeys::from_file(path, !is_sealed)?;
+    let named = sealed::keys(sql).map_err(failed)?;
+    // Read again, if another process has just added a key.
+    let ring = keys.current();
+    let has = |key| ring.ids().any(|id| id == key);
+    if named.iter().any(|key| has(*key))
+        && let Some(&key) = named.iter().find(|key| !has(**key))
+    {
+        let values = sealed::count(sql, key).map_err(failed)?;
+        return Err(MasterKeyError::Lacking { path: path.into(), key, values }.into());
+    }
     if let Some(tenant) = private_key::shut(sql, &keys).map_err(failed)? {
         return Err(MasterKeyError::Other { path: path.into(), tenant }.into());
     }

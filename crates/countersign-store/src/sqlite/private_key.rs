@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::StoreError;
 use crate::keys::CallbackKeys;
-use crate::seal::{MasterKeys, Owner, SealContext};
+use crate::master_key::MasterKeys;
+use crate::seal::{Owner, SealContext};
 
 pub(super) fn insert(
     sql: &Connection,

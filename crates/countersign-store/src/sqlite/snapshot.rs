@@ -9,7 +9,7 @@ use super::error::StoreError;
 use super::{
     Parts, activation, contact, device, end_snapshot, identity, tenant, transaction, user,
 };
-use crate::seal::MasterKeys;
+use crate::master_key::MasterKeys;
 
 impl Parts {
     /// Reads a snapshot. What one statement can read, or one with others while it is active, needs

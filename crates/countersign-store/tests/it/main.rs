@@ -14,6 +14,7 @@ mod private_keys;
 mod quotas;
 mod registry;
 mod retention;
+mod rotation;
 mod snapshots;
 mod story;
 mod torn;

@@ -7,6 +7,7 @@
 //! power cut would; the store's torn logs test that.
 
 mod journal;
+mod keeping;
 mod load;
 
 use std::path::Path;

@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 
 use super::super::column::{self, Base64, json, moment, number};
 use super::super::error::StoreError;
-use crate::seal::{MasterKeys, Owner, SealContext};
+use crate::master_key::MasterKeys;
+use crate::seal::{Owner, SealContext};
 
 /// The columns of a row for the device's push registration.
 pub(super) struct PushColumns {
