@@ -9,9 +9,10 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use countersign_core::time::Timestamp;
 use countersign_store::private;
 use rustls::crypto::CryptoProvider;
 use rustls::server::ResolvesServerCert;
@@ -37,7 +38,10 @@ pub fn prepare(
         Tls::Files { certificate, key } => {
             Arc::new(SingleCertAndKey::from(load(certificate, key)?))
         }
-        Tls::Own => Arc::new(Own::in_directory(&data.join("tls")).open(&config.hostname, now)?),
+        Tls::Own => {
+            let own = Own::in_directory(&data.join("tls"), &config.lifetimes);
+            Arc::new(own.open(&config.hostname, now)?)
+        }
     };
     let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -46,6 +50,25 @@ pub fn prepare(
         .with_cert_resolver(certificates);
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Some(Arc::new(tls)))
+}
+
+/// The end of the certificate that the server presents; `None` if a proxy ends TLS. `data` is the
+/// data directory.
+///
+/// # Errors
+/// Names the file that is unreadable or invalid.
+pub fn certificate_end(config: &ServerConfig, data: &Path) -> anyhow::Result<Option<Timestamp>> {
+    let own = data.join("tls/server.pem");
+    let file = match &config.tls {
+        Tls::InFront => return Ok(None),
+        Tls::Files { certificate, .. } => certificate,
+        Tls::Own => &own,
+    };
+    let certificate = CertificateDer::from_pem_file(file)
+        .with_context(|| format!("cannot read certificates (PEM) from {}", file.display()))?;
+    let end = own::end_of(&certificate).with_context(|| file.display().to_string())?;
+    let since_epoch = end.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Some(Timestamp::of_seconds(since_epoch.as_secs())))
 }
 
 /// Checks that no other user can read a private key's file.

@@ -6,6 +6,7 @@
 mod administration;
 mod bad_input;
 mod callbacks;
+mod certificates;
 mod channel;
 mod crashes;
 mod demo;

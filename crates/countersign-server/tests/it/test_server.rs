@@ -234,6 +234,17 @@ impl TestServer {
         self.http = http(&self.data());
     }
 
+    /// Starts it again, at the same address, with a library preloaded that shifts its clock. No
+    /// client whose clock is right accepts its certificate then, so [`TestServer::http`] accepts
+    /// any.
+    pub(crate) fn restart_with(&mut self, preloaded: &Path) {
+        let port = self.address.rsplit(':').next().unwrap().parse().unwrap();
+        let mut command = serve(self.path(), port);
+        command.env("LD_PRELOAD", preloaded);
+        (self.child, self.address) = start_by(command, self.directory.path());
+        self.http = Client::builder().tls_danger_accept_invalid_certs(true).build().unwrap();
+    }
+
     /// The number of the server's threads.
     pub(crate) fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
@@ -335,12 +346,16 @@ pub(crate) fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failed> {
 
 /// Starts `serve` in a directory, and waits until it is ready.
 fn start(directory: &Path, port: u16) -> (Child, String) {
+    start_by(serve(directory, port), directory)
+}
+
+fn start_by(mut command: Command, directory: &Path) -> (Child, String) {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(directory.join("server.log"))
         .unwrap();
-    let mut child = serve(directory, port).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
