@@ -198,7 +198,7 @@ impl Own {
 /// The wildcard `*.localhost` does not work there: OpenSSL, curl and rustls accept no wildcard
 /// right below a name of one label. Making a certificate costs one signature, as the handshake
 /// does.
-struct Current {
+pub(super) struct Current {
     shared: Arc<CertifiedKey>,
     key: KeyPair,
     /// `None` if an operator has removed the authority's key.
@@ -231,7 +231,7 @@ impl ResolvesServerCert for OwnCertificates {
 impl OwnCertificates {
     /// The present certificates, renewed if that is due. Only the handshake that renews them waits
     /// for the renewal.
-    fn current(&self, now: SystemTime) -> Arc<Current> {
+    pub(super) fn current(&self, now: SystemTime) -> Arc<Current> {
         if let Some(mut next) = self.next_renewal.try_lock()
             && now >= *next
         {
@@ -258,7 +258,7 @@ impl OwnCertificates {
 }
 
 impl Current {
-    fn certificate_for(&self, name: &str) -> Option<CertifiedKey> {
+    pub(super) fn certificate_for(&self, name: &str) -> Option<CertifiedKey> {
         let (label, parent) = name.split_once('.')?;
         let is_beyond_wildcards = !parent.contains('.') && !label.is_empty();
         if !is_beyond_wildcards || !self.parents.iter().any(|known| known == parent) {

@@ -180,11 +180,11 @@ fn openssl_takes_no_certificate_of_the_ca_for_other_names_and_addresses() {
 #[test]
 fn every_certificate_of_the_ca_has_a_serial_number_of_its_own() {
     let data = tempfile::tempdir().unwrap();
-    let own = super::own::Own::in_directory(&data.path().join("tls"));
+    let own = Own::in_directory(&data.path().join("tls"), &config().lifetimes);
     let made = own.open("localhost", now()).unwrap();
     let mut serials = std::collections::HashSet::new();
     for name in ["acme.localhost", "beta.localhost", "acme.localhost"] {
-        let certificate = made.certificate_for(name).unwrap();
+        let certificate = made.current(now()).certificate_for(name).unwrap();
         let certificate = x509_cert::Certificate::from_der(&certificate.cert[0]).unwrap();
         let serial = certificate.tbs_certificate.serial_number;
         assert!(serials.insert(serial.as_bytes().to_vec()), "{name}");
