@@ -135,7 +135,7 @@ fn refused(refusal: &DeviceRefusal) -> RefusalBody {
             return RefusalBody { message, ..RefusalBody::new(Code::BadSignature) };
         }
         DeviceRefusal::KeyUsed => Code::KeyUsed,
-        DeviceRefusal::ManyIdentities => Code::BadRequest,
+        DeviceRefusal::ManyIdentities | DeviceRefusal::KeyUnproved => Code::BadRequest,
     };
     RefusalBody::new(code)
 }
@@ -174,7 +174,7 @@ pub fn sealed(taken: &Taken, device: &DeviceName) -> String {
         }
     };
     let chosen = !spec.selectors.is_empty() || spec.formats.accept(SignatureFormat::Raw);
-    let fit = taken.device.fit(spec.usage(), &spec.selectors);
+    let fit = taken.device.fit(spec.usage(), &spec.selectors, taken.at);
     let content = body::Content {
         id: wire_id(&taken.transaction),
         client: spec.client_name.clone(),

@@ -42,7 +42,7 @@ impl Devices {
     /// `unauthorised` with the server's time for any invalid token; `too_many` for a device that
     /// makes more calls than are remembered; and the refusals of invalid bodies.
     pub(super) async fn prove(&self, request: Request) -> Result<AuthenticatedDevice, Refused> {
-        let is_bodiless = request.method() == Method::GET;
+        let is_bodiless = matches!(*request.method(), Method::GET | Method::DELETE);
         if !is_bodiless && !body_limit::is(request.headers(), "application/json") {
             return Err(Code::UnsupportedMediaType.into());
         }

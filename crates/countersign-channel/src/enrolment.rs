@@ -208,8 +208,7 @@ impl Devices {
             SerialNumber { base: user.serial_base, sequence: user.devices_made + 1 };
         let (mut identities, mut keys) = (Vec::new(), Vec::new());
         for (request, wanted) in requests(asked)?.into_iter().zip(&asked.identities) {
-            let issued =
-                request.issue(tenant, signer, &user.name, serial_number, random_u128(), now);
+            let issued = request.issue(tenant, signer, &user.name, serial_number, self.terms());
             let issued = issued.map_err(|fault| {
                 error!("Failed while issuing a certificate: {fault:#}");
                 Refused::from(Code::Internal)
@@ -220,6 +219,9 @@ impl Devices {
                 usage: identities::usage(wanted.usage),
                 certificate: issued.certificate,
                 chain: vec![tenant.authority_certificate.clone()],
+                valid_until: issued.valid_until,
+                imported: false,
+                renewal: None,
                 labels: admitted.redemption.activation.value.labels.clone(),
                 proposed_labels: wanted.proposed_labels.clone(),
                 enabled: true,
@@ -375,7 +377,7 @@ fn created(answer: Vec<u8>, code: &ActivationCode) -> Response {
     (StatusCode::CREATED, headers, answer).into_response()
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, bytes);
     digest.as_ref().try_into().expect("SHA-256 is 32 bytes")
 }

@@ -179,6 +179,27 @@ impl Addition {
     }
 }
 
+/// One unit of work: an identity gets a new certificate, for its key or for another key.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// The device, with the new certificate.
+    pub device: Device,
+    /// The device's version on which it was decided.
+    pub expected: u32,
+    /// The version of the device's user. A lock of the user makes the renewal stale.
+    pub user_expected: u32,
+    /// The key of the identity. It may be one that the identity has or had.
+    pub key: IdentityKey,
+}
+
+impl Renewal {
+    /// Whether `key` belongs to an identity of the device. If not, a store reports a fault.
+    #[must_use]
+    pub fn key_fits(&self) -> bool {
+        self.device.identities.iter().any(|identity| identity.id == self.key.identity)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod port;
 pub mod push;
 pub mod push_policy;
+mod quota;
 pub mod refusal;
 pub mod secret;
 pub mod selector;

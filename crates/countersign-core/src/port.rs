@@ -43,6 +43,17 @@ pub struct Due {
     pub next: Option<Timestamp>,
 }
 
+/// The ends of certificates.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CertificateEnds {
+    /// How many have ended.
+    pub ended: u64,
+    /// How many will end until the time that was asked for.
+    pub ending: u64,
+    /// The earliest end of a certificate that has not ended.
+    pub first: Option<Timestamp>,
+}
+
 /// Rows whose retention has passed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purge {

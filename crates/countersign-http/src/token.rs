@@ -257,7 +257,7 @@ fn name(token: &str) -> Option<[u8; 32]> {
 mod tests {
     use super::*;
     use countersign_core::port::{Change, Commit, Ledger as _};
-    use countersign_node::authority::found_tenant;
+    use countersign_node::authority::{Terms, found_tenant};
     use countersign_store::Store;
 
     /// Tenants `acme` and `other`, and the issuer of their tokens.
@@ -265,8 +265,9 @@ mod tests {
         let store = Store::memory();
         let tenant = async |name: &str| {
             let name = name.parse().unwrap();
-            let new =
-                found_tenant(&store.private_keys(), name, 7, Timestamp(1_000_000)).await.unwrap();
+            let lifetime = Duration::from_hours(24);
+            let terms = Terms { serial: 7, now: Timestamp(1_000_000), lifetime };
+            let new = found_tenant(&store.private_keys(), name, terms).await.unwrap();
             let tenant = new.tenant.clone();
             let change = Change::CreateTenant(Box::new(new));
             store.commit(Commit { change, events: Vec::new() }).await.unwrap();

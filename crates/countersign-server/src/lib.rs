@@ -2,6 +2,7 @@
 //! crates, the command line, health and metrics.
 
 mod backup;
+mod certificate_ends;
 mod cli;
 mod dialects;
 mod observe;

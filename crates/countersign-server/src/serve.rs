@@ -24,6 +24,7 @@ use countersign_core::user::LockPolicy;
 use countersign_store::{OpenFor, SCHEMA, ServerLock, Store};
 use tracing::{info, warn};
 
+use crate::certificate_ends;
 use crate::dialects;
 use crate::observe;
 use crate::open_files;
@@ -218,6 +219,13 @@ fn spawn_workers(config: &Config, core: &Arc<Core>, callers: Callers, tasks: &Sh
     let retention = retention::work(Arc::clone(core), config.retention.clone(), tasks.clone());
     tasks.spawn("retention", Criticality::Essential, retention);
     tasks.spawn("sweeper", Criticality::Essential, sweep(Arc::clone(core), tasks.clone()));
+    let watched = certificate_ends::Watched {
+        certificates: config.certificates.clone(),
+        server: config.server.clone(),
+        store: config.store.clone(),
+    };
+    let watching = certificate_ends::watch(Arc::clone(core), watched, tasks.clone());
+    tasks.spawn("ends of certificates", Criticality::Essential, watching);
 }
 
 /// The reason why this node accepts no requests, if there is one.
@@ -374,6 +382,7 @@ fn device_rules(config: &Config, port: u16) -> countersign_channel::ChannelSetti
     countersign_channel::ChannelSettings {
         origins: addresses.iter().map(ToString::to_string).collect(),
         server_name: config.server.name.clone(),
+        certificate_life: config.certificates.identity,
         pace: Pace { ping: config.channel.ping, idle: config.channel.idle },
         tries_per_user: quota(config.enrolment.tries_per_user_per_minute),
         tries_per_address: quota(config.enrolment.tries_per_address_per_minute),

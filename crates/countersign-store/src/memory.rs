@@ -14,10 +14,10 @@ use countersign_core::id::{
     ApiKeyId, ClientId, DeviceId, IdentityId, TenantName, TransactionId, UserName,
 };
 use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor, DeviceCursor,
-    DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page, Preconditions, Purge, Query,
-    Settle, SigningRole, Snapshot, StoredKey, StoredMax, TransactionChange, TransactionCursor,
-    Versioned,
+    CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor,
+    DeviceCursor, DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page, Preconditions,
+    Purge, Query, Settle, SigningRole, Snapshot, StoredKey, StoredMax, TransactionChange,
+    TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::{Contact, PushSnapshot};
 use countersign_core::spec::TransactionSpec;
@@ -223,6 +223,14 @@ impl Ledger for Memory {
             now: late.into_iter().map(|t| (t.spec.tenant.clone(), t.spec.id)).collect(),
             next: coming.into_iter().map(Transaction::deadline).min(),
         })
+    }
+
+    async fn certificate_ends(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<CertificateEnds, Fault> {
+        Ok(self.0.lock().certificate_ends(now, until))
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {

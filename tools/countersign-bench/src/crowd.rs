@@ -252,6 +252,11 @@ async fn write(store: &Store, change: Change) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The end of a certificate.
+fn valid_until(certificate: &[u8]) -> anyhow::Result<Timestamp> {
+    Ok(Timestamp::of_seconds(countersign_proof::validity(certificate)?.1))
+}
+
 /// A device as the server stores it, the device's own data, and the key of its identity.
 fn device(
     certify: &Certify,
@@ -269,6 +274,9 @@ fn device(
         usage: Usage::Content,
         certificate: certificate.clone(),
         chain: vec![tenant.authority_certificate.clone()],
+        valid_until: valid_until(&certificate)?,
+        imported: false,
+        renewal: None,
         labels: Vec::new(),
         proposed_labels: Vec::new(),
         enabled: true,

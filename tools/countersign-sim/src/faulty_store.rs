@@ -117,6 +117,9 @@ impl<S, I: Interference> FaultyStore<S, I> {
             Change::AddIdentity(addition) => {
                 self.note(Written::Device(Box::new(addition.device)));
             }
+            Change::RenewIdentity(renewal) => {
+                self.note(Written::Device(Box::new(renewal.device)));
+            }
             _ => {}
         }
     }

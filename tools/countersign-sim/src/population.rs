@@ -18,6 +18,7 @@ use countersign_core::spec::{
     AcceptedFormats, Clocks, Content, Dialect, Document, MediaType, Operation, RawTerms, Recipients,
 };
 use countersign_core::tenant::{Client, NewTenant, Tenant};
+use countersign_core::time::Timestamp;
 
 use crate::changes::Changes as _;
 use crate::{Authority, Phone, RAW, START, pin_digest};
@@ -249,17 +250,26 @@ fn labelled(usage: Usage) -> Vec<Selector> {
     vec![Selector { labels: vec![usage.as_str().into()], ..Selector::default() }]
 }
 
+/// The end of a certificate.
+fn end_of(certificate: &[u8]) -> Timestamp {
+    let (_, end) = countersign_proof::validity(certificate).expect("the authority writes X.509");
+    Timestamp::of_seconds(end)
+}
+
 fn phone(authority: &Authority, tenant: &str, user: &str, nth: usize) -> Phone {
     let name = format!("{tenant}/{user}/{nth}");
     let number = |what: &str| {
         let digest = digest(&SHA256, format!("{name} {what}").as_bytes());
         u128::from_be_bytes(digest.as_ref()[..16].try_into().expect("SHA-256 is longer"))
     };
-    let identity = |usage: Usage, certificate| Identity {
+    let identity = |usage: Usage, certificate: Vec<u8>| Identity {
         id: IdentityId(number(usage.as_str())),
         usage,
+        valid_until: end_of(&certificate),
         certificate,
         chain: Vec::new(),
+        imported: false,
+        renewal: None,
         labels: vec![usage.as_str().into()],
         proposed_labels: Vec::new(),
         enabled: true,

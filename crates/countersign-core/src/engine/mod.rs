@@ -21,6 +21,8 @@
 //!   [`create_client`](Engine::create_client), …
 //! * Signing identities (`identities.rs`): [`identities`](Engine::identities),
 //!   [`whose`](Engine::whose), …
+//! * Certificates that end (`renewals.rs`): [`renew_identity`](Engine::renew_identity),
+//!   [`replace_authority`](Engine::replace_authority), …
 //! * The outbox (`outbox.rs`): [`claim`](Engine::claim), [`settle`](Engine::settle),
 //!   [`replay`](Engine::replay).
 //! * The ledger as a whole (`ledger.rs`): [`record_ledger_act`](Engine::record_ledger_act).
@@ -42,6 +44,7 @@ mod outbox;
 mod pin;
 mod rates;
 mod read;
+mod renewals;
 mod signers;
 mod start;
 mod tenants;
@@ -55,6 +58,7 @@ pub use answer::{Completed, FinishMode, RawSubmission, Submission, Taken};
 pub use devices::{Enrolled, EnrolmentSnapshot};
 pub use gateway::Request;
 pub use rates::StartRates;
+pub use renewals::RenewalRequest;
 pub use start::{Notify, SignatureRequest};
 
 use self::context_cache::{ContextCache, ReadFrom};

@@ -2,7 +2,7 @@
 
 use crate::delivery::NewDelivery;
 use crate::device::Device;
-use crate::enrolment::{Activation, Addition, Enrolment};
+use crate::enrolment::{Activation, Addition, Enrolment, Renewal};
 use crate::event::NewEvent;
 use crate::id::{ClientId, DeliveryId, DeviceId, TenantName, TransactionId, UserName};
 use crate::key::StoredKey;
@@ -39,6 +39,27 @@ pub enum Change {
     },
     /// A new tenant, with its private keys.
     CreateTenant(Box<NewTenant>),
+    /// Gives an existing tenant a new authority. Its certificate is one more trusted root, if the
+    /// tenant has fewer than [`crate::limits::ROOTS_PER_TENANT_MAX`]. It is stale if the tenant has
+    /// another authority than `expected` by now. The private key of that one is removed.
+    ReplaceAuthority {
+        /// The tenant.
+        tenant: TenantName,
+        /// The certificate of the present authority, DER.
+        expected: Vec<u8>,
+        /// The certificate of the new authority, DER.
+        certificate: Vec<u8>,
+        /// The private key of the new authority.
+        key: StoredKey,
+    },
+    /// Removes a trusted root of a tenant. It is stale if the tenant does not trust it, or if it is
+    /// the certificate of the tenant's authority.
+    RetireAuthority {
+        /// The tenant.
+        tenant: TenantName,
+        /// The root's certificate, DER.
+        root: Vec<u8>,
+    },
     /// Adds a trusted root to an existing tenant, if the tenant has fewer than
     /// [`crate::limits::ROOTS_PER_TENANT_MAX`].
     TrustRoot {
@@ -150,6 +171,9 @@ pub enum Change {
     Enrol(Box<Enrolment>),
     /// Adds an identity to a device. Keys and serial numbers are recorded as for an enrolment.
     AddIdentity(Box<Addition>),
+    /// Renews the certificate of an identity. The key and the serial number are recorded as for an
+    /// enrolment; a key that the identity has or had may be used again.
+    RenewIdentity(Box<Renewal>),
     /// Makes dead letters due again, as if they had been queued now: one, or all of the tenant's,
     /// at most [`crate::limits::DELIVERIES_CHANGED_MAX`].
     Replay {
@@ -172,6 +196,8 @@ impl Change {
             Self::Transaction(_) => "committing a transaction's step",
             Self::Reached { .. } => "recording which device was reached",
             Self::CreateTenant(_) => "creating a tenant",
+            Self::ReplaceAuthority { .. } => "replacing a tenant's authority",
+            Self::RetireAuthority { .. } => "retiring a tenant's authority",
             Self::TrustRoot { .. } => "trusting a root",
             Self::CreateClient { .. } => "creating a client",
             Self::RotateCallbackKey { .. } => "rotating a client's callback key",
@@ -185,6 +211,7 @@ impl Change {
             Self::CreateActivation { .. } => "creating an activation",
             Self::Enrol(_) => "enrolling a device",
             Self::AddIdentity(_) => "adding an identity",
+            Self::RenewIdentity(_) => "renewing a certificate",
             Self::Replay { .. } => "replaying deliveries",
             Self::Nothing => "recording an event",
         }

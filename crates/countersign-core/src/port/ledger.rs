@@ -3,9 +3,9 @@
 use core::future::Future;
 
 use super::{
-    Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor, DeviceCursor,
-    DeviceFilter, Due, Listed, OutboxEntry, Page, Purge, Query, Reader, Settle, Snapshot,
-    TransactionCursor, Versioned,
+    CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor,
+    DeviceCursor, DeviceFilter, Due, Listed, OutboxEntry, Page, Purge, Query, Reader, Settle,
+    Snapshot, TransactionCursor, Versioned,
 };
 use crate::device::Device;
 use crate::event::RecordedEvent;
@@ -105,6 +105,15 @@ pub trait Ledger: Send + Sync {
     /// earliest first.
     fn due(&self, now: Timestamp, limit: u16) -> impl Future<Output = Result<Due, Fault>> + Send;
 
+    /// Counts the certificates of the enabled identities of all tenants by their ends: those that
+    /// have ended before `now`, and those that end between `now` and `until`. Those of retired
+    /// devices do not count.
+    fn certificate_ends(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<CertificateEnds, Fault>> + Send;
+
     /// Leases due deliveries of all tenants, within the capacity. No other node gets them before
     /// the lease ends. Each lease has its own number.
     ///
@@ -175,6 +184,8 @@ macro_rules! for_each_ledger_method {
             events(tenant: Option<&$crate::id::TenantName>, page: $crate::port::Page<u64>)
                 -> $crate::port::Listed<$crate::event::RecordedEvent, u64>;
             due(now: $crate::time::Timestamp, limit: u16) -> $crate::port::Due;
+            certificate_ends(now: $crate::time::Timestamp, until: $crate::time::Timestamp)
+                -> $crate::port::CertificateEnds;
             claim(claim: $crate::port::Claim) -> $crate::port::Claimed;
             settle(settle: $crate::port::Settle) -> u16;
             purge(what: $crate::port::Purge, limit: u16) -> u16;

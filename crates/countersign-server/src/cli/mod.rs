@@ -33,6 +33,7 @@ mod table;
 mod tenant;
 mod transaction;
 mod user;
+mod validity;
 mod verify;
 
 use clap::{Parser, Subcommand};

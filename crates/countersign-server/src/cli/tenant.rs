@@ -10,6 +10,7 @@ use countersign_core::limits::ROOTS_PER_TENANT_MAX;
 use countersign_core::port::all_pages;
 use countersign_core::refusal::{AdminError, AdminRefusal};
 use countersign_core::tenant::Tenant;
+use countersign_core::time::Timestamp;
 use countersign_proof::Roots;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use super::admin::{Admin, LedgerArgs};
 use super::answer;
 use super::table::Table;
+use super::validity::Validity;
 use countersign_http::time_format;
 use countersign_node::authority::found_tenant;
 
@@ -58,6 +60,8 @@ pub(super) enum Command {
 struct CreatedTenant {
     name: String,
     created_at: String,
+    /// The authority that issues the tenant's certificates.
+    authority: Option<Validity>,
 }
 
 impl Command {
@@ -68,7 +72,7 @@ impl Command {
                 let Some(tenant) = create(&admin, &name).await? else {
                     bail!("there is a tenant {name} already");
                 };
-                let made = made(&tenant);
+                let made = made(&tenant, admin.now());
                 answer::print(admin.json, &made, || {
                     format!(
                         "Tenant {name} is made, with its own CA: `countersign ca export --tenant {name}`."
@@ -82,12 +86,14 @@ impl Command {
                 let mut tenants = Vec::new();
                 let read = admin.core.read();
                 for name in all_pages(async |page| read.tenants(page).await).await? {
-                    tenants.extend(read.tenant(&name).await?.as_ref().map(made));
+                    let tenant = read.tenant(&name).await?;
+                    tenants.extend(tenant.map(|tenant| made(&tenant, admin.now())));
                 }
                 answer::print(admin.json, &tenants, || {
-                    let mut table = Table::new(&["TENANT", "CREATED"]);
+                    let mut table = Table::new(&["TENANT", "CREATED", "CA VALID UNTIL"]);
                     for made in &tenants {
-                        table.row(&[&made.name, &made.created_at]);
+                        let until = made.authority.as_ref().map(Validity::text);
+                        table.row(&[&made.name, &made.created_at, &until.unwrap_or_default()]);
                     }
                     table.text("There are no tenants yet: `countersign tenant create NAME`.")
                 })?;
@@ -129,10 +135,11 @@ async fn trust(name: &TenantName, root: &Path, place: &LedgerArgs) -> anyhow::Re
     admin.close().await
 }
 
-fn made(tenant: &Tenant) -> CreatedTenant {
+fn made(tenant: &Tenant, now: Timestamp) -> CreatedTenant {
     CreatedTenant {
         name: tenant.name.to_string(),
         created_at: time_format::brief(tenant.created_at),
+        authority: Validity::of(&tenant.authority_certificate, now),
     }
 }
 
@@ -141,8 +148,7 @@ fn made(tenant: &Tenant) -> CreatedTenant {
 /// # Errors
 /// If the ledger fails.
 pub(super) async fn create(admin: &Admin, name: &TenantName) -> anyhow::Result<Option<Tenant>> {
-    let serial = admin.core.random_u128();
-    let new = found_tenant(&admin.keys, name.clone(), serial, admin.now()).await?;
+    let new = found_tenant(&admin.keys, name.clone(), admin.authority_terms()).await?;
     let tenant = new.tenant.clone();
     match admin.core.create_tenant(&admin.actor, new).await {
         Ok(()) => Ok(Some(tenant)),

@@ -7,6 +7,7 @@ mod administration;
 mod backups;
 mod bad_input;
 mod callbacks;
+mod certificates;
 mod channel;
 mod crashes;
 mod demo;

@@ -269,6 +269,17 @@ impl TestServer {
         self.http = http(&self.data());
     }
 
+    /// Starts it again, at the same address, with a library preloaded that shifts its clock. No
+    /// client whose clock is right accepts its certificate then, so [`TestServer::http`] accepts
+    /// any.
+    pub(crate) fn restart_with(&mut self, preloaded: &Path) {
+        let port = self.address.rsplit(':').next().unwrap().parse().unwrap();
+        let mut command = serve(self.path(), port);
+        command.env("LD_PRELOAD", preloaded);
+        (self.child, self.address) = start(self.directory.path(), command);
+        self.http = Client::builder().tls_danger_accept_invalid_certs(true).build().unwrap();
+    }
+
     /// The number of the server's threads.
     pub(crate) fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()

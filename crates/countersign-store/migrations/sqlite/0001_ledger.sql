@@ -111,6 +111,7 @@ CREATE TABLE identities (
     tenant TEXT    NOT NULL,
     id     TEXT    NOT NULL, -- hex, as in devices.identities
     device INTEGER NOT NULL,
+    valid_until INTEGER,     -- the end of its certificate; NULL if the identity is disabled
     PRIMARY KEY (tenant, id)
 ) STRICT, WITHOUT ROWID;
 
@@ -125,12 +126,15 @@ CREATE TABLE identity_labels (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX identities_by_device ON identities (tenant, device);
+CREATE INDEX identities_by_end ON identities (valid_until) WHERE valid_until IS NOT NULL;
 CREATE INDEX identity_labels_by_device ON identity_labels (tenant, device);
 
 CREATE TRIGGER device_enrolled AFTER INSERT ON devices WHEN new.status <> 'retired'
 BEGIN
     INSERT INTO identities
-        SELECT new.tenant, json_extract(value, '$.id'), new.id FROM json_each(new.identities);
+        SELECT new.tenant, json_extract(value, '$.id'), new.id,
+               iif(json_extract(value, '$.enabled'), json_extract(value, '$.valid_until'), NULL)
+          FROM json_each(new.identities);
     INSERT OR IGNORE INTO identity_labels
         SELECT new.tenant, label.value, new.user, new.sequence,
                json_extract(identity.value, '$.id'), new.id
@@ -144,7 +148,8 @@ BEGIN
     DELETE FROM identities WHERE tenant = old.tenant AND device = old.id;
     DELETE FROM identity_labels WHERE tenant = old.tenant AND device = old.id;
     INSERT INTO identities
-        SELECT new.tenant, json_extract(value, '$.id'), new.id
+        SELECT new.tenant, json_extract(value, '$.id'), new.id,
+               iif(json_extract(value, '$.enabled'), json_extract(value, '$.valid_until'), NULL)
           FROM json_each(new.identities) WHERE new.status <> 'retired';
     INSERT OR IGNORE INTO identity_labels
         SELECT new.tenant, label.value, new.user, new.sequence,
@@ -160,7 +165,7 @@ CREATE TABLE identity_keys (
     tenant             TEXT NOT NULL,
     key_digest         BLOB NOT NULL, -- SHA-256 of the SubjectPublicKeyInfo in DER
     identity           TEXT NOT NULL, -- hex, as in devices.identities
-    certificate_serial BLOB,          -- 16 bytes; NULL if another authority issued the certificate
+    certificate_serial BLOB,          -- its newest certificate's, 16 bytes; NULL if another authority issued that
     PRIMARY KEY (tenant, key_digest)
 ) STRICT, WITHOUT ROWID;
 

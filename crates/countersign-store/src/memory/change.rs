@@ -37,6 +37,10 @@ impl Tables {
                 Ok(Committed::Written)
             }
             Change::CreateTenant(new) => Ok(self.create_tenant(*new)),
+            Change::ReplaceAuthority { tenant, expected, certificate, key } => {
+                self.replace_authority(&tenant, &expected, certificate, key)
+            }
+            Change::RetireAuthority { tenant, root } => Ok(self.retire_authority(&tenant, &root)),
             Change::TrustRoot { tenant, root } => self.trust(&tenant, &root),
             Change::CreateClient { client, callback_key } => {
                 self.create_client(*client, callback_key)
@@ -71,6 +75,12 @@ impl Tables {
                 }
                 Ok(self.add_identity(*addition))
             }
+            Change::RenewIdentity(renewal) => {
+                if !renewal.key_fits() {
+                    return Err(Fault::new("renewing a certificate", Enrolment::KEYS_UNFIT));
+                }
+                Ok(self.renew_identity(*renewal))
+            }
             Change::Replay { tenant, which, at } => {
                 Ok(Committed::Replayed(self.deliveries.replay(&tenant, which, at)))
             }
@@ -95,6 +105,36 @@ impl Tables {
         self.signing_keys.insert((name.clone(), SigningRole::Authority), authority_key);
         self.signing_keys.insert((name.clone(), SigningRole::Tokens), token_key);
         self.tenants.insert(tenant.name.clone(), tenant);
+        Committed::Written
+    }
+
+    fn replace_authority(
+        &mut self,
+        tenant: &TenantName,
+        expected: &[u8],
+        certificate: Vec<u8>,
+        key: StoredKey,
+    ) -> Result<Committed, Fault> {
+        let found = self.tenants.get(tenant);
+        if found.is_none_or(|found| found.authority_certificate != expected) {
+            return Ok(Committed::Stale);
+        }
+        let trusted = self.trust(tenant, &certificate)?;
+        if trusted == Committed::Written {
+            let found = self.tenants.get_mut(tenant).expect("the tenant was checked above");
+            found.authority_certificate = certificate;
+            self.signing_keys.insert((tenant.clone(), SigningRole::Authority), key);
+        }
+        Ok(trusted)
+    }
+
+    fn retire_authority(&mut self, tenant: &TenantName, root: &[u8]) -> Committed {
+        let Some(found) = self.tenants.get_mut(tenant) else { return Committed::Stale };
+        let is_root = found.roots.iter().any(|one| one == root);
+        if !is_root || found.authority_certificate == root {
+            return Committed::Stale;
+        }
+        found.roots.retain(|one| one != root);
         Committed::Written
     }
 

@@ -26,6 +26,8 @@ enum PreparedChange {
     Transaction(transaction::CommitWork),
     Reached(TenantName, DeviceId, Vec<TransactionId>, Timestamp),
     CreateTenant(tenant::Row),
+    ReplaceAuthority(tenant::NewAuthority),
+    RetireAuthority(TenantName, Vec<u8>),
     TrustRoot(TenantName, Vec<u8>),
     CreateClient(tenant::ClientRow),
     RotateCallbackKey(TenantName, ClientId, StoredKey),
@@ -39,6 +41,7 @@ enum PreparedChange {
     CreateActivation(activation::Row, u32),
     Enrol(activation::EnrolmentWork),
     AddIdentity(device::AdditionRow),
+    RenewIdentity(device::RenewalRow),
     Replay(TenantName, Option<DeliveryId>, Timestamp),
     Nothing,
 }
@@ -68,6 +71,11 @@ impl PreparedChange {
                 Self::Reached(tenant, device, transactions, at)
             }
             Change::CreateTenant(new) => Self::CreateTenant(tenant::Row::of(*new)),
+            Change::ReplaceAuthority { tenant, expected, certificate, key } => {
+                let new = tenant::NewAuthority { tenant, expected, certificate, key };
+                Self::ReplaceAuthority(new)
+            }
+            Change::RetireAuthority { tenant, root } => Self::RetireAuthority(tenant, root),
             Change::TrustRoot { tenant, root } => Self::TrustRoot(tenant, root),
             Change::CreateClient { client, callback_key } => {
                 Self::CreateClient(tenant::ClientRow { client: *client, callback_key })
@@ -99,6 +107,9 @@ impl PreparedChange {
             Change::AddIdentity(addition) => {
                 Self::AddIdentity(device::AdditionRow::of(*addition, keys))
             }
+            Change::RenewIdentity(renewal) => {
+                Self::RenewIdentity(device::RenewalRow::of(*renewal, keys))
+            }
             Change::Replay { tenant, which, at } => Self::Replay(tenant, which, at),
             Change::Nothing => Self::Nothing,
         }
@@ -112,6 +123,8 @@ impl PreparedChange {
                 Ok(Committed::Written)
             }
             Self::CreateTenant(row) => row.insert(sql),
+            Self::ReplaceAuthority(new) => new.write(sql),
+            Self::RetireAuthority(tenant, root) => tenant::retire_authority(sql, tenant, root),
             Self::TrustRoot(tenant, root) => tenant::trust(sql, tenant, root),
             Self::CreateClient(row) => row.insert(sql),
             Self::RotateCallbackKey(tenant, client, key) => {
@@ -135,6 +148,7 @@ impl PreparedChange {
             Self::CreateActivation(row, expected) => row.insert(sql, *expected),
             Self::Enrol(work) => work.write(sql),
             Self::AddIdentity(row) => row.write(sql),
+            Self::RenewIdentity(row) => row.write(sql),
             Self::Replay(tenant, which, at) => {
                 Ok(Committed::Replayed(delivery::replay(sql, tenant, *which, *at)?))
             }

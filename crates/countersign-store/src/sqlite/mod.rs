@@ -53,9 +53,9 @@ use countersign_core::device::Device;
 use countersign_core::event::RecordedEvent;
 use countersign_core::id::{ApiKeyId, ClientId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor, DeviceCursor,
-    DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page, Purge, Query, Settle,
-    SigningRole, Snapshot, StoredKey, TransactionCursor, Versioned,
+    CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor,
+    DeviceCursor, DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page, Purge, Query,
+    Settle, SigningRole, Snapshot, StoredKey, TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::PushSnapshot;
 use countersign_core::tenant::ApiKey;
@@ -275,6 +275,15 @@ impl Ledger for Sqlite {
     async fn due(&self, now: Timestamp, limit: u16) -> Result<Due, Fault> {
         let doing = "finding transactions that are due";
         self.0.readers.read(doing, |sql| transaction::due(sql, now, limit))
+    }
+
+    async fn certificate_ends(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<CertificateEnds, Fault> {
+        let doing = "counting the ends of certificates";
+        self.0.readers.read(doing, |sql| identity::ends(sql, now, until))
     }
 
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {

@@ -91,6 +91,48 @@ pub(super) fn trust(
     Ok(Committed::Written)
 }
 
+/// A new authority of a tenant, prepared to be written.
+pub(super) struct NewAuthority {
+    pub(super) tenant: TenantName,
+    pub(super) expected: Vec<u8>,
+    pub(super) certificate: Vec<u8>,
+    pub(super) key: StoredKey,
+}
+
+impl NewAuthority {
+    pub(super) fn write(&self, sql: &Connection) -> Result<Committed, StoreError> {
+        let found = load(sql, &self.tenant)?;
+        if found.is_none_or(|found| found.authority_certificate != self.expected) {
+            return Ok(Committed::Stale);
+        }
+        let trusted = trust(sql, &self.tenant, &self.certificate)?;
+        if trusted == Committed::Written {
+            sql.prepare_cached("UPDATE tenants SET authority_certificate = ?2 WHERE name = ?1")?
+                .execute(params![self.tenant.as_str(), self.certificate])?;
+            private_key::replace(sql, &self.tenant, SigningRole::Authority, &self.key)?;
+        }
+        Ok(trusted)
+    }
+}
+
+/// Removes a root of a tenant, unless it is the tenant's present authority.
+pub(super) fn retire_authority(
+    sql: &Connection,
+    name: &TenantName,
+    root: &[u8],
+) -> Result<Committed, StoreError> {
+    let Some(mut tenant) = load(sql, name)? else { return Ok(Committed::Stale) };
+    let count = tenant.roots.len();
+    tenant.roots.retain(|one| one != root);
+    if tenant.authority_certificate == root || tenant.roots.len() == count {
+        return Ok(Committed::Stale);
+    }
+    let roots: Vec<_> = tenant.roots.into_iter().map(Base64).collect();
+    sql.prepare_cached("UPDATE tenants SET roots = ?2 WHERE name = ?1")?
+        .execute([name.as_str(), &json(&roots)])?;
+    Ok(Committed::Written)
+}
+
 pub(super) fn names(
     sql: &Connection,
     page: &Page<TenantName>,

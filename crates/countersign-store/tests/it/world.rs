@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use countersign_core::Fault;
 use countersign_core::delivery::{Capacity, DeliveryKind, Destination, NewDelivery};
-use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Usage};
+use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Renewed, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::id::{
     DeliveryId, DeviceId, IdentityId, RequestKey, SerialBase, SerialNumber, TransactionId,
@@ -117,6 +117,13 @@ pub(crate) fn device(tenant: &str, user: &str, number: u64, sequence: u32) -> De
             usage: Usage::Digest,
             certificate: vec![6, 7],
             chain: vec![vec![8], vec![9]],
+            valid_until: Timestamp(2_000_000),
+            imported: true,
+            renewal: Some(Box::new(Renewed {
+                request: [3; 32],
+                certificate: vec![10],
+                chain: vec![vec![11]],
+            })),
             labels: vec!["private".into(), "größer".into()],
             proposed_labels: vec!["ceo".into()],
             enabled: true,

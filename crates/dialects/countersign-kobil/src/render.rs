@@ -190,6 +190,7 @@ impl From<StartError> for KobilError {
                 StartRefusal::UserLocked
                 | StartRefusal::DeviceLocked
                 | StartRefusal::NoIdentity
+                | StartRefusal::CertificateEnded
                 | StartRefusal::SeveralUsers
                 | StartRefusal::OtherOrder => Self::Conflict(sentence(refusal)),
             },

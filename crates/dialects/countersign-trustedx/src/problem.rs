@@ -100,6 +100,7 @@ impl From<StartRefusal> for ProcessError {
             StartRefusal::UnknownUser | StartRefusal::UnknownDevice | StartRefusal::NoIdentity => {
                 return no_identity();
             }
+            StartRefusal::CertificateEnded => (StatusCode::BAD_REQUEST, "invalid_request"),
             StartRefusal::SeveralUsers => (StatusCode::BAD_REQUEST, "invalid_request"),
             StartRefusal::UserLocked | StartRefusal::DeviceLocked => {
                 (StatusCode::FORBIDDEN, "access_denied")
@@ -129,6 +130,7 @@ impl From<DeviceRefusal> for ProcessError {
             DeviceRefusal::UnknownUser | DeviceRefusal::UnknownDevice => return no_identity(),
             DeviceRefusal::OtherForm
             | DeviceRefusal::BadProof(_)
+            | DeviceRefusal::KeyUnproved
             | DeviceRefusal::CodeWrong { .. } => (StatusCode::BAD_REQUEST, "invalid_signature"),
             DeviceRefusal::UserLocked
             | DeviceRefusal::DeviceLocked

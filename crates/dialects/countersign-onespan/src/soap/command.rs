@@ -276,6 +276,9 @@ impl From<StartRefusal> for CommandError {
             StartRefusal::UnknownUser | StartRefusal::UnknownDevice => Status::NotFound,
             StartRefusal::UserLocked | StartRefusal::DeviceLocked => Status::Locked,
             StartRefusal::OtherOrder => Status::Exists,
+            StartRefusal::CertificateEnded => {
+                return Self::Told(Status::Error, Some(refusal.to_string()));
+            }
             StartRefusal::NoIdentity | StartRefusal::SeveralUsers | StartRefusal::TooManyOpen => {
                 Status::Error
             }
