@@ -22,6 +22,7 @@ pub mod port;
 pub mod push;
 pub mod push_policy;
 pub mod refusal;
+pub mod role;
 pub mod secret;
 pub mod selector;
 pub mod session;

@@ -3,7 +3,7 @@
 
 use anyhow::Context as _;
 use countersign_core::id::{SerialNumber, TenantName, UserName};
-use countersign_core::port::{Keys, Signer, SigningRole};
+use countersign_core::port::{Keys, Signer, SigningRole, TokenKeys};
 use countersign_core::tenant::{NewTenant, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_wire::key_proof::KeyStatement;
@@ -54,7 +54,7 @@ pub async fn found_tenant(
         name,
         roots: vec![certificate.clone()],
         authority_certificate: certificate,
-        token_public_key: *tokens.public_key(),
+        token_keys: TokenKeys::one(*tokens.public_key()),
         created_at: now,
     };
     Ok(NewTenant { tenant, authority_key, token_key })

@@ -18,6 +18,8 @@ mod operations;
 mod push;
 mod quotas;
 mod receiver;
+mod revocation;
+mod roles;
 mod soap;
 mod test_device;
 mod test_server;

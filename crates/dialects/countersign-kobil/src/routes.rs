@@ -7,6 +7,7 @@ use axum::routing::{delete, get, post};
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::Handle;
+use countersign_core::role::Role;
 use countersign_core::spec::{AcceptedFormats, Dialect, Operation};
 use countersign_core::transaction::Transaction;
 
@@ -51,7 +52,7 @@ async fn start(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::Ask, &named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     // The body is dropped before the wait.
     let start = Start::parse(&json(request).await?, &user)?;
@@ -109,7 +110,7 @@ async fn cancel(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::Ask, &named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     let body = json(request).await?;
     let cancel = Cancel::parse(&body)?;
