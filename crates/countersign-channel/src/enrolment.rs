@@ -385,6 +385,7 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use countersign_core::enrolment::ActivationState;
+    use countersign_core::event::Actor;
 
     use super::*;
 
@@ -395,6 +396,7 @@ mod tests {
             user: "jane".parse().unwrap(),
             code: Secret::new(code.as_bytes().to_vec()),
             not_after: Timestamp(10),
+            maker: Actor::Server,
             secret: false,
             chosen: true,
             labels: Vec::new(),

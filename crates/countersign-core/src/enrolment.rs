@@ -9,6 +9,7 @@
 //! up the code.
 
 use crate::device::{Device, Identity};
+use crate::event::Actor;
 use crate::id::{IdentityId, TenantName, UserName};
 use crate::limits::{ACTIVATION_LIFE_MAX, ACTIVATIONS_PER_USER_MAX};
 use crate::refusal::{EnrolRefusal, UserRefusal};
@@ -29,6 +30,8 @@ pub struct Activation {
     pub code: Secret<Vec<u8>>,
     /// The time at which the code expires.
     pub not_after: Timestamp,
+    /// Who created the code: an application or an operator.
+    pub maker: Actor,
     /// Whether it is left out of every list.
     pub secret: bool,
     /// Whether a person chose the code. A chosen code may be short, so the number of guesses is
@@ -211,6 +214,7 @@ mod tests {
             user: "jane".parse().unwrap(),
             code: Secret::new(b"CODE".to_vec()),
             not_after: Timestamp(10),
+            maker: Actor::Server,
             secret: false,
             chosen: true,
             labels: Vec::new(),

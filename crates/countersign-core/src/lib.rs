@@ -23,6 +23,7 @@ pub mod push;
 pub mod push_policy;
 mod quota;
 pub mod refusal;
+pub mod role;
 pub mod secret;
 pub mod selector;
 pub mod session;

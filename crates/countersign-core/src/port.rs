@@ -14,11 +14,14 @@ mod reader;
 
 use std::sync::Arc;
 
-pub use commit::{Change, Commit, Committed, Preconditions, StoredMax, TransactionChange};
+pub use commit::{
+    Change, Commit, Committed, Preconditions, StoredMax, TokenKeyChange, TransactionChange,
+};
 pub use keys::{CallbackMacs, Keys, Signer};
 pub use ledger::Ledger;
 pub use listing::{
-    DeliveryCursor, DeviceCursor, DeviceFilter, Listed, Page, TransactionCursor, all_pages,
+    ApiKeyCursor, DeliveryCursor, DeviceCursor, DeviceFilter, Listed, Page, TransactionCursor,
+    all_pages,
 };
 pub use query::{
     Credential, CredentialKey, EndSnapshot, Handle, Part, Query, QuerySubject, Snapshot,
@@ -28,7 +31,7 @@ pub use reader::Reader;
 
 use crate::delivery::{Capacity, Delivery, Destination, Settlement};
 use crate::id::{TenantName, TransactionId, UserName};
-pub use crate::key::{PublicKey, SigningRole, StoredKey};
+pub use crate::key::{PublicKey, SigningRole, StoredKey, TokenKeys};
 use crate::spec::Recipients;
 use crate::time::Timestamp;
 use crate::transaction::Transaction;

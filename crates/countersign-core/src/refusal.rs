@@ -14,6 +14,9 @@
 //! Each enum is closed: an edge matches it once, so that a new refusal does not compile until
 //! every edge of that audience has an answer for it.
 
+mod admin;
+
+pub use admin::AdminRefusal;
 use countersign_proof::BadProof;
 
 use crate::outcome::Outcome;
@@ -222,6 +225,9 @@ pub enum UserRefusal {
     /// The object already has the requested value.
     #[error("it already has that value")]
     Unchanged,
+    /// The tenant has no such activation code.
+    #[error("no such activation code")]
+    UnknownCode,
     /// The user has the maximum of usable activation codes.
     #[error("the user has too many activation codes")]
     ManyCodes,
@@ -242,32 +248,6 @@ pub enum Locked {
     User,
     /// The device is locked, or retired.
     Device,
-}
-
-/// The reason for refusing an operator's request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum AdminRefusal {
-    /// There is no such tenant.
-    #[error("no such tenant")]
-    UnknownTenant,
-    /// The tenant has no such client.
-    #[error("no such client")]
-    UnknownClient,
-    /// An object of that name exists already.
-    #[error("it exists already")]
-    Exists,
-    /// The tenant has the maximum of trusted roots.
-    #[error("the tenant trusts too many roots")]
-    ManyRoots,
-    /// The tenant does not trust that authority.
-    #[error("the tenant trusts no such authority")]
-    UnknownAuthority,
-    /// The authority issues the tenant's certificates, so it cannot be taken back.
-    #[error("the authority issues the tenant's certificates: make a new one first")]
-    AuthorityInUse,
-    /// Two keys already sign the client's callbacks.
-    #[error("two keys sign the client's callbacks already: end the older one first")]
-    ManyKeys,
 }
 
 /// A failure of the infrastructure. It is opaque: it is logged once, never matched on, and never
@@ -382,6 +362,7 @@ impl Refusal for UserRefusal {
             Self::UnknownDevice => "unknown_device",
             Self::Exists => "exists",
             Self::Unchanged => "unchanged",
+            Self::UnknownCode => "unknown_code",
             Self::ManyCodes => "many_codes",
             Self::BadExpiry => "bad_expiry",
         }
@@ -391,20 +372,6 @@ impl Refusal for UserRefusal {
 impl Refusal for UnknownIdentity {
     fn kind(&self) -> &'static str {
         "unknown_identity"
-    }
-}
-
-impl Refusal for AdminRefusal {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::UnknownTenant => "unknown_tenant",
-            Self::UnknownClient => "unknown_client",
-            Self::Exists => "exists",
-            Self::ManyRoots => "many_roots",
-            Self::UnknownAuthority => "unknown_authority",
-            Self::AuthorityInUse => "authority_in_use",
-            Self::ManyKeys => "many_keys",
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, ensure};
 use countersign_core::id::{SerialNumber, TenantName, UserName};
-use countersign_core::port::{Keys, Signer, SigningRole, StoredKey};
+use countersign_core::port::{Keys, Signer, SigningRole, StoredKey, TokenKeys};
 use countersign_core::tenant::{NewTenant, Tenant};
 use countersign_core::time::Timestamp;
 use countersign_wire::key_proof::KeyStatement;
@@ -39,7 +39,7 @@ pub async fn found_tenant(
         name,
         roots: vec![certificate.clone()],
         authority_certificate: certificate,
-        token_public_key: *tokens.public_key(),
+        token_keys: TokenKeys::one(*tokens.public_key()),
         created_at: terms.now,
     };
     Ok(NewTenant { tenant, authority_key, token_key })

@@ -188,6 +188,12 @@ impl Signer {
         self.key.rsa_bits()
     }
 
+    /// The roots that were trusted when the path was verified, X.509 in DER, in their order. A
+    /// cached signer counts only while these are trusted.
+    pub fn roots(&self) -> impl Iterator<Item = &[u8]> {
+        self.roots.iter().map(|root| &**root)
+    }
+
     /// The certificates between the signer's own and the root, starting with the issuer's.
     pub(crate) fn path(&self) -> &[Box<[u8]>] {
         &self.path

@@ -39,7 +39,7 @@ use countersign_egress::guard::Guard;
 use countersign_egress::names::Names;
 use countersign_egress::resolve::Resolver;
 use countersign_http::callback_url::Callbacks;
-use countersign_http::caller::Authenticator;
+use countersign_http::caller::{Authenticator, CallerSettings};
 use countersign_http::listen::{ConnectionLimit, KnownNetworks, Listener};
 use countersign_http::tls::Certificates;
 use countersign_http::token::Tokens;
@@ -308,15 +308,13 @@ fn authenticator(
     let default_tenant = config.server.default_tenant.as_deref().map(str::parse).transpose();
     let default_tenant =
         default_tenant.context("`server.default_tenant` is not a tenant's name")?;
-    Ok(Authenticator::new(
-        Arc::clone(core),
-        tokens,
-        callbacks,
-        known.clone(),
-        quota(config.tokens.failed_tries_per_minute),
-        &config.server.hostname,
+    let settings = CallerSettings {
+        tries_per_minute: quota(config.tokens.failed_tries_per_minute),
+        hostname: config.server.hostname.clone(),
         default_tenant,
-    ))
+        scopes: config.trustedx.scopes.clone(),
+    };
+    Ok(Authenticator::new(Arc::clone(core), tokens, callbacks, known.clone(), settings))
 }
 
 fn kobil(config: &Config, authenticator: &Authenticator, tasks: &Shutdown, address: &str) -> Kobil {

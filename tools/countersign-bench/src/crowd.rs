@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
+use countersign_core::event::Actor;
 use countersign_core::id::{DeviceId, IdentityId, SerialNumber, TenantName, UserName};
 use countersign_core::port::{
     Change, Commit, Committed, Keys as _, Ledger as _, Signer as _, SigningRole,
@@ -217,6 +218,7 @@ async fn enrol(
         user: name,
         code: Secret::new(draw().to_be_bytes().to_vec()),
         not_after: now + CODE_LIFE,
+        maker: Actor::Server,
         secret: true,
         chosen: false,
         labels: Vec::new(),

@@ -242,6 +242,9 @@ impl<S: Ledger, I: Interference> Ledger for FaultyStore<S, I> {
                     let subject = QuerySubject::Transaction(&handle);
                     found.contacts = self.part(tenant, subject, &[*part]).await?.contacts;
                 }
+                (Part::OpenOfClient(_), _) => {
+                    found.open = self.part(tenant, subject, &[*part]).await?.open;
+                }
                 (Part::User, Some(user)) => {
                     found.user = self.row(tenant, QuerySubject::User(&user)).await?.user;
                 }

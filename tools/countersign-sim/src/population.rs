@@ -7,17 +7,19 @@ use aws_lc_rs::digest::{SHA256, digest};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, Usage};
 use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
+use countersign_core::event::Actor;
 use countersign_core::id::{
     ClientId, DeviceId, IdentityId, SerialBase, SerialNumber, TenantName, TransactionId, UserName,
 };
-use countersign_core::port::{Committed, Ledger, StoredKey};
+use countersign_core::port::{Committed, Ledger, StoredKey, TokenKeys};
 use countersign_core::push::{Provider, Push, PushAddress, Registration};
+use countersign_core::role::Role;
 use countersign_core::secret::{Key32, Secret};
 use countersign_core::selector::Selector;
 use countersign_core::spec::{
     AcceptedFormats, Clocks, Content, Dialect, Document, MediaType, Operation, RawTerms, Recipients,
 };
-use countersign_core::tenant::{Client, NewTenant, Tenant};
+use countersign_core::tenant::{Client, ClientSecret, CredentialState, NewTenant, Tenant};
 use countersign_core::time::Timestamp;
 
 use crate::changes::Changes as _;
@@ -179,7 +181,7 @@ impl TestTenant {
             name: self.tenant.clone(),
             authority_certificate: self.authority.certificate().to_vec(),
             roots: vec![self.authority.certificate().to_vec()],
-            token_public_key: [4; 65],
+            token_keys: TokenKeys::one([4; 65]),
             created_at: START,
         };
         NewTenant { tenant, authority_key: no_key(), token_key: no_key() }
@@ -190,7 +192,11 @@ impl TestTenant {
             tenant: self.tenant.clone(),
             id: self.client.clone(),
             name: "The Shop".into(),
-            secret_digest: [0; 32],
+            roles: Role::ALL.into_iter().collect(),
+            state: CredentialState::Active,
+            secret_number: 1,
+            secret: ClientSecret { digest: [0; 32], not_after: None },
+            secret_before: None,
             scopes: None,
             created_at: START,
         }
@@ -212,6 +218,7 @@ async fn enrol(registry: &impl Ledger, phone: &Phone) {
         user: phone.user().clone(),
         code: Secret::new(b"CODE".to_vec()),
         not_after: START + Duration::from_secs(1),
+        maker: Actor::Server,
         secret: false,
         chosen: true,
         labels: Vec::new(),

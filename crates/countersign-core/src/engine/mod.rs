@@ -16,9 +16,12 @@
 //!   [`set_user_lock`](Engine::set_user_lock), …
 //! * Enrolled devices (`devices.rs`): [`enrol`](Engine::enrol),
 //!   [`set_device_status`](Engine::set_device_status), …
-//! * Activation codes (`activations.rs`): [`create_activation`](Engine::create_activation).
+//! * Activation codes (`activations.rs`): [`create_activation`](Engine::create_activation),
+//!   [`delete_activation`](Engine::delete_activation).
 //! * Operators (`tenants.rs`): [`create_tenant`](Engine::create_tenant),
 //!   [`create_client`](Engine::create_client), …
+//! * What operators take back or replace (`credentials.rs`):
+//!   [`delete_client`](Engine::delete_client), [`distrust_root`](Engine::distrust_root), …
 //! * Signing identities (`identities.rs`): [`identities`](Engine::identities),
 //!   [`whose`](Engine::whose), …
 //! * Certificates that end (`renewals.rs`): [`renew_identity`](Engine::renew_identity),
@@ -36,6 +39,7 @@ mod activations;
 mod answer;
 mod context;
 mod context_cache;
+mod credentials;
 mod devices;
 mod gateway;
 mod identities;

@@ -127,32 +127,4 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
             _ => Err(AdminRefusal::Exists.into()),
         }
     }
-
-    /// Makes a tenant trust one of its old authorities no longer. Certificates that it issued sign
-    /// no more; their devices can renew them. `sha256` is the digest of the authority's
-    /// certificate, hex, for the event.
-    ///
-    /// # Errors
-    /// Refuses an unknown tenant, a certificate that is no root of the tenant, and the authority
-    /// that issues its certificates.
-    pub async fn retire_authority(
-        &self,
-        actor: &Actor,
-        tenant: &TenantName,
-        root: &[u8],
-        sha256: &str,
-    ) -> Result<(), AdminError> {
-        let found = self.store.read().tenant(tenant).await?.ok_or(AdminRefusal::UnknownTenant)?;
-        if found.authority_certificate == root {
-            return Err(AdminRefusal::AuthorityInUse.into());
-        }
-        let details = vec![("sha256", sha256.to_owned())];
-        let kind = EventKind::AuthorityRetired;
-        let event = self.event(tenant, kind, actor, Subject::Tenant, details);
-        let change = Change::RetireAuthority { tenant: tenant.clone(), root: root.to_vec() };
-        match self.commit(change, vec![event]).await? {
-            Committed::Written => Ok(()),
-            _ => Err(AdminRefusal::UnknownAuthority.into()),
-        }
-    }
 }

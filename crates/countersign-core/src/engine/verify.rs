@@ -102,10 +102,11 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         identity: &Identity,
     ) -> Result<Arc<Signer>, DeviceError> {
         let tenant = &context.transaction.value.spec.tenant;
-        if let Some(signer) = self.signers.known(tenant, identity, context.now) {
+        // Read each time, because another process may have taken a root back.
+        let tenant = self.store.read().tenant(tenant).await?.ok_or(DeviceRefusal::Unknown)?;
+        if let Some(signer) = self.signers.known(&tenant, identity, context.now) {
             return Ok(signer);
         }
-        let tenant = self.store.read().tenant(tenant).await?.ok_or(DeviceRefusal::Unknown)?;
         let signer = self.signers.learn(&tenant, identity, context.now);
         Ok(signer.map_err(DeviceRefusal::from)?)
     }

@@ -3,18 +3,19 @@
 use core::future::Future;
 
 use super::{
-    CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor,
-    DeviceCursor, DeviceFilter, Due, Listed, OutboxEntry, Page, Purge, Query, Reader, Settle,
-    Snapshot, TransactionCursor, Versioned,
+    ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
+    DeliveryCursor, DeviceCursor, DeviceFilter, Due, Listed, OutboxEntry, Page, Purge, Query,
+    Reader, Settle, Snapshot, TransactionCursor, Versioned,
 };
 use crate::device::Device;
 use crate::event::RecordedEvent;
-use crate::id::{ApiKeyId, DeviceId, TenantName, TransactionId, UserName};
+use crate::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
 use crate::push_policy::PushSnapshot;
 use crate::refusal::Fault;
-use crate::tenant::ApiKey;
+use crate::tenant::{ApiKey, Client};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
+use crate::user::User;
 
 /// The durable store of tenants, clients, users, devices, transactions, events and deliveries.
 ///
@@ -77,12 +78,26 @@ pub trait Ledger: Send + Sync {
         page: Page<TenantName>,
     ) -> impl Future<Output = Result<Listed<TenantName, TenantName>, Fault>> + Send;
 
+    /// Lists the clients of a tenant, by id.
+    fn clients(
+        &self,
+        tenant: &TenantName,
+        page: Page<ClientId>,
+    ) -> impl Future<Output = Result<Listed<Client, ClientId>, Fault>> + Send;
+
+    /// Lists the users of a tenant, by name.
+    fn users(
+        &self,
+        tenant: &TenantName,
+        page: Page<UserName>,
+    ) -> impl Future<Output = Result<Listed<Versioned<User>, UserName>, Fault>> + Send;
+
     /// Lists the API keys that are valid for `tenant`, or all, oldest first.
     fn api_keys(
         &self,
         tenant: Option<&TenantName>,
-        page: Page<ApiKeyId>,
-    ) -> impl Future<Output = Result<Listed<ApiKey, ApiKeyId>, Fault>> + Send;
+        page: Page<ApiKeyCursor>,
+    ) -> impl Future<Output = Result<Listed<ApiKey, ApiKeyCursor>, Fault>> + Send;
 
     /// Lists a tenant's unsettled deliveries, oldest first; only those that were given up, if so
     /// asked.
@@ -172,10 +187,21 @@ macro_rules! for_each_ledger_method {
             >;
             tenants(page: $crate::port::Page<$crate::id::TenantName>)
                 -> $crate::port::Listed<$crate::id::TenantName, $crate::id::TenantName>;
+            clients(
+                tenant: &$crate::id::TenantName,
+                page: $crate::port::Page<$crate::id::ClientId>
+            ) -> $crate::port::Listed<$crate::tenant::Client, $crate::id::ClientId>;
+            users(
+                tenant: &$crate::id::TenantName,
+                page: $crate::port::Page<$crate::id::UserName>
+            ) -> $crate::port::Listed<
+                $crate::port::Versioned<$crate::user::User>,
+                $crate::id::UserName
+            >;
             api_keys(
                 tenant: Option<&$crate::id::TenantName>,
-                page: $crate::port::Page<$crate::id::ApiKeyId>
-            ) -> $crate::port::Listed<$crate::tenant::ApiKey, $crate::id::ApiKeyId>;
+                page: $crate::port::Page<$crate::port::ApiKeyCursor>
+            ) -> $crate::port::Listed<$crate::tenant::ApiKey, $crate::port::ApiKeyCursor>;
             deliveries(
                 tenant: &$crate::id::TenantName,
                 dead_letters: bool,

@@ -154,9 +154,9 @@ impl TenantArgs {
         })?;
         ensure!(named.next().is_none(), "several authorities begin with {wanted}");
         let wanted = sha256(root);
-        match admin.core.retire_authority(&admin.actor, name, root, &wanted).await {
+        match admin.core.distrust_root(&admin.actor, name, root, &wanted).await {
             Ok(()) => {}
-            Err(AdminError::Refused(AdminRefusal::AuthorityInUse)) => bail!(
+            Err(AdminError::Refused(AdminRefusal::OwnAuthority)) => bail!(
                 "the certificates of tenant {name} come from this authority: make a new one first \
                  (`countersign ca renew`)"
             ),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::join;
 
 use crate::test_device::{TestDevice, enrolment};
-use crate::test_server::{TestServer, payment, read};
+use crate::test_server::{ALL_ROLES, TestServer, credentials, payment, read};
 
 /// Every call: its method, its two addresses, and the subsystem that answers.
 const CALLS: [(&str, &str, &str, u8); 10] = [
@@ -35,9 +35,9 @@ async fn no_call_is_answered_without_a_token_of_its_own_tenant() {
     let jane = TestDevice::enrolled(&server, "jane", None).await;
     let device = jane.phone().device_id.to_string();
     server.cli(&["tenant", "create", "other"]).unwrap();
-    let stranger = server.cli(&["client", "create", "Stranger", "--tenant", "other"]).unwrap();
-    let field = |name: &str| stranger[name].as_str().unwrap().to_owned();
-    let theirs = server.token_of("other", &(field("client_id"), field("client_secret"))).await;
+    let create = ["client", "create", "Stranger", "--tenant", "other"];
+    let stranger = server.cli(&[&create, &ALL_ROLES[..]].concat()).unwrap();
+    let theirs = server.token_of("other", &credentials(&stranger)).await;
     let ours = server.token().await;
     for (method, by_host, by_realm, sub_system) in CALLS {
         let send = async |path: &str, token: Option<&str>| {

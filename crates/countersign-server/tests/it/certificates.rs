@@ -290,7 +290,7 @@ async fn a_new_authority_issues_and_both_are_trusted_until_the_old_one_is_taken_
     assert_eq!((&retired["sha256"], &retired["state"]), (&json!(old), &json!("retired")));
     let again = server.cli(&["ca", "retire", &old, "--tenant", "acme"]).unwrap_err();
     assert!(again.stderr.contains("countersign ca list"), "{}", again.stderr);
-    assert_eq!(events(&server, "authority.retired").len(), 1);
+    assert_eq!(events(&server, "root.distrusted").len(), 1);
     // A device renews its certificate and gets one of the new authority.
     let id = jane.phone().identities[0].id.clone();
     jane.device.renew_identity(&id, None).await.unwrap();

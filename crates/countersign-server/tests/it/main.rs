@@ -22,6 +22,8 @@ mod proxies;
 mod push;
 mod quotas;
 mod receiver;
+mod revocation;
+mod roles;
 mod soap;
 mod test_device;
 mod test_server;

@@ -22,6 +22,15 @@ pub(crate) fn write_private(path: &Path, text: &str) {
     std::fs::set_permissions(path, private).unwrap();
 }
 
+/// The words that give a client all roles.
+pub(crate) const ALL_ROLES: [&str; 6] = ["--role", "ask", "--role", "people", "--role", "enrol"];
+
+/// Id and secret of a created client.
+pub(crate) fn credentials(made: &Value) -> (String, String) {
+    let field = |name: &str| made[name].as_str().unwrap().to_owned();
+    (field("client_id"), field("client_secret"))
+}
+
 /// A running server with one tenant, `acme`, and one client of it.
 pub(crate) struct TestServer {
     directory: TempDir,
@@ -75,10 +84,9 @@ impl TestServer {
         std::fs::write(directory.path().join("countersign.toml"), configuration).unwrap();
         let data = directory.path().join("data");
         run(&data, &["tenant", "create", "acme", "--json"]).unwrap();
-        let client =
-            run(&data, &["client", "create", "Shop", "--tenant", "acme", "--json"]).unwrap();
-        let field = |name: &str| client[name].as_str().unwrap().to_owned();
-        let client = (field("client_id"), field("client_secret"));
+        let mut words = vec!["client", "create", "Shop", "--tenant", "acme", "--json"];
+        words.extend(ALL_ROLES);
+        let client = credentials(&run(&data, &words).unwrap());
         let (child, address) = start(directory.path(), change(serve(directory.path(), 0)));
         let http = http(&data);
         Self { directory, child, address, client, http }
@@ -106,6 +114,12 @@ impl TestServer {
         let mut command = Command::new(BINARY);
         command.args(["device", "run"]).arg(file);
         command
+    }
+
+    /// Another client of the tenant, made with these words.
+    pub(crate) fn client_with(&self, name: &str, words: &[&str]) -> (String, String) {
+        let create = ["client", "create", name, "--tenant", "acme"];
+        credentials(&self.cli(&[&create, words].concat()).unwrap())
     }
 
     /// A user of the tenant.

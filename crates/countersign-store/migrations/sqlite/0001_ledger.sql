@@ -7,6 +7,8 @@ CREATE TABLE tenants (
     authority_certificate BLOB    NOT NULL, -- DER
     roots                 TEXT    NOT NULL, -- JSON: ["base64 of DER", …]
     token_public_key      BLOB    NOT NULL, -- SEC 1 point, uncompressed
+    token_key_before           BLOB,        -- the public key before it, while its tokens are accepted
+    token_key_before_not_after INTEGER,     -- the end of that time
     users_made            INTEGER NOT NULL, -- the next user's serial base is one more
     created_at            INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -14,8 +16,15 @@ CREATE TABLE tenants (
 CREATE TABLE clients (
     tenant        TEXT    NOT NULL,
     id            TEXT    NOT NULL,
+    version       INTEGER NOT NULL,
     name          TEXT    NOT NULL,
+    roles         TEXT    NOT NULL, -- a JSON array of ask, people, enrol
+    state         TEXT    NOT NULL, -- active, locked
+    secret_number INTEGER NOT NULL, -- 1 for the first secret; access tokens name it
     secret_digest BLOB    NOT NULL, -- SHA-256
+    secret_not_after        INTEGER, -- the secret's end; NULL: never
+    secret_before_digest    BLOB,    -- SHA-256 of the secret before it, while that one is accepted
+    secret_before_not_after INTEGER,
     scopes        TEXT,             -- the scopes of its tokens, a JSON array; NULL: all scopes
     created_at    INTEGER NOT NULL,
     PRIMARY KEY (tenant, id),
@@ -50,6 +59,8 @@ CREATE TABLE api_keys (
     tenant     TEXT,                    -- NULL: valid for all tenants
     kind       TEXT    NOT NULL,        -- front-end, back-end
     digest     BLOB    NOT NULL UNIQUE, -- SHA-256 of the key
+    state      TEXT    NOT NULL,        -- active, locked
+    not_after  INTEGER,                 -- the key's end; NULL: never
     created_at INTEGER NOT NULL
 ) STRICT;
 
@@ -180,6 +191,7 @@ CREATE TABLE activations (
     user      TEXT    NOT NULL,
     code      BLOB    NOT NULL, -- sealed
     not_after INTEGER NOT NULL,
+    maker     TEXT    NOT NULL, -- an actor, as in events
     secret    INTEGER NOT NULL, -- 0 or 1
     chosen    INTEGER NOT NULL, -- 0: generated, 1: chosen by a person
     labels    TEXT    NOT NULL, -- JSON: the labels of the identities that are enrolled with it

@@ -40,7 +40,6 @@ impl Tables {
             Change::ReplaceAuthority { tenant, expected, certificate, key } => {
                 self.replace_authority(&tenant, &expected, certificate, key)
             }
-            Change::RetireAuthority { tenant, root } => Ok(self.retire_authority(&tenant, &root)),
             Change::TrustRoot { tenant, root } => self.trust(&tenant, &root),
             Change::CreateClient { client, callback_key } => {
                 self.create_client(*client, callback_key)
@@ -51,7 +50,14 @@ impl Tables {
             Change::RetireCallbackKey { tenant, client } => {
                 Ok(self.retire_callback_key(tenant, client))
             }
+            Change::ChangeClient { client, expected } => Ok(self.change_client(&client, expected)),
+            Change::DeleteClient { tenant, client } => Ok(self.delete_client(tenant, client)),
+            Change::DistrustRoot { tenant, root } => Ok(self.distrust(&tenant, &root)),
+            Change::ReplaceTokenKey(change) => Ok(self.replace_token_key(*change)),
             Change::CreateApiKey(key) => self.create_key(key),
+            Change::SetApiKeyState { id, state } => Ok(self.set_key_state(id, state)),
+            Change::DeleteApiKey { id } => Ok(self.delete_key(id)),
+            Change::DeleteActivation { tenant, id } => Ok(self.delete_activation(&tenant, id)),
             Change::CreateUser { tenant, user, profile, at } => {
                 self.create_user(&tenant, &user, profile.as_deref(), at)
             }
@@ -128,16 +134,6 @@ impl Tables {
         Ok(trusted)
     }
 
-    fn retire_authority(&mut self, tenant: &TenantName, root: &[u8]) -> Committed {
-        let Some(found) = self.tenants.get_mut(tenant) else { return Committed::Stale };
-        let is_root = found.roots.iter().any(|one| one == root);
-        if !is_root || found.authority_certificate == root {
-            return Committed::Stale;
-        }
-        found.roots.retain(|one| one != root);
-        Committed::Written
-    }
-
     fn trust(&mut self, tenant: &TenantName, root: &[u8]) -> Result<Committed, Fault> {
         self.check_tenant(tenant, "trusting a root")?;
         let found = self.tenants.get_mut(tenant).expect("the tenant was checked above");
@@ -153,15 +149,16 @@ impl Tables {
 
     fn create_client(&mut self, client: Client, key: StoredKey) -> Result<Committed, Fault> {
         self.check_tenant(&client.tenant, "making a client")?;
-        let taken = |(_, other): (_, &Client)| {
+        let taken = |other: &Versioned<Client>| {
+            let other = &other.value;
             other.tenant == client.tenant && (other.id == client.id || other.name == client.name)
         };
-        if self.clients.iter().any(taken) {
+        if self.clients.values().any(taken) {
             return Ok(Committed::Exists);
         }
         let place = (client.tenant.clone(), client.id.clone());
         self.callback_keys.insert(place.clone(), CallbackKeys { newest: key, before: None });
-        self.clients.insert(place, client);
+        self.clients.insert(place, Versioned { value: client, version: 1 });
         Ok(Committed::Written)
     }
 

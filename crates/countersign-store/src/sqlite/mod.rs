@@ -16,6 +16,7 @@ mod activation;
 pub(crate) mod backup;
 mod change;
 mod checkpoint;
+mod client;
 mod column;
 mod contact;
 mod delivery;
@@ -51,16 +52,17 @@ use std::sync::Arc;
 use countersign_core::Fault;
 use countersign_core::device::Device;
 use countersign_core::event::RecordedEvent;
-use countersign_core::id::{ApiKeyId, ClientId, DeviceId, TenantName, TransactionId, UserName};
+use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
 use countersign_core::port::{
-    CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey, DeliveryCursor,
-    DeviceCursor, DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page, Purge, Query,
-    Settle, SigningRole, Snapshot, StoredKey, TransactionCursor, Versioned,
+    ApiKeyCursor, CertificateEnds, Claim, Claimed, Commit, Committed, Credential, CredentialKey,
+    DeliveryCursor, DeviceCursor, DeviceFilter, Due, Handle, Ledger, Listed, OutboxEntry, Page,
+    Purge, Query, Settle, SigningRole, Snapshot, StoredKey, TransactionCursor, Versioned,
 };
 use countersign_core::push_policy::PushSnapshot;
-use countersign_core::tenant::ApiKey;
+use countersign_core::tenant::{ApiKey, Client};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::Transaction;
+use countersign_core::user::User;
 use rusqlite::Connection;
 
 use crate::Stats;
@@ -194,15 +196,24 @@ impl Ledger for Sqlite {
 
     async fn credential(&self, key: CredentialKey<'_>) -> Result<Option<Credential>, Fault> {
         let client = |tenant, id| {
-            let client = |sql: &_| tenant::load_client(sql, tenant, id);
+            let client = |sql: &_| client::load(sql, tenant, id);
             Ok(self.0.readers.read("reading a client", client)?.map(Credential::Client))
         };
         match key {
             CredentialKey::Client(tenant, id) => client(Some(tenant), id),
             CredentialKey::AnyClient(id) => client(None, id),
+            CredentialKey::TokenHolder(tenant, id) => {
+                let holder = |sql: &_| client::load_holder(sql, tenant, id);
+                let found = self.0.readers.read("reading a token's client", holder)?;
+                Ok(found.map(|(client, keys)| Credential::TokenHolder(client, keys)))
+            }
             CredentialKey::ApiKey(digest) => {
                 let found = self.0.readers.read("reading an API key", |sql| key::load(sql, digest));
                 Ok(found?.map(Credential::ApiKey))
+            }
+            CredentialKey::ApiKeyId(id) => {
+                let found = |sql: &_| key::load_by_id(sql, id);
+                Ok(self.0.readers.read("reading an API key", found)?.map(Credential::ApiKey))
             }
         }
     }
@@ -246,11 +257,27 @@ impl Ledger for Sqlite {
         Ok(Listed::new(names, page.limit, TenantName::clone))
     }
 
+    async fn clients(
+        &self,
+        tenant: &TenantName,
+        page: Page<ClientId>,
+    ) -> Result<Listed<Client, ClientId>, Fault> {
+        self.0.readers.read("listing clients", |sql| client::list(sql, tenant, &page))
+    }
+
+    async fn users(
+        &self,
+        tenant: &TenantName,
+        page: Page<UserName>,
+    ) -> Result<Listed<Versioned<User>, UserName>, Fault> {
+        self.0.readers.read("listing users", |sql| user::list(sql, tenant, &page))
+    }
+
     async fn api_keys(
         &self,
         tenant: Option<&TenantName>,
-        page: Page<ApiKeyId>,
-    ) -> Result<Listed<ApiKey, ApiKeyId>, Fault> {
+        page: Page<ApiKeyCursor>,
+    ) -> Result<Listed<ApiKey, ApiKeyCursor>, Fault> {
         self.0.readers.read("listing API keys", |sql| key::list(sql, tenant, page))
     }
 

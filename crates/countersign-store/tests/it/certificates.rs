@@ -144,7 +144,7 @@ async fn a_new_authority_stands_beside_the_old_one_until_that_is_taken_back() {
             certificate: vec![certificate],
             key: key.clone(),
         };
-        let retire = |root: &[u8]| Change::RetireAuthority { tenant: acme(), root: root.to_vec() };
+        let retire = |root: &[u8]| Change::DistrustRoot { tenant: acme(), root: root.to_vec() };
         let first = old.authority_certificate.clone();
         assert_eq!(commit(replace(b"other", 9)).await, Committed::Stale);
         assert_eq!(commit(retire(&first)).await, Committed::Stale, "it issues");

@@ -4,6 +4,7 @@
 
 mod certificates;
 mod contract;
+mod credentials;
 mod deliveries;
 mod events;
 mod file;

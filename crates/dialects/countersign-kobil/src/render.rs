@@ -235,7 +235,9 @@ impl From<UserError> for KobilError {
                 UserRefusal::UnknownDevice => DEVICE_NOT_FOUND.into(),
                 UserRefusal::ManyCodes => TOO_MANY_CODES.into(),
                 UserRefusal::BadExpiry => BAD_EXPIRY.into(),
-                UserRefusal::Exists | UserRefusal::Unchanged => Self::Conflict(sentence(refusal)),
+                UserRefusal::Exists | UserRefusal::Unchanged | UserRefusal::UnknownCode => {
+                    Self::Conflict(sentence(refusal))
+                }
             },
             Error::Failed(fault) => fault.into(),
         }
@@ -274,6 +276,10 @@ impl KobilError {
             Self::AuthError(stranger) => match stranger {
                 AuthError::NoTenant => TENANT_NOT_FOUND.into_response_for(by),
                 AuthError::NotAuthenticated => UNAUTHORIZED.into_response_for(by),
+                AuthError::NoRole(role) => {
+                    let sentence = format!("The client does not have the role {}", role.as_str());
+                    refused(StatusCode::FORBIDDEN, "FORBIDDEN", sentence, by)
+                }
                 AuthError::TooManyTries => TOO_MANY_REQUESTS.into_response_for(by),
                 AuthError::Failed => INTERNAL_ERROR.into_response_for(by),
             },

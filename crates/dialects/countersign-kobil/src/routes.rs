@@ -8,6 +8,7 @@ use countersign_core::engine::{Notify, SignatureRequest};
 use countersign_core::event::Actor;
 use countersign_core::id::{TransactionId, UserName};
 use countersign_core::port::Handle;
+use countersign_core::role::Role;
 use countersign_core::spec::{AcceptedFormats, Dialect, Operation};
 use countersign_core::transaction::Transaction;
 
@@ -52,7 +53,7 @@ async fn start(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::Ask, &named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     // The body is dropped before the wait.
     let start = Start::parse(&json(request).await?, &user)?;
@@ -110,7 +111,7 @@ async fn cancel(
     named: PathParams,
     request: Request,
 ) -> Result<Response, KobilError> {
-    let caller = kobil.caller(&named, request.uri(), request.headers()).await?;
+    let caller = kobil.caller(Role::Ask, &named, request.uri(), request.headers()).await?;
     let user = named.user()?;
     let body = json(request).await?;
     let cancel = Cancel::parse(&body)?;

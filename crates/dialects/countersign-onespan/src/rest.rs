@@ -293,6 +293,8 @@ impl From<AuthError> for RestError {
     fn from(stranger: AuthError) -> Self {
         Self::Unasked(match stranger {
             AuthError::NoTenant | AuthError::NotAuthenticated => StatusCode::UNAUTHORIZED,
+            // Roles are for clients, and these callers are not clients.
+            AuthError::NoRole(_) => StatusCode::FORBIDDEN,
             AuthError::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
             AuthError::Failed => StatusCode::SERVICE_UNAVAILABLE,
         })

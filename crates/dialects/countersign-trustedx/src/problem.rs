@@ -220,6 +220,10 @@ impl From<AuthError> for ProcessError {
     fn from(stranger: AuthError) -> Self {
         match stranger {
             AuthError::NoTenant | AuthError::NotAuthenticated => Self::BadToken,
+            AuthError::NoRole(role) => {
+                let sentence = format!("the client does not have the role {}", role.as_str());
+                Self::Refused(StatusCode::FORBIDDEN, "access_denied", sentence)
+            }
             AuthError::TooManyTries => {
                 Self::Told(StatusCode::TOO_MANY_REQUESTS, "slow_down", "too many wrong tries")
             }

@@ -13,9 +13,10 @@ use countersign_core::id::{ApiKeyId, IdentityId, TransactionId};
 use countersign_core::port::{Claim, Handle, StoredKey};
 use countersign_core::push::{Provider, PushAddress};
 use countersign_core::refusal::{Error, Fault, Refusal};
+use countersign_core::role::Roles;
 use countersign_core::secret::Secret;
 use countersign_core::spec::SignatureFormat;
-use countersign_core::tenant::{ApiKey, Client, KeyKind};
+use countersign_core::tenant::{ApiKey, Client, ClientSecret, CredentialState, KeyKind};
 use countersign_core::time::Timestamp;
 use countersign_core::transaction::{Decline, End, Transaction};
 use countersign_sim::{Phone, RAW, RandomFaults, pin_digest};
@@ -240,7 +241,9 @@ impl Operation {
                 let digest = [number as u8; 32];
                 let (id, kind) = (ApiKeyId(number.into()), KeyKind::FrontEnd);
                 let tenant = Some(tenant.clone());
-                let key = ApiKey { id, tenant, kind, digest, created_at: node.now() };
+                let (state, not_after) = (CredentialState::Active, None);
+                let created_at = node.now();
+                let key = ApiKey { id, tenant, kind, digest, state, not_after, created_at };
                 Ok(node.create_api_key(operator, key).await?)
             }
             Act::RotateCallbackKey(begins) => {
@@ -345,6 +348,7 @@ fn activation(phone: &Phone, id: u128, now: Timestamp) -> Activation {
         user: phone.user().clone(),
         code: Secret::new(id.to_be_bytes().to_vec()),
         not_after: now + Duration::from_secs(5),
+        maker: Actor::Server,
         secret: false,
         chosen: false,
         labels: Vec::new(),
@@ -362,7 +366,11 @@ fn new_client(phone: &Phone, number: u32, now: Timestamp) -> Client {
         tenant: phone.tenant().clone(),
         id: format!("client-{number}").parse().expect("a name"),
         name: format!("Client {number}"),
-        secret_digest: [0; 32],
+        roles: Roles::default(),
+        state: CredentialState::Active,
+        secret_number: 1,
+        secret: ClientSecret { digest: [0; 32], not_after: None },
+        secret_before: None,
         scopes: None,
         created_at: now,
     }
