@@ -7,6 +7,7 @@
 use core::fmt;
 use core::str::FromStr;
 
+use crate::delivery::Settlement;
 use crate::id::{
     ApiKeyId, ClientId, DeliveryId, DeviceId, IdentityId, TenantName, TransactionId, UserName,
 };
@@ -103,6 +104,7 @@ kinds! {
     DeviceUnlocked = "device.unlocked": "A device was unlocked.",
     DeviceRetired = "device.retired": "A device was retired.",
     PushAddressChanged = "device.push_changed": "A device changed the address at which it is pushed.",
+    PushAddressRetired = "device.push_retired": "A push service refused a device's address for good. Detail `outcome` says how.",
     IdentityAdded = "identity.added": "A device added a signing identity.",
     IdentityEnabled = "identity.enabled": "A signing identity was enabled.",
     IdentityDisabled = "identity.disabled": "A signing identity was disabled.",
@@ -171,6 +173,19 @@ impl NewEvent {
         };
         let (tenant, subject) = (Some(spec.tenant.clone()), Subject::Transaction(spec.id));
         Self { tenant, at, kind, actor, subject, details }
+    }
+
+    /// The event of a push address that its service refused for good, with this settlement.
+    #[must_use]
+    pub fn of_retired_push(settlement: &Settlement, device: DeviceId) -> Self {
+        Self {
+            tenant: Some(settlement.tenant.clone()),
+            at: settlement.at,
+            kind: EventKind::PushAddressRetired,
+            actor: Actor::Server,
+            subject: Subject::Device(device),
+            details: vec![("outcome", settlement.outcome.clone())],
+        }
     }
 }
 

@@ -26,7 +26,8 @@ pub use query::{
 };
 pub use reader::Reader;
 
-use crate::delivery::{Capacity, Delivery, Destination, Settlement};
+use crate::delivery::capacity::Capacity;
+use crate::delivery::{Delivery, Destination, Settlement};
 use crate::id::{TenantName, TransactionId, UserName};
 pub use crate::key::{PublicKey, SigningRole, StoredKey};
 use crate::spec::Recipients;
@@ -72,19 +73,19 @@ pub struct Claim {
     pub lease_end: Timestamp,
     /// The number of deliveries that may be in progress.
     pub capacity: Capacity,
-    /// The destination after which to begin; `None` for the first.
+    /// The destination after which to begin if many deliveries are due; `None` for the first.
     pub after: Option<Destination>,
 }
 
 /// The leased deliveries.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Claimed {
-    /// The deliveries, destination by destination.
+    /// The deliveries.
     pub deliveries: Vec<Delivery>,
-    /// The destination after which the next claim should begin, so that each destination comes
-    /// first at some time. It is the first destination that got a lease. If none did, it is the
-    /// last visited one if there were more destinations, and otherwise unchanged.
+    /// The destination after which the next claim should begin, if many deliveries are due.
     pub resume: Option<Destination>,
+    /// Whether due deliveries were left for lack of a permit, or may have been.
+    pub is_partial: bool,
 }
 
 /// The results of deliveries.

@@ -15,7 +15,6 @@ use countersign_core::port::{Ledger, SigningRole, StoredKey, TransactionChange};
 use countersign_core::transaction::{End, Event};
 use countersign_core::{Fault, for_each_ledger_method};
 
-mod claim;
 mod draft;
 mod keys;
 mod memory;
