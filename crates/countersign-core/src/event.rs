@@ -11,6 +11,7 @@ use crate::delivery::Settlement;
 use crate::id::{
     ApiKeyId, ClientId, DeliveryId, DeviceId, IdentityId, TenantName, TransactionId, UserName,
 };
+use crate::outcome::Outcome;
 use crate::time::Timestamp;
 use crate::transaction::{Event, Transaction};
 
@@ -27,6 +28,8 @@ pub enum Actor {
     Console(String),
     /// The server itself, because a time was reached.
     Server,
+    /// A caller that did not authenticate.
+    Unknown,
 }
 
 /// The subject of an event. Its text is the kind, a colon, and the name.
@@ -110,7 +113,50 @@ kinds! {
     IdentityDisabled = "identity.disabled": "A signing identity was disabled.",
     IdentityLabelled = "identity.labelled": "The labels of a signing identity were set.",
     IdentityDeleted = "identity.deleted": "A signing identity was deleted.",
+    ClientRefused = "client.refused": "A caller gave a wrong secret for a client. Detail `address` is the caller's.",
+    EnrolmentRefused = "enrolment.refused": "An enrolment was refused, because its code was wrong or expired. Detail `address` is the caller's.",
+    DeviceRefused = "device.refused": "A device's token was refused. Detail `reason` says why.",
     DeliveriesReplayed = "deliveries.replayed": "Dead letters became due again.",
+}
+
+impl EventKind {
+    /// Whether it belongs to the usual course of a transaction, so that there are very many.
+    #[must_use]
+    pub const fn is_frequent(self) -> bool {
+        matches!(
+            self,
+            Self::TransactionStarted
+                | Self::TransactionReached
+                | Self::TransactionTaken
+                | Self::TransactionEnded
+                | Self::TransactionDiscarded
+                | Self::PinVerified
+        )
+    }
+}
+
+/// The frequent event of a commit, which has at most one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FrequentEvent {
+    /// The kind of the event.
+    pub kind: Option<EventKind>,
+    /// The outcome of the transaction that it ended.
+    pub outcome: Option<Outcome>,
+}
+
+impl FrequentEvent {
+    /// The frequent event among these.
+    #[must_use]
+    pub fn of(events: &[NewEvent]) -> Self {
+        let Some(event) = events.iter().find(|event| event.kind.is_frequent()) else {
+            return Self::default();
+        };
+        let told = event.details.iter().find(|(name, _)| *name == "outcome");
+        let outcome = told.and_then(|(_, told)| {
+            Outcome::ALL.iter().copied().find(|outcome| outcome.as_str() == told)
+        });
+        Self { kind: Some(event.kind), outcome }
+    }
 }
 
 /// An event that a commit writes.
@@ -202,6 +248,7 @@ impl fmt::Display for Actor {
             Self::CommandLine(name) => write!(f, "command-line:{name}"),
             Self::Console(name) => write!(f, "console:{name}"),
             Self::Server => f.write_str("server"),
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }
@@ -213,6 +260,7 @@ impl FromStr for Actor {
         const WRONG: BadEventName = BadEventName("an actor");
         Ok(match text.split_once(':') {
             None if text == "server" => Self::Server,
+            None if text == "unknown" => Self::Unknown,
             Some(("client", id)) => Self::Client(id.parse().map_err(|_| WRONG)?),
             Some(("device", id)) => Self::Device(id.parse().map_err(|_| WRONG)?),
             Some(("command-line", name)) => Self::CommandLine(name.to_owned()),
@@ -279,6 +327,7 @@ mod tests {
             Actor::CommandLine("root:0".into()),
             Actor::Console("jane@acme.example".into()),
             Actor::Server,
+            Actor::Unknown,
         ];
         for actor in actors {
             assert_eq!(actor.to_string().parse(), Ok(actor));

@@ -28,6 +28,7 @@ pub use reader::Reader;
 
 use crate::delivery::capacity::Capacity;
 use crate::delivery::{Delivery, Destination, Settlement};
+use crate::event::{FrequentEvent, NewEvent};
 use crate::id::{TenantName, TransactionId, UserName};
 pub use crate::key::{PublicKey, SigningRole, StoredKey};
 use crate::spec::Recipients;
@@ -145,6 +146,12 @@ pub enum Notification {
 pub trait Notifier: Send + Sync {
     /// Sends a notification. Does not wait, and does not report whether it arrived.
     fn notify(&self, notification: Notification);
+
+    /// Tells of the events of a commit that was written: the frequent one, and all others. Does not
+    /// wait.
+    fn recorded(&self, frequent: FrequentEvent, others: &[NewEvent]) {
+        let _ = (frequent, others);
+    }
 
     /// Whether one of the user's addressed devices is connected, as far as is known.
     fn online(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool;

@@ -213,6 +213,7 @@ impl Worker {
         let (destination, change) = self.calls.end(call, sent.heard, now, &retry);
         if let Some(change) = change {
             tell_change(&destination, change, &sent.told);
+            self.count_circuits();
         }
         let capacity = self.calls.capacity();
         capacity.available(&destination, now) >= capacity.in_use(&destination) / 4
@@ -221,6 +222,16 @@ impl Worker {
     /// Forgets endpoints without recent calls.
     fn tidy(&mut self) {
         self.calls.tidy(self.dispatcher.core.now());
+        self.count_circuits();
+    }
+
+    /// Updates the gauges of open circuits.
+    fn count_circuits(&self) {
+        let (endpoints, hosts) = self.calls.capacity().open_counts();
+        for (of, count) in [("endpoint", endpoints), ("host", hosts)] {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
+            metrics::gauge!("countersign_delivery_circuits_open", "of" => of).set(count as f64);
+        }
     }
 
     /// The callbacks' destinations whose circuit is open. Pushes are not among them, because they

@@ -9,6 +9,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_core::Fault;
+use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant};
 use http::header::{AUTHORIZATION, HOST};
@@ -195,7 +196,12 @@ impl Authenticator {
         };
         // A secret for an unknown tenant is counted like a wrong one, so that the status 429 does
         // not reveal which tenants exist.
-        let client = self.verify_secret(client, secret, &counters, address)?;
+        let client = self.verify_secret(client, secret, &counters, address).map_err(|wrong| {
+            if let (AuthError::NotAuthenticated, Some(tenant)) = (&wrong, &tenant) {
+                self.note_wrong_secret(&tenant.name, id, address);
+            }
+            wrong
+        })?;
         Ok((tenant.ok_or(AuthError::NoTenant)?, client))
     }
 
@@ -215,7 +221,26 @@ impl Authenticator {
             Ok(id) => self.core.read().client_by_id(&id).await?,
             Err(_) => None,
         };
-        self.verify_secret(client, secret, &counters, address)
+        let tenant = client.as_ref().map(|client| client.tenant.clone());
+        self.verify_secret(client, secret, &counters, address).map_err(|wrong| {
+            if let (AuthError::NotAuthenticated, Some(tenant)) = (&wrong, &tenant) {
+                self.note_wrong_secret(tenant, id, address);
+            }
+            wrong
+        })
+    }
+
+    /// Has the history know that a wrong secret was given for a client.
+    fn note_wrong_secret(&self, tenant: &TenantName, id: &str, address: IpAddr) {
+        let Ok(client) = id.parse() else { return };
+        self.core.notifier().note_refused(NewEvent {
+            tenant: Some(tenant.clone()),
+            at: self.core.now(),
+            kind: EventKind::ClientRefused,
+            actor: Actor::Unknown,
+            subject: Subject::Client(client),
+            details: vec![("address", address.to_string())],
+        });
     }
 
     /// The counters of a wrong secret: one for the named client, known or not, from this address,

@@ -3,6 +3,7 @@
 
 mod cli;
 mod dialects;
+mod exposition;
 mod observe;
 mod serve;
 

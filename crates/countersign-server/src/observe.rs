@@ -15,10 +15,11 @@ use axum::routing::get;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::exposition;
 use countersign_config::{LogFormat, ObserveConfig, Shares};
 use countersign_http::listen::{Limits, Listener};
 use countersign_node::task::{Criticality, Shutdown};
@@ -54,7 +55,8 @@ pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<()> {
 /// If a recorder has been set up before.
 pub(crate) fn record(tasks: &Shutdown) -> anyhow::Result<PrometheusHandle> {
     let metrics =
-        PrometheusBuilder::new().install_recorder().context("the metrics cannot be set up")?;
+        exposition::recorder()?.install_recorder().context("the metrics cannot be set up")?;
+    exposition::describe();
     let (tidied, terminated) = (metrics.clone(), tasks.terminated());
     tasks.spawn("metrics", Criticality::Essential, async move {
         let mut turns = tokio::time::interval(UPKEEP_EVERY);
@@ -151,6 +153,7 @@ async fn metrics(
 mod tests {
     use http::Request;
     use http_body_util::BodyExt as _;
+    use metrics_exporter_prometheus::PrometheusBuilder;
     use tower::ServiceExt as _;
 
     use super::*;

@@ -21,9 +21,11 @@ use countersign_core::engine::{Engine, Policy};
 use countersign_core::session::Pace;
 use countersign_core::user::LockPolicy;
 use countersign_store::{OpenFor, ServerLock, Store};
+use metrics::gauge;
 use tracing::{info, warn};
 
 use crate::dialects;
+use crate::exposition::Gauges;
 use crate::observe;
 use countersign_channel::Devices;
 use countersign_channel::digest_url::DigestUrlVerifier;
@@ -35,10 +37,12 @@ use countersign_egress::resolve::Resolver;
 use countersign_http::callback_url::Callbacks;
 use countersign_http::caller::Authenticator;
 use countersign_http::listen::{ConnectionLimit, KnownNetworks, Listener};
+use countersign_http::measured::measured;
 use countersign_http::tls;
 use countersign_http::token::Tokens;
 use countersign_kobil::{ActivationSettings, Kobil};
 use countersign_node::clock::{self, CLOCK_AHEAD_MAX, System};
+use countersign_node::history;
 use countersign_node::notifier::LocalNotifier;
 use countersign_node::retention;
 use countersign_node::task::{Criticality, Shutdown};
@@ -101,16 +105,22 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     let devices = Devices::new(parts, begun);
     let phones = phones(&config, &core, &devices);
     let router = Router::new()
-        .merge(countersign_kobil::router(kobil(&config, &authenticator, &tasks, &address)))
-        .merge(onespan(&config, &authenticator, &phones, &tasks, &address))
-        .merge(countersign_trustedx::router(trustedx(
-            &config,
-            &authenticator,
-            &devices,
-            &tasks,
-            &address,
-        )))
-        .merge(countersign_channel::router(devices.clone()));
+        .merge(measured(
+            countersign_kobil::router(kobil(&config, &authenticator, &tasks, &address)),
+            "kobil",
+        ))
+        .merge(measured(onespan(&config, &authenticator, &phones, &tasks, &address), "onespan"))
+        .merge(measured(
+            countersign_trustedx::router(trustedx(
+                &config,
+                &authenticator,
+                &devices,
+                &tasks,
+                &address,
+            )),
+            "trustedx",
+        ))
+        .merge(measured(countersign_channel::router(devices.clone()), "device"));
 
     serve_health(&config, &store, &core, &system, listener.limit(), &tasks)?;
     spawn_workers(&config, &core, callers, &tasks);
@@ -153,9 +163,10 @@ fn serve_health(
     let metrics = observe::record(tasks)?;
     let (checked, clock, checked_limit) = (store.clone(), system.clone(), Arc::clone(&limit));
     let ready = move || std::future::ready(ready(&checked, clock.ahead(), &checked_limit));
+    gauge!("countersign_start_seconds").set(core.now().seconds() as f64);
     let (store, core, system) = (store.clone(), Arc::clone(core), system.clone());
-    let count = move || count(&store, &core, &system, &limit);
-    observe::serve(admin, metrics, ready, count, tasks);
+    let gauges = Gauges { store, core, system, limit, data: config.store.data.clone() };
+    observe::serve(admin, metrics, ready, move || gauges.update(), tasks);
     Ok(())
 }
 
@@ -168,6 +179,8 @@ fn spawn_workers(config: &Config, core: &Arc<Core>, callers: Callers, tasks: &Sh
     tasks.spawn("deliveries", Criticality::Essential, deliveries);
     let retention = retention::work(Arc::clone(core), config.retention.clone(), tasks.clone());
     tasks.spawn("retention", Criticality::Essential, retention);
+    let history = history::work(Arc::clone(core), tasks.clone());
+    tasks.spawn("history of refused calls", Criticality::Essential, history);
     tasks.spawn("sweeper", Criticality::Essential, sweep(Arc::clone(core), tasks.clone()));
 }
 
@@ -344,20 +357,4 @@ async fn tidy(
         devices.tidy();
         phones.tidy();
     }
-}
-
-/// Updates the gauges.
-fn count(store: &Store, core: &Core, system: &System, limit: &ConnectionLimit) {
-    let (lines, waiters) = core.notifier().counts();
-    let stats = store.stats();
-    #[expect(clippy::cast_precision_loss, reason = "a gauge, far below 2^52")]
-    {
-        metrics::gauge!("countersign_devices_connected").set(lines as f64);
-        metrics::gauge!("countersign_callers_held").set(waiters as f64);
-    }
-    metrics::gauge!("countersign_clock_ahead_seconds").set(system.ahead().as_secs_f64());
-    metrics::gauge!("countersign_connections_max").set(limit.connections_max());
-    metrics::gauge!("countersign_connections_full").set(u8::from(limit.is_full()));
-    metrics::counter!("countersign_ledger_commits_total").absolute(stats.commits);
-    metrics::counter!("countersign_ledger_syncs_total").absolute(stats.syncs);
 }

@@ -48,6 +48,20 @@ pub struct Stats {
     pub syncs: u64,
 }
 
+/// The deliveries that are counted as a backlog; a longer one says no more.
+pub const BACKLOG_COUNTED_MAX: u32 = 100_000;
+
+/// The deliveries that are not settled.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Backlog {
+    /// The callbacks that wait for an attempt or its result.
+    pub callbacks: u32,
+    /// The pushes that wait for an attempt or its result.
+    pub pushes: u32,
+    /// The callbacks that were given up.
+    pub dead_letters: u32,
+}
+
 /// The mark of a single-use signature, if this commit ends a transaction with one.
 fn single_use_mark(commit: &TransactionChange) -> Option<[u8; 32]> {
     match (commit.event, commit.transaction.end()) {
@@ -112,6 +126,17 @@ impl Store {
         match self {
             Self::Memory(memory) => memory.stats(),
             Self::Sqlite(sqlite) => sqlite.stats(),
+        }
+    }
+
+    /// Counts the deliveries that are not settled, at most [`BACKLOG_COUNTED_MAX`] of them.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub fn backlog(&self) -> Result<Backlog, Fault> {
+        match self {
+            Self::Memory(memory) => Ok(memory.backlog()),
+            Self::Sqlite(sqlite) => sqlite.backlog(),
         }
     }
 

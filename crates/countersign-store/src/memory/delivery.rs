@@ -12,6 +12,8 @@ use countersign_core::limits::DELIVERIES_CHANGED_MAX;
 use countersign_core::port::{Claim, Claimed, DeliveryCursor, Listed, OutboxEntry, Page};
 use countersign_core::time::Timestamp;
 
+use crate::{BACKLOG_COUNTED_MAX, Backlog};
+
 /// The deliveries by number, in the order in which they were queued.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
@@ -54,9 +56,22 @@ impl Deliveries {
         self.entries.insert(self.queued, entry);
     }
 
+    pub(super) fn backlog(&self) -> Backlog {
+        let mut backlog = Backlog::default();
+        for outbox in self.entries.values().take(BACKLOG_COUNTED_MAX as usize) {
+            let is_callback = outbox.delivery.kind == DeliveryKind::Callback;
+            *match (outbox.due_at, is_callback) {
+                (None, _) => &mut backlog.dead_letters,
+                (Some(_), true) => &mut backlog.callbacks,
+                (Some(_), false) => &mut backlog.pushes,
+            } += 1;
+        }
+        backlog
+    }
+
     pub(super) fn claim(&mut self, claim: Claim) -> Claimed {
         let Claim { now, lease_end, capacity, after } = claim;
-        let mut due = Due { entries: &self.entries, now };
+        let mut due = DueEntries { entries: &self.entries, now };
         let Ok(Selection { found, resume, is_partial }) =
             selection::select(&mut due, capacity, after, now);
         let lease = |at: u64| {
@@ -155,12 +170,12 @@ impl Deliveries {
 }
 
 /// The deliveries that are due at a time.
-struct Due<'a> {
+struct DueEntries<'a> {
     entries: &'a BTreeMap<u64, OutboxEntry>,
     now: Timestamp,
 }
 
-impl Due<'_> {
+impl DueEntries<'_> {
     /// The due deliveries of one destination, or of all, the earliest first.
     fn sorted(&self, of: Option<&Destination>) -> Vec<(Destination, u64)> {
         let due = self.entries.iter().filter_map(|(number, outbox)| {
@@ -175,7 +190,7 @@ impl Due<'_> {
     }
 }
 
-impl DueDeliveries for Due<'_> {
+impl DueDeliveries for DueEntries<'_> {
     type Found = u64;
     type Error = Infallible;
 

@@ -110,6 +110,10 @@ impl Sqlite {
         self.0.writer.stats()
     }
 
+    pub(crate) fn backlog(&self) -> Result<crate::Backlog, Fault> {
+        self.0.readers.read_at_once("counting deliveries", delivery::select::backlog)
+    }
+
     pub(crate) fn master_keys(&self) -> &MasterKeys {
         &self.0.keys
     }

@@ -46,7 +46,7 @@ async fn a_subscription_that_is_refused_for_good_is_retired_and_the_history_has_
         fixture.pushed(user, "gone");
         assert_eq!(fixture.registration(user)["state"], "gone");
     }
-    let events = fixture.server.cli(&["event", "list", "--tenant", "acme", "--all"]).unwrap();
+    let events = fixture.server.cli(&["history", "--tenant", "acme", "--all"]).unwrap();
     let retired = events.as_array().unwrap().iter();
     let retired: Vec<_> = retired.filter(|event| event["kind"] == "device.push_retired").collect();
     assert_eq!(retired.len(), 2, "{events}");

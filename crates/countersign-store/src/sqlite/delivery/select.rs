@@ -8,15 +8,16 @@ use rusqlite::{CachedStatement, Connection, Rows, params};
 use super::super::column::{Columns, moment, number};
 use super::super::error::StoreError;
 use super::Candidate;
+use crate::{BACKLOG_COUNTED_MAX, Backlog};
 
 /// The first due deliveries, which are counted without being read.
 pub(in super::super) const COUNT_DUE: &str = "SELECT count(*) FROM
     (SELECT 1 FROM deliveries WHERE due_at IS NOT NULL AND due_at <= ?1 LIMIT ?2) AS due";
 pub(in super::super) const DUE: &str = "SELECT tenant, host, endpoint, seq, due_at FROM deliveries
       WHERE due_at IS NOT NULL AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
-// There are several statements because SQLite does not use `(tenant, host, endpoint) > (?1, ?2, ?3)`
-// as a strict bound. It would begin at the first delivery of the destination to skip, and read each
-// of its deliveries.
+// There are several statements because SQLite does not use
+// `(tenant, host, endpoint) > (?1, ?2, ?3)` as a strict bound. It would begin at the first delivery
+// of the destination to skip, and read each of its deliveries.
 pub(in super::super) const NEXT_ENDPOINT: &str = "SELECT tenant, host, endpoint FROM deliveries
       WHERE due_at IS NOT NULL AND tenant = ?1 AND host = ?2 AND endpoint > ?3
       ORDER BY endpoint LIMIT 1";
@@ -35,7 +36,7 @@ pub(in super::super) fn candidates(
     claim: Claim,
 ) -> Result<Selection<Candidate>, StoreError> {
     let Claim { now, capacity, after, .. } = claim;
-    let mut due = Due {
+    let mut due = DueRows {
         sql,
         now: moment(now),
         endpoint: sql.prepare_cached(NEXT_ENDPOINT)?,
@@ -46,7 +47,20 @@ pub(in super::super) fn candidates(
     selection::select(&mut due, capacity, after, now)
 }
 
-struct Due<'a> {
+/// Counts the deliveries that are not settled, as far as they are counted.
+pub(in super::super) fn backlog(sql: &Connection) -> Result<Backlog, StoreError> {
+    let mut count = sql.prepare_cached(
+        "SELECT count(*) FILTER (WHERE due_at IS NOT NULL AND device IS NULL),
+                count(*) FILTER (WHERE due_at IS NOT NULL AND device IS NOT NULL),
+                count(*) FILTER (WHERE due_at IS NULL)
+           FROM (SELECT due_at, device FROM deliveries LIMIT ?1)",
+    )?;
+    Ok(count.query_row([BACKLOG_COUNTED_MAX], |row| {
+        Ok(Backlog { callbacks: row.get(0)?, pushes: row.get(1)?, dead_letters: row.get(2)? })
+    })?)
+}
+
+struct DueRows<'a> {
     sql: &'a Connection,
     now: i64,
     endpoint: CachedStatement<'a>,
@@ -55,7 +69,7 @@ struct Due<'a> {
     due: CachedStatement<'a>,
 }
 
-impl DueDeliveries for Due<'_> {
+impl DueDeliveries for DueRows<'_> {
     type Found = Candidate;
     type Error = StoreError;
 
