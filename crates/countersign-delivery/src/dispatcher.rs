@@ -324,7 +324,7 @@ impl Dispatcher {
         let retry = &self.rules.retry;
         let verdict = retry.after(attempt, count, delivery.queued_at, now, jitter);
         tell(&delivery, count, verdict, &told, now);
-        self.sent(delivery, verdict, told, heard)
+        self.sent(&delivery, verdict, told, heard)
     }
 
     /// The content of a callback. `None` if its transaction or its client was removed.
@@ -382,7 +382,7 @@ impl Dispatcher {
 
     pub(super) fn sent(
         &self,
-        delivery: Delivery,
+        delivery: &Delivery,
         verdict: Verdict,
         mut outcome: String,
         heard: Health,

@@ -48,7 +48,7 @@ impl Dispatcher {
         seen: Option<PushSnapshot>,
     ) -> Sent {
         let (verdict, told, heard) = self.attempt(&delivery, device, seen).await;
-        self.sent(delivery, verdict, told, heard)
+        self.sent(&delivery, verdict, told, heard)
     }
 
     async fn attempt(

@@ -196,12 +196,12 @@ impl Authenticator {
         };
         // A secret for an unknown tenant is counted like a wrong one, so that the status 429 does
         // not reveal which tenants exist.
-        let client = self.verify_secret(client, secret, &counters, address).map_err(|wrong| {
-            if let (AuthError::NotAuthenticated, Some(tenant)) = (&wrong, &tenant) {
-                self.note_wrong_secret(&tenant.name, id, address);
-            }
-            wrong
-        })?;
+        let client =
+            self.verify_secret(client, secret, &counters, address).inspect_err(|wrong| {
+                if let (AuthError::NotAuthenticated, Some(tenant)) = (wrong, &tenant) {
+                    self.note_wrong_secret(&tenant.name, id, address);
+                }
+            })?;
         Ok((tenant.ok_or(AuthError::NoTenant)?, client))
     }
 
@@ -222,11 +222,10 @@ impl Authenticator {
             Err(_) => None,
         };
         let tenant = client.as_ref().map(|client| client.tenant.clone());
-        self.verify_secret(client, secret, &counters, address).map_err(|wrong| {
-            if let (AuthError::NotAuthenticated, Some(tenant)) = (&wrong, &tenant) {
+        self.verify_secret(client, secret, &counters, address).inspect_err(|wrong| {
+            if let (AuthError::NotAuthenticated, Some(tenant)) = (wrong, &tenant) {
                 self.note_wrong_secret(tenant, id, address);
             }
-            wrong
         })
     }
 

@@ -1,5 +1,5 @@
-//! Metrics of HTTP requests: how many, with which status, and how long they took, by the template of
-//! their route.
+//! Metrics of HTTP requests: how many, with which status, and how long they took, by the template
+//! of their route.
 //!
 //! The labels are bounded: templates are those of the router, and never an address that a caller
 //! chose. The handles of a route are made at its first request.

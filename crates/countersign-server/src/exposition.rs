@@ -4,8 +4,10 @@
 //! counter whose labels are known begins at zero, so that its first increase is seen as one.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use countersign_core::port::Clock as _;
+use countersign_core::time::Timestamp;
 use countersign_http::listen::ConnectionLimit;
 use countersign_node::clock::System;
 use countersign_node::{Core, history, log};
@@ -133,6 +135,11 @@ pub(crate) fn describe() {
     history::prepare();
 }
 
+/// The seconds since 1970, as a gauge's value.
+pub(crate) fn seconds_since_epoch(at: Timestamp) -> f64 {
+    Duration::from_millis(at.0).as_secs_f64()
+}
+
 /// The gauges that are read when the metrics are.
 pub(crate) struct Gauges {
     pub(crate) store: Store,
@@ -151,7 +158,7 @@ impl Gauges {
         gauge!("countersign_devices_connected").set(lines as f64);
         gauge!("countersign_callers_held").set(waiters as f64);
         gauge!("countersign_clock_ahead_seconds").set(self.system.ahead().as_secs_f64());
-        gauge!("countersign_clock_seconds").set(self.system.now().0 as f64 / 1_000.0);
+        gauge!("countersign_clock_seconds").set(seconds_since_epoch(self.system.now()));
         gauge!("countersign_connections_max").set(self.limit.connections_max());
         gauge!("countersign_connections_full").set(u8::from(self.limit.is_full()));
         let stats = self.store.stats();

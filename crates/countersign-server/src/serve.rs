@@ -25,7 +25,7 @@ use metrics::gauge;
 use tracing::{info, warn};
 
 use crate::dialects;
-use crate::exposition::Gauges;
+use crate::exposition::{self, Gauges};
 use crate::observe;
 use countersign_channel::Devices;
 use countersign_channel::digest_url::DigestUrlVerifier;
@@ -104,23 +104,7 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     };
     let devices = Devices::new(parts, begun);
     let phones = phones(&config, &core, &devices);
-    let router = Router::new()
-        .merge(measured(
-            countersign_kobil::router(kobil(&config, &authenticator, &tasks, &address)),
-            "kobil",
-        ))
-        .merge(measured(onespan(&config, &authenticator, &phones, &tasks, &address), "onespan"))
-        .merge(measured(
-            countersign_trustedx::router(trustedx(
-                &config,
-                &authenticator,
-                &devices,
-                &tasks,
-                &address,
-            )),
-            "trustedx",
-        ))
-        .merge(measured(countersign_channel::router(devices.clone()), "device"));
+    let router = router(&config, &authenticator, &devices, &phones, &tasks, &address);
 
     serve_health(&config, &store, &core, &system, listener.limit(), &tasks)?;
     spawn_workers(&config, &core, callers, &tasks);
@@ -146,6 +130,27 @@ pub(crate) async fn serve(file: Option<&Path>, overrides: Overrides) -> anyhow::
     Ok(())
 }
 
+/// The routes of all dialects and of devices, each measured under its dialect's name.
+fn router(
+    config: &Config,
+    authenticator: &Authenticator,
+    devices: &Devices,
+    phones: &Phones,
+    tasks: &Shutdown,
+    address: &str,
+) -> Router {
+    let kobil = countersign_kobil::router(kobil(config, authenticator, tasks, address));
+    let onespan = onespan(config, authenticator, phones, tasks, address);
+    let trustedx = trustedx(config, authenticator, devices, tasks, address);
+    let trustedx = countersign_trustedx::router(trustedx);
+    let device = countersign_channel::router(devices.clone());
+    Router::new()
+        .merge(measured(kobil, "kobil"))
+        .merge(measured(onespan, "onespan"))
+        .merge(measured(trustedx, "trustedx"))
+        .merge(measured(device, "device"))
+}
+
 fn resolver(config: &Config, names: &Names) -> Resolver {
     Resolver::new(Guard::new(config.delivery.allowed_networks.clone()), names.clone())
 }
@@ -163,7 +168,7 @@ fn serve_health(
     let metrics = observe::record(tasks)?;
     let (checked, clock, checked_limit) = (store.clone(), system.clone(), Arc::clone(&limit));
     let ready = move || std::future::ready(ready(&checked, clock.ahead(), &checked_limit));
-    gauge!("countersign_start_seconds").set(core.now().seconds() as f64);
+    gauge!("countersign_start_seconds").set(exposition::seconds_since_epoch(core.now()));
     let (store, core, system) = (store.clone(), Arc::clone(core), system.clone());
     let gauges = Gauges { store, core, system, limit, data: config.store.data.clone() };
     observe::serve(admin, metrics, ready, move || gauges.update(), tasks);

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 pub struct Calls {
     capacity: Capacity,
     begun: u64,
-    calls: BTreeMap<u64, Call>,
+    open: BTreeMap<u64, Call>,
 }
 
 /// The number of a call of this node.
@@ -30,7 +30,7 @@ impl Calls {
     /// No calls, and this unused capacity.
     #[must_use]
     pub fn new(capacity: Capacity) -> Self {
-        Self { capacity, begun: 0, calls: BTreeMap::new() }
+        Self { capacity, begun: 0, open: BTreeMap::new() }
     }
 
     /// The capacity that is left.
@@ -56,7 +56,7 @@ impl Calls {
             let is_slow = self.capacity.acquire(destination);
             let call = Call { destination: destination.clone(), begun_at: now, is_slow };
             self.begun += 1;
-            self.calls.insert(self.begun, call);
+            self.open.insert(self.begun, call);
             CallNumber(self.begun)
         };
         destinations.map(begin).collect()
@@ -66,7 +66,7 @@ impl Calls {
     /// any.
     pub fn watch(&mut self, now: Timestamp) -> bool {
         let mut any = false;
-        for call in self.calls.values_mut().take_while(|call| call.begun_at + SLOW_CALL <= now) {
+        for call in self.open.values_mut().take_while(|call| call.begun_at + SLOW_CALL <= now) {
             if !call.is_slow && self.capacity.slow(&call.destination) {
                 call.is_slow = true;
                 any = true;
@@ -86,7 +86,7 @@ impl Calls {
         now: Timestamp,
         retry: &RetryPolicy,
     ) -> (Destination, Option<CircuitChange>) {
-        let call = self.calls.remove(&number.0).expect("a call ends once");
+        let call = self.open.remove(&number.0).expect("a call ends once");
         self.capacity.release(&call.destination, call.is_slow);
         let is_slow = now >= call.begun_at + SLOW_CALL;
         let change = self.capacity.heard(&call.destination, health, is_slow, now, retry);

@@ -14,6 +14,9 @@ use crate::time::Timestamp;
 /// The deliveries that a walk over destinations collects before they are shared out.
 const COLLECTED_MAX: usize = 8 * DUE_PER_CLAIM_MAX as usize;
 
+/// Due deliveries, and where they go.
+pub type Found<T> = Vec<(Destination, T)>;
+
 /// The due deliveries of an outbox.
 pub trait DueDeliveries {
     /// How the outbox finds a delivery again.
@@ -25,7 +28,7 @@ pub trait DueDeliveries {
     ///
     /// # Errors
     /// If the outbox fails.
-    fn all(&mut self, limit: u16) -> Result<Option<Vec<(Destination, Self::Found)>>, Self::Error>;
+    fn all(&mut self, limit: u16) -> Result<Option<Found<Self::Found>>, Self::Error>;
 
     /// The first destination of waiting deliveries after this one, or the first of all. If
     /// `skips_receiver`, the first one of another receiver.
@@ -70,12 +73,11 @@ pub fn select<O: DueDeliveries>(
     after: Option<Destination>,
     now: Timestamp,
 ) -> Result<Selection<O::Found>, O::Error> {
-    let (queues, resume, is_whole) = match outbox.all(DUE_PER_CLAIM_MAX)? {
-        Some(all) => (grouped(all), after, true),
-        None => {
-            let (queues, resume) = walked(outbox, &capacity, after, now)?;
-            (queues, resume, false)
-        }
+    let all = outbox.all(DUE_PER_CLAIM_MAX)?;
+    let is_whole = all.is_some();
+    let Walk { queues, resume } = match all {
+        Some(all) => Walk { queues: grouped(all), resume: after },
+        None => walked(outbox, &capacity, after.as_ref(), now)?,
     };
     let (found, left) = shared_out(queues, &mut capacity, now);
     Ok(Selection { found, resume, is_partial: !is_whole || left })
@@ -87,8 +89,14 @@ struct Queue<T> {
     due: Vec<T>,
 }
 
+/// The queues that were found, and where to continue.
+struct Walk<T> {
+    queues: Vec<Queue<T>>,
+    resume: Option<Destination>,
+}
+
 /// Queues in the order of their earliest deliveries.
-fn grouped<T>(all: Vec<(Destination, T)>) -> Vec<Queue<T>> {
+fn grouped<T>(all: Found<T>) -> Vec<Queue<T>> {
     let mut places = BTreeMap::new();
     let mut queues: Vec<Queue<T>> = Vec::new();
     for (destination, found) in all {
@@ -109,11 +117,11 @@ fn grouped<T>(all: Vec<(Destination, T)>) -> Vec<Queue<T>> {
 fn walked<O: DueDeliveries>(
     outbox: &mut O,
     capacity: &Capacity,
-    after: Option<Destination>,
+    after: Option<&Destination>,
     now: Timestamp,
-) -> Result<(Vec<Queue<O::Found>>, Option<Destination>), O::Error> {
+) -> Result<Walk<O::Found>, O::Error> {
     let (mut queues, mut collected) = (Vec::new(), 0);
-    let (mut last, mut skips) = (after.clone(), false);
+    let (mut last, mut skips) = (after.cloned(), false);
     let mut is_around = after.is_none();
     for _ in 0..DESTINATIONS_PER_CLAIM_MAX {
         let mut destination = outbox.next(last.as_ref(), skips)?;
@@ -122,7 +130,7 @@ fn walked<O: DueDeliveries>(
             destination = outbox.next(None, false)?;
         }
         let Some(destination) = destination else { break };
-        if is_around && after.as_ref().is_some_and(|after| destination > *after) {
+        if is_around && after.is_some_and(|after| destination > *after) {
             break; // It was visited before the walk wrapped around.
         }
         skips = capacity.is_full(&destination.receiver);
@@ -140,7 +148,7 @@ fn walked<O: DueDeliveries>(
             break;
         }
     }
-    Ok((queues, last))
+    Ok(Walk { queues, resume: last })
 }
 
 /// Gives each queue a permit, and then a further one, as long as there are any: the least recently

@@ -1,6 +1,6 @@
 //! The history: who tried what, also in vain, in the log and on the command line under one name.
 
-use countersign_device::{Code, PhoneFile, Pin, enrol};
+use countersign_device::{Code, KeyKind, PhoneFile, Pin, enrol};
 use countersign_wire::jws;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ async fn what_was_tried_in_vain_is_in_the_history_and_in_the_log_under_one_name(
 
     // A refused enrolment.
     let file = PhoneFile::at(server.path().join("phone.json"));
-    let wrong = enrolment(&server, "jane", "WRONG", None, Default::default());
+    let wrong = enrolment(&server, "jane", "WRONG", None, KeyKind::default());
     assert_eq!(enrol(&file, &wrong).await.unwrap_err().code(), Some(Code::EnrolmentRefused));
     let told = event(&server, "enrolment.refused").await;
     assert_eq!(told["subject"], "user:jane");

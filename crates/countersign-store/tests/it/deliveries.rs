@@ -144,7 +144,7 @@ async fn each_destination_of_each_tenant_gets_its_share_of_the_capacity() {
         assert_eq!(numbers(&store.claim(ask(&capacity)).await.unwrap()), [3]);
         capacity.release(&slow, false);
         for _ in 0..10 {
-            let (first, longest) = (Duration::from_secs(2), Duration::from_secs(60));
+            let (first, longest) = (Duration::from_secs(2), Duration::from_mins(1));
             let retry = RetryPolicy { first, longest, give_up_after: longest };
             capacity.heard(&slow, Health::Outage(None), false, Timestamp(100), &retry);
         }
