@@ -21,7 +21,7 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use countersign_http::body_limit;
-use countersign_node::log;
+use countersign_node::{history, log};
 
 /// A refusal for a device, over HTTP or on the channel.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ impl From<Code> for Refused {
 
 impl From<DeviceError> for Refused {
     fn from(error: DeviceError) -> Self {
+        history::counted(&error);
         match error {
             Error::Refused(refusal) => Self(refused(&refusal)),
             Error::Failed(fault) => fault.into(),
@@ -50,6 +51,7 @@ impl From<ActorError> for Refused {
 
 impl From<EnrolError> for Refused {
     fn from(error: EnrolError) -> Self {
+        history::counted(&error);
         match error {
             Error::Refused(EnrolRefusal::NotActivated) => Code::EnrolmentRefused.into(),
             Error::Refused(EnrolRefusal::KeyUsed) => Code::KeyUsed.into(),

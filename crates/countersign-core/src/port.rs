@@ -29,7 +29,9 @@ pub use query::{
 };
 pub use reader::Reader;
 
-use crate::delivery::{Capacity, Delivery, Destination, Settlement};
+use crate::delivery::capacity::Capacity;
+use crate::delivery::{Delivery, Destination, Settlement};
+use crate::event::{FrequentEvent, NewEvent};
 use crate::id::{TenantName, TransactionId, UserName};
 pub use crate::key::{PublicKey, SigningRole, StoredKey, TokenKeys};
 use crate::spec::Recipients;
@@ -86,19 +88,19 @@ pub struct Claim {
     pub lease_end: Timestamp,
     /// The number of deliveries that may be in progress.
     pub capacity: Capacity,
-    /// The destination after which to begin; `None` for the first.
+    /// The destination after which to begin if many deliveries are due; `None` for the first.
     pub after: Option<Destination>,
 }
 
 /// The leased deliveries.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Claimed {
-    /// The deliveries, destination by destination.
+    /// The deliveries.
     pub deliveries: Vec<Delivery>,
-    /// The destination after which the next claim should begin, so that each destination comes
-    /// first at some time. It is the first destination that got a lease. If none did, it is the
-    /// last visited one if there were more destinations, and otherwise unchanged.
+    /// The destination after which the next claim should begin, if many deliveries are due.
     pub resume: Option<Destination>,
+    /// Whether due deliveries were left for lack of a permit, or may have been.
+    pub is_partial: bool,
 }
 
 /// The results of deliveries.
@@ -158,6 +160,12 @@ pub enum Notification {
 pub trait Notifier: Send + Sync {
     /// Sends a notification. Does not wait, and does not report whether it arrived.
     fn notify(&self, notification: Notification);
+
+    /// Tells of the events of a commit that was written: the frequent one, and all others. Does not
+    /// wait.
+    fn recorded(&self, frequent: FrequentEvent, others: &[NewEvent]) {
+        let _ = (frequent, others);
+    }
 
     /// Whether one of the user's addressed devices is connected, as far as is known.
     fn online(&self, tenant: &TenantName, user: &UserName, recipients: &Recipients) -> bool;

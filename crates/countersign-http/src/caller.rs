@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use countersign_config::Scopes;
 use countersign_core::Fault;
+use countersign_core::event::{Actor, EventKind, NewEvent, Subject};
 use countersign_core::id::{ClientId, TenantName};
 use countersign_core::role::{Role, Roles};
 use countersign_core::tenant::{ApiKey, Client, KeyKind, Tenant};
@@ -283,7 +284,12 @@ impl Authenticator {
         let client = client.map(|client| client.value);
         // A secret for an unknown tenant is counted like a wrong one, so that the status 429 does
         // not reveal which tenants exist.
-        let client = self.verify_secret(client, secret, &counters, address)?;
+        let client =
+            self.verify_secret(client, secret, &counters, address).inspect_err(|wrong| {
+                if let (AuthError::NotAuthenticated, Some(tenant)) = (wrong, &tenant) {
+                    self.note_wrong_secret(&tenant.name, id, address);
+                }
+            })?;
         Ok((tenant.ok_or(AuthError::NoTenant)?, client))
     }
 
@@ -303,8 +309,27 @@ impl Authenticator {
             Ok(id) => self.core.read().client_by_id(&id).await?,
             Err(_) => None,
         };
-        let client = self.verify_secret(client, secret, &counters, address)?.client;
-        Ok(self.caller(client, "".into()))
+        let tenant = client.as_ref().map(|client| client.tenant.clone());
+        let verified = self.verify_secret(client, secret, &counters, address);
+        let verified = verified.inspect_err(|wrong| {
+            if let (AuthError::NotAuthenticated, Some(tenant)) = (wrong, &tenant) {
+                self.note_wrong_secret(tenant, id, address);
+            }
+        })?;
+        Ok(self.caller(verified.client, "".into()))
+    }
+
+    /// Has the history know that a wrong secret was given for a client.
+    fn note_wrong_secret(&self, tenant: &TenantName, id: &str, address: IpAddr) {
+        let Ok(client) = id.parse() else { return };
+        self.core.notifier().note_refused(NewEvent {
+            tenant: Some(tenant.clone()),
+            at: self.core.now(),
+            kind: EventKind::ClientRefused,
+            actor: Actor::Unknown,
+            subject: Subject::Client(client),
+            details: vec![("address", address.to_string())],
+        });
     }
 
     /// The counters of a wrong secret: one for the named client, known or not, from this address,

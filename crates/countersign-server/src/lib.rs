@@ -5,6 +5,7 @@ mod backup;
 mod certificate_ends;
 mod cli;
 mod dialects;
+mod exposition;
 mod observe;
 mod open_files;
 mod reload;

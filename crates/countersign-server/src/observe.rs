@@ -15,13 +15,14 @@ use axum::routing::get;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt, registry, reload};
 
+use crate::exposition;
 use countersign_config::{LogFormat, ObserveConfig, Shares};
 use countersign_http::listen::{Limits, Listener};
 use countersign_node::task::{Criticality, Shutdown};
@@ -69,7 +70,8 @@ pub(crate) fn log(config: &ObserveConfig) -> anyhow::Result<LogLevel> {
 /// If a recorder has been set up before.
 pub(crate) fn record(tasks: &Shutdown) -> anyhow::Result<PrometheusHandle> {
     let metrics =
-        PrometheusBuilder::new().install_recorder().context("the metrics cannot be set up")?;
+        exposition::recorder()?.install_recorder().context("the metrics cannot be set up")?;
+    exposition::describe();
     let (tidied, terminated) = (metrics.clone(), tasks.terminated());
     tasks.spawn("metrics", Criticality::Essential, async move {
         let mut turns = tokio::time::interval(UPKEEP_EVERY);
@@ -169,6 +171,7 @@ async fn metrics(
 mod tests {
     use http::Request;
     use http_body_util::BodyExt as _;
+    use metrics_exporter_prometheus::PrometheusBuilder;
     use tower::ServiceExt as _;
 
     use super::*;

@@ -87,6 +87,10 @@ impl Memory {
         Stats { commits: self.0.lock().commits, syncs: 0 }
     }
 
+    pub(crate) fn backlog(&self) -> crate::Backlog {
+        self.0.lock().deliveries.backlog()
+    }
+
     pub(crate) fn master_keys(&self) -> &MasterKeys {
         &self.1
     }

@@ -68,7 +68,7 @@ pub use start::{Notify, SignatureRequest};
 use self::context_cache::{ContextCache, ReadFrom};
 use crate::delivery::NewDelivery;
 use crate::device::Device;
-use crate::event::{Actor, EventKind, NewEvent, Subject};
+use crate::event::{Actor, EventKind, FrequentEvent, NewEvent, Subject};
 use crate::id::{DeliveryId, TenantName, TransactionId};
 use crate::limits::{COMMIT_TRIES_MAX, PURGE_MAX, SWEEP_MAX};
 use crate::port::{
@@ -275,7 +275,26 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
 
     /// Commits a change together with its events.
     async fn commit(&self, change: Change, events: Vec<NewEvent>) -> Result<Committed, Fault> {
-        self.store.commit(Commit { change, events }).await
+        let frequent = FrequentEvent::of(&events);
+        let others = events.iter().filter(|event| !event.kind.is_frequent());
+        let others: Vec<_> = others.cloned().collect();
+        let committed = self.store.commit(Commit { change, events }).await?;
+        if matches!(committed, Committed::Written | Committed::Replayed(1..)) {
+            self.notifier.recorded(frequent, &others);
+        }
+        Ok(committed)
+    }
+
+    /// Records that a call was refused, as an event without a change, if there is such a tenant.
+    ///
+    /// # Errors
+    /// Fails if the store does.
+    pub async fn record_refusal(&self, event: NewEvent) -> Result<(), Fault> {
+        let Some(tenant) = &event.tenant else { return Ok(()) };
+        if self.store.read().tenant(tenant).await?.is_some() {
+            self.commit(Change::Nothing, vec![event]).await?;
+        }
+        Ok(())
     }
 
     /// An event of a tenant, at the present time.

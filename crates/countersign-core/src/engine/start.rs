@@ -241,7 +241,7 @@ impl<S: Ledger, D: Notifier, W: Clock + Entropy> Engine<S, D, W> {
         let may = |found: &Transaction| match actor {
             Actor::Client(client) => found.spec.client == *client,
             Actor::CommandLine(_) | Actor::Console(_) => true,
-            Actor::Device(_) | Actor::Server => false,
+            Actor::Device(_) | Actor::Server | Actor::Unknown => false,
         };
         let found = self.store.read().transaction(tenant, handle).await?;
         let found = found.filter(|found| may(&found.value) && fits(&found.value));

@@ -132,9 +132,8 @@ pub trait Ledger: Send + Sync {
     /// Leases due deliveries of all tenants, within the capacity. No other node gets them before
     /// the lease ends. Each lease has its own number.
     ///
-    /// Destinations are visited in order, beginning after `claim.after` and wrapping around, at
-    /// most [`crate::limits::DESTINATIONS_PER_CLAIM_MAX`] of them. Within a destination the
-    /// earliest come first.
+    /// [`crate::delivery::selection`] chooses them: each destination gets its share, and within a
+    /// destination the earliest come first.
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<Claimed, Fault>> + Send;
 
     /// Records what became of deliveries. Answers how many it changed.

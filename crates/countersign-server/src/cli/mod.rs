@@ -17,9 +17,9 @@ mod count;
 mod delivery;
 mod demo;
 mod device;
-mod event;
 mod evidence;
 mod frame;
+mod history;
 mod identity;
 mod key;
 mod ledger;
@@ -102,9 +102,7 @@ enum Noun {
     /// Deliveries that have not been accepted yet.
     #[command(subcommand)]
     Delivery(delivery::Command),
-    /// What happened, when, and by whom.
-    #[command(subcommand)]
-    Event(event::Command),
+    History(history::History),
     /// The tenants' certificate authorities.
     #[command(subcommand)]
     Ca(ca::Command),
@@ -143,7 +141,7 @@ impl Noun {
             Self::Identity(command) => Box::pin(command.run()).await,
             Self::Transaction(command) => command.run().await,
             Self::Delivery(command) => command.run().await,
-            Self::Event(command) => command.run().await,
+            Self::History(history) => history.run().await,
             Self::Ca(command) => command.run().await,
             Self::Verify(verify) => verify.run(),
         }
@@ -216,8 +214,10 @@ mod tests {
             "transaction show 0000000042 --tenant acme --data d --json",
             "transaction show --client c --reference r --tenant acme",
             "delivery list --tenant acme --dead-letters --limit 10 --data d --json",
-            "event list --tenant acme --after 12 --limit 10 --data d --json",
-            "event list --data d",
+            "history --tenant acme --after 12 --limit 10 --data d --json",
+            "history --tenant acme --kind user --actor server --subject user:jane --all \
+             --since 2026-11-28T00:00:00Z",
+            "history --data d",
             "delivery replay 0123456789abcdef0123456789abcdef --tenant acme --json",
             "delivery replay --all --tenant acme --data d",
             "ca export --tenant acme --data d --json",

@@ -191,7 +191,7 @@ async fn every_change_leaves_an_event_with_its_actor_and_without_contents() {
     server.cli(&["device", "unlock", &device, "--tenant", "acme"]).unwrap();
     server.cli(&["user", "lock", "jane", "--tenant", "acme"]).unwrap();
 
-    let listed = server.cli(&["event", "list", "--tenant", "acme"]).unwrap();
+    let listed = server.cli(&["history", "--tenant", "acme"]).unwrap();
     let events = listed.as_array().unwrap();
     let by = |event: &Value| {
         let (kind, actor) = (event["kind"].as_str().unwrap(), event["actor"].as_str().unwrap());
@@ -218,7 +218,7 @@ async fn every_change_leaves_an_event_with_its_actor_and_without_contents() {
 
     // A cursor goes on where the list before ended.
     let after = events[3]["number"].to_string();
-    let rest = server.cli(&["event", "list", "--tenant", "acme", "--after", &after]).unwrap();
+    let rest = server.cli(&["history", "--tenant", "acme", "--after", &after]).unwrap();
     assert_eq!(rest.as_array().unwrap()[..], events[4..]);
 }
 

@@ -81,7 +81,7 @@ async fn metrics(server: &TestServer) -> String {
 
 /// The names of the events about identities and devices, with their actors.
 fn events(server: &TestServer, kind: &str) -> Vec<String> {
-    let listed = server.cli(&["event", "list", "--tenant", "acme"]).unwrap();
+    let listed = server.cli(&["history", "--tenant", "acme"]).unwrap();
     let listed = listed.as_array().or_else(|| listed["events"].as_array()).unwrap().clone();
     let of_kind = listed.iter().filter(|event| event["kind"] == kind);
     of_kind.map(|event| event["actor"].as_str().unwrap().to_owned()).collect()

@@ -161,7 +161,7 @@ async fn clients_are_listed_with_their_roles_and_their_states() {
     assert_eq!(office["state"], "locked");
     assert_eq!(office["secret_expires_at"], Value::Null);
     assert!(!listed.to_string().contains("cs_"), "no secret is listed");
-    let actors = server.cli(&["event", "list", "--tenant", "acme"]).unwrap();
+    let actors = server.cli(&["history", "--tenant", "acme"]).unwrap();
     let events = actors.as_array().unwrap().iter().filter(|event| {
         event["subject"] == json!(format!("client:{id}"))
             && event["actor"].as_str().unwrap().starts_with("command-line:")

@@ -396,6 +396,13 @@ pub(crate) fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failed> {
         return Err(Failed { code: output.status.code(), stderr });
     }
     let stdout = String::from_utf8(output.stdout).unwrap();
+    if arguments.first() == Some(&"history") {
+        // It prints an event a line.
+        return Ok(stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .collect());
+    }
     Ok(serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("not JSON: {stdout}{stderr}")))
 }
 

@@ -318,6 +318,7 @@ CREATE TABLE deliveries (
     kind           TEXT    NOT NULL, -- callback, push
     device         INTEGER,          -- the device of a push
     host           TEXT    NOT NULL DEFAULT '', -- host and port of a callback, or a push service and its application
+    endpoint       INTEGER NOT NULL DEFAULT 0,  -- a digest: of client and path of a callback, or of the address of a push
     queued_at        INTEGER NOT NULL DEFAULT 0,  -- when it was queued or replayed
     attempts       INTEGER NOT NULL, -- attempts that were begun
     lease          INTEGER NOT NULL DEFAULT 0,  -- grows by one with each claim
@@ -327,7 +328,7 @@ CREATE TABLE deliveries (
 ) STRICT;
 
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX deliveries_by_destination ON deliveries (tenant, host, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_by_destination ON deliveries (tenant, host, endpoint, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_dead_letters ON deliveries (tenant) WHERE due_at IS NULL;
 CREATE INDEX deliveries_of_transaction ON deliveries (tenant, transaction_id);
 

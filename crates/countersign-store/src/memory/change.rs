@@ -94,7 +94,7 @@ impl Tables {
         }
     }
 
-    fn record(&mut self, event: NewEvent) {
+    pub(super) fn record(&mut self, event: NewEvent) {
         let NewEvent { tenant, at, kind, actor, subject, details } = event;
         let events = self.events.entry(tenant).or_default();
         let number = events.last().map_or(1, |last| last.number + 1);

@@ -50,6 +50,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_core::Fault;
+use countersign_core::delivery::selection::Selection;
 use countersign_core::device::Device;
 use countersign_core::event::RecordedEvent;
 use countersign_core::id::{ClientId, DeviceId, TenantName, TransactionId, UserName};
@@ -112,6 +113,10 @@ impl Sqlite {
 
     pub(crate) fn stats(&self) -> Stats {
         self.0.writer.stats()
+    }
+
+    pub(crate) fn backlog(&self) -> Result<crate::Backlog, Fault> {
+        self.0.readers.read_at_once("counting deliveries", delivery::select::backlog)
     }
 
     pub(crate) fn master_keys(&self) -> &MasterKeys {
@@ -316,13 +321,13 @@ impl Ledger for Sqlite {
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
         let (doing, lease_end) = ("claiming deliveries", claim.lease_end);
         let find = |sql: &_| delivery::candidates(sql, claim);
-        let (candidates, resume) = self.0.readers.read(doing, find)?;
-        if candidates.is_empty() {
-            return Ok(Claimed { deliveries: Vec::new(), resume });
+        let Selection { found, resume, is_partial } = self.0.readers.read(doing, find)?;
+        if found.is_empty() {
+            return Ok(Claimed { deliveries: Vec::new(), resume, is_partial });
         }
-        let lease = move |sql: &_| delivery::lease(sql, &candidates, lease_end);
+        let lease = move |sql: &_| delivery::lease(sql, &found, lease_end);
         let deliveries = self.0.writer.write(doing, lease).await?;
-        Ok(Claimed { deliveries, resume })
+        Ok(Claimed { deliveries, resume, is_partial })
     }
 
     async fn settle(&self, settle: Settle) -> Result<u16, Fault> {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_core::Fault;
-use countersign_core::delivery::{Capacity, DeliveryKind, Destination, NewDelivery};
+use countersign_core::delivery::capacity::Capacity;
+use countersign_core::delivery::{DeliveryKind, Destination, NewDelivery, Receiver};
 use countersign_core::device::{About, Device, DeviceStatus, Identity, PinDigest, Renewed, Usage};
 use countersign_core::enrolment::{Activation, ActivationState, Enrolment, IdentityKey};
 use countersign_core::event::Actor;
@@ -305,8 +306,9 @@ pub(crate) fn with_deliveries(
         match kind {
             DeliveryKind::Callback => callback,
             DeliveryKind::Push(_) => {
-                let endpoint = "push/apns/app".parse().unwrap();
-                let destination = Destination { endpoint, ..callback.destination };
+                let host = "push/apns/app".parse().unwrap();
+                let receiver = Receiver { host, ..callback.destination.receiver };
+                let destination = Destination { receiver, ..callback.destination };
                 NewDelivery { kind: *kind, destination, ..callback }
             }
         }

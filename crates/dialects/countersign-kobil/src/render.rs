@@ -17,9 +17,9 @@ use serde::Serialize;
 
 use countersign_http::caller::AuthError;
 use countersign_http::json_members::BadBody;
-use countersign_node::log;
 use countersign_node::notifier::TooMany;
 use countersign_node::wait::WaitError;
+use countersign_node::{history, log};
 
 /// `{"data", "message", "status", "subSystem"}`, in the order of the vendor's sample.
 #[derive(Debug, Serialize)]
@@ -181,6 +181,7 @@ impl From<Fault> for KobilError {
 
 impl From<StartError> for KobilError {
     fn from(error: StartError) -> Self {
+        history::counted(&error);
         match error {
             Error::Refused(refusal) => match refusal {
                 StartRefusal::UnknownUser => USER_NOT_FOUND.into(),
@@ -201,6 +202,7 @@ impl From<StartError> for KobilError {
 
 impl From<CancelError> for KobilError {
     fn from(error: CancelError) -> Self {
+        history::counted(&error);
         match error {
             // For a client, a transaction that cannot be cancelled does not exist.
             Error::Refused(
@@ -229,6 +231,7 @@ impl From<TooMany> for KobilError {
 
 impl From<UserError> for KobilError {
     fn from(error: UserError) -> Self {
+        history::counted(&error);
         match error {
             Error::Refused(refusal) => match refusal {
                 UserRefusal::UnknownUser => USER_NOT_FOUND.into(),

@@ -16,9 +16,9 @@ use countersign_channel::answer::Refused;
 use countersign_http::body_limit;
 use countersign_http::caller::AuthError;
 use countersign_http::json_members::BadBody;
-use countersign_node::log;
 use countersign_node::notifier::TooMany;
 use countersign_node::wait::WaitError;
+use countersign_node::{history, log};
 
 /// The reason why a call failed.
 #[derive(Debug)]
@@ -95,6 +95,7 @@ impl From<Fault> for ProcessError {
 
 impl From<StartRefusal> for ProcessError {
     fn from(refusal: StartRefusal) -> Self {
+        history::refused(&refusal);
         let (status, error) = match refusal {
             StartRefusal::Quota(quota) => return Self::Quota(quota),
             StartRefusal::UnknownUser | StartRefusal::UnknownDevice | StartRefusal::NoIdentity => {
@@ -114,6 +115,7 @@ impl From<StartRefusal> for ProcessError {
 
 impl From<CancelRefusal> for ProcessError {
     fn from(refusal: CancelRefusal) -> Self {
+        history::refused(&refusal);
         match refusal {
             CancelRefusal::Unknown => Self::Gone,
             CancelRefusal::Ended(_) | CancelRefusal::Late => {
@@ -125,6 +127,7 @@ impl From<CancelRefusal> for ProcessError {
 
 impl From<DeviceRefusal> for ProcessError {
     fn from(refusal: DeviceRefusal) -> Self {
+        history::refused(&refusal);
         let (status, error) = match refusal {
             DeviceRefusal::Unknown => return Self::Gone,
             DeviceRefusal::UnknownUser | DeviceRefusal::UnknownDevice => return no_identity(),

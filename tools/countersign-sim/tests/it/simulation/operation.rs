@@ -4,7 +4,8 @@ use core::fmt;
 use core::time::Duration;
 use std::rc::Rc;
 
-use countersign_core::delivery::{Capacity, Delivery, Settlement, Verdict};
+use countersign_core::delivery::capacity::Capacity;
+use countersign_core::delivery::{Delivery, Settlement, Verdict};
 use countersign_core::device::DeviceStatus;
 use countersign_core::engine::{FinishMode, Keep, RawSubmission, SignatureRequest, Submission};
 use countersign_core::enrolment::{Activation, ActivationState};
@@ -305,8 +306,14 @@ async fn settle_one(node: &SimulatedNode) -> Result<Answer, SimulatedError> {
     let claim = Claim { now, lease_end, capacity: Capacity::new(4, 2), after: None };
     for Delivery { id, destination, lease, .. } in node.claim(claim).await?.deliveries {
         let (verdict, outcome) = (Verdict::Done, "200".into());
-        let settlement =
-            Settlement { tenant: destination.tenant, id, lease, verdict, outcome, at: now };
+        let settlement = Settlement {
+            tenant: destination.receiver.tenant,
+            id,
+            lease,
+            verdict,
+            outcome,
+            at: now,
+        };
         node.settle(settlement).await?;
     }
     Ok(Answer::Done)
