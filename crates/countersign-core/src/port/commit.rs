@@ -60,8 +60,8 @@ pub enum Change {
         /// The root's certificate, DER.
         root: Vec<u8>,
     },
-    /// Removes a trusted root from a tenant. It is stale if the tenant does not trust it, or if it is
-    /// the certificate of the tenant's present authority.
+    /// Removes a trusted root from a tenant. It is stale if the tenant does not trust it, or if it
+    /// is the certificate of the tenant's present authority.
     DistrustRoot {
         /// The tenant.
         tenant: TenantName,
