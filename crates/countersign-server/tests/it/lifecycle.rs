@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use countersign_http::time_format;
 use reqwest::{Certificate, Client, StatusCode};
+use serde_json::{Value, json};
 use tokio::join;
 
+use crate::receiver::{Authority, OK, Receiver};
 use crate::test_device::TestDevice;
 use crate::test_server::{BINARY, TestServer, payment, until, write_private};
 
@@ -109,6 +111,41 @@ async fn a_reload_uses_the_new_configuration_where_it_can_and_stops_no_device() 
     std::fs::write(&file, bad).unwrap();
     reload(&server, "The trusted authorities in use stay").await;
     assert_eq!(server.readiness().await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_reload_trusts_new_authorities_of_receivers() {
+    let (files, before, after) = (tempfile::tempdir().unwrap(), Authority::new(), Authority::new());
+    let trusted = files.path().join("ca.pem");
+    std::fs::write(&trusted, &before.pem).unwrap();
+    let server = TestServer::configured(&format!(
+        "[delivery]\nallowed_networks = [\"127.0.0.0/8\"]\nextra_ca_file = \"{}\"\n",
+        trusted.display()
+    ));
+    server.user("jane");
+    TestDevice::enrolled(&server, "jane", None).await;
+    // A transaction ends at once, because no device is online for it.
+    let ends = async |reference: &str, url: &str| {
+        let mut request = payment(reference);
+        request["deviceGoOnlineTimeout"] = json!(0);
+        request["callbackUrl"] = json!(url);
+        assert_eq!(server.start_signature("jane", &request).await.0, StatusCode::OK);
+    };
+    let mut refused = Receiver::new(&after, |_, _| OK).await;
+    ends("before", &refused.url()).await;
+    let failed = async || {
+        let listed = server.cli(&["delivery", "list", "--tenant", "acme"]).unwrap();
+        listed[0]["outcome"].as_str().filter(|outcome| outcome.contains("certificate")).map(drop)
+    };
+    until("a delivery to a receiver that is not trusted", failed).await;
+    assert!(!refused.has_more());
+
+    std::fs::write(&trusted, &after.pem).unwrap();
+    reload(&server, "Reloaded: log levels, certificates, trusted authorities").await;
+    let mut receiver = Receiver::new(&after, |_, _| OK).await;
+    ends("after", &receiver.url()).await;
+    let body: Value = serde_json::from_slice(&receiver.next().await.body).unwrap();
+    assert_eq!(body["data"]["transactionId"], "after");
 }
 
 #[tokio::test]
